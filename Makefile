@@ -1,0 +1,55 @@
+# Two commands, each enough alone on a fresh machine with Python >= 3.11 and make: `make local` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+SOURCES = pyproject.toml sidecar/__init__.py
+
+.DEFAULT_GOAL := help
+.PHONY: help local test lint types unit bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irsa-sidecar needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "This Python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)." >&2; rm -rf $(VENV); exit 2; }
+
+# One stamp a lock file: what is installed is exactly what is locked, checked against its hashes.
+$(VENV)/.%.installed: requirements/%.txt $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q sidecar
+	@touch $@
+
+local: $(VENV)/.demo.installed ## all of IRSA on this machine: the real AWS CLI gets credentials through it
+	$(BIN)/irsa-sidecar local -- $(BIN)/aws sts get-caller-identity
+
+test: lint types unit ## lint, types and tests
+
+lint: $(VENV)/.dev.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev.installed
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev.installed
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(VENV)/.dev.installed ## what `run` costs, beside its peers (docs/benchmarks.md)
+	$(BIN)/python benchmarks/run_cost.py
+
+lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
+	for set in dev demo run; do \
+		groups=$$([ $$set = run ] || echo "--extra local --group $$set"); \
+		constraint=$$([ $$set = dev ] || echo "--constraint requirements/dev.txt"); \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+			--python-version 3.11 $$groups $$constraint --upgrade -o requirements/$$set.txt pyproject.toml || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

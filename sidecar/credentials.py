@@ -1,0 +1,26 @@
+"""
+Temporary credentials of an IAM role, as one frozen value.
+
+A set is made whole from one STS reply and swapped whole; no field of it is ever changed or mixed with another
+set's. Its secrets stay out of `repr`.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What STS gave. `expires_at` is aware UTC in whole seconds, cut and never rounded up."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+    role_arn: str
+    account_id: str
+
+    @property
+    def expiration(self) -> str:
+        """The one spelling of an instant that every SDK reads: `2026-01-02T03:04:05Z` (JS v3 and Rust take no offset)."""
+        return self.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

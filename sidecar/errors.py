@@ -1,0 +1,69 @@
+"""
+Every error of ours, in one tree, named and split by what is done next.
+
+    SidecarError
+    ├── ConfigurationError   a person changes a setting; the process ends with exit status 2
+    ├── TokenError           the token file is read again, soon
+    └── ExchangeError        STS gave no credentials; its `next_step` says what follows
+
+Foreign exceptions (httpx, OSError, PyJWT) become one of these at the border where they appear and travel no
+further. A message names the thing, its value and the next step, and never holds a secret.
+"""
+
+from enum import Enum
+
+
+class NextStep(Enum):
+    """What the daemon does after a failed exchange. None of them ends it or touches stored credentials."""
+
+    RETRY = "retry"
+    """Likely to pass by itself: try again soon, backing off with full jitter."""
+    SLOW_DOWN = "slow_down"
+    """STS is throttling: as RETRY, from a longer base, and not before STS said."""
+    REREAD_TOKEN = "reread_token"
+    """The token was refused: try at once if the file has changed, else when it does, else slowly."""
+    WAIT = "wait"
+    """The role, the provider or their propagation: slow retries that never stop, and somebody should look."""
+    ASK_OPERATOR = "ask_operator"
+    """Our own parameters are refused: slow retries, and nothing changes until somebody changes a setting."""
+
+
+class SidecarError(Exception):
+    """The root. `str(error)` is fit for a person."""
+
+
+class ConfigurationError(SidecarError):
+    """A setting cannot be used. The message names the setting, its value and the fix."""
+
+
+class TokenError(SidecarError):
+    """The service account token cannot be used as it is now. `reason` is a short word for logs and metrics."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ExchangeError(SidecarError):
+    """
+    STS gave no credentials.
+
+    `code` is AWS's own error code, or one of ours for what never reached an answer (`Timeout`, `Unreachable`,
+    `Tls`, `MalformedReply`); `status` is the HTTP status, or None; `retry_after_seconds` is what STS asked for.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        next_step: NextStep,
+        *,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.next_step = next_step
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
