@@ -22,5 +22,5 @@ class Credentials:
 
     @property
     def expiration(self) -> str:
-        """The one spelling of an instant that every SDK reads: `2026-01-02T03:04:05Z` (JS v3 and Rust take no offset)."""
+        """`2026-01-02T03:04:05Z`: the one spelling that every SDK reads (JS v3 and Rust take no offset)."""
         return self.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

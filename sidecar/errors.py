@@ -20,7 +20,7 @@ class NextStep(Enum):
     """Likely to pass by itself: try again soon, backing off with full jitter."""
     SLOW_DOWN = "slow_down"
     """STS is throttling: as RETRY, from a longer base, and not before STS said."""
-    REREAD_TOKEN = "reread_token"
+    REREAD_TOKEN = "reread_token"  # noqa: S105  the name of a step
     """The token was refused: try at once if the file has changed, else when it does, else slowly."""
     WAIT = "wait"
     """The role, the provider or their propagation: slow retries that never stop, and somebody should look."""

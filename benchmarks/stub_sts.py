@@ -1,0 +1,68 @@
+"""
+An STS that answers every AssumeRoleWithWebIdentity at once, to measure the daemon and not AWS.
+
+    python benchmarks/stub_sts.py [PORT] [SECONDS]    prints its URL, gives sessions of SECONDS (3600)
+"""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+REPLY = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <AssumeRoleWithWebIdentityResult>
+    <Audience>sts.amazonaws.com</Audience>
+    <AssumedRoleUser>
+      <AssumedRoleId>AROAEXAMPLEROLEID0001:shop.cart</AssumedRoleId>
+      <Arn>arn:aws:sts::111122223333:assumed-role/app/shop.cart</Arn>
+    </AssumedRoleUser>
+    <Provider>arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/A</Provider>
+    <Credentials>
+      <AccessKeyId>ASIAEXAMPLE{number:09d}</AccessKeyId>
+      <SecretAccessKey>{secret}</SecretAccessKey>
+      <SessionToken>{token}</SessionToken>
+      <Expiration>{expiration}</Expiration>
+    </Credentials>
+    <SubjectFromWebIdentityToken>system:serviceaccount:shop:cart</SubjectFromWebIdentityToken>
+  </AssumeRoleWithWebIdentityResult>
+  <ResponseMetadata><RequestId>00000000-0000-4000-8000-000000000000</RequestId></ResponseMetadata>
+</AssumeRoleWithWebIdentityResponse>"""
+
+
+class StubSts(BaseHTTPRequestHandler):
+    """Counts its answers, so that each set of credentials is another."""
+
+    protocol_version = "HTTP/1.1"
+    life_seconds: ClassVar[float] = 3600
+    answered: ClassVar[int] = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        StubSts.answered += 1
+        body = reply(StubSts.answered, datetime.now(UTC) + timedelta(seconds=self.life_seconds))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: what is measured must not wait for a terminal."""
+
+
+def reply(number: int, expires_at: datetime) -> bytes:
+    """A reply of real size: session tokens of web identities are about 1 KiB."""
+    expiration = expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return REPLY.format(number=number, secret="s" * 40, token="T" * 900, expiration=expiration).encode()
+
+
+def main() -> None:
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    StubSts.life_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 3600
+    server = ThreadingHTTPServer(("127.0.0.1", port), StubSts)
+    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

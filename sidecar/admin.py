@@ -1,0 +1,91 @@
+"""
+What the admin address answers: probes and metrics, never credentials. Pure, like endpoint.py.
+
+`/livez` asks whether the loop still turns, `/readyz` whether every role has living credentials, with the reason
+where not, `/metrics` everything worth a graph.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sidecar import __version__, http
+from sidecar.clock import Instant
+from sidecar.endpoint import Answer
+from sidecar.http import Request
+from sidecar.metrics import Family, Metrics, Sample, exposition, histogram_family
+
+STALLED_SECONDS = 300.0
+"""A turn of the loop takes 20 s at most. Far beyond that, and it is stuck in a way that a restart mends."""
+
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class RoleState(NamedTuple):
+    """One role as seen from outside. Instants are Unix seconds, `looked_at` is monotonic."""
+
+    role: str
+    is_ready: bool
+    trouble: str | None
+    looked_at: float
+    credentials_expire_at: float | None
+    token_expires_at: float | None
+    skew_seconds: float | None
+
+
+def answer(request: Request, roles: Iterable[RoleState], metrics: Metrics, dropped_lines: int, now: Instant) -> Answer:
+    """Decide one request to the admin address."""
+    states = list(roles)
+    if request.path == b"/livez":
+        return _probe([f"{s.role}: the refresh loop has not turned for {now.monotonic - s.looked_at:.0f} s"
+                       for s in states if now.monotonic - s.looked_at > STALLED_SECONDS])  # fmt: skip
+    if request.path == b"/readyz":
+        return _probe([f"{s.role}: {s.trouble or 'the credentials have expired'}" for s in states if not s.is_ready])
+    if request.path == b"/metrics":
+        return _text(200, exposition(families(states, metrics, dropped_lines)), PROMETHEUS_TEXT)
+    return _text(404, b"Here are /livez, /readyz and /metrics.\n")
+
+
+def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> list[Family]:
+    """Every metric there is, with the values of now."""
+    return [
+        Family("irsa_sidecar_build_info", "gauge", "The version that runs, as a label.",
+               [Sample({"version": __version__}, 1)]),
+        Family("irsa_sidecar_credentials_available", "gauge", "1 while the role has living credentials, else 0.",
+               [Sample({"role": s.role}, int(s.is_ready)) for s in states]),
+        Family("irsa_sidecar_credentials_expiration_timestamp_seconds", "gauge",
+               "When the role's credentials expire, in Unix time.",
+               _gauge(states, "credentials_expire_at")),
+        Family("irsa_sidecar_token_expiration_timestamp_seconds", "gauge",
+               "When the service account token expires, by its own claim, in Unix time.",
+               _gauge(states, "token_expires_at")),
+        Family("irsa_sidecar_clock_skew_seconds", "gauge",
+               "How far STS's clock is ahead of this machine's, seen in its last answer.",
+               _gauge(states, "skew_seconds")),
+        Family("irsa_sidecar_refreshes_total", "counter",
+               "Attempts to get new credentials: success, the error code, or token_ and what ails the token.",
+               [Sample({"role": role, "outcome": outcome}, count)
+                for (role, outcome), count in sorted(metrics.refreshes.items())]),
+        histogram_family("irsa_sidecar_sts_request_duration_seconds", "How long exchanges with STS took.",
+                         metrics.sts_seconds),
+        Family("irsa_sidecar_requests_total", "counter", "Requests to the credentials endpoint, by HTTP status.",
+               [Sample({"status": str(status)}, count) for status, count in sorted(metrics.requests.items())]),
+        Family("irsa_sidecar_clock_steps_total", "counter",
+               "Times the wall clock moved against the monotonic one: it was set, or the machine slept.",
+               [Sample({}, metrics.clock_steps)]),
+        Family("irsa_sidecar_log_lines_dropped_total", "counter", "Log lines that stderr did not take in time.",
+               [Sample({}, dropped_lines)]),
+    ]  # fmt: skip
+
+
+def _gauge(states: list[RoleState], field: str) -> list[Sample]:
+    """A sample for each role whose value is known; none says more than a made-up zero."""
+    values = ((state.role, getattr(state, field)) for state in states)
+    return [Sample({"role": role}, value) for role, value in values if value is not None]
+
+
+def _probe(failures: list[str]) -> Answer:
+    return _text(503 if failures else 200, ("\n".join(failures) or "ok").encode() + b"\n")
+
+
+def _text(status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Answer:
+    return Answer(status, http.response(status, body, content_type=content_type))

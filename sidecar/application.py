@@ -1,0 +1,105 @@
+"""
+The daemon around an application: its own ports and secret, the application's environment, signals and exit status.
+
+Used by `exec` and `local`; in a Pod the webhook or the manifest does this part.
+"""
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+import trio
+
+from sidecar import exchange
+from sidecar.authorization import new_secret, write_secret
+from sidecar.client_environment import Offer, client_environment
+from sidecar.config import Config
+from sidecar.daemon import CREDENTIALS_PATH, REAL_CLOCK, Daemon, make_daemon
+from sidecar.errors import SidecarError
+from sidecar.listen import format_address, listen
+from sidecar.log import Logger, make_logger
+
+FIRST_CREDENTIALS_SECONDS = 15.0
+"""A command is not started without credentials: one clear message beats its SDK's guess at what is wrong."""
+
+_FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
+"""What a terminal sends to the whole foreground group, the command included: passing it on would double it."""
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+async def with_daemon(config: Config, body: Callable[[Offer], Awaitable[int]], log: Logger | None = None) -> int:
+    """
+    Run the daemon on the configured ports with a new secret, and `body` once there are credentials; its result.
+
+    Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time.
+    """
+    log = log or make_logger(config.log_format or "console", config.log_level)[0]
+    listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
+    admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
+    with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
+        secret_file = os.path.join(directory, "authorization-token")
+        offer = Offer(_url(listeners), new_secret(), secret_file, config.sts.region)
+        write_secret(secret_file, offer.secret)
+        config = config._replace(authorization_token_file=secret_file)
+        async with exchange.open_client(config.sts) as client:
+            running = make_daemon(config, client.exchange, clock=REAL_CLOCK, log=log)
+            status = None
+            async with trio.open_nursery() as nursery:
+                await nursery.start(running.serve, listeners, admin_listeners)
+                if await _first_credentials_in_time(running):
+                    status = await body(offer)
+                running.stop.set()
+    if status is None:
+        raise SidecarError(f"no credentials within {FIRST_CREDENTIALS_SECONDS:.0f} s: {running.role.failure}")
+    return status
+
+
+async def run_application(command: list[str], offer: Offer, extra: Mapping[str, str] | None = None) -> int:
+    """Run the command with the offer in its environment; its exit status, or 128 and the signal that ended it."""
+    environment = client_environment(os.environ, offer) | dict(extra or {})
+    with trio.open_signal_receiver(*_PASSED_ON) as signals:
+        try:
+            process = await trio.lowlevel.open_process(command, env=environment)
+        except FileNotFoundError:
+            return _cannot_start(command, "there is no such command", 127)
+        except OSError as exc:
+            return _cannot_start(command, exc.strerror or str(exc), 126)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, signals, process)
+            status = await process.wait()
+            nursery.cancel_scope.cancel()
+    return status if status >= 0 else 128 - status
+
+
+async def _first_credentials_in_time(running: Daemon) -> bool:
+    with trio.move_on_after(FIRST_CREDENTIALS_SECONDS):
+        await running.first_credentials()
+        return True
+    return False
+
+
+async def _pass_on(signals: AsyncIterator[int], process: trio.Process) -> None:
+    async for number in signals:
+        if not (number in _FROM_TERMINAL and _is_foreground()):
+            process.send_signal(number)
+
+
+def _url(listeners: Sequence[socket.socket]) -> str:
+    return f"http://{format_address(*listeners[0].getsockname()[:2])}{CREDENTIALS_PATH}"
+
+
+def _is_foreground() -> bool:
+    """Whether a terminal sends its signals to our process group."""
+    try:
+        return os.tcgetpgrp(sys.__stdin__.fileno()) == os.getpgrp() if sys.__stdin__ else False
+    except (OSError, ValueError):
+        return False
+
+
+def _cannot_start(command: list[str], why: str, status: int) -> int:
+    sys.stderr.write(f"irsa-sidecar: cannot start {command[0]!r}: {why}\n")
+    return status

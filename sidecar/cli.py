@@ -1,0 +1,77 @@
+"""
+The command line: one module of `sidecar.commands` for each command, and only the one asked for is imported.
+
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 2 wrong usage or configuration, with a message that names
+the setting, its value and the fix; 1 anything else.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from sidecar import __version__
+from sidecar.errors import ConfigurationError, SidecarError
+
+COMMANDS = {
+    "run": "the daemon: keep credentials fresh and serve them",
+    "local": "all of IRSA on this machine: issuer, service account token, STS and the daemon",
+    "exec": "the daemon around one command",
+    "credentials": "one exchange, printed as credential_process JSON or shell lines",
+    "token": "what the service account token says, and whether its issuer's keys verify it",
+    "probe": "exit 0 when the daemon is ready",
+}
+
+_USAGE, _FAILURE = 2, 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    if name is None:
+        return _top_level(arguments)
+    command = import_module(f"sidecar.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"irsa-sidecar {name}",
+        description=command.__doc__,
+        epilog=command.EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    try:
+        status: int = command.main(parser.parse_args(arguments[1:]))
+    except ConfigurationError as error:
+        return _complain(error, _USAGE)
+    except SidecarError as error:
+        return _complain(error, _FAILURE)
+    except KeyboardInterrupt:
+        return _FAILURE
+    except BaseExceptionGroup as group:
+        # Trio wraps what ends a nursery. An interrupted command has not done its work, and needs no traceback.
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        return _FAILURE
+    return status
+
+
+def _top_level(arguments: list[str]) -> int:
+    """Help, version, or what is wrong with the command's name."""
+    listing = "\n".join(f"  {name:12} {summary}" for name, summary in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="irsa-sidecar",
+        description="AWS credentials for Pods, from their service account token.",
+        epilog=f"commands:\n{listing}\n\nirsa-sidecar COMMAND --help says more, with an example.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"irsa-sidecar {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS)
+    parser.parse_args(arguments[:1])
+    parser.print_usage(sys.stderr)
+    return _USAGE
+
+
+def _complain(error: SidecarError, status: int) -> int:
+    sys.stderr.write(f"irsa-sidecar: {error}\n")
+    return status

@@ -1,0 +1,35 @@
+"""Run one command with the daemon around it: its AWS SDK gets the role's credentials. Ends with its exit status."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from functools import partial
+
+import trio
+
+from sidecar.application import run_application, with_daemon
+from sidecar.config import Config, read_config
+
+EXAMPLE = """\
+example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:
+  AWS_ROLE_ARN=arn:aws:iam::111122223333:role/ci AWS_REGION=eu-west-1 AWS_WEB_IDENTITY_TOKEN_FILE=token \\
+  irsa-sidecar exec -- aws s3 ls"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", default="warning", help="of our own messages on stderr [warning]"
+    )
+    parser.add_argument("command", nargs="+", metavar="CMD", help="the command and its arguments, after --")
+
+
+def main(args: argparse.Namespace) -> int:
+    config = command_config(os.environ, args.log_level)
+    return trio.run(with_daemon, config, partial(run_application, args.command))
+
+
+def command_config(environ: Mapping[str, str], log_level: str) -> Config:
+    """The settings of a daemon around one command: free loopback ports, whatever a daemon in a Pod would be told."""
+    for_pods = ("IRSA_SIDECAR_LISTEN", "IRSA_SIDECAR_ADMIN_LISTEN", "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE")
+    flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "log_level": log_level}
+    return read_config({name: value for name, value in environ.items() if name not in for_pods}, flags)

@@ -1,0 +1,74 @@
+"""Keep a role's credentials fresh and serve them to the Pod's AWS SDKs. Ends with 0 on SIGTERM or SIGINT."""
+
+import argparse
+import gc
+import os
+import signal
+import sys
+from typing import Any
+
+from sidecar.config import PREFIX, SETTINGS, Config, read_config
+from sidecar.listen import format_address, listen
+
+EXAMPLE = """\
+example, in a Pod whose token volume is mounted:
+  AWS_ROLE_ARN=arn:aws:iam::111122223333:role/app AWS_REGION=eu-west-1 \\
+  AWS_WEB_IDENTITY_TOKEN_FILE=/var/run/secrets/eks.amazonaws.com/serviceaccount/token \\
+  irsa-sidecar run
+
+and in the application's container:
+  AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4772/v1/credentials"""
+
+LEFT_OUT = ("anyio", "brotli", "click", "colorama", "cryptography", "h2", "pygments", "rich", "socksio", "zstandard")
+"""
+Packages that ours use if they happen to be installed, and that a Pod would pay up to 15 MiB for: PyJWT without
+cryptography, structlog and httpx without terminal colours. Only unverified claims are read here, and only
+HTTP/1.1 is spoken.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for setting in SETTINGS:
+        default = f" [{setting.default}]" if setting.default else ""
+        parser.add_argument(
+            setting.flag,
+            dest=setting.field,
+            metavar=setting.metavar,
+            help=f"{setting.meaning}{default} ({PREFIX}{setting.variable})",
+        )
+    parser.add_argument(
+        "--allow-non-loopback", action="store_true", help="let --listen be an address that others can reach"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Bind first, import later: early requests wait in the kernel's queue instead of being refused."""
+    gc.disable()
+    signal.signal(signal.SIGTERM, _stopped_early)
+    config = read_config(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
+    listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
+    admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
+    _print_free_ports(config, listeners[0].getsockname(), admin_listeners[0].getsockname() if admin_listeners else None)
+    _leave_out_what_run_does_not_need()
+    from sidecar import daemon  # noqa: PLC0415
+
+    return daemon.run(config, listeners, admin_listeners)
+
+
+def _stopped_early(*_: object) -> None:
+    """SIGTERM before the daemon listens for it: nothing is in flight, so nothing needs an orderly end."""
+    raise SystemExit(0)
+
+
+def _print_free_ports(config: Config, bound: tuple[str, int], admin_bound: tuple[str, int] | None) -> None:
+    if config.listen[1] == 0:
+        print(f"http://{format_address(*bound[:2])}/v1/credentials", flush=True)
+    if admin_bound is not None and config.admin_listen is not None and config.admin_listen[1] == 0:
+        print(f"http://{format_address(*admin_bound[:2])}/readyz", flush=True)
+
+
+def _leave_out_what_run_does_not_need() -> None:
+    """Make `import` say that they are not there, which is what each of their users is ready for."""
+    modules: dict[str, Any] = sys.modules
+    for name in LEFT_OUT:
+        modules.setdefault(name, None)

@@ -1,0 +1,165 @@
+"""
+What the credentials endpoint answers. Pure: a request, what each role serves now, and the time; an `Answer` comes out.
+
+Default deny, in this order: the request was not passed on by a browser or a proxy, it names this endpoint as its
+host, the path is a role's, the secret is right, the credentials are alive. So nothing about credentials, not even
+whether there are any, is said before the secret is right. A set is handed out whole, as the bytes made when it
+arrived, and never after its expiration.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from sidecar import http
+from sidecar.clock import Instant
+from sidecar.credentials import Credentials
+from sidecar.http import Request
+
+if TYPE_CHECKING:
+    from sidecar.store import Snapshot  # which imports trio: a type is all that is needed of it here
+
+LOOPBACK_HOSTS = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
+"""How clients in the Pod name this endpoint. Any other name may be an attacker's that resolves to loopback."""
+
+
+class Route(Protocol):
+    """
+    What one role serves now. The daemon's own role is one, so that nothing is built per request.
+
+    `failure` says why the last refresh failed and what to do, or is None; it is shown to callers that hold the
+    secret. `authorization` is the secret, or None if none is asked for.
+    """
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def snapshot(self) -> "Snapshot | None": ...
+    @property
+    def authorization(self) -> bytes | None: ...
+    @property
+    def failure(self) -> str | None: ...
+
+
+class Answer(NamedTuple):
+    """
+    A response, and what metrics and the audit log need to know of it.
+
+    `snapshot` is the set that was handed out, if one was. `hold` asks the server to wait for the role's first set and
+    ask again, and to send this response if none comes.
+    """
+
+    status: int
+    response: bytes
+    role: str | None = None
+    snapshot: "Snapshot | None" = None
+    hold: bool = False
+
+    def __repr__(self) -> str:
+        """Without the response, which may hold secrets."""
+        return f"Answer(status={self.status}, role={self.role!r}, hold={self.hold})"
+
+
+Respond = Callable[[Request, Instant], Answer]
+"""How a listener answers: quick, without waiting, and without raising."""
+
+
+def credentials_response(credentials: Credentials) -> bytes:
+    """
+    The whole response that serves this set (AWS SDK reference, container credential provider).
+
+    Exactly these names: Rust's and Kotlin's SDKs take a `Code` for an error, and old .NET fails on unknown ones.
+    """
+    body = {
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key,
+        "Token": credentials.session_token,
+        "Expiration": credentials.expiration,
+        "AccountId": credentials.account_id,
+        "RoleArn": credentials.role_arn,
+    }
+    return http.response(200, json.dumps(body).encode("ascii"))
+
+
+def answer(request: Request, routes: Mapping[bytes, Route], hosts: Collection[bytes], now: Instant) -> Answer:
+    """
+    Decide one request. `routes` is keyed by path; `hosts` holds lower-case names without port, IPv6 in brackets.
+
+    The query is ignored, and so is an Authorization header where no secret is set.
+    """
+    headers = request.headers
+    if _passed_on(b"\n".join(headers)):
+        return _THIRD_PARTY
+    if not _names_us(headers.get(b"host"), hosts):
+        return _WRONG_HOST
+    route = routes.get(request.path)
+    if route is None:
+        return _NO_SUCH_PATH
+    secret = route.authorization
+    if secret is not None and not hmac.compare_digest(headers.get(b"authorization", b""), secret):
+        return _refused(route, is_missing=b"authorization" not in headers)
+    snapshot = route.snapshot
+    if snapshot is not None and snapshot.is_alive(now):
+        return Answer(200, snapshot.response, route.role, snapshot)
+    return _unavailable(route)
+
+
+_passed_on = re.compile(
+    rb"^(?:forwarded|via|x-forwarded-[^\n]*|x-real-ip|origin|referer|sec-fetch-[^\n]*)$", re.MULTILINE
+).search
+"""
+Headers that only proxies (RFC 7239, RFC 9110 7.6.3) and browsers (Fetch Metadata, RFC 6454) add, as IMDSv2 refuses
+X-Forwarded-For. No AWS client sends one.
+"""
+
+
+def _names_us(host: bytes | None, hosts: Collection[bytes]) -> bool:
+    """
+    Whether the Host header is ours, with any port or none (the CRT's clients leave it out).
+
+    Only HTTP/1.0 may come without one; no browser speaks that.
+    """
+    if host is None:
+        return True
+    name, _, port = host.lower().rpartition(b":")
+    return (name if port.isdigit() else host.lower()) in hosts
+
+
+def _error(status: int, message: str, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, http.error_response(status, message, headers=headers))
+
+
+_THIRD_PARTY = _error(403, "The request was passed on by a proxy or made by a web page: call the endpoint directly.")
+_WRONG_HOST = _error(403, "The Host header is not this endpoint's: call it as 127.0.0.1.")
+_NO_SUCH_PATH = _error(404, "No role is served on this path: check AWS_CONTAINER_CREDENTIALS_FULL_URI.")
+_NO_SECRET = _error(
+    401,
+    "No Authorization header: set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that holds the secret.",
+    ("WWW-Authenticate", "Token"),  # RFC 9110 11.6.1 wants a challenge; SDKs send the secret without a scheme
+)
+_WRONG_SECRET = _error(
+    403,
+    "The Authorization header is wrong: "
+    "read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that it is this path's.",
+)
+
+
+def _refused(route: Route, *, is_missing: bool) -> Answer:
+    return (_NO_SECRET if is_missing else _WRONG_SECRET)._replace(role=route.role)
+
+
+def _unavailable(route: Route) -> Answer:
+    """
+    503, the status that most SDKs retry, also while the role's trust policy still spreads.
+
+    Only a role that never had a set is worth waiting for: after that a refresh has been failing for hours.
+    """
+    reason = route.failure or "the first exchange with STS has not ended yet"
+    if route.snapshot is None:
+        message = f"No credentials for role {route.role!r} yet: {reason}"
+    else:
+        message = f"The credentials of role {route.role!r} expired at {route.snapshot.credentials.expiration}: {reason}"
+    response = http.error_response(503, message, code="CredentialsUnavailable")
+    return Answer(503, response, route.role, hold=route.snapshot is None)

@@ -1,0 +1,218 @@
+"""
+The few HTTP requests that are allowed, and the form of every response. Pure: bytes in, values out.
+
+Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, spelled exactly as RFC 9112 has it;
+one compiled pattern states that whole grammar. What does not match it is refused, never repaired, since two
+readers that repair differently are how requests are smuggled. Only then, off the fast path, are the lines walked
+to say what is wrong: the first wrong line decides, so the same bytes get the same refusal however they arrive.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+MAX_HEAD_BYTES = 16 * 1024
+"""Request line and fields together. SDKs send under 1 KiB, and a secret may be long; Tomcat has 8 KiB, Node 16."""
+
+MAX_FIELDS = 100
+"""SDKs send under 20 fields; Apache also stops at 100."""
+
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+"""The statuses that are ever sent (RFC 9110 section 15, RFC 6585 section 5)."""
+
+
+class Request(NamedTuple):
+    """
+    One well-formed GET.
+
+    `path` is the target up to its query. `headers` maps lower-case names to values without surrounding white space;
+    of a name that came twice the last value stands, and the names where that would matter cannot come twice.
+    `size` is how many bytes of the buffer were the request.
+    """
+
+    path: bytes
+    version: bytes
+    headers: Mapping[bytes, bytes]
+    size: int
+
+
+class Refusal(NamedTuple):
+    """Why bytes are no request of ours. `has_body` is False where HTTP forbids one: in the answer to a HEAD."""
+
+    status: int
+    message: str
+    headers: tuple[tuple[str, str], ...] = ()
+    has_body: bool = True
+
+    @property
+    def response(self) -> bytes:
+        """The whole response."""
+        whole = error_response(self.status, self.message, headers=self.headers)
+        return whole if self.has_body else whole[: whole.index(b"\r\n\r\n") + 4]
+
+
+# RFC 9110 5.6.2 (token) and 5.5 (field-value with obs-text), RFC 9112 3.2.1 (origin-form). Possessive repeats
+# (`++`, `*+`) never step back, so matching is linear in the buffer.
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_LINE = rb"GET (/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)? HTTP/(1\.[01])\r\n"
+_FIELD = _TOKEN + rb"++:[\t -~\x80-\xff]*+\r\n"
+_HEAD = re.compile(_LINE + rb"((?:" + _FIELD + rb")*+)\r\n")
+
+
+def parse(buffer: bytes) -> Request | Refusal | None:
+    """
+    Read the request at the start of the buffer: the request, why it is refused, or None while more bytes are needed.
+
+    Bytes after the request are left alone. A refusal may come before the head is whole and stands whatever follows.
+    """
+    match = _HEAD.match(buffer)
+    if match is None or match.end() > MAX_HEAD_BYTES:
+        return _refusal(buffer)
+    path, version, lines = match.groups()
+    fields = [line.partition(b":") for line in lines.split(b"\r\n")[:-1]]
+    if len(fields) > MAX_FIELDS:
+        return _TOO_LARGE
+    headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
+    if len(headers) != len(fields) and (refusal := _repetition(fields)):
+        return refusal
+    if b"content-length" in headers and headers[b"content-length"] != b"0" or b"transfer-encoding" in headers:
+        return _BODY
+    if b"host" not in headers and version == b"1.1":
+        return _NO_HOST
+    return Request(path, version, headers, match.end())
+
+
+def response(
+    status: int,
+    body: bytes,
+    *,
+    content_type: str = "application/json",
+    headers: Iterable[tuple[str, str]] = (),
+) -> bytes:
+    """
+    One whole response, after which the connection is closed.
+
+    The length is explicit, nothing is compressed and nothing may be kept: credentials must not rest in a cache.
+    Go's and Kotlin's SDKs read an error's body only if its type is exactly `application/json`.
+    """
+    lines = [
+        f"HTTP/1.1 {status} {REASONS[status]}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+
+
+def error_response(
+    status: int, message: str, *, code: str | None = None, headers: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """
+    A response that tells a person, through an SDK, what is wrong. The code defaults to the status's own words.
+
+    Both spellings are sent because Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and
+    `Message`. A 503 asks for another try in a second.
+    """
+    code = code or REASONS[status].replace(" ", "")
+    body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode("ascii")
+    retry = (("Retry-After", "1"),) if status == 503 else ()
+    return response(status, body, headers=(*retry, *headers))
+
+
+# What follows runs only for what is not served, and only says why.
+
+_NO_HOST = Refusal(400, "An HTTP/1.1 request needs a Host header.")
+_BODY = Refusal(400, "A GET here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")
+_TOO_LARGE = Refusal(431, f"The request head is over {MAX_HEAD_BYTES} bytes or {MAX_FIELDS} fields.")
+_TLS = Refusal(400, "This looks like TLS, and the endpoint speaks plain HTTP: use http:// in the URI.")
+_BARE_LF = Refusal(400, "A line ends in a bare LF; lines end in CR LF.")
+_MALFORMED_LINE = Refusal(400, "The request line is not `GET /path HTTP/1.1` in visible ASCII characters.")
+_MALFORMED_FIELD = Refusal(400, "A header line is not `Name: value`.")
+_ALLOW = (("Allow", "GET"),)
+
+_SINGLE = (b"host", b"authorization", b"content-length")
+"""Fields that two readers might take from different lines."""
+
+_Rules = tuple[re.Pattern[bytes], tuple[tuple[re.Pattern[bytes], Refusal], ...], Refusal]
+
+
+def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Refusal]], otherwise: Refusal) -> _Rules:
+    """What a line must match; else the first fault that it matches tells what is wrong; else `otherwise`."""
+    compiled = tuple((re.compile(fault, re.DOTALL), refusal) for fault, refusal in faults)
+    return re.compile(pattern), compiled, otherwise
+
+
+_LINE_RULES = _rules(
+    _LINE,
+    (
+        (rb"[^ ]+ [^ ]+", Refusal(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
+        (
+            rb"[^ ]+ [^ ]+ HTTP/(?!1\.[01]\Z)[0-9.]+",
+            Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+        ),
+        (rb"HEAD [!-~]+ HTTP/1\.[01]", Refusal(405, "Only GET is allowed.", _ALLOW, has_body=False)),
+        (rb"(?!GET )" + _TOKEN + rb"+ [!-~]+ HTTP/1\.[01]", Refusal(405, "Only GET is allowed.", _ALLOW)),
+        (
+            rb"GET [^/ ][!-~]* HTTP/1\.[01]",
+            Refusal(400, "The request target is not a path that starts with `/`."),
+        ),
+    ),
+    _MALFORMED_LINE,
+)
+_FIELD_RULES = _rules(
+    _FIELD,
+    (
+        (rb"[ \t].*", Refusal(400, "A header line starts with white space; folded headers are obsolete.")),
+        (rb":.*", Refusal(400, "A header has no name.")),
+        (rb"[^:]*[ \t]:.*", Refusal(400, "There is white space between a header's name and its colon.")),
+        (rb".*[\x00-\x08\n-\x1f\x7f].*", Refusal(400, "A header holds a control character.")),
+    ),
+    _MALFORMED_FIELD,
+)
+
+_TLS_HANDSHAKE = b"\x16"
+_STARTS_LIKE_A_REQUEST = re.compile(_TOKEN)
+
+
+def _refusal(buffer: bytes) -> Refusal | None:
+    """Judge the complete lines in their order; None if all are well so far and the rest may still fit."""
+    if buffer and not _STARTS_LIKE_A_REQUEST.match(buffer):
+        return _TLS if buffer.startswith(_TLS_HANDSHAKE) else _MALFORMED_LINE
+    lines = buffer[:MAX_HEAD_BYTES].split(b"\n")[:-1]
+    for number, line in enumerate(lines):
+        if refusal := _line_refusal(number, line):
+            return refusal
+    return _TOO_LARGE if len(buffer) >= MAX_HEAD_BYTES else None
+
+
+def _line_refusal(number: int, line: bytes) -> Refusal | None:
+    """What is wrong with one line, given without its LF; line 0 is the request line."""
+    if not line.endswith(b"\r"):
+        return _BARE_LF
+    if number > MAX_FIELDS:
+        return _TOO_LARGE
+    pattern, faults, otherwise = _LINE_RULES if number == 0 else _FIELD_RULES
+    if pattern.fullmatch(line + b"\n"):
+        return None
+    return next((refusal for fault, refusal in faults if fault.fullmatch(line[:-1])), otherwise)
+
+
+def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Refusal | None:
+    names = [name.lower() for name, _, _ in fields]
+    repeated = next((single for single in _SINGLE if names.count(single) > 1), None)
+    return Refusal(400, f"The header {repeated.decode()} came more than once.") if repeated else None

@@ -1,0 +1,152 @@
+"""
+Listening sockets, opened before anything heavy is imported.
+
+Rule: this file imports `socket` and nothing dearer, so that the port is there within milliseconds of exec and
+early requests wait in the kernel's queue instead of being refused. An address is the `(host, port)` pair that
+`socket` itself uses; a host is always an IP literal, because a name would need a resolver and may move.
+"""
+
+import errno
+import socket
+
+from sidecar.errors import ConfigurationError
+
+BACKLOG = 1024
+"""Connections the kernel keeps until they are accepted; it cuts this to `net.core.somaxconn` (4096 by default)."""
+
+_OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::", "::": "0.0.0.0"}  # noqa: S104  a table, not a bind
+"""The same place in the other family. `localhost` and clients' resolvers pick either one."""
+
+_HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  what `:4773` has always meant
+
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+"""What a kernel without IPv6 (or without IPv4 on its loopback) says."""
+
+_FREE_PORT_TRIES = 8
+"""A port that is free in one family may be taken in the other; then the kernel is asked for another one."""
+
+_MAX_PORT = 65535
+
+
+def parse_address(setting: str, text: str) -> tuple[str, int]:
+    """
+    Read `host:port` as `(host, port)`: `127.0.0.1:4772`, `[::1]:0`, `localhost:4772`, `:4773` (every interface).
+
+    `setting` is the name a person knows it by. Port 0 asks the kernel for a free one. Raises ConfigurationError.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+        raise ConfigurationError(
+            f"{setting} is {text!r}, which is no HOST:PORT with a port of 0 to {_MAX_PORT}: "
+            "write for example 127.0.0.1:4772 or [::1]:4772."
+        )
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    literal = _HOST_WORDS.get(bare.lower(), bare)
+    if _packed(literal) is None or (":" in literal) != (bare != host):
+        raise ConfigurationError(
+            f"{setting} is {text!r}, whose host is no IP address: "
+            "write for example 127.0.0.1:4772, [::1]:4772 or localhost:4772."
+        )
+    return literal, int(port)
+
+
+def format_address(host: str, port: int) -> str:
+    """The address as a URL has it, an IPv6 one in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """True for 127.0.0.0/8 and `::1` (RFC 1122 3.2.1.3, RFC 4291 2.5.3), also in the form `::ffff:127.0.0.1`."""
+    packed = _packed(host)
+    if packed is None:
+        return False
+    return packed == socket.inet_pton(socket.AF_INET6, "::1") or packed.removeprefix(_IPV4_MAPPED)[0] == _LOOPBACK_NET
+
+
+def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
+    """
+    Open non-blocking listeners on the address and, for a loopback or wildcard host, on the other family's as well.
+
+    Both get the same port. A family that this machine lacks is passed over as long as the other is there; a port
+    in use is an error in either. Raises ConfigurationError naming the setting, the address and the next step.
+    """
+    host, port = address
+    hosts = [host, _OTHER_FAMILY[host]] if host in _OTHER_FAMILY else [host]
+    for _ in range(_FREE_PORT_TRIES - 1 if port == 0 else 0):
+        try:
+            return _listen_on_all(hosts, port, backlog)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                break
+    try:
+        return _listen_on_all(hosts, port, backlog)
+    except OSError as error:
+        raise ConfigurationError(_failure(setting, host, port, error)) from error
+
+
+def _listen_on_all(hosts: list[str], port: int, backlog: int) -> list[socket.socket]:
+    """One listener for each host that this machine has; OSError for anything worse, with nothing left open."""
+    listeners: list[socket.socket] = []
+    absent: OSError | None = None
+    for host in hosts:
+        try:
+            listeners.append(_listen_on(host, port, backlog))
+        except OSError as error:
+            if error.errno not in _NO_SUCH_FAMILY:
+                for listener in listeners:
+                    listener.close()
+                raise
+            absent = error
+        else:
+            port = listeners[0].getsockname()[1]
+    if absent is not None and not listeners:
+        raise absent
+    return listeners
+
+
+def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Without it a restart would wait for the last connections' TIME_WAIT; two listeners stay impossible.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Each family has its own listener, whatever the machine's bindv6only says.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+_NEXT_STEPS = {
+    errno.EADDRINUSE: (
+        "something else listens there, and all containers of a Pod share its ports: "
+        "`ss -ltnp 'sport = :{port}'` shows which process. Stop it or choose another port."
+    ),
+    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher port.",
+    errno.EADDRNOTAVAIL: "no interface here has this address: use 127.0.0.1 or [::1].",
+    errno.EAFNOSUPPORT: "this machine lacks that address family: use the other of 127.0.0.1 and [::1].",
+}
+
+
+def _failure(setting: str, host: str, port: int, error: OSError) -> str:
+    next_step = _NEXT_STEPS.get(error.errno or 0, "choose another address.").format(port=port)
+    return f"{setting}: cannot listen on {format_address(host, port)} ({error.strerror or error}): {next_step}"
+
+
+_IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
+_LOOPBACK_NET = 127
+
+
+def _packed(host: str) -> bytes | None:
+    """The address in network bytes, or None for what is no IP literal. (`ipaddress` would cost 3 ms to import.)"""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+    return None

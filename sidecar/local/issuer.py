@@ -1,0 +1,108 @@
+"""
+The OIDC issuer that a cluster's API server is to STS: it signs service account tokens and publishes its keys.
+
+Serves what IAM's OIDC provider needs and no more: the discovery document and the key set that it points to
+(OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). Keys rotate, as EKS's do every seven days.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sidecar.clock import Clock
+from sidecar.local.http import Reply, Request, plain
+from sidecar.local.service_account import PodIdentity, TokenRequest, claims
+from sidecar.local.signing_keys import ALGORITHM, KeySet, signing_key
+from sidecar.local.tell import Tell
+
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+KEYS_PATH = "/keys"
+"""Where EKS has them."""
+
+KEY_BITS = 2048
+
+_CACHE_CONTROL = ("Cache-Control", "public, max-age=3600")
+"""What kube-apiserver sends with both documents (pkg/routes/openidmetadata.go)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A signed token, and when it begins and ends in Unix seconds."""
+
+    raw: str = field(repr=False)
+    issued_at: float
+    expires_at: float
+
+
+class Issuer:
+    """
+    One issuer with its current keys.
+
+    `url` is the `iss` of its tokens. `address` is where it is served, which differs from `url` when it stands in for
+    a cluster's issuer.
+    """
+
+    def __init__(self, url: str, keys: KeySet, *, clock: Clock, address: str | None = None) -> None:
+        self.url = url
+        self.address = address or url
+        self.keys = keys
+        self._clock = clock
+
+    def issue(self, identity: PodIdentity, request: TokenRequest) -> IssuedToken:
+        """A token for the Pod, signed with the newest key."""
+        body = claims(identity, request, issuer=self.url, now=self._clock.wall(), token_id=str(uuid.uuid4()))
+        raw, self.keys = self.keys.signed(body)
+        return IssuedToken(raw, body["iat"], body["exp"])
+
+    def rotate(self, new: rsa.RSAPrivateKey) -> str:
+        """Sign with `new` from now on. Returns its key id."""
+        self.keys = self.keys.rotated(signing_key(new), self._clock.wall())
+        return self.keys.active.kid
+
+    async def answer(self, request: Request) -> Reply:
+        """The two documents, to GET and HEAD."""
+        document = self._documents().get(request.path)
+        if document is None:
+            return plain(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are here.")
+        if request.method not in {"GET", "HEAD"}:
+            return plain(405, "Only GET and HEAD are answered here.")
+        content, content_type = document
+        return Reply(200, json.dumps(content).encode("ascii"), content_type, (_CACHE_CONTROL,))
+
+    def _documents(self) -> dict[str, tuple[dict[str, Any], str]]:
+        return {
+            DISCOVERY_PATH: (discovery_document(self.url, self.address), "application/json"),
+            KEYS_PATH: (self.keys.pruned(self._clock.wall()).jwks(), "application/jwk-set+json"),
+        }
+
+
+def discovery_document(issuer_url: str, address: str) -> dict[str, Any]:
+    """What STS must find at an issuer, with the key set at `address`."""
+    return {
+        "issuer": issuer_url,
+        "jwks_uri": address.rstrip("/") + KEYS_PATH,
+        "authorization_endpoint": "urn:kubernetes:programmatic_authorization",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "claims_supported": ["sub", "iss"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+    }
+
+
+def generate_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+
+
+async def rotate_keys(
+    issuer: Issuer, interval_seconds: float, *, tell: Tell, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
+) -> None:
+    """Rotate for ever. Keys are made in a thread, since that can take half a second of one core."""
+    while True:
+        await trio.sleep(interval_seconds)
+        kid = issuer.rotate(await trio.to_thread.run_sync(generate))
+        tell("signing_keys_rotated", kid=kid, published=len(issuer.keys.keys))

@@ -1,0 +1,124 @@
+"""
+A projected service account token volume, written and renewed as the kubelet does it.
+
+Invariant: a reader of `token` sees one whole token, old or new. The files of one write live in a directory of their
+own, named after its time; `token` links to `..data/token` and `..data` to that directory, and a rename over `..data`
+is the one step that changes anything (Kubernetes pkg/volume/util/atomic_writer.go).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from sidecar.clock import Clock
+from sidecar.local.issuer import IssuedToken
+from sidecar.local.tell import Tell
+
+TOKEN_NAME = "token"  # noqa: S105  (a file name)
+DATA_NAME, NEW_DATA_NAME = "..data", "..data_tmp"
+
+FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
+"""The kubelet has 0644 and 0755 in a Pod's own volume; on a laptop others have accounts too."""
+
+MAX_AGE_SECONDS = 24 * 3600
+MAX_JITTER_SECONDS = 10
+"""The kubelet renews after 80 % of a token's life or 24 h, each up to 10 s early (pkg/kubelet/token/token_manager.go)."""
+
+CHECK_SECONDS = 5.0
+"""How often the wall clock is looked at: a laptop's jumps when it wakes. The kubelet looks each minute or so."""
+
+
+class TokenVolume:
+    """The volume at `directory`, which is made with its parents if it is not there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.token_file = directory / TOKEN_NAME
+
+    def write(self, token: str) -> None:
+        """Put the token there, without a newline. The same token again changes nothing. Raises OSError."""
+        self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        old = self._data_target()
+        if old is not None and _content(old / TOKEN_NAME) == token.encode("ascii"):
+            return
+        self._point_at(self._new_directory(token))
+        if not self.token_file.is_symlink():
+            self.token_file.symlink_to(Path(DATA_NAME) / TOKEN_NAME)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _new_directory(self, token: str) -> Path:
+        prefix = datetime.now(UTC).strftime("..%Y_%m_%d_%H_%M_%S.")
+        new = Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory))
+        new.chmod(DIRECTORY_MODE)
+        file = new / TOKEN_NAME
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as opened:
+            opened.write(token.encode("ascii"))
+        file.chmod(FILE_MODE)
+        return new
+
+    def _point_at(self, new: Path) -> None:
+        link = self.directory / NEW_DATA_NAME
+        link.unlink(missing_ok=True)
+        link.symlink_to(new.name)
+        link.rename(self.directory / DATA_NAME)
+
+    def _data_target(self) -> Path | None:
+        try:
+            return self.directory / os.readlink(self.directory / DATA_NAME)
+        except OSError:
+            return None
+
+
+def needs_renewal(token: IssuedToken, now: float, jitter_seconds: float) -> bool:
+    """The kubelet's rule. `now` is Unix seconds; `jitter_seconds` is drawn anew each time, from 0 to 10."""
+    life = token.expires_at - token.issued_at
+    return (
+        now < token.issued_at
+        or now > token.issued_at + MAX_AGE_SECONDS - jitter_seconds
+        or now > token.expires_at - 0.2 * life - jitter_seconds
+    )
+
+
+async def keep_fresh(
+    volume: TokenVolume,
+    issue: Callable[[], IssuedToken],
+    *,
+    clock: Clock,
+    jitter: Callable[[], float],
+    tell: Tell,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Write a token, then renew it for ever. Started once the first one is there, and raises OSError if it cannot be.
+
+    A later write that fails leaves the old token in place and is tried again at the next look, as the kubelet does.
+    """
+    token = _renew(volume, issue, tell)
+    task_status.started()
+    while True:
+        await trio.sleep(CHECK_SECONDS)
+        if needs_renewal(token, clock.wall(), jitter()):
+            try:
+                token = _renew(volume, issue, tell)
+            except OSError as exc:
+                tell("token_renewal_failed", path=str(volume.token_file), error=str(exc))
+
+
+def _renew(volume: TokenVolume, issue: Callable[[], IssuedToken], tell: Tell) -> IssuedToken:
+    token = issue()
+    volume.write(token.raw)
+    tell("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
+    return token
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

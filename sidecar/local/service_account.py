@@ -1,0 +1,61 @@
+"""
+Whom a service account token speaks for, and the claims that say so. Pure.
+
+The claims are those of kube-apiserver's pkg/serviceaccount/claims.go: no email, tags, azp or source identity.
+"""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PodIdentity:
+    """A Pod, the service account that it runs as and the node that it runs on, by name."""
+
+    namespace: str
+    service_account: str
+    pod: str
+    node: str
+
+    @property
+    def subject(self) -> str:
+        return f"system:serviceaccount:{self.namespace}:{self.service_account}"
+
+    def uid(self, kind: str, name: str) -> str:
+        """The object's UID: made from its name, so that a restart leaves it as it was."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.namespace}/{kind}/{name}"))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What the kubelet asks the API server for (TokenRequest API): one audience, and a life in seconds."""
+
+    audience: str
+    lifetime_seconds: int
+
+
+def claims(
+    identity: PodIdentity, request: TokenRequest, *, issuer: str, now: float, token_id: str
+) -> dict[str, Any]:
+    """The claims of one token, with times in whole Unix seconds."""
+    issued_at = int(now)
+    return {
+        "iss": issuer,
+        "sub": identity.subject,
+        "aud": [request.audience],
+        "iat": issued_at,
+        "nbf": issued_at,
+        "exp": issued_at + request.lifetime_seconds,
+        "jti": token_id,
+        "kubernetes.io": {
+            "namespace": identity.namespace,
+            "serviceaccount": _object(identity, "serviceaccount", identity.service_account),
+            "pod": _object(identity, "pod", identity.pod),
+            "node": _object(identity, "node", identity.node),
+        },
+    }
+
+
+def _object(identity: PodIdentity, kind: str, name: str) -> dict[str, str]:
+    return {"name": name, "uid": identity.uid(kind, name)}

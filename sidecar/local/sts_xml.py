@@ -1,0 +1,48 @@
+"""
+The XML that STS answers with. Pure.
+
+AWS Query protocol: the result in an element named after the operation, next to the metadata; an error in
+ErrorResponse. Names and nesting are those of botocore's sts service model, which the tests parse it with.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from xml.sax.saxutils import escape
+
+NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+CONTENT_TYPE = "text/xml"
+
+Tree = Mapping[str, "str | Tree | None"]
+"""Element names to text or children; None leaves the element out."""
+
+
+def result(operation: str, members: Tree, request_id: str) -> bytes:
+    return _document(
+        f"{operation}Response",
+        {f"{operation}Result": members, "ResponseMetadata": {"RequestId": request_id}},
+    )
+
+
+def error(code: str, message: str, request_id: str, *, is_ours: bool = False) -> bytes:
+    """`is_ours`: the fault is the server's, which AWS calls the receiver."""
+    body: Tree = {"Type": "Receiver" if is_ours else "Sender", "Code": code, "Message": message}
+    return _document("ErrorResponse", {"Error": body, "RequestId": request_id})
+
+
+def timestamp(instant: datetime) -> str:
+    """Whole seconds, in UTC, with a Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _document(name: str, children: Tree) -> bytes:
+    return f'<{name} xmlns="{NAMESPACE}">\n{_lines(children, "  ")}</{name}>\n'.encode()
+
+
+def _lines(tree: Tree, indent: str) -> str:
+    return "".join(_element(name, content, indent) for name, content in tree.items() if content is not None)
+
+
+def _element(name: str, content: "str | Tree", indent: str) -> str:
+    if isinstance(content, str):
+        return f"{indent}<{name}>{escape(content)}</{name}>\n"
+    return f"{indent}<{name}>\n{_lines(content, indent + '  ')}{indent}</{name}>\n"

@@ -1,0 +1,90 @@
+"""
+Structured logs on stderr that never set the pace.
+
+A line is written only if the stream takes it at once; what it does not take is dropped and counted, whether the
+reader is slow, gone or was never there. Events are past tense, one for each change of state, and hold no secret.
+"""
+
+import os
+import select
+import sys
+from typing import Any
+
+import structlog
+
+MAX_LINE_BYTES = 4096
+"""PIPE_BUF on Linux: a pipe that polls as writable takes this much whole and without waiting (pipe(7))."""
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("json", "console")
+
+Logger = structlog.typing.FilteringBoundLogger
+EventDict = structlog.typing.EventDict
+
+
+class LineWriter:
+    """Where structlog's lines end. `dropped` counts those that the stream did not take."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.dropped = 0
+
+    def msg(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace")[: MAX_LINE_BYTES - 1] + b"\n"
+        try:
+            if self._takes_a_line():
+                os.write(self._fd, data)
+                return
+        except (OSError, ValueError):  # gone, full disk; select calls a closed descriptor a ValueError
+            pass
+        self.dropped += 1
+
+    debug = info = warning = error = critical = msg
+
+    def _takes_a_line(self) -> bool:
+        return bool(select.select([], [self._fd], [], 0)[1])
+
+
+def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tuple[Logger, LineWriter]:
+    """A logger that writes `json` or `console` lines to `fd`, and the writer behind it for its count."""
+    writer = LineWriter(fd)
+    logger: Logger = structlog.wrap_logger(
+        writer,
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json", key="time"),
+            _exception_as_text,
+            _renderer(log_format, fd),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+        **bound,
+    )
+    return logger, writer
+
+
+def default_format() -> str:
+    """`console` where a person looks on, else `json`."""
+    return "console" if sys.stderr is not None and sys.stderr.isatty() else "json"
+
+
+def _renderer(log_format: str, fd: int) -> Any:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer(default=str)
+    return structlog.dev.ConsoleRenderer(
+        colors=os.isatty(fd) and "NO_COLOR" not in os.environ, timestamp_key="time", pad_event_to=28
+    )
+
+
+def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """An unexpected exception as its type and place. Its text and locals could hold what must not be logged."""
+    exc = event.pop("exc", None)
+    if isinstance(exc, BaseException):
+        trace, where = exc.__traceback__, []
+        while trace is not None:
+            where.append(f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        event["exception"] = type(exc).__name__
+        event["where"] = " > ".join(where[-8:])
+    return event

@@ -1,0 +1,101 @@
+"""
+What is counted, and its text for Prometheus.
+
+Counting is adding to plain integers, as it happens on the path of a request; everything else waits for a scrape.
+Written by hand because prometheus-client costs a Pod 4 MiB; tests hold the text to its parser and naming rules
+(Prometheus text exposition format 0.0.4). No label takes a value that a client or STS can make up without bound.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+MAX_OUTCOMES = 50
+"""More different refresh outcomes than AWS has codes for us; from then on they count as `other`."""
+
+
+class Histogram:
+    """Cumulative counts of observations, as Prometheus has them."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Metrics:
+    """The counters of one daemon."""
+
+    def __init__(self) -> None:
+        self.requests: dict[int, int] = {}
+        self.refreshes: dict[tuple[str, str], int] = {}
+        self.sts_seconds = Histogram(STS_SECONDS_BUCKETS)
+        self.clock_steps = 0
+
+    def count_refresh(self, role: str, outcome: str) -> None:
+        key = (role, outcome)
+        if key not in self.refreshes and len(self.refreshes) >= MAX_OUTCOMES:
+            key = (role, "other")
+        self.refreshes[key] = self.refreshes.get(key, 0) + 1
+
+
+class Sample(NamedTuple):
+    """One line: what follows the family's name, the labels, the value."""
+
+    labels: Mapping[str, str]
+    value: float
+    suffix: str = ""
+
+
+class Family(NamedTuple):
+    """One metric with its help and type."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[Sample]
+
+
+def histogram_family(name: str, text: str, histogram: Histogram) -> Family:
+    samples, total = [], 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        total += count
+        samples.append(Sample({"le": _number(bound)}, total, "_bucket"))
+    samples += [Sample({}, histogram.sum, "_sum"), Sample({}, total, "_count")]
+    return Family(name, "histogram", text, samples)
+
+
+def exposition(families: Iterable[Family]) -> bytes:
+    """The families as a scrape's body. A family without samples is left out."""
+    lines = []
+    for family in families:
+        if family.samples:
+            lines.append(f"# HELP {family.name} {family.help}")
+            lines.append(f"# TYPE {family.name} {family.kind}")
+            lines += [_line(family.name, sample) for sample in family.samples]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _line(name: str, sample: Sample) -> str:
+    labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
+    return (
+        f"{name}{sample.suffix}{{{labels}}} {_number(sample.value)}"
+        if labels
+        else f"{name}{sample.suffix} {_number(sample.value)}"
+    )
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _number(value: float) -> str:
+    if value == float("inf"):
+        return "+Inf"
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

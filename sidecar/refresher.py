@@ -1,0 +1,203 @@
+"""
+The loop of one role: read the token, trade it, put the new set in service, and decide when to do so again.
+
+It joins token.py, sts_client.py, schedule.py and store.py, and owns the state that none of them keeps. No failure
+ends the loop, and none touches the credentials in service.
+"""
+
+import os.path
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import trio
+
+from sidecar import schedule
+from sidecar.clock import Clock, Instant
+from sidecar.config import Role
+from sidecar.errors import ExchangeError, NextStep, TokenError
+from sidecar.exchange import request_for
+from sidecar.lifetime import Lifetime, lifetime
+from sidecar.log import Logger
+from sidecar.metrics import Metrics
+from sidecar.store import Store
+from sidecar.sts import hint
+from sidecar.sts_client import ExchangeReply, ExchangeRequest
+from sidecar.token import Token, file_identity, instant_text, read_token, warning_from_claims
+from sidecar.token_watch import watch_directory
+
+REMINDER_SECONDS = 600.0
+"""A failure that stays the same is logged again this often, so that the newest page of logs shows it."""
+
+LARGE_SKEW_SECONDS = 60.0
+"""Beyond this a wrong clock is worth a warning: SigV4 fails at 300 s."""
+
+Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeReply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """
+    What the loop knows, swapped whole. `trouble` says for a person why there is no newer set, None when all is well;
+    `looked_at` is the monotonic time of the loop's last turn.
+    """
+
+    looked_at: float
+    trouble: str | None = "the first credentials are still being fetched"
+    trouble_code: str | None = "Starting"
+    token_expires_at: float | None = None
+    skew_seconds: float | None = None
+
+
+class Refresher:
+    """Keeps `store` filled for `role`. `jitter` gives numbers uniform in [0, 1)."""
+
+    def __init__(
+        self,
+        role: Role,
+        exchange: Exchange,
+        store: Store,
+        *,
+        clock: Clock,
+        jitter: Callable[[], float],
+        log: Logger,
+        metrics: Metrics,
+    ) -> None:
+        self.role = role
+        self.store = store
+        self._exchange = exchange
+        self._clock = clock
+        self._jitter = jitter
+        self._log = log.bind(role=role.name)
+        self._metrics = metrics
+        now = clock.now()
+        self.health = Health(looked_at=now.monotonic)
+        self._schedule = schedule.at_start(now)
+        self._token_identity: tuple[int, int, int] | None = None
+        self._token_warning: str | None = None
+        self._directory_changed = trio.Event()
+        self._clock_offset = now.wall - now.monotonic
+        self._reminded_at = now.monotonic
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_directory, os.path.dirname(self.role.token_file) or ".", self._wake)
+            while True:
+                await self._turn()
+
+    async def _turn(self) -> None:
+        now = self._clock.now()
+        self.health = replace(self.health, looked_at=now.monotonic)
+        self._notice_clock_step(now)
+        self._notice_new_token(now)
+        if self._schedule.is_due(now):
+            await self._attempt()
+        else:
+            with trio.move_on_after(self._schedule.sleep_seconds(now)):
+                await self._directory_changed.wait()
+
+    def _wake(self) -> None:
+        self._directory_changed.set()
+        self._directory_changed = trio.Event()
+
+    def _notice_clock_step(self, now: Instant) -> None:
+        """Only tells: what is due is decided on both clocks anyway."""
+        step = now.wall - now.monotonic - self._clock_offset
+        if abs(step) > schedule.CLOCK_STEP_SECONDS:
+            self._clock_offset += step
+            self._metrics.clock_steps += 1
+            self._log.warning("clock_stepped", seconds=round(step, 1), why="the clock was set, or the machine slept")
+
+    def _notice_new_token(self, now: Instant) -> None:
+        identity = file_identity(self.role.token_file)
+        if identity is None or identity == self._token_identity:
+            return
+        is_first = self._token_identity is None
+        self._token_identity = identity
+        self._schedule = schedule.after_token_change(self._schedule, now)
+        try:
+            token = read_token(self.role.token_file)
+        except TokenError:
+            return  # the next attempt reads it again and says what is wrong
+        self._look_at_claims(token, now)
+        if not is_first:
+            self._log.info("token_renewed", token_expires_at=_optional_instant(token.expires_at))
+
+    async def _attempt(self) -> None:
+        try:
+            token = read_token(self.role.token_file)
+        except TokenError as error:
+            self._schedule = schedule.after_token_error(self._schedule, self._clock.now())
+            self._count(f"token_{error.reason}")
+            self._remember_trouble("TokenError", str(error))
+            return
+        asked = self._clock.now()
+        self._look_at_claims(token, asked)
+        try:
+            reply = await self._exchange(request_for(self.role, token), token)
+            now = self._clock.now()
+            self._take(reply, lifetime(reply.credentials.expires_at, reply.sts_date, asked, now), now)
+        except ExchangeError as error:
+            self._refused(error)
+        self._metrics.sts_seconds.observe(self._clock.now().monotonic - asked.monotonic)
+
+    def _take(self, reply: ExchangeReply, life: Lifetime, now: Instant) -> None:
+        credentials = reply.credentials
+        is_newer = self.store.replace(credentials, life.ends)
+        self._schedule = schedule.after_success(now, life.life_seconds, self._jitter())
+        self.health = replace(self.health, trouble=None, trouble_code=None, skew_seconds=life.skew_seconds)
+        self._count("success")
+        self._log.info(
+            "credentials_refreshed" if is_newer else "older_credentials_passed_over",
+            role_arn=credentials.role_arn,
+            access_key_id=credentials.access_key_id,
+            expiration=credentials.expiration,
+            refresh_in_seconds=round(self._schedule.due.monotonic - now.monotonic),
+        )
+        if life.skew_seconds is not None and abs(life.skew_seconds) > LARGE_SKEW_SECONDS:
+            self._log.warning(
+                "clock_is_off",
+                seconds=round(-life.skew_seconds),
+                why="this machine's clock against STS's: requests signed here fail from 300 s on",
+            )
+
+    def _refused(self, error: ExchangeError) -> None:
+        self._schedule = schedule.after_failure(
+            self._schedule, self._clock.now(), error.next_step, self._jitter(), error.retry_after_seconds
+        )
+        self._count(error.code)
+        advice = hint(error.code, error.message)
+        self._remember_trouble(error.code, f"{error}. {advice}" if advice else str(error), error.next_step)
+
+    def _remember_trouble(self, code: str, trouble: str, next_step: NextStep | None = None) -> None:
+        """Log what changed, or what has stayed so for long."""
+        now = self._clock.now()
+        is_new = (code, trouble) != (self.health.trouble_code, self.health.trouble)
+        self.health = replace(self.health, trouble=trouble, trouble_code=code)
+        if not is_new and now.monotonic - self._reminded_at < REMINDER_SECONDS:
+            return
+        self._reminded_at = now.monotonic
+        alive = self.store.alive(now)
+        self._log.warning(
+            "refresh_failed",
+            code=code,
+            reason=trouble,
+            next_step=next_step.value if next_step else "wait_for_token",
+            failures=self._schedule.failures,
+            retry_in_seconds=round(self._schedule.due.monotonic - now.monotonic, 1),
+            still_serving_until=alive.credentials.expiration if alive else None,
+        )
+
+    def _look_at_claims(self, token: Token, now: Instant) -> None:
+        warning = warning_from_claims(token, now.wall + (self.health.skew_seconds or 0.0))
+        if warning is not None and warning != self._token_warning:
+            self._log.warning("token_looks_wrong", reason=warning)
+        self._token_warning = warning
+        self.health = replace(self.health, token_expires_at=token.expires_at)
+
+    def _count(self, outcome: str) -> None:
+        self._metrics.count_refresh(self.role.name, outcome)
+
+
+def _optional_instant(unix_seconds: float | None) -> str | None:
+    return None if unix_seconds is None else instant_text(unix_seconds)

@@ -1,0 +1,316 @@
+"""
+The only listener code: connections in, one answer each, out.
+
+Rule: whatever a client does costs this server a bounded time, a bounded memory and one file descriptor, and never
+another client's answer. One request a connection; the answer is given in the accept loop itself when the request
+is already there, which it nearly always is on loopback, because a task per connection would cost more than
+everything else together. Only a client that is slow, refused or held gets a task, and those are counted.
+"""
+
+import errno
+import resource
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import trio
+
+from sidecar import http
+from sidecar.clock import Instant
+from sidecar.endpoint import Answer, Respond
+from sidecar.http import Refusal, Request
+
+_READ_BYTES = 4096
+"""Below the head's cap, so that no single read can exceed it; SDK requests are under 1 KiB."""
+
+_NO_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept says when this process or machine has nothing left; the connection stays in the queue."""
+
+_PAUSE_SECONDS = 0.05
+"""Between accepts that fail while there is nothing to give up, so that the loop never spins."""
+
+_LAST_WORDS_SECONDS = 0.2
+"""When the server stops, for a request whose bytes are on their way."""
+
+CLIENT_GONE = 499
+"""The status observed for a client that left before its whole answer; never sent. nginx logs the same number."""
+
+_GONE = Answer(CLIENT_GONE, b"")
+_FAULT = Answer(500, http.error_response(500, "A fault of the sidecar itself: its log has the details."))
+_TOO_SLOW = Refusal(408, "No whole request arrived in time.")
+_ENDED_EARLY = Refusal(400, "The connection ended before the request did.")
+_EVICTED = Refusal(503, "There are too many connections, and this one was idle longest.")
+_SHED = Answer(503, http.error_response(503, "There are too many connections."))
+
+
+class Limits(NamedTuple):
+    """What one client, and all of them together, may take."""
+
+    head_seconds: float = 5.0
+    """From accept to the whole head; then 408."""
+    write_seconds: float = 5.0
+    """For a client to take its answer, which normally fits the socket's buffer at once."""
+    linger_seconds: float = 1.0
+    linger_bytes: int = 64 * 1024
+    """How long and how much is still read and thrown away after a refusal; see `_linger`."""
+    hold_seconds: float = 0.8
+    """A request before the first set waits this long: most SDKs give up at 1 s, and Java retries without a pause."""
+    stop_seconds: float = 3.0
+    """For answers under way when the server is told to stop."""
+    connections: int = 512
+    """That may be slow, held or lingering at once. Clients answered in the accept loop do not count."""
+    accepts_per_pass: int = 64
+    """Then every other task has its turn."""
+
+
+def connection_limit(most: int = Limits().connections) -> int:
+    """At most this many, and never over half of the file descriptors that the process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
+
+
+async def serve(
+    listeners: Sequence[socket.socket],
+    respond: Respond,
+    *,
+    now: Callable[[], Instant],
+    observe: Callable[[Answer, Any], None],
+    report: Callable[[Exception], None],
+    wait: Callable[[Answer], Awaitable[object]] | None = None,
+    limits: Limits = Limits(),  # noqa: B008  an immutable value
+    stop: trio.Event | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Answer on these non-blocking listeners until `stop` is set; then close them and let answers end.
+
+    `respond` decides an answer. `wait` waits for what a held answer lacks; the server brings the deadline and asks
+    `respond` again. `observe` sees every answer with the peer's address, after it is on its way. `report` gets
+    what the other callbacks raise; the client then gets a 500 and the server goes on.
+
+    When `stop` is set: no new connections; those that sent nothing yet are closed; the others have `stop_seconds`.
+    Cancellation instead closes everything at once. The listeners are closed in the end either way.
+    """
+    try:
+        async with trio.open_nursery() as connections:
+            server = _Server(connections, respond, now, observe, report, wait, limits)
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(server.accept_forever, listener)
+                task_status.started()
+                await (trio.Event() if stop is None else stop).wait()
+                accepting.cancel_scope.cancel()
+            server.accept_last(listeners)
+            connections.cancel_scope.deadline = trio.current_time() + limits.stop_seconds
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+@dataclass(eq=False, slots=True)
+class _Server:
+    """What the connections of one `serve` share: its callbacks, how many have a task, and which of those are idle."""
+
+    nursery: trio.Nursery
+    respond: Respond
+    now: Callable[[], Instant]
+    observe: Callable[[Answer, Any], None]
+    report: Callable[[Exception], None]
+    wait: Callable[[Answer], Awaitable[object]] | None
+    limits: Limits
+    tasks: int = 0
+    idle: dict[trio.CancelScope, None] = field(default_factory=dict)
+    """Oldest first. Cancelling one ends its wait for the client."""
+
+    async def accept_forever(self, listener: socket.socket) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                self._accept_ready(listener)
+            except OSError as error:
+                await self._recover(error)
+
+    def accept_last(self, listeners: Iterable[socket.socket]) -> None:
+        """Take what the kernel has queued, and let nobody take long over a request any more."""
+        self.limits = self.limits._replace(head_seconds=_LAST_WORDS_SECONDS)
+        deadline = trio.current_time() + _LAST_WORDS_SECONDS
+        for scope in self.idle:
+            scope.deadline = min(scope.deadline, deadline)
+        for listener in listeners:
+            with suppress(OSError):
+                self._accept_ready(listener)
+
+    def _accept_ready(self, listener: socket.socket) -> None:
+        for _ in range(self.limits.accepts_per_pass):
+            try:
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                return
+            try:
+                self._welcome(sock, peer)
+            except Exception as error:  # noqa: BLE001  one connection's failure must not reach the listener
+                sock.close()
+                self.report(error)
+
+    async def _recover(self, error: OSError) -> None:
+        """After a failed accept: for lack of capacity give up the oldest idle connection; else pause."""
+        if error.errno in _NO_CAPACITY and self._evict():
+            await trio.lowlevel.checkpoint()  # in which its task closes it
+            return
+        if error.errno not in _NO_CAPACITY:
+            self.report(error)
+        await trio.sleep(_PAUSE_SECONDS)
+
+    def _evict(self) -> bool:
+        """End the wait of the connection that has been idle longest; says whether there was one."""
+        scope = next(iter(self.idle), None)
+        if scope is None:
+            return False
+        del self.idle[scope]
+        scope.cancel()
+        return True
+
+    def _welcome(self, sock: socket.socket, peer: Any) -> None:
+        """Answer now if the request is here, whole and alone; else give the connection a task."""
+        try:
+            buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._start(self._converse, sock, peer, b"")
+            return
+        except OSError:
+            self._lose(sock, peer)
+            return
+        request = http.parse(buffer)
+        if not isinstance(request, Request) or request.size != len(buffer):
+            self._start(self._converse, sock, peer, buffer)
+            return
+        answer = self._ask(request)
+        if answer.hold and self.wait is not None and self._has_room():
+            self._start(self._converse, sock, peer, buffer)
+        else:
+            self._send_now(sock, peer, answer)
+
+    def _ask(self, request: Request) -> Answer:
+        try:
+            return self.respond(request, self.now())
+        except Exception as error:  # noqa: BLE001  a fault of ours is one client's 500, not everybody's end
+            self.report(error)
+            return _FAULT
+
+    def _send_now(self, sock: socket.socket, peer: Any, answer: Answer) -> None:
+        try:
+            sent = sock.send(answer.response, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lose(sock, peer)
+            return
+        if sent == len(answer.response):
+            sock.close()
+            self.observe(answer, peer)
+        else:
+            self._start(self._deliver, sock, peer, answer, sent)
+
+    def _lose(self, sock: socket.socket, peer: Any) -> None:
+        sock.close()
+        self.observe(_GONE, peer)
+
+    def _has_room(self) -> bool:
+        return self.tasks < self.limits.connections or bool(self.idle)
+
+    def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object) -> None:
+        """Give the connection a task, in place of the oldest idle one when there are too many; else shed it."""
+        if self.tasks >= self.limits.connections and not self._evict():
+            with suppress(OSError):
+                sock.send(_SHED.response, socket.MSG_DONTWAIT)
+            sock.close()
+            self.observe(_SHED, peer)
+            return
+        self.tasks += 1
+        self.nursery.start_soon(self._contain, task, sock, peer, *state)
+
+    async def _contain(
+        self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object
+    ) -> None:
+        """Run a connection's task so that nothing it raises goes further, and its socket is always closed."""
+        try:
+            with sock:
+                await task(sock, peer, *state)
+        except OSError:
+            self.observe(_GONE, peer)
+        except Exception as error:  # noqa: BLE001  an exception here would end every listener
+            self.report(error)
+        finally:
+            self.tasks -= 1
+
+    async def _converse(self, sock: socket.socket, peer: Any, buffer: bytes) -> None:
+        """Read until there is a request or a reason against one, answer, and leave politely."""
+        request = await self._read(sock, buffer)
+        if request is None:
+            return
+        if isinstance(request, Request):
+            await self._deliver(sock, peer, await self._ask_or_hold(request), 0)
+        else:
+            await self._deliver(sock, peer, Answer(request.status, request.response), 0)
+        await self._linger(sock)
+
+    async def _read(self, sock: socket.socket, buffer: bytes) -> Request | Refusal | None:
+        """The request, or why there is none; None if the client never said anything."""
+        with self._evictable(self.limits.head_seconds) as scope:
+            while (request := http.parse(buffer)) is None:
+                chunk = await _receive(sock)
+                if not chunk:
+                    return _ENDED_EARLY if buffer else None
+                buffer += chunk
+            return request
+        return _TOO_SLOW if trio.current_time() >= scope.deadline else _EVICTED
+
+    @contextmanager
+    def _evictable(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """A wait for the client's next bytes, bounded, and cut short when somebody else needs the place."""
+        with trio.move_on_after(seconds) as scope:
+            self.idle[scope] = None
+            try:
+                yield scope
+            finally:
+                self.idle.pop(scope, None)
+
+    async def _ask_or_hold(self, request: Request) -> Answer:
+        answer = self._ask(request)
+        if not answer.hold or self.wait is None:
+            return answer
+        with trio.move_on_after(self.limits.hold_seconds):
+            await self.wait(answer)
+        return self._ask(request)
+
+    async def _deliver(self, sock: socket.socket, peer: Any, answer: Answer, sent: int) -> None:
+        """Send the rest of the answer, for as long as the client takes it."""
+        with trio.move_on_after(self.limits.write_seconds):
+            while sent < len(answer.response):
+                try:
+                    sent += sock.send(answer.response[sent:], socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(sock)
+        self.observe(answer if sent == len(answer.response) else _GONE, peer)
+
+    async def _linger(self, sock: socket.socket) -> None:
+        """
+        Say that this was all, and throw away what still comes, for a while (RFC 9112 section 9.6).
+
+        Closing with unread input makes the kernel send a reset, which may take the answer from the client's hands.
+        """
+        with suppress(OSError), self._evictable(self.limits.linger_seconds):
+            sock.shutdown(socket.SHUT_WR)
+            left = self.limits.linger_bytes
+            while left > 0 and (chunk := await _receive(sock)):
+                left -= len(chunk)
+
+
+async def _receive(sock: socket.socket) -> bytes:
+    while True:
+        try:
+            return sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(sock)

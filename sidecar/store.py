@@ -1,0 +1,64 @@
+"""
+The one place that holds secrets between requests: for each role the last good credentials.
+
+A failed refresh has no way to reach what is stored: the only change is a newer set replacing an older one,
+whole. Whoever reads takes the current `Snapshot` once and uses only that.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from sidecar.clock import Instant
+from sidecar.credentials import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """
+    One set of credentials, the bytes that answer a request for it, and the instant it ends on our own clocks.
+
+    `ends` is STS's Expiration moved by the clock skew seen when the set arrived, so that a wrong wall clock
+    neither hides a living set nor shows a dead one.
+    """
+
+    credentials: Credentials
+    response: bytes = field(repr=False)
+    ends: Instant
+
+    def is_alive(self, now: Instant) -> bool:
+        """Both clocks must agree: the wall clock sees a suspend, the monotonic one a wall clock set back."""
+        return now.wall < self.ends.wall and now.monotonic < self.ends.monotonic
+
+
+class Store:
+    """The credentials of one role, and how to wait for the next set."""
+
+    def __init__(self, render: Callable[[Credentials], bytes]) -> None:
+        self._render = render
+        self._snapshot: Snapshot | None = None
+        self._arrival = trio.Event()
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest set so far, alive or not."""
+        return self._snapshot
+
+    def alive(self, now: Instant) -> Snapshot | None:
+        snapshot = self._snapshot
+        return snapshot if snapshot is not None and snapshot.is_alive(now) else None
+
+    def replace(self, credentials: Credentials, ends: Instant) -> bool:
+        """Put this set in service, unless the one there expires later; says whether it did."""
+        current = self._snapshot
+        if current is not None and current.credentials.expires_at >= credentials.expires_at:
+            return False
+        self._snapshot = Snapshot(credentials, self._render(credentials), ends)
+        self._arrival.set()
+        self._arrival = trio.Event()
+        return True
+
+    async def wait_for_next(self) -> None:
+        """Until the next set is in service. The caller brings the deadline."""
+        await self._arrival.wait()

@@ -1,0 +1,177 @@
+"""
+One exchange with STS over HTTPS: the only module that knows httpx.
+
+One deadline spans the whole attempt (httpx's own bound single reads, and a dripping body would pass them all).
+The reply is read up to a cap, nothing is redirected or unpacked, and every foreign exception leaves as an
+ExchangeError. There is no retry here: that is schedule.py's.
+"""
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from sidecar import __version__, sts
+from sidecar.credentials import Credentials
+from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.token import Token
+
+ATTEMPT_SECONDS = 10.0
+"""One attempt in all: DNS, connect, TLS, request and reply."""
+
+CONNECT_SECONDS = 3.0
+"""STS is near, in the region: what takes longer to connect is a black hole."""
+
+MAX_REPLY_BYTES = 256 * 1024
+"""A reply is 1-3 KiB; session tokens have no stated maximum."""
+
+
+class ExchangeRequest(NamedTuple):
+    """What is asked of STS for one role."""
+
+    role_arn: str
+    session_name: str
+    duration_seconds: int
+
+
+class ExchangeReply(NamedTuple):
+    """A new set, and what STS's clock showed (None when it did not say)."""
+
+    credentials: Credentials
+    sts_date: datetime | None
+
+
+class StsClient:
+    """Speaks to one STS endpoint. An async context manager; cheap to keep, as it keeps no connection open."""
+
+    def __init__(self, url: str, *, ca_bundle: str | None = None) -> None:
+        """Raises ConfigurationError for a CA bundle or proxy setting that cannot be used."""
+        self.url = url
+        self._client = _make_client(url, ca_bundle)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        """Trade `token` for credentials of the role (AssumeRoleWithWebIdentity). Raises ExchangeError."""
+        form = sts.assume_role_with_web_identity(
+            role_arn=request.role_arn,
+            session_name=request.session_name,
+            token=token.raw,
+            duration_seconds=request.duration_seconds,
+        )
+        with _foreign_errors_mapped(self.url), trio.fail_after(ATTEMPT_SECONDS):
+            response, body = await self._post(form)
+        credentials = sts.read_reply(
+            response.status_code, body, role_arn=request.role_arn, retry_after=response.headers.get("retry-after")
+        )
+        return ExchangeReply(credentials, _date(response.headers.get("date")))
+
+    async def _post(self, form: bytes) -> tuple[httpx.Response, bytes]:
+        body = bytearray()
+        async with self._client.stream("POST", self.url, content=form) as response:
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > MAX_REPLY_BYTES:
+                    raise _malformed(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise _malformed(f"the answer is encoded as {encoding[:20]!r}, which was not asked for")
+        return response, bytes(body)
+
+
+def _make_client(url: str, ca_bundle: str | None) -> httpx.AsyncClient:
+    parts = urlsplit(url)
+    try:
+        return httpx.AsyncClient(
+            headers={**sts.HEADERS, "User-Agent": f"irsa-sidecar/{__version__}"},
+            verify=_trust(ca_bundle) if parts.scheme == "https" else False,
+            # Proxy variables are meant for what is beyond this machine.
+            trust_env=not _is_loopback(parts.hostname or ""),
+            timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
+            # Exchanges are half an hour apart: an idle connection would only go stale.
+            limits=httpx.Limits(max_connections=2, max_keepalive_connections=0),
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as exc:
+        raise ConfigurationError(f"HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used: {exc}") from exc
+
+
+def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+    if ca_bundle is None:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=ca_bundle)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigurationError(
+            f"AWS_CA_BUNDLE is {ca_bundle!r}, which cannot be read as PEM certificates ({exc}): name a file that "
+            "holds the authorities to trust, or unset it."
+        ) from exc
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _foreign_errors_mapped(url: str) -> Iterator[None]:
+    host = urlsplit(url).netloc
+    try:
+        yield
+    except trio.TooSlowError as exc:
+        raise _transport("Timeout", f"{host} gave no whole answer within {ATTEMPT_SECONDS:.0f} s") from exc
+    except httpx.TimeoutException as exc:
+        raise _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})") from exc
+    except httpx.ProxyError as exc:
+        raise _transport("Proxy", f"the proxy for {host} refused ({exc}): check HTTPS_PROXY and NO_PROXY") from exc
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
+        raise _by_cause(host, exc) from exc
+
+
+def _by_cause(host: str, exc: Exception) -> ExchangeError:
+    """Tell apart what is below: httpx folds DNS, TLS and refusals into one class."""
+    causes = list(_causes(exc))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
+            return _transport("Tls", f"{host}: {why}. AWS_CA_BUNDLE names the authorities to trust")
+        if isinstance(cause, socket.gaierror):
+            return _transport(
+                "Unreachable", f"the name {host} does not resolve ({cause.strerror}): check AWS_REGION and DNS"
+            )
+    return _transport("Unreachable", f"{host}: {str(causes[-1]) or type(causes[-1]).__name__}")
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _transport(code: str, message: str) -> ExchangeError:
+    return ExchangeError(code, message, NextStep.RETRY)
+
+
+def _malformed(message: str) -> ExchangeError:
+    return ExchangeError("MalformedReply", message, NextStep.RETRY)
+
+
+def _date(header: str | None) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(header) if header else None
+    except (ValueError, TypeError):
+        return None
+    return parsed if parsed is not None and parsed.tzinfo is not None else None

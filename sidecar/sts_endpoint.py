@@ -1,0 +1,178 @@
+"""
+Where STS is: the address for a region and its flags.
+
+Rule: the address that botocore would call, for every region of every partition, the unknown ones included. AWS
+publishes partitions as patterns for region names, so the table needs no list of regions and does not age with one.
+A region becomes part of a host name, so nothing but a host label is taken for one.
+"""
+
+import ipaddress
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from sidecar.errors import ConfigurationError
+
+
+class Partition(NamedTuple):
+    """Regions that share IAM and DNS suffixes. `dual_stack_suffix` None: AWS models no dual-stack endpoint there."""
+
+    name: str
+    region: re.Pattern[str]
+    suffix: str
+    dual_stack_suffix: str | None
+    fips_prefix: str = "sts-fips"
+
+    def has(self, region: str) -> bool:
+        """Also true for the partition's pseudo region, such as `aws-cn-global`."""
+        return self.region.fullmatch(region) is not None or region == f"{self.name}-global"
+
+
+def _regions(first: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{first})-\w+-\d+")
+
+
+AWS = Partition("aws", _regions("us|eu|ap|sa|ca|me|af|il|mx"), "amazonaws.com", "api.aws")
+
+PARTITIONS = (
+    AWS,
+    Partition("aws-cn", _regions("cn"), "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    Partition("aws-eusc", _regions("eusc-de"), "amazonaws.eu", "api.amazonwebservices.eu"),
+    Partition("aws-iso", _regions("us-iso"), "c2s.ic.gov", "api.aws.ic.gov"),
+    Partition("aws-iso-b", _regions("us-isob"), "sc2s.sgov.gov", "api.aws.scloud"),
+    Partition("aws-iso-e", _regions("eu-isoe"), "cloud.adc-e.uk", None),
+    Partition("aws-iso-f", _regions("us-isof"), "csp.hci.ic.gov", None),
+    # GovCloud's plain endpoints are its FIPS endpoints.
+    Partition("aws-us-gov", _regions("us-gov"), "amazonaws.com", "api.aws", fips_prefix="sts"),
+)
+"""AWS's partitions (its SDKs' shared partitions.json and STS's endpoint rules; tests hold the table to botocore's)."""
+
+GLOBAL_REGION = "aws-global"
+
+_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+_REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_LONGEST_HOST = 255
+
+
+def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
+    """
+    The URL of STS in `region`, without a path.
+
+    `fips-REGION` and `REGION-fips` mean REGION with `fips`, as in the SDKs. Raises ConfigurationError for what cannot
+    be a region, and for dual-stack where AWS has none.
+    """
+    real_region = _check_region(region).replace("fips-", "").replace("-fips", "")
+    fips = fips or real_region != region
+    partition = _partition(real_region) or AWS
+    if dualstack:
+        prefix, suffix = ("sts-fips" if fips else "sts"), _dual_stack_suffix(partition)
+    elif fips:
+        prefix, suffix = partition.fips_prefix, partition.suffix
+    elif real_region == GLOBAL_REGION:
+        return f"https://sts.{partition.suffix}"
+    else:
+        prefix, suffix = "sts", partition.suffix
+    return f"https://{prefix}.{real_region}.{suffix}"
+
+
+def partition_of(region: str) -> str:
+    """The name of the partition that `region` is in; `aws` when no pattern knows it, as the SDKs have it."""
+    return (_partition(region) or AWS).name
+
+
+def check_partition(role_arn: str, region: str) -> str | None:
+    """A warning when the role is of another partition than `region`: STS knows only the roles of its own."""
+    partition = _partition(region)
+    of_role = role_arn.split(":")[1] if role_arn.startswith("arn:") else ""
+    if partition is None or not of_role or of_role == partition.name:
+        return None
+    return (
+        f"AWS_ROLE_ARN is {role_arn!r}, a role of partition {of_role}, but AWS_REGION is {region!r}, which is in "
+        f"partition {partition.name}, where STS does not know it: set AWS_REGION to a region of {of_role}, or correct "
+        "the ARN."
+    )
+
+
+def check_endpoint_url(setting: str, value: str) -> str:
+    """
+    The URL that `setting` (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL) holds, with `/` for an empty path.
+
+    Plain http is taken wherever botocore takes it, which is everywhere; see `is_plaintext_beyond_loopback`. Raises
+    ConfigurationError for all that is no http or https URL, and for user names, queries and fragments.
+    """
+    problem = _endpoint_url_problem(value)
+    if problem is not None:
+        # A password may stand before an @: what is shown of the value begins after it.
+        raise ConfigurationError(
+            f"{setting} is {value.rpartition('@')[2]!r}, {problem}: set it to a URL such as "
+            "https://sts.eu-west-1.amazonaws.com, or unset it to use the one of AWS_REGION."
+        )
+    parts = urlsplit(value)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", "", ""))
+
+
+def is_plaintext_beyond_loopback(url: str) -> bool:
+    """True when the token and the credentials would cross a network unencrypted."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """True for a loopback address and for `localhost`, which no resolver should send elsewhere (RFC 6761, 6.3)."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _partition(region: str) -> Partition | None:
+    return next((partition for partition in PARTITIONS if partition.has(region)), None)
+
+
+def _dual_stack_suffix(partition: Partition) -> str:
+    if partition.dual_stack_suffix is None:
+        raise ConfigurationError(
+            f"AWS_USE_DUALSTACK_ENDPOINT is true, but STS has no dual-stack endpoint in partition {partition.name}: "
+            "unset it, or name an endpoint in AWS_ENDPOINT_URL_STS."
+        )
+    return partition.dual_stack_suffix
+
+
+def _check_region(region: str) -> str:
+    if not region:
+        raise ConfigurationError(
+            "AWS_REGION is not set: set it to the region whose STS is to be called, such as eu-west-1."
+        )
+    if _REGION.fullmatch(region) is None:
+        raise ConfigurationError(
+            f"AWS_REGION is {region!r}, which cannot be a region: set it to one such as eu-west-1, in letters, digits "
+            "and hyphens."
+        )
+    return region
+
+
+def _endpoint_url_problem(value: str) -> str | None:
+    """What keeps `value` from being an endpoint's URL, as the middle of a sentence."""
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "which holds characters that no URL has"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "whose host or port cannot be read"
+    problems = {
+        "which is neither http:// nor https://": parts.scheme not in ("http", "https"),
+        "whose user name and password nobody would use": "@" in parts.netloc,
+        "whose query or fragment would be lost": "?" in value or "#" in value,
+        "which names no host": not host or not _is_host(host),
+    }
+    return next((problem for problem, is_there in problems.items() if is_there), None)
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return len(host) <= _LONGEST_HOST and _HOST.fullmatch(host) is not None
+    return True

@@ -1,0 +1,189 @@
+"""
+The projected service account token: one bounded read of the file, and what its claims say.
+
+The token is read anew right before every exchange and kept nowhere else. Its signature is not verified here:
+that is STS's business. The claims serve for names, warnings and metrics, and never decide whether to try.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+
+import jwt
+
+from sidecar.errors import TokenError
+
+MAX_TOKEN_BYTES = 20_000
+"""The longest WebIdentityToken that STS takes (AWS STS API reference, AssumeRoleWithWebIdentity)."""
+
+STS_TOLERANCE_SECONDS = 300
+"""How far off STS lets a token's times be (seen in recorded answers of the real service)."""
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""O_NONBLOCK: opening a FIFO that somebody put at the path must not wait for a writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token. Instants are Unix seconds; a claim that is absent or of the wrong type is None or empty."""
+
+    raw: str = field(repr=False)
+    issuer: str | None
+    subject: str | None
+    audiences: tuple[str, ...]
+    issued_at: float | None
+    not_before: float | None
+    expires_at: float | None
+    namespace: str | None
+    service_account: str | None
+    pod: str | None
+
+
+def read_token(path: str) -> Token:
+    """
+    Read and decode the token at `path`. Raises TokenError.
+
+    The kubelet swaps the `..data` symlink under the path: a read sees the old token or the new one whole, and
+    for a moment may see neither, so a missing file is tried once more.
+    """
+    try:
+        content = _read_bounded(path)
+    except FileNotFoundError:
+        content = _read_or_explain(path)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    return decode_token(content, path)
+
+
+def decode_token(content: bytes, path: str) -> Token:
+    """Turn the file's bytes into a Token. Raises TokenError when it is empty, too long or no JWT."""
+    raw = content.removeprefix(b"\xef\xbb\xbf").strip()
+    if not raw:
+        raise TokenError("empty", f"{path} is empty: waiting for the token to be written.")
+    if len(content) > MAX_TOKEN_BYTES:
+        raise TokenError("too_long", f"{path} holds more than {MAX_TOKEN_BYTES} bytes, the most that STS takes.")
+    try:
+        claims = jwt.decode(raw, options={"verify_signature": False})
+    except jwt.PyJWTError as exc:
+        raise TokenError("malformed", f"{path} holds no JWT ({exc}): waiting for a whole token.") from exc
+    return _from_claims(raw.decode("ascii"), claims)
+
+
+def file_identity(path: str) -> tuple[int, int, int] | None:
+    """What changes whenever the file at `path` is replaced or rewritten; None while it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def warning_from_claims(token: Token, now: float) -> str | None:
+    """
+    What STS will likely say about this token, in a sentence; None when it looks right.
+
+    `now` is Unix seconds by STS's clock as far as that is known. STS forgives 300 s either way.
+    """
+    if token.expires_at is None:
+        return "the token never expires: a legacy Secret token, not a projected one, which STS does not take"
+    if now > token.expires_at + STS_TOLERANCE_SECONDS:
+        return (
+            f"the token expired at {instant_text(token.expires_at)} and was not renewed: is the volume mounted with "
+            "subPath, or the kubelet not running?"
+        )
+    if token.issued_at is not None and token.issued_at > now + STS_TOLERANCE_SECONDS:
+        return f"the token was issued in the future, at {instant_text(token.issued_at)}: check the clocks"
+    if not any(audience.startswith("sts.amazonaws.com") for audience in token.audiences):
+        return (
+            f"the token's audience is {', '.join(token.audiences) or 'missing'}, not sts.amazonaws.com: it must be "
+            "one that the IAM OIDC provider accepts"
+        )
+    return None
+
+
+def instant_text(unix_seconds: float) -> str:
+    """`2026-01-02T03:04:05Z`, for people and logs."""
+    try:
+        return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return str(unix_seconds)
+
+
+def _read_bounded(path: str) -> bytes:
+    fd = os.open(path, _OPEN_FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise TokenError("not_a_file", f"{path} is not a regular file: is the volume mounted at its directory?")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(MAX_TOKEN_BYTES + 1)
+    finally:
+        os.close(fd)
+
+
+def _read_or_explain(path: str) -> bytes:
+    try:
+        return _read_bounded(path)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+def _unreadable(path: str, exc: OSError) -> TokenError:
+    if isinstance(exc, FileNotFoundError):
+        return TokenError(
+            "missing",
+            f"{path} does not exist (AWS_WEB_IDENTITY_TOKEN_FILE): is the projected token volume mounted there?",
+        )
+    if isinstance(exc, PermissionError):
+        return TokenError("unreadable", _permission_message(path))
+    return TokenError("unreadable", f"{path} cannot be read: {exc.strerror or exc}.")
+
+
+def _permission_message(path: str) -> str:
+    """Name who asks, what the file allows and the field of the Pod that changes it."""
+    try:
+        status = os.stat(path)
+        seen = f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid}"
+    except OSError:
+        seen = "and neither may its directory be searched"
+    return (
+        f"{path} may not be read by uid {os.geteuid()}, gid {os.getegid()} ({seen}): set "
+        "securityContext.fsGroup on the Pod, or the same runAsUser on all its containers."
+    )
+
+
+def _from_claims(raw: str, claims: dict[str, Any]) -> Token:
+    kubernetes = _mapping(claims.get("kubernetes.io"))
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    return Token(
+        raw=raw,
+        issuer=_text(claims.get("iss")),
+        subject=_text(claims.get("sub")),
+        audiences=tuple(item for item in audiences if isinstance(item, str)),
+        issued_at=_number(claims.get("iat")),
+        not_before=_number(claims.get("nbf")),
+        expires_at=_number(claims.get("exp")),
+        namespace=_text(kubernetes.get("namespace")),
+        service_account=_text(_mapping(kubernetes.get("serviceaccount")).get("name")),
+        pod=_text(_mapping(kubernetes.get("pod")).get("name")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    """JSON allows 1e400, which Python reads as infinity, and `true`, which is an int to it."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        return float(value) if is_number and isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

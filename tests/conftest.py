@@ -1,0 +1,49 @@
+"""What every test gets: a check that it leaves nothing behind, and the fakes."""
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.clock import FakeWall
+from tests.fakes.kubelet import FakeVolume
+
+
+def _open_files() -> set[str]:
+    """Descriptors of this process by what they are, without those that any process may have one more of."""
+    directory = "/proc/self/fd"
+    if not os.path.isdir(directory):
+        return set()
+    found = set()
+    for name in os.listdir(directory):
+        try:
+            found.add(f"{name} {os.readlink(f'{directory}/{name}')}")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No descriptor and no thread more than before. (Trio itself sees to tasks: a nursery waits for its own.)"""
+    files, threads = _open_files(), set(threading.enumerate())
+    yield
+    gc.collect()
+    # Trio keeps an idle worker thread for a while, for the next name to resolve.
+    left = {thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Trio")}
+    assert not left, f"threads left behind: {left}"
+    new = {entry for entry in _open_files() - files if "socket:" in entry or "inotify" in entry or "pipe:" in entry}
+    assert not new, f"descriptors left behind: {new}"
+
+
+@pytest.fixture
+async def wall(autojump_clock: object) -> FakeWall:
+    return FakeWall()
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> FakeVolume:
+    return FakeVolume(tmp_path)

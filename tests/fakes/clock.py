@@ -1,0 +1,25 @@
+"""One fake behind both clocks: the wall clock follows trio's, plus what a test adds to it."""
+
+import trio
+
+from sidecar.clock import Clock
+
+EPOCH = 1_800_000_000.0
+"""2027-01-15T08:00:00Z, a whole second."""
+
+
+class FakeWall:
+    """A wall clock over trio's (autojumping) one. `step` sets it forward or back by seconds."""
+
+    def __init__(self) -> None:
+        self._offset = EPOCH - trio.current_time()
+
+    def step(self, seconds: float) -> None:
+        self._offset += seconds
+
+    def time(self) -> float:
+        return trio.current_time() + self._offset
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.time, trio.current_time)

@@ -1,0 +1,34 @@
+"""A projected token volume: the moves of the kubelet's AtomicWriter, on a real directory."""
+
+import os
+import shutil
+from itertools import count
+from pathlib import Path
+
+
+class FakeVolume:
+    """`token` in `directory`, reached through `..data` as in a Pod."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = str(directory / "token")
+        self._numbers = count()
+
+    def write(self, content: str | bytes) -> None:
+        """Swap a new token in, as a rotation does."""
+        data = content.encode() if isinstance(content, str) else content
+        fresh = self.directory / f"..2027_01_15_{next(self._numbers)}"
+        fresh.mkdir()
+        (fresh / "token").write_bytes(data)
+        current = self.directory / "..data"
+        old = current.readlink() if current.is_symlink() else None
+        draft = self.directory / "..data_tmp"
+        draft.symlink_to(fresh.name)
+        draft.rename(current)
+        if not (self.directory / "token").is_symlink():
+            (self.directory / "token").symlink_to("..data/token")
+        if old is not None:
+            shutil.rmtree(self.directory / old)
+
+    def remove(self) -> None:
+        os.unlink(self.path)

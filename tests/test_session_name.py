@@ -1,0 +1,99 @@
+"""Role session names: always valid, stable, distinct where it matters."""
+
+import re
+
+import botocore.session
+import pytest
+from botocore.model import ServiceModel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigurationError
+from sidecar.session_name import MAX_LENGTH, MIN_LENGTH, NAMELESS, check_session_name, session_name
+
+VALID = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
+
+any_text = st.text(st.characters(exclude_categories=())) | st.text(max_size=400)
+"""Lone surrogates too: os.environ has them for bytes that are no UTF-8."""
+
+
+def test_limits_are_those_of_the_sts_model() -> None:
+    model = botocore.session.Session().get_service_data("sts")
+    shape = ServiceModel(model).shape_for("roleSessionNameType")
+    assert shape.metadata == {"min": MIN_LENGTH, "max": MAX_LENGTH, "pattern": r"[\w+=,.@-]*"}
+
+
+def test_namespace_and_pod_are_joined_with_a_dot() -> None:
+    assert session_name("shop", "checkout-6d4cf56db6-x2x7p") == "shop.checkout-6d4cf56db6-x2x7p"
+
+
+def test_forbidden_characters_become_hyphens() -> None:
+    assert session_name("system:serviceaccount:shop:café/1") == "system-serviceaccount-shop-caf--1"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [((), NAMELESS), (("", ""), NAMELESS), (("", "pod"), "pod"), (("a",), "a-"), (("/",), "--")],
+)
+def test_too_little_still_makes_a_name(parts: tuple[str, ...], expected: str) -> None:
+    assert session_name(*parts) == expected
+
+
+def test_longest_name_is_left_whole() -> None:
+    name = "n" * 20 + "." + "p" * 43
+    assert session_name(*name.split(".")) == name
+
+
+def test_long_name_keeps_namespace_and_tail() -> None:
+    name = session_name("team-payments-production", "checkout-worker-for-nightly-settlement-6d4cf56db6-x2x7p")
+    assert len(name) == 64
+    assert name.startswith("team-payments-production.")
+    assert name.endswith("-6d4cf56db6-x2x7p")
+
+
+def test_digest_does_not_change_between_releases() -> None:
+    assert session_name("n" * 40, "p" * 40) == "n" * 30 + "-3fbbd349-" + "p" * 24
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("checkout-" * 9 + "-6d4cf56db6-x2x7p", "checkout-" * 9 + "-6d4cf56db6-x2x7q"),
+        ("checkout-" * 4 + "blue-" + "checkout-" * 4, "checkout-" * 4 + "cyan-" + "checkout-" * 4),
+        ("checkout-" * 4 + "/" + "checkout-" * 4, "checkout-" * 4 + ":" + "checkout-" * 4),
+    ],
+    ids=["in the tail", "in the middle", "in what is cleaned"],
+)
+def test_long_names_that_differ_stay_different(one: str, other: str) -> None:
+    assert session_name("shop", one) != session_name("shop", other)
+
+
+@given(st.lists(any_text, max_size=4))
+def test_any_text_makes_a_valid_name_and_the_same_one_again(parts: list[str]) -> None:
+    name = session_name(*parts)
+    assert VALID.fullmatch(name)
+    assert session_name(*parts) == name
+    assert check_session_name(name) == name
+
+
+@given(st.from_regex(VALID, fullmatch=True))
+def test_valid_name_is_left_as_it_is(name: str) -> None:
+    assert session_name(name) == name
+    assert check_session_name(name) == name
+
+
+@given(any_text)
+def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -> None:
+    if VALID.fullmatch(value):
+        assert check_session_name(value) == value
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        check_session_name(value)
+    assert f"AWS_ROLE_SESSION_NAME is {value!r}" in str(caught.value)
+    assert f"set it to {session_name(value)!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "a", "a" * 65, "two words", "na/me", "naïve", "name\n"])
+def test_chosen_name_that_sts_would_refuse_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="AWS_ROLE_SESSION_NAME"):
+        check_session_name(value)
