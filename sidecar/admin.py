@@ -84,7 +84,9 @@ def _gauge(states: list[RoleState], field: str) -> list[Sample]:
 
 
 def _probe(failures: list[str]) -> Answer:
-    return _text(503 if failures else 200, ("\n".join(failures) or "ok").encode() + b"\n")
+    # A path from the environment need not be UTF-8, and may be named in a reason.
+    reasons = "\n".join(failures).encode("utf-8", "backslashreplace")
+    return _text(503 if failures else 200, (reasons or b"ok") + b"\n")
 
 
 def _text(status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Answer:

@@ -17,10 +17,10 @@ from sidecar import exchange
 from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from sidecar.config import Config
-from sidecar.daemon import CREDENTIALS_PATH, REAL_CLOCK, Daemon, make_daemon
+from sidecar.daemon import CREDENTIALS_PATH, REAL_CLOCK, make_daemon
 from sidecar.errors import SidecarError
 from sidecar.listen import format_address, listen
-from sidecar.log import Logger, make_logger
+from sidecar.log import Logger
 
 FIRST_CREDENTIALS_SECONDS = 15.0
 """A command is not started without credentials: one clear message beats its SDK's guess at what is wrong."""
@@ -31,13 +31,15 @@ _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-async def with_daemon(config: Config, body: Callable[[Offer], Awaitable[int]], log: Logger | None = None) -> int:
+async def with_daemon(
+    config: Config, body: Callable[[Offer], Awaitable[int]], log: Logger, *, needs_credentials: bool = True
+) -> int:
     """
     Run the daemon on the configured ports with a new secret, and `body` once there are credentials; its result.
 
-    Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time.
+    Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time. Without
+    `needs_credentials` the body also starts when the first attempt has failed, to see what an SDK makes of it.
     """
-    log = log or make_logger(config.log_format or "console", config.log_level)[0]
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
@@ -50,7 +52,10 @@ async def with_daemon(config: Config, body: Callable[[Offer], Awaitable[int]], l
             status = None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners, admin_listeners)
-                if await _first_credentials_in_time(running):
+                ready = running.first_credentials if needs_credentials else running.role.refresher.first_attempt.wait
+                with trio.move_on_after(FIRST_CREDENTIALS_SECONDS) as patience:
+                    await ready()
+                if not patience.cancelled_caught:
                     status = await body(offer)
                 running.stop.set()
     if status is None:
@@ -73,13 +78,6 @@ async def run_application(command: list[str], offer: Offer, extra: Mapping[str, 
             status = await process.wait()
             nursery.cancel_scope.cancel()
     return status if status >= 0 else 128 - status
-
-
-async def _first_credentials_in_time(running: Daemon) -> bool:
-    with trio.move_on_after(FIRST_CREDENTIALS_SECONDS):
-        await running.first_credentials()
-        return True
-    return False
 
 
 async def _pass_on(signals: AsyncIterator[int], process: trio.Process) -> None:

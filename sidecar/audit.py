@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from sidecar.listen import format_address
 from sidecar.store import Snapshot
 
 LINES_A_SECOND = 10
 
-Peer = tuple[str, int]
-"""A client's address and port."""
+Peer = tuple[Any, ...]
+"""A client's address as its socket has it: host, port, and two more numbers with IPv6."""
 
 
 class Audit:
@@ -35,7 +36,7 @@ class Audit:
         credentials = snapshot.credentials
         if self._lines < LINES_A_SECOND:
             self._lines += 1
-            self._tell(role, credentials.access_key_id, credentials.expiration, peer=f"{peer[0]}:{peer[1]}")
+            self._tell(role, credentials.access_key_id, credentials.expiration, peer=format_address(*peer[:2]))
             return
         if not self._summed:
             self._wake()

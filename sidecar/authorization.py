@@ -10,7 +10,7 @@ import secrets
 import tempfile
 
 from sidecar.errors import ConfigurationError
-from sidecar.token import file_identity
+from sidecar.token import file_identity, read_regular_file
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096
@@ -77,16 +77,17 @@ def write_secret(path: str, secret: str) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            secret = file.read(MAX_SECRET_BYTES + 1).strip()
+        content = read_regular_file(path, MAX_SECRET_BYTES + 1) or b""
     except OSError as exc:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be read ({exc.strerror or exc})."
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be read ({exc.strerror or exc}): "
+            f"let uid {os.geteuid()} read it, or remove it to have one made."
         ) from exc
+    secret = content.strip()
     is_field_value = all(0x20 <= byte < 0x7F for byte in secret)
-    if not secret or len(secret) > MAX_SECRET_BYTES or not is_field_value:
+    if not secret or len(content) > MAX_SECRET_BYTES or not is_field_value:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which must hold one line of at most {MAX_SECRET_BYTES} "
-            "visible ASCII characters, as it travels in an HTTP header: remove it to have one made."
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which must be a file of one line of at most "
+            f"{MAX_SECRET_BYTES} visible ASCII characters, as it travels in an HTTP header: remove it to have one made."
         )
     return secret

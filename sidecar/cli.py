@@ -49,10 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _FAILURE
     except BaseExceptionGroup as group:
-        # Trio wraps what ends a nursery. An interrupted command has not done its work, and needs no traceback.
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        return _FAILURE
+        return _unwrapped(group)
     return status
 
 
@@ -70,6 +67,19 @@ def _top_level(arguments: list[str]) -> int:
     parser.parse_args(arguments[:1])
     parser.print_usage(sys.stderr)
     return _USAGE
+
+
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> int:
+    """Trio wraps what ends a nursery. What we raised ourselves, or an interruption, needs no traceback."""
+    ours, others = group.split((SidecarError, KeyboardInterrupt))
+    if ours is None or others is not None:
+        raise group
+    leaf: BaseException = ours
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    if isinstance(leaf, SidecarError):
+        return _complain(leaf, _USAGE if isinstance(leaf, ConfigurationError) else _FAILURE)
+    return _FAILURE
 
 
 def _complain(error: SidecarError, status: int) -> int:

@@ -14,6 +14,9 @@ from sidecar.listen import format_address, is_loopback, parse_address
 
 PREFIX = "IRSA_SIDECAR_"
 
+LOG_FORMATS = ("json", "console")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 MIN_DURATION_SECONDS, MAX_DURATION_SECONDS = 900, 43_200
 """The limits of AssumeRoleWithWebIdentity's DurationSeconds."""
 
@@ -71,7 +74,10 @@ def _address_or_off(setting: str, text: str) -> Address | None:
     return None if text == "off" else parse_address(setting, text)
 
 
-def _path(_setting: str, text: str) -> str:
+def _path(setting: str, text: str) -> str:
+    # An empty flag is a variable that was not expanded: taken for "none", it would take the secret away unseen.
+    if not text:
+        raise ConfigurationError(f"{setting} is empty: give the path of a file, or leave it out.")
     return text
 
 
@@ -111,9 +117,9 @@ SETTINGS = (
             "how long credentials are asked for: 900 to 43200, at most what the role allows"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
             "after SIGTERM go on serving this long; a native sidecar is stopped last and needs none"),
-    Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of("json", "console"), "json|console",
+    Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
             "json unless stderr is a terminal"),
-    Setting("log_level", "LOG_LEVEL", "--log-level", "info", _one_of("debug", "info", "warning", "error"),
+    Setting("log_level", "LOG_LEVEL", "--log-level", "info", _one_of(*LOG_LEVELS),
             "LEVEL", "debug, info, warning or error"),
 )  # fmt: skip
 

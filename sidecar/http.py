@@ -88,7 +88,7 @@ def parse(buffer: bytes) -> Request | Refusal | None:
     headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
     if len(headers) != len(fields) and (refusal := _repetition(fields)):
         return refusal
-    if b"content-length" in headers and headers[b"content-length"] != b"0" or b"transfer-encoding" in headers:
+    if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
         return _BODY
     if b"host" not in headers and version == b"1.1":
         return _NO_HOST
@@ -160,7 +160,7 @@ def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Refusal]], otherwise: R
 _LINE_RULES = _rules(
     _LINE,
     (
-        (rb"[^ ]+ [^ ]+", Refusal(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
+        (rb"GET [!-~]+", Refusal(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
         (
             rb"[^ ]+ [^ ]+ HTTP/(?!1\.[01]\Z)[0-9.]+",
             Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),

@@ -57,10 +57,8 @@ def format_address(host: str, port: int) -> str:
 
 def is_loopback(host: str) -> bool:
     """True for 127.0.0.0/8 and `::1` (RFC 1122 3.2.1.3, RFC 4291 2.5.3), also in the form `::ffff:127.0.0.1`."""
-    packed = _packed(host)
-    if packed is None:
-        return False
-    return packed == socket.inet_pton(socket.AF_INET6, "::1") or packed.removeprefix(_IPV4_MAPPED)[0] == _LOOPBACK_NET
+    packed = (_packed(host) or b"").removeprefix(_IPV4_MAPPED)
+    return packed == _IPV6_LOOPBACK or (len(packed) == 4 and packed[0] == 127)
 
 
 def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
@@ -115,7 +113,7 @@ def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
         listener.listen(backlog)
-        listener.setblocking(False)
+        listener.settimeout(0)
     except BaseException:
         listener.close()
         raise
@@ -139,7 +137,7 @@ def _failure(setting: str, host: str, port: int, error: OSError) -> str:
 
 
 _IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
-_LOOPBACK_NET = 127
+_IPV6_LOOPBACK = b"\0" * 15 + b"\1"
 
 
 def _packed(host: str) -> bytes | None:

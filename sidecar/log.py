@@ -15,10 +15,12 @@ import structlog
 MAX_LINE_BYTES = 4096
 """PIPE_BUF on Linux: a pipe that polls as writable takes this much whole and without waiting (pipe(7))."""
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("json", "console")
-
 Logger = structlog.typing.FilteringBoundLogger
+_TIMES = {
+    "json": structlog.processors.TimeStamper(fmt="iso", key="time"),
+    "console": structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time"),
+}
+
 EventDict = structlog.typing.EventDict
 
 
@@ -52,7 +54,7 @@ def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tu
         writer,
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json", key="time"),
+            _TIMES[log_format],
             _exception_as_text,
             _renderer(log_format, fd),
         ],

@@ -71,6 +71,8 @@ class Refresher:
         self._metrics = metrics
         now = clock.now()
         self.health = Health(looked_at=now.monotonic)
+        self.first_attempt = trio.Event()
+        """Set once an attempt has ended, well or badly."""
         self._schedule = schedule.at_start(now)
         self._token_identity: tuple[int, int, int] | None = None
         self._token_warning: str | None = None
@@ -92,6 +94,7 @@ class Refresher:
         self._notice_new_token(now)
         if self._schedule.is_due(now):
             await self._attempt()
+            self.first_attempt.set()
         else:
             with trio.move_on_after(self._schedule.sleep_seconds(now)):
                 await self._directory_changed.wait()

@@ -103,10 +103,15 @@ async def serve(
                 await (trio.Event() if stop is None else stop).wait()
                 accepting.cancel_scope.cancel()
             server.accept_last(listeners)
+            _close(listeners)  # before the wait, so that who comes now is refused and tries elsewhere
             connections.cancel_scope.deadline = trio.current_time() + limits.stop_seconds
     finally:
-        for listener in listeners:
-            listener.close()
+        _close(listeners)
+
+
+def _close(listeners: Iterable[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 @dataclass(eq=False, slots=True)
@@ -143,13 +148,16 @@ class _Server:
                 self._accept_ready(listener)
 
     def _accept_ready(self, listener: socket.socket) -> None:
+        now = self.now()  # one reading serves the pass, which lasts a few milliseconds at most
         for _ in range(self.limits.accepts_per_pass):
             try:
                 sock, peer = listener.accept()
             except BlockingIOError:
                 return
+            except ConnectionAbortedError:
+                continue  # the client left the queue
             try:
-                self._welcome(sock, peer)
+                self._welcome(sock, peer, now)
             except Exception as error:  # noqa: BLE001  one connection's failure must not reach the listener
                 sock.close()
                 self.report(error)
@@ -172,7 +180,7 @@ class _Server:
         scope.cancel()
         return True
 
-    def _welcome(self, sock: socket.socket, peer: Any) -> None:
+    def _welcome(self, sock: socket.socket, peer: Any, now: Instant) -> None:
         """Answer now if the request is here, whole and alone; else give the connection a task."""
         try:
             buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
@@ -186,15 +194,15 @@ class _Server:
         if not isinstance(request, Request) or request.size != len(buffer):
             self._start(self._converse, sock, peer, buffer)
             return
-        answer = self._ask(request)
+        answer = self._ask(request, now)
         if answer.hold and self.wait is not None and self._has_room():
             self._start(self._converse, sock, peer, buffer)
         else:
             self._send_now(sock, peer, answer)
 
-    def _ask(self, request: Request) -> Answer:
+    def _ask(self, request: Request, now: Instant) -> Answer:
         try:
-            return self.respond(request, self.now())
+            return self.respond(request, now)
         except Exception as error:  # noqa: BLE001  a fault of ours is one client's 500, not everybody's end
             self.report(error)
             return _FAULT
@@ -278,12 +286,12 @@ class _Server:
                 self.idle.pop(scope, None)
 
     async def _ask_or_hold(self, request: Request) -> Answer:
-        answer = self._ask(request)
+        answer = self._ask(request, self.now())
         if not answer.hold or self.wait is None:
             return answer
         with trio.move_on_after(self.limits.hold_seconds):
             await self.wait(answer)
-        return self._ask(request)
+        return self._ask(request, self.now())
 
     async def _deliver(self, sock: socket.socket, peer: Any, answer: Answer, sent: int) -> None:
         """Send the rest of the answer, for as long as the client takes it."""

@@ -220,10 +220,10 @@ def _read_xml(body: bytes, leaves: Iterable[_Path]) -> tuple[str, Mapping[_Path,
     """
     The root's name, and the texts of those `leaves` that are there once and hold only text.
 
-    Raises ValueError for what is not well-formed UTF-8 XML, declares a document type, or nests too deep.
+    Raises ValueError for what is no well-formed XML, declares a document type, or nests too deep.
     """
     reading = _Reading(leaves)
-    # As botocore has it: UTF-8, whatever the document declares.
+    # As botocore has it: UTF-8, whatever the document declares. (Expat tells UTF-16 by its zero bytes.)
     parser = expat.ParserCreate("utf-8", "}")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = reading.doctype

@@ -6,7 +6,6 @@ The reply is read up to a cap, nothing is redirected or unpacked, and every fore
 ExchangeError. There is no retry here: that is schedule.py's.
 """
 
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import trio
@@ -22,6 +22,7 @@ import trio
 from sidecar import __version__, sts
 from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.sts_endpoint import is_loopback
 from sidecar.token import Token
 
 ATTEMPT_SECONDS = 10.0
@@ -55,7 +56,10 @@ class StsClient:
     def __init__(self, url: str, *, ca_bundle: str | None = None) -> None:
         """Raises ConfigurationError for a CA bundle or proxy setting that cannot be used."""
         self.url = url
-        self._client = _make_client(url, ca_bundle)
+        proxy = _proxy_for(url)
+        self._client = _make_client(url, ca_bundle, proxy)
+        parts = urlsplit(url)
+        self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy else parts.netloc
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,7 +75,7 @@ class StsClient:
             token=token.raw,
             duration_seconds=request.duration_seconds,
         )
-        with _foreign_errors_mapped(self.url), trio.fail_after(ATTEMPT_SECONDS):
+        with _foreign_errors_mapped(self._host), trio.fail_after(ATTEMPT_SECONDS):
             response, body = await self._post(form)
         credentials = sts.read_reply(
             response.status_code, body, role_arn=request.role_arn, retry_after=response.headers.get("retry-after")
@@ -91,20 +95,36 @@ class StsClient:
         return response, bytes(body)
 
 
-def _make_client(url: str, ca_bundle: str | None) -> httpx.AsyncClient:
-    parts = urlsplit(url)
+def _make_client(url: str, ca_bundle: str | None, proxy: str | None) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
             headers={**sts.HEADERS, "User-Agent": f"irsa-sidecar/{__version__}"},
-            verify=_trust(ca_bundle) if parts.scheme == "https" else False,
-            # Proxy variables are meant for what is beyond this machine.
-            trust_env=not _is_loopback(parts.hostname or ""),
+            verify=_trust(ca_bundle) if url.startswith("https:") else False,
+            proxy=proxy,
+            trust_env=False,
             timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
             # Exchanges are half an hour apart: an idle connection would only go stale.
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=0),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        raise ConfigurationError(f"HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used: {exc}") from exc
+        raise ConfigurationError(
+            "HTTPS_PROXY is no proxy that can be used (its value is not shown, as it may hold a password): "
+            "give it as http://HOST:PORT."
+        ) from exc
+
+
+def _proxy_for(url: str) -> str | None:
+    """
+    The proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
+
+    httpx's own reading of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
+    """
+    parts = urlsplit(url)
+    # Proxies are for what is beyond this machine.
+    if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxy = getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def _trust(ca_bundle: str | None) -> ssl.SSLContext:
@@ -119,16 +139,8 @@ def _trust(ca_bundle: str | None) -> ssl.SSLContext:
         ) from exc
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 @contextmanager
-def _foreign_errors_mapped(url: str) -> Iterator[None]:
-    host = urlsplit(url).netloc
+def _foreign_errors_mapped(host: str) -> Iterator[None]:
     try:
         yield
     except trio.TooSlowError as exc:
@@ -136,28 +148,39 @@ def _foreign_errors_mapped(url: str) -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})") from exc
     except httpx.ProxyError as exc:
-        raise _transport("Proxy", f"the proxy for {host} refused ({exc}): check HTTPS_PROXY and NO_PROXY") from exc
+        raise _transport("Proxy", f"{host}: the proxy refused ({exc}): check HTTPS_PROXY and NO_PROXY") from exc
+    except httpx.RemoteProtocolError as exc:
+        # Its own text may quote what was received, and an echo of the request holds the token.
+        raise _transport("Unreachable", f"{host}: the connection broke off, or what answers speaks no HTTP") from exc
+    except UnicodeError as exc:
+        raise _transport("Unreachable", f"{host} is no host name: check AWS_ENDPOINT_URL_STS") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
         raise _by_cause(host, exc) from exc
 
 
 def _by_cause(host: str, exc: Exception) -> ExchangeError:
     """Tell apart what is below: httpx folds DNS, TLS and refusals into one class."""
-    causes = list(_causes(exc))
-    for cause in causes:
+    reasons = []
+    for cause in _causes(exc):
         if isinstance(cause, ssl.SSLError):
             why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
             return _transport("Tls", f"{host}: {why}. AWS_CA_BUNDLE names the authorities to trust")
         if isinstance(cause, socket.gaierror):
             return _transport(
-                "Unreachable", f"the name {host} does not resolve ({cause.strerror}): check AWS_REGION and DNS"
+                "Unreachable", f"{host}: a name does not resolve ({cause.strerror}): check AWS_REGION and DNS"
             )
-    return _transport("Unreachable", f"{host}: {str(causes[-1]) or type(causes[-1]).__name__}")
+        if isinstance(cause, OSError) and cause.strerror:
+            reasons.append(cause.strerror)
+    return _transport("Unreachable", f"{host}: {', '.join(dict.fromkeys(reasons)) or 'the connection was lost'}")
 
 
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """The exception and all below it. Trio groups the failures to connect to each address of a name."""
     while exc is not None:
         yield exc
+        if isinstance(exc, BaseExceptionGroup):
+            for member in exc.exceptions:
+                yield from _causes(member)
         exc = exc.__cause__ or exc.__context__
 
 
@@ -172,6 +195,6 @@ def _malformed(message: str) -> ExchangeError:
 def _date(header: str | None) -> datetime | None:
     try:
         parsed = parsedate_to_datetime(header) if header else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return parsed if parsed is not None and parsed.tzinfo is not None else None

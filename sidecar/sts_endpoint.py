@@ -50,6 +50,7 @@ PARTITIONS = (
 GLOBAL_REGION = "aws-global"
 
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+_HOST_LABEL = re.compile(_LABEL)
 _REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _LONGEST_HOST = 255
@@ -62,7 +63,7 @@ def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
     `fips-REGION` and `REGION-fips` mean REGION with `fips`, as in the SDKs. Raises ConfigurationError for what cannot
     be a region, and for dual-stack where AWS has none.
     """
-    real_region = _check_region(region).replace("fips-", "").replace("-fips", "")
+    real_region = _real_region(region)
     fips = fips or real_region != region
     partition = _partition(real_region) or AWS
     if dualstack:
@@ -139,17 +140,17 @@ def _dual_stack_suffix(partition: Partition) -> str:
     return partition.dual_stack_suffix
 
 
-def _check_region(region: str) -> str:
+def _real_region(region: str) -> str:
+    """`region` without the mark of a FIPS pseudo region."""
     if not region:
-        raise ConfigurationError(
-            "AWS_REGION is not set: set it to the region whose STS is to be called, such as eu-west-1."
-        )
-    if _REGION.fullmatch(region) is None:
+        raise ConfigurationError("AWS_REGION is not set: set it to the region whose STS is wanted, such as eu-west-1.")
+    real_region = region.replace("fips-", "").replace("-fips", "")
+    if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
             f"AWS_REGION is {region!r}, which cannot be a region: set it to one such as eu-west-1, in letters, digits "
             "and hyphens."
         )
-    return region
+    return real_region
 
 
 def _endpoint_url_problem(value: str) -> str | None:

@@ -6,6 +6,7 @@ that is STS's business. The claims serve for names, warnings and metrics, and ne
 """
 
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ STS_TOLERANCE_SECONDS = 300
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK: opening a FIFO that somebody put at the path must not wait for a writer."""
+
+_COMPACT_JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+"""RFC 7515, 3.1. Python's base64 passes over what is not of its alphabet, and would find claims in other bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,25 @@ def decode_token(content: bytes, path: str) -> Token:
         raise TokenError("empty", f"{path} is empty: waiting for the token to be written.")
     if len(content) > MAX_TOKEN_BYTES:
         raise TokenError("too_long", f"{path} holds more than {MAX_TOKEN_BYTES} bytes, the most that STS takes.")
+    if _COMPACT_JWS.fullmatch(raw) is None:
+        raise _malformed(path, "it is not three parts of base64url")
     try:
         claims = jwt.decode(raw, options={"verify_signature": False})
     except jwt.PyJWTError as exc:
-        raise TokenError("malformed", f"{path} holds no JWT ({exc}): waiting for a whole token.") from exc
+        raise _malformed(path, str(exc)) from exc
     return _from_claims(raw.decode("ascii"), claims)
+
+
+def read_regular_file(path: str, limit: int) -> bytes | None:
+    """At most `limit` bytes of the file, without ever waiting; None when it is no regular file. Raises OSError."""
+    fd = os.open(path, _OPEN_FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(fd)
 
 
 def file_identity(path: str) -> tuple[int, int, int] | None:
@@ -113,14 +131,10 @@ def instant_text(unix_seconds: float) -> str:
 
 
 def _read_bounded(path: str) -> bytes:
-    fd = os.open(path, _OPEN_FLAGS)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise TokenError("not_a_file", f"{path} is not a regular file: is the volume mounted at its directory?")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(MAX_TOKEN_BYTES + 1)
-    finally:
-        os.close(fd)
+    content = read_regular_file(path, MAX_TOKEN_BYTES + 1)
+    if content is None:
+        raise TokenError("not_a_file", f"{path} is not a regular file: is the volume mounted at its directory?")
+    return content
 
 
 def _read_or_explain(path: str) -> bytes:
@@ -128,6 +142,10 @@ def _read_or_explain(path: str) -> bytes:
         return _read_bounded(path)
     except OSError as exc:
         raise _unreadable(path, exc) from exc
+
+
+def _malformed(path: str, why: str) -> TokenError:
+    return TokenError("malformed", f"{path} holds no JWT ({why}): waiting for a whole token.")
 
 
 def _unreadable(path: str, exc: OSError) -> TokenError:

@@ -19,7 +19,10 @@ _IN_MOVED_TO = 0x0080
 _IN_CREATE = 0x0100
 _IN_DELETE_SELF = 0x0400
 _IN_MOVE_SELF = 0x0800
+_IN_IGNORED = 0x8000
 _CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE_SELF | _IN_MOVE_SELF
+_LOST = _IN_MOVE_SELF | _IN_IGNORED
+"""The watch is on another path now, or the kernel ended it: the directory was deleted or unmounted."""
 
 _READ_BYTES = 4096
 """Room for many events: one is 16 bytes and a name of at most 255 (inotify(7))."""
@@ -64,7 +67,7 @@ def _open_watch(path: str) -> int | None:
 
 
 async def _forward_events(fd: int, changed: Callable[[], None]) -> None:
-    """Until the directory itself is deleted or moved, which ends the watch."""
+    """Until the directory itself is deleted, moved or unmounted, which ends the watch."""
     while True:
         await trio.lowlevel.wait_readable(fd)
         await trio.sleep(SETTLE_SECONDS)
@@ -82,6 +85,6 @@ def _watch_is_lost(events: bytes) -> bool:
     offset, gone = 0, False
     while offset + 16 <= len(events):
         mask = int.from_bytes(events[offset + 4 : offset + 8], sys.byteorder)
-        gone |= bool(mask & (_IN_DELETE_SELF | _IN_MOVE_SELF))
+        gone |= bool(mask & _LOST)
         offset += 16 + int.from_bytes(events[offset + 12 : offset + 16], sys.byteorder)
     return gone

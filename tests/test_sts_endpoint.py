@@ -24,6 +24,9 @@ from sidecar.sts_endpoint import (
     sts_url,
 )
 
+HOSTS_THAT_ARE_NOT_THERE = ("aws-iso-e-global", "aws-iso-f-global")
+"""botocore refuses dual-stack for these two partitions, but by an oversight not for their pseudo regions."""
+
 FLAGS = tuple(itertools.product((False, True), repeat=2))
 
 
@@ -40,7 +43,8 @@ class Botocore:
         try:
             client = self._session.create_client("sts", region_name=region, config=config)
             operation = client.meta.service_model.operation_model("AssumeRoleWithWebIdentity")
-            return str(client._ruleset_resolver.construct_endpoint(operation, {}, {}).url)
+            resolver = vars(client)["_ruleset_resolver"]
+            return str(resolver.construct_endpoint(operation, {}, {}).url)
         except (BotoCoreError, ValueError):
             return None
 
@@ -79,6 +83,8 @@ def test_every_region_has_the_url_that_botocore_calls(peer: Botocore, *, fips: b
     assert len(regions) > 50
     for region in sorted(regions):
         expected = peer.sts_url(region, fips=fips, dualstack=dualstack)
+        if dualstack and region in HOSTS_THAT_ARE_NOT_THERE:
+            expected = None
         assert ours(region, fips=fips, dualstack=dualstack) == expected, region
 
 
@@ -120,6 +126,9 @@ new_regions = st.builds(
 @example("123", (False, False))
 @example("fips-eu-west-1", (False, False))
 @example("us-gov-west-1-fips", (False, True))
+@example("fips--fips", (False, False))
+@example("fips--x", (False, False))
+@example("fips-123", (False, False))
 def test_regions_not_yet_known_and_things_that_are_none_go_botocores_way(
     peer: Botocore, region: str, flags: tuple[bool, bool]
 ) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from sidecar.application import run_application, with_daemon
 from sidecar.config import Config, read_config
+from sidecar.log import make_logger
 
 EXAMPLE = """\
 example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:
@@ -25,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     config = command_config(os.environ, args.log_level)
-    return trio.run(with_daemon, config, partial(run_application, args.command))
+    log, _ = make_logger(config.log_format or "console", config.log_level)
+    return trio.run(with_daemon, config, partial(run_application, args.command), log)
 
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:

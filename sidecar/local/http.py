@@ -4,7 +4,7 @@ HTTP for the local services: one request a connection, read and written by h11 o
 Rule: a connection costs a bounded time and a bounded memory, and whatever goes wrong in it ends only itself.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -26,7 +26,7 @@ _READ_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One whole request. Header names are lower case, in order, and may repeat. Little is in `repr`: tokens travel in it."""
+    """One whole request. Header names are lower case, in order, and may repeat. All but the method may hold secrets."""
 
     method: str
     target: str = field(repr=False)
@@ -59,11 +59,9 @@ class Reply:
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
-async def serve(
-    listeners: Sequence[trio.SocketListener], answer: Answer, *, report: Callable[[Exception], None]
-) -> None:
+async def serve(listener: trio.SocketListener, answer: Answer, *, report: Callable[[Exception], None]) -> None:
     """Answer every connection until cancelled. `report` hears of faults of ours; the client gets a 500."""
-    await trio.serve_listeners(partial(_converse, answer=answer, report=report), list(listeners))
+    await trio.serve_listeners(partial(_converse, answer=answer, report=report), [listener])
 
 
 def plain(status: int, message: str) -> Reply:
@@ -76,26 +74,25 @@ async def _converse(stream: trio.SocketStream, *, answer: Answer, report: Callab
     try:
         with trio.move_on_after(CONNECTION_SECONDS):
             async with stream:
-                reply = await _reply(stream, connection, answer, report)
-                await _send(stream, connection, reply)
+                await stream.send_all(await _exchange(stream, connection, answer, report))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # the client left; there is nobody to tell
-    except h11.ProtocolError:
-        pass  # likewise: it ended in the middle of its request
+        pass  # the client left, and there is nobody to tell
 
 
-async def _reply(
+async def _exchange(
     stream: trio.SocketStream, connection: h11.Connection, answer: Answer, report: Callable[[Exception], None]
-) -> Reply:
+) -> bytes:
+    """Read one request; the bytes of its answer."""
     try:
         request = await _read_request(stream, connection)
     except h11.RemoteProtocolError as exc:
-        return plain(exc.error_status_hint, f"{exc}.")
+        return _encode(connection, plain(exc.error_status_hint, f"{exc}."))
     try:
-        return await answer(request)
+        reply = await answer(request)
     except Exception as exc:  # noqa: BLE001  (one request's fault must not end the server)
         report(exc)
-        return plain(500, "A fault of irsa-sidecar itself.")
+        reply = plain(500, "A fault of irsa-sidecar itself.")
+    return _encode(connection, reply, has_body=request.method != "HEAD")
 
 
 async def _read_request(stream: trio.SocketStream, connection: h11.Connection) -> Request:
@@ -125,18 +122,13 @@ async def _next_event(stream: trio.SocketStream, connection: h11.Connection) -> 
     return event
 
 
-async def _send(stream: trio.SocketStream, connection: h11.Connection, reply: Reply) -> None:
+def _encode(connection: h11.Connection, reply: Reply, *, has_body: bool = True) -> bytes:
     headers = [
         ("Content-Type", reply.content_type),
         ("Content-Length", str(len(reply.body))),
         ("Connection", "close"),
         *reply.headers,
     ]
-    head = h11.Response(status_code=reply.status, headers=headers, reason=HTTPStatus(reply.status).phrase.encode())
-    is_head = connection.their_state is not h11.ERROR and _asked_by_head(connection)
-    parts = (connection.send(head), b"" if is_head else reply.body)
-    await stream.send_all(b"".join(part for part in parts if part))
-
-
-def _asked_by_head(connection: h11.Connection) -> bool:
-    return getattr(connection, "_request_method", None) == b"HEAD"
+    reason = HTTPStatus(reply.status).phrase.encode("ascii")
+    head = connection.send(h11.Response(status_code=reply.status, headers=headers, reason=reason)) or b""
+    return head + reply.body if has_body else head

@@ -27,10 +27,13 @@ FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
 
 MAX_AGE_SECONDS = 24 * 3600
 MAX_JITTER_SECONDS = 10
-"""The kubelet renews after 80 % of a token's life or 24 h, each up to 10 s early (pkg/kubelet/token/token_manager.go)."""
+"""The kubelet renews after 80 % of a token's life or 24 h, up to 10 s early (pkg/kubelet/token/token_manager.go)."""
 
 CHECK_SECONDS = 5.0
 """How often the wall clock is looked at: a laptop's jumps when it wakes. The kubelet looks each minute or so."""
+
+Issue = Callable[[], IssuedToken]
+"""Asks the API server for a token, as the kubelet does by TokenRequest."""
 
 
 class TokenVolume:
@@ -40,26 +43,28 @@ class TokenVolume:
         self.directory = directory
         self.token_file = directory / TOKEN_NAME
 
-    def write(self, token: str) -> None:
-        """Put the token there, without a newline. The same token again changes nothing. Raises OSError."""
+    def write(self, token: str, now: float) -> None:
+        """
+        Put the token there, without a newline. `now`, in Unix seconds, names the directory. Raises OSError.
+
+        The same token again changes nothing.
+        """
         self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         old = self._data_target()
         if old is not None and _content(old / TOKEN_NAME) == token.encode("ascii"):
             return
-        self._point_at(self._new_directory(token))
+        self._point_at(self._new_directory(token, now))
         if not self.token_file.is_symlink():
             self.token_file.symlink_to(Path(DATA_NAME) / TOKEN_NAME)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
 
-    def _new_directory(self, token: str) -> Path:
-        prefix = datetime.now(UTC).strftime("..%Y_%m_%d_%H_%M_%S.")
+    def _new_directory(self, token: str, now: float) -> Path:
+        prefix = datetime.fromtimestamp(now, UTC).strftime("..%Y_%m_%d_%H_%M_%S.")
         new = Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory))
-        new.chmod(DIRECTORY_MODE)
         file = new / TOKEN_NAME
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as opened:
             opened.write(token.encode("ascii"))
-        file.chmod(FILE_MODE)
         return new
 
     def _point_at(self, new: Path) -> None:
@@ -85,36 +90,36 @@ def needs_renewal(token: IssuedToken, now: float, jitter_seconds: float) -> bool
     )
 
 
+def renew(volume: TokenVolume, issue: Issue, now: float, tell: Tell) -> IssuedToken:
+    """Write a new token. Raises OSError."""
+    token = issue()
+    volume.write(token.raw, now)
+    tell("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
+    return token
+
+
 async def keep_fresh(
     volume: TokenVolume,
-    issue: Callable[[], IssuedToken],
+    token: IssuedToken,
+    issue: Issue,
     *,
     clock: Clock,
     jitter: Callable[[], float],
     tell: Tell,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """
-    Write a token, then renew it for ever. Started once the first one is there, and raises OSError if it cannot be.
+    Renew `token`, which the volume holds, and its successors for ever.
 
-    A later write that fails leaves the old token in place and is tried again at the next look, as the kubelet does.
+    A write that fails leaves the old token in place and is tried again at the next look, as the kubelet does.
     """
-    token = _renew(volume, issue, tell)
-    task_status.started()
     while True:
         await trio.sleep(CHECK_SECONDS)
-        if needs_renewal(token, clock.wall(), jitter()):
+        now = clock.wall()
+        if needs_renewal(token, now, jitter()):
             try:
-                token = _renew(volume, issue, tell)
+                token = renew(volume, issue, now, tell)
             except OSError as exc:
                 tell("token_renewal_failed", path=str(volume.token_file), error=str(exc))
-
-
-def _renew(volume: TokenVolume, issue: Callable[[], IssuedToken], tell: Tell) -> IssuedToken:
-    token = issue()
-    volume.write(token.raw)
-    tell("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
-    return token
 
 
 def _content(path: Path) -> bytes | None:

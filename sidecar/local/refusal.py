@@ -7,7 +7,7 @@ AWS tells a caller little on purpose. The reason never leaves this process excep
 from sidecar.errors import SidecarError
 
 
-class StsRefusal(SidecarError):
+class StsRefusal(SidecarError):  # noqa: N818  (an answer, and no fault of anything here)
     """
     An answer of STS that is an error. `str()` is AWS's text.
 

@@ -35,9 +35,7 @@ class TokenRequest:
     lifetime_seconds: int
 
 
-def claims(
-    identity: PodIdentity, request: TokenRequest, *, issuer: str, now: float, token_id: str
-) -> dict[str, Any]:
+def claims(identity: PodIdentity, request: TokenRequest, *, issuer: str, now: float, token_id: str) -> dict[str, Any]:
     """The claims of one token, with times in whole Unix seconds."""
     issued_at = int(now)
     return {

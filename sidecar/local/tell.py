@@ -1,4 +1,4 @@
-"""Where the local services tell what happens, for whoever shows it: past-tense events, and never a secret in a field."""
+"""Where the local services tell what happens: past-tense events for whoever shows them, and never a secret."""
 
 from typing import Any, Protocol
 

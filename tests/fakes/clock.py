@@ -1,6 +1,7 @@
 """One fake behind both clocks: the wall clock follows trio's, plus what a test adds to it."""
 
 import trio
+from trio.testing import MockClock
 
 from sidecar.clock import Clock
 
@@ -9,9 +10,14 @@ EPOCH = 1_800_000_000.0
 
 
 class FakeWall:
-    """A wall clock over trio's (autojumping) one. `step` sets it forward or back by seconds."""
+    """
+    A wall clock over trio's autojumping one. `step` sets it forward or back by seconds.
+
+    pytest-trio runs a test on the mock clock only if the test itself asks for it, by the argument `autojump_clock`.
+    """
 
     def __init__(self) -> None:
+        assert isinstance(trio.lowlevel.current_clock(), MockClock), "the test needs the argument autojump_clock"
         self._offset = EPOCH - trio.current_time()
 
     def step(self, seconds: float) -> None:

@@ -1,0 +1,152 @@
+"""
+What is measured, made once under `benchmarks/.build` and made anew when what it is made of has changed.
+
+Rule: `run` is measured as an image would hold it, and never from the source tree: the wheel, in an environment of
+only `requirements/run.txt`, checked against its hashes and byte-compiled.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUILD = HERE / ".build"
+
+BOTO3_PACKAGES = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+"""boto3 and all that it needs, at the versions of `requirements/dev.txt`."""
+
+BUILD_SECONDS = 600
+"""One step of a build: a slow network and a cold compiler cache fit in it."""
+
+
+class MissingError(Exception):
+    """A subject or a tool is not to be had on this machine. The message is one line that says what and why."""
+
+
+def run_environment(python: str) -> Path:
+    """A virtual environment of `python` with the wheel of this tree and its locked packages alone."""
+    lock = ROOT / "requirements" / "run.txt"
+    sources = [lock, ROOT / "pyproject.toml", ROOT / "README.md", *sorted((ROOT / "sidecar").rglob("*.py"))]
+
+    def make(directory: Path) -> None:
+        wheels = directory / "wheel"
+        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
+        _make_environment(directory, python, lock)
+        _pip_into(directory, "--no-deps", *map(str, wheels.glob("*.whl")))
+        _compile(directory)
+
+    return _made("run-" + _version_tag(python), [python.encode(), *(file.read_bytes() for file in sources)], make)
+
+
+def boto3_environment(python: str) -> Path:
+    """A virtual environment of `python` with boto3 alone, locked as in the development environment."""
+    lock = _locked(ROOT / "requirements" / "dev.txt", BOTO3_PACKAGES)
+
+    def make(directory: Path) -> None:
+        (directory / "boto3.txt").write_text(lock, encoding="utf-8")
+        _make_environment(directory, python, directory / "boto3.txt")
+        _compile(directory)
+
+    return _made("boto3-" + _version_tag(python), [python.encode(), lock.encode()], make)
+
+
+def go_peer() -> Path:
+    """aws-vault's ECS server over the AWS SDK for Go's web identity provider (`go/main.go`), as released programs are."""
+    go = tool("go")
+    sources = [HERE / "go" / name for name in ("main.go", "go.mod", "go.sum")]
+
+    def make(directory: Path) -> None:
+        # The modules are kept under .build too, and writable, so that removing it removes everything.
+        environ = _environ() | {"GOPATH": str(BUILD / "gopath"), "GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
+        output = str(directory / "peer")
+        command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", output, "."]
+        _step(command, environ=environ, cwd=HERE / "go")
+
+    return _made("aws-vault", [file.read_bytes() for file in sources], make) / "peer"
+
+
+def c_program(name: str) -> Path:
+    """`limit` or `paced`, from its C source beside this file."""
+    cc = tool("cc")
+    source = HERE / f"{name}.c"
+
+    def make(directory: Path) -> None:
+        _step([cc, "-O2", "-Wall", "-Wextra", "-o", str(directory / name), str(source)])
+
+    return _made(name, [source.read_bytes()], make) / name
+
+
+def tool(name: str) -> str:
+    """The path of a program of this machine. Raises MissingError."""
+    path = shutil.which(name)
+    if path is None:
+        raise MissingError(f"{name} is not on this machine's PATH")
+    return path
+
+
+def _made(name: str, inputs: Iterable[bytes], make: Callable[[Path], None]) -> Path:
+    """The directory `name` under .build, made if it is not there or was made of other inputs."""
+    directory, digest = BUILD / name, hashlib.sha256()
+    for piece in inputs:
+        digest.update(hashlib.sha256(piece).digest())
+    stamp = directory / "made-of"
+    if not (stamp.exists() and stamp.read_text(encoding="ascii") == digest.hexdigest()):
+        print(f"building {name} ...", file=sys.stderr, flush=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        make(directory)
+        stamp.write_text(digest.hexdigest(), encoding="ascii")
+    return directory
+
+
+def _make_environment(directory: Path, python: str, lock: Path) -> None:
+    _step([python, "-m", "venv", "--without-pip", str(directory)])
+    _pip_into(directory, "--require-hashes", "-r", str(lock))
+
+
+def _pip_into(directory: Path, *arguments: str) -> None:
+    """Install with this environment's pip, so that the measured one holds none."""
+    _pip("--python", str(directory / "bin" / "python"), "install", "--no-compile", *arguments)
+
+
+def _pip(*arguments: str) -> None:
+    _step([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments])
+
+
+def _compile(directory: Path) -> None:
+    _step([str(directory / "bin" / "python"), "-m", "compileall", "-q", str(directory / "lib")])
+
+
+def _step(command: list[str], *, environ: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+    try:
+        subprocess.run(
+            command, env=environ or _environ(), cwd=cwd, check=True, capture_output=True, text=True, timeout=BUILD_SECONDS
+        )
+    except subprocess.CalledProcessError as exc:
+        last_line = (exc.stderr.strip() or exc.stdout.strip() or "no output").splitlines()[-1]
+        raise MissingError(f"`{' '.join(command)[:80]}` failed: {last_line}") from exc
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise MissingError(f"`{' '.join(command)[:80]}`: {exc}") from exc
+
+
+def _environ() -> dict[str, str]:
+    """Ours, without what would keep Python from compiling or would bring other packages in."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def _locked(lock: Path, packages: Iterable[str]) -> str:
+    """The part of a lock file that is about `packages`, hashes and all."""
+    blocks = re.findall(r"^[a-z0-9].*(?:\n .*)*", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    wanted = [block for block in blocks if re.split(r"[=\[ ]", block, maxsplit=1)[0] in set(packages)]
+    return "\n".join(wanted) + "\n"
+
+
+def _version_tag(python: str) -> str:
+    """A directory name for an interpreter: two of the same version are told apart by their path."""
+    return f"{Path(python).name}-{hashlib.sha256(python.encode()).hexdigest()[:8]}"

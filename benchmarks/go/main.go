@@ -1,0 +1,42 @@
+// The peer of `irsa-sidecar run`: aws-vault's own ECS credential server over the AWS SDK's own web identity
+// provider, so that it makes the same one call to STS that we make.
+//
+// aws-vault's command line takes no STS endpoint, hence this main. Its request log is discarded, as aws-vault
+// itself does unless asked to debug.
+package main
+
+import (
+	"context"
+	"io"
+	"log"
+	"os"
+	"strconv"
+
+	"github.com/99designs/aws-vault/v7/server"
+	"github.com/99designs/aws-vault/v7/vault"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+func main() {
+	port, err := strconv.Atoi(os.Getenv("PEER_PORT"))
+	if err != nil {
+		log.Fatalf("PEER_PORT is %q: give a port", os.Getenv("PEER_PORT"))
+	}
+	region := os.Getenv("AWS_REGION")
+	client := sts.New(sts.Options{
+		Region:           region,
+		EndpointResolver: sts.EndpointResolverFromURL(os.Getenv("AWS_ENDPOINT_URL_STS")),
+		Credentials:      aws.AnonymousCredentials{},
+	})
+	provider := stscreds.NewWebIdentityRoleProvider(
+		client, os.Getenv("AWS_ROLE_ARN"), stscreds.IdentityTokenFile(os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE")))
+	peer, err := server.NewEcsServer(
+		context.Background(), provider, &vault.ProfileConfig{Region: region}, os.Getenv("PEER_AUTHORIZATION"), port, false)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.SetOutput(io.Discard)
+	log.Fatal(peer.Serve())
+}

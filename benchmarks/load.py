@@ -1,0 +1,132 @@
+"""
+Requests, each on a new connection as the SDKs make them: as many as go, by wrk, or at a steady pace.
+
+Where wrk or a C compiler is missing, small clients in Python stand in; they cost more than what they measure, so
+their figures compare subjects with each other and say little of the machine.
+"""
+
+import re
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from subjects import HOST, PATH, SECRET, has_credentials
+
+UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+"""What wrk counts time in."""
+
+
+class Rush(NamedTuple):
+    """As many requests as go. `errors`: refused, reset, timed out, or answered with anything but 200."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+    answers: int
+
+
+class Pace(NamedTuple):
+    """Requests at a steady rate; each one's time from connect to the end of its answer."""
+
+    p50_us: float
+    p99_us: float
+    errors: int
+    answers: int
+
+
+def wrk_command(wrk: str, port: int | str, connections: int, seconds: int) -> list[str]:
+    headers = ["-H", f"Authorization: {SECRET}", "-H", "Connection: close"]
+    return [wrk, "-t2", f"-c{connections}", f"-d{seconds}s", "--latency", *headers, f"http://{HOST}:{port}{PATH}"]
+
+
+def rush(wrk: str | None, port: int, connections: int, seconds: int) -> Rush:
+    """Keep this many connections busy for so long."""
+    if wrk is None:
+        return _rush_in_python(port, connections, seconds)
+    command = wrk_command(wrk, port, connections, seconds)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30)
+    return read_wrk(done.stdout)
+
+
+def read_wrk(report: str) -> Rush:
+    """Read wrk's report. Its rate counts every answer, so those that were not 200 are taken out."""
+    answers = int(_found(r"(\d+) requests in", report))
+    refused = int(_found(r"Non-2xx or 3xx responses: (\d+)", report, "0"))
+    socket_errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", report)))
+    rate = float(_found(r"Requests/sec:\s+([\d.]+)", report))
+    good = answers - refused
+    return Rush(
+        rate * good / answers if answers else 0.0,
+        _milliseconds(_found(r"50%\s+(\S+)", report)),
+        _milliseconds(_found(r"99%\s+(\S+)", report)),
+        refused + socket_errors,
+        good,
+    )
+
+
+def pace(client: Path | None, port: int, rate: int, seconds: float) -> Pace:
+    """Ask `rate` times a second for so long, on one connection after the other."""
+    if client is None:
+        return _pace_in_python(port, rate, seconds)
+    command = [str(client), str(port), PATH, SECRET, str(rate), str(seconds)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds * 3 + 30)
+    answers, errors, p50, p99 = done.stdout.split()
+    return Pace(float(p50), float(p99), int(errors), int(answers))
+
+
+def _rush_in_python(port: int, connections: int, seconds: int) -> Rush:
+    deadline = time.perf_counter() + seconds
+    took: list[float] = []
+    failures: list[float] = []
+
+    def ask_until_deadline() -> None:
+        while (began := time.perf_counter()) < deadline:
+            (took if has_credentials(port) else failures).append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=ask_until_deadline) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    p50, p99 = _p50_p99(took)
+    return Rush(len(took) / seconds, p50 * 1e3, p99 * 1e3, len(failures), len(took))
+
+
+def _pace_in_python(port: int, rate: int, seconds: float) -> Pace:
+    began = time.perf_counter()
+    took: list[float] = []
+    errors = 0
+    for number in range(int(rate * seconds)):
+        time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+        asked = time.perf_counter()
+        if has_credentials(port):
+            took.append(time.perf_counter() - asked)
+        else:
+            errors += 1
+    p50, p99 = _p50_p99(took)
+    return Pace(p50 * 1e6, p99 * 1e6, errors, len(took))
+
+
+def _p50_p99(samples: list[float]) -> tuple[float, float]:
+    if len(samples) < 2:
+        return (samples[0], samples[0]) if samples else (0.0, 0.0)
+    cuts = statistics.quantiles(samples, n=100)
+    return cuts[49], cuts[98]
+
+
+def _found(pattern: str, report: str, default: str | None = None) -> str:
+    match = re.search(pattern, report)
+    if match is None:
+        if default is None:
+            raise ValueError(f"wrk's report has no {pattern!r}:\n{report}")
+        return default
+    return match[1]
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
+    return float(number) * UNITS_MS[unit]

@@ -1,0 +1,98 @@
+"""
+How long a start takes, and what a process costs, read from /proc and changed as little as can be by looking.
+
+Sources: proc(5) for smaps_rollup, status and clear_refs; Linux's Documentation/scheduler/sched-stats for schedstat.
+"""
+
+import os
+import subprocess
+import time
+from typing import NamedTuple
+
+from subjects import Program, Subject, end, free_port, spawn, wait_until_listening, wait_until_served
+
+
+class Memory(NamedTuple):
+    """In MiB, but for the count of threads."""
+
+    rss: float
+    pss: float
+    anonymous: float
+    threads: int
+
+
+class Effort(NamedTuple):
+    """What a process has used up since its start."""
+
+    cpu_ms: float
+    switches: int
+
+
+def start(subject: Subject, sts: str) -> tuple[float, float]:
+    """Milliseconds from exec until it takes connections, and until it gives credentials."""
+    port = free_port()
+    began = time.perf_counter()
+    process = spawn(subject, port=port, sts=sts)
+    try:
+        wait_until_listening(process, port)
+        listening = time.perf_counter()
+        wait_until_served(process, port)
+        served = time.perf_counter()
+    finally:
+        end(process)
+    return (listening - began) * 1000, (served - began) * 1000
+
+
+def start_program(program: Program, sts: str) -> float:
+    """Milliseconds from exec until the program says that it has credentials."""
+    began = time.perf_counter()
+    process = spawn(program, port=0, sts=sts, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        took = time.perf_counter() - began
+    finally:
+        end(process)
+    if not line.startswith(b"ASIA"):
+        raise RuntimeError(f"{program.name} got no credentials")
+    return took * 1000
+
+
+def memory(pid: int) -> Memory:
+    sizes = _fields(f"/proc/{pid}/smaps_rollup")
+    status = _fields(f"/proc/{pid}/status")
+    return Memory(sizes["Rss"] / 1024, sizes["Pss"] / 1024, status["RssAnon"] / 1024, status["Threads"])
+
+
+def forget_peak(pid: int) -> None:
+    """Make `peak_rss` start from now, so that start-up does not count."""
+    with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def peak_rss(pid: int) -> float:
+    """MiB, the most since the start or since `forget_peak`."""
+    return _fields(f"/proc/{pid}/status")["VmHWM"] / 1024
+
+
+def effort(pid: int) -> Effort:
+    """Over all threads that live now; what a thread used that has ended is lost."""
+    cpu_ns = switches = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+            cpu_ns += int(file.read().split()[0])
+        status = _fields(f"/proc/{pid}/task/{thread}/status")
+        switches += status["voluntary_ctxt_switches"] + status["nonvoluntary_ctxt_switches"]
+    return Effort(cpu_ns / 1e6, switches)
+
+
+def _fields(path: str) -> dict[str, int]:
+    """The `Name:  number unit` lines of a file under /proc."""
+    fields = {}
+    with open(path, encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            words = value.split()
+            if words and words[0].isdigit():
+                fields[name] = int(words[0])
+    return fields

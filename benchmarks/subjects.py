@@ -1,0 +1,246 @@
+"""
+What is measured and how each is started: all of them with the same token, role, secret and stub STS, on loopback.
+
+A subject's command holds `{port}` and `{sts}` where the start puts them. Each process started here is ended here, by
+its own id.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import jwt
+
+import builds
+
+SECRET = "benchmark-secret"
+HOST = "127.0.0.1"
+PATH = "/v1/credentials"
+ROLE_ARN = "arn:aws:iam::111122223333:role/app"
+
+START_SECONDS = 20.0
+"""From exec to the first credentials, at most; then the subject counts as broken."""
+
+BOTO3_PROGRAM = """
+import boto3
+credentials = boto3.Session().get_credentials().get_frozen_credentials()
+print(credentials.access_key, flush=True)
+"""
+
+
+class Subject(NamedTuple):
+    """A server of credentials: how it is started, and one line on what it is."""
+
+    name: str
+    what: str
+    command: tuple[str, ...]
+    environ: Mapping[str, str]
+
+
+class Program(NamedTuple):
+    """A program that gets credentials for itself: it prints a line when it has them."""
+
+    name: str
+    what: str
+    command: tuple[str, ...]
+    environ: Mapping[str, str]
+
+
+class Running(NamedTuple):
+    pid: int
+    port: int
+
+
+class Stub(NamedTuple):
+    """An STS of ours (stub_sts.py)."""
+
+    url: str
+    port: int
+
+    def answered(self) -> int:
+        """How many sets it has given."""
+        return int(get(self.port, "/answered").partition(b"\r\n\r\n")[2])
+
+
+def write_inputs(directory: Path) -> None:
+    """The files that every subject reads: a token as the kubelet projects it, and the secret."""
+    claims = {
+        "aud": ["sts.amazonaws.com"],
+        "exp": int(time.time()) + 86_400,
+        "iat": int(time.time()),
+        "iss": "https://oidc.example.com/id/A",
+        "kubernetes.io": {"namespace": "shop", "pod": {"name": "cart"}, "serviceaccount": {"name": "cart"}},
+        "sub": "system:serviceaccount:shop:cart",
+    }
+    (directory / "token").write_text(jwt.encode(claims, "k" * 32, algorithm="HS256"), encoding="ascii")
+    (directory / "secret").write_text(SECRET, encoding="ascii")
+    (directory / "secret").chmod(0o600)
+
+
+def run(name: str, python: str, inputs: Path) -> Subject:
+    """`irsa-sidecar run` under this interpreter, with its admin listener, as in a Pod. Raises MissingError."""
+    environment = builds.run_environment(python)
+    environ = _aws(inputs) | {
+        "IRSA_SIDECAR_LISTEN": f"{HOST}:{{port}}",
+        "IRSA_SIDECAR_ADMIN_LISTEN": f"{HOST}:0",
+        "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(inputs / "secret"),
+    }
+    what = f"irsa-sidecar run, wheel and locked packages on {describe_python(python)}"
+    return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), environ)
+
+
+def aws_vault(inputs: Path) -> Subject:
+    """The Go peer. Raises MissingError."""
+    environ = _aws(inputs) | {"PEER_PORT": "{port}", "PEER_AUTHORIZATION": SECRET}
+    what = "aws-vault 7.2.0's ECS server package over the AWS SDK for Go's web identity, in a main of ours"
+    return Subject("aws-vault", what, (str(builds.go_peer()),), environ)
+
+
+def limit() -> Subject:
+    """The plain limit of the machine. Raises MissingError."""
+    what = "one fixed answer from one C thread with epoll: what the machine can do"
+    return Subject("C limit", what, (str(builds.c_program("limit")), "{port}", SECRET), {})
+
+
+def boto3(name: str, python: str, inputs: Path) -> Program:
+    """A process that does what each does without a sidecar: its own web identity exchange. Raises MissingError."""
+    environment = builds.boto3_environment(python)
+    command = (str(environment / "bin" / "python"), "-c", BOTO3_PROGRAM)
+    return Program(name, f"boto3's own web identity on {describe_python(python)}", command, _aws(inputs))
+
+
+def _aws(inputs: Path) -> dict[str, str]:
+    return {
+        "AWS_ROLE_ARN": ROLE_ARN,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(inputs / "token"),
+        "AWS_ROLE_SESSION_NAME": "shop.cart",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_STS": "{sts}",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+def describe_python(python: str) -> str:
+    """Version and path, and a warning if its standard library would be compiled at every start."""
+    script = (
+        "import argparse, os, platform; "
+        "is_compiled = os.path.exists(argparse.__cached__); "
+        "print(platform.python_version(), '' if is_compiled else '(standard library NOT byte-compiled)')"
+    )
+    found = subprocess.run([python, "-I", "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    return f"Python {found.stdout.strip()} ({python})"
+
+
+def spawn(subject: Subject | Program, *, port: int, sts: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start it, with nothing of our own environment."""
+    fill = {"port": str(port), "sts": sts}
+    environ = {name: value.format(**fill) for name, value in subject.environ.items()}
+    command = list(subject.command)
+    if isinstance(subject, Subject):
+        command = [argument.format(**fill) for argument in command]
+    environ |= {"PATH": os.defpath, "HOME": "/nonexistent"}
+    return subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.DEVNULL)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end; kill it if it does not."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=10)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@contextmanager
+def running(subject: Subject, sts: str) -> Iterator[Running]:
+    """The subject while it serves, from its first credentials on."""
+    port = free_port()
+    process = spawn(subject, port=port, sts=sts)
+    try:
+        wait_until_listening(process, port)
+        wait_until_served(process, port)
+        yield Running(process.pid, port)
+    finally:
+        end(process)
+
+
+@contextmanager
+def stub_sts(life_seconds: float = 3600) -> Iterator[Stub]:
+    """An STS that answers at once, with sessions of this length."""
+    command = [sys.executable, str(builds.HERE / "stub_sts.py"), "0", str(life_seconds)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().decode().strip()
+        yield Stub(url, int(url.rpartition(":")[2]))
+    finally:
+        end(process)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    """Connect every half millisecond until it is taken."""
+    deadline = time.monotonic() + START_SECONDS
+    while not _connects(port):
+        _give_up_if_ended(process, deadline)
+        time.sleep(0.0005)
+
+
+def wait_until_served(process: subprocess.Popen[bytes], port: int) -> None:
+    """GET until there are credentials in the answer."""
+    deadline = time.monotonic() + START_SECONDS
+    while not has_credentials(port):
+        _give_up_if_ended(process, deadline)
+        time.sleep(0.0005)
+
+
+def has_credentials(port: int) -> bool:
+    """One GET on a new connection."""
+    try:
+        answer = get(port, PATH)
+    except OSError:
+        return False
+    return answer.startswith(b"HTTP/1.1 200") and b"SecretAccessKey" in answer
+
+
+def get(port: int, path: str) -> bytes:
+    """The whole answer, head and body, to one GET. Raises OSError."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAuthorization: {SECRET}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((HOST, port), timeout=START_SECONDS) as connection:
+        connection.sendall(request.encode())
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    return answer
+
+
+def _connects(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _give_up_if_ended(process: subprocess.Popen[bytes], deadline: float) -> None:
+    if process.poll() is not None:
+        raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it served credentials")
+    if time.monotonic() > deadline:
+        raise RuntimeError(f"{process.args!r} served no credentials within {START_SECONDS:.0f} s")

@@ -1,0 +1,107 @@
+"""
+All of IRSA on this machine, in one process.
+
+An OIDC issuer with rotating keys, a service account token kept fresh on disk as the kubelet does, an STS that checks
+it against the keys and the trust policy of the role, and the daemon. With CMD: run it with its environment set, and
+end with its exit status. Without: print the `export` lines and serve until interrupted. What happens is told on stderr.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import tempfile
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from sidecar.application import run_application, with_daemon
+from sidecar.client_environment import WINS_OVER_US, Offer, client_variables
+from sidecar.config import LOG_FORMATS, LOG_LEVELS, Config, read_config
+from sidecar.daemon import REAL_CLOCK
+from sidecar.errors import ConfigurationError
+from sidecar.log import Logger, make_logger
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar local -- aws sts get-caller-identity
+  eval "$(irsa-sidecar local 2>local.log &)"
+  irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
+    parser.add_argument("--issuer", metavar="URL", help="also take this issuer's tokens, as STS for another cluster")
+    parser.add_argument("--jwks-file", metavar="FILE", type=Path, help="that issuer's keys, if it cannot be reached")
+    parser.add_argument("--duration", metavar="SECONDS", default="3600", help="how long credentials live [3600]")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="of what is told on stderr [info]")
+    parser.add_argument("--log-format", choices=LOG_FORMATS, default="console", help="of the same [console]")
+    parser.add_argument("command", nargs="*", metavar="CMD", help="the command and its arguments, after --")
+
+
+def main(args: argparse.Namespace) -> int:
+    log, _ = make_logger(args.log_format, args.log_level)
+    return trio.run(_local, args, log)
+
+
+async def _local(args: argparse.Namespace, log: Logger) -> int:
+    services_module, settings = _local_services(args)
+    with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
+        async with trio.open_nursery() as nursery:
+            tell = partial(_tell, log)
+            start = partial(services_module.serve_local, settings, Path(directory), tell=tell, clock=REAL_CLOCK)
+            services = await nursery.start(start)
+            extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
+            body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)
+            status = await with_daemon(_daemon_config(args, services), body, log, needs_credentials=False)
+            nursery.cancel_scope.cancel()
+    return status
+
+
+def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The services and their settings. They need what a Pod does not install."""
+    try:
+        from sidecar.local import config, services  # noqa: PLC0415
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"`irsa-sidecar local` needs the package {exc.name}: pip install 'irsa-sidecar[local]'"
+        ) from exc
+    settings = config.read_config(args.config)
+    if args.issuer:
+        settings = settings.with_provider(args.issuer, jwks_file=args.jwks_file)
+    return services, settings
+
+
+def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
+    """What a Pod's environment would say, for the local Pod."""
+    environ = {
+        "AWS_ROLE_ARN": services.role_arn,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(services.token_file),
+        "AWS_REGION": services.region,
+        "AWS_ENDPOINT_URL_STS": services.sts_url,
+    }
+    flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "duration_seconds": args.duration}
+    return read_config(environ, flags)
+
+
+def _tell(log: Logger, event: str, **fields: Any) -> None:
+    """An event of the local services, beside the daemon's own; instants as AWS writes them."""
+    texts = {
+        name: value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
+        for name, value in fields.items()
+    }
+    log.info(event, **texts)
+
+
+async def _serve(extra: dict[str, str], offer: Offer) -> int:
+    """Tell the shell where everything is, and wait to be interrupted."""
+    variables = client_variables(offer, os.environ.get("NO_PROXY", "")) | extra
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f"unset {' '.join(WINS_OVER_US)}", flush=True)
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        await anext(signals)
+    return 0

@@ -1,0 +1,179 @@
+"""
+The settings of `local`: a YAML file, every part of it optional, read strictly and then frozen.
+
+Rule: a name that is not known and a value of the wrong kind are errors that say where they stand and what belongs
+there. The defaults are a whole working set-up.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sidecar.errors import ConfigurationError
+from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
+
+DEFAULT_ACCOUNT_ID = "111122223333"
+ISSUER_PLACEHOLDER = "{issuer}"
+"""In a trust policy it stands for the local issuer without its scheme, whose port is only known when it runs."""
+
+_Read = Callable[[str, Any], Any]
+
+
+def _matching(pattern: str, wanted: str) -> _Read:
+    def read(where: str, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ConfigurationError(f"{where} is {value!r}: give {wanted}.")
+        return value
+
+    return read
+
+
+def _number(low: int, high: int, unit: str) -> _Read:
+    def read(where: str, value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigurationError(f"{where} is {value!r}: give {unit} from {low} to {high}.")
+        return value
+
+    return read
+
+
+def _mapping(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where} is {value!r}: give a mapping of names to values.")
+    return value
+
+
+def _list_of(read_item: _Read) -> _Read:
+    def read(where: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ConfigurationError(f"{where} is {value!r}: give a list.")
+        return tuple(read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
+
+    return read
+
+
+def _path(where: str, value: Any) -> Path:
+    return Path(_text(where, value)).expanduser()
+
+
+_text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
+_url = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", "a URL as https://issuer.example.com")
+_port = _number(0, 65535, "a port (0: a free one)")
+_role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, as arn:aws:iam::111122223333:role/app")
+_role_name = _matching(r"[\w+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
+_label = _matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a Kubernetes name: lower-case letters, digits and -")
+_account = _matching(r"[0-9]{12}", 'a 12-digit account id in quotes, as "111122223333"')
+_session_seconds = _number(MIN_SESSION_SECONDS, MAX_SESSION_SECONDS, "seconds")
+
+
+def _setting(read: _Read, default: Any) -> Any:
+    return field(default=default, metadata={"read": read})
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """One role, by `arn`, or by `name` in the local account. Without a trust policy it trusts the local Pod."""
+
+    name: str | None = _setting(_role_name, None)
+    arn: str | None = _setting(_role_arn, None)
+    trust_policy: Mapping[str, Any] | None = _setting(_mapping, None)
+    max_session_duration: int = _setting(_session_seconds, MIN_SESSION_SECONDS)
+
+
+_DEFAULT_ROLES = (RoleSettings(name="app"),)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """Another issuer whose tokens STS takes: its keys are fetched from it, or read from `jwks_file`."""
+
+    issuer: str = field(metadata={"read": _url})
+    audiences: tuple[str, ...] = _setting(_list_of(_text), ("sts.amazonaws.com",))
+    jwks_file: Path | None = field(default=None, metadata={"read": _path})
+
+
+def _role(where: str, value: Any) -> RoleSettings:
+    role: RoleSettings = _read(RoleSettings, value, where)
+    if (role.name is None) is (role.arn is None):
+        raise ConfigurationError(f"{where}: give the role either a name or an arn.")
+    return role
+
+
+def _provider(where: str, value: Any) -> ProviderSettings:
+    provider: ProviderSettings = _read(ProviderSettings, value, where)
+    return provider
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """
+    Everything that the local services can be told.
+
+    `issuer_url` lets the local issuer sign as another one, such as a cluster's, so that a real trust policy can be
+    tried as it is. The first role is the one that the daemon takes.
+    """
+
+    account_id: str = _setting(_account, DEFAULT_ACCOUNT_ID)
+    region: str = _setting(_matching(r"[a-z]{2}[a-z-]*-[0-9]+", "an AWS region, as us-east-1"), "us-east-1")
+    audience: str = _setting(_text, "sts.amazonaws.com")
+    namespace: str = _setting(_label, "default")
+    service_account: str = _setting(_label, "app")
+    pod: str = _setting(_label, "app-0")
+    node: str = _setting(_label, "local")
+    token_lifetime_seconds: int = _setting(_number(600, 86_400, "seconds"), 600)
+    key_rotation_seconds: int = _setting(_number(60, 31_536_000, "seconds"), 3600)
+    issuer_url: str | None = _setting(_url, None)
+    issuer_port: int = _setting(_port, 0)
+    sts_port: int = _setting(_port, 0)
+    roles: tuple[RoleSettings, ...] = _setting(_list_of(_role), _DEFAULT_ROLES)
+    providers: tuple[ProviderSettings, ...] = _setting(_list_of(_provider), ())
+
+    def with_provider(self, issuer: str, *, jwks_file: Path | None = None) -> "LocalConfig":
+        """Also take tokens of this issuer, as from a flag. Raises ConfigurationError."""
+        settings = ProviderSettings(_url("--issuer", issuer), (self.audience,), jwks_file)
+        return replace(self, providers=(*self.providers, settings))
+
+
+def read_config(path: Path | None) -> LocalConfig:
+    """The configuration of the file, or the defaults without one. Raises ConfigurationError."""
+    if path is None:
+        return LocalConfig()
+    try:
+        document = yaml.load(path.read_bytes(), _Loader)  # noqa: S506  (a SafeLoader with fewer types)
+    except (OSError, ValueError, yaml.YAMLError) as exc:
+        raise ConfigurationError(f"{path} cannot be read as YAML: {exc}.") from exc
+    config: LocalConfig = _read(LocalConfig, {} if document is None else document, str(path))
+    if not config.roles:
+        raise ConfigurationError(f"{path}: roles is empty: give at least one, or leave it out.")
+    return config
+
+
+class _Loader(yaml.SafeLoader):
+    """Dates stay text, so that a policy's `Version: 2012-10-17` needs no quotes."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _read(kind: type[Any], value: Any, where: str) -> Any:
+    known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}
+    for name in _mapping(where, value):
+        if name not in known:
+            raise ConfigurationError(f"{where}: {name!r} is no setting{_nearest(name, known)}.")
+    missing = [name for name, item in known.items() if item.default is MISSING and name not in value]
+    if missing:
+        raise ConfigurationError(f"{where}: {', '.join(missing)} is missing.")
+    return kind(**{name: known[name].metadata["read"](f"{where}: {name}", item) for name, item in value.items()})
+
+
+def _nearest(name: Any, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f": there are {', '.join(known)}"

@@ -1,0 +1,42 @@
+"""IAM roles as STS knows them, and the names that come of their ARNs. Pure."""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+
+from sidecar.local.trust_policy import TrustPolicy
+
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([\w+=,.@-]{1,64})", re.ASCII)
+"""Account, a path that is left out everywhere else, and name (IAM and STS quotas: 64 characters)."""
+
+MIN_SESSION_SECONDS, MAX_SESSION_SECONDS = 3600, 43_200
+"""Between which a role's MaxSessionDuration lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One role with its trust policy. `arn` matches ROLE_ARN."""
+
+    arn: str
+    trust_policy: TrustPolicy
+    max_session_seconds: int = MIN_SESSION_SECONDS
+
+    @property
+    def account_id(self) -> str:
+        return self._parts()[0]
+
+    @property
+    def name(self) -> str:
+        return self._parts()[1]
+
+    @property
+    def id(self) -> str:
+        """AROA and 17 characters, the same for the same role always."""
+        digest = base64.b32encode(hashlib.sha256(self.arn.encode()).digest()).decode("ascii")
+        return f"AROA{digest[:17]}"
+
+    def _parts(self) -> tuple[str, str]:
+        match = ROLE_ARN.fullmatch(self.arn)
+        assert match, self.arn
+        return match[1], match[2]

@@ -1,0 +1,167 @@
+"""
+The three local services together: issuer, token volume and STS, started in the order in which they need each other.
+
+Ports are taken first, because the issuer's URL stands in tokens and trust policies; then the trust policies are
+read, so that a mistake in one ends the start; then everything runs until cancelled.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from sidecar.clock import Clock
+from sidecar.errors import ConfigurationError
+from sidecar.local import http
+from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
+from sidecar.local.issuer import Issuer, generate_key, rotate_keys
+from sidecar.local.kubelet import MAX_JITTER_SECONDS, TOKEN_NAME, TokenVolume, keep_fresh, renew
+from sidecar.local.provider_keys import FileKeys, IssuerKeys, KeySource
+from sidecar.local.roles import Role
+from sidecar.local.service_account import PodIdentity, TokenRequest
+from sidecar.local.signing_keys import KeySet, signing_key
+from sidecar.local.sts import Account, Sts
+from sidecar.local.tell import Tell
+from sidecar.local.trust_policy import default_policy, parse_policy
+from sidecar.local.web_identity import Provider, issuer_key
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServices:
+    """Where everything is, once it runs. `role_arn` is the first role's."""
+
+    issuer_url: str
+    sts_url: str
+    token_file: Path
+    role_arn: str
+    region: str
+    audience: str
+
+
+async def serve_local(
+    config: LocalConfig,
+    directory: Path,
+    *,
+    tell: Tell,
+    clock: Clock,
+    generate: Callable[[], RSAPrivateKey] = generate_key,
+    task_status: trio.TaskStatus[LocalServices] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Run the issuer, the token volume in `directory` and STS until cancelled, on loopback.
+
+    Started with LocalServices once the first token is there and both ports answer. Raises ConfigurationError for a
+    port, directory, policy or key file that cannot be used.
+    """
+    async with (
+        await _listen("issuer_port", config.issuer_port) as issuer_listener,
+        await _listen("sts_port", config.sts_port) as sts_listener,
+    ):
+        issuer = await _make_issuer(config, _url(issuer_listener), clock, generate)
+        sts = Sts(_account(config, issuer, clock), clock=clock, tell=tell)
+        kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, tell=tell)
+        report = partial(_tell_fault, tell)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(http.serve, issuer_listener, issuer.answer, report=report))
+            nursery.start_soon(partial(http.serve, sts_listener, sts.answer, report=report))
+            nursery.start_soon(kubelet)
+            rotation = partial(rotate_keys, issuer, config.key_rotation_seconds, tell=tell, generate=generate)
+            nursery.start_soon(rotation)
+            task_status.started(_services(config, directory, issuer, sts, _url(sts_listener)))
+
+
+def _services(config: LocalConfig, directory: Path, issuer: Issuer, sts: Sts, sts_url: str) -> LocalServices:
+    return LocalServices(
+        issuer_url=issuer.url,
+        sts_url=sts_url,
+        token_file=directory / TOKEN_NAME,
+        role_arn=next(iter(sts.account.roles)),
+        region=config.region,
+        audience=config.audience,
+    )
+
+
+async def _listen(setting: str, port: int) -> trio.SocketListener:
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=LOOPBACK)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{setting} is {port}, and {LOOPBACK}:{port} is not to be had ({exc.strerror or exc}): give another port, "
+            "or 0 for a free one."
+        ) from exc
+    return listeners[0]
+
+
+def _url(listener: trio.SocketListener) -> str:
+    return f"http://{LOOPBACK}:{listener.socket.getsockname()[1]}"
+
+
+async def _make_issuer(
+    config: LocalConfig, address: str, clock: Clock, generate: Callable[[], RSAPrivateKey]
+) -> Issuer:
+    key = signing_key(await trio.to_thread.run_sync(generate))
+    return Issuer(config.issuer_url or address, KeySet((key,)), clock=clock, address=address)
+
+
+def _first_token(
+    config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, tell: Tell
+) -> Callable[[], Awaitable[None]]:
+    """Write it, and return what keeps it fresh from now on."""
+    issue = partial(issuer.issue, _identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
+    try:
+        token = renew(volume, issue, clock.wall(), tell)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"the token volume {volume.directory} cannot be written ({exc}): give a directory of your own."
+        ) from exc
+    jitter = partial(random.uniform, 0, MAX_JITTER_SECONDS)
+    return partial(keep_fresh, volume, token, issue, clock=clock, jitter=jitter, tell=tell)
+
+
+def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
+    own = Provider(issuer.url, (config.audience,), config.account_id)
+    providers, sources = {own.issuer: own}, {own.issuer: _source(issuer.url, issuer.address, None, clock)}
+    for settings in config.providers:
+        url = settings.issuer
+        providers[url] = Provider(url, settings.audiences, config.account_id)
+        sources[url] = _source(url, url, settings.jwks_file, clock)
+    roles = {role.arn: role for role in (_role(settings, config, own) for settings in config.roles)}
+    if len(roles) != len(config.roles):
+        raise ConfigurationError(f"roles names one role twice: there are {', '.join(roles)}.")
+    return Account(config.region, roles, providers, sources)
+
+
+def _source(issuer: str, address: str, jwks_file: Path | None, clock: Clock) -> KeySource:
+    return FileKeys(jwks_file) if jwks_file else IssuerKeys(issuer, address, clock.monotonic)
+
+
+def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> Role:
+    arn = settings.arn or f"arn:aws:iam::{config.account_id}:role/{settings.name}"
+    subject, audience = _identity(config).subject, config.audience
+    document: Any = settings.trust_policy or default_policy(own.arn, own.key, subject=subject, audience=audience)
+    policy = parse_policy(_with_issuer(document, issuer_key(own.issuer)), f"the trust policy of {arn}")
+    return Role(arn, policy, settings.max_session_duration)
+
+
+def _with_issuer(value: Any, key: str) -> Any:
+    """The document with the issuer in all its texts, names included."""
+    if isinstance(value, dict):
+        return {_with_issuer(name, key): _with_issuer(item, key) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_issuer(item, key) for item in value]
+    return value.replace(ISSUER_PLACEHOLDER, key) if isinstance(value, str) else value
+
+
+def _identity(config: LocalConfig) -> PodIdentity:
+    return PodIdentity(config.namespace, config.service_account, config.pod, config.node)
+
+
+def _tell_fault(tell: Tell, exc: Exception) -> None:
+    tell("request_failed", exception=type(exc).__name__)

@@ -1,0 +1,80 @@
+"""
+The role sessions that STS gave out, in memory only: a restart forgets them, and every client asks again.
+
+Invariant: at most MAX_SESSIONS are held, and the one that ends first goes first.
+"""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sidecar.local.roles import Role
+
+MAX_SESSIONS = 10_000
+"""About 10 MiB. A laptop has a few; a test cluster with hourly renewals some hundreds."""
+
+SESSION_TOKEN_CHARACTERS = 600
+"""About what STS itself gives. Clients must not assume a maximum."""
+
+RandomBytes = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One set of credentials, and what they stand for."""
+
+    role: Role
+    name: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+    source_identity: str | None = None
+
+    @property
+    def arn(self) -> str:
+        """The assumed-role ARN, in which a role's path does not appear."""
+        return f"arn:aws:sts::{self.role.account_id}:assumed-role/{self.role.name}/{self.name}"
+
+    @property
+    def user_id(self) -> str:
+        return f"{self.role.id}:{self.name}"
+
+
+def new_session(
+    role: Role,
+    name: str,
+    *,
+    now: float,
+    seconds: int,
+    random_bytes: RandomBytes,
+    source_identity: str | None = None,
+    token_characters: int = SESSION_TOKEN_CHARACTERS,
+) -> Session:
+    """Fresh credentials that end `seconds` after `now` (Unix seconds), cut to a whole second."""
+    return Session(
+        role=role,
+        name=name,
+        access_key_id="ASIA" + base64.b32encode(random_bytes(10)).decode("ascii"),
+        secret_access_key=base64.b64encode(random_bytes(30)).decode("ascii"),
+        session_token=base64.b64encode(random_bytes(-(-token_characters * 3 // 4))).decode("ascii"),
+        expires_at=datetime.fromtimestamp(int(now) + seconds, UTC),
+        source_identity=source_identity,
+    )
+
+
+class SessionTable:
+    """Sessions by access key id."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def add(self, session: Session) -> None:
+        if len(self._sessions) >= MAX_SESSIONS:
+            first = min(self._sessions.values(), key=lambda held: held.expires_at)
+            del self._sessions[first.access_key_id]
+        self._sessions[session.access_key_id] = session
+
+    def get(self, access_key_id: str) -> Session | None:
+        return self._sessions.get(access_key_id)

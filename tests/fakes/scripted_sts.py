@@ -1,0 +1,161 @@
+"""
+An STS that answers by a script: each connection gets the next `Reply`, and the last one stays.
+
+It is a real server on a loopback port that speaks HTTP/1.1 by hand, so that it can also break it: stall, drip,
+cut off, reset. One request per connection, each kept in `requests` as it came over the wire.
+"""
+
+import socket
+import ssl
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+GOOD_BODY = """\
+<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <AssumeRoleWithWebIdentityResult>
+    <AssumedRoleUser>
+      <AssumedRoleId>AROA3XFRBF535PLBIFPI4:shop.cart</AssumedRoleId>
+      <Arn>arn:aws:sts::111122223333:assumed-role/cart/shop.cart</Arn>
+    </AssumedRoleUser>
+    <Credentials>
+      <AccessKeyId>{access_key_id}</AccessKeyId>
+      <SecretAccessKey>{access_key_id}/secret</SecretAccessKey>
+      <SessionToken>{access_key_id}/session</SessionToken>
+      <Expiration>{expiration}</Expiration>
+    </Credentials>
+  </AssumeRoleWithWebIdentityResult>
+</AssumeRoleWithWebIdentityResponse>"""
+
+ERROR_BODY = "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    One answer and what goes wrong with it.
+
+    After `delay_seconds` its bytes go out, all at once or one every `drip_seconds`; `raw` replaces the whole of them.
+    Only the first `cut_after` are sent if that is not None, and then the connection is closed, or `reset`.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    delay_seconds: float = 0.0
+    drip_seconds: float = 0.0
+    cut_after: int | None = None
+    reset: bool = False
+
+    @property
+    def wire(self) -> bytes:
+        """The bytes that are sent."""
+        if self.raw is not None:
+            return self.raw[: self.cut_after]
+        headers = {"Content-Type": "text/xml", "Content-Length": str(len(self.body)), **self.headers}
+        lines = [f"HTTP/1.1 {self.status} Scripted", *(f"{name}: {value}" for name, value in headers.items())]
+        whole = "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
+        return whole[: self.cut_after]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One request. `headers` has lower-case names and keeps repeated ones."""
+
+    line: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+
+def good_reply(
+    access_key_id: str = "ASIAFAKE0001", *, expiration: str = "2027-01-15T09:00:00Z", date: str | None = None
+) -> Reply:
+    """Credentials until `expiration`, with a `Date` header if one is given (`Fri, 15 Jan 2027 08:00:00 GMT`)."""
+    body = GOOD_BODY.format(access_key_id=access_key_id, expiration=expiration).encode()
+    return Reply(200, body, {"Date": date} if date is not None else NO_HEADERS)
+
+
+def error_reply(status: int, code: str, message: str = "scripted", headers: Mapping[str, str] = NO_HEADERS) -> Reply:
+    return Reply(status, ERROR_BODY.format(code=code, message=message).encode(), headers)
+
+
+class ScriptedSts:
+    """
+    The server. `requests` grows as they come; `open_connections` says how many are being served.
+
+    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS under the name `host`.
+    """
+
+    def __init__(
+        self, replies: Sequence[Reply] = (), *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        self.replies = list(replies) or [good_reply()]
+        self.requests: list[Recorded] = []
+        self.open_connections = 0
+        self.port = 0
+        self._tls = tls
+        self._host = host
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}/"
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listeners[0].socket.getsockname()[1]
+        task_status.started()
+        await trio.serve_listeners(self._converse, listeners)
+
+    async def _converse(self, connection: trio.SocketStream) -> None:
+        self.open_connections += 1
+        try:
+            async with connection:
+                await self._answer(connection)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the client had its reasons to leave
+        finally:
+            self.open_connections -= 1
+
+    async def _answer(self, connection: trio.SocketStream) -> None:
+        stream: trio.abc.Stream = connection
+        if self._tls is not None:
+            stream = trio.SSLStream(connection, self._tls, server_side=True, https_compatible=True)
+        request = await _read_request(stream)
+        if request is None:
+            return
+        self.requests.append(request)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        await trio.sleep(reply.delay_seconds)
+        step = 1 if reply.drip_seconds else max(len(reply.wire), 1)
+        for start in range(0, len(reply.wire), step):
+            await stream.send_all(reply.wire[start : start + step])
+            await trio.sleep(reply.drip_seconds)
+        if reply.reset:
+            # Closing with unsent time zero makes the kernel send RST (socket(7), SO_LINGER).
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _read_request(stream: trio.abc.Stream) -> Recorded | None:
+    """The request, whole; None when the client leaves before."""
+    received = b""
+    while True:
+        head, found, body = received.partition(b"\r\n\r\n")
+        if found:
+            line, *fields = head.decode().split("\r\n")
+            pairs = (field.partition(":") for field in fields)
+            headers = tuple((name.lower(), value.strip()) for name, _, value in pairs)
+            if len(body) >= int(dict(headers).get("content-length", "0")):
+                return Recorded(line, headers, body)
+        more = await stream.receive_some()
+        if not more:
+            return None
+        received += more

@@ -1,0 +1,253 @@
+"""The trust policy evaluator against IAM's documented rules."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import OPERATORS, Principal, TrustPolicy, default_policy, parse_policy
+
+ACCOUNT = "111122223333"
+PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.test/id/A"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/app"
+SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/app/app-0"
+WEB_IDENTITY, ASSUME = "sts:AssumeRoleWithWebIdentity", "sts:AssumeRole"
+
+TOKEN = Principal((PROVIDER,), None)
+CALLER = Principal((ROLE, SESSION), ACCOUNT)
+CONTEXT = {
+    "oidc.test/id/a:aud": ("sts.amazonaws.com",),
+    "oidc.test/id/a:sub": ("system:serviceaccount:shop:cart",),
+    "oidc.test/id/a:amr": ("pwd", "mfa"),
+    "sts:rolesessionname": ("cart-0",),
+}
+
+
+def policy(*statements: dict[str, Any]) -> TrustPolicy:
+    return parse_policy({"Version": "2012-10-17", "Statement": list(statements)}, "the trust policy of cart")
+
+
+def statement(condition: Any = None, **changes: Any) -> dict[str, Any]:
+    plain = {"Effect": "Allow", "Principal": {"Federated": PROVIDER}, "Action": WEB_IDENTITY}
+    return plain | ({"Condition": condition} if condition is not None else {}) | changes
+
+
+def is_met(operator: str, key: str, wanted: Any) -> bool:
+    return policy(statement({operator: {key: wanted}})).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
+
+
+def test_the_default_policy_allows_its_service_account_and_no_other() -> None:
+    read = parse_policy(
+        default_policy(
+            PROVIDER, "oidc.test/id/A", subject="system:serviceaccount:shop:cart", audience="sts.amazonaws.com"
+        ),
+        "default",
+    )
+    assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
+    other = CONTEXT | {"oidc.test/id/a:sub": ("system:serviceaccount:shop:till",)}
+    decision = read.evaluate(WEB_IDENTITY, TOKEN, other)
+    assert not decision.is_allowed
+    assert decision.why == (
+        "Statement 1: Condition StringEquals oidc.test/id/A:sub wants system:serviceaccount:shop:cart, "
+        "the request has system:serviceaccount:shop:till"
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator", "key", "wanted", "expected"),
+    [
+        ("StringEquals", "oidc.test/id/A:sub", "system:serviceaccount:shop:cart", True),
+        ("StringEquals", "OIDC.test/ID/a:SUB", "system:serviceaccount:shop:cart", True),
+        ("StringEquals", "oidc.test/id/A:sub", ["x", "system:serviceaccount:shop:cart"], True),
+        ("StringEquals", "oidc.test/id/A:sub", "System:serviceaccount:shop:cart", False),
+        ("StringEquals", "oidc.test/id/A:sub", "system:serviceaccount:shop:*", False),
+        ("StringEquals", "oidc.test/id/B:sub", "system:serviceaccount:shop:cart", False),
+        ("StringEqualsIgnoreCase", "oidc.test/id/A:sub", "System:ServiceAccount:shop:cart", True),
+        ("StringNotEqualsIgnoreCase", "oidc.test/id/A:sub", "System:ServiceAccount:shop:cart", False),
+        ("StringNotEquals", "oidc.test/id/A:sub", "system:serviceaccount:shop:till", True),
+        ("StringNotEquals", "oidc.test/id/A:sub", ["x", "system:serviceaccount:shop:cart"], False),
+        ("StringLike", "oidc.test/id/A:sub", "system:serviceaccount:shop:*", True),
+        ("StringLike", "oidc.test/id/A:sub", "system:serviceaccount:sho?:cart", True),
+        ("StringLike", "oidc.test/id/A:sub", "system:serviceaccount:sho??:cart", False),
+        ("StringLike", "oidc.test/id/A:sub", "system.serviceaccount.shop.cart", False),
+        ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:shop:*", False),
+        ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:till:*", True),
+        # a key that the request has not
+        ("StringEquals", "sts:ExternalId", "x", False),
+        ("StringLike", "sts:ExternalId", "*", False),
+        ("StringNotEquals", "sts:ExternalId", "x", True),
+        ("StringNotLike", "sts:ExternalId", "*", True),
+        ("StringEqualsIfExists", "sts:ExternalId", "x", True),
+        ("StringEqualsIfExists", "sts:RoleSessionName", "x", False),
+        ("ForAnyValue:StringEquals", "sts:ExternalId", "x", False),
+        ("ForAnyValue:StringNotEquals", "sts:ExternalId", "x", False),
+        ("ForAllValues:StringEquals", "sts:ExternalId", "x", True),
+        ("ForAnyValue:StringEqualsIfExists", "sts:ExternalId", "x", True),
+        # a key with several values
+        ("ForAnyValue:StringEquals", "oidc.test/id/A:amr", "mfa", True),
+        ("ForAnyValue:StringEquals", "oidc.test/id/A:amr", "otp", False),
+        ("ForAllValues:StringEquals", "oidc.test/id/A:amr", ["mfa", "pwd", "otp"], True),
+        ("ForAllValues:StringEquals", "oidc.test/id/A:amr", "mfa", False),
+        ("ForAllValues:StringNotEquals", "oidc.test/id/A:amr", "mfa", False),
+        ("ForAllValues:StringNotEquals", "oidc.test/id/A:amr", "otp", True),
+        ("ForAnyValue:StringNotEquals", "oidc.test/id/A:amr", "mfa", True),
+        ("ForAnyValue:StringLike", "oidc.test/id/A:amr", "m*", True),
+    ],
+)
+def test_condition_operators_follow_iam(operator: str, key: str, wanted: Any, *, expected: bool) -> None:
+    assert is_met(operator, key, wanted) is expected
+
+
+def test_all_conditions_of_a_statement_must_be_met() -> None:
+    good = {"oidc.test/id/A:aud": "sts.amazonaws.com"}
+    read = policy(
+        statement({"StringEquals": good, "StringLike": {"oidc.test/id/A:sub": "system:serviceaccount:till:*"}})
+    )
+    assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
+
+
+def test_an_explicit_deny_wins_wherever_it_stands() -> None:
+    deny = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
+    for order in ([deny, statement()], [statement(), deny]):
+        decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
+        assert decision == (False, "Statement Never denies it")
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (WEB_IDENTITY, True),
+        ("STS:assumerolewithwebidentity", True),
+        ("sts:*", True),
+        ("*", True),
+        ("sts:AssumeRole*", True),
+        (["sts:TagSession", WEB_IDENTITY], True),
+        ("sts:AssumeRole", False),
+        ("sts:AssumeRoleWithSAML", False),
+    ],
+)
+def test_actions_may_be_lists_and_wildcards_in_any_case(action: Any, *, expected: bool) -> None:
+    assert policy(statement(Action=action)).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed is expected
+
+
+@pytest.mark.parametrize(
+    ("principal", "expected"),
+    [
+        ("*", True),
+        ({"AWS": "*"}, True),
+        ({"AWS": ACCOUNT}, True),
+        ({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, True),
+        ({"AWS": ROLE}, True),
+        ({"AWS": SESSION}, True),
+        ({"AWS": ["arn:aws:iam::444455556666:root", ROLE]}, True),
+        ({"AWS": "arn:aws:iam::444455556666:root"}, False),
+        ({"AWS": f"arn:aws:iam::{ACCOUNT}:role/other"}, False),
+        ({"AWS": f"arn:aws:sts::{ACCOUNT}:assumed-role/app/other"}, False),
+        ({"Federated": PROVIDER}, False),
+        ({"Service": "ec2.amazonaws.com"}, False),
+        ({"Service": "ec2.amazonaws.com", "AWS": ROLE}, True),
+    ],
+)
+def test_a_session_is_known_by_account_root_role_and_itself(principal: Any, *, expected: bool) -> None:
+    read = policy(statement(Principal=principal, Action=ASSUME))
+    assert read.evaluate(ASSUME, CALLER, {}).is_allowed is expected
+
+
+def test_an_account_is_no_principal_of_a_web_identity() -> None:
+    read = policy(statement(Principal={"AWS": ACCOUNT}))
+    decision = read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
+    assert decision == (False, f"Statement 1: Principal is {ACCOUNT}, not {PROVIDER}")
+
+
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ([], "the trust policy of cart is []"),
+        ({"Statement": []}, "no Statement"),
+        ({"Version": "2012-10-18", "Statement": [statement()]}, "Version is '2012-10-18'"),
+        ({"Version": [], "Statement": [statement()]}, "Version is []"),
+        ({"Statement": [statement()], "Principle": 1}, "'Principle'"),
+        ({"Statement": ["x"]}, "Statement 1 is 'x'"),
+        ({"Statement": statement(Effect="allow")}, "Effect is 'allow'"),
+        ({"Statement": statement(Effect=[])}, "Effect is []"),
+        ({"Statement": statement(Resource="*")}, "'Resource'"),
+        ({"Statement": statement(NotPrincipal="*")}, "'NotPrincipal'"),
+        ({"Statement": statement(NotAction="*")}, "'NotAction'"),
+        ({"Statement": statement(Principal=None)}, "Principal is None"),
+        ({"Statement": statement(Principal={"CanonicalUser": "x"})}, "'CanonicalUser'"),
+        ({"Statement": statement(Principal={"AWS": 111122223333})}, "quote numbers"),
+        ({"Statement": statement(Principal={"AWS": f"{ROLE}*"})}, "role/app*"),
+        ({"Statement": statement(Principal={"Federated": "*"})}, "Principal Federated is '*'"),
+        ({"Statement": statement(Action=None)}, "Action is None"),
+        ({"Statement": statement(Action="s3:GetObject")}, "'s3:GetObject'"),
+        ({"Statement": statement({"StringMatches": {"x:sub": "y"}})}, "'StringMatches'"),
+        ({"Statement": statement({"ForSomeValue:StringLike": {"x:sub": "y"}})}, "'ForSomeValue:StringLike'"),
+        ({"Statement": statement({"Bool": {"aws:MultiFactorAuthPresent": "true"}})}, "'Bool'"),
+        ({"Statement": statement({"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}})}, "'aws:PrincipalOrgID'"),
+        ({"Statement": statement({"StringEquals": {"x:sub": 1}})}, "x:sub is 1"),
+        ({"Statement": statement({"StringEquals": {"x:sub": []}})}, "x:sub is []"),
+        ({"Statement": statement({"StringLike": {"x:sub": "${aws:username}"}})}, "policy variable"),
+        ({"Statement": statement({"StringEquals": "x"})}, "StringEquals is 'x'"),
+        ({"Statement": statement({"StringEquals": {"x:sub": "y" * 4096}})}, "4096"),
+        ({"Statement": statement({"StringEquals": {"x:sub": {1, 2}}})}, "JSON"),
+    ],
+)
+def test_what_is_not_understood_is_refused_when_read_and_named(document: Any, named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_policy(document, "the trust policy of cart")
+    assert "the trust policy of cart" in str(caught.value)
+    assert named in str(caught.value)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_ELEMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "Effect": st.sampled_from(["Allow", "Deny"]) | _JSON,
+        "Principal": st.sampled_from(["*", {"Federated": PROVIDER}]) | _JSON,
+        "Action": st.sampled_from(["sts:*", WEB_IDENTITY]) | _JSON,
+        "Condition": st.dictionaries(st.sampled_from(list(OPERATORS)), _JSON, max_size=2) | _JSON,
+    },
+)
+
+
+@given(st.fixed_dictionaries({"Statement": _ELEMENTS | st.lists(_ELEMENTS, max_size=3) | _JSON}))
+def test_any_document_is_a_policy_or_a_configuration_error(document: Any) -> None:
+    try:
+        read = parse_policy(document, "it")
+    except ConfigurationError:
+        return
+    assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).why
+
+
+_VALUES = st.text(st.sampled_from("ab*?:"), max_size=6)
+
+
+@given(
+    st.sampled_from(list(OPERATORS)),
+    st.lists(_VALUES.filter(bool), min_size=1, max_size=3),
+    st.lists(_VALUES, max_size=2),
+)
+def test_a_negated_operator_is_the_opposite_of_its_plain_one(name: str, wanted: list[str], values: list[str]) -> None:
+    opposite = name.replace("StringNot", "String") if "Not" in name else name.replace("String", "StringNot")
+    context = {"x:amr": tuple(values)}
+
+    def met(operator: str) -> bool:
+        return policy(statement({operator: {"x:amr": wanted}})).evaluate(WEB_IDENTITY, TOKEN, context).is_allowed
+
+    assert met(name) is not met(opposite)
+
+
+@given(
+    st.lists(st.sampled_from([statement(), statement(Action=ASSUME), statement(Principal={"AWS": ROLE})]), min_size=1)
+)
+def test_a_deny_of_everybody_leaves_nothing_allowed(statements: list[dict[str, Any]]) -> None:
+    read = policy(*statements, statement(Effect="Deny", Principal="*", Action="*"))
+    assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
+    assert not read.evaluate(ASSUME, CALLER, CONTEXT).is_allowed

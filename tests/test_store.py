@@ -1,0 +1,74 @@
+"""The one place of secrets: sets are swapped whole, and only for a newer one."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trio
+
+from sidecar.clock import Instant
+from sidecar.credentials import Credentials
+from sidecar.store import Store
+
+EXPIRES_AT = datetime(2027, 1, 15, 9, 0, 0, tzinfo=UTC)
+SET = Credentials("ASIA1", "secret-one", "session-one", EXPIRES_AT, "arn:aws:iam::111122223333:role/a", "111122223333")
+ENDS = Instant(EXPIRES_AT.timestamp(), 3600.0)
+
+
+def render(credentials: Credentials) -> bytes:
+    return f"{credentials.access_key_id} {credentials.secret_access_key}".encode()
+
+
+def test_a_snapshot_holds_the_set_and_its_answer_together() -> None:
+    store = Store(render)
+    assert store.snapshot is None
+    assert store.replace(SET, ENDS)
+    assert store.snapshot is not None
+    assert store.snapshot.response == b"ASIA1 secret-one"
+    assert store.snapshot.credentials is SET
+
+
+@pytest.mark.parametrize("seconds", [-60, 0])
+def test_an_older_set_never_takes_the_place_of_a_newer_one(seconds: float) -> None:
+    store = Store(render)
+    store.replace(SET, ENDS)
+    late = replace(SET, access_key_id="ASIA0", expires_at=EXPIRES_AT + timedelta(seconds=seconds))
+    assert not store.replace(late, ENDS)
+    assert store.snapshot is not None
+    assert store.snapshot.credentials is SET
+
+
+@pytest.mark.parametrize(
+    ("now", "is_alive"),
+    [
+        (Instant(ENDS.wall - 1, ENDS.monotonic - 1), True),
+        (Instant(ENDS.wall, ENDS.monotonic - 3600), False),  # slept: the monotonic clock stood still
+        (Instant(ENDS.wall - 86_400, ENDS.monotonic), False),  # set back: the wall clock lies
+    ],
+)
+def test_a_set_is_alive_only_while_both_clocks_say_so(now: Instant, *, is_alive: bool) -> None:
+    store = Store(render)
+    store.replace(SET, ENDS)
+    assert (store.alive(now) is not None) is is_alive
+
+
+async def test_whoever_waits_wakes_when_the_next_set_is_there(autojump_clock: object) -> None:
+    store = Store(render)
+
+    async def put_later() -> None:
+        await trio.sleep(5)
+        store.replace(SET, ENDS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(put_later)
+        await store.wait_for_next()
+    assert store.snapshot is not None
+    assert trio.current_time() == pytest.approx(5)
+
+
+def test_no_repr_shows_a_secret() -> None:
+    store = Store(render)
+    store.replace(SET, ENDS)
+    shown = repr(store.snapshot) + repr(SET) + str(SET)
+    assert "secret-one" not in shown
+    assert "session-one" not in shown
