@@ -57,7 +57,7 @@ def boto3_environment(python: str) -> Path:
 
 
 def go_peer() -> Path:
-    """aws-vault's ECS server over the AWS SDK for Go's web identity provider (`go/main.go`), as released programs are."""
+    """aws-vault's ECS server over the AWS SDK for Go's web identity (`go/main.go`), stripped as releases are."""
     go = tool("go")
     sources = [HERE / "go" / name for name in ("main.go", "go.mod", "go.sum")]
 
@@ -126,7 +126,13 @@ def _compile(directory: Path) -> None:
 def _step(command: list[str], *, environ: dict[str, str] | None = None, cwd: Path | None = None) -> None:
     try:
         subprocess.run(
-            command, env=environ or _environ(), cwd=cwd, check=True, capture_output=True, text=True, timeout=BUILD_SECONDS
+            command,
+            env=environ or _environ(),
+            cwd=cwd,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
         )
     except subprocess.CalledProcessError as exc:
         last_line = (exc.stderr.strip() or exc.stdout.strip() or "no output").splitlines()[-1]

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from subjects import HOST, PATH, SECRET, has_credentials
+from benchmarks.subjects import HOST, PATH, SECRET, has_credentials
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 """What wrk counts time in."""
@@ -61,8 +61,8 @@ def read_wrk(report: str) -> Rush:
     good = answers - refused
     return Rush(
         rate * good / answers if answers else 0.0,
-        _milliseconds(_found(r"50%\s+(\S+)", report)),
-        _milliseconds(_found(r"99%\s+(\S+)", report)),
+        _milliseconds(_found(r"\n\s+50%\s+(\S+)", report)),
+        _milliseconds(_found(r"\n\s+99%\s+(\S+)", report)),
         refused + socket_errors,
         good,
     )
@@ -128,5 +128,5 @@ def _found(pattern: str, report: str, default: str | None = None) -> str:
 
 
 def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
-    return float(number) * UNITS_MS[unit]
+    number = text.rstrip("msu")
+    return float(number) * UNITS_MS[text.removeprefix(number)]

@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from subjects import Program, Subject, end, free_port, spawn, wait_until_listening, wait_until_served
+from benchmarks.subjects import Program, Subject, end, free_port, spawn, wait_until_listening, wait_until_served
 
 
 class Memory(NamedTuple):

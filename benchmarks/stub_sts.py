@@ -30,18 +30,25 @@ REPLY = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/d
 
 
 class StubSts(BaseHTTPRequestHandler):
-    """Counts its answers, so that each set of credentials is another."""
+    """Counts its answers, so that each set of credentials is another. `GET /answered` tells the count."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    """Head and body leave in one piece: in two, the second could wait 40 ms for the first one's ACK."""
     life_seconds: ClassVar[float] = 3600
     answered: ClassVar[int] = 0
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         StubSts.answered += 1
-        body = reply(StubSts.answered, datetime.now(UTC) + timedelta(seconds=self.life_seconds))
+        self._send("text/xml", reply(StubSts.answered, datetime.now(UTC) + timedelta(seconds=StubSts.life_seconds)))
+
+    def do_GET(self) -> None:
+        self._send("text/plain", str(StubSts.answered).encode())
+
+    def _send(self, content_type: str, body: bytes) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

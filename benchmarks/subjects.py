@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import jwt
 
-import builds
+from benchmarks import builds
 
 SECRET = "benchmark-secret"
 HOST = "127.0.0.1"
@@ -139,7 +139,9 @@ def describe_python(python: str) -> str:
     return f"Python {found.stdout.strip()} ({python})"
 
 
-def spawn(subject: Subject | Program, *, port: int, sts: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def spawn(
+    subject: Subject | Program, *, port: int, sts: str, stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """Start it, with nothing of our own environment."""
     fill = {"port": str(port), "sts": sts}
     environ = {name: value.format(**fill) for name, value in subject.environ.items()}

@@ -70,16 +70,14 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
     """
     host, port = address
     hosts = [host, _OTHER_FAMILY[host]] if host in _OTHER_FAMILY else [host]
-    for _ in range(_FREE_PORT_TRIES - 1 if port == 0 else 0):
+    tries = _FREE_PORT_TRIES if port == 0 else 1
+    while True:
         try:
             return _listen_on_all(hosts, port, backlog)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                break
-    try:
-        return _listen_on_all(hosts, port, backlog)
-    except OSError as error:
-        raise ConfigurationError(_failure(setting, host, port, error)) from error
+            tries -= 1
+            if tries == 0 or error.errno != errno.EADDRINUSE:
+                raise ConfigurationError(_failure(setting, host, port, error)) from error
 
 
 def _listen_on_all(hosts: list[str], port: int, backlog: int) -> list[socket.socket]:

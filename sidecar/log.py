@@ -8,6 +8,7 @@ reader is slow, gone or was never there. Events are past tense, one for each cha
 import os
 import select
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,13 +16,17 @@ import structlog
 MAX_LINE_BYTES = 4096
 """PIPE_BUF on Linux: a pipe that polls as writable takes this much whole and without waiting (pipe(7))."""
 
+VALUE_LENGTHS = (1000, 250, 60, 15)
+"""To what the values of a line are shortened, one length after the other, until it fits."""
+
 Logger = structlog.typing.FilteringBoundLogger
+EventDict = structlog.typing.EventDict
+Renderer = Callable[[Any, str, EventDict], str]
+
 _TIMES = {
     "json": structlog.processors.TimeStamper(fmt="iso", key="time"),
     "console": structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="time"),
 }
-
-EventDict = structlog.typing.EventDict
 
 
 class LineWriter:
@@ -32,7 +37,7 @@ class LineWriter:
         self.dropped = 0
 
     def msg(self, line: str) -> None:
-        data = line.encode("utf-8", "backslashreplace")[: MAX_LINE_BYTES - 1] + b"\n"
+        data = _encoded(line)[: MAX_LINE_BYTES - 1] + b"\n"
         try:
             if self._takes_a_line():
                 os.write(self._fd, data)
@@ -56,7 +61,7 @@ def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tu
             structlog.processors.add_log_level,
             _TIMES[log_format],
             _exception_as_text,
-            _renderer(log_format, fd),
+            _fitting(_renderer(log_format, fd)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         context_class=dict,
@@ -77,6 +82,29 @@ def _renderer(log_format: str, fd: int) -> Any:
     return structlog.dev.ConsoleRenderer(
         colors=os.isatty(fd) and "NO_COLOR" not in os.environ, timestamp_key="time", pad_event_to=28
     )
+
+
+def _fitting(render: Renderer) -> Renderer:
+    """Shorten the values of a line that is too long, and not the line: half a JSON object is none."""
+
+    def render_one_line(logger: Any, method: str, event: EventDict) -> str:
+        line = render(logger, method, dict(event))
+        for length in VALUE_LENGTHS:
+            if len(_encoded(line)) < MAX_LINE_BYTES:
+                break
+            line = render(logger, method, {name: _shortened(value, length) for name, value in event.items()})
+        return line
+
+    return render_one_line
+
+
+def _shortened(value: Any, length: int) -> Any:
+    text = value if isinstance(value, str) else repr(value)
+    return value if len(text) <= length else f"{text[:length]}…"
+
+
+def _encoded(line: str) -> bytes:
+    return line.encode("utf-8", "backslashreplace")
 
 
 def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:

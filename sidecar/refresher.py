@@ -132,7 +132,7 @@ class Refresher:
         except TokenError as error:
             self._schedule = schedule.after_token_error(self._schedule, self._clock.now())
             self._count(f"token_{error.reason}")
-            self._remember_trouble("TokenError", str(error))
+            self._remember_trouble(f"token_{error.reason}", str(error))
             return
         asked = self._clock.now()
         self._look_at_claims(token, asked)
@@ -175,7 +175,7 @@ class Refresher:
     def _remember_trouble(self, code: str, trouble: str, next_step: NextStep | None = None) -> None:
         """Log what changed, or what has stayed so for long."""
         now = self._clock.now()
-        is_new = (code, trouble) != (self.health.trouble_code, self.health.trouble)
+        is_new = code != self.health.trouble_code  # AWS's texts may hold the time of day
         self.health = replace(self.health, trouble=trouble, trouble_code=code)
         if not is_new and now.monotonic - self._reminded_at < REMINDER_SECONDS:
             return

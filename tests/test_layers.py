@@ -38,7 +38,7 @@ FLOW = [
 NOT_FLOW = {("refresher", "endpoint"), ("endpoint", "store")}
 
 FORBIDDEN_IN_RUN = {
-    "anyio", "asyncio.base_events", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
+    "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
     "rich", "pygments", "yaml", "sidecar.local", "sidecar.application", "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
 

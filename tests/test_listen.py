@@ -1,8 +1,10 @@
 """Addresses as people write them, and listeners on both families or an error that says what to do."""
 
+import errno
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -137,8 +139,12 @@ class WithoutIpv6(socket.socket):
 
     def __init__(self, family: int = socket.AF_INET, *rest: int, **named: int) -> None:
         if family == socket.AF_INET6:
-            raise OSError(97, "Address family not supported by protocol")
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         super().__init__(family, *rest, **named)
+
+
+def without_any(*_: int) -> socket.socket:
+    raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -149,8 +155,41 @@ def test_a_missing_family_is_passed_over(host: str, monkeypatch: pytest.MonkeyPa
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
+class Unlucky(socket.socket):
+    """The kernel's first free ports for IPv4 are taken in IPv6."""
+
+    taken = 2
+
+    def bind(self, address: Any) -> None:
+        if self.family == socket.AF_INET6 and Unlucky.taken:
+            Unlucky.taken -= 1
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        super().bind(address)
+
+
+@needs_ipv6
+def test_a_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Unlucky)
+    listeners = listen(SETTING, ("127.0.0.1", 0))
+    assert len({listener.getsockname()[1] for listener in listeners}) == 1
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_a_machine_without_any_loopback_is_told(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", without_any)
+    with pytest.raises(ConfigurationError, match="lacks that address family"):
+        listen(SETTING, (host, 0))
+
+
 def test_the_listener_is_opened_without_importing_anything_heavy() -> None:
     script = "import sys, sidecar.listen; print(*sorted(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"], check=True, capture_output=True, text=True)
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     heavy = {"typing", "re", "json", "dataclasses", "ipaddress", "asyncio", "trio", "ssl", "logging"}
     assert heavy.isdisjoint(loaded.stdout.split())

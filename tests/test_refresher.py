@@ -149,7 +149,7 @@ async def test_a_missing_token_is_waited_for_without_asking_sts(autojump_clock: 
         assert scene.sts.asked_at == []
         assert len(scene.logged("refresh_failed")) == 1
         assert scene.volume.path in scene.logged("refresh_failed")[0]["reason"]
-        assert scene.refresher.health.trouble_code == "TokenError"
+        assert scene.refresher.health.trouble_code == "token_missing"
         scene.write_token()
         await trio.sleep(2)
         assert scene.key == "ASIAFAKE0001"

@@ -8,10 +8,11 @@ import errno
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 import trio
@@ -27,6 +28,7 @@ from sidecar.server import CLIENT_GONE, Limits, connection_limit, serve
 GET = b"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 OK = Answer(200, response(200, b"{}"))
 NOT_YET = Answer(503, error_response(503, "not yet"), hold=True)
+Listener = TypeVar("Listener", bound=socket.socket)
 HEAD_SECONDS = Limits().head_seconds
 
 
@@ -42,8 +44,12 @@ class Server:
     """One running `serve`, what it saw, and what it answers."""
 
     respond: Callable[[Request, Instant], Answer] = lambda _request, _now: OK
-    limits: Limits = Limits()
+    observe: Callable[[], object] = lambda: None
+    arrival: Callable[[], Awaitable[None]] | None = None
+    report: Callable[[Exception], None] | None = None
+    limits: Limits = field(default_factory=Limits)
     listeners: list[socket.socket] = field(default_factory=lambda: listen("LISTEN", ("127.0.0.1", 0)))
+    requests: list[Request] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     peers: list[Any] = field(default_factory=list)
     clients: list[trio.SocketStream] = field(default_factory=list)
@@ -52,23 +58,28 @@ class Server:
     stop: trio.Event = field(default_factory=trio.Event)
     stopped: trio.Event = field(default_factory=trio.Event)
 
-    def observe(self, answer: Answer, peer: Any) -> None:
+    def decide(self, request: Request, now: Instant) -> Answer:
+        self.requests.append(request)
+        return self.respond(request, now)
+
+    def see(self, answer: Answer, peer: Any) -> None:
         self.statuses.append(answer.status)
         self.peers.append(peer)
+        self.observe()
 
     def __post_init__(self) -> None:
         self.address = self.listeners[0].getsockname()
 
     async def wait(self, _answer: Answer) -> None:
-        await self.ready.wait()
+        await (self.arrival or self.ready.wait)()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await serve(
             self.listeners,
-            lambda request, now: self.respond(request, now),
+            self.decide,
             now=lambda: Instant(0.0, trio.current_time()),
-            observe=lambda answer, peer: self.observe(answer, peer),
-            report=self.failures.append,
+            observe=self.see,
+            report=self.report or self.failures.append,
             wait=self.wait,
             limits=self.limits,
             stop=self.stop,
@@ -88,7 +99,6 @@ class Server:
                 await client.send_all(piece)
                 await trio.testing.wait_all_tasks_blocked(0.001)
             return await read_all(client)
-
 
     async def ask_at_once(self, request: bytes) -> bytes:
         """As most clients do: the request is there before the server has seen the connection."""
@@ -141,10 +151,8 @@ async def test_a_request_is_answered_and_observed_with_its_peer(clock: MockClock
 
 
 async def test_the_request_reaches_the_callback_parsed(clock: MockClock, server: Server) -> None:
-    seen: list[Request] = []
-    server.respond = lambda request, _now: seen.append(request) or OK
     await server.ask(GET)
-    assert [request.path for request in seen] == [b"/v1/credentials"]
+    assert [request.path for request in server.requests] == [b"/v1/credentials"]
 
 
 async def test_a_request_in_single_bytes_gets_the_same_answer(clock: MockClock, server: Server) -> None:
@@ -195,8 +203,7 @@ async def test_a_head_over_the_cap_is_refused_while_it_is_sent(clock: MockClock,
 async def test_a_client_that_sends_for_ever_after_a_refusal_is_cut_off(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         with pytest.raises(trio.BrokenResourceError):
-            while True:
-                await client.send_all(b"\x16" * 65_536)
+            await client.send_all(b"\x16" * 64 * 1024 * 1024)
 
 
 async def test_a_half_closed_request_is_answered(clock: MockClock, server: Server) -> None:
@@ -264,6 +271,7 @@ async def test_an_answer_too_large_for_the_socket_arrives_whole(clock: MockClock
     large = Answer(200, b"0123456789" * 800_000)
     server.respond = lambda _request, _now: large
     assert await server.ask(GET) == large.response
+    assert await server.ask_at_once(GET) == large.response
 
 
 async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: MockClock, server: Server) -> None:
@@ -279,8 +287,7 @@ async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: M
 
 
 async def test_a_set_that_lands_before_the_held_task_runs_is_not_missed(clock: MockClock, server: Server) -> None:
-    asked: list[Request] = []
-    server.respond = lambda request, _now: asked.append(request) or (OK if len(asked) > 1 else NOT_YET)
+    server.respond = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
     start = trio.current_time()
     assert await server.ask_at_once(GET) == OK.response
     assert trio.current_time() == start
@@ -317,25 +324,77 @@ async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock
 
 
 class Exhausted(socket.socket):
-    """A listener whose process has no file descriptors left for the next few accepts."""
+    """A listener whose next accepts fail, or which has `descriptors` for so many connections and no more."""
 
-    errors: tuple[int, ...] | list[int] = ()
+    errors: tuple[int, ...] = ()
+    descriptors: int | None = None
 
     def accept(self) -> tuple[socket.socket, Any]:
         if self.errors:
-            error, *self.errors = self.errors
+            error, *rest = self.errors
+            self.errors = tuple(rest)
             raise OSError(error, "from the kernel")
-        return super().accept()
+        if self.descriptors is not None and self.descriptors <= sum(sock.fileno() >= 0 for sock in self.accepted):
+            raise OSError(errno.EMFILE, "Too many open files")
+        sock, peer = super().accept()
+        self.accepted.append(sock)
+        return sock, peer
+
+    @cached_property
+    def accepted(self) -> list[socket.socket]:
+        return []
 
 
-def exhausted() -> Exhausted:
+class Unsending(socket.socket):
+    """A connection whose first send meets this error."""
+
+    error: OSError | None = None
+
+    def send(self, *args: Any) -> int:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return super().send(*args)
+
+
+class Choked(socket.socket):
+    """A listener of such connections."""
+
+    error: OSError
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        sock, peer = super().accept()
+        unsending = Unsending(fileno=sock.detach())
+        unsending.error = self.error
+        return unsending, peer
+
+
+def fake(kind: type[Listener]) -> Listener:
     (real,) = listen("LISTEN", ("127.0.0.2", 0))
-    return Exhausted(fileno=real.detach())
+    return kind(fileno=real.detach())
+
+
+@pytest.mark.parametrize(
+    ("error", "received", "status"),
+    [
+        (BlockingIOError(errno.EAGAIN, "full"), OK.response, 200),
+        (BrokenPipeError(errno.EPIPE, "gone"), b"", CLIENT_GONE),
+    ],
+)
+async def test_a_send_that_fails_at_first_is_tried_again_or_counted(
+    clock: MockClock, error: OSError, received: bytes, status: int
+) -> None:
+    listener = fake(Choked)
+    listener.error = error
+    async with running(listeners=[listener]) as server:
+        assert await server.ask_at_once(GET) == received
+        assert await server.ask(GET) == received
+        assert server.statuses == [status, status]
 
 
 async def test_a_client_that_left_the_queue_delays_nobody(clock: MockClock) -> None:
-    listener = exhausted()
-    listener.errors = [errno.ECONNABORTED]
+    listener = fake(Exhausted)
+    listener.errors = (errno.ECONNABORTED,)
     async with running(listeners=[listener]) as server:
         start = trio.current_time()
         assert await server.ask(GET) == OK.response
@@ -344,8 +403,8 @@ async def test_a_client_that_left_the_queue_delays_nobody(clock: MockClock) -> N
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENETDOWN])
 async def test_a_failing_accept_is_tried_again_without_spinning(clock: MockClock, error: int) -> None:
-    listener = exhausted()
-    listener.errors = [error] * 3
+    listener = fake(Exhausted)
+    listener.errors = (error,) * 3
     async with running(listeners=[listener]) as server:
         start = trio.current_time()
         assert await server.ask(GET) == OK.response
@@ -353,23 +412,25 @@ async def test_a_failing_accept_is_tried_again_without_spinning(clock: MockClock
         assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
 
 
-async def test_without_descriptors_the_connection_idle_longest_is_given_up(clock: MockClock) -> None:
-    listener = exhausted()
+async def test_without_descriptors_only_the_connection_idle_longest_is_given_up(clock: MockClock) -> None:
+    listener = fake(Exhausted)
+    listener.descriptors = 2
     async with running(listeners=[listener]) as server:
-        idle = await server.connect()
+        first, second = await server.connect(), await server.connect()
         await settle()
-        listener.errors = [errno.EMFILE]
         start = trio.current_time()
-        assert await server.ask(GET) == OK.response
-        assert status_of(await read_all(idle)) == 503
+        assert await server.ask_at_once(GET) == OK.response
+        assert status_of(await read_all(first)) == 503
         assert trio.current_time() == start
+        await second.send_all(GET)
+        assert await read_all(second) == OK.response
 
 
 class BrokenError(Exception):
     """What a callback with a bug raises."""
 
 
-def broken(*_: object) -> Answer:
+def broken(*_: object) -> NoReturn:
     raise BrokenError
 
 
@@ -383,12 +444,61 @@ async def test_a_fault_in_respond_is_a_500_for_one_client(clock: MockClock, serv
     assert await server.ask(GET) == OK.response
 
 
+async def test_an_answer_that_is_none_costs_only_its_own_client(clock: MockClock, server: Server) -> None:
+    server.respond = lambda _request, _now: None  # type: ignore[arg-type, return-value]  # a fault beyond types
+    assert await server.ask_at_once(GET) == b""
+    assert await server.ask(GET) == b""
+    assert [type(failure) for failure in server.failures] == [AttributeError, AttributeError]
+    server.failures.clear()
+    server.respond = lambda _request, _now: OK
+    assert await server.ask(GET) == OK.response
+
+
+async def test_a_client_that_resets_before_it_is_accepted_is_counted(clock: MockClock, server: Server) -> None:
+    client = socket.create_connection(server.address)
+    client.sendall(GET)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    await settle()
+    assert server.statuses == [CLIENT_GONE]
+
+
 async def test_a_fault_in_observe_is_reported_and_the_client_still_answered(clock: MockClock, server: Server) -> None:
-    server.observe = broken  # type: ignore[assignment]  # a callback with a bug
+    server.observe = broken
     assert await server.ask_at_once(GET) == OK.response
     assert await server.ask(GET[:5], GET[5:]) == OK.response
     assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
     server.failures.clear()
+
+
+async def test_a_fault_in_observe_of_a_lost_client_harms_nobody(clock: MockClock, server: Server) -> None:
+    server.observe = broken
+    client = await server.connect()
+    await client.send_all(GET[:10])
+    await settle()
+    await reset(client)
+    await settle()
+    assert [type(failure) for failure in server.failures] == [BrokenError]
+    server.failures.clear()
+    assert await server.ask(GET) == OK.response
+    server.failures.clear()
+
+
+async def test_a_fault_in_wait_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+    async def broken_wait() -> None:
+        raise BrokenError
+
+    server.respond = lambda _request, _now: NOT_YET
+    server.arrival = broken_wait
+    assert status_of(await server.ask(GET)) == 500
+    assert [type(failure) for failure in server.failures] == [BrokenError]
+    server.failures.clear()
+
+
+async def test_a_report_that_fails_ends_nothing(clock: MockClock) -> None:
+    async with running(respond=broken, report=broken) as server:
+        assert status_of(await server.ask(GET)) == 500
+        assert status_of(await server.ask_at_once(GET)) == 500
 
 
 async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock) -> None:
@@ -398,7 +508,7 @@ async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock)
         await settle()
         server.stop.set()
         await settle()
-        with pytest.raises(OSError, match="refused|connect"):
+        with pytest.raises(OSError, match="all attempts to connect"):
             await server.connect()
         assert await read_all(held) == NOT_YET.response
         await held.aclose()

@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.sts import HEADERS, HINTS, NEXT_STEPS, assume_role_with_web_identity, hint, read_reply
+
+steady = settings(deadline=None, derandomize=True)
+"""The same input on every run, and however slow the machine is."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 KEY, SECRET, SESSION_TOKEN = (
@@ -211,7 +214,7 @@ def test_elements_that_nobody_knows_may_nest_but_not_without_end() -> None:
 
 
 def test_session_token_may_be_long() -> None:
-    assert read(GOOD.replace(SESSION_TOKEN, SESSION_TOKEN * 1000)).session_token == SESSION_TOKEN * 1000
+    assert read(GOOD.replace(SESSION_TOKEN, "A&#66;" * 10_000)).session_token == "AB" * 10_000
 
 
 BILLION_LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
@@ -264,6 +267,7 @@ def test_other_success_is_no_answer(status: int) -> None:
     assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, status)
 
 
+@steady
 @given(
     cut=st.integers(0, len(GOOD)), name=st.sampled_from(list(FIELDS)), junk=st.sampled_from(["\n", "é", "<x/>", "&x;"])
 )
@@ -441,18 +445,12 @@ def test_nothing_is_added_to_what_explains_itself() -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    program = "import sys, sidecar.sts, sidecar.sts_endpoint, sidecar.session_name; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import sys; before = set(sys.modules); import sidecar.sts, sidecar.sts_endpoint, sidecar.session_name; "
+        "print(*(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "sidecar.sts" in loaded
-    assert not loaded & {
-        "botocore",
-        "httpx",
-        "trio",
-        "structlog",
-        "ssl",
-        "json",
-        "logging",
-        "random",
-        "xml.etree.ElementTree",
-    }
+    heavy = {"botocore", "httpx", "json", "logging", "random", "ssl", "structlog", "trio", "xml.etree.ElementTree"}
+    assert not loaded & heavy

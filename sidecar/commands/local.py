@@ -28,7 +28,7 @@ from sidecar.log import Logger, make_logger
 EXAMPLE = """\
 examples:
   irsa-sidecar local -- aws sts get-caller-identity
-  eval "$(irsa-sidecar local 2>local.log &)"
+  eval "$(irsa-sidecar local 2>local.log &)"    # this shell has credentials now; the last line says how to end it
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
 
 
@@ -101,7 +101,16 @@ async def _serve(extra: dict[str, str], offer: Offer) -> int:
     variables = client_variables(offer, os.environ.get("NO_PROXY", "")) | extra
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
-    print(f"unset {' '.join(WINS_OVER_US)}", flush=True)
+    print(f"unset {' '.join(WINS_OVER_US)}")
+    print(f"# kill {os.getpid()} ends it", flush=True)
+    _close_stdout()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         await anext(signals)
     return 0
+
+
+def _close_stdout() -> None:
+    """So that a shell's `$(…)` around us ends with the last line, while we go on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

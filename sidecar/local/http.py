@@ -77,6 +77,8 @@ async def _converse(stream: trio.SocketStream, *, answer: Answer, report: Callab
                 await stream.send_all(await _exchange(stream, connection, answer, report))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the client left, and there is nobody to tell
+    except Exception as exc:  # noqa: BLE001  (one connection's fault must not end the server)
+        report(exc)
 
 
 async def _exchange(
@@ -89,7 +91,7 @@ async def _exchange(
         return _encode(connection, plain(exc.error_status_hint, f"{exc}."))
     try:
         reply = await answer(request)
-    except Exception as exc:  # noqa: BLE001  (one request's fault must not end the server)
+    except Exception as exc:  # noqa: BLE001  (whatever it is, the client is owed an answer)
         report(exc)
         reply = plain(500, "A fault of irsa-sidecar itself.")
     return _encode(connection, reply, has_body=request.method != "HEAD")
@@ -123,6 +125,9 @@ async def _next_event(stream: trio.SocketStream, connection: h11.Connection) -> 
 
 
 def _encode(connection: h11.Connection, reply: Reply, *, has_body: bool = True) -> bytes:
+    """The bytes of the response; none when the client is in no state to get one, having said nothing and left."""
+    if connection.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+        return b""
     headers = [
         ("Content-Type", reply.content_type),
         ("Content-Length", str(len(reply.body))),

@@ -39,7 +39,7 @@ _UNREACHABLE = (
 class KeySource(Protocol):
     """Where an issuer's keys come from."""
 
-    async def keys_for(self, kid: str | None) -> list[Jwk]:
+    async def keys_for(self, kid: str | None, /) -> list[Jwk]:
         """The issuer's keys, as fresh as it takes to have `kid` among them. Raises StsRefusal."""
         ...
 
@@ -52,7 +52,7 @@ class FileKeys:
         self._path = path
         self._read()
 
-    async def keys_for(self, kid: str | None) -> list[Jwk]:  # noqa: ARG002  (a file has no fresher keys)
+    async def keys_for(self, _kid: str | None, /) -> list[Jwk]:
         try:
             return self._read()
         except ConfigurationError as exc:
@@ -78,21 +78,23 @@ class IssuerKeys:
     address: str
     monotonic: Callable[[], float]
     _fetched: _Fetched | None = None
+    _fetches: int = 0
     _lock: trio.Lock = field(default_factory=trio.Lock)
 
-    async def keys_for(self, kid: str | None) -> list[Jwk]:
-        asked_at = self.monotonic()
-        async with self._lock:  # so that many tokens with one new key cost one fetch
-            while not self._is_fresh_enough(kid, asked_at):
+    async def keys_for(self, kid: str | None, /) -> list[Jwk]:
+        fetches = self._fetches
+        async with self._lock:  # many tokens with one new key wait for one fetch
+            if self._fetches == fetches and not self._has_fresh(kid):
                 await self._pause()
                 self._fetched = _Fetched(await fetch_keys(self.issuer, self.address), self.monotonic())
+                self._fetches += 1
         assert self._fetched is not None
         return self._fetched.keys
 
-    def _is_fresh_enough(self, kid: str | None, asked_at: float) -> bool:
+    def _has_fresh(self, kid: str | None) -> bool:
         if self._fetched is None or self.monotonic() - self._fetched.at > CACHE_SECONDS:
             return False
-        return has_key(self._fetched.keys, kid) or self._fetched.at >= asked_at
+        return has_key(self._fetched.keys, kid)
 
     async def _pause(self) -> None:
         if self._fetched is not None:
@@ -123,10 +125,10 @@ async def _get_json(client: httpx.AsyncClient, url: str) -> Any:
     async with client.stream("GET", url) as response:
         response.raise_for_status()
         body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > MAX_DOCUMENT_BYTES:
-                raise ValueError(f"{url} is over {MAX_DOCUMENT_BYTES} bytes")
+        async for chunk in response.aiter_bytes():  # to its end, since httpx's iterators may not be left half-way
+            body += chunk if len(body) <= MAX_DOCUMENT_BYTES else b""
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"{url} is over {MAX_DOCUMENT_BYTES} bytes")
     return json.loads(body)
 
 

@@ -17,13 +17,15 @@ from sidecar.clock import Clock
 from sidecar.local import sigv4, sts_xml, web_identity
 from sidecar.local.http import Reply, Request
 from sidecar.local.operations import Grant, assume_role, assume_role_with_web_identity, caller_identity
-from sidecar.local.parameters import Parameters, load_shapes, operation_name, parse_form, read_parameters
+from sidecar.local.parameters import load_shapes, operation_name, parse_form, read_parameters
 from sidecar.local.provider_keys import KeySource
 from sidecar.local.refusal import StsRefusal
 from sidecar.local.roles import Role
 from sidecar.local.sessions import RandomBytes, Session, SessionTable
 from sidecar.local.sts_xml import Tree
 from sidecar.local.tell import Tell
+
+Form = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Sts:
         self._random_bytes = random_bytes
         self._sessions = SessionTable()
         self._shapes = load_shapes()
-        self._operations: Mapping[str, Callable[[Request, Parameters], Awaitable[Tree]]] = {
+        self._operations: Mapping[str, Callable[[Request, Form], Awaitable[Tree]]] = {
             "AssumeRoleWithWebIdentity": self._assume_role_with_web_identity,
             "AssumeRole": self._assume_role,
             "GetCallerIdentity": self._get_caller_identity,
@@ -60,13 +62,14 @@ class Sts:
         form = _form(request)
         try:
             operation = operation_name(form)
-            members = await self._operations[operation](request, read_parameters(self._shapes[operation], form))
+            members = await self._operations[operation](request, form)
             return self._reply(200, sts_xml.result(operation, members, request_id), request_id)
         except StsRefusal as refusal:
             self._tell_refusal(form, refusal)
             return self._reply(refusal.status, sts_xml.error(refusal.code, str(refusal), request_id), request_id)
 
-    async def _assume_role_with_web_identity(self, _request: Request, parameters: Parameters) -> Tree:
+    async def _assume_role_with_web_identity(self, _request: Request, form: Form) -> Tree:
+        parameters = read_parameters(self._shapes["AssumeRoleWithWebIdentity"], form)
         token = web_identity.parse_token(parameters["WebIdentityToken"])
         provider = web_identity.find_provider(token, self.account.providers)
         keys = await self.account.key_sources[provider.issuer].keys_for(token.kid)
@@ -76,13 +79,14 @@ class Sts:
         grant = assume_role_with_web_identity(parameters, identity, roles, now=now, random_bytes=random_bytes)
         return self._give("exchange_granted", grant, subject=identity.subject, audience=identity.audience)
 
-    async def _assume_role(self, request: Request, parameters: Parameters) -> Tree:
+    async def _assume_role(self, request: Request, form: Form) -> Tree:
         caller = self._signer(request)
+        parameters = read_parameters(self._shapes["AssumeRole"], form)
         roles, random_bytes = self.account.roles, self._random_bytes
         grant = assume_role(parameters, caller, roles, now=self._clock.wall(), random_bytes=random_bytes)
         return self._give("role_assumed", grant, caller=caller.arn)
 
-    async def _get_caller_identity(self, request: Request, _parameters: Parameters) -> Tree:
+    async def _get_caller_identity(self, request: Request, _form: Form) -> Tree:
         caller = self._signer(request)
         self._tell("caller_identity_told", arn=caller.arn)
         return caller_identity(caller)
@@ -97,7 +101,7 @@ class Sts:
         self._tell(event, arn=session.arn, access_key_id=session.access_key_id, expires_at=session.expires_at, **fields)
         return grant.members
 
-    def _tell_refusal(self, form: Mapping[str, str], refusal: StsRefusal) -> None:
+    def _tell_refusal(self, form: Form, refusal: StsRefusal) -> None:
         self._tell(
             "request_refused",
             operation=form.get("Action"),

@@ -62,7 +62,7 @@ class Publishes:
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
 
-    async def keys_for(self, kid: str | None) -> list[Jwk]:
+    async def keys_for(self, _kid: str | None, /) -> list[Jwk]:
         return list(self._issuer.keys.jwks()["keys"])
 
 

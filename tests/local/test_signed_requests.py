@@ -73,7 +73,7 @@ async def test_a_presigned_request_tells_the_caller_too(world: World, sign: Sign
 
 @pytest.mark.parametrize("presigned", [None, "GET"])
 @pytest.mark.parametrize(
-    ("changes", "code", "message"),
+    ("changes", "refusal"),
     [
         ({"SecretAccessKey": "x" * 40}, "SignatureDoesNotMatch", MISMATCH),
         ({"AccessKeyId": "ASIA" + "X" * 16}, "InvalidClientTokenId", INVALID),
@@ -175,8 +175,10 @@ async def test_whatever_was_changed_after_signing_is_noticed(
         ),
         (
             lambda _: "AWS4-HMAC-SHA256 nothing",
-            "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. "
-            "Authorization header requires 'SignedHeaders' parameter.",
+            (
+                "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' "
+                "parameter. Authorization header requires 'SignedHeaders' parameter."
+            ),
         ),
         (
             lambda v: v.replace("SignedHeaders=host;", "SignedHeaders="),
@@ -194,8 +196,10 @@ async def test_half_a_signature_is_named(world: World, sign: Sign, change: Calla
     [
         (
             lambda v: v.replace("20270115/", "20270114/"),
-            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20270114' != "
-            "'20270115', from '20270115T080000Z'.",
+            (
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20270114' != "
+                "'20270115', from '20270115T080000Z'."
+            ),
         ),
         (
             lambda v: v.replace("aws4_request", "aws5_request"),
@@ -251,15 +255,19 @@ async def test_a_session_assumes_the_next_role_that_trusts_its_role(world: World
             {"ExternalId": "guess"},
             403,
             "AccessDenied",
-            f"User: arn:aws:sts::111122223333:assumed-role/app/app-0 is not authorized to perform: sts:AssumeRole on "
-            f"resource: {NEXT}",
+            (
+                f"User: arn:aws:sts::111122223333:assumed-role/app/app-0 is not authorized to perform: sts:AssumeRole on "
+                f"resource: {NEXT}"
+            ),
         ),
         (
             {"RoleArn": APP},
             403,
             "AccessDenied",
-            f"User: arn:aws:sts::111122223333:assumed-role/app/app-0 is not authorized to perform: sts:AssumeRole on "
-            f"resource: {APP}",
+            (
+                f"User: arn:aws:sts::111122223333:assumed-role/app/app-0 is not authorized to perform: sts:AssumeRole on "
+                f"resource: {APP}"
+            ),
         ),
         (
             {"DurationSeconds": "3601"},
@@ -288,8 +296,10 @@ async def test_a_session_assumes_the_next_role_that_trusts_its_role(world: World
             {"Tags.member.1.Key": "a;b", "Tags.member.1.Value": "x"},
             400,
             "ValidationError",
-            "1 validation error detected: Value 'a;b' at 'tags.1.member.key' failed to satisfy constraint: Member must "
-            "satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+",
+            (
+                "1 validation error detected: Value 'a;b' at 'tags.1.member.key' failed to satisfy constraint: Member must "
+                "satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+"
+            ),
         ),
     ],
 )

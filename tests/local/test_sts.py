@@ -16,6 +16,7 @@ NOT_VALIDATED = (
     "The web identity token provided could not be validated. See the AssumeRoleWithWebIdentity documentation for "
     "requirements."
 )
+SESSION_NAME = "satisfy regular expression pattern: [\\w+=,.@-]*"
 NOT_AUTHORIZED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
 
 
@@ -186,61 +187,51 @@ async def test_an_unknown_role_is_refused_like_an_untrusting_one(world: World) -
 
 
 @pytest.mark.parametrize(
-    ("form", "message"),
+    ("form", "value", "rule"),
     [
-        (
-            {"RoleSessionName": "bad name/!"},
-            "1 validation error detected: Value 'bad name/!' at 'roleSessionName' failed to satisfy constraint: Member "
-            "must satisfy regular expression pattern: [\\w+=,.@-]*",
-        ),
-        (
-            {"RoleSessionName": "x"},
-            "1 validation error detected: Value 'x' at 'roleSessionName' failed to satisfy constraint: Member must have "
-            "length greater than or equal to 2",
-        ),
+        ({"RoleSessionName": "bad name/!"}, "Value 'bad name/!' at 'roleSessionName'", SESSION_NAME),
+        ({"RoleSessionName": "naïve"}, "Value 'naïve' at 'roleSessionName'", SESSION_NAME),
+        ({"RoleSessionName": "x"}, "Value 'x' at 'roleSessionName'", "have length greater than or equal to 2"),
         (
             {"RoleSessionName": "x" * 65},
-            f"1 validation error detected: Value '{'x' * 65}' at 'roleSessionName' failed to satisfy constraint: Member "
-            "must have length less than or equal to 64",
+            f"Value '{'x' * 65}' at 'roleSessionName'",
+            "have length less than or equal to 64",
         ),
-        (
-            {"RoleSessionName": "naïve"},
-            "1 validation error detected: Value 'naïve' at 'roleSessionName' failed to satisfy constraint: Member must "
-            "satisfy regular expression pattern: [\\w+=,.@-]*",
-        ),
-        (
-            {"DurationSeconds": 60},
-            "1 validation error detected: Value '60' at 'durationSeconds' failed to satisfy constraint: Member must "
-            "have value greater than or equal to 900",
-        ),
-        (
-            {"DurationSeconds": 999999},
-            "1 validation error detected: Value '999999' at 'durationSeconds' failed to satisfy constraint: Member must "
-            "have value less than or equal to 43200",
-        ),
-        (
-            {"RoleArn": None, "RoleSessionName": None},
-            "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member must not be "
-            "null; Value null at 'roleSessionName' failed to satisfy constraint: Member must not be null",
-        ),
-        (
-            {"WebIdentityToken": "x" * 20_001},
-            "1 validation error detected: Value at 'webIdentityToken' failed to satisfy constraint: Member must have "
-            "length less than or equal to 20000",
-        ),
+        ({"DurationSeconds": 60}, "Value '60' at 'durationSeconds'", "have value greater than or equal to 900"),
+        ({"DurationSeconds": 99999}, "Value '99999' at 'durationSeconds'", "have value less than or equal to 43200"),
+        ({"DurationSeconds": "1h"}, "Value '1h' at 'durationSeconds'", "be a whole number"),
+        ({"WebIdentityToken": "x" * 20_001}, "Value at 'webIdentityToken'", "have length less than or equal to 20000"),
         (
             {"PolicyArns.member.1.arn": "arn:short"},
-            "1 validation error detected: Value 'arn:short' at 'policyArns.1.member.arn' failed to satisfy constraint: "
-            "Member must have length greater than or equal to 20",
+            "Value 'arn:short' at 'policyArns.1.member.arn'",
+            "have length greater than or equal to 20",
         ),
-        ({"RoleArn": "arn:aws:s3:::bucket/of/somebody"}, "Request ARN is invalid"),
-        ({"RoleArn": "app-role-without-an-arn"}, "app-role-without-an-arn is invalid"),
+        ({"RoleArn": None}, "Value null at 'roleArn'", "not be null"),
     ],
 )
-async def test_parameters_beyond_their_limits_are_named_as_aws_names_them(
-    world: World, form: dict[str, Any], message: str
+async def test_a_parameter_beyond_its_limits_is_named_as_aws_names_it(
+    world: World, form: dict[str, Any], value: str, rule: str
 ) -> None:
+    message = f"1 validation error detected: {value} failed to satisfy constraint: Member must {rule}"
     assert await world.refusal(**form) == (400, "ValidationError", message)
+
+
+async def test_all_violations_are_named_together(world: World) -> None:
+    assert (await world.refusal(RoleArn=None, RoleSessionName=None))[2] == (
+        "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member must not be null; "
+        "Value null at 'roleSessionName' failed to satisfy constraint: Member must not be null"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arn", "message"),
+    [
+        ("arn:aws:s3:::bucket/of/somebody", "Request ARN is invalid"),
+        ("app-role-without-an-arn", "app-role-without-an-arn is invalid"),
+    ],
+)
+async def test_what_is_no_role_is_called_invalid(world: World, arn: str, message: str) -> None:
+    assert await world.refusal(RoleArn=arn) == (400, "ValidationError", message)
 
 
 async def test_a_session_is_never_longer_than_the_role_allows(world: World) -> None:

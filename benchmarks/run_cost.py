@@ -1,0 +1,260 @@
+"""
+What `irsa-sidecar run` costs, beside a Go peer, boto3's own exchange and the plain limit of the machine.
+
+    python benchmarks/run_cost.py [--only start memory idle rush pace] [--python PATH]... [--json FILE]
+
+All subjects are measured in one go and in turn, so that what else the machine does meets them alike: compare
+inside a table, and not across machines. STS is a stub that answers at once on loopback, so starts hold neither
+DNS, TCP nor TLS to the real one.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from benchmarks import builds, load, measure, subjects, tables
+from benchmarks.subjects import Program, Subject
+from benchmarks.tables import Samples
+
+PEER = "aws-vault"
+
+WARM_UP_REQUESTS, WARM_UP_RATE = 2000, 400
+MANY_REQUESTS, MANY_SECONDS = 200_000, 90
+"""Enough for a leak of ten bytes a request to show as 2 MiB; given up after so many seconds."""
+
+REFRESH_LIFE_SECONDS, REFRESH_SECONDS, REFRESH_RATE = 4, 20, 20
+"""Sessions so short that `run` refreshes as often as it ever does (every 2 s), and requests for a peer that is lazy."""
+
+RUSH_CONNECTIONS, RUSH_SECONDS = (32, 256), 3
+PACE_RATE, PACE_SECONDS = 200, 5
+
+Asked = ParamSpec("Asked")
+Made = TypeVar("Made")
+
+
+class Bench(NamedTuple):
+    """What is measured, with what, and how often."""
+
+    servers: Sequence[Subject]
+    programs: Sequence[Program]
+    sts: str
+    wrk: str | None
+    pacer: Path | None
+    starts: int
+    rounds: int
+    idle_seconds: float
+
+
+def main() -> int:
+    args = _arguments()
+    with tempfile.TemporaryDirectory(prefix="run-cost-") as directory, subjects.stub_sts() as sts:
+        bench = _prepare(args, Path(directory), sts.url)
+        _describe(bench)
+        samples = {name: TABLES[name](bench) for name in args.only}
+    if args.json:
+        Path(args.json).write_text(json.dumps(samples, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def start(bench: Bench) -> Samples:
+    """From exec to the first connection taken and to the first credentials given."""
+    samples = _samples()
+    for _ in range(bench.starts):
+        for server in bench.servers:
+            listening, served = measure.start(server, bench.sts)
+            samples[server.name]["listening ms"].append(listening)
+            samples[server.name]["credentials ms"].append(served)
+        for program in bench.programs:
+            samples[program.name]["credentials ms"].append(measure.start_program(program, bench.sts))
+    beside = [PEER, *(program.name for program in bench.programs)]
+    _print_table(f"From exec, {bench.starts} starts each", samples, beside)
+    return samples
+
+
+def memory(bench: Bench) -> Samples:
+    """MiB after a warm-up, after many requests, and at most while refreshing."""
+    samples = _samples()
+    for server in bench.servers:
+        columns = samples[server.name]
+        with subjects.running(server, bench.sts) as process:
+            load.pace(bench.pacer, process.port, WARM_UP_RATE, WARM_UP_REQUESTS / WARM_UP_RATE)
+            warm = measure.memory(process.pid)
+            answers = _ask_many(bench, process.port)
+            loaded = measure.memory(process.pid)
+        columns["RSS"] = [warm.rss]
+        columns["PSS"] = [warm.pss]
+        columns["RssAnon"] = [warm.anonymous]
+        columns["threads"] = [warm.threads]
+        columns[f"RSS after {MANY_REQUESTS // 1000}k"] = [loaded.rss]
+        columns["requests"] = [answers]
+    _memory_while_refreshing(bench, samples)
+    _print_table(f"Memory in MiB, after {WARM_UP_REQUESTS} requests", samples, [PEER])
+    return samples
+
+
+def idle(bench: Bench) -> Samples:
+    """What each uses up when nobody asks, all at the same time."""
+    samples = _samples()
+    with ExitStack() as stack:
+        running = {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+        time.sleep(2)  # what a start leaves to be done later
+        before = {name: measure.effort(process.pid) for name, process in running.items()}
+        time.sleep(bench.idle_seconds)
+        for name, process in running.items():
+            after, minutes = measure.effort(process.pid), bench.idle_seconds / 60
+            samples[name]["CPU ms/min"] = [(after.cpu_ms - before[name].cpu_ms) / minutes]
+            samples[name]["switches/min"] = [(after.switches - before[name].switches) / minutes]
+    _print_table(f"Idle for {bench.idle_seconds:.0f} s", samples)
+    return samples
+
+
+def rush(bench: Bench) -> Samples:
+    """As many requests as go, each on a new connection."""
+    samples = _samples()
+    with ExitStack() as stack:
+        running = {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+        for _ in range(bench.rounds):
+            for connections in RUSH_CONNECTIONS:
+                for name, process in running.items():
+                    result = load.rush(bench.wrk, process.port, connections, RUSH_SECONDS)
+                    columns = samples[name]
+                    columns[f"c={connections} req/s"].append(result.per_second)
+                    columns[f"c={connections} p50 ms"].append(result.p50_ms)
+                    columns[f"c={connections} p99 ms"].append(result.p99_ms)
+                    columns[f"c={connections} errors"].append(result.errors)
+    _print_table(f"GET on new connections, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER])
+    print("  " + " ".join(load.wrk_command("wrk", "PORT", RUSH_CONNECTIONS[0], RUSH_SECONDS)) if bench.wrk else "")
+    return samples
+
+
+def pace(bench: Bench) -> Samples:
+    """The time of one request when the machine is not busy."""
+    samples = _samples()
+    with ExitStack() as stack:
+        running = {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+        for _ in range(bench.rounds):
+            for name, process in running.items():
+                result = load.pace(bench.pacer, process.port, PACE_RATE, PACE_SECONDS)
+                samples[name]["p50 us"].append(result.p50_us)
+                samples[name]["p99 us"].append(result.p99_us)
+                samples[name]["errors"].append(result.errors)
+    title = f"{PACE_RATE} requests a second on new connections, {bench.rounds} rounds of {PACE_SECONDS} s"
+    _print_table(title, samples, [PEER])
+    return samples
+
+
+TABLES: dict[str, Callable[[Bench], Samples]] = {
+    "start": start,
+    "memory": memory,
+    "idle": idle,
+    "rush": rush,
+    "pace": pace,
+}
+
+
+def _ask_many(bench: Bench, port: int) -> int:
+    """MANY_REQUESTS, or as many as go in MANY_SECONDS. How many it were."""
+    answers, deadline = 0, time.monotonic() + MANY_SECONDS
+    while answers < MANY_REQUESTS and time.monotonic() < deadline:
+        answers += load.rush(bench.wrk, port, RUSH_CONNECTIONS[0], 2).answers
+    return answers
+
+
+def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
+    """All at once, each with an STS of its own whose sessions end within seconds."""
+
+    def refresh(server: Subject) -> None:
+        with subjects.stub_sts(REFRESH_LIFE_SECONDS) as sts, subjects.running(server, sts.url) as process:
+            measure.forget_peak(process.pid)
+            load.pace(bench.pacer, process.port, REFRESH_RATE, REFRESH_SECONDS)
+            samples[server.name]["peak refreshing"] = [measure.peak_rss(process.pid)]
+            samples[server.name]["refreshes"] = [sts.answered()]
+
+    threads = [threading.Thread(target=refresh, args=[server]) for server in bench.servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _samples() -> Samples:
+    return defaultdict(lambda: defaultdict(list))
+
+
+def _print_table(title: str, samples: Samples, beside: Sequence[str] = ()) -> None:
+    print(tables.table(title, samples, beside=beside), flush=True)
+
+
+def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
+    """Build what can be built, and say in one line each what cannot."""
+    subjects.write_inputs(inputs)
+    pythons = args.python or [os.path.realpath(sys.executable)]
+    labels = [python if len(pythons) > 1 else "" for python in pythons]
+    servers: list[Subject | None] = [
+        _unless_missing(subjects.run, f"run {label}".strip(), python, inputs)
+        for label, python in zip(labels, pythons, strict=True)
+    ]
+    programs: list[Program | None] = [
+        _unless_missing(subjects.boto3, f"boto3 {label}".strip(), python, inputs)
+        for label, python in zip(labels, pythons, strict=True)
+        if "start" in args.only
+    ]
+    servers += [_unless_missing(subjects.aws_vault, inputs), _unless_missing(subjects.limit)]
+    return Bench(
+        servers=[server for server in servers if server],
+        programs=[program for program in programs if program],
+        sts=sts,
+        wrk=_unless_missing(builds.tool, "wrk"),
+        pacer=_unless_missing(builds.c_program, "paced"),
+        starts=args.starts,
+        rounds=args.rounds,
+        idle_seconds=args.idle_seconds,
+    )
+
+
+def _unless_missing(make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs) -> Made | None:
+    try:
+        return make(*args, **kwargs)
+    except builds.MissingError as missing:
+        print(f"left out: {missing}", flush=True)
+        return None
+
+
+def _describe(bench: Bench) -> None:
+    cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    cpu = re.search(r"^model name\s*:\s*(.*)$", cpu_info, flags=re.MULTILINE)
+    busy = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    print(f"{os.cpu_count()} x {cpu[1] if cpu else platform.machine()}, Linux {platform.release()}, load {busy}")
+    for server in bench.servers:
+        print(f"  {server.name}: {server.what}")
+    for program in bench.programs:
+        print(f"  {program.name}: {program.what}")
+    sys.stdout.flush()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What `irsa-sidecar run` costs, beside its peers.")
+    parser.add_argument(
+        "--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE", help=f"of {', '.join(TABLES)}"
+    )
+    parser.add_argument("--python", action="append", metavar="PATH", help="an interpreter to run on; may be repeated")
+    parser.add_argument("--starts", type=int, default=15, help="of each subject [15]")
+    parser.add_argument("--rounds", type=int, default=3, help="of requests [3]")
+    parser.add_argument("--idle-seconds", type=float, default=60, help="how long to look on [60]")
+    parser.add_argument("--json", metavar="FILE", help="also write every sample there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

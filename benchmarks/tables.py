@@ -1,0 +1,53 @@
+"""Samples as a table that people read: medians, the least and the most behind them, and ratios to others. Pure."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+Samples = dict[str, dict[str, list[float]]]
+"""Of one table: subject, then column, then one number for each round."""
+
+
+def table(title: str, samples: Samples, *, beside: Sequence[str] = ()) -> str:
+    """
+    One row for each subject, then one for how each `run…` stands to each subject of `beside`.
+
+    A cell is the median, with `(least-most)` where the rounds differ.
+    """
+    columns = list(dict.fromkeys(column for row in samples.values() for column in row))
+    rows = [["", *columns]]
+    rows += [[name, *(_cell(row.get(column, [])) for column in columns)] for name, row in samples.items()]
+    rows += _ratio_rows(samples, columns, beside)
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join(["", title, "", *(_line(row, widths) for row in rows)])
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+    return "  ".join(["", first.strip().ljust(widths[0]), *others]).rstrip()
+
+
+def _ratio_rows(samples: Samples, columns: Sequence[str], beside: Sequence[str]) -> Iterator[list[str]]:
+    for ours in (name for name in samples if name.startswith("run")):
+        for theirs in (name for name in beside if name in samples):
+            pairs = ((samples[ours].get(column, []), samples[theirs].get(column, [])) for column in columns)
+            yield [f"{ours} / {theirs}", *(_ratio(*pair) for pair in pairs)]
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    if not ours or not theirs or statistics.median(theirs) == 0:
+        return ""
+    return f"x {statistics.median(ours) / statistics.median(theirs):.2f}"
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    median, least, most = (_number(value) for value in (statistics.median(values), min(values), max(values)))
+    return median if least == most else f"{median} ({least}-{most})"
+
+
+def _number(value: float) -> str:
+    """Three digits that say something, and whole numbers whole."""
+    if value == int(value) or value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

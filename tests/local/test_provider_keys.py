@@ -1,0 +1,186 @@
+"""Keys fetched by discovery from an issuer that is really served, or not."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from sidecar.errors import ConfigurationError
+from sidecar.local import http
+from sidecar.local.http import Reply, Request, plain
+from sidecar.local.provider_keys import FileKeys, IssuerKeys, fetch_keys
+from sidecar.local.refusal import StsRefusal
+from sidecar.local.web_identity import NO_KEY
+
+
+class Site:
+    """An issuer that serves what it is told to and counts how often its keys are fetched."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.pages: dict[str, Any] = {
+            "/.well-known/openid-configuration": {"issuer": url, "jwks_uri": f"{url}/keys"},
+            "/keys": {"keys": [{"kid": "a"}]},
+        }
+        self.fetches = 0
+        self.now = 1000.0
+
+    async def answer(self, request: Request) -> Reply:
+        page = self.pages.get(request.path)
+        self.fetches += request.path == "/keys"
+        if page is None:
+            return plain(404, "nothing")
+        return Reply(200, page if isinstance(page, bytes) else json.dumps(page).encode(), "application/json")
+
+    @property
+    def keys(self) -> IssuerKeys:
+        return IssuerKeys(self.url, self.url, lambda: self.now)
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[Site]:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    served = Site(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+
+    def report(exc: Exception) -> None:
+        raise exc
+
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(http.serve, listener, served.answer, report=report))
+        yield served
+        nursery.cancel_scope.cancel()
+
+
+async def test_known_keys_are_fetched_once() -> None:
+    async with site() as served:
+        keys = served.keys
+        for _ in range(3):
+            assert await keys.keys_for("a") == [{"kid": "a"}]
+        assert served.fetches == 1
+
+
+async def test_an_unknown_kid_is_looked_for_once_more() -> None:
+    async with site() as served:
+        keys = served.keys
+        await keys.keys_for("a")
+        served.pages["/keys"] = {"keys": [{"kid": "b"}, {"kid": "a"}]}
+        served.now += 2
+        assert await keys.keys_for("b") == [{"kid": "b"}, {"kid": "a"}]
+        assert served.fetches == 2
+
+
+async def test_a_withdrawn_key_is_forgotten_after_a_while() -> None:
+    async with site() as served:
+        keys = served.keys
+        await keys.keys_for("a")
+        served.pages["/keys"] = {"keys": []}
+        served.now += 299
+        assert await keys.keys_for("a") == [{"kid": "a"}]
+        served.now += 2
+        assert await keys.keys_for("a") == []
+
+
+async def test_many_tokens_of_one_unknown_key_cost_one_fetch() -> None:
+    async with site() as served:
+        keys = served.keys
+        await keys.keys_for("a")
+        served.now += 2
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(keys.keys_for, "nowhere")
+        assert served.fetches == 2
+
+
+async def test_fetches_for_unknown_kids_are_a_second_apart(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    times: list[float] = []
+
+    async def fetch(_issuer: str, _address: str) -> list[Any]:
+        times.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        return []
+
+    monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", fetch)
+    keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
+    for _ in range(3):
+        await keys.keys_for("nowhere")
+    assert times == [0.0, 1.0, 2.0]
+
+
+Spoil = Callable[[Site], None]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda served: served.pages.update({"/keys": b"<html>"}),
+        lambda served: served.pages.update({"/keys": []}),
+        lambda served: served.pages.update({"/keys": {"keys": "a"}}),
+        lambda served: served.pages.update({"/keys": {"keys": ["a"]}}),
+        lambda served: served.pages.update({"/keys": b"[" * 300_000}),
+        lambda served: served.pages.update({"/.well-known/openid-configuration": {"issuer": "http://other.test"}}),
+        lambda served: served.pages.update({"/.well-known/openid-configuration": {"issuer": served.url}}),
+        lambda served: served.pages.update({"/.well-known/openid-configuration": "text"}),
+    ],
+)
+async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> None:
+    async with site() as served:
+        spoil(served)
+        with pytest.raises(StsRefusal) as caught:
+            await fetch_keys(served.url, served.url)
+        assert (caught.value.code, str(caught.value)) == ("InvalidIdentityToken", NO_KEY)
+        assert served.url in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda served: served.pages.clear(),
+        lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="http://127.0.0.1:9/keys"),
+        lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="gopher://x"),
+    ],
+)
+async def test_an_issuer_that_does_not_answer_is_a_communication_error(spoil: Spoil) -> None:
+    async with site() as served:
+        spoil(served)
+        with pytest.raises(StsRefusal) as caught:
+            await fetch_keys(served.url, served.url)
+        assert (caught.value.code, caught.value.status) == ("IDPCommunicationError", 400)
+        assert served.url in caught.value.why
+
+
+async def test_an_issuer_that_hangs_is_given_up(autojump_clock: object) -> None:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    async with listener:
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        with pytest.raises(StsRefusal) as caught:
+            await fetch_keys(url, url)
+    assert caught.value.code == "IDPCommunicationError"
+
+
+async def test_keys_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text('{"keys": [{"kid": "a"}]}')
+    keys = FileKeys(path)
+    assert await keys.keys_for("a") == [{"kid": "a"}]
+    path.write_text('{"keys": []}')
+    assert await keys.keys_for("a") == []
+    path.write_text("nonsense")
+    with pytest.raises(StsRefusal) as caught:
+        await keys.keys_for("a")
+    assert caught.value.code == "InvalidIdentityToken"
+
+
+@pytest.mark.parametrize("content", [None, "nonsense", "[]", '{"keys": 1}'])
+def test_a_file_without_keys_is_a_configuration_error(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "jwks.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"jwks\.json"):
+        FileKeys(path)

@@ -1,0 +1,269 @@
+"""All three services over real sockets, with boto3 as the client that nobody adapted to them."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import boto3
+import httpx
+import jwt
+import pytest
+import trio
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from sidecar.clock import Clock
+from sidecar.errors import ConfigurationError
+from sidecar.local.config import LocalConfig, ProviderSettings, RoleSettings
+from sidecar.local.services import LocalServices, serve_local
+from sidecar.local.signing_keys import KeySet, signing_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_sts import STSClient
+
+
+Keys = dict[str, Any]
+T = TypeVar("T")
+
+
+class Running:
+    """The services while they run. `step` sets their clock ahead; `calls` run in a thread, as boto3 blocks."""
+
+    def __init__(self) -> None:
+        self.services: LocalServices
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self._offset = 0.0
+
+    def tell(self, event: str, /, **fields: Any) -> None:
+        self.told.append((event, fields))
+
+    def step(self, seconds: float) -> None:
+        self._offset += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: time.time() + self._offset, trio.current_time)
+
+    @property
+    def token(self) -> str:
+        return self.services.token_file.read_text()
+
+    async def exchange(self, token: str | None = None, **parameters: Any) -> dict[str, Any]:
+        plain = {"RoleArn": self.services.role_arn, "RoleSessionName": "test", "WebIdentityToken": token or self.token}
+        return await self.call(None, "assume_role_with_web_identity", **(plain | parameters))
+
+    async def call(self, keys: Keys | None, method: str, **parameters: Any) -> dict[str, Any]:
+        """One boto3 call, signed with `keys`."""
+
+        return await self.with_client(keys, lambda client: dict(getattr(client, method)(**parameters)))
+
+    async def with_client(self, keys: Keys | None, use: Callable[["STSClient"], T]) -> T:
+        def run() -> T:
+            client = self._client(keys)
+            try:
+                return use(client)
+            finally:
+                client.close()
+
+        with trio.fail_after(30):
+            return await trio.to_thread.run_sync(run)
+
+    def _client(self, keys: Keys | None) -> "STSClient":
+        plain = Config(retries={"total_max_attempts": 1}, proxies={})
+        session = boto3.Session(region_name=self.services.region)
+        if keys is None:
+            unsigned = plain.merge(Config(signature_version=UNSIGNED))
+            return session.client("sts", endpoint_url=self.services.sts_url, config=unsigned)
+        return session.client(
+            "sts",
+            endpoint_url=self.services.sts_url,
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys["SessionToken"],
+            config=plain,
+        )
+
+
+@pytest.fixture
+def generate(private_keys: list[RSAPrivateKey]) -> Callable[[], RSAPrivateKey]:
+    return lambda: private_keys[0]
+
+
+@asynccontextmanager
+async def running(
+    directory: Path, generate: Callable[[], RSAPrivateKey], config: LocalConfig | None = None
+) -> AsyncIterator[Running]:
+    run = Running()
+    serve = partial(serve_local, config or LocalConfig(), directory, tell=run.tell, clock=run.clock, generate=generate)
+    async with trio.open_nursery() as nursery:
+        run.services = await nursery.start(serve)
+        yield run
+        nursery.cancel_scope.cancel()
+
+
+def code_and_text(error: ClientError) -> tuple[str, str]:
+    return error.response["Error"]["Code"], error.response["Error"]["Message"]
+
+
+async def test_boto3_exchanges_the_token_and_uses_the_credentials(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
+    async with running(tmp_path / "volume", generate) as run:
+        answer = await run.exchange()
+        identity = await run.call(answer["Credentials"], "get_caller_identity")
+    assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/test"
+    assert [event for event, _ in run.told] == ["token_renewed", "exchange_granted", "caller_identity_told"]
+
+
+async def test_boto3_presigns_what_the_services_take(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+    async with running(tmp_path, generate) as run:
+        keys = (await run.exchange())["Credentials"]
+        for method in ("GET", "POST"):
+            url = await run.with_client(keys, partial(_presigned, method))
+            async with httpx.AsyncClient(trust_env=False) as client:
+                reply = await client.request(method, url)
+            assert "assumed-role/app/test" in reply.text
+            assert reply.headers["content-type"] == "text/xml"
+
+
+def _presigned(method: str, client: "STSClient") -> str:
+    return client.generate_presigned_url("get_caller_identity", HttpMethod=method)
+
+
+async def test_boto3_meets_the_refusals_of_aws(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+    async with running(tmp_path, generate) as run:
+        keys, token = (await run.exchange(DurationSeconds=900))["Credentials"], run.token
+        with pytest.raises(ClientError) as wrong:
+            await run.call(keys | {"SecretAccessKey": "x" * 40}, "get_caller_identity")
+        run.step(901)
+        with pytest.raises(ClientError) as expired:
+            await run.call(keys, "get_caller_identity")
+        with pytest.raises(ClientError) as stale:
+            await run.exchange(token)
+    assert code_and_text(wrong.value)[0] == "SignatureDoesNotMatch"
+    assert code_and_text(expired.value) == ("ExpiredToken", "The security token included in the request is expired")
+    assert code_and_text(stale.value)[0] == "ExpiredTokenException"
+
+
+async def test_a_role_by_name_with_a_policy_of_its_own_and_a_chain(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
+    first = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/{issuer}"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringLike": {"{issuer}:sub": "system:serviceaccount:default:*"}},
+        },
+    }
+    second = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"}],
+    }
+    other = "arn:aws:iam::444455556666:role/far/other"
+    roles = (RoleSettings(name="first", trust_policy=first), RoleSettings(arn=other, trust_policy=second))
+    async with running(tmp_path, generate, LocalConfig(roles=roles)) as run:
+        assert run.services.role_arn == "arn:aws:iam::111122223333:role/first"
+        keys = (await run.exchange())["Credentials"]
+        answer = await run.call(keys, "assume_role", RoleArn=other, RoleSessionName="hop")
+    assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::444455556666:assumed-role/other/hop"
+
+
+async def test_the_local_issuer_may_sign_as_a_cluster_does(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
+    url = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+    async with running(tmp_path, generate, LocalConfig(issuer_url=url)) as run:
+        answer = await run.exchange()
+    assert run.services.issuer_url == url
+    assert answer["Provider"] == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+
+
+async def test_tokens_of_another_issuer_are_taken_with_its_key_file(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey], private_keys: list[RSAPrivateKey]
+) -> None:
+    issuer, keys = "https://cluster.test", KeySet((signing_key(private_keys[1]),))
+    (tmp_path / "jwks.json").write_text(json.dumps(keys.jwks()))
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/cluster.test"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {"cluster.test:sub": "system:serviceaccount:a:b"}},
+        },
+    }
+    config = LocalConfig(
+        roles=(RoleSettings(name="app", trust_policy=policy),),
+        providers=(ProviderSettings(issuer, ("sts.amazonaws.com",), tmp_path / "jwks.json"),),
+    )
+    now = int(time.time())
+    claims = {
+        "iss": issuer,
+        "sub": "system:serviceaccount:a:b",
+        "aud": "sts.amazonaws.com",
+        "iat": now,
+        "exp": now + 60,
+    }
+    async with running(tmp_path / "v", generate, config) as run:
+        answer = await run.exchange(keys.signed(claims)[0])
+        with pytest.raises(ClientError) as own:
+            await run.exchange()
+    assert answer["SubjectFromWebIdentityToken"] == "system:serviceaccount:a:b"
+    assert code_and_text(own.value)[0] == "AccessDenied"
+
+
+async def test_an_issuer_that_cannot_be_reached_is_said_to_be_so(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
+    config = LocalConfig(providers=(ProviderSettings("http://127.0.0.1:9"),))
+    async with running(tmp_path, generate, config) as run:
+        claims = jwt.decode(run.token, options={"verify_signature": False}) | {"iss": "http://127.0.0.1:9"}
+        with pytest.raises(ClientError) as caught:
+            await run.exchange(jwt.encode(claims, generate(), algorithm="RS256", headers={"kid": "x"}))
+    assert code_and_text(caught.value)[0] == "IDPCommunicationError"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"roles": (RoleSettings(name="app", trust_policy={"Statement": []}),)}, "role/app: there is no Statement"),
+        ({"roles": (RoleSettings(name="app"), RoleSettings(name="app"))}, "one role twice"),
+        (
+            {"providers": (ProviderSettings("http://x.test", jwks_file=Path("/nowhere/jwks.json")),)},
+            "/nowhere/jwks.json",
+        ),
+    ],
+)
+async def test_a_mistake_in_the_configuration_ends_the_start(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey], change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        await _start(tmp_path, generate, replace(LocalConfig(), **change))
+
+
+async def test_a_port_in_use_and_a_directory_that_is_a_file_end_the_start(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"the token volume .*file cannot be written"):
+        await _start(tmp_path / "file", generate, LocalConfig())
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"sts_port is {port}, and .* is not to be had"):
+            await _start(tmp_path, generate, LocalConfig(sts_port=port))
+
+
+async def _start(directory: Path, generate: Callable[[], RSAPrivateKey], config: LocalConfig) -> None:
+    clock = Clock(time.time, trio.current_time)
+    with trio.move_on_after(10):
+        await serve_local(config, directory, tell=Running().tell, clock=clock, generate=generate)

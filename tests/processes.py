@@ -1,0 +1,159 @@
+"""The daemon as a process, its log lines as they come, and what a client sees of it."""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from tests.fakes.scripted_sts import Reply, ScriptedSts, good_reply
+from tests.fakes.tokens import service_account_token
+
+ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
+GUARD_SECONDS = 60.0
+"""No test waits for it; a daemon that hangs ends the test by it."""
+
+
+def hour_long_reply(access_key_id: str = "ASIAFAKE0001") -> Reply:
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    return good_reply(access_key_id, expiration=expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def pod_environment(token_file: Path, sts_url: str, **more: str) -> dict[str, str]:
+    """What the daemon's container is told, and nothing of this machine's AWS settings."""
+    if not token_file.exists():
+        token_file.write_text(service_account_token(time.time()))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "IRSA_SIDECAR_"))}
+    return (
+        kept
+        | {
+            "AWS_ROLE_ARN": ROLE_ARN,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(token_file),
+            "AWS_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL_STS": sts_url,
+            "IRSA_SIDECAR_LISTEN": "127.0.0.1:0",
+            "IRSA_SIDECAR_ADMIN_LISTEN": "127.0.0.1:0",
+        }
+        | more
+    )
+
+
+class Running:
+    """One `irsa-sidecar run`. `log` holds its events so far, `errors` its stderr whole."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.url = self.ready_url = ""
+        self.log: list[dict[str, Any]] = []
+        self.errors = ""
+        self._more = trio.Event()
+
+    async def logged(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The first log event of that name, with these fields if any are given, once it is there."""
+        wanted = {"event": event, **fields}
+        with trio.fail_after(GUARD_SECONDS):
+            while True:
+                for entry in self.log:
+                    if entry.items() >= wanted.items():
+                        return entry
+                await self._more.wait()
+
+    async def line_of(self, word: str) -> str:
+        """The line of stderr that begins with `word`, once it is there."""
+        with trio.fail_after(GUARD_SECONDS):
+            while True:
+                for line in self.errors.split("\n")[:-1]:
+                    if line.startswith(word):
+                        return line
+                await self._more.wait()
+
+    async def stop(self, signal_number: int) -> int:
+        self.process.send_signal(signal_number)
+        with trio.fail_after(GUARD_SECONDS):
+            return await self.process.wait()
+
+    async def read_log(self) -> None:
+        assert self.process.stderr is not None
+        async for piece in self.process.stderr:
+            *lines, _ = (self.errors + piece.decode()).split("\n")
+            self.errors += piece.decode()
+            self.log = [json.loads(line) for line in lines if line.startswith("{")]
+            self._more.set()
+            self._more = trio.Event()
+
+
+async def _read_urls(running: Running) -> None:
+    assert running.process.stdout is not None
+    printed = b""
+    while printed.count(b"\n") < 2:
+        piece = await running.process.stdout.receive_some()
+        assert piece, f"the daemon ended:\n{running.errors}"
+        printed += piece
+    running.url, running.ready_url = printed.decode().split("\n")[:2]
+
+
+@asynccontextmanager
+async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str = "") -> AsyncIterator[Running]:
+    """
+    The daemon with this environment, once it listens; killed at the end if it still runs.
+
+    `prelude` is Python that the process runs first.
+    """
+    async with trio.open_nursery() as nursery:
+        command = [
+            sys.executable,
+            "-c",
+            f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())",
+            "run",
+            *flags,
+        ]
+        start = partial(trio.run_process, command, env=environment, stdin=b"", check=False)
+        process = await nursery.start(partial(start, stdout=-1, stderr=-1, capture_stdout=False, capture_stderr=False))
+        running = Running(process)
+        nursery.start_soon(running.read_log)
+        with trio.fail_after(GUARD_SECONDS):
+            await _read_urls(running)
+        try:
+            yield running
+        finally:
+            nursery.cancel_scope.cancel()
+            await trio.aclose_forcefully(process.stdout)
+            await trio.aclose_forcefully(process.stderr)
+
+
+@asynccontextmanager
+async def scripted_sts(*replies: Reply) -> AsyncIterator[ScriptedSts]:
+    async with trio.open_nursery() as nursery:
+        sts = ScriptedSts(replies or [hour_long_reply()])
+        await nursery.start(sts.serve)
+        yield sts
+        nursery.cancel_scope.cancel()
+
+
+async def get(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    """One GET as a client makes it: the status, and the body as JSON (or as {"text": …})."""
+    parts = urlsplit(url)
+    lines = [f"GET {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+    with trio.fail_after(GUARD_SECONDS):
+        stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
+        async with stream:
+            await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n")
+            answer = b"".join([piece async for piece in stream])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    text = body.decode()
+    return int(head.split()[1]), json.loads(text) if text.startswith("{") else {"text": text}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

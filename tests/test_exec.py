@@ -1,0 +1,139 @@
+"""`irsa-sidecar exec` around real commands: environment, exit status, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.application import run_application, with_daemon
+from sidecar.client_environment import Offer
+from sidecar.commands.exec import command_config
+from sidecar.errors import SidecarError
+from sidecar.log import make_logger
+from tests.processes import GUARD_SECONDS, hour_long_reply, pod_environment, scripted_sts
+
+TELL_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+async def run_exec(environment: dict[str, str], *command: str) -> "subprocess.CompletedProcess[bytes]":
+    with trio.fail_after(GUARD_SECONDS):
+        return await trio.run_process(
+            [sys.executable, "-m", "sidecar", "exec", "--", *command],
+            env=environment,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+
+
+async def test_the_command_finds_us_and_nothing_that_would_win_over_us(tmp_path: Path) -> None:
+    shadows = {"AWS_PROFILE": "x", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x"}
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, **shadows)
+        done = await run_exec(environment, sys.executable, "-c", TELL_ENVIRONMENT)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
+    assert found["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+    assert found["AWS_REGION"] == "eu-west-1"
+    gone = {"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"}
+    assert not gone & set(found)
+    assert not any(name.startswith("IRSA_SIDECAR_") for name in found)
+
+
+async def test_boto3_in_the_command_gets_the_credentials(tmp_path: Path) -> None:
+    program = "import boto3; print(boto3.Session().get_credentials().access_key)"
+    async with scripted_sts(hour_long_reply("ASIAEXEC")) as sts:
+        done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", program)
+    assert done.stdout.strip() == b"ASIAEXEC"
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137), ("pass", 0)],
+)
+async def test_it_ends_with_the_commands_status(tmp_path: Path, program: str, status: int) -> None:
+    async with scripted_sts() as sts:
+        done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", program)
+    assert done.returncode == status
+
+
+@pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), (os.devnull, 126)])
+async def test_a_command_that_cannot_start_is_named(tmp_path: Path, command: str, status: int) -> None:
+    async with scripted_sts() as sts:
+        done = await run_exec(pod_environment(tmp_path / "token", sts.url), command)
+    assert done.returncode == status
+    assert command in done.stderr.decode()
+
+
+async def test_signals_are_passed_on(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(42))\n"
+        "print('ready', flush=True)\n"
+        "signal.pause()"
+    )
+    async with scripted_sts() as sts, trio.open_nursery() as nursery:
+        command = [sys.executable, "-m", "sidecar", "exec", "--", sys.executable, "-c", program]
+        process = await nursery.start(
+            partial(
+                trio.run_process,
+                command,
+                env=pod_environment(tmp_path / "token", sts.url),
+                stdout=subprocess.PIPE,
+                check=False,
+            )
+        )
+        with trio.fail_after(GUARD_SECONDS):
+            assert (await process.stdout.receive_some()).startswith(b"ready")
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 42
+        await process.stdout.aclose()
+
+
+async def test_the_secret_is_in_a_private_file_that_is_gone_afterwards(tmp_path: Path) -> None:
+    async with scripted_sts() as sts:
+        done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", TELL_SECRET)
+    told = json.loads(done.stdout)
+    assert told["in_file"] == told["in_variable"]
+    assert told["directory_mode"] == 0o700
+    assert not os.path.exists(told["path"])
+
+
+TELL_SECRET = """
+import json, os
+path = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
+print(json.dumps({
+    "path": path,
+    "in_file": open(path).read(),
+    "in_variable": os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"],
+    "directory_mode": os.stat(os.path.dirname(path)).st_mode & 0o777,
+}))
+"""
+
+
+def test_without_credentials_the_command_is_not_started_and_the_reason_is_told(tmp_path: Path) -> None:
+    started = []
+
+    async def body(_offer: Offer) -> int:  # noqa: RUF029  (stands for what would run)
+        started.append(True)
+        return 0
+
+    config = command_config(pod_environment(tmp_path / "token", "http://127.0.0.1:1/"), "error")
+    log, _ = make_logger("json", "error")
+    with pytest.RaisesGroup(SidecarError, allow_unwrapped=True) as caught:
+        trio.run(with_daemon, config, body, log, clock=MockClock(autojump_threshold=0))
+    assert "no credentials within 15 s" in str(caught.value)
+    assert not started
+
+
+async def test_an_application_sees_what_it_is_offered() -> None:
+    offer = Offer("http://127.0.0.1:1/v1/credentials", "secret", "/nowhere", None)
+    assert await run_application([sys.executable, "-c", "raise SystemExit(3)"], offer) == 3

@@ -1,0 +1,157 @@
+"""The exposition, held to prometheus-client's parser, and to what its own registry has for the same values."""
+
+import re
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import Histogram as TheirHistogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.metrics import (
+    MAX_OUTCOMES,
+    STS_SECONDS_BUCKETS,
+    Family,
+    Histogram,
+    Metrics,
+    Sample,
+    exposition,
+    histogram_family,
+)
+
+BOUNDS = (0.025, 0.5, 1.0, 10.0)
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+LABEL = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def parsed(text: bytes) -> list[Metric]:
+    return list(text_string_to_metric_families(text.decode()))
+
+
+def told(metrics: Iterable[Metric]) -> dict[str, object]:
+    """What the families say, without prometheus-client's `_created` times, which we do not tell."""
+    return {
+        metric.name: (
+            metric.type,
+            metric.documentation,
+            {(s.name, *sorted(s.labels.items())): s.value for s in metric.samples},
+        )
+        for metric in metrics
+        if not metric.name.endswith("_created")
+    }
+
+
+# Against prometheus-client
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_a_histogram_reads_as_prometheus_clients_own(observations: list[float]) -> None:
+    registry = CollectorRegistry()
+    theirs = TheirHistogram("seconds", "How long.", buckets=BOUNDS, registry=registry)
+    ours = Histogram(BOUNDS)
+    for value in observations:
+        theirs.observe(value)
+        ours.observe(value)
+    assert told(parsed(exposition([histogram_family("seconds", "How long.", ours)]))) == told(
+        parsed(generate_latest(registry))
+    )
+
+
+@given(st.dictionaries(LABEL, st.integers(0, 2**53), min_size=1))
+def test_a_counter_reads_as_prometheus_clients_own_whatever_its_labels_hold(counts: dict[str, int]) -> None:
+    registry = CollectorRegistry()
+    theirs = Counter("refreshes_total", "Attempts.", ["outcome"], registry=registry)
+    for outcome, count in counts.items():
+        theirs.labels(outcome).inc(count)
+    ours = Family("refreshes_total", "counter", "Attempts.", [Sample({"outcome": o}, n) for o, n in counts.items()])
+    assert told(parsed(exposition([ours]))) == told(parsed(generate_latest(registry)))
+
+
+@given(st.dictionaries(LABEL, FINITE | st.just(float("inf")), min_size=1))
+def test_a_gauge_reads_as_prometheus_clients_own(values: dict[str, float]) -> None:
+    registry = CollectorRegistry()
+    theirs = Gauge("skew_seconds", "How far.", ["role"], registry=registry)
+    for role, value in values.items():
+        theirs.labels(role).set(value)
+    ours = Family("skew_seconds", "gauge", "How far.", [Sample({"role": role}, n) for role, n in values.items()])
+    assert told(parsed(exposition([ours]))) == told(parsed(generate_latest(registry)))
+
+
+@given(LABEL)
+def test_no_label_breaks_out_of_its_quotes(value: str) -> None:
+    text = exposition([Family("one", "gauge", "One.", [Sample({"label": value, "other": "x"}, 1)])])
+    assert text.count(b"\n") == 3
+    (family,) = parsed(text)
+    assert [sample.labels for sample in family.samples] == [{"label": value, "other": "x"}]
+
+
+# The form itself
+
+
+def test_the_exposition_is_help_type_and_samples_line_by_line() -> None:
+    families = [
+        Family("a_total", "counter", "Counted.", [Sample({}, 3)]),
+        Family("b", "gauge", "Seen.", []),
+        Family("c_seconds", "gauge", "Measured.", [Sample({"role": 'a"b\\c\nd'}, 0.5)]),
+    ]
+    assert exposition(families).decode() == (
+        "# HELP a_total Counted.\n"
+        "# TYPE a_total counter\n"
+        "a_total 3\n"
+        "# HELP c_seconds Measured.\n"
+        "# TYPE c_seconds gauge\n"
+        'c_seconds{role="a\\"b\\\\c\\nd"} 0.5\n'
+    )
+
+
+def test_buckets_are_cumulative_and_end_in_infinity() -> None:
+    histogram = Histogram((1.0, 2.5))
+    for value in (0.5, 1.0, 1.1, 2.5, 99.0):
+        histogram.observe(value)
+    samples = histogram_family("seconds", "How long.", histogram).samples
+    assert [(sample.suffix, sample.labels.get("le"), sample.value) for sample in samples] == [
+        ("_bucket", "1", 2),
+        ("_bucket", "2.5", 4),
+        ("_bucket", "+Inf", 5),
+        ("_sum", None, pytest.approx(104.1)),
+        ("_count", None, 5),
+    ]
+
+
+def test_the_bounds_rise_and_reach_the_deadline_of_one_attempt() -> None:
+    assert list(STS_SECONDS_BUCKETS) == sorted(set(STS_SECONDS_BUCKETS))
+    assert STS_SECONDS_BUCKETS[-1] == 10.0
+
+
+# Bounded labels
+
+
+def test_outcomes_are_counted_each_by_role() -> None:
+    metrics = Metrics()
+    for outcome in ("success", "Timeout", "success"):
+        metrics.count_refresh("default", outcome)
+    assert metrics.refreshes == {("default", "success"): 2, ("default", "Timeout"): 1}
+
+
+@given(st.lists(st.text(max_size=3), max_size=300))
+def test_made_up_outcomes_are_bounded_and_none_goes_uncounted(outcomes: list[str]) -> None:
+    metrics = Metrics()
+    for outcome in outcomes:
+        metrics.count_refresh("default", outcome)
+    assert len(metrics.refreshes) <= MAX_OUTCOMES + 1
+    assert sum(metrics.refreshes.values()) == len(outcomes)
+
+
+def test_outcomes_beyond_the_bound_count_as_other_and_known_ones_as_themselves() -> None:
+    metrics = Metrics()
+    for number in range(MAX_OUTCOMES):
+        metrics.count_refresh("default", f"Code{number}")
+    for outcome in ("Code7", "New1", "New2"):
+        metrics.count_refresh("default", outcome)
+    assert metrics.refreshes["default", "Code7"] == 2
+    assert metrics.refreshes["default", "other"] == 2
+    assert not any(re.match("New", outcome) for _, outcome in metrics.refreshes)
