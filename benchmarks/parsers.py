@@ -5,6 +5,8 @@ What reading one request costs: our grammar, httptools and h11, on the requests 
 
 Prints microseconds per request, the best of several rounds. A parser that is not installed is skipped. Only ours
 also refuses what an endpoint for credentials should refuse; the others are measured doing no more than reading.
+httptools is C and may win by 2 or 3 us of the 40 or more that a connection costs in all: not worth a package in the
+image, nor checking again what it lets through. h11 costs ten times as much as ours.
 """
 
 import importlib

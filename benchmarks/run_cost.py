@@ -13,21 +13,23 @@ import json
 import os
 import platform
 import re
+import shlex
+import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from benchmarks import builds, load, measure, subjects, tables
-from benchmarks.subjects import Program, Subject
+from benchmarks.subjects import Program, Running, Subject
 from benchmarks.tables import Samples
 
-PEER = "aws-vault"
+OURS, PEER, LIMIT, BOTO3 = "run", "aws-vault", "C limit", "boto3"
 
 WARM_UP_REQUESTS, WARM_UP_RATE = 2000, 400
 MANY_REQUESTS, MANY_SECONDS = 200_000, 90
@@ -58,6 +60,7 @@ class Bench(NamedTuple):
 
 def main() -> int:
     args = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended too
     with tempfile.TemporaryDirectory(prefix="run-cost-") as directory, subjects.stub_sts() as sts:
         bench = _prepare(args, Path(directory), sts.url)
         _describe(bench)
@@ -72,13 +75,10 @@ def start(bench: Bench) -> Samples:
     samples = _samples()
     for _ in range(bench.starts):
         for server in bench.servers:
-            listening, served = measure.start(server, bench.sts)
-            samples[server.name]["listening ms"].append(listening)
-            samples[server.name]["credentials ms"].append(served)
+            _note_start(samples[server.name], measure.start(server, bench.sts))
         for program in bench.programs:
-            samples[program.name]["credentials ms"].append(measure.start_program(program, bench.sts))
-    beside = [PEER, *(program.name for program in bench.programs)]
-    _print_table(f"From exec, {bench.starts} starts each", samples, beside)
+            _note_start(samples[program.name], measure.start_program(program, bench.sts))
+    _print_table(f"From exec, {bench.starts} starts each", samples, [PEER, BOTO3])
     return samples
 
 
@@ -106,8 +106,7 @@ def memory(bench: Bench) -> Samples:
 def idle(bench: Bench) -> Samples:
     """What each uses up when nobody asks, all at the same time."""
     samples = _samples()
-    with ExitStack() as stack:
-        running = {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+    with _all_running(bench) as running:
         time.sleep(2)  # what a start leaves to be done later
         before = {name: measure.effort(process.pid) for name, process in running.items()}
         time.sleep(bench.idle_seconds)
@@ -122,8 +121,7 @@ def idle(bench: Bench) -> Samples:
 def rush(bench: Bench) -> Samples:
     """As many requests as go, each on a new connection."""
     samples = _samples()
-    with ExitStack() as stack:
-        running = {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+    with _all_running(bench) as running:
         for _ in range(bench.rounds):
             for connections in RUSH_CONNECTIONS:
                 for name, process in running.items():
@@ -133,16 +131,16 @@ def rush(bench: Bench) -> Samples:
                     columns[f"c={connections} p50 ms"].append(result.p50_ms)
                     columns[f"c={connections} p99 ms"].append(result.p99_ms)
                     columns[f"c={connections} errors"].append(result.errors)
-    _print_table(f"GET on new connections, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER])
-    print("  " + " ".join(load.wrk_command("wrk", "PORT", RUSH_CONNECTIONS[0], RUSH_SECONDS)) if bench.wrk else "")
+    _print_table(f"GET on new connections, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER, LIMIT])
+    if bench.wrk:
+        print(f"\n  {shlex.join(load.wrk_command('wrk', 'PORT', RUSH_CONNECTIONS[0], RUSH_SECONDS))}", flush=True)
     return samples
 
 
 def pace(bench: Bench) -> Samples:
     """The time of one request when the machine is not busy."""
     samples = _samples()
-    with ExitStack() as stack:
-        running = {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+    with _all_running(bench) as running:
         for _ in range(bench.rounds):
             for name, process in running.items():
                 result = load.pace(bench.pacer, process.port, PACE_RATE, PACE_SECONDS)
@@ -150,7 +148,7 @@ def pace(bench: Bench) -> Samples:
                 samples[name]["p99 us"].append(result.p99_us)
                 samples[name]["errors"].append(result.errors)
     title = f"{PACE_RATE} requests a second on new connections, {bench.rounds} rounds of {PACE_SECONDS} s"
-    _print_table(title, samples, [PEER])
+    _print_table(title, samples, [PEER, LIMIT])
     return samples
 
 
@@ -161,6 +159,20 @@ TABLES: dict[str, Callable[[Bench], Samples]] = {
     "rush": rush,
     "pace": pace,
 }
+
+
+@contextmanager
+def _all_running(bench: Bench) -> Iterator[dict[str, Running]]:
+    """Every server at once, by name, so that rounds can go from one to the next."""
+    with ExitStack() as stack:
+        yield {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
+
+
+def _note_start(columns: dict[str, list[float]], took: measure.Start) -> None:
+    if took.listening_ms is not None:
+        columns["listening ms"].append(took.listening_ms)
+    columns["credentials ms"].append(took.credentials_ms)
+    columns["CPU ms"].append(took.cpu_ms)
 
 
 def _ask_many(bench: Bench, port: int) -> int:
@@ -181,36 +193,38 @@ def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
             samples[server.name]["peak refreshing"] = [measure.peak_rss(process.pid)]
             samples[server.name]["refreshes"] = [sts.answered()]
 
-    threads = [threading.Thread(target=refresh, args=[server]) for server in bench.servers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(bench.servers)) as pool:
+        list(pool.map(refresh, bench.servers))
 
 
 def _samples() -> Samples:
     return defaultdict(lambda: defaultdict(list))
 
 
-def _print_table(title: str, samples: Samples, beside: Sequence[str] = ()) -> None:
-    print(tables.table(title, samples, beside=beside), flush=True)
+def _print_table(title: str, samples: Samples, kinds: Sequence[str] = ()) -> None:
+    """The table, with how each `run` stands to the subjects of these kinds: on its own interpreter, if on any."""
+    beside: dict[str, list[str]] = {}
+    for ours in (name for name in samples if name.startswith(OURS)):
+        version = ours.removeprefix(OURS)
+        beside[ours] = [kind + suffix for kind in kinds for suffix in {"", version} if kind + suffix in samples]
+    print(tables.table(title, samples, beside), flush=True)
 
 
 def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
     """Build what can be built, and say in one line each what cannot."""
     subjects.write_inputs(inputs)
     pythons = args.python or [os.path.realpath(sys.executable)]
-    labels = [python if len(pythons) > 1 else "" for python in pythons]
+    labels = _labels(pythons)
     servers: list[Subject | None] = [
-        _unless_missing(subjects.run, f"run {label}".strip(), python, inputs)
+        _unless_missing(subjects.run, OURS + label, python, inputs)
         for label, python in zip(labels, pythons, strict=True)
     ]
     programs: list[Program | None] = [
-        _unless_missing(subjects.boto3, f"boto3 {label}".strip(), python, inputs)
+        _unless_missing(subjects.boto3, BOTO3 + label, python, inputs)
         for label, python in zip(labels, pythons, strict=True)
         if "start" in args.only
     ]
-    servers += [_unless_missing(subjects.aws_vault, inputs), _unless_missing(subjects.limit)]
+    servers += [_unless_missing(subjects.aws_vault, PEER, inputs), _unless_missing(subjects.limit, LIMIT)]
     return Bench(
         servers=[server for server in servers if server],
         programs=[program for program in programs if program],
@@ -221,6 +235,15 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
         rounds=args.rounds,
         idle_seconds=args.idle_seconds,
     )
+
+
+def _labels(pythons: Sequence[str]) -> list[str]:
+    """What tells subjects on several interpreters apart: the version, and the path where that does not do."""
+    if len(pythons) == 1:
+        return [""]
+    versions = [subjects.version(python) for python in pythons]
+    is_clear = len(set(versions)) == len(versions)
+    return [f" {version}" if is_clear else f" {python}" for version, python in zip(versions, pythons, strict=True)]
 
 
 def _unless_missing(make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs) -> Made | None:

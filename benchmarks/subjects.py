@@ -28,9 +28,11 @@ START_SECONDS = 20.0
 """From exec to the first credentials, at most; then the subject counts as broken."""
 
 BOTO3_PROGRAM = """
+import signal
 import boto3
 credentials = boto3.Session().get_credentials().get_frozen_credentials()
 print(credentials.access_key, flush=True)
+signal.pause()
 """
 
 
@@ -44,7 +46,7 @@ class Subject(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A program that gets credentials for itself: it prints a line when it has them."""
+    """A program that gets credentials for itself: it prints a line when it has them, and waits to be ended."""
 
     name: str
     what: str
@@ -95,17 +97,17 @@ def run(name: str, python: str, inputs: Path) -> Subject:
     return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), environ)
 
 
-def aws_vault(inputs: Path) -> Subject:
+def aws_vault(name: str, inputs: Path) -> Subject:
     """The Go peer. Raises MissingError."""
     environ = _aws(inputs) | {"PEER_PORT": "{port}", "PEER_AUTHORIZATION": SECRET}
     what = "aws-vault 7.2.0's ECS server package over the AWS SDK for Go's web identity, in a main of ours"
-    return Subject("aws-vault", what, (str(builds.go_peer()),), environ)
+    return Subject(name, what, (str(builds.go_peer()),), environ)
 
 
-def limit() -> Subject:
+def limit(name: str) -> Subject:
     """The plain limit of the machine. Raises MissingError."""
     what = "one fixed answer from one C thread with epoll: what the machine can do"
-    return Subject("C limit", what, (str(builds.c_program("limit")), "{port}", SECRET), {})
+    return Subject(name, what, (str(builds.c_program("limit")), "{port}", SECRET), {})
 
 
 def boto3(name: str, python: str, inputs: Path) -> Program:
@@ -128,15 +130,23 @@ def _aws(inputs: Path) -> dict[str, str]:
     }
 
 
+def version(python: str) -> str:
+    """As `3.11.2`. Raises MissingError."""
+    return _ask_python(python, "import platform; print(platform.python_version())")
+
+
 def describe_python(python: str) -> str:
     """Version and path, and a warning if its standard library would be compiled at every start."""
-    script = (
-        "import argparse, os, platform; "
-        "is_compiled = os.path.exists(argparse.__cached__); "
-        "print(platform.python_version(), '' if is_compiled else '(standard library NOT byte-compiled)')"
-    )
-    found = subprocess.run([python, "-I", "-c", script], check=True, capture_output=True, text=True, timeout=60)
-    return f"Python {found.stdout.strip()} ({python})"
+    is_compiled = _ask_python(python, "import argparse, os; print(os.path.exists(argparse.__cached__))") == "True"
+    return f"Python {version(python)} ({python})" + ("" if is_compiled else ", whose own modules are NOT byte-compiled")
+
+
+def _ask_python(python: str, script: str) -> str:
+    try:
+        done = subprocess.run([python, "-I", "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise builds.MissingError(f"{python} does not run: {exc}") from exc
+    return done.stdout.strip()
 
 
 def spawn(
@@ -243,6 +253,8 @@ def _connects(port: int) -> bool:
 
 def _give_up_if_ended(process: subprocess.Popen[bytes], deadline: float) -> None:
     if process.poll() is not None:
-        raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it served credentials")
+        raise RuntimeError(
+            f"{process.args!r} ended with {process.returncode} before it served: start it by hand to see why"
+        )
     if time.monotonic() > deadline:
         raise RuntimeError(f"{process.args!r} served no credentials within {START_SECONDS:.0f} s")

@@ -1,15 +1,15 @@
 """Samples as a table that people read: medians, the least and the most behind them, and ratios to others. Pure."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 Samples = dict[str, dict[str, list[float]]]
 """Of one table: subject, then column, then one number for each round."""
 
 
-def table(title: str, samples: Samples, *, beside: Sequence[str] = ()) -> str:
+def table(title: str, samples: Samples, beside: Mapping[str, Sequence[str]]) -> str:
     """
-    One row for each subject, then one for how each `run…` stands to each subject of `beside`.
+    One row for each subject, then one for how each key of `beside` stands to each of its values.
 
     A cell is the median, with `(least-most)` where the rounds differ.
     """
@@ -26,9 +26,9 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(["", first.strip().ljust(widths[0]), *others]).rstrip()
 
 
-def _ratio_rows(samples: Samples, columns: Sequence[str], beside: Sequence[str]) -> Iterator[list[str]]:
-    for ours in (name for name in samples if name.startswith("run")):
-        for theirs in (name for name in beside if name in samples):
+def _ratio_rows(samples: Samples, columns: Sequence[str], beside: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    for ours, others in beside.items():
+        for theirs in others:
             pairs = ((samples[ours].get(column, []), samples[theirs].get(column, [])) for column in columns)
             yield [f"{ours} / {theirs}", *(_ratio(*pair) for pair in pairs)]
 

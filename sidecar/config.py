@@ -173,11 +173,12 @@ def read_sts_settings(environ: Mapping[str, str]) -> StsSettings:
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each IRSA_SIDECAR_ variable that is no setting, with the nearest that is."""
-    known = [PREFIX + setting.variable for setting in SETTINGS]
+    known = [setting.variable for setting in SETTINGS]
+    ours = sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX))
     return [
-        f"{name} is no setting of irsa-sidecar and is passed over{_nearest(name, known)}."
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known and not _KUBERNETES_SERVICE.fullmatch(name[len(PREFIX) :])
+        f"{PREFIX}{name} is no setting of irsa-sidecar and is passed over{_nearest(name, known, PREFIX)}."
+        for name in ours
+        if name not in known and not _KUBERNETES_SERVICE.fullmatch(name)
     ]
 
 
@@ -221,8 +222,8 @@ def _boolean(environ: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     import difflib  # noqa: PLC0415  (only where something is wrong already)
 
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f" (did you mean {prefix}{near[0]}?)" if near else ""

@@ -196,6 +196,8 @@ async def _run(config: Config, listeners: Sequence[socket.socket], admin_listene
     url = f"http://{format_address(*listeners[0].getsockname()[:2])}{CREDENTIALS_PATH}"
     for sentence in unknown_variables(os.environ):
         log.warning("setting_unknown", reason=sentence)
+    for sentence in exchange.warnings_about(config.role, config.sts):
+        log.warning("setting_doubtful", reason=sentence)
     async with exchange.open_client(config.sts) as client:
         daemon = make_daemon(config, client.exchange, clock=REAL_CLOCK, log=log, dropped_lines=lambda: writer.dropped)
         async with trio.open_nursery() as background:

@@ -97,9 +97,8 @@ def answer(request: Request, routes: Mapping[bytes, Route], hosts: Collection[by
     route = routes.get(request.path)
     if route is None:
         return _NO_SUCH_PATH
-    secret = route.authorization
-    if secret is not None and not hmac.compare_digest(headers.get(b"authorization", b""), secret):
-        return _refused(route, is_missing=b"authorization" not in headers)
+    if route.authorization is not None and (refusal := _refusal(headers.get(b"authorization"), route.authorization)):
+        return refusal._replace(role=route.role)
     snapshot = route.snapshot
     if snapshot is not None and snapshot.is_alive(now):
         return Answer(200, snapshot.response, route.role, snapshot)
@@ -146,8 +145,11 @@ _WRONG_SECRET = _error(
 )
 
 
-def _refused(route: Route, *, is_missing: bool) -> Answer:
-    return (_NO_SECRET if is_missing else _WRONG_SECRET)._replace(role=route.role)
+def _refusal(given: bytes | None, secret: bytes) -> Answer | None:
+    """Whether the whole header value is the secret, in a time that does not tell how much of it was right."""
+    if given is None:
+        return _NO_SECRET
+    return None if hmac.compare_digest(given, secret) else _WRONG_SECRET
 
 
 def _unavailable(route: Route) -> Answer:

@@ -8,13 +8,14 @@ from sidecar.errors import ConfigurationError, ExchangeError
 from sidecar.session_name import check_session_name, session_name
 from sidecar.sts import hint
 from sidecar.sts_client import ExchangeRequest, StsClient
-from sidecar.sts_endpoint import check_endpoint_url, sts_url
+from sidecar.sts_endpoint import check_endpoint_url, check_partition, is_plaintext_beyond_loopback, sts_url
 from sidecar.token import Token, read_token
 
 
 def endpoint_of(settings: StsSettings) -> str:
     """The URL of STS: the one that was set, else the region's own. Raises ConfigurationError."""
     if settings.endpoint_url is not None:
+        _refuse_variants_of(settings)
         return check_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
     if settings.region is None:
         raise ConfigurationError(
@@ -22,6 +23,19 @@ def endpoint_of(settings: StsSettings) -> str:
             "webhook or its manifest."
         )
     return sts_url(settings.region, fips=settings.use_fips, dualstack=settings.use_dualstack)
+
+
+def _refuse_variants_of(settings: StsSettings) -> None:
+    """As botocore's endpoint rules do: a URL that was given is neither made FIPS nor dual-stack."""
+    for name, is_set in (
+        ("AWS_USE_FIPS_ENDPOINT", settings.use_fips),
+        ("AWS_USE_DUALSTACK_ENDPOINT", settings.use_dualstack),
+    ):
+        if is_set:
+            raise ConfigurationError(
+                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: unset one, since a URL that is "
+                "given is used as it is."
+            )
 
 
 def open_client(settings: StsSettings) -> StsClient:
@@ -44,6 +58,16 @@ def request_for(role: Role, token: Token) -> ExchangeRequest:
     stays the same over refreshes.
     """
     return ExchangeRequest(role.role_arn, role.session_name or _session_name_from(token), role.duration_seconds)
+
+
+def warnings_about(role: Role, settings: StsSettings) -> list[str]:
+    """Sentences about settings that work but are likely not meant."""
+    found = []
+    if settings.region is not None and settings.endpoint_url is None:
+        found.append(check_partition(role.role_arn, settings.region))
+    if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
+        found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
+    return [sentence for sentence in found if sentence]
 
 
 async def once(environ: Mapping[str, str]) -> Credentials:

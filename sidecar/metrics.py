@@ -64,9 +64,10 @@ class Family(NamedTuple):
 
 def histogram_family(name: str, text: str, histogram: Histogram) -> Family:
     samples, total = [], 0
-    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+    # `1.0` and not `1`, as OpenMetrics and Prometheus 3 spell it: a label is text, and `1` is another series.
+    for bound, count in zip((*map(str, map(float, histogram.bounds)), "+Inf"), histogram.counts, strict=True):
         total += count
-        samples.append(Sample({"le": _number(bound)}, total, "_bucket"))
+        samples.append(Sample({"le": bound}, total, "_bucket"))
     samples += [Sample({}, histogram.sum, "_sum"), Sample({}, total, "_count")]
     return Family(name, "histogram", text, samples)
 

@@ -90,10 +90,10 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "IDPRejectedClaim": "The identity provider calls the token rejected or revoked: a new token is needed.",
         "InvalidIdentityToken": "STS could not validate the token: `irsa-sidecar token --verify` checks it against "
         "its issuer's published keys.",
-        "MalformedPolicyDocument": "Correct the role's session policy, `policy` in the file of IRSA_SIDECAR_CONFIG.",
+        "MalformedPolicyDocument": "Correct the session policy that was sent with the request.",
         "MalformedReply": _NOT_STS,
         "OptInRequired": "The role's account has not enabled this region: enable it, or set another AWS_REGION.",
-        "PackedPolicyTooLarge": "Shorten `policy` or `policy_arns` in the file of IRSA_SIDECAR_CONFIG.",
+        "PackedPolicyTooLarge": "Shorten the session policy, or name fewer policy ARNs.",
         "RegionDisabledException": "STS is not active in this region for the role's account: activate it in IAM's "
         "account settings, or set another AWS_REGION.",
         "ValidationError": "Correct the setting that the message names: AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME or "
@@ -123,8 +123,8 @@ _REFINEMENTS = (
         "InvalidIdentityToken",
         "No OpenIDConnect provider found",
         NextStep.WAIT,
-        "The role's account has no IAM OIDC provider for the token's issuer: make it with "
-        "`irsa-sidecar setup oidc-provider`.",
+        "The role's account has no IAM OIDC provider for the token's issuer: create it in IAM, with the issuer's URL "
+        "letter by letter as it stands in the token.",
     ),
     _Refinement(
         "InvalidIdentityToken",
@@ -148,7 +148,7 @@ _REFINEMENTS = (
         "ValidationError",
         "MaxSessionDuration",
         NextStep.ASK_OPERATOR,
-        "Lower IRSA_SIDECAR_DURATION, set it to max, or raise the role's maximum session duration.",
+        "Lower IRSA_SIDECAR_DURATION, or raise the role's maximum session duration.",
     ),
 )
 

@@ -144,6 +144,10 @@ def test_a_wrong_secret_is_403(sent: bytes) -> None:
     assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
 
 
+def test_a_missing_secret_is_refused_even_where_the_secret_is_empty() -> None:
+    assert ask(Role(authorization=b""), headers={b"authorization": None}).status == 401
+
+
 def test_without_a_configured_secret_an_authorization_header_is_ignored() -> None:
     assert ask(Role(authorization=None), headers={b"authorization": b"anything"}).status == 200
     assert ask(Role(authorization=None), headers={b"authorization": None}).status == 200

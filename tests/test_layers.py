@@ -17,7 +17,7 @@ PURE = (
 
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 
-ONLY_IMPORTER = {"httpx": {"sts_client"}, "signal": {"daemon", "application", "commands.run"}}
+ONLY_IMPORTER = {"httpx": {"sts_client"}, "signal": {"daemon", "application", "commands.run", "commands.local"}}
 """Within what a Pod runs: who alone may know a module."""
 
 FLOW = [

@@ -114,7 +114,7 @@ def test_buckets_are_cumulative_and_end_in_infinity() -> None:
         histogram.observe(value)
     samples = histogram_family("seconds", "How long.", histogram).samples
     assert [(sample.suffix, sample.labels.get("le"), sample.value) for sample in samples] == [
-        ("_bucket", "1", 2),
+        ("_bucket", "1.0", 2),
         ("_bucket", "2.5", 4),
         ("_bucket", "+Inf", 5),
         ("_sum", None, pytest.approx(104.1)),

@@ -418,7 +418,7 @@ def test_hints_are_sentences_for_known_codes() -> None:
         (
             "InvalidIdentityToken",
             "No OpenIDConnect provider found in your account",
-            "`irsa-sidecar setup oidc-provider`",
+            "create it in IAM",
         ),
         ("InvalidIdentityToken", "Incorrect token audience", "client IDs"),
         ("ValidationError", "1 validation error detected: Value at 'roleArn'", "AWS_ROLE_ARN"),

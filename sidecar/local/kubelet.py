@@ -53,25 +53,26 @@ class TokenVolume:
         old = self._data_target()
         if old is not None and _content(old / TOKEN_NAME) == token.encode("ascii"):
             return
-        self._point_at(self._new_directory(token, now))
+        prefix = datetime.fromtimestamp(now, UTC).strftime("..%Y_%m_%d_%H_%M_%S.")
+        self._swap_in(Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory)), token)
         if not self.token_file.is_symlink():
             self.token_file.symlink_to(Path(DATA_NAME) / TOKEN_NAME)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
 
-    def _new_directory(self, token: str, now: float) -> Path:
-        prefix = datetime.fromtimestamp(now, UTC).strftime("..%Y_%m_%d_%H_%M_%S.")
-        new = Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory))
-        file = new / TOKEN_NAME
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as opened:
-            opened.write(token.encode("ascii"))
-        return new
-
-    def _point_at(self, new: Path) -> None:
-        link = self.directory / NEW_DATA_NAME
-        link.unlink(missing_ok=True)
-        link.symlink_to(new.name)
-        link.rename(self.directory / DATA_NAME)
+    def _swap_in(self, new: Path, token: str) -> None:
+        """Fill the directory `new` (mkdtemp makes it 0700) and let `..data` point at it, or leave nothing of it."""
+        try:
+            descriptor = os.open(new / TOKEN_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            with open(descriptor, "wb") as file:
+                file.write(token.encode("ascii"))
+            link = self.directory / NEW_DATA_NAME
+            link.unlink(missing_ok=True)
+            link.symlink_to(new.name)
+            link.rename(self.directory / DATA_NAME)
+        except OSError:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
 
     def _data_target(self) -> Path | None:
         try:

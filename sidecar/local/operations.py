@@ -192,7 +192,7 @@ def packed_policy_percent(parameters: Parameters) -> str | None:
 def _check_policy(text: str) -> None:
     try:
         document = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise StsRefusal("MalformedPolicyDocument", "This policy contains invalid Json", why=str(exc)) from exc
     if not isinstance(document, dict) or not isinstance(document.get("Statement"), (dict, list)):
         raise StsRefusal("MalformedPolicyDocument", "Syntax errors in policy.", why="there is no Statement")

@@ -1,8 +1,8 @@
 """
-A request's parameters: read into the shapes of AWS's own service model and held to every limit that it states. Pure.
+A request's parameters: read into the shapes of AWS's own service model and held to every limit that it states.
 
 The model (botocore's `sts/2011-06-15`) is the table of limits; here are only its rules and the words STS refuses in:
-all violations at once, with a sensitive value left out.
+all violations at once, with a sensitive value left out. Pure once the model is loaded.
 """
 
 import re

@@ -5,7 +5,6 @@ Rule: keys are cached for a while, a key id that is not among them is looked for
 this fetch more than once a second from an issuer.
 """
 
-import ipaddress
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import httpx
 import trio
 
 from sidecar.errors import ConfigurationError
+from sidecar.listen import is_loopback
 from sidecar.local.issuer import DISCOVERY_PATH
 from sidecar.local.refusal import StsRefusal
 from sidecar.local.web_identity import NO_KEY, Jwk, has_key
@@ -61,7 +61,7 @@ class FileKeys:
     def _read(self) -> list[Jwk]:
         try:
             return _keys(json.loads(self._path.read_bytes()))
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise ConfigurationError(f"jwks_file is {str(self._path)!r}, and no JSON Web Key Set: {exc}.") from exc
 
 
@@ -79,26 +79,32 @@ class IssuerKeys:
     monotonic: Callable[[], float]
     _fetched: _Fetched | None = None
     _fetches: int = 0
+    _tried_at: float | None = None
     _lock: trio.Lock = field(default_factory=trio.Lock)
 
     async def keys_for(self, kid: str | None, /) -> list[Jwk]:
-        fetches = self._fetches
-        async with self._lock:  # many tokens with one new key wait for one fetch
-            if self._fetches == fetches and not self._has_fresh(kid):
-                await self._pause()
-                self._fetched = _Fetched(await fetch_keys(self.issuer, self.address), self.monotonic())
-                self._fetches += 1
-        assert self._fetched is not None
+        keys, fetches = self._cached(), self._fetches
+        if keys is not None and has_key(keys, kid):
+            return keys
+        async with self._lock:
+            keys = self._cached()
+            if keys is None or self._fetches == fetches:  # nobody fetched while this one waited
+                keys = await self._fetch()
+            return keys
+
+    def _cached(self) -> list[Jwk] | None:
+        if self._fetched is None or self.monotonic() - self._fetched.at > CACHE_SECONDS:
+            return None
         return self._fetched.keys
 
-    def _has_fresh(self, kid: str | None) -> bool:
-        if self._fetched is None or self.monotonic() - self._fetched.at > CACHE_SECONDS:
-            return False
-        return has_key(self._fetched.keys, kid)
-
-    async def _pause(self) -> None:
-        if self._fetched is not None:
-            await trio.sleep(max(0.0, self._fetched.at + REFETCH_SECONDS - self.monotonic()))
+    async def _fetch(self) -> list[Jwk]:
+        if self._tried_at is not None:
+            await trio.sleep(max(0.0, self._tried_at + REFETCH_SECONDS - self.monotonic()))
+        self._tried_at = self.monotonic()
+        keys = await fetch_keys(self.issuer, self.address)
+        self._fetched = _Fetched(keys, self.monotonic())
+        self._fetches += 1
+        return keys
 
 
 async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
@@ -109,15 +115,16 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     is of no use.
     """
     try:
+        use_proxy = not is_loopback(urlsplit(address).hostname or "")
         with trio.fail_after(FETCH_SECONDS):
-            async with httpx.AsyncClient(timeout=FETCH_SECONDS, trust_env=not _is_loopback(address)) as client:
+            async with httpx.AsyncClient(timeout=FETCH_SECONDS, trust_env=use_proxy) as client:
                 document = await _get_json(client, address.rstrip("/") + DISCOVERY_PATH)
                 return _keys(await _get_json(client, _jwks_uri(document, issuer)))
     except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as exc:
         raise StsRefusal(
             "IDPCommunicationError", _UNREACHABLE, why=f"{address}: {str(exc) or type(exc).__name__}"
         ) from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise StsRefusal("InvalidIdentityToken", NO_KEY, why=f"{address}: {exc}") from exc
 
 
@@ -147,12 +154,3 @@ def _keys(document: Any) -> list[Jwk]:
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError('the key set has no list of "keys"')
     return keys
-
-
-def _is_loopback(url: str) -> bool:
-    """Loopback is never behind the environment's proxy."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

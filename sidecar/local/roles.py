@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.local.trust_policy import TrustPolicy
 
-ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([\w+=,.@-]{1,64})", re.ASCII)
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([A-Za-z0-9_+=,.@-]{1,64})")
 """Account, a path that is left out everywhere else, and name (IAM and STS quotas: 64 characters)."""
 
 MIN_SESSION_SECONDS, MAX_SESSION_SECONDS = 3600, 43_200

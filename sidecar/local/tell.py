@@ -1,9 +1,22 @@
-"""Where the local services tell what happens: past-tense events for whoever shows them, and never a secret."""
+"""
+Where the local services tell what happens: past-tense events for whoever shows them, and never a secret.
+
+| event | fields |
+|---|---|
+| `token_renewed` | path, expires_at |
+| `token_renewal_failed` | path, error |
+| `signing_keys_rotated` | kid, published (how many keys) |
+| `exchange_granted` | arn, access_key_id, expires_at, subject, audience |
+| `role_assumed` | arn, access_key_id, expires_at, caller |
+| `caller_identity_told` | arn |
+| `request_refused` | operation, role_arn, code, message (what the caller reads), why (what it does not) |
+| `request_failed` | exception (a fault of ours) |
+"""
 
 from typing import Any, Protocol
 
 
 class Tell(Protocol):
-    """Called with an event's name, as `token_renewed`, and what is worth knowing of it."""
+    """Called with an event's name and what is worth knowing of it. It must not raise or block."""
 
     def __call__(self, event: str, /, **fields: Any) -> None: ...

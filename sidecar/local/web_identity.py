@@ -5,7 +5,7 @@ The order, the texts and the 300 s were recorded from the real service, as far a
 tell a caller is in the refusal's `why`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
     return provider
 
 
-def verify_token(token: UnverifiedToken, provider: Provider, keys: list[Jwk], now: float) -> WebIdentity:
+def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk], now: float) -> WebIdentity:
     """Signature, audience, times, in this order. `now` is Unix seconds. Raises StsRefusal."""
     _verify_signature(token, keys)
     audience = _audience(token.claims, provider)
@@ -115,11 +115,11 @@ def verify_token(token: UnverifiedToken, provider: Provider, keys: list[Jwk], no
     return WebIdentity(provider, subject, audience, _texts(token.claims.get("amr")))
 
 
-def has_key(keys: list[Jwk], kid: str | None) -> bool:
+def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
     return any(key.get("kid") == kid for key in keys)
 
 
-def _verify_signature(token: UnverifiedToken, keys: list[Jwk]) -> None:
+def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:
     if token.algorithm not in ALGORITHMS:
         raise _invalid(_NOT_VALIDATED, f"alg is {token.algorithm}: STS takes {', '.join(ALGORITHMS)}")
     key = _usable_key(token, keys)
@@ -131,7 +131,7 @@ def _verify_signature(token: UnverifiedToken, keys: list[Jwk]) -> None:
         raise _invalid(_NOT_VALIDATED, f"the key {token.kid} does not verify the signature: {exc}") from exc
 
 
-def _usable_key(token: UnverifiedToken, keys: list[Jwk]) -> Jwk:
+def _usable_key(token: UnverifiedToken, keys: Sequence[Jwk]) -> Jwk:
     """The key of the token's kid; of several the last. Raises StsRefusal for one that may not verify."""
     named = [key for key in keys if token.kid is not None and key.get("kid") == token.kid]
     if not named:

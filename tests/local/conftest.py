@@ -27,6 +27,7 @@ KEY = "issuer.test:8080"
 ACCOUNT = "111122223333"
 APP = f"arn:aws:iam::{ACCOUNT}:role/team/app"
 NEXT = f"arn:aws:iam::{ACCOUNT}:role/next"
+LAST = f"arn:aws:iam::{ACCOUNT}:role/last"
 POD = PodIdentity("default", "app", "app-0", "local")
 AUDIENCE = "sts.amazonaws.com"
 
@@ -67,14 +68,14 @@ class Publishes:
 
 
 class World:
-    """Issuer, account and STS on one clock. The role `next` takes only sessions of `app`, with an external id."""
+    """Issuer, account and STS on one clock. `next` takes sessions of `app` with an external id, `last` without."""
 
     def __init__(self, wall: StillClock, private_key: RSAPrivateKey) -> None:
         self.wall = wall
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.issuer = Issuer(ISSUER, KeySet((signing_key(private_key),)), clock=wall.clock)
         provider = Provider(ISSUER, (AUDIENCE,), ACCOUNT)
-        self.roles = {APP: self._app(provider), NEXT: self._next()}
+        self.roles = {APP: self._app(provider), NEXT: self._next(), LAST: self._last()}
         self.account = Account("us-east-1", self.roles, {ISSUER: provider}, {ISSUER: Publishes(self.issuer)})
         self.sts = Sts(self.account, clock=wall.clock, tell=self.tell)
 
@@ -103,6 +104,7 @@ class World:
         reply = await self.sts.answer(request)
         response = {"status_code": reply.status, "headers": dict(reply.headers), "body": reply.body}
         shape = _MODEL.operation_model(operation).output_shape
+        assert shape is not None
         return dict(_PARSER.parse(response, shape))
 
     async def refusal(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> tuple[int, str, str]:
@@ -128,6 +130,11 @@ class World:
             "Condition": {"StringEquals": {"sts:ExternalId": "secret-handshake"}},
         }
         return Role(NEXT, parse_policy({"Version": "2012-10-17", "Statement": statement}, "next"), 43_200)
+
+    @staticmethod
+    def _last() -> Role:
+        statement = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+        return Role(LAST, parse_policy({"Version": "2012-10-17", "Statement": statement}, "last"))
 
 
 def refusal_of(answer: dict[str, Any]) -> tuple[int, str, str]:

@@ -14,6 +14,8 @@ from sidecar.local.http import MAX_BODY_BYTES, Reply, Request
 async def echo(request: Request) -> Reply:
     if request.path == "/fault":
         raise RuntimeError("a bug")
+    if request.path == "/unsendable":
+        return Reply(200, b"", "text/plain", (("X-Reply", "two\r\nlines"),))
     text = f"{request.method} {request.path} {request.query} {request.header('x-name')} {len(request.body)}"
     return Reply(200, text.encode(), "text/plain", (("X-Reply", "1"),))
 
@@ -97,6 +99,13 @@ async def test_a_fault_ends_its_connection_only_and_is_reported() -> None:
         assert (await server.say(b"GET /fault HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 500")
         assert b"200 OK" in await server.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert [type(fault) for fault in server.faults] == [RuntimeError]
+
+
+async def test_an_answer_that_cannot_be_sent_ends_its_connection_only() -> None:
+    async with serving() as server:
+        assert await server.say(b"GET /unsendable HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+        assert b"200 OK" in await server.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert len(server.faults) == 1
 
 
 async def test_clients_that_leave_are_no_fault() -> None:

@@ -166,3 +166,4 @@ async def test_a_volume_that_cannot_be_written_keeps_its_token_and_is_tried_agai
     await _keep(volume, api, 11, block)
     assert api.told == ["token_renewed", "token_renewal_failed", "token_renewal_failed"]
     assert volume.token_file.read_text() == "token-1"
+    assert len(list(volume.directory.glob("..2*"))) == 1

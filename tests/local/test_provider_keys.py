@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from sidecar.errors import ConfigurationError
 from sidecar.local import http
@@ -106,11 +107,36 @@ async def test_fetches_for_unknown_kids_are_a_second_apart(
         await trio.lowlevel.checkpoint()
         return []
 
+    async def fail(issuer: str, address: str) -> list[Any]:
+        await fetch(issuer, address)
+        raise StsRefusal("IDPCommunicationError", "down")
+
+    for answer in (fetch, fail):
+        monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", answer)
+        keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
+        times.clear()
+        for _ in range(3):
+            with suppress(StsRefusal):
+                await keys.keys_for("nowhere")
+        assert [at - times[0] for at in times] == [0.0, 1.0, 2.0]
+
+
+async def test_known_keys_are_not_held_up_by_the_search_for_others(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async def fetch(_issuer: str, _address: str) -> list[Any]:
+        await trio.sleep(5)
+        return [{"kid": "a"}]
+
     monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", fetch)
     keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
-    for _ in range(3):
-        await keys.keys_for("nowhere")
-    assert times == [0.0, 1.0, 2.0]
+    await keys.keys_for("a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.keys_for, "nowhere")
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.current_time()
+        assert await keys.keys_for("a") == [{"kid": "a"}]
+        assert trio.current_time() == before
 
 
 Spoil = Callable[[Site], None]
@@ -123,7 +149,8 @@ Spoil = Callable[[Site], None]
         lambda served: served.pages.update({"/keys": []}),
         lambda served: served.pages.update({"/keys": {"keys": "a"}}),
         lambda served: served.pages.update({"/keys": {"keys": ["a"]}}),
-        lambda served: served.pages.update({"/keys": b"[" * 300_000}),
+        lambda served: served.pages.update({"/keys": b" " * 300_000 + b"{}"}),
+        lambda served: served.pages.update({"/keys": b"[" * 200_000}),
         lambda served: served.pages.update({"/.well-known/openid-configuration": {"issuer": "http://other.test"}}),
         lambda served: served.pages.update({"/.well-known/openid-configuration": {"issuer": served.url}}),
         lambda served: served.pages.update({"/.well-known/openid-configuration": "text"}),

@@ -61,7 +61,6 @@ class Running:
 
     async def call(self, keys: Keys | None, method: str, **parameters: Any) -> dict[str, Any]:
         """One boto3 call, signed with `keys`."""
-
         return await self.with_client(keys, lambda client: dict(getattr(client, method)(**parameters)))
 
     async def with_client(self, keys: Keys | None, use: Callable[["STSClient"], T]) -> T:

@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 
 from sidecar.local.http import Request
 from tests.fakes.clock import EPOCH
-from tests.local.conftest import APP, NEXT, World, refusal_of
+from tests.local.conftest import APP, LAST, NEXT, World, refusal_of
 
 NOW = datetime.fromtimestamp(EPOCH, UTC)
 IDENTITY = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
@@ -75,17 +75,17 @@ async def test_a_presigned_request_tells_the_caller_too(world: World, sign: Sign
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
-        ({"SecretAccessKey": "x" * 40}, "SignatureDoesNotMatch", MISMATCH),
-        ({"AccessKeyId": "ASIA" + "X" * 16}, "InvalidClientTokenId", INVALID),
-        ({"SessionToken": "x" * 40}, "InvalidClientTokenId", INVALID),
-        ({"SessionToken": None}, "InvalidClientTokenId", INVALID),
+        ({"SecretAccessKey": "x" * 40}, (403, "SignatureDoesNotMatch", MISMATCH)),
+        ({"AccessKeyId": "ASIA" + "X" * 16}, (403, "InvalidClientTokenId", INVALID)),
+        ({"SessionToken": "x" * 40}, (403, "InvalidClientTokenId", INVALID)),
+        ({"SessionToken": None}, (403, "InvalidClientTokenId", INVALID)),
     ],
 )
 async def test_other_credentials_are_refused(
-    world: World, sign: Sign, changes: dict[str, Any], code: str, message: str, presigned: str | None
+    world: World, sign: Sign, changes: dict[str, Any], refusal: tuple[int, str, str], presigned: str | None
 ) -> None:
     keys = await keys_of(world) | changes
-    assert refusal_of(await world.send(sign(keys, presigned=presigned))) == (403, code, message)
+    assert refusal_of(await world.send(sign(keys, presigned=presigned))) == refusal
 
 
 @pytest.mark.parametrize("presigned", [None, "GET"])
@@ -109,7 +109,10 @@ async def test_credentials_end_at_their_expiration(world: World, sign: Sign, pre
         (-16, "Signature expired: 20270115T074400Z is now earlier than 20270115T074500Z (20270115T080000Z - 15 min.)"),
         (
             16,
-            "Signature not yet current: 20270115T081600Z is still later than 20270115T081500Z (20270115T080000Z + 15 min.)",
+            (
+                "Signature not yet current: 20270115T081600Z is still later than 20270115T081500Z "
+                "(20270115T080000Z + 15 min.)"
+            ),
         ),
     ],
 )
@@ -197,8 +200,8 @@ async def test_half_a_signature_is_named(world: World, sign: Sign, change: Calla
         (
             lambda v: v.replace("20270115/", "20270114/"),
             (
-                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20270114' != "
-                "'20270115', from '20270115T080000Z'."
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+                "'20270114' != '20270115', from '20270115T080000Z'."
             ),
         ),
         (
@@ -248,30 +251,36 @@ async def test_a_session_assumes_the_next_role_that_trusts_its_role(world: World
     assert caller["Arn"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
 
 
+CALLER = "arn:aws:sts::111122223333:assumed-role/app/app-0"
+
+
 @pytest.mark.parametrize(
-    ("form", "status", "code", "message"),
+    ("form", "action", "role"),
+    [
+        ({"ExternalId": "guess"}, "sts:AssumeRole", NEXT),
+        ({"RoleArn": APP}, "sts:AssumeRole", APP),
+        ({"RoleArn": f"{NEXT}-2"}, "sts:AssumeRole", f"{NEXT}-2"),
+        ({"RoleArn": LAST}, "sts:AssumeRole", None),
+        ({"RoleArn": LAST, "SourceIdentity": "alice"}, "sts:SetSourceIdentity", LAST),
+        ({"RoleArn": LAST, "Tags.member.1.Key": "a", "Tags.member.1.Value": "b"}, "sts:TagSession", LAST),
+    ],
+)
+async def test_the_trust_policy_must_allow_each_thing_that_is_asked(
+    world: World, sign: Sign, form: dict[str, str], action: str, role: str | None
+) -> None:
+    answer = await world.send(sign(await keys_of(world), chain(**form)), "AssumeRole")
+    if role is None:
+        assert "Credentials" in answer
+        return
+    message = f"User: {CALLER} is not authorized to perform: {action} on resource: {role}"
+    assert refusal_of(answer) == (403, "AccessDenied", message)
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "message"),
     [
         (
-            {"ExternalId": "guess"},
-            403,
-            "AccessDenied",
-            (
-                f"User: arn:aws:sts::111122223333:assumed-role/app/app-0 is not authorized to perform: sts:AssumeRole on "
-                f"resource: {NEXT}"
-            ),
-        ),
-        (
-            {"RoleArn": APP},
-            403,
-            "AccessDenied",
-            (
-                f"User: arn:aws:sts::111122223333:assumed-role/app/app-0 is not authorized to perform: sts:AssumeRole on "
-                f"resource: {APP}"
-            ),
-        ),
-        (
             {"DurationSeconds": "3601"},
-            400,
             "ValidationError",
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
         ),
@@ -282,32 +291,29 @@ async def test_a_session_assumes_the_next_role_that_trusts_its_role(world: World
                 "Tags.member.2.Key": "team",
                 "Tags.member.2.Value": "",
             },
-            400,
             "InvalidParameterValue",
             "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
         ),
         (
             {"TransitiveTagKeys.member.1": "team"},
-            400,
             "InvalidParameterValue",
             "The specified transitive tag key must be included in the requested tags.",
         ),
         (
             {"Tags.member.1.Key": "a;b", "Tags.member.1.Value": "x"},
-            400,
             "ValidationError",
             (
-                "1 validation error detected: Value 'a;b' at 'tags.1.member.key' failed to satisfy constraint: Member must "
-                "satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+"
+                "1 validation error detected: Value 'a;b' at 'tags.1.member.key' failed to satisfy constraint: "
+                "Member must satisfy regular expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+"
             ),
         ),
     ],
 )
-async def test_what_the_next_role_does_not_allow_is_refused(
-    world: World, sign: Sign, form: dict[str, str], status: int, code: str, message: str
+async def test_parameters_of_a_chained_role_have_limits_of_their_own(
+    world: World, sign: Sign, form: dict[str, str], code: str, message: str
 ) -> None:
     request = sign(await keys_of(world), chain(**form))
-    assert refusal_of(await world.send(request, "AssumeRole")) == (status, code, message)
+    assert refusal_of(await world.send(request, "AssumeRole")) == (400, code, message)
 
 
 async def test_more_than_fifty_tags_are_too_many(world: World, sign: Sign) -> None:

@@ -1,0 +1,35 @@
+"""The table of sessions has an end."""
+
+import os
+
+import pytest
+
+from sidecar.local import sessions
+from sidecar.local.roles import Role
+from sidecar.local.sessions import SessionTable, new_session
+from sidecar.local.trust_policy import TrustPolicy
+
+ROLE = Role("arn:aws:iam::111122223333:role/app", TrustPolicy(()))
+
+
+def test_a_full_table_lets_go_of_what_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    table = SessionTable()
+    held = [
+        new_session(ROLE, "app", now=0, seconds=seconds, random_bytes=os.urandom) for seconds in (3600, 900, 1800, 7200)
+    ]
+    for session in held:
+        table.add(session)
+    assert [table.get(session.access_key_id) for session in held] == [held[0], None, held[2], held[3]]
+
+
+def test_a_session_shows_no_secret() -> None:
+    session = new_session(ROLE, "app", now=0, seconds=900, random_bytes=os.urandom)
+    assert session.secret_access_key not in repr(session)
+    assert session.session_token not in repr(session)
+
+
+@pytest.mark.parametrize("characters", [600, 601, 4096])
+def test_a_session_token_is_at_least_as_long_as_asked(characters: int) -> None:
+    session = new_session(ROLE, "app", now=0, seconds=900, random_bytes=os.urandom, token_characters=characters)
+    assert characters <= len(session.session_token) < characters + 4
