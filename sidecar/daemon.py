@@ -24,7 +24,7 @@ from sidecar.clock import Clock, Instant
 from sidecar.config import Config, unknown_variables
 from sidecar.endpoint import Answer
 from sidecar.http import Request
-from sidecar.listen import format_address
+from sidecar.listen import WILDCARDS, format_address, is_address
 from sidecar.log import Logger, default_format, make_logger
 from sidecar.metrics import Metrics
 from sidecar.refresher import Exchange, Refresher
@@ -131,7 +131,7 @@ class Daemon:
             if answer.snapshot is not None and answer.role is not None:
                 audit.record(answer.role, answer.snapshot, peer, monotonic())
 
-        hosts = endpoint.LOOPBACK_HOSTS | _bound_hosts(listeners)
+        hosts = _hosts(listeners)
         try:
             await server.serve(
                 listeners,
@@ -236,7 +236,19 @@ async def _flush_soon(audit: Audit) -> None:
     audit.flush()
 
 
-def _bound_hosts(listeners: Sequence[socket.socket]) -> frozenset[bytes]:
-    """The addresses themselves, as a Host header spells them."""
-    hosts = (listener.getsockname()[0] for listener in listeners)
-    return frozenset(format_address(host, 0).removesuffix(":0").encode() for host in hosts)
+class _AnyAddress(frozenset[bytes]):
+    """
+    These names and any IP address, for a listener on every interface.
+
+    What a Host check guards against is a name that an attacker made resolve to us; an address is none.
+    """
+
+    def __contains__(self, host: object) -> bool:
+        return super().__contains__(host) or (isinstance(host, bytes) and is_address(host.decode("latin-1")))
+
+
+def _hosts(listeners: Sequence[socket.socket]) -> frozenset[bytes]:
+    """How clients may name these listeners in a Host header: as loopback, or by the address itself."""
+    bound = {listener.getsockname()[0] for listener in listeners}
+    names = endpoint.LOOPBACK_HOSTS | {f"[{host}]".encode() if ":" in host else host.encode() for host in bound}
+    return _AnyAddress(names) if bound & WILDCARDS else names

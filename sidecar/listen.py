@@ -17,6 +17,9 @@ BACKLOG = 1024
 _OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::", "::": "0.0.0.0"}  # noqa: S104  a table, not a bind
 """The same place in the other family. `localhost` and clients' resolvers pick either one."""
 
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  a table, not a bind
+"""Every interface of the machine."""
+
 _HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  what `:4773` has always meant
 
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
@@ -59,6 +62,12 @@ def is_loopback(host: str) -> bool:
     """True for 127.0.0.0/8 and `::1` (RFC 1122 3.2.1.3, RFC 4291 2.5.3), also in the form `::ffff:127.0.0.1`."""
     packed = (_packed(host) or b"").removeprefix(_IPV4_MAPPED)
     return packed == _IPV6_LOOPBACK or (len(packed) == 4 and packed[0] == 127)
+
+
+def is_address(host: str) -> bool:
+    """True for an IP literal as a URL has it, an IPv6 one in brackets."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    return _packed(bare) is not None and (":" in bare) is (bare != host)
 
 
 def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:

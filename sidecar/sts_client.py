@@ -6,6 +6,7 @@ The reply is read up to a cap, nothing is redirected or unpacked, and every fore
 ExchangeError. There is no retry here: that is schedule.py's.
 """
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -85,10 +86,16 @@ class StsClient:
     async def _post(self, form: bytes) -> tuple[httpx.Response, bytes]:
         body = bytearray()
         async with self._client.stream("POST", self.url, content=form) as response:
-            async for piece in response.aiter_raw():
-                body += piece
-                if len(body) > MAX_REPLY_BYTES:
-                    raise _malformed(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
+            # Leaving the loop early would leave httpx's nested generators to the garbage collector: cancelling what
+            # they wait for ends them in order.
+            with trio.CancelScope() as reading:
+                async for piece in response.aiter_raw():
+                    if len(body) + len(piece) > MAX_REPLY_BYTES:
+                        reading.cancel()
+                    else:
+                        body += piece
+        if reading.cancel_called:
+            raise _malformed(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise _malformed(f"the answer is encoded as {encoding[:20]!r}, which was not asked for")
@@ -169,8 +176,9 @@ def _by_cause(host: str, exc: Exception) -> ExchangeError:
             return _transport(
                 "Unreachable", f"{host}: a name does not resolve ({cause.strerror}): check AWS_REGION and DNS"
             )
-        if isinstance(cause, OSError) and cause.strerror:
-            reasons.append(cause.strerror)
+        if isinstance(cause, OSError) and cause.errno:
+            # Not its own text, in which trio names the address once more.
+            reasons.append(os.strerror(cause.errno))
     return _transport("Unreachable", f"{host}: {', '.join(dict.fromkeys(reasons)) or 'the connection was lost'}")
 
 

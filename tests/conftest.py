@@ -12,7 +12,6 @@ from hypothesis import settings
 from tests.fakes.clock import FakeWall
 from tests.fakes.kubelet import FakeVolume
 
-
 # The same examples in every run: what fails here fails everywhere. HYPOTHESIS_PROFILE=explore looks further and prints
 # how to repeat what it finds. Deadlines would be time limits, and machines are noisy.
 settings.register_profile("steady", derandomize=True, deadline=None)

@@ -139,10 +139,16 @@ async def scripted_sts(*replies: Reply) -> AsyncIterator[ScriptedSts]:
         nursery.cancel_scope.cancel()
 
 
-async def get(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+async def get(
+    url: str, headers: Mapping[str, str] | None = None, *, host: str | None = None
+) -> tuple[int, dict[str, Any]]:
     """One GET as a client makes it: the status, and the body as JSON (or as {"text": …})."""
     parts = urlsplit(url)
-    lines = [f"GET {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+    lines = [
+        f"GET {parts.path} HTTP/1.1",
+        f"Host: {host or parts.netloc}",
+        *(f"{k}: {v}" for k, v in (headers or {}).items()),
+    ]
     with trio.fail_after(GUARD_SECONDS):
         stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
         async with stream:

@@ -192,6 +192,13 @@ def test_a_directory_or_a_fifo_is_refused(tmp_path: Path) -> None:
     assert "one line" in refusal(tmp_path / "fifo")
 
 
+def test_a_file_that_fails_to_be_read_is_named_with_the_reason() -> None:
+    # The memory of a process opens like a file, and has nothing at its start.
+    if not os.path.exists("/proc/self/mem"):
+        pytest.skip("this system has no /proc")
+    assert "Input/output error" in refusal(Path("/proc/self/mem"))
+
+
 def test_a_directory_that_is_not_there_is_named_with_what_to_mount(tmp_path: Path) -> None:
     message = refusal(tmp_path / "missing" / "token")
     assert "No such file or directory" in message

@@ -104,7 +104,7 @@ async def test_the_secret_is_in_a_private_file_that_is_gone_afterwards(tmp_path:
     told = json.loads(done.stdout)
     assert told["in_file"] == told["in_variable"]
     assert told["directory_mode"] == 0o700
-    assert not os.path.exists(told["path"])
+    assert not Path(told["path"]).exists()
 
 
 TELL_SECRET = """
@@ -122,7 +122,7 @@ print(json.dumps({
 def test_without_credentials_the_command_is_not_started_and_the_reason_is_told(tmp_path: Path) -> None:
     started = []
 
-    async def body(_offer: Offer) -> int:  # noqa: RUF029  (stands for what would run)
+    async def body(_offer: Offer) -> int:
         started.append(True)
         return 0
 

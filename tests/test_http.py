@@ -99,6 +99,7 @@ REFUSED = {
     "HTTP/11.1": (505, b"GET / HTTP/11.1\r\n" + HOST + b"\r\n"),
     "ten MiB of target": (431, b"GET /" + b"a" * 10 * 1024 * 1024),
     "one field over the cap": (431, START + HOST + b"A: b\r\n" * MAX_FIELDS + b"\r\n"),
+    "one field over the cap, with no end in sight": (431, START + HOST + b"A: b\r\n" * MAX_FIELDS),
     "a hundred thousand fields": (431, START + HOST + b"A: b\r\n" * 100_000 + b"\r\n"),
     "a long field": (431, START + HOST + b"A: " + b"b" * MAX_HEAD_BYTES + b"\r\n\r\n"),
 }

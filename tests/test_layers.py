@@ -10,10 +10,22 @@ import pytest
 
 SIDECAR = Path(__file__).parent.parent / "sidecar"
 
-PURE = (
-    "admin client_environment config credentials endpoint errors http lifetime metrics schedule session_name sts "
-    "sts_endpoint sts_errors"
-).split()
+PURE = [
+    "admin",
+    "client_environment",
+    "config",
+    "credentials",
+    "endpoint",
+    "errors",
+    "http",
+    "lifetime",
+    "metrics",
+    "schedule",
+    "session_name",
+    "sts",
+    "sts_endpoint",
+    "sts_errors",
+]
 
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ConfigurationError
-from sidecar.listen import format_address, is_loopback, listen, parse_address
+from sidecar.listen import format_address, is_address, is_loopback, listen, parse_address
 
 SETTING = "IRSA_SIDECAR_LISTEN"
 
@@ -193,3 +193,21 @@ def test_the_listener_is_opened_without_importing_anything_heavy() -> None:
     )
     heavy = {"typing", "re", "json", "dataclasses", "ipaddress", "asyncio", "trio", "ssl", "logging"}
     assert heavy.isdisjoint(loaded.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("10.0.0.1", True),
+        ("[fd00::1]", True),
+        ("127.0.0.1", True),
+        ("fd00::1", False),
+        ("[10.0.0.1]", False),
+        ("evil.example", False),
+        ("", False),
+        ("[]", False),
+        ("10.0.0.1.evil.example", False),
+    ],
+)
+def test_an_address_is_an_ip_literal_as_a_url_has_it(host: str, *, expected: bool) -> None:
+    assert is_address(host) is expected

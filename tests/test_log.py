@@ -183,6 +183,15 @@ def test_every_event_is_one_whole_object_in_one_line_that_a_pipe_takes_at_once(v
     assert json.loads(data).keys() == values.keys() | {"event", "level", "time"}
 
 
+def test_a_line_of_too_many_values_is_cut_and_still_ends(pipe: Pipe) -> None:
+    log, _ = make_logger("json", "info", fd=pipe.writer)
+    log.info("happened", **{f"value_{number}": number for number in range(1000)})
+    line = pipe.text()
+    assert len(line) == MAX_LINE_BYTES
+    assert line.count("\n") == 1
+    assert line.endswith("\n")
+
+
 # A stderr that takes no lines
 
 

@@ -1,6 +1,6 @@
 """The loop of one role under a fake of both clocks: hours pass in milliseconds."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any

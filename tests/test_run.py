@@ -261,3 +261,15 @@ async def test_probe_says_ready_or_why_not(tmp_path: Path) -> None:
 def _run_to_its_end(environment: dict[str, str], *flags: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "sidecar", "run", *flags]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
+
+
+async def test_on_every_interface_an_address_is_a_fine_host_and_a_name_is_not(tmp_path: Path) -> None:
+    environment = {"IRSA_SIDECAR_LISTEN": "0.0.0.0:0"}
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url, **environment), "--allow-non-loopback") as running,
+    ):
+        await running.logged("credentials_refreshed")
+        url = running.url.replace("0.0.0.0", "127.0.0.1")
+        assert (await get(url, host="10.1.2.3:4772"))[0] == 200
+        assert (await get(url, host="rebound.example"))[0] == 403

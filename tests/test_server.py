@@ -229,6 +229,12 @@ async def test_a_second_request_on_the_connection_is_not_read(clock: MockClock, 
     assert server.statuses == [200, 200]
 
 
+async def test_a_client_that_sends_too_much_still_gets_its_answer_and_no_reset(
+    clock: MockClock, server: Server
+) -> None:
+    assert await server.ask_at_once(GET + b"x" * 8192) == OK.response
+
+
 async def test_a_port_probe_leaves_no_trace(clock: MockClock, server: Server) -> None:
     await (await server.connect()).aclose()
     await reset(server.connect_at_once())
@@ -530,6 +536,17 @@ async def test_stopping_answers_requests_that_wait_in_the_queue(clock: MockClock
         await client.send_all(GET)
         await server.run()
         assert await read_all(client) == OK.response
+
+
+async def test_stopping_does_not_wait_for_silent_clients_in_the_queue(clock: MockClock) -> None:
+    server = Server()
+    server.stop.set()
+    start = trio.current_time()
+    async with server.connect_at_once() as silent, trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        assert status_of(await read_all(silent)) == 408
+        await silent.aclose()
+    assert trio.current_time() - start < 1
 
 
 async def test_stopping_does_not_wait_for_silent_clients(clock: MockClock) -> None:

@@ -65,7 +65,7 @@ async def test_each_rotation_calls_once_with_the_new_token_in_place(volume: Fake
         for turn in range(1, 6):
             volume.write(f"token {turn}")
             assert await watch.after() == 1 + turn
-            assert Path(volume.path).read_text() == f"token {turn}"
+            assert (volume.directory / "token").read_text() == f"token {turn}"
 
 
 async def test_rotations_that_follow_close_upon_each_other_call_once(volume: FakeVolume, mock_clock: MockClock) -> None:
@@ -101,7 +101,7 @@ async def test_a_file_renamed_into_place_calls(tmp_path: Path, mock_clock: MockC
 async def test_reading_and_waiting_wake_nobody_up(volume: FakeVolume, mock_clock: MockClock) -> None:
     volume.write("token")
     async with watching(volume.directory, mock_clock) as watch:
-        Path(volume.path).read_text()
+        (volume.directory / "token").read_text()
         assert await watch.after(86_400) == 1
 
 
@@ -136,12 +136,15 @@ async def test_a_replaced_directory_is_watched_again(tmp_path: Path, mock_clock:
         assert await watch.after() == 4
 
 
+def _runs(*command: str | Path) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 async def test_an_unmounted_volume_is_watched_again(tmp_path: Path, mock_clock: MockClock) -> None:
-    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+    if os.geteuid() != 0 or not _runs("mount", "-t", "tmpfs", "tmpfs", tmp_path):
         pytest.skip("mounting needs root and CAP_SYS_ADMIN")
     async with watching(tmp_path, mock_clock) as watch:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        assert _runs("umount", tmp_path)
         assert await watch.after() == 2
         assert await watch.after(REOPEN_SECONDS) == 3
         (tmp_path / "token").touch()

@@ -64,6 +64,7 @@ def _path(where: str, value: Any) -> Path:
 _text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
 _url = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", "a URL as https://issuer.example.com")
 _port = _number(0, 65535, "a port (0: a free one)")
+_ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, as 127.0.0.1")
 _role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, as arn:aws:iam::111122223333:role/app")
 _role_name = _matching(r"[A-Za-z0-9_+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
 _label = _matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a Kubernetes name: lower-case letters, digits and -")
@@ -115,7 +116,8 @@ class LocalConfig:
     Everything that the local services can be told.
 
     `issuer_url` lets the local issuer sign as another one, such as a cluster's, so that a real trust policy can be
-    tried as it is. The first role is the one that the daemon takes.
+    tried as it is. `sts_host` other than loopback lets Pods of a development cluster reach STS. The first role is the
+    one that the daemon takes.
     """
 
     account_id: str = _setting(_account, DEFAULT_ACCOUNT_ID)
@@ -130,6 +132,7 @@ class LocalConfig:
     issuer_url: str | None = _setting(_url, None)
     issuer_port: int = _setting(_port, 0)
     sts_port: int = _setting(_port, 0)
+    sts_host: str = _setting(_ip_address, "127.0.0.1")
     roles: tuple[RoleSettings, ...] = _setting(_list_of(_role), _DEFAULT_ROLES)
     providers: tuple[ProviderSettings, ...] = _setting(_list_of(_provider), ())
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
+from sidecar.listen import format_address
 from sidecar.local import http
 from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
 from sidecar.local.issuer import Issuer, generate_key, rotate_keys
@@ -31,6 +32,7 @@ from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.local.web_identity import Provider, issuer_key
 
 LOOPBACK = "127.0.0.1"
+ANY_HOST = "0.0.0.0"  # noqa: S104  (compared with, not bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ async def serve_local(
     port, directory, policy or key file that cannot be used.
     """
     async with (
-        await _listen("issuer_port", config.issuer_port) as issuer_listener,
-        await _listen("sts_port", config.sts_port) as sts_listener,
+        await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
+        await _listen("sts_port", config.sts_host, config.sts_port) as sts_listener,
     ):
         issuer = await _make_issuer(config, _url(issuer_listener), clock, generate)
         sts = Sts(_account(config, issuer, clock), clock=clock, tell=tell)
@@ -88,19 +90,21 @@ def _services(config: LocalConfig, directory: Path, issuer: Issuer, sts: Sts, st
     )
 
 
-async def _listen(setting: str, port: int) -> trio.SocketListener:
+async def _listen(setting: str, host: str, port: int) -> trio.SocketListener:
     try:
-        listeners = await trio.open_tcp_listeners(port, host=LOOPBACK)
+        listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as exc:
         raise ConfigurationError(
-            f"{setting} is {port}, and {LOOPBACK}:{port} is not to be had ({exc.strerror or exc}): give another port, "
-            "or 0 for a free one."
+            f"{setting} is {port}, and {format_address(host, port)} is not to be had ({exc.strerror or exc}): "
+            "give another port, or 0 for a free one."
         ) from exc
     return listeners[0]
 
 
 def _url(listener: trio.SocketListener) -> str:
-    return f"http://{LOOPBACK}:{listener.socket.getsockname()[1]}"
+    """As this machine reaches it: a wildcard address answers on loopback too."""
+    host, port = listener.socket.getsockname()[:2]
+    return f"http://{format_address(LOOPBACK if host == ANY_HOST else host, port)}"
 
 
 async def _make_issuer(

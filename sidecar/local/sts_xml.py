@@ -5,12 +5,17 @@ AWS Query protocol: the result in an element named after the operation, next to 
 ErrorResponse. Names and nesting are those of botocore's sts service model, which the tests parse it with.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 CONTENT_TYPE = "text/xml"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML 1.0 document may have, which a caller's values and a token's claims may."""
 
 Tree = Mapping[str, "str | Tree | None"]
 """Element names to text or children; None leaves the element out."""
@@ -44,5 +49,5 @@ def _lines(tree: Tree, indent: str) -> str:
 
 def _element(name: str, content: "str | Tree", indent: str) -> str:
     if isinstance(content, str):
-        return f"{indent}<{name}>{escape(content)}</{name}>\n"
+        return f"{indent}<{name}>{escape(_NOT_XML.sub(_REPLACEMENT, content))}</{name}>\n"
     return f"{indent}<{name}>\n{_lines(content, indent + '  ')}{indent}</{name}>\n"

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -89,9 +90,10 @@ def error_reply(status: int, code: str, message: str = "scripted", headers: Mapp
 
 class ScriptedSts:
     """
-    The server. `requests` grows as they come; `open_connections` says how many are being served.
+    The server. `requests` grows as they come, and `asked` is set by the first.
 
-    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS under the name `host`.
+    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS, and `host` is what the URL calls
+    it, which somebody must resolve to 127.0.0.1.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class ScriptedSts:
     ) -> None:
         self.replies = list(replies) or [good_reply()]
         self.requests: list[Recorded] = []
-        self.open_connections = 0
+        self.asked = trio.Event()
         self.port = 0
         self._tls = tls
         self._host = host
@@ -116,14 +118,10 @@ class ScriptedSts:
         await trio.serve_listeners(self._converse, listeners)
 
     async def _converse(self, connection: trio.SocketStream) -> None:
-        self.open_connections += 1
-        try:
+        # A client that leaves early, or does not like our certificate, has its reasons.
+        with suppress(trio.BrokenResourceError):
             async with connection:
                 await self._answer(connection)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client had its reasons to leave
-        finally:
-            self.open_connections -= 1
 
     async def _answer(self, connection: trio.SocketStream) -> None:
         stream: trio.abc.Stream = connection
@@ -133,6 +131,7 @@ class ScriptedSts:
         if request is None:
             return
         self.requests.append(request)
+        self.asked.set()
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         await trio.sleep(reply.delay_seconds)
         step = 1 if reply.drip_seconds else max(len(reply.wire), 1)

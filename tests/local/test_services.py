@@ -266,3 +266,15 @@ async def _start(directory: Path, generate: Callable[[], RSAPrivateKey], config:
     clock = Clock(time.time, trio.current_time)
     with trio.move_on_after(10):
         await serve_local(config, directory, tell=Running().tell, clock=clock, generate=generate)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1"])
+async def test_sts_can_listen_where_a_development_cluster_reaches_it(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey], host: str
+) -> None:
+    async with (
+        running(tmp_path, generate, LocalConfig(sts_host=host)) as run,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        reply = await client.post(run.services.sts_url, data={"Action": "GetCallerIdentity", "Version": "2011-06-15"})
+    assert "MissingAuthenticationToken" in reply.text

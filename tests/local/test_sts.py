@@ -292,3 +292,9 @@ async def test_what_is_not_served_is_named(world: World, form: dict[str, Any], c
 
 async def test_text_that_is_xml_stays_text(world: World) -> None:
     assert "'<b>&\"' at" in (await world.refusal(RoleSessionName='<b>&"'))[2]
+
+
+async def test_text_that_xml_cannot_hold_is_replaced(world: World) -> None:
+    assert "'a\ufffdb' at" in (await world.refusal(RoleSessionName="a\x00b"))[2]
+    token = world.token(iss="https://\ud800")
+    assert (await world.refusal(WebIdentityToken=token))[2].endswith("for https://\ufffd")
