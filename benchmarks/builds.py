@@ -39,9 +39,10 @@ def run_environment(python: str) -> Path:
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
         _make_environment(directory, python, lock)
         _pip_into(directory, "--no-deps", *map(str, wheels.glob("*.whl")))
-        _compile(directory)
 
-    return _made("run-" + _version_tag(python), [python.encode(), *(file.read_bytes() for file in sources)], make)
+    return _compiled(
+        _made("run-" + _version_tag(python), [python.encode(), *(file.read_bytes() for file in sources)], make)
+    )
 
 
 def boto3_environment(python: str) -> Path:
@@ -51,9 +52,8 @@ def boto3_environment(python: str) -> Path:
     def make(directory: Path) -> None:
         (directory / "boto3.txt").write_text(lock, encoding="utf-8")
         _make_environment(directory, python, directory / "boto3.txt")
-        _compile(directory)
 
-    return _made("boto3-" + _version_tag(python), [python.encode(), lock.encode()], make)
+    return _compiled(_made("boto3-" + _version_tag(python), [python.encode(), lock.encode()], make))
 
 
 def go_peer() -> Path:
@@ -119,8 +119,10 @@ def _pip(*arguments: str) -> None:
     _step([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments])
 
 
-def _compile(directory: Path) -> None:
-    _step([str(directory / "bin" / "python"), "-m", "compileall", "-q", str(directory / "lib")])
+def _compiled(environment: Path) -> Path:
+    """Each time, as `make clean` takes every __pycache__ away; what is compiled already costs nothing."""
+    _step([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(environment / "lib")])
+    return environment
 
 
 def _step(command: list[str], *, environ: dict[str, str] | None = None, cwd: Path | None = None) -> None:

@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -60,6 +61,8 @@ class Bench(NamedTuple):
 
 def main() -> int:
     args = _arguments()
+    if not os.path.exists("/proc/self/smaps_rollup"):
+        sys.exit("run_cost.py reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended too
     with tempfile.TemporaryDirectory(prefix="run-cost-") as directory, subjects.stub_sts() as sts:
         bench = _prepare(args, Path(directory), sts.url)
@@ -247,10 +250,11 @@ def _labels(pythons: Sequence[str]) -> list[str]:
 
 
 def _unless_missing(make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs) -> Made | None:
+    """What `make` makes of these, the first of which is its name; or None, having said why not."""
     try:
         return make(*args, **kwargs)
     except builds.MissingError as missing:
-        print(f"left out: {missing}", flush=True)
+        print(f"left out, {args[0]}: {missing}", flush=True)
         return None
 
 
@@ -263,7 +267,17 @@ def _describe(bench: Bench) -> None:
         print(f"  {server.name}: {server.what}")
     for program in bench.programs:
         print(f"  {program.name}: {program.what}")
-    sys.stdout.flush()
+    clients = f"{'wrk' if bench.wrk else 'Python threads'}, paced by {'C' if bench.pacer else 'Python'}"
+    print(
+        f"  requests by {clients}; `C limit`, where it is there, says how fast these clients can be served", flush=True
+    )
+
+
+def _interpreter(text: str) -> str:
+    path = shutil.which(text)
+    if path is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no program: give the path of a Python, as /usr/bin/python3")
+    return path
 
 
 def _arguments() -> argparse.Namespace:
@@ -271,7 +285,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE", help=f"of {', '.join(TABLES)}"
     )
-    parser.add_argument("--python", action="append", metavar="PATH", help="an interpreter to run on; may be repeated")
+    parser.add_argument(
+        "--python", action="append", type=_interpreter, metavar="PATH", help="an interpreter to run on; may be repeated"
+    )
     parser.add_argument("--starts", type=int, default=15, help="of each subject [15]")
     parser.add_argument("--rounds", type=int, default=3, help="of requests [3]")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to look on [60]")

@@ -110,6 +110,8 @@ def _encoded(line: str) -> bytes:
 def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """An unexpected exception as its type and place. Its text and locals could hold what must not be logged."""
     exc = event.pop("exc", None)
+    while isinstance(exc, BaseExceptionGroup):  # which is what trio makes of whatever ends a nursery
+        exc = exc.exceptions[0]
     if isinstance(exc, BaseException):
         trace, where = exc.__traceback__, []
         while trace is not None:

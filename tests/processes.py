@@ -126,8 +126,8 @@ async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str =
             yield running
         finally:
             nursery.cancel_scope.cancel()
-            await trio.aclose_forcefully(process.stdout)
-            await trio.aclose_forcefully(process.stderr)
+            process.stdout.close()
+            process.stderr.close()
 
 
 @asynccontextmanager

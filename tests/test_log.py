@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,6 +137,17 @@ def test_an_exception_is_told_by_type_and_place_without_its_text(pipe: Pipe) -> 
     assert event["exception"] == "ValueError"
     assert event["where"].count("tests.test_log:") == 2
     assert "exc" not in event
+
+
+async def test_an_exception_that_ended_a_nursery_is_told_as_itself(pipe: Pipe) -> None:
+    log, _ = make_logger("json", "info", fd=pipe.writer)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trio.open_nursery():
+            _fail_with("hush-hush")
+    log.error("refresher_failed", exc=caught.value)
+    (event,) = pipe.events()
+    assert event["exception"] == "ValueError"
+    assert event["where"].endswith(f"tests.test_log:{_fail_with.__code__.co_firstlineno + 1}")
 
 
 # Lines that are too long

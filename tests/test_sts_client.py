@@ -18,6 +18,7 @@ from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 from hypothesis import example, given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
@@ -143,10 +144,13 @@ async def test_a_password_file_for_the_host_adds_no_authorization(
     assert sts.requests[0].header("authorization") is None
 
 
-async def test_every_exchange_has_a_connection_of_its_own() -> None:
+async def test_no_connection_is_kept_from_one_exchange_to_the_next() -> None:
     async with scripted(good_reply("ASIAONE"), good_reply("ASIATWO")) as sts, StsClient(sts.url) as client:
-        keys = [(await client.exchange(REQUEST, TOKEN)).credentials.access_key_id for _ in range(2)]
-    assert keys == ["ASIAONE", "ASIATWO"]  # the script gives the second reply to the second connection only
+        before = os.listdir("/proc/self/fd")
+        for key in ("ASIAONE", "ASIATWO"):
+            assert (await client.exchange(REQUEST, TOKEN)).credentials.access_key_id == key
+            await wait_all_tasks_blocked()  # until the server has closed its end
+            assert os.listdir("/proc/self/fd") == before
 
 
 # The reply

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import trio
 
@@ -32,7 +33,7 @@ GOOD_BODY = """\
 
 ERROR_BODY = "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
 
-NO_HEADERS: Mapping[str, str] = {}
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,12 @@ class Reply:
     @property
     def wire(self) -> bytes:
         """The bytes that are sent."""
-        if self.raw is not None:
-            return self.raw[: self.cut_after]
+        return (self._whole() if self.raw is None else self.raw)[: self.cut_after]
+
+    def _whole(self) -> bytes:
         headers = {"Content-Type": "text/xml", "Content-Length": str(len(self.body)), **self.headers}
         lines = [f"HTTP/1.1 {self.status} Scripted", *(f"{name}: {value}" for name, value in headers.items())]
-        whole = "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
-        return whole[: self.cut_after]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +134,19 @@ class ScriptedSts:
         self.requests.append(request)
         self.asked.set()
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-        await trio.sleep(reply.delay_seconds)
-        step = 1 if reply.drip_seconds else max(len(reply.wire), 1)
-        for start in range(0, len(reply.wire), step):
-            await stream.send_all(reply.wire[start : start + step])
-            await trio.sleep(reply.drip_seconds)
+        await _send(reply, stream)
         if reply.reset:
             # Closing with unsent time zero makes the kernel send RST (socket(7), SO_LINGER).
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _send(reply: Reply, stream: trio.abc.Stream) -> None:
+    await trio.sleep(reply.delay_seconds)
+    wire = reply.wire
+    step = 1 if reply.drip_seconds else max(len(wire), 1)
+    for start in range(0, len(wire), step):
+        await stream.send_all(wire[start : start + step])
+        await trio.sleep(reply.drip_seconds)
 
 
 async def _read_request(stream: trio.abc.Stream) -> Recorded | None:
