@@ -8,6 +8,7 @@ the setting, its value and the fix; 1 anything else.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from sidecar import __version__
@@ -24,6 +25,9 @@ COMMANDS = {
 
 _USAGE, _FAILURE = 2, 1
 
+# A width of its own: asking for the terminal's imports shutil and three compressors, before the listener is bound.
+_HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=100)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
@@ -36,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"irsa-sidecar {name}",
         description=command.__doc__,
         epilog=command.EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     command.add_arguments(parser)
@@ -60,7 +64,7 @@ def _top_level(arguments: list[str]) -> int:
         prog="irsa-sidecar",
         description="AWS credentials for Pods, from their service account token.",
         epilog=f"commands:\n{listing}\n\nirsa-sidecar COMMAND --help says more, with an example.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"irsa-sidecar {__version__}")
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS)

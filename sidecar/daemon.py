@@ -223,10 +223,13 @@ async def _stop_on_signal(daemon: Daemon, drain_seconds: float, *, task_status: 
 
 
 async def _settle(daemon: Daemon) -> None:
-    """What start-up made lives as long as the process: keep the collector from ever walking it again."""
+    """
+    What start-up made lives as long as the process: keep the collector from ever walking it again.
+
+    It is not collected first: that would take 26 ms between the first credentials and the clients that wait for them.
+    """
     with trio.move_on_after(SETTLE_SECONDS):
         await daemon.first_credentials()
-    gc.collect()
     gc.freeze()
     gc.enable()
 

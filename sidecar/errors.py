@@ -48,8 +48,9 @@ class ExchangeError(SidecarError):
     """
     STS gave no credentials.
 
-    `code` is AWS's own error code, or one of ours for what never reached an answer (`Timeout`, `Unreachable`,
-    `Tls`, `MalformedReply`); `status` is the HTTP status, or None; `retry_after_seconds` is what STS asked for.
+    `code` is AWS's own error code, or one of ours where there is none: `Timeout`, `Unreachable`, `Tls` and `Proxy` for
+    what never reached an answer, `Http` and the status for an answer without a code, `MalformedReply` for credentials
+    that cannot be used. `status` is the HTTP status, or None; `retry_after_seconds` is what STS asked for.
     """
 
     def __init__(

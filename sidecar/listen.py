@@ -38,7 +38,7 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
     `setting` is the name a person knows it by. Port 0 asks the kernel for a free one. Raises ConfigurationError.
     """
     host, colon, port = text.strip().rpartition(":")
-    if not (colon and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+    if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):
         raise ConfigurationError(
             f"{setting} is {text!r}, which is no HOST:PORT with a port of 0 to {_MAX_PORT}: "
             "write for example 127.0.0.1:4772 or [::1]:4772."

@@ -272,26 +272,28 @@ class _Server:
 
     async def _converse(self, sock: socket.socket, peer: Any, buffer: bytes) -> None:
         """Read until there is a request or a reason against one, answer, and leave politely."""
-        request = await self._read(sock, buffer)
+        request, received = await self._read(sock, buffer)
         if request is None:
             return
         if isinstance(request, Request):
             await self._deliver(sock, peer, await self._ask_or_hold(request), 0)
+            has_more = received > request.size
         else:
             await self._deliver(sock, peer, Answer(request.status, request.response), 0)
-        if request is not _EVICTED:  # whose descriptor somebody is waiting for
+            has_more = request is not _EVICTED  # whose descriptor somebody is waiting for
+        if has_more:
             await self._linger(sock)
 
-    async def _read(self, sock: socket.socket, buffer: bytes) -> Request | Refusal | None:
-        """The request, or why there is none; None if the client never said anything."""
+    async def _read(self, sock: socket.socket, buffer: bytes) -> tuple[Request | Refusal | None, int]:
+        """The request, or why there is none, and how much came; None if the client never said anything."""
         with self._evictable(self.limits.head_seconds) as scope:
             while (request := http.parse(buffer)) is None:
                 chunk = await _receive(sock)
                 if not chunk:
-                    return _ENDED_EARLY if buffer else None
+                    return _ENDED_EARLY if buffer else None, len(buffer)
                 buffer += chunk
-            return request
-        return _TOO_SLOW if trio.current_time() >= scope.deadline else _EVICTED
+            return request, len(buffer)
+        return _TOO_SLOW if trio.current_time() >= scope.deadline else _EVICTED, len(buffer)
 
     @contextmanager
     def _evictable(self, seconds: float) -> Iterator[trio.CancelScope]:

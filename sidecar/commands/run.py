@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from types import ModuleType
 from typing import Any
 
 from sidecar.config import PREFIX, SETTINGS, Config, read_config
@@ -67,8 +68,14 @@ def _print_free_ports(config: Config, bound: tuple[str, int], admin_bound: tuple
         print(f"http://{format_address(*admin_bound[:2])}/readyz", flush=True)
 
 
+STOOD_IN_FOR = ("asyncio",)
+"""Imported without need: structlog's asynchronous methods, which nobody calls here, take 1.5 MiB to be there."""
+
+
 def _leave_out_what_run_does_not_need() -> None:
-    """Make `import` say that they are not there, which is what each of their users is ready for."""
+    """Make `import` say that they are not there, which their users are ready for, or give an empty module."""
     modules: dict[str, Any] = sys.modules
     for name in LEFT_OUT:
         modules.setdefault(name, None)
+    for name in STOOD_IN_FOR:
+        modules.setdefault(name, ModuleType(name))
