@@ -167,7 +167,13 @@ class Daemon:
 
 
 def make_daemon(
-    config: Config, exchange_with: Exchange, *, clock: Clock, log: Logger, dropped_lines: Callable[[], int] = lambda: 0
+    config: Config,
+    exchange_with: Exchange,
+    *,
+    clock: Clock,
+    log: Logger,
+    dropped_lines: Callable[[], int] = lambda: 0,
+    jitter: Callable[[], float] = random.random,
 ) -> Daemon:
     """Put the parts together. Raises ConfigurationError."""
     metrics = Metrics()
@@ -176,7 +182,7 @@ def make_daemon(
         exchange_with,
         Store(endpoint.credentials_response),
         clock=clock,
-        jitter=random.random,
+        jitter=jitter,
         log=log,
         metrics=metrics,
     )

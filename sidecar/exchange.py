@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sidecar.config import Role, StsSettings, read_role, read_sts_settings
 from sidecar.credentials import Credentials
-from sidecar.errors import ConfigurationError, ExchangeError
+from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
 from sidecar.session_name import check_session_name, session_name
 from sidecar.sts import hint
 from sidecar.sts_client import ExchangeRequest, StsClient
@@ -70,16 +70,21 @@ def warnings_about(role: Role, settings: StsSettings) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+def explained(error: ExchangeError) -> str:
+    """What STS said, and what a person does about it."""
+    advice = hint(error.code, error.message)
+    return f"{str(error).removesuffix('.')}. {advice}" if advice else str(error)
+
+
 async def once(environ: Mapping[str, str]) -> Credentials:
-    """One exchange for a command. Raises ConfigurationError, TokenError, or ExchangeError with advice in it."""
+    """One exchange for a command. Raises SidecarError with the next step for a person in it."""
     role = check_role(read_role(environ))
     async with open_client(read_sts_settings(environ)) as client:
         token = read_token(role.token_file)
         try:
             reply = await client.exchange(request_for(role, token), token)
         except ExchangeError as error:
-            advice = hint(error.code, error.message)
-            raise ExchangeError(error.code, " ".join(filter(None, [error.message, advice])), error.next_step) from error
+            raise SidecarError(explained(error)) from error
     return reply.credentials
 
 

@@ -15,12 +15,11 @@ from sidecar import schedule
 from sidecar.clock import Clock, Instant
 from sidecar.config import Role
 from sidecar.errors import ExchangeError, NextStep, TokenError
-from sidecar.exchange import request_for
+from sidecar.exchange import explained, request_for
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.store import Store
-from sidecar.sts import hint
 from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token, file_identity, instant_text, read_token, warning_from_claims
 from sidecar.token_watch import watch_directory
@@ -169,8 +168,7 @@ class Refresher:
             self._schedule, self._clock.now(), error.next_step, self._jitter(), error.retry_after_seconds
         )
         self._count(error.code)
-        advice = hint(error.code, error.message)
-        self._remember_trouble(error.code, f"{error}. {advice}" if advice else str(error), error.next_step)
+        self._remember_trouble(error.code, explained(error), error.next_step)
 
     def _remember_trouble(self, code: str, trouble: str, next_step: NextStep | None = None) -> None:
         """Log what changed, or what has stayed so for long."""
