@@ -1,5 +1,6 @@
 """The YAML of `local`: the defaults, what is read, and what is refused by name."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,14 @@ def test_a_provider_can_be_added_by_flag() -> None:
     assert config.providers == (ProviderSettings("https://issuer.example.com", ("sts.amazonaws.com",), Path("keys")),)
     with pytest.raises(ConfigurationError, match="--issuer is 'nonsense'"):
         LocalConfig().with_provider("nonsense")
+
+
+def test_the_example_in_the_documentation_is_taken(tmp_path: Path) -> None:
+    documentation = Path(__file__).parent.parent.parent / "docs" / "local.md"
+    example = documentation.read_text().partition("```yaml\n")[2].partition("```")[0]
+    path = tmp_path / "local.yaml"
+    path.write_text(example)
+    config = read_config(path)
+    told = {item.name for item in fields(config) if getattr(config, item.name) is not None}
+    assert [role.name for role in config.roles] == ["app", "reporting"]
+    assert all(f"{name}:" in example for name in told)
