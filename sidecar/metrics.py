@@ -2,7 +2,7 @@
 What is counted, and its text for Prometheus.
 
 Counting is adding to plain integers, as it happens on the path of a request; everything else waits for a scrape.
-Written by hand because prometheus-client costs a Pod 4 MiB; tests hold the text to its parser and naming rules
+Written by hand because prometheus-client costs a Pod 1.4 MiB; tests hold the text to its parser and naming rules
 (Prometheus text exposition format 0.0.4). No label takes a value that a client or STS can make up without bound.
 """
 
