@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import trio
 
-from sidecar import exchange
 from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from sidecar.config import Config
@@ -21,6 +20,8 @@ from sidecar.daemon import CREDENTIALS_PATH, REAL_CLOCK, make_daemon
 from sidecar.errors import SidecarError
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
+from sidecar.metrics import Metrics
+from sidecar.sts_regions import open_regions
 
 FIRST_CREDENTIALS_SECONDS = 15.0
 """A command is not started without credentials: one clear message beats its SDK's guess at what is wrong."""
@@ -47,8 +48,9 @@ async def with_daemon(
         offer = Offer(_url(listeners), new_secret(), secret_file, config.sts.region)
         write_secret(secret_file, offer.secret)
         config = config._replace(authorization_token_file=secret_file)
-        async with exchange.open_client(config.sts) as client:
-            running = make_daemon(config, client.exchange, clock=REAL_CLOCK, log=log)
+        metrics = Metrics()
+        async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
+            running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics)
             status = None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners, admin_listeners)

@@ -36,13 +36,14 @@ class Role(NamedTuple):
 
 
 class StsSettings(NamedTuple):
-    """Which STS is spoken to, and how it is trusted."""
+    """Which STS is spoken to, and how it is trusted. `fallback_regions` are asked, in order, when the first is out."""
 
     region: str | None
     endpoint_url: str | None
     use_fips: bool
     use_dualstack: bool
     ca_bundle: str | None
+    fallback_regions: tuple[str, ...] = ()
 
 
 class Config(NamedTuple):
@@ -95,6 +96,16 @@ def _drain(setting: str, text: str) -> int:
     return _whole_number(setting, text, 0, 86_400)
 
 
+def _regions(setting: str, text: str) -> tuple[str, ...]:
+    regions = tuple(region.strip() for region in text.split(","))
+    if not all(regions):
+        raise ConfigurationError(
+            f"{setting} is {text!r}, which has an empty name in it: give regions between commas, as "
+            "eu-central-1,eu-north-1, or leave it out."
+        )
+    return regions
+
+
 def _one_of(*choices: str) -> Callable[[str, str], str]:
     def parse(setting: str, text: str) -> str:
         if text not in choices:
@@ -115,6 +126,8 @@ SETTINGS = (
             "the secret that clients must send as Authorization; made if it is not there"),
     Setting("duration_seconds", "DURATION", "--duration", "3600", _duration, "SECONDS",
             "how long credentials are asked for: 900 to 43200, at most what the role allows"),
+    Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
+            "whose STS to ask, in order, when that of AWS_REGION is out; the token goes there then"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
             "after SIGTERM go on serving this long; a native sidecar is stopped last and needs none"),
     Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
@@ -140,7 +153,8 @@ def read_config(
     """
     ours = {setting.field: _read(setting, environ, flags) for setting in SETTINGS}
     role = read_role(environ, duration_seconds=ours.pop("duration_seconds"))
-    config = Config(**ours, role=role, sts=read_sts_settings(environ))
+    sts = read_sts_settings(environ, fallback_regions=ours.pop("sts_fallback_regions") or ())
+    config = Config(**ours, role=role, sts=sts)
     if not (allow_non_loopback or is_loopback(config.listen[0])):
         raise ConfigurationError(
             f"IRSA_SIDECAR_LISTEN is {format_address(*config.listen)}, which others on the network could reach: "
@@ -154,13 +168,15 @@ def read_role(environ: Mapping[str, str], *, duration_seconds: int = 3600) -> Ro
     return Role(
         name="default",
         role_arn=_role_arn(_required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume")),
-        token_file=_required(environ, "AWS_WEB_IDENTITY_TOKEN_FILE", "the path of the projected service account token"),
+        token_file=_token_file(
+            _required(environ, "AWS_WEB_IDENTITY_TOKEN_FILE", "the path of the projected service account token")
+        ),
         session_name=environ.get("AWS_ROLE_SESSION_NAME") or None,
         duration_seconds=duration_seconds,
     )
 
 
-def read_sts_settings(environ: Mapping[str, str]) -> StsSettings:
+def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
     """Where STS is, as the SDKs read it. Raises ConfigurationError."""
     return StsSettings(
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
@@ -168,6 +184,7 @@ def read_sts_settings(environ: Mapping[str, str]) -> StsSettings:
         use_fips=_boolean(environ, "AWS_USE_FIPS_ENDPOINT"),
         use_dualstack=_boolean(environ, "AWS_USE_DUALSTACK_ENDPOINT"),
         ca_bundle=environ.get("AWS_CA_BUNDLE") or None,
+        fallback_regions=fallback_regions,
     )
 
 
@@ -206,6 +223,16 @@ def _role_arn(arn: str) -> str:
             f"AWS_ROLE_ARN is {arn[:100]!r}: give the ARN of an IAM role, as arn:aws:iam::111122223333:role/app."
         )
     return arn
+
+
+def _token_file(path: str) -> str:
+    """The path, unless it is the token itself, which every later message about the file would show."""
+    if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
+        raise ConfigurationError(
+            "AWS_WEB_IDENTITY_TOKEN_FILE is a token itself (not shown here): give the path of the file that holds it, "
+            "as /var/run/secrets/eks.amazonaws.com/serviceaccount/token."
+        )
+    return path
 
 
 def _endpoint_url(environ: Mapping[str, str]) -> str | None:

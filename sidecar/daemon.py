@@ -27,8 +27,10 @@ from sidecar.http import Request
 from sidecar.listen import WILDCARDS, format_address, is_address
 from sidecar.log import Logger, default_format, make_logger
 from sidecar.metrics import Metrics
-from sidecar.refresher import Exchange, Refresher
+from sidecar.refresher import Refresher
 from sidecar.store import Snapshot, Store
+from sidecar.sts_client import Exchange
+from sidecar.sts_regions import open_regions
 
 CREDENTIALS_PATH = "/v1/credentials"
 
@@ -95,12 +97,13 @@ class Daemon:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Until `stop` is set and the answers under way have ended. Starts when the listeners accept."""
-        async with trio.open_nursery() as background, trio.open_nursery() as servers:
+        async with trio.open_nursery() as background:
             background.start_soon(self._keep, self.role.refresher)
-            await servers.start(self._serve_credentials, listeners, background)
-            await servers.start(self._serve_admin, admin_listeners)
-            task_status.started()
-            await self.stop.wait()
+            async with trio.open_nursery() as servers:
+                await servers.start(self._serve_credentials, listeners, background)
+                await servers.start(self._serve_admin, admin_listeners)
+                task_status.started()
+            # Not before: the servers' scope is within this one, and so are the answers under way.
             background.cancel_scope.cancel()
 
     async def first_credentials(self) -> None:
@@ -172,11 +175,12 @@ def make_daemon(
     *,
     clock: Clock,
     log: Logger,
+    metrics: Metrics | None = None,
     dropped_lines: Callable[[], int] = lambda: 0,
     jitter: Callable[[], float] = random.random,
 ) -> Daemon:
     """Put the parts together. Raises ConfigurationError."""
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     refresher = Refresher(
         exchange.check_role(config.role),
         exchange_with,
@@ -204,14 +208,18 @@ async def _run(config: Config, listeners: Sequence[socket.socket], admin_listene
         log.warning("setting_unknown", reason=sentence)
     for sentence in exchange.warnings_about(config.role, config.sts):
         log.warning("setting_doubtful", reason=sentence)
-    async with exchange.open_client(config.sts) as client:
-        daemon = make_daemon(config, client.exchange, clock=REAL_CLOCK, log=log, dropped_lines=lambda: writer.dropped)
+    metrics = Metrics()
+    async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
+        daemon = make_daemon(
+            config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, dropped_lines=lambda: writer.dropped
+        )
         async with trio.open_nursery() as background:
             await background.start(_stop_on_signal, daemon, config.drain_seconds)
             background.start_soon(_settle, daemon)
             async with trio.open_nursery() as serving:
                 await serving.start(daemon.serve, listeners, admin_listeners)
-                log.info("started", version=__version__, role_arn=config.role.role_arn, sts=client.url, url=url)
+                sts_url = exchange.endpoint_of(config.sts)
+                log.info("started", version=__version__, role_arn=config.role.role_arn, sts=sts_url, url=url)
             background.cancel_scope.cancel()
     log.info("stopped")
 

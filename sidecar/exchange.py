@@ -8,7 +8,14 @@ from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
 from sidecar.session_name import check_session_name, session_name
 from sidecar.sts import hint
 from sidecar.sts_client import ExchangeRequest, StsClient
-from sidecar.sts_endpoint import check_endpoint_url, check_partition, is_plaintext_beyond_loopback, sts_url
+from sidecar.sts_endpoint import (
+    FALLBACK_REGIONS,
+    check_endpoint_url,
+    check_partition,
+    fallback_urls,
+    is_plaintext_beyond_loopback,
+    sts_url,
+)
 from sidecar.token import Token, read_token
 
 
@@ -36,6 +43,20 @@ def _refuse_variants_of(settings: StsSettings) -> None:
                 f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: unset one, since a URL that is "
                 "given is used as it is."
             )
+
+
+def fallbacks_of(settings: StsSettings) -> list[str]:
+    """The URLs of STS in the regions to turn to when the first is out. Raises ConfigurationError."""
+    if not settings.fallback_regions:
+        return []
+    if settings.endpoint_url is not None:
+        raise ConfigurationError(
+            f"{FALLBACK_REGIONS} is {','.join(settings.fallback_regions)} and AWS_ENDPOINT_URL_STS is "
+            f"{check_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}: unset one, since a URL that is "
+            "given is the only one that is asked."
+        )
+    first = settings.region or ""
+    return fallback_urls(first, settings.fallback_regions, fips=settings.use_fips, dualstack=settings.use_dualstack)
 
 
 def open_client(settings: StsSettings) -> StsClient:

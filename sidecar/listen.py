@@ -8,6 +8,7 @@ early requests wait in the kernel's queue instead of being refused. An address i
 
 import errno
 import socket
+from contextlib import suppress
 
 from sidecar.errors import ConfigurationError
 
@@ -24,6 +25,17 @@ _HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  what `:47
 
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """What a kernel without IPv6 (or without IPv4 on its loopback) says."""
+
+LOOPBACK_HOPS = 1
+"""
+How far what a loopback listener says may travel: no router passes it on, should a node's NAT or a badly set
+`route_localnet` ever let the outside in. The metadata service of EC2 (IMDSv2) answers with the same limit.
+"""
+
+_HOP_LIMIT = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
 
 _FREE_PORT_TRIES = 8
 """A port that is free in one family may be taken in the other; then the kernel is asked for another one."""
@@ -74,8 +86,9 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
     """
     Open non-blocking listeners on the address and, for a loopback or wildcard host, on the other family's as well.
 
-    Both get the same port. A family that this machine lacks is passed over as long as the other is there; a port
-    in use is an error in either. Raises ConfigurationError naming the setting, the address and the next step.
+    Both get the same port, and connections to a loopback one a hop limit of LOOPBACK_HOPS. A family that this machine
+    lacks is passed over as long as the other is there; a port in use is an error in either. Raises ConfigurationError
+    naming the setting, the address and the next step.
     """
     host, port = address
     hosts = [host, _OTHER_FAMILY[host]] if host in _OTHER_FAMILY else [host]
@@ -118,6 +131,8 @@ def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
         if family == socket.AF_INET6:
             # Each family has its own listener, whatever the machine's bindv6only says.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if is_loopback(host):
+            _keep_near(listener)
         listener.bind((host, port))
         listener.listen(backlog)
         listener.settimeout(0)
@@ -125,6 +140,12 @@ def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _keep_near(listener: socket.socket) -> None:
+    """Its connections inherit the limit, their first packet included. A sandbox without such limits serves as well."""
+    with suppress(OSError):
+        listener.setsockopt(*_HOP_LIMIT[listener.family], LOOPBACK_HOPS)
 
 
 _NEXT_STEPS = {

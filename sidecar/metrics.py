@@ -37,6 +37,9 @@ class Metrics:
         self.refreshes: dict[tuple[str, str], int] = {}
         self.sts_seconds = Histogram(STS_SECONDS_BUCKETS)
         self.clock_steps = 0
+        self.sts_regions: dict[str, bool] = {}
+        """Of the regions whose STS may be asked: whether it is the one in use."""
+        self.sts_endpoint_changes = 0
 
     def count_refresh(self, role: str, outcome: str) -> None:
         key = (role, outcome)

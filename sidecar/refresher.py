@@ -6,7 +6,7 @@ ends the loop, and none touches the credentials in service.
 """
 
 import os.path
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import trio
@@ -20,7 +20,7 @@ from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.store import Store
-from sidecar.sts_client import ExchangeReply, ExchangeRequest
+from sidecar.sts_client import Exchange, ExchangeReply
 from sidecar.token import Token, file_identity, instant_text, read_token, warning_from_claims
 from sidecar.token_watch import watch_directory
 
@@ -29,8 +29,6 @@ REMINDER_SECONDS = 600.0
 
 LARGE_SKEW_SECONDS = 60.0
 """Beyond this a wrong clock is worth a warning: SigV4 fails at 300 s."""
-
-Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeReply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +82,24 @@ class Refresher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_directory, os.path.dirname(self.role.token_file) or ".", self._wake)
             while True:
-                await self._turn()
+                with trio.move_on_after(await self.turn()):
+                    await self._directory_changed.wait()
 
-    async def _turn(self) -> None:
+    async def turn(self) -> float:
+        """
+        Look at both clocks and the token once, and try if an attempt is due. Returns the seconds to sleep then.
+
+        It waits for nothing but the exchange.
+        """
         now = self._clock.now()
         self.health = replace(self.health, looked_at=now.monotonic)
         self._notice_clock_step(now)
         self._notice_new_token(now)
-        if self._schedule.is_due(now):
-            await self._attempt()
-            self.first_attempt.set()
-        else:
-            with trio.move_on_after(self._schedule.sleep_seconds(now)):
-                await self._directory_changed.wait()
+        if not self._schedule.is_due(now):
+            return self._schedule.sleep_seconds(now)
+        await self._attempt()
+        self.first_attempt.set()
+        return 0.0
 
     def _wake(self) -> None:
         self._directory_changed.set()
@@ -138,14 +141,16 @@ class Refresher:
         try:
             reply = await self._exchange(request_for(self.role, token), token)
             now = self._clock.now()
-            self._take(reply, lifetime(reply.credentials.expires_at, reply.sts_date, asked, now), now)
+            expires_at = reply.credentials.expires_at
+            life = lifetime(expires_at, reply.sts_date, asked, now, self.role.duration_seconds)
+            self._take(reply, life, now)
         except ExchangeError as error:
             self._refused(error)
         self._metrics.sts_seconds.observe(self._clock.now().monotonic - asked.monotonic)
 
     def _take(self, reply: ExchangeReply, life: Lifetime, now: Instant) -> None:
         credentials = reply.credentials
-        is_newer = self.store.replace(credentials, life.ends)
+        is_newer = self.store.replace(credentials, life.ends, now)
         self._schedule = schedule.after_success(now, life.life_seconds, self._jitter())
         self.health = replace(self.health, trouble=None, trouble_code=None, skew_seconds=life.skew_seconds)
         self._count("success")

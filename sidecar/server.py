@@ -192,18 +192,18 @@ class _Server:
         try:
             buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            self._start(self._converse, sock, peer, b"")
+            self._start_reading(sock, peer, b"")
             return
         except OSError:
             sock.close()  # a reset without a byte: how some port probes end
             return
         request = http.parse(buffer)
         if not isinstance(request, Request) or request.size != len(buffer):
-            self._start(self._converse, sock, peer, buffer)
+            self._start_reading(sock, peer, buffer)
             return
         answer = self._ask(request, now)
         if answer.hold and self.wait is not None and self._has_room():
-            self._start(self._converse, sock, peer, buffer)
+            self._start(self._converse, sock, peer, buffer, trio.CancelScope())
         else:
             self._send_now(sock, peer, answer)
 
@@ -245,16 +245,23 @@ class _Server:
     def _has_room(self) -> bool:
         return self.tasks < self.limits.connections or bool(self.idle)
 
-    def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object) -> None:
+    def _start_reading(self, sock: socket.socket, peer: Any, buffer: bytes) -> None:
+        """A task that waits for the rest of the request, idle from now on: of many in a pass the newest stay."""
+        waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.head_seconds)
+        if self._start(self._converse, sock, peer, buffer, waiting):
+            self.idle[waiting] = None
+
+    def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object) -> bool:
         """Give the connection a task, in place of the oldest idle one when there are too many; else shed it."""
         if self.tasks >= self.limits.connections and not self._evict():
             with suppress(OSError):
                 sock.send(_SHED.response, socket.MSG_DONTWAIT)
             sock.close()
             self._note(_SHED, peer)
-            return
+            return False
         self.tasks += 1
         self.nursery.start_soon(self._contain, task, sock, peer, *state)
+        return True
 
     async def _contain(
         self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object
@@ -270,9 +277,9 @@ class _Server:
         finally:
             self.tasks -= 1
 
-    async def _converse(self, sock: socket.socket, peer: Any, buffer: bytes) -> None:
+    async def _converse(self, sock: socket.socket, peer: Any, buffer: bytes, waiting: trio.CancelScope) -> None:
         """Read until there is a request or a reason against one, answer, and leave politely."""
-        request, received = await self._read(sock, buffer)
+        request, received = await self._read(sock, buffer, waiting)
         if request is None:
             return
         if isinstance(request, Request):
@@ -284,26 +291,27 @@ class _Server:
         if has_more:
             await self._linger(sock)
 
-    async def _read(self, sock: socket.socket, buffer: bytes) -> tuple[Request | Refusal | None, int]:
+    async def _read(
+        self, sock: socket.socket, buffer: bytes, waiting: trio.CancelScope
+    ) -> tuple[Request | Refusal | None, int]:
         """The request, or why there is none, and how much came; None if the client never said anything."""
-        with self._evictable(self.limits.head_seconds) as scope:
+        with self._evictable(waiting):
             while (request := http.parse(buffer)) is None:
                 chunk = await _receive(sock)
                 if not chunk:
                     return _ENDED_EARLY if buffer else None, len(buffer)
                 buffer += chunk
             return request, len(buffer)
-        return _TOO_SLOW if trio.current_time() >= scope.deadline else _EVICTED, len(buffer)
+        return _TOO_SLOW if trio.current_time() >= waiting.deadline else _EVICTED, len(buffer)
 
     @contextmanager
-    def _evictable(self, seconds: float) -> Iterator[trio.CancelScope]:
+    def _evictable(self, waiting: trio.CancelScope) -> Iterator[None]:
         """A wait for the client's next bytes, bounded, and cut short when somebody else needs the place."""
-        with trio.move_on_after(seconds) as scope:
-            self.idle[scope] = None
+        with waiting:
             try:
-                yield scope
+                yield
             finally:
-                self.idle.pop(scope, None)
+                self.idle.pop(waiting, None)
 
     async def _ask_or_hold(self, request: Request) -> Answer:
         answer = self._ask(request, self.now())
@@ -333,7 +341,9 @@ class _Server:
 
         Closing with unread input makes the kernel send a reset, which may take the answer from the client's hands.
         """
-        with suppress(OSError), self._evictable(self.limits.linger_seconds):
+        waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.linger_seconds)
+        self.idle[waiting] = None
+        with suppress(OSError), self._evictable(waiting):
             sock.shutdown(socket.SHUT_WR)
             left = self.limits.linger_bytes
             while left > 0 and (chunk := await _receive(sock)):

@@ -1,8 +1,8 @@
 """
 The one place that holds secrets between requests: for each role the last good credentials.
 
-A failed refresh has no way to reach what is stored: the only change is a newer set replacing an older one,
-whole. Whoever reads takes the current `Snapshot` once and uses only that.
+A failed refresh has no way to reach what is stored: the only change is a newer set replacing an older one, or
+one that no longer lives, whole. Whoever reads takes the current `Snapshot` once and uses only that.
 """
 
 from collections.abc import Callable
@@ -49,9 +49,13 @@ class Store:
         snapshot = self._snapshot
         return snapshot if snapshot is not None and snapshot.is_alive(now) else None
 
-    def replace(self, credentials: Credentials, ends: Instant) -> bool:
-        """Put this set in service, unless the one there expires later; says whether it did."""
-        current = self._snapshot
+    def replace(self, credentials: Credentials, ends: Instant, now: Instant) -> bool:
+        """
+        Put this set in service, unless one lives there that expires later; says whether it did.
+
+        A set that a clock step hides must not hold the place against one that can be served.
+        """
+        current = self.alive(now)
         if current is not None and current.credentials.expires_at >= credentials.expires_at:
             return False
         self._snapshot = Snapshot(credentials, self._render(credentials), ends)

@@ -103,8 +103,11 @@ _ACCOUNT = re.compile(r"arn:[a-z0-9-]+:sts:[^:]*:([0-9]{12}):.+", re.DOTALL)
 
 _CODE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-_SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*|[A-Za-z0-9_-]{80,}")
+_SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*|[A-Za-z0-9_+/=-]{80,}")
 """A JWT, or a piece of one: a proxy's debug page may hold the request that it did not like, token and all."""
+
+_CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
+"""A body with one of these names holds credentials, whatever its status says, and is not shown at all."""
 
 
 def read_reply(status: int, body: bytes, *, role_arn: str, retry_after: str | None = None) -> Credentials:
@@ -195,6 +198,8 @@ def _aws_error(body: bytes) -> tuple[str, str]:
 
 
 def _excerpt(body: bytes) -> str:
+    if _CREDENTIALS.search(body):
+        return ""
     start = body[: 10 * MAX_EXCERPT_LENGTH].decode("utf-8", "replace")
     words = re.sub(r"<[^<>]*>?", " ", start).split()
     return _clean(" ".join(words), MAX_EXCERPT_LENGTH)

@@ -8,6 +8,7 @@ A region becomes part of a host name, so nothing but a host label is taken for o
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
@@ -49,6 +50,9 @@ PARTITIONS = (
 
 GLOBAL_REGION = "aws-global"
 
+FALLBACK_REGIONS = "IRSA_SIDECAR_STS_FALLBACK_REGIONS"
+"""What messages name: a flag of `run` sets the same."""
+
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 _HOST_LABEL = re.compile(_LABEL)
 _REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
@@ -75,6 +79,33 @@ def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
     else:
         prefix, suffix = "sts", partition.suffix
     return f"https://{prefix}.{real_region}.{suffix}"
+
+
+def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dualstack: bool = False) -> list[str]:
+    """
+    The URLs of STS in `regions`, to be asked when that of the region `first` is out, with the same flags.
+
+    Raises ConfigurationError for what is no region of the partition of `first`, as roles and their identity providers
+    end at its border, and for a URL that occurs twice.
+    """
+    urls = [sts_url(first, fips=fips, dualstack=dualstack)]
+    partition = _partition(_real_region(first)) or AWS
+    for region in regions:
+        name = _without_fips_mark(region)
+        if not (_HOST_LABEL.fullmatch(name) and partition.has(name)):
+            raise ConfigurationError(
+                f"{FALLBACK_REGIONS} names {region!r}, which is no region of partition {partition.name}, that of "
+                f"AWS_REGION {first!r}: roles and tokens are known within one partition only. Name regions of "
+                f"{partition.name}, or correct AWS_REGION."
+            )
+        url = sts_url(region, fips=fips, dualstack=dualstack)
+        if url in urls:
+            raise ConfigurationError(
+                f"{FALLBACK_REGIONS} names {region!r}, whose STS is {url}, which is asked already as that of "
+                f"{[first, *regions][urls.index(url)]!r}: leave it out, or name another region."
+            )
+        urls.append(url)
+    return urls[1:]
 
 
 def partition_of(region: str) -> str:
@@ -144,13 +175,17 @@ def _real_region(region: str) -> str:
     """`region` without the mark of a FIPS pseudo region."""
     if not region:
         raise ConfigurationError("AWS_REGION is not set: set it to the region whose STS is wanted, such as eu-west-1.")
-    real_region = region.replace("fips-", "").replace("-fips", "")
+    real_region = _without_fips_mark(region)
     if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
             f"AWS_REGION is {region!r}, which cannot be a region: set it to one such as eu-west-1, in letters, digits "
             "and hyphens."
         )
     return real_region
+
+
+def _without_fips_mark(region: str) -> str:
+    return region.replace("fips-", "").replace("-fips", "")
 
 
 def _endpoint_url_problem(value: str) -> str | None:

@@ -3,14 +3,18 @@
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from trio.testing import MockClock
 
+from tests.exchanges import Authority
 from tests.fakes.clock import FakeWall
 from tests.fakes.kubelet import FakeVolume
+from tests.scene import Scene, make_scene
+from tests.served import Served, serving
 
 # The same examples in every run: what fails here fails everywhere. HYPOTHESIS_PROFILE=explore looks further and prints
 # how to repeat what it finds. Deadlines would be time limits, and machines are noisy.
@@ -48,6 +52,19 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None but those that the test sets itself."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
 async def wall(autojump_clock: object) -> FakeWall:
     return FakeWall()
 
@@ -55,3 +72,15 @@ async def wall(autojump_clock: object) -> FakeWall:
 @pytest.fixture
 def volume(tmp_path: Path) -> FakeVolume:
     return FakeVolume(tmp_path)
+
+
+@pytest.fixture
+async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
+    return make_scene(wall, volume)
+
+
+@pytest.fixture
+async def served(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Served]:
+    """The daemon with its first credentials, on a real socket and in virtual time."""
+    async with serving(autojump_clock, wall, volume) as served:
+        yield served

@@ -2,13 +2,16 @@
 
 import json
 import os
+import resource
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +59,12 @@ class Running:
         self.log: list[dict[str, Any]] = []
         self.errors = ""
         self._more = trio.Event()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where credentials are served."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 80
 
     async def logged(self, event: str, **fields: Any) -> dict[str, Any]:
         """The first log event of that name, with these fields if any are given, once it is there."""
@@ -130,6 +139,56 @@ async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str =
             process.stderr.close()
 
 
+def low_on_descriptors(most: int) -> str:
+    """A prelude: the process may open so many files and no more."""
+    return f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))"
+
+
+def resident_kibibytes(pid: int) -> int:
+    """The process's memory that is in RAM (proc(5), VmRSS)."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
+class IdleConnections:
+    """Clients of `address` that say nothing: `count` opened so far, and up to `most` of them open at once."""
+
+    def __init__(self, address: tuple[str, int], most: int) -> None:
+        self._address = address
+        self._open: deque[socket.socket] = deque()
+        self.most = most
+        self.count = 0
+
+    def open(self, more: int) -> None:
+        """Open so many more, and close the oldest where there would be too many."""
+        for _ in range(more):
+            self._open.append(socket.create_connection(self._address, timeout=GUARD_SECONDS))
+            self.count += 1
+            if len(self._open) > self.most:
+                self._open.popleft().close()
+
+    def close(self) -> None:
+        for client in self._open:
+            client.close()
+
+
+OWN_DESCRIPTORS = 200
+"""What a test keeps for itself."""
+
+
+@contextmanager
+def idle_connections(address: tuple[str, int]) -> Iterator[IdleConnections]:
+    """As many at once as this process may have, by its hard limit of descriptors; all closed in the end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard - OWN_DESCRIPTORS
+    opened = IdleConnections(address, most)
+    try:
+        yield opened
+    finally:
+        opened.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @asynccontextmanager
 async def scripted_sts(*replies: Reply) -> AsyncIterator[ScriptedSts]:
     async with trio.open_nursery() as nursery:
@@ -157,6 +216,29 @@ async def get(
     head, _, body = answer.partition(b"\r\n\r\n")
     text = body.decode()
     return int(head.split()[1]), json.loads(text) if text.startswith("{") else {"text": text}
+
+
+@contextmanager
+def full_pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    """A pipe that takes no byte more: its read end and its write end, which the test may close."""
+    read_end, write_end = os.pipe()
+    with FileIO(read_end, "r") as reader, FileIO(write_end, "w") as writer:
+        os.set_blocking(write_end, False)
+        while writer.write(b"x" * 4096) is not None:
+            pass
+        os.set_blocking(write_end, True)
+        yield reader, writer
+
+
+async def until_served(url: str) -> dict[str, Any]:
+    """The body of the first 200, from a daemon that may not listen or have credentials yet."""
+    with trio.fail_after(GUARD_SECONDS):
+        while True:
+            with suppress(OSError):
+                status, body = await get(url)
+                if status == 200:
+                    return body
+            await trio.lowlevel.checkpoint()
 
 
 def free_port() -> int:

@@ -129,6 +129,8 @@ TYPES = {
     "irsa_sidecar_clock_skew_seconds": "gauge",
     "irsa_sidecar_refreshes": "counter",
     "irsa_sidecar_sts_request_duration_seconds": "histogram",
+    "irsa_sidecar_sts_region_in_use": "gauge",
+    "irsa_sidecar_sts_endpoint_changes": "counter",
     "irsa_sidecar_requests": "counter",
     "irsa_sidecar_clock_steps": "counter",
     "irsa_sidecar_log_lines_dropped": "counter",
@@ -143,6 +145,8 @@ def busy() -> Metrics:
     metrics.count_refresh("default", "Timeout")
     metrics.sts_seconds.observe(0.3)
     metrics.clock_steps = 2
+    metrics.sts_regions = {"eu-west-1": False, "eu-central-1": True}
+    metrics.sts_endpoint_changes = 1
     return metrics
 
 
@@ -169,6 +173,8 @@ def test_each_value_is_where_a_graph_looks_for_it() -> None:
     assert values(families["irsa_sidecar_requests"]) == {"200": 7, "403": 1}
     assert values(families["irsa_sidecar_clock_steps"]) == {(): 2}
     assert values(families["irsa_sidecar_log_lines_dropped"]) == {(): 4}
+    assert values(families["irsa_sidecar_sts_region_in_use"]) == {"eu-west-1": 0, "eu-central-1": 1}
+    assert values(families["irsa_sidecar_sts_endpoint_changes"]) == {(): 1}
     observed = {sample.name: sample.value for sample in families["irsa_sidecar_sts_request_duration_seconds"].samples}
     assert observed["irsa_sidecar_sts_request_duration_seconds_count"] == 1
     assert observed["irsa_sidecar_sts_request_duration_seconds_sum"] == 0.3

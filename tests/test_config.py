@@ -39,6 +39,8 @@ def refusal(variables: Texts = NONE, flags: Texts = NONE) -> str:
 
 
 def field(config: Config, name: str) -> Any:
+    if name == "sts_fallback_regions":
+        return config.sts.fallback_regions
     return config.role.duration_seconds if name == "duration_seconds" else getattr(config, name)
 
 
@@ -54,6 +56,8 @@ GOOD = [
     ("authorization_token_file", "/run/secret", "/run/secret"),
     ("duration_seconds", "900", 900),
     ("duration_seconds", "43200", 43_200),
+    ("sts_fallback_regions", "eu-central-1", ("eu-central-1",)),
+    ("sts_fallback_regions", "eu-central-1, eu-north-1", ("eu-central-1", "eu-north-1")),
     ("drain_seconds", "25", 25),
     ("log_format", "console", "console"),
     ("log_level", "debug", "debug"),
@@ -70,6 +74,8 @@ BAD = [
     ("duration_seconds", "3600.0", "whole seconds"),
     ("duration_seconds", "+3600", "whole seconds"),
     ("duration_seconds", "\u0663\u0660\u0660\u0660", "whole seconds"),
+    ("sts_fallback_regions", "eu-central-1,,eu-north-1", "between commas"),
+    ("sts_fallback_regions", ",", "between commas"),
     ("drain_seconds", "-1", "0 to 86400"),
     ("drain_seconds", "9" * 5000, "0 to 86400"),
     ("log_format", "jsn", "did you mean json?"),

@@ -17,6 +17,7 @@ PURE = [
     "credentials",
     "endpoint",
     "errors",
+    "failover",
     "http",
     "lifetime",
     "metrics",
@@ -29,7 +30,12 @@ PURE = [
 
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 
-ONLY_IMPORTER = {"httpx": {"sts_client"}, "signal": {"daemon", "application", "commands.run", "commands.local"}}
+ONLY_IMPORTER = {
+    "httpx": {"sts_client"},
+    "signal": {"daemon", "application", "commands.run", "commands.local"},
+    "ctypes": {"hardening", "token_watch"},
+    "sidecar.hardening": {"commands.run"},
+}
 """Within what a Pod runs: who alone may know a module."""
 
 FLOW = [
@@ -38,6 +44,7 @@ FLOW = [
     "token",
     "sts",
     "sts_client",
+    "sts_regions",
     "schedule",
     "store",
     "refresher",

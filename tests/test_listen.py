@@ -99,6 +99,34 @@ def test_both_families_listen_on_one_port(host: str) -> None:
             listener.close()
 
 
+def hop_limit_of_an_answer(listener: socket.socket, client_host: str) -> int:
+    with socket.create_connection((client_host, listener.getsockname()[1])):
+        listener.settimeout(None)
+        connection, _ = listener.accept()
+        with connection:
+            return connection.getsockopt(*HOP_LIMIT[listener.family])
+
+
+HOP_LIMIT = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("host", "is_kept_near"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False)])
+def test_no_router_carries_what_a_loopback_listener_says(host: str, *, is_kept_near: bool) -> None:
+    listeners = listen(SETTING, (host, 0))
+    clients = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+    try:
+        limits = [hop_limit_of_an_answer(listener, clients[listener.family]) for listener in listeners]
+    finally:
+        for listener in listeners:
+            listener.close()
+    assert len(limits) == 2
+    assert all((limit == 1) is is_kept_near for limit in limits)
+
+
 def test_another_address_gets_one_listener() -> None:
     (listener,) = listen(SETTING, ("127.0.0.2", 0))
     with listener:

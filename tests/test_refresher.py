@@ -1,82 +1,15 @@
 """The loop of one role under a fake of both clocks: hours pass in milliseconds."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import structlog
 import trio
 from trio.testing import MockClock
 
-from sidecar import endpoint, schedule
-from sidecar.config import Role
+from sidecar import schedule
 from sidecar.errors import NextStep
-from sidecar.log import Logger
-from sidecar.metrics import Metrics
-from sidecar.refresher import Refresher
-from sidecar.store import Store
-from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import ROLE_ARN, FakeExchange, refusal
-from tests.fakes.kubelet import FakeVolume
-from tests.fakes.tokens import service_account_token
-
-
-@dataclass
-class Scene:
-    """One refresher with everything around it."""
-
-    refresher: Refresher
-    sts: FakeExchange
-    wall: FakeWall
-    volume: FakeVolume
-    events: list[Any]
-    metrics: Metrics
-
-    @property
-    def key(self) -> str | None:
-        alive = self.refresher.store.alive(self.wall.clock.now())
-        return alive.credentials.access_key_id if alive else None
-
-    def write_token(self, **changes: Any) -> None:
-        self.volume.write(service_account_token(self.wall.time(), **changes))
-
-    def logged(self, event: str) -> list[Any]:
-        return [entry for entry in self.events if entry["event"] == event]
-
-
-@pytest.fixture
-async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
-    events: list[Any] = []
-
-    def keep(_logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        events.append({**event, "level": method})
-        raise structlog.DropEvent
-
-    log: Logger = structlog.wrap_logger(
-        None, processors=[keep], wrapper_class=structlog.make_filtering_bound_logger("debug")
-    )
-    sts, metrics = FakeExchange(wall.time), Metrics()
-    role = Role("default", ROLE_ARN, volume.path, None, 3600)
-    refresher = Refresher(
-        role,
-        sts,
-        Store(endpoint.credentials_response),
-        clock=wall.clock,
-        jitter=lambda: 0.5,
-        log=log,
-        metrics=metrics,
-    )
-    return Scene(refresher, sts, wall, volume, events, metrics)
-
-
-@asynccontextmanager
-async def running(scene: Scene) -> AsyncIterator[None]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(scene.refresher.run)
-        yield
-        nursery.cancel_scope.cancel()
+from tests.fakes.exchange import refusal
+from tests.scene import Scene, running
 
 
 async def test_credentials_are_there_after_one_exchange_and_renewed_at_half_of_their_life(
@@ -87,8 +20,7 @@ async def test_credentials_are_there_after_one_exchange_and_renewed_at_half_of_t
         await trio.sleep(1)
         assert scene.key == "ASIAFAKE0001"
         await trio.sleep(3600 * 5)
-    intervals = [b - a for a, b in zip(scene.sts.asked_at, scene.sts.asked_at[1:], strict=False)]
-    assert intervals == [pytest.approx(1800, abs=2)] * 10
+    assert scene.intervals == [pytest.approx(1800, abs=2)] * 10
 
 
 async def test_more_than_fifteen_minutes_remain_at_any_time_while_sts_works(

@@ -1,6 +1,5 @@
 """`irsa-sidecar run` as a process: what a Pod sees of it."""
 
-import os
 import signal
 import socket
 import stat
@@ -8,13 +7,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trio
 
 from tests.fakes.scripted_sts import Reply, error_reply
 from tests.fakes.tokens import service_account_token
-from tests.processes import GUARD_SECONDS, free_port, get, hour_long_reply, pod_environment, run_daemon, scripted_sts
+from tests.processes import (
+    GUARD_SECONDS,
+    free_port,
+    full_pipe,
+    get,
+    hour_long_reply,
+    pod_environment,
+    run_daemon,
+    scripted_sts,
+    until_served,
+)
 from tests.test_layers import FORBIDDEN_IN_RUN
 
 
@@ -126,39 +136,20 @@ async def test_no_secret_leaves_by_log_metrics_or_errors(tmp_path: Path) -> None
 
 
 async def test_a_stderr_that_nobody_reads_or_that_is_gone_does_not_matter(tmp_path: Path) -> None:
-    read_end, write_end = os.pipe()
-    os.set_blocking(write_end, False)
-    while _fills(write_end):
-        pass
-    os.set_blocking(write_end, True)
-    port = free_port()
-    flags = ["--listen", f"127.0.0.1:{port}", "--admin-listen", "off", "--log-format", "json"]
+    url = f"http://127.0.0.1:{free_port()}/v1/credentials"
+    flags = ["--listen", urlsplit(url).netloc, "--admin-listen", "off", "--log-format", "json"]
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         command = [sys.executable, "-m", "sidecar", "run", *flags]
-        process = await trio.lowlevel.open_process(command, env=environment, stderr=write_end)
-        os.close(write_end)
-        with trio.fail_after(GUARD_SECONDS):
-            assert await _status_once_up(port) == 200
-            os.close(read_end)
-            assert await _status_once_up(port) == 200
-            process.terminate()
-            assert await process.wait() == 0
-
-
-def _fills(fd: int) -> bool:
-    try:
-        return os.write(fd, b"x" * 4096) > 0
-    except BlockingIOError:
-        return False
-
-
-async def _status_once_up(port: int) -> int:
-    while True:
-        try:
-            return (await get(f"http://127.0.0.1:{port}/v1/credentials"))[0]
-        except OSError:
-            await trio.lowlevel.checkpoint()
+        with full_pipe() as (reader, writer):
+            process = await trio.lowlevel.open_process(command, env=environment, stderr=writer)
+            writer.close()
+            with trio.fail_after(GUARD_SECONDS):
+                await until_served(url)
+                reader.close()
+                await until_served(url)
+                process.terminate()
+                assert await process.wait() == 0
 
 
 def test_a_port_in_use_ends_with_two_and_names_it(tmp_path: Path) -> None:
@@ -184,6 +175,11 @@ def test_a_port_in_use_ends_with_two_and_names_it(tmp_path: Path) -> None:
         ({"AWS_ROLE_SESSION_NAME": "my session"}, ["AWS_ROLE_SESSION_NAME", "my session"]),
         ({"AWS_CA_BUNDLE": "/nowhere.pem", "AWS_ENDPOINT_URL_STS": "https://127.0.0.1:1"}, ["AWS_CA_BUNDLE"]),
         ({"IRSA_SIDECAR_DURATION": "10"}, ["IRSA_SIDECAR_DURATION", "'10'", "900"]),
+        ({"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1"}, ["STS_FALLBACK_REGIONS", "AWS_ENDPOINT_URL_STS"]),
+        (
+            {"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "cn-north-1", "AWS_ENDPOINT_URL_STS": ""},
+            ["IRSA_SIDECAR_STS_FALLBACK_REGIONS", "'cn-north-1'", "partition aws"],
+        ),
         ({"IRSA_SIDECAR_LISTEN": "0.0.0.0:80"}, ["IRSA_SIDECAR_LISTEN", "loopback"]),
         ({"IRSA_SIDECAR_LOG_LEVEL": "inof"}, ["IRSA_SIDECAR_LOG_LEVEL", "did you mean info"]),
         (

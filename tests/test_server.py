@@ -330,6 +330,29 @@ async def test_over_the_limit_the_connection_idle_longest_makes_room(clock: Mock
             assert await read_all(client) == OK.response
 
 
+async def test_of_silent_clients_that_come_all_at_once_the_newest_keep_their_places(clock: MockClock) -> None:
+    async with running(limits=Limits(connections=2)) as server:
+        *early, late, last = [server.connect_at_once() for _ in range(8)]  # accepted in one pass
+        for client in early:
+            assert status_of(await read_all(client)) == 503
+            await client.aclose()
+        for client in (late, last):
+            await client.send_all(GET)
+            assert await read_all(client) == OK.response
+            await client.aclose()
+
+
+async def test_over_the_limit_a_client_that_lingers_after_its_refusal_makes_room(clock: MockClock) -> None:
+    async with running(limits=Limits(connections=1)) as server:
+        refused = await server.connect()
+        await refused.send_all(b"\x16")
+        assert status_of(await read_all(refused)) == 400
+        late = await server.connect()
+        await settle()
+        await late.send_all(GET)
+        assert await read_all(late) == OK.response
+
+
 async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock) -> None:
     async with running(respond=lambda _request, _now: NOT_YET, limits=Limits(connections=1)) as server:
         held = await server.connect()

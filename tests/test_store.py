@@ -14,6 +14,8 @@ EXPIRES_AT = datetime(2027, 1, 15, 9, 0, 0, tzinfo=UTC)
 SET = Credentials("ASIA1", "secret-one", "session-one", EXPIRES_AT, "arn:aws:iam::111122223333:role/a", "111122223333")
 ENDS = Instant(EXPIRES_AT.timestamp(), 3600.0)
 
+NOW = Instant(ENDS.wall - 1800, 1800.0)
+
 
 def render(credentials: Credentials) -> bytes:
     return f"{credentials.access_key_id} {credentials.secret_access_key}".encode()
@@ -22,7 +24,7 @@ def render(credentials: Credentials) -> bytes:
 def test_a_snapshot_holds_the_set_and_its_answer_together() -> None:
     store = Store(render)
     assert store.snapshot is None
-    assert store.replace(SET, ENDS)
+    assert store.replace(SET, ENDS, NOW)
     assert store.snapshot is not None
     assert store.snapshot.response == b"ASIA1 secret-one"
     assert store.snapshot.credentials is SET
@@ -31,11 +33,20 @@ def test_a_snapshot_holds_the_set_and_its_answer_together() -> None:
 @pytest.mark.parametrize("seconds", [-60, 0])
 def test_an_older_set_never_takes_the_place_of_a_newer_one(seconds: float) -> None:
     store = Store(render)
-    store.replace(SET, ENDS)
+    store.replace(SET, ENDS, NOW)
     late = replace(SET, access_key_id="ASIA0", expires_at=EXPIRES_AT + timedelta(seconds=seconds))
-    assert not store.replace(late, ENDS)
+    assert not store.replace(late, ENDS, NOW)
     assert store.snapshot is not None
     assert store.snapshot.credentials is SET
+
+
+@pytest.mark.parametrize("now", [Instant(ENDS.wall, NOW.monotonic), Instant(NOW.wall, ENDS.monotonic)])
+def test_a_set_that_a_clock_hides_gives_way_to_any_that_lives(now: Instant) -> None:
+    store = Store(render)
+    store.replace(SET, ENDS, NOW)
+    shorter = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))
+    assert store.replace(shorter, now.later(900), now)
+    assert store.alive(now) is not None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +59,7 @@ def test_an_older_set_never_takes_the_place_of_a_newer_one(seconds: float) -> No
 )
 def test_a_set_is_alive_only_while_both_clocks_say_so(now: Instant, *, is_alive: bool) -> None:
     store = Store(render)
-    store.replace(SET, ENDS)
+    store.replace(SET, ENDS, NOW)
     assert (store.alive(now) is not None) is is_alive
 
 
@@ -57,7 +68,7 @@ async def test_whoever_waits_wakes_when_the_next_set_is_there(autojump_clock: ob
 
     async def put_later() -> None:
         await trio.sleep(5)
-        store.replace(SET, ENDS)
+        store.replace(SET, ENDS, NOW)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(put_later)
@@ -68,7 +79,7 @@ async def test_whoever_waits_wakes_when_the_next_set_is_there(autojump_clock: ob
 
 def test_no_repr_shows_a_secret() -> None:
     store = Store(render)
-    store.replace(SET, ENDS)
+    store.replace(SET, ENDS, NOW)
     shown = repr(store.snapshot) + repr(SET) + str(SET)
     assert "secret-one" not in shown
     assert "session-one" not in shown

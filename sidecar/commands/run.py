@@ -50,9 +50,14 @@ def main(args: argparse.Namespace) -> int:
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     _print_free_ports(config, listeners[0].getsockname(), admin_listeners[0].getsockname() if admin_listeners else None)
+    from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
+
+    refusals = harden()
     _leave_out_what_run_does_not_need()
     from sidecar import daemon  # noqa: PLC0415
 
+    if refusals:
+        _tell_what_is_open(config, refusals)
     return daemon.run(config, listeners, admin_listeners)
 
 
@@ -68,6 +73,13 @@ def _print_free_ports(config: Config, bound: tuple[str, int], admin_bound: tuple
         print(f"http://{format_address(*admin_bound[:2])}/readyz", flush=True)
 
 
+def _tell_what_is_open(config: Config, refusals: list[str]) -> None:
+    from sidecar.log import default_format, make_logger  # noqa: PLC0415  not before the bind
+
+    log, _ = make_logger(config.log_format or default_format(), config.log_level)
+    log.warning("hardening_refused", refused=refusals, why="the kernel or the sandbox does not do it; the rest holds")
+
+
 STOOD_IN_FOR = ("asyncio",)
 """Imported without need: structlog's asynchronous methods, which nobody calls here, take 1.5 MiB to be there."""
 
@@ -79,3 +91,20 @@ def _leave_out_what_run_does_not_need() -> None:
         modules.setdefault(name, None)
     for name in STOOD_IN_FOR:
         modules.setdefault(name, ModuleType(name))
+    if sys.platform.startswith("linux"):
+        _start_no_process()
+
+
+def _start_no_process() -> None:
+    """
+    Let `ctypes.util` find no library, where it would run ldconfig, gcc or ld to look for one.
+
+    Trio asks it for libpthread as it is imported, to name worker threads, which it goes without just as well: 3 ms,
+    and the only process that this one would ever start.
+    """
+    import ctypes.util  # noqa: PLC0415  trio imports it anyway, and dear modules with it
+
+    def find_library(name: str) -> str | None:  # noqa: ARG001  the name of the argument is the original's
+        return None
+
+    ctypes.util.find_library = find_library

@@ -1,0 +1,62 @@
+"""
+What a process with secrets in its memory asks of Linux, so that its neighbours cannot read them there.
+
+Rule: hardening only takes away, and nothing depends on it. What a kernel or sandbox refuses is told and passed over,
+and elsewhere than on Linux nothing happens. It comes before the first secret is read, and for `run` alone: `exec` and
+`local` start programs of the user's, which would inherit two of the three.
+"""
+
+import ctypes
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+"""Both from linux/prctl.h, the same on every architecture."""
+
+
+def harden() -> list[str]:
+    """
+    Close what is open by default, as far as this system lets us; a sentence for each thing that it did not.
+
+    Not dumpable (PR_SET_DUMPABLE(2const)): /proc/PID/mem, environ and fd become root's and ptrace needs
+    CAP_SYS_PTRACE, which walls off a container of the same user in a shared process namespace. No core file, whatever
+    the image or node says. No new privileges (PR_SET_NO_NEW_PRIVS(2const)), also where the Pod does not say so itself.
+    """
+    if not sys.platform.startswith("linux"):
+        return []
+    return [f"{name}: {reason}" for name, apply in GUARDS.items() if (reason := _refusal(apply)) is not None]
+
+
+def _refusal(apply: Callable[[], None]) -> str | None:
+    try:
+        apply()
+    except (OSError, ValueError) as exc:  # setrlimit raises ValueError for what it may not do
+        return getattr(exc, "strerror", None) or str(exc)
+    return None
+
+
+def _refuse_core_files() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _set(option: int, value: int) -> None:
+    """One prctl. Every argument is an unsigned long: the kernel wants unused ones to be zero in all their bits."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+    if prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+GUARDS: Mapping[str, Callable[[], None]] = MappingProxyType(
+    {
+        "not dumpable": lambda: _set(_PR_SET_DUMPABLE, 0),
+        "no core files": _refuse_core_files,
+        "no new privileges": lambda: _set(_PR_SET_NO_NEW_PRIVS, 1),
+    }
+)
+"""What is asked for, by the name that a warning gives it."""

@@ -1,0 +1,94 @@
+"""One refresher with everything around it under a fake of both clocks: hours pass in milliseconds."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from sidecar import endpoint
+from sidecar.config import Role
+from sidecar.log import Logger
+from sidecar.metrics import Metrics
+from sidecar.refresher import Refresher
+from sidecar.store import Store
+from tests.fakes.clock import FakeWall
+from tests.fakes.exchange import ROLE_ARN, FakeExchange
+from tests.fakes.kubelet import FakeVolume
+from tests.fakes.tokens import service_account_token
+
+
+@dataclass
+class Scene:
+    """The refresher, what it asks, and what it told. STS's clock goes with `wall` until a test gives it its own."""
+
+    refresher: Refresher
+    sts: FakeExchange
+    wall: FakeWall
+    volume: FakeVolume
+    events: list[Any]
+    metrics: Metrics
+
+    @property
+    def key(self) -> str | None:
+        alive = self.refresher.store.alive(self.wall.clock.now())
+        return alive.credentials.access_key_id if alive else None
+
+    @property
+    def intervals(self) -> list[float]:
+        """Seconds from each request to STS to the one after it."""
+        return [after - before for before, after in pairwise(self.sts.asked_at)]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How often each outcome of an attempt was counted."""
+        return {outcome: count for (_, outcome), count in self.metrics.refreshes.items()}
+
+    def write_token(self, **changes: Any) -> None:
+        self.volume.write(service_account_token(self.wall.time(), **changes))
+
+    def held_token(self) -> str:
+        """What the file holds now."""
+        return Path(self.volume.path).read_text()
+
+    def logged(self, event: str) -> list[Any]:
+        return [entry for entry in self.events if entry["event"] == event]
+
+
+def make_scene(
+    wall: FakeWall, volume: FakeVolume, sts: FakeExchange | None = None, *, jitter: Callable[[], float] = lambda: 0.5
+) -> Scene:
+    """A refresher that nobody runs yet, and a volume without a token. Several may share one `sts`."""
+    events: list[Any] = []
+
+    def keep(_logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        events.append({**event, "level": method})
+        raise structlog.DropEvent
+
+    log: Logger = structlog.wrap_logger(
+        None, processors=[keep], wrapper_class=structlog.make_filtering_bound_logger("debug")
+    )
+    sts, metrics = sts or FakeExchange(wall.time), Metrics()
+    refresher = Refresher(
+        Role("default", ROLE_ARN, volume.path, None, 3600),
+        sts,
+        Store(endpoint.credentials_response),
+        clock=wall.clock,
+        jitter=jitter,
+        log=log,
+        metrics=metrics,
+    )
+    return Scene(refresher, sts, wall, volume, events, metrics)
+
+
+@asynccontextmanager
+async def running(*scenes: Scene) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        for scene in scenes:
+            nursery.start_soon(scene.refresher.run)
+        yield
+        nursery.cancel_scope.cancel()
