@@ -1,11 +1,13 @@
 # Two commands, each enough alone on a fresh machine with Python >= 3.11 and make: `make local` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+FUZZ_SECONDS ?= 60
+STATEFUL_STEPS ?= 100000
 BIN = $(VENV)/bin
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit bench lock clean
+.PHONY: help local test lint types unit stateful bench fuzz kill-loop lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -39,11 +41,23 @@ unit: $(VENV)/.dev.installed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
+	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
+
 bench: $(VENV)/.dev.installed ## what `run` costs, beside its peers (docs/benchmarks.md)
 	$(BIN)/python benchmarks/run_cost.py
 
+# The test-suite replays the corpus and some thousand mutations; this goes on from there (tests/fuzz/fuzzer.py).
+fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## look for bytes that break a parser, FUZZ_SECONDS (60) for each
+	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.fuzzer sts $(FUZZ_SECONDS)
+
+KILL_ROUNDS ?= 300
+kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run
+	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/test_killing.py
+
 lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
-	for set in dev demo run; do \
+	for set in dev demo fuzz run; do \
 		groups=$$([ $$set = run ] || echo "--extra local --group $$set"); \
 		constraint=$$([ $$set = dev ] || echo "--constraint requirements/dev.txt"); \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
@@ -51,5 +65,5 @@ lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
 	done
 
 clean:
-	rm -rf $(VENV) benchmarks/.build dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz benchmarks/.build dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ ending, since botocore and Go refuse a token that ends in one.
 
 import os
 import secrets
-import tempfile
+from contextlib import suppress
 
 from sidecar.errors import ConfigurationError
 from sidecar.token import file_identity, read_regular_file
@@ -57,12 +57,15 @@ def write_secret(path: str, secret: str) -> None:
 
     Raises ConfigurationError.
     """
-    directory = os.path.dirname(path) or "."
+    # Always the same name: what a killed process left there is replaced and not added to.
+    draft = f"{path}.draft"
     try:
-        fd, draft = tempfile.mkstemp(prefix=".authorization-", dir=directory)
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             with os.fdopen(fd, "w", encoding="ascii") as file:
-                os.fchmod(file.fileno(), 0o640)
+                os.fchmod(file.fileno(), 0o640)  # whatever the umask
                 file.write(secret)
             os.rename(draft, path)
         except BaseException:

@@ -232,3 +232,11 @@ def test_a_full_disk_leaves_no_half_secret(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["filler"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_a_killed_process_left_half_written_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    (tmp_path / "token.draft").write_text("half of a sec")
+    write_secret(str(path), "secret")
+    assert path.read_text() == "secret"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["token"]

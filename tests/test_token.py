@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,15 +247,11 @@ def test_claims_that_are_no_object_make_no_token(claims: Any) -> None:
 
 @pytest.mark.parametrize("nested", ['{"a":' * 2000 + "1" + "}" * 2000, "[" * 7000, '{"a":' + "[" * 7000])
 def test_claims_that_nest_deep_do_no_harm(nested: str) -> None:
-    """How deep is too deep is Python's: 3.11 refuses what 3.13 reads."""
+    """How deep is too deep is Python's to say: 3.11 refuses what 3.13 reads."""
     header, _, signature = service_account_token(NOW).split(".")
     payload = base64.urlsafe_b64encode(nested.encode()).rstrip(b"=").decode()
-    try:
-        token = decode_token(f"{header}.{payload}.{signature}".encode(), PATH)
-    except TokenError as error:
-        assert error.reason == "malformed"
-    else:
-        assert token.expires_at is None
+    with suppress(TokenError):
+        assert decode_token(f"{header}.{payload}.{signature}".encode(), PATH).subject is None
 
 
 def test_a_number_too_long_for_python_makes_no_token() -> None:

@@ -1,0 +1,97 @@
+"""
+How long honest clients wait for `irsa-sidecar run` while somebody holds a thousand idle connections to it.
+
+    python benchmarks/flood.py [--requests 2000] [--idle 1000] [--python PATH]
+
+The same requests, one after the other on new connections, without the flood, with it, and while it goes on: then each
+is followed by a new idle connection, so that the daemon must give up an old one for nearly every honest client. The
+flood and the honest clients share this process and its machine, so the figures hold their own cost as well.
+"""
+
+import argparse
+import resource
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import subjects
+from benchmarks.subjects import HOST
+from benchmarks.tables import Samples, table
+
+CONNECT_SECONDS = 10.0
+WARM_UP_REQUESTS = 200
+
+
+class Flood:
+    """Idle connections to one port; each `more` opens one, and closes the oldest beyond `size`."""
+
+    def __init__(self, port: int, size: int) -> None:
+        self._port = port
+        self._size = size
+        self._open: deque[socket.socket] = deque()
+
+    def rise(self) -> None:
+        for _ in range(self._size):
+            self.more()
+
+    def more(self) -> None:
+        self._open.append(socket.create_connection((HOST, self._port), timeout=CONNECT_SECONDS))
+        if len(self._open) > self._size:
+            self._open.popleft().close()
+
+    def end(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
+
+def measure(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
+    """Milliseconds from connect to the end of the answer, and how many honest clients got none."""
+    took, failures = [], 0
+    for _ in range(requests):
+        between()
+        asked = time.perf_counter()
+        if subjects.has_credentials(port):
+            took.append((time.perf_counter() - asked) * 1e3)
+        else:
+            failures += 1
+    cuts = statistics.quantiles(took, n=100)
+    return {"p50 ms": [cuts[49]], "p99 ms": [cuts[98]], "max ms": [max(took)], "unanswered": [float(failures)]}
+
+
+def compare(port: int, requests: int, idle: int) -> Samples:
+    """The three rows of the table."""
+    flood = Flood(port, idle)
+    try:
+        measure(port, WARM_UP_REQUESTS)
+        rows = {"no flood": measure(port, requests)}
+        flood.rise()
+        rows[f"{idle} idle connections"] = measure(port, requests)
+        rows["and a new one before each request"] = measure(port, requests, flood.more)
+    finally:
+        flood.end()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What honest clients notice of a flood of idle connections.")
+    parser.add_argument("--requests", type=int, default=2000, help="in each row")
+    parser.add_argument("--idle", type=int, default=1000, help="connections")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that `run` runs under")
+    args = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with tempfile.TemporaryDirectory() as directory, subjects.stub_sts() as sts:
+        inputs = Path(directory)
+        subjects.write_inputs(inputs)
+        with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # ours, and not the daemon's
+            rows = compare(daemon.port, args.requests, args.idle)
+    print(table("Honest requests, one after the other", rows, {}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""
+What clients, browsers and attackers do to the credentials endpoint, one test a fault.
+
+Against the whole daemon on a real socket, in virtual time; where it must be a process, it is one.
+"""
+
+import json
+import struct
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import trio
+from trio.testing import MockClock
+
+from sidecar.server import CLIENT_GONE
+from tests.fakes.clock import FakeWall
+from tests.fakes.exchange import FakeExchange
+from tests.fakes.kubelet import FakeVolume
+from tests.processes import get, low_on_descriptors, pod_environment, run_daemon, scripted_sts
+from tests.served import GET, SECRET, Served, read_to_the_end, serving, settle, status_of
+
+LINE, HOST, REST = GET.partition(b"Host: 127.0.0.1\r\n")
+AUTHORIZATION = f"Authorization: {SECRET}\r\n".encode()
+
+
+def with_header(header: bytes) -> bytes:
+    """A good request and one header more."""
+    return LINE + HOST + header + REST
+
+
+async def test_a_slowloris_silent_or_in_mid_header(autojump_clock: MockClock, served: Served) -> None:
+    """Gets a 408 five seconds after it came, however often it adds a byte."""
+    start = trio.current_time()
+    assert status_of(await served.ask(b"")) == 408
+    assert 5 <= trio.current_time() - start < 6
+    slow = await served.connect()
+    await slow.send_all(GET[:20])
+    with trio.move_on_after(4):
+        while True:
+            await trio.sleep(1)
+            await slow.send_all(b"a")
+    assert status_of(await read_to_the_end(slow)) == 408
+
+
+async def test_a_hundred_thousand_headers_a_long_line_or_ten_mebibytes_of_target(
+    autojump_clock: MockClock, served: Served
+) -> None:
+    """Get a 431 as soon as the cap is passed, and the rest is not waited for."""
+    for flood in (LINE + b"A: b\r\n" * 100_000, LINE + b"A: " + b"b" * 20_000, b"GET /" + b"a" * 10 * 1024 * 1024):
+        assert status_of(await served.ask(flood)) == 431
+    assert status_of(await served.ask(GET)) == 200
+
+
+async def test_request_smuggling_by_body_framing_bare_lf_folding_or_chunks(
+    autojump_clock: MockClock, served: Served
+) -> None:
+    """Whatever frames a body, or a line in two ways, gets one 400, and nothing after it is read as a request."""
+    chunked = b"Transfer-Encoding: chunked\r\n"
+    shapes = [
+        with_header(b"Content-Length: 6\r\n" + chunked) + b"0\r\n\r\nG",
+        with_header(chunked) + b"zz\r\n\r\n" + GET,
+        with_header(b"A: b\n"),
+        with_header(b"A: b\r\n c\r\n"),
+    ]
+    for shape in shapes:
+        assert status_of(await served.ask(shape)) == 400
+    assert served.statuses == {400: len(shapes)}
+
+
+async def test_a_rebound_host_name_or_an_absolute_target(autojump_clock: MockClock, served: Served) -> None:
+    """A Host that is not ours gets a 403, though the secret is right; an absolute target is no request of ours: 400."""
+    for host in (b"attacker.example", b"127.0.0.1.attacker.example", b"169.254.170.2"):
+        assert status_of(await served.ask(LINE + b"Host: " + host + b"\r\n" + REST)) == 403
+    absolute = GET.replace(b"GET /", b"GET http://127.0.0.1/")
+    assert status_of(await served.ask(absolute)) == 400
+
+
+async def test_a_request_passed_on_by_a_proxy_or_made_by_a_web_page(autojump_clock: MockClock, served: Served) -> None:
+    """Gets a 403 though the secret is right: no AWS client sends these headers."""
+    for header in (b"X-Forwarded-For: 10.0.0.1", b"Origin: http://evil.example", b"Sec-Fetch-Mode: no-cors"):
+        assert status_of(await served.ask(with_header(header + b"\r\n"))) == 403
+
+
+async def test_an_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: MockClock, served: Served) -> None:
+    """Gets 401, 403 or 400 in the JSON that every SDK reads, and never a word of the secret."""
+    wrong = {
+        b"": 401,
+        b"Authorization: wrong\r\n": 403,
+        AUTHORIZATION + AUTHORIZATION: 400,
+        "Authorization: gehéim\r\n".encode(): 403,
+    }
+    for header, status in wrong.items():
+        answer = await served.ask(GET.replace(AUTHORIZATION, header))
+        assert status_of(answer) == status
+        assert b"\r\nContent-Type: application/json\r\n" in answer
+        body = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert set(body) == {"code", "message", "Code", "Message"}
+        assert SECRET not in str(body)
+
+
+async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock, served: Served) -> None:
+    """Gets 405, 505 or 400 and the end of the connection."""
+    others = {
+        GET.replace(b"GET", b"HEAD"): 405,
+        GET.replace(b"GET", b"POST"): 405,
+        b"CONNECT 10.0.0.1:443 HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n": 405,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": 505,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500: 400,
+    }
+    for request, status in others.items():
+        assert status_of(await served.ask(request)) == status
+
+
+async def test_pipelined_requests_and_a_connection_that_should_be_kept(
+    autojump_clock: MockClock, served: Served
+) -> None:
+    """The first request is answered, the connection ended, and what else came is never read as one."""
+    assert status_of(await served.ask(GET * 20)) == 200
+    assert status_of(await served.ask(with_header(b"Connection: keep-alive\r\n"), GET)) == 200
+    assert served.statuses == {200: 2}
+
+
+async def test_a_client_that_half_closes_resets_or_never_reads(autojump_clock: MockClock, served: Served) -> None:
+    """A half-close is answered; who leaves or does not take the answer in 5 s is counted, and costs nobody else."""
+    assert status_of(await served.ask(GET, ends=True)) == 200
+    await _leave_at_once(served)
+    _grow_answer(served)
+    deaf = await served.connect()
+    await deaf.send_all(GET)
+    await trio.sleep(6)
+    assert served.statuses == {200: 1, CLIENT_GONE: 2}
+
+
+async def _leave_at_once(served: Served) -> None:
+    client = await served.connect()
+    await client.send_all(GET[:-2])
+    await settle()
+    # Closing with unsent time zero makes the kernel send RST (socket(7), SO_LINGER).
+    client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await client.aclose()
+    await settle()
+
+
+def _grow_answer(served: Served) -> None:
+    """Credentials that no socket buffer holds."""
+    store = served.daemon.role.store
+    assert store.snapshot is not None
+    now = store.snapshot.credentials
+    later = now.expires_at + timedelta(seconds=1)
+    large = replace(now, session_token="x" * 32 * 1024 * 1024, expires_at=later)
+    store.replace(large, store.snapshot.ends, served.daemon.clock.now())
+
+
+async def test_ten_thousand_connections_or_no_descriptor_left(tmp_path: Path) -> None:
+    """The connection that is idle longest makes room, so honest clients are answered and the process stays."""
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=low_on_descriptors(64)) as running,
+        AsyncExitStack() as idle,
+    ):
+        await running.logged("credentials_refreshed")
+        for _ in range(200):
+            await idle.enter_async_context(await trio.open_tcp_stream(*running.address))
+        assert [(await get(running.url))[0] for _ in range(5)] == [200] * 5
+
+
+async def test_an_sdk_that_asks_before_the_first_credentials_are_there(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Is held for 0.8 s at most, answered the moment they land, and else told 503 with the reason."""
+    sts = FakeExchange(wall.time)
+    sts.latency_seconds = 1.5
+    async with serving(autojump_clock, wall, volume, sts) as served:
+        start = trio.current_time()
+        assert status_of(await served.ask(GET)) == 503
+        assert 0.8 <= trio.current_time() - start < 1
+        assert status_of(await served.ask(GET)) == 200
+        assert 1.5 <= trio.current_time() - start < 1.6
+
+
+async def test_a_burst_of_a_thousand_requests(autojump_clock: MockClock, served: Served) -> None:
+    """Each is answered from memory, and none asks STS."""
+    for _ in range(10):  # a hundred at once, so that a small limit of descriptors is enough
+        async with trio.open_nursery() as burst:
+            for _ in range(100):
+                burst.start_soon(served.ask, GET)
+    assert served.statuses == {200: 1000}
+    assert len(served.sts.asked_at) == 1

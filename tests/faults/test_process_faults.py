@@ -1,0 +1,197 @@
+"""
+What happens to the process and its Pod, one test a fault.
+
+Against `irsa-sidecar run` as a process wherever the fault is one of processes.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.daemon import RESTART_SECONDS
+from tests.fakes.scripted_sts import Reply
+from tests.processes import (
+    GUARD_SECONDS,
+    free_port,
+    full_pipe,
+    get,
+    hour_long_reply,
+    pod_environment,
+    run_daemon,
+    scripted_sts,
+    until_served,
+)
+from tests.served import GET, Served, status_of
+
+NOWHERE = "http://127.0.0.1:1/"
+
+
+def run_to_its_end(environment: dict[str, str], *flags: str, prelude: str = "") -> tuple[int, str]:
+    """Exit status and stderr of a daemon that does not start."""
+    program = f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", program, "run", *flags]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
+    return done.returncode, done.stderr
+
+
+async def test_sigterm_in_the_middle_of_a_refresh_and_of_an_answer(tmp_path: Path) -> None:
+    """The answer under way is whole, the refresh is given up, and the exit status is 0."""
+    never = Reply(200, hour_long_reply().body, delay_seconds=3600)
+    async with scripted_sts(never) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
+        await sts.asked.wait()
+        client = await trio.open_tcp_stream(*running.address)
+        async with client:
+            await client.send_all(GET)
+            assert await running.stop(signal.SIGTERM) == 0
+            assert status_of(b"".join([piece async for piece in client])) == 503
+        assert len(sts.requests) == 1
+
+
+async def test_an_application_that_needs_credentials_while_its_pod_stops(tmp_path: Path) -> None:
+    """A plain sidecar serves on for its drain after SIGTERM; a native one is stopped last and needs none."""
+    environment = {"IRSA_SIDECAR_DRAIN_SECONDS": "600"}
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url, **environment)) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        running.process.send_signal(signal.SIGTERM)
+        await running.logged("stopping")
+        assert (await get(running.url))[0] == 200
+        assert await running.stop(signal.SIGTERM) == 0
+
+
+async def test_sigkill_and_a_restart(tmp_path: Path) -> None:
+    """Nothing is left behind or missed: the next process is ready after one STS call."""
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url)
+        for calls in (1, 2):
+            async with run_daemon(environment) as running:
+                await running.logged("credentials_refreshed")
+                assert (await get(running.url))[0] == 200
+                assert (await get(running.ready_url))[0] == 200
+                assert len(sts.requests) == calls
+                assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_a_port_that_is_in_use(tmp_path: Path) -> None:
+    """Exit status 2 and a message with the port and how to find its holder; never another port in silence."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        environment = pod_environment(tmp_path / "token", NOWHERE, IRSA_SIDECAR_LISTEN=f"127.0.0.1:{port}")
+        status, message = run_to_its_end(environment)
+    assert status == 2
+    assert f"127.0.0.1:{port}" in message
+    assert f"ss -ltnp 'sport = :{port}'" in message
+
+
+WITHOUT_FAMILY = """
+import errno, socket
+class Socket(socket.socket):
+    def __init__(self, family=socket.AF_INET, *args, **kwargs):
+        if family == socket.{family}:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        super().__init__(family, *args, **kwargs)
+socket.socket = Socket
+"""
+"""A kernel without one address family."""
+
+
+async def test_a_loopback_with_one_address_family_only(tmp_path: Path) -> None:
+    """The family that is there is served; only with neither does the daemon not start."""
+    token = tmp_path / "token"
+    without_ipv4, without_ipv6 = (WITHOUT_FAMILY.replace("{family}", name) for name in ("AF_INET", "AF_INET6"))
+    async with scripted_sts() as sts, run_daemon(pod_environment(token, sts.url), prelude=without_ipv6) as running:
+        assert running.url.startswith("http://127.0.0.1:")
+        await running.logged("credentials_refreshed")
+        assert (await get(running.url))[0] == 200
+    if _has_ipv6():
+        async with run_daemon(pod_environment(token, NOWHERE), prelude=without_ipv4) as running:
+            assert running.url.startswith("http://[::1]:")
+            assert (await get(running.url))[0] == 503
+    status, message = run_to_its_end(pod_environment(token, NOWHERE), prelude=without_ipv4 + without_ipv6)
+    assert status == 2
+    assert "IRSA_SIDECAR_LISTEN" in message
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+NOTHING_CAN_BE_WRITTEN = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+"""Every write to a file fails, as on a full disk."""
+
+
+async def test_a_read_only_root_or_a_full_disk(tmp_path: Path) -> None:
+    """It serves without writing a byte; a secret that cannot be written is exit status 2, and no part of it is left."""
+    volume = tmp_path / "authorization"
+    volume.mkdir()
+    async with scripted_sts() as sts:
+        environment = _unmeasured(pod_environment(tmp_path / "token", sts.url))
+        async with run_daemon(environment, prelude=NOTHING_CAN_BE_WRITTEN) as running:
+            await running.logged("credentials_refreshed")
+            assert (await get(running.url))[0] == 200
+            assert await running.stop(signal.SIGTERM) == 0
+    path = str(volume / "secret")
+    flag = f"--authorization-token-file={path}"
+    status, message = run_to_its_end(environment, flag, prelude=NOTHING_CAN_BE_WRITTEN)
+    assert status == 2
+    assert f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}" in message
+    assert list(volume.iterdir()) == []
+
+
+def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
+    """Without coverage's measuring, which writes a file of its own."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
+
+
+async def test_a_stdout_or_stderr_that_is_closed_or_that_nobody_reads(tmp_path: Path) -> None:
+    """Lines are dropped and counted; requests are served as ever, and the daemon ends in order."""
+    admin, served = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    urls = [f"http://{served}/v1/credentials", f"http://{admin}/metrics"]
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_LOG_FORMAT="json")
+        environment |= {"IRSA_SIDECAR_LISTEN": served, "IRSA_SIDECAR_ADMIN_LISTEN": admin}
+        for closes in (False, True):
+            with full_pipe() as (_, full):
+                program = (
+                    f"{'import os; os.close(1); os.close(2)' * closes}\nfrom sidecar.cli import main; exit(main())"
+                )
+                command = [sys.executable, "-c", program, "run"]
+                process = await trio.lowlevel.open_process(command, env=environment, stdout=full, stderr=full)
+                assert (await until_served(urls[0]))["AccessKeyId"]
+                dropped = (await until_served(urls[1]))["text"].partition("\nirsa_sidecar_log_lines_dropped_total ")[2]
+                assert int(dropped.split()[0]) > 0
+                process.terminate()
+                with trio.fail_after(GUARD_SECONDS):
+                    assert await process.wait() == 0
+
+
+async def test_a_bug_by_which_one_task_raises(
+    autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a connection it costs one client a 500; a refresher is logged and started again while its set is served."""
+    with monkeypatch.context() as patch:
+        patch.setattr(served.daemon.role.store, "_snapshot", "a bug")
+        assert status_of(await served.ask(GET)) == 500
+    assert len(served.logged("request_failed")) == 1
+    served.sts.trouble = ZeroDivisionError("a bug")
+    autojump_clock.autojump_threshold = 0.0
+    await trio.sleep(1800 + 2 * RESTART_SECONDS)
+    autojump_clock.autojump_threshold = 0.02
+    assert len(served.logged("refresher_failed")) > 1
+    assert status_of(await served.ask(GET)) == 200
+    served.sts.trouble = None
+    await trio.sleep(2 * RESTART_SECONDS)
+    assert b"ASIAFAKE0001" not in await served.ask(GET)

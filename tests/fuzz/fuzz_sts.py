@@ -1,0 +1,58 @@
+"""
+What must hold for any bytes that answer an exchange, under whichever status.
+
+They are credentials as a whole or one ExchangeError, which is fit for a log and quotes no secret.
+"""
+
+from datetime import UTC
+
+from sidecar.credentials import Credentials
+from sidecar.errors import ExchangeError
+from sidecar.sts import MAX_MESSAGE_LENGTH, read_reply
+
+STATUSES = (200, 202, 400, 403, 429, 503)
+ROLE_ARN = "arn:aws:iam::111122223333:role/app"
+STS_SECRETS = ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "IQoJb3JpZ2luX2VjEJr+/=", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi")
+"""The secrets in the corpus."""
+
+
+def target(data: bytes) -> None:
+    for status in STATUSES:
+        try:
+            credentials = read_reply(status, data, role_arn=ROLE_ARN)
+        except ExchangeError as error:
+            _is_fit_for_a_log(error, status)
+        else:
+            assert status == 200
+            _are_whole(credentials)
+            _need_every_byte(data)
+
+
+def _is_fit_for_a_log(error: ExchangeError, status: int) -> None:
+    assert error.status == status
+    assert error.code
+    assert len(str(error)) < 2 * MAX_MESSAGE_LENGTH
+    assert str(error).isprintable()
+    assert error.code == "MalformedReply" or status >= 300
+    # Of an error's own text only what looks like a token is hidden, since only a success holds credentials.
+    hidden = STS_SECRETS if status == 200 else STS_SECRETS[2:]
+    assert not any(secret in str(error) for secret in hidden)
+
+
+def _are_whole(credentials: Credentials) -> None:
+    for text in (credentials.access_key_id, credentials.secret_access_key, credentials.session_token):
+        assert text
+        assert all("!" <= char <= "~" for char in text)
+    assert credentials.expires_at.tzinfo is UTC
+    assert credentials.expires_at.microsecond == 0
+    assert len(credentials.account_id) == 12
+    assert credentials.role_arn == ROLE_ARN
+
+
+def _need_every_byte(data: bytes) -> None:
+    """What is cut off in its last tag is no reply."""
+    try:
+        read_reply(200, data[: data.rindex(b">")], role_arn=ROLE_ARN)
+    except ExchangeError:
+        return
+    raise AssertionError("credentials from a reply that was cut off")

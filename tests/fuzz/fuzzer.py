@@ -1,0 +1,65 @@
+"""
+A long run of one fuzz target, by coverage where atheris is installed, else by plain mutation of the corpus.
+
+    python -m tests.fuzz.fuzzer http|sts SECONDS
+
+What is found is kept: an input that fails as `.fuzz/NAME-crash-…`, and what reached new code in `.fuzz/NAME/`, from
+where the next run goes on. Move an input that failed into the corpus, with the fix.
+"""
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module, util
+from pathlib import Path
+
+from tests.fuzz.seeds import CORPUS, mutated, seeds
+
+KEPT = Path(".fuzz")
+MAX_INPUT_BYTES = 20_000
+"""Somewhat over the cap of a request's head."""
+
+
+def main(name: str, seconds: int) -> None:
+    (KEPT / name).mkdir(parents=True, exist_ok=True)
+    fuzz = _by_coverage if util.find_spec("atheris") else _by_mutation
+    fuzz(name, seconds)
+
+
+def _by_coverage(name: str, seconds: int) -> None:
+    """By libFuzzer, which ends the process itself."""
+    import atheris  # noqa: PLC0415  there only where it has a wheel
+
+    with atheris.instrument_imports(include=["sidecar"]):
+        target = _target(name)
+    limits = [f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}", f"-artifact_prefix={KEPT}/{name}-"]
+    atheris.Setup([sys.argv[0], *limits, str(KEPT / name), str(CORPUS / name)], target)
+    atheris.Fuzz()
+
+
+def _by_mutation(name: str, seconds: int) -> None:
+    target = _target(name)
+    inputs = list(seeds(name).values())
+    seed = random.SystemRandom().getrandbits(32)
+    chance = random.Random(seed)
+    print(f"{name}: atheris is not installed, so by plain mutation, with seed {seed}", flush=True)
+    deadline, count = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline:
+        data = mutated(chance.choice(inputs), name, inputs, chance)
+        count += 1
+        try:
+            target(data)
+        except Exception:
+            (KEPT / f"{name}-crash-{count}").write_bytes(data)
+            raise
+    print(f"{name}: {count} inputs, and nothing found")
+
+
+def _target(name: str) -> Callable[[bytes], None]:
+    target: Callable[[bytes], None] = import_module(f"tests.fuzz.fuzz_{name}").target
+    return target
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

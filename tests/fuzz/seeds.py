@@ -1,0 +1,49 @@
+"""
+Where a fuzzer starts: small files, and ways to change one that readers of text are known to trip over.
+
+A file that once broke something stays in the corpus, under a name that says what it is.
+"""
+
+import random
+from pathlib import Path
+
+CORPUS = Path(__file__).parent / "corpus"
+
+SPLICES = {
+    "http": (
+        b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"\x80", b"\r\n ", b"\r\n\r\n", b"Host: a\r\n",
+        b"Content-Length: 0\r\n", b"Content-Length: 7\r\n", b"Transfer-Encoding: chunked\r\n",
+        b"Authorization: s3cr3t-of-the-endpoint\r\n", b"HTTP/1.0", b"HTTP/2.0", b"POST", b"/v1/credentials", b"//",
+        b"?",
+    ),
+    "sts": (
+        b"<", b">", b"</", b"/>", b"<!--", b"-->", b"<![CDATA[", b"]]>", b"&amp;", b"&#0;", b"&#x41;", b"<?xml ?>",
+        b"<!DOCTYPE a>", b"<Credentials>", b"</Credentials>", b"<AccessKeyId>", b"\0", b"\xff\xfe", b"\xef\xbb\xbf",
+        b' xmlns="x"', b"Z", b"+00:00", b".5", b"9999",
+    ),
+}  # fmt: skip
+
+
+def seeds(name: str) -> dict[str, bytes]:
+    """The files of one corpus by their names, in their order."""
+    return {path.name: path.read_bytes() for path in sorted((CORPUS / name).iterdir())}
+
+
+def mutated(data: bytes, name: str, others: list[bytes], chance: random.Random) -> bytes:
+    """With one to four changes: bytes flipped, taken out, doubled, spliced in, or the rest of another input."""
+    for _ in range(chance.randint(1, 4)):
+        start = chance.randrange(len(data) + 1)
+        end = min(len(data), start + chance.choice([0, 0, 1, 2, 8, 64]))
+        change = chance.randrange(5)
+        if change == 0:
+            data = data[:start] + chance.randbytes(end - start) + data[end:]
+        elif change == 1:
+            data = data[:start] + data[end:]
+        elif change == 2:
+            data = data[:end] + data[start:]
+        elif change == 3:
+            data = data[:start] + chance.choice(SPLICES[name]) + data[end:]
+        else:
+            other = chance.choice(others)
+            data = data[:start] + other[chance.randrange(len(other) + 1) :]
+    return data
