@@ -1,0 +1,62 @@
+"""
+The table of faults in docs/reliability.md, made from the tests that hold them: `python -m tests.faults.table`.
+
+A test's name is the fault, and the first line of its docstring what is expected then.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent.parent / "docs" / "reliability.md"
+
+ROOMS = {
+    "test_token_faults.py": "The token",
+    "test_time_faults.py": "The clocks",
+    "test_sts_faults.py": "STS, and the way to it",
+    "test_endpoint_faults.py": "The endpoint's clients",
+    "test_process_faults.py": "The process and its Pod",
+}
+"""In the order of the flow."""
+
+_MARKED = re.compile(r"(<!-- faults: .* -->\n).*(<!-- end of faults -->\n)", re.DOTALL)
+
+
+def faults(path: Path) -> Iterator[tuple[str, str]]:
+    """Each test of the file: its name, and what it expects."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
+            expected = ast.get_docstring(node)
+            assert expected, f"{path.name}: {node.name} does not say what it expects"
+            yield node.name, expected.splitlines()[0]
+
+
+def render() -> str:
+    lines = []
+    for name, room in ROOMS.items():
+        lines += [
+            f"### {room}",
+            "",
+            f"[tests/faults/{name}](../tests/faults/{name})",
+            "",
+            "| fault | then |",
+            "|---|---|",
+        ]
+        lines += [f"| {_fault(test)} | {expected} |" for test, expected in faults(HERE / name)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def written_into(document: str) -> str:
+    """The document with the table of now in it."""
+    return _MARKED.sub(lambda marks: f"{marks[1]}\n{render()}\n{marks[2]}", document)
+
+
+def _fault(test: str) -> str:
+    return test.removeprefix("test_").replace("_", " ")
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written_into(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

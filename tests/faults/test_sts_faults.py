@@ -1,0 +1,407 @@
+"""
+What STS and the way to it do, one test a fault.
+
+Each fault is a real answer, or a real way to get none, that the real client meets on loopback; what came of it then
+meets the refresher under a fake of both clocks, so that every test shows what is tried next and what is still served.
+"""
+
+import gzip
+import random
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.schedule import BACK_OFFS
+from sidecar.sts_client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeReply, ExchangeRequest
+from sidecar.token import Token
+from tests.exchanges import STS_HOST, Authority, Resolver, exchange, failure, failure_of, scripted
+from tests.fakes.clock import FakeWall
+from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.kubelet import FakeVolume
+from tests.fakes.scripted_sts import Reply, error_reply, good_reply
+from tests.processes import GUARD_SECONDS
+from tests.scene import Scene, make_scene, running
+from tests.served import GET, Served, status_of
+
+pytestmark = pytest.mark.usefixtures("no_proxies")
+
+HOUR_SECONDS = 3600
+
+
+async def retries_after(scene: Scene, trouble: ExchangeError, *, seconds: float) -> list[float]:
+    """
+    The delays between attempts, once a set is in service and every refresh meets this trouble for so long.
+
+    That set stays to its end, the trouble is told as a warning and counted, and when it passes all is well again
+    within its longest delay.
+    """
+    scene.write_token()
+    async with running(scene):
+        await scene.refresher.first_attempt.wait()
+        key = scene.key
+        scene.sts.trouble = trouble
+        scene.wall.step(1810)
+        before = len(scene.sts.asked_at)
+        await trio.sleep(seconds)
+        assert scene.key == key is not None
+        found = scene.intervals[before:]
+        assert scene.outcomes[trouble.code] == len(found) + 1
+        scene.sts.trouble = None
+        longest = max(BACK_OFFS[trouble.next_step].cap_seconds, trouble.retry_after_seconds or 0)
+        await trio.sleep(longest + 2 * scene.sts.latency_seconds)
+        assert scene.key not in {key, None}
+    assert scene.logged("refresh_failed")[0]["level"] == "warning"
+    return found
+
+
+async def test_a_400_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
+    """The file is read again for each try, once a minute at most; a token that is new is tried at once."""
+    expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
+    delays = await retries_after(scene, expired, seconds=900)
+    assert delays == sorted(delays)
+    assert max(delays) <= 60
+    scene.sts.trouble = expired
+    async with running(scene):
+        scene.wall.step(1810)
+        await trio.sleep(600)
+        scene.sts.trouble = None
+        scene.write_token(jti="new")
+        await trio.sleep(1)
+    assert scene.sts.tokens[-1] == scene.held_token()
+    assert scene.sts.asked_at[-1] > trio.current_time() - 1
+
+
+async def test_a_400_invalid_identity_token(autojump_clock: MockClock, scene: Scene) -> None:
+    """Some quick retries, as a new provider takes seconds to spread, then about one a minute, with what to create."""
+    message = "No OpenIDConnect provider found in your account for https://oidc.example"
+    delays = await retries_after(
+        scene, await failure_of(error_reply(400, "InvalidIdentityToken", message)), seconds=900
+    )
+    assert [round(delay) for delay in delays[:5]] == [4, 8, 17, 34, 51]
+    assert set(map(round, delays[4:])) == {51}
+    assert "create it in IAM" in scene.logged("refresh_failed")[0]["reason"]
+
+
+async def test_a_400_idp_communication_error(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """Retried from a second up to a minute apart, each delay spread over nine tenths of its length."""
+    trouble = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
+    assert trouble.next_step is NextStep.RETRY
+    by_luck = []
+    for luck in (0.0, 0.999):
+        scene = make_scene(wall, volume, jitter=cycle([luck]).__next__)
+        by_luck.append(await retries_after(scene, trouble, seconds=600))
+    shortest, longest = by_luck
+    assert [round(delay) for delay in longest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert [round(10 * delay) for delay in shortest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+REFUSALS = {
+    "AccessDenied": ("trust policy", "sub", "aud"),
+    "IDPRejectedClaim": ("rejected or revoked",),
+    "RegionDisabledException": ("activate it in IAM", "AWS_REGION"),
+}
+
+
+async def test_a_403_access_denied_rejected_claim_or_disabled_region(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Never given up and never hurried, about once a minute; the words say where to look."""
+    for code, words in REFUSALS.items():
+        scene = make_scene(wall, volume)
+        delays = await retries_after(scene, await failure_of(error_reply(403, code, "Not authorized")), seconds=900)
+        assert set(map(round, delays[4:])) == {51}
+        reason = scene.logged("refresh_failed")[0]["reason"]
+        assert all(word in reason for word in words)
+
+
+async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """Starts at five seconds, doubles up to two minutes, and comes never before the Retry-After."""
+    for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
+        scene = make_scene(wall, volume, jitter=lambda: 0.999)
+        delays = await retries_after(scene, await failure_of(reply), seconds=900)
+        assert [round(delay) for delay in delays[:6]] == [5, 10, 20, 40, 80, 120]
+    patient = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
+    delays = await retries_after(make_scene(wall, volume), patient, seconds=900)
+    assert min(delays) >= 100
+    assert max(delays) <= 120
+
+
+async def test_a_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """Retried from a second up to a minute apart, whoever answers it and with whatever body."""
+    bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
+    for status, body in zip((500, 502, 503, 504), bodies, strict=True):
+        trouble = await failure_of(Reply(status, body))
+        assert trouble.status == status
+        delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=600)
+        assert [round(delay) for delay in delays[:7]] == [1, 2, 4, 8, 16, 32, 60]
+
+
+async def test_a_refused_connection_or_one_that_breaks_off_anywhere(autojump_clock: MockClock, scene: Scene) -> None:
+    """Passing trouble: whatever part of an answer came is no credentials, and the set in service stays."""
+    whole = len(good_reply().wire)
+    for cut_after in (*range(0, whole, 97), whole - 1):
+        for is_reset in (False, True):
+            trouble = await failure_of(Reply(200, good_reply().body, cut_after=cut_after, reset=is_reset))
+            assert (trouble.code, trouble.next_step) == ("Unreachable", NextStep.RETRY)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    trouble = await failure(f"http://127.0.0.1:{port}/")
+    assert "Connection refused" in trouble.message
+    assert max(await retries_after(scene, trouble, seconds=600)) <= 60
+
+
+async def test_a_black_hole_a_name_that_is_none_or_a_resolver_that_hangs(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    """An attempt ends within three seconds where nothing answers, and within ten where the answer does not come."""
+    with _black_hole() as url:
+        assert await _seconds_to_failure(url, "Timeout") == pytest.approx(CONNECT_SECONDS)
+    with _hanging_resolver():
+        assert await _seconds_to_failure(f"https://{STS_HOST}/", "Timeout") == pytest.approx(CONNECT_SECONDS)
+    async with scripted(Reply(delay_seconds=HOUR_SECONDS)) as silent:
+        assert await _seconds_to_failure(silent.url, "Timeout") == pytest.approx(ATTEMPT_SECONDS)
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    assert await _seconds_to_failure(f"https://{STS_HOST}/", "Unreachable") == 0
+    scene.sts.latency_seconds = CONNECT_SECONDS
+    delays = await retries_after(scene, await failure(f"https://{STS_HOST}/"), seconds=600)
+    assert max(delays) <= 60 + CONNECT_SECONDS
+
+
+async def _seconds_to_failure(url: str, code: str) -> float:
+    start = trio.current_time()
+    assert (await failure(url)).code == code
+    return trio.current_time() - start
+
+
+@contextmanager
+def _black_hole() -> Iterator[str]:
+    """A port whose queue of connections is full: the kernel drops what comes, as a firewall does (listen(2))."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
+        address = server.getsockname()
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(address)
+        yield f"http://127.0.0.1:{address[1]}/"
+
+
+@contextmanager
+def _hanging_resolver() -> Iterator[None]:
+    """The system's own resolver, which blocks a thread and cannot be cancelled."""
+    released, getaddrinfo = threading.Event(), socket.getaddrinfo
+
+    def hang(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():  # where trio only looks whether it is an address
+            released.wait(GUARD_SECONDS)
+        return getaddrinfo(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", hang)
+        try:
+            yield
+        finally:
+            released.set()
+
+
+async def test_an_answer_that_drips_or_comes_in_slices(autojump_clock: MockClock) -> None:
+    """One deadline spans the whole attempt; what comes byte by byte within it is the same answer."""
+    whole = good_reply()
+    async with scripted(Reply(200, whole.body, drip_seconds=0.001), whole) as sts:
+        assert await exchange(sts.url) == await exchange(sts.url)
+    for slow in (whole, error_reply(503, "ServiceUnavailable"), Reply(raw=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50)):
+        async with scripted(Reply(raw=slow.wire, drip_seconds=0.5)) as sts:
+            assert await _seconds_to_failure(sts.url, "Timeout") == pytest.approx(ATTEMPT_SECONDS)
+
+
+async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority(
+    autojump_clock: MockClock, scene: Scene, authority: Authority
+) -> None:
+    """Gets no token; the reason names the check that failed and the setting of the authorities, and no way round it."""
+    trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
+    now = datetime.now(UTC)
+    wrong = {
+        "Hostname mismatch": (authority.server("sts.example"), authority.bundle),
+        "certificate has expired": (authority.server(STS_HOST, now - timedelta(days=1)), authority.bundle),
+        "unable to get local issuer certificate": (authority.server(), None),
+    }
+    troubles = []
+    for why, (server, bundle) in wrong.items():
+        async with scripted(tls=server, host=STS_HOST) as sts:
+            trouble = await failure(sts.url, ca_bundle=bundle)
+        assert trouble.code == "Tls"
+        assert why in trouble.message
+        assert "AWS_CA_BUNDLE" in trouble.message
+        assert sts.requests == []
+        troubles.append(trouble)
+    assert max(await retries_after(scene, troubles[-1], seconds=600)) <= 60
+
+
+def _good_but(old: str, new: str) -> bytes:
+    return good_reply().body.decode().replace(old, new).encode()
+
+
+NO_CREDENTIALS = {
+    "a page": b"<!doctype html><html><body>Sign in to the Wi-Fi</body></html>",
+    "nothing": b"",
+    "JSON": b'{"AccessKeyId": "ASIA", "SecretAccessKey": "s"}',
+    "cut off": good_reply().body[:-30],
+    "another action's": _good_but("AssumeRoleWithWebIdentity", "GetCallerIdentity"),
+    "no secret": _good_but("<SecretAccessKey>ASIAFAKE0001/secret</SecretAccessKey>", ""),
+    "an empty session": _good_but("ASIAFAKE0001/session", ""),
+    "an element in a key": _good_but("ASIAFAKE0001/secret", "<b>x</b>"),
+    "two keys": _good_but("<AccessKeyId>", "<AccessKeyId>ASIAOTHER</AccessKeyId><AccessKeyId>"),
+    "an entity": b'<!DOCTYPE r [<!ENTITY x "x">]>' + good_reply().body,
+}
+
+
+async def test_a_200_with_html_half_a_document_nothing_or_the_wrong_types(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    """Rejected as a whole, and told without a word of it; the set in service stays."""
+    troubles = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
+    for trouble in troubles:
+        assert (trouble.code, trouble.next_step) == ("MalformedReply", NextStep.RETRY)
+        assert "ASIAFAKE" not in str(trouble)
+    assert max(await retries_after(scene, troubles[-1], seconds=600)) <= 60
+
+
+async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockClock, scene: Scene) -> None:
+    """Reading ends at 256 KiB, nothing is unpacked, and the token goes nowhere else."""
+    endless = Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_REPLY_BYTES * 8))
+    assert str(MAX_REPLY_BYTES) in (await failure_of(endless)).message
+    bomb = gzip.compress(b"\0" * MAX_REPLY_BYTES * 100)
+    assert len(bomb) < MAX_REPLY_BYTES
+    assert "gzip" in (await failure_of(Reply(200, bomb, {"Content-Encoding": "gzip"}))).message
+    troubles = []
+    for status in (301, 302, 303, 307, 308):
+        async with scripted() as elsewhere, scripted(Reply(status, b"", {"Location": elsewhere.url})) as sts:
+            trouble = await failure(sts.url)
+            assert trouble.status == status
+            assert elsewhere.requests == []
+            assert sts.requests[0].header("accept-encoding") == "identity"
+        troubles.append(trouble)
+    assert max(await retries_after(scene, troubles[-1], seconds=600)) <= 60
+
+
+async def test_an_expiration_that_is_past_missing_or_absurd(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Refused with an alarm, and none is made up in its place; the set in service stays."""
+    for expiration in ("", "2027-01-15T09:00:00", "1800003600", "tomorrow", "2027-02-30T09:00:00Z"):
+        assert "Expiration" in (await failure_of(good_reply(expiration=expiration))).message
+    for life_seconds in (-HOUR_SECONDS, 0, 13 * HOUR_SECONDS, 10 * 365 * 24 * HOUR_SECONDS):
+        scene = make_scene(wall, volume)
+        scene.write_token()
+        async with running(scene):
+            await trio.sleep(1)
+            scene.sts.life_seconds = life_seconds
+            await trio.sleep(3000)
+            assert scene.key == "ASIAFAKE0001"
+            await trio.sleep(600)
+            assert scene.key is None
+        told = scene.logged("refresh_failed")[0]
+        assert (told["level"], told["code"]) == ("warning", "MalformedReply")
+
+
+async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:
+    """Passed over, and said so: only a set that expires later replaces the one in service."""
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = 600
+        await trio.sleep(1850)
+        assert scene.key == "ASIAFAKE0001"
+        scene.sts.life_seconds = 3600
+        await trio.sleep(600)
+        assert scene.key not in {"ASIAFAKE0001", None}
+    assert scene.logged("older_credentials_passed_over")
+
+
+class ThrottledSts(FakeExchange):
+    """Takes so many requests in a second and throttles the rest. `most_in_flight` is of one token, which is one Pod."""
+
+    A_SECOND = 5
+
+    def __init__(self, wall: FakeWall) -> None:
+        super().__init__(wall.time)
+        self.throttled = self.most_in_flight = 0
+        self._in_flight: dict[str, int] = {}
+
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        within = sum(asked > trio.current_time() - 1 for asked in self.asked_at[-self.A_SECOND :])
+        self._in_flight[token.raw] = self._in_flight.get(token.raw, 0) + 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight[token.raw])
+        try:
+            await trio.sleep(0.2)
+            if within == self.A_SECOND:
+                self.throttled += 1
+                raise refusal("Throttling", NextStep.SLOW_DOWN)
+            return await super().__call__(request, token)
+        finally:
+            self._in_flight[token.raw] -= 1
+
+
+SEED, PODS = 30, 40
+
+
+async def test_all_pods_of_a_fleet_that_start_again_at_once(
+    autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
+) -> None:
+    """Each tries at once, with one call in flight; whom STS throttles comes back spread, and refreshes drift apart."""
+    print(f"seed {SEED}")
+    chance, sts = random.Random(SEED), ThrottledSts(wall)
+    pods = [_pod(wall, tmp_path / str(number), sts, chance) for number in range(PODS)]
+    async with running(*pods):
+        await trio.sleep(90)
+        assert all(pod.key for pod in pods)
+        throttled = sts.throttled
+        assert throttled < 3 * PODS
+        await trio.sleep(2000)
+    refreshes = sts.asked_at[PODS:]
+    assert len(refreshes) == PODS
+    assert max(refreshes) - min(refreshes) > 300
+    assert sts.throttled == throttled
+    assert sts.most_in_flight == 1
+
+
+def _pod(wall: FakeWall, directory: Path, sts: FakeExchange, chance: random.Random) -> Scene:
+    directory.mkdir()
+    pod = make_scene(wall, FakeVolume(directory), sts, jitter=chance.random)
+    pod.write_token(jti=directory.name)
+    return pod
+
+
+async def test_an_sts_that_is_out_for_hours(autojump_clock: MockClock, served: Served) -> None:
+    """Credentials are served to their end, then a 503 says why; a minute after STS is back there are new ones."""
+    served.daemon.role.refresher._jitter = lambda: 0.999  # the longest delays
+    served.sts.trouble = await failure_of(error_reply(503, "ServiceUnavailable", "come back later"))
+    async with _hours_passing(autojump_clock):
+        await trio.sleep(HOUR_SECONDS - 5)
+    assert b"ASIAFAKE0001" in await served.ask(GET)
+    async with _hours_passing(autojump_clock):
+        await trio.sleep(6 * HOUR_SECONDS)
+    answer = await served.ask(GET)
+    assert status_of(answer) == 503
+    assert b'"Code": "CredentialsUnavailable"' in answer
+    assert b"expired at 2027-01-15T09:00:00Z: ServiceUnavailable: come back later" in answer
+    served.sts.trouble = None
+    await trio.sleep(60)
+    assert status_of(await served.ask(GET)) == 200
+
+
+@asynccontextmanager
+async def _hours_passing(clock: MockClock) -> AsyncIterator[None]:
+    """Nothing is on its way to or from a socket: the clock need not wait for the kernel."""
+    waits, clock.autojump_threshold = clock.autojump_threshold, 0.0
+    yield
+    clock.autojump_threshold = waits

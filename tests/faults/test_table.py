@@ -1,0 +1,14 @@
+"""What docs/reliability.md says of faults is what the tests hold."""
+
+from tests.faults.table import DOCUMENT, HERE, ROOMS, faults, written_into
+
+
+def test_the_document_has_every_fault_and_what_is_expected_then() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert document == written_into(document), "run `python -m tests.faults.table`"
+    assert "a slowloris silent or in mid header" in document
+
+
+def test_every_file_of_faults_is_in_the_document() -> None:
+    assert {path.name for path in HERE.glob("test_*_faults.py")} == set(ROOMS)
+    assert sum(len(list(faults(HERE / name))) for name in ROOMS) >= 51

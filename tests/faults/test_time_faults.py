@@ -1,0 +1,108 @@
+"""
+What happens to the clocks, one test a fault.
+
+STS has a clock of its own here: a suspend moves it with the wall clock, and somebody who sets ours does not.
+"""
+
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.admin import families
+from sidecar.daemon import ServedRole
+from sidecar.errors import NextStep
+from sidecar.metrics import exposition
+from sidecar.schedule import BACK_OFFS, CHECK_SECONDS
+from tests.fakes.clock import FakeWall
+from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.kubelet import FakeVolume
+from tests.scene import Scene, make_scene, running
+
+OUT = refusal("Unreachable", NextStep.RETRY)
+
+
+async def test_a_wall_clock_two_hours_ahead_after_a_suspend_or_a_correction(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Nothing expired is served from that moment on, and new credentials are there within ten seconds."""
+    for sts_clock in (wall.time, wall.true_time):
+        scene = make_scene(wall, volume, FakeExchange(sts_clock))
+        scene.write_token()
+        async with running(scene):
+            for number in range(1, 20):
+                await trio.sleep(20 + 0.7 * number)  # whatever the loop is about to do
+                assert scene.key == f"ASIAFAKE{number:04d}"
+                wall.step(7200)
+                assert scene.key is None
+                await trio.sleep(CHECK_SECONDS + 0.1)
+                assert scene.key is not None
+        assert scene.metrics.clock_steps == 19
+        assert len(scene.sts.asked_at) == 20
+
+
+async def test_a_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """A refresh is tried within ten seconds; if that fails, the set is served to its true end and not a day longer."""
+    scene = make_scene(wall, volume, FakeExchange(wall.true_time))
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(600)
+        wall.step(-86_400)
+        assert scene.key == "ASIAFAKE0001"
+        await trio.sleep(CHECK_SECONDS + 0.1)
+        assert len(scene.sts.asked_at) == 2
+        assert scene.key == "ASIAFAKE0002"
+        renewed_at = scene.sts.asked_at[-1]
+        scene.sts.trouble = OUT
+        wall.step(-86_400)
+        await trio.sleep(renewed_at + 3600 - 2 - trio.current_time())
+        assert scene.key == "ASIAFAKE0002"
+        await trio.sleep(2)
+        assert scene.key is None
+
+
+async def test_a_clock_that_is_off_against_stss(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """The life is counted from the reply's Date, whichever way ours is off; a gauge and a warning tell it."""
+    for ahead in (-86_400, -7200, 7200, 86_400):
+        scene = make_scene(wall, volume, FakeExchange(partial(_shifted, wall, ahead)))
+        scene.write_token()
+        async with running(scene):
+            await trio.sleep(1)
+            assert _shown_skew(scene) == pytest.approx(ahead, abs=1)
+            scene.sts.trouble = OUT
+            await trio.sleep(3600 - 4)
+            assert scene.key == "ASIAFAKE0001"
+            await trio.sleep(3)
+            assert scene.key is None
+        (told,) = scene.logged("clock_is_off")
+        assert told["seconds"] == pytest.approx(-ahead, abs=1)
+
+
+def _shifted(wall: FakeWall, seconds: float) -> float:
+    return wall.true_time() + seconds
+
+
+def _shown_skew(scene: Scene) -> float:
+    """What a scrape of the metrics finds."""
+    state = ServedRole(scene.refresher, None, scene.wall.clock).state(scene.wall.clock.now())
+    text = exposition(families([state], scene.metrics, 0)).decode()
+    return float(text.partition('irsa_sidecar_clock_skew_seconds{role="default"} ')[2].split()[0])
+
+
+async def test_a_process_that_is_frozen_or_starved_of_its_processor(autojump_clock: MockClock, scene: Scene) -> None:
+    """On waking it looks at the clocks once: a missed refresh is one call, and missed retries are one too, no burst."""
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(60)
+        autojump_clock.jump(7200)
+        assert scene.key is None
+        await trio.sleep(CHECK_SECONDS)
+        assert scene.key == "ASIAFAKE0002"
+        assert len(scene.sts.asked_at) == 2
+        scene.sts.trouble = OUT
+        await trio.sleep(1900)
+        before = len(scene.sts.asked_at)
+        autojump_clock.jump(7200)
+        await trio.sleep(BACK_OFFS[NextStep.RETRY].cap_seconds * 0.5)
+        assert len(scene.sts.asked_at) == before + 1

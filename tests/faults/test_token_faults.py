@@ -1,0 +1,273 @@
+"""
+What happens to the token and its file, one test a fault.
+
+Against the refresher with both its clocks faked; where permissions are the kernel's to check, against a process.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.errors import NextStep
+from sidecar.schedule import CHECK_SECONDS, TOKEN_POLL_SECONDS
+from tests.exchanges import failure_of
+from tests.fakes.clock import FakeWall
+from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.kubelet import FakeVolume
+from tests.fakes.scripted_sts import error_reply
+from tests.fakes.tokens import jwt_of, service_account_claims, service_account_token
+from tests.processes import get, pod_environment, run_daemon, scripted_sts
+from tests.scene import Scene, make_scene, running
+from tests.served import GET, serving, status_of
+
+DAY_SECONDS = 86_400
+
+
+async def test_a_file_that_is_missing_at_the_start(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Stays up, looks every second, says once which path and variable, answers 503; serves once the token is there."""
+    async with serving(autojump_clock, wall, volume, FakeExchange(wall.time), has_token=False) as served:
+        await trio.sleep(30)
+        assert served.daemon.metrics.refreshes == {("default", "token_missing"): pytest.approx(30, abs=1)}
+        assert served.sts.asked_at == []
+        (told,) = served.logged("refresh_failed")
+        assert volume.path in told["reason"]
+        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in told["reason"]
+        answer = await served.ask(GET)
+        assert status_of(answer) == 503
+        assert volume.path in json.loads(answer.partition(b"\r\n\r\n")[2])["Message"]
+        assert not served.daemon.role.state(wall.clock.now()).is_ready
+        volume.write(service_account_token(wall.time()))
+        await trio.sleep(TOKEN_POLL_SECONDS)
+        assert status_of(await served.ask(GET)) == 200
+
+
+async def test_an_empty_token_or_one_of_white_space(autojump_clock: MockClock, scene: Scene) -> None:
+    """Means not yet: it is never sent, and the set in service stays until the token is written."""
+    await _hurts_nothing(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
+
+
+async def test_a_half_written_token_or_what_is_no_jwt(autojump_clock: MockClock, scene: Scene) -> None:
+    """Is counted and never sent; the set in service stays, and the whole token is found within a second."""
+    token = service_account_token(scene.wall.time())
+    half, signed_not = token[: len(token) // 2], token[: token.rindex(".") + 1]
+    await _hurts_nothing(scene, "malformed", half, signed_not, "a.b.c", "<html>", "\0" * 900)
+
+
+async def _hurts_nothing(scene: Scene, reason: str, *contents: str) -> None:
+    """Each of the contents, held through the moment at which a refresh is due, and then a good token."""
+    for content in contents:
+        scene.write_token()
+        async with running(scene):
+            await trio.sleep(CHECK_SECONDS)
+            before, key = len(scene.sts.asked_at), scene.key
+            Path(scene.volume.path).write_text(content)  # in place, as a shell's redirection does
+            await trio.sleep(2400)
+            assert len(scene.sts.asked_at) == before
+            assert scene.key == key is not None
+            assert scene.outcomes[f"token_{reason}"] > 500
+            Path(scene.volume.path).write_text(service_account_token(scene.wall.time()))
+            await trio.sleep(TOKEN_POLL_SECONDS + 0.1)
+            assert len(scene.sts.asked_at) == before + 1
+            assert scene.key not in {key, None}
+
+
+async def test_a_trailing_newline_or_a_byte_order_mark(autojump_clock: MockClock, scene: Scene) -> None:
+    """Is stripped: STS gets the bare token."""
+    token = service_account_token(scene.wall.time())
+    for before, after in (("", "\n"), ("", "\r\n"), ("\ufeff", ""), ("\ufeff \t", "\n\n")):
+        scene.volume.write(before + token + after)
+        async with running(scene):
+            await trio.sleep(CHECK_SECONDS)
+        scene.wall.step(1800)
+    assert scene.sts.tokens == [token] * 4
+
+
+async def test_a_data_link_that_is_swapped_in_the_middle_of_a_read(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """The old token is read whole, or the new one; a file that is gone for that moment is looked for once more."""
+    for is_gone in (False, True):
+        scene = make_scene(wall, volume)
+        tokens = [service_account_token(wall.time(), jti=name * 400) for name in "abcdefghij"]
+        volume.write(tokens[0])
+        with _swapped_by_each_read(volume, tokens[1:], is_gone=is_gone):
+            async with running(scene):
+                await trio.sleep(60)
+                wall.step(1800)
+                await trio.sleep(60)
+        assert scene.held_token() == tokens[-1]
+        assert scene.sts.tokens[0] in tokens[1:-1]
+        assert scene.sts.tokens[1] in tokens
+        assert scene.outcomes == {"success": 2}
+
+
+@contextmanager
+def _swapped_by_each_read(volume: FakeVolume, tokens: list[str], *, is_gone: bool) -> Iterator[None]:
+    """Replaced as soon as it is open, and not read yet. If it `is_gone`, it is not there every other time."""
+    real_open, opened = os.open, count()
+
+    def open_and_swap(name: Any, flags: int, *more: Any, **named: Any) -> int:
+        if name != volume.path or not tokens:
+            return real_open(name, flags, *more, **named)
+        if is_gone and next(opened) % 2 == 0:
+            raise FileNotFoundError(2, "No such file or directory", name)
+        descriptor = real_open(name, flags)
+        volume.write(tokens.pop(0))
+        return descriptor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", open_and_swap)
+        yield
+
+
+async def test_a_token_that_is_rotated_while_sts_is_asked(autojump_clock: MockClock, scene: Scene) -> None:
+    """The answer to the old token is taken, no second call is made for the new one, and the next refresh sends it."""
+    scene.write_token(jti="old")
+    scene.sts.latency_seconds = 5.0
+    async with running(scene):
+        await trio.sleep(2)
+        scene.write_token(jti="new")
+        await trio.sleep(60)
+        assert scene.key == "ASIAFAKE0001"
+        assert len(scene.sts.tokens) == 1
+        await trio.sleep(1800)
+        assert scene.sts.tokens[1:] == [scene.held_token()]
+
+
+async def test_a_token_that_expires_in_the_course_of_retries(autojump_clock: MockClock, scene: Scene) -> None:
+    """Every attempt sends what the file holds at that moment, so none sends the one that expired meanwhile."""
+    scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
+    held: list[tuple[float, str]] = []
+    scene.write_token(lifetime_seconds=60, jti="0")
+    async with running(scene):
+        for number in range(1, 40):
+            held.append((trio.current_time(), scene.held_token()))
+            await trio.sleep(47.3)
+            scene.write_token(lifetime_seconds=60, jti=str(number))
+    sent = zip(scene.sts.asked_at, scene.sts.tokens, strict=True)
+    assert [token for _, token in sent] == [
+        next(token for since, token in reversed(held) if since <= asked) for asked in scene.sts.asked_at
+    ]
+    assert len(set(scene.sts.tokens)) > 20
+
+
+async def test_a_token_that_nobody_renews_for_days(autojump_clock: MockClock, scene: Scene) -> None:
+    """Told with its likely cause, counted and tried about once a minute; what is in service stays there to its end."""
+    expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
+    scene.write_token(lifetime_seconds=3600)
+    async with running(scene):
+        await trio.sleep(3000)  # the set in service is the one of half an hour ago
+        scene.sts.trouble = expired
+        await trio.sleep(2300)
+        assert scene.key == "ASIAFAKE0002"
+        await trio.sleep(200)
+        assert scene.key is None
+        await trio.sleep(DAY_SECONDS)
+        assert scene.outcomes["ExpiredTokenException"] < 80 * 25
+        assert len(scene.logged("refresh_failed")) <= 6 * 25 + 1
+        scene.sts.trouble = None
+        scene.write_token()
+        await trio.sleep(1)
+        assert scene.key is not None
+    (foretold,) = scene.logged("token_looks_wrong")
+    assert "subPath" in foretold["reason"]
+    assert "kubelet" in foretold["reason"]
+    told = scene.logged("refresh_failed")[0]
+    assert told["code"] == "ExpiredTokenException"
+    assert "subPath" in told["reason"]
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "audience is vault": {"aud": ["vault"]},
+    "audience is missing": {"aud": None},
+    "never expires": {"exp": None},
+    "never expires:": {"exp": "soon"},
+    "never expires: a legacy": {"exp": float("inf")},
+    "was not renewed": {"exp": -1e308},
+    "": {"iss": "https://elsewhere.example"},
+}
+"""What is said of claims that look wrong. Which issuer is right, only IAM knows."""
+
+
+async def test_a_wrong_audience_or_issuer_or_an_expiry_that_is_none(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Is told once where the claims show it, and tried all the same; no number in the token moves a refresh."""
+    for words, changes in LOOKS.items():
+        scene = make_scene(wall, volume)
+        volume.write(jwt_of(service_account_claims(wall.time()) | changes))
+        async with running(scene):
+            await trio.sleep(3700)
+        assert scene.intervals == [pytest.approx(1800, abs=2)] * 2
+        reasons = [entry["reason"] for entry in scene.logged("token_looks_wrong")]
+        assert [words in reason for reason in reasons] == [True] * bool(words)
+
+
+WITHOUT_ROOTS_PRIVILEGE = """
+import ctypes, struct
+libc = ctypes.CDLL(None)
+head, sets = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0)), ctypes.create_string_buffer(24)
+assert libc.capget(head, sets) == 0
+effective, *rest = struct.unpack("6I", sets.raw)
+assert libc.capset(head, struct.pack("6I", effective & ~0b110, *rest)) == 0
+"""
+"""Give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), by which root reads whatever there is."""
+
+
+async def test_a_token_that_may_not_be_read(tmp_path: Path) -> None:
+    """The error names who asks, what the file's mode is and what to set; once it may be read, it is."""
+    token = tmp_path / "token"
+    async with scripted_sts() as sts:
+        environment = pod_environment(token, sts.url)
+        token.chmod(0o000)
+        async with run_daemon(environment, prelude=WITHOUT_ROOTS_PRIVILEGE) as running:
+            reason = (await running.logged("refresh_failed"))["reason"]
+            for words in (str(token), f"uid {os.geteuid()}", "mode 0000", "securityContext.fsGroup"):
+                assert words in reason
+            assert (await get(running.url))[0] == 503
+            assert sts.requests == []
+            token.chmod(0o400)
+            await running.logged("credentials_refreshed")
+            assert (await get(running.url))[0] == 200
+
+
+async def test_ten_mebibytes_a_fifo_or_a_directory_at_the_path(
+    autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
+) -> None:
+    """No more is read than a token can be long, and nothing is waited for; a token in its place heals it."""
+    path = tmp_path / "token"
+    kinds: dict[str, Callable[[], object]] = {
+        "token_too_long": lambda: path.write_bytes(b"a" * 10 * 1024 * 1024),
+        "token_not_a_file": lambda: os.mkfifo(path),
+        "token_unreadable": lambda: path.symlink_to(path),
+    }
+    scene = make_scene(wall, FakeVolume(tmp_path))
+    async with running(scene):
+        for number, (reason, put) in enumerate(kinds.items()):
+            put()
+            before = _bytes_read()
+            await trio.sleep(10)
+            assert _bytes_read() - before < 11 * 2 * 32 * 1024
+            assert scene.refresher.health.trouble_code == reason
+            assert len(scene.sts.asked_at) == number
+            path.unlink()
+            path.write_text(service_account_token(wall.time()))
+            await trio.sleep(TOKEN_POLL_SECONDS + 0.1)
+            assert len(scene.sts.asked_at) == number + 1
+            path.unlink()
+            scene.wall.step(1800)
+
+
+def _bytes_read() -> int:
+    """What this process has read so far from files of any kind (proc(5), io, rchar)."""
+    return int(Path("/proc/self/io").read_text().split()[1])
