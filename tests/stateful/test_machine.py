@@ -1,0 +1,373 @@
+"""
+Every promise about credentials, held against any order of faults: a state machine without an event loop.
+
+The real refresher takes its turns, on a real token file and real reply bytes, in a world whose true time is known;
+real request bytes are parsed and answered. After each step:
+
+- nothing is served past its true end, but by what no clock of ours can see (`Grant.may_be_served`);
+- the newest good set is served to whoever holds the secret until its end, less what is given away for safety
+  (`Grant.must_be_served`): the second that `Date` is cut by, the exchange's own time, and, until the next refresh, as
+  much as the wall clock was set forward, since that may as well have been a suspend;
+- an answer's parts are all of one set; and STS is never asked more often than the back-off tables allow.
+
+`make stateful` takes many more steps than the suite does.
+"""
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from sidecar import endpoint, http, schedule
+from sidecar.authorization import Authorization
+from sidecar.config import Role
+from sidecar.daemon import ServedRole
+from sidecar.errors import NextStep
+from sidecar.metrics import Metrics
+from sidecar.refresher import Refresher
+from sidecar.store import Store
+from sidecar.sts_client import ExchangeReply, ExchangeRequest
+from sidecar.sts_errors import NEXT_STEPS
+from sidecar.token import Token
+from tests.fakes.exchange import ROLE_ARN
+from tests.fakes.kubelet import FakeVolume
+from tests.fakes.tokens import service_account_token
+from tests.stateful.world import GOOD, Behaviour, Grant, StsInWorld, World
+from tests.test_daemon import make_log
+
+STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
+STEPS_A_RUN = 50
+SPARE_RUNS = 1.2
+"""Some runs end early."""
+
+DURATION_SECONDS = 3600
+SECRET = b"endpoint-secret-of-the-pod"
+PATH = b"/v1/credentials"
+HOUR = 3600.0
+
+SHORTEST_SLEEP_SECONDS = 0.001
+"""So that time goes on even where a float would not show it."""
+
+RAMP = 7
+"""After so many failures in a row no back-off of the table, jittered to its floor, grows any more."""
+
+STEADY_SECONDS = min(
+    schedule.CHANGED_TOKEN_PAUSE_SECONDS,
+    *(back_off.delay_seconds(RAMP, 0.0) for back_off in schedule.BACK_OFFS.values()),
+)
+"""From then on attempts are at least so far apart, whatever fails."""
+
+breakages = st.one_of(
+    st.none(),
+    st.floats(0, 1e6),
+    st.sampled_from([b"", b" \n", b"a.b.c", b"eyJhbGciOi", b"\xff" * 30, b"x" * 20_001]),
+)
+spans = st.one_of(
+    st.floats(0, 2), st.floats(0, 60), st.floats(0, HOUR / 4), st.sampled_from([1.0, 10.0, 1799.0, 3599.0, 3600.0])
+)
+steps_of_wall = st.one_of(st.floats(-10, 10), st.floats(-86_400, 86_400), st.sampled_from([7200.0, -7200.0, 3600.0]))
+latencies = st.one_of(st.just(0.0), st.floats(0, 12))
+
+
+def _without(element: bytes, body: bytes) -> bytes:
+    before, _, rest = body.partition(b"<" + element + b">")
+    return before + rest.partition(b"</" + element + b">")[2]
+
+
+def _with(element: bytes, text: bytes, body: bytes) -> bytes:
+    before, tag, rest = body.partition(b"<" + element + b">")
+    return before + tag + text + b"</" + element + b">" + rest.partition(b"</" + element + b">")[2]
+
+
+WANTED = (b"AccessKeyId", b"SecretAccessKey", b"SessionToken", b"Expiration", b"Arn")
+
+spoilt = st.one_of(
+    st.sampled_from(WANTED).map(lambda element: partial(_without, element)),
+    st.sampled_from(WANTED).map(lambda element: partial(_with, element, b"  ")),
+    st.sampled_from([b"2001-01-01T00:00:00Z", b"9999-12-31T23:59:59Z", b"tomorrow", b"2027-01-15T09:00:00"]).map(
+        lambda text: partial(_with, b"Expiration", text)
+    ),
+    st.sampled_from([b"", b"<html>login</html>", b"{}", b"\x00", b"<!DOCTYPE a><a/>"]).map(lambda text: lambda _: text),
+    st.floats(0, 0.99).map(lambda share: lambda body: body[: int(len(body) * share)]),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """One Pod, from its start."""
+
+    steps: ClassVar[int] = 0
+    attempts: ClassVar[int] = 0
+    answers: ClassVar[dict[int, int]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory()
+        directory = Path(self._directory.name)
+        (directory / "volume").mkdir()
+        (directory / "secret").write_bytes(SECRET)
+        self.volume = FakeVolume(directory / "volume")
+        self.world = World()
+        self.sts = StsInWorld(self.world)
+        self.steps_of_wall_at: list[float] = []
+        self.in_service: Grant | None = None
+        self._jitter = random.Random(0)
+        self.refresher = Refresher(
+            Role("default", ROLE_ARN, self.volume.path, None, DURATION_SECONDS),
+            self._exchange,
+            Store(endpoint.credentials_response),
+            clock=self.world.clock,
+            jitter=self._next_jitter,
+            log=make_log([]),
+            metrics=Metrics(),
+        )
+        self.route = ServedRole(self.refresher, Authorization(str(directory / "secret")), self.world.clock)
+
+    def teardown(self) -> None:
+        Machine.attempts += len(self.sts.asked_at)
+        self._directory.cleanup()
+
+    @initialize(seed=st.integers(0, 1000))
+    def start(self, seed: int) -> None:
+        self._jitter = random.Random(seed)
+        self.token_is_rotated()
+
+    # Time
+
+    @rule(seconds=spans)
+    def time_passes(self, seconds: float) -> None:
+        """The loop sleeps as long as it says, and no longer."""
+        end = self.world.now + seconds
+        while self.world.now < end:
+            self.world.pass_time(max(SHORTEST_SLEEP_SECONDS, min(self._turn(), end - self.world.now)))
+
+    @rule(seconds=spans)
+    def the_process_stands_still(self, seconds: float) -> None:
+        """A frozen cgroup, a busy node: both clocks go on."""
+        self.world.pass_time(seconds)
+
+    @rule(seconds=spans)
+    def the_machine_sleeps(self, seconds: float) -> None:
+        self.world.suspend(seconds)
+
+    @rule(seconds=steps_of_wall)
+    def the_wall_clock_is_set(self, seconds: float) -> None:
+        self._step_wall(seconds)
+
+    @rule(moments=st.integers(1, 3))
+    def the_loop_wakes(self, moments: int) -> None:
+        self.time_passes(moments * SHORTEST_SLEEP_SECONDS)
+
+    @rule()
+    def half_a_life_passes(self) -> None:
+        self.time_passes(DURATION_SECONDS * (1 + schedule.JITTER) / 2)
+
+    # The token
+
+    @rule()
+    def token_is_rotated(self) -> None:
+        self.volume.write(service_account_token(self.world.now, lifetime_seconds=86_400, jti=str(random.random())))
+
+    @rule(breakage=breakages)
+    def token_is_broken(self, breakage: bytes | float | None) -> None:
+        """None takes the file away, bytes are what it holds, and a number is the age of a token for an hour."""
+        if isinstance(breakage, bytes):
+            self.volume.write(breakage)
+        elif breakage is not None:
+            self.volume.write(service_account_token(self.world.now - breakage, lifetime_seconds=3600))
+        elif os.path.lexists(self.volume.path):
+            self.volume.remove()
+
+    # STS
+
+    @rule(latency=latencies, date_error=st.sampled_from([0.0, None]))
+    def sts_is_well(self, latency: float, date_error: float | None) -> None:
+        self.sts.behaviour = Behaviour(latency_seconds=latency, date_error=date_error)
+
+    @rule(date_error=st.one_of(st.floats(-90_000, 90_000), st.floats(-300, 300)), latency=latencies)
+    def the_date_is_wrong(self, date_error: float, latency: float) -> None:
+        self.sts.behaviour = Behaviour(latency_seconds=latency, date_error=date_error)
+
+    @rule(
+        life_seconds=st.one_of(st.integers(-10, 20), st.integers(20, DURATION_SECONDS)),
+        date=st.sampled_from([0.0, None]),
+    )
+    def sessions_are_short(self, life_seconds: int, date: float | None) -> None:
+        """Then a set that comes later may well end sooner."""
+        self.sts.behaviour = Behaviour(life_seconds=life_seconds, date_error=date)
+
+    @rule(
+        code=st.sampled_from([*NEXT_STEPS, "SomethingNew"]),
+        status=st.sampled_from([400, 403, 429, 500, 503]),
+        retry_after=st.sampled_from([None, "0", "30", "999999", "soon", "-1"]),
+        latency=latencies,
+    )
+    def sts_refuses(self, code: str, status: int, retry_after: str | None, latency: float) -> None:
+        self.sts.behaviour = Behaviour(code=code, status=status, retry_after=retry_after, latency_seconds=latency)
+
+    @rule(code=st.sampled_from(["Timeout", "Unreachable", "Tls", "Proxy"]), latency=latencies)
+    def sts_is_out_of_reach(self, code: str, latency: float) -> None:
+        self.sts.behaviour = Behaviour(transport=code, latency_seconds=latency)
+
+    @rule(edit=spoilt, status=st.sampled_from([200, 200, 204, 302, 500]))
+    def replies_are_malformed(self, edit: Callable[[bytes], bytes], status: int) -> None:
+        self.sts.behaviour = Behaviour(edit=edit, status=status)
+
+    @rule(seconds=steps_of_wall, latency=latencies, date_error=st.sampled_from([0.0, None]))
+    def the_wall_clock_will_be_set_during_an_exchange(
+        self, seconds: float, latency: float, date_error: float | None
+    ) -> None:
+        self.sts.behaviour = Behaviour(
+            interruption=lambda _: self._once(lambda: self._step_wall(seconds)),
+            latency_seconds=latency,
+            date_error=date_error,
+        )
+
+    @rule(seconds=spans)
+    def the_machine_will_sleep_during_an_exchange(self, seconds: float) -> None:
+        self.sts.behaviour = Behaviour(interruption=lambda world: self._once(lambda: world.suspend(seconds)))
+
+    @rule()
+    def all_faults_end(self) -> None:
+        """Then there are living credentials within one back-off."""
+        self.sts.behaviour = GOOD
+        self.token_is_rotated()
+        self._turn()
+        self.time_passes(self._longest_wait_seconds() + SHORTEST_SLEEP_SECONDS)
+        self._turn()
+        assert self.refresher.health.trouble is None
+        assert self.route.state(self.world.clock.now()).is_ready
+
+    # Requests
+
+    @rule(
+        path=st.sampled_from([PATH, PATH + b"?x=1", b"/", b"/v1/credentials/other"]),
+        secret=st.sampled_from([SECRET, b"wrong", None]),
+    )
+    def somebody_asks(self, path: bytes, secret: bytes | None) -> None:
+        answer = self._ask(path, secret)
+        is_ours = path.partition(b"?")[0] == PATH
+        if not is_ours or secret != SECRET:
+            assert answer.status == (404 if not is_ours else 401 if secret is None else 403)
+            assert answer.snapshot is None
+            assert b"ASIA" not in answer.response
+
+    @invariant()
+    def credentials_are_served_while_they_live_and_no_longer(self) -> None:
+        answer = self._ask(PATH, SECRET)
+        Machine.answers[answer.status] = Machine.answers.get(answer.status, 0) + 1
+        if answer.status == 200:
+            assert self._grant_in(answer.response) is self.in_service
+            assert self.in_service is not None
+            assert self.in_service.may_be_served(self.world), "a set is served past its end"
+        else:
+            assert answer.status == 503
+            assert self.in_service is None or not self.in_service.must_be_served(self.world), "a living set is hidden"
+
+    @invariant()
+    def a_step_is_counted(self) -> None:
+        Machine.steps += 1
+
+    # How the machine does it
+
+    def _turn(self) -> float:
+        """One turn of the loop, which waits for nothing in this world. Returns how long it sleeps then."""
+        turn = self.refresher.turn()
+        before, self.sts.last = self.in_service, None
+        try:
+            turn.send(None)
+        except StopIteration as done:
+            self._look_at_what_is_in_service(before)
+            seconds: float = done.value
+            return seconds
+        raise AssertionError("the turn waited for something other than the exchange")
+
+    def _look_at_what_is_in_service(self, before: Grant | None) -> None:
+        """A later set always wins, and so does any that lives over one that does not."""
+        snapshot, given = self.route.snapshot, self.sts.last
+        was_alive = before is not None and before.must_be_served(self.world)
+        self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
+        if self.in_service is not before and before is not None and self.in_service is not None:
+            assert self.in_service.expires_at > before.expires_at or not was_alive, "an older set took the place"
+        if isinstance(given, Grant) and given.must_be_served(self.world):
+            assert self.in_service is given or self._ask(PATH, SECRET).status == 200
+            assert self.in_service is not None
+            assert self.in_service.expires_at >= given.expires_at, "a later set did not win"
+
+    async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        self._check_attempts()
+        reply = await self.sts(request, token)
+        self.credentials_are_served_while_they_live_and_no_longer()
+        return reply
+
+    def _check_attempts(self) -> None:
+        """At most a ramp for each success, one for each time that the wall clock was set, and the steady rest."""
+        hour_ago = self.world.now - HOUR
+        asked = sum(at > hour_ago for at in self.sts.asked_at)
+        granted = sum(at > hour_ago for at in self.sts.granted_at)
+        steps = sum(at >= hour_ago for at in self.steps_of_wall_at)
+        most = HOUR / STEADY_SECONDS + (RAMP + 1) * (granted + 1) + steps
+        assert asked <= most, f"{asked} attempts within an hour, and at most {most:.0f} are meant"
+
+    def _longest_wait_seconds(self) -> float:
+        """The one back-off that may be under way."""
+        code, error = self.refresher.health.trouble_code, self.sts.refused
+        if code is None:
+            return schedule.SHORTEST_REFRESH_SECONDS
+        if code.startswith("token_"):
+            return schedule.TOKEN_POLL_SECONDS
+        if error is None or error.code != code:  # a good reply that makes no sense on our clocks
+            return schedule.BACK_OFFS[NextStep.RETRY].cap_seconds
+        asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
+        return max(schedule.BACK_OFFS[error.next_step].cap_seconds, asked)
+
+    def _ask(self, path: bytes, secret: bytes | None) -> endpoint.Answer:
+        lines = [b"GET " + path + b" HTTP/1.1", b"Host: 127.0.0.1"]
+        lines += [b"Authorization: " + secret] if secret is not None else []
+        request = http.parse(b"\r\n".join(lines) + b"\r\n\r\n")
+        assert isinstance(request, http.Request)
+        return endpoint.answer(request, {PATH: self.route}, endpoint.LOOPBACK_HOSTS, self.world.clock.now())
+
+    def _grant_in(self, response: bytes) -> Grant:
+        """The one set that every part of the answer is of."""
+        body = json.loads(response.partition(b"\r\n\r\n")[2])
+        key = body["AccessKeyId"]
+        grant = self.sts.grants[key]
+        assert (body["SecretAccessKey"], body["Token"]) == (f"{key}/secret", f"{key}/session"), "a mixed set"
+        assert datetime.fromisoformat(body["Expiration"]).timestamp() == grant.expires_at
+        return grant
+
+    def _next_jitter(self) -> float:
+        return self._jitter.random()
+
+    def _once(self, happens: Callable[[], None]) -> None:
+        self.sts.behaviour = GOOD
+        happens()
+
+    def _step_wall(self, seconds: float) -> None:
+        self.world.step_wall(seconds)
+        self.steps_of_wall_at.append(self.world.now)
+
+
+def test_no_order_of_faults_breaks_a_promise() -> None:
+    Machine.steps = Machine.attempts = 0
+    Machine.answers = {}
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=int(STEPS / STEPS_A_RUN * SPARE_RUNS),
+            stateful_step_count=STEPS_A_RUN,
+            phases=[Phase.generate],
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        ),
+    )
+    print(f"{Machine.steps} steps, {Machine.attempts} exchanges, answers by status: {Machine.answers}")
+    assert Machine.steps >= STEPS
