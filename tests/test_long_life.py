@@ -10,6 +10,7 @@ import gc
 import os
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from trio.testing import MockClock
 
 from sidecar import schedule
 from sidecar.daemon import Daemon, make_daemon
-from sidecar.errors import NextStep
+from sidecar.errors import ExchangeError, NextStep
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
 from tests.fakes.kubelet import FakeVolume
@@ -37,17 +38,18 @@ WARM_UP_ROUNDS = 200
 CALM = 6
 """So many rounds are well to each kind of fault."""
 
-TROUBLES = (
-    *[None] * CALM,
-    refusal("ServiceUnavailable", NextStep.RETRY),
-    refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=7.0),
-    refusal("ExpiredTokenException", NextStep.REREAD_TOKEN),
-    refusal("AccessDenied", NextStep.WAIT),
-    refusal("ValidationError", NextStep.ASK_OPERATOR),
+TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
+    *[lambda: None] * CALM,
+    lambda: refusal("ServiceUnavailable", NextStep.RETRY),
+    lambda: refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=7.0),
+    lambda: refusal("ExpiredTokenException", NextStep.REREAD_TOKEN),
+    lambda: refusal("AccessDenied", NextStep.WAIT),
+    lambda: refusal("ValidationError", NextStep.ASK_OPERATOR),
 )
+"""Made anew each time: an error that is raised again and again keeps a longer traceback each time."""
 
 TOKENS = ("", "not.a", "a.b.c", "\x00" * 30)
-"""What stands in the file now and then, until the next rotation."""
+"""What stands in the file now and then, for some seconds before the rotation."""
 
 
 class Held(NamedTuple):
@@ -76,11 +78,13 @@ class LongLife:
         return self.daemon.metrics.refreshes.get(("default", "success"), 0)
 
     async def round(self, seconds: float) -> None:
-        """A token is rotated, or spoilt; STS is well, or not; the clock may be set; and time passes."""
+        """A token is rotated, at times after a spoilt one; STS is well or not; the clock may be set; time passes."""
         self.rounds += 1
-        token = service_account_token(self.wall.time(), lifetime_seconds=DAY_SECONDS, jti=str(self.rounds))
-        self.volume.write(self.chance.choice(TOKENS) if self.chance.random() < 0.05 else token)
-        self.sts.trouble = self.chance.choice(TROUBLES)
+        if self.chance.random() < 0.05:
+            self.volume.write(self.chance.choice(TOKENS))
+            await trio.sleep(20)
+        self.volume.write(service_account_token(self.wall.time(), lifetime_seconds=DAY_SECONDS, jti=str(self.rounds)))
+        self.sts.trouble = self.chance.choice(TROUBLES)()
         self.sts.latency_seconds = self.chance.choice((0.0, 0.0, 0.1, 3.0))
         if self.chance.random() < 0.05:
             self.wall.step(self.chance.uniform(-2, 2) * seconds)

@@ -1,0 +1,128 @@
+"""
+What an hour, or as long as you like, does to `irsa-sidecar run` as a process.
+
+    python benchmarks/soak.py [--seconds 3600] [--session-seconds 10] [--requests-a-second 20] [--python PATH]
+
+Sessions of a few seconds make it refresh as often in an hour as in weeks of a Pod's life. Meanwhile the token rotates
+as the kubelet does it, and clients ask steadily. Memory, threads and descriptors are read once it has warmed up, and
+at the end: what grows between is a leak. An answer that is no living set is an error, and makes the exit status 1.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from benchmarks import measure, subjects
+from benchmarks.subjects import PATH, Running
+from benchmarks.tables import Samples, table
+
+WARM_UP_SECONDS = 20.0
+"""Until the loop has refreshed some times and the allocator has its arenas."""
+
+ROTATION_SECONDS = 3.0
+
+
+@dataclass
+class Clients:
+    """What the clients got: answers with living credentials, others, and how many different sets there were."""
+
+    answers: int = 0
+    errors: int = 0
+    sets: int = 0
+    last_key: str = ""
+
+    def ask(self, port: int) -> None:
+        """One GET on a new connection, as SDKs do."""
+        key = living_key(port)
+        self.answers += key is not None
+        self.errors += key is None
+        if key is not None and key != self.last_key:
+            self.last_key = key
+            self.sets += 1
+
+
+def living_key(port: int) -> str | None:
+    """The access key of the set in the answer; None if it is no answer, no set, or a set that has ended."""
+    try:
+        head, _, body = subjects.get(port, PATH).partition(b"\r\n\r\n")
+    except OSError:
+        return None
+    if not head.startswith(b"HTTP/1.1 200 "):
+        return None
+    document = json.loads(body)
+    ends_at = datetime.fromisoformat(document["Expiration"]).timestamp()
+    return str(document["AccessKeyId"]) if ends_at > time.time() else None
+
+
+def rotate(inputs: Path) -> None:
+    """A new token takes the old one's place at once: the rename is what a reader sees of the kubelet's swap."""
+    draft = inputs / "draft"
+    draft.mkdir(exist_ok=True)
+    subjects.write_inputs(draft)
+    (draft / "token").replace(inputs / "token")
+
+
+def drive(daemon: Running, inputs: Path, clients: Clients, seconds: float, requests_a_second: float) -> int:
+    """Ask and rotate for so long. Returns the number of rotations."""
+    began = rotated_at = time.monotonic()
+    asked = rotations = 0
+    while (now := time.monotonic()) - began < seconds:
+        if now - rotated_at >= ROTATION_SECONDS:
+            rotate(inputs)
+            rotated_at, rotations = now, rotations + 1
+        clients.ask(daemon.port)
+        asked += 1
+        time.sleep(max(0.0, began + asked / requests_a_second - time.monotonic()))
+    return rotations
+
+
+def held(pid: int) -> dict[str, list[float]]:
+    """What the process holds now."""
+    memory = measure.memory(pid)
+    return {
+        "RSS MiB": [memory.rss],
+        "PSS MiB": [memory.pss],
+        "threads": [float(memory.threads)],
+        "descriptors": [float(len(os.listdir(f"/proc/{pid}/fd")))],
+    }
+
+
+def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
+    """Print what was held and done. Returns the number of errors."""
+    clients = Clients()
+    with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
+        drive(daemon, inputs, clients, WARM_UP_SECONDS, args.requests_a_second)
+        rows: Samples = {"warm": held(daemon.pid)}
+        refreshed = sts.answered()
+        rotations = drive(daemon, inputs, clients, args.seconds, args.requests_a_second)
+        rows["at the end"] = held(daemon.pid)
+        refreshed = sts.answered() - refreshed
+    print(table(f"irsa-sidecar run, before and after {args.seconds:.0f} s", rows, {}))
+    print(
+        f"{refreshed} refreshes, {rotations} rotations, {clients.answers} answers with {clients.sets} sets, "
+        f"{clients.errors} errors"
+    )
+    return clients.errors
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What a long time does to `irsa-sidecar run`.")
+    parser.add_argument("--seconds", type=float, default=3600, help="how long, after the warm-up [3600]")
+    parser.add_argument("--session-seconds", type=float, default=10, help="how long credentials live [10]")
+    parser.add_argument("--requests-a-second", type=float, default=20, help="one after the other [20]")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that `run` runs under")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, subjects.stub_sts(args.session_seconds) as sts:
+        inputs = Path(directory)
+        subjects.write_inputs(inputs)
+        return 1 if soak(args, inputs, sts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
