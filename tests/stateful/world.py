@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from math import floor
+from math import floor, inf
 
 from sidecar import sts
 from sidecar.clock import Clock
@@ -140,14 +140,16 @@ class StsInWorld:
         self, how: Behaviour, asked_seconds: int, asked_at: float, stamped_at: float, before: tuple[float, float]
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
-        error = _error_told(how, life, self._world)
+        error = _error_told(how, life, before[0])
+        # By a clock so far behind it is no session that IAM allows, and is passed over.
+        is_absurd = life - error > LONGEST_LIFE_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.asked_at):07d}",
             expires_at=floor(stamped_at) + life,
             wall_error=before[0],
             slept=before[1],
             # The second that Date is cut by, and the way of the request, whose length nobody knows.
-            early_seconds=1.001 + (self._world.now - asked_at) + max(0.0, error),
+            early_seconds=inf if is_absurd else 1.001 + (self._world.now - asked_at) + max(0.0, error),
             # STS grants what is asked for, and then a wrong clock cannot make the daemon think it more.
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )
@@ -162,10 +164,13 @@ class StsInWorld:
         return how.status, how.edit(body) if how.edit is not None else body
 
 
-def _error_told(how: Behaviour, life: float, world: World) -> float:
-    """How far ahead of the truth the clock is that the daemon goes by: the reply's if it makes sense, else its own."""
+def _error_told(how: Behaviour, life: float, wall_error: float) -> float:
+    """
+    How far ahead of the truth the clock is that the daemon goes by: the reply's if it makes sense, else its own as it
+    was when it asked.
+    """
     if how.date_error is None or not 0 < life - how.date_error - 1 <= LONGEST_LIFE_SECONDS:
-        return world.wall_error
+        return wall_error
     return how.date_error
 
 
