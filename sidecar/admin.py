@@ -1,8 +1,8 @@
 """
 What the admin address answers: probes and metrics, never credentials. Pure, like endpoint.py.
 
-`/livez` asks whether the loop still turns, `/readyz` whether every role has living credentials, with the reason
-where not, `/metrics` everything worth a graph.
+`/livez` asks whether the loops still turn, `/readyz` whether every role has living credentials, `/readyz/NAME` whether
+that one has, with the reason where not, `/metrics` everything worth a graph.
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,9 @@ STALLED_SECONDS = 300.0
 """A turn of the loop takes 20 s at most. Far beyond that, and it is stuck in a way that a restart mends."""
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+_READY_OF = b"/readyz/"
 
 
 class RoleState(NamedTuple):
@@ -39,10 +42,18 @@ def answer(request: Request, roles: Iterable[RoleState], metrics: Metrics, dropp
         return _probe([f"{s.role}: the refresh loop has not turned for {now.monotonic - s.looked_at:.0f} s"
                        for s in states if now.monotonic - s.looked_at > STALLED_SECONDS])  # fmt: skip
     if request.path == b"/readyz":
-        return _probe([f"{s.role}: {s.trouble or 'the credentials have expired'}" for s in states if not s.is_ready])
+        return _ready(states)
+    if request.path.startswith(_READY_OF):
+        name = request.path.removeprefix(_READY_OF).decode("ascii")
+        one = [s for s in states if s.role == name]
+        return _ready(one) if one else _text(404, b"There is no role of that name.\n")
     if request.path == b"/metrics":
         return _text(200, exposition(families(states, metrics, dropped_lines)), PROMETHEUS_TEXT)
     return _text(404, b"Here are /livez, /readyz and /metrics.\n")
+
+
+def _ready(states: Iterable[RoleState]) -> Answer:
+    return _probe([f"{s.role}: {s.trouble or 'the credentials have expired'}" for s in states if not s.is_ready])
 
 
 def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> list[Family]:
@@ -72,6 +83,12 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
         Family("irsa_sidecar_sts_endpoint_changes_total", "counter",
                "Times another region's STS was turned to, the returns to the first included.",
                [Sample({}, metrics.sts_endpoint_changes)]),
+        Family("irsa_sidecar_configuration_reloads_total", "counter",
+               "Times the file of roles was read again, by outcome.",
+               [Sample({"outcome": outcome}, count) for outcome, count in sorted(metrics.reloads.items())]),
+        Family("irsa_sidecar_configuration_refused", "gauge",
+               "1 while the file of roles cannot be taken as it is, and the configuration before it stays; else 0.",
+               [Sample({}, int(metrics.is_configuration_refused))]),
         Family("irsa_sidecar_requests_total", "counter", "Requests to the credentials endpoint, by HTTP status.",
                [Sample({"status": str(status)}, count) for status, count in sorted(metrics.requests.items())]),
         Family("irsa_sidecar_clock_steps_total", "counter",

@@ -16,11 +16,12 @@ import trio
 from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from sidecar.config import Config
-from sidecar.daemon import CREDENTIALS_PATH, REAL_CLOCK, make_daemon
+from sidecar.daemon import REAL_CLOCK, make_daemon
 from sidecar.errors import SidecarError
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.role import Role
 from sidecar.sts_regions import open_regions
 
 FIRST_CREDENTIALS_SECONDS = 15.0
@@ -45,16 +46,17 @@ async def with_daemon(
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
         secret_file = os.path.join(directory, "authorization-token")
-        offer = Offer(_url(listeners), new_secret(), secret_file, config.sts.region)
+        offer = Offer(_url(listeners, config.role), new_secret(), secret_file, config.sts.region)
         write_secret(secret_file, offer.secret)
-        config = config._replace(authorization_token_file=secret_file)
+        roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
+        config = config._replace(roles=roles)
         metrics = Metrics()
         async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
             running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics)
             status = None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners, admin_listeners)
-                ready = running.first_credentials if needs_credentials else running.role.refresher.first_attempt.wait
+                ready = running.roles.first_credentials if needs_credentials else running.role.first_attempt.wait
                 with trio.move_on_after(FIRST_CREDENTIALS_SECONDS) as patience:
                     await ready()
                 if not patience.cancelled_caught:
@@ -88,8 +90,8 @@ async def _pass_on(signals: AsyncIterator[int], process: trio.Process) -> None:
             process.send_signal(number)
 
 
-def _url(listeners: Sequence[socket.socket]) -> str:
-    return f"http://{format_address(*listeners[0].getsockname()[:2])}{CREDENTIALS_PATH}"
+def _url(listeners: Sequence[socket.socket], role: Role) -> str:
+    return f"http://{format_address(*listeners[0].getsockname()[:2])}{role.path}"
 
 
 def _is_foreground() -> bool:

@@ -11,28 +11,29 @@ from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.listen import format_address, is_loopback, parse_address
+from sidecar.role import (
+    DEFAULT_ROLE,
+    PodNames,
+    Role,
+    RoleDefaults,
+    check_duration,
+    check_path,
+    check_role_arn,
+    check_token_file,
+    check_whole_number,
+)
+from sidecar.session_name import check_session_name
 
 PREFIX = "IRSA_SIDECAR_"
 
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-MIN_DURATION_SECONDS, MAX_DURATION_SECONDS = 900, 43_200
-"""The limits of AssumeRoleWithWebIdentity's DurationSeconds."""
-
+POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
+"""Where a manifest puts what the Downward API says of the Pod, in the order of PodNames."""
 
 Address = tuple[str, int]
 """Host, as an IP literal, and port."""
-
-
-class Role(NamedTuple):
-    """One role to keep credentials for. `session_name` None: from the token's claims."""
-
-    name: str
-    role_arn: str
-    token_file: str
-    session_name: str | None
-    duration_seconds: int
 
 
 class StsSettings(NamedTuple):
@@ -47,16 +48,27 @@ class StsSettings(NamedTuple):
 
 
 class Config(NamedTuple):
-    """Everything that `run` was told. `admin_listen` None: off. `log_format` None: by where stderr goes."""
+    """
+    Everything that `run` was told.
+
+    An address that is None is off. `config_file` names the roles, if there is one. `log_format` None: by where stderr
+    goes. `roles` is never empty, and their names differ.
+    """
 
     listen: Address
     admin_listen: Address | None
     authorization_token_file: str | None
+    config_file: str | None
     drain_seconds: float
     log_format: str | None
     log_level: str
-    role: Role
+    roles: tuple[Role, ...]
     sts: StsSettings
+
+    @property
+    def role(self) -> Role:
+        """The first: the only one, unless a file names several."""
+        return self.roles[0]
 
 
 class Setting(NamedTuple):
@@ -75,25 +87,8 @@ def _address_or_off(setting: str, text: str) -> Address | None:
     return None if text == "off" else parse_address(setting, text)
 
 
-def _path(setting: str, text: str) -> str:
-    # An empty flag is a variable that was not expanded: taken for "none", it would take the secret away unseen.
-    if not text:
-        raise ConfigurationError(f"{setting} is empty: give the path of a file, or leave it out.")
-    return text
-
-
-def _whole_number(setting: str, text: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-        raise ConfigurationError(f"{setting} is {text!r}: give whole seconds from {low} to {high}.")
-    return int(text)
-
-
-def _duration(setting: str, text: str) -> int:
-    return _whole_number(setting, text, MIN_DURATION_SECONDS, MAX_DURATION_SECONDS)
-
-
 def _drain(setting: str, text: str) -> int:
-    return _whole_number(setting, text, 0, 86_400)
+    return check_whole_number(setting, text, 0, 86_400)
 
 
 def _regions(setting: str, text: str) -> tuple[str, ...]:
@@ -122,10 +117,12 @@ SETTINGS = (
             "where credentials are served; loopback only; port 0 takes a free port and prints it"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
             "where probes and metrics are served, never credentials"),
-    Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None, _path, "FILE",
-            "the secret that clients must send as Authorization; made if it is not there"),
-    Setting("duration_seconds", "DURATION", "--duration", "3600", _duration, "SECONDS",
-            "how long credentials are asked for: 900 to 43200, at most what the role allows"),
+    Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
+            check_path, "FILE", "the secret that clients must send as Authorization; made if it is not there"),
+    Setting("duration_seconds", "DURATION", "--duration", "3600", check_duration, "SECONDS|max",
+            "how long credentials are asked for: 900 to 43200, or the longest that the role allows, found by asking"),
+    Setting("config_file", "CONFIG", "--config", None, check_path, "FILE",
+            "YAML with several roles, each on its own path; read again when it changes"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
             "whose STS to ask, in order, when that of AWS_REGION is out; the token goes there then"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
@@ -146,34 +143,60 @@ environment variables): a Service `irsa-sidecar-x` is not a setting of ours."""
 def read_config(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> Config:
+    """The whole configuration, of environment, flags given (by field) and file. Raises ConfigurationError."""
+    config, defaults = read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
+    return config._replace(roles=read_roles(config, environ, defaults))
+
+
+def read_settings(
+    environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
+) -> tuple[Config, RoleDefaults]:
     """
-    The configuration, from the environment and the flags given (by field). Raises ConfigurationError.
+    The configuration without its roles, and what those do not say themselves. Raises ConfigurationError.
 
     An empty variable counts as unset, as it does to the AWS SDKs.
     """
     ours = {setting.field: _read(setting, environ, flags) for setting in SETTINGS}
-    role = read_role(environ, duration_seconds=ours.pop("duration_seconds"))
+    duration_seconds = ours.pop("duration_seconds")
     sts = read_sts_settings(environ, fallback_regions=ours.pop("sts_fallback_regions") or ())
-    config = Config(**ours, role=role, sts=sts)
+    config = Config(**ours, roles=(), sts=sts)
     if not (allow_non_loopback or is_loopback(config.listen[0])):
         raise ConfigurationError(
             f"IRSA_SIDECAR_LISTEN is {format_address(*config.listen)}, which others on the network could reach: "
             "give a loopback address such as 127.0.0.1:4772, or add --allow-non-loopback if something else guards it."
         )
-    return config
+    return config, role_defaults(environ, duration_seconds, config.authorization_token_file)
 
 
-def read_role(environ: Mapping[str, str], *, duration_seconds: int = 3600) -> Role:
-    """The one role that the SDKs' own variables name. Raises ConfigurationError."""
-    return Role(
-        name="default",
-        role_arn=_role_arn(_required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume")),
-        token_file=_token_file(
-            _required(environ, "AWS_WEB_IDENTITY_TOKEN_FILE", "the path of the projected service account token")
-        ),
-        session_name=environ.get("AWS_ROLE_SESSION_NAME") or None,
+def role_defaults(
+    environ: Mapping[str, str], duration_seconds: int | None = 3600, authorization_token_file: str | None = None
+) -> RoleDefaults:
+    """What AWS's variables and the Downward API's say of roles. Raises ConfigurationError."""
+    token_file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None
+    name = environ.get("AWS_ROLE_SESSION_NAME") or None
+    return RoleDefaults(
+        token_file=token_file and check_token_file("AWS_WEB_IDENTITY_TOKEN_FILE", token_file),
+        session_name=name and check_session_name("AWS_ROLE_SESSION_NAME", name),
         duration_seconds=duration_seconds,
+        authorization_token_file=authorization_token_file,
+        pod_names=PodNames(*(environ.get(variable) or None for variable in POD_VARIABLES)),
     )
+
+
+def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefaults) -> tuple[Role, ...]:
+    """The roles of the file, if one is named, else the one that the SDKs' variables name. Raises ConfigurationError."""
+    if config.config_file is None:
+        return (read_role(environ, defaults),)
+    from sidecar.roles_file import read_roles_file  # noqa: PLC0415  a YAML parser, for those who need one
+
+    return read_roles_file(config.config_file, defaults)
+
+
+def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
+    """The one role that the SDKs' own variables name. Raises ConfigurationError."""
+    role_arn = _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume")
+    _required(environ, "AWS_WEB_IDENTITY_TOKEN_FILE", "the path of the projected service account token")
+    return defaults.role(DEFAULT_ROLE, check_role_arn("AWS_ROLE_ARN", role_arn))
 
 
 def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
@@ -215,24 +238,6 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
             f"{name} is not set: it must be {meaning}. An EKS Pod gets it from the webhook, others from their manifest."
         )
     return value
-
-
-def _role_arn(arn: str) -> str:
-    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}", arn):
-        raise ConfigurationError(
-            f"AWS_ROLE_ARN is {arn[:100]!r}: give the ARN of an IAM role, as arn:aws:iam::111122223333:role/app."
-        )
-    return arn
-
-
-def _token_file(path: str) -> str:
-    """The path, unless it is the token itself, which every later message about the file would show."""
-    if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
-        raise ConfigurationError(
-            "AWS_WEB_IDENTITY_TOKEN_FILE is a token itself (not shown here): give the path of the file that holds it, "
-            "as /var/run/secrets/eks.amazonaws.com/serviceaccount/token."
-        )
-    return path
 
 
 def _endpoint_url(environ: Mapping[str, str]) -> str | None:

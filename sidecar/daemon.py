@@ -1,8 +1,8 @@
 """
-The one tree of long-lived tasks: a refresher, the credentials listener and the admin listener.
+The one tree of long-lived tasks: the roles' refreshers, the credentials listener and the admin listener.
 
 No failure of one part ends another: what a connection raises stays in its connection (server.py), and a refresher
-that raises what nobody foresaw is logged and started again, while its credentials stay in service.
+that raises what nobody foresaw is logged and started again, while its credentials stay in service (served_roles.py).
 """
 
 import gc
@@ -28,14 +28,12 @@ from sidecar.listen import WILDCARDS, format_address, is_address
 from sidecar.log import Logger, default_format, make_logger
 from sidecar.metrics import Metrics
 from sidecar.refresher import Refresher
+from sidecar.reload import Reload
+from sidecar.role import Role
+from sidecar.served_roles import ServedRole, ServedRoles
 from sidecar.store import Snapshot, Store
 from sidecar.sts_client import Exchange
 from sidecar.sts_regions import open_regions
-
-CREDENTIALS_PATH = "/v1/credentials"
-
-RESTART_SECONDS = 10.0
-"""Before a refresher that raised is started again: long enough not to spin, well within a session's half life."""
 
 SETTLE_SECONDS = 60.0
 """Start-up runs without the garbage collector, but not for longer than this if no credentials come."""
@@ -43,51 +41,21 @@ SETTLE_SECONDS = 60.0
 REAL_CLOCK = Clock(time.time, trio.current_time)
 
 
-class ServedRole:
-    """A role as the endpoint sees it (endpoint.Route), put together from what keeps its parts."""
-
-    def __init__(self, refresher: Refresher, authorization: Authorization | None, clock: Clock) -> None:
-        self.refresher = refresher
-        self.store = refresher.store
-        self.role = refresher.role.name
-        self._authorization = authorization
-        self._clock = clock
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        return self.store.snapshot
-
-    @property
-    def authorization(self) -> bytes | None:
-        return None if self._authorization is None else self._authorization.secret(self._clock.monotonic())
-
-    @property
-    def failure(self) -> str | None:
-        return self.refresher.health.trouble
-
-    def state(self, now: Instant) -> admin.RoleState:
-        health, snapshot = self.refresher.health, self.snapshot
-        return admin.RoleState(
-            role=self.role,
-            is_ready=snapshot is not None and snapshot.is_alive(now),
-            trouble=health.trouble,
-            looked_at=health.looked_at,
-            credentials_expire_at=snapshot.credentials.expires_at.timestamp() if snapshot else None,
-            token_expires_at=health.token_expires_at,
-            skew_seconds=health.skew_seconds,
-        )
-
-
 @dataclass
 class Daemon:
     """Everything that one run shares. `serve` runs it; what starts it sets `stop` to end it in order."""
 
-    role: ServedRole
+    roles: ServedRoles
     clock: Clock
     log: Logger
     metrics: Metrics
     dropped_lines: Callable[[], int]
     stop: trio.Event
+
+    @property
+    def role(self) -> ServedRole:
+        """The first: the only one, unless a file names several."""
+        return next(iter(self.roles))
 
     async def serve(
         self,
@@ -98,7 +66,7 @@ class Daemon:
     ) -> None:
         """Until `stop` is set and the answers under way have ended. Starts when the listeners accept."""
         async with trio.open_nursery() as background:
-            background.start_soon(self._keep, self.role.refresher)
+            background.start_soon(self.roles.run)
             async with trio.open_nursery() as servers:
                 await servers.start(self._serve_credentials, listeners, background)
                 await servers.start(self._serve_admin, admin_listeners)
@@ -106,28 +74,18 @@ class Daemon:
             # Not before: the servers' scope is within this one, and so are the answers under way.
             background.cancel_scope.cancel()
 
-    async def first_credentials(self) -> None:
-        """Until there are living credentials. The caller brings the deadline."""
-        while self.role.store.alive(self.clock.now()) is None:
-            await self.role.store.wait_for_next()
-
-    async def _keep(self, refresher: Refresher) -> None:
-        while True:
-            try:
-                await refresher.run()
-            except Exception as exc:  # noqa: BLE001  whatever it is, the credentials in service must stay there
-                self.log.critical("refresher_failed", exc=exc, restart_in_seconds=RESTART_SECONDS)
-            await trio.sleep(RESTART_SECONDS)
-
     async def _serve_credentials(
         self, listeners: Sequence[socket.socket], background: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
         audit = Audit(self.log.info, lambda: background.start_soon(_flush_soon, audit))
-        routes: dict[bytes, endpoint.Route] = {CREDENTIALS_PATH.encode(): self.role}
-        requests, monotonic = self.metrics.requests, self.clock.monotonic
+        roles, requests, monotonic = self.roles, self.metrics.requests, self.clock.monotonic
 
         def respond(request: Request, now: Instant) -> Answer:
-            return endpoint.answer(request, routes, hosts, now)
+            return endpoint.answer(request, roles.routes, hosts, now)
+
+        async def wait(held: Answer) -> None:
+            if held.role is not None:
+                await roles[held.role].store.wait_for_next()
 
         def observe(answer: Answer, peer: Any) -> None:
             requests[answer.status] = requests.get(answer.status, 0) + 1
@@ -142,7 +100,7 @@ class Daemon:
                 now=self.clock.now,
                 observe=observe,
                 report=self._report,
-                wait=lambda _answer: self.role.store.wait_for_next(),
+                wait=wait,
                 limits=server.Limits(connections=server.connection_limit()),
                 stop=self.stop,
                 task_status=task_status,
@@ -152,7 +110,8 @@ class Daemon:
 
     async def _serve_admin(self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None]) -> None:
         def respond(request: Request, now: Instant) -> Answer:
-            return admin.answer(request, [self.role.state(now)], self.metrics, self.dropped_lines(), now)
+            states = [served.state(now) for served in self.roles]
+            return admin.answer(request, states, self.metrics, self.dropped_lines(), now)
 
         await server.serve(
             listeners,
@@ -180,33 +139,53 @@ def make_daemon(
     jitter: Callable[[], float] = random.random,
 ) -> Daemon:
     """Put the parts together. Raises ConfigurationError."""
-    metrics = metrics or Metrics()
-    refresher = Refresher(
-        exchange.check_role(config.role),
-        exchange_with,
-        Store(endpoint.credentials_response),
-        clock=clock,
-        jitter=jitter,
-        log=log,
-        metrics=metrics,
-    )
-    path = config.authorization_token_file
-    role = ServedRole(refresher, Authorization(path) if path else None, clock)
-    return Daemon(role, clock, log, metrics, dropped_lines, trio.Event())
+    counters = metrics or Metrics()
+
+    def make(role: Role, before: Snapshot | None) -> ServedRole:
+        refresher = Refresher(
+            role,
+            exchange_with,
+            Store(endpoint.credentials_response),
+            clock=clock,
+            jitter=jitter,
+            log=log,
+            metrics=counters,
+        )
+        path = role.authorization_token_file
+        return ServedRole(refresher, Authorization(path) if path else None, clock, before)
+
+    return Daemon(ServedRoles(config.roles, make, log), clock, log, counters, dropped_lines, trio.Event())
 
 
-def run(config: Config, listeners: Sequence[socket.socket], admin_listeners: Sequence[socket.socket]) -> int:
-    """`irsa-sidecar run` once its listeners are bound. Returns the exit status. Raises ConfigurationError."""
-    trio.run(_run, config, listeners, admin_listeners)
+ReadRoles = Callable[[], Sequence[Role]]
+
+
+def run(
+    config: Config,
+    listeners: Sequence[socket.socket],
+    admin_listeners: Sequence[socket.socket],
+    read_again: ReadRoles = tuple,
+) -> int:
+    """
+    `irsa-sidecar run` once its listeners are bound. Returns the exit status. Raises ConfigurationError.
+
+    `read_again` reads the roles of `config.config_file` anew.
+    """
+    trio.run(_run, config, listeners, admin_listeners, read_again)
     return 0
 
 
-async def _run(config: Config, listeners: Sequence[socket.socket], admin_listeners: Sequence[socket.socket]) -> None:
+async def _run(
+    config: Config,
+    listeners: Sequence[socket.socket],
+    admin_listeners: Sequence[socket.socket],
+    read_again: ReadRoles,
+) -> None:
     log, writer = make_logger(config.log_format or default_format(), config.log_level)
-    url = f"http://{format_address(*listeners[0].getsockname()[:2])}{CREDENTIALS_PATH}"
+    origin = f"http://{format_address(*listeners[0].getsockname()[:2])}"
     for sentence in unknown_variables(os.environ):
         log.warning("setting_unknown", reason=sentence)
-    for sentence in exchange.warnings_about(config.role, config.sts):
+    for sentence in exchange.warnings_about(config.roles, config.sts):
         log.warning("setting_doubtful", reason=sentence)
     metrics = Metrics()
     async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
@@ -214,12 +193,19 @@ async def _run(config: Config, listeners: Sequence[socket.socket], admin_listene
             config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, dropped_lines=lambda: writer.dropped
         )
         async with trio.open_nursery() as background:
+            reload = Reload(config.config_file, read_again, daemon.roles, log=log, metrics=metrics)
             await background.start(_stop_on_signal, daemon, config.drain_seconds)
+            await background.start(_reload_on_signal, reload)
+            background.start_soon(reload.run)
             background.start_soon(_settle, daemon)
             async with trio.open_nursery() as serving:
                 await serving.start(daemon.serve, listeners, admin_listeners)
                 sts_url = exchange.endpoint_of(config.sts)
-                log.info("started", version=__version__, role_arn=config.role.role_arn, sts=sts_url, url=url)
+                for served in daemon.roles:
+                    role = served.refresher.role
+                    log.info(
+                        "started", version=__version__, role_arn=role.final_arn, sts=sts_url, url=origin + role.path
+                    )
             background.cancel_scope.cancel()
     log.info("stopped")
 
@@ -236,6 +222,13 @@ async def _stop_on_signal(daemon: Daemon, drain_seconds: float, *, task_status: 
         await trio.sleep_forever()
 
 
+async def _reload_on_signal(reload: Reload, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            reload.now()
+
+
 async def _settle(daemon: Daemon) -> None:
     """
     What start-up made lives as long as the process: keep the collector from ever walking it again.
@@ -243,7 +236,7 @@ async def _settle(daemon: Daemon) -> None:
     It is not collected first: that would take 26 ms between the first credentials and the clients that wait for them.
     """
     with trio.move_on_after(SETTLE_SECONDS):
-        await daemon.first_credentials()
+        await daemon.roles.first_credentials()
     gc.freeze()
     gc.enable()
 

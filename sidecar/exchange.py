@@ -1,11 +1,12 @@
 """From settings and the token's claims to what is asked of STS: where, as whom, and once if need be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from sidecar.config import Role, StsSettings, read_role, read_sts_settings
+from sidecar.config import StsSettings, read_role, read_sts_settings, role_defaults
 from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
-from sidecar.session_name import check_session_name, session_name
+from sidecar.role import Role
+from sidecar.session_name import from_template, session_name
 from sidecar.sts import hint
 from sidecar.sts_client import ExchangeRequest, StsClient
 from sidecar.sts_endpoint import (
@@ -17,6 +18,9 @@ from sidecar.sts_endpoint import (
     sts_url,
 )
 from sidecar.token import Token, read_token
+
+DEFAULT_DURATION_SECONDS = 3600
+"""For one exchange of a command: STS's own default, which every role allows."""
 
 
 def endpoint_of(settings: StsSettings) -> str:
@@ -64,28 +68,25 @@ def open_client(settings: StsSettings) -> StsClient:
     return StsClient(endpoint_of(settings), ca_bundle=settings.ca_bundle)
 
 
-def check_role(role: Role) -> Role:
-    """The role, if STS can take its session name. Raises ConfigurationError."""
-    if role.session_name is not None:
-        check_session_name(role.session_name)
-    return role
-
-
-def request_for(role: Role, token: Token) -> ExchangeRequest:
+def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequest:
     """
     What to ask for the role with this token.
 
     The session is named `namespace.pod` unless told otherwise: it stands in CloudTrail and, unlike a timestamp,
     stays the same over refreshes.
     """
-    return ExchangeRequest(role.role_arn, role.session_name or _session_name_from(token), role.duration_seconds)
+    name = _session_name(role.session_name, role, token) or _session_name_from(token)
+    chain = tuple(
+        step._replace(session_name=_session_name(step.session_name, role, token) or name) for step in role.chain
+    )
+    return ExchangeRequest(role.role_arn, name, duration_seconds, role.policy, role.policy_arns, chain)
 
 
-def warnings_about(role: Role, settings: StsSettings) -> list[str]:
+def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
     """Sentences about settings that work but are likely not meant."""
     found = []
     if settings.region is not None and settings.endpoint_url is None:
-        found.append(check_partition(role.role_arn, settings.region))
+        found += [check_partition(role.role_arn, settings.region) for role in roles]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
         found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
     return [sentence for sentence in found if sentence]
@@ -99,14 +100,31 @@ def explained(error: ExchangeError) -> str:
 
 async def once(environ: Mapping[str, str]) -> Credentials:
     """One exchange for a command. Raises SidecarError with the next step for a person in it."""
-    role = check_role(read_role(environ))
+    role = read_role(environ, role_defaults(environ))
     async with open_client(read_sts_settings(environ)) as client:
         token = read_token(role.token_file)
         try:
-            reply = await client.exchange(request_for(role, token), token)
+            reply = await client.exchange(request_for(role, token, DEFAULT_DURATION_SECONDS), token)
         except ExchangeError as error:
             raise SidecarError(explained(error)) from error
     return reply.credentials
+
+
+def _session_name(template: str | None, role: Role, token: Token) -> str | None:
+    """The name that was asked for, its fields filled from the token first, which is signed, and then from the Pod."""
+    if template is None:
+        return None
+    told = role.pod_names
+    return from_template(
+        template,
+        {
+            "namespace": token.namespace or told.namespace,
+            "service_account": token.service_account or told.service_account,
+            "pod": token.pod or told.pod,
+            "uid": token.pod_uid or told.uid,
+            "role": role.name,
+        },
+    )
 
 
 def _session_name_from(token: Token) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 MAX_OUTCOMES = 50
-"""More different refresh outcomes than AWS has codes for us; from then on they count as `other`."""
+"""More different refresh outcomes of one role than AWS has codes for us; from then on they count as `other`."""
 
 
 class Histogram:
@@ -40,10 +40,18 @@ class Metrics:
         self.sts_regions: dict[str, bool] = {}
         """Of the regions whose STS may be asked: whether it is the one in use."""
         self.sts_endpoint_changes = 0
+        self.reloads: dict[str, int] = {}
+        self.is_configuration_refused = False
+        """Whether the file of roles cannot be taken as it is now."""
+
+    def count_reload(self, *, is_taken: bool) -> None:
+        outcome = "taken" if is_taken else "refused"
+        self.reloads[outcome] = self.reloads.get(outcome, 0) + 1
+        self.is_configuration_refused = not is_taken
 
     def count_refresh(self, role: str, outcome: str) -> None:
         key = (role, outcome)
-        if key not in self.refreshes and len(self.refreshes) >= MAX_OUTCOMES:
+        if key not in self.refreshes and sum(of == role for of, _ in self.refreshes) >= MAX_OUTCOMES:
             key = (role, "other")
         self.refreshes[key] = self.refreshes.get(key, 0) + 1
 

@@ -13,12 +13,12 @@ import trio
 
 from sidecar import schedule
 from sidecar.clock import Clock, Instant
-from sidecar.config import Role
 from sidecar.errors import ExchangeError, NextStep, TokenError
-from sidecar.exchange import explained, request_for
+from sidecar.exchange import DEFAULT_DURATION_SECONDS, explained, request_for
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.role import Role
 from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
 from sidecar.token import Token, file_identity, instant_text, read_token, warning_from_claims
@@ -139,10 +139,11 @@ class Refresher:
         asked = self._clock.now()
         self._look_at_claims(token, asked)
         try:
-            reply = await self._exchange(request_for(self.role, token), token)
+            request = request_for(self.role, token, self.role.duration_seconds or DEFAULT_DURATION_SECONDS)
+            reply = await self._exchange(request, token)
             now = self._clock.now()
             expires_at = reply.credentials.expires_at
-            life = lifetime(expires_at, reply.sts_date, asked, now, self.role.duration_seconds)
+            life = lifetime(expires_at, reply.sts_date, asked, now, request.served_seconds)
             self._take(reply, life, now)
         except ExchangeError as error:
             self._refused(error)

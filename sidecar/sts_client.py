@@ -23,6 +23,7 @@ import trio
 from sidecar import __version__, sts
 from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.role import ChainStep
 from sidecar.sts_endpoint import is_loopback
 from sidecar.token import Token
 
@@ -37,11 +38,19 @@ MAX_REPLY_BYTES = 256 * 1024
 
 
 class ExchangeRequest(NamedTuple):
-    """What is asked of STS for one role."""
+    """What is asked of STS for one role. The names of the chain's sessions are filled in."""
 
     role_arn: str
     session_name: str
     duration_seconds: int
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    chain: tuple[ChainStep, ...] = ()
+
+    @property
+    def served_seconds(self) -> int:
+        """How long what is served was asked for: by the last step of the chain."""
+        return self.chain[-1].duration_seconds if self.chain else self.duration_seconds
 
 
 class ExchangeReply(NamedTuple):
@@ -84,6 +93,8 @@ class StsClient:
             session_name=request.session_name,
             token=token.raw,
             duration_seconds=request.duration_seconds,
+            policy=request.policy,
+            policy_arns=request.policy_arns,
         )
         with _foreign_errors_mapped(self._host), trio.fail_after(ATTEMPT_SECONDS):
             response, body = await self._post(form)

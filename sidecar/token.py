@@ -44,6 +44,7 @@ class Token:
     namespace: str | None
     service_account: str | None
     pod: str | None
+    pod_uid: str | None
 
 
 def read_token(path: str) -> Token:
@@ -176,6 +177,7 @@ def _from_claims(raw: str, claims: dict[str, Any]) -> Token:
     kubernetes = _mapping(claims.get("kubernetes.io"))
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
+    pod = _mapping(kubernetes.get("pod"))
     return Token(
         raw=raw,
         issuer=_text(claims.get("iss")),
@@ -186,7 +188,8 @@ def _from_claims(raw: str, claims: dict[str, Any]) -> Token:
         expires_at=_number(claims.get("exp")),
         namespace=_text(kubernetes.get("namespace")),
         service_account=_text(_mapping(kubernetes.get("serviceaccount")).get("name")),
-        pod=_text(_mapping(kubernetes.get("pod")).get("name")),
+        pod=_text(pod.get("name")),
+        pod_uid=_text(pod.get("uid")),
     )
 
 

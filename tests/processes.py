@@ -66,14 +66,14 @@ class Running:
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or 80
 
-    async def logged(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The first log event of that name, with these fields if any are given, once it is there."""
+    async def logged(self, event: str, *, times: int = 1, **fields: Any) -> dict[str, Any]:
+        """The first log event of that name, or the one that makes so many, with these fields, once it is there."""
         wanted = {"event": event, **fields}
         with trio.fail_after(GUARD_SECONDS):
             while True:
-                for entry in self.log:
-                    if entry.items() >= wanted.items():
-                        return entry
+                found = [entry for entry in self.log if entry.items() >= wanted.items()]
+                if len(found) >= times:
+                    return found[times - 1]
                 await self._more.wait()
 
     async def line_of(self, word: str) -> str:

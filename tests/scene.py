@@ -11,10 +11,10 @@ import structlog
 import trio
 
 from sidecar import endpoint
-from sidecar.config import Role
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresher import Refresher
+from sidecar.role import Role
 from sidecar.store import Store
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import ROLE_ARN, FakeExchange

@@ -98,7 +98,8 @@ async def serving(
         volume.write(service_account_token(wall.time()))
     secret_file = volume.directory / "authorization"
     secret_file.write_text(SECRET)
-    config = make_config(volume.path)._replace(authorization_token_file=str(secret_file))
+    config = make_config(volume.path)
+    config = config._replace(roles=(config.role._replace(authorization_token_file=str(secret_file)),))
     events: list[Any] = []
     fake = sts or FakeExchange(wall.time)
     daemon = make_daemon(config, fake, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
@@ -108,7 +109,7 @@ async def serving(
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(daemon.serve, listeners, []))
             if sts is None:
-                await daemon.first_credentials()
+                await daemon.roles.first_credentials()
             yield served
             nursery.cancel_scope.cancel()
     finally:

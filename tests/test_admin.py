@@ -107,6 +107,15 @@ def test_a_reason_that_names_a_path_which_is_no_utf8_is_still_told() -> None:
     assert "does not exist" in body_of(answer)
 
 
+def test_one_role_of_several_can_be_asked_for_by_its_name() -> None:
+    states = READY, STARTING
+    assert get("/readyz", *states).status == 503
+    assert get("/readyz/default", *states).status == 200
+    assert get("/readyz/reporting", *states).status == 503
+    assert get("/readyz/other", *states).status == 404
+    assert get("/readyz/", *states).status == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/v1/credentials", "/livez/", "/LIVEZ", "/metrics/x", "/.env"])
 def test_any_other_path_says_what_is_here(path: str) -> None:
     answer = get(path, READY)
@@ -131,6 +140,8 @@ TYPES = {
     "irsa_sidecar_sts_request_duration_seconds": "histogram",
     "irsa_sidecar_sts_region_in_use": "gauge",
     "irsa_sidecar_sts_endpoint_changes": "counter",
+    "irsa_sidecar_configuration_reloads": "counter",
+    "irsa_sidecar_configuration_refused": "gauge",
     "irsa_sidecar_requests": "counter",
     "irsa_sidecar_clock_steps": "counter",
     "irsa_sidecar_log_lines_dropped": "counter",
@@ -147,6 +158,8 @@ def busy() -> Metrics:
     metrics.clock_steps = 2
     metrics.sts_regions = {"eu-west-1": False, "eu-central-1": True}
     metrics.sts_endpoint_changes = 1
+    metrics.count_reload(is_taken=True)
+    metrics.count_reload(is_taken=False)
     return metrics
 
 
@@ -172,6 +185,8 @@ def test_each_value_is_where_a_graph_looks_for_it() -> None:
     assert values(families["irsa_sidecar_refreshes"]) == {("default", "success"): 1, ("default", "Timeout"): 1}
     assert values(families["irsa_sidecar_requests"]) == {"200": 7, "403": 1}
     assert values(families["irsa_sidecar_clock_steps"]) == {(): 2}
+    assert values(families["irsa_sidecar_configuration_reloads"]) == {"refused": 1, "taken": 1}
+    assert values(families["irsa_sidecar_configuration_refused"]) == {(): 1}
     assert values(families["irsa_sidecar_log_lines_dropped"]) == {(): 4}
     assert values(families["irsa_sidecar_sts_region_in_use"]) == {"eu-west-1": 0, "eu-central-1": 1}
     assert values(families["irsa_sidecar_sts_endpoint_changes"]) == {(): 1}

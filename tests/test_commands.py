@@ -15,12 +15,13 @@ import trio
 
 from sidecar import cli
 from sidecar.clock import Clock
-from sidecar.config import Role, StsSettings
+from sidecar.config import StsSettings
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.exchange import endpoint_of, once, request_for, warnings_about
 from sidecar.local.config import LocalConfig
 from sidecar.local.issuer import generate_key
 from sidecar.local.services import LocalServices, serve_local
+from sidecar.role import Role
 from sidecar.token import decode_token
 from tests.fakes.scripted_sts import error_reply
 from tests.fakes.tokens import jwt_of, service_account_token
@@ -199,9 +200,9 @@ def test_settings_that_give_no_endpoint_are_named(changes: dict[str, Any], word:
 
 
 def test_settings_that_are_likely_not_meant_are_told() -> None:
-    assert warnings_about(ROLE, PLAIN) == []
-    assert "cn-north-1" in warnings_about(ROLE, PLAIN._replace(region="cn-north-1"))[0]
-    assert "unencrypted" in warnings_about(ROLE, PLAIN._replace(endpoint_url="http://sts.example"))[0]
+    assert warnings_about([ROLE], PLAIN) == []
+    assert "cn-north-1" in warnings_about([ROLE], PLAIN._replace(region="cn-north-1"))[0]
+    assert "unencrypted" in warnings_about([ROLE], PLAIN._replace(endpoint_url="http://sts.example"))[0]
 
 
 @pytest.mark.parametrize(
@@ -213,8 +214,8 @@ def test_settings_that_are_likely_not_meant_are_told() -> None:
 )
 def test_a_session_of_a_token_that_names_no_pod_is_named_after_its_subject(claims: dict[str, Any], name: str) -> None:
     token = decode_token(jwt_of(claims).encode(), "/token")
-    assert request_for(ROLE, token).session_name == name
-    assert request_for(ROLE._replace(session_name="mine"), token).session_name == "mine"
+    assert request_for(ROLE, token, 3600).session_name == name
+    assert request_for(ROLE._replace(session_name="mine"), token, 3600).session_name == "mine"
 
 
 async def test_one_exchange_needs_a_token_and_a_role(tmp_path: Path) -> None:

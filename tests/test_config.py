@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.config import PREFIX, SETTINGS, Config, Role, StsSettings, read_config, unknown_variables
+from sidecar.config import PREFIX, SETTINGS, Config, StsSettings, read_config, unknown_variables
 from sidecar.errors import ConfigurationError
+from sidecar.role import Role
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
+ROLES_FILE = str(Path(__file__).parent.parent / "docs" / "roles.yaml")
 ENVIRON = {"AWS_ROLE_ARN": ROLE_ARN, "AWS_WEB_IDENTITY_TOKEN_FILE": "/token"}
 
 
@@ -56,6 +59,8 @@ GOOD = [
     ("authorization_token_file", "/run/secret", "/run/secret"),
     ("duration_seconds", "900", 900),
     ("duration_seconds", "43200", 43_200),
+    ("duration_seconds", "max", None),
+    ("config_file", ROLES_FILE, ROLES_FILE),
     ("sts_fallback_regions", "eu-central-1", ("eu-central-1",)),
     ("sts_fallback_regions", "eu-central-1, eu-north-1", ("eu-central-1", "eu-north-1")),
     ("drain_seconds", "25", 25),
@@ -71,6 +76,7 @@ BAD = [
     ("duration_seconds", "899", "900 to 43200"),
     ("duration_seconds", "43201", "900 to 43200"),
     ("duration_seconds", "1h", "whole seconds"),
+    ("duration_seconds", "MAX", "or max for"),
     ("duration_seconds", "3600.0", "whole seconds"),
     ("duration_seconds", "+3600", "whole seconds"),
     ("duration_seconds", "\u0663\u0660\u0660\u0660", "whole seconds"),
@@ -136,10 +142,11 @@ def test_the_defaults_serve_loopback_only_and_probes_to_the_kubelet() -> None:
         listen=("127.0.0.1", 4772),
         admin_listen=("0.0.0.0", 4773),
         authorization_token_file=None,
+        config_file=None,
         drain_seconds=0,
         log_format=None,
         log_level="info",
-        role=Role("default", ROLE_ARN, "/token", None, 3600),
+        roles=(Role("default", ROLE_ARN, "/token", None, 3600),),
         sts=StsSettings(None, None, use_fips=False, use_dualstack=False, ca_bundle=None),
     )
 
@@ -307,7 +314,7 @@ def test_any_text_in_any_variable_gives_a_config_or_a_named_setting_and_its_fix(
 @given(st.dictionaries(st.sampled_from(sorted(FLAGS)), _TEXT))
 def test_any_text_in_any_flag_gives_a_config_or_a_named_setting_and_its_fix(flags: Texts) -> None:
     message = complaint(flags=flags)
-    assert message is None or re.match(r"(--[a-z-]+|IRSA_SIDECAR_LISTEN) .*: ", message, re.DOTALL)
+    assert message is None or re.match(r"(--[a-z-]+|IRSA_SIDECAR_(LISTEN|CONFIG)) .*: ", message, re.DOTALL)
 
 
 @given(st.dictionaries(st.builds(PREFIX.__add__, st.text("ABCDEFPORTSVH_0123456789", max_size=30)), st.just("x")))

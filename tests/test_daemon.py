@@ -9,9 +9,11 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from sidecar.config import Config, Role, StsSettings
-from sidecar.daemon import RESTART_SECONDS, Daemon, make_daemon
+from sidecar.config import Config, StsSettings
+from sidecar.daemon import Daemon, make_daemon
 from sidecar.log import Logger
+from sidecar.role import Role
+from sidecar.served_roles import RESTART_SECONDS
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import ROLE_ARN, FakeExchange
 from tests.fakes.kubelet import FakeVolume
@@ -23,10 +25,11 @@ def make_config(token_file: str) -> Config:
         listen=("127.0.0.1", 0),
         admin_listen=None,
         authorization_token_file=None,
+        config_file=None,
         drain_seconds=0,
         log_format="json",
         log_level="info",
-        role=Role("default", ROLE_ARN, token_file, None, 3600),
+        roles=(Role("default", ROLE_ARN, token_file, None, 3600),),
         sts=StsSettings("eu-west-1", None, use_fips=False, use_dualstack=False, ca_bundle=None),
     )
 
@@ -55,7 +58,7 @@ async def test_a_refresher_that_raises_is_logged_and_started_again_while_its_cre
     daemon = make_daemon(make_config(volume.path), sts, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
-        await daemon.first_credentials()
+        await daemon.roles.first_credentials()
         sts.trouble = ZeroDivisionError("a bug, with a secret in its text")
         await trio.sleep(2000)
         assert daemon.role.store.alive(wall.clock.now()) is not None

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
-from sidecar.session_name import MAX_LENGTH, MIN_LENGTH, NAMELESS, check_session_name, session_name
+from sidecar.session_name import (
+    FIELDS,
+    MAX_LENGTH,
+    MIN_LENGTH,
+    NAMELESS,
+    check_session_name,
+    from_template,
+    session_name,
+)
 
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""
@@ -82,24 +90,24 @@ def test_any_text_makes_a_valid_name_and_the_same_one_again(parts: list[str]) ->
     name = session_name(*parts)
     assert VALID.fullmatch(name)
     assert session_name(*parts) == name
-    assert check_session_name(name) == name
+    assert check_session_name("AWS_ROLE_SESSION_NAME", name) == name
 
 
 @steady
 @given(st.from_regex(VALID, fullmatch=True))
 def test_valid_name_is_left_as_it_is(name: str) -> None:
     assert session_name(name) == name
-    assert check_session_name(name) == name
+    assert check_session_name("AWS_ROLE_SESSION_NAME", name) == name
 
 
 @steady
 @given(any_text)
 def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -> None:
     if VALID.fullmatch(value):
-        assert check_session_name(value) == value
+        assert check_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return
     with pytest.raises(ConfigurationError) as caught:
-        check_session_name(value)
+        check_session_name("AWS_ROLE_SESSION_NAME", value)
     assert f"AWS_ROLE_SESSION_NAME is {value!r}" in str(caught.value)
     assert f"set it to {session_name(value)!r}" in str(caught.value)
 
@@ -107,4 +115,47 @@ def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -
 @pytest.mark.parametrize("value", ["", "a", "a" * 65, "two words", "na/me", "naïve", "name\n"])
 def test_chosen_name_that_sts_would_refuse_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match="AWS_ROLE_SESSION_NAME"):
-        check_session_name(value)
+        check_session_name("AWS_ROLE_SESSION_NAME", value)
+
+
+# Templates
+
+VALUES = {"namespace": "shop", "service_account": "cart", "pod": "cart-0", "uid": "0f5c", "role": "default"}
+
+
+def test_a_template_is_filled_with_what_is_known_of_the_pod() -> None:
+    assert from_template("{namespace}.{pod}@{role}", VALUES) == "shop.cart-0@default"
+    assert from_template("prod-{service_account}", VALUES) == "prod-cart"
+
+
+def test_what_is_not_known_leaves_nothing_in_its_place() -> None:
+    assert from_template("{namespace}.{pod}", VALUES | {"pod": None}) == "shop"
+    assert from_template("{pod}", VALUES | {"pod": None}) == NAMELESS
+
+
+@given(st.text(), st.dictionaries(st.sampled_from(FIELDS), any_text))
+def test_whatever_a_template_and_its_values_are_sts_takes_the_name(text: str, values: dict[str, str]) -> None:
+    template = check_or_none(text)
+    if template is not None:
+        name = from_template(template, values)
+        assert VALID.fullmatch(name)
+        assert name == from_template(template, values)
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [("{podd}", "{podd} is no field"), ("{}", "{} is no field"), ("a b {pod}", "no ' '"), ("{pod}}", "no '}'")],
+)
+def test_a_template_that_cannot_be_filled_is_named_with_the_fields_there_are(template: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_session_name("AWS_ROLE_SESSION_NAME", template)
+    assert f"AWS_ROLE_SESSION_NAME is {template!r}" in str(caught.value)
+    assert words in str(caught.value)
+    assert "{service_account}" in str(caught.value)
+
+
+def check_or_none(text: str) -> str | None:
+    try:
+        return check_session_name("AWS_ROLE_SESSION_NAME", "{namespace}" + text)
+    except ConfigurationError:
+        return None

@@ -97,7 +97,7 @@ async def test_the_first_credentials_come_from_the_next_region_within_seconds_wh
 ) -> None:
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
-        await scene.daemon.first_credentials()
+        await scene.daemon.roles.first_credentials()
     assert trio.current_time() < scene.sts[HOME].asked_at[0] + 10
     assert len(scene.sts[HOME].asked_at) == OUTAGES_TO_LEAVE
     assert len(scene.sts[NEXT].asked_at) == 1
@@ -180,7 +180,7 @@ async def test_a_region_that_is_not_active_for_the_account_is_passed_by(
     scene.fail(OUT, HOME)
     scene.fail(refusal("RegionDisabledException", NextStep.WAIT), NEXT)
     async with serving(scene.daemon):
-        await scene.daemon.first_credentials()
+        await scene.daemon.roles.first_credentials()
     assert scene.changes == [(HOME, NEXT), (NEXT, LAST)]
 
 
@@ -205,7 +205,7 @@ async def test_credentials_outlive_an_outage_that_moves_from_region_to_region(
     autojump_clock: MockClock, scene: Scene
 ) -> None:
     async with serving(scene.daemon):
-        await scene.daemon.first_credentials()
+        await scene.daemon.roles.first_credentials()
         for out in [(HOME,), (HOME, NEXT), (NEXT, LAST), (LAST,), (HOME, LAST)] * 3:
             scene.fail(None, *scene.sts)
             scene.fail(OUT, *out)
@@ -245,7 +245,7 @@ async def test_real_clients_turn_from_a_region_that_is_out_to_one_that_answers(
             make_config(volume.path), regions.exchange, clock=wall.clock, log=log, metrics=metrics, jitter=lambda: 0.5
         )
         async with serving(daemon):
-            await daemon.first_credentials()
+            await daemon.roles.first_credentials()
     assert daemon.role.store.snapshot is not None
     assert daemon.role.store.snapshot.credentials.access_key_id == "ASIAFALLBACK"
     assert len(first.requests) == (OUTAGES_TO_LEAVE if broken else 0)

@@ -5,10 +5,11 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-from sidecar.config import PREFIX, SETTINGS, Config, read_config
+from sidecar.config import PREFIX, SETTINGS, Config, read_roles, read_settings
 from sidecar.listen import format_address, listen
 
 EXAMPLE = """\
@@ -46,10 +47,12 @@ def main(args: argparse.Namespace) -> int:
     """Bind first, import later: early requests wait in the kernel's queue instead of being refused."""
     gc.disable()
     signal.signal(signal.SIGTERM, _stopped_early)
-    config = read_config(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
+    config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     _print_free_ports(config, listeners[0].getsockname(), admin_listeners[0].getsockname() if admin_listeners else None)
+    roles_now = partial(read_roles, config, os.environ, defaults)
+    config = config._replace(roles=roles_now())
     from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
 
     refusals = harden()
@@ -58,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
     if refusals:
         _tell_what_is_open(config, refusals)
-    return daemon.run(config, listeners, admin_listeners)
+    return daemon.run(config, listeners, admin_listeners, roles_now)
 
 
 def _stopped_early(*_: object) -> None:

@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon import RESTART_SECONDS
+from sidecar.served_roles import RESTART_SECONDS
 from tests.fakes.scripted_sts import Reply
 from tests.processes import (
     GUARD_SECONDS,

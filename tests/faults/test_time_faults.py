@@ -11,10 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.admin import families
-from sidecar.daemon import ServedRole
 from sidecar.errors import NextStep
 from sidecar.metrics import exposition
 from sidecar.schedule import BACK_OFFS, CHECK_SECONDS
+from sidecar.served_roles import ServedRole
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
 from tests.fakes.kubelet import FakeVolume

@@ -29,11 +29,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sidecar import endpoint, http, schedule
 from sidecar.authorization import Authorization
-from sidecar.config import Role
-from sidecar.daemon import ServedRole
 from sidecar.errors import NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresher import Refresher
+from sidecar.role import Role
+from sidecar.served_roles import ServedRole
 from sidecar.store import Store
 from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.sts_errors import NEXT_STEPS

@@ -1,0 +1,152 @@
+"""
+What is asked of STS for one role and to whom the result is served, as one frozen value, and the limits of its parts.
+
+Each `check_…` takes the setting as a person knows it, a variable or a place in a file, and the value; it returns what
+is kept, or raises ConfigurationError that names setting, value and fix. The limits are STS's (API reference,
+AssumeRoleWithWebIdentity and AssumeRole). Imported before the listener is bound, so it must stay light.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sidecar.errors import ConfigurationError
+
+CREDENTIALS_PATH = "/v1/credentials"
+
+DEFAULT_ROLE = "default"
+"""The name of the role that is served on the path without a name."""
+
+MIN_DURATION_SECONDS, MAX_DURATION_SECONDS = 900, 43_200
+"""The limits of DurationSeconds; what a role allows may be less."""
+
+MAX_CHAINED_SECONDS = 3600
+"""A role that is assumed with another role's credentials (IAM User Guide, role chaining)."""
+
+LONGEST = "max"
+"""In place of a duration: the longest that the role allows, found by asking."""
+
+MAX_POLICY_CHARACTERS = 2048
+"""Session policy and policy ARNs together, in plain text."""
+
+MAX_POLICY_ARNS = 10
+
+
+class PodNames(NamedTuple):
+    """What the Downward API says of the Pod, for what the token does not say (issuers other than Kubernetes)."""
+
+    namespace: str | None = None
+    service_account: str | None = None
+    pod: str | None = None
+    uid: str | None = None
+
+
+class ChainStep(NamedTuple):
+    """One AssumeRole, signed with the credentials before it. `session_name` None: the name of the session before."""
+
+    role_arn: str
+    session_name: str | None = None
+    duration_seconds: int = MAX_CHAINED_SECONDS
+    external_id: str | None = None
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    transitive_tags: tuple[str, ...] = ()
+    source_identity: str | None = None
+
+
+class Role(NamedTuple):
+    """
+    One role to keep credentials for, and whom they are for.
+
+    `session_name` is a name or a template (session_name.py); None: from the token's claims. `duration_seconds` None:
+    the longest that the role allows. `policy` is JSON. `allow_uids` None: every user of the Pod.
+    """
+
+    name: str
+    role_arn: str
+    token_file: str
+    session_name: str | None
+    duration_seconds: int | None
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    authorization_token_file: str | None = None
+    allow_uids: frozenset[int] | None = None
+    chain: tuple[ChainStep, ...] = ()
+    pod_names: PodNames = PodNames()
+
+    @property
+    def path(self) -> str:
+        """Where its credentials are served."""
+        return CREDENTIALS_PATH if self.name == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{self.name}"
+
+    @property
+    def final_arn(self) -> str:
+        """The role whose credentials are served: the last of the chain."""
+        return self.chain[-1].role_arn if self.chain else self.role_arn
+
+
+class RoleDefaults(NamedTuple):
+    """What holds for each role that does not say otherwise."""
+
+    token_file: str | None = None
+    session_name: str | None = None
+    duration_seconds: int | None = 3600
+    authorization_token_file: str | None = None
+    pod_names: PodNames = PodNames()
+
+    def role(self, name: str, role_arn: str, **said: Any) -> Role:
+        """The role, with what is `said` of it in place of a default."""
+        return Role(name, role_arn, **{**self._asdict(), **said})
+
+
+def check_role_arn(setting: str, text: str) -> str:
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}", text):
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}: give the ARN of an IAM role, as arn:aws:iam::111122223333:role/app."
+        )
+    return text
+
+
+def check_token_file(setting: str, path: str) -> str:
+    """The path, unless it is the token itself, which every later message about the file would show."""
+    if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
+        raise ConfigurationError(
+            f"{setting} is a token itself (not shown here): give the path of the file that holds it, "
+            "as /var/run/secrets/eks.amazonaws.com/serviceaccount/token."
+        )
+    return check_path(setting, path)
+
+
+def check_path(setting: str, text: str) -> str:
+    # An empty flag is a variable that was not expanded: taken for "none", it would take the secret away unseen.
+    if not text or "\0" in text:
+        raise ConfigurationError(f"{setting} is {text!r}: give the path of a file, or leave it out.")
+    return text
+
+
+def check_duration(setting: str, text: str) -> int | None:
+    """None for the longest that the role allows."""
+    if text == LONGEST:
+        return None
+    limits = f"{MIN_DURATION_SECONDS} to {MAX_DURATION_SECONDS}, or {LONGEST} for the longest that the role allows"
+    return check_whole_number(setting, text, MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, limits)
+
+
+def check_whole_number(setting: str, text: str, low: int, high: int, limits: str | None = None) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise ConfigurationError(f"{setting} is {text!r}: give whole seconds from {limits or f'{low} to {high}'}.")
+    return int(text)
+
+
+def check_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) -> str | None:
+    """The policy as compact JSON, if it and the ARNs are within STS's limits."""
+    text = None if policy is None else json.dumps(policy, separators=(",", ":"))
+    length = len(text or "") + sum(map(len, policy_arns))
+    if length > MAX_POLICY_CHARACTERS:
+        raise ConfigurationError(
+            f"{setting} has {length} characters with its policy_arns, and STS takes {MAX_POLICY_CHARACTERS}: shorten "
+            "it, or put it into a managed policy and name that in policy_arns."
+        )
+    return text

@@ -1,0 +1,221 @@
+"""Several roles in one daemon: what fails in one stays there, and a new configuration takes their place as a whole."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.daemon import Daemon, make_daemon
+from sidecar.errors import ConfigurationError, NextStep
+from sidecar.metrics import Metrics
+from sidecar.reload import Reload
+from sidecar.role import Role
+from sidecar.schedule import CHECK_SECONDS
+from sidecar.served_roles import RESTART_SECONDS
+from sidecar.sts_client import ExchangeReply, ExchangeRequest
+from sidecar.token import Token
+from tests.fakes.clock import FakeWall
+from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.kubelet import FakeVolume
+from tests.fakes.tokens import service_account_token
+from tests.processes import get, pod_environment, run_daemon, scripted_sts
+from tests.test_daemon import make_config, make_log
+
+DENIED = refusal("AccessDenied", NextStep.WAIT)
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:iam::111122223333:role/{name}"
+
+
+@dataclass
+class Stss:
+    """An exchange that has an STS of its own for each IAM role."""
+
+    wall: FakeWall
+    by_arn: dict[str, FakeExchange] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> FakeExchange:
+        return self.by_arn.setdefault(arn(name), FakeExchange(self.wall.time))
+
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        return await self[request.role_arn.rpartition("/")[2]](request, token)
+
+
+@dataclass
+class Pod:
+    """A daemon with several roles, and what it told."""
+
+    daemon: Daemon
+    sts: Stss
+    token_file: str
+    wall: FakeWall
+    events: list[Any]
+
+    def role(self, name: str, **changes: Any) -> Role:
+        return Role(name, arn(name), self.token_file, None, 3600)._replace(**changes)
+
+    def key(self, name: str) -> str | None:
+        alive = self.daemon.roles[name].alive(self.wall.clock.now())
+        return alive.credentials.access_key_id if alive else None
+
+    def logged(self, event: str) -> list[Any]:
+        return [entry for entry in self.events if entry["event"] == event]
+
+
+@pytest.fixture
+async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
+    volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
+    events: list[Any] = []
+    sts = Stss(wall)
+    config = make_config(volume.path)
+    roles = tuple(Role(name, arn(name), volume.path, None, 3600) for name in ("default", "reporting"))
+    daemon = make_daemon(config._replace(roles=roles), sts, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(daemon.serve, [], []))
+        yield Pod(daemon, sts, volume.path, wall, events)
+        daemon.stop.set()
+
+
+async def test_each_role_has_its_own_path_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    assert set(pod.daemon.roles.routes) == {b"/v1/credentials", b"/v1/credentials/reporting"}
+    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting")] == [1, 1]
+    assert pod.sts["reporting"].requests[0].role_arn == arn("reporting")
+
+
+async def test_a_role_that_is_refused_or_breaks_costs_the_others_nothing(autojump_clock: MockClock, pod: Pod) -> None:
+    for trouble in (DENIED, ZeroDivisionError("a bug")):
+        pod.sts["reporting"].trouble = trouble
+        await trio.sleep(7300)
+        assert pod.key("default") is not None
+        assert pod.key("reporting") is None
+    assert pod.logged("refresher_failed")[0]["role"] == "reporting"
+    intervals = len(pod.sts["default"].asked_at)
+    assert intervals == pytest.approx(2 * 7300 / 1800, abs=1)
+    pod.sts["reporting"].trouble = None
+    await trio.sleep(2 * RESTART_SECONDS)
+    assert pod.key("reporting") is not None
+
+
+async def test_a_role_that_stays_as_it_was_keeps_its_loop_and_its_set(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    changes = pod.daemon.roles.replace([pod.role("default"), pod.role("archive")])
+    assert changes == (["archive"], ["reporting"], [])
+    assert b"/v1/credentials/reporting" not in pod.daemon.roles.routes
+    await trio.sleep(1900)
+    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 1, 2]
+
+
+async def test_a_role_asked_for_in_another_way_serves_its_old_set_until_the_new_one_is_there(
+    autojump_clock: MockClock, pod: Pod
+) -> None:
+    await pod.daemon.roles.first_credentials()
+    pod.sts["reporting"].trouble = DENIED
+    changes = pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
+    assert changes == ([], [], ["reporting"])
+    await trio.sleep(300)
+    assert pod.key("reporting") == "ASIAFAKE0001"
+    pod.sts["reporting"].trouble = None
+    pod.sts["reporting"].life_seconds = 900
+    await trio.sleep(60)
+    assert pod.key("reporting") not in {None, "ASIAFAKE0001"}, "though it ends sooner, it is what was asked for"
+    assert pod.sts["reporting"].requests[-1].duration_seconds == 900
+
+
+async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(
+    autojump_clock: MockClock, pod: Pod
+) -> None:
+    await pod.daemon.roles.first_credentials()
+    pod.sts["elsewhere"].trouble = DENIED
+    pod.daemon.roles.replace([pod.role("default", role_arn=arn("elsewhere"))])
+    assert pod.key("default") is None
+
+
+async def test_a_configuration_that_cannot_be_taken_changes_nothing(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path
+) -> None:
+    await pod.daemon.roles.first_credentials()
+    nowhere = str(tmp_path / "nowhere" / "secret")
+    before = pod.daemon.roles.routes
+    with pytest.raises(ConfigurationError, match=nowhere):
+        pod.daemon.roles.replace([pod.role("archive"), pod.role("reporting", authorization_token_file=nowhere)])
+    assert pod.daemon.roles.routes is before
+    await trio.sleep(1900)
+    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 2, 0]
+
+
+# The file, read again
+
+
+async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path
+) -> None:
+    file, metrics = tmp_path / "roles.yaml", Metrics()
+    file.write_text("good")
+    read: list[Sequence[Role] | ConfigurationError] = []
+
+    def read_again() -> Sequence[Role]:
+        outcome = read.pop(0)
+        if isinstance(outcome, ConfigurationError):
+            raise outcome
+        return outcome
+
+    reload = Reload(str(file), read_again, pod.daemon.roles, log=make_log(pod.events), metrics=metrics)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reload.run)
+        await trio.sleep(10 * CHECK_SECONDS)
+        for outcome in (ConfigurationError("line 3: wrong"), [pod.role("default")]):
+            read.append(outcome)
+            file.write_text(f"changed to {outcome}")
+            await trio.sleep(10 * CHECK_SECONDS)
+        nursery.cancel_scope.cancel()
+    assert [entry["reason"] for entry in pod.logged("configuration_refused")] == ["line 3: wrong"]
+    assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
+    assert metrics.reloads == {"refused": 1, "taken": 1}
+    assert not metrics.is_configuration_refused
+    assert pod.key("default") == "ASIAFAKE0001"
+
+
+async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path) -> None:
+    volume = FakeVolume(tmp_path)
+    volume.write(_file_of("default"))
+    environment = {"IRSA_SIDECAR_CONFIG": volume.path}
+    (tmp_path / "pod").mkdir()
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "pod" / "token", sts.url, **environment)) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        reporting = f"{running.url}/reporting"
+        assert (await get(reporting))[0] == 404
+        volume.write(_file_of("default", "reporting"))
+        assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
+        assert (await get(reporting))[0] == 200
+        volume.write("roles: [")
+        refused = await running.logged("configuration_refused")
+        assert refused["reason"].startswith(f"{volume.path}, line 1: ")
+        assert (await get(reporting))[0] == 200
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.logged("configuration_refused", times=2)
+        assert (await get(running.url))[0] == 200
+        assert await running.stop(signal.SIGTERM) == 0
+
+
+async def test_sighup_without_a_file_is_told_and_harmless(tmp_path: Path) -> None:
+    async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
+        await running.logged("credentials_refreshed")
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.logged("nothing_to_reload")
+        assert (await get(running.url))[0] == 200
+
+
+def _file_of(*names: str) -> str:
+    return "roles:\n" + "".join(f"  - name: {name}\n    role_arn: {arn('app')}\n" for name in names)
