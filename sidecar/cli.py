@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
+from types import ModuleType
 
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, SidecarError
@@ -36,16 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name is None:
         return _top_level(arguments)
     command = import_module(f"sidecar.commands.{name}")
-    parser = argparse.ArgumentParser(
-        prog=f"irsa-sidecar {name}",
-        description=command.__doc__,
-        epilog=command.EXAMPLE,
-        formatter_class=_HelpFormatter,
-        allow_abbrev=False,
-    )
-    command.add_arguments(parser)
     try:
-        status: int = command.main(parser.parse_args(arguments[1:]))
+        return run_command(command, f"irsa-sidecar {name}", arguments[1:])
     except ConfigurationError as error:
         return _complain(error, _USAGE)
     except SidecarError as error:
@@ -54,6 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _FAILURE
     except BaseExceptionGroup as group:
         return _unwrapped(group)
+
+
+def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
+    """Parse the arguments as the command's module declares them, and run it. Returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=command.__doc__,
+        epilog=command.EXAMPLE,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    status: int = command.main(parser.parse_args(arguments))
     return status
 
 
