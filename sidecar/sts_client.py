@@ -130,8 +130,9 @@ def _make_client(trust: ssl.SSLContext | None, proxy: str | None) -> httpx.Async
             proxy=proxy,
             trust_env=False,
             timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
-            # Exchanges are half an hour apart: an idle connection would only go stale.
-            limits=httpx.Limits(max_connections=2, max_keepalive_connections=0),
+            # Exchanges are half an hour apart: an idle connection would only go stale. There is one a role at a time,
+            # and none may wait for another's: a slow answer to one would be the timeout of the next.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
         raise ConfigurationError(

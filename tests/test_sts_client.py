@@ -92,6 +92,15 @@ async def test_no_connection_is_kept_from_one_exchange_to_the_next() -> None:
 # The reply
 
 
+async def test_the_exchanges_of_many_roles_do_not_wait_for_each_other(autojump_clock: object) -> None:
+    slow = good_reply()
+    async with scripted(Reply(200, slow.body, delay_seconds=6)) as sts, StsClient(sts.url) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(client.exchange, REQUEST, TOKEN)
+        assert len(sts.requests) == 50
+
+
 async def test_a_good_reply_is_credentials_and_what_stss_clock_showed() -> None:
     async with scripted(good_reply("ASIAONE", date="Fri, 15 Jan 2027 08:00:00 GMT")) as sts:
         reply = await exchange(sts.url)
