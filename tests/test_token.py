@@ -66,7 +66,7 @@ def test_a_projected_token_is_read_with_its_claims(volume: FakeVolume) -> None:
         namespace="shop",
         service_account="cart",
         pod="cart-7d4b9c-x2x9z",
-        pod_uid=None,
+        pod_uid="2",
     )
 
 
