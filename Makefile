@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit stateful bench fuzz kill-loop lock clean
+.PHONY: help local test lint types unit stateful bench fleet fuzz kill-loop lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ stateful: $(VENV)/.dev.installed ## faults in any order against every promise, S
 bench: $(VENV)/.dev.installed ## what `run` costs, beside its peers (docs/benchmarks.md)
 	$(BIN)/python benchmarks/run_cost.py
 
+fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (docs/capacity.md)
+	$(BIN)/python -m benchmarks.fleet --plots docs/plots
+
 # The test-suite replays the corpus and some thousand mutations; this goes on from there (tests/fuzz/fuzzer.py).
 fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## look for bytes that break a parser, FUZZ_SECONDS (60) for each
 	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS)
@@ -57,7 +60,7 @@ kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random 
 	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/test_killing.py
 
 lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
-	for set in dev demo fuzz run; do \
+	for set in dev demo bench fuzz run; do \
 		groups=$$([ $$set = run ] || echo "--extra local --group $$set"); \
 		constraint=$$([ $$set = dev ] || echo "--constraint requirements/dev.txt"); \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

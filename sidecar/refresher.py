@@ -170,8 +170,14 @@ class Refresher:
             )
 
     def _refused(self, error: ExchangeError) -> None:
+        now, snapshot = self._clock.now(), self.store.snapshot
         self._schedule = schedule.after_failure(
-            self._schedule, self._clock.now(), error.next_step, self._jitter(), error.retry_after_seconds
+            self._schedule,
+            now,
+            error.next_step,
+            self._jitter(),
+            error.retry_after_seconds,
+            life_seconds=snapshot.life_seconds(now) if snapshot else 0.0,
         )
         self._count(error.code)
         self._remember_trouble(error.code, explained(error), error.next_step)

@@ -65,6 +65,30 @@ BACK_OFFS: dict[NextStep, BackOff] = {
 }
 
 
+PATIENT = frozenset({NextStep.RETRY, NextStep.SLOW_DOWN})
+"""Where many Pods fail at once, and the sum of their retries is what STS meets when it comes back."""
+
+PATIENCE = 3
+"""The part of its life that a set may lose to one delay: a third, so that attempts come closer as its end does."""
+
+MAX_PATIENCE_SECONDS = 300.0
+"""Then a fleet has asked again within five minutes of the end of an outage."""
+
+
+def patient(next_step: NextStep, life_seconds: float) -> BackOff:
+    """
+    The back-off after a failure while a set in service has so long to live.
+
+    One with half an hour left loses nothing by a delay of five minutes, and a fleet of them asks a third as often
+    (benchmarks/fleet.py). Without one the table's own cap holds.
+    """
+    back_off = BACK_OFFS[next_step]
+    if next_step not in PATIENT:
+        return back_off
+    longest = min(life_seconds / PATIENCE, MAX_PATIENCE_SECONDS)
+    return back_off._replace(cap_seconds=max(back_off.cap_seconds, longest))
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """
@@ -104,11 +128,17 @@ def after_success(now: Instant, life_seconds: float, jitter: float) -> Schedule:
 
 
 def after_failure(
-    before: Schedule, now: Instant, next_step: NextStep, jitter: float, retry_after_seconds: float | None = None
+    before: Schedule,
+    now: Instant,
+    next_step: NextStep,
+    jitter: float,
+    retry_after_seconds: float | None = None,
+    *,
+    life_seconds: float = 0.0,
 ) -> Schedule:
-    """Try again as the table says, and not before STS asked to."""
+    """Try again as the table says, and not before STS asked to. `life_seconds` is left of the set in service."""
     failures = before.failures + 1
-    delay = BACK_OFFS[next_step].delay_seconds(failures, jitter)
+    delay = patient(next_step, life_seconds).delay_seconds(failures, jitter)
     if retry_after_seconds is not None:
         # Everyone was told the same number: spread them behind it.
         asked = min(max(retry_after_seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -31,6 +31,10 @@ class Snapshot:
         """Both clocks must agree: the wall clock sees a suspend, the monotonic one a wall clock set back."""
         return now.wall < self.ends.wall and now.monotonic < self.ends.monotonic
 
+    def life_seconds(self, now: Instant) -> float:
+        """How long it lives yet, by the clock that gets to its end first; 0 once it has."""
+        return max(0.0, min(self.ends.wall - now.wall, self.ends.monotonic - now.monotonic))
+
 
 class Store:
     """The credentials of one role, and how to wait for the next set."""

@@ -92,12 +92,13 @@ class Running:
 
     async def read_log(self) -> None:
         assert self.process.stderr is not None
-        async for piece in self.process.stderr:
-            *lines, _ = (self.errors + piece.decode()).split("\n")
-            self.errors += piece.decode()
-            self.log = [json.loads(line) for line in lines if line.startswith("{")]
-            self._more.set()
-            self._more = trio.Event()
+        with suppress(trio.ClosedResourceError):  # the test ended just as a line came
+            async for piece in self.process.stderr:
+                *lines, _ = (self.errors + piece.decode()).split("\n")
+                self.errors += piece.decode()
+                self.log = [json.loads(line) for line in lines if line.startswith("{")]
+                self._more.set()
+                self._more = trio.Event()
 
 
 async def _read_urls(running: Running) -> None:

@@ -55,6 +55,15 @@ def test_every_back_off_is_capped_and_never_zero(step: NextStep, failures: int, 
     assert BACK_OFFS[step].first_seconds * 0.1 <= delay <= BACK_OFFS[step].cap_seconds
 
 
+@given(step=STEPS, failures=st.integers(0, 10_000), jitter=JITTERS, life=st.floats(0, 43_200))
+def test_a_delay_costs_a_living_set_a_third_of_its_life_at_most(
+    step: NextStep, failures: int, jitter: float, life: float
+) -> None:
+    before = Schedule(due=NOW, decided=NOW, failures=failures)
+    delay = seconds_until_due(schedule.after_failure(before, NOW, step, jitter, life_seconds=life))
+    assert delay <= max(BACK_OFFS[step].cap_seconds, min(life / 3, schedule.MAX_PATIENCE_SECONDS))
+
+
 @given(step=STEPS, jitters=st.lists(JITTERS, min_size=1, max_size=1))
 def test_attempts_an_hour_are_bounded_under_any_lasting_failure(step: NextStep, jitters: list[float]) -> None:
     now, plan, attempts = NOW, schedule.at_start(NOW), 0

@@ -21,7 +21,7 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.schedule import BACK_OFFS
+from sidecar.schedule import patient
 from sidecar.sts_client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeReply, ExchangeRequest
 from sidecar.token import Token
 from tests.exchanges import STS_HOST, Authority, Resolver, exchange, failure, failure_of, scripted
@@ -38,9 +38,16 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 HOUR_SECONDS = 3600
 
 
-async def retries_after(scene: Scene, trouble: ExchangeError, *, seconds: float) -> list[float]:
+LAST_MINUTES = 170
+"""Of a set's life, in which patience is over (schedule.patient): seconds."""
+
+
+async def retries_after(
+    scene: Scene, trouble: ExchangeError, *, seconds: float, life_seconds: float = HOUR_SECONDS / 2
+) -> list[float]:
     """
-    The delays between attempts, once a set is in service and every refresh meets this trouble for so long.
+    The delays between attempts, once every refresh meets this trouble for so long, while a set is in service that has
+    `life_seconds` left.
 
     That set stays to its end, the trouble is told as a warning and counted, and when it passes all is well again
     within its longest delay.
@@ -50,14 +57,15 @@ async def retries_after(scene: Scene, trouble: ExchangeError, *, seconds: float)
         await scene.refresher.first_attempt.wait()
         key = scene.key
         scene.sts.trouble = trouble
-        scene.wall.step(1810)
+        scene.wall.step(HOUR_SECONDS - life_seconds - 2)
         before = len(scene.sts.asked_at)
-        await trio.sleep(seconds)
+        await trio.sleep(min(seconds, life_seconds - 5))
         assert scene.key == key is not None
+        await trio.sleep(seconds - min(seconds, life_seconds - 5))
         found = scene.intervals[before:]
         assert scene.outcomes[trouble.code] == len(found) + 1
         scene.sts.trouble = None
-        longest = max(BACK_OFFS[trouble.next_step].cap_seconds, trouble.retry_after_seconds or 0)
+        longest = max(patient(trouble.next_step, life_seconds).cap_seconds, trouble.retry_after_seconds or 0)
         await trio.sleep(longest + 2 * scene.sts.latency_seconds)
         assert scene.key not in {key, None}
     assert scene.logged("refresh_failed")[0]["level"] == "warning"
@@ -99,7 +107,7 @@ async def test_a_400_idp_communication_error(autojump_clock: MockClock, wall: Fa
     by_luck = []
     for luck in (0.0, 0.999):
         scene = make_scene(wall, volume, jitter=cycle([luck]).__next__)
-        by_luck.append(await retries_after(scene, trouble, seconds=600))
+        by_luck.append(await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES))
     shortest, longest = by_luck
     assert [round(delay) for delay in longest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [round(10 * delay) for delay in shortest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -128,22 +136,25 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
     """Starts at five seconds, doubles up to two minutes, and comes never before the Retry-After."""
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene = make_scene(wall, volume, jitter=lambda: 0.999)
-        delays = await retries_after(scene, await failure_of(reply), seconds=900)
+        delays = await retries_after(scene, await failure_of(reply), seconds=900, life_seconds=LAST_MINUTES)
         assert [round(delay) for delay in delays[:6]] == [5, 10, 20, 40, 80, 120]
-    patient = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
-    delays = await retries_after(make_scene(wall, volume), patient, seconds=900)
+    told = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
+    delays = await retries_after(make_scene(wall, volume), told, seconds=900, life_seconds=LAST_MINUTES)
     assert min(delays) >= 100
     assert max(delays) <= 120
 
 
 async def test_a_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Retried from a second up to a minute apart, whoever answers it and with whatever body."""
+    """Retried from a second up to a minute apart; up to five while a set lives three times as long yet."""
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):
         trouble = await failure_of(Reply(status, body))
         assert trouble.status == status
-        delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=600)
+        scene = make_scene(wall, volume, jitter=lambda: 0.999)
+        delays = await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES)
         assert [round(delay) for delay in delays[:7]] == [1, 2, 4, 8, 16, 32, 60]
+        patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
+        assert [round(delay) for delay in patient_delays] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
 async def test_a_refused_connection_or_one_that_breaks_off_anywhere(autojump_clock: MockClock, scene: Scene) -> None:
@@ -157,7 +168,7 @@ async def test_a_refused_connection_or_one_that_breaks_off_anywhere(autojump_clo
         port = closed.getsockname()[1]
     trouble = await failure(f"http://127.0.0.1:{port}/")
     assert "Connection refused" in trouble.message
-    assert max(await retries_after(scene, trouble, seconds=600)) <= 60
+    assert max(await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_a_black_hole_a_name_that_is_none_or_a_resolver_that_hangs(
@@ -173,8 +184,8 @@ async def test_a_black_hole_a_name_that_is_none_or_a_resolver_that_hangs(
     trio.socket.set_custom_hostname_resolver(Resolver())
     assert await _seconds_to_failure(f"https://{STS_HOST}/", "Unreachable") == 0
     scene.sts.latency_seconds = CONNECT_SECONDS
-    delays = await retries_after(scene, await failure(f"https://{STS_HOST}/"), seconds=600)
-    assert max(delays) <= 60 + CONNECT_SECONDS
+    trouble = await failure(f"https://{STS_HOST}/")
+    assert max(await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES)) <= 60 + CONNECT_SECONDS
 
 
 async def _seconds_to_failure(url: str, code: str) -> float:
@@ -243,7 +254,7 @@ async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority
         assert "AWS_CA_BUNDLE" in trouble.message
         assert sts.requests == []
         troubles.append(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600)) <= 60
+    assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
 
 
 def _good_but(old: str, new: str) -> bytes:
@@ -272,7 +283,7 @@ async def test_a_200_with_html_half_a_document_nothing_or_the_wrong_types(
     for trouble in troubles:
         assert (trouble.code, trouble.next_step) == ("MalformedReply", NextStep.RETRY)
         assert "ASIAFAKE" not in str(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600)) <= 60
+    assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockClock, scene: Scene) -> None:
@@ -290,7 +301,7 @@ async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockCl
             assert elsewhere.requests == []
             assert sts.requests[0].header("accept-encoding") == "identity"
         troubles.append(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600)) <= 60
+    assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_an_expiration_that_is_past_missing_or_absurd(

@@ -324,10 +324,11 @@ class Machine(RuleBasedStateMachine):
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
+        # At most as patient as with the longest life that a set can have had at the last failure.
         if error is None or error.code != code:  # a good reply that makes no sense on our clocks
-            return schedule.BACK_OFFS[NextStep.RETRY].cap_seconds
+            return schedule.patient(NextStep.RETRY, DURATION_SECONDS).cap_seconds
         asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
-        return max(schedule.BACK_OFFS[error.next_step].cap_seconds, asked)
+        return max(schedule.patient(error.next_step, DURATION_SECONDS).cap_seconds, asked)
 
     def _ask(self, path: bytes, secret: bytes | None) -> endpoint.Answer:
         lines = [b"GET " + path + b" HTTP/1.1", b"Host: 127.0.0.1"]

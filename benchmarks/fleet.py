@@ -1,0 +1,341 @@
+"""
+What a fleet of Pods asks of STS, by simulation over the real schedule: `sidecar/schedule.py` and `sidecar/failover.py`.
+
+    python -m benchmarks.fleet [--pods 100000] [--only steady max ...] [--quota 600] [--plots DIRECTORY]
+
+Every Pod is a `Schedule`, and every attempt goes through the functions that the daemon calls; what is made up here is
+only STS: a quota of requests a second, times at which a region is out, and a latency. Time is simulated, so days take
+seconds. Calls and Pods without credentials are counted in windows of ten seconds.
+
+Each scenario is a fleet of its own with its own seed, and they run side by side on the processors there are.
+"""
+
+import argparse
+import math
+import random
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar import failover, schedule
+from sidecar.clock import Instant
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.schedule import Schedule
+
+WINDOW_SECONDS = 10
+HOUR = 3600.0
+
+LATENCY_SECONDS = 0.1
+"""Of an answer, TLS included."""
+
+SILENCE_SECONDS = 3.0
+"""What an attempt costs where nothing answers (sts_client.CONNECT_SECONDS)."""
+
+OUT = ExchangeError("Unreachable", "out", NextStep.RETRY)
+THROTTLED = ExchangeError("Throttling", "Rate exceeded", NextStep.SLOW_DOWN, status=400)
+
+
+class Outage(NamedTuple):
+    """One region's STS does not answer for so long."""
+
+    begins_at: float
+    ends_at: float
+    region: int = failover.FIRST
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """
+    A fleet and what happens to it. Times are in seconds from the start.
+
+    `start_seconds`: all Pods start within so long; None: the fleet has been running for ever, and its refreshes are
+    spread. `quota`: requests a second that each region's STS lets through, None for as many as come. `regions`: the
+    first one and its fallbacks.
+    """
+
+    name: str
+    hours: float
+    session_seconds: float = HOUR
+    start_seconds: float | None = None
+    quota: float | None = None
+    outages: tuple[Outage, ...] = ()
+    regions: int = 1
+
+
+@dataclass
+class Counts:
+    """By window: requests to STS, sets that it gave, and how many more Pods were without credentials at its end."""
+
+    windows: int
+    asked: list[int] = field(init=False)
+    granted: list[int] = field(init=False)
+    without: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asked, self.granted = [0] * self.windows, [0] * self.windows
+        self.without = [0] * (self.windows + 1)
+
+    def gap(self, begins_at: float, ends_at: float) -> None:
+        """A Pod had no credentials from then to then."""
+        first, last = int(begins_at // WINDOW_SECONDS), int(ends_at // WINDOW_SECONDS)
+        if first < self.windows:
+            self.without[max(first, 0)] += 1
+            self.without[min(last, self.windows)] -= 1
+
+    def pods_without(self) -> list[int]:
+        total, series = 0, []
+        for change in self.without[:-1]:
+            total += change
+            series.append(total)
+        return series
+
+
+class Sts:
+    """Each region lets its quota through, by a bucket of one second's worth, and is out when it is out."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._left = [scenario.quota or 0.0] * scenario.regions
+        self._filled_at = [0.0] * scenario.regions
+
+    def ask(self, region: int, now: float) -> ExchangeError | None:
+        """None if it gives credentials."""
+        if any(o.region == region and o.begins_at <= now < o.ends_at for o in self._scenario.outages):
+            return OUT
+        quota = self._scenario.quota
+        if quota is None:
+            return None
+        self._left[region] = min(quota, self._left[region] + quota * (now - self._filled_at[region]))
+        self._filled_at[region] = now
+        if self._left[region] < 1.0:
+            return THROTTLED
+        self._left[region] -= 1.0
+        return None
+
+
+@dataclass(slots=True)
+class Pod:
+    """One daemon: its plan, which region it asks, and until when its set lives."""
+
+    plan: Schedule
+    regions: failover.Failover
+    lives_until: float
+
+
+def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
+    """Run the fleet from its start to its end."""
+    chance = random.Random(seed).random
+    end = scenario.hours * HOUR
+    counts, sts = Counts(int(end // WINDOW_SECONDS)), Sts(scenario)
+    fleet = [_born(scenario, chance) for _ in range(pods)]
+    queue = [(pod.plan.due.monotonic, number) for number, pod in enumerate(fleet)]
+    heapify(queue)
+    while queue[0][0] < end:
+        now, number = queue[0]
+        pod = fleet[number]
+        _attempt(pod, now, scenario, sts, counts, chance)
+        heapreplace(queue, (pod.plan.due.monotonic, number))
+    for pod in fleet:
+        if pod.lives_until < end:
+            counts.gap(pod.lives_until, end)
+    return counts
+
+
+def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
+    """A Pod that starts, or one in the midst of its session, as far in it as any other is likely to be."""
+    regions = failover.Failover(scenario.regions)
+    if scenario.start_seconds is not None:
+        at = chance() * scenario.start_seconds
+        return Pod(schedule.at_start(Instant(at, at)), regions, at)
+    refreshed_at = -chance() * schedule.refresh_after_seconds(scenario.session_seconds, chance())
+    began = Instant(refreshed_at, refreshed_at)
+    plan = schedule.after_success(began, scenario.session_seconds, chance())
+    while plan.due.monotonic < 0:  # its refresh was before the counting: it is in the next session
+        began = plan.due
+        plan = schedule.after_success(began, scenario.session_seconds, chance())
+    return Pod(plan, regions, began.monotonic + scenario.session_seconds)
+
+
+def _attempt(  # noqa: PLR0917  everything that a turn of the loop looks at
+    pod: Pod, now: float, scenario: Scenario, sts: Sts, counts: Counts, chance: Callable[[], float]
+) -> None:
+    """What sts_regions.py and refresher.py do in one turn."""
+    asked = pod.regions.endpoint_at(now)
+    trouble, now = _ask(pod, asked, now, sts, counts)
+    if trouble is not None and asked != pod.regions.in_use:
+        trouble, now = _ask(pod, pod.regions.in_use, now, sts, counts)
+    at = Instant(now, now)
+    if trouble is None:
+        if pod.lives_until < now:
+            counts.gap(pod.lives_until, now)
+        pod.lives_until = now + scenario.session_seconds
+        pod.plan = schedule.after_success(at, scenario.session_seconds, chance())
+    else:
+        life = max(0.0, pod.lives_until - now)
+        pod.plan = schedule.after_failure(pod.plan, at, trouble.next_step, chance(), life_seconds=life)
+
+
+def _ask(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[ExchangeError | None, float]:
+    trouble = sts.ask(region, now)
+    window = int(now // WINDOW_SECONDS)
+    if window < counts.windows:
+        counts.asked[window] += 1
+        counts.granted[window] += trouble is None
+    if trouble is None:
+        pod.regions = failover.after_success(pod.regions, region)
+    else:
+        follow = failover.after_outage if failover.is_outage(trouble, region) else failover.after_refusal
+        pod.regions = follow(pod.regions, region, now)
+    return trouble, now + (SILENCE_SECONDS if trouble is OUT else LATENCY_SECONDS)
+
+
+# What is looked at
+
+QUOTA = 600.0
+"""Requests a second for 100,000 Pods: STS's stated quota for an account's signed requests. That of
+AssumeRoleWithWebIdentity is not published."""
+
+FLEET = 100_000
+
+
+def scenarios(pods: int, quota: float) -> dict[str, Scenario]:
+    """By name. `quota` is for FLEET, and goes with the number of Pods."""
+    let_through, mean = quota * pods / FLEET, pods / (HOUR / 2)
+    half_hour = Outage(HOUR, 1.5 * HOUR)
+    return {
+        "steady": Scenario("sessions of an hour", 24),
+        "max": Scenario("sessions of 12 hours", 48, session_seconds=12 * HOUR),
+        "restart": Scenario("all start within a minute", 6, start_seconds=60, quota=let_through),
+        "outage": Scenario("STS out for 30 minutes", 3, quota=let_through, outages=(half_hour,)),
+        "short": Scenario("STS out for 25 minutes", 3, quota=let_through, outages=(Outage(HOUR, HOUR + 1500),)),
+        "throttled": Scenario("STS lets through 0.9 of the need", 6, quota=0.9 * mean),
+        "region": Scenario("one region lost for 3 hours", 6, outages=(Outage(HOUR, 4 * HOUR),), regions=2),
+    }
+
+
+class Goal(NamedTuple):
+    """What should hold, what was found, and whether it does."""
+
+    text: str
+    found: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def is_met(self) -> bool:
+        return self.found <= self.limit if self.at_most else self.found >= self.limit
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        return f"{'met' if self.is_met else 'NOT MET'}: {self.text}: {self.found:.2f} ({sign} {self.limit:g})"
+
+
+def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
+    """What is asked of each scenario."""
+    asked, granted, without = counts.asked, counts.granted, counts.pods_without()
+    if name in {"steady", "max"}:
+        mean = sum(asked) / len(asked)
+        return [Goal("peak of calls over their mean", max(asked) / mean, _least_peak(mean)), _never_without(without)]
+    if name in {"outage", "short"}:
+        ends = int(scenario.outages[0].ends_at // WINDOW_SECONDS)
+        wave = max(asked[ends:]) / WINDOW_SECONDS / (scenario.quota or 1)
+        lasts = _last(without[ends:]) * WINDOW_SECONDS / 60
+        found = [
+            Goal("wave after the outage over the quota", wave, 2),
+            Goal("minutes until all have credentials", lasts, 5),
+        ]
+        return [*found, _never_without(without)] if name == "short" else found
+    if name == "throttled":
+        served = sum(granted) / (len(granted) * WINDOW_SECONDS * (scenario.quota or 1))
+        return [Goal("of the quota served", served, 0.95, at_most=False)]
+    if name == "restart":
+        quota = scenario.quota or 1
+        backlog = next(number for number, count in enumerate(without) if 0 < count < 60 * quota and number > 6)
+        served = sum(granted[:backlog]) / (backlog * WINDOW_SECONDS * quota)
+        return [
+            Goal("minutes until all have credentials", _last(without) * WINDOW_SECONDS / 60, 5),
+            Goal("of the quota served while more than a minute's wait", served, 0.95, at_most=False),
+        ]
+    return [_never_without(without)]
+
+
+def _least_peak(mean: float) -> float:
+    """1.5; or, where windows hold few calls, what chance alone makes of Pods that know nothing of each other."""
+    return max(1.5, 1 + 5 / math.sqrt(mean))
+
+
+def _never_without(without: Sequence[int]) -> Goal:
+    return Goal("Pods ever without credentials", max(without), 0)
+
+
+def _last(series: Sequence[int]) -> int:
+    """How many windows it takes until there is none left."""
+    return max((number + 1 for number, count in enumerate(series) if count > 0), default=0)
+
+
+def _run(name: str, scenario: Scenario, pods: int, seed: int) -> tuple[str, Counts]:
+    return name, simulate(scenario, pods, seed)
+
+
+def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
+    """One paragraph of text."""
+    seconds = len(counts.asked) * WINDOW_SECONDS
+    rate = sum(counts.asked) / seconds
+    lines = [
+        f"{name}: {scenario.name}, {scenario.hours:g} hours",
+        f"  calls a second: {rate:.1f}, at most {max(counts.asked) / WINDOW_SECONDS:.1f}",
+        f"  calls a Pod and day: {sum(counts.asked) / pods * 24 / scenario.hours:.1f}",
+        f"  Pods without credentials: at most {max(counts.pods_without()):,}",
+        *(f"  {goal}" for goal in goals(name, scenario, counts)),
+    ]
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, Counts], chosen: dict[str, Scenario], directory: Path) -> None:
+    """Calls a second and Pods without credentials over time, one picture a scenario."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415  only where pictures are asked for
+
+    plt.rcParams |= {"svg.hashsalt": "fleet", "font.size": 9}
+    for name, counts in results.items():
+        figure, (calls, without) = plt.subplots(2, 1, sharex=True, figsize=(7, 4.2), layout="constrained")
+        hours = [window * WINDOW_SECONDS / HOUR for window in range(counts.windows)]
+        calls.plot(hours, [count / WINDOW_SECONDS for count in counts.asked], lw=0.8, label="asked")
+        calls.plot(hours, [count / WINDOW_SECONDS for count in counts.granted], lw=0.8, label="granted")
+        calls.set(ylabel="STS calls a second", title=chosen[name].name, ylim=(0, None))
+        calls.legend(loc="upper right")
+        without.plot(hours, counts.pods_without(), lw=0.8, color="tab:red")
+        without.set(ylabel="Pods without credentials", xlabel="hours", ylim=(0, None))
+        figure.savefig(directory / f"fleet-{name}.svg", metadata={"Date": None})
+        plt.close(figure)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What a fleet of Pods asks of STS.")
+    parser.add_argument("--pods", type=int, default=FLEET, help=f"[{FLEET}]")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the scenarios")
+    parser.add_argument("--quota", type=float, default=QUOTA, help=f"requests a second for {FLEET} Pods [{QUOTA:g}]")
+    parser.add_argument("--seed", type=int, default=20_270_115)
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write pictures there (needs matplotlib)")
+    args = parser.parse_args()
+    chosen = scenarios(args.pods, args.quota)
+    if unknown := [name for name in args.only or () if name not in chosen]:
+        parser.error(f"--only {unknown[0]}: there are {', '.join(chosen)}")
+    chosen = {name: chosen[name] for name in args.only or chosen}
+    print(f"{args.pods:,} Pods, --seed {args.seed}")
+    with ProcessPoolExecutor() as processors:
+        runs = [processors.submit(_run, name, scenario, args.pods, args.seed) for name, scenario in chosen.items()]
+        results = dict(run.result() for run in runs)
+    for name, counts in results.items():
+        print(report(name, chosen[name], counts, args.pods))
+    if args.plots:
+        args.plots.mkdir(parents=True, exist_ok=True)
+        plot(results, chosen, args.plots)
+    return 0 if all(goal.is_met for name in results for goal in goals(name, chosen[name], results[name])) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
