@@ -5,11 +5,12 @@ Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, spe
 one compiled pattern states that whole grammar. What does not match it is refused, never repaired, since two
 readers that repair differently are how requests are smuggled. Only then, off the fast path, are the lines walked
 to say what is wrong: the first wrong line decides, so the same bytes get the same refusal however they arrive.
+A listener that needs another method has a grammar of its own, which differs in nothing else.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -36,7 +37,7 @@ REASONS = {
 
 class Request(NamedTuple):
     """
-    One well-formed GET.
+    One well-formed request.
 
     `path` is the target up to its query. `headers` maps lower-case names to values without surrounding white space;
     of a name that came twice the last value stands, and the names where that would matter cannot come twice.
@@ -47,6 +48,7 @@ class Request(NamedTuple):
     version: bytes
     headers: Mapping[bytes, bytes]
     size: int
+    method: bytes = b"GET"
 
 
 class Refusal(NamedTuple):
@@ -67,32 +69,42 @@ class Refusal(NamedTuple):
 # RFC 9110 5.6.2 (token) and 5.5 (field-value with obs-text), RFC 9112 3.2.1 (origin-form). Possessive repeats
 # (`++`, `*+`) never step back, so matching is linear in the buffer.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_LINE = rb"GET (/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)? HTTP/(1\.[01])\r\n"
+_TARGET = rb" (/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)? HTTP/(1\.[01])\r\n"
 _FIELD = _TOKEN + rb"++:[\t -~\x80-\xff]*+\r\n"
-_HEAD = re.compile(_LINE + rb"((?:" + _FIELD + rb")*+)\r\n")
+
+Parse = Callable[[bytes], Request | Refusal | None]
+"""
+Reads the request at the start of a buffer: the request, why it is refused, or None while more bytes are needed.
+
+Bytes after the request are left alone. A refusal may come before the head is whole and stands whatever follows.
+"""
 
 
-def parse(buffer: bytes) -> Request | Refusal | None:
-    """
-    Read the request at the start of the buffer: the request, why it is refused, or None while more bytes are needed.
+class Grammar:
+    """The requests of these methods."""
 
-    Bytes after the request are left alone. A refusal may come before the head is whole and stands whatever follows.
-    """
-    match = _HEAD.match(buffer)
-    if match is None or match.end() > MAX_HEAD_BYTES:
-        return _refusal(buffer)
-    path, version, lines = match.groups()
-    fields = [line.partition(b":") for line in lines.split(b"\r\n")[:-1]]
-    if len(fields) > MAX_FIELDS:
-        return _TOO_LARGE
-    headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
-    if len(headers) != len(fields) and (refusal := _repetition(fields)):
-        return refusal
-    if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
-        return _BODY
-    if b"host" not in headers and version == b"1.1":
-        return _NO_HOST
-    return Request(path, version, headers, match.end())
+    def __init__(self, *methods: str) -> None:
+        line = f"({'|'.join(methods)})".encode("ascii") + _TARGET
+        self._head = re.compile(line + rb"((?:" + _FIELD + rb")*+)\r\n")
+        self._line_rules = _line_rules(methods, line)
+
+    def parse(self, buffer: bytes) -> Request | Refusal | None:
+        """As Parse has it."""
+        match = self._head.match(buffer)
+        if match is None or match.end() > MAX_HEAD_BYTES:
+            return _refusal(buffer, self._line_rules)
+        method, path, version, lines = match.groups()
+        fields = [line.partition(b":") for line in lines.split(b"\r\n")[:-1]]
+        if len(fields) > MAX_FIELDS:
+            return _TOO_LARGE
+        headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
+        if len(headers) != len(fields) and (refusal := _repetition(fields)):
+            return refusal
+        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+            return _BODY
+        if b"host" not in headers and version == b"1.1":
+            return _NO_HOST
+        return Request(path, version, headers, match.end(), method)
 
 
 def response(
@@ -137,13 +149,12 @@ def error_response(
 # What follows runs only for what is not served, and only says why.
 
 _NO_HOST = Refusal(400, "An HTTP/1.1 request needs a Host header.")
-_BODY = Refusal(400, "A GET here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")
+_BODY = Refusal(400, "A request here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")
 _TOO_LARGE = Refusal(431, f"The request head is over {MAX_HEAD_BYTES} bytes or {MAX_FIELDS} fields.")
 _TLS = Refusal(400, "This looks like TLS, and the endpoint speaks plain HTTP: use http:// in the URI.")
 _BARE_LF = Refusal(400, "A line ends in a bare LF; lines end in CR LF.")
 _MALFORMED_LINE = Refusal(400, "The request line is not `GET /path HTTP/1.1` in visible ASCII characters.")
 _MALFORMED_FIELD = Refusal(400, "A header line is not `Name: value`.")
-_ALLOW = (("Allow", "GET"),)
 
 _SINGLE = (b"host", b"authorization", b"content-length")
 """Fields that two readers might take from different lines."""
@@ -157,23 +168,29 @@ def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Refusal]], otherwise: R
     return re.compile(pattern), compiled, otherwise
 
 
-_LINE_RULES = _rules(
-    _LINE,
-    (
-        (rb"GET [!-~]+", Refusal(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
+def _line_rules(methods: tuple[str, ...], line: bytes) -> _Rules:
+    ours = f"(?:{'|'.join(methods)})".encode("ascii")
+    only = f"Only {' and '.join(methods)} {'is' if len(methods) == 1 else 'are'} allowed."
+    allow = (("Allow", ", ".join(methods)),)
+    return _rules(
+        line,
         (
-            rb"[^ ]+ [^ ]+ HTTP/(?!1\.[01]\Z)[0-9.]+",
-            Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+            (rb"GET [!-~]+", Refusal(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
+            (
+                rb"[^ ]+ [^ ]+ HTTP/(?!1\.[01]\Z)[0-9.]+",
+                Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+            ),
+            (rb"HEAD [!-~]+ HTTP/1\.[01]", Refusal(405, only, allow, has_body=False)),
+            (rb"(?!" + ours + rb" )" + _TOKEN + rb"+ [!-~]+ HTTP/1\.[01]", Refusal(405, only, allow)),
+            (
+                ours + rb" [^/ ][!-~]* HTTP/1\.[01]",
+                Refusal(400, "The request target is not a path that starts with `/`."),
+            ),
         ),
-        (rb"HEAD [!-~]+ HTTP/1\.[01]", Refusal(405, "Only GET is allowed.", _ALLOW, has_body=False)),
-        (rb"(?!GET )" + _TOKEN + rb"+ [!-~]+ HTTP/1\.[01]", Refusal(405, "Only GET is allowed.", _ALLOW)),
-        (
-            rb"GET [^/ ][!-~]* HTTP/1\.[01]",
-            Refusal(400, "The request target is not a path that starts with `/`."),
-        ),
-    ),
-    _MALFORMED_LINE,
-)
+        _MALFORMED_LINE,
+    )
+
+
 _FIELD_RULES = _rules(
     _FIELD,
     (
@@ -189,24 +206,24 @@ _TLS_HANDSHAKE = b"\x16"
 _STARTS_LIKE_A_REQUEST = re.compile(_TOKEN)
 
 
-def _refusal(buffer: bytes) -> Refusal | None:
+def _refusal(buffer: bytes, line_rules: _Rules) -> Refusal | None:
     """Judge the complete lines in their order; None if all are well so far and the rest may still fit."""
     if buffer and not _STARTS_LIKE_A_REQUEST.match(buffer):
         return _TLS if buffer.startswith(_TLS_HANDSHAKE) else _MALFORMED_LINE
     lines = buffer[:MAX_HEAD_BYTES].split(b"\n")[:-1]
     for number, line in enumerate(lines):
-        if refusal := _line_refusal(number, line):
+        if refusal := _line_refusal(number, line, line_rules):
             return refusal
     return _TOO_LARGE if len(buffer) >= MAX_HEAD_BYTES else None
 
 
-def _line_refusal(number: int, line: bytes) -> Refusal | None:
+def _line_refusal(number: int, line: bytes, line_rules: _Rules) -> Refusal | None:
     """What is wrong with one line, given without its LF; line 0 is the request line."""
     if not line.endswith(b"\r"):
         return _BARE_LF
     if number > MAX_FIELDS:
         return _TOO_LARGE
-    pattern, faults, otherwise = _LINE_RULES if number == 0 else _FIELD_RULES
+    pattern, faults, otherwise = line_rules if number == 0 else _FIELD_RULES
     if pattern.fullmatch(line + b"\n"):
         return None
     return next((refusal for fault, refusal in faults if fault.fullmatch(line[:-1])), otherwise)
@@ -216,3 +233,7 @@ def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Refusal | None:
     names = [name.lower() for name, _, _ in fields]
     repeated = next((single for single in _SINGLE if names.count(single) > 1), None)
     return Refusal(400, f"The header {repeated.decode()} came more than once.") if repeated else None
+
+
+parse = Grammar("GET").parse
+"""What all listeners speak that ask for nothing else."""

@@ -84,6 +84,7 @@ async def serve(
     observe: Callable[[Answer, Any], None],
     report: Callable[[Exception], None],
     wait: Callable[[Answer], Awaitable[object]] | None = None,
+    parse: http.Parse = http.parse,
     limits: Limits = Limits(),  # noqa: B008  an immutable value
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -91,10 +92,10 @@ async def serve(
     """
     Answer on these non-blocking listeners until `stop` is set; then close them and let answers end.
 
-    `respond` decides an answer. `wait` waits for what a held answer lacks; the server brings the deadline and asks
-    `respond` again. `observe` sees one answer for each client that said anything, with the peer's address, once the
-    answer is on its way; it may be called very often. `report` gets what the other callbacks raise: the client gets
-    a 500 if it has no answer yet, and the server goes on.
+    `parse` is the grammar of a request, and `respond` decides its answer. `wait` waits for what a held answer lacks;
+    the server brings the deadline and asks `respond` again. `observe` sees one answer for each client that said
+    anything, with the peer's address, once the answer is on its way; it may be called very often. `report` gets what
+    the other callbacks raise: the client gets a 500 if it has no answer yet, and the server goes on.
 
     When `stop` is set: what waits in the kernel's queue is still accepted, then nothing more; clients without a whole
     request have 0.2 s for it; answers have `stop_seconds`. Cancellation instead closes everything at once. The
@@ -102,7 +103,7 @@ async def serve(
     """
     try:
         async with trio.open_nursery() as connections:
-            server = _Server(connections, respond, now, observe, report, wait, limits)
+            server = _Server(connections, respond, now, observe, report, wait, parse, limits)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(server.accept_forever, listener)
@@ -131,6 +132,7 @@ class _Server:
     observe: Callable[[Answer, Any], None]
     report: Callable[[Exception], None]
     wait: Callable[[Answer], Awaitable[object]] | None
+    parse: http.Parse
     limits: Limits
     tasks: int = 0
     idle: dict[trio.CancelScope, None] = field(default_factory=dict)
@@ -197,7 +199,7 @@ class _Server:
         except OSError:
             sock.close()  # a reset without a byte: how some port probes end
             return
-        request = http.parse(buffer)
+        request = self.parse(buffer)
         if not isinstance(request, Request) or request.size != len(buffer):
             self._start_reading(sock, peer, buffer)
             return
@@ -296,7 +298,7 @@ class _Server:
     ) -> tuple[Request | Refusal | None, int]:
         """The request, or why there is none, and how much came; None if the client never said anything."""
         with self._evictable(waiting):
-            while (request := http.parse(buffer)) is None:
+            while (request := self.parse(buffer)) is None:
                 chunk = await _receive(sock)
                 if not chunk:
                     return _ENDED_EARLY if buffer else None, len(buffer)

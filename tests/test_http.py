@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.http import MAX_FIELDS, MAX_HEAD_BYTES, Refusal, Request, error_response, parse, response
+from sidecar.http import MAX_FIELDS, MAX_HEAD_BYTES, Grammar, Parse, Refusal, Request, error_response, parse, response
 
 HOST = b"Host: 127.0.0.1:4772\r\n"
 START = b"GET /v1/credentials HTTP/1.1\r\n"
 PLAIN = START + HOST + b"\r\n"
+WITH_PUT = Grammar("GET", "PUT").parse
+PUT = b"PUT /latest/api/token HTTP/1.1\r\n" + HOST
 
 
 def refusal_of(head: bytes) -> Refusal:
@@ -133,29 +135,73 @@ pieces = st.one_of(
     st.binary(max_size=4),
     st.sampled_from(
         [START, HOST, b"\r\n", b"\n", b"\r", b"A: b\r\n", b"Content-Length: 0\r\n", b"Host", b":", b" ", b"GET",
-         b"/", b"HTTP/1.1", b"HTTP/1.0", b"POST", b"\0", b"\t", b"?x=1", b"Authorization: s\r\n"]
+         b"/", b"HTTP/1.1", b"HTTP/1.0", b"POST", b"PUT", PUT, b"\0", b"\t", b"?x=1", b"Authorization: s\r\n"]
     ),
 )  # fmt: skip
 
 
+grammars = st.sampled_from([parse, WITH_PUT])
+
+
 @given(
+    grammars,
     st.lists(pieces, max_size=12).map(b"".join)
-    | st.lists(pieces, max_size=8).map(lambda rest: START + HOST + b"".join(rest))
+    | st.lists(pieces, max_size=8).map(lambda rest: START + HOST + b"".join(rest)),
 )
-def test_any_bytes_give_one_answer_however_they_arrive(data: bytes) -> None:
-    first = next((answer for end in range(len(data) + 1) if (answer := parse(data[:end])) is not None), None)
-    assert first == parse(data)
+def test_any_bytes_give_one_answer_however_they_arrive(read: Parse, data: bytes) -> None:
+    first = next((answer for end in range(len(data) + 1) if (answer := read(data[:end])) is not None), None)
+    assert first == read(data)
 
 
-@given(st.lists(pieces, max_size=12).map(b"".join), st.binary(max_size=20))
-def test_what_follows_never_changes_an_answer(data: bytes, more: bytes) -> None:
-    answer = parse(data)
+@given(grammars, st.lists(pieces, max_size=12).map(b"".join), st.binary(max_size=20))
+def test_what_follows_never_changes_an_answer(read: Parse, data: bytes, more: bytes) -> None:
+    answer = read(data)
     if answer is not None:
-        assert parse(data + more) == answer
+        assert read(data + more) == answer
 
 
-def test_every_refusal_of_a_method_names_the_allowed_one() -> None:
+# A grammar with another method
+
+
+@pytest.mark.parametrize("more", [b"", b"Content-Length: 0\r\n"])
+def test_a_put_is_a_request_where_it_is_asked_for_and_nowhere_else(more: bytes) -> None:
+    request = WITH_PUT(PUT + more + b"\r\n")
+    assert isinstance(request, Request)
+    assert (request.method, request.path) == (b"PUT", b"/latest/api/token")
+    assert refusal_of(PUT + more + b"\r\n").status == 405
+
+
+@pytest.mark.parametrize(
+    "more", [b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 00\r\n"]
+)
+def test_a_put_has_no_body_either(more: bytes) -> None:
+    refusal = WITH_PUT(PUT + more + b"\r\nx")
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 400
+
+
+OF_HTTP_0_9 = b"GET /\r\n"
+"""Which has no other method."""
+
+
+@pytest.mark.parametrize("head", [head[:20_000] for _, head in REFUSED.values()], ids=REFUSED.keys())
+def test_what_is_refused_of_a_get_is_refused_of_a_put(head: bytes) -> None:
+    refusal = WITH_PUT(head)
+    if head.startswith(b"PUT "):
+        assert isinstance(refusal, Request)
+        return
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == refusal_of(head).status
+    if head.startswith(b"GET ") and head != OF_HTTP_0_9:
+        assert WITH_PUT(b"PUT" + head[3:]) == refusal
+
+
+def test_every_refusal_of_a_method_names_the_allowed_ones() -> None:
     assert b"\r\nAllow: GET\r\n" in refusal_of(b"POST / HTTP/1.1\r\n").response
+    refusal = WITH_PUT(b"POST / HTTP/1.1\r\n")
+    assert isinstance(refusal, Refusal)
+    assert b"\r\nAllow: GET, PUT\r\n" in refusal.response
+    assert b"Only GET and PUT are allowed." in refusal.response
 
 
 def test_the_answer_to_a_head_has_no_body() -> None:
