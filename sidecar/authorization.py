@@ -7,9 +7,9 @@ ending, since botocore and Go refuse a token that ends in one.
 
 import os
 import secrets
-from contextlib import suppress
 
 from sidecar.errors import ConfigurationError
+from sidecar.secret_file import replace_secret_file
 from sidecar.token import file_identity, read_regular_file
 
 SECRET_BYTES = 32
@@ -52,25 +52,9 @@ def new_secret() -> str:
 
 
 def write_secret(path: str, secret: str) -> None:
-    """
-    Put the secret at `path` whole or not at all, mode 0640: the sidecar's user writes, the Pod's group reads.
-
-    Raises ConfigurationError.
-    """
-    # Always the same name: what a killed process left there is replaced and not added to.
-    draft = f"{path}.draft"
+    """Put the secret at `path`, as replace_secret_file does. Raises ConfigurationError."""
     try:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        try:
-            with os.fdopen(fd, "w", encoding="ascii") as file:
-                os.fchmod(file.fileno(), 0o640)  # whatever the umask
-                file.write(secret)
-            os.rename(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        replace_secret_file(path, secret)
     except OSError as exc:
         raise ConfigurationError(
             f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made ({exc.strerror or exc}): mount a "
