@@ -53,6 +53,7 @@ fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (do
 # The test-suite replays the corpus and some thousand mutations; this goes on from there (tests/fuzz/fuzzer.py).
 fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## look for bytes that break a parser, FUZZ_SECONDS (60) for each
 	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.fuzzer imds $(FUZZ_SECONDS)
 	$(BIN)/python -m tests.fuzz.fuzzer sts $(FUZZ_SECONDS)
 
 KILL_ROUNDS ?= 300

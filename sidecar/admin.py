@@ -5,7 +5,7 @@ What the admin address answers: probes and metrics, never credentials. Pure, lik
 that one has, with the reason where not, `/metrics` everything worth a graph.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from sidecar import __version__, http
@@ -90,13 +90,24 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "1 while the file of roles cannot be taken as it is, and the configuration before it stays; else 0.",
                [Sample({}, int(metrics.is_configuration_refused))]),
         Family("irsa_sidecar_requests_total", "counter", "Requests to the credentials endpoint, by HTTP status.",
-               [Sample({"status": str(status)}, count) for status, count in sorted(metrics.requests.items())]),
+               _by_status(metrics.requests)),
+        Family("irsa_sidecar_imds_requests_total", "counter",
+               "Requests in the form of EC2's metadata service, by HTTP status.",
+               _by_status(metrics.imds_requests)),
+        Family("irsa_sidecar_credentials_file_writes_total", "counter",
+               "Times the credentials file was to be replaced, by outcome.",
+               [Sample({"outcome": outcome}, count)
+                for outcome, count in sorted(metrics.credentials_file_writes.items())]),
         Family("irsa_sidecar_clock_steps_total", "counter",
                "Times the wall clock moved against the monotonic one: it was set, or the machine slept.",
                [Sample({}, metrics.clock_steps)]),
         Family("irsa_sidecar_log_lines_dropped_total", "counter", "Log lines that stderr did not take in time.",
                [Sample({}, dropped_lines)]),
     ]  # fmt: skip
+
+
+def _by_status(counts: Mapping[int, int]) -> list[Sample]:
+    return [Sample({"status": str(status)}, count) for status, count in sorted(counts.items())]
 
 
 def _gauge(states: list[RoleState], field: str) -> list[Sample]:

@@ -64,6 +64,8 @@ class Config(NamedTuple):
     log_level: str
     roles: tuple[Role, ...]
     sts: StsSettings
+    imds_listen: Address | None = None
+    credentials_file: str | None = None
 
     @property
     def role(self) -> Role:
@@ -125,6 +127,10 @@ SETTINGS = (
             "YAML with several roles, each on its own path; read again when it changes"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
             "whose STS to ask, in order, when that of AWS_REGION is out; the token goes there then"),
+    Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
+            "where clients too old for the container form get the role default as on EC2, without a secret"),
+    Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, check_path, "FILE",
+            "also keep credentials there as an ~/.aws/credentials file, a profile for each role"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
             "after SIGTERM go on serving this long; a native sidecar is stopped last and needs none"),
     Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
@@ -160,12 +166,19 @@ def read_settings(
     duration_seconds = ours.pop("duration_seconds")
     sts = read_sts_settings(environ, fallback_regions=ours.pop("sts_fallback_regions") or ())
     config = Config(**ours, roles=(), sts=sts)
-    if not (allow_non_loopback or is_loopback(config.listen[0])):
-        raise ConfigurationError(
-            f"IRSA_SIDECAR_LISTEN is {format_address(*config.listen)}, which others on the network could reach: "
-            "give a loopback address such as 127.0.0.1:4772, or add --allow-non-loopback if something else guards it."
-        )
+    if not allow_non_loopback:
+        _check_loopback("LISTEN", config.listen)
+        _check_loopback("IMDS_LISTEN", config.imds_listen)
     return config, role_defaults(environ, duration_seconds, config.authorization_token_file)
+
+
+def _check_loopback(variable: str, address: Address | None) -> None:
+    if address is not None and not is_loopback(address[0]):
+        raise ConfigurationError(
+            f"{PREFIX}{variable} is {format_address(*address)}, which others on the network could reach: "
+            f"give a loopback address such as 127.0.0.1:{address[1]}, or add --allow-non-loopback if something else "
+            "guards it."
+        )
 
 
 def role_defaults(

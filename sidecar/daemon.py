@@ -13,16 +13,16 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from sidecar import __version__, admin, endpoint, exchange, server
+from sidecar import __version__, admin, endpoint, exchange, http, server
 from sidecar.audit import Audit
 from sidecar.authorization import Authorization
 from sidecar.clock import Clock, Instant
 from sidecar.config import Config, unknown_variables
-from sidecar.endpoint import Answer
+from sidecar.endpoint import Answer, Respond
 from sidecar.http import Request
 from sidecar.listen import WILDCARDS, format_address, is_address
 from sidecar.log import Logger, default_format, make_logger
@@ -35,8 +35,14 @@ from sidecar.store import Snapshot, Store
 from sidecar.sts_client import Exchange
 from sidecar.sts_regions import open_regions
 
+if TYPE_CHECKING:
+    from sidecar.credentials_file import CredentialsFile  # which, as imds.py, only those pay for who ask for it
+
 SETTLE_SECONDS = 60.0
 """Start-up runs without the garbage collector, but not for longer than this if no credentials come."""
+
+IMDS_CONNECTIONS = 128
+"""That may be slow or held at once in the form of few clients, beside the 512 of the other."""
 
 REAL_CLOCK = Clock(time.time, trio.current_time)
 
@@ -51,6 +57,8 @@ class Daemon:
     metrics: Metrics
     dropped_lines: Callable[[], int]
     stop: trio.Event
+    region: str | None = None
+    credentials_file: "CredentialsFile | None" = None
 
     @property
     def role(self) -> ServedRole:
@@ -61,14 +69,19 @@ class Daemon:
         self,
         listeners: Sequence[socket.socket],
         admin_listeners: Sequence[socket.socket],
+        imds_listeners: Sequence[socket.socket] = (),
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Until `stop` is set and the answers under way have ended. Starts when the listeners accept."""
         async with trio.open_nursery() as background:
             background.start_soon(self.roles.run)
+            if self.credentials_file is not None:
+                background.start_soon(self.credentials_file.run)
             async with trio.open_nursery() as servers:
                 await servers.start(self._serve_credentials, listeners, background)
+                if imds_listeners:
+                    await servers.start(self._serve_imds, imds_listeners, background)
                 await servers.start(self._serve_admin, admin_listeners)
                 task_status.started()
             # Not before: the servers' scope is within this one, and so are the answers under way.
@@ -77,11 +90,58 @@ class Daemon:
     async def _serve_credentials(
         self, listeners: Sequence[socket.socket], background: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
-        audit = Audit(self.log.info, lambda: background.start_soon(_flush_soon, audit))
-        roles, requests, monotonic = self.roles, self.metrics.requests, self.clock.monotonic
+        roles, hosts = self.roles, _hosts(listeners)
 
         def respond(request: Request, now: Instant) -> Answer:
             return endpoint.answer(request, roles.routes, hosts, now)
+
+        await self._hand_out(
+            listeners,
+            respond,
+            background,
+            parse=http.parse,
+            requests=self.metrics.requests,
+            log=self.log,
+            connections=server.connection_limit(),
+            task_status=task_status,
+        )
+
+    async def _serve_imds(
+        self, listeners: Sequence[socket.socket], background: trio.Nursery, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        from sidecar import imds  # noqa: PLC0415  for those who ask for it
+
+        key, hosts = os.urandom(imds.KEY_BYTES), _hosts(listeners)
+
+        def respond(request: Request, now: Instant) -> Answer:
+            return imds.answer(request, self.roles.main, self.region, now, key=key, hosts=hosts)
+
+        await self._hand_out(
+            listeners,
+            respond,
+            background,
+            parse=imds.parse,
+            requests=self.metrics.imds_requests,
+            log=self.log.bind(form="imds"),
+            connections=server.connection_limit(IMDS_CONNECTIONS),
+            task_status=task_status,
+        )
+
+    async def _hand_out(
+        self,
+        listeners: Sequence[socket.socket],
+        respond: Respond,
+        background: trio.Nursery,
+        *,
+        parse: http.Parse,
+        requests: dict[int, int],
+        log: Logger,
+        connections: int,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """Serve credentials in one form: early requests held, answers counted, and each hand-out told to `log`."""
+        audit = Audit(log.info, lambda: background.start_soon(_flush_soon, audit))
+        roles, monotonic = self.roles, self.clock.monotonic
 
         async def wait(held: Answer) -> None:
             if held.role is not None:
@@ -92,7 +152,6 @@ class Daemon:
             if answer.snapshot is not None and answer.role is not None:
                 audit.record(answer.role, answer.snapshot, peer, monotonic())
 
-        hosts = _hosts(listeners)
         try:
             await server.serve(
                 listeners,
@@ -101,7 +160,8 @@ class Daemon:
                 observe=observe,
                 report=self._report,
                 wait=wait,
-                limits=server.Limits(connections=server.connection_limit()),
+                parse=parse,
+                limits=server.Limits(connections=connections),
                 stop=self.stop,
                 task_status=task_status,
             )
@@ -154,7 +214,15 @@ def make_daemon(
         path = role.authorization_token_file
         return ServedRole(refresher, Authorization(path) if path else None, clock, before)
 
-    return Daemon(ServedRoles(config.roles, make, log), clock, log, counters, dropped_lines, trio.Event())
+    roles = ServedRoles(config.roles, make, log)
+    daemon = Daemon(roles, clock, log, counters, dropped_lines, trio.Event(), config.sts.region)
+    if config.credentials_file is not None:
+        from sidecar.credentials_file import CredentialsFile  # noqa: PLC0415  for those who ask for it
+
+        daemon.credentials_file = CredentialsFile(
+            config.credentials_file, roles, clock=clock, log=log, metrics=counters
+        )
+    return daemon
 
 
 ReadRoles = Callable[[], Sequence[Role]]
@@ -165,13 +233,14 @@ def run(
     listeners: Sequence[socket.socket],
     admin_listeners: Sequence[socket.socket],
     read_again: ReadRoles = tuple,
+    imds_listeners: Sequence[socket.socket] = (),
 ) -> int:
     """
     `irsa-sidecar run` once its listeners are bound. Returns the exit status. Raises ConfigurationError.
 
     `read_again` reads the roles of `config.config_file` anew.
     """
-    trio.run(_run, config, listeners, admin_listeners, read_again)
+    trio.run(_run, config, listeners, admin_listeners, read_again, imds_listeners)
     return 0
 
 
@@ -180,6 +249,7 @@ async def _run(
     listeners: Sequence[socket.socket],
     admin_listeners: Sequence[socket.socket],
     read_again: ReadRoles,
+    imds_listeners: Sequence[socket.socket],
 ) -> None:
     log, writer = make_logger(config.log_format or default_format(), config.log_level)
     origin = f"http://{format_address(*listeners[0].getsockname()[:2])}"
@@ -199,15 +269,28 @@ async def _run(
             background.start_soon(reload.run)
             background.start_soon(_settle, daemon)
             async with trio.open_nursery() as serving:
-                await serving.start(daemon.serve, listeners, admin_listeners)
+                await serving.start(daemon.serve, listeners, admin_listeners, imds_listeners)
                 sts_url = exchange.endpoint_of(config.sts)
                 for served in daemon.roles:
                     role = served.refresher.role
                     log.info(
                         "started", version=__version__, role_arn=role.final_arn, sts=sts_url, url=origin + role.path
                     )
+                if imds_listeners:
+                    _tell_of_imds(daemon.roles.main, imds_listeners, log)
             background.cancel_scope.cancel()
     log.info("stopped")
+
+
+def _tell_of_imds(served: ServedRole, listeners: Sequence[socket.socket], log: Logger) -> None:
+    role, url = served.refresher.role, f"http://{format_address(*listeners[0].getsockname()[:2])}/"
+    log.info("imds_started", role=role.name, role_arn=role.final_arn, url=url)
+    if role.authorization_token_file is not None:
+        log.warning(
+            "setting_doubtful",
+            reason=f"IRSA_SIDECAR_IMDS_LISTEN gives role {role.name!r} to all that share the Pod's loopback, without "
+            f"the secret in {role.authorization_token_file}: turn it off unless all of them may have the role.",
+        )
 
 
 async def _stop_on_signal(daemon: Daemon, drain_seconds: float, *, task_status: trio.TaskStatus[None]) -> None:

@@ -90,10 +90,8 @@ def answer(request: Request, routes: Mapping[bytes, Route], hosts: Collection[by
     The query is ignored, and so is an Authorization header where no secret is set.
     """
     headers = request.headers
-    if _passed_on(b"\n".join(headers)):
-        return _THIRD_PARTY
-    if not _names_us(headers.get(b"host"), hosts):
-        return _WRONG_HOST
+    if stranger := turned_away(headers, hosts):
+        return stranger
     route = routes.get(request.path)
     if route is None:
         return _NO_SUCH_PATH
@@ -102,7 +100,16 @@ def answer(request: Request, routes: Mapping[bytes, Route], hosts: Collection[by
     snapshot = route.snapshot
     if snapshot is not None and snapshot.is_alive(now):
         return Answer(200, snapshot.response, route.role, snapshot)
-    return _unavailable(route)
+    return unavailable(route)
+
+
+def turned_away(headers: Mapping[bytes, bytes], hosts: Collection[bytes]) -> Answer | None:
+    """Why nobody who sends these headers is answered, whatever is asked for; None for a client of this Pod."""
+    if _passed_on(b"\n".join(headers)):
+        return _THIRD_PARTY
+    if not _names_us(headers.get(b"host"), hosts):
+        return _WRONG_HOST
+    return None
 
 
 _passed_on = re.compile(
@@ -126,19 +133,19 @@ def _names_us(host: bytes | None, hosts: Collection[bytes]) -> bool:
     return (name if port.isdigit() else host.lower()) in hosts
 
 
-def _error(status: int, message: str, *headers: tuple[str, str]) -> Answer:
+def refused(status: int, message: str, *headers: tuple[str, str]) -> Answer:
     return Answer(status, http.error_response(status, message, headers=headers))
 
 
-_THIRD_PARTY = _error(403, "The request was passed on by a proxy or made by a web page: call the endpoint directly.")
-_WRONG_HOST = _error(403, "The Host header is not this endpoint's: call it as 127.0.0.1.")
-_NO_SUCH_PATH = _error(404, "No role is served on this path: check AWS_CONTAINER_CREDENTIALS_FULL_URI.")
-_NO_SECRET = _error(
+_THIRD_PARTY = refused(403, "The request was passed on by a proxy or made by a web page: call the endpoint directly.")
+_WRONG_HOST = refused(403, "The Host header is not this endpoint's: call it as 127.0.0.1.")
+_NO_SUCH_PATH = refused(404, "No role is served on this path: check AWS_CONTAINER_CREDENTIALS_FULL_URI.")
+_NO_SECRET = refused(
     401,
     "No Authorization header: set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that holds the secret.",
     ("WWW-Authenticate", "Token"),  # RFC 9110 11.6.1 wants a challenge; SDKs send the secret without a scheme
 )
-_WRONG_SECRET = _error(
+_WRONG_SECRET = refused(
     403,
     "The Authorization header is wrong: "
     "read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that it is this path's.",
@@ -152,7 +159,7 @@ def _refusal(given: bytes | None, secret: bytes) -> Answer | None:
     return None if hmac.compare_digest(given, secret) else _WRONG_SECRET
 
 
-def _unavailable(route: Route) -> Answer:
+def unavailable(route: Route) -> Answer:
     """
     503, the status that most SDKs retry, also while the role's trust policy still spreads.
 

@@ -34,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.requests: dict[int, int] = {}
+        self.imds_requests: dict[int, int] = {}
         self.refreshes: dict[tuple[str, str], int] = {}
         self.sts_seconds = Histogram(STS_SECONDS_BUCKETS)
         self.clock_steps = 0
@@ -43,6 +44,12 @@ class Metrics:
         self.reloads: dict[str, int] = {}
         self.is_configuration_refused = False
         """Whether the file of roles cannot be taken as it is now."""
+
+        self.credentials_file_writes: dict[str, int] = {}
+
+    def count_credentials_file(self, *, is_written: bool) -> None:
+        outcome = "written" if is_written else "failed"
+        self.credentials_file_writes[outcome] = self.credentials_file_writes.get(outcome, 0) + 1
 
     def count_reload(self, *, is_taken: bool) -> None:
         outcome = "taken" if is_taken else "refused"

@@ -16,7 +16,7 @@ from sidecar.authorization import Authorization
 from sidecar.clock import Clock, Instant
 from sidecar.log import Logger
 from sidecar.refresher import Refresher
-from sidecar.role import Role
+from sidecar.role import DEFAULT_ROLE, Role
 from sidecar.store import Snapshot
 
 RESTART_SECONDS = 10.0
@@ -40,6 +40,7 @@ class ServedRole:
         self.refresher = refresher
         self.store = refresher.store
         self.role = refresher.role.name
+        self.role_arn = refresher.role.final_arn
         self.first_attempt = refresher.first_attempt
         self.scope = trio.CancelScope()
         """Of its loop."""
@@ -107,6 +108,11 @@ class ServedRoles:
     def __getitem__(self, name: str) -> ServedRole:
         return self._by_name[name]
 
+    @property
+    def main(self) -> ServedRole:
+        """The role for whoever cannot say which: the one called `default`, else the first."""
+        return self._by_name.get(DEFAULT_ROLE) or next(iter(self))
+
     def replace(self, roles: Sequence[Role]) -> Changes:
         """Put these in service, in place of those before. Raises ConfigurationError, and then nothing has changed."""
         before, after = self._by_name, {role.name: self._successor(role) for role in roles}
@@ -136,6 +142,22 @@ class ServedRoles:
         for served in list(self):
             while served.snapshot is None:
                 await served.store.wait_for_next()
+
+    async def first_attempts(self) -> None:
+        """Until every role has tried to get a set. The caller brings the deadline."""
+        for served in list(self):
+            await served.first_attempt.wait()
+
+    async def next_set(self) -> None:
+        """Until any of the roles has another set. The caller brings the deadline."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for(served: ServedRole) -> None:
+                await served.store.wait_for_next()
+                nursery.cancel_scope.cancel()
+
+            for served in self:
+                nursery.start_soon(wait_for, served)
 
     def _successor(self, role: Role) -> ServedRole:
         before = self._by_name.get(role.name)

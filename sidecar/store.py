@@ -20,12 +20,13 @@ class Snapshot:
     One set of credentials, the bytes that answer a request for it, and the instant it ends on our own clocks.
 
     `ends` is STS's Expiration moved by the clock skew seen when the set arrived, so that a wrong wall clock
-    neither hides a living set nor shows a dead one.
+    neither hides a living set nor shows a dead one. `arrived_at` is Unix seconds by that wall clock.
     """
 
     credentials: Credentials
     response: bytes = field(repr=False)
     ends: Instant
+    arrived_at: float
 
     def is_alive(self, now: Instant) -> bool:
         """Both clocks must agree: the wall clock sees a suspend, the monotonic one a wall clock set back."""
@@ -62,7 +63,7 @@ class Store:
         current = self.alive(now)
         if current is not None and current.credentials.expires_at >= credentials.expires_at:
             return False
-        self._snapshot = Snapshot(credentials, self._render(credentials), ends)
+        self._snapshot = Snapshot(credentials, self._render(credentials), ends, now.wall)
         self._arrival.set()
         self._arrival = trio.Event()
         return True

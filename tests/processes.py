@@ -55,7 +55,7 @@ class Running:
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
-        self.url = self.ready_url = ""
+        self.url = self.ready_url = self.imds_url = ""
         self.log: list[dict[str, Any]] = []
         self.errors = ""
         self._more = trio.Event()
@@ -101,14 +101,14 @@ class Running:
                 self._more = trio.Event()
 
 
-async def _read_urls(running: Running) -> None:
+async def _read_urls(running: Running, *, with_imds: bool) -> None:
     assert running.process.stdout is not None
     printed = b""
-    while printed.count(b"\n") < 2:
+    while printed.count(b"\n") < 2 + with_imds:
         piece = await running.process.stdout.receive_some()
         assert piece, f"the daemon ended:\n{running.errors}"
         printed += piece
-    running.url, running.ready_url = printed.decode().split("\n")[:2]
+    running.url, running.ready_url, running.imds_url = printed.decode().split("\n")[:3]
 
 
 @asynccontextmanager
@@ -131,7 +131,7 @@ async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str =
         running = Running(process)
         nursery.start_soon(running.read_log)
         with trio.fail_after(GUARD_SECONDS):
-            await _read_urls(running)
+            await _read_urls(running, with_imds="IRSA_SIDECAR_IMDS_LISTEN" in environment)
         try:
             yield running
         finally:
@@ -200,12 +200,12 @@ async def scripted_sts(*replies: Reply) -> AsyncIterator[ScriptedSts]:
 
 
 async def get(
-    url: str, headers: Mapping[str, str] | None = None, *, host: str | None = None
+    url: str, headers: Mapping[str, str] | None = None, *, host: str | None = None, method: str = "GET"
 ) -> tuple[int, dict[str, Any]]:
-    """One GET as a client makes it: the status, and the body as JSON (or as {"text": …})."""
+    """One request as a client makes it: the status, and the body as JSON (or as {"text": …})."""
     parts = urlsplit(url)
     lines = [
-        f"GET {parts.path} HTTP/1.1",
+        f"{method} {parts.path} HTTP/1.1",
         f"Host: {host or parts.netloc}",
         *(f"{k}: {v}" for k, v in (headers or {}).items()),
     ]

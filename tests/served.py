@@ -26,14 +26,18 @@ SECRET = "endpoint-secret-of-the-pod"
 GET = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SECRET}\r\n\r\n".encode()
 """What an SDK sends."""
 
+PUT = b"PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n"
+"""What an SDK sends first to EC2's metadata service."""
+
 
 @dataclass
 class Served:
-    """One daemon that serves. `events` are its log, `statuses` its count of answers by status."""
+    """One daemon that serves in both forms. `events` are its log, `statuses` its count of answers by status."""
 
     daemon: Daemon
     sts: FakeExchange
     address: tuple[str, int]
+    imds_address: tuple[str, int]
     events: list[Any]
     clients: list[trio.SocketStream] = field(default_factory=list)
 
@@ -44,15 +48,15 @@ class Served:
     def logged(self, event: str) -> list[Any]:
         return [entry for entry in self.events if entry["event"] == event]
 
-    async def connect(self) -> trio.SocketStream:
+    async def connect(self, *, imds: bool = False) -> trio.SocketStream:
         """A connection that is closed with the daemon, if not before."""
-        client = await trio.open_tcp_stream(*self.address)
+        client = await trio.open_tcp_stream(*(self.imds_address if imds else self.address))
         self.clients.append(client)
         return client
 
-    async def ask(self, *pieces: bytes, ends: bool = False) -> bytes:
+    async def ask(self, *pieces: bytes, ends: bool = False, imds: bool = False) -> bytes:
         """Send the pieces one by one, half-close if that `ends` them, and take all that comes."""
-        async with await self.connect() as client:
+        async with await self.connect(imds=imds) as client:
             with suppress(trio.BrokenResourceError):  # the server may have seen enough
                 for piece in pieces:
                     await client.send_all(piece)
@@ -92,7 +96,7 @@ def status_of(answer: bytes) -> int:
 async def serving(
     clock: MockClock, wall: FakeWall, volume: FakeVolume, sts: FakeExchange | None = None, *, has_token: bool = True
 ) -> AsyncIterator[Served]:
-    """A daemon on a free port that asks for SECRET; with its first credentials, unless an `sts` is given."""
+    """A daemon on free ports that asks for SECRET; with its first credentials, unless an `sts` is given."""
     clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
     if has_token:
         volume.write(service_account_token(wall.time()))
@@ -103,11 +107,11 @@ async def serving(
     events: list[Any] = []
     fake = sts or FakeExchange(wall.time)
     daemon = make_daemon(config, fake, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
-    listeners = listen("LISTEN", ("127.0.0.1", 0))
-    served = Served(daemon, fake, listeners[0].getsockname()[:2], events)
+    listeners, imds_listeners = (listen("LISTEN", ("127.0.0.1", 0)) for _ in range(2))
+    served = Served(daemon, fake, listeners[0].getsockname()[:2], imds_listeners[0].getsockname()[:2], events)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(daemon.serve, listeners, []))
+            await nursery.start(partial(daemon.serve, listeners, [], imds_listeners))
             if sts is None:
                 await daemon.roles.first_credentials()
             yield served

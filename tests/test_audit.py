@@ -25,7 +25,7 @@ def snapshot(access_key_id: str) -> Snapshot:
         role_arn="arn:aws:iam::111122223333:role/cart",
         account_id="111122223333",
     )
-    return Snapshot(credentials, b"hush-response", Instant(EXPIRES_AT.timestamp(), 3600.0))
+    return Snapshot(credentials, b"hush-response", Instant(EXPIRES_AT.timestamp(), 3600.0), 0.0)
 
 
 ONE, TWO = snapshot("ASIAONE"), snapshot("ASIATWO")

@@ -63,6 +63,9 @@ GOOD = [
     ("config_file", ROLES_FILE, ROLES_FILE),
     ("sts_fallback_regions", "eu-central-1", ("eu-central-1",)),
     ("sts_fallback_regions", "eu-central-1, eu-north-1", ("eu-central-1", "eu-north-1")),
+    ("imds_listen", "127.0.0.1:0", ("127.0.0.1", 0)),
+    ("imds_listen", "off", None),
+    ("credentials_file", "/run/credentials", "/run/credentials"),
     ("drain_seconds", "25", 25),
     ("log_format", "console", "console"),
     ("log_level", "debug", "debug"),
@@ -73,6 +76,7 @@ BAD = [
     ("listen", "sidecar.local:4772", "IP address"),
     ("listen", "off", "127.0.0.1:4772"),
     ("admin_listen", "no", "127.0.0.1:4772"),
+    ("imds_listen", "on", "127.0.0.1:4772"),
     ("duration_seconds", "899", "900 to 43200"),
     ("duration_seconds", "43201", "900 to 43200"),
     ("duration_seconds", "1h", "whole seconds"),
@@ -148,6 +152,8 @@ def test_the_defaults_serve_loopback_only_and_probes_to_the_kubelet() -> None:
         log_level="info",
         roles=(Role("default", ROLE_ARN, "/token", None, 3600),),
         sts=StsSettings(None, None, use_fips=False, use_dualstack=False, ca_bundle=None),
+        imds_listen=None,
+        credentials_file=None,
     )
 
 
@@ -155,11 +161,12 @@ def test_the_defaults_serve_loopback_only_and_probes_to_the_kubelet() -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:4772", ":4772", "[::]:4772", "10.0.0.7:4772", "[fe80::1]:4772"])
-def test_an_address_that_others_reach_needs_saying_so(address: str) -> None:
-    message = refusal(flags={"listen": address})
-    assert "IRSA_SIDECAR_LISTEN" in message
+@pytest.mark.parametrize("name", ["listen", "imds_listen"])
+def test_an_address_that_others_reach_needs_saying_so(name: str, address: str) -> None:
+    message = refusal(flags={name: address})
+    assert VARIABLES[name] in message
     assert "--allow-non-loopback" in message
-    assert read(flags={"listen": address}, allow_non_loopback=True).listen[1] == 4772
+    assert field(read(flags={name: address}, allow_non_loopback=True), name)[1] == 4772
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"])
@@ -314,7 +321,7 @@ def test_any_text_in_any_variable_gives_a_config_or_a_named_setting_and_its_fix(
 @given(st.dictionaries(st.sampled_from(sorted(FLAGS)), _TEXT))
 def test_any_text_in_any_flag_gives_a_config_or_a_named_setting_and_its_fix(flags: Texts) -> None:
     message = complaint(flags=flags)
-    assert message is None or re.match(r"(--[a-z-]+|IRSA_SIDECAR_(LISTEN|CONFIG)) .*: ", message, re.DOTALL)
+    assert message is None or re.match(r"(--[a-z-]+|IRSA_SIDECAR_((IMDS_)?LISTEN|CONFIG)) .*: ", message, re.DOTALL)
 
 
 @given(st.dictionaries(st.builds(PREFIX.__add__, st.text("ABCDEFPORTSVH_0123456789", max_size=30)), st.just("x")))

@@ -27,7 +27,7 @@ CREDENTIALS = Credentials(
     role_arn="arn:aws:iam::111122223333:role/app",
     account_id="111122223333",
 )
-SNAPSHOT = Snapshot(CREDENTIALS, credentials_response(CREDENTIALS), NOW.later(3600))
+SNAPSHOT = Snapshot(CREDENTIALS, credentials_response(CREDENTIALS), NOW.later(3600), NOW.wall)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
     assert "Timeout: no answer" in body_of(expired)["message"]
 
 
-STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW)]
+STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall)]
 
 
 @pytest.mark.parametrize("sent", [None, b"wrong"])

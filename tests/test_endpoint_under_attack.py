@@ -29,7 +29,7 @@ from tests.processes import (
     run_daemon,
     scripted_sts,
 )
-from tests.served import GET, SECRET, Served, read_to_the_end, settle, status_of
+from tests.served import GET, PUT, SECRET, Served, read_to_the_end, settle, status_of
 
 LINE, HOST, REST = GET.partition(b"Host: 127.0.0.1\r\n")
 AUTHORIZATION = REST[:-2]
@@ -115,6 +115,30 @@ async def test_a_smuggling_shape_gets_one_answer_whole_and_byte_by_byte(
     assert status_of(whole) == status
     assert await served.ask(*in_bytes(shape)) == whole
     assert served.statuses == {status: 2}
+
+
+ASKED = LINE + HOST + AUTHORIZATION
+IMDS_SMUGGLING = {
+    name: (status, PUT[:-2] + shape.removeprefix(ASKED))
+    for name, (status, shape) in SMUGGLING.items()
+    if shape.startswith(ASKED) and not name.startswith("two Authorizations")
+}
+"""The same framings around the PUT that opens a session."""
+
+
+@pytest.mark.parametrize(("status", "shape"), IMDS_SMUGGLING.values(), ids=IMDS_SMUGGLING.keys())
+async def test_a_smuggling_shape_around_a_put_gets_one_answer_whole_and_byte_by_byte(
+    autojump_clock: MockClock, served: Served, status: int, shape: bytes
+) -> None:
+    for pieces in ([shape], in_bytes(shape)):
+        assert status_of(await served.ask(*pieces, imds=True)) == status
+    assert served.daemon.metrics.imds_requests == {status: 2}
+    assert served.statuses == {}
+
+
+async def test_no_other_listener_takes_a_put(autojump_clock: MockClock, served: Served) -> None:
+    assert status_of(await served.ask(PUT)) == 405
+    assert status_of(await served.ask(GET, imds=True)) == 401
 
 
 def in_bytes(data: bytes) -> Iterator[bytes]:

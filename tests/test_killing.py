@@ -7,6 +7,7 @@ The next round starts in the same place. `make kill-loop` does hundreds of round
 a failure printed.
 """
 
+import configparser
 import json
 import os
 import random
@@ -78,13 +79,27 @@ class Place:
             directory / "token",
             sts.url,
             IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(secret_file),
+            IRSA_SIDECAR_CREDENTIALS_FILE=str(directory / "credentials"),
             HOME=str(directory),
             TMPDIR=str(directory),
         )
         self.given: dict[str, dict[str, str]] = {}
 
     def listing(self) -> dict[str, bytes]:
-        return {str(path.relative_to(self.directory)): path.read_bytes() for path in self.directory.rglob("*")}
+        """All files but the one of credentials, and the one draft of it that a killed daemon may leave."""
+        names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*")}
+        return {name: path.read_bytes() for name, path in names.items() if not name.startswith("credentials")}
+
+    def check_file(self) -> None:
+        """It holds a whole set that STS gave, or none, or is not there yet."""
+        file = configparser.RawConfigParser()
+        file.read(self.directory / "credentials")
+        assert file.sections() in ([], ["default"])
+        for profile in map(file.__getitem__, file.sections()):
+            given = self.given[profile["aws_access_key_id"]]
+            assert profile["aws_secret_access_key"] == given["SecretAccessKey"]
+            assert profile["aws_session_token"] == given["Token"]
+            assert profile["x_security_token_expires"] == given["Expiration"]
 
     def script(self, number: int, delay_seconds: float) -> None:
         """What STS says to the next daemon: one whole set, in which every part names the set."""
@@ -142,6 +157,8 @@ async def one_round(place: Place, death: Death, counts: Counts) -> None:
     assert status == (0 if death.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
     assert "Traceback" not in running.errors
     assert place.listing() == before
+    assert {path.name for path in place.directory.glob("credentials*")} <= {"credentials", "credentials.draft"}
+    place.check_file()
     calls = len(place.sts.requests) - asked
     assert calls == 1 if has_credentials else calls <= 1
     counts.killed_with_credentials += has_credentials
@@ -155,7 +172,9 @@ async def is_ready_after_one_call(place: Place) -> None:
         assert status == 200
         place.check(body)
         assert (await get(running.ready_url))[0] == 200
+        await running.logged("credentials_file_written")
         assert await running.stop(signal.SIGTERM) == 0
+    assert {path.name for path in place.directory.glob("credentials*")} == {"credentials"}
     assert len(place.sts.requests) == asked + 1
 
 

@@ -19,6 +19,7 @@ PURE = [
     "errors",
     "failover",
     "http",
+    "imds",
     "lifetime",
     "metrics",
     "role",
@@ -38,6 +39,8 @@ ONLY_IMPORTER = {
     "sidecar.hardening": {"commands.run"},
     "yaml": {"roles_file"},
     "sidecar.roles_file": {"config"},
+    "sidecar.imds": {"daemon"},
+    "sidecar.credentials_file": {"daemon"},
 }
 """Within what a Pod runs: who alone may know a module."""
 
@@ -52,7 +55,9 @@ FLOW = [
     "store",
     "refresher",
     "endpoint",
+    "imds",
     "served_roles",
+    "credentials_file",
     "server",
     "daemon",
 ]
@@ -60,7 +65,8 @@ FLOW = [
 
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
-    "rich", "pygments", "yaml", "sidecar.local", "sidecar.application", "multiprocessing", "concurrent.futures.thread",
+    "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.application",
+    "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 Every byte that leaves a process is searched for every secret that it held.
 
 What is meant to carry one is left out and nothing else: the authorized 200, the stdout of `credentials`, the body of
-the request to STS, and the file that holds the authorization secret. A secret is found by any 16 characters of it, as
-they are or in base64, base64url, hexadecimal or URL-encoded.
+the request to STS, the file that holds the authorization secret, and the file of credentials where one is asked for. A
+secret is found by any 16 characters of it, as they are or in base64, base64url, hexadecimal or URL-encoded.
 """
 
 import base64
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -320,6 +321,52 @@ async def test_a_secret_that_run_makes_is_in_its_file_alone(tmp_path: Path) -> N
     assert draft in written
     assert all(name == draft or name.isdigit() for name in written)
     assert sorted(os.listdir(tmp_path)) == ["authorization", "home", "tmp", "token"]
+
+
+IMDS = "latest/meta-data/iam/security-credentials/"
+
+
+async def test_the_forms_for_older_clients_show_credentials_where_they_are_meant_to_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    async with scripted_sts(granted()) as sts:
+        pod = Pod(tmp_path, sts.url)
+        file = tmp_path / "shared" / "credentials"
+        file.parent.mkdir()
+        older = {"IRSA_SIDECAR_IMDS_LISTEN": "127.0.0.1:0", "IRSA_SIDECAR_CREDENTIALS_FILE": str(file)}
+        environment = pod.with_authorization | older
+        async with run_daemon(environment, "--log-level", "debug", prelude=WRITES_TOLD) as running:
+            await running.logged("credentials_file_written")
+            url, ttl = running.imds_url, "X-aws-ec2-metadata-token-ttl-seconds: 60"
+            opened = await exchange_bytes(url, _request("/latest/api/token", ttl, method="PUT"))
+            session = opened.partition(b"\r\n\r\n")[2].decode()
+            asked = _request(f"/{IMDS}cart", f"X-aws-ec2-metadata-token: {session}")
+            assert SECRET_ACCESS_KEY.encode() in await exchange_bytes(url, asked)
+            shown = {
+                "a session": opened,
+                "version 1": await exchange_bytes(url, _request(f"/{IMDS}cart")),
+                "another's session": await exchange_bytes(url, asked.replace(session.encode(), b"0" * len(session))),
+                "passed on": await exchange_bytes(url, asked.replace(b"Host:", b"X-Forwarded-For: x\r\nHost:")),
+                **{
+                    path: await exchange_bytes(url, asked.replace(f"{IMDS}cart".encode(), path.encode()))
+                    for path in (IMDS, "latest/meta-data/iam/info", "latest/dynamic/instance-identity/document", TOKEN)
+                },
+            }
+            for name, sent in REFUSED_REQUESTS.items():
+                shown[name] = await exchange_bytes(url, sent)
+            shown["/proc"] = seen_in_proc(running.process.pid)
+            assert await running.stop(signal.SIGTERM) == 0
+            shown["stderr"] = running.errors.encode()
+        shown |= pod.written()
+    written = [line.removeprefix("WRITES ") for line in running.errors.split("\n") if line.startswith("WRITES")]
+    assert f"{file}.draft" in written
+    assert all(name == f"{file}.draft" or name.isdigit() for name in written)
+    assert os.listdir(file.parent) == ["credentials"]
+    kept = shown.pop("shared/credentials").decode()
+    assert kept.count(SECRET_ACCESS_KEY) == kept.count(SESSION_TOKEN) == 1
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert not leaks(kept.replace(SECRET_ACCESS_KEY, "").replace(SESSION_TOKEN, ""))
+    assert {name: leaks(said) for name, said in shown.items() if leaks(said)} == {}
 
 
 async def test_sts_hears_the_token_in_the_body_and_nowhere_else(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -70,8 +71,8 @@ class Pod:
         return [entry for entry in self.events if entry["event"] == event]
 
 
-@pytest.fixture
-async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
+@asynccontextmanager
+async def pod_with_two_roles(wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
     volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
     events: list[Any] = []
     sts = Stss(wall)
@@ -82,6 +83,12 @@ async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> 
         await nursery.start(partial(daemon.serve, [], []))
         yield Pod(daemon, sts, volume.path, wall, events)
         daemon.stop.set()
+
+
+@pytest.fixture
+async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
+    async with pod_with_two_roles(wall, volume) as pod:
+        yield pod
 
 
 async def test_each_role_has_its_own_path_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
@@ -137,6 +144,16 @@ async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(
     pod.sts["elsewhere"].trouble = DENIED
     pod.daemon.roles.replace([pod.role("default", role_arn=arn("elsewhere"))])
     assert pod.key("default") is None
+
+
+async def test_who_cannot_say_which_role_gets_the_default_or_else_the_first(
+    autojump_clock: MockClock, pod: Pod
+) -> None:
+    assert pod.daemon.roles.main.role == "default"
+    pod.daemon.roles.replace([pod.role("reporting"), pod.role("default")])
+    assert pod.daemon.roles.main.role == "default"
+    pod.daemon.roles.replace([pod.role("reporting"), pod.role("archive")])
+    assert pod.daemon.roles.main.role == "reporting"
 
 
 async def test_a_configuration_that_cannot_be_taken_changes_nothing(

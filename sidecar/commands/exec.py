@@ -16,6 +16,12 @@ example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:
   AWS_ROLE_ARN=arn:aws:iam::111122223333:role/ci AWS_REGION=eu-west-1 AWS_WEB_IDENTITY_TOKEN_FILE=token \\
   irsa-sidecar exec -- aws s3 ls"""
 
+FOR_PODS = frozenset(
+    f"IRSA_SIDECAR_{variable}"
+    for variable in ("LISTEN", "ADMIN_LISTEN", "AUTHORIZATION_TOKEN_FILE", "IMDS_LISTEN", "CREDENTIALS_FILE")
+)
+"""What would have two daemons on one port, or in one file."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -32,6 +38,5 @@ def main(args: argparse.Namespace) -> int:
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:
     """The settings of a daemon around one command: free loopback ports, whatever a daemon in a Pod would be told."""
-    for_pods = ("IRSA_SIDECAR_LISTEN", "IRSA_SIDECAR_ADMIN_LISTEN", "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE")
     flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "log_level": log_level}
-    return read_config({name: value for name, value in environ.items() if name not in for_pods}, flags)
+    return read_config({name: value for name, value in environ.items() if name not in FOR_PODS}, flags)

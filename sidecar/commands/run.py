@@ -4,12 +4,14 @@ import argparse
 import gc
 import os
 import signal
+import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-from sidecar.config import PREFIX, SETTINGS, Config, read_roles, read_settings
+from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
 from sidecar.listen import format_address, listen
 
 EXAMPLE = """\
@@ -39,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{setting.meaning}{default} ({PREFIX}{setting.variable})",
         )
     parser.add_argument(
-        "--allow-non-loopback", action="store_true", help="let --listen be an address that others can reach"
+        "--allow-non-loopback",
+        action="store_true",
+        help="let --listen and --imds-listen be addresses that others can reach",
     )
 
 
@@ -50,7 +54,10 @@ def main(args: argparse.Namespace) -> int:
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
-    _print_free_ports(config, listeners[0].getsockname(), admin_listeners[0].getsockname() if admin_listeners else None)
+    imds_listeners = listen("IRSA_SIDECAR_IMDS_LISTEN", config.imds_listen) if config.imds_listen else []
+    _print_free_port(config.listen, listeners, "v1/credentials")
+    _print_free_port(config.admin_listen, admin_listeners, "readyz")
+    _print_free_port(config.imds_listen, imds_listeners, "")
     roles_now = partial(read_roles, config, os.environ, defaults)
     config = config._replace(roles=roles_now())
     from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
@@ -61,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
 
     if refusals:
         _tell_what_is_open(config, refusals)
-    return daemon.run(config, listeners, admin_listeners, roles_now)
+    return daemon.run(config, listeners, admin_listeners, roles_now, imds_listeners)
 
 
 def _stopped_early(*_: object) -> None:
@@ -69,11 +76,9 @@ def _stopped_early(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _print_free_ports(config: Config, bound: tuple[str, int], admin_bound: tuple[str, int] | None) -> None:
-    if config.listen[1] == 0:
-        print(f"http://{format_address(*bound[:2])}/v1/credentials", flush=True)
-    if admin_bound is not None and config.admin_listen is not None and config.admin_listen[1] == 0:
-        print(f"http://{format_address(*admin_bound[:2])}/readyz", flush=True)
+def _print_free_port(asked: Address | None, bound: Sequence[socket.socket], path: str) -> None:
+    if asked is not None and asked[1] == 0:
+        print(f"http://{format_address(*bound[0].getsockname()[:2])}/{path}", flush=True)
 
 
 def _tell_what_is_open(config: Config, refusals: list[str]) -> None:

@@ -151,6 +151,34 @@ async def test_a_read_only_root_or_a_full_disk(tmp_path: Path) -> None:
     assert list(volume.iterdir()) == []
 
 
+async def test_a_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """It is told, counted and tried again, no part of it is left, and every request is served as ever."""
+    volume = tmp_path / "shared"
+    volume.mkdir()
+    path = str(volume / "credentials")
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CREDENTIALS_FILE=path)
+        async with run_daemon(_unmeasured(environment), prelude=NOTHING_CAN_BE_WRITTEN) as running:
+            failed = await running.logged("credentials_file_failed")
+            assert (failed["path"], failed["reason"]) == (path, "File too large")
+            assert (await get(running.url))[0] == 200
+            _, metrics = await get(running.ready_url.replace("readyz", "metrics"))
+            assert 'irsa_sidecar_credentials_file_writes_total{outcome="failed"} 1\n' in metrics["text"]
+            assert await running.stop(signal.SIGTERM) == 0
+    assert list(volume.iterdir()) == []
+
+
+def test_a_credentials_file_that_holds_somebodys_own_keys(tmp_path: Path) -> None:
+    """Exit status 2, and the file is as it was."""
+    path = tmp_path / "credentials"
+    path.write_text("[default]\naws_access_key_id = AKIAOWN\n")
+    environment = pod_environment(tmp_path / "token", NOWHERE, IRSA_SIDECAR_CREDENTIALS_FILE=str(path))
+    status, message = run_to_its_end(environment)
+    assert status == 2
+    assert f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}" in message
+    assert path.read_text() == "[default]\naws_access_key_id = AKIAOWN\n"
+
+
 def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
     """Without coverage's measuring, which writes a file of its own."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}

@@ -8,7 +8,7 @@ and no answer holds a secret unless the request held the one that opens it.
 import json
 
 from sidecar.endpoint import LOOPBACK_HOSTS, answer
-from sidecar.http import MAX_HEAD_BYTES, Refusal, Request, parse
+from sidecar.http import MAX_HEAD_BYTES, Parse, Refusal, Request, parse
 from tests.test_endpoint import CREDENTIALS, NOW, PATH, ROLE, SECRET
 from tests.test_http_against_h11 import by_h11
 
@@ -18,18 +18,27 @@ PREFIXES = 16
 
 
 def target(data: bytes) -> None:
+    request = request_in(data, parse)
+    if request is not None:
+        assert request.method == b"GET"
+        _only_the_secret_opens(request)
+
+
+def request_in(data: bytes, parse: Parse) -> Request | None:
+    """The request at the start of the data, if there is one, after every check of the grammar."""
     found = parse(data)
-    _prefixes_agree(data, found)
+    _prefixes_agree(data, found, parse)
     if isinstance(found, Refusal):
-        _is_a_whole_answer(found.response)
+        is_a_whole_answer(found.response)
     elif isinstance(found, Request):
         _h11_reads_the_same(data, found)
-        _only_the_secret_opens(found)
+        return found
     else:
         assert len(data) < MAX_HEAD_BYTES
+    return None
 
 
-def _prefixes_agree(data: bytes, found: Request | Refusal | None) -> None:
+def _prefixes_agree(data: bytes, found: Request | Refusal | None, parse: Parse) -> None:
     """However the bytes arrive, the first answer is the answer, and nothing that follows changes it."""
     for end in range(0, len(data), len(data) // PREFIXES + 1):
         assert parse(data[:end]) in (None, found)
@@ -37,11 +46,12 @@ def _prefixes_agree(data: bytes, found: Request | Refusal | None) -> None:
         assert parse(data + b"\0") == found
 
 
-def _is_a_whole_answer(response: bytes) -> None:
+def is_a_whole_answer(response: bytes) -> None:
     head, _, body = response.partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head
     if body:
         assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+    if body and b"\r\nContent-Type: application/json\r\n" in head:
         json.loads(body)
 
 
@@ -49,14 +59,14 @@ def _h11_reads_the_same(data: bytes, request: Request) -> None:
     theirs = by_h11(data)
     assert theirs is not None, "we take what h11 refuses"
     method, target, version, headers = theirs
-    assert method == b"GET"
+    assert method == request.method
     assert target.partition(b"?")[0] == request.path
     assert (version, headers) == (request.version, request.headers)
 
 
 def _only_the_secret_opens(request: Request) -> None:
     given = answer(request, {PATH: ROLE}, LOOPBACK_HOSTS, NOW)
-    _is_a_whole_answer(given.response)
+    is_a_whole_answer(given.response)
     if request.headers.get(b"authorization") != SECRET or request.path != PATH:
         assert given.status != 200
     if given.status != 200:

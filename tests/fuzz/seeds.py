@@ -16,6 +16,12 @@ SPLICES = {
         b"Authorization: s3cr3t-of-the-endpoint\r\n", b"HTTP/1.0", b"HTTP/2.0", b"POST", b"/v1/credentials", b"//",
         b"?",
     ),
+    "imds": (
+        b"\r\n", b"\n", b"\0", b" ", b"\t", b":", b"\r\n ", b"\r\n\r\n", b"Content-Length: 0\r\n",
+        b"Content-Length: 7\r\n", b"Transfer-Encoding: chunked\r\n", b"X-Forwarded-For: a\r\n", b"GET", b"PUT",
+        b"/latest/api/token", b"/latest/meta-data/iam/security-credentials/app", b"//", b"/",
+        b"X-aws-ec2-metadata-token: ", b"X-aws-ec2-metadata-token-ttl-seconds: 60\r\n", b"21600", b"-1", b"0",
+    ),
     "sts": (
         b"<", b">", b"</", b"/>", b"<!--", b"-->", b"<![CDATA[", b"]]>", b"&amp;", b"&#0;", b"&#x41;", b"<?xml ?>",
         b"<!DOCTYPE a>", b"<Credentials>", b"</Credentials>", b"<AccessKeyId>", b"\0", b"\xff\xfe", b"\xef\xbb\xbf",

@@ -4,14 +4,15 @@ import random
 
 import pytest
 
+from sidecar import imds
 from sidecar.http import Request, parse
-from tests.fuzz import fuzz_http, fuzz_sts
+from tests.fuzz import fuzz_http, fuzz_imds, fuzz_sts
 from tests.fuzz.seeds import mutated, seeds
 
 SEED = 20270115
 MUTATIONS = 4000
 
-TARGETS = {"http": fuzz_http.target, "sts": fuzz_sts.target}
+TARGETS = {"http": fuzz_http.target, "imds": fuzz_imds.target, "sts": fuzz_sts.target}
 
 EVERY_SEED = [(name, file) for name in TARGETS for file in seeds(name)]
 
@@ -38,3 +39,10 @@ def test_the_corpus_reaches_both_sides_of_the_grammar() -> None:
     taken = {file for file, data in seeds("http").items() if isinstance(parse(data), Request)}
     assert {file for file in taken if not file.startswith(("sdk-", "client-"))} == set()
     assert {file for file in seeds("http") if file.startswith("sdk-")} <= taken
+
+
+def test_the_corpus_reaches_sessions_and_secrets() -> None:
+    taken = {file for file, data in seeds("imds").items() if isinstance(imds.parse(data), Request)}
+    assert {file for file in seeds("imds") if file.startswith("sdk-")} == taken
+    open_session = {file for file, data in seeds("imds").items() if fuzz_imds.OPEN_SESSION in data}
+    assert "sdk-java-v1-credentials" in open_session & taken

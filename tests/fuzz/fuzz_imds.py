@@ -1,0 +1,27 @@
+"""
+What must hold for any bytes that a client sends to the form of EC2's metadata service.
+
+The grammar is that of the other listeners with one method more, and no answer holds a secret unless the request is a
+GET with the token of an open session, passed on by nobody.
+"""
+
+from sidecar import imds
+from sidecar.endpoint import LOOPBACK_HOSTS
+from tests.fuzz.fuzz_http import HIDDEN, is_a_whole_answer, request_in
+from tests.test_endpoint import NOW
+from tests.test_imds import KEY, ROLE
+
+OPEN_SESSION = b"00000000014a5a509305fe3a8879b38472e79f80167125c4b3c174cbcd3d424cb6e792c323701c6e"
+"""Of KEY and NOW, for the corpus to show."""
+
+
+def target(data: bytes) -> None:
+    request = request_in(data, imds.parse)
+    if request is None:
+        return
+    given = imds.answer(request, ROLE, "eu-west-1", NOW, key=KEY, hosts=LOOPBACK_HOSTS)
+    is_a_whole_answer(given.response)
+    is_open = request.headers.get(b"x-aws-ec2-metadata-token") == OPEN_SESSION
+    if request.method != b"GET" or not is_open or b"x-forwarded-for" in request.headers:
+        assert given.status != 200 or request.path.strip(b"/") == b"latest/api/token"
+        assert not any(secret in given.response for secret in HIDDEN)
