@@ -9,8 +9,8 @@ import os
 import secrets
 
 from sidecar.errors import ConfigurationError
+from sidecar.regular_file import file_identity, read_regular_file
 from sidecar.secret_file import replace_secret_file
-from sidecar.token import file_identity, read_regular_file
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096

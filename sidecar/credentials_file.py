@@ -17,11 +17,11 @@ from sidecar.errors import ConfigurationError
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresher import REMINDER_SECONDS
+from sidecar.regular_file import file_identity, read_regular_file
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.secret_file import replace_secret_file
 from sidecar.served_roles import ServedRoles
 from sidecar.store import Snapshot
-from sidecar.token import file_identity, read_regular_file
 
 FIRST_ATTEMPTS_SECONDS = 15.0
 """A file that a process before this one left stays until each role has tried for a set, but no longer than this."""

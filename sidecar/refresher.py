@@ -18,10 +18,11 @@ from sidecar.exchange import DEFAULT_DURATION_SECONDS, explained, request_for
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.regular_file import file_identity
 from sidecar.role import Role
 from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
-from sidecar.token import Token, file_identity, instant_text, read_token, warning_from_claims
+from sidecar.token import Token, instant_text, read_token, warning_from_claims
 from sidecar.token_watch import watch_directory
 
 REMINDER_SECONDS = 600.0

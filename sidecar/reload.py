@@ -14,10 +14,10 @@ import trio
 from sidecar.errors import ConfigurationError
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.regular_file import file_identity
 from sidecar.role import Role
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.served_roles import ServedRoles
-from sidecar.token import file_identity
 from sidecar.token_watch import watch_directory
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from sidecar.errors import ConfigurationError
+from sidecar.regular_file import read_regular_file
 from sidecar.role import (
     MAX_CHAINED_SECONDS,
     MAX_POLICY_ARNS,
@@ -28,7 +29,6 @@ from sidecar.role import (
     check_whole_number,
 )
 from sidecar.session_name import check_session_name
-from sidecar.token import read_regular_file
 
 MAX_FILE_BYTES = 1024 * 1024
 """What a ConfigMap can hold."""

@@ -16,15 +16,13 @@ from typing import Any
 import jwt
 
 from sidecar.errors import TokenError
+from sidecar.regular_file import read_regular_file
 
 MAX_TOKEN_BYTES = 20_000
 """The longest WebIdentityToken that STS takes (AWS STS API reference, AssumeRoleWithWebIdentity)."""
 
 STS_TOLERANCE_SECONDS = 300
 """How far off STS lets a token's times be (seen in recorded answers of the real service)."""
-
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-"""O_NONBLOCK: opening a FIFO that somebody put at the path must not wait for a writer."""
 
 _COMPACT_JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 """RFC 7515, 3.1. Checked here, as Python's base64 passes over other bytes, and with it PyJWT up to 2.10 at least."""
@@ -77,27 +75,6 @@ def decode_token(content: bytes, path: str) -> Token:
     except (jwt.PyJWTError, RecursionError) as exc:  # the latter from older PyJWTs, for claims that nest deep
         raise _malformed(path, str(exc)) from exc
     return _from_claims(raw.decode("ascii"), claims)
-
-
-def read_regular_file(path: str, limit: int) -> bytes | None:
-    """At most `limit` bytes of the file, without ever waiting; None when it is no regular file. Raises OSError."""
-    fd = os.open(path, _OPEN_FLAGS)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(fd)
-
-
-def file_identity(path: str) -> tuple[int, int, int] | None:
-    """What changes whenever the file at `path` is replaced or rewritten; None while it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def warning_from_claims(token: Token, now: float) -> str | None:

@@ -18,7 +18,7 @@ from sidecar.authorization import (
     write_secret,
 )
 from sidecar.errors import ConfigurationError
-from sidecar.token import file_identity
+from sidecar.regular_file import file_identity
 
 SETTING = "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"
 

@@ -16,12 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.errors import TokenError
+from sidecar.regular_file import file_identity
 from sidecar.token import (
     MAX_TOKEN_BYTES,
     STS_TOLERANCE_SECONDS,
     Token,
     decode_token,
-    file_identity,
     instant_text,
     read_token,
     warning_from_claims,

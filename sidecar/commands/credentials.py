@@ -1,33 +1,240 @@
-"""Trade the token for credentials once and print them, as `credential_process` wants them or as shell lines."""
+"""
+Print credentials as `credential_process` wants them, or as shell lines: those of the running daemon, else of STS.
+
+The daemon is asked where AWS_CONTAINER_CREDENTIALS_FULL_URI says, if that is on this machine, else on
+IRSA_SIDECAR_LISTEN or 127.0.0.1:4772. What it says stands: STS is asked only when no daemon is there, and only for the
+role of AWS_ROLE_ARN.
+"""
 
 import argparse
 import json
 import os
+import re
 import shlex
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-import trio
-
-from sidecar import exchange
-from sidecar.credentials import Credentials
+from sidecar.config import PREFIX
+from sidecar.daemon_client import Reply, get, reachable
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.listen import format_address, is_loopback, parse_address
+from sidecar.regular_file import read_regular_file
+from sidecar.role import CREDENTIALS_PATH, DEFAULT_ROLE
 
 EXAMPLE = """\
 example, in ~/.aws/config:
   [profile app]
   credential_process = irsa-sidecar credentials
+  [profile reporting]
+  credential_process = irsa-sidecar credentials --role reporting
 
 and in a shell:
   eval "$(irsa-sidecar credentials --format env)\""""
 
+TOTAL_SECONDS = 15.0
+"""For everything. The SDKs wait for a credential_process a minute or for ever."""
+
+SILENT_DAEMON_SECONDS = 2.0
+"""A daemon answers from memory, or within 0.8 s. One that is silent for longer is not there."""
+
+EMPTY_DAEMON_SECONDS = 5.0
+"""One that says it has no credentials yet, or no longer, is asked again for so long, a second apart."""
+
+FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+LISTEN = f"{PREFIX}LISTEN"
+SECRET_FILE = f"{PREFIX}AUTHORIZATION_TOKEN_FILE"
+CLIENT_SECRET_FILE, CLIENT_SECRET = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+
+Credentials = Mapping[str, str]
+"""By the names of the daemon's answer: AccessKeyId, SecretAccessKey, Token, Expiration, AccountId, RoleArn."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--role", metavar="NAME", help="one of the daemon's roles, instead of the default")
     parser.add_argument(
         "--format", choices=sorted(_FORMATS), default="json", help="json for credential_process, env for a shell"
     )
+    parser.add_argument("--no-daemon", action="store_true", help="ask STS, whether or not a daemon is there")
 
 
 def main(args: argparse.Namespace) -> int:
-    print(_FORMATS[args.format](trio.run(exchange.once, os.environ)))
+    until = time.monotonic() + TOTAL_SECONDS
+    if args.no_daemon and args.role is not None:
+        raise ConfigurationError("--role is a name that only the daemon knows: leave out --no-daemon, or --role.")
+    credentials = None
+    if not args.no_daemon:
+        daemon = _find_daemon(os.environ, args.role)
+        credentials = _of_daemon(daemon, os.environ)
+        if credentials is None:
+            _check_that_sts_may_stand_in(daemon, os.environ)
+    if credentials is None:
+        credentials = _of_sts(os.environ, until - time.monotonic())
+    print(_FORMATS[args.format](credentials))
     return 0
+
+
+# The daemon
+
+
+class _Daemon(NamedTuple):
+    """Where it is asked, and for what. `secret_settings` name what may hold its secret; `role` is one asked for."""
+
+    address: tuple[str, int]
+    path: str
+    secret_settings: tuple[str, ...]
+    role: str | None
+
+    def __str__(self) -> str:
+        return f"the daemon on {format_address(*self.address)}"
+
+
+def _find_daemon(environ: Mapping[str, str], role: str | None) -> _Daemon:
+    """
+    The daemon that the SDKs of this environment are told of, if that is on this machine, else our own settings'.
+
+    The secret in AWS_CONTAINER_AUTHORIZATION_TOKEN is for whoever AWS_CONTAINER_CREDENTIALS_FULL_URI names, which may
+    be another agent altogether, and is sent to nobody else. Raises ConfigurationError.
+    """
+    path = None if role is None else _path_of(role)
+    told = _loopback_uri(environ.get(FULL_URI, ""))
+    if told is not None:
+        return _Daemon(told[0], path or told[1], (CLIENT_SECRET_FILE, CLIENT_SECRET, SECRET_FILE), role)
+    address = reachable(parse_address(LISTEN, environ.get(LISTEN) or "127.0.0.1:4772"))
+    return _Daemon(address, path or CREDENTIALS_PATH, (SECRET_FILE,), role)
+
+
+def _path_of(role: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", role):
+        raise ConfigurationError(f"--role is {role!r}: give the name of one of the daemon's roles, as reporting.")
+    return CREDENTIALS_PATH if role == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{role}"
+
+
+def _loopback_uri(uri: str) -> tuple[tuple[str, int], str] | None:
+    """Address and path of a plain HTTP URI on this machine; None for any other, which is no daemon's of ours."""
+    parts = re.fullmatch(r"http://([^/?#@]+)(/[!-~]*)", uri)
+    if parts is None or "#" in parts[2]:
+        return None
+    host_and_port = parts[1] if re.search(r":[0-9]+\Z", parts[1]) else f"{parts[1]}:80"
+    try:
+        address = parse_address(FULL_URI, host_and_port)
+    except ConfigurationError:
+        return None
+    return (address, parts[2]) if is_loopback(address[0]) else None
+
+
+def _of_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentials | None:
+    """Its credentials; None if no daemon is there. Raises SidecarError with what it says instead and what to change."""
+    secret_setting, secret = _secret(daemon.secret_settings, environ)
+    give_up_at = time.monotonic() + EMPTY_DAEMON_SECONDS
+    while True:
+        try:
+            reply = get(daemon.address, daemon.path, SILENT_DAEMON_SECONDS, authorization=secret)
+        except OSError:
+            return None
+        if reply.status != 503 or time.monotonic() + 1.0 > give_up_at:
+            return _judged(reply, daemon, secret_setting, environ.get("AWS_ROLE_ARN"))
+        time.sleep(1.0)  # as its Retry-After says
+
+
+def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The setting that holds the secret, and the secret. Raises ConfigurationError."""
+    for setting in settings:
+        value = environ.get(setting)
+        if value:
+            text = _read_secret(setting, value) if setting.endswith("_FILE") else value
+            if not re.fullmatch(r"[ -~]{1,4096}", text):
+                raise ConfigurationError(
+                    f"{setting} holds no secret that can be sent: it must be one line of visible ASCII characters, at "
+                    "most 4096 of them."
+                )
+            return setting, text
+    return None, None
+
+
+def _read_secret(setting: str, path: str) -> str:
+    try:
+        content = read_regular_file(path, 4097)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{setting} is {path}, which cannot be read ({exc.strerror or exc}): let uid {os.geteuid()} read it, or "
+            "leave it out where no secret is asked for."
+        ) from exc
+    return (content or b"").strip().decode("latin-1")
+
+
+def _judged(reply: Reply, daemon: _Daemon, secret_setting: str | None, role_arn: str | None) -> Credentials:
+    """The credentials in the reply. Raises SidecarError for any other."""
+    body = _object(reply.body)
+    if reply.status == 200:
+        return _expected(body, daemon, role_arn)
+    message = body.get("message") or f"its answer has the status {reply.status}"
+    if reply.status == 401 and secret_setting is None:
+        raise ConfigurationError(f"{daemon} asks for its secret: set {daemon.secret_settings[0]} to the file with it.")
+    if reply.status == 404 and daemon.role is not None:
+        raise ConfigurationError(f"{daemon} has no role {daemon.role!r}: give --role the name of one that it serves.")
+    if reply.status in {401, 403, 404}:
+        told = f", told the secret of {secret_setting}," if secret_setting else ""
+        raise ConfigurationError(f"{daemon}{told} refuses: {message}")
+    raise SidecarError(f"{daemon}: {message}")
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _expected(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> Credentials:
+    """The body, if it is credentials, and of the role that this environment is for unless another was asked for."""
+    names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
+    if not all(isinstance(body.get(name), str) and body[name] for name in names):
+        raise SidecarError(f"{daemon} answers, but with something else than credentials: is it irsa-sidecar's?")
+    if role_arn and daemon.role is None and body["RoleArn"] != role_arn:
+        raise ConfigurationError(
+            f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}: say which is meant, by --role "
+            "NAME or --no-daemon, or unset AWS_ROLE_ARN."
+        )
+    return body
+
+
+# STS
+
+
+def _check_that_sts_may_stand_in(daemon: _Daemon, environ: Mapping[str, str]) -> None:
+    """Only for what AWS_ROLE_ARN says: what other roles there are is the daemon's to know. Raises SidecarError."""
+    names_the_role = environ.get("AWS_ROLE_ARN") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    if daemon.role is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
+        raise SidecarError(
+            f"{daemon} does not answer: is `irsa-sidecar run` there? {LISTEN} says where. STS is asked without it only "
+            "for the role of AWS_ROLE_ARN, with the token in AWS_WEB_IDENTITY_TOKEN_FILE."
+        )
+
+
+def _of_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
+    """Of one exchange. Raises SidecarError."""
+    import trio  # noqa: PLC0415  for those that find no daemon: half a second of imports
+
+    from sidecar import exchange  # noqa: PLC0415
+
+    async def once() -> Credentials:
+        with trio.move_on_after(seconds):
+            credentials = await exchange.once(environ)
+            return {
+                "AccessKeyId": credentials.access_key_id,
+                "SecretAccessKey": credentials.secret_access_key,
+                "Token": credentials.session_token,
+                "Expiration": credentials.expiration,
+                "AccountId": credentials.account_id,
+            }
+        raise SidecarError(f"no credentials within {TOTAL_SECONDS:.0f} s")
+
+    return trio.run(once)
+
+
+# How they are printed
 
 
 def _as_json(credentials: Credentials) -> str:
@@ -35,11 +242,11 @@ def _as_json(credentials: Credentials) -> str:
     return json.dumps(
         {
             "Version": 1,
-            "AccessKeyId": credentials.access_key_id,
-            "SecretAccessKey": credentials.secret_access_key,
-            "SessionToken": credentials.session_token,
-            "Expiration": credentials.expiration,
-            "AccountId": credentials.account_id,
+            "AccessKeyId": credentials["AccessKeyId"],
+            "SecretAccessKey": credentials["SecretAccessKey"],
+            "SessionToken": credentials["Token"],
+            "Expiration": credentials["Expiration"],
+            "AccountId": credentials["AccountId"],
         },
         indent=2,
     )
@@ -47,10 +254,10 @@ def _as_json(credentials: Credentials) -> str:
 
 def _as_shell(credentials: Credentials) -> str:
     variables = {
-        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-        "AWS_SESSION_TOKEN": credentials.session_token,
-        "AWS_CREDENTIAL_EXPIRATION": credentials.expiration,
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["Token"],
+        "AWS_CREDENTIAL_EXPIRATION": credentials["Expiration"],
     }
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 

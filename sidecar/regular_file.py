@@ -1,0 +1,28 @@
+"""Files that somebody else may replace at any time: read in one bounded go, and known again by what changes then."""
+
+import os
+import stat
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""O_NONBLOCK: opening a FIFO that somebody put at the path must not wait for a writer."""
+
+
+def read_regular_file(path: str, limit: int) -> bytes | None:
+    """At most `limit` bytes of the file, without ever waiting; None when it is no regular file. Raises OSError."""
+    fd = os.open(path, _OPEN_FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(fd)
+
+
+def file_identity(path: str) -> tuple[int, int, int] | None:
+    """What changes whenever the file at `path` is replaced or rewritten; None while it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
