@@ -19,7 +19,7 @@ COMMANDS = {
     "run": "the daemon: keep credentials fresh and serve them",
     "local": "all of IRSA on this machine: issuer, service account token, STS and the daemon",
     "exec": "the daemon around one command",
-    "credentials": "one exchange, printed as credential_process JSON or shell lines",
+    "credentials": "the daemon's credentials, or of one exchange, as credential_process JSON or shell lines",
     "token": "what the service account token says, and whether its issuer's keys verify it",
     "probe": "exit 0 when the daemon is ready",
 }

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 import trio
 import trio.testing
@@ -55,10 +56,13 @@ def test_without_a_living_set_there_is_no_profile() -> None:
 
 
 @pytest.mark.parametrize("name", ["default", "reporting", "_a.b-c", "9"])
-def test_botocore_reads_what_is_written(tmp_path: Path, name: str) -> None:
+def test_botocore_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = tmp_path / "credentials"
     path.write_text(text_of({"other": SNAPSHOT, name: SNAPSHOT}))
-    found = read(path, name)
+    monkeypatch.setattr("os.environ", {"AWS_SHARED_CREDENTIALS_FILE": str(path), "AWS_PROFILE": name})
+    found = botocore.session.Session().get_credentials()
+    assert found is not None
+    assert found.method == "shared-credentials-file"
     assert (found.access_key, found.secret_key, found.token) == (
         "ASIAEXAMPLE",
         "wJalr/secret+key",
@@ -66,8 +70,9 @@ def test_botocore_reads_what_is_written(tmp_path: Path, name: str) -> None:
     )
 
 
-def read(path: Path, profile: str = "default") -> Any:
-    return SharedCredentialProvider(creds_filename=str(path), profile_name=profile).load()
+def read(path: Path) -> Any:
+    """As a session of botocore does it, without all that it does besides."""
+    return SharedCredentialProvider(creds_filename=str(path), profile_name="default").load()
 
 
 # When
