@@ -136,11 +136,12 @@ def test_what_the_sdks_are_told_comes_first_if_it_is_on_this_machine(
         for uri in (
             f"http://{daemon.address}/v1/credentials/reporting?x=%2F",
             f"http://localhost:{port}/v1/credentials",
+            f"http://{daemon.address}",
         ):
             environ |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri, "IRSA_SIDECAR_LISTEN": nobody()}
-            printed(capsys)
-        lines = [request.partition(b"\r\n")[0] for request in daemon.requests]
-    assert lines == [b"GET /v1/credentials/reporting?x=%2F HTTP/1.0", b"GET /v1/credentials HTTP/1.0"]
+            run(capsys)
+        asked = [request.split(b" ")[1] for request in daemon.requests]
+    assert asked == [b"/v1/credentials/reporting?x=%2F", b"/v1/credentials", b"/"]
 
 
 @pytest.mark.parametrize(

@@ -112,15 +112,15 @@ def _path_of(role: str) -> str:
 
 def _loopback_uri(uri: str) -> tuple[tuple[str, int], str] | None:
     """Address and path of a plain HTTP URI on this machine; None for any other, which is no daemon's of ours."""
-    parts = re.fullmatch(r"http://([^/?#@]+)(/[!-~]*)", uri)
-    if parts is None or "#" in parts[2]:
+    parts = re.fullmatch(r"http://([^/?#@]+)(/[!-\"$-~]*)?", uri)
+    if parts is None:
         return None
     host_and_port = parts[1] if re.search(r":[0-9]+\Z", parts[1]) else f"{parts[1]}:80"
     try:
         address = parse_address(FULL_URI, host_and_port)
     except ConfigurationError:
         return None
-    return (address, parts[2]) if is_loopback(address[0]) else None
+    return (address, parts[2] or "/") if is_loopback(address[0]) else None
 
 
 def _of_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentials | None:
