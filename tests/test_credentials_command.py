@@ -1,5 +1,6 @@
 """`irsa-sidecar credentials`: whom it asks, what it believes, and what it says of the rest."""
 
+import itertools
 import json
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import trio
 
 from sidecar import cli, http
 from sidecar.commands import credentials as command
+from sidecar.daemon_client import get
 from sidecar.endpoint import LOOPBACK_HOSTS, answer, credentials_response
 from sidecar.http import Request
 from tests.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
@@ -350,13 +352,31 @@ def test_what_is_no_answer_of_ours_is_not_believed(
     assert words in err
 
 
-def test_a_daemon_that_drips_or_says_nothing_has_its_time_and_no_more(
+def test_a_daemon_that_says_nothing_has_its_time_and_no_more(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "SILENT_DAEMON_SECONDS", 0.05)
+    monkeypatch.setattr(command, "SILENT_DAEMON_SECONDS", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environ["IRSA_SIDECAR_LISTEN"] = f"127.0.0.1:{silent.getsockname()[1]}"
         assert "does not answer" in run(capsys)[2]
+
+
+def test_a_daemon_that_drips_has_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the clock is a second later."""
+    with answering(raw=b"HTTP/1.1 200 OK\r\n\r\n") as daemon, monkeypatch.context() as patch:
+        host, _, port = daemon.address.rpartition(":")
+        patch.setattr("time.monotonic", itertools.count().__next__)
+        assert get((host, int(port)), "/", 3).status == 200
+        with pytest.raises(TimeoutError):
+            get((host, int(port)), "/", 1)
+
+
+def test_an_sts_that_takes_too_long_is_not_waited_for(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "TOTAL_SECONDS", 0.0)
+    environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
+    assert run(capsys) == (1, "", "irsa-sidecar: no credentials within 0 s\n")
 
 
 # As a process

@@ -263,6 +263,12 @@ def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]
     assert_refused(tmp_path / "credentials")
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="this system has no /proc")
+def test_what_cannot_be_read_may_be_somebodys_and_is_refused() -> None:
+    # The memory of a process opens like a file, and has nothing at its start.
+    assert_refused(Path("/proc/self/mem"))
+
+
 def assert_refused(path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}, .*: name a file"):
         is_ours(str(path))

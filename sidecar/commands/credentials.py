@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         if credentials is None:
             _check_that_sts_may_stand_in(daemon, os.environ)
     if credentials is None:
-        credentials = _of_sts(os.environ, until - time.monotonic())
+        credentials = _of_sts(os.environ, max(until - time.monotonic(), 0.0))
     print(_FORMATS[args.format](credentials))
     return 0
 
