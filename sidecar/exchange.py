@@ -7,7 +7,7 @@ from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
 from sidecar.role import Role
 from sidecar.session_name import from_template, session_name
-from sidecar.sts import hint
+from sidecar.sts import Operation, hint
 from sidecar.sts_client import ExchangeRequest, StsClient
 from sidecar.sts_endpoint import (
     FALLBACK_REGIONS,
@@ -94,7 +94,8 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
 
 def explained(error: ExchangeError) -> str:
     """What STS said, and what a person does about it."""
-    advice = hint(error.code, error.message)
+    operation = Operation.ASSUME_ROLE if error.step else Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
+    advice = hint(error.code, error.message, operation)
     return f"{str(error).removesuffix('.')}. {advice}" if advice else str(error)
 
 

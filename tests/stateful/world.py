@@ -18,7 +18,7 @@ from sidecar.lifetime import LONGEST_LIFE_SECONDS
 from sidecar.sts_client import ATTEMPT_SECONDS, ExchangeReply, ExchangeRequest
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
 from tests.fakes.clock import EPOCH
-from tests.fakes.scripted_sts import ERROR_BODY, GOOD_BODY
+from tests.fakes.scripted_sts import ERROR_BODY, good_body
 
 
 class World:
@@ -160,7 +160,7 @@ class StsInWorld:
         if (token.expires_at or 0.0) + STS_TOLERANCE_SECONDS < self._world.now:
             return 400, ERROR_BODY.format(code="ExpiredTokenException", message="Token expired").encode()
         expiration = datetime.fromtimestamp(grant.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = GOOD_BODY.format(access_key_id=grant.key, expiration=expiration).encode()
+        body = good_body(grant.key, expiration)
         return how.status, how.edit(body) if how.edit is not None else body
 
 
