@@ -65,7 +65,7 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
 
 def open_client(settings: StsSettings) -> StsClient:
     """A client of that STS. Raises ConfigurationError."""
-    return StsClient(endpoint_of(settings), ca_bundle=settings.ca_bundle)
+    return StsClient(endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle)
 
 
 def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequest:
@@ -86,7 +86,8 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
     """Sentences about settings that work but are likely not meant."""
     found = []
     if settings.region is not None and settings.endpoint_url is None:
-        found += [check_partition(role.role_arn, settings.region) for role in roles]
+        arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]
+        found += [check_partition(arn, settings.region) for arn in dict.fromkeys(arns)]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
         found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
     return [sentence for sentence in found if sentence]

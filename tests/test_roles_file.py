@@ -139,6 +139,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
     "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "did you mean external_id?"),
     "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
+    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps: give at most 10"),
     "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "not among its tags"),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
