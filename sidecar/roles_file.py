@@ -324,10 +324,12 @@ def _role_reader(defaults: RoleDefaults) -> _Read:
             said["allow_uids"] = frozenset(said["allow_uids"])
         role = defaults.role(**said)
         if role.chain and role.duration_seconds is None:
-            raise ConfigurationError(
-                f"{place._replace(key='')}: role {role.name} has a chain and the duration max: a chained role lives an "
-                "hour at most, so give seconds."
-            )
+            if "duration_seconds" in said:
+                raise ConfigurationError(
+                    f"{place._replace(key='')}: role {role.name} has a chain and the duration max: a chained role "
+                    "lives an hour at most, so give seconds."
+                )
+            role = role._replace(duration_seconds=MAX_CHAINED_SECONDS)
         return role
 
     return read

@@ -1,5 +1,6 @@
 """The longest session that a role allows, found by asking: how soon, at what price, and what becomes of it."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -188,6 +189,14 @@ async def test_a_day_takes_so_many_calls(autojump_clock: MockClock, longest: Sce
     assert (first, second) == CALLS_IN_A_DAY[limit]
     assert longest.refresher.health.session_seconds == whole_hours(limit)
     assert longest.key is not None
+
+
+def test_the_documents_table_has_these_numbers() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "roles.md").read_text()
+    rows = re.findall(r"^\| (\d+) hours?[^|]*\| (\d+) \| (\d+) \|$", document, re.MULTILINE)
+    assert len(rows) == 5
+    for hours, first, later in rows:
+        assert CALLS_IN_A_DAY[int(hours) * HOUR] == (int(first), int(later))
 
 
 async def test_a_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, longest: Scene) -> None:

@@ -96,6 +96,12 @@ def test_the_longest_duration_is_asked_for_by_name() -> None:
     assert parse(one(duration="max"))[0].duration_seconds is None
 
 
+def test_a_chain_passes_over_the_longest_duration_where_that_is_only_the_default() -> None:
+    longest = DEFAULTS._replace(duration_seconds=None)
+    assert parse(one(chain=[STEP]), longest)[0].duration_seconds == 3600
+    assert parse(one(), longest)[0].duration_seconds is None
+
+
 def test_a_policy_may_be_json_in_one_text() -> None:
     policy = {"Version": "2012-10-17", "Statement": []}
     assert parse(one(policy=json.dumps(policy)))[0].policy == parse(one(policy=policy))[0].policy
