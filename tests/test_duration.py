@@ -15,13 +15,12 @@ from sidecar.errors import ExchangeError, NextStep
 from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token
 from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.exchange import TOO_LONG, FakeExchange, refusal
 from tests.fakes.kubelet import FakeVolume
 from tests.fakes.tokens import service_account_token
 from tests.scene import Scene, make_scene
 
 HOUR, DAY = 3600, 86_400
-TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
 
 
 def whole_hours(limit: int) -> int:

@@ -12,6 +12,9 @@ from sidecar.token import Token
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 
+TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+"""What STS says with a ValidationError."""
+
 
 class FakeExchange:
     """
