@@ -33,6 +33,8 @@ ROWS = {
     "trio": "import trio",
     "what run imports": RUN,
     "  and a CA bundle": f"{RUN}\nimport httpx; httpx.create_ssl_context()",
+    "  and YAML, for a file of roles": f"{RUN}\nimport sidecar.roles_file",
+    "  and botocore's signer, for a chain": f"{RUN}\nimport sidecar.roles_file, sidecar.signature",
     "  and prometheus_client": f"{RUN}\nimport prometheus_client",
     "  and botocore's STS client": f"{RUN}\nimport botocore.session\n"
     "botocore.session.Session().create_client('sts', 'eu-west-1')",

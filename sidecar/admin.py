@@ -15,7 +15,10 @@ from sidecar.http import Request
 from sidecar.metrics import Family, Metrics, Sample, exposition, histogram_family
 
 STALLED_SECONDS = 300.0
-"""A turn of the loop takes 20 s at most. Far beyond that, and it is stuck in a way that a restart mends."""
+"""
+A turn is an exchange with two regions at most: 20 s, or 220 s with the longest chain. Far beyond that, and the loop is
+stuck in a way that a restart mends.
+"""
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,6 +36,7 @@ class RoleState(NamedTuple):
     credentials_expire_at: float | None
     token_expires_at: float | None
     skew_seconds: float | None
+    session_seconds: float | None
 
 
 def answer(request: Request, roles: Iterable[RoleState], metrics: Metrics, dropped_lines: int, now: Instant) -> Answer:
@@ -66,6 +70,9 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
         Family("irsa_sidecar_credentials_expiration_timestamp_seconds", "gauge",
                "When the role's credentials expire, in Unix time.",
                _gauge(states, "credentials_expire_at")),
+        Family("irsa_sidecar_session_duration_seconds", "gauge",
+               "How long a session STS was asked for and gave last; with the duration max, the longest found so far.",
+               _gauge(states, "session_seconds")),
         Family("irsa_sidecar_token_expiration_timestamp_seconds", "gauge",
                "When the service account token expires, by its own claim, in Unix time.",
                _gauge(states, "token_expires_at")),

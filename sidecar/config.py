@@ -202,7 +202,23 @@ def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefault
         return (read_role(environ, defaults),)
     from sidecar.roles_file import read_roles_file  # noqa: PLC0415  a YAML parser, for those who need one
 
-    return read_roles_file(config.config_file, defaults)
+    roles = read_roles_file(config.config_file, defaults)
+    for role in roles:
+        if role.chain:
+            _check_signing_region(role, config.sts)
+    return roles
+
+
+def _check_signing_region(role: Role, sts: StsSettings) -> None:
+    """Of a chain, each AssumeRole is signed for a region, also where the URL of STS is given."""
+    from sidecar.sts_endpoint import signing_region  # noqa: PLC0415  for those whose roles have a chain
+
+    if sts.region is None:
+        raise ConfigurationError(
+            f"AWS_REGION is not set, and role {role.name} has a chain, whose requests are signed for a region: set it "
+            "to that of the STS that is asked, as eu-west-1."
+        )
+    signing_region(sts.region)
 
 
 def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:

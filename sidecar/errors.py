@@ -50,7 +50,8 @@ class ExchangeError(SidecarError):
 
     `code` is AWS's own error code, or one of ours where there is none: `Timeout`, `Unreachable`, `Tls` and `Proxy` for
     what never reached an answer, `Http` and the status for an answer without a code, `MalformedReply` for credentials
-    that cannot be used. `status` is the HTTP status, or None; `retry_after_seconds` is what STS asked for.
+    that cannot be used. `status` is the HTTP status, or None; `retry_after_seconds` is what STS asked for; `step` is
+    the step of the role's chain that failed, from 1, or 0 for the exchange of the token.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ExchangeError(SidecarError):
         *,
         status: int | None = None,
         retry_after_seconds: float | None = None,
+        step: int = 0,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
@@ -68,3 +70,15 @@ class ExchangeError(SidecarError):
         self.next_step = next_step
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+        self.step = step
+
+    def in_step(self, step: int, role_arn: str) -> "ExchangeError":
+        """The same, told of this step of a chain."""
+        return ExchangeError(
+            self.code,
+            f"step {step} of the chain, {role_arn}: {self.message}",
+            self.next_step,
+            status=self.status,
+            retry_after_seconds=self.retry_after_seconds,
+            step=step,
+        )

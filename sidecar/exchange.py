@@ -7,7 +7,7 @@ from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
 from sidecar.role import Role
 from sidecar.session_name import from_template, session_name
-from sidecar.sts import hint
+from sidecar.sts import Operation, hint
 from sidecar.sts_client import ExchangeRequest, StsClient
 from sidecar.sts_endpoint import (
     FALLBACK_REGIONS,
@@ -65,7 +65,7 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
 
 def open_client(settings: StsSettings) -> StsClient:
     """A client of that STS. Raises ConfigurationError."""
-    return StsClient(endpoint_of(settings), ca_bundle=settings.ca_bundle)
+    return StsClient(endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle)
 
 
 def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequest:
@@ -86,7 +86,8 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
     """Sentences about settings that work but are likely not meant."""
     found = []
     if settings.region is not None and settings.endpoint_url is None:
-        found += [check_partition(role.role_arn, settings.region) for role in roles]
+        arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]
+        found += [check_partition(arn, settings.region) for arn in dict.fromkeys(arns)]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
         found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
     return [sentence for sentence in found if sentence]
@@ -94,7 +95,8 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
 
 def explained(error: ExchangeError) -> str:
     """What STS said, and what a person does about it."""
-    advice = hint(error.code, error.message)
+    operation = Operation.ASSUME_ROLE if error.step else Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
+    advice = hint(error.code, error.message, operation)
     return f"{str(error).removesuffix('.')}. {advice}" if advice else str(error)
 
 

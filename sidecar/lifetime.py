@@ -42,7 +42,7 @@ def lifetime(
     `Date` that makes no sense (a proxy's, say) is passed over for our own wall clock. STS grants the
     `duration_seconds` that it is asked for and no more, so a longer life is a wrong clock's.
     """
-    life, skew_seconds = _told(expires_at.timestamp(), sts_date, asked, now)
+    life, skew_seconds = _told(expires_at, sts_date, asked, now)
     ends = asked.later(min(life, duration_seconds - CUT_SECONDS))
     # A wall clock that was set meanwhile, or a suspend: by one of our clocks the set may be over already.
     left = min(ends.wall - now.wall, ends.monotonic - now.monotonic)
@@ -56,10 +56,20 @@ def lifetime(
     )
 
 
-def _told(expires: float, sts_date: datetime | None, asked: Instant, now: Instant) -> tuple[float, float | None]:
+def told_time(expires_at: datetime, sts_date: datetime | None) -> datetime | None:
+    """What STS's clock showed; None where its `Date` is missing, or makes no sense beside the Expiration."""
+    if sts_date is None:
+        return None
+    return sts_date if 0 < _life(expires_at, sts_date) <= LONGEST_LIFE_SECONDS else None
+
+
+def _life(expires_at: datetime, sts_date: datetime) -> float:
+    return expires_at.timestamp() - sts_date.timestamp() - CUT_SECONDS
+
+
+def _told(expires_at: datetime, sts_date: datetime | None, asked: Instant, now: Instant) -> tuple[float, float | None]:
     """The life from `asked` on, and the skew: by STS's clock where the `Date` makes sense, else by our wall clock."""
-    if sts_date is not None:
-        life = expires - sts_date.timestamp() - CUT_SECONDS
-        if 0 < life <= LONGEST_LIFE_SECONDS:
-            return life, sts_date.timestamp() + CUT_SECONDS / 2 - now.wall
-    return expires - asked.wall, None
+    told = told_time(expires_at, sts_date)
+    if told is None:
+        return expires_at.timestamp() - asked.wall, None
+    return _life(expires_at, told), told.timestamp() + CUT_SECONDS / 2 - now.wall

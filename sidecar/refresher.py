@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from sidecar import schedule
+from sidecar import duration, schedule
 from sidecar.clock import Clock, Instant
 from sidecar.errors import ExchangeError, NextStep, TokenError
-from sidecar.exchange import DEFAULT_DURATION_SECONDS, explained, request_for
+from sidecar.exchange import explained, request_for
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
@@ -22,6 +22,7 @@ from sidecar.regular_file import file_identity
 from sidecar.role import Role
 from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
+from sidecar.sts_errors import is_too_long
 from sidecar.token import Token, instant_text, read_token, warning_from_claims
 from sidecar.token_watch import watch_directory
 
@@ -36,14 +37,17 @@ LARGE_SKEW_SECONDS = 60.0
 class Health:
     """
     What the loop knows, swapped whole. `trouble` says for a person why there is no newer set, None when all is well;
-    `looked_at` is the monotonic time of the loop's last turn.
+    `trouble_step` is the step of the chain that it is about, or 0. `looked_at` is the monotonic time of the loop's last
+    turn, and `session_seconds` how long a session STS was asked for and gave last.
     """
 
     looked_at: float
     trouble: str | None = "the first credentials are still being fetched"
     trouble_code: str | None = "Starting"
+    trouble_step: int = 0
     token_expires_at: float | None = None
     skew_seconds: float | None = None
+    session_seconds: int | None = None
 
 
 class Refresher:
@@ -72,6 +76,7 @@ class Refresher:
         self.first_attempt = trio.Event()
         """Set once an attempt has ended, well or badly."""
         self._schedule = schedule.at_start(now)
+        self._longest = duration.Longest()
         self._token_identity: tuple[int, int, int] | None = None
         self._token_warning: str | None = None
         self._directory_changed = trio.Event()
@@ -137,24 +142,61 @@ class Refresher:
             self._count(f"token_{error.reason}")
             self._remember_trouble(f"token_{error.reason}", str(error))
             return
-        asked = self._clock.now()
-        self._look_at_claims(token, asked)
+        self._look_at_claims(token, self._clock.now())
         try:
-            request = request_for(self.role, token, self.role.duration_seconds or DEFAULT_DURATION_SECONDS)
-            reply = await self._exchange(request, token)
-            now = self._clock.now()
-            expires_at = reply.credentials.expires_at
-            life = lifetime(expires_at, reply.sts_date, asked, now, request.served_seconds)
-            self._take(reply, life, now)
+            await self._trade(token)
         except ExchangeError as error:
             self._refused(error)
-        self._metrics.sts_seconds.observe(self._clock.now().monotonic - asked.monotonic)
 
-    def _take(self, reply: ExchangeReply, life: Lifetime, now: Instant) -> None:
+    async def _trade(self, token: Token) -> None:
+        """One exchange, or with `duration: max` a shorter session at once where the role allows none so long."""
+        seconds = self.role.duration_seconds or self._longest_to_ask()
+        while True:
+            try:
+                return await self._exchange_for(seconds, token)
+            except ExchangeError as error:
+                if self.role.duration_seconds or seconds == duration.SURE_SECONDS or not is_too_long(error):
+                    raise
+                self._count(error.code)
+            self._learn(duration.after_refusal(self._longest, seconds, self._clock.monotonic()))
+            seconds = self._longest.surest_seconds
+
+    def _longest_to_ask(self) -> int:
+        """While STS fails, nothing is tried that could cost a second call."""
+        if self._schedule.failures:
+            return self._longest.surest_seconds
+        return self._longest.seconds_to_ask(self._clock.monotonic())
+
+    def _learn(self, longest: duration.Longest) -> None:
+        before, self._longest = self._longest, longest
+        if longest.granted_seconds not in {None, before.granted_seconds}:
+            self._log.info("duration_learned", seconds=longest.granted_seconds, refused_seconds=longest.refused_seconds)
+
+    async def _exchange_for(self, seconds: int, token: Token) -> None:
+        request = request_for(self.role, token, seconds)
+        asked = self._clock.now()
+        try:
+            reply = await self._exchange(request, token)
+        finally:
+            self._metrics.sts_seconds.observe(self._clock.now().monotonic - asked.monotonic)
+        now = self._clock.now()
+        life = lifetime(reply.credentials.expires_at, reply.sts_date, asked, now, request.served_seconds)
+        if self.role.duration_seconds is None:
+            self._learn(duration.after_grant(self._longest, seconds))
+        self._take(reply, life, now, request.served_seconds)
+
+    def _take(self, reply: ExchangeReply, life: Lifetime, now: Instant, session_seconds: int) -> None:
         credentials = reply.credentials
         is_newer = self.store.replace(credentials, life.ends, now)
         self._schedule = schedule.after_success(now, life.life_seconds, self._jitter())
-        self.health = replace(self.health, trouble=None, trouble_code=None, skew_seconds=life.skew_seconds)
+        self.health = replace(
+            self.health,
+            trouble=None,
+            trouble_code=None,
+            trouble_step=0,
+            skew_seconds=life.skew_seconds,
+            session_seconds=session_seconds,
+        )
         self._count("success")
         self._log.info(
             "credentials_refreshed" if is_newer else "older_credentials_passed_over",
@@ -181,13 +223,14 @@ class Refresher:
             life_seconds=snapshot.life_seconds(now) if snapshot else 0.0,
         )
         self._count(error.code)
-        self._remember_trouble(error.code, explained(error), error.next_step)
+        self._remember_trouble(error.code, explained(error), error.next_step, error.step)
 
-    def _remember_trouble(self, code: str, trouble: str, next_step: NextStep | None = None) -> None:
+    def _remember_trouble(self, code: str, trouble: str, next_step: NextStep | None = None, step: int = 0) -> None:
         """Log what changed, or what has stayed so for long."""
         now = self._clock.now()
-        is_new = code != self.health.trouble_code  # AWS's texts may hold the time of day
-        self.health = replace(self.health, trouble=trouble, trouble_code=code)
+        # Not by its text, in which AWS may have the time of day.
+        is_new = (code, step) != (self.health.trouble_code, self.health.trouble_step)
+        self.health = replace(self.health, trouble=trouble, trouble_code=code, trouble_step=step)
         if not is_new and now.monotonic - self._reminded_at < REMINDER_SECONDS:
             return
         self._reminded_at = now.monotonic
@@ -195,6 +238,7 @@ class Refresher:
         self._log.warning(
             "refresh_failed",
             code=code,
+            **({"step": step} if step else {}),
             reason=trouble,
             next_step=next_step.value if next_step else "wait_for_token",
             failures=self._schedule.failures,

@@ -24,6 +24,9 @@ MIN_DURATION_SECONDS, MAX_DURATION_SECONDS = 900, 43_200
 MAX_CHAINED_SECONDS = 3600
 """A role that is assumed with another role's credentials (IAM User Guide, role chaining)."""
 
+MAX_CHAIN_STEPS = 10
+"""Each is a call with a deadline of its own, and the loop is taken for stuck (admin.py) when it waits for too many."""
+
 LONGEST = "max"
 """In place of a duration: the longest that the role allows, found by asking."""
 

@@ -15,6 +15,7 @@ import yaml
 from sidecar.errors import ConfigurationError
 from sidecar.regular_file import read_regular_file
 from sidecar.role import (
+    MAX_CHAIN_STEPS,
     MAX_CHAINED_SECONDS,
     MAX_POLICY_ARNS,
     MIN_DURATION_SECONDS,
@@ -260,6 +261,13 @@ _FIELDS = {"duration": "duration_seconds"}
 """Keys that a value has under another name."""
 
 
+def _chain(place: Place, node: _Node) -> tuple[ChainStep, ...]:
+    steps: tuple[ChainStep, ...] = _list_of(_chain_step)(place, node)
+    if len(steps) > MAX_CHAIN_STEPS:
+        raise ConfigurationError(f"{place} has {len(steps)} steps: give at most {MAX_CHAIN_STEPS}.")
+    return steps
+
+
 def _chain_step(place: Place, node: _Node) -> ChainStep:
     said = _session(place, node, _STEP)
     if "role_arn" not in said:
@@ -296,7 +304,7 @@ _ROLE: Mapping[str, _Read] = {
     "duration": _checked(check_duration),
     "authorization_token_file": _checked(check_path),
     "allow_uids": _list_of(_uid),
-    "chain": _list_of(_chain_step),
+    "chain": _chain,
     **dict.fromkeys(("tags", "transitive_tags", "source_identity", "external_id"), _only_in_a_chain),
 }
 
@@ -316,10 +324,12 @@ def _role_reader(defaults: RoleDefaults) -> _Read:
             said["allow_uids"] = frozenset(said["allow_uids"])
         role = defaults.role(**said)
         if role.chain and role.duration_seconds is None:
-            raise ConfigurationError(
-                f"{place._replace(key='')}: role {role.name} has a chain and the duration max: a chained role lives an "
-                "hour at most, so give seconds."
-            )
+            if "duration_seconds" in said:
+                raise ConfigurationError(
+                    f"{place._replace(key='')}: role {role.name} has a chain and the duration max: a chained role "
+                    "lives an hour at most, so give seconds."
+                )
+            role = role._replace(duration_seconds=MAX_CHAINED_SECONDS)
         return role
 
     return read

@@ -75,6 +75,7 @@ class ServedRole:
             credentials_expire_at=snapshot.credentials.expires_at.timestamp() if snapshot else None,
             token_expires_at=health.token_expires_at,
             skew_seconds=health.skew_seconds,
+            session_seconds=health.session_seconds,
         )
 
 

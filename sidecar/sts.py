@@ -1,5 +1,5 @@
 """
-STS's AssumeRoleWithWebIdentity as bytes: the request's form, and what a reply means.
+STS's AssumeRoleWithWebIdentity and AssumeRole as bytes: the requests' forms, and what a reply means.
 
 Rule: a reply is credentials as a whole or an ExchangeError, never a part and never another exception. Only the
 elements that are wanted are kept while the XML is read, so its size and shape cost nothing, and it may declare no
@@ -18,11 +18,19 @@ from xml.parsers import expat
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts_errors import HINTS, NEXT_STEPS, hint, next_step
+from sidecar.sts_errors import HINTS, NEXT_STEPS, Operation, hint, next_step
 
-__all__ = ["HEADERS", "HINTS", "NEXT_STEPS", "assume_role_with_web_identity", "hint", "read_reply"]
+__all__ = [
+    "HEADERS",
+    "HINTS",
+    "NEXT_STEPS",
+    "Operation",
+    "assume_role",
+    "assume_role_with_web_identity",
+    "hint",
+    "read_reply",
+]
 
-ACTION = "AssumeRoleWithWebIdentity"
 API_VERSION = "2011-06-15"
 
 HEADERS: Mapping[str, str] = MappingProxyType(
@@ -32,7 +40,10 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "Accept-Encoding": "identity",
     }
 )
-"""What goes with the form, besides the caller's own User-Agent. No Authorization: the token is the proof."""
+"""
+What goes with a form, besides the caller's own User-Agent. With a token no Authorization: the token is the proof.
+AssumeRole is signed (signature.py).
+"""
 
 MAX_DEPTH = 32
 """STS nests five deep."""
@@ -42,7 +53,7 @@ MAX_EXCERPT_LENGTH = 200
 """Of a body that is not STS's: a proxy's page names itself in its first words."""
 
 
-# The request
+# The requests
 
 
 def assume_role_with_web_identity(
@@ -59,19 +70,44 @@ def assume_role_with_web_identity(
 
     `policy` (JSON) and `policy_arns` are session policies: they can only narrow what the role allows.
     """
-    fields: dict[str, str | int] = {
-        "Action": ACTION,
-        "Version": API_VERSION,
-        "RoleArn": role_arn,
-        "RoleSessionName": session_name,
-        "WebIdentityToken": token,
-    }
-    fields |= {f"PolicyArns.member.{i}.arn": arn for i, arn in enumerate(policy_arns, 1)}
+    fields = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
+    return _form(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, fields | _session(duration_seconds, policy, policy_arns))
+
+
+def assume_role(
+    *,
+    role_arn: str,
+    session_name: str,
+    duration_seconds: int,
+    policy: str | None = None,
+    policy_arns: Sequence[str] = (),
+    tags: Sequence[tuple[str, str]] = (),
+    transitive_tags: Sequence[str] = (),
+    external_id: str | None = None,
+    source_identity: str | None = None,
+) -> bytes:
+    """As assume_role_with_web_identity. `transitive_tags` are keys of `tags` that the sessions after this one keep."""
+    fields = {"RoleArn": role_arn, "RoleSessionName": session_name}
+    fields |= _session(duration_seconds, policy, policy_arns)
+    for number, (key, value) in enumerate(tags, 1):
+        fields |= {f"Tags.member.{number}.Key": key, f"Tags.member.{number}.Value": value}
+    fields |= {f"TransitiveTagKeys.member.{number}": key for number, key in enumerate(transitive_tags, 1)}
+    said = {"ExternalId": external_id, "SourceIdentity": source_identity}
+    return _form(Operation.ASSUME_ROLE, fields | {name: text for name, text in said.items() if text is not None})
+
+
+def _session(duration_seconds: int, policy: str | None, policy_arns: Sequence[str]) -> dict[str, str]:
+    """What both operations ask of a session."""
+    fields = {f"PolicyArns.member.{number}.arn": arn for number, arn in enumerate(policy_arns, 1)}
     if policy is not None:
         fields["Policy"] = policy
-    fields["DurationSeconds"] = duration_seconds
+    return fields | {"DurationSeconds": str(duration_seconds)}
+
+
+def _form(operation: Operation, fields: Mapping[str, str]) -> bytes:
     # What is no text (a lone surrogate from the environment) becomes "?", which STS refuses by name.
-    return urlencode(fields, errors="replace").encode("ascii")
+    whole = {"Action": operation, "Version": API_VERSION, **fields}
+    return urlencode(whole, errors="replace").encode("ascii")
 
 
 # The reply
@@ -79,13 +115,13 @@ def assume_role_with_web_identity(
 _Path = tuple[str, ...]
 """Element names below the root, without namespaces: STS's servers and its many stand-ins differ in those."""
 
-_RESULT = f"{ACTION}Result"
-_ACCESS_KEY_ID = (_RESULT, "Credentials", "AccessKeyId")
-_SECRET_ACCESS_KEY = (_RESULT, "Credentials", "SecretAccessKey")
-_SESSION_TOKEN = (_RESULT, "Credentials", "SessionToken")
-_EXPIRATION = (_RESULT, "Credentials", "Expiration")
-_ARN = (_RESULT, "AssumedRoleUser", "Arn")
+_ACCESS_KEY_ID = ("Credentials", "AccessKeyId")
+_SECRET_ACCESS_KEY = ("Credentials", "SecretAccessKey")
+_SESSION_TOKEN = ("Credentials", "SessionToken")
+_EXPIRATION = ("Credentials", "Expiration")
+_ARN = ("AssumedRoleUser", "Arn")
 _REPLY = (_ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _EXPIRATION, _ARN)
+"""Below the element of the result, which is called after the operation."""
 
 _ERRORS = (("Errors", "Error"), ("Error",))
 """Where the query protocol keeps an error: `ErrorResponse/Error` as a rule, `Response/Errors/Error` at times."""
@@ -110,7 +146,14 @@ _CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
 """A body with one of these names holds credentials, whatever its status says, and is not shown at all."""
 
 
-def read_reply(status: int, body: bytes, *, role_arn: str, retry_after: str | None = None) -> Credentials:
+def read_reply(
+    status: int,
+    body: bytes,
+    *,
+    role_arn: str,
+    operation: Operation = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY,
+    retry_after: str | None = None,
+) -> Credentials:
     """
     The credentials in a reply. `retry_after` is the header as it came (RFC 9110, 10.2.3), of which only seconds count.
 
@@ -118,19 +161,20 @@ def read_reply(status: int, body: bytes, *, role_arn: str, retry_after: str | No
     where it has none; with `MalformedReply` for a success that cannot be used whole.
     """
     if status == 200:
-        return _credentials(body, role_arn)
+        return _credentials(body, operation, role_arn)
     if 200 < status < 300:
-        _refuse(f"HTTP {status} answers no {ACTION}", status)
-    raise _error(status, body, retry_after)
+        _refuse(f"HTTP {status} answers no {operation}", status)
+    raise _error(status, body, operation, retry_after)
 
 
-def _credentials(body: bytes, role_arn: str) -> Credentials:
+def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credentials:
     try:
-        root, texts = _read_xml(body, _REPLY)
+        root, found = _read_xml(body, [(f"{operation}Result", *path) for path in _REPLY])
     except ValueError as exc:
         _refuse(f"the answer cannot be read ({exc})", cause=exc)
-    if root != f"{ACTION}Response":
-        _refuse(f"the answer is {_clean(root, 60)!r} and not {ACTION}Response")
+    if root != f"{operation}Response":
+        _refuse(f"the answer is {_clean(root, 60)!r} and not {operation}Response")
+    texts = {path[1:]: text for path, text in found.items()}
     return Credentials(
         access_key_id=_credential(texts, _ACCESS_KEY_ID),
         secret_access_key=_credential(texts, _SECRET_ACCESS_KEY),
@@ -172,14 +216,14 @@ def _refuse(problem: str, status: int = 200, cause: Exception | None = None) -> 
     raise ExchangeError("MalformedReply", message, NextStep.RETRY, status=status) from cause
 
 
-def _error(status: int, body: bytes, retry_after: str | None) -> ExchangeError:
+def _error(status: int, body: bytes, operation: Operation, retry_after: str | None) -> ExchangeError:
     code, message = _aws_error(body)
     if _CODE.fullmatch(code) is None:
         code = f"Http{status}"
     return ExchangeError(
         code,
         message or "no message came with it",
-        next_step(code, message, status),
+        next_step(code, message, status, operation),
         status=status,
         retry_after_seconds=_seconds(retry_after),
     )

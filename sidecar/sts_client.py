@@ -1,7 +1,7 @@
 """
-One exchange with STS over HTTPS: the only module that knows httpx.
+One exchange with STS over HTTPS, its chain of roles included: the only module that knows httpx.
 
-One deadline spans the whole attempt (httpx's own bound single reads, and a dripping body would pass them all).
+One deadline spans each whole call (httpx's own bound single reads, and a dripping body would pass them all).
 The reply is read up to a cap, nothing is redirected or unpacked, and every foreign exception leaves as an
 ExchangeError. There is no retry here: that is schedule.py's.
 """
@@ -10,8 +10,8 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -23,12 +23,14 @@ import trio
 from sidecar import __version__, sts
 from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.lifetime import told_time
 from sidecar.role import ChainStep
-from sidecar.sts_endpoint import is_loopback
+from sidecar.sts import Operation
+from sidecar.sts_endpoint import is_loopback, signing_region
 from sidecar.token import Token
 
 ATTEMPT_SECONDS = 10.0
-"""One attempt in all: DNS, connect, TLS, request and reply."""
+"""One call in all: DNS, connect, TLS, request and reply."""
 
 CONNECT_SECONDS = 3.0
 """STS is near, in the region: what takes longer to connect is a black hole."""
@@ -67,13 +69,22 @@ Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeReply]]
 class StsClient:
     """Speaks to one STS endpoint. An async context manager; cheap to keep, as it keeps no connection open."""
 
-    def __init__(self, url: str, *, ca_bundle: str | None = None, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        region: str | None = None,
+        ca_bundle: str | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         """
-        `trust` is that of another client, to share: it is nearly all that a client weighs (0.7 MiB).
+        `region` is whose STS it is, which only a chain asks. `trust` is that of another client, to share: it is nearly
+        all that a client weighs (0.7 MiB).
 
         Raises ConfigurationError for a CA bundle or proxy setting that cannot be used.
         """
         self.url = url
+        self._region = region
         proxy = _proxy_for(url)
         self.trust = trust or (_trust(ca_bundle) if url.startswith("https:") else None)
         self._client = _make_client(self.trust, proxy)
@@ -87,7 +98,11 @@ class StsClient:
         await self._client.aclose()
 
     async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
-        """Trade `token` for credentials of the role (AssumeRoleWithWebIdentity). Raises ExchangeError."""
+        """
+        Trade `token` for credentials of the role, or of the last role of its chain.
+
+        Raises ExchangeError, with the number of the step where it is one of the chain that failed.
+        """
         form = sts.assume_role_with_web_identity(
             role_arn=request.role_arn,
             session_name=request.session_name,
@@ -96,16 +111,45 @@ class StsClient:
             policy=request.policy,
             policy_arns=request.policy_arns,
         )
+        reply = await self._call(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, form, request.role_arn)
+        for number, step in enumerate(request.chain, 1):
+            try:
+                form = sts.assume_role(**step._asdict())
+                reply = await self._call(Operation.ASSUME_ROLE, form, step.role_arn, reply)
+            except ExchangeError as error:
+                raise error.in_step(number, step.role_arn) from error
+        return reply
+
+    async def _call(
+        self, operation: Operation, form: bytes, role_arn: str, before: ExchangeReply | None = None
+    ) -> ExchangeReply:
+        """One call, signed with what came `before` it if that is given."""
         with _foreign_errors_mapped(self._host), trio.fail_after(ATTEMPT_SECONDS):
-            response, body = await self._post(form)
+            request = self._client.build_request("POST", self.url, content=form)
+            if before is not None:
+                self._sign(request, form, before)
+            response, body = await self._send(request)
         credentials = sts.read_reply(
-            response.status_code, body, role_arn=request.role_arn, retry_after=response.headers.get("retry-after")
+            response.status_code,
+            body,
+            role_arn=role_arn,
+            operation=operation,
+            retry_after=response.headers.get("retry-after"),
         )
         return ExchangeReply(credentials, _date(response.headers.get("date")))
 
-    async def _post(self, form: bytes) -> tuple[httpx.Response, bytes]:
+    def _sign(self, request: httpx.Request, form: bytes, before: ExchangeReply) -> None:
+        """By STS's own clock, so that a wrong one here does no harm."""
+        from sidecar.signature import signature_headers  # noqa: PLC0415  for those whose roles have a chain
+
+        at = told_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)
+        region = signing_region(self._region or "")
+        signed = {name: request.headers[name] for name in ("Host", "Content-Type")}
+        request.headers.update(signature_headers(self.url, signed, form, before.credentials, region=region, at=at))
+
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         body = bytearray()
-        async with self._client.stream("POST", self.url, content=form) as response:
+        async with aclosing(await self._client.send(request, stream=True)) as response:
             # Leaving the loop early would leave httpx's nested generators to the garbage collector: cancelling what
             # they wait for ends them in order.
             with trio.CancelScope() as reading:

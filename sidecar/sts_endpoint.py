@@ -49,6 +49,7 @@ PARTITIONS = (
 """AWS's partitions (its SDKs' shared partitions.json and STS's endpoint rules; tests hold the table to botocore's)."""
 
 GLOBAL_REGION = "aws-global"
+_SIGNED_AS_GLOBAL = "us-east-1"
 
 FALLBACK_REGIONS = "IRSA_SIDECAR_STS_FALLBACK_REGIONS"
 """What messages name: a flag of `run` sets the same."""
@@ -79,6 +80,16 @@ def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
     else:
         prefix, suffix = "sts", partition.suffix
     return f"https://{prefix}.{real_region}.{suffix}"
+
+
+def signing_region(region: str) -> str:
+    """
+    The region that a request to the STS of `region` is signed for: its own, and that of Virginia for the global STS.
+
+    Raises ConfigurationError for what cannot be a region.
+    """
+    real_region = _real_region(region)
+    return _SIGNED_AS_GLOBAL if real_region == GLOBAL_REGION else real_region
 
 
 def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dualstack: bool = False) -> list[str]:
@@ -120,9 +131,8 @@ def check_partition(role_arn: str, region: str) -> str | None:
     if partition is None or not of_role or of_role == partition.name:
         return None
     return (
-        f"AWS_ROLE_ARN is {role_arn!r}, a role of partition {of_role}, but AWS_REGION is {region!r}, which is in "
-        f"partition {partition.name}, where STS does not know it: set AWS_REGION to a region of {of_role}, or correct "
-        "the ARN."
+        f"The role {role_arn!r} is of partition {of_role}, but AWS_REGION is {region!r}, which is in partition "
+        f"{partition.name}, where STS does not know it: set AWS_REGION to a region of {of_role}, or correct the ARN."
     )
 
 

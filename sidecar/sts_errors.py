@@ -1,17 +1,26 @@
 """
 What follows each of STS's errors: for the daemon its next step, for a person a hint.
 
-Rule: nothing that STS may say ends the daemon. Its codes stand in one table; the few messages that tell more than
-their code stand in another and win; a code that nobody knows is judged by its HTTP status.
+Rule: nothing that STS may say ends the daemon. Its codes stand in one table; what an operation or a message makes of
+its code stands in another and wins; a code that nobody knows is judged by its HTTP status.
 
-Codes: STS API reference (AssumeRoleWithWebIdentity and common errors), and botocore's lists of throttling codes.
+Codes: STS API reference (both operations and common errors), and botocore's lists of throttling codes.
 """
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sidecar.errors import NextStep
+from sidecar.errors import ExchangeError, NextStep
+
+
+class Operation(StrEnum):
+    """What is asked of STS, as it calls it."""
+
+    ASSUME_ROLE_WITH_WEB_IDENTITY = "AssumeRoleWithWebIdentity"
+    ASSUME_ROLE = "AssumeRole"
+
 
 _THROTTLING = (
     "BandwidthLimitExceeded",
@@ -104,7 +113,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
 
 
 class _Refinement(NamedTuple):
-    """A message that says more than its code: one code of STS's covers both a passing trouble and a lasting one."""
+    """What an operation (all of its errors with this code) or a message makes of a code: it says more, and wins."""
 
     code: str
     phrase: str
@@ -112,7 +121,7 @@ class _Refinement(NamedTuple):
     hint: str
 
 
-_REFINEMENTS = (
+_OF_WEB_IDENTITY = (
     _Refinement(
         "InvalidIdentityToken",
         "retrieve verification key",
@@ -148,27 +157,108 @@ _REFINEMENTS = (
         "ValidationError",
         "MaxSessionDuration",
         NextStep.ASK_OPERATOR,
-        "Lower IRSA_SIDECAR_DURATION, or raise the role's maximum session duration.",
+        "Lower IRSA_SIDECAR_DURATION, give `max` for it, or raise the role's maximum session duration.",
     ),
 )
 
+_BOTH_SIDES = "in this role's trust policy and in what the role before it may do"
+_CLOCK = (
+    "STS calls the signature's time wrong: set this machine's clock, and look for a proxy that changes the Date of "
+    "STS's answers, by which requests are signed."
+)
+_FRESH = (
+    "STS does not know the credentials that it has just given, which passes within seconds; if it stays, "
+    "AWS_ENDPOINT_URL_STS leads to more than one STS."
+)
+_ON_THE_WAY = (
+    "A signed request does not reach STS as it was sent: check AWS_ENDPOINT_URL_STS, HTTPS_PROXY and NO_PROXY for what "
+    "changes it on its way."
+)
 
-def hint(code: str, message: str) -> str:
+_OF_A_CHAIN = (
+    _Refinement(
+        "AccessDenied",
+        "sts:TagSession",
+        NextStep.WAIT,
+        f"Tags need sts:TagSession beside sts:AssumeRole, {_BOTH_SIDES}: allow it, or leave the step's tags out.",
+    ),
+    _Refinement(
+        "AccessDenied",
+        "sts:SetSourceIdentity",
+        NextStep.WAIT,
+        f"A source identity needs sts:SetSourceIdentity, {_BOTH_SIDES}, and stays the same along the chain.",
+    ),
+    _Refinement(
+        "AccessDenied",
+        "",
+        NextStep.WAIT,
+        "This role's trust policy must name the role before it, and match the external id and whatever else it asks "
+        "for; and the role before it must be allowed sts:AssumeRole on this one.",
+    ),
+    *(_Refinement(code, "", NextStep.RETRY, _FRESH) for code in ("ExpiredToken", "ExpiredTokenException")),
+    _Refinement("InvalidClientTokenId", "", NextStep.RETRY, _FRESH),
+    _Refinement("RequestExpired", "", NextStep.RETRY, _CLOCK),
+    _Refinement("SignatureDoesNotMatch", "Signature expired", NextStep.RETRY, _CLOCK),
+    _Refinement("SignatureDoesNotMatch", "not yet current", NextStep.RETRY, _CLOCK),
+    _Refinement(
+        "SignatureDoesNotMatch",
+        "valid region",
+        NextStep.ASK_OPERATOR,
+        "The request was signed for another region than this STS's: set AWS_REGION to that of AWS_ENDPOINT_URL_STS.",
+    ),
+    *(
+        _Refinement(code, "", NextStep.WAIT, _ON_THE_WAY)
+        for code in ("IncompleteSignature", "MissingAuthenticationToken", "SignatureDoesNotMatch")
+    ),
+    _Refinement(
+        "PackedPolicyTooLarge",
+        "",
+        NextStep.ASK_OPERATOR,
+        "Shorten the step's session policy or name fewer policy_arns or tags: transitive tags of the steps before it "
+        "count too.",
+    ),
+    _Refinement(
+        "ValidationError",
+        "",
+        NextStep.ASK_OPERATOR,
+        "Correct the setting of this step that the message names, in the file of IRSA_SIDECAR_CONFIG.",
+    ),
+)
+
+_REFINEMENTS: Mapping[Operation, tuple[_Refinement, ...]] = {
+    Operation.ASSUME_ROLE_WITH_WEB_IDENTITY: _OF_WEB_IDENTITY,
+    Operation.ASSUME_ROLE: _OF_A_CHAIN,
+}
+"""Of each operation, the first row that fits."""
+
+_WEB_IDENTITY = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
+
+
+def hint(code: str, message: str, operation: Operation = _WEB_IDENTITY) -> str:
     """A sentence for a person on what to do about an error of STS's; empty when there is nothing to add."""
-    refinement = _refinement(code, message)
+    refinement = _refinement(code, message, operation)
     if refinement is not None:
         return refinement.hint
     return HINTS.get(code, _NOT_STS if code.startswith("Http") else "")
 
 
-def next_step(code: str, message: str, status: int) -> NextStep:
-    """What follows an error of STS's: by what its message says, else by its code, else by the HTTP status."""
-    refinement = _refinement(code, message)
+def next_step(code: str, message: str, status: int, operation: Operation = _WEB_IDENTITY) -> NextStep:
+    """What follows an error of STS's: by operation and message, else by its code, else by the HTTP status."""
+    refinement = _refinement(code, message, operation)
     if refinement is not None:
         return refinement.next_step
     by_status = _STATUSES.get(status, NextStep.RETRY if status >= 500 else NextStep.WAIT)
     return NEXT_STEPS.get(code, by_status)
 
 
-def _refinement(code: str, message: str) -> _Refinement | None:
-    return next((row for row in _REFINEMENTS if row.code == code and row.phrase in message), None)
+def is_too_long(error: ExchangeError) -> bool:
+    """
+    Whether STS refused how long the session was to last, and so would give a shorter one.
+
+    AWS says that DurationSeconds exceeds the role's MaxSessionDuration; its stand-ins name the parameter in their way.
+    """
+    return error.code == "ValidationError" and "durationseconds" in error.message.lower() and not error.step
+
+
+def _refinement(code: str, message: str, operation: Operation) -> _Refinement | None:
+    return next((row for row in _REFINEMENTS[operation] if row.code == code and row.phrase in message), None)

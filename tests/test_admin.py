@@ -22,6 +22,7 @@ READY = RoleState(
     credentials_expire_at=NOW.wall + 1800,
     token_expires_at=NOW.wall + 2400.5,
     skew_seconds=-0.25,
+    session_seconds=43_200,
 )
 STARTING = READY._replace(
     role="reporting",
@@ -30,6 +31,7 @@ STARTING = READY._replace(
     credentials_expire_at=None,
     token_expires_at=None,
     skew_seconds=None,
+    session_seconds=None,
 )
 
 
@@ -134,6 +136,7 @@ TYPES = {
     "irsa_sidecar_build_info": "gauge",
     "irsa_sidecar_credentials_available": "gauge",
     "irsa_sidecar_credentials_expiration_timestamp_seconds": "gauge",
+    "irsa_sidecar_session_duration_seconds": "gauge",
     "irsa_sidecar_token_expiration_timestamp_seconds": "gauge",
     "irsa_sidecar_clock_skew_seconds": "gauge",
     "irsa_sidecar_refreshes": "counter",
@@ -199,6 +202,7 @@ def test_what_is_not_known_has_no_sample_rather_than_a_zero() -> None:
     families = scrape(READY, STARTING)
     assert values(families["irsa_sidecar_credentials_expiration_timestamp_seconds"]) == {"default": NOW.wall + 1800}
     assert values(families["irsa_sidecar_token_expiration_timestamp_seconds"]) == {"default": NOW.wall + 2400.5}
+    assert values(families["irsa_sidecar_session_duration_seconds"]) == {"default": 43_200}
     assert values(families["irsa_sidecar_clock_skew_seconds"]) == {"default": -0.25}
     assert "irsa_sidecar_clock_skew_seconds" not in scrape(STARTING)
 

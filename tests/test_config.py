@@ -102,12 +102,12 @@ def test_the_table_of_good_values_covers_every_setting() -> None:
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
 def test_every_setting_is_read_from_its_variable(name: str, text: str, value: Any) -> None:
-    assert field(read({VARIABLES[name]: text}), name) == value
+    assert field(read({VARIABLES[name]: text, "AWS_REGION": "eu-west-1"}), name) == value
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
 def test_every_setting_is_read_from_its_flag_which_wins(name: str, text: str, value: Any) -> None:
-    assert field(read({VARIABLES[name]: "nonsense"}, {name: text}), name) == value
+    assert field(read({VARIABLES[name]: "nonsense", "AWS_REGION": "eu-west-1"}, {name: text}), name) == value
 
 
 @pytest.mark.parametrize(("name", "text", "fix"), BAD)
@@ -243,6 +243,19 @@ def test_aws_variables_are_read_as_its_sdks_read_them(variables: dict[str, str],
 def test_a_switch_is_true_or_false_and_nothing_else(name: str) -> None:
     message = refusal({name: "1"})
     assert message == f"{name} is '1': give true or false."
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "AWS_REGION is not set, and role other-account has a chain"),
+        ({"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"}, "AWS_REGION is not set, and role other-account has a chain"),
+        ({"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1", "AWS_REGION": "us east 1"}, "AWS_REGION is 'us east 1'"),
+    ],
+)
+def test_a_chain_without_a_region_to_sign_for_is_refused(variables: Texts, words: str) -> None:
+    assert words in refusal({"IRSA_SIDECAR_CONFIG": ROLES_FILE, **variables})
+    assert complaint({key: value for key, value in variables.items() if key != "AWS_REGION"}) is None
 
 
 def test_a_session_name_of_ones_own_is_kept() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.fakes.scripted_sts import GOOD_BODY, Reply, ScriptedSts
+from tests.fakes.scripted_sts import Reply, ScriptedSts, good_body
 from tests.processes import GUARD_SECONDS, Running, get, hour_long_reply, pod_environment, run_daemon
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "24"))
@@ -106,7 +106,7 @@ class Place:
         access_key_id = f"ASIA{self.name}{number:04d}"
         reply = hour_long_reply(access_key_id)
         expiration = reply.body.partition(b"<Expiration>")[2].partition(b"<")[0].decode()
-        assert reply.body.decode() == GOOD_BODY.format(access_key_id=access_key_id, expiration=expiration)
+        assert reply.body == good_body(access_key_id, expiration)
         self.given[access_key_id] = {
             "SecretAccessKey": f"{access_key_id}/secret",
             "Token": f"{access_key_id}/session",

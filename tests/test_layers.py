@@ -15,6 +15,7 @@ PURE = [
     "client_environment",
     "config",
     "credentials",
+    "duration",
     "endpoint",
     "errors",
     "failover",
@@ -41,6 +42,7 @@ ONLY_IMPORTER = {
     "sidecar.roles_file": {"config"},
     "sidecar.imds": {"daemon"},
     "sidecar.credentials_file": {"daemon"},
+    "sidecar.signature": {"sts_client"},
 }
 """Within what a Pod runs: who alone may know a module."""
 
@@ -68,6 +70,16 @@ FORBIDDEN_IN_RUN = {
     "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.application",
     "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
+
+
+WITH_A_CHAIN = {"yaml", "botocore"}
+"""Of the forbidden, what comes in when a file of roles has a chain in it."""
+
+BOTOCORE_WITH_A_CHAIN = {
+    "auth", "awsrequest", "compat", "context", "exceptions", "httpsession", "plugin", "service_module_names",
+    "useragent", "utils", "vendored",
+}  # fmt: skip
+"""What botocore's signer brings with it: no client, session, model, loader or parser, and no other credentials."""
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -121,7 +133,14 @@ def test_only_the_local_room_and_its_command_need_the_local_extra() -> None:
     for path in IN_THE_POD:
         if name_of(path) in {"commands.local", "commands.token"}:
             continue
-        assert not {"botocore", "cryptography"} & {name.partition(".")[0] for name in imports_of(path)}, path
+        assert "cryptography" not in {name.partition(".")[0] for name in imports_of(path)}, path
+
+
+def test_of_botocore_a_pod_knows_the_signer_and_one_module_knows_that() -> None:
+    found = {name_of(path): {n for n in imports_of(path) if n.startswith("botocore")} for path in IN_THE_POD}
+    modules = {".".join(name.split(".")[:2]) for name in found.pop("signature")}
+    assert modules == {"botocore.auth", "botocore.awsrequest"}
+    assert not any(found.values())
 
 
 def test_names_are_the_fields_own_terms() -> None:

@@ -249,3 +249,16 @@ async def test_the_first_log_line_of_a_failure_names_code_next_step_and_what_is_
     assert entry["next_step"] == "wait"
     assert entry["still_serving_until"] == "2027-01-15T09:00:00Z"
     assert scene.metrics.refreshes["default", "AccessDenied"] >= 1
+
+
+async def test_a_chain_that_now_fails_in_its_next_step_is_told_at_once(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token()
+    denied = refusal("AccessDenied", NextStep.WAIT)
+    async with running(scene):
+        for trouble in (denied, denied.in_step(1, "first"), denied.in_step(2, "second")):
+            scene.sts.trouble = trouble
+            await trio.sleep(200)
+    told = scene.logged("refresh_failed")
+    assert [entry.get("step") for entry in told] == [None, 1, 2]
+    assert {entry["code"] for entry in told} == {"AccessDenied"}
+    assert scene.outcomes.keys() == {"AccessDenied"}

@@ -96,6 +96,12 @@ def test_the_longest_duration_is_asked_for_by_name() -> None:
     assert parse(one(duration="max"))[0].duration_seconds is None
 
 
+def test_a_chain_passes_over_the_longest_duration_where_that_is_only_the_default() -> None:
+    longest = DEFAULTS._replace(duration_seconds=None)
+    assert parse(one(chain=[STEP]), longest)[0].duration_seconds == 3600
+    assert parse(one(), longest)[0].duration_seconds is None
+
+
 def test_a_policy_may_be_json_in_one_text() -> None:
     policy = {"Version": "2012-10-17", "Statement": []}
     assert parse(one(policy=json.dumps(policy)))[0].policy == parse(one(policy=policy))[0].policy
@@ -139,6 +145,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
     "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "did you mean external_id?"),
     "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
+    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps: give at most 10"),
     "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "not among its tags"),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),

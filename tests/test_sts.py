@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts import HEADERS, HINTS, NEXT_STEPS, assume_role_with_web_identity, hint, read_reply
+from sidecar.sts import (
+    HEADERS,
+    HINTS,
+    NEXT_STEPS,
+    Operation,
+    assume_role,
+    assume_role_with_web_identity,
+    hint,
+    read_reply,
+)
+from sidecar.sts_errors import is_too_long
 
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""
@@ -73,6 +83,17 @@ def test_form_holds_what_was_asked_and_no_session_policy_that_was_not() -> None:
         "RoleArn": ROLE_ARN,
         "RoleSessionName": "shop.app",
         "WebIdentityToken": JWT,
+        "DurationSeconds": "3600",
+    }
+
+
+def test_a_step_asks_for_nothing_that_was_not_said() -> None:
+    form = assume_role(role_arn=ROLE_ARN, session_name="shop.app", duration_seconds=3600)
+    assert dict(parse_qsl(form.decode(), strict_parsing=True)) == {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": ROLE_ARN,
+        "RoleSessionName": "shop.app",
         "DurationSeconds": "3600",
     }
 
@@ -322,6 +343,56 @@ def test_error_says_what_follows(status: int, code: str, message: str, next_step
     assert (error.code, error.message, error.status) == (code, message, status)
     assert error.next_step is next_step
     assert str(error) == f"{code}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "next_step"),
+    [
+        ("AccessDenied", "User: x is not authorized to perform: sts:AssumeRole on resource: y", NextStep.WAIT),
+        ("ExpiredToken", "The security token included in the request is expired", NextStep.RETRY),
+        ("ExpiredTokenException", "The security token included in the request is expired", NextStep.RETRY),
+        ("InvalidClientTokenId", "The security token included in the request is invalid", NextStep.RETRY),
+        ("RequestExpired", "Request has expired.", NextStep.RETRY),
+        ("SignatureDoesNotMatch", "Signature not yet current: 1 is still later than 2", NextStep.RETRY),
+        ("SignatureDoesNotMatch", "Credential should be scoped to a valid region. ", NextStep.ASK_OPERATOR),
+        ("SignatureDoesNotMatch", "The request signature we calculated does not match", NextStep.WAIT),
+        ("IncompleteSignature", "Authorization header requires 'Signature' parameter.", NextStep.WAIT),
+        ("PackedPolicyTooLarge", "Packed policy consumes 120% of allotted space", NextStep.ASK_OPERATOR),
+        ("ValidationError", "1 validation error detected: Value at 'tags.1.member.key'", NextStep.ASK_OPERATOR),
+        ("InvalidParameterValue", "Duplicate tag keys found.", NextStep.ASK_OPERATOR),
+        ("Throttling", "Rate exceeded", NextStep.SLOW_DOWN),
+    ],
+)
+def test_an_error_of_a_chains_step_has_a_next_step_of_its_own(code: str, message: str, next_step: NextStep) -> None:
+    with pytest.raises(ExchangeError) as caught:
+        read_reply(400, error_body(code, message).encode(), role_arn=ROLE_ARN, operation=Operation.ASSUME_ROLE)
+    assert caught.value.next_step is next_step
+    advice = hint(code, message, Operation.ASSUME_ROLE)
+    assert "token file" not in advice
+    assert len(advice) < 220
+    assert advice.endswith(".") or code == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "step", "expected"),
+    [
+        ("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", 0, True),
+        ("ValidationError", "Value '43200' at 'durationSeconds' failed to satisfy constraint", 0, True),
+        (
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            1,
+            False,
+        ),
+        ("ValidationError", "1 validation error detected: Value at 'roleArn'", 0, False),
+        ("AccessDenied", "DurationSeconds", 0, False),
+    ],
+)
+def test_a_session_that_was_asked_for_too_long_is_known_by_what_sts_says(
+    code: str, message: str, step: int, *, expected: bool
+) -> None:
+    error = ExchangeError(code, message, NextStep.ASK_OPERATOR, status=400, step=step)
+    assert is_too_long(error) is expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 import botocore.session
 import pytest
-from botocore import UNSIGNED
+from botocore import UNSIGNED, xform_name
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
@@ -27,16 +27,26 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts import ACTION, API_VERSION, HEADERS, NEXT_STEPS, assume_role_with_web_identity, read_reply
+from sidecar.sts import (
+    API_VERSION,
+    HEADERS,
+    NEXT_STEPS,
+    Operation,
+    assume_role,
+    assume_role_with_web_identity,
+    read_reply,
+)
 
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
-REQUEST = {"RoleArn": ROLE_ARN, "RoleSessionName": "shop.app", "WebIdentityToken": "token", "DurationSeconds": 3600}
+WEB_IDENTITY, CHAIN = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, Operation.ASSUME_ROLE
+REQUEST = {"RoleArn": ROLE_ARN, "RoleSessionName": "shop.app", "DurationSeconds": 3600}
+TOKEN = {"WebIdentityToken": "token"}
 
 
-class _Raw:
+class Raw:
     """A reply's body, as botocore takes it from urllib3."""
 
     def __init__(self, body: bytes) -> None:
@@ -59,7 +69,7 @@ class Botocore:
         # Never sent, and with them it does not go looking for others.
         session.set_credentials("access-key-id", "secret-access-key")
         self._client = session.create_client("sts", region_name="eu-west-1", config=config)
-        self._client.meta.events.register(f"before-send.sts.{ACTION}", self._answer)
+        self._client.meta.events.register("before-send.sts", self._answer)
         self._reply = (200, b"")
         self.sent: AWSPreparedRequest | None = None
 
@@ -67,16 +77,24 @@ class Botocore:
     def model(self) -> ServiceModel:
         return self._client.meta.service_model
 
-    def exchange(self, request: Mapping[str, Any], status: int, body: bytes) -> dict[str, Any]:
+    def call(
+        self, operation: Operation, status: int, body: bytes, request: Mapping[str, Any] = REQUEST
+    ) -> dict[str, Any]:
         """Send `request`, read the reply. Raises ClientError, or whatever botocore raises for what it cannot read."""
         self._reply = (status, body)
-        reply: dict[str, Any] = self._client.assume_role_with_web_identity(**request)  # type: ignore[attr-defined] # made at run time
+        reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
         return reply
+
+    def sends(self, operation: Operation, request: Mapping[str, Any]) -> bytes:
+        """The body of that request."""
+        self.call(operation, 200, render(operation=operation), request)
+        assert self.sent is not None
+        return self.sent.body if isinstance(self.sent.body, bytes) else str(self.sent.body).encode()
 
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> Any:
         self.sent = request
         status, body = self._reply
-        return AWSResponse(request.url, status, HTTPHeaders(), _Raw(body))
+        return AWSResponse(request.url, status, HTTPHeaders(), Raw(body))
 
 
 @pytest.fixture(scope="module")
@@ -91,47 +109,54 @@ def peer() -> Iterator[Botocore]:
 # The request
 
 any_text = st.text(max_size=60)
+sessions = {
+    "role_arn": any_text,
+    "session_name": any_text,
+    "duration_seconds": st.integers(),
+    "policy": st.none() | st.text(min_size=1, max_size=60),
+    "policy_arns": st.lists(any_text, max_size=12),
+}
+"""What may be said of a session in either operation."""
+
+chained = {
+    "tags": st.lists(st.tuples(any_text, any_text), max_size=12),
+    "transitive_tags": st.lists(any_text, max_size=12),
+    "external_id": st.none() | any_text,
+    "source_identity": st.none() | any_text,
+}
+
+
+def in_botocores_words(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The same request, without what is not said."""
+    words = {
+        "RoleArn": said["role_arn"],
+        "RoleSessionName": said["session_name"],
+        "WebIdentityToken": said.get("token"),
+        "PolicyArns": [{"arn": arn} for arn in said["policy_arns"]] or None,
+        "Policy": said["policy"],
+        "DurationSeconds": said["duration_seconds"],
+        "Tags": [{"Key": key, "Value": value} for key, value in said.get("tags", ())] or None,
+        "TransitiveTagKeys": said.get("transitive_tags") or None,
+        "ExternalId": said.get("external_id"),
+        "SourceIdentity": said.get("source_identity"),
+    }
+    return {name: value for name, value in words.items() if value is not None}
 
 
 @steady
-@given(
-    role_arn=any_text,
-    session_name=any_text,
-    token=any_text,
-    duration_seconds=st.integers(),
-    policy=st.none() | st.text(min_size=1, max_size=60),
-    policy_arns=st.lists(any_text, max_size=12),
-)
-def test_request_is_the_one_that_botocore_sends(
-    peer: Botocore,
-    *,
-    role_arn: str,
-    session_name: str,
-    token: str,
-    duration_seconds: int,
-    policy: str | None,
-    policy_arns: list[str],
-) -> None:
-    request: dict[str, Any] = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
-    if policy_arns:
-        request["PolicyArns"] = [{"arn": arn} for arn in policy_arns]
-    if policy is not None:
-        request["Policy"] = policy
-    peer.exchange(request | {"DurationSeconds": duration_seconds}, 200, render())
-    assert peer.sent is not None
-    sent = peer.sent.body if isinstance(peer.sent.body, bytes) else str(peer.sent.body).encode()
-    assert sent == assume_role_with_web_identity(
-        role_arn=role_arn,
-        session_name=session_name,
-        token=token,
-        duration_seconds=duration_seconds,
-        policy=policy,
-        policy_arns=policy_arns,
-    )
+@given(st.fixed_dictionaries({**sessions, "token": any_text}))
+def test_a_token_and_its_session_policies_are_sent_as_botocore_sends_them(peer: Botocore, said: dict[str, Any]) -> None:
+    assert peer.sends(WEB_IDENTITY, in_botocores_words(said)) == assume_role_with_web_identity(**said)
+
+
+@steady
+@given(st.fixed_dictionaries({**sessions, **chained}))
+def test_a_step_of_a_chain_is_sent_as_botocore_sends_it(peer: Botocore, said: dict[str, Any]) -> None:
+    assert peer.sends(CHAIN, in_botocores_words(said)) == assume_role(**said)
 
 
 def test_headers_are_botocores(peer: Botocore) -> None:
-    peer.exchange(REQUEST, 200, render())
+    peer.sends(WEB_IDENTITY, REQUEST | TOKEN)
     assert peer.sent is not None
     assert (peer.sent.method, peer.sent.url) == ("POST", "https://sts.eu-west-1.amazonaws.com/")
     assert HEADERS["Content-Type"].encode() == peer.sent.headers["Content-Type"]
@@ -142,14 +167,23 @@ def test_headers_are_botocores(peer: Botocore) -> None:
     assert peer.sent.headers.get("Accept-Encoding", "identity") == "identity"
 
 
-def test_fields_are_in_the_order_of_the_model(peer: Botocore) -> None:
-    form = assume_role_with_web_identity(
-        role_arn="r", session_name="s", token="t", duration_seconds=900, policy="{}", policy_arns=["a"]
-    )
-    sent = [field.split(b"=")[0].split(b".")[0].decode() for field in form.split(b"&")][2:]
-    shape = peer.model.operation_model(ACTION).input_shape
+@pytest.mark.parametrize("operation", Operation)
+def test_fields_are_in_the_order_of_the_model(peer: Botocore, operation: Operation) -> None:
+    session: dict[str, Any] = {
+        "role_arn": "r",
+        "session_name": "s",
+        "duration_seconds": 900,
+        "policy": "{}",
+        "policy_arns": ["a"],
+    }
+    forms = {
+        WEB_IDENTITY: assume_role_with_web_identity(**session, token="t"),
+        CHAIN: assume_role(**session, tags=[("a", "b")], transitive_tags=["a"], external_id="xx", source_identity="yy"),
+    }
+    sent = [field.split(b"=")[0].split(b".")[0].decode() for field in forms[operation].split(b"&")][2:]
+    shape = peer.model.operation_model(operation).input_shape
     assert shape is not None
-    assert sent == [name for name in shape.members if name in sent]
+    assert list(dict.fromkeys(sent)) == [name for name in shape.members if name in sent]
     assert peer.model.api_version == API_VERSION
 
 
@@ -221,6 +255,7 @@ def render(
     more: Sequence[str] = (),
     optional: Mapping[str, str] = {"AssumedRoleId": "AROA:shop.app"},
     is_reversed: bool = False,
+    operation: Operation = WEB_IDENTITY,
 ) -> bytes:
     """A reply as STS writes it, its elements in either order, with `more` elements that nobody knows."""
     xml = rendering or Rendering()
@@ -229,9 +264,9 @@ def render(
     user = [xml.leaf(name, text) for name, text in {**optional, "Arn": values["Arn"]}.items()]
     known = [xml.element("Credentials", *order(credentials)), xml.element("AssumedRoleUser", *order(user))]
     unknown = [xml.element(name, xml.leaf("member", "1"), xml.leaf("member", "2")) for name in more]
-    result = xml.element(f"{ACTION}Result", *order([*known, *unknown]))
+    result = xml.element(f"{operation}Result", *order([*known, *unknown]))
     metadata = xml.element("ResponseMetadata", xml.leaf("RequestId", "c6104cbe"))
-    return xml.document(f"{ACTION}Response", *order([result, metadata]))
+    return xml.document(f"{operation}Response", *order([result, metadata]))
 
 
 def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
@@ -266,6 +301,7 @@ values = st.fixed_dictionaries(
 
 @steady
 @given(
+    operation=st.sampled_from(Operation),
     values=values,
     rendering=renderings,
     more=st.lists(st.sampled_from(["Provider", "Audience", "SomethingNew", "Tags", "Tags"]), max_size=4),
@@ -274,6 +310,7 @@ values = st.fixed_dictionaries(
 )
 def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
     peer: Botocore,
+    operation: Operation,
     values: dict[str, str],
     rendering: Rendering,
     more: list[str],
@@ -282,11 +319,22 @@ def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
     is_reversed: bool,
 ) -> None:
     body = render(
-        values, rendering, more=more, optional={"AssumedRoleId": "A:b"} if has_optional else {}, is_reversed=is_reversed
+        values,
+        rendering,
+        more=more,
+        optional={"AssumedRoleId": "A:b"} if has_optional else {},
+        is_reversed=is_reversed,
+        operation=operation,
     )
-    got = read_reply(200, body, role_arn=ROLE_ARN)
-    assert got == as_botocore_has_it(peer.exchange(REQUEST, 200, body))
+    got = read_reply(200, body, role_arn=ROLE_ARN, operation=operation)
+    assert got == as_botocore_has_it(peer.call(operation, 200, body))
     assert got.secret_access_key == values["SecretAccessKey"]
+
+
+def test_a_reply_to_the_other_operation_is_none() -> None:
+    for asked, answered in ((WEB_IDENTITY, CHAIN), (CHAIN, WEB_IDENTITY)):
+        with pytest.raises(ExchangeError, match=f"'{answered}Response' and not {asked}Response"):
+            read_reply(200, render(operation=answered), role_arn=ROLE_ARN, operation=asked)
 
 
 def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
@@ -295,7 +343,7 @@ def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
         got = read_reply(200, body, role_arn=ROLE_ARN)
     except ExchangeError as error:
         return None if (error.code, error.next_step) == ("MalformedReply", NextStep.RETRY) else f"raised {error!r}"
-    expected = as_botocore_has_it(peer.exchange(REQUEST, 200, body))
+    expected = as_botocore_has_it(peer.call(WEB_IDENTITY, 200, body))
     return None if got == expected else f"{got} is not {expected}"
 
 
@@ -383,6 +431,7 @@ def render_error(code: str, message: str, shape: str, rendering: Rendering) -> b
 
 @steady
 @given(
+    operation=st.sampled_from(Operation),
     code=st.sampled_from(sorted(NEXT_STEPS)) | st.from_regex(r"[A-Z][A-Za-z.]{0,40}", fullmatch=True),
     message=words.filter(str.strip),
     status=st.integers(301, 599),
@@ -390,13 +439,13 @@ def render_error(code: str, message: str, shape: str, rendering: Rendering) -> b
     rendering=renderings,
 )
 def test_error_has_the_code_and_message_that_botocore_reads(
-    peer: Botocore, *, code: str, message: str, status: int, shape: str, rendering: Rendering
+    peer: Botocore, *, operation: Operation, code: str, message: str, status: int, shape: str, rendering: Rendering
 ) -> None:
     body = render_error(code, message, shape, rendering)
     with pytest.raises(ClientError) as theirs:
-        peer.exchange(REQUEST, status, body)
+        peer.call(operation, status, body)
     with pytest.raises(ExchangeError) as ours:
-        read_reply(status, body, role_arn=ROLE_ARN)
+        read_reply(status, body, role_arn=ROLE_ARN, operation=operation)
     expected = theirs.value.response["Error"]
     assert (ours.value.code, ours.value.message) == (expected["Code"], expected["Message"].strip())
     assert ours.value.status == theirs.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
@@ -412,7 +461,7 @@ def test_any_bytes_with_an_error_status_are_one_error(status: int, body: bytes) 
 
 
 def test_every_error_of_the_model_has_its_next_step(peer: Botocore) -> None:
-    shapes = peer.model.operation_model(ACTION).error_shapes
+    shapes = [shape for operation in Operation for shape in peer.model.operation_model(operation).error_shapes]
     codes = {shape.metadata["error"]["code"] for shape in shapes}
     assert len(codes) == 7
     assert codes <= NEXT_STEPS.keys()

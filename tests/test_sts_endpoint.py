@@ -21,6 +21,7 @@ from sidecar.sts_endpoint import (
     is_loopback,
     is_plaintext_beyond_loopback,
     partition_of,
+    signing_region,
     sts_url,
 )
 
@@ -40,14 +41,15 @@ class Botocore:
         self._session = botocore.session.Session()
         self._session.set_credentials("access-key-id", "secret-access-key")
 
-    def sts_url(self, region: str, *, fips: bool, dualstack: bool) -> str | None:
-        """None where botocore refuses."""
+    def endpoint(self, region: str, *, fips: bool, dualstack: bool) -> tuple[str, str] | None:
+        """The URL, and the region that is signed for; None where botocore refuses."""
         config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dualstack)
         try:
             client = self._session.create_client("sts", region_name=region, config=config)
             operation = client.meta.service_model.operation_model("AssumeRoleWithWebIdentity")
             resolver = vars(client)["_ruleset_resolver"]
-            return str(resolver.construct_endpoint(operation, {}, {}).url)
+            url = str(resolver.construct_endpoint(operation, {}, {}).url)
+            return url, str(vars(client)["_request_signer"].region_name)
         except (BotoCoreError, ValueError):
             return None
 
@@ -73,19 +75,21 @@ def peer() -> Iterator[Botocore]:
         yield Botocore()
 
 
-def ours(region: str, *, fips: bool, dualstack: bool) -> str | None:
+def ours(region: str, *, fips: bool, dualstack: bool) -> tuple[str, str] | None:
     try:
-        return sts_url(region, fips=fips, dualstack=dualstack)
+        return sts_url(region, fips=fips, dualstack=dualstack), signing_region(region)
     except ConfigurationError:
         return None
 
 
 @pytest.mark.parametrize(("fips", "dualstack"), FLAGS)
-def test_every_region_has_the_url_that_botocore_calls(peer: Botocore, *, fips: bool, dualstack: bool) -> None:
+def test_every_region_has_the_url_that_botocore_calls_and_the_region_that_it_signs_for(
+    peer: Botocore, *, fips: bool, dualstack: bool
+) -> None:
     regions = set(peer.regions())
     assert len(regions) > 50
     for region in sorted(regions):
-        expected = peer.sts_url(region, fips=fips, dualstack=dualstack)
+        expected = peer.endpoint(region, fips=fips, dualstack=dualstack)
         if dualstack and region in HOSTS_THAT_ARE_NOT_THERE:
             expected = None
         assert ours(region, fips=fips, dualstack=dualstack) == expected, region
@@ -137,16 +141,16 @@ def test_regions_not_yet_known_and_things_that_are_none_go_botocores_way(
     peer: Botocore, region: str, flags: tuple[bool, bool]
 ) -> None:
     fips, dualstack = flags
-    assert ours(region, fips=fips, dualstack=dualstack) == peer.sts_url(region, fips=fips, dualstack=dualstack)
+    assert ours(region, fips=fips, dualstack=dualstack) == peer.endpoint(region, fips=fips, dualstack=dualstack)
 
 
 @steady
 @given(st.text(max_size=70), st.sampled_from(FLAGS))
 def test_host_is_always_one_of_awss(region: str, flags: tuple[bool, bool]) -> None:
-    url = ours(region, fips=flags[0], dualstack=flags[1])
-    if url is not None:
+    found = ours(region, fips=flags[0], dualstack=flags[1])
+    if found is not None:
         suffixes = {suffix for row in PARTITIONS for suffix in (row.suffix, row.dual_stack_suffix) if suffix}
-        assert any(urlsplit(url).netloc.endswith(f".{suffix}") for suffix in suffixes)
+        assert any(urlsplit(found[0]).netloc.endswith(f".{suffix}") for suffix in suffixes)
 
 
 def test_missing_region_names_the_setting_and_the_fix() -> None:

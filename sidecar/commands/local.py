@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
     parser.add_argument("--issuer", metavar="URL", help="also take this issuer's tokens, as STS for another cluster")
     parser.add_argument("--jwks-file", metavar="FILE", type=Path, help="that issuer's keys, if it cannot be reached")
-    parser.add_argument("--duration", metavar="SECONDS", default="3600", help="how long credentials live [3600]")
+    parser.add_argument("--duration", metavar="SECONDS|max", default="3600", help="how long credentials live [3600]")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="of what is told on stderr [info]")
     parser.add_argument("--log-format", choices=LOG_FORMATS, default="console", help="of the same [console]")
     parser.add_argument("command", nargs="*", metavar="CMD", help="the command and its arguments, after --")

@@ -23,11 +23,23 @@ example, in a Pod whose token volume is mounted:
 and in the application's container:
   AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4772/v1/credentials"""
 
-LEFT_OUT = ("anyio", "brotli", "click", "colorama", "cryptography", "h2", "pygments", "rich", "socksio", "zstandard")
+LEFT_OUT = (
+    "anyio",
+    "awscrt",
+    "brotli",
+    "click",
+    "colorama",
+    "cryptography",
+    "h2",
+    "pygments",
+    "rich",
+    "socksio",
+    "zstandard",
+)
 """
 Packages that ours use if they happen to be installed, and that a Pod would pay up to 15 MiB for: PyJWT without
-cryptography, structlog and httpx without terminal colours. Only unverified claims are read here, and only
-HTTP/1.1 is spoken.
+cryptography, structlog and httpx without terminal colours, botocore's signer without the one in C. Only unverified
+claims are read here, and only HTTP/1.1 is spoken.
 """
 
 
@@ -58,12 +70,12 @@ def main(args: argparse.Namespace) -> int:
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
+    _leave_out_what_run_does_not_need()  # before the roles: what reads a file of them imports PyJWT
     roles_now = partial(read_roles, config, os.environ, defaults)
     config = config._replace(roles=roles_now())
     from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
 
     refusals = harden()
-    _leave_out_what_run_does_not_need()
     from sidecar import daemon  # noqa: PLC0415
 
     if refusals:

@@ -12,6 +12,9 @@ from sidecar.token import Token
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 
+TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+"""What STS says with a ValidationError."""
+
 
 class FakeExchange:
     """
@@ -53,5 +56,6 @@ class FakeExchange:
         return datetime.fromtimestamp(int(self._now()), UTC)
 
 
-def refusal(code: str, next_step: NextStep, **more: float) -> ExchangeError:
-    return ExchangeError(code, f"{code} says the fake", next_step, status=400, **more)
+def refusal(code: str, next_step: NextStep, *, retry_after_seconds: float | None = None) -> ExchangeError:
+    message = f"{code} says the fake"
+    return ExchangeError(code, message, next_step, status=400, retry_after_seconds=retry_after_seconds)

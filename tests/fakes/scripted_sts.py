@@ -16,11 +16,11 @@ from types import MappingProxyType
 import trio
 
 GOOD_BODY = """\
-<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-  <AssumeRoleWithWebIdentityResult>
+<{operation}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <{operation}Result>
     <AssumedRoleUser>
       <AssumedRoleId>AROA3XFRBF535PLBIFPI4:shop.cart</AssumedRoleId>
-      <Arn>arn:aws:sts::111122223333:assumed-role/cart/shop.cart</Arn>
+      <Arn>arn:aws:sts::{account_id}:assumed-role/cart/shop.cart</Arn>
     </AssumedRoleUser>
     <Credentials>
       <AccessKeyId>{access_key_id}</AccessKeyId>
@@ -28,8 +28,8 @@ GOOD_BODY = """\
       <SessionToken>{access_key_id}/session</SessionToken>
       <Expiration>{expiration}</Expiration>
     </Credentials>
-  </AssumeRoleWithWebIdentityResult>
-</AssumeRoleWithWebIdentityResponse>"""
+  </{operation}Result>
+</{operation}Response>"""
 
 ERROR_BODY = "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
 
@@ -77,11 +77,29 @@ class Recorded:
         return next((value for key, value in self.headers if key == name), None)
 
 
+def good_body(
+    access_key_id: str,
+    expiration: str,
+    *,
+    operation: str = "AssumeRoleWithWebIdentity",
+    account_id: str = "111122223333",
+) -> bytes:
+    """Credentials as STS writes them."""
+    return GOOD_BODY.format(
+        access_key_id=access_key_id, expiration=expiration, operation=operation, account_id=account_id
+    ).encode()
+
+
 def good_reply(
-    access_key_id: str = "ASIAFAKE0001", *, expiration: str = "2027-01-15T09:00:00Z", date: str | None = None
+    access_key_id: str = "ASIAFAKE0001",
+    *,
+    expiration: str = "2027-01-15T09:00:00Z",
+    date: str | None = None,
+    operation: str = "AssumeRoleWithWebIdentity",
+    account_id: str = "111122223333",
 ) -> Reply:
     """Credentials until `expiration`, with a `Date` header if one is given (`Fri, 15 Jan 2027 08:00:00 GMT`)."""
-    body = GOOD_BODY.format(access_key_id=access_key_id, expiration=expiration).encode()
+    body = good_body(access_key_id, expiration, operation=operation, account_id=account_id)
     return Reply(200, body, {"Date": date} if date is not None else NO_HEADERS)
 
 

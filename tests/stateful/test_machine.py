@@ -135,9 +135,11 @@ class Machine(RuleBasedStateMachine):
         Machine.attempts += len(self.sts.asked_at)
         self._directory.cleanup()
 
-    @initialize(seed=st.integers(0, 1000))
-    def start(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 1000), wants_longest=st.booleans())
+    def start(self, seed: int, *, wants_longest: bool) -> None:
         self._jitter = random.Random(seed)
+        if wants_longest:
+            self.refresher.role = self.refresher.role._replace(duration_seconds=None)
         self.token_is_rotated()
 
     # Time
@@ -191,6 +193,10 @@ class Machine(RuleBasedStateMachine):
     @rule(latency=latencies, date_error=st.sampled_from([0.0, None]))
     def sts_is_well(self, latency: float, date_error: float | None) -> None:
         self.sts.behaviour = Behaviour(latency_seconds=latency, date_error=date_error)
+
+    @rule(hours=st.integers(1, 12))
+    def the_roles_limit_is_set(self, hours: int) -> None:
+        self.sts.limit_seconds = hours * 3600
 
     @rule(date_error=st.one_of(st.floats(-90_000, 90_000), st.floats(-300, 300)), latency=latencies)
     def the_date_is_wrong(self, date_error: float, latency: float) -> None:
@@ -309,12 +315,15 @@ class Machine(RuleBasedStateMachine):
         return reply
 
     def _check_attempts(self) -> None:
-        """At most a ramp for each success, one for each time that the wall clock was set, and the steady rest."""
+        """At most a ramp for each success, one for each time that the wall clock was set, and the steady rest.
+
+        The first of a ramp may be three: a try for a longer session, the longest so far, and an hour.
+        """
         hour_ago = self.world.now - HOUR
         asked = sum(at > hour_ago for at in self.sts.asked_at)
         granted = sum(at > hour_ago for at in self.sts.granted_at)
         steps = sum(at >= hour_ago for at in self.steps_of_wall_at)
-        most = HOUR / STEADY_SECONDS + (RAMP + 1) * (granted + 1) + steps
+        most = HOUR / STEADY_SECONDS + (RAMP + 3) * (granted + 1) + steps
         assert asked <= most, f"{asked} attempts within an hour, and at most {most:.0f} are meant"
 
     def _longest_wait_seconds(self) -> float:

@@ -18,7 +18,8 @@ from sidecar.lifetime import LONGEST_LIFE_SECONDS
 from sidecar.sts_client import ATTEMPT_SECONDS, ExchangeReply, ExchangeRequest
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
 from tests.fakes.clock import EPOCH
-from tests.fakes.scripted_sts import ERROR_BODY, GOOD_BODY
+from tests.fakes.exchange import TOO_LONG
+from tests.fakes.scripted_sts import ERROR_BODY, good_body
 
 
 class World:
@@ -98,11 +99,13 @@ class StsInWorld:
     """
     An Exchange. `grants` holds each set by its key; `last` is the latest one, and `refused` the latest error.
 
-    `asked_at` holds the true time of each request, and `granted_at` that of each that brought a set.
+    `asked_at` holds the true time of each request, and `granted_at` that of each that brought a set. No session is
+    longer than `limit_seconds`.
     """
 
     def __init__(self, world: World) -> None:
         self.behaviour = GOOD
+        self.limit_seconds = 43_200
         self.asked_at: list[float] = []
         self.grants: dict[str, Grant] = {}
         self.granted_at: list[float] = []
@@ -129,7 +132,7 @@ class StsInWorld:
         if how.transport is not None or how.latency_seconds > ATTEMPT_SECONDS:
             raise ExchangeError(how.transport or "Timeout", "nothing answered", NextStep.RETRY)
         grant = self._grant(how, request.duration_seconds, asked_at, stamped_at, before)
-        status, body = self._answer(how, token, grant)
+        status, body = self._answer(how, token, grant, request.duration_seconds)
         credentials = sts.read_reply(status, body, role_arn=request.role_arn, retry_after=how.retry_after)
         if credentials.expires_at.timestamp() == grant.expires_at:  # else its text was spoilt, and nothing may take it
             self.last = self.grants[grant.key] = grant
@@ -154,13 +157,15 @@ class StsInWorld:
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )
 
-    def _answer(self, how: Behaviour, token: Token, grant: Grant) -> tuple[int, bytes]:
+    def _answer(self, how: Behaviour, token: Token, grant: Grant, asked_seconds: int) -> tuple[int, bytes]:
         if how.code is not None:
             return how.status, ERROR_BODY.format(code=how.code, message="says the world").encode()
         if (token.expires_at or 0.0) + STS_TOLERANCE_SECONDS < self._world.now:
             return 400, ERROR_BODY.format(code="ExpiredTokenException", message="Token expired").encode()
+        if asked_seconds > self.limit_seconds:
+            return 400, ERROR_BODY.format(code="ValidationError", message=TOO_LONG).encode()
         expiration = datetime.fromtimestamp(grant.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = GOOD_BODY.format(access_key_id=grant.key, expiration=expiration).encode()
+        body = good_body(grant.key, expiration)
         return how.status, how.edit(body) if how.edit is not None else body
 
 
