@@ -58,10 +58,11 @@ class Store:
         """
         Put this set in service, unless one lives there that expires later; says whether it did.
 
-        A set that a clock step hides must not hold the place against one that can be served.
+        A set that a clock step hides must not hold the place against one that can be served. Of two that expire in the
+        same second the newer counts: what it says of its end is true to the clocks as they are now.
         """
         current = self.alive(now)
-        if current is not None and current.credentials.expires_at >= credentials.expires_at:
+        if current is not None and current.credentials.expires_at > credentials.expires_at:
             return False
         self._snapshot = Snapshot(credentials, self._render(credentials), ends, now.wall)
         self._arrival.set()

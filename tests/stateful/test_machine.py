@@ -302,7 +302,7 @@ class Machine(RuleBasedStateMachine):
         was_alive = before is not None and before.must_be_served(self.world)
         self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
         if self.in_service is not before and before is not None and self.in_service is not None:
-            assert self.in_service.expires_at > before.expires_at or not was_alive, "an older set took the place"
+            assert self.in_service.expires_at >= before.expires_at or not was_alive, "an older set took the place"
         if isinstance(given, Grant) and given.must_be_served(self.world):
             assert self.in_service is given or self._ask(PATH, SECRET).status == 200
             assert self.in_service is not None
