@@ -65,8 +65,8 @@ FLOW = [
 
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
-    "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.application",
-    "multiprocessing", "concurrent.futures.thread",
+    "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.setup",
+    "sidecar.application", "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
 
 
@@ -125,6 +125,39 @@ def test_only_the_local_room_and_its_command_need_the_local_extra() -> None:
         if name_of(path) in {"commands.local", "commands.token"}:
             continue
         assert not {"botocore", "cryptography"} & {name.partition(".")[0] for name in imports_of(path)}, path
+
+
+SETUP_PURE = [
+    "documents",
+    "formats",
+    "iam_provider",
+    "iam_role",
+    "issuer_checks",
+    "plan",
+    "resources",
+    "trust",
+]
+
+
+@pytest.mark.parametrize("module", SETUP_PURE)
+def test_what_setup_plans_it_plans_without_io(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports_of(SIDECAR / "setup" / f"{module}.py")}
+    assert not roots & (IO_MODULES | {"botocore", "httpx2", "lightkube"})
+
+
+@pytest.mark.parametrize(("module", "importer"), [("botocore", "aws"), ("httpx", "issuer_fetch")])
+def test_one_module_of_setup_alone_knows(module: str, importer: str) -> None:
+    found = {
+        path.stem
+        for path in (SIDECAR / "setup").glob("*.py")
+        if module in {name.partition(".")[0] for name in imports_of(path)}
+    }
+    assert found == {importer}
+
+
+def test_nothing_outside_of_the_side_rooms_imports_setup_but_its_command() -> None:
+    for path in IN_THE_POD:
+        assert not any(name.startswith("sidecar.setup") for name in imports_of(path)), path
 
 
 def test_names_are_the_fields_own_terms() -> None:

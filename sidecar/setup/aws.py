@@ -127,7 +127,16 @@ _ADVICE = {
     ("ResourceNotFoundException",): "check the name, --region and --profile",
     ("NoSuchEntity", "NoSuchEntityException"): "check the name, and that it is of this account",
     ("OpenIdIdpCommunicationError",): "have the issuer's documents reachable from the internet, then run this again",
-    ("Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"): "run this again later",
+    (
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "InternalFailure",
+        "ServiceFailure",
+        "ServiceUnavailable",
+        *("500", "502", "503", "504"),  # what botocore calls an error without a code
+    ): "run this again later",
     ("MalformedPolicyDocument",): (
         "IAM looks whether the provider in a trust policy exists: run `irsa-sidecar setup oidc-provider` first"
     ),
@@ -161,7 +170,11 @@ _TROUBLES = (
         "sign in (aws configure, aws sso login), or name a profile with --profile",
     ),
     _Trouble(fault.ProfileNotFound, ConfigurationError, "check --profile and AWS_PROFILE"),
-    _Trouble(fault.NoRegionError, ConfigurationError, "name the cluster's region with --region, or in AWS_REGION"),
+    _Trouble(
+        (fault.NoRegionError, fault.UnknownRegionError),
+        ConfigurationError,
+        "name the cluster's region with --region, or in AWS_REGION",
+    ),
     _Trouble(
         (
             fault.ConfigParseError,
@@ -184,7 +197,7 @@ _TROUBLES = (
         "if a proxy here signs anew what it passes on, name its authority in AWS_CA_BUNDLE",
     ),
     _Trouble(
-        (fault.HTTPClientError, fault.MetadataRetrievalError),
+        (fault.ConnectionError, fault.HTTPClientError, fault.MetadataRetrievalError),
         SidecarError,
         "check the network, HTTPS_PROXY, --region and AWS_ENDPOINT_URL",
     ),

@@ -122,8 +122,12 @@ def _hcl(value: Any, depth: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """HCL's quoted template: JSON's escapes, and both template openings doubled at their first character."""
-    return json.dumps(text, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+    """HCL's quoted template: JSON's escapes but two, and both template openings doubled at their first character."""
+    quoted = re.sub(r"\\(.)", lambda match: _NOT_IN_HCL.get(match[1], match[0]), json.dumps(text, ensure_ascii=False))
+    return quoted.replace("${", "$${").replace("%{", "%%{")
+
+
+_NOT_IN_HCL = {"b": r"\u0008", "f": r"\u000c"}
 
 
 def _label(text: str) -> str:

@@ -83,8 +83,8 @@ async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
     except _UnknownAuthorityError as exc:
         if named is None:
             raise SidecarError(
-                f"{exc}: AWS trusts public authorities only, unless it is given a thumbprint: name your authority's "
-                "certificate with --ca-file, so that one can be taken, or have the server use a public certificate."
+                f"{exc}: if the issuer uses an authority of your own, name its certificate with --ca-file, so that AWS "
+                "can be given a thumbprint; if only a proxy here signs anew what it passes on, run this elsewhere."
             ) from exc
     try:
         return Document(*await _get(url, named))
@@ -136,7 +136,7 @@ def _client(url: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
         verify=trust,
         proxy=proxy_for(url),
         trust_env=False,
-        timeout=httpx.Timeout(FETCH_SECONDS, connect=CONNECT_SECONDS),
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
     )
 
 

@@ -78,7 +78,8 @@ def look(issuer: Issuer, ca_file: Path | None) -> Published | None:
         return None
     report(discovery_concerns(published.discovery, issuer.url))
     report(key_concerns(published.keys, issuer.url))
-    return published
+    # EKS's certificates are public: what else was seen is a proxy's of this network.
+    return published._replace(thumbprint=None) if issuer.eks_region else published
 
 
 def read_provider(aws: Aws, arn: str, issuer: str) -> OidcProvider | None:
@@ -113,7 +114,7 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
 
 
 def _explain(issuer: Issuer, said: str) -> None:
-    """Goes on where EKS vouches for the issuer, which needs no thumbprint. Raises SidecarError elsewhere."""
+    """Goes on where the cluster vouches for an issuer of EKS's. Raises SidecarError elsewhere."""
     if issuer.eks_region is None:
         raise SidecarError(
             f"{said}: STS fetches keys from the internet, so have the issuer answer there; if it does and only this "
@@ -123,6 +124,6 @@ def _explain(issuer: Issuer, said: str) -> None:
     if not issuer.is_certain:
         raise SidecarError(
             f"{reason}: say --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside "
-            "of the VPC."
+            "the VPC."
         )
-    remark(f"{reason}. EKS vouches for the issuer, so this goes on.")
+    remark(f"{reason}. The cluster vouches for its issuer, so this goes on.")

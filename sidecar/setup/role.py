@@ -146,7 +146,7 @@ def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
     """Raises SidecarError. What the arguments do not say, a token that was shown does."""
     report(url_concerns(issuer.url))
     token = issuer.token
-    audience = args.audience or DEFAULT_AUDIENCE
+    audience = DEFAULT_AUDIENCE if args.audience is None else args.audience
     if token is not None and args.audience is None:
         if len(token.audiences) != 1:
             raise ConfigurationError(

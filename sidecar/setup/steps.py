@@ -17,8 +17,8 @@ from sidecar.setup.issuer_checks import Concern, fatal
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.resources import Account
 
-_TAG_KEY = re.compile(r"[\w\s.:/=+@-]{1,128}")
-_TAG_VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")
+_TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
+_TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
 """IAM API reference, Tag."""
 
 

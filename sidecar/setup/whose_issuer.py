@@ -9,17 +9,25 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws import Aws
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
+from sidecar.sts_endpoint import PARTITIONS
 from sidecar.token import Token, read_token
 
-_EKS_HOST = re.compile(r"https://oidc[.-]eks\.([a-z0-9-]+)\.[a-z.]+/")
+_EKS_HOSTS = [
+    re.compile(rf"{prefix}\.({partition.region.pattern})\.{re.escape(suffix)}")
+    for partition in PARTITIONS
+    for prefix, suffix in (("oidc\\.eks", partition.suffix), ("oidc-eks", partition.dual_stack_suffix))
+    if suffix
+]
+"""Where EKS publishes its clusters' documents: each region has a name for IPv4, and one for both."""
 
 
 class Issuer(NamedTuple):
-    """`is_certain`: EKS itself said so. `token` is the one that was shown."""
+    """`is_certain`: EKS or the cluster itself said so. `token` is the one that was shown."""
 
     url: str
     is_certain: bool = False
@@ -28,8 +36,9 @@ class Issuer(NamedTuple):
     @property
     def eks_region(self) -> str | None:
         """The region whose EKS publishes its documents; None for an issuer elsewhere."""
-        match = _EKS_HOST.match(self.url)
-        return match[1] if match else None
+        host = urlsplit(self.url).hostname or ""
+        matches = (pattern.fullmatch(host) for pattern in _EKS_HOSTS)
+        return next((match[1] for match in matches if match), None)
 
 
 def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +61,7 @@ def find_issuer(args: argparse.Namespace, aws: Aws) -> Issuer:
     if args.cluster:
         answer = aws.call("eks", "DescribeCluster", name=args.cluster)
         return Issuer(issuer_of_eks(answer["cluster"]), is_certain=True)
-    return Issuer(issuer_of_kubernetes(args.context))
+    return Issuer(issuer_of_kubernetes(args.context), is_certain=True)
 
 
 def issuer_of_eks(cluster: Mapping[str, Any]) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
+import botocore.session
 import pytest
 import trustme
+from botocore.loaders import Loader
 
 from sidecar import cli
 from sidecar.setup import issuer_fetch
@@ -47,8 +49,9 @@ def run_setup(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
 class Account:
     """The one of moto's server."""
 
-    def __init__(self, server: MotoServer, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, server: MotoServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.server = server
+        self._monkeypatch = monkeypatch
         self._capsys = capsys
         self._clients: dict[tuple[str, str], Any] = {}
 
@@ -64,6 +67,12 @@ class Account:
 
     def setup(self, *arguments: str) -> Done:
         return run_setup(self._capsys, *arguments)
+
+    def use(self, access_key_id: str, secret_access_key: str) -> None:
+        """From now on the command has these credentials, and may do what their owner's policies allow."""
+        self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key_id)
+        self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_access_key)
+        self.server.allow_without_looking(0)
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -82,7 +91,7 @@ def account(
 ) -> Iterator[Account]:
     moto.reset()
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto.url)
-    account = Account(moto, capsys)
+    account = Account(moto, monkeypatch, capsys)
     yield account
     account.close()
 
@@ -101,9 +110,16 @@ def offline(aws_environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     return run
 
 
+@pytest.fixture(scope="session")
+def loader() -> Loader:
+    """Botocore's reader of service models, which otherwise reads megabytes for every session."""
+    return Loader()
+
+
 @pytest.fixture
-def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_proxies: None) -> None:
+def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_proxies: None, loader: Loader) -> None:
     """Credentials from the environment, and nothing of this machine's own."""
+    monkeypatch.setattr(botocore.session, "create_loader", lambda *_: loader)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))

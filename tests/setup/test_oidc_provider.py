@@ -2,12 +2,17 @@
 
 import hashlib
 import socket
+import ssl
+import sys
 from typing import Any
 
 import pytest
+import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1
 
+from sidecar.setup import issuer_fetch
+from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
 from tests.fakes.internet import Internet
 from tests.setup.conftest import ISSUER, KEY, KEYS_URI, Account, Authorities, Offline, discovery
 
@@ -85,7 +90,7 @@ def test_eks_vouches_for_an_issuer_that_its_vpc_endpoint_hides(account: Account,
     done = account.setup("oidc-provider", "--cluster", "shop")
     assert done.status == 0
     assert "com.amazonaws.eu-west-1.eks, with private DNS" in done.err
-    assert "EKS vouches for the issuer" in done.err
+    assert "The cluster vouches for its issuer" in done.err
     assert "done: create the provider" in done.out
 
 
@@ -152,7 +157,7 @@ def test_a_new_thumbprint_joins_those_there(account: Account, net: Internet, aut
 @pytest.mark.parametrize(
     ("ca_file", "status", "word"),
     [
-        (None, 1, "name your authority's certificate with --ca-file"),
+        (None, 1, "name its certificate with --ca-file"),
         ("public", 1, "--ca-file does not hold its authority"),
         ("nowhere", 2, "cannot be read as PEM certificates"),
     ],
@@ -175,6 +180,18 @@ def test_a_certificate_for_another_name_is_nothing_that_a_thumbprint_mends(
     done = offline("oidc-provider", "--issuer", ISSUER, "--ca-file", str(authorities.private_file))
     assert done.status == 1
     assert "so STS would not take it either: mend it" in done.err
+
+
+def test_a_proxys_certificate_gives_no_thumbprint_of_eks(
+    offline: Offline, net: Internet, authorities: Authorities
+) -> None:
+    url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
+    net.serve(url[8:-5], authorities.server(authorities.intermediate, url[8:-5]))
+    net.publish(f"{url}/.well-known/openid-configuration", discovery(url))
+    net.publish(f"{url}/keys", {"keys": [KEY]})
+    done = offline("oidc-provider", "--issuer", url, "--ca-file", str(authorities.private_file))
+    assert (done.status, done.err) == (0, "")
+    assert "ThumbprintList" not in done.out
 
 
 # What is published wrongly
@@ -211,3 +228,39 @@ def test_a_key_that_no_token_needs_is_remarked_on(offline: Offline, issuer: Inte
     assert done.err == (
         f"irsa-sidecar: The key k2 of {ISSUER} verifies no token: its use is 'enc', and must be \"sig\".\n"
     )
+
+
+@pytest.mark.parametrize("speaks_tls", [True, False])
+async def test_an_issuer_that_says_nothing_is_out_of_reach(  # the clock jumps to the deadline
+    autojump_clock: object,
+    monkeypatch: pytest.MonkeyPatch,
+    no_proxies: None,
+    authorities: Authorities,
+    *,
+    speaks_tls: bool,
+) -> None:
+    monkeypatch.setattr(issuer_fetch, "PUBLIC_AUTHORITIES", str(authorities.public_file))
+    context: ssl.SSLContext = authorities.server(authorities.public, "127.0.0.1")
+
+    async def silent(stream: trio.SocketStream) -> None:
+        if speaks_tls:
+            await trio.SSLStream(stream, context, server_side=True).receive_some()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, silent, [listener])
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(UnreachableError, match=r"in time|within 15 s"):
+            await fetch_issuer(f"https://127.0.0.1:{port}")
+        nursery.cancel_scope.cancel()
+
+
+def test_colours_are_for_terminals_that_want_them(
+    account: Account, issuer: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert f"\x1b[32m+ Url: {ISSUER}\x1b[0m" in account.setup("oidc-provider", "--issuer", ISSUER, "--dry-run").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in account.setup("oidc-provider", "--issuer", ISSUER, "--dry-run").out
