@@ -25,7 +25,7 @@ class Cluster:
     """An API server, and the command for it."""
 
     def __init__(self, fake: FakeApiServer, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
-        self.documents = fake.documents
+        self.fake, self.documents = fake, fake.documents
         self.directory = directory
         self._capsys = capsys
         self.documents[DISCOVERY_PATH] = discovery(jwks_uri=API_SERVERS_OWN)
@@ -60,6 +60,13 @@ def test_both_documents_are_written_where_they_belong_and_only_once(cluster: Clu
     cluster.documents[KEYS_PATH] = {"keys": [KEY, KEY | {"kid": "k2"}]}
     again = cluster.write()
     assert [line.split(": ")[1].split(" (")[0] for line in again.out.splitlines()] == ["written", "nothing to change"]
+
+
+def test_the_key_set_is_asked_for_as_what_it_is(cluster: Cluster) -> None:
+    """A real API server answers 406 to who takes nothing but application/json."""
+    cluster.write()
+    assert cluster.fake.requests == [("GET", DISCOVERY_PATH), ("GET", KEYS_PATH)]
+    assert all("*/*" in headers["Accept"] for headers in cluster.fake.headers)
 
 
 def test_a_dry_run_writes_nothing(cluster: Cluster) -> None:
