@@ -9,6 +9,7 @@ import pytest
 from sidecar.errors import SidecarError
 from sidecar.setup.whose_issuer import Issuer, issuer_of_eks
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.fakes.internet import Internet
 from tests.setup.conftest import ISSUER, Offline, discovery
 
 CLUSTER = {"name": "shop", "status": "ACTIVE", "identity": {"oidc": {"issuer": ISSUER}}}
@@ -62,6 +63,17 @@ def test_the_kubeconfigs_cluster_is_asked_where_nothing_is_said(offline: Offline
     done = offline("role", "cart", "--service-account", "shop/cart")
     assert (done.status, done.err) == (0, "")
     assert "oidc-provider/oidc.example.com/clusters/shop" in done.out
+
+
+def test_a_cluster_vouches_for_an_issuer_that_its_vpc_endpoint_hides(
+    offline: Offline, cluster: FakeApiServer, net: Internet
+) -> None:
+    url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
+    cluster.documents["/.well-known/openid-configuration"] = discovery(url)
+    done = offline("oidc-provider")
+    assert done.status == 0
+    assert "The cluster vouches for its issuer, so this goes on." in done.err
+    assert json.loads(done.out) == {"Url": url, "ClientIDList": ["sts.amazonaws.com"]}
 
 
 @pytest.mark.parametrize("document", [None, {"keys": []}, b"nothing", b"[]"])
