@@ -63,8 +63,17 @@ class Aws:
             raise _of_botocore(exc) from exc
 
     def make(self, call: Call) -> None:
-        """One planned call to IAM. Raises SidecarError."""
+        """One planned call to IAM, and what it made is there. Raises SidecarError."""
         self.call("iam", call.operation, **call.parameters)
+        if call.operation == "CreateRole":
+            self._wait_for_role(call.parameters["RoleName"])
+
+    def _wait_for_role(self, name: str) -> None:
+        """IAM is eventually consistent, and a policy is not attached to a role that is not there yet."""
+        try:
+            self._client("iam").get_waiter("role_exists").wait(RoleName=name)
+        except fault.BotoCoreError as exc:
+            raise _of_botocore(exc) from exc
 
     def call(self, service: str, operation: str, **parameters: Any) -> Mapping[str, Any]:
         """The answer to one operation, all of its pages joined. Raises AwsError, or ConfigurationError."""

@@ -19,12 +19,11 @@ from sidecar.setup.issuer_checks import (
     DISCOVERY_PATH,
     discovery_concerns,
     key_concerns,
-    url_concerns,
 )
 from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.setup.kubernetes import open_cluster
-from sidecar.setup.steps import remark, report
+from sidecar.setup.steps import check_issuer, remark, report
 from sidecar.setup.whose_issuer import Issuer
 
 EXAMPLE = """\
@@ -52,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
             f"--issuer is {args.issuer}, and the API server's is {documents.issuer}: set its --service-account-issuer, "
             "which is what stands in tokens, or correct --issuer."
         )
-    report(url_concerns(documents.issuer))
+    check_issuer(documents.issuer)
     if args.check:
         return _check(documents, args.ca_file)
     if Issuer(documents.issuer).eks_region:

@@ -14,12 +14,13 @@ import trio
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws import Aws, AwsError
 from sidecar.setup.iam_provider import plan_provider
-from sidecar.setup.issuer_checks import discovery_concerns, key_concerns, url_concerns
+from sidecar.setup.issuer_checks import discovery_concerns, key_concerns
 from sidecar.setup.issuer_fetch import Published, UnreachableError, fetch_issuer
 from sidecar.setup.resources import DEFAULT_AUDIENCE, OidcProvider, provider_arn
 from sidecar.setup.steps import (
     add_aws_arguments,
     carry_out,
+    check_issuer,
     find_account,
     is_offline,
     open_aws,
@@ -61,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     with open_aws(args) as aws:
         account = find_account(args, aws)
         issuer = find_issuer(args, aws)
-        report(url_concerns(issuer.url))
+        check_issuer(issuer.url)
         published = None if args.skip_checks else look(issuer, args.ca_file)
         thumbprints = (published.thumbprint,) if published and published.thumbprint else ()
         wanted = OidcProvider(provider_arn(account, issuer.url), issuer.url, audiences, thumbprints, tags)

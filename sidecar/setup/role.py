@@ -11,18 +11,17 @@ import re
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws import Aws, AwsError
 from sidecar.setup.iam_role import Wanted, plan_role
-from sidecar.setup.issuer_checks import url_concerns
 from sidecar.setup.oidc_provider import check_audiences, read_provider
 from sidecar.setup.resources import DEFAULT_AUDIENCE, DEFAULT_SESSION_SECONDS, Account, Role, provider_arn
 from sidecar.setup.steps import (
     add_aws_arguments,
     carry_out,
+    check_issuer,
     find_account,
     is_offline,
     open_aws,
     read_tags,
     remark,
-    report,
     tags_of,
 )
 from sidecar.setup.trust import DEFAULT_LIMIT, HIGHEST_LIMIT, Grant, subjects_of
@@ -144,7 +143,7 @@ def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: di
 
 def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
     """Raises SidecarError. What the arguments do not say, a token that was shown does."""
-    report(url_concerns(issuer.url))
+    check_issuer(issuer.url)
     token = issuer.token
     audience = DEFAULT_AUDIENCE if args.audience is None else args.audience
     if token is not None and args.audience is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws import Aws
 from sidecar.setup.formats import FORMATS
-from sidecar.setup.issuer_checks import Concern, fatal
+from sidecar.setup.issuer_checks import Concern, fatal, url_concerns
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.resources import Account
 
@@ -80,6 +80,12 @@ def tags_of(answer: Mapping[str, object]) -> dict[str, str]:
 
 def remark(text: str) -> None:
     sys.stderr.write(f"irsa-sidecar: {text}\n")
+
+
+def check_issuer(url: str) -> None:
+    """Raises ConfigurationError for what IAM takes for no issuer, or STS could never reach."""
+    if texts := fatal(url_concerns(url)):
+        raise ConfigurationError(" ".join(texts))
 
 
 def report(concerns: Iterable[Concern]) -> None:

@@ -97,7 +97,7 @@ def test_the_discovery_document_names_where_the_keys_will_be(
     ("documents", "arguments", "status", "word"),
     [
         ({}, ("--issuer", "https://other.example.com"), 2, "set its --service-account-issuer"),
-        ({DISCOVERY_PATH: discovery("https://kubernetes.default.svc")}, (), 1, "the API server's default"),
+        ({DISCOVERY_PATH: discovery("https://kubernetes.default.svc")}, (), 2, "the API server's default"),
         ({KEYS_PATH: {"keys": []}}, (), 1, 'has no list of "keys"'),
         ({KEYS_PATH: None}, (), 1, "The API server has no key set: it needs --service-account-issuer"),
         ({DISCOVERY_PATH: None}, (), 1, "The API server has no discovery document"),

@@ -107,6 +107,16 @@ def test_service_accounts_are_exactly_those_that_are_named_now(ready: Account) -
     )
 
 
+def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
+    missing = "arn:aws:iam::123456789012:policy/later"
+    first = ready.setup(*CART, "--policy-arn", missing)
+    assert (first.status, first.out.splitlines()[-1]) == (1, "done: create the role")
+    assert "AWS refused iam:AttachRolePolicy (NoSuchEntity: " in first.err
+    assert policy(ready, "later") == missing
+    assert ready.setup(*CART, "--policy-arn", missing).out.endswith(f"done: attach {missing}\n")
+    assert attached(ready) == [missing]
+
+
 @pytest.mark.parametrize("flag", ["--dry-run", "--output=yaml"])
 def test_looking_changes_nothing(ready: Account, flag: str) -> None:
     assert ready.setup(*CART, flag).status == 0

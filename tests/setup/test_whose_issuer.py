@@ -85,6 +85,13 @@ def test_a_cluster_that_says_nothing_is_told_apart(offline: Offline, cluster: Fa
     assert "publishes no discovery document: name the issuer with --issuer" in done.err
 
 
+@pytest.mark.parametrize("step", [("oidc-provider",), ("role", "cart", "--service-account", "shop/cart")])
+def test_an_issuer_that_cannot_be_one_is_wrong_usage(offline: Offline, step: tuple[str, ...]) -> None:
+    done = offline(*step, "--issuer", "https://oidc.example.com:8443")
+    assert (done.status, done.out) == (2, "")
+    assert "it names a port, which IAM does not take" in done.err
+
+
 def test_where_there_is_no_cluster_either_the_ways_are_named(offline: Offline) -> None:
     done = offline("role", "cart", "--service-account", "shop/cart")
     assert done.status == 2
