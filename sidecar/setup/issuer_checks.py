@@ -19,7 +19,9 @@ MAX_URL_CHARACTERS = 255
 MAX_KEYS = 100
 """Of each type. An issuer that publishes more has none of that type looked at."""
 
-_CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+_CURVES = ("P-256", "P-384", "P-521")
+"""Of ES256, ES384 and ES512 (RFC 7518, 3.4)."""
+
 _USABLE = f"STS takes {', '.join(ALGORITHMS)}"
 _EXPECTED = ("response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported")
 """What OpenID Connect requires of a discovery document beside the issuer and its keys, and IAM's guide asks for."""
