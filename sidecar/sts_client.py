@@ -85,7 +85,7 @@ class StsClient:
         """
         self.url = url
         self._region = region
-        proxy = _proxy_for(url)
+        proxy = proxy_for(url)
         self.trust = trust or (_trust(ca_bundle) if url.startswith("https:") else None)
         self._client = _make_client(self.trust, proxy)
         parts = urlsplit(url)
@@ -185,7 +185,7 @@ def _make_client(trust: ssl.SSLContext | None, proxy: str | None) -> httpx.Async
         ) from exc
 
 
-def _proxy_for(url: str) -> str | None:
+def proxy_for(url: str) -> str | None:
     """
     The proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
 
@@ -233,7 +233,7 @@ def _foreign_errors_mapped(host: str) -> Iterator[None]:
 def _by_cause(host: str, exc: Exception) -> ExchangeError:
     """Tell apart what is below: httpx folds DNS, TLS and refusals into one class."""
     reasons = []
-    for cause in _causes(exc):
+    for cause in causes(exc):
         if isinstance(cause, ssl.SSLError):
             why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
             return _transport("Tls", f"{host}: {why}. AWS_CA_BUNDLE names the authorities to trust")
@@ -247,13 +247,13 @@ def _by_cause(host: str, exc: Exception) -> ExchangeError:
     return _transport("Unreachable", f"{host}: {', '.join(dict.fromkeys(reasons)) or 'the connection was lost'}")
 
 
-def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+def causes(exc: BaseException | None) -> Iterator[BaseException]:
     """The exception and all below it. Trio groups the failures to connect to each address of a name."""
     while exc is not None:
         yield exc
         if isinstance(exc, BaseExceptionGroup):
             for member in exc.exceptions:
-                yield from _causes(member)
+                yield from causes(member)
         exc = exc.__cause__ or exc.__context__
 
 

@@ -70,8 +70,8 @@ FLOW = [
 
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
-    "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.application",
-    "multiprocessing", "concurrent.futures.thread",
+    "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.setup",
+    "sidecar.application", "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
 
 
@@ -103,7 +103,10 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(SIDECAR).with_suffix("").parts)
 
 
-IN_THE_POD = [path for path in SIDECAR.rglob("*.py") if "local" not in path.parts]
+SIDE_ROOMS = {"local", "setup", "webhook"}
+"""Capabilities of their own, each with an extra; none of them runs beside an application."""
+
+IN_THE_POD = [path for path in SIDECAR.rglob("*.py") if not SIDE_ROOMS & set(path.relative_to(SIDECAR).parts)]
 
 
 @pytest.mark.parametrize("module", PURE)
@@ -144,6 +147,39 @@ def test_of_botocore_a_pod_knows_the_signer_and_one_module_knows_that() -> None:
     modules = {".".join(name.split(".")[:2]) for name in found.pop("signature")}
     assert modules == {"botocore.auth", "botocore.awsrequest"}
     assert not any(found.values())
+
+
+SETUP_PURE = [
+    "documents",
+    "formats",
+    "iam_provider",
+    "iam_role",
+    "issuer_checks",
+    "plan",
+    "resources",
+    "trust",
+]
+
+
+@pytest.mark.parametrize("module", SETUP_PURE)
+def test_what_setup_plans_it_plans_without_io(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports_of(SIDECAR / "setup" / f"{module}.py")}
+    assert not roots & (IO_MODULES | {"botocore", "httpx2", "lightkube"})
+
+
+@pytest.mark.parametrize(("module", "importer"), [("botocore", "aws"), ("httpx", "issuer_fetch")])
+def test_one_module_of_setup_alone_knows(module: str, importer: str) -> None:
+    found = {
+        path.stem
+        for path in (SIDECAR / "setup").glob("*.py")
+        if module in {name.partition(".")[0] for name in imports_of(path)}
+    }
+    assert found == {importer}
+
+
+def test_nothing_outside_of_the_side_rooms_imports_setup_but_its_command() -> None:
+    for path in IN_THE_POD:
+        assert not any(name.startswith("sidecar.setup") for name in imports_of(path)), path
 
 
 def test_names_are_the_fields_own_terms() -> None:

@@ -22,7 +22,7 @@ from sidecar.application import run_application, with_daemon
 from sidecar.client_environment import WINS_OVER_US, Offer, client_variables
 from sidecar.config import LOG_FORMATS, LOG_LEVELS, Config, read_config
 from sidecar.daemon import REAL_CLOCK
-from sidecar.errors import ConfigurationError
+from sidecar.extras import import_extra
 from sidecar.log import Logger, make_logger
 
 EXAMPLE = """\
@@ -62,13 +62,9 @@ async def _local(args: argparse.Namespace, log: Logger) -> int:
 
 
 def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The services and their settings. They need what a Pod does not install."""
-    try:
-        from sidecar.local import config, services  # noqa: PLC0415
-    except ImportError as exc:
-        raise ConfigurationError(
-            f"`irsa-sidecar local` needs the package {exc.name}: pip install 'irsa-sidecar[local]'"
-        ) from exc
+    """The services and their settings."""
+    services = import_extra("sidecar.local.services", "irsa-sidecar local", "local")
+    config = import_extra("sidecar.local.config", "irsa-sidecar local", "local")
     settings = config.read_config(args.config)
     if args.issuer:
         settings = settings.with_provider(args.issuer, jwks_file=args.jwks_file)

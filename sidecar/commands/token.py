@@ -10,6 +10,7 @@ import jwt
 import trio
 
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.extras import import_extra
 from sidecar.token import Token, read_token, warning_from_claims
 
 EXAMPLE = """\
@@ -40,13 +41,10 @@ def main(args: argparse.Namespace) -> int:
 
 async def _verify(token: Token) -> None:
     """Raises SidecarError with what STS would say, and why."""
-    try:
-        from sidecar.local import provider_keys, web_identity  # noqa: PLC0415
-        from sidecar.local.refusal import StsRefusal  # noqa: PLC0415
-    except ImportError as exc:
-        raise ConfigurationError(
-            f"`irsa-sidecar token --verify` needs the package {exc.name}: pip install 'irsa-sidecar[local]'"
-        ) from exc
+    provider_keys = import_extra("sidecar.local.provider_keys", "irsa-sidecar token --verify", "local")
+    from sidecar.local import web_identity  # noqa: PLC0415
+    from sidecar.local.refusal import StsRefusal  # noqa: PLC0415
+
     try:
         unverified = web_identity.parse_token(token.raw)
         issuer = str(unverified.claims["iss"])

@@ -1,0 +1,36 @@
+"""
+Set an account and a cluster up for IRSA, one step at a time.
+
+Each step can be run again: it changes only what is not yet as it should be. --dry-run shows what that is.
+"""
+
+import argparse
+
+from sidecar.cli import run_command
+from sidecar.extras import import_extra
+
+STEPS = {
+    "oidc-provider": "have an AWS account take the tokens of a cluster",
+    "role": "have service accounts of a cluster assume an IAM role",
+    "issuer-documents": "publish the keys of a cluster whose issuer AWS does not host",
+}
+"""In the order in which a person needs them; the module of each is named after it."""
+
+_LISTING = "\n".join(f"  {name:18} {summary}" for name, summary in STEPS.items())
+
+EXAMPLE = f"""\
+steps:
+{_LISTING}
+
+irsa-sidecar setup STEP --help says more, with an example:
+  irsa-sidecar setup oidc-provider --cluster shop --dry-run"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("step", metavar="STEP", choices=STEPS, help="one of those below")
+    parser.add_argument("arguments", metavar="…", nargs=argparse.REMAINDER, help="its own arguments")
+
+
+def main(args: argparse.Namespace) -> int:
+    step = import_extra(f"sidecar.setup.{args.step.replace('-', '_')}", "irsa-sidecar setup", "setup")
+    return run_command(step, f"irsa-sidecar setup {args.step}", args.arguments)

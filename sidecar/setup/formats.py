@@ -1,0 +1,140 @@
+"""
+A resource as text to paste elsewhere: JSON or YAML in the API's names, Terraform, CloudFormation. Pure.
+
+Rule: nothing in a value is ever read as an expression of the format: texts are quoted, and Terraform's `${` and `%{`
+are escaped.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from typing import Any
+
+import yaml
+
+from sidecar.setup.resources import OidcProvider, Resource, Role
+
+
+def as_json(resource: Resource) -> str:
+    return json.dumps(resource.document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_yaml(resource: Resource) -> str:
+    return _yaml(resource.document())
+
+
+def as_terraform(resource: Resource) -> str:
+    """HCL for the `hashicorp/aws` provider."""
+    if isinstance(resource, Role):
+        return _terraform_role(resource)
+    assert isinstance(resource, OidcProvider)
+    return _block(
+        "aws_iam_openid_connect_provider",
+        _label(resource.issuer.partition("://")[2]),
+        url=resource.issuer,
+        client_id_list=list(resource.audiences),
+        thumbprint_list=list(resource.thumbprints),
+        tags=dict(resource.tags),
+    )
+
+
+def as_cloudformation(resource: Resource) -> str:
+    """A template with the one resource. It needs CAPABILITY_NAMED_IAM for a role."""
+    document = resource.document()
+    if isinstance(resource, Role):
+        name, kind = "Role", "AWS::IAM::Role"
+    else:
+        name, kind = "OidcProvider", "AWS::IAM::OIDCProvider"
+        document["ClientIdList"] = document.pop("ClientIDList")
+    template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": {name: {"Type": kind, "Properties": document}}}
+    return _yaml(template)
+
+
+FORMATS: Mapping[str, Callable[[Resource], str]] = {
+    "json": as_json,
+    "yaml": as_yaml,
+    "terraform": as_terraform,
+    "cloudformation": as_cloudformation,
+}
+
+
+def _terraform_role(role: Role) -> str:
+    label = _label(role.name)
+    blocks = [
+        _block(
+            "aws_iam_role",
+            label,
+            name=role.name,
+            path=role.path,
+            max_session_duration=role.max_session_seconds,
+            permissions_boundary=role.boundary_arn,
+            assume_role_policy=_Expression(f"jsonencode({_hcl(role.trust_policy, 1)})"),
+            tags=dict(role.tags),
+        )
+    ]
+    for arn in role.policy_arns:
+        name = _label(f"{role.name}_{arn.rpartition('/')[2]}")
+        reference = _Expression(f"aws_iam_role.{label}.name")
+        blocks.append(_block("aws_iam_role_policy_attachment", name, role=reference, policy_arn=arn))
+    return "\n".join(blocks)
+
+
+class _Expression(str):
+    """HCL that stands as it is."""
+
+    __slots__ = ()
+
+
+def _block(kind: str, label: str, **arguments: Any) -> str:
+    given = {name: value for name, value in arguments.items() if value not in (None, [], {})}
+    return "\n".join([f'resource "{kind}" "{label}" {{', *_assignments(given, 1), "}", ""])
+
+
+def _assignments(values: Mapping[str, Any], depth: int) -> list[str]:
+    """
+    `name = value` for each, indented for that depth, as `terraform fmt` has them: the signs of neighbours under each
+    other, except where a value takes several lines.
+    """
+    written = [(name if _IDENTIFIER.fullmatch(name) else _quoted(name), _hcl(values[name], depth)) for name in values]
+    lines: list[str] = []
+    for is_long, group in groupby(written, lambda item: "\n" in item[1]):
+        items = [*group]
+        width = 0 if is_long else max(len(name) for name, _ in items)
+        lines += [f"{'  ' * depth}{name:{width}} = {value}" for name, value in items]
+    return lines
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+def _hcl(value: Any, depth: int) -> str:
+    """A value of JSON's kinds as an HCL expression, its lines after the first indented for that depth."""
+    if isinstance(value, _Expression):
+        return value
+    indent = "  " * depth
+    if isinstance(value, Mapping):
+        return "\n".join(["{", *_assignments(value, depth + 1), f"{indent}}}"]) if value else "{}"
+    if isinstance(value, list):
+        items = ",\n".join(f"{indent}  {_hcl(item, depth + 1)}" for item in value)
+        return f"[\n{items},\n{indent}]" if len(value) > 1 else f"[{_hcl(value[0], depth)}]" if value else "[]"
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """HCL's quoted template: JSON's escapes but two, and both template openings doubled at their first character."""
+    quoted = re.sub(r"\\(.)", lambda match: _NOT_IN_HCL.get(match[1], match[0]), json.dumps(text, ensure_ascii=False))
+    return quoted.replace("${", "$${").replace("%{", "%%{")
+
+
+_NOT_IN_HCL = {"b": r"\u0008", "f": r"\u000c"}
+
+
+def _label(text: str) -> str:
+    """What Terraform takes as a name: letters, digits, _ and -, and a letter or _ first."""
+    label = re.sub(r"[^A-Za-z0-9_-]", "_", text)
+    return label if _IDENTIFIER.fullmatch(label) else f"_{label}"
+
+
+def _yaml(document: Any) -> str:
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000)

@@ -1,0 +1,182 @@
+"""
+What STS will want of an issuer: its URL, its discovery document, its key set. Pure.
+
+Rule: a concern that is fatal is one with which no token of the issuer could ever be exchanged; any other names what of
+it cannot. Sources: IAM User Guide ("Create an OpenID Connect identity provider"), IAM and STS API references
+(CreateOpenIDConnectProvider, AssumeRoleWithWebIdentity), OpenID Connect Discovery 1.0, RFC 7517.
+"""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from sidecar.local.web_identity import ALGORITHMS
+
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+MAX_URL_CHARACTERS = 255
+MAX_KEYS = 100
+"""Of each type. An issuer that publishes more has none of that type looked at."""
+
+_CURVES = ("P-256", "P-384", "P-521")
+"""Of ES256, ES384 and ES512 (RFC 7518, 3.4)."""
+
+_USABLE = f"STS takes {', '.join(ALGORITHMS)}"
+_EXPECTED = ("response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported")
+"""What OpenID Connect requires of a discovery document beside the issuer and its keys, and IAM's guide asks for."""
+
+_PRIVATE_SUFFIXES = ("localhost", ".localhost", ".local", ".internal", ".svc", ".cluster.local")
+
+
+class Concern(NamedTuple):
+    """Something that will not work. `text` is a sentence."""
+
+    is_fatal: bool
+    text: str
+
+
+def fatal(concerns: Iterable[Concern]) -> list[str]:
+    return [concern.text for concern in concerns if concern.is_fatal]
+
+
+def url_concerns(issuer: str) -> Iterator[Concern]:
+    """What of the URL itself IAM or STS would not take. Every concern is fatal."""
+    try:
+        parts = urlsplit(issuer)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError as exc:
+        yield Concern(
+            is_fatal=True, text=f"The issuer {issuer!r} is no URL ({exc}): give its `iss`, as it is in tokens."
+        )
+        return
+    wrong = {
+        f"it is not https, and STS fetches keys by https only: {_publish(host)}": parts.scheme != "https" or not host,
+        "it names a port, which IAM does not take: have the issuer answer on 443, without a port in its name": (
+            port is not None or parts.netloc.endswith(":")
+        ),
+        "it has a query or a fragment, which IAM does not take": bool(parts.query or parts.fragment)
+        or issuer.endswith(("?", "#")),
+        "it holds a user name, which IAM does not take": "@" in parts.netloc,
+        f"it has {len(issuer)} characters, and IAM takes {MAX_URL_CHARACTERS}": len(issuer) > MAX_URL_CHARACTERS,
+        "it holds white space or control characters": any(c <= " " or c == "\x7f" for c in issuer),
+        f"it is of a private network, where STS cannot fetch its keys: {_publish(host)}": is_private(host),
+    }
+    reason = next((text for text, is_wrong in wrong.items() if is_wrong), None)
+    if reason:
+        yield Concern(is_fatal=True, text=f"The issuer {issuer} cannot be an IAM OIDC provider: {reason}.")
+
+
+def is_private(host: str) -> bool:
+    """Whether the name or address can only be reached from within a network, as far as it tells."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return bool(host) and ("." not in host.rstrip(".") or host.rstrip(".").endswith(_PRIVATE_SUFFIXES))
+
+
+def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
+    """What of the discovery document would keep STS from its keys."""
+    if not isinstance(document, Mapping):
+        yield Concern(is_fatal=True, text=f"The discovery document of {issuer} is no JSON object.")
+        return
+    found, keys = document.get("issuer"), document.get("jwks_uri")
+    if found != issuer:
+        yield Concern(
+            is_fatal=True,
+            text=f"The discovery document of {issuer} says that its issuer is {found!r}: both must be what stands as "
+            "`iss` in tokens, to the last character.",
+        )
+    if not isinstance(keys, str) or not keys.startswith("https://"):
+        yield Concern(
+            is_fatal=True, text=f"The discovery document of {issuer} has jwks_uri {keys!r}: it must be an https URL."
+        )
+    elif is_private(urlsplit(keys).hostname or ""):
+        yield Concern(
+            is_fatal=True,
+            text=f"The discovery document of {issuer} has jwks_uri {keys}, which STS cannot reach: set the API "
+            "server's --service-account-jwks-uri to where the keys are published.",
+        )
+    yield from _expected_concerns(document, issuer)
+
+
+def _expected_concerns(document: Mapping[str, Any], issuer: str) -> Iterator[Concern]:
+    missing = [name for name in _EXPECTED if not isinstance(document.get(name), list)]
+    if missing:
+        yield Concern(is_fatal=False, text=f"The discovery document of {issuer} has no {', '.join(missing)}: add it.")
+    signs_with = document.get("id_token_signing_alg_values_supported")
+    if isinstance(signs_with, list) and not set(map(str, signs_with)) & set(ALGORITHMS):
+        yield Concern(
+            is_fatal=True, text=f"{issuer} signs with {', '.join(map(str, signs_with)) or 'nothing'}: {_USABLE}."
+        )
+
+
+def key_concerns(document: Any, issuer: str) -> Iterator[Concern]:
+    """What of the key set would keep STS from verifying tokens with it."""
+    keys = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(keys, list) or not keys:
+        yield Concern(
+            is_fatal=True, text=f'The key set of {issuer} has no list of "keys", so no token can be verified.'
+        )
+        return
+    complaints = [(_name(key, index), _complaint(key)) for index, key in enumerate(keys, 1)]
+    for name, complaint in complaints:
+        if complaint:
+            yield Concern(is_fatal=False, text=f"{name} of {issuer} verifies no token: {complaint}.")
+    if all(complaint for _, complaint in complaints):
+        yield Concern(is_fatal=True, text=f"None of the {len(keys)} keys of {issuer} can verify a token at STS.")
+    yield from _set_concerns([key for key in keys if isinstance(key, Mapping)], issuer)
+
+
+def _set_concerns(keys: list[Mapping[str, Any]], issuer: str) -> Iterator[Concern]:
+    for kid, count in Counter(key["kid"] for key in keys if isinstance(key.get("kid"), str)).items():
+        if count > 1:
+            yield Concern(
+                is_fatal=False, text=f"{issuer} publishes {count} keys with kid {kid}: STS looks at the last of them."
+            )
+    for kind, count in Counter(str(key.get("kty")) for key in keys).items():
+        if count > MAX_KEYS:
+            yield Concern(
+                is_fatal=True,
+                text=f"{issuer} publishes {count} {kind} keys: with more than {MAX_KEYS} STS looks at none of them.",
+            )
+
+
+def _complaint(key: Any) -> str | None:
+    """Why the key cannot be used; None for one that can."""
+    if not isinstance(key, Mapping):
+        return "it is no JSON object"
+    algorithm = key.get("alg")
+    complaints = {
+        "it has no kid, by which tokens name it": not isinstance(key.get("kid"), str) or not key["kid"],
+        f'its use is {key.get("use")!r}, and must be "sig"': key.get("use", "sig") != "sig",
+        "it has key_ops, with which STS takes no key": "key_ops" in key,
+        f"its alg is {algorithm!r}, and {_USABLE}": algorithm is not None and algorithm not in ALGORITHMS,
+        f"its type is {_kind(key)}, and {_USABLE}": not _is_usable_kind(key),
+    }
+    return next((text for text, is_wrong in complaints.items() if is_wrong), None)
+
+
+def _is_usable_kind(key: Mapping[str, Any]) -> bool:
+    if key.get("kty") == "RSA":
+        return all(isinstance(key.get(part), str) for part in ("n", "e"))
+    return key.get("kty") == "EC" and key.get("crv") in _CURVES and all(isinstance(key.get(p), str) for p in ("x", "y"))
+
+
+def _kind(key: Mapping[str, Any]) -> str:
+    return " ".join(str(key[part]) for part in ("kty", "crv") if part in key) or "not said"
+
+
+def _name(key: Any, index: int) -> str:
+    kid = key.get("kid") if isinstance(key, Mapping) else None
+    return f"The key {kid}" if isinstance(kid, str) and kid else f"Key number {index}"
+
+
+def _publish(host: str) -> str:
+    """For a cluster whose issuer is the API server's default."""
+    if host.split(".", maxsplit=1)[0] != "kubernetes":
+        return "publish the issuer's documents on the internet (`irsa-sidecar setup issuer-documents`)"
+    return (
+        "this is the API server's default, so choose an address on the internet, publish the documents there "
+        "(`irsa-sidecar setup issuer-documents`), and set the API server's --service-account-issuer to it"
+    )

@@ -1,0 +1,130 @@
+"""
+Have an AWS account take the tokens of a cluster: its IAM OIDC provider.
+
+Creates the provider of the cluster's issuer, or adds to the one there what it lacks, and checks first what STS will
+check. The issuer is that of --cluster, --issuer or --token-file, else of the kubeconfig's cluster. Run it once for each
+cluster and account.
+"""
+
+import argparse
+from pathlib import Path
+
+import trio
+
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.setup.aws import Aws, AwsError
+from sidecar.setup.iam_provider import plan_provider
+from sidecar.setup.issuer_checks import discovery_concerns, key_concerns
+from sidecar.setup.issuer_fetch import Published, UnreachableError, fetch_issuer
+from sidecar.setup.resources import DEFAULT_AUDIENCE, OidcProvider, provider_arn
+from sidecar.setup.steps import (
+    add_aws_arguments,
+    carry_out,
+    check_issuer,
+    find_account,
+    is_offline,
+    open_aws,
+    read_tags,
+    remark,
+    report,
+    tags_of,
+)
+from sidecar.setup.whose_issuer import Issuer, add_issuer_arguments, find_issuer, hidden_by_endpoint
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar setup oidc-provider --cluster shop --region eu-west-1 --dry-run
+  irsa-sidecar setup oidc-provider --issuer https://oidc.example.com --ca-file ca.pem
+  irsa-sidecar setup oidc-provider --cluster shop --output terraform"""
+
+_MAX_AUDIENCE_CHARACTERS = 255
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_issuer_arguments(parser)
+    parser.add_argument(
+        "--audience",
+        metavar="NAME",
+        action="append",
+        help=f"of the tokens that are taken; may be repeated [{DEFAULT_AUDIENCE}, in every partition]",
+    )
+    parser.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="the authority of an issuer that uses a private one"
+    )
+    parser.add_argument("--skip-checks", action="store_true", help="do not look at what the issuer publishes")
+    add_aws_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    audiences = tuple(dict.fromkeys(args.audience or [DEFAULT_AUDIENCE]))
+    check_audiences(audiences)
+    tags = read_tags(args.tag)
+    with open_aws(args) as aws:
+        account = find_account(args, aws)
+        issuer = find_issuer(args, aws)
+        check_issuer(issuer.url)
+        published = None if args.skip_checks else look(issuer, args.ca_file)
+        thumbprints = (published.thumbprint,) if published and published.thumbprint else ()
+        wanted = OidcProvider(provider_arn(account, issuer.url), issuer.url, audiences, thumbprints, tags)
+        now = None if is_offline(args) else read_provider(aws, wanted.arn, issuer.url)
+        return carry_out(plan_provider(now, wanted), args, aws)
+
+
+def look(issuer: Issuer, ca_file: Path | None) -> Published | None:
+    """What the issuer publishes, once it is such that STS can use it. Raises SidecarError."""
+    try:
+        published = trio.run(fetch_issuer, issuer.url, ca_file)
+    except UnreachableError as exc:
+        _explain(issuer, str(exc))
+        return None
+    report(discovery_concerns(published.discovery, issuer.url))
+    report(key_concerns(published.keys, issuer.url))
+    # EKS's certificates are public: what else was seen is a proxy's of this network.
+    return published._replace(thumbprint=None) if issuer.eks_region else published
+
+
+def read_provider(aws: Aws, arn: str, issuer: str) -> OidcProvider | None:
+    """The account's provider as it is; None while there is none. Raises SidecarError."""
+    try:
+        answer = aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
+    except AwsError as exc:
+        if exc.code == "NoSuchEntity":
+            return None
+        raise
+    return OidcProvider(
+        arn,
+        issuer,
+        tuple(answer.get("ClientIDList", ())),
+        tuple(answer.get("ThumbprintList", ())),
+        tags_of(answer),
+    )
+
+
+def check_audiences(audiences: tuple[str, ...]) -> None:
+    """Raises ConfigurationError. A name of STS's address is taken, and remarked on."""
+    for audience in audiences:
+        if not 0 < len(audience) <= _MAX_AUDIENCE_CHARACTERS:
+            raise ConfigurationError(
+                f"--audience is {audience!r}: give 1 to {_MAX_AUDIENCE_CHARACTERS} characters, as {DEFAULT_AUDIENCE}."
+            )
+        if audience.startswith("sts.") and audience != DEFAULT_AUDIENCE:
+            remark(
+                f"--audience is {audience}: the tokens of EKS have {DEFAULT_AUDIENCE} in every region and partition, "
+                "since it is no address; keep yours if your Pods' tokens really have it."
+            )
+
+
+def _explain(issuer: Issuer, said: str) -> None:
+    """Goes on where the cluster vouches for an issuer of EKS's. Raises SidecarError elsewhere."""
+    if issuer.eks_region is None:
+        raise SidecarError(
+            f"{said}: STS fetches keys from the internet, so have the issuer answer there; if it does and only this "
+            "machine is cut off, say --skip-checks."
+        )
+    reason = hidden_by_endpoint(issuer, said)
+    if not issuer.is_certain:
+        raise SidecarError(
+            f"{reason}: say --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside "
+            "the VPC."
+        )
+    remark(f"{reason}. The cluster vouches for its issuer, so this goes on.")

@@ -1,0 +1,68 @@
+"""`irsa-sidecar setup` itself."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from sidecar import cli
+from sidecar.commands.setup import STEPS
+from tests.setup.conftest import run_setup
+
+
+def test_help_lists_the_steps_and_each_has_its_own_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["setup", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for step, summary in STEPS.items():
+        assert f"{step} " in shown
+        assert summary in shown
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["setup", step, "--help"])
+        assert ended.value.code == 0
+        assert f"irsa-sidecar setup {step}" in capsys.readouterr().out.partition("example")[2]
+
+
+@pytest.mark.parametrize("arguments", [[], ["rol"], ["role"], ["role", "cart", "--issue", "x"], ["issuer-documents"]])
+def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["setup", *arguments])
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_missing_extra_is_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("sidecar.setup", "botocore", "httpx2", "lightkube"))]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("botocore", "lightkube"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = run_setup(capsys, step)
+    assert done.status == 2
+    assert "`irsa-sidecar setup` needs the package " in done.err
+    assert done.err.endswith("pip install 'irsa-sidecar[setup]'\n")
+
+
+def test_a_fault_of_ours_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sidecar.setup.role", None)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["setup", "role"])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_is_a_module_with_an_example(step: str) -> None:
+    module = import_module(f"sidecar.setup.{step.replace('-', '_')}")
+    assert module.EXAMPLE.startswith("example")
+    assert module.__doc__
+
+
+def test_role_and_provider_need_neither_kubernetes_nor_cryptography() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['lightkube', 'cryptography']));"
+        "import sidecar.setup.role, sidecar.setup.oidc_provider"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
