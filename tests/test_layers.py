@@ -36,6 +36,8 @@ PURE = [
     "sts",
     "sts_endpoint",
     "sts_errors",
+    "webhook.certificate",
+    "webhook.review",
 ]
 
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}

@@ -1,6 +1,7 @@
 """What is the same for every Pod: what the operator of the webhook, or whoever runs `setup pod`, says."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
@@ -47,6 +48,14 @@ def check_region(setting: str, text: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{1,63}", text):
         raise ConfigurationError(f"{setting} is {text[:100]!r}: give an AWS region, as eu-west-1.")
     return text
+
+
+def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
+    """The region of --region, else of AWS's variables. Raises ConfigurationError."""
+    region = flag or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise ConfigurationError("--region is not given, nor AWS_REGION set: name the region whose STS is to be asked.")
+    return check_region("--region", region)
 
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:

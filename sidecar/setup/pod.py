@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
-from sidecar.injection.settings import Settings, check_image, check_region, check_variable
+from sidecar.injection.settings import Settings, check_image, check_variable, find_region
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Workload, change_pods
 
@@ -73,12 +73,9 @@ def main(args: argparse.Namespace) -> int:
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     """What the flags say of every Pod. Raises ConfigurationError."""
-    region = args.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    if not region:
-        raise ConfigurationError("--region is not given, nor AWS_REGION set: name the region whose STS is to be asked.")
     return Settings(
         image=check_image("--image", args.image),
-        region=check_region("--region", region),
+        region=find_region(args.region, environ),
         is_native=not args.no_native_sidecar,
         role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
         environment=tuple(check_variable("--env", text) for text in args.env),
