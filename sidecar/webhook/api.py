@@ -80,17 +80,24 @@ class KubernetesApi:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
+        ended: KubernetesError | None = None
         try:
             with trio.fail_after(WATCH_SECONDS + DEADLINE_SECONDS):
                 async with self._client.stream("GET", path, params=asked) as response:
                     if response.is_error:
                         raise refusal("watch", path, response.status_code, await response.aread(), self.context)
                     async for line in response.aiter_lines():
-                        version = _event(line, path, take) or version
+                        try:
+                            version = _event(line, path, take) or version
+                        except KubernetesError as error:
+                            # The API server ends the watch then. Leaving now would leave httpx's generators behind.
+                            ended = ended or error
         except trio.TooSlowError:
             pass  # the next one tells what happened since
         except httpx2.HTTPError as exc:
             raise self._unreached(exc) from exc
+        if ended is not None:
+            raise ended
         return version
 
     async def _ask(
