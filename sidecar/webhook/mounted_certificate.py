@@ -9,7 +9,7 @@ from cryptography import x509
 
 from sidecar.errors import ConfigurationError
 from sidecar.log import Logger
-from sidecar.token import file_identity, read_regular_file
+from sidecar.regular_file import file_identity, read_regular_file
 from sidecar.webhook.certificate import KeyPair
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
