@@ -10,7 +10,7 @@ import secrets
 
 from sidecar.errors import ConfigurationError
 from sidecar.regular_file import file_identity, read_regular_file
-from sidecar.secret_file import replace_secret_file
+from sidecar.secret_file import MODE, replace_secret_file
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096
@@ -20,12 +20,12 @@ LOOK_SECONDS = 0.1
 
 
 class Authorization:
-    """The secret in `path`, made if the file is not there. Raises ConfigurationError when that cannot be."""
+    """The secret in `path`, made with `mode` if the file is not there. Raises ConfigurationError if it cannot be."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int = MODE) -> None:
         self._path = path
         if not os.path.exists(path):
-            write_secret(path, new_secret())
+            write_secret(path, new_secret(), mode)
         self._identity = file_identity(path)
         self._secret = _read(path)
         self._looked_at = float("-inf")
@@ -51,10 +51,10 @@ def new_secret() -> str:
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
-def write_secret(path: str, secret: str) -> None:
+def write_secret(path: str, secret: str, mode: int = MODE) -> None:
     """Put the secret at `path`, as replace_secret_file does. Raises ConfigurationError."""
     try:
-        replace_secret_file(path, secret)
+        replace_secret_file(path, secret, mode)
     except OSError as exc:
         raise ConfigurationError(
             f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made ({exc.strerror or exc}): mount a "

@@ -22,6 +22,7 @@ COMMANDS = {
     "credentials": "the daemon's credentials, or of one exchange, as credential_process JSON or shell lines",
     "token": "what the service account token says, and whether its issuer's keys verify it",
     "setup": "an AWS account and a cluster for IRSA, step by step",
+    "webhook": "inject the sidecar into Pods that ask for it: a mutating admission webhook",
     "probe": "exit 0 when the daemon is ready",
 }
 

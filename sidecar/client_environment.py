@@ -41,7 +41,7 @@ class Offer(NamedTuple):
 
 def client_variables(offer: Offer, no_proxy: str = "") -> dict[str, str]:
     """The variables to set; `no_proxy` is what was exempt from proxies before."""
-    exempt = _with_loopback(no_proxy)
+    exempt = with_loopback(no_proxy)
     variables = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": offer.url,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": offer.secret,
@@ -66,7 +66,7 @@ def client_environment(environ: Mapping[str, str], offer: Offer) -> dict[str, st
     return kept | client_variables(offer, environ.get("NO_PROXY") or environ.get("no_proxy") or "")
 
 
-def _with_loopback(no_proxy: str) -> str:
+def with_loopback(no_proxy: str) -> str:
     """The list with 127.0.0.1 in it. A lone `*` exempts everything, and to curl and Python only when it is alone."""
     names = [name.strip() for name in no_proxy.split(",")]
     return no_proxy if names == ["*"] or "127.0.0.1" in names else ",".join(filter(None, [no_proxy, "127.0.0.1"]))

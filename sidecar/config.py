@@ -29,6 +29,8 @@ PREFIX = "IRSA_SIDECAR_"
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+TOKEN_MODES = ("0600", "0640", "0644")
+
 POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
 """Where a manifest puts what the Downward API says of the Pod, in the order of PodNames."""
 
@@ -66,6 +68,7 @@ class Config(NamedTuple):
     sts: StsSettings
     imds_listen: Address | None = None
     credentials_file: str | None = None
+    authorization_mode: int = 0o640
 
     @property
     def role(self) -> Role:
@@ -114,13 +117,20 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
     return parse
 
 
+def _mode(setting: str, text: str) -> int:
+    return int(_one_of(*TOKEN_MODES)(setting, text), 8)
+
+
 SETTINGS = (
     Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
             "where credentials are served; loopback only; port 0 takes a free port and prints it"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
             "where probes and metrics are served, never credentials"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
-            check_path, "FILE", "the secret that clients must send as Authorization; made if it is not there"),
+            check_path, "FILE", "the secret that clients must send as Authorization; made if it is not there; {role} "
+            "in it is the name of the role, as each of several may have its own"),
+    Setting("authorization_mode", "AUTHORIZATION_MODE", "--authorization-mode", "0640", _mode,
+            "|".join(TOKEN_MODES), "who may read that file when we make it: its owner, its group too, or everybody"),
     Setting("duration_seconds", "DURATION", "--duration", "3600", check_duration, "SECONDS|max",
             "how long credentials are asked for: 900 to 43200, or the longest that the role allows, found by asking"),
     Setting("config_file", "CONFIG", "--config", None, check_path, "FILE",

@@ -224,7 +224,7 @@ def make_daemon(
             metrics=counters,
         )
         path = role.authorization_token_file
-        return ServedRole(refresher, Authorization(path) if path else None, clock, before)
+        return ServedRole(refresher, Authorization(path, config.authorization_mode) if path else None, clock, before)
 
     roles = ServedRoles(config.roles, make, log)
     daemon = Daemon(roles, clock, log, counters, peers, dropped_lines, trio.Event(), config.sts.region)

@@ -64,7 +64,8 @@ class Role(NamedTuple):
     One role to keep credentials for, and whom they are for.
 
     `session_name` is a name or a template (session_name.py); None: from the token's claims. `duration_seconds` None:
-    the longest that the role allows. `policy` is JSON. `allow_uids` None: every user of the Pod.
+    the longest that the role allows. `policy` is JSON. `allow_uids` None: every user of the Pod. `containers` says
+    whom injection gives the role to (sidecar/injection); None: whoever no other role names.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Role(NamedTuple):
     allow_uids: frozenset[int] | None = None
     chain: tuple[ChainStep, ...] = ()
     pod_names: PodNames = PodNames()
+    containers: tuple[str, ...] | None = None
 
     @property
     def path(self) -> str:
@@ -91,7 +93,7 @@ class Role(NamedTuple):
 
 
 class RoleDefaults(NamedTuple):
-    """What holds for each role that does not say otherwise."""
+    """What holds for each role that does not say otherwise. `{role}` in a path is the role's name."""
 
     token_file: str | None = None
     session_name: str | None = None
@@ -101,7 +103,9 @@ class RoleDefaults(NamedTuple):
 
     def role(self, name: str, role_arn: str, **said: Any) -> Role:
         """The role, with what is `said` of it in place of a default."""
-        return Role(name, role_arn, **{**self._asdict(), **said})
+        path = self.authorization_token_file
+        own = {"authorization_token_file": path and path.replace("{role}", name)}
+        return Role(name, role_arn, **{**self._asdict(), **own, **said})
 
 
 def check_role_arn(setting: str, text: str) -> str:

@@ -78,7 +78,11 @@ def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
 
 
 def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
-    """The roles in the text of a file, which `path` names in messages. Raises ConfigurationError."""
+    """
+    The roles in the text of a file, which `path` names in messages. Raises ConfigurationError.
+
+    They stand under `roles:`, or are the whole text, as in a Pod's annotation.
+    """
     try:
         root = yaml.compose(content, yaml.SafeLoader)
     except yaml.YAMLError as exc:
@@ -87,7 +91,9 @@ def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tupl
         raise ConfigurationError(f"{path} nests too deep to be a list of roles.") from exc
     if root is None:
         raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
-    found = _mapping(Place(path, _line(root)), root, {"roles": _list_of(_role_reader(defaults))})
+    place, read_roles = Place(path, _line(root)), _list_of(_role_reader(defaults))
+    is_bare = isinstance(root, yaml.SequenceNode)
+    found = {"roles": read_roles(place, root)} if is_bare else _mapping(place, root, {"roles": read_roles})
     roles: tuple[Role, ...] = found.get("roles", ())
     if not 0 < len(roles) <= MAX_ROLES:
         raise ConfigurationError(f"{path} has {len(roles)} roles: give 1 to {MAX_ROLES} of them under `roles:`.")
@@ -304,6 +310,7 @@ _ROLE: Mapping[str, _Read] = {
     "duration": _checked(check_duration),
     "authorization_token_file": _checked(check_path),
     "allow_uids": _list_of(_uid),
+    "containers": _list_of(_text),
     "chain": _chain,
     **dict.fromkeys(("tags", "transitive_tags", "source_identity", "external_id"), _only_in_a_chain),
 }
@@ -338,7 +345,9 @@ def _role_reader(defaults: RoleDefaults) -> _Read:
 def _check_names(root: _Node, path: str, roles: tuple[Role, ...]) -> None:
     """Two roles of one name would share a path."""
     seen: set[str] = set()
-    lines = [_line(item) for key, value in root.value if key.value == "roles" for item in value.value]
+    is_bare = isinstance(root, yaml.SequenceNode)
+    lists = [root] if is_bare else [value for key, value in root.value if key.value == "roles"]
+    lines = [_line(item) for found in lists for item in found.value]
     for role, line in zip(roles, lines, strict=True):
         if role.name in seen:
             raise ConfigurationError(

@@ -52,6 +52,11 @@ def test_a_missing_file_is_made_for_owner_and_group_without_a_line_ending(path: 
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_who_may_read_a_file_that_is_made_can_be_said(path: Path) -> None:
+    Authorization(str(path), 0o644)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
 def test_made_secrets_differ_and_fit_into_a_header() -> None:
     made = {new_secret() for _ in range(100)}
     assert len(made) == 100

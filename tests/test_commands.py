@@ -122,6 +122,7 @@ def test_token_shows_the_claims_and_what_looks_wrong(tmp_path: Path, capsys: pyt
         (["token", "--file", "/nowhere"], 1, "/nowhere"),
         (["probe", "--admin-listen", "off"], 2, "off"),
         (["probe", "--admin-listen", "somewhere"], 2, "somewhere"),
+        (["probe", "--wait", "a while"], 2, "--wait is 'a while'"),
         (["probe", "--admin-listen", "127.0.0.1:1"], 1, "127.0.0.1:1"),
     ],
 )

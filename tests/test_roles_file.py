@@ -92,6 +92,18 @@ def test_what_a_role_does_not_say_is_as_the_variables_have_it() -> None:
     assert role == Role("app", ARN, "/t", "{pod}", None, authorization_token_file="/secret", pod_names=names)
 
 
+def test_a_list_alone_is_taken_as_in_a_pods_annotation() -> None:
+    assert parse(json.dumps([{"name": "app", "role_arn": ARN, "containers": ["app", "worker"]}])) == (
+        Role("app", ARN, "/token", None, 3600, containers=("app", "worker")),
+    )
+
+
+def test_a_secrets_path_may_hold_the_roles_name() -> None:
+    defaults = DEFAULTS._replace(authorization_token_file="/run/{role}/token")
+    assert parse(one(), defaults)[0].authorization_token_file == "/run/app/token"
+    assert parse(one(authorization_token_file="/t"), defaults)[0].authorization_token_file == "/t"
+
+
 def test_the_longest_duration_is_asked_for_by_name() -> None:
     assert parse(one(duration="max"))[0].duration_seconds is None
 
@@ -152,7 +164,9 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
     "what is no YAML": ("roles:\n  - name: [", 2, "no YAML"),
     "a tab for a space": ("roles:\n\t- name: a", 2, "no YAML"),
-    "a list in place of a mapping": ("- name: a", 1, "no mapping: give `roles:`"),
+    "a word in place of a mapping": ("roles", 1, "no mapping: give `roles:`"),
+    "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "another name"),
+    "containers not in a list": (one(containers="app"), 4, "no list"),
     "another key at the top": ("role:\n  - name: a", 1, "did you mean roles?"),
     "a mapping in place of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "no list"),
     "a role in one word": ("roles: [app]", 1, "no mapping: give `name:`"),

@@ -250,8 +250,11 @@ async def test_probe_says_ready_or_why_not(tmp_path: Path) -> None:
         done = await trio.run_process(command, capture_stderr=True, check=False)
         assert done.returncode == 1
         assert b"AccessDenied" in done.stderr
-        sts.replies = [hour_long_reply()]
-        await running.logged("credentials_refreshed")
+        async with trio.open_nursery() as nursery:
+            waiting = await nursery.start(trio.run_process, [*command, "--wait", "3600"])
+            sts.replies = [hour_long_reply()]
+            await running.logged("credentials_refreshed")
+        assert waiting.returncode == 0
         assert (await trio.run_process(command)).returncode == 0
     assert (await trio.run_process(command, capture_stderr=True, check=False)).returncode == 1
 

@@ -12,6 +12,8 @@ from sidecar.extras import import_extra
 STEPS = {
     "oidc-provider": "have an AWS account take the tokens of a cluster",
     "role": "have service accounts of a cluster assume an IAM role",
+    "service-account": "have a ServiceAccount name its role",
+    "pod": "add the sidecar to the Pods of a manifest",
     "issuer-documents": "publish the keys of a cluster whose issuer AWS does not host",
 }
 """In the order in which a person needs them; the module of each is named after it."""

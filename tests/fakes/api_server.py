@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jsonpatch
+
 Document = dict[str, Any]
 
 
@@ -25,6 +27,8 @@ class FakeApiServer:
         self.headers: list[dict[str, str]] = []
         self.faults: list[tuple[int, Any]] = []
         """Status and body for the requests to come, one each; they reach no document."""
+        self.broken: dict[str, tuple[int, Any]] = {}
+        """Status and body for every request to a path."""
         self.url = ""
         self.is_closing = False
         self.open_watches = 0
@@ -64,26 +68,34 @@ class FakeApiServer:
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, Any]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         with self._changed:
+            if path in self.broken:
+                return self.broken[path]
             if self.faults:
                 return self.faults.pop(0)
-            document = json.loads(body) if body else {}
+            document: Any = json.loads(body) if body else {}
             is_dry = query.get("dryRun") == ["All"]
             if method == "GET":
-                return self._get(path)
+                return self._get(path, _name_in(query))
             if method == "POST":
                 name = document["metadata"].get("name") or document["metadata"]["generateName"] + "x"
                 return self._write(f"{path}/{name}", document, is_dry=is_dry, must_exist=False)
             if path not in self.documents:
                 return _status(404, f"{path} not found")
-            if method == "PATCH":
+            if method == "PATCH" and isinstance(document, list):
+                document = jsonpatch.apply_patch(self.documents[path], document)
+            elif method == "PATCH":
                 document = merge(self.documents[path], document)
             return self._write(path, document, is_dry=is_dry, must_exist=True)
 
-    def _get(self, path: str) -> tuple[int, Any]:
+    def _get(self, path: str, name: str | None) -> tuple[int, Any]:
         if path in self.documents:
             return 200, self.documents[path]
-        items = [found for place, found in self.documents.items() if _is_in(place, path)]
-        if items or path.rsplit("/", 1)[-1] == "serviceaccounts":
+        items = [
+            found
+            for place, found in self.documents.items()
+            if _is_in(place, path) and name in {None, found["metadata"].get("name")}
+        ]
+        if items or path.rsplit("/", 1)[-1] in _COLLECTIONS:
             return 200, {"kind": "List", "metadata": {"resourceVersion": str(self._version)}, "items": items}
         return _status(404, f"{path} not found")
 
@@ -109,7 +121,7 @@ class FakeApiServer:
                 with self._changed:
                     news = [event for event in self._events if event[0] > after]
                     if not news:
-                        self._changed.wait(0.05)
+                        self._changed.wait(0.02)
                         continue
                 for version, kind, document in news:
                     after = version
@@ -118,10 +130,14 @@ class FakeApiServer:
                             {"type": "ERROR", "object": _status(410, "too old resource version")[1]}
                         ).encode()
                         return
-                    if _kind_of(document) == path.rsplit("/", 1)[-1]:
+                    is_named = _name_in(query) in {None, document["metadata"].get("name")}
+                    if is_named and _kind_of(document) == path.rsplit("/", 1)[-1]:
                         yield json.dumps({"type": kind, "object": document}).encode()
         finally:
             self.open_watches -= 1
+
+
+_COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "events"}
 
 
 def _is_in(place: str, collection: str) -> bool:
@@ -131,6 +147,12 @@ def _is_in(place: str, collection: str) -> bool:
         return True
     head, _, kind = collection.rpartition("/")
     return parent.startswith(f"{head}/namespaces/") and parent.endswith(f"/{kind}")
+
+
+def _name_in(query: dict[str, list[str]]) -> str | None:
+    """Of `fieldSelector=metadata.name=NAME`."""
+    selector = query.get("fieldSelector", [""])[0]
+    return selector.partition("metadata.name=")[2] or None
 
 
 def _kind_of(document: Document) -> str:
@@ -164,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.headers.append(dict(self.headers))
         if body:
             self.fake.bodies.append(json.loads(body))
-        if "watch=" in self.path and not self.fake.faults:
+        if "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
             self._stream()
             return
         status, document = self.fake.answer(self.command, self.path, body)

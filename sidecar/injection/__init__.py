@@ -1,0 +1,15 @@
+"""
+What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same Pod with all of it out. Pure.
+
+    annotations.py   what Pod and ServiceAccount ask for, checked
+    amazon.py        what Amazon's own webhook put into containers, taken away again
+    choice.py        which container gets which role
+    application.py   what a container of the user's gets
+    added.py         what is added: the sidecar's container and its volumes
+    refusals.py      what is no Pod to inject
+    pod.py           all of it together, or a refusal in one sentence
+    json_patch.py    the difference of two documents, as an API server takes it
+
+`irsa-sidecar webhook` and `irsa-sidecar setup pod` do nothing else to a Pod, so what the one would do can be seen from
+the other.
+"""

@@ -1,0 +1,60 @@
+"""
+What Amazon's EKS Pod identity webhook puts into containers, told apart from what a user wrote, and taken away. Pure.
+
+Every SDK but one takes a web identity before the container endpoint, so a container that keeps Amazon's would never
+ask the sidecar, and would hold the token that it should not have. Amazon's is known by its volume, whose name no
+setting of that webhook changes (`aws-iam-token`, and `eks-pod-identity-token` of EKS Pod Identity): a variable that
+names a file in a mount of that volume is Amazon's, and any other is the user's own.
+
+It is kept from coming back by Amazon's annotation `skip-containers`, which spares a container altogether. The other
+way, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs trip over half a web identity.
+"""
+
+from collections.abc import Iterable
+
+from sidecar.injection.names import AMAZON, Document
+
+SKIP_CONTAINERS = f"{AMAZON}skip-containers"
+
+_WEB_IDENTITY = ("aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
+_POD_IDENTITY = (
+    "eks-pod-identity-token",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""Volume, the variable that names a file in it, and the one that comes with that."""
+
+
+def without_amazons(container: Document) -> Document:
+    """The container without what Amazon's webhook put into it; itself where there is none."""
+    for volume, file_variable, other in (_WEB_IDENTITY, _POD_IDENTITY):
+        directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts", ()) if m["name"] == volume]
+        if not directories:
+            continue
+        files = tuple(f"{directory}/" for directory in directories)
+        variables = container.get("env", [])
+        names = {file_variable, other} if any(_is_file_in(files, file_variable, v) for v in variables) else set()
+        container = {
+            **container,
+            "env": [variable for variable in variables if variable["name"] not in names],
+            "volumeMounts": [mount for mount in container["volumeMounts"] if mount["name"] != volume],
+        }
+        container = {key: value for key, value in container.items() if value or key not in {"env", "volumeMounts"}}
+    return container
+
+
+def without_unused_volumes(volumes: list[Document], containers: Iterable[Document]) -> list[Document]:
+    """The Pod's volumes without those of Amazon's that no container mounts any more."""
+    mounted = {mount["name"] for container in containers for mount in container.get("volumeMounts", ())}
+    theirs = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - mounted
+    return [volume for volume in volumes if volume["name"] not in theirs]
+
+
+def skipping(annotation: str | None, names: Iterable[str]) -> str:
+    """The annotation's value with these names in it. Amazon's reading trims nothing, so no space is added."""
+    there = annotation.split(",") if annotation else []
+    return ",".join([*there, *(name for name in names if name not in there)])
+
+
+def _is_file_in(directories: tuple[str, ...], name: str, variable: Document) -> bool:
+    return variable["name"] == name and str(variable.get("value", "")).startswith(directories)

@@ -1,0 +1,46 @@
+"""What is ours in a Pod, by name. Annotations and labels are what users write: these names do not change."""
+
+from typing import Any
+
+Document = dict[str, Any]
+"""A Kubernetes object, or a part of one, as JSON has it."""
+
+PREFIX = "irsa-sidecar.io/"
+
+INJECT_LABEL = f"{PREFIX}inject"
+
+ROLE_ARN = f"{PREFIX}role-arn"
+ROLES = f"{PREFIX}roles"
+CONTAINERS = f"{PREFIX}containers"
+SKIP_CONTAINERS = f"{PREFIX}skip-containers"
+AUDIENCE = f"{PREFIX}audience"
+TOKEN_EXPIRATION = f"{PREFIX}token-expiration"
+DURATION = f"{PREFIX}duration"
+SESSION_NAME = f"{PREFIX}session-name"
+
+ANNOTATIONS = {
+    ROLE_ARN: "the role; without it, the ServiceAccount's `eks.amazonaws.com/role-arn`",
+    ROLES: "several roles in place of one: a YAML list, with `containers: [NAME, …]` in each",
+    CONTAINERS: "the containers that get credentials, between commas; without it, all of them",
+    SKIP_CONTAINERS: "the containers that get none, in place of `containers`",
+    AUDIENCE: "the token's; without it, the ServiceAccount's `eks.amazonaws.com/audience`, else `sts.amazonaws.com`",
+    TOKEN_EXPIRATION: "how many seconds a token is good for, 600 to 86400; without it, "
+    "`eks.amazonaws.com/token-expiration` of Pod or ServiceAccount, else 86400",
+    DURATION: "how long credentials are asked for: 900 to 43200 seconds, or `max`; without it, 3600",
+    SESSION_NAME: "the role session's name or a template of it; without it, `{namespace}.{pod}`",
+}
+"""Of a Pod: what each says."""
+
+AMAZON = "eks.amazonaws.com/"
+
+CONTAINER = "irsa-sidecar"
+TOKEN_VOLUME = "irsa-sidecar-token"  # noqa: S105  a name
+AUTHORIZATION_VOLUME = "irsa-sidecar-authorization"
+
+TOKEN_DIRECTORY = "/var/run/secrets/irsa-sidecar"  # noqa: S105
+TOKEN_FILE = f"{TOKEN_DIRECTORY}/token"
+ROLES_FILE = f"{TOKEN_DIRECTORY}/roles.yaml"
+AUTHORIZATION_DIRECTORY = "/run/irsa-sidecar"
+
+CREDENTIALS_PORT, ADMIN_PORT = 4772, 4773
+ORIGIN = f"http://127.0.0.1:{CREDENTIALS_PORT}"

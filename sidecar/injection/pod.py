@@ -1,0 +1,130 @@
+"""
+The whole of it: a Pod, and the same Pod with a sidecar, or one sentence that says why not. Pure.
+
+Rules. What a user wrote stays: containers, their order, their variables; what is promised to change is listed in
+docs/injection.md. Applied to its own result it changes nothing. Applied after an annotation or a setting changed it
+gives what a first time would, in another order at most. What is ours is known by its name; what others added to it in
+between stays.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from sidecar.injection.added import GRACE_SECONDS, OUR_VARIABLES, sidecar_container, volumes
+from sidecar.injection.amazon import SKIP_CONTAINERS, skipping, without_amazons, without_unused_volumes
+from sidecar.injection.annotations import Grant, Wishes, read_wishes
+from sidecar.injection.application import secret_directory, with_credentials, without_ours
+from sidecar.injection.choice import choose
+from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, TOKEN_VOLUME, Document
+from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_pod, check_shape
+from sidecar.injection.settings import ServiceAccount, Settings
+
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+
+class Injected(NamedTuple):
+    """The Pod with its sidecar, and what its author should know, a sentence each."""
+
+    pod: Document
+    warnings: tuple[str, ...]
+
+
+def inject(pod: Document, account: ServiceAccount | None, settings: Settings) -> Injected:
+    """
+    Give the Pod a sidecar for the role that its annotations, or its ServiceAccount's, name.
+
+    The Pod that is passed stays as it is. Raises ConfigurationError, whose text is the refusal.
+    """
+    check_shape(pod)
+    metadata, spec = pod.get("metadata") or {}, pod["spec"]
+    annotations = metadata.get("annotations") or {}
+    wishes = read_wishes(annotations, account, settings)
+    check_pod(spec, settings)
+    theirs = {key: [c for c in spec.get(key) or () if c["name"] != CONTAINER] for key in CONTAINER_LISTS}
+    by_name = {container["name"]: container for containers in theirs.values() for container in containers}
+    too_early = () if settings.is_native else [container["name"] for container in theirs["initContainers"]]
+    grants, warnings = choose(by_name, wishes, too_early)
+    given = {
+        key: [_given(container, grants.get(container["name"]), wishes, settings) for container in containers]
+        for key, containers in theirs.items()
+    }
+    given["initContainers" if settings.is_native else "containers"].insert(0, _sidecar(spec, wishes, settings))
+    new_spec = {**spec, **{key: found for key, found in given.items() if found or key in spec}}
+    new_spec["volumes"] = _volumes(spec, wishes, [c for containers in given.values() for c in containers])
+    new_annotations = _annotations(annotations, grants, settings, first=theirs["containers"][0]["name"])
+    new_metadata = {**metadata, "annotations": new_annotations}
+    return Injected({**pod, "metadata": new_metadata, "spec": new_spec}, warnings)
+
+
+def _given(container: Document, grant: Grant | None, wishes: Wishes, settings: Settings) -> Document:
+    """The user's container as it is then: with what it needs for its role, or without what it had for one."""
+    is_only = wishes.role_arn is not None
+    check_container(container, secret_directory(grant, is_only=is_only)[0] if grant else None)
+    if grant is None:
+        return without_ours(container)
+    return with_credentials(
+        without_amazons(container),
+        grant,
+        is_only=is_only,
+        region=settings.region,
+        is_sts_regional=wishes.is_sts_regional,
+    )
+
+
+def _sidecar(spec: Document, wishes: Wishes, settings: Settings) -> Document:
+    """Ours, over what was added to an earlier one of ours."""
+    grace = spec.get("terminationGracePeriodSeconds")
+    made = sidecar_container(wishes, settings, GRACE_SECONDS if grace is None else grace)
+    there = next((c for key in CONTAINER_LISTS for c in spec.get(key) or () if c["name"] == CONTAINER), None)
+    return made if there is None else _renewed(without_amazons(there), made)
+
+
+def _renewed(there: Document, made: Document) -> Document:
+    """What we made, over an earlier one without what was ours alone and is not wanted any more."""
+    variables = {variable["name"] for variable in made["env"]}
+    paths = {mount["mountPath"] for mount in made["volumeMounts"]}
+    ours = {TOKEN_VOLUME, AUTHORIZATION_VOLUME}
+    kept = {
+        **there,
+        "env": [v for v in there.get("env") or () if v["name"] in variables or v["name"] not in OUR_VARIABLES],
+        "volumeMounts": [
+            m for m in there.get("volumeMounts") or () if m["mountPath"] in paths or m["name"] not in ours
+        ],
+    }
+    if "restartPolicy" not in made:
+        kept.pop("restartPolicy", None)
+    renewed: Document = laid_over(kept, made)
+    return renewed
+
+
+def _volumes(spec: Document, wishes: Wishes, containers: Iterable[Document]) -> list[Document]:
+    there = without_unused_volumes(spec.get("volumes") or [], containers)
+    placed: list[Document] = laid_over(there, volumes(wishes), "volumes")
+    return placed
+
+
+def _annotations(annotations: Document, granted: Iterable[str], settings: Settings, *, first: str) -> Document:
+    new = {**annotations, SKIP_CONTAINERS: skipping(annotations.get(SKIP_CONTAINERS), [CONTAINER, *granted])}
+    if not settings.is_native:
+        # kubectl's logs and exec would turn to the first container, the sidecar.
+        new.setdefault(DEFAULT_CONTAINER, first)
+    return new
+
+
+_KEYS = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort", "volumes": "name"}
+"""By what the items of a list are the same one (Kubernetes API reference, patch merge key)."""
+
+
+def laid_over(there: Any, ours: Any, key: str = "") -> Any:
+    """`there` with all of `ours`; mappings and lists keep what only they have, and everything keeps its place."""
+    if isinstance(there, dict) and isinstance(ours, dict):
+        return {**there, **{name: laid_over(there.get(name), value, name) for name, value in ours.items()}}
+    if not (isinstance(there, list) and isinstance(ours, list)):
+        return ours
+    if key not in _KEYS:
+        is_alike = len(there) == len(ours)
+        return [laid_over(a, b) for a, b in zip(there, ours, strict=True)] if is_alike else ours
+    by_key = {item[_KEYS[key]]: item for item in ours}
+    placed = {item.get(_KEYS[key]) for item in there}
+    kept = [laid_over(item, by_key.get(item.get(_KEYS[key]), {})) for item in there]
+    return kept + [item for item in ours if item[_KEYS[key]] not in placed]

@@ -1,0 +1,86 @@
+"""
+What is no Pod to inject, each told in a sentence that says what to change. Pure.
+
+The API server checks a Pod only after the webhooks have had their turn, and a manifest on disk was checked by nobody,
+so the shape that the rest takes for granted is looked at here too.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import ADMIN_PORT, AUTHORIZATION_VOLUME, CREDENTIALS_PORT, TOKEN_VOLUME, Document
+from sidecar.injection.settings import Settings
+
+CONTAINER_LISTS = ("initContainers", "containers")
+
+_PARTS = {"env": ("name",), "volumeMounts": ("name", "mountPath"), "ports": ()}
+
+
+def check_shape(pod: Document) -> None:
+    """Lists are lists, and what has a name has one. Raises ConfigurationError."""
+    spec, metadata = pod.get("spec"), pod.get("metadata") or {}
+    if not isinstance(spec, dict) or not spec.get("containers"):
+        raise ConfigurationError("The Pod has no spec.containers: give it some.")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("annotations"), dict | None):
+        raise ConfigurationError("The Pod's metadata.annotations is no mapping: give names and texts.")
+    list(_checked_items("spec.volumes", spec.get("volumes"), ("name",)))
+    for key in CONTAINER_LISTS:
+        for index, container in enumerate(_checked_items(f"spec.{key}", spec.get(key), ("name",))):
+            for part, names in _PARTS.items():
+                list(_checked_items(f"spec.{key}[{index}].{part}", container.get(part), names))
+
+
+def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Document]:
+    if not isinstance(items, list | None):
+        raise ConfigurationError(f"{place} is no list: start each item with `- `.")
+    for index, item in enumerate(items or ()):
+        if not isinstance(item, dict):
+            raise ConfigurationError(f"{place}[{index}] is no mapping: give it keys and values.")
+        for name in names:
+            if not isinstance(item.get(name), str):
+                raise ConfigurationError(f"{place}[{index}] has no {name}: give it one.")
+        yield item
+
+
+def check_pod(spec: Document, settings: Settings) -> None:
+    """Raises ConfigurationError for a Pod that a sidecar does not fit into."""
+    selector = spec.get("nodeSelector") or {}
+    systems = {(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))}
+    if "windows" in systems:
+        raise ConfigurationError("The Pod is for Windows, and irsa-sidecar runs on Linux: use IRSA without it there.")
+    if spec.get("hostNetwork"):
+        raise ConfigurationError(
+            "The Pod has hostNetwork, where its sidecar would serve the whole node, and two Pods would clash on port "
+            f"{CREDENTIALS_PORT}: take hostNetwork away, or run irsa-sidecar by hand with ports of its own."
+        )
+    if not settings.is_native and spec.get("restartPolicy", "Always") != "Always":
+        raise ConfigurationError(
+            f"The Pod has restartPolicy {spec['restartPolicy']}, and before Kubernetes 1.29 a sidecar would keep it "
+            "from ever completing: run its command under `irsa-sidecar exec` instead."
+        )
+
+
+def check_container(container: Document, secret_directory: str | None) -> None:
+    """
+    Raises ConfigurationError for what would clash with the sidecar; `secret_directory` is where its secret would be
+    mounted, if the container gets one.
+    """
+    name = container["name"]
+    for port in container.get("ports") or ():
+        if port.get("containerPort") in {CREDENTIALS_PORT, ADMIN_PORT} and port.get("protocol", "TCP") == "TCP":
+            raise ConfigurationError(
+                f"Container {name} has port {port['containerPort']}, which is irsa-sidecar's in this Pod: give it "
+                "another."
+            )
+    for mount in container.get("volumeMounts") or ():
+        if mount["name"] == TOKEN_VOLUME:
+            raise ConfigurationError(
+                f"Container {name} mounts {TOKEN_VOLUME}, whose token is for the sidecar alone: take the mount away."
+            )
+        is_ours = mount["name"] == AUTHORIZATION_VOLUME
+        if secret_directory and not is_ours and f"{mount['mountPath'].rstrip('/')}/".startswith(f"{secret_directory}/"):
+            raise ConfigurationError(
+                f"Container {name} mounts {mount['name']} at {mount['mountPath']}, where irsa-sidecar's secret goes: "
+                "mount it elsewhere."
+            )

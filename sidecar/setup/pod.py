@@ -1,0 +1,106 @@
+"""
+Add the sidecar to the Pods of a manifest, as the webhook would, and write the manifest to stdout.
+
+Of a stream of several documents, those are changed whose Pod (template) carries the label irsa-sidecar.io/inject:
+"true"; if none does, all that are or make Pods. The role is the Pod's annotation irsa-sidecar.io/role-arn, else
+--role-arn, else that of a ServiceAccount in the same stream. Everything else stays as it is, comments included, and a
+second time changes nothing.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import Document
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import Settings, check_image, check_variable, find_region
+from sidecar.role import check_role_arn
+from sidecar.setup.manifests import Workload, change_pods
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar setup pod app.yaml --image registry.example.com/irsa-sidecar:1.0 --region eu-west-1 | kubectl apply -f -
+  kustomize build . | irsa-sidecar setup pod --image irsa-sidecar:1.0 --region eu-west-1 --dry-run"""
+
+STDIN = "-"
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Of a manifest: beyond that, something else was piped in."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", default=STDIN, metavar="FILE", help="the manifest [-, which is stdin]")
+    parser.add_argument("--image", required=True, metavar="REF", help="the sidecar's image")
+    parser.add_argument("--region", metavar="REGION", help="whose STS to ask, and the containers' default [AWS_REGION]")
+    parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name none themselves")
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable more for the sidecar; may come again",
+    )
+    parser.add_argument(
+        "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the difference instead")
+
+
+def main(args: argparse.Namespace) -> int:
+    settings = read_settings(args, os.environ)
+    source = "stdin" if args.file == STDIN else args.file
+    text = _read(args.file)
+    warnings: list[str] = []
+
+    def change(workload: Workload) -> Document:
+        injected = inject(workload.pod, workload.account, settings)
+        warnings.extend(f"{workload.title}: {warning}" for warning in injected.warnings)
+        return injected.pod
+
+    written = change_pods(text, source, change)
+    if not written.workloads:
+        raise ConfigurationError(
+            f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
+        )
+    for line in (*warnings, *written.notes):
+        sys.stderr.write(f"irsa-sidecar: {line}\n")
+    sys.stdout.write(difference(source, text, written.text) if args.dry_run else written.text)
+    return 0
+
+
+def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """What the flags say of every Pod. Raises ConfigurationError."""
+    return Settings(
+        image=check_image("--image", args.image),
+        region=find_region(args.region, environ),
+        is_native=not args.no_native_sidecar,
+        role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
+        environment=tuple(check_variable("--env", text) for text in args.env),
+    )
+
+
+def difference(source: str, before: str, after: str) -> str:
+    """A unified diff of both texts; empty where they are equal."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, source, f"{source} with irsa-sidecar"))
+
+
+def _read(path: str) -> str:
+    try:
+        if path == STDIN:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes: is it a manifest?")
+        return content.decode()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be read ({exc.strerror or exc}): give a manifest, or - for stdin."
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{path} is no UTF-8 text (byte {exc.start}): give a manifest.") from exc

@@ -1,0 +1,132 @@
+"""
+Have a ServiceAccount name the IAM role of its Pods: make it, or change the annotations of the one that is there.
+
+The cluster is that of the kubeconfig's current context, or of --context. Labels and annotations of others stay. With
+--dry-run the API server is asked too, which says whether it would allow it.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.annotations import (
+    MAX_EXPIRATION_SECONDS,
+    MIN_EXPIRATION_SECONDS,
+)
+from sidecar.injection.names import AMAZON, Document
+from sidecar.role import check_role_arn, check_whole_number
+from sidecar.setup.kubeconfig import find_cluster
+from sidecar.setup.kubernetes import Kubernetes, open_cluster
+from sidecar.setup.pod import difference
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar setup service-account --namespace shop --name cart --role-arn arn:aws:iam::111122223333:role/cart
+  irsa-sidecar setup service-account --name cart --role-arn arn:aws:iam::111122223333:role/cart --output yaml"""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="of the ServiceAccount")
+    parser.add_argument("--namespace", help="[the context's]")
+    parser.add_argument("--role-arn", required=True, metavar="ARN", help="the role of its Pods")
+    parser.add_argument("--audience", help="of its tokens, where it is not sts.amazonaws.com")
+    parser.add_argument("--token-expiration", metavar="SECONDS", help="of its tokens, where it is not 86400")
+    parser.add_argument("--context", help="of the kubeconfig [the current one]")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument(
+        "--output", choices=("yaml",), help="print it instead, to be kept elsewhere; no cluster is asked"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    annotations = read_annotations(args)
+    _check("--name", args.name, _NAME)
+    if args.namespace is not None:
+        _check("--namespace", args.namespace, _NAMESPACE)
+    if args.output:
+        sys.stdout.write(as_yaml(wanted(None, args.namespace or "default", args.name, annotations)))
+        return 0
+    with open_cluster(find_cluster(os.environ, args.context)) as kubernetes:
+        return _carry_out(kubernetes, args.namespace or kubernetes.namespace, args.name, annotations, args.dry_run)
+
+
+def read_annotations(args: argparse.Namespace) -> dict[str, str]:
+    """What the flags ask for. Raises ConfigurationError."""
+    annotations = {f"{AMAZON}role-arn": check_role_arn("--role-arn", args.role_arn)}
+    if args.audience:
+        annotations[f"{AMAZON}audience"] = args.audience
+    if args.token_expiration:
+        low, high = MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS
+        seconds = check_whole_number("--token-expiration", args.token_expiration, low, high)
+        annotations[f"{AMAZON}token-expiration"] = str(seconds)
+    return annotations
+
+
+def wanted(there: Document | None, namespace: str, name: str, annotations: Mapping[str, str]) -> Document:
+    """The ServiceAccount as it shall be: what is there, with these annotations."""
+    document = there or {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace},
+    }
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **annotations}}}
+
+
+def as_yaml(document: Document) -> str:
+    """For people: without what the API server keeps for itself."""
+    kept = ("name", "namespace", "labels", "annotations")
+    metadata = {key: document["metadata"][key] for key in kept if document["metadata"].get(key)}
+    shown: dict[str, Any] = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    return yaml.safe_dump(shown, sort_keys=False)
+
+
+def _carry_out(
+    kubernetes: Kubernetes,
+    namespace: str,
+    name: str,
+    annotations: Mapping[str, str],
+    is_dry: bool,  # noqa: FBT001
+) -> int:
+    collection = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    title = f"ServiceAccount {namespace}/{name} (context {kubernetes.context})"
+    there = kubernetes.get(f"{collection}/{name}")
+    document = wanted(there, namespace, name, annotations)
+    if there == document:
+        print(f"{title}: nothing to change")
+        return 0
+    print(f"{title}: {'to be created' if there is None else 'to be changed'}")
+    sys.stdout.write(difference(name, as_yaml(there) if there else "", as_yaml(document)))
+    _remark_on_owner(there)
+    if there is None:
+        kubernetes.create(collection, document, dry_run=is_dry)
+    else:
+        kubernetes.patch(f"{collection}/{name}", {"metadata": {"annotations": dict(annotations)}}, dry_run=is_dry)
+    done = "create it" if there is None else "change its annotations"
+    print(f"would {done}; the API server would allow it" if is_dry else f"done: {done}")
+    return 0
+
+
+def _remark_on_owner(there: Document | None) -> None:
+    owner = ((there or {}).get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/managed-by")
+    if owner:
+        sys.stderr.write(
+            f"irsa-sidecar: It is managed by {owner}, which may take the change back: have it set there what --output "
+            "yaml prints.\n"
+        )
+
+
+def _check(setting: str, text: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(text):
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}: give a name of lower-case letters, digits and -, as cart."
+        )

@@ -1,0 +1,173 @@
+"""
+The cluster's API under trio: every request has a deadline, and all that goes wrong is a KubernetesError.
+
+Which API server, and how to log in there, is found as kubectl finds it (setup/kubeconfig.py). A login plugin is not run
+here: in a cluster the Pod's own service account token is used, read again when it is refused.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import trio
+from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ConfigError
+
+from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.injection.names import Document
+from sidecar.setup.kubernetes import FIELD_MANAGER, refusal
+
+DEADLINE_SECONDS = 5.0
+"""Of one request: the API server itself waits for a webhook for 10 s unless told otherwise."""
+
+WATCH_SECONDS = 60
+"""How long a watch lasts. One that was cut without a word is noticed within that time."""
+
+PAGE_ITEMS = 500
+
+JSON, JSON_PATCH = "application/json", "application/json-patch+json"
+
+Take = Callable[[str, Document], None]
+"""What becomes of an event of a watch: its kind (ADDED, MODIFIED, DELETED) and the document."""
+
+
+class KubernetesApi:
+    """One cluster. Raises KubernetesError for what it refuses and for what does not reach it in time."""
+
+    def __init__(self, client: httpx2.AsyncClient, config: SingleConfig) -> None:
+        self._client = client
+        self.context = config.context_name
+        self.namespace = config.namespace
+
+    async def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Document | None:
+        """The document at `path`; None when it is not there."""
+        return await self._ask("GET", path, parameters=parameters)
+
+    async def list(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Document], str]:
+        """All items of the collection at `path`, page by page, and the version of the list."""
+        items: list[Document] = []
+        following = ""
+        while True:
+            asked = {**parameters, "limit": str(PAGE_ITEMS)} | ({"continue": following} if following else {})
+            page = await self.get(path, asked)
+            if page is None:
+                raise KubernetesError(f"The API server of context {self.context} has no {path}.", 404)
+            items += page.get("items") or []
+            following = page["metadata"].get("continue") or ""
+            if not following:
+                return items, page["metadata"]["resourceVersion"]
+
+    async def create(self, path: str, document: Document) -> Document:
+        return await self._ask("POST", path, document) or {}
+
+    async def replace(self, path: str, document: Document) -> Document:
+        """Put the document in place of the one with its resourceVersion; a newer one is a KubernetesError 409."""
+        return await self._ask("PUT", path, document) or {}
+
+    async def patch(self, path: str, operations: Sequence[Document]) -> Document:
+        """Apply a JSON Patch (RFC 6902)."""
+        return await self._ask("PATCH", path, list(operations), JSON_PATCH) or {}
+
+    async def watch(self, path: str, version: str, parameters: Mapping[str, str], take: Take) -> str:
+        """Hand on what happens after `version` for a while. Returns the version that it got to."""
+        asked = {
+            **parameters,
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        ended: KubernetesError | None = None
+        try:
+            with trio.fail_after(WATCH_SECONDS + DEADLINE_SECONDS):
+                async with self._client.stream("GET", path, params=asked) as response:
+                    if response.is_error:
+                        raise refusal("watch", path, response.status_code, await response.aread(), self.context)
+                    async for line in response.aiter_lines():
+                        try:
+                            version = _event(line, path, take) or version
+                        except KubernetesError as error:
+                            # The API server ends the watch then. Leaving now would leave httpx's generators behind.
+                            ended = ended or error
+        except trio.TooSlowError:
+            pass  # the next one tells what happened since
+        except httpx2.HTTPError as exc:
+            raise self._unreached(exc) from exc
+        if ended is not None:
+            raise ended
+        return version
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        document: Any = None,
+        content_type: str = JSON,
+        parameters: Mapping[str, str] | None = None,
+    ) -> Document | None:
+        content = None if document is None else json.dumps(document).encode()
+        headers = {"Accept": JSON} | ({"Content-Type": content_type} if content else {})
+        asked = dict(parameters or {}) | ({"fieldManager": FIELD_MANAGER} if content else {})
+        try:
+            with trio.fail_after(DEADLINE_SECONDS):
+                response = await self._client.request(method, path, content=content, headers=headers, params=asked)
+        except trio.TooSlowError as exc:
+            raise KubernetesError(
+                f"The API server did not answer {method} {path} in {DEADLINE_SECONDS:.0f} s."
+            ) from exc
+        except (httpx2.HTTPError, ConfigError, OSError) as exc:
+            raise self._unreached(exc) from exc
+        if response.status_code == 404 and method == "GET":
+            return None
+        if response.is_error:
+            raise refusal(method, path, response.status_code, response.content, self.context)
+        return _document(path, response.content)
+
+    def _unreached(self, exc: Exception) -> KubernetesError:
+        return KubernetesError(
+            f"The API server of context {self.context} was not reached ({str(exc) or type(exc).__name__})."
+        )
+
+
+def _event(line: str, path: str, take: Take) -> str | None:
+    """Hand one event on. Returns its version. Raises KubernetesError for the end of what can be watched."""
+    if not line.strip():
+        return None
+    event = _document(path, line.encode())
+    kind, document = event.get("type"), event.get("object") or {}
+    if kind == "ERROR":
+        raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", document.get("code"))
+    if kind != "BOOKMARK":
+        take(str(kind), document)
+    return str(document["metadata"]["resourceVersion"])
+
+
+def _document(path: str, body: bytes) -> Document:
+    try:
+        document = json.loads(body)
+    except ValueError as exc:
+        raise KubernetesError(f"The API server answered {path} with what is no JSON.") from exc
+    if not isinstance(document, dict):
+        raise KubernetesError(f"The API server answered {path} with no document.")
+    return document
+
+
+@asynccontextmanager
+async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
+    """The cluster that `config` says how to reach. Raises ConfigurationError."""
+    if config.user is not None and config.user.exec is not None:
+        raise ConfigurationError(
+            f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run: "
+            "give it a kubeconfig with a client certificate or a token, or run it in the cluster."
+        )
+    # Deadlines are ours, in trio's time.
+    parameters = ConnectionParams(timeout=httpx2.Timeout(None))
+    try:
+        client = AsyncClient(config, parameters)
+    except (ConfigError, OSError, ValueError) as exc:
+        raise ConfigurationError(f"Context {config.context_name} of the kubeconfig cannot be used ({exc}).") from exc
+    async with client:
+        yield KubernetesApi(client, config)

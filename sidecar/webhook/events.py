@@ -1,0 +1,100 @@
+"""
+Events for what its author would not hear otherwise.
+
+A refusal reaches whoever made the Pod: kubectl prints it, and a ReplicaSet or Job gets an Event of its controller's
+(FailedCreate) with the same words. A warning reaches kubectl only; of a Pod that a controller makes, nobody would see
+it, so it becomes an Event of the Pod's owner. Never for a dry run, never in the way of an answer, and each only now and
+then: the sixth Pod of a Deployment has nothing new to say.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import trio
+
+from sidecar.errors import KubernetesError
+from sidecar.injection.names import Document
+from sidecar.log import Logger
+from sidecar.webhook.api import KubernetesApi
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.review import Answered, Question
+
+AGAIN_SECONDS = 600.0
+"""Before the same is said of the same owner again."""
+
+MAX_WAITING, MAX_REMEMBERED = 100, 1000
+
+COMPONENT, REASON = "irsa-sidecar-webhook", "ContainerLeftAlone"
+
+
+class Events:
+    """`tell` never waits; `run` sends."""
+
+    def __init__(
+        self, api: KubernetesApi, log: Logger, metrics: WebhookMetrics, now: Callable[[], float], instance: str
+    ) -> None:
+        self._api = api
+        self._log = log
+        self._metrics = metrics
+        self._now = now
+        self._instance = instance
+        self._send, self._receive = trio.open_memory_channel[tuple[str, Document]](MAX_WAITING)
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    def tell(self, question: Question, answered: Answered) -> None:
+        """Have an Event sent for each warning that nobody would see."""
+        owner = _owner(question)
+        if owner is None or question.is_dry_run:
+            return
+        for warning in answered.warnings:
+            if self._is_news(str(owner.get("uid")), warning):
+                event = self._event(question.namespace, owner, warning)
+                try:
+                    self._send.send_nowait((question.namespace, event))
+                except trio.WouldBlock:
+                    self._metrics.count_event("dropped")
+
+    async def run(self) -> None:
+        """Send them until cancelled."""
+        async for namespace, event in self._receive:
+            try:
+                await self._api.create(f"/api/v1/namespaces/{namespace}/events", event)
+                self._metrics.count_event("sent")
+                self._log.info("event_sent", namespace=namespace, about=event["involvedObject"]["name"])
+            except KubernetesError as error:
+                self._metrics.count_event("failed")
+                self._log.warning("event_not_sent", reason=str(error))
+
+    def _is_news(self, owner: str, warning: str) -> bool:
+        now = self._now()
+        if now - self._told_at.get((owner, warning), float("-inf")) < AGAIN_SECONDS:
+            return False
+        if len(self._told_at) >= MAX_REMEMBERED:
+            self._told_at = {key: at for key, at in self._told_at.items() if now - at < AGAIN_SECONDS}
+        if len(self._told_at) < MAX_REMEMBERED:
+            self._told_at[owner, warning] = now
+        return True
+
+    def _event(self, namespace: str, owner: Document, message: str) -> Document:
+        at = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        involved = {key: owner[key] for key in ("apiVersion", "kind", "name", "uid") if key in owner}
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": "irsa-sidecar-", "namespace": namespace},
+            "involvedObject": {**involved, "namespace": namespace},
+            "type": "Warning",
+            "reason": REASON,
+            "message": message,
+            "count": 1,
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._instance,
+        }
+
+
+def _owner(question: Question) -> Document | None:
+    owners = ((question.pod or {}).get("metadata") or {}).get("ownerReferences") or ()
+    return next((owner for owner in owners if isinstance(owner, dict) and owner.get("controller")), None)

@@ -1,0 +1,59 @@
+"""
+Lists and watches that never end: a collection as it is now, and every change of it.
+
+Rule: whatever breaks is told to `lost` and begun anew, sooner or later by how often it broke; the caller decides what
+it makes of what it last knew. (Kubernetes documentation, API concepts, Efficient detection of changes.)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from sidecar.errors import KubernetesError
+from sidecar.injection.names import Document
+from sidecar.webhook.api import KubernetesApi, Take
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+
+GONE = 410
+"""The version is older than the API server remembers: nothing is wrong, and it is listed anew at once."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What to follow: `listed` gets all items, `take` what happens to one, `lost` the error that ended it."""
+
+    path: str
+    listed: Callable[[Sequence[Document]], None]
+    take: Take
+    lost: Callable[[KubernetesError], None]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+async def follow(api: KubernetesApi, collection: Collection, jitter: Callable[[], float]) -> None:
+    """Until cancelled. `jitter` gives numbers from 0 to 1."""
+    failures = 0
+    while True:
+        try:
+            items, version = await api.list(collection.path, collection.parameters)
+            collection.listed(items)
+            while True:
+                began_at = trio.current_time()
+                version = await api.watch(collection.path, version, collection.parameters, collection.take)
+                failures = 0
+                # One that ends as soon as it begins must not be asked for without end.
+                await trio.sleep(max(0.0, began_at + FIRST_PAUSE_SECONDS - trio.current_time()))
+        except KubernetesError as error:
+            collection.lost(error)
+            failures = 0 if error.status == GONE else failures + 1
+        if failures:
+            await trio.sleep(pause_seconds(failures, jitter()))
+        else:
+            await trio.lowlevel.checkpoint()
+
+
+def pause_seconds(failures: int, jitter: float) -> float:
+    """Doubling, from half to the whole of it by chance."""
+    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
+    return longest * (0.5 + jitter / 2)

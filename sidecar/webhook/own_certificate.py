@@ -1,0 +1,182 @@
+"""
+A certificate that the webhook makes and renews itself, in a Secret that its replicas share.
+
+The Secret is what counts. Who finds it missing, unusable or due writes it anew, and of two who do at once the API
+server takes one (resourceVersion, or that the name is taken); the other reads again. Every replica serves what the
+Secret holds, and sees to it that the MutatingWebhookConfiguration trusts all authorities in it, also after somebody
+applied a manifest without them. For which names the certificate is, that configuration says: those that the API server
+will call.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from sidecar.errors import KubernetesError
+from sidecar.injection.names import Document
+from sidecar.log import Logger
+from sidecar.webhook.api import KubernetesApi
+from sidecar.webhook.certificate import Identity, from_secret, now_utc, renewed, to_secret
+from sidecar.webhook.follow import Collection, follow, pause_seconds
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.tls import Tls
+
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+LOOK_SECONDS = 3600.0
+"""Between two looks at the clock; what others change is seen from watches."""
+
+CONFLICT, INVALID = 409, 422
+
+_Jitter = Callable[[], float]
+
+
+class OwnCertificate:
+    """Keeps `tls`, the Secret and the configuration's caBundle in step. `trouble` says why there is none yet."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        *,
+        configuration: str,
+        secret: str,
+        tls: Tls,
+        log: Logger,
+        metrics: WebhookMetrics,
+        jitter: _Jitter,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = api
+        self._configuration = configuration
+        self._secret = secret
+        self._secrets = f"/api/v1/namespaces/{api.namespace}/secrets"
+        self._tls = tls
+        self._log = log
+        self._metrics = metrics
+        self._jitter = jitter
+        self._now = now
+        self._in_use: Identity | None = None
+        self._changed = trio.Event()
+        self.trouble: str | None = "there is no certificate yet"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for path, name in ((CONFIGURATIONS, self._configuration), (self._secrets, self._secret)):
+                only = {"fieldSelector": f"metadata.name={name}"}
+                collection = Collection(path, self._woken, self._woken_by_one, self._lost, only)
+                nursery.start_soon(follow, self._api, collection, self._jitter)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            self._changed = trio.Event()
+            try:
+                await self.look()
+                failures, pause = 0, LOOK_SECONDS
+            except KubernetesError as error:
+                failures += 1
+                pause = pause_seconds(failures, self._jitter())
+                self.trouble = str(error) if self._in_use is None else None
+                self._log.warning("certificate_not_kept", reason=str(error), retry_in_seconds=round(pause, 1))
+            with trio.move_on_after(pause):
+                await self._changed.wait()
+
+    async def look(self) -> None:
+        """Bring all three in step once. Raises KubernetesError."""
+        configuration = await self._api.get(f"{CONFIGURATIONS}/{self._configuration}")
+        if configuration is None:
+            raise KubernetesError(
+                f"There is no MutatingWebhookConfiguration {self._configuration}: apply the manifests."
+            )
+        identity = await self._shared(names_of(configuration))
+        # The API server trusts it before it meets it.
+        await self._make_trusted(configuration, identity)
+        self._use(identity)
+
+    async def _shared(self, names: Sequence[str]) -> Identity:
+        """What the Secret holds, once it is as it shall be."""
+        path = f"{self._secrets}/{self._secret}"
+        secret = await self._api.get(path)
+        there = from_secret(_decoded(secret)) if secret else None
+        wanted = renewed(there, names, now_utc(self._now()))
+        if wanted is there:
+            return wanted
+        document = _secret(secret, self._secret, self._api.namespace, wanted)
+        # A conflict is the other replica's: the caller comes back soon and reads what that one wrote.
+        await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
+        self._log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
+        return wanted
+
+    async def _make_trusted(self, configuration: Document, identity: Identity) -> None:
+        bundle = base64.b64encode(identity.bundle).decode()
+        operations = [
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
+            for index, webhook in enumerate(configuration.get("webhooks") or ())
+            if webhook["clientConfig"].get("caBundle") != bundle
+        ]
+        if operations:
+            version = configuration["metadata"]["resourceVersion"]
+            as_it_was = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+            await self._api.patch(f"{CONFIGURATIONS}/{self._configuration}", [as_it_was, *operations])
+            self._log.info("authorities_made_trusted", configuration=self._configuration)
+
+    def _use(self, identity: Identity) -> None:
+        self.trouble = None
+        if identity != self._in_use:
+            self._tls.use(identity.serving)
+            self._in_use = identity
+            self._metrics.certificate_expires_at = identity.expires_at.timestamp()
+            self._log.info(
+                "certificate_in_use", source=f"Secret {self._secret}", expires_at=identity.expires_at.isoformat()
+            )
+
+    def _woken(self, _documents: Sequence[Document]) -> None:
+        self._changed.set()
+
+    def _woken_by_one(self, _kind: str, _document: Document) -> None:
+        self._changed.set()
+
+    def _lost(self, error: KubernetesError) -> None:
+        self._log.debug("certificate_watch_ended", reason=str(error))
+
+
+def names_of(configuration: Document) -> list[str]:
+    """The hosts that the API server calls, by service or by URL. Raises KubernetesError if there are none."""
+    found: set[str] = set()
+    for webhook in configuration.get("webhooks") or ():
+        client = webhook["clientConfig"]
+        if service := client.get("service"):
+            # Reference, WebhookClientConfig: the certificate must be for <name>.<namespace>.svc.
+            found.add(f"{service['name']}.{service['namespace']}.svc")
+        elif host := urlsplit(client.get("url") or "").hostname:
+            found.add(host)
+    if not found:
+        raise KubernetesError("The MutatingWebhookConfiguration names no service and no url: apply the manifests.")
+    return sorted(found)
+
+
+def _decoded(secret: Document) -> dict[str, bytes]:
+    data: dict[str, Any] = secret.get("data") or {}
+    try:
+        return {name: base64.b64decode(value) for name, value in data.items()}
+    except ValueError:
+        return {}
+
+
+def _secret(there: Document | None, name: str, namespace: str, identity: Identity) -> Document:
+    data = {key: base64.b64encode(value).decode() for key, value in to_secret(identity).items()}
+    if there is not None:
+        return {**there, "data": {**(there.get("data") or {}), **data}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "type": "kubernetes.io/tls",
+        "data": data,
+    }

@@ -1,0 +1,127 @@
+"""
+What a review is answered with. Pure.
+
+Rule: a Pod that asked for a sidecar gets one or is refused with a sentence; it never starts without one in silence,
+where its SDKs would turn to the node's role. (AdmissionReview v1: Kubernetes documentation, Dynamic Admission Control.)
+"""
+
+import base64
+import json
+from enum import Enum
+from typing import Any, NamedTuple
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.json_patch import json_patch
+from sidecar.injection.names import INJECT_LABEL, ROLE_ARN, ROLES, Document
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import ServiceAccount, Settings
+
+MAX_WARNING_CHARACTERS = 250
+"""The API server cuts at 256, and all warnings together at 4096."""
+
+API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
+
+
+class Verdict(Enum):
+    """As metrics and logs name it."""
+
+    INJECTED = "injected"
+    REFUSED = "refused"
+    PASSED = "passed"
+    """Not ours to change."""
+    FAILED = "failed"
+    """Refused for now, as the ServiceAccount could not be asked for."""
+
+
+class Question(NamedTuple):
+    """A review that can be answered. `account` is the name of the Pod's ServiceAccount; `pod` None: not ours."""
+
+    uid: str
+    namespace: str
+    account: str
+    pod: Document | None
+    is_dry_run: bool = False
+
+    @property
+    def name(self) -> str:
+        """The Pod's, which is made up after the webhooks for those that a controller makes."""
+        metadata = (self.pod or {}).get("metadata") or {}
+        return str(metadata.get("name") or f"{metadata.get('generateName') or ''}*")
+
+    @property
+    def names_role(self) -> bool:
+        """Whether the Pod says itself which role it wants."""
+        annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
+        return ROLE_ARN in annotations or ROLES in annotations
+
+
+class Answered(NamedTuple):
+    """The answer, what it was, and what the Pod's author should know."""
+
+    document: Document
+    verdict: Verdict
+    reason: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def read_question(body: bytes) -> Question:
+    """Raises ConfigurationError for what is no AdmissionReview of v1."""
+    try:
+        review = json.loads(body)
+        request: Any = review["request"]
+        uid, version = request["uid"], review["apiVersion"]
+        pod = request.get("object")
+        spec = pod.get("spec") or {} if isinstance(pod, dict) else {}
+        account, namespace = spec.get("serviceAccountName") or "default", request.get("namespace") or "default"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise ConfigurationError(
+            "The body is no AdmissionReview: give its configuration this path for Pods only."
+        ) from exc
+    if version != API_VERSION or not all(isinstance(text, str) for text in (uid, account, namespace)):
+        raise ConfigurationError(f"The body is no AdmissionReview of {API_VERSION}: set admissionReviewVersions: [v1].")
+    is_ours = _is_pod(request) and request.get("operation") == "CREATE" and isinstance(pod, dict) and _asks(pod)
+    return Question(uid, namespace, account, pod if is_ours else None, bool(request.get("dryRun")))
+
+
+def _is_pod(request: Document) -> bool:
+    kind = request.get("kind") or {}
+    return kind.get("kind") == "Pod" and not kind.get("group") and not request.get("subResource")
+
+
+def _asks(pod: Document) -> bool:
+    """The configuration's objectSelector asks for the label too; without this, a wrong one would change every Pod."""
+    metadata = pod.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    return isinstance(labels, dict) and labels.get(INJECT_LABEL) == "true"
+
+
+def answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:
+    """The review of a question, given what is known of its ServiceAccount."""
+    if question.pod is None:
+        return Answered(_response(question, {"allowed": True}), Verdict.PASSED)
+    try:
+        injected = inject(question.pod, account, settings)
+    except ConfigurationError as error:
+        return _refused(question, str(error), 422, Verdict.REFUSED)
+    patch = json_patch(question.pod, injected.pod)
+    said: Document = {"allowed": True}
+    if patch:
+        said |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
+    if injected.warnings:
+        said["warnings"] = [warning[:MAX_WARNING_CHARACTERS] for warning in injected.warnings]
+    return Answered(_response(question, said), Verdict.INJECTED, warnings=injected.warnings)
+
+
+def not_now(question: Question, why: str) -> Answered:
+    """A refusal because something is out of order here and not in the Pod: whoever made it tries again."""
+    text = f"ServiceAccount {question.namespace}/{question.account} could not be asked for: {why}"
+    return _refused(question, text, 503, Verdict.FAILED)
+
+
+def _refused(question: Question, reason: str, code: int, verdict: Verdict) -> Answered:
+    status = {"status": "Failure", "message": reason, "code": code}
+    return Answered(_response(question, {"allowed": False, "status": status}), verdict, reason)
+
+
+def _response(question: Question, said: Document) -> Document:
+    return {"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": question.uid, **said}}

@@ -1,0 +1,173 @@
+"""
+The webhook's routes, and its one tree of tasks: what is known of the cluster, the certificate, two listeners.
+
+`/inject` over TLS, for the API server. `/livez`, `/readyz` and `/metrics` on an address of their own, without.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.injection.settings import Settings, has_native_sidecars
+from sidecar.log import Logger
+from sidecar.webhook.accounts import ServiceAccounts
+from sidecar.webhook.api import KubernetesApi
+from sidecar.webhook.events import Events
+from sidecar.webhook.follow import pause_seconds
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.mounted_certificate import LOOK_SECONDS, MountedCertificate
+from sidecar.webhook.own_certificate import OwnCertificate
+from sidecar.webhook.review import Answered, Question, Verdict, answer, not_now, read_question
+from sidecar.webhook.server import Request, Response, serve
+from sidecar.webhook.tls import Tls
+
+PATH = "/inject"
+
+VERSION_SECONDS = 3600.0
+"""Between two looks at the API server's version: a cluster is upgraded under a running webhook."""
+
+_TEXT, _METRICS = "text/plain; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass
+class Service:
+    """One process of the webhook. `certificate` keeps `tls`; `settings.is_native` follows the API server's version."""
+
+    api: KubernetesApi
+    settings: Settings
+    accounts: ServiceAccounts
+    events: Events
+    tls: Tls
+    certificate: OwnCertificate | MountedCertificate
+    metrics: WebhookMetrics
+    log: Logger
+    jitter: Callable[[], float]
+    dropped_lines: Callable[[], int] = lambda: 0
+    stop: trio.Event = field(default_factory=trio.Event)
+    is_stopping: bool = False
+    version: str | None = None
+
+    async def serve(
+        self,
+        listeners: Sequence[socket.socket],
+        admin_listeners: Sequence[socket.socket],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Until `stop` is set and the answers under way are sent."""
+        async with trio.open_nursery() as background:
+            for task in (self.accounts.run, self.events.run, self._keep_certificate, self._follow_version):
+                background.start_soon(task)
+            async with trio.open_nursery() as servers:
+                both = partial(serve, report=self._report, stop=self.stop)
+                await servers.start(partial(both, listeners, self.respond, tls=lambda: self.tls.context))
+                await servers.start(both, admin_listeners, self.respond_to_admin)
+                task_status.started()
+            background.cancel_scope.cancel()
+
+    # Routes
+
+    async def respond(self, request: Request) -> Response:
+        """What the API server asks."""
+        if request.path != PATH:
+            return Response(404, f"Here is {PATH}.\n".encode(), _TEXT)
+        if request.method != "POST":
+            return Response(405, f"POST an AdmissionReview to {PATH}.\n".encode(), _TEXT)
+        began_at = time.perf_counter()
+        try:
+            question = read_question(request.body)
+        except ConfigurationError as error:
+            return Response(400, f"{error}\n".encode(), _TEXT)
+        answered = await self._answer(question)
+        self.metrics.reviews[answered.verdict] += 1
+        self.metrics.review_seconds.observe(time.perf_counter() - began_at)
+        self._tell(question, answered)
+        return Response(200, json.dumps(answered.document).encode())
+
+    async def _answer(self, question: Question) -> Answered:
+        if question.pod is None:
+            return answer(question, None, self.settings)
+        try:
+            account = await self.accounts.find(question.namespace, question.account, needs_role=not question.names_role)
+        except KubernetesError as error:
+            return not_now(question, str(error))
+        return answer(question, account, self.settings)
+
+    def _tell(self, question: Question, answered: Answered) -> None:
+        if answered.verdict is Verdict.PASSED:
+            return
+        log = self.log.info if answered.verdict is Verdict.INJECTED else self.log.warning
+        what = {"reason": answered.reason} if answered.reason else {}
+        left_alone = {"warnings": list(answered.warnings)} if answered.warnings else {}
+        log(
+            f"pod_{answered.verdict.value}" if answered.verdict is not Verdict.FAILED else "pod_refused_for_now",
+            namespace=question.namespace,
+            pod=question.name,
+            service_account=question.account,
+            dry_run=question.is_dry_run,
+            **what,
+            **left_alone,
+        )
+        self.events.tell(question, answered)
+
+    async def respond_to_admin(self, request: Request) -> Response:
+        """Probes and metrics."""
+        if request.path == "/livez":
+            return Response(200, b"ok\n", _TEXT)
+        if request.path == "/readyz":
+            troubles = self.troubles()
+            return Response(503 if troubles else 200, ("\n".join(troubles) or "ok").encode() + b"\n", _TEXT)
+        if request.path == "/metrics":
+            body = self.metrics.exposition(accounts=len(self.accounts), dropped_lines=self.dropped_lines())
+            return Response(200, body, _METRICS)
+        return Response(404, b"Here are /livez, /readyz and /metrics.\n", _TEXT)
+
+    def troubles(self) -> list[str]:
+        """
+        Why no review should come here. A watch that broke is none: then ServiceAccounts are asked for one by one, and
+        with an API server out of reach no Pods are made either.
+        """
+        found = (
+            [] if self.tls.context else [getattr(self.certificate, "trouble", None) or "there is no certificate yet"]
+        )
+        if self.version is None:
+            found.append("the API server has not told its version yet")
+        return [*found, *(["stopping"] if self.is_stopping else [])]
+
+    # Tasks
+
+    async def _keep_certificate(self) -> None:
+        if isinstance(self.certificate, OwnCertificate):
+            await self.certificate.run()
+        else:
+            while True:
+                await trio.sleep(LOOK_SECONDS)
+                self.certificate.look()
+
+    async def _follow_version(self) -> None:
+        failures = 0
+        while True:
+            try:
+                self._take_version(await self.api.get("/version") or {})
+                failures, pause = 0, VERSION_SECONDS
+            except (KubernetesError, KeyError, TypeError, ValueError) as error:
+                failures += 1
+                pause = pause_seconds(failures, self.jitter())
+                self.log.warning("version_not_known", reason=str(error), retry_in_seconds=round(pause, 1))
+            await trio.sleep(pause)
+
+    def _take_version(self, version: dict[str, str]) -> None:
+        is_native = has_native_sidecars(version)
+        if version.get("gitVersion") != self.version:
+            self.log.info("api_server_known", version=version.get("gitVersion"), has_native_sidecars=is_native)
+        self.version = version.get("gitVersion") or "unknown"
+        self.settings = self.settings._replace(is_native=is_native)
+
+    def _report(self, exc: Exception) -> None:
+        self.log.error("request_failed", exc=exc)

@@ -1,0 +1,44 @@
+"""
+The TLS context that new connections get: one at a time, swapped whole, so that a certificate changes without a restart
+and one that cannot be used changes nothing.
+"""
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sidecar.errors import ConfigurationError
+from sidecar.webhook.certificate import KeyPair
+
+
+class Tls:
+    """`context` is None until there is a certificate."""
+
+    def __init__(self) -> None:
+        self.context: ssl.SSLContext | None = None
+
+    def use(self, pair: KeyPair) -> None:
+        """Take this certificate for connections from now on. Raises ConfigurationError if it cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
+                context.load_cert_chain(certificate, key)
+        except (ssl.SSLError, ValueError) as exc:
+            raise ConfigurationError(
+                f"The webhook's certificate and key cannot be used ({exc}): give a PEM certificate and its PEM key."
+            ) from exc
+        self.context = context
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path under which OpenSSL reads it, in memory only: a key touches no disk, and the Pod's may be read-only."""
+    fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, content)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)

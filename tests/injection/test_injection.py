@@ -1,0 +1,411 @@
+"""What a Pod is given, case by case, and the sentence for each that is refused."""
+
+from typing import Any
+
+import pytest
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import ANNOTATIONS, Document
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, has_native_sidecars
+from tests.injection.pods import (
+    ACCOUNT,
+    AMAZONS_MOUNT,
+    AMAZONS_VARIABLES,
+    AMAZONS_VOLUME,
+    ARN,
+    OTHER_ARN,
+    PLAIN,
+    POD_IDENTITY_MOUNT,
+    POD_IDENTITY_VARIABLES,
+    SETTINGS,
+    container,
+    pod,
+    variables,
+)
+
+P = "irsa-sidecar.io/"
+
+
+def injected(given: Document, settings: Settings = SETTINGS, account: ServiceAccount | None = ACCOUNT) -> Document:
+    return inject(given, account, settings).pod
+
+
+def refusal(given: Document, settings: Settings = SETTINGS, account: ServiceAccount | None = ACCOUNT) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        inject(given, account, settings)
+    return str(caught.value)
+
+
+def app(*env: tuple[str, str], **more: Any) -> Document:
+    return {"name": "app", "image": "app", "env": [{"name": name, "value": value} for name, value in env], **more}
+
+
+# The sidecar
+
+
+def test_a_native_sidecar_is_the_first_of_the_init_containers() -> None:
+    result = injected(pod(initContainers=[{"name": "migrate", "image": "app"}]))
+    assert [each["name"] for each in result["spec"]["initContainers"]] == ["irsa-sidecar", "migrate"]
+    assert container(result, "irsa-sidecar")["restartPolicy"] == "Always"
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in variables(container(result, "migrate"))
+
+
+def test_before_native_sidecars_it_is_the_first_container_and_init_containers_stay_as_they_are() -> None:
+    given = pod(initContainers=[{"name": "migrate", "image": "app"}], terminationGracePeriodSeconds=6)
+    result = inject(given, ACCOUNT, PLAIN)
+    spec = result.pod["spec"]
+    assert spec["initContainers"] == given["spec"]["initContainers"]
+    assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
+    assert "restartPolicy" not in spec["containers"][0]
+    assert variables(spec["containers"][0])["IRSA_SIDECAR_DRAIN_SECONDS"] == "4"
+    assert result.pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == "app"
+    assert "runs before the sidecar" in result.warnings[0]
+
+
+def test_the_sidecar_meets_the_restricted_pod_security_standard() -> None:
+    sidecar = container(injected(pod()), "irsa-sidecar")
+    security = sidecar["securityContext"]
+    assert security["runAsNonRoot"]
+    assert security["runAsUser"] == security["runAsGroup"] == 65532
+    assert security["readOnlyRootFilesystem"]
+    assert not security["allowPrivilegeEscalation"]
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert set(sidecar["resources"]["requests"]) == {"cpu", "memory"}
+    assert set(sidecar["resources"]["limits"]) == {"memory"}
+
+
+def test_annotations_reach_the_sidecar_and_its_token() -> None:
+    said = {
+        "audience": "vault",
+        "token-expiration": "600",
+        "duration": "max",
+        "session-name": "{pod}",
+        "role-arn": OTHER_ARN,
+    }
+    result = injected(pod(annotations={P + name: value for name, value in said.items()}))
+    told = variables(container(result, "irsa-sidecar"))
+    assert told["AWS_ROLE_ARN"] == OTHER_ARN
+    assert told["IRSA_SIDECAR_DURATION"] == "max"
+    assert told["AWS_ROLE_SESSION_NAME"] == "{pod}"
+    (source,) = result["spec"]["volumes"][0]["projected"]["sources"]
+    assert source["serviceAccountToken"] == {"audience": "vault", "expirationSeconds": 600, "path": "token"}
+
+
+def test_amazons_annotations_of_the_service_account_count_as_amazon_reads_them() -> None:
+    theirs = {"role-arn": ARN, "audience": "sts.cn", "token-expiration": "60", "sts-regional-endpoints": "true"}
+    account = ServiceAccount("shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in theirs.items()})
+    result = injected(pod(), account=account)
+    (source,) = result["spec"]["volumes"][0]["projected"]["sources"]
+    assert source["serviceAccountToken"] == {"audience": "sts.cn", "expirationSeconds": 600, "path": "token"}
+    assert variables(container(result, "app"))["AWS_STS_REGIONAL_ENDPOINTS"] == "regional"
+    of_the_pod = pod(annotations={"eks.amazonaws.com/token-expiration": "90000"})
+    (source,) = injected(of_the_pod, account=account)["spec"]["volumes"][0]["projected"]["sources"]
+    assert source["serviceAccountToken"]["expirationSeconds"] == 86_400
+
+
+def test_more_variables_for_the_sidecar_and_a_role_may_come_with_the_settings() -> None:
+    settings = SETTINGS._replace(role_arn=OTHER_ARN, environment=(("HTTPS_PROXY", "http://proxy:3128"),))
+    told = variables(container(injected(pod(), settings, None), "irsa-sidecar"))
+    assert told["HTTPS_PROXY"] == "http://proxy:3128"
+    assert told["AWS_ROLE_ARN"] == OTHER_ARN
+
+
+def test_what_others_added_to_the_sidecar_stays_and_what_is_not_wanted_any_more_goes() -> None:
+    first = injected(pod(annotations={f"{P}session-name": "cart"}))
+    sidecar = first["spec"]["initContainers"][0]
+    sidecar["env"].append({"name": "OTHERS", "value": "x"})
+    sidecar["volumeMounts"].append({"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io"})
+    sidecar["livenessProbe"]["successThreshold"] = 1
+    del first["metadata"]["annotations"][f"{P}session-name"]
+    again = container(injected(first), "irsa-sidecar")
+    assert "AWS_ROLE_SESSION_NAME" not in variables(again)
+    assert variables(again)["OTHERS"] == "x"
+    assert again["volumeMounts"][-1]["name"] == "kube-api-access"
+    assert again["livenessProbe"]["successThreshold"] == 1
+
+
+# Containers
+
+
+def test_a_container_is_told_where_to_ask_and_with_what() -> None:
+    assert variables(container(injected(pod()), "app")) == {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:4772/v1/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/run/irsa-sidecar/token",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def test_what_a_user_set_stays() -> None:
+    told = variables(
+        container(injected(pod(app(("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "no")))), "app")
+    )
+    assert told["AWS_REGION"] == "us-east-1"
+    assert "AWS_DEFAULT_REGION" not in told
+    assert told["AWS_EC2_METADATA_DISABLED"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("env", "more", "exempt"),
+    [
+        ([], {}, {}),
+        ([("HTTP_PROXY", "http://p")], {}, {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}),
+        ([("HTTP_PROXY", "http://p")], {"envFrom": [{"configMapRef": {"name": "c"}}]}, {}),
+        ([("NO_PROXY", ".svc")], {}, {"NO_PROXY": ".svc,127.0.0.1"}),
+        ([("no_proxy", "*")], {}, {"no_proxy": "*"}),
+        ([("NO_PROXY", "a, 127.0.0.1")], {}, {"NO_PROXY": "a, 127.0.0.1"}),
+    ],
+)
+def test_a_proxy_never_sees_the_request(env: list[tuple[str, str]], more: Document, exempt: dict[str, str]) -> None:
+    told = variables(container(injected(pod(app(*env, **more))), "app"))
+    assert {name: value for name, value in told.items() if name.lower() == "no_proxy"} == exempt
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ACCESS_KEY_ID",
+    ],
+)
+def test_a_container_that_has_its_own_credentials_is_left_alone_unless_it_is_named(name: str) -> None:
+    mine = {"name": "mine", "image": "m", "env": [{"name": name, "value": "/mine"}]}
+    result = inject(pod(mine, app()), ACCOUNT, SETTINGS)
+    assert container(result.pod, "mine") == mine
+    (warning,) = result.warnings
+    assert warning.startswith(f"Container mine gets no credentials of irsa-sidecar, as it sets {name}, which")
+    assert "mine" not in result.pod["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"]
+    assert f"it sets {name}" in refusal(pod(mine, annotations={f"{P}containers": "mine"}))
+    assert f"it sets {name}" in refusal(pod(mine))
+
+
+def test_containers_are_chosen_by_name() -> None:
+    three = [{"name": name, "image": "i"} for name in ("web", "log", "app")]
+    for annotation, names in (("containers", "web, app"), ("skip-containers", "log")):
+        result = injected(pod(*three, annotations={P + annotation: names}))
+        given = [each["name"] for each in result["spec"]["containers"] if "env" in each]
+        assert given == ["web", "app"]
+        assert result["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "irsa-sidecar,web,app"
+
+
+def test_a_container_that_is_skipped_from_now_on_loses_what_it_was_given() -> None:
+    first = injected(pod(app(), {"name": "log", "image": "i"}))
+    first["metadata"]["annotations"][f"{P}skip-containers"] = "log"
+    log = container(injected(first), "log")
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in variables(log)
+    assert "volumeMounts" not in log
+
+
+def test_each_container_sees_the_secret_of_its_role_alone() -> None:
+    roles = f"- {{name: default, role_arn: '{ARN}'}}\n- {{name: reports, role_arn: '{OTHER_ARN}', containers: [log]}}"
+    result = injected(pod(app(), {"name": "log", "image": "i"}, annotations={f"{P}roles": roles}))
+    mounts = {name: container(result, name)["volumeMounts"] for name in ("app", "log")}
+    assert [mount["subPath"] for mount in mounts["app"]] == ["default"]
+    assert [mount["subPath"] for mount in mounts["log"]] == ["reports"]
+    log = variables(container(result, "log"))
+    assert log["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:4772/v1/credentials/reports"
+    assert log["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == "/run/irsa-sidecar/reports/token"
+    told = variables(container(result, "irsa-sidecar"))
+    assert "AWS_ROLE_ARN" not in told
+    assert told["IRSA_SIDECAR_CONFIG"] == "/var/run/secrets/irsa-sidecar/roles.yaml"
+    item = result["spec"]["volumes"][0]["projected"]["sources"][1]["downwardAPI"]["items"][0]
+    assert item == {"path": "roles.yaml", "fieldRef": {"fieldPath": f"metadata.annotations['{P}roles']"}}
+
+
+# Amazon's webhook
+
+
+def test_what_amazons_webhook_put_in_before_is_taken_away() -> None:
+    named = [{"name": name, "value": value} for name, value in (("A", "1"), ("AWS_DEFAULT_REGION", "us-east-1"))]
+    mutated = app(volumeMounts=[AMAZONS_MOUNT]) | {"env": [*named, *AMAZONS_VARIABLES]}
+    result = injected(pod(mutated, volumes=[AMAZONS_VOLUME, {"name": "data", "emptyDir": {}}]))
+    told = variables(container(result, "app"))
+    assert not {"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"} & set(told)
+    assert told["AWS_DEFAULT_REGION"] == "us-east-1"
+    assert "aws-iam-token" not in str(result)
+    assert result["spec"]["volumes"][0]["name"] == "data"
+
+
+def test_pod_identity_too_is_taken_away_whichever_webhook_ran_first() -> None:
+    mutated = app(volumeMounts=[POD_IDENTITY_MOUNT]) | {"env": POD_IDENTITY_VARIABLES}
+    found = container(injected(pod(mutated)), "app")
+    assert variables(found)["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:4772/v1/credentials"
+    assert [mount["name"] for mount in found["volumeMounts"]] == ["irsa-sidecar-authorization"]
+
+
+def test_a_container_that_is_left_out_keeps_amazons() -> None:
+    mutated = {"name": "log", "image": "i", "env": AMAZONS_VARIABLES, "volumeMounts": [AMAZONS_MOUNT]}
+    result = injected(pod(app(), mutated, volumes=[AMAZONS_VOLUME], annotations={f"{P}skip-containers": "log"}))
+    assert container(result, "log") == mutated
+    assert AMAZONS_VOLUME in result["spec"]["volumes"]
+
+
+def test_a_web_identity_by_hand_is_the_users_and_stays() -> None:
+    env = [
+        {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/mine/token"},
+        {"name": "AWS_ROLE_ARN", "value": ARN},
+    ]
+    mount = {"name": "mine", "mountPath": "/var/run/mine"}
+    by_hand = {"name": "mine", "image": "i", "env": env, "volumeMounts": [mount]}
+    assert container(injected(pod(by_hand, app())), "mine") == by_hand
+
+
+def test_amazons_webhook_is_told_to_leave_ours_alone_and_what_it_was_told_before_stays() -> None:
+    result = injected(pod(annotations={"eks.amazonaws.com/skip-containers": "log, other"}))
+    assert result["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "log, other,irsa-sidecar,app"
+
+
+# Refusals
+
+ROLE = f"name: a, role_arn: '{ARN}'"
+
+WRONG_ANNOTATIONS: dict[str, tuple[str, str]] = {
+    "role-arn": (
+        "arn:aws:iam::1:role/a",
+        "annotation irsa-sidecar.io/role-arn is 'arn:aws:iam::1:role/a': give the ARN",
+    ),
+    "roles": (
+        f"- {{{ROLE}}}\n- {{name: a, role_arm: x}}",
+        "annotation irsa-sidecar.io/roles, line 2: role_arm is no setting: did you mean role_arn?",
+    ),
+    "containers": (
+        "app,lgo",
+        "annotation irsa-sidecar.io/containers names 'lgo', which is no container of the Pod: it has app.",
+    ),
+    "skip-containers": ("app,,", "annotation irsa-sidecar.io/skip-containers is 'app,,': give names"),
+    "audience": ("", "annotation irsa-sidecar.io/audience is '': give the audience"),
+    "token-expiration": (
+        "1h",
+        "annotation irsa-sidecar.io/token-expiration is '1h': give whole seconds from 600 to 86400.",
+    ),
+    "duration": ("899", "annotation irsa-sidecar.io/duration is '899': give whole seconds from 900 to 43200, or max"),
+    "session-name": ("{podd}", "annotation irsa-sidecar.io/session-name is '{podd}', and {podd} is no field"),
+}
+
+
+def test_every_annotation_has_a_wrong_value_here() -> None:
+    assert {P + name for name in WRONG_ANNOTATIONS} == set(ANNOTATIONS)
+
+
+@pytest.mark.parametrize("name", WRONG_ANNOTATIONS)
+def test_a_wrong_annotation_is_refused_with_its_name_its_value_and_the_fix(name: str) -> None:
+    value, words = WRONG_ANNOTATIONS[name]
+    message = refusal(pod(annotations={P + name: value}))
+    assert words in message
+    assert "\n" not in message
+
+
+def roles(*items: str) -> Document:
+    return pod(
+        app(), {"name": "log", "image": "i"}, annotations={f"{P}roles": "\n".join(f"- {{{each}}}" for each in items)}
+    )
+
+
+def said(**annotations: Any) -> Document:
+    return pod(annotations={P + name.replace("_", "-"): value for name, value in annotations.items()})
+
+
+REFUSED: dict[str, tuple[Document, str]] = {
+    "an annotation misspelt": (
+        said(role_arm=ARN),
+        "irsa-sidecar.io/role-arm is none of irsa-sidecar's: did you mean irsa-sidecar.io/role-arn?",
+    ),
+    "an annotation of another name": (said(xyzzy=""), "after irsa-sidecar.io/ there are role-arn, "),
+    "the label as an annotation": (said(inject="true"), "move it to metadata.labels"),
+    "two ways to name roles": (said(roles=f"- {{{ROLE}}}", role_arn=ARN), "put the one role into the list"),
+    "two ways to choose": (said(containers="app", skip_containers="app"), "keep one"),
+    "nobody": (
+        said(skip_containers="app"),
+        "No container would get credentials: the annotations leave all of them out.",
+    ),
+    "no text": (said(duration=900), "irsa-sidecar.io/duration is 900, which is no text: put it in quotes."),
+    "a token file": (roles(f"{ROLE}, token_file: /x"), "leave it out; irsa-sidecar.io/audience chooses"),
+    "a secret's file": (roles(f"{ROLE}, authorization_token_file: /x"), "leave it out, as each role gets one"),
+    "a role for nobody": (roles(f"{ROLE}, containers: []"), "role a to no container"),
+    "a role for a stranger": (
+        roles(f"{ROLE}, containers: [lgo]"),
+        "role a names 'lgo', which is no container of the Pod: it has app, log.",
+    ),
+    "two roles for all": (roles(ROLE, f"name: b, role_arn: '{ARN}'"), "several roles without `containers`, a, b,"),
+    "two roles for one": (
+        roles(f"{ROLE}, containers: [app]", f"name: b, role_arn: '{ARN}', containers: [app]"),
+        "container app the roles a and b",
+    ),
+    "max for a chain": (roles(f"{ROLE}, duration: max, chain: [{{role_arn: '{ARN}'}}]"), "an hour at most"),
+    "no containers": ({"spec": {}}, "no spec.containers"),
+    "a container without a name": (pod({"image": "i"}), "spec.containers[0] has no name"),
+    "Windows by its field": (pod(os={"name": "windows"}), "for Windows"),
+    "Windows by a label": (pod(nodeSelector={"kubernetes.io/os": "windows"}), "for Windows"),
+    "the node's network": (pod(hostNetwork=True), "hostNetwork"),
+    "the sidecar's port": (pod(app(ports=[{"containerPort": 4773}])), "Container app has port 4773"),
+    "the endpoint's port": (pod(app(ports=[{"containerPort": 4772}])), "Container app has port 4772"),
+    "the token": (pod(app(volumeMounts=[{"name": "irsa-sidecar-token", "mountPath": "/t"}])), "for the sidecar alone"),
+    "the secret's place": (
+        pod(app(volumeMounts=[{"name": "x", "mountPath": "/run/irsa-sidecar/"}])),
+        "mounts x at /run/irsa-sidecar/",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_pod_that_cannot_be_injected_is_refused_in_one_sentence(what: str) -> None:
+    given, words = REFUSED[what]
+    message = refusal(given)
+    assert words in message
+    assert "\n" not in message
+    assert message.endswith((".", "?"))
+
+
+def test_what_is_chosen_and_left_out_at_once_is_refused() -> None:
+    given = roles(f"{ROLE}, containers: [log]")
+    for annotation, names in (("containers", "app"), ("skip-containers", "log")):
+        annotations = {**given["metadata"]["annotations"], P + annotation: names}
+        message = refusal(given | {"metadata": {"annotations": annotations}})
+        assert f"container log, which {P}{annotation} leaves out" in message
+
+
+def test_no_role_at_all_says_where_one_is_looked_for() -> None:
+    assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart" in refusal(
+        pod(), account=ACCOUNT._replace(annotations={})
+    )
+    assert "annotation irsa-sidecar.io/role-arn, or its ServiceAccount" in refusal(pod(), account=None)
+    bad = ACCOUNT._replace(annotations={"eks.amazonaws.com/role-arn": "app"})
+    assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart is 'app'" in refusal(pod(), account=bad)
+
+
+def test_a_job_before_native_sidecars_is_refused() -> None:
+    assert "irsa-sidecar exec" in refusal(pod(restartPolicy="Never"), PLAIN)
+    assert "Container migrate is to get credentials, but it runs before" in refusal(
+        pod(initContainers=[{"name": "migrate", "image": "i"}], annotations={f"{P}containers": "migrate"}), PLAIN
+    )
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("minor", "is_native"), [("28", False), ("28+", False), ("29", True), ("29+", True), ("34", True)]
+)
+def test_native_sidecars_are_there_from_129(minor: str, is_native: bool) -> None:  # noqa: FBT001
+    assert has_native_sidecars({"major": "1", "minor": minor}) == is_native
+
+
+@pytest.mark.parametrize("text", ["", "a b", "http:// x", "-a"])
+def test_an_image_is_named_or_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--image is"):
+        check_image("--image", text)
+    assert check_image("--image", "r.example:5000/a/b:1@sha256:0")
+
+
+def test_a_variable_is_one_and_not_one_of_ours() -> None:
+    assert check_variable("--env", "HTTPS_PROXY=http://p?a=b") == ("HTTPS_PROXY", "http://p?a=b")
+    for text, words in (("HTTPS_PROXY", "NAME=VALUE"), ("A B=1", "NAME=VALUE"), ("AWS_ROLE_ARN=x", "by itself")):
+        with pytest.raises(ConfigurationError, match=words):
+            check_variable("--env", text)

@@ -1,0 +1,40 @@
+"""Our patches, applied by another's implementation of RFC 6902."""
+
+import copy
+from typing import Any
+
+import jsonpatch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.injection.json_patch import applied, json_patch
+
+leaves = st.none() | st.booleans() | st.integers(0, 2) | st.text("ab/~", max_size=3)
+documents = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab/~01", max_size=2), inner, max_size=3),
+)
+
+
+@given(documents, documents)
+def test_a_patch_makes_the_one_document_of_the_other(before: Any, after: Any) -> None:
+    patch = json_patch(before, after)
+    assert jsonpatch.apply_patch(copy.deepcopy(before), patch) == after
+    assert applied(copy.deepcopy(before), patch) == after
+
+
+@given(documents)
+def test_there_is_nothing_to_do_where_nothing_differs(document: Any) -> None:
+    assert json_patch(document, copy.deepcopy(document)) == []
+
+
+def test_what_is_put_in_front_of_a_list_leaves_the_rest_alone() -> None:
+    one, other, first = {"name": "one", "x": 1}, {"name": "other"}, {"name": "first"}
+    assert json_patch({"a": [one, other]}, {"a": [first, one | {"x": 2}, other]}) == [
+        {"op": "add", "path": "/a/0", "value": first},
+        {"op": "replace", "path": "/a/1/x", "value": 2},
+    ]
+
+
+def test_true_and_one_are_two_values() -> None:
+    assert json_patch({"a": 1}, {"a": True}) == [{"op": "replace", "path": "/a", "value": True}]

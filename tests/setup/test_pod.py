@@ -1,0 +1,276 @@
+"""`setup pod`: manifests as people keep them, in and out."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar import cli
+from sidecar.errors import ConfigurationError
+from sidecar.injection.pod import inject
+from sidecar.setup import pod
+from sidecar.setup.manifests import Workload, change_pods
+from tests.injection.pods import ARN, SETTINGS, pods
+
+ROLE = SETTINGS._replace(role_arn=ARN)
+
+MANIFEST = """\
+# our shop
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+    name: cart     # an indent of four
+    namespace: shop
+    annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/cart"}
+---   # the app
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: cart
+  namespace: shop
+spec:
+  replicas:   2   # two
+  selector: { matchLabels: {app: cart} }
+  template:
+    metadata:
+      labels: {app: cart,  tier: "web"}
+    spec:
+      serviceAccountName: cart
+      # the only one
+      containers:
+      - name: cart
+        image: 'shop/cart:1'
+        env:
+        # first
+        - name: A
+          value: "1"   # one
+        command: ["sh", "-c",   "echo hi"]
+        args:
+          - |
+            a
+             b: c
+      volumes:
+        - name: data
+          emptyDir: {}
+
+---
+apiVersion: v1
+kind: ConfigMap
+data: {a: b,   c: d}
+# the end
+"""
+
+
+def change(workload: Workload) -> dict[str, Any]:
+    return inject(workload.pod, workload.account, SETTINGS).pod
+
+
+def with_role(workload: Workload) -> dict[str, Any]:
+    return inject(workload.pod, workload.account, ROLE).pod
+
+
+def run(*arguments: str) -> int:
+    return cli.run_command(pod, "irsa-sidecar setup pod", arguments)
+
+
+def deployment(spec: dict[str, Any], kind: str = "Deployment") -> dict[str, Any]:
+    template = {"metadata": {}, "spec": spec}
+    inner: dict[str, Any] = {"template": template}
+    if kind == "CronJob":
+        inner = {"schedule": "@daily", "jobTemplate": {"spec": inner}}
+    return {"kind": kind, "metadata": {"name": "cart"}, "spec": inner} if kind != "Pod" else {"kind": kind, **template}
+
+
+SPEC = {"containers": [{"name": "app", "image": "app"}]}
+
+
+def test_lines_are_added_and_no_other_line_is_touched() -> None:
+    written = change_pods(MANIFEST, "m.yaml", change).text
+    lines = iter(written.splitlines())
+    assert all(any(line == there for there in lines) for line in MANIFEST.splitlines()), written
+    _, app, config = yaml.safe_load_all(written)
+    assert app["spec"]["template"]["spec"]["initContainers"][0]["env"][0]["value"].endswith(":role/cart")
+    assert config == {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b", "c": "d"}}
+
+
+def test_a_second_time_changes_nothing() -> None:
+    once = change_pods(MANIFEST, "m.yaml", change)
+    again = change_pods(once.text, "m.yaml", change)
+    assert again.text == once.text
+    assert again.workloads == once.workloads == ("Deployment shop/cart",)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "---\n", "--- # x\n", "\n# comment\n---\n"])
+def test_markers_and_line_ends_stay_as_they_are(start: str, line_end: str) -> None:
+    text = (start + "kind: Pod\nspec:\n  containers:\n    - name: app\n").replace("\n", line_end)
+    written = change_pods(text, "m.yaml", with_role).text
+    assert written.startswith(start.replace("\n", line_end) + "kind: Pod")
+    assert written.count("\r\n") == (written.count("\n") if line_end == "\r\n" else 0)
+
+
+def test_a_document_that_begins_on_its_markers_line_is_read_too() -> None:
+    text = "--- {kind: Pod, spec: {containers: [{name: app}]}}\n--- {kind: Other}\n"
+    first, second = yaml.safe_load_all(change_pods(text, "m.yaml", with_role).text)
+    assert first["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
+    assert second == {"kind": "Other"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"],
+)
+def test_every_kind_that_makes_pods_is_known(kind: str) -> None:
+    written = change_pods(yaml.safe_dump(deployment(SPEC, kind)), "m.yaml", with_role)
+    assert "irsa-sidecar-authorization" in written.text
+    assert written.workloads[0].startswith(kind)
+
+
+def test_the_items_of_a_list_count_each() -> None:
+    items = [deployment(SPEC), {"kind": "Service", "metadata": {"name": "x"}}, deployment(SPEC, "Job")]
+    text = yaml.safe_dump(json.loads(json.dumps({"kind": "List", "items": items})))  # without aliases
+    written = change_pods(text, "m.yaml", with_role)
+    first, service, job = yaml.safe_load(written.text)["items"]
+    for each in (first, job):
+        assert each["spec"]["template"]["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
+    assert service == items[1]
+    assert "&id" not in written.text
+
+
+def test_json_stays_json() -> None:
+    text = json.dumps(deployment(SPEC), indent=4)
+    written = change_pods(text, "m.json", with_role).text
+    assert json.loads(written)["spec"]["template"]["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
+    assert written.startswith('{\n    "kind"')
+
+
+def test_of_labelled_pods_only_those_are_changed() -> None:
+    labelled = deployment(SPEC)
+    labelled["spec"]["template"]["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
+    text = yaml.safe_dump_all([deployment(SPEC), labelled])
+    assert change_pods(text, "m.yaml", with_role).text.startswith(text.split("---\n")[0] + "---\n")
+    assert len(change_pods(text, "m.yaml", with_role).workloads) == 1
+
+
+def test_aliases_are_written_out_and_that_is_told() -> None:
+    text = (
+        "kind: Pod\nspec:\n  containers:\n  - {name: a, image: x, env: &env [{name: A, value: b}]}\n"
+        "  - {name: b, image: x, env: *env}\n"
+    )
+    written = change_pods(text, "m.yaml", with_role)
+    assert written.notes
+    a, b = yaml.safe_load(written.text)["spec"]["containers"]
+    assert a["env"] == b["env"]
+    assert [variable["name"] for variable in a["env"]].count("AWS_CONTAINER_CREDENTIALS_FULL_URI") == 1
+
+
+# ruamel.yaml reads a Pod in 30 ms, and does so some ten times here.
+@settings(max_examples=settings().max_examples // 12)
+@given(st.lists(pods(), min_size=1, max_size=2), st.sampled_from([None, 2, 4]), st.booleans())
+def test_any_pods_come_out_as_the_webhook_would_have_them(
+    found: list[dict[str, Any]],
+    indent: int | None,
+    is_flow: bool,  # noqa: FBT001
+) -> None:
+    text = yaml.safe_dump_all(found, indent=indent, default_flow_style=is_flow or None, sort_keys=False)
+    written = change_pods(text, "m.yaml", with_role)
+    assert list(yaml.safe_load_all(written.text)) == [inject(each, None, ROLE).pod for each in found]
+    assert change_pods(written.text, "m.yaml", with_role).text == written.text
+
+
+@given(st.text(max_size=60) | st.text("-: {}[]\n#&*a|>\"'", max_size=60))
+def test_whatever_is_in_a_stream_it_is_passed_on_or_refused_in_a_sentence(text: str) -> None:
+    try:
+        written = change_pods(text, "m.yaml", with_role).text
+    except ConfigurationError as error:
+        written = text if str(error).startswith("m.yaml, line ") else str(error)
+    assert written == text
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "a template": ("kind: Pod\n{{- if .Values.x }}\nspec: {}\n", "m.yaml, line 3: this is no YAML"),
+    "the second document": ("a: b\n---\nc: [\n", "m.yaml, line 4: this is no YAML"),
+    "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", "Deployment b/a has no spec.template"),
+    "a Pod that is refused": (
+        "kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: app}]}\n",
+        "m.yaml: Pod a: The Pod has hostNetwork",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_cannot_be_changed_names_the_place(what: str) -> None:
+    text, words = BAD[what]
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(text, "m.yaml", with_role)
+    assert words in str(caught.value)
+
+
+# The command
+
+
+def test_the_manifest_goes_to_stdout_and_warnings_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {"containers": [*SPEC["containers"], {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}]}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(spec)))
+    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--env", "HTTPS_PROXY=http://p"]
+    assert run(str(tmp_path / "m.yaml"), *flags) == 0
+    shown = capsys.readouterr()
+    sidecar = yaml.safe_load(shown.out)["spec"]["template"]["spec"]["initContainers"][0]
+    assert {"name": "HTTPS_PROXY", "value": "http://p"} in sidecar["env"]
+    assert "Deployment cart: Container own gets no credentials" in shown.err
+
+
+def test_a_dry_run_shows_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MANIFEST.encode())))
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert run("--image", "x:1", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "--- stdin"
+    assert not [line for line in lines[2:] if line.startswith("-")]
+    assert "+      initContainers:" in lines
+
+
+def test_before_native_sidecars_the_sidecar_is_a_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
+    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--no-native-sidecar"]
+    assert run(str(tmp_path / "m.yaml"), *flags) == 0
+    spec = yaml.safe_load(capsys.readouterr().out)["spec"]["template"]["spec"]
+    assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.yaml", "--region", "eu-west-1"], "missing.yaml cannot be read"),
+        (["m.yaml"], "--region is not given"),
+        (["m.yaml", "--region", "here there"], "--region is 'here there'"),
+        (["m.yaml", "--region", "eu-west-1", "--role-arn", "app"], "--role-arn is 'app'"),
+        (["m.yaml", "--region", "eu-west-1", "--env", "x"], "--env is 'x'"),
+        (["empty.yaml", "--region", "eu-west-1"], "empty.yaml has no Pod"),
+        (["binary.yaml", "--region", "eu-west-1"], "no UTF-8 text (byte 0)"),
+    ],
+)
+def test_wrong_usage_names_the_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError) as caught:
+        run(*arguments, "--image", "x:1")
+    assert words in str(caught.value)
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("--help")
+    assert "kubectl apply -f -" in capsys.readouterr().out

@@ -1,0 +1,185 @@
+"""ServiceAccounts from a watch that breaks, falls behind and comes back; Events that never pile up."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.setup.kubeconfig import find_cluster
+from sidecar.webhook import api as api_module
+from sidecar.webhook.accounts import ServiceAccounts
+from sidecar.webhook.api import KubernetesApi, open_api
+from sidecar.webhook.events import MAX_WAITING
+from sidecar.webhook.events import Events as PodEvents
+from sidecar.webhook.follow import LONGEST_PAUSE_SECONDS, pause_seconds
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.review import Answered, Question, Verdict
+from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.injection.pods import ARN, OTHER_ARN
+from tests.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account
+
+ROLE = "eks.amazonaws.com/role-arn"
+WATCHED = "/api/v1/serviceaccounts"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeApiServer]:
+    with api_server() as found:
+        put_account(found)
+        yield found
+
+
+@pytest.fixture
+async def api(fake: FakeApiServer, tmp_path: Path, no_proxies: None) -> AsyncIterator[KubernetesApi]:
+    async with open_api(find_cluster(kubeconfig_file(fake, tmp_path))) as found:
+        yield found
+
+
+class Followed:
+    def __init__(self, api: KubernetesApi) -> None:
+        self.events = Events()
+        self.metrics = WebhookMetrics()
+        self.accounts = ServiceAccounts(api, self.events.log, self.metrics, jitter=lambda: 0.0)
+
+    async def role(self, name: str = "cart") -> str | None:
+        found = await self.accounts.find("shop", name, needs_role=True)
+        return found.annotations.get(ROLE) if found else None
+
+
+async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        before = len(fake.requests)
+        assert await followed.role() == ARN
+        put_account(fake, role_arn=OTHER_ARN)
+        with trio.fail_after(10):
+            while await followed.role() != OTHER_ARN:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        fake.remove(ACCOUNT)
+        with trio.fail_after(10):
+            while len(followed.accounts):
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert [target for method, target in fake.requests[before:] if ACCOUNT in target] == []
+        assert await followed.role() is None
+        assert followed.metrics.lookups["asked"] == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    assert await followed.role() == ARN
+    assert followed.metrics.lookups == {"asked": 1}
+    fake.broken[ACCOUNT] = (500, {"message": "no"})
+    with pytest.raises(KubernetesError, match="no"):
+        await followed.role()
+    assert followed.metrics.lookups == {"asked": 1, "failed": 1}
+
+
+async def test_a_watch_that_is_too_old_begins_anew_at_once(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        with trio.fail_after(10):
+            while not fake.open_watches:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        fake.forget_history()
+        assert "too old" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        await followed.events.logged("service_accounts_listed", times=2)
+        assert await followed.role() == ARN
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_list_that_is_refused_is_tried_again(fake: FakeApiServer, api: KubernetesApi) -> None:
+    fake.broken[WATCHED] = (403, {"message": "forbidden"})
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        assert "forbidden" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        assert not followed.accounts.is_live
+        del fake.broken[WATCHED]
+        await followed.events.logged("service_accounts_listed")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_list_comes_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
+    pages: list[Any] = [
+        {"metadata": {"continue": "more", "resourceVersion": "1"}, "items": [{"a": 1}]},
+        {"metadata": {"resourceVersion": "2"}, "items": [{"b": 2}]},
+    ]
+    fake.faults += [(200, page) for page in pages]
+    assert await api.list(WATCHED, {}) == ([{"a": 1}, {"b": 2}], "2")
+    assert "continue=more" in fake.requests[-1][1]
+
+
+async def test_an_api_server_that_does_not_answer_is_not_waited_for(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "DEADLINE_SECONDS", 0.0)
+    with pytest.raises(KubernetesError, match="did not answer GET /version"):
+        await api.get("/version")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+async def test_what_is_no_document_is_said_to_be_none(fake: FakeApiServer, api: KubernetesApi, body: bytes) -> None:
+    fake.faults.append((200, body))
+    with pytest.raises(KubernetesError, match="/version with"):
+        await api.get("/version")
+
+
+async def test_a_login_plugin_is_refused_before_anything_runs(fake: FakeApiServer, tmp_path: Path) -> None:
+    plugin = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}}
+    (tmp_path / "k").write_text(str(kubeconfig(fake.url, plugin)))
+    with pytest.raises(ConfigurationError, match="logs in by a plugin"):
+        async with open_api(find_cluster({"KUBECONFIG": str(tmp_path / "k")})):
+            pass
+
+
+def test_pauses_double_up_to_a_limit_and_differ_by_chance() -> None:
+    assert [pause_seconds(n, 1.0) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
+    assert pause_seconds(1, 0.0) == 0.25
+    assert pause_seconds(10_000, 1.0) == LONGEST_PAUSE_SECONDS
+
+
+# Events
+
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
+QUESTION = Question("u-1", "shop", "cart", {"metadata": {"ownerReferences": [OWNER]}})
+
+
+def warned(text: str) -> Answered:
+    return Answered({}, Verdict.INJECTED, warnings=(text,))
+
+
+async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: KubernetesApi) -> None:
+    metrics, now = WebhookMetrics(), [0.0]
+    events = PodEvents(api, Events().log, metrics, lambda: now[0], "here")
+    for at in (0.0, 599.0, 600.0):
+        now[0] = at
+        events.tell(QUESTION, warned("the same"))
+    for number in range(MAX_WAITING):
+        events.tell(QUESTION, warned(str(number)))
+    assert metrics.events == {"dropped": 2}
+    events.tell(QUESTION._replace(is_dry_run=True), warned("dry"))
+    events.tell(QUESTION._replace(pod={}), warned("of nobody"))
+    assert metrics.events == {"dropped": 2}
+
+
+async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
+    fake: FakeApiServer, api: KubernetesApi
+) -> None:
+    metrics, log = WebhookMetrics(), Events()
+    events = PodEvents(api, log.log, metrics, lambda: 0.0, "here")
+    fake.faults.append((403, {"message": "forbidden"}))
+    for text in ("first", "second"):
+        events.tell(QUESTION, warned(text))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(events.run)
+        await log.logged("event_sent")
+        nursery.cancel_scope.cancel()
+    assert metrics.events == {"failed": 1, "sent": 1}

@@ -1,0 +1,118 @@
+"""What a review is answered with: all of it values."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigurationError
+from sidecar.webhook.review import Question, Verdict, answer, not_now, read_question
+from tests.injection.pods import ACCOUNT, SETTINGS, pod
+from tests.webhook.cluster import patched, review
+
+
+def question(document: Any) -> Question:
+    return read_question(json.dumps(document).encode())
+
+
+def test_a_labelled_pod_is_patched() -> None:
+    asked = review()
+    answered = answer(question(asked), ACCOUNT, SETTINGS)
+    assert answered.verdict is Verdict.INJECTED
+    assert answered.document["response"]["patchType"] == "JSONPatch"
+    assert answered.document["response"]["uid"] == asked["request"]["uid"]
+    assert "irsa-sidecar-authorization" in str(patched(asked["request"]["object"], answered.document))
+
+
+def test_a_pod_that_has_all_of_it_needs_no_patch() -> None:
+    asked = review()
+    there = patched(asked["request"]["object"], answer(question(asked), ACCOUNT, SETTINGS).document)
+    answered = answer(question(review(there)), ACCOUNT, SETTINGS)
+    assert answered.document["response"] == {"uid": "u-1", "allowed": True}
+
+
+def test_a_refusal_is_a_sentence_and_no_patch() -> None:
+    answered = answer(question(review(pod(hostNetwork=True))), ACCOUNT, SETTINGS)
+    response = answered.document["response"]
+    assert answered.verdict is Verdict.REFUSED
+    assert response["allowed"] is False
+    assert response["status"]["message"].startswith("The Pod has hostNetwork")
+    assert "patch" not in response
+
+
+def test_long_warnings_are_cut_to_what_the_api_server_passes_on() -> None:
+    own = {"name": "x" * 300, "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
+    answered = answer(question(review(pod({"name": "app", "image": "i"}, own))), ACCOUNT, SETTINGS)
+    (warning,) = answered.document["response"]["warnings"]
+    assert len(warning) <= 256
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operation": "UPDATE"},
+        {"kind": {"group": "apps", "kind": "Deployment"}},
+        {"subResource": "ephemeralcontainers"},
+        {"object": None},
+        {"object": pod()},
+        {"object": {"metadata": {"labels": {"irsa-sidecar.io/inject": "yes"}}, "spec": {}}},
+    ],
+)
+def test_what_is_not_ours_passes_as_it_is(changes: dict[str, Any]) -> None:
+    answered = answer(question(review(**changes)), None, SETTINGS)
+    assert answered.verdict is Verdict.PASSED
+    assert answered.document["response"] == {"uid": "u-1", "allowed": True}
+
+
+def test_a_failure_of_ours_says_so_with_another_code() -> None:
+    answered = not_now(question(review()), "it is slow.")
+    assert answered.verdict is Verdict.FAILED
+    assert answered.document["response"]["status"]["code"] == 503
+    assert answered.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be asked")
+
+
+def test_a_pod_without_a_name_is_told_by_what_its_name_will_begin_with() -> None:
+    made = pod()
+    made["metadata"] = {"generateName": "cart-7d4-"}
+    assert question(review(made)).name == "cart-7d4-*"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"request": {}}', b"[" * 100_000, b'{"request": 1}'])
+def test_what_is_no_review_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(ConfigurationError, match="no AdmissionReview"):
+        read_question(body)
+
+
+def test_a_review_of_another_version_is_none() -> None:
+    with pytest.raises(ConfigurationError, match="admissionReviewVersions"):
+        question(review() | {"apiVersion": "admission.k8s.io/v1beta1"})
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["metadata", "spec", "labels", "annotations", "containers"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(plain)
+def test_whatever_a_labelled_object_is_it_gets_an_answer(found: Any) -> None:
+    asked = review()
+    made = found if isinstance(found, dict) else {"spec": found}
+    made["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
+    asked["request"]["object"] = made
+    try:
+        answered = answer(question(asked), ACCOUNT, SETTINGS)
+    except ConfigurationError as error:
+        text = str(error)
+    else:
+        text = base64.b64encode(json.dumps(answered.document).encode()).decode()
+    assert text

@@ -1,0 +1,133 @@
+"""The webhook's HTTP server, on plain sockets: good clients, slow ones and hostile ones."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.listen import listen
+from sidecar.webhook import server
+from sidecar.webhook.server import Request, Response, serve
+
+
+class Served:
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.reported: list[Exception] = []
+        self.stop = trio.Event()
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+
+async def echo(request: Request) -> Response:
+    if request.path == "/raise":
+        raise ValueError("nobody foresaw this")
+    await trio.lowlevel.checkpoint()
+    return Response(200, f"{request.method} {request.path} {len(request.body)}".encode(), "text/plain")
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    listeners = listen("--listen", ("127.0.0.1", 0))
+    served = Served(listeners[0].getsockname()[1])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: serve(
+            listeners, echo, report=served.reported.append, stop=served.stop, task_status=task_status
+        ))  # fmt: skip
+        yield served
+        served.stop.set()
+
+
+async def all_of(stream: trio.SocketStream) -> bytes:
+    received = b""
+    async for piece in stream:
+        received += piece
+    return received
+
+
+async def until(stream: trio.SocketStream, end: bytes) -> bytes:
+    received = b""
+    while not received.endswith(end):
+        piece = await stream.receive_some()
+        assert piece, received
+        received += piece
+    return received
+
+
+POST = b"POST /inject?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+
+
+async def test_requests_follow_each_other_on_one_connection_however_they_arrive() -> None:
+    async with serving() as served, await served.connect() as stream:
+        for byte in POST:
+            await stream.send_all(bytes([byte]))
+        await until(stream, b"POST /inject 3")
+        await stream.send_all(POST + POST)
+        await until(stream, b"POST /inject 3")
+        await until(stream, b"POST /inject 3")
+
+
+async def test_who_asks_whether_to_continue_is_told_to() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert (await until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b"a")
+        await until(stream, b"POST / 1")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n", b"400"),
+        (b"GET /\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 20_000, b"431"),
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, status: bytes) -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(sent)
+        assert (await all_of(stream)).startswith(b"HTTP/1.1 " + status)
+        assert not served.reported
+
+
+async def test_a_body_that_is_too_long_is_refused_before_it_is_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_BODY_BYTES", 1000)
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 2000)
+        assert (await until(stream, b"too long.\n")).startswith(b"HTTP/1.1 413")
+
+
+async def test_what_nobody_foresaw_ends_its_connection_alone() -> None:
+    async with serving() as served:
+        async with await served.connect() as stream:
+            await stream.send_all(b"GET /raise HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await all_of(stream) == b""
+        async with await served.connect() as stream:
+            await stream.send_all(POST)
+            await until(stream, b"POST /inject 3")
+        assert [type(exc) for exc in served.reported] == [ValueError]
+
+
+async def test_a_client_that_is_slow_or_idle_is_let_go(autojump_clock: MockClock) -> None:
+    async with serving() as served:
+        for sent, seconds in ((b"POST / HTTP/1.1\r\n", server.READ_SECONDS), (b"", server.IDLE_SECONDS)):
+            async with await served.connect() as stream:
+                began_at = trio.current_time()
+                await stream.send_all(sent) if sent else None
+                assert await all_of(stream) == b""
+                assert trio.current_time() - began_at == pytest.approx(seconds, abs=1)
+
+
+async def test_the_end_waits_for_answers_and_not_for_idle_connections() -> None:
+    async with serving() as served, await served.connect() as idle, await served.connect() as busy:
+        await busy.send_all(POST[:-1])
+        await trio.testing.wait_all_tasks_blocked()
+        served.stop.set()
+        assert await all_of(idle) == b""
+        await busy.send_all(POST[-1:])
+        assert b"Connection: close" in await all_of(busy)

@@ -1,0 +1,189 @@
+"""The whole webhook as a process, over TLS, with an API server's storage behind it."""
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import ServiceAccount
+from tests.fakes.api_server import FakeApiServer, api_server
+from tests.injection.pods import ARN, SETTINGS, pod
+from tests.processes import Running
+from tests.webhook.cluster import (
+    CONFIGURATION,
+    OPTIONS,
+    SECRET,
+    ask,
+    fill,
+    kubeconfig_file,
+    patched,
+    put_account,
+    put_configuration,
+    review,
+    webhook,
+)
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with api_server() as fake:
+        fill(fake)
+        yield fake
+
+
+async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        asked = review()
+        answer = (await hook.ask(asked)).json()
+        assert answer["response"]["uid"] == "u-1"
+        account = ServiceAccount("shop", "cart", {"eks.amazonaws.com/role-arn": ARN})
+        assert patched(asked["request"]["object"], answer) == inject(asked["request"]["object"], account, SETTINGS).pod
+        entry = await hook.events.logged("pod_injected")
+        assert (entry["namespace"], entry["pod"]) == ("shop", "cart-0")
+        assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in (await hook.admin("/metrics")).text
+        assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
+
+
+async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: FakeApiServer, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sidecar", "webhook", "--image", "x:1", "--region", "eu-west-1"]
+    command += [
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--drain-seconds",
+        "0",
+        "--log-format",
+        "json",
+    ]
+    environment = {**os.environ, **kubeconfig_file(api, tmp_path), "NO_PROXY": "127.0.0.1"}
+    async with trio.open_nursery() as nursery:
+        process = await trio.lowlevel.open_process(command, env=environment, stderr=subprocess.PIPE)
+        running = Running(process)
+        nursery.start_soon(running.read_log)
+        port, _ = (await running.logged("started"))["ports"]
+        await running.logged("certificate_in_use")
+        assert (await ask(api, port, review())).json()["response"]["allowed"] is True
+        assert await running.stop(signal.SIGTERM) == 0
+        await running.logged("stopped")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        refused = (await hook.ask(review(account="late"))).json()["response"]
+        assert refused["allowed"] is False
+        assert "There is no role" in refused["status"]["message"]
+        put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late", None)
+        assert (
+            "ServiceAccount shop/late"
+            in (await hook.ask(review(account="late"))).json()["response"]["status"]["message"]
+        )
+        put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late")
+        assert (await hook.ask(review(account="late"))).json()["response"]["allowed"] is True
+
+
+async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        await hook.events.logged("service_accounts_listed")
+        api.broken["/api/v1/namespaces/shop/serviceaccounts/other"] = (500, {"message": "etcd is full"})
+        response = (await hook.ask(review(account="other"))).json()["response"]
+        assert response["status"]["code"] == 503
+        assert "etcd is full" in response["status"]["message"]
+        # What the watch knows needs nobody.
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+
+
+async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        put_configuration(api)
+        await hook.events.logged("authorities_made_trusted", times=2)
+        assert (await hook.ask(review())).status_code == 200
+
+
+async def test_replicas_share_one_certificate_whoever_made_it(api: FakeApiServer, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    async with webhook(api, tmp_path) as one, webhook(api, tmp_path / "b") as other:
+        for hook in (one, other):
+            await hook.until_ready()
+        assert (await one.ask(review())).status_code == (await other.ask(review())).status_code == 200
+        assert [each for hook in (one, other) for each in hook.events.of("certificate_renewed")]
+        before = api.documents[SECRET]["data"]["tls.crt"]
+        # Somebody deletes it: both serve the next one, and it is one.
+        api.remove(SECRET)
+        for hook in (one, other):
+            await hook.events.logged("certificate_in_use", times=2)
+        assert api.documents[SECRET]["data"]["tls.crt"] != before
+        assert (await one.ask(review())).status_code == (await other.ask(review())).status_code == 200
+
+
+async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeApiServer, tmp_path: Path) -> None:
+    fill(api, "28")
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        asked = review()
+        result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
+        assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
+
+
+async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_run(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
+
+    def asked() -> dict[str, Any]:
+        found = pod({"name": "app", "image": "i"}, own)
+        found["metadata"] = {"generateName": "cart-1-", "ownerReferences": [owner]}
+        return found
+
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        for is_dry_run in (True, False, False):
+            response = (await hook.ask(review(asked(), dryRun=is_dry_run))).json()["response"]
+            assert "own gets no credentials" in response["warnings"][0]
+        await hook.events.logged("event_sent")
+        event = api.documents["/api/v1/namespaces/shop/events/irsa-sidecar-x"]
+        assert event["involvedObject"]["name"] == "cart-1"
+        assert "own gets no credentials" in event["message"]
+        assert sum(target.startswith("/api/v1/namespaces/shop/events") for _, target in api.requests) == 1
+
+
+async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
+    api.remove(CONFIGURATION)
+    api.documents.pop("/version")
+    async with webhook(api, tmp_path) as hook:
+        await hook.events.logged("certificate_not_kept")
+        answer = await hook.admin("/readyz")
+        assert answer.status_code == 503
+        assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in answer.text
+        assert "version" in answer.text
+        assert (await hook.admin("/livez")).status_code == 200
+        fill(api)
+        await hook.until_ready()
+
+
+async def test_a_mounted_certificate_is_used_and_none_is_made(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as first:
+        await first.until_ready()
+        data = api.documents[SECRET]["data"]
+    files = {name: tmp_path / name for name in ("tls.crt", "tls.key")}
+    for name, path in files.items():
+        path.write_bytes(base64.b64decode(data[name]))
+    options = OPTIONS._replace(mounted=(str(files["tls.crt"]), str(files["tls.key"])))
+    async with webhook(api, tmp_path, options) as hook:
+        await hook.until_ready()
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert not hook.events.of("certificate_renewed")
