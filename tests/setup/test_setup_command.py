@@ -39,7 +39,7 @@ def test_a_missing_extra_is_named_with_what_to_install(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(("sidecar.setup", "botocore", "httpx2", "lightkube"))]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("botocore", "lightkube"):
+    for name in ("botocore", "lightkube", "ruamel.yaml"):
         monkeypatch.setitem(sys.modules, name, None)
     done = run_setup(capsys, step)
     assert done.status == 2
