@@ -65,7 +65,8 @@ class Kubernetes:
         parameters: Mapping[str, str] | None = None,
     ) -> bytes | None:
         content = None if document is None else json.dumps(document).encode()
-        headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if content else {})
+        # The key set is application/jwk-set+json, and refused (406) to who takes application/json only.
+        headers = {"Accept": "application/json, */*"} | ({"Content-Type": content_type} if content else {})
         try:
             response = self._client.request(method, path, content=content, headers=headers, params=parameters)
         except httpx2.HTTPError as exc:
