@@ -78,6 +78,18 @@ GRACE_SECONDS = 30
 SECRET_SPACE = "1Mi"  # noqa: S105
 """A page for each of at most 50 roles' secrets and directories. Memory of the Pod, so it has a limit."""
 
+NO_API_TOKEN: Document = {
+    "name": AUTHORIZATION_VOLUME,
+    "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+    "subPath": ".no-api-token",
+    "readOnly": True,
+}
+"""
+An empty directory where the API server would mount its own token into every container of the Pod: it spares one that
+mounts something there (the ServiceAccount admission plugin), and the sidecar has no business with the API. No role's
+name begins with a dot.
+"""
+
 OUR_VARIABLES = (
     "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -113,6 +125,7 @@ def sidecar_container(wishes: Wishes, settings: Settings, grace_seconds: int) ->
         "volumeMounts": [
             {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
             *(secret_mount(grant, is_only=is_only) for grant in wishes.grants),
+            NO_API_TOKEN,
         ],
     }
     if not settings.is_native:

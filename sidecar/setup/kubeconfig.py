@@ -9,6 +9,7 @@ included; it reads one file and no exec plugin of v1, so both are brought into i
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ _EXEC_V1 = "client.authentication.k8s.io/v1"
 
 def find_cluster(environ: Mapping[str, str], context: str | None = None) -> SingleConfig:
     """The cluster of `context`, else of the current one. Raises ConfigurationError."""
-    files = [path for path in _files(environ) if path.is_file()]
+    named = [*_files(environ)]
+    files = [path for path in named if path.is_file()]
     if not files and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT).is_dir():
-        return _selected(KubeConfig.from_service_account(), None)
+        return _in_cluster()
     if not files:
         raise ConfigurationError(
-            f"There is no kubeconfig at {', '.join(map(str, _files(environ)))}: set KUBECONFIG to one, or make it, on "
-            "EKS with `aws eks update-kubeconfig --name CLUSTER`."
+            f"There is no kubeconfig at {', '.join(map(str, named)) or DEFAULT_FILE}: set KUBECONFIG to one, or make "
+            "it, on EKS with `aws eks update-kubeconfig --name CLUSTER`."
         )
     where = ", ".join(map(str, files))
     try:
@@ -62,8 +64,20 @@ def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     for name in (environ.get("KUBECONFIG") or DEFAULT_FILE).split(os.pathsep):
-        if name:
-            yield Path(name).expanduser()
+        with suppress(RuntimeError):  # of a user without a home, as in a container
+            if name:
+                yield Path(name).expanduser()
+
+
+def _in_cluster() -> SingleConfig:
+    """As the Pod's own service account."""
+    try:
+        return _selected(KubeConfig.from_service_account(SERVICE_ACCOUNT), None)
+    except (ConfigError, KeyError, OSError) as exc:
+        raise ConfigurationError(
+            f"The Pod's service account cannot be used ({exc}): is automountServiceAccountToken false? Let it be "
+            f"mounted at {SERVICE_ACCOUNT}."
+        ) from exc
 
 
 def _read(path: Path) -> Mapping[str, Any]:

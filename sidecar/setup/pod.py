@@ -67,7 +67,9 @@ def main(args: argparse.Namespace) -> int:
         )
     for line in (*warnings, *written.notes):
         sys.stderr.write(f"irsa-sidecar: {line}\n")
-    sys.stdout.write(difference(source, text, written.text) if args.dry_run else written.text)
+    sys.stdout.write(
+        difference(source, text, written.text, f"{source} with irsa-sidecar") if args.dry_run else written.text
+    )
     return 0
 
 
@@ -82,10 +84,10 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     )
 
 
-def difference(source: str, before: str, after: str) -> str:
-    """A unified diff of both texts; empty where they are equal."""
+def difference(source: str, before: str, after: str, result: str) -> str:
+    """A unified diff of both texts, which `source` and `result` name; empty where they are equal."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    return "".join(difflib.unified_diff(old, new, source, f"{source} with irsa-sidecar"))
+    return "".join(difflib.unified_diff(old, new, source, result))
 
 
 def _read(path: str) -> str:

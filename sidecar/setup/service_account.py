@@ -105,7 +105,7 @@ def _carry_out(
         print(f"{title}: nothing to change")
         return 0
     print(f"{title}: {'to be created' if there is None else 'to be changed'}")
-    sys.stdout.write(difference(name, as_yaml(there) if there else "", as_yaml(document)))
+    sys.stdout.write(difference("now", as_yaml(there) if there else "", as_yaml(document), "then"))
     _remark_on_owner(there)
     if there is None:
         kubernetes.create(collection, document, dry_run=is_dry)

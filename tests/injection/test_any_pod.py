@@ -149,6 +149,7 @@ def test_what_the_sidecar_reads_fits_what_the_containers_are_told(pod: Document,
         roles = parse_roles(result["metadata"]["annotations"]["irsa-sidecar.io/roles"], "roles", defaults)
     served = {f"http://127.0.0.1:{config.listen[1]}{role.path}": role for role in roles}
     volume_path = {mount["mountPath"]: mount.get("subPath") for mount in sidecar["volumeMounts"]}
+    assert volume_path.pop("/var/run/secrets/kubernetes.io/serviceaccount") not in {role.name for role in roles}
     for each in users(result):
         told = variables(each)
         if "127.0.0.1:4772" not in str(told):

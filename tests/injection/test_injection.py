@@ -116,14 +116,22 @@ def test_what_others_added_to_the_sidecar_stays_and_what_is_not_wanted_any_more_
     first = injected(pod(annotations={f"{P}session-name": "cart"}))
     sidecar = first["spec"]["initContainers"][0]
     sidecar["env"].append({"name": "OTHERS", "value": "x"})
-    sidecar["volumeMounts"].append({"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io"})
+    sidecar["volumeMounts"].append({"name": "others", "mountPath": "/others"})
     sidecar["livenessProbe"]["successThreshold"] = 1
     del first["metadata"]["annotations"][f"{P}session-name"]
     again = container(injected(first), "irsa-sidecar")
     assert "AWS_ROLE_SESSION_NAME" not in variables(again)
     assert variables(again)["OTHERS"] == "x"
-    assert again["volumeMounts"][-1]["name"] == "kube-api-access"
+    assert again["volumeMounts"][-1]["name"] == "others"
     assert again["livenessProbe"]["successThreshold"] == 1
+
+
+def test_the_sidecar_has_no_token_of_the_kubernetes_api() -> None:
+    mounts = {mount["mountPath"]: mount for mount in container(injected(pod()), "irsa-sidecar")["volumeMounts"]}
+    # The API server adds its token where nothing is mounted at this path.
+    mount = mounts["/var/run/secrets/kubernetes.io/serviceaccount"]
+    assert mount["name"] == "irsa-sidecar-authorization"
+    assert mount["readOnly"]
 
 
 # Containers

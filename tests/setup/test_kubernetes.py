@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.setup import kubeconfig as kubeconfig_module
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.setup.kubernetes import Kubernetes, open_cluster
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
@@ -147,6 +148,28 @@ def test_a_kubeconfig_that_cannot_be_used_is_one_message(tmp_path: Path, what: s
 def test_no_kubeconfig_at_all_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="aws eks update-kubeconfig"):
         find_cluster({"KUBECONFIG": str(tmp_path / "none")})
+
+
+def test_in_a_pod_it_is_the_cluster_of_its_own_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubeconfig_module, "SERVICE_ACCOUNT", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    environ = {"KUBECONFIG": str(tmp_path / "none"), "KUBERNETES_SERVICE_HOST": "fd00::1"}
+    with pytest.raises(ConfigurationError, match="automountServiceAccountToken"):
+        find_cluster(environ)
+    for name, text in (("token", "t"), ("namespace", "irsa-sidecar")):
+        (tmp_path / name).write_text(text)
+    found = find_cluster(environ)
+    assert (found.cluster.server, found.namespace) == ("https://[fd00::1]:443", "irsa-sidecar")
+
+
+def test_a_user_without_a_home_has_no_kubeconfig_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(ConfigurationError, match=r"There is no kubeconfig at ~/\.kube/config"):
+        find_cluster({})
 
 
 def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:

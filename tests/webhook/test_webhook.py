@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import trio
 
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount
+from sidecar.webhook.certificate import renewed, to_secret
+from sidecar.webhook.mounted_certificate import MountedCertificate
 from tests.fakes.api_server import FakeApiServer, api_server
 from tests.injection.pods import ARN, SETTINGS, pod
 from tests.processes import Running
@@ -175,7 +178,7 @@ async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path
         await hook.until_ready()
 
 
-async def test_a_mounted_certificate_is_used_and_none_is_made(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as first:
         await first.until_ready()
         data = api.documents[SECRET]["data"]
@@ -187,3 +190,18 @@ async def test_a_mounted_certificate_is_used_and_none_is_made(api: FakeApiServer
         await hook.until_ready()
         assert (await hook.ask(review())).json()["response"]["allowed"] is True
         assert not hook.events.of("certificate_renewed")
+        certificate = hook.service.certificate
+        assert isinstance(certificate, MountedCertificate)
+        in_use = hook.service.tls.context
+        certificate.look()
+        assert hook.service.tls.context is in_use
+        files["tls.crt"].write_text("torn")
+        for _ in range(2):
+            certificate.look()
+        assert len(hook.events.of("certificate_refused")) == 1
+        assert hook.service.tls.context is in_use
+        following = renewed(None, ["127.0.0.1"], datetime.now(UTC))
+        for name, path in files.items():
+            path.write_bytes(to_secret(following)[name])
+        certificate.look()
+        assert hook.service.tls.context is not in_use

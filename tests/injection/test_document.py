@@ -1,0 +1,56 @@
+"""docs/injection.md says what the code does."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from sidecar.injection.added import LIVENESS_PROBE, RESOURCES, STARTUP_PROBE
+from sidecar.injection.application import OWN_CREDENTIALS
+from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, INJECT_LABEL
+from sidecar.injection.pod import inject
+from sidecar.webhook.service import PATH
+from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
+
+DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "injection.md").read_text()
+BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) for each in yaml.safe_load_all(block)]
+
+
+def test_every_annotation_stands_in_the_table_with_its_meaning() -> None:
+    rows = re.findall(r"^\| `(irsa-sidecar\.io/[a-z-]+)` \| (.*) \|$", DOCUMENT, re.MULTILINE)
+    assert dict(rows) == ANNOTATIONS
+    assert [name for name, _ in rows] == list(ANNOTATIONS)
+
+
+def test_the_pod_of_the_document_is_injected() -> None:
+    assert BLOCKS[0]["metadata"]["labels"] == {INJECT_LABEL: "true"}
+    roles = BLOCKS[1]["annotations"]
+    given = pod({"name": "app", "image": "a"}, {"name": "exporter", "image": "e"}, annotations=roles)
+    assert "v1/credentials/reports" in str(inject(given, None, SETTINGS).pod["spec"]["containers"][1])
+
+
+def test_all_that_is_added_is_told() -> None:
+    added = {**RESOURCES["requests"], **RESOURCES["limits"], "cpu": RESOURCES["requests"]["cpu"]}
+    for told in (*added.values(), " ".join(STARTUP_PROBE["exec"]["command"]), LIVENESS_PROBE["httpGet"]["path"]):
+        assert told in DOCUMENT
+    for port in (CREDENTIALS_PORT, ADMIN_PORT):
+        assert str(port) in DOCUMENT
+    proxied = {"name": "app", "image": "a", "env": [{"name": "HTTP_PROXY", "value": "x"}]}
+    account = ACCOUNT._replace(annotations={**ACCOUNT.annotations, "eks.amazonaws.com/sts-regional-endpoints": "true"})
+    for settings in (SETTINGS, PLAIN):
+        result = inject(pod(proxied), account, settings).pod
+        variables = {variable["name"] for variable in result["spec"]["containers"][-1]["env"]} - {"HTTP_PROXY"}
+        volumes = {volume["name"] for volume in result["spec"]["volumes"]}
+        for name in variables | volumes | set(result["metadata"]["annotations"]):
+            assert f"`{name}`" in DOCUMENT, name
+    for name in OWN_CREDENTIALS:
+        assert f"`{name}`" in DOCUMENT or name.startswith("AWS_CONTAINER_"), name
+
+
+def test_the_webhooks_configuration_calls_it_for_labelled_pods_and_lets_none_pass() -> None:
+    (configuration,) = [each for each in BLOCKS if each.get("kind") == "MutatingWebhookConfiguration"]
+    (webhook,) = configuration["webhooks"]
+    assert configuration["metadata"]["name"] == "irsa-sidecar"
+    assert webhook["clientConfig"]["service"]["path"] == PATH
+    assert webhook["objectSelector"] == {"matchLabels": {INJECT_LABEL: "true"}}
+    assert webhook["failurePolicy"] == "Fail"
