@@ -114,10 +114,11 @@ def build(client: Client) -> str:
 
 def build_all(clients: Iterable[Client]) -> None:
     """Each folder that is not built yet, some at once. Raises BuildError that names what is missing or what failed."""
-    wanted = {target(client): client for client in clients if not is_built(client)}.values()
-    missing = {tool: client.title for client in wanted for tool in missing_tools(client)}
+    clients = list(clients)
+    missing = {tool: client.title for client in clients for tool in missing_tools(client)}
     if missing:
-        raise BuildError("\n".join(f"{tool} is not installed: {title} needs it" for tool, title in missing.items()))
+        raise BuildError("\n".join(f"{tool} is not installed: {title} needs it." for tool, title in missing.items()))
+    wanted = {target(client): client for client in clients if not is_built(client)}.values()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for told in pool.map(build, wanted):
             print(told, flush=True)

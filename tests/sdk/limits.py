@@ -5,10 +5,9 @@ A test shows each limit as it happens, so that a release that mends one is notic
 does. They are the footnotes of docs/sdks.md.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.sdk.stage import VARIABLE
+from tests.sdk.stage import VARIABLE, Remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +23,12 @@ class Limit:
     happens: str
     note: str
     source: str
-    remedy: Mapping[str, str | None] = field(default_factory=dict)
+    remedy: Remedy = field(default_factory=dict)
 
 
 _BOTOCORE = "https://github.com/boto/botocore/blob/1.29.27/botocore"
 _JAVASCRIPT_2 = "https://github.com/aws/aws-sdk-js/blob/v2.1693.0/lib/credentials/remote_credentials.js"
-
+_MINIO = "https://github.com/minio/minio-go/blob/v7.4.1/pkg/credentials/iam_aws.go"
 _OBJECT_STORE = "https://docs.rs/crate/object_store/0.14.2/source/src/aws/builder.rs"
 _VARIABLE_WINS = (
     "The variable wins over the file, and a running process keeps it. Where secrets rotate, set only the file."
@@ -92,6 +91,13 @@ LIMITS = (
         {VARIABLE: None},
     ),
     Limit(
+        "slow start",
+        "minio_go",
+        "503 Service Unavailable",
+        "It asks once. Start it when the sidecar is ready: a native sidecar with a startup probe sees to that.",
+        _MINIO,
+    ),
+    Limit(
         "refusal shown",
         "javascript_v3",
         "Could not load credentials from any providers",
@@ -132,7 +138,7 @@ LIMITS = (
         "minio_go",
         "503 Service Unavailable",
         "It drops an error's body: *503 Service Unavailable*.",
-        "https://github.com/minio/minio-go/blob/v7.4.1/pkg/credentials/iam_aws.go",
+        _MINIO,
     ),
     Limit(
         "IPv6",

@@ -4,21 +4,20 @@ Where a case is played: an STS, `irsa-sidecar run` and a client of it, each for 
 The client is told what `irsa-sidecar exec` tells an application; a case takes away or adds what it is about.
 """
 
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from tests.fakes.tokens import service_account_token
-from tests.processes import GUARD_SECONDS, Running, pod_environment, run_daemon
+from tests.processes import Running, pod_environment, run_daemon
+from tests.sdk.asked import Asked
 from tests.sdk.build import command
 from tests.sdk.catalogue import ROOT, Client
 from tests.sdk.sts import REGION, StrictSts
@@ -27,69 +26,8 @@ from tests.sdk.tap import Tap
 VARIABLE, FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 BOTH = (VARIABLE, FILE)
 
-GUARD_FOR_SDKS_SECONDS = 3 * GUARD_SECONDS
-"""No test waits for it; an SDK that hangs ends the test by it."""
-
-
 Remedy = Mapping[str, str | None]
 """Variables to set, or to take away where they are None."""
-
-
-class Unmet(AssertionError):  # noqa: N818  (a verdict)
-    """What a case wants is not so; the text is what happened instead."""
-
-
-def must(is_so: bool, instead: str) -> None:  # noqa: FBT001  (reads as a sentence)
-    if not is_so:
-        raise Unmet(instead)
-
-
-class Asked:
-    """A client's program as a process. It is asked one thing at a time."""
-
-    def __init__(self, process: trio.Process, sts: StrictSts) -> None:
-        self._process = process
-        self._sts = sts
-        self._unread = b""
-
-    async def ask(self, question: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        await self._process.stdin.send_all(f"{question}\n".encode())
-        with trio.fail_after(GUARD_FOR_SDKS_SECONDS):
-            while b"\n" not in self._unread:
-                piece = await self._process.stdout.receive_some()
-                assert piece, f"the client ended: see its stderr; it said {self._unread!r}"
-                self._unread += piece
-        line, _, self._unread = self._unread.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    async def gets(self) -> str:
-        """The access key id of the set that the client has now: one that STS gave, whole, and that lives."""
-        answer = await self.ask("get")
-        must("error" not in answer, f"an error: {answer.get('error')}")
-        session = self._sts.session_of(answer["accessKeyId"])
-        must(session is not None, f"a set that STS never gave: {answer['accessKeyId']}")
-        assert session is not None
-        must(session.expires_at.timestamp() > time.time(), "a set that is dead")
-        must(answer["sessionToken"] == session.session_token, "the session token of another set")
-        must(answer["secretAccessKey"] in {None, session.secret_access_key}, "the secret key of another set")
-        return session.access_key_id
-
-    async def signs(self) -> str:
-        """The access key id that the client signs with, once STS took the signature."""
-        answer = await self.ask("whoami")
-        must("error" not in answer, f"an error: {answer.get('error')}")
-        caller = self._sts.callers[-1]
-        must(answer["arn"] == caller.arn, f"another ARN: {answer['arn']}")
-        return caller.access_key_id
-
-    async def error(self) -> str:
-        """What a person reads who asks for credentials; that there is something is part of the case."""
-        answer = await self.ask("get")
-        must("error" in answer, "credentials where there are none")
-        return str(answer["error"])
 
 
 @dataclass

@@ -9,14 +9,14 @@ _REFUSAL = b"HTTP/1.1 502 Refused\r\nContent-Length: 0\r\nConnection: close\r\n\
 
 class Tap:
     """
-    Notes the first line of each request in `lines` and sets `asked`.
+    Notes the first line of each request in `lines`.
 
     It passes what comes on to `target` and the answer back; without one it refuses.
     """
 
     def __init__(self, target: tuple[str, int] | None = None) -> None:
         self.lines: list[str] = []
-        self.asked = trio.Event()
+        self._more = trio.Event()
         self.url = ""
         self._target = target
 
@@ -27,13 +27,17 @@ class Tap:
         task_status.started()
         await trio.serve_listeners(self._converse, [listener])
 
+    async def asked(self, times: int) -> None:
+        """Until so many requests have come."""
+        while len(self.lines) < times:
+            await self._more.wait()
+
     async def _converse(self, client: trio.SocketStream) -> None:
         # A client that gives up in the middle has its reasons.
         with suppress(trio.BrokenResourceError):
             async with client:
                 request = await client.receive_some()
-                self.lines.append(request.partition(b"\r\n")[0].decode("latin-1"))
-                self.asked.set()
+                self._note(request)
                 if self._target is None:
                     await client.send_all(_REFUSAL)
                     return
@@ -41,3 +45,8 @@ class Tap:
                     await endpoint.send_all(request)
                     async for piece in endpoint:
                         await client.send_all(piece)
+
+    def _note(self, request: bytes) -> None:
+        self.lines.append(request.partition(b"\r\n")[0].decode("latin-1"))
+        self._more.set()
+        self._more = trio.Event()

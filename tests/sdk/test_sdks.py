@@ -5,18 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.sdk.asked import Unmet, must
 from tests.sdk.cases import CASES
 from tests.sdk.catalogue import Client
 from tests.sdk.limits import limit_of
 from tests.sdk.plan import played
-from tests.sdk.stage import Remedy, Unmet, stage_for
+from tests.sdk.stage import Remedy, stage_for
 
 
 async def what_is_unmet(client: Client, case: str, directory: Path, remedy: Remedy) -> str | None:
-    """Play the case: what happened instead of what it wants, None if all is as it wants."""
+    """
+    Play the case: what happened instead of what it wants, None if all is as it wants.
+
+    In none of them may a client turn to the metadata service, where the node's role is.
+    """
     try:
         async with stage_for(client, directory, remedy) as stage:
             await CASES[case](stage)
+            must(not stage.trap.lines, f"the metadata service was asked: {stage.trap.lines}")
     except BaseExceptionGroup as group:
         unmet, other = group.split(Unmet)
         if unmet is None or other is not None:
