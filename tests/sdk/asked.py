@@ -48,13 +48,14 @@ class Asked:
         return answer
 
     async def gets(self) -> str:
-        """The access key id of the set that the client has now: one that STS gave, whole, and that lives."""
+        """The access key id of the set that the client has: one that STS gave, whole, and not dead before it was asked."""
+        asked_at = time.time()
         answer = await self.ask("get")
         must("error" not in answer, f"an error: {answer.get('error')}")
         session = self._sts.session_of(answer["accessKeyId"])
         if session is None:
             raise Unmet(f"a set that STS never gave: {answer['accessKeyId']}")
-        must(session.expires_at.timestamp() > time.time(), "a set that is dead")
+        must(session.expires_at.timestamp() > asked_at, "a set that is dead")
         must(answer["sessionToken"] == session.session_token, "the session token of another set")
         must(answer["secretAccessKey"] in {None, session.secret_access_key}, "the secret key of another set")
         return session.access_key_id

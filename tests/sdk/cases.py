@@ -15,7 +15,7 @@ from tests.sdk.asked import must
 from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap
 
-SHORT_SECONDS = 6
+SHORT_SECONDS = 8
 """A session that a test can outlive: the daemon renews it at half of its life, and serves it up to a second early."""
 
 DENIAL = "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"
@@ -175,11 +175,10 @@ async def _start_with_request(number: int, stage: Stage) -> None:
             nursery.start_soon(answer)
             await client.gets()
         nursery.cancel_scope.cancel()
-    assert len(stage.sts.tokens) == 1
 
 
 async def _outlive(stage: Stage, access_key_id: str) -> None:
     """Until the set is dead: the SDKs go by the machine's own clock."""
     session = stage.sts.session_of(access_key_id)
     assert session is not None
-    await trio.sleep(session.expires_at.timestamp() - time.time())
+    await trio.sleep(max(0.0, session.expires_at.timestamp() - time.time()))
