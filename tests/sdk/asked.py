@@ -6,6 +6,7 @@ What it gets is held against what STS gave: whole, and alive.
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -29,8 +30,9 @@ def must(is_so: bool, instead: str) -> None:  # noqa: FBT001  (reads as a senten
 class Asked:
     """It is asked one thing at a time."""
 
-    def __init__(self, process: trio.Process, sts: StrictSts) -> None:
+    def __init__(self, process: trio.Process, stderr: Path, sts: StrictSts) -> None:
         self._process = process
+        self._stderr = stderr
         self._sts = sts
         self._unread = b""
 
@@ -41,7 +43,7 @@ class Asked:
         with trio.fail_after(GUARD_FOR_SDKS_SECONDS):
             while b"\n" not in self._unread:
                 piece = await self._process.stdout.receive_some()
-                assert piece, f"the client ended: see its stderr; it said {self._unread!r}"
+                assert piece, f"the client ended:\n{self._stderr.read_text()}"
                 self._unread += piece
         line, _, self._unread = self._unread.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)

@@ -86,12 +86,13 @@ class Stage:
     async def asking(self, environment: Mapping[str, str]) -> AsyncIterator[Asked]:
         """The client's process with this environment, ended with the case."""
         wanted = {name: value for name, value in {**environment, **self.more}.items() if value is not None}
-        with (self.directory / "stderr").open("ab") as stderr:
+        stderr = self.directory / "stderr"
+        with stderr.open("ab") as written:
             process = await trio.lowlevel.open_process(
-                command(self.client), stdin=-1, stdout=-1, stderr=stderr, cwd=ROOT, env=wanted
+                command(self.client), stdin=-1, stdout=-1, stderr=written, cwd=ROOT, env=wanted
             )
         try:
-            yield Asked(process, self.sts)
+            yield Asked(process, stderr, self.sts)
         finally:
             process.kill()
             with trio.CancelScope(shield=True):
