@@ -50,7 +50,7 @@ class Asked:
         return answer
 
     async def gets(self) -> str:
-        """The access key id of the set that the client has: one that STS gave, whole, and not dead before it was asked."""
+        """The access key id of the set that the client has: one that STS gave, whole, and alive when it was asked."""
         asked_at = time.time()
         answer = await self.ask("get")
         must("error" not in answer, f"an error: {answer.get('error')}")
