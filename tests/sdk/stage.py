@@ -110,6 +110,7 @@ async def stage_for(client: Client, directory: Path, more: Remedy) -> AsyncItera
         await nursery.start(trap.serve)
         yield Stage(client, directory, sts, trap, more)
         nursery.cancel_scope.cancel()
+    assert not sts.faults, sts.faults
 
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ Whoever calls it must have signed with what it gave, which is checked as `irsa-s
 import secrets
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 
@@ -30,7 +29,8 @@ class StrictSts:
     """
     Gives sessions of `life_seconds`, unless `refusal` says why not, once it `answers`.
 
-    `tokens` holds the web identity token of each exchange asked for, `given` the sessions, `callers` who called.
+    `tokens` holds the web identity token of each exchange asked for, `given` the sessions, `callers` who called;
+    `faults` are its own, and end the test.
     """
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class StrictSts:
         self.callers: list[Session] = []
         self.url = ""
         self._sessions = SessionTable()
-        self._faults: list[Exception] = []
+        self.faults: list[Exception] = []
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         task_status.started()
-        await http.serve(listener, self._answer, report=self._faults.append)
+        await http.serve(listener, self._answer, report=self.faults.append)
 
     def session_of(self, access_key_id: str | None) -> Session | None:
         return self._sessions.get(access_key_id or "")
@@ -79,10 +79,8 @@ class StrictSts:
         if self.refusal is not None:
             raise self.refusal
         role = Role(form["RoleArn"], TrustPolicy(()))
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes
-        session = new_session(
-            role, form["RoleSessionName"], now=time.time(), seconds=self.life_seconds, random_bytes=random_bytes
-        )
+        name, seconds = form["RoleSessionName"], self.life_seconds
+        session = new_session(role, name, now=time.time(), seconds=seconds, random_bytes=secrets.token_bytes)
         self._sessions.add(session)
         self.given.append(session)
         return {
