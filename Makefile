@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
+SDK_WORKERS ?= 4
 STATEFUL_STEPS ?= 100000
 BIN = $(VENV)/bin
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit stateful bench fleet fuzz kill-loop lock clean
+.PHONY: help local test lint types unit test-sdks stateful bench fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -41,6 +42,12 @@ unit: $(VENV)/.dev.installed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+# Most of a case's time is an SDK's own pauses, so more of them run at once than there are cores.
+test-sdks: $(VENV)/.dev.installed ## every AWS SDK in every case, and docs/sdks.md; needs Go, Rust, Java, Maven and Node.js
+	$(BIN)/python -m tests.sdk.build
+	SDKS=all $(BIN)/python -m pytest -n $(SDK_WORKERS) tests/sdk/test_sdks.py
+	$(BIN)/python -m tests.sdk.table
+
 stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
 
@@ -69,6 +76,17 @@ lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
 			--python-version 3.11 $$groups $$constraint --upgrade -o requirements/$$set.txt pyproject.toml || exit 1; \
 	done
 
+SDKS = tests/sdk/clients
+lock-sdks: $(VENV)/.dev.installed ## take the newest SDKs into the lock files of tests/sdk; Java's are in its pom.xml
+	for client in aiobotocore boto3_debian12 object_store; do \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+			--python-version 3.11 --upgrade -o $(SDKS)/$$client/requirements.txt $(SDKS)/$$client/requirements.in || exit 1; \
+	done
+	cd $(SDKS)/javascript && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --save-exact \
+		@aws-sdk/client-sts@latest aws-sdk@latest
+	cd $(SDKS)/go && go get -u ./... && go mod tidy
+	cd $(SDKS)/rust && cargo update
+
 clean:
-	rm -rf $(VENV) .fuzz benchmarks/.build dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .sdks .fuzz benchmarks/.build dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

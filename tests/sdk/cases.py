@@ -1,0 +1,184 @@
+"""
+What every client must do with the endpoint: one function a case, played on a stage of its own.
+
+A case raises Unmet with what happened instead. Its name is the column of the table in docs/sdks.md, and the first
+line of its docstring says there what is held.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from sidecar.local.refusal import StsRefusal
+from tests.sdk.asked import must
+from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
+from tests.sdk.tap import Tap
+
+SHORT_SECONDS = 8
+"""A session that a test can outlive: the daemon renews it at half of its life, and serves it up to a second early."""
+
+DENIAL = "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"
+
+
+async def first_credentials(stage: Stage) -> None:
+    """Where no secret is asked for, the URL alone is enough; STS is asked once."""
+    async with stage.daemon(asks_for_secret=False) as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url)) as client:
+            await client.gets()
+    assert len(stage.sts.tokens) == 1
+
+
+async def signed_call(stage: Stage) -> None:
+    """A call signed with the credentials is taken by an STS that checks signature, session token and expiry."""
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+            must(await client.signs() == await client.gets(), "another set")
+
+
+async def secret_by_variable(stage: Stage) -> None:
+    """The secret comes from `AWS_CONTAINER_AUTHORIZATION_TOKEN`."""
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url, secret=[VARIABLE])) as client:
+            await client.gets()
+
+
+async def secret_by_file(stage: Stage) -> None:
+    """The secret comes from the file that `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names."""
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url, secret=[FILE])) as client:
+            await client.gets()
+
+
+async def secret_rotated(stage: Stage) -> None:
+    """The secret came in both ways; its file gets another one, and the client's next fetch sends that."""
+    stage.sts.life_seconds = SHORT_SECONDS
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+            first = await client.gets()
+            stage.rotate_secret()
+            await _outlive(stage, first)
+            must(await client.gets() != first, "the set from before")
+
+
+async def cold_start(stage: Stage) -> None:
+    """The client asks before the sidecar has credentials, and the endpoint's answer to that request brings them."""
+    await _start_with_request(1, stage)
+
+
+async def slow_start(stage: Stage) -> None:
+    """STS takes so long that the client's first request ends with 503; it asks again by itself and gets them."""
+    await _start_with_request(2, stage)
+
+
+async def sts_down(stage: Stage) -> None:
+    """STS is down, and the client gives up with an error; once STS is back the same process gets credentials."""
+    stage.sts.refusal = StsRefusal("ServiceUnavailable", "Service is unavailable", status=503)
+    async with stage.daemon() as daemon, stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+        await daemon.logged("refresh_failed")
+        stage.sts.answers = trio.Event()
+        await client.error()
+        stage.sts.refusal = None
+        stage.sts.answers.set()
+        await daemon.logged("credentials_refreshed")
+        await client.gets()
+
+
+async def across_expiry(stage: Stage) -> None:
+    """Past the end of a set the client has a later one that lives; the service account token was rotated meanwhile."""
+    stage.sts.life_seconds = SHORT_SECONDS
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        token = stage.rotate_token()
+        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+            first = await client.gets()
+            if stage.client.has_sts:
+                await client.signs()
+            await _outlive(stage, first)
+            must(await client.gets() != first, "the set from before")
+            if stage.client.has_sts:
+                must(await client.signs() != first, "a signature with the set from before")
+    assert stage.sts.tokens[-1] == token
+
+
+async def refusal_shown(stage: Stage) -> None:
+    """The role's trust policy refuses: the person reads AWS's own code and text in the client's error."""
+    code, _, text = DENIAL.partition(": ")
+    stage.sts.refusal = StsRefusal(code, text, status=403)
+    async with stage.daemon() as daemon:
+        await daemon.logged("refresh_failed")
+        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+            error = await client.error()
+            must(DENIAL in error, error)
+
+
+async def ipv6(stage: Stage) -> None:
+    """The endpoint is named as `http://[::1]:4772/v1/credentials`."""
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        url = daemon.url.replace("127.0.0.1", "[::1]")
+        async with stage.asking(stage.variables(url, secret=BOTH)) as client:
+            await client.gets()
+
+
+async def proxy(stage: Stage) -> None:
+    """`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` are set, `NO_PROXY` is not: the proxy never sees the request."""
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        environment = stage.variables(daemon.url, secret=BOTH)
+        for name in ("NO_PROXY", "no_proxy"):
+            del environment[name]
+        names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        environment |= dict.fromkeys([*names, *map(str.lower, names)], stage.trap.url)
+        async with stage.asking(environment) as client:
+            await client.ask("get")
+            must(not stage.trap.lines, f"the proxy was asked: {stage.trap.lines}")
+            await client.gets()
+
+
+Case = Callable[[Stage], Awaitable[None]]
+
+CASES: dict[str, Case] = {
+    "first credentials": first_credentials,
+    "signed call": signed_call,
+    "secret by variable": secret_by_variable,
+    "secret by file": secret_by_file,
+    "secret rotated": secret_rotated,
+    "cold start": cold_start,
+    "slow start": slow_start,
+    "STS down, then up": sts_down,
+    "across expiry": across_expiry,
+    "refusal shown": refusal_shown,
+    "IPv6": ipv6,
+    "proxy set": proxy,
+}
+
+
+async def _start_with_request(number: int, stage: Stage) -> None:
+    """STS answers when the client's request of that number has come, and all are the client's one question."""
+    stage.sts.answers = trio.Event()
+
+    async def answer() -> None:
+        await tap.asked(number)
+        stage.sts.answers.set()
+
+    async with stage.daemon() as daemon, trio.open_nursery() as nursery:
+        tap = Tap(daemon.address)
+        await nursery.start(tap.serve)
+        url = f"{tap.url}/v1/credentials"
+        async with stage.asking(stage.variables(url, secret=BOTH)) as client:
+            nursery.start_soon(answer)
+            await client.gets()
+        nursery.cancel_scope.cancel()
+
+
+async def _outlive(stage: Stage, access_key_id: str) -> None:
+    """Until the set is dead: the SDKs go by the machine's own clock."""
+    session = stage.sts.session_of(access_key_id)
+    assert session is not None
+    await trio.sleep(max(0.0, session.expires_at.timestamp() - time.time()))

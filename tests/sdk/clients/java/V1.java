@@ -1,0 +1,33 @@
+import com.amazonaws.auth.AWSSessionCredentials;
+import com.amazonaws.auth.DefaultAWSCredentialsProviderChain;
+import com.amazonaws.client.builder.AwsClientBuilder.EndpointConfiguration;
+import com.amazonaws.services.securitytoken.AWSSecurityTokenService;
+import com.amazonaws.services.securitytoken.AWSSecurityTokenServiceClientBuilder;
+import com.amazonaws.services.securitytoken.model.GetCallerIdentityRequest;
+import java.util.Map;
+
+/** AWS SDK for Java v1: one provider chain, which keeps its credentials, as an application has it. */
+final class V1 {
+  private static final DefaultAWSCredentialsProviderChain CHAIN = new DefaultAWSCredentialsProviderChain();
+
+  public static void main(String[] arguments) {
+    Answering.loop(Map.of("get", V1::get, "whoami", V1::whoami));
+  }
+
+  private static Map<String, String> get() {
+    AWSSessionCredentials set = (AWSSessionCredentials) CHAIN.getCredentials();
+    return Answering.set(set.getAWSAccessKeyId(), set.getAWSSecretKey(), set.getSessionToken());
+  }
+
+  private static Map<String, String> whoami() {
+    // v1 does not know the variable by itself.
+    EndpointConfiguration there =
+        new EndpointConfiguration(System.getenv("AWS_ENDPOINT_URL_STS"), System.getenv("AWS_REGION"));
+    AWSSecurityTokenService sts =
+        AWSSecurityTokenServiceClientBuilder.standard()
+            .withCredentials(CHAIN)
+            .withEndpointConfiguration(there)
+            .build();
+    return Map.of("arn", sts.getCallerIdentity(new GetCallerIdentityRequest()).getArn());
+  }
+}

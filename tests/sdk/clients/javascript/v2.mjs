@@ -1,0 +1,20 @@
+// AWS SDK for JavaScript v2: the global configuration, which keeps its credentials, as an application has it.
+import { promisify } from "node:util";
+import AWS from "aws-sdk";
+import { answerQuestions } from "./answering.mjs";
+
+const getCredentials = promisify(AWS.config.getCredentials.bind(AWS.config));
+
+await answerQuestions({
+  async get() {
+    await getCredentials();
+    const { accessKeyId, secretAccessKey, sessionToken } = AWS.config.credentials;
+    return { accessKeyId, secretAccessKey, sessionToken };
+  },
+  async whoami() {
+    // v2 does not know the variable by itself.
+    const sts = new AWS.STS({ endpoint: process.env.AWS_ENDPOINT_URL_STS });
+    const { Arn } = await sts.getCallerIdentity().promise();
+    return { arn: Arn };
+  },
+});

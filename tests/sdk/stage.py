@@ -1,0 +1,122 @@
+"""
+Where a case is played: an STS, `irsa-sidecar run` and a client of it, each for itself, and a trap for what goes astray.
+
+The client is told what `irsa-sidecar exec` tells an application; a case takes away or adds what it is about.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from sidecar.authorization import new_secret, write_secret
+from sidecar.client_environment import Offer, client_environment
+from tests.fakes.tokens import service_account_token
+from tests.processes import Running, pod_environment, run_daemon
+from tests.sdk.asked import Asked
+from tests.sdk.build import command
+from tests.sdk.catalogue import ROOT, Client
+from tests.sdk.sts import REGION, StrictSts
+from tests.sdk.tap import Tap
+
+VARIABLE, FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+BOTH = (VARIABLE, FILE)
+
+Remedy = Mapping[str, str | None]
+"""Variables to set, or to take away where they are None."""
+
+
+@dataclass
+class Stage:
+    """One case's world. `more` comes last in the client's environment."""
+
+    client: Client
+    directory: Path
+    sts: StrictSts
+    trap: Tap
+    more: Remedy
+
+    @property
+    def token_file(self) -> Path:
+        return self.directory / "token"
+
+    @property
+    def secret_file(self) -> Path:
+        return self.directory / "authorization"
+
+    def rotate_token(self) -> str:
+        """A new service account token in place of the one that is there."""
+        token = service_account_token(time.time(), jti="rotated")
+        draft = self.directory / "token.draft"
+        draft.write_text(token)
+        draft.replace(self.token_file)
+        return token
+
+    def rotate_secret(self) -> None:
+        write_secret(str(self.secret_file), new_secret())
+
+    @asynccontextmanager
+    async def daemon(self, *, asks_for_secret: bool = True) -> AsyncIterator[Running]:
+        environment = pod_environment(self.token_file, self.sts.url)
+        if asks_for_secret:
+            self.rotate_secret()
+            environment["IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"] = str(self.secret_file)
+        async with run_daemon(environment) as running:
+            yield running
+
+    def variables(self, url: str, *, secret: Collection[str] = ()) -> dict[str, str]:
+        """The client's environment: the endpoint's URL, and the secret in these of BOTH."""
+        held = self.secret_file.read_text() if secret else ""
+        offer = Offer(url, held, str(self.secret_file), REGION)
+        environment = client_environment(_without_settings(os.environ), offer)
+        for name in set(BOTH) - set(secret):
+            del environment[name]
+        return environment | {
+            "AWS_ENDPOINT_URL_STS": self.sts.url,
+            # An SDK that falls through to the metadata service must not look for it outside this machine.
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.trap.url,
+            "AWS_METADATA_ENDPOINT": self.trap.url,
+        }
+
+    @asynccontextmanager
+    async def asking(self, environment: Mapping[str, str]) -> AsyncIterator[Asked]:
+        """The client's process with this environment, ended with the case."""
+        wanted = {name: value for name, value in {**environment, **self.more}.items() if value is not None}
+        stderr = self.directory / "stderr"
+        with stderr.open("ab") as written:
+            process = await trio.lowlevel.open_process(
+                command(self.client), stdin=-1, stdout=-1, stderr=written, cwd=ROOT, env=wanted
+            )
+        try:
+            yield Asked(process, stderr, self.sts)
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    await trio.aclose_forcefully(stream)
+
+
+@asynccontextmanager
+async def stage_for(client: Client, directory: Path, more: Remedy) -> AsyncIterator[Stage]:
+    sts, trap = StrictSts(), Tap()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sts.serve)
+        await nursery.start(trap.serve)
+        yield Stage(client, directory, sts, trap, more)
+        nursery.cancel_scope.cancel()
+    assert not sts.faults, sts.faults
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What this machine says of AWS, of proxies and of coverage is no part of a case."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(("AWS_", "COVERAGE_")) and not name.lower().endswith("_proxy")
+    }

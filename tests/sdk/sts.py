@@ -1,0 +1,98 @@
+"""
+An STS that gives a session for any token, as short as a test wants it, and takes calls from living sessions only.
+
+Whoever calls it must have signed with what it gave, which is checked as `irsa-sidecar local` does.
+"""
+
+import secrets
+import time
+import uuid
+from datetime import UTC, datetime
+from email.utils import formatdate
+
+import trio
+
+from sidecar.local import http, sigv4, sts_xml
+from sidecar.local.http import Reply, Request
+from sidecar.local.operations import caller_identity
+from sidecar.local.parameters import parse_form
+from sidecar.local.refusal import StsRefusal
+from sidecar.local.roles import Role
+from sidecar.local.sessions import Session, SessionTable, new_session
+from sidecar.local.sts_xml import Tree
+from sidecar.local.trust_policy import TrustPolicy
+
+REGION = "us-east-1"
+
+
+class StrictSts:
+    """
+    Gives sessions of `life_seconds`, unless `refusal` says why not, once it `answers`.
+
+    `tokens` holds the web identity token of each exchange asked for, `given` the sessions, `callers` who called;
+    `faults` are its own, and end the test.
+    """
+
+    def __init__(self) -> None:
+        self.life_seconds = 3600
+        self.refusal: StsRefusal | None = None
+        self.answers = trio.Event()
+        self.answers.set()
+        self.tokens: list[str] = []
+        self.given: list[Session] = []
+        self.callers: list[Session] = []
+        self.url = ""
+        self._sessions = SessionTable()
+        self.faults: list[Exception] = []
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        task_status.started()
+        await http.serve(listener, self._answer, report=self.faults.append)
+
+    def session_of(self, access_key_id: str | None) -> Session | None:
+        return self._sessions.get(access_key_id or "")
+
+    async def _answer(self, request: Request) -> Reply:
+        form = parse_form(request.query) | parse_form(request.body.decode())
+        operation = form["Action"]
+        request_id = str(uuid.uuid4())
+        try:
+            if operation == "GetCallerIdentity":
+                members = self._identity(request)
+            else:
+                members = await self._grant(form)
+        except StsRefusal as refusal:
+            return _reply(refusal.status, sts_xml.error(refusal.code, str(refusal), request_id))
+        return _reply(200, sts_xml.result(operation, members, request_id))
+
+    def _identity(self, request: Request) -> Tree:
+        caller = sigv4.verify(request, self._sessions.get, region=REGION, now=datetime.now(UTC))
+        self.callers.append(caller)
+        return caller_identity(caller)
+
+    async def _grant(self, form: dict[str, str]) -> Tree:
+        self.tokens.append(form["WebIdentityToken"])
+        await self.answers.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        role = Role(form["RoleArn"], TrustPolicy(()))
+        name, seconds = form["RoleSessionName"], self.life_seconds
+        session = new_session(role, name, now=time.time(), seconds=seconds, random_bytes=secrets.token_bytes)
+        self._sessions.add(session)
+        self.given.append(session)
+        return {
+            "Credentials": {
+                "AccessKeyId": session.access_key_id,
+                "SecretAccessKey": session.secret_access_key,
+                "SessionToken": session.session_token,
+                "Expiration": sts_xml.timestamp(session.expires_at),
+            },
+            "AssumedRoleUser": {"AssumedRoleId": session.user_id, "Arn": session.arn},
+        }
+
+
+def _reply(status: int, body: bytes) -> Reply:
+    return Reply(status, body, sts_xml.CONTENT_TYPE, (("Date", formatdate(usegmt=True)),))

@@ -1,0 +1,25 @@
+"""What many processes of one Pod cost STS."""
+
+from pathlib import Path
+
+import trio
+
+from tests.sdk.catalogue import BY_NAME
+from tests.sdk.stage import BOTH, Stage, stage_for
+
+PROCESSES = 32
+
+
+async def test_32_processes_that_start_together_with_the_sidecar_cost_one_call_to_sts(tmp_path: Path) -> None:
+    keys: list[str] = []
+
+    async def start_and_ask(stage: Stage, url: str) -> None:
+        async with stage.asking(stage.variables(url, secret=BOTH)) as client:
+            keys.append(await client.gets())
+
+    async with stage_for(BY_NAME["boto3"], tmp_path, {}) as stage:
+        async with stage.daemon() as daemon, trio.open_nursery() as nursery:
+            for _ in range(PROCESSES):
+                nursery.start_soon(start_and_ask, stage, daemon.url)
+        assert len(stage.sts.tokens) == 1
+        assert keys == [stage.sts.given[0].access_key_id] * PROCESSES

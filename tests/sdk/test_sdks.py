@@ -1,0 +1,55 @@
+"""Every client in every case, each in processes of its own; what a client cannot do is held to be so."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.asked import Unmet, must
+from tests.sdk.cases import CASES
+from tests.sdk.catalogue import Client
+from tests.sdk.limits import limit_of
+from tests.sdk.plan import played
+from tests.sdk.stage import Remedy, stage_for
+
+
+async def what_is_unmet(client: Client, case: str, directory: Path, remedy: Remedy) -> str | None:
+    """
+    Play the case: what happened instead of what it wants, None if all is as it wants.
+
+    In none of them may a client turn to the metadata service, where the node's role is.
+    """
+    try:
+        async with stage_for(client, directory, remedy) as stage:
+            await CASES[case](stage)
+            must(not stage.trap.lines, f"the metadata service was asked: {stage.trap.lines}")
+    except BaseExceptionGroup as group:
+        unmet, other = group.split(Unmet)
+        if unmet is None or other is not None:
+            raise
+        return str(_first_leaf(unmet))
+    return None
+
+
+def _first_leaf(error: BaseException) -> BaseException:
+    return _first_leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+@pytest.mark.parametrize(
+    ("client", "case"), [pytest.param(client, case, id=f"{client.name}-{case}") for client, case in played()]
+)
+async def test_a_client_does_what_the_case_wants_or_what_its_limit_says(
+    client: Client, case: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("sdk", (client.name, client.version, case))
+    limit = limit_of(client.name, case)
+    unmet = await what_is_unmet(client, case, tmp_path, {})
+    if limit is None:
+        assert unmet is None
+        return
+    assert unmet is not None, f"{client.title} can do it now: take the limit out of limits.py"
+    assert limit.happens in unmet
+    if limit.remedy:
+        remedied = tmp_path / "remedied"
+        remedied.mkdir()
+        assert await what_is_unmet(client, case, remedied, limit.remedy) is None
