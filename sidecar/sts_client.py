@@ -1,5 +1,5 @@
 """
-One exchange with STS over HTTPS: the only module that knows httpx.
+One exchange with STS over HTTPS: the only module of `run` that knows httpx.
 
 One deadline spans the whole attempt (httpx's own bound single reads, and a dripping body would pass them all).
 The reply is read up to a cap, nothing is redirected or unpacked, and every foreign exception leaves as an
@@ -74,8 +74,8 @@ class StsClient:
         Raises ConfigurationError for a CA bundle or proxy setting that cannot be used.
         """
         self.url = url
-        proxy = _proxy_for(url)
-        self.trust = trust or (_trust(ca_bundle) if url.startswith("https:") else None)
+        proxy = proxy_for(url)
+        self.trust = trust or (trust_in(ca_bundle) if url.startswith("https:") else None)
         self._client = _make_client(self.trust, proxy)
         parts = urlsplit(url)
         self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy else parts.netloc
@@ -141,7 +141,7 @@ def _make_client(trust: ssl.SSLContext | None, proxy: str | None) -> httpx.Async
         ) from exc
 
 
-def _proxy_for(url: str) -> str | None:
+def proxy_for(url: str) -> str | None:
     """
     The proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
 
@@ -155,7 +155,8 @@ def _proxy_for(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
-def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
+    """The authorities of the file, else those that come with certifi. Raises ConfigurationError."""
     if ca_bundle is None:
         return httpx.create_ssl_context(trust_env=False)
     try:
@@ -189,7 +190,7 @@ def _foreign_errors_mapped(host: str) -> Iterator[None]:
 def _by_cause(host: str, exc: Exception) -> ExchangeError:
     """Tell apart what is below: httpx folds DNS, TLS and refusals into one class."""
     reasons = []
-    for cause in _causes(exc):
+    for cause in causes(exc):
         if isinstance(cause, ssl.SSLError):
             why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
             return _transport("Tls", f"{host}: {why}. AWS_CA_BUNDLE names the authorities to trust")
@@ -203,13 +204,13 @@ def _by_cause(host: str, exc: Exception) -> ExchangeError:
     return _transport("Unreachable", f"{host}: {', '.join(dict.fromkeys(reasons)) or 'the connection was lost'}")
 
 
-def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+def causes(exc: BaseException | None) -> Iterator[BaseException]:
     """The exception and all below it. Trio groups the failures to connect to each address of a name."""
     while exc is not None:
         yield exc
         if isinstance(exc, BaseExceptionGroup):
             for member in exc.exceptions:
-                yield from _causes(member)
+                yield from causes(member)
         exc = exc.__cause__ or exc.__context__
 
 

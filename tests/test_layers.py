@@ -33,7 +33,7 @@ PURE = [
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 
 ONLY_IMPORTER = {
-    "httpx": {"sts_client"},
+    "httpx": {"sts_client", "published_keys"},
     "signal": {"daemon", "application", "commands.run", "commands.local"},
     "ctypes": {"hardening", "token_watch"},
     "sidecar.hardening": {"commands.run"},
@@ -66,7 +66,7 @@ FLOW = [
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
     "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.application",
-    "multiprocessing", "concurrent.futures.thread",
+    "sidecar.published_keys", "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from sidecar.sts_client import (
     MAX_REPLY_BYTES,
     StsClient,
     _date,
-    _proxy_for,
+    proxy_for,
 )
 from tests.exchanges import REQUEST, STS_HOST, TOKEN, Authority, Resolver, exchange, failure, failure_of, scripted
 from tests.fakes.scripted_sts import Reply, ScriptedSts, error_reply, good_reply
@@ -456,5 +456,5 @@ def test_the_proxy_is_found_as_botocore_finds_it(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", no_proxy)
     theirs = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    assert _proxy_for(url) == theirs
+    assert proxy_for(url) == theirs
     StsClient(url)  # and nothing in NO_PROXY is too odd
