@@ -1,0 +1,51 @@
+"""
+Walk the way from token to SDK and say what is wrong first, and the next step.
+
+Run it in the sidecar's container for token, STS and endpoint; in the application's for its environment and SDKs; or on
+a laptop with the same variables set. One exchange with STS is made, and nothing is changed anywhere.
+
+Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage. Warnings are told and leave it at 0, as everything works
+in spite of them; with --strict they make it 1.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+
+import trio
+
+from sidecar.doctor.finding import Status
+
+EXAMPLE = """\
+examples:
+  kubectl exec POD -c irsa-sidecar -- irsa-sidecar doctor
+  irsa-sidecar doctor --json | jq -r '.first_wrong.seen'"""
+
+LEAST_WIDTH, MOST_WIDTH = 60, 140
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for machines: one document, whose schema is stable")
+    parser.add_argument("--strict", action="store_true", help="end with 1 also when there are only warnings")
+    parser.add_argument("--no-imds", action="store_true", help="do not try the node's metadata service")
+    parser.add_argument(
+        "--files", metavar="DIRECTORY", help="look for AWS SDKs below it (in an application's Pod: everywhere)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from functools import partial  # noqa: PLC0415
+
+    from sidecar.doctor import examination, report  # noqa: PLC0415
+
+    look = partial(examination.examine, os.environ, asks_metadata=not args.no_imds, files=args.files)
+    found = trio.run(look)
+    if args.json:
+        print(report.as_json(found))
+    else:
+        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        width = min(max(shutil.get_terminal_size((120, 24)).columns, LEAST_WIDTH), MOST_WIDTH)
+        print(report.as_text(found, width=width, colours=colours))
+    fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
+    return 1 if found.status in fails else 0

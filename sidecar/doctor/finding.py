@@ -1,0 +1,74 @@
+"""
+A finding: what was seen, whether that is well, and what to do next. Pure.
+
+Rule: *wrong* is what keeps credentials from the application, will do so, or lets it be somebody else; a *warning* works
+now. A check whose ground is missing finds nothing, so the first wrong thing is never a consequence of another one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import Generic, NamedTuple, TypeVar
+
+Facts = TypeVar("Facts")
+
+
+class Status(Enum):
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+    LEFT_OUT = "left_out"
+    """Not looked at, or not to be known from here. `seen` says why."""
+
+
+class Finding(NamedTuple):
+    """`seen` and `next_step` are for a person: sentences without the full stop, and no secret in them."""
+
+    status: Status
+    seen: str
+    next_step: str = ""
+
+
+class Check(NamedTuple, Generic[Facts]):
+    """One question. `judge` returns None where it does not arise; `after` names checks that it builds on."""
+
+    name: str
+    asks: str
+    judge: Callable[[Facts], Finding | None]
+    after: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """A finding in its place. `role` is None where it is about no role, or about the only one."""
+
+    group: str
+    check: str
+    finding: Finding
+    role: str | None = None
+
+
+def ok(seen: str) -> Finding:
+    return Finding(Status.OK, seen)
+
+
+def warning(seen: str, next_step: str) -> Finding:
+    return Finding(Status.WARNING, seen, next_step)
+
+
+def wrong(seen: str, next_step: str) -> Finding:
+    return Finding(Status.WRONG, seen, next_step)
+
+
+def left_out(why: str, next_step: str = "") -> Finding:
+    return Finding(Status.LEFT_OUT, why, next_step)
+
+
+def judged(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
+    """What each check finds, in order."""
+    without_ground: set[str] = set()
+    for check in checks:
+        missing = without_ground.intersection(check.after)
+        finding = left_out(f"not looked at, because of {min(missing)}") if missing else check.judge(facts)
+        if finding is not None:
+            yield check.name, finding
+            if finding.status in (Status.WRONG, Status.LEFT_OUT):
+                without_ground.add(check.name)

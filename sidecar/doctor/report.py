@@ -1,0 +1,160 @@
+"""What was found, for people and for machines. Pure."""
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.doctor.calls import Calls
+from sidecar.doctor.finding import Check, Facts, Row, Status, judged, left_out
+from sidecar.doctor.place import Side
+
+SCHEMA_VERSION = 1
+"""Of the JSON: a name that is taken away or means something else raises it; new names do not."""
+
+
+class Report(NamedTuple):
+    """The findings in the order of the flow, and what the configuration costs STS in a day."""
+
+    side: Side
+    rows: tuple[Row, ...]
+    calls: Mapping[str, Calls]
+
+    @property
+    def first_wrong(self) -> Row | None:
+        return next((row for row in self.rows if row.finding.status is Status.WRONG), None)
+
+    @property
+    def status(self) -> Status:
+        """The worst of them."""
+        found = {row.finding.status for row in self.rows}
+        return next((status for status in (Status.WRONG, Status.WARNING) if status in found), Status.OK)
+
+
+def rows(
+    group: str,
+    checks: Sequence[Check[Facts]],
+    facts: Facts | None,
+    *,
+    why: str = "",
+    how: str = "",
+    role: str | None = None,
+) -> Iterator[Row]:
+    """The group's findings; where nothing is known, one that says `why`, and `how` it could be."""
+    if facts is None:
+        yield Row(group, "all", left_out(why, how), role)
+        return
+    for name, finding in judged(checks, facts):
+        yield Row(group, name, finding, role)
+
+
+# For machines
+
+
+def as_json(report: Report) -> str:
+    """One JSON document; docs/doctor.md states its schema."""
+    first = report.first_wrong
+    document = {
+        "version": SCHEMA_VERSION,
+        "side": report.side.value,
+        "status": report.status.value,
+        "first_wrong": None if first is None else _row(first),
+        "checks": [_row(row) for row in report.rows],
+        "sts_calls_per_day": {name: counted._asdict() for name, counted in report.calls.items()},
+    }
+    return json.dumps(document, indent=2)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    finding = row.finding
+    return {
+        "group": row.group,
+        "check": row.check,
+        "role": row.role,
+        "status": finding.status.value,
+        "seen": finding.seen,
+        "next_step": finding.next_step or None,
+    }
+
+
+# For people
+
+_WORDS = {Status.OK: "ok", Status.WARNING: "warning", Status.WRONG: "WRONG", Status.LEFT_OUT: "-"}
+_COLOURS = {Status.OK: "32", Status.WARNING: "33", Status.WRONG: "1;31", Status.LEFT_OUT: "2"}
+_WORD_WIDTH = 9
+
+
+def as_text(report: Report, *, width: int, colours: bool) -> str:
+    """The first wrong thing and its next step, then everything by group, each line within `width` where it can be."""
+    paint = _painted if colours else _plain
+    check_width = max((len(row.check) for row in report.rows), default=0) + 2
+    lines = [*_headline(report, width, paint), ""]
+    heading = None
+    for row in report.rows:
+        title = row.group if row.role is None else f"{row.group} of role {row.role}"
+        if title != heading:
+            lines.append(title)
+            heading = title
+        lines += _finding(row, check_width, width, paint)
+    return "\n".join([*lines, *_calls(report.calls, width)])
+
+
+def _headline(report: Report, width: int, paint: "_Paint") -> Iterator[str]:
+    first = report.first_wrong
+    if first is None:
+        warnings = sum(row.finding.status is Status.WARNING for row in report.rows)
+        told = f"Nothing is wrong; {warnings} warning{'s' * (warnings != 1)}" if warnings else "All is well"
+        yield paint(f"{told}.", report.status)
+        return
+    yield from _wrapped(paint(f"Wrong: {first.finding.seen}.", Status.WRONG), "", "  ", width)
+    yield from _wrapped(f"Next: {first.finding.next_step}.", "", "  ", width)
+    others = sum(row.finding.status is Status.WRONG for row in report.rows) - 1
+    if others:
+        yield f"({others} more thing{'s' * (others != 1)} wrong below, which may follow from it)"
+
+
+def _finding(row: Row, check_width: int, width: int, paint: "_Paint") -> Iterator[str]:
+    status, seen, next_step = row.finding
+    word = paint(_WORDS[status], status) + " " * (_WORD_WIDTH - len(_WORDS[status]))
+    indent = " " * (2 + _WORD_WIDTH + check_width)
+    first, *more = _wrapped(seen, indent, indent, width)
+    yield f"  {word}{row.check.ljust(check_width)}{first[len(indent) :]}"
+    yield from more
+    if next_step:
+        yield from _wrapped(f"next: {next_step}", indent, indent + "      ", width)
+
+
+def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
+    if not calls:
+        return
+    others = ", ".join(
+        f"{counted} with IRSA_SIDECAR_DURATION={name}"
+        for name, counted in calls.items()
+        if name.isdigit() or name == "max"
+    )
+    yield ""
+    yield from _wrapped(
+        f"STS calls a day for each Pod: {calls['configured']} as configured ({others})", "", "  ", width
+    )
+
+
+def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
+    """Paths and ARNs stay whole, so that they can be copied."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    ) or [first]
+
+
+class _Paint:
+    """How a word is coloured: not at all, here."""
+
+    def __call__(self, text: str, _status: Status) -> str:
+        return text
+
+
+class _Painting(_Paint):
+    def __call__(self, text: str, status: Status) -> str:
+        return f"\x1b[{_COLOURS[status]}m{text}\x1b[0m"
+
+
+_plain, _painted = _Paint(), _Painting()
