@@ -12,6 +12,7 @@ import argparse
 import os
 import shutil
 import sys
+from functools import partial
 
 import trio
 
@@ -35,17 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from functools import partial  # noqa: PLC0415
-
     from sidecar.doctor import examination, report  # noqa: PLC0415
 
     look = partial(examination.examine, os.environ, asks_metadata=not args.no_imds, files=args.files)
     found = trio.run(look)
     if args.json:
-        print(report.as_json(found))
+        _print(report.as_json(found))
     else:
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         width = min(max(shutil.get_terminal_size((120, 24)).columns, LEAST_WIDTH), MOST_WIDTH)
-        print(report.as_text(found, width=width, colours=colours))
+        _print(report.as_text(found, width=width, colours=colours))
     fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
     return 1 if found.status in fails else 0
+
+
+def _print(text: str) -> None:
+    """What reads us may have seen enough: `| head` must not end in a traceback."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -7,6 +7,8 @@ from sidecar.role import LONGEST, MAX_DURATION_SECONDS, Role
 from sidecar.schedule import refresh_after_seconds
 
 DAY_SECONDS = 86_400
+CONFIGURED = "configured"
+
 SHORTEST_LIMIT = 3600
 """What every role allows (IAM API reference, MaxSessionDuration)."""
 
@@ -32,7 +34,7 @@ def table(roles: Sequence[Role]) -> dict[str, Calls]:
         return {}
     by_session = {"3600": 3600, "43200": MAX_DURATION_SECONDS, LONGEST: None}
     told = _sum(roles)
-    return {"configured": told} | {
+    return {CONFIGURED: told} | {
         name: _sum([role._replace(duration_seconds=seconds) for role in roles]) for name, seconds in by_session.items()
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.doctor.token import duration_text
 from sidecar.errors import ExchangeError
 from sidecar.role import Role
@@ -30,7 +30,8 @@ class ExchangeFacts(NamedTuple):
     Either `granted` or `error`.
 
     `asked_seconds` is the life that was asked for. `kids` are the issuer's keys, `client_ids` the provider's, and
-    `objection` what in the trust policy does not fit, each None where it is not known.
+    `objection` what in the trust policy does not fit, each None where it is not known. `is_out_of_reach` is whether
+    there is no way to STS, which is not told once more.
     """
 
     role: Role
@@ -43,9 +44,12 @@ class ExchangeFacts(NamedTuple):
     kids: tuple[str, ...] | None = None
     client_ids: tuple[str, ...] | None = None
     objection: str | None = None
+    is_out_of_reach: bool = False
 
 
 def _exchanged(facts: ExchangeFacts) -> Finding:
+    if facts.error is not None and facts.error.status is None and facts.is_out_of_reach:
+        return left_out("there is no way to STS")
     if facts.error is not None:
         return _explained(facts, facts.error)
     granted = facts.granted
@@ -126,7 +130,7 @@ def _denied(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, st
         )
     key = (token.issuer or "").partition("://")[2]
     needed = (
-        f"It must allow sts:AssumeRoleWithWebIdentity to Federated {_provider_arn(facts)} where {key}:sub is "
+        f"Let it allow sts:AssumeRoleWithWebIdentity to Federated {_provider_arn(facts)} where {key}:sub is "
         f"{token.subject} and {key}:aud is {', '.join(token.audiences)}; a change takes some seconds to spread"
     )
     return (

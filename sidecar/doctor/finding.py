@@ -62,12 +62,15 @@ def left_out(why: str, next_step: str = "") -> Finding:
     return Finding(Status.LEFT_OUT, why, next_step)
 
 
+NO_GROUND = "not looked at, because of "
+
+
 def judged(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
     """What each check finds, in order."""
     without_ground: set[str] = set()
     for check in checks:
         missing = without_ground.intersection(check.after)
-        finding = left_out(f"not looked at, because of {min(missing)}") if missing else check.judge(facts)
+        finding = left_out(f"{NO_GROUND}{min(missing)}") if missing else check.judge(facts)
         if finding is not None:
             yield check.name, finding
             if finding.status in (Status.WRONG, Status.LEFT_OUT):

@@ -7,8 +7,9 @@ from sidecar.doctor.finding import Check, Finding, left_out, ok, wrong
 
 class IdentityFacts(NamedTuple):
     """
-    `arn` is what GetCallerIdentity says; else `code` and `error` are why it says nothing, or `left_out` why it was not
-    asked. `source` is where the credentials came from. `role_arn` is whose they must be, if that is known.
+    `arn` is what GetCallerIdentity says; else `code` and `error` are why it says no, `error` alone why it said nothing,
+    or `left_out` why it was not asked. `source` is where the credentials came from, `role_arn` whose they must be, if
+    that is known.
     """
 
     source: str
@@ -32,6 +33,8 @@ _BY_CODE = {
 def _known(facts: IdentityFacts) -> Finding:
     if facts.left_out:
         return left_out(facts.left_out, facts.how)
+    if facts.arn is None and not facts.code:
+        return left_out(f"STS could not be asked who the credentials {facts.source} are: {facts.error}")
     if facts.arn is None:
         return wrong(
             f"AWS does not take the credentials {facts.source}: {facts.code}: {facts.error}".removesuffix("."),

@@ -3,10 +3,11 @@
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from sidecar.doctor.calls import Calls
-from sidecar.doctor.finding import Check, Facts, Row, Status, judged, left_out
+from sidecar.doctor.calls import CONFIGURED, Calls
+from sidecar.doctor.finding import NO_GROUND, Check, Facts, Row, Status, judged, left_out
 from sidecar.doctor.place import Side
 
 SCHEMA_VERSION = 1
@@ -89,14 +90,23 @@ def as_text(report: Report, *, width: int, colours: bool) -> str:
     paint = _painted if colours else _plain
     check_width = max((len(row.check) for row in report.rows), default=0) + 2
     lines = [*_headline(report, width, paint), ""]
-    heading = None
-    for row in report.rows:
-        title = row.group if row.role is None else f"{row.group} of role {row.role}"
-        if title != heading:
-            lines.append(title)
-            heading = title
-        lines += _finding(row, check_width, width, paint)
+    for title, group in groupby(report.rows, key=_title):
+        lines.append(title)
+        for without_ground, same in groupby(group, key=_has_no_ground):
+            if without_ground:
+                names = ", ".join(row.check for row in same)
+                lines += _finding(Row("", "", left_out(f"not looked at: {names}")), check_width, width, paint)
+            else:
+                lines += [line for row in same for line in _finding(row, check_width, width, paint)]
     return "\n".join([*lines, *_calls(report.calls, width)])
+
+
+def _title(row: Row) -> str:
+    return row.group if row.role is None else f"{row.group} of role {row.role}"
+
+
+def _has_no_ground(row: Row) -> bool:
+    return row.finding.seen.startswith(NO_GROUND)
 
 
 def _headline(report: Report, width: int, paint: "_Paint") -> Iterator[str]:
@@ -106,7 +116,9 @@ def _headline(report: Report, width: int, paint: "_Paint") -> Iterator[str]:
         told = f"Nothing is wrong; {warnings} warning{'s' * (warnings != 1)}" if warnings else "All is well"
         yield paint(f"{told}.", report.status)
         return
-    yield from _wrapped(paint(f"Wrong: {first.finding.seen}.", Status.WRONG), "", "  ", width)
+    whose = "" if first.role is None else f" ({_title(first)})"
+    for line in _wrapped(f"Wrong{whose}: {first.finding.seen}.", "", "  ", width):
+        yield paint(line, Status.WRONG)
     yield from _wrapped(f"Next: {first.finding.next_step}.", "", "  ", width)
     others = sum(row.finding.status is Status.WRONG for row in report.rows) - 1
     if others:
@@ -127,14 +139,13 @@ def _finding(row: Row, check_width: int, width: int, paint: "_Paint") -> Iterato
 def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
     if not calls:
         return
-    others = ", ".join(
-        f"{counted} with IRSA_SIDECAR_DURATION={name}"
-        for name, counted in calls.items()
-        if name.isdigit() or name == "max"
-    )
+    told = [f"{counted} with {name}" for name, counted in calls.items() if name != CONFIGURED]
     yield ""
     yield from _wrapped(
-        f"STS calls a day for each Pod: {calls['configured']} as configured ({others})", "", "  ", width
+        f"Calls to STS a day, of each Pod: {calls[CONFIGURED]} as it is; by IRSA_SIDECAR_DURATION: {', '.join(told)}.",
+        "",
+        "  ",
+        width,
     )
 
 

@@ -30,7 +30,7 @@ from sidecar.doctor.identity import IdentityFacts
 from sidecar.doctor.issuer import IssuerFacts
 from sidecar.doctor.place import is_in_pod, side
 from sidecar.doctor.report import Report, rows
-from sidecar.doctor.sts import Reach, StsFacts
+from sidecar.doctor.sts import SKEW_WARNING_SECONDS, Reach, StsFacts
 from sidecar.doctor.token import TokenFacts
 from sidecar.doctor.trust import TrustFacts, objection
 from sidecar.exchange import request_for
@@ -71,11 +71,13 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
             nursery.start_soon(_look_at_role, environ, told, look, limiter)
         if metadata_address is not None:
             leak.append(await gather_metadata.look(metadata_address))
+    way = _ways(told, ways, looks)
+    _set_to_stss_clock(looks, way)
     found = [
         *rows("settings", settings.CHECKS, told.facts),
         *_on_the_way_to_sts(looks),
-        *(rows("sts", sts.CHECKS, _ways(told, ways), why=_NO_STS) if told.facts.is_told else ()),
-        *_from_sts_on(looks),
+        *(rows("sts", sts.CHECKS, way, why=_NO_STS) if told.facts.is_told else ()),
+        *_from_sts_on(looks, is_out_of_reach=bool(way and way.first.failed)),
         *rows("metadata", metadata.CHECKS, leak[0] if leak else None, why="not asked, as --no-imds says"),
     ]
     return Report(side(environ), tuple(found), calls.table(told.roles))
@@ -152,11 +154,20 @@ _NO_STS = "the settings do not say where STS is"
 _NO_TOKEN = "there is no token that can be read"  # noqa: S105  a sentence
 
 
-def _ways(told: Told, ways: Mapping[str, Reach]) -> StsFacts | None:
+def _ways(told: Told, ways: Mapping[str, Reach], looks: list[_Looks]) -> StsFacts | None:
     if not told.urls:
         return None
     first, *others = (ways[url] for url in told.urls)
-    return StsFacts(first, tuple(others), told.sts.ca_bundle if told.sts else None)
+    granted = any(_exchanged(look) for look in looks)
+    return StsFacts(first, tuple(others), told.sts.ca_bundle if told.sts else None, granted)
+
+
+def _set_to_stss_clock(looks: list[_Looks], way: StsFacts | None) -> None:
+    """STS judges a token by its own clock. Where ours is off, the token must not be blamed for it."""
+    skew = way.first.skew_seconds if way else None
+    if skew is not None and abs(skew) > SKEW_WARNING_SECONDS:
+        for look in looks:
+            look.token = look.token._replace(now=look.token.now + skew)
 
 
 def _on_the_way_to_sts(looks: list[_Looks]) -> Iterator[Row]:
@@ -166,11 +177,17 @@ def _on_the_way_to_sts(looks: list[_Looks]) -> Iterator[Row]:
         yield from rows("issuer", issuer.CHECKS, _issuer(look), why=_NO_TOKEN, role=name)
 
 
-def _from_sts_on(looks: list[_Looks]) -> Iterator[Row]:
+def _from_sts_on(looks: list[_Looks], *, is_out_of_reach: bool) -> Iterator[Row]:
     for look in looks:
         name = _name(look, looks)
         no_exchange = _NO_TOKEN if look.token.token is None else _NO_STS
-        yield from rows("exchange", exchange.CHECKS, _exchange_facts(look), why=no_exchange, role=name)
+        yield from rows(
+            "exchange",
+            exchange.CHECKS,
+            _exchange_facts(look, is_out_of_reach=is_out_of_reach),
+            why=no_exchange,
+            role=name,
+        )
         yield from rows("trust", trust.CHECKS, look.trust, why=_NO_TOKEN, role=name)
         no_endpoint = "the settings do not say where the daemon listens (port 0 is any free one)"
         yield from rows("endpoint", endpoint.CHECKS, look.endpoint, why=no_endpoint, role=name)
@@ -191,7 +208,7 @@ def _issuer(look: _Looks) -> IssuerFacts | None:
     return look.issuer._replace(granted=error is None, complains_of_keys=complains)
 
 
-def _exchange_facts(look: _Looks) -> exchange.ExchangeFacts | None:
+def _exchange_facts(look: _Looks, *, is_out_of_reach: bool) -> exchange.ExchangeFacts | None:
     outcome, token = look.outcome, look.token.token
     if outcome is None or token is None:
         return None
@@ -207,4 +224,5 @@ def _exchange_facts(look: _Looks) -> exchange.ExchangeFacts | None:
         kids=tuple(str(key.get("kid")) for key in published.keys) if published else None,
         client_ids=look.trust.client_ids if look.trust else None,
         objection=objection(look.trust) if look.trust else None,
+        is_out_of_reach=is_out_of_reach,
     )

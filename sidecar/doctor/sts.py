@@ -37,11 +37,21 @@ class Reach(NamedTuple):
 
 
 class StsFacts(NamedTuple):
-    """`first` is the STS in use, `others` those of the fallback regions."""
+    """
+    `first` is the STS in use, `others` those of the fallback regions.
+
+    `granted` is whether an exchange went through: then whatever looked closed was open after all.
+    """
 
     first: Reach
     others: tuple[Reach, ...] = ()
     ca_bundle: str | None = None
+    granted: bool = False
+
+    def closed(self, seen: str, next_step: str) -> Finding:
+        if self.granted:
+            return warning(f"{seen}; the exchange went through all the same", next_step)
+        return wrong(seen, next_step)
 
 
 STEPS = ("name", "connect", "proxy", "tls", "answer")
@@ -51,7 +61,7 @@ def _name(facts: StsFacts) -> Finding:
     reach = facts.first
     asked = reach.host if reach.proxy is None else f"the proxy {reach.proxy}"
     if reach.failed == "name":
-        return wrong(
+        return facts.closed(
             f"{asked} does not resolve here ({reach.why})",
             "Check AWS_REGION and the Pod's DNS; in a VPC without internet add an interface endpoint for STS, with "
             "private DNS"
@@ -67,7 +77,7 @@ def _connect(facts: StsFacts) -> Finding:
     reach = facts.first
     where = reach.host if reach.proxy is None else f"the proxy {reach.proxy}"
     if reach.failed == "connect":
-        return wrong(
+        return facts.closed(
             f"no connection to {where} ({reach.why})",
             "Open port 443 to STS in security groups, NetworkPolicies and the interface endpoint's policy; or, where "
             "there is a proxy, set HTTPS_PROXY",
@@ -82,7 +92,7 @@ def _proxy(facts: StsFacts) -> Finding | None:
     if reach.proxy is None:
         return None
     if reach.failed == "proxy":
-        return wrong(
+        return facts.closed(
             f"the proxy {reach.proxy} does not let us through to {reach.host} ({reach.why})",
             f"Allow {reach.host} there, or, where STS can be reached directly, put it into NO_PROXY",
         )
@@ -96,7 +106,7 @@ def _tls(facts: StsFacts) -> Finding | None:
     signer = f", signed by {reach.authority}" if reach.authority else ""
     if reach.failed == "tls":
         trusted = facts.ca_bundle or "the public authorities of the package certifi"
-        return wrong(
+        return facts.closed(
             f"the certificate of {reach.host} is not accepted: {reach.why}{signer}",
             f"Trusted is {trusted}: if a proxy of your own signs there, let AWS_CA_BUNDLE name a file with its "
             "authority; if not, somebody is in between",
@@ -107,7 +117,7 @@ def _tls(facts: StsFacts) -> Finding | None:
 def _answer(facts: StsFacts) -> Finding:
     reach = facts.first
     if reach.failed == "answer":
-        return wrong(
+        return facts.closed(
             f"{reach.host} takes the connection and gives no answer ({reach.why})",
             "See what stands at that address: check AWS_ENDPOINT_URL_STS and HTTPS_PROXY",
         )

@@ -75,14 +75,16 @@ def objection(facts: TrustFacts) -> str | None:
     return f"the trust policy says otherwise: {decision.why}"
 
 
-def _provider(facts: TrustFacts) -> Finding:
+def _provider(facts: TrustFacts) -> Finding | None:
     if not facts.has_provider:
         return wrong(
             f"there is no {provider_arn(facts)}",
             f"irsa-sidecar setup oidc-provider --issuer {facts.token.issuer}",
         )
+    if facts.client_ids is None and facts.policy is None:
+        return None
     if facts.client_ids is None:
-        return left_out(f"the IAM OIDC provider may not be read: {facts.why_not}", facts.how)
+        return left_out(f"the IAM OIDC provider is not to be read: {facts.why_not}", facts.how)
     aud = ", ".join(facts.token.audiences)
     accepted = ", ".join(facts.client_ids) or "none"
     if not set(facts.token.audiences) <= set(facts.client_ids):
@@ -97,7 +99,7 @@ def _allowed(facts: TrustFacts) -> Finding:
     if not facts.has_role:
         return wrong(f"there is no role {facts.role.role_arn}", "Create it, or correct AWS_ROLE_ARN")
     if facts.policy is None:
-        return left_out(f"the trust policy may not be read: {facts.why_not}", facts.how)
+        return left_out(f"trust policy and provider are not to be read: {facts.why_not}", facts.how)
     decision, unknown = judge(facts)
     if decision.is_allowed and not unknown:
         return ok(f"{decision.why}: sub {facts.token.subject}, aud {', '.join(facts.token.audiences)}")

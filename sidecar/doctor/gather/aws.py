@@ -29,7 +29,7 @@ class AwsSettings(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Either `arn` or `code` and `error`."""
+    """Either `arn`, or `code` and `error`; `code` is "" where AWS did not answer."""
 
     arn: str | None = None
     code: str = ""
@@ -88,7 +88,7 @@ def _of_role(iam: Any, role_arn: str) -> Told:
         role = iam.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
     except _botocore_errors() as exc:
         code, message = _code_and_message(exc)
-        return Told(has_role=code != "NoSuchEntity", why_not=f"{code}: {message}")
+        return Told(has_role=code != "NoSuchEntity", why_not=f"{code}: {message}".removeprefix(": "))
     return Told(role["AssumeRolePolicyDocument"], role.get("MaxSessionDuration"))
 
 
@@ -97,7 +97,9 @@ def _of_provider(told: Told, iam: Any, provider_arn: str) -> Told:
         provider = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider_arn)
     except _botocore_errors() as exc:
         code, message = _code_and_message(exc)
-        return told._replace(has_provider=code != "NoSuchEntity", why_not=told.why_not or f"{code}: {message}")
+        return told._replace(
+            has_provider=code != "NoSuchEntity", why_not=told.why_not or f"{code}: {message}".removeprefix(": ")
+        )
     return told._replace(client_ids=tuple(provider["ClientIDList"]))
 
 
@@ -150,8 +152,8 @@ def _client(service: str, settings: AwsSettings, keys: Keys) -> Any:
 
 
 def _code_and_message(exc: Exception) -> tuple[str, str]:
-    """AWS's own, or the exception's."""
+    """AWS's own, or no code and what botocore says."""
     response = getattr(exc, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return str(response["Error"].get("Code")), str(response["Error"].get("Message"))
-    return type(exc).__name__, str(exc)
+    return "", str(exc)

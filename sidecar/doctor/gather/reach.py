@@ -5,6 +5,7 @@ Each step has a deadline of its own, and the first that fails ends the way. The 
 those that the daemon takes.
 """
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -172,15 +173,18 @@ def _skew(answer: Answer) -> float | None:
 
 
 def _why(exc: BaseException) -> str:
-    for cause in causes(exc):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-        if isinstance(cause, ssl.SSLError):
-            return cause.reason or "TLS failed"
-        if isinstance(cause, socket.gaierror):
-            return cause.strerror or "no such name"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        if isinstance(cause, h11.ProtocolError):
-            return "what answers speaks no HTTP"
-    return str(exc) if isinstance(exc, ConfigurationError) else "the connection broke off"
+    """What is below, in the words of the one who knows best: TLS, the resolver, or the kernel."""
+    if isinstance(exc, ConfigurationError):
+        return str(exc)
+    found = (_words(cause) for cause in causes(exc))
+    return next((words for words in found if words), "the connection broke off")
+
+
+def _words(cause: BaseException) -> str | None:
+    if isinstance(cause, ssl.SSLError):
+        return getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
+    if isinstance(cause, h11.ProtocolError):
+        return "what answers speaks no HTTP"
+    if isinstance(cause, OSError) and cause.errno and not isinstance(cause, socket.gaierror):
+        return os.strerror(cause.errno)  # trio's own text names the address once more
+    return cause.strerror if isinstance(cause, OSError) else None

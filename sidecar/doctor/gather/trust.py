@@ -22,7 +22,8 @@ async def look(environ: Mapping[str, str], facts: TrustFacts, exchanged: Keys | 
     if where is None:
         return facts._replace(why_not="AWS_REGION is not set")
     if where.sts_url is not None and where.iam_url is None:
-        return facts._replace(why_not=f"STS at {where.sts_url} is not AWS's own, and AWS_ENDPOINT_URL_IAM is not set")
+        why_not = f"STS at {where.sts_url} is not AWS's own, and AWS_ENDPOINT_URL_IAM is not set"
+        return facts._replace(why_not=why_not, how="`irsa-sidecar local` tells on its stderr why it refuses")
     if not aws.is_here():
         return facts._replace(why_not="needs the package botocore", how=aws.HOW)
     facts = facts._replace(why_not="there are no credentials to ask with", how=_MAY)
