@@ -37,7 +37,8 @@ def _unverified(facts: TokenFacts, published: Published) -> str | None:
     try:
         parsed = web_identity.parse_token(token.raw)
         provider = web_identity.Provider(token.issuer or "", token.audiences, account_id="")
-        web_identity.verify_token(parsed, provider, published.keys, token.issued_at or time.time())
+        at = max(filter(None, (token.issued_at, token.not_before)), default=time.time())
+        web_identity.verify_token(parsed, provider, published.keys, at)
     except StsRefusal as refusal:
         return refusal.why
     return ""
