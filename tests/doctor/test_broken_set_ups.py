@@ -682,7 +682,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stay_on_this_machine(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names resolve only where a row lets them stand for loopback. botocore asks the system: it must have an address."""
+    """Names resolve only where a row lets them stand for loopback. botocore asks the system: it needs an address."""
     is_local = environ.get("AWS_ENDPOINT_URL_STS", "").startswith("http://127.0.0.1")
     monkeypatch.setattr(aws, "is_here", lambda: is_local and "AWS_ENDPOINT_URL_IAM" in environ)
     for name in READ_BY_LIBRARIES:
