@@ -41,7 +41,7 @@ def _printable(text: str) -> str:
 
 def _only(data: bytes, tag: int) -> bytes:
     """The content of the first element, which must be of this kind."""
-    found, content = next(_elements(data))
+    found, content = next(_elements(data), (0, b""))
     if found != tag:
         raise ValueError(f"element {found:#x} instead of {tag:#x}")
     return content
