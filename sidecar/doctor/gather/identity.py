@@ -4,12 +4,15 @@ from collections.abc import Mapping
 
 import trio
 
-from sidecar.config import StsSettings, read_sts_settings
+from sidecar.config import read_sts_settings
 from sidecar.doctor.gather import aws
 from sidecar.doctor.gather.aws import AwsSettings
 from sidecar.doctor.gather.endpoint import Keys
 from sidecar.doctor.identity import IdentityFacts
 from sidecar.errors import ConfigurationError
+from sidecar.exchange import endpoint_of
+
+NO_AWS = "the settings name no region, by which requests are signed, or no STS that can be asked"
 
 
 async def look(environ: Mapping[str, str], keys: Keys | None, source: str, role_arn: str | None) -> IdentityFacts:
@@ -21,15 +24,16 @@ async def look(environ: Mapping[str, str], keys: Keys | None, source: str, role_
         return facts._replace(left_out="needs the package botocore, to sign", how=aws.HOW)
     where = aws_settings(environ)
     if where is None:
-        return facts._replace(left_out="AWS_REGION is not set, and a signature names a region")
+        return facts._replace(left_out=NO_AWS)
     caller = await trio.to_thread.run_sync(aws.caller, where, keys, abandon_on_cancel=True)
     return facts._replace(arn=caller.arn, code=caller.code, error=caller.error)
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings | None:
-    """Where AWS is, as its SDKs read it; None without a region or with what cannot be read."""
+    """Where AWS is, as its SDKs read it; None without a region or with an address that cannot be used."""
     try:
-        sts: StsSettings = read_sts_settings(environ)
+        sts = read_sts_settings(environ)
+        endpoint_of(sts)
     except ConfigurationError:
         return None
     if sts.region is None:

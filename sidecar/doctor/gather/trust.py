@@ -7,7 +7,7 @@ import trio
 
 from sidecar.doctor.gather import aws
 from sidecar.doctor.gather.endpoint import Keys
-from sidecar.doctor.gather.identity import aws_settings
+from sidecar.doctor.gather.identity import NO_AWS, aws_settings
 from sidecar.doctor.trust import TrustFacts, provider_arn
 
 _OWN = ("HOME", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE")
@@ -20,7 +20,7 @@ async def look(environ: Mapping[str, str], facts: TrustFacts, exchanged: Keys | 
     """`facts` with what IAM says, or why it says nothing. Raises nothing."""
     where = aws_settings(environ)
     if where is None:
-        return facts._replace(why_not="AWS_REGION is not set")
+        return facts._replace(why_not=NO_AWS)
     if where.sts_url is not None and where.iam_url is None:
         why_not = f"STS at {where.sts_url} is not AWS's own, and AWS_ENDPOINT_URL_IAM is not set"
         return facts._replace(why_not=why_not, how="`irsa-sidecar local` tells on its stderr why it refuses")
