@@ -11,7 +11,7 @@ from datetime import timedelta
 from sidecar.key_cache import Kept
 from sidecar.token import Token, instant_text
 
-EKS_ISSUER = re.compile(r"https://oidc(-eks)?\.(eks\.)?[a-z0-9-]+\.(amazonaws\.com|api\.aws)(\.cn)?/id/[0-9A-F]{32}")
+EKS_ISSUER = re.compile(r"https://oidc[.-]eks\.[a-z0-9-]+\.[a-z.]+/id/[0-9A-F]{32}")
 
 EKS_SIGNING_SECONDS = timedelta(days=7).total_seconds()
 EKS_LONGEST_TOKEN_SECONDS = timedelta(days=1).total_seconds()
