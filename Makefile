@@ -63,6 +63,7 @@ kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random 
 lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
 	for set in dev demo bench fuzz run; do \
 		groups=$$([ $$set = run ] || echo "--extra local --group $$set"); \
+		[ $$set != dev ] || groups="$$groups --extra setup --extra webhook"; \
 		constraint=$$([ $$set = dev ] || echo "--constraint requirements/dev.txt"); \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 			--python-version 3.11 $$groups $$constraint --upgrade -o requirements/$$set.txt pyproject.toml || exit 1; \

@@ -4,7 +4,8 @@ Every error of ours, in one tree, named and split by what is done next.
     SidecarError
     ├── ConfigurationError   a person changes a setting; the process ends with exit status 2
     ├── TokenError           the token file is read again, soon
-    └── ExchangeError        STS gave no credentials; its `next_step` says what follows
+    ├── ExchangeError        STS gave no credentials; its `next_step` says what follows
+    └── KubernetesError      the cluster's API refused or was out of reach; a person or the next try sets it right
 
 Foreign exceptions (httpx, OSError, PyJWT) become one of these at the border where they appear and travel no
 further. A message names the thing, its value and the next step, and never holds a secret.
@@ -68,3 +69,11 @@ class ExchangeError(SidecarError):
         self.next_step = next_step
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+
+
+class KubernetesError(SidecarError):
+    """The API server refused, with its HTTP `status`, or was not reached, and `status` is None."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

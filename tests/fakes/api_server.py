@@ -1,0 +1,223 @@
+"""
+An API server's storage and wire behaviour, as far as ours needs it: documents by path, optimistic concurrency, watches.
+
+Documents are what was put there; `resourceVersion` counts up, a stale one is a conflict, a dry run changes nothing, a
+watch streams what happens after its version. `faults` answers the next requests in place of the storage.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Document = dict[str, Any]
+
+
+class FakeApiServer:
+    def __init__(self) -> None:
+        self.documents: dict[str, Any] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.bodies: list[Document] = []
+        self.headers: list[dict[str, str]] = []
+        self.faults: list[tuple[int, Any]] = []
+        """Status and body for the requests to come, one each; they reach no document."""
+        self.url = ""
+        self.is_closing = False
+        self.open_watches = 0
+        self._version = 0
+        self._events: list[tuple[int, str, Document]] = []
+        self._changed = threading.Condition()
+
+    def put(self, path: str, document: Document) -> Document:
+        """The document is there, as if somebody had written it."""
+        with self._changed:
+            kind = "MODIFIED" if path in self.documents else "ADDED"
+            return self._store(path, json.loads(json.dumps(document)), kind)
+
+    def remove(self, path: str) -> None:
+        with self._changed:
+            self._version += 1
+            self._events.append((self._version, "DELETED", self.documents.pop(path)))
+            self._changed.notify_all()
+
+    def forget_history(self) -> None:
+        """Compact: watches from before are Gone, as after an hour without an event."""
+        with self._changed:
+            self._version += 1
+            self._events = [(self._version, "COMPACTED", {})]
+            self._changed.notify_all()
+
+    def _store(self, path: str, document: Document, kind: str) -> Document:
+        self._version += 1
+        document.setdefault("metadata", {})["resourceVersion"] = str(self._version)
+        self.documents[path] = document
+        self._events.append((self._version, kind, json.loads(json.dumps(document))))
+        self._changed.notify_all()
+        return document
+
+    # Requests
+
+    def answer(self, method: str, target: str, body: bytes) -> tuple[int, Any]:
+        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
+        with self._changed:
+            if self.faults:
+                return self.faults.pop(0)
+            document = json.loads(body) if body else {}
+            is_dry = query.get("dryRun") == ["All"]
+            if method == "GET":
+                return self._get(path)
+            if method == "POST":
+                name = document["metadata"].get("name") or document["metadata"]["generateName"] + "x"
+                return self._write(f"{path}/{name}", document, is_dry=is_dry, must_exist=False)
+            if path not in self.documents:
+                return _status(404, f"{path} not found")
+            if method == "PATCH":
+                document = merge(self.documents[path], document)
+            return self._write(path, document, is_dry=is_dry, must_exist=True)
+
+    def _get(self, path: str) -> tuple[int, Any]:
+        if path in self.documents:
+            return 200, self.documents[path]
+        items = [found for place, found in self.documents.items() if _is_in(place, path)]
+        if items or path.rsplit("/", 1)[-1] == "serviceaccounts":
+            return 200, {"kind": "List", "metadata": {"resourceVersion": str(self._version)}, "items": items}
+        return _status(404, f"{path} not found")
+
+    def _write(self, path: str, document: Document, *, is_dry: bool, must_exist: bool) -> tuple[int, Any]:
+        before = self.documents.get(path)
+        if before is not None and not must_exist:
+            return _status(409, f"{path} already exists")
+        version = document.get("metadata", {}).get("resourceVersion")
+        if before is not None and version not in {None, before["metadata"]["resourceVersion"]}:
+            return _status(409, f"Operation cannot be fulfilled on {path}: the object has been modified")
+        if is_dry:
+            return 200, document
+        return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
+
+    def watch(self, target: str) -> Iterator[bytes]:
+        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
+        after = int(query["resourceVersion"][0])
+        # Real time is the fake's own: it stands for the API server's timeout, which no test waits for.
+        ends_at = time.monotonic() + int(query.get("timeoutSeconds", ["60"])[0])
+        self.open_watches += 1
+        try:
+            while not self.is_closing and time.monotonic() < ends_at:
+                with self._changed:
+                    news = [event for event in self._events if event[0] > after]
+                    if not news:
+                        self._changed.wait(0.05)
+                        continue
+                for version, kind, document in news:
+                    after = version
+                    if kind == "COMPACTED":
+                        yield json.dumps(
+                            {"type": "ERROR", "object": _status(410, "too old resource version")[1]}
+                        ).encode()
+                        return
+                    if _kind_of(document) == path.rsplit("/", 1)[-1]:
+                        yield json.dumps({"type": kind, "object": document}).encode()
+        finally:
+            self.open_watches -= 1
+
+
+def _is_in(place: str, collection: str) -> bool:
+    """Whether a document's path is in the collection, of its namespace or of all."""
+    parent, _, _ = place.rpartition("/")
+    if parent == collection:
+        return True
+    head, _, kind = collection.rpartition("/")
+    return parent.startswith(f"{head}/namespaces/") and parent.endswith(f"/{kind}")
+
+
+def _kind_of(document: Document) -> str:
+    return f"{document.get('kind', '').lower()}s"
+
+
+def merge(document: Any, change: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(change, dict):
+        return change
+    result = dict(document) if isinstance(document, dict) else {}
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge(result.get(key), value)
+    return result
+
+
+def _status(code: int, message: str) -> tuple[int, Document]:
+    return code, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    fake: FakeApiServer
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.fake.requests.append((self.command, self.path))
+        self.fake.headers.append(dict(self.headers))
+        if body:
+            self.fake.bodies.append(json.loads(body))
+        if "watch=" in self.path and not self.fake.faults:
+            self._stream()
+            return
+        status, document = self.fake.answer(self.command, self.path, body)
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            for line in self.fake.watch(self.path):
+                self.wfile.write(b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
+                self.wfile.flush()
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the standard library's names
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def api_server() -> Iterator[FakeApiServer]:
+    """One on a free loopback port, until the end of the block."""
+    fake = FakeApiServer()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": fake}))
+    server.daemon_threads = False
+    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield fake
+    finally:
+        fake.is_closing = True
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def kubeconfig(url: str, user: Document | None = None) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "lab",
+        "clusters": [{"name": "lab", "cluster": {"server": url}}],
+        "users": [{"name": "me", "user": user or {}}],
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me", "namespace": "shop"}}],
+    }

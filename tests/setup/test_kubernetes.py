@@ -1,0 +1,157 @@
+"""The cluster as kubeconfig files say it, and its API: what is read, what is asked, what a person is told."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.setup.kubeconfig import find_cluster
+from sidecar.setup.kubernetes import Kubernetes, open_cluster
+from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
+
+PATH = "/api/v1/namespaces/shop/serviceaccounts"
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "cart", "namespace": "shop"}}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with api_server() as fake:
+        yield fake
+
+
+def written(path: Path, document: Any) -> dict[str, str]:
+    path.write_text(yaml.safe_dump(document))
+    return {"KUBECONFIG": str(path)}
+
+
+@pytest.fixture
+def kubernetes(api: FakeApiServer, tmp_path: Path, no_proxies: None) -> Iterator[Kubernetes]:
+    with open_cluster(find_cluster(written(tmp_path / "config", kubeconfig(api.url)))) as found:
+        yield found
+
+
+def test_a_document_is_created_read_and_patched(kubernetes: Kubernetes) -> None:
+    assert kubernetes.get(f"{PATH}/cart") is None
+    kubernetes.create(PATH, ACCOUNT)
+    kubernetes.patch(f"{PATH}/cart", {"metadata": {"annotations": {"a": "b"}}})
+    found = kubernetes.get(f"{PATH}/cart")
+    assert found is not None
+    assert found["metadata"]["annotations"] == {"a": "b"}
+    assert (kubernetes.context, kubernetes.namespace) == ("lab", "shop")
+
+
+def test_a_dry_run_is_asked_for_and_changes_nothing(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    kubernetes.create(PATH, ACCOUNT, dry_run=True)
+    assert api.documents == {}
+    assert "dryRun=All" in api.requests[-1][1]
+
+
+def test_raw_bytes_come_as_they_are(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    api.faults.append((200, b'{"keys": []}'))
+    assert kubernetes.get_raw("/openid/v1/jwks") == b'{"keys": []}'
+    assert api.requests == [("GET", "/openid/v1/jwks")]
+
+
+def test_a_refusal_is_told_in_the_api_servers_words(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    api.faults += [(403, {"message": "serviceaccounts is forbidden"}), (502, b"<html>")]
+    with pytest.raises(KubernetesError, match=r"context lab refused GET /x \(403\): serviceaccounts is forbidden") as e:
+        kubernetes.get("/x")
+    assert e.value.status == 403
+    with pytest.raises(KubernetesError, match="<html>"):
+        kubernetes.create(PATH, ACCOUNT)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+def test_an_answer_of_something_else_names_what_may_be_in_between(
+    kubernetes: Kubernetes, api: FakeApiServer, body: bytes
+) -> None:
+    api.faults.append((200, body))
+    with pytest.raises(KubernetesError, match="proxy"):
+        kubernetes.get("/version")
+
+
+def test_a_cluster_out_of_reach_is_named(tmp_path: Path, no_proxies: None) -> None:
+    environ = written(tmp_path / "config", kubeconfig("http://127.0.0.1:1"))
+    with (
+        open_cluster(find_cluster(environ)) as kubernetes,
+        pytest.raises(KubernetesError, match=r"127\.0\.0\.1:1 .*lab.* was not reached"),
+    ):
+        kubernetes.get("/version")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_a_login_plugin_of_either_version_is_run_and_told_which(
+    api: FakeApiServer, tmp_path: Path, no_proxies: None, version: str
+) -> None:
+    seen = tmp_path / "seen"
+    program = (
+        f"import os; open({str(seen)!r}, 'w').write(os.environ['KUBERNETES_EXEC_INFO']); "
+        'print(\'{"status": {"token": "t"}}\')'
+    )
+    plugin = {
+        "apiVersion": f"client.authentication.k8s.io/{version}",
+        "command": sys.executable,
+        "args": ["-c", program],
+    }
+    environ = written(tmp_path / "config", kubeconfig(api.url, {"exec": plugin}))
+    with open_cluster(find_cluster(environ)) as kubernetes:
+        kubernetes.create(PATH, ACCOUNT)
+    assert api.headers[-1]["Authorization"] == "Bearer t"
+    assert json.loads(seen.read_text())["apiVersion"] == plugin["apiVersion"]
+
+
+def test_a_login_plugin_that_is_not_there_is_named(api: FakeApiServer, tmp_path: Path) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin"}
+    environ = written(tmp_path / "config", kubeconfig(api.url, {"exec": plugin}))
+    with open_cluster(find_cluster(environ)) as kubernetes, pytest.raises(ConfigurationError, match="no-such-plugin"):
+        kubernetes.get("/version")
+
+
+def test_of_several_files_the_first_to_say_it_is_right_and_paths_are_its_own(tmp_path: Path) -> None:
+    first = {"current-context": "lab", "users": [{"name": "me", "user": {"client-certificate": "me.crt"}}]}
+    second = kubeconfig("https://other.test", {"token": "t"}) | {"current-context": "nowhere"}
+    second["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    paths = [tmp_path / "a" / "config", tmp_path / "b" / "config", tmp_path / "missing"]
+    for path, document in zip(paths, [first, second], strict=False):
+        path.parent.mkdir()
+        written(path, document)
+    config = find_cluster({"KUBECONFIG": ":".join(map(str, paths))})
+    assert config.cluster.certificate_auth == str(tmp_path / "b" / "ca.crt")
+    assert config.user is not None
+    assert (config.user.client_cert, config.user.token) == (str(tmp_path / "a" / "me.crt"), None)
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "no YAML": ("{", "it is no YAML"),
+    "no mapping": ("[]", "no mapping"),
+    "no server": (yaml.safe_dump(kubeconfig("x") | {"clusters": [{"name": "lab"}]}), "kubectl config view"),
+    "another context": (yaml.safe_dump(kubeconfig("x") | {"current-context": "b"}), "there are lab"),
+    "no context": (yaml.safe_dump(kubeconfig("x") | {"current-context": ""}), "there are lab"),
+    "a cluster of no name": (yaml.safe_dump(kubeconfig("x") | {"clusters": []}), "no usable current context"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_kubeconfig_that_cannot_be_used_is_one_message(tmp_path: Path, what: str) -> None:
+    text, words = BAD[what]
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        find_cluster({"KUBECONFIG": str(tmp_path / "config")})
+
+
+def test_no_kubeconfig_at_all_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="aws eks update-kubeconfig"):
+        find_cluster({"KUBECONFIG": str(tmp_path / "none")})
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    document = kubeconfig("https://127.0.0.1:1")
+    document["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    config = find_cluster(written(tmp_path / "config", document))
+    with pytest.raises(ConfigurationError, match="kubectl get pods"), open_cluster(config):
+        pass
