@@ -120,11 +120,33 @@ def test_data_flows_one_way(station: str) -> None:
     assert not later & set(imports_of(SIDECAR / f"{station}.py"))
 
 
+NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.gather.aws", "doctor.gather.issuer"}
+"""Where botocore or cryptography is imported, and only when it is asked for: a Pod's image has neither."""
+
+
 def test_only_the_local_room_and_its_command_need_the_local_extra() -> None:
     for path in IN_THE_POD:
-        if name_of(path) in {"commands.local", "commands.token"}:
+        if name_of(path) in NEED_AN_EXTRA:
             continue
         assert not {"botocore", "cryptography"} & {name.partition(".")[0] for name in imports_of(path)}, path
+
+
+LOOKS = {"sidecar_side", "application_side", "pod_side", "examination", "gather"}
+
+
+def test_what_doctor_judges_by_looks_at_nothing() -> None:
+    for path in (SIDECAR / "doctor").glob("*.py"):
+        if path.stem not in LOOKS:
+            assert not IO_MODULES & {name.partition(".")[0] for name in imports_of(path)}, path
+
+
+def test_doctor_comes_with_what_a_pod_installs() -> None:
+    """Its parts that need more say so, when it comes to them."""
+    hidden = ["botocore", "cryptography", "rich", "lightkube", "httpx2", "msgspec"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import sidecar.commands.doctor, " + ", ".join(
+        f"sidecar.{name_of(path)}" for path in (SIDECAR / "doctor").rglob("*.py") if path.stem != "__init__"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_are_the_fields_own_terms() -> None:

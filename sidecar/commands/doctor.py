@@ -1,8 +1,9 @@
 """
 Walk the way from token to SDK and say what is wrong first, and the next step.
 
-Run it in the sidecar's container for token, STS and endpoint; in the application's for its environment and SDKs; or on
-a laptop with the same variables set. One exchange with STS is made, and nothing is changed anywhere.
+Run it in the sidecar's container for token, STS and endpoint; in the application's for its environment and SDKs; on a
+laptop with the same variables set; or against a Pod from outside. One exchange with STS is made, and nothing is changed
+anywhere.
 
 Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage. Warnings are told and leave it at 0, as everything works
 in spite of them; with --strict they make it 1.
@@ -17,10 +18,12 @@ from functools import partial
 import trio
 
 from sidecar.doctor.finding import Status
+from sidecar.errors import ConfigurationError
 
 EXAMPLE = """\
 examples:
   kubectl exec POD -c irsa-sidecar -- irsa-sidecar doctor
+  irsa-sidecar doctor --pod shop/cart-7d4b9c-x2x9z
   irsa-sidecar doctor --json | jq -r '.first_wrong.seen'"""
 
 LEAST_WIDTH, MOST_WIDTH = 60, 140
@@ -30,15 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for machines: one document, whose schema is stable")
     parser.add_argument("--strict", action="store_true", help="end with 1 also when there are only warnings")
     parser.add_argument("--no-imds", action="store_true", help="do not try the node's metadata service")
+    parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="look at a Pod from outside, by your kubeconfig")
+    parser.add_argument("--context", metavar="NAME", help="with --pod: the context of the kubeconfig [current]")
+    parser.add_argument(
+        "--exec", action="store_true", help="with --pod: also run doctor in its sidecar, by kubectl exec"
+    )
     parser.add_argument(
         "--files", metavar="DIRECTORY", help="look for AWS SDKs below it (in an application's Pod: everywhere)"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    from sidecar.doctor import examination, report  # noqa: PLC0415
+    from sidecar.doctor import examination, pod_side, report  # noqa: PLC0415
 
     look = partial(examination.examine, os.environ, asks_metadata=not args.no_imds, files=args.files)
+    if args.pod:
+        look = partial(pod_side.examine, os.environ, args.pod, args.context, execs=args.exec)
+    elif args.context or args.exec:
+        raise ConfigurationError("--context and --exec are for a Pod: name it with --pod [NAMESPACE/]NAME.")
     found = trio.run(look)
     if args.json:
         _print(report.as_json(found))

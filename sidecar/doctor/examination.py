@@ -12,6 +12,7 @@ from sidecar.doctor import (
     identity,
     issuer,
     metadata,
+    pod,
     sdks,
     settings,
     sidecar_side,
@@ -37,9 +38,10 @@ GROUPS: Mapping[str, Sequence[Check[Any]]] = MappingProxyType(
         "identity": identity.CHECKS,
         "sdks": sdks.CHECKS,
         "metadata": metadata.CHECKS,
+        "pod": (*pod.CHECKS, *pod.CONTAINER_CHECKS),
     }
 )
-"""Every check there is, in the order of the flow."""
+"""Every check there is, in the order of the flow; a Pod from outside last."""
 
 
 async def examine(environ: Mapping[str, str], *, asks_metadata: bool = True, files: str | None = None) -> Report:

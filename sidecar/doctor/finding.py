@@ -38,12 +38,18 @@ class Check(NamedTuple, Generic[Facts]):
 
 
 class Row(NamedTuple):
-    """A finding in its place. `role` is None where it is about no role, or about the only one."""
+    """
+    A finding in its place.
+
+    `role` is None where it is about no role, or about the only one; `container` where it is about no container of a
+    Pod that is looked at from outside.
+    """
 
     group: str
     check: str
     finding: Finding
     role: str | None = None
+    container: str | None = None
 
 
 def ok(seen: str) -> Finding:

@@ -16,6 +16,8 @@ class Side(Enum):
     SIDECAR = "sidecar"
     APPLICATION = "application"
     NEITHER = "neither"
+    POD = "pod"
+    """From outside of it, by the cluster's API."""
 
 
 def side(environ: Mapping[str, str]) -> Side:

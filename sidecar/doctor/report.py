@@ -40,13 +40,14 @@ def rows(
     why: str = "",
     how: str = "",
     role: str | None = None,
+    container: str | None = None,
 ) -> Iterator[Row]:
     """The group's findings; where nothing is known, one that says `why`, and `how` it could be."""
     if facts is None:
-        yield Row(group, "all", left_out(why, how), role)
+        yield Row(group, "all", left_out(why, how), role, container)
         return
     for name, finding in judged(checks, facts):
-        yield Row(group, name, finding, role)
+        yield Row(group, name, finding, role, container)
 
 
 # For machines
@@ -72,6 +73,7 @@ def _row(row: Row) -> dict[str, Any]:
         "group": row.group,
         "check": row.check,
         "role": row.role,
+        "container": row.container,
         "status": finding.status.value,
         "seen": finding.seen,
         "next_step": finding.next_step or None,
@@ -102,7 +104,8 @@ def as_text(report: Report, *, width: int, colours: bool) -> str:
 
 
 def _title(row: Row) -> str:
-    return row.group if row.role is None else f"{row.group} of role {row.role}"
+    of_role = f" of role {row.role}" if row.role else ""
+    return f"{row.group}{of_role}{f' of container {row.container}' if row.container else ''}"
 
 
 def _has_no_ground(row: Row) -> bool:
@@ -116,7 +119,7 @@ def _headline(report: Report, width: int, paint: "_Paint") -> Iterator[str]:
         told = f"Nothing is wrong; {warnings} warning{'s' * (warnings != 1)}" if warnings else "All is well"
         yield paint(f"{told}.", report.status)
         return
-    whose = "" if first.role is None else f" ({_title(first)})"
+    whose = f" ({_title(first)})" if first.role or first.container else ""
     for line in _wrapped(f"Wrong{whose}: {first.finding.seen}.", "", "  ", width):
         yield paint(line, Status.WRONG)
     yield from _wrapped(f"Next: {first.finding.next_step}.", "", "  ", width)

@@ -287,7 +287,7 @@ async def test_the_exit_status_and_the_document_for_machines(tmp_path: Path) -> 
         assert (document["version"], document["side"], document["status"]) == (1, "sidecar", "ok")
         assert document["first_wrong"] is None
         assert document["sts_calls_per_day"]["max"] == {"least": 4, "most": 48}
-        fields = {"group", "check", "role", "status", "seen", "next_step"}
+        fields = {"group", "check", "role", "container", "status", "seen", "next_step"}
         assert all(set(check) == fields for check in document["checks"])
 
         done = await doctor(at.but(AWS_ROLE_ARN=at.role("refusing")), "--json")
