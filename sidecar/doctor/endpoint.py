@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, left_out, ok, split_advice, warning, wrong
 from sidecar.doctor.token import duration_text
 from sidecar.token import instant_text
 
@@ -124,7 +124,7 @@ def _secret(facts: EndpointFacts) -> Finding | None:
         )
     if not secret.are_equal:
         return wrong(
-            f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} differ, and so do SDKs in which wins",
+            f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} hold different secrets, of which SDKs take either",
             "Leave AWS_CONTAINER_AUTHORIZATION_TOKEN out, or make both equal",
         )
     if secret.file is None:
@@ -169,7 +169,9 @@ _BY_STATUS = {
 def _granted(facts: EndpointFacts) -> Finding:
     served = _served(facts)
     if served.status != 200:
-        said = f": {served.message}" if served.message else ""
+        # What a refusal advises is the next step here, and its table knows it better.
+        message = served.message if served.status == 503 else split_advice(served.message)[0]
+        said = f": {message}" if message else ""
         next_step = _BY_STATUS.get(served.status, "See what listens on that port: it may not be irsa-sidecar")
         return wrong(f"the endpoint answers {served.status}{said}".removesuffix("."), next_step)
     other = "See what listens on that port: it is not irsa-sidecar"

@@ -40,7 +40,7 @@ def _keys(facts: EnvironmentFacts) -> Finding:
     if found:
         return wrong(
             f"{found[0]} is set, and every SDK's default chain takes static keys before the sidecar's",
-            f"{TAKE_OUT}: {', '.join(found)}",
+            f"Take {', '.join(found)} out of the application's container",
         )
     return ok("no static keys")
 

@@ -63,7 +63,8 @@ def _explained(facts: ExchangeFacts, error: ExchangeError) -> Finding:
     """The claim that the code is about comes first, then AWS's own words."""
     explain = _EXPLANATIONS.get(error.code)
     what, next_step = explain(facts, error) if explain else (None, None)
-    said = f"STS says {error.code}: {error.message.removesuffix('.')}" if error.status else str(error).removesuffix(".")
+    is_ours = error.code == "MalformedReply" or error.status is None
+    said = error.message.removesuffix(".") if is_ours else f"STS says {error.code}: {error.message.removesuffix('.')}"
     advice = next_step or hint(error.code, error.message).removesuffix(".") or "Try again; see the steps before"
     return wrong(f"{what}. {said}" if what else said, advice)
 
@@ -114,6 +115,13 @@ def _not_validated(facts: ExchangeFacts) -> tuple[str | None, str | None]:
     )
 
 
+def _unreachable(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, str | None]:
+    return (
+        f"STS cannot reach the token's issuer {facts.token.issuer}",
+        "Try again; if it stays, make its discovery document and keys readable from the internet, where STS asks from",
+    )
+
+
 def _expired(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, str | None]:
     expires_at = facts.token.expires_at
     ended = f"exp is {instant_text(expires_at)}" if expires_at is not None else "the token has no exp"
@@ -124,10 +132,7 @@ def _denied(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, st
     token = facts.token
     claims = f"sub is {token.subject}, aud is {', '.join(token.audiences)}"
     if facts.objection is not None:
-        return (
-            f"{claims}; {facts.objection}",
-            "Correct the trust policy, or the service account: see `trust` below",
-        )
+        return f"{claims}; {facts.objection}", "Correct role, trust policy or service account: see `trust` below"
     key = (token.issuer or "").partition("://")[2]
     needed = (
         f"Let it allow sts:AssumeRoleWithWebIdentity to Federated {_provider_arn(facts)} where {key}:sub is "
@@ -157,6 +162,7 @@ def _disabled(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, 
 
 _EXPLANATIONS: Mapping[str, Callable[[ExchangeFacts, ExchangeError], tuple[str | None, str | None]]] = {
     "InvalidIdentityToken": _invalid,
+    "IDPCommunicationError": _unreachable,
     "ExpiredTokenException": _expired,
     "AccessDenied": _denied,
     "ValidationError": _invalid_parameter,

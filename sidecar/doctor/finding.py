@@ -5,6 +5,7 @@ Rule: *wrong* is what keeps credentials from the application, will do so, or let
 now. A check whose ground is missing finds nothing, so the first wrong thing is never a consequence of another one.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
@@ -66,6 +67,22 @@ def wrong(seen: str, next_step: str) -> Finding:
 
 def left_out(why: str, next_step: str = "") -> Finding:
     return Finding(Status.LEFT_OUT, why, next_step)
+
+
+_ADVICE = re.compile(
+    r"(.+): ((?:add|check|choose|correct|did you|give|is the|it must|keep|leave|let|mount|name|put|read|remove|set|"
+    r"shorten|start|unset|use|waiting|write)\b.+)",
+    re.DOTALL,
+)
+"""How messages of ours end: what is to be done, after a colon."""
+
+
+def split_advice(message: str) -> tuple[str, str]:
+    """A message of ours as what was seen, and the next step, which is "" where it names none."""
+    match = _ADVICE.fullmatch(message)
+    if match is None:
+        return message.removesuffix("."), ""
+    return match[1], match[2][0].upper() + match[2][1:].removesuffix(".")
 
 
 NO_GROUND = "not looked at, because of "

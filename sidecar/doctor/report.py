@@ -120,12 +120,16 @@ def _headline(report: Report, width: int, paint: "_Paint") -> Iterator[str]:
         yield paint(f"{told}.", report.status)
         return
     whose = f" ({_title(first)})" if first.role or first.container else ""
-    for line in _wrapped(f"Wrong{whose}: {first.finding.seen}.", "", "  ", width):
+    for line in _wrapped(_sentence(f"Wrong{whose}: {first.finding.seen}"), "", "  ", width):
         yield paint(line, Status.WRONG)
-    yield from _wrapped(f"Next: {first.finding.next_step}.", "", "  ", width)
+    yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
     others = sum(row.finding.status is Status.WRONG for row in report.rows) - 1
     if others:
         yield f"({others} more thing{'s' * (others != 1)} wrong below, which may follow from it)"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", ".")) else f"{text}."
 
 
 def _finding(row: Row, check_width: int, width: int, paint: "_Paint") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wrong
 from sidecar.role import Role
 from sidecar.sts_endpoint import check_partition, is_plaintext_beyond_loopback
 
@@ -37,7 +37,8 @@ def _told(facts: SettingsFacts) -> Finding | None:
 
 def _readable(facts: SettingsFacts) -> Finding:
     if facts.problems:
-        return wrong(facts.problems[0].removesuffix("."), WHERE)
+        seen, advice = split_advice(facts.problems[0])
+        return wrong(seen, advice or WHERE)
     named = ", ".join(
         f"{role.name}: {role.role_arn}" if len(facts.roles) > 1 else role.role_arn for role in facts.roles
     )
@@ -48,7 +49,7 @@ def _partition(facts: SettingsFacts) -> Finding | None:
     if facts.region is None or facts.sts_url is None or "amazon" not in facts.sts_url:
         return None
     found = [text for role in facts.roles if (text := check_partition(role.role_arn, facts.region))]
-    return wrong(found[0].rpartition(": ")[0], f"{found[0].rpartition(': ')[2].capitalize()}"[:-1]) if found else None
+    return wrong(*split_advice(found[0])) if found else None
 
 
 def _encrypted(facts: SettingsFacts) -> Finding | None:
@@ -69,9 +70,4 @@ CHECKS: tuple[Check[SettingsFacts], ...] = (
     Check("partition", "are role and region in one partition", _partition, after=("values",)),
     Check("encryption", "does the token travel encrypted", _encrypted, after=("values",)),
     Check("names", "is every IRSA_SIDECAR_ variable a setting", _known),
-)
-
-NOT_HERE = left_out(
-    "this is an application's container: the token and the role are in the sidecar's, as they should be",
-    "For these run it there: kubectl exec POD -c irsa-sidecar -- irsa-sidecar doctor",
 )

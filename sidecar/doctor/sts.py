@@ -79,12 +79,22 @@ def _connect(facts: StsFacts) -> Finding:
     if reach.failed == "connect":
         return facts.closed(
             f"no connection to {where} ({reach.why})",
-            "Open port 443 to STS in security groups, NetworkPolicies and the interface endpoint's policy; or, where "
-            "there is a proxy, set HTTPS_PROXY",
+            _way_in(reach),
         )
     if dict(reach.seconds).get("connect", 0.0) > ENOUGH_SECONDS / 2:
         return warning(f"{where} takes {reach.took('connect')} to connect", "Use the STS of a nearer region")
     return ok(f"{where} connects ({reach.took('connect')})")
+
+
+def _way_in(reach: Reach) -> str:
+    if reach.proxy is not None:
+        return "Check HTTPS_PROXY, and open the way to it; or put STS into NO_PROXY where it can be reached directly"
+    if "amazon" in reach.host or "api.aws" in reach.host:
+        return (
+            "Open port 443 to STS in security groups, NetworkPolicies and those of the interface endpoint; or, where "
+            "there is a proxy, set HTTPS_PROXY"
+        )
+    return "See whether STS listens there, and whether AWS_ENDPOINT_URL_STS names it"
 
 
 def _proxy(facts: StsFacts) -> Finding | None:
@@ -103,15 +113,29 @@ def _tls(facts: StsFacts) -> Finding | None:
     reach = facts.first
     if not reach.url.startswith("https:"):
         return None
-    signer = f", signed by {reach.authority}" if reach.authority else ""
+    signer = f", signed by {reach.authority}," if reach.authority else ""
     if reach.failed == "tls":
-        trusted = facts.ca_bundle or "the public authorities of the package certifi"
         return facts.closed(
-            f"the certificate of {reach.host} is not accepted: {reach.why}{signer}",
-            f"Trusted is {trusted}: if a proxy of your own signs there, let AWS_CA_BUNDLE name a file with its "
-            "authority; if not, somebody is in between",
+            f"the certificate of {reach.host}{signer} is not accepted: {reach.why.removesuffix('.')}",
+            _other_certificate(facts),
         )
-    return ok(f"certificate of {reach.host} accepted{signer} ({reach.took('tls')})")
+    return ok(f"certificate of {reach.host}{signer} accepted ({reach.took('tls')})")
+
+
+def _other_certificate(facts: StsFacts) -> str:
+    why = facts.first.why.lower()
+    if "mismatch" in why:
+        return (
+            "Let AWS_ENDPOINT_URL_STS name STS by a name in its certificate; for an interface endpoint turn private "
+            "DNS on instead"
+        )
+    if "expired" in why or "not yet valid" in why:
+        return "See this machine's clock; if it is right, the certificate there has to be renewed"
+    trusted = facts.ca_bundle or "the public authorities (of certifi)"
+    return (
+        "If a proxy of your own signs there, let AWS_CA_BUNDLE name a file with its authority (trusted now: "
+        f"{trusted}); if not, somebody is in between"
+    )
 
 
 def _answer(facts: StsFacts) -> Finding:

@@ -3,7 +3,7 @@
 import stat
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wrong
 from sidecar.errors import TokenError
 from sidecar.role import Role
 from sidecar.token import STS_TOLERANCE_SECONDS, Token, instant_text
@@ -55,19 +55,13 @@ _NEXT_STEPS = {
 
 def _readable(facts: TokenFacts) -> Finding:
     if facts.error is not None:
-        return wrong(_without_advice(str(facts.error)), _NEXT_STEPS.get(facts.error.reason, PROJECTED))
+        return wrong(split_advice(str(facts.error))[0], _NEXT_STEPS.get(facts.error.reason, PROJECTED))
     file = facts.file
     if file is None:
         return ok(f"{facts.role.token_file} can be read")
     owner, group = file.owner
     mode = f"mode {stat.S_IMODE(file.mode):04o}, owner {owner}:{group}"
     return ok(f"{facts.role.token_file}, {file.bytes} bytes, {mode}, read by uid {file.uid}")
-
-
-def _without_advice(message: str) -> str:
-    """What the daemon's log says, less its own next step."""
-    seen, _, advice = message.rpartition(": ")
-    return seen if advice.startswith(("is the volume", "is the projected", "waiting", "set ")) else message.rstrip(".")
 
 
 def _mounted_whole(facts: TokenFacts) -> Finding | None:

@@ -67,6 +67,8 @@ def provider_arn(facts: TrustFacts) -> str:
 
 def objection(facts: TrustFacts) -> str | None:
     """What does not fit, as a clause; None when the policy allows it or is not known."""
+    if not facts.has_role:
+        return f"there is no role {facts.role.role_arn}"
     if facts.policy is None:
         return None
     decision, unknown = judge(facts)

@@ -51,7 +51,7 @@ async def test_a_sidecar_that_works_is_found_well_in_every_group(tmp_path: Path)
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url))
     assert [row for row in report.rows if row.finding.status is not Status.OK] == []
     groups = {row.group for row in report.rows}
-    assert groups == set(GROUPS) - {"environment", "sdks"}
+    assert groups == set(GROUPS) - {"environment", "sdks", "pod"}
     assert found(report, "trust.policy")[1].startswith("Statement 1 allows it: sub system:serviceaccount:default:app")
     assert found(report, "identity.caller")[1].startswith("arn:aws:sts::111122223333:assumed-role/app/default.app-0")
     assert {name: (told.least, told.most) for name, told in report.calls.items()} == {
@@ -307,7 +307,7 @@ async def test_what_is_printed_begins_with_the_first_wrong_thing_and_keeps_to_th
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 1
     assert lines[0] == "Wrong: no connection to 127.0.0.1:1 (Connection refused)."
-    assert lines[1].startswith("Next: Open port 443 to STS")
+    assert lines[1].startswith("Next: See whether STS listens there")
     assert max(len(line) for line in lines if "/" not in line) <= 80
     assert "\x1b" not in done.stdout.decode()
 
