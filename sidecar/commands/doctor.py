@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 import sys
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from sidecar.doctor import examination, pod_side, report  # noqa: PLC0415
+    _give_way()
+    from sidecar.doctor import examination, pod_side, report  # noqa: PLC0415  what is known to weigh comes after that
 
     look = partial(examination.examine, os.environ, asks_metadata=not args.no_imds, files=args.files)
     if args.pod:
@@ -60,6 +62,16 @@ def main(args: argparse.Namespace) -> int:
         _print(report.as_text(found, width=width, colours=colours))
     fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
     return 1 if found.status in fails else 0
+
+
+def _give_way() -> None:
+    """
+    Be the first to go when memory runs out: a container's limit has little room beside the daemon, which must stay.
+
+    See proc(5), oom_score_adj; where there is none, nothing is shared either.
+    """
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
 
 
 def _print(text: str) -> None:
