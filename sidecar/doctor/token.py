@@ -84,15 +84,15 @@ def _lives(facts: TokenFacts) -> Finding:
         )
     if now > token.expires_at + STS_TOLERANCE_SECONDS:
         return wrong(
-            f"the token expired at {instant_text(token.expires_at)}, {_duration(now - token.expires_at)} ago, and was "
-            "not renewed",
+            f"the token expired at {instant_text(token.expires_at)}, {duration_text(now - token.expires_at)} ago, and "
+            "was not renewed",
             "See whether the volume is mounted with subPath, whether the kubelet runs, and whether this machine's "
             "clock is right; a token that was copied is never renewed",
         )
     for name, at in (("issued", token.issued_at), ("valid from", token.not_before)):
         if at is not None and at > now + STS_TOLERANCE_SECONDS:
             return wrong(
-                f"the token is {name} {instant_text(at)}, {_duration(at - now)} from now by this machine's clock",
+                f"the token is {name} {instant_text(at)}, {duration_text(at - now)} from now by this machine's clock",
                 "Set the clocks of this node and of the API server by NTP: one of them is wrong",
             )
     return _renewed(token, token.expires_at, now)
@@ -102,7 +102,7 @@ def _renewed(token: Token, expires_at: float, now: float) -> Finding:
     ends = f"until {instant_text(expires_at)}"
     if now > expires_at:
         return warning(
-            f"the token expired {_duration(now - expires_at)} ago; STS forgives {STS_TOLERANCE_SECONDS} s",
+            f"the token expired {duration_text(now - expires_at)} ago; STS forgives {STS_TOLERANCE_SECONDS} s",
             "See why it is not renewed: subPath, or a kubelet that does not run",
         )
     if token.issued_at is not None and token.pod is not None:
@@ -110,10 +110,10 @@ def _renewed(token: Token, expires_at: float, now: float) -> Finding:
         late = now - token.issued_at - due - RENEWAL_SECONDS
         if late > 0:
             return warning(
-                f"the token, good {ends}, should have been renewed {_duration(late + RENEWAL_SECONDS)} ago",
+                f"the token, good {ends}, should have been renewed {duration_text(late + RENEWAL_SECONDS)} ago",
                 "See whether the volume is mounted with subPath, and whether the kubelet runs",
             )
-    return ok(f"good {ends}, {_duration(expires_at - now)} from now")
+    return ok(f"good {ends}, {duration_text(expires_at - now)} from now")
 
 
 def _audience(facts: TokenFacts) -> Finding:
@@ -154,7 +154,7 @@ def _token(facts: TokenFacts) -> Token:
     return facts.token
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """`3 d 4 h`, `2 h 5 min`, `45 s`: as exact as a person wants it."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -163,8 +163,6 @@ def _duration(seconds: float) -> str:
     first = next((index for index, (count, _) in enumerate(parts) if count), 3)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or unit == "s")
 
-
-duration_text = _duration
 
 CHECKS: tuple[Check[TokenFacts], ...] = (
     Check("file", "is it there, may it be read, is it a whole JWT", _readable),

@@ -328,6 +328,11 @@ async def process_in_the_configuration(at: SetUp) -> Environ:
     return at.application_but(AWS_CONFIG_FILE=str(at.directory / "config"))
 
 
+async def old_sdk_in_the_image(at: SetUp) -> Environ:
+    (at.directory / "site-packages" / "botocore-1.29.27.dist-info").mkdir(parents=True)
+    return at.application_but(FILES=str(at.directory))
+
+
 DENIED = partial(SetUp.but, AWS_ROLE_ARN="arn:aws:iam::111122223333:role/refusing")
 
 
@@ -665,6 +670,12 @@ BROKEN = (
         "the credentials that it serves expired at",
     ),
     Broken(
+        "an old SDK in the image",
+        old_sdk_in_the_image,
+        "sdks.versions",
+        "is too old to take the endpoint's secret from a file",
+    ),
+    Broken(
         "another role on the port",
         another_role_is_served,
         "exchange.granted",
@@ -698,7 +709,7 @@ async def test_the_one_thing_that_is_broken_is_named_first(
     async with set_up(tmp_path) as at:
         environ = await row.break_it(at)
         stay_on_this_machine(environ, monkeypatch)
-        report = await report_on(environ)
+        report = await report_on(environ, files=environ.get("FILES"))
     first = report.first_wrong
     text = as_text(report, width=1000, colours=False)
     assert first is not None, text

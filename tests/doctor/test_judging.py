@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from sidecar.doctor import calls, endpoint, environment, exchange, identity, issuer, sts, token, trust
+from sidecar.doctor import calls, endpoint, environment, exchange, identity, issuer, settings, sts, token, trust
 from sidecar.doctor.endpoint import EndpointFacts, Served
 from sidecar.doctor.examination import GROUPS
 from sidecar.doctor.exchange import ExchangeFacts
-from sidecar.doctor.finding import Check, Finding, Row, Status, judged, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, Row, Status, judged, left_out, ok, split_advice, warning, wrong
 from sidecar.doctor.identity import IdentityFacts
 from sidecar.doctor.issuer import IssuerFacts
 from sidecar.doctor.place import Side, side
 from sidecar.doctor.report import Report, as_json, as_text
+from sidecar.doctor.settings import SettingsFacts
 from sidecar.doctor.sts import Reach, StsFacts
 from sidecar.doctor.trust import TrustFacts
 from sidecar.errors import ExchangeError, NextStep
@@ -391,6 +392,42 @@ def test_a_chain_is_refreshed_by_its_last_session_and_costs_a_call_a_step() -> N
     told = calls.table([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
     assert str(told["configured"]) == str(2 * 48 + 48)
     assert calls.table([]) == {}
+
+
+def test_loopback_must_be_exempt_from_proxies() -> None:
+    for exempt, status in (("127.0.0.1,.svc", Status.OK), ("*", Status.OK), ("localhost", Status.WARNING)):
+        facts = environment.EnvironmentFacts({"HTTP_PROXY": "http://proxy", "NO_PROXY": exempt})
+        assert by_name(environment.CHECKS, facts)["no_proxy"].status is status
+
+
+def test_a_token_that_lies_open_to_the_application_is_a_warning() -> None:
+    facts = environment.EnvironmentFacts({}, tokens=("/var/run/secrets/irsa-sidecar/token",))
+    assert by_name(environment.CHECKS, facts)["token"].status is Status.WARNING
+
+
+def test_settings_that_work_and_are_likely_not_meant_are_warnings() -> None:
+    facts = SettingsFacts((ROLE,), "eu-west-1", "http://sts.example", is_told=True, problems=())
+    assert by_name(settings.CHECKS, facts)["encryption"].status is Status.WARNING
+    misspelt = facts._replace(unknown_variables=("IRSA_SIDECAR_LISTN is no setting of irsa-sidecar.",))
+    assert by_name(settings.CHECKS, misspelt)["names"].status is Status.WARNING
+
+
+@pytest.mark.parametrize(
+    ("message", "seen", "advice"),
+    [
+        ("A is 'b: c': give d, as e.", "A is 'b: c'", "Give d, as e"),
+        ("A is not set: it must be b. An EKS Pod gets it.", "A is not set", "It must be b. An EKS Pod gets it"),
+        (
+            "roles.yaml, line 3: x is no setting: did you mean y?",
+            "roles.yaml, line 3: x is no setting",
+            "Did you mean y?",
+        ),
+        ("nothing to be done.", "nothing to be done", ""),
+        ("a: b: c", "a: b: c", ""),
+    ],
+)
+def test_a_message_of_ours_is_split_into_what_was_seen_and_the_next_step(message: str, seen: str, advice: str) -> None:
+    assert split_advice(message) == (seen, advice)
 
 
 # Reports

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import socket
 import ssl
 import zipfile
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from cryptography import x509
 
 from sidecar.doctor.certificate import signer
 from sidecar.doctor.endpoint import EndpointFacts
-from sidecar.doctor.gather import endpoint, environment, metadata, reach, sdks, token
+from sidecar.doctor.gather import endpoint, environment, issuer, metadata, reach, sdks, token
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
 from sidecar.local import http
 from sidecar.local.http import Reply, Request
@@ -423,3 +424,37 @@ async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> 
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     task_status.started(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
     await trio.serve_listeners(tunnel, listeners)
+
+
+class _TwoAddresses(Resolver):
+    """Of which nobody listens on the first."""
+
+    async def getaddrinfo(self, _host: Any, port: Any, *_: int) -> list[Any]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, ("127.0.0.9", port)), (*kind, ("127.0.0.1", port))]
+
+
+async def test_all_addresses_of_a_name_are_tried(no_proxies: None) -> None:
+    trio.socket.set_custom_hostname_resolver(_TwoAddresses())
+    async with scripted(RawReply(400, b"")) as server:
+        way = await reach.reach(f"http://sts.example:{server.port}/", None)
+    assert (way.failed, way.addresses) == ("", ("127.0.0.9", "127.0.0.1"))
+
+
+async def test_a_bundle_that_is_none_ends_the_way_at_tls_and_no_secret_of_a_proxy_is_told(
+    tmp_path: Path, no_proxies: None
+) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
+    async with scripted(RawReply(400, b""), tls=Authority(tmp_path).server(), host=STS_HOST) as sts:
+        way = await reach.reach(sts.url, "/nowhere")
+    assert way.failed == "tls"
+    assert "AWS_CA_BUNDLE is '/nowhere'" in way.why
+
+
+async def test_an_issuer_without_a_name_or_with_a_bundle_that_is_none_is_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    for changes, reason in (({"iss": None}, None), ({}, "tls")):
+        path.write_text(service_account_token(1_800_000_000.0, **changes))
+        facts = token.look(Role("default", "arn", str(path), None, 3600), 0.0)
+        found = await issuer.look(facts, is_aws=True, ca_bundle="/nowhere")
+        assert (found.error and found.error.reason) == reason

@@ -4,7 +4,6 @@ The node's metadata service, asked as an SDK would, for a second.
 The address is an argument, and nothing but it is asked. No credentials are fetched: only the role's name.
 """
 
-from functools import partial
 from urllib.parse import urlsplit
 
 import h11
@@ -21,7 +20,6 @@ _ROLE = "/latest/meta-data/iam/security-credentials/"
 
 async def look(address: str) -> MetadataFacts:
     """Raises nothing."""
-    facts = MetadataFacts(address)
     roles: dict[str, str | None] = {}
 
     async def version_2() -> None:
@@ -36,9 +34,9 @@ async def look(address: str) -> MetadataFacts:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(version_2)
-        nursery.start_soon(partial(version_1))
+        nursery.start_soon(version_1)
     names = [name for name in roles.values() if name is not None]
-    return facts._replace(answers_v2="v2" in roles, answers_v1="v1" in roles, role=names[0] if names else None)
+    return MetadataFacts(address, answers_v2="v2" in roles, answers_v1="v1" in roles, role=names[0] if names else None)
 
 
 async def _role(address: str, headers: dict[str, str]) -> str | None:

@@ -8,11 +8,12 @@ those that the daemon takes.
 import os
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from time import perf_counter, time
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 import trio
@@ -107,9 +108,6 @@ class _Walk:
         user, at, _ = self._proxy.netloc.rpartition("@")
         if not at:
             return {}
-        from base64 import b64encode  # noqa: PLC0415
-        from urllib.parse import unquote  # noqa: PLC0415
-
         return {"Proxy-Authorization": f"Basic {b64encode(unquote(user).encode()).decode()}"}
 
     async def _encrypt(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
