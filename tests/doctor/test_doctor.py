@@ -248,6 +248,15 @@ async def test_where_iam_may_not_be_read_the_way_to_read_it_is_told(tmp_path: Pa
     assert signers.pop().startswith("ASIA")
 
 
+async def test_an_iam_that_is_out_of_reach_is_asked_once(tmp_path: Path) -> None:
+    async with set_up(tmp_path) as at:
+        report = await examine(at.but(AWS_ENDPOINT_URL_IAM=NOBODY))
+    status, seen = found(report, "trust.policy")
+    assert status is Status.LEFT_OUT
+    assert "Could not connect to the endpoint URL" in seen
+    assert report.status is Status.OK
+
+
 async def test_a_persons_own_credentials_of_another_account_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,17 +76,19 @@ def told_of(role_arn: str, provider_arn: str, settings: AwsSettings, keys: Keys 
     """GetRole and GetOpenIDConnectProvider with these credentials, or with the user's own where that is None."""
     try:
         iam = _client("iam", settings, keys or _own_keys(settings, role_arn.split(":")[4]))
+        return _of_provider(_of_role(iam, role_arn), iam, provider_arn)
     except Exception as exc:  # noqa: BLE001  as above; ours among them
-        return Told(why_not=str(exc))
-    return _of_provider(_of_role(iam, role_arn), iam, provider_arn)
+        return Told(why_not=_code_and_message(exc)[1])
 
 
 def _of_role(iam: Any, role_arn: str) -> Told:
     try:
         role = iam.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
-    except Exception as exc:  # noqa: BLE001  as above
+    except Exception as exc:
         code, message = _code_and_message(exc)
-        return Told(has_role=code != "NoSuchEntity", why_not=f"{code}: {message}".removeprefix(": "))
+        if not code:  # IAM is out of reach, as from many VPCs: the provider is not worth another wait
+            raise
+        return Told(has_role=code != "NoSuchEntity", why_not=f"{code}: {message}")
     return Told(role["AssumeRolePolicyDocument"], role.get("MaxSessionDuration"))
 
 
@@ -148,5 +150,5 @@ def _code_and_message(exc: Exception) -> tuple[str, str]:
     response = getattr(exc, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return str(response["Error"].get("Code")), str(response["Error"].get("Message"))
-    is_botocores = type(exc).__module__.startswith("botocore")
-    return "", str(exc) if is_botocores else f"the answer cannot be read ({type(exc).__name__})"
+    is_told = type(exc).__module__.startswith(("botocore", "sidecar"))
+    return "", str(exc) if is_told else f"the answer cannot be read ({type(exc).__name__})"
