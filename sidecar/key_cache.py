@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sidecar.published_keys import IssuerError, Jwk, Published, has_key, key_set
-from sidecar.token import read_regular_file
+from sidecar.regular_file import read_regular_file
 
 DEFAULT_FRESH_SECONDS = 300.0
 """For an issuer that does not say."""

@@ -40,7 +40,7 @@ ONLY_IMPORTER = {
     "yaml": {"roles_file"},
     "sidecar.roles_file": {"config"},
     "sidecar.imds": {"daemon"},
-    "sidecar.credentials_file": {"daemon"},
+    "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
 }
 """Within what a Pod runs: who alone may know a module."""
 

@@ -471,13 +471,12 @@ async def test_a_proxys_password_is_in_no_error(tmp_path: Path) -> None:
 NOWHERE = {
     "HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1",
     "NO_PROXY": "",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1",
 }
 """So that nothing leaves this machine: the token's issuer is one that only the proxy could reach."""
 
 
 async def _told_by_doctor(environ: Mapping[str, str]) -> str:
-    report = await examine(environ)
+    report = await examine(environ, metadata_address=None)
     return as_text(report, width=200, colours=False) + as_json(report) + repr(report)
 
 
@@ -528,7 +527,7 @@ async def test_what_doctor_prints_and_writes_holds_no_secret(tmp_path: Path, for
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)
         done = await pod.run(
-            "doctor", form, **NOWHERE, IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(pod.authorization_file)
+            "doctor", form, "--no-imds", **NOWHERE, IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(pod.authorization_file)
         )
     assert b"STS gives ASIAFAKE0001" in done.stdout
     assert done.stderr == b""
@@ -540,7 +539,7 @@ async def test_what_doctor_prints_and_writes_holds_no_secret(tmp_path: Path, for
 async def test_doctor_names_a_setting_that_cannot_be_used_without_its_secret(tmp_path: Path, what: str) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     changes = {name: value.format(token_file=pod.token_file) for name, value in STARTS_THAT_FAIL[what].items()}
-    done = await pod.run("doctor", **NOWHERE | changes)
+    done = await pod.run("doctor", "--no-imds", **NOWHERE | changes)
     assert done.returncode == 1
     assert done.stdout.startswith(b"Wrong: ")
     assert not leaks(done.stdout + done.stderr)

@@ -27,6 +27,9 @@ examples:
   irsa-sidecar doctor --pod shop/cart-7d4b9c-x2x9z
   irsa-sidecar doctor --json | jq -r '.first_wrong.seen'"""
 
+METADATA_ADDRESS = "http://169.254.169.254"
+"""Of EC2 (EC2 User Guide, instance metadata)."""
+
 LEAST_WIDTH, MOST_WIDTH = 60, 140
 
 
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for machines: one document, whose schema is stable")
     parser.add_argument("--strict", action="store_true", help="end with 1 also when there are only warnings")
     parser.add_argument("--no-imds", action="store_true", help="do not try the node's metadata service")
+    parser.add_argument(
+        "--imds-address", metavar="URL", default=METADATA_ADDRESS, help=f"where that is [{METADATA_ADDRESS}]"
+    )
     parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="look at a Pod from outside, by your kubeconfig")
     parser.add_argument("--context", metavar="NAME", help="with --pod: the context of the kubeconfig [current]")
     parser.add_argument(
@@ -48,7 +54,8 @@ def main(args: argparse.Namespace) -> int:
     _give_way()
     from sidecar.doctor import examination, pod_side, report  # noqa: PLC0415  what is known to weigh comes after that
 
-    look = partial(examination.examine, os.environ, asks_metadata=not args.no_imds, files=args.files)
+    address = None if args.no_imds else args.imds_address
+    look = partial(examination.examine, os.environ, metadata_address=address, files=args.files)
     if args.pod:
         look = partial(pod_side.examine, os.environ, args.pod, args.context, execs=args.exec)
     elif args.context or args.exec:

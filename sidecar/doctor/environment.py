@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.sts_endpoint import is_loopback
 
 STATIC_KEYS = (
     "AWS_ACCESS_KEY_ID",
@@ -15,6 +17,8 @@ STATIC_KEYS = (
 )
 PROFILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+METADATA_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
 TAKE_OUT = "Take it out of the application's container"
 
@@ -106,6 +110,15 @@ def _region(facts: EnvironmentFacts) -> Finding:
 
 
 def _metadata(facts: EnvironmentFacts) -> Finding:
+    """The sidecar may stand in the metadata service's place, and then SDKs must be let go there."""
+    where = facts.environ.get(METADATA_ENDPOINT, "")
+    if is_own_form(facts.environ):
+        if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+            return wrong(
+                f"AWS_EC2_METADATA_DISABLED is true, so no SDK asks {METADATA_ENDPOINT}, which is {where}",
+                "Take AWS_EC2_METADATA_DISABLED out of the application's container",
+            )
+        return ok(f"{METADATA_ENDPOINT} is {where}: the sidecar's own, and the node's is out of SDKs' way")
     if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return ok("AWS_EC2_METADATA_DISABLED is true: no SDK turns to the node's role")
     return warning(
@@ -128,6 +141,14 @@ def _no_proxy(facts: EnvironmentFacts) -> Finding | None:
         "through the proxy",
         "Add 127.0.0.1 to NO_PROXY",
     )
+
+
+def is_own_form(environ: Mapping[str, str]) -> bool:
+    """Whether credentials are to come in the form of EC2's metadata service, from the Pod's loopback."""
+    try:
+        return is_loopback(urlsplit(environ.get(METADATA_ENDPOINT, "")).hostname or "")
+    except ValueError:
+        return False
 
 
 CHECKS: tuple[Check[EnvironmentFacts], ...] = (

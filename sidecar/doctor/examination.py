@@ -21,7 +21,6 @@ from sidecar.doctor import (
     trust,
 )
 from sidecar.doctor.finding import Check
-from sidecar.doctor.gather.metadata import ADDRESS
 from sidecar.doctor.place import Side, side
 from sidecar.doctor.report import Report
 
@@ -44,15 +43,13 @@ GROUPS: Mapping[str, Sequence[Check[Any]]] = MappingProxyType(
 """Every check there is, in the order of the flow; a Pod from outside last."""
 
 
-async def examine(environ: Mapping[str, str], *, asks_metadata: bool = True, files: str | None = None) -> Report:
+async def examine(environ: Mapping[str, str], *, metadata_address: str | None, files: str | None = None) -> Report:
     """
     Look at everything that this environment tells of.
 
-    `asks_metadata` is whether the node's metadata service may be asked; it is where AWS's own variable says. `files` is
-    where to look for AWS SDKs, instead of in the whole container.
+    `metadata_address` is the node's metadata service, None not to ask it; `files` is where to look for AWS SDKs,
+    instead of in the whole container.
     """
-    address = environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or ADDRESS
-    metadata_address = address if asks_metadata else None
     if side(environ) is Side.APPLICATION:
         return await application_side.examine(environ, metadata_address, files)
     return await sidecar_side.examine(environ, metadata_address)

@@ -2,11 +2,14 @@
 Where doctor runs, and so what there is to look at. Pure.
 
 Rule: an address of the credentials endpoint makes it the application's side, whatever else is set there: what else is
-set is just what its SDK would trip over. Otherwise a token or a file of roles makes it the sidecar's.
+set is just what its SDK would trip over. Otherwise a token or a file of roles makes it the sidecar's, and without these
+the address of a metadata service on loopback makes it an older application's.
 """
 
 from collections.abc import Mapping
 from enum import Enum
+
+from sidecar.doctor.environment import is_own_form
 
 _ADDRESSES = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 _OF_THE_SIDECAR = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "IRSA_SIDECAR_CONFIG")
@@ -26,7 +29,7 @@ def side(environ: Mapping[str, str]) -> Side:
         return Side.APPLICATION
     if any(environ.get(name) for name in _OF_THE_SIDECAR):
         return Side.SIDECAR
-    return Side.NEITHER
+    return Side.APPLICATION if is_own_form(environ) else Side.NEITHER
 
 
 def is_in_pod(environ: Mapping[str, str]) -> bool:

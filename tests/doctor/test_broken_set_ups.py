@@ -24,7 +24,7 @@ from sidecar.exchange import once
 from sidecar.local import http
 from sidecar.local.http import Reply, Request
 from tests.doctor.iam import Iam, served_iam
-from tests.doctor.set_up import ANOTHER_KEY, NOBODY, SECRET, SetUp, report_on, set_up
+from tests.doctor.set_up import ANOTHER_KEY, NOBODY, SECRET, SetUp, examine, set_up
 from tests.exchanges import STS_HOST, Authority, Resolver
 from tests.fakes.scripted_sts import Reply as StsReply
 from tests.fakes.scripted_sts import ScriptedSts, error_reply, good_reply
@@ -709,7 +709,7 @@ async def test_the_one_thing_that_is_broken_is_named_first(
     async with set_up(tmp_path) as at:
         environ = await row.break_it(at)
         stay_on_this_machine(environ, monkeypatch)
-        report = await report_on(environ, files=environ.get("FILES"))
+        report = await examine(environ, files=environ.get("FILES"))
     first = report.first_wrong
     text = as_text(report, width=1000, colours=False)
     assert first is not None, text

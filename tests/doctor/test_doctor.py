@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from sidecar import cli
-from sidecar.doctor.examination import GROUPS, examine
+from sidecar.doctor.examination import GROUPS
 from sidecar.doctor.finding import Status
 from sidecar.doctor.gather import aws
 from sidecar.doctor.report import Report
@@ -25,7 +25,7 @@ from sidecar.local import http
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.trust_policy import default_policy
 from tests.doctor.iam import served_iam
-from tests.doctor.set_up import NOBODY, SECRET, set_up
+from tests.doctor.set_up import NOBODY, SECRET, examine, set_up
 from tests.exchanges import Resolver
 from tests.processes import GUARD_SECONDS
 from tests.test_token import as_somebody_else
@@ -156,15 +156,24 @@ async def test_a_node_whose_role_can_be_had_is_a_warning(
     words: str,
 ) -> None:
     async with node_metadata(wants_token=wants_token, role=role) as address:
-        report = await examine({"AWS_EC2_METADATA_SERVICE_ENDPOINT": address})
+        report = await examine({}, metadata_address=address)
     assert found(report, "metadata.reach")[0] is status
     assert words in found(report, "metadata.reach")[1]
 
 
 async def test_the_metadata_service_is_not_asked_where_that_is_not_wanted() -> None:
-    async with node_metadata(wants_token=True, role="node-role") as address:
-        report = await examine({"AWS_EC2_METADATA_SERVICE_ENDPOINT": address}, asks_metadata=False)
+    report = await examine({}, metadata_address=None)
     assert found(report, "metadata.all")[0] is Status.LEFT_OUT
+
+
+async def test_an_application_of_ec2s_form_has_the_nodes_out_of_its_way() -> None:
+    told = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:4774/", "AWS_REGION": "a", "AWS_DEFAULT_REGION": "a"}
+    report = await examine(told)
+    assert report.status is Status.OK
+    assert "the sidecar's own" in found(report, "environment.metadata")[1]
+    assert found(report, "endpoint.all")[0] is Status.LEFT_OUT
+    report = await examine(told | {"AWS_EC2_METADATA_DISABLED": "true"})
+    assert found(report, "environment.metadata")[0] is Status.WRONG
 
 
 APPLICATION_WARNINGS: Mapping[str, Mapping[str, str | None]] = {
@@ -280,7 +289,7 @@ async def test_a_persons_own_credentials_of_another_account_are_not_used(
 async def doctor(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[bytes]":
     with trio.fail_after(GUARD_SECONDS):
         return await trio.run_process(
-            [sys.executable, "-m", "sidecar", "doctor", *arguments],
+            [sys.executable, "-m", "sidecar", "doctor", "--imds-address", NOBODY, *arguments],
             env=dict(environ),
             capture_stdout=True,
             capture_stderr=True,
@@ -324,7 +333,8 @@ async def test_what_is_printed_begins_with_the_first_wrong_thing_and_keeps_to_th
 async def test_with_what_run_needs_alone_the_core_works_and_the_rest_says_how_to_get_it(tmp_path: Path) -> None:
     """As in the image of a Pod: no botocore, no cryptography."""
     prelude = "import sys; sys.modules.update(botocore=None, cryptography=None, rich=None)"
-    code = f"{prelude}; from sidecar.cli import main; raise SystemExit(main(['doctor', '--json']))"
+    arguments = ["doctor", "--json", "--imds-address", NOBODY]
+    code = f"{prelude}; from sidecar.cli import main; raise SystemExit(main({arguments}))"
     async with set_up(tmp_path) as at:
         told = at.but(AWS_ENDPOINT_URL_IAM=NOBODY)
         with trio.fail_after(GUARD_SECONDS):
@@ -359,7 +369,7 @@ async def test_a_token_that_is_mounted_by_sub_path_is_found_before_it_expires(tm
     async with set_up(tmp_path) as at:
         mounted = tmp_path / "mounted-token"
         mounted.touch()
-        script = f'mount --bind "$0" {mounted} && exec {sys.executable} -m sidecar doctor --json'
+        script = f'mount --bind "$0" {mounted} && exec {sys.executable} -m sidecar doctor --json --no-imds'
         command = [
             "unshare",
             "--map-root-user",

@@ -17,6 +17,7 @@ import trio
 import trustme
 from cryptography import x509
 
+from sidecar.credentials_file import HEADER
 from sidecar.doctor.certificate import signer
 from sidecar.doctor.endpoint import EndpointFacts
 from sidecar.doctor.gather import endpoint, environment, issuer, metadata, reach, sdks, token
@@ -192,6 +193,7 @@ def test_a_tree_that_takes_too_long_is_left_half_way(tmp_path: Path, monkeypatch
         ("[default]\nrole_arn = arn\nsource_profile = base\n", ("role_arn",)),
         ("[default]\nrole_arn = arn\ncredential_source = EcsContainer\n", None),
         ("[other]\naws_access_key_id = A\n", None),
+        (f"{HEADER}[default]\naws_access_key_id = A\n", None),
         ("[default]\nregion = eu-west-1\n", None),
         ("no section\n", None),
         ("[default\n", None),

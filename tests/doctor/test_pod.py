@@ -369,7 +369,7 @@ def stand_in_for_kubectl(directory: Path, script: str) -> None:
 async def test_what_doctor_finds_inside_follows_what_the_api_shows(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, run = tmp_path / "asked", f'. {tmp_path}/environ; exec {sys.executable} -m sidecar "$@"'
+    asked, run = tmp_path / "asked", f'. {tmp_path}/environ; exec {sys.executable} -m sidecar "$@" --no-imds'
     script = f'echo "$@" > {asked}; while [ "$1" != -- ]; do shift; done; shift 2; {run}'
     stand_in_for_kubectl(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")

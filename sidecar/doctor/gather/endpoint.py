@@ -17,7 +17,7 @@ from sidecar.authorization import MAX_SECRET_BYTES
 from sidecar.doctor.endpoint import EXPIRATION, FIELDS, EndpointFacts, SecretFacts, Served
 from sidecar.doctor.gather.conversation import Answer, ask
 from sidecar.listen import is_loopback
-from sidecar.token import read_regular_file
+from sidecar.regular_file import read_regular_file
 
 TRIES, PAUSE_SECONDS = 3, 1.0
 """As botocore has it: an endpoint that is not ready yet is asked again."""

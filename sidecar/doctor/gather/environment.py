@@ -4,7 +4,9 @@ import configparser
 import os
 from collections.abc import Mapping, Sequence
 
+from sidecar.credentials_file import HEADER
 from sidecar.doctor.environment import EnvironmentFacts
+from sidecar.regular_file import read_regular_file
 
 TOKEN_FILES = (
     "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
@@ -33,8 +35,8 @@ def look(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -
     files = tuple(
         (path, names)
         for (path, names), (_, profile) in zip(giving, profiles, strict=True)
-        # A role on top of the container's credentials is on top of ours.
-        if names and profile.get("credential_source", "").lower() != "ecscontainer"
+        # A role on top of the container's credentials is on top of ours, and so is a file that the daemon keeps.
+        if names and profile.get("credential_source", "").lower() != "ecscontainer" and not _is_ours(path)
     )
     has_region_file = any("region" in profile for _, profile in profiles)
     tokens = tuple(path for path in token_files if os.access(path, os.R_OK))
@@ -49,6 +51,14 @@ def _paths(environ: Mapping[str, str]) -> list[str]:
         if path:
             found.append(path.replace("~", home, 1) if path.startswith("~") else path)
     return found
+
+
+def _is_ours(path: str) -> bool:
+    """Written by the daemon, as IRSA_SIDECAR_CREDENTIALS_FILE says."""
+    try:
+        return (read_regular_file(path, len(HEADER)) or b"") == HEADER.encode()
+    except OSError:
+        return False
 
 
 def _default_profile(path: str) -> Mapping[str, str]:

@@ -12,7 +12,6 @@ import trio
 from sidecar.doctor.gather.conversation import Answer, ask
 from sidecar.doctor.metadata import MetadataFacts
 
-ADDRESS = "http://169.254.169.254"
 ANSWER_SECONDS = 1.0
 
 _ROLE = "/latest/meta-data/iam/security-credentials/"

@@ -15,7 +15,7 @@ from time import monotonic
 
 from sidecar.doctor import sdks
 from sidecar.doctor.sdks import FoundSdk, Sdk, SdkFacts
-from sidecar.token import read_regular_file
+from sidecar.regular_file import read_regular_file
 
 LOOK_SECONDS = 10.0
 MOST_FILES = 500_000
