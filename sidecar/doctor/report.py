@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -24,6 +24,9 @@ class Report(NamedTuple):
     @property
     def first_wrong(self) -> Row | None:
         return next((row for row in self.rows if row.finding.status is Status.WRONG), None)
+
+    def count(self, status: Status) -> int:
+        return sum(row.finding.status is status for row in self.rows)
 
     @property
     def status(self) -> Status:
@@ -86,6 +89,8 @@ _WORDS = {Status.OK: "ok", Status.WARNING: "warning", Status.WRONG: "WRONG", Sta
 _COLOURS = {Status.OK: "32", Status.WARNING: "33", Status.WRONG: "1;31", Status.LEFT_OUT: "2"}
 _WORD_WIDTH = 9
 
+_Paint = Callable[[str, Status], str]
+
 
 def as_text(report: Report, *, width: int, colours: bool) -> str:
     """The first wrong thing and its next step, then everything by group, each line within `width` where it can be."""
@@ -112,18 +117,18 @@ def _has_no_ground(row: Row) -> bool:
     return row.finding.seen.startswith(NO_GROUND)
 
 
-def _headline(report: Report, width: int, paint: "_Paint") -> Iterator[str]:
+def _headline(report: Report, width: int, paint: _Paint) -> Iterator[str]:
     first = report.first_wrong
     if first is None:
-        warnings = sum(row.finding.status is Status.WARNING for row in report.rows)
+        warnings, unseen = report.count(Status.WARNING), report.count(Status.LEFT_OUT)
         told = f"Nothing is wrong; {warnings} warning{'s' * (warnings != 1)}" if warnings else "All is well"
-        yield paint(f"{told}.", report.status)
+        yield paint(f"{told}{f' ({unseen} not looked at)' if unseen else ''}.", report.status)
         return
     whose = f" ({_title(first)})" if first.role or first.container else ""
     for line in _wrapped(_sentence(f"Wrong{whose}: {first.finding.seen}"), "", "  ", width):
         yield paint(line, Status.WRONG)
     yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
-    others = sum(row.finding.status is Status.WRONG for row in report.rows) - 1
+    others = report.count(Status.WRONG) - 1
     if others:
         yield f"({others} more thing{'s' * (others != 1)} wrong below, which may follow from it)"
 
@@ -132,7 +137,7 @@ def _sentence(text: str) -> str:
     return text if text.endswith(("?", ".")) else f"{text}."
 
 
-def _finding(row: Row, check_width: int, width: int, paint: "_Paint") -> Iterator[str]:
+def _finding(row: Row, check_width: int, width: int, paint: _Paint) -> Iterator[str]:
     status, seen, next_step = row.finding
     word = paint(_WORDS[status], status) + " " * (_WORD_WIDTH - len(_WORDS[status]))
     indent = " " * (2 + _WORD_WIDTH + check_width)
@@ -163,16 +168,9 @@ def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
     ) or [first]
 
 
-class _Paint:
-    """How a word is coloured: not at all, here."""
-
-    def __call__(self, text: str, _status: Status) -> str:
-        return text
+def _plain(text: str, _status: Status) -> str:
+    return text
 
 
-class _Painting(_Paint):
-    def __call__(self, text: str, status: Status) -> str:
-        return f"\x1b[{_COLOURS[status]}m{text}\x1b[0m"
-
-
-_plain, _painted = _Paint(), _Painting()
+def _painted(text: str, status: Status) -> str:
+    return f"\x1b[{_COLOURS[status]}m{text}\x1b[0m"

@@ -441,6 +441,8 @@ def test_nothing_wrong_is_said_with_the_number_of_warnings() -> None:
     ):
         rows = tuple(Row("token", f"check{n}", warning("odd", "mend it")) for n in range(count))
         assert as_text(Report(Side.SIDECAR, rows, {}), width=80, colours=False).startswith(words)
+    unseen = Report(Side.SIDECAR, (Row("token", "file", left_out("no")),), {})
+    assert as_text(unseen, width=80, colours=False).startswith("All is well (1 not looked at).")
 
 
 def test_colours_are_round_words_alone() -> None:
