@@ -2,7 +2,7 @@
 Walk the way from token to SDK and say what is wrong first, and the next step.
 
 Run it in the sidecar's container for token, STS and endpoint; in the application's for its environment and SDKs; on a
-laptop with the same variables set; or against a Pod from outside. One exchange with STS is made, and nothing is changed
+laptop with the same variables set; or against a Pod from outside. Each role is exchanged once, and nothing is changed
 anywhere.
 
 Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage. Warnings are told and leave it at 0, as everything works
