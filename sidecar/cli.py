@@ -20,6 +20,7 @@ COMMANDS = {
     "local": "all of IRSA on this machine: issuer, service account token, STS and the daemon",
     "exec": "the daemon around one command",
     "credentials": "the daemon's credentials, or of one exchange, as credential_process JSON or shell lines",
+    "doctor": "what is wrong between token and SDK, and the next step",
     "token": "what the service account token says, and whether its issuer's keys verify it",
     "setup": "an AWS account and a cluster for IRSA, step by step",
     "webhook": "inject the sidecar into Pods that ask for it: a mutating admission webhook",

@@ -1,5 +1,5 @@
 """
-One exchange with STS over HTTPS, its chain of roles included: the only module that knows httpx.
+One exchange with STS over HTTPS, its chain of roles included: the only module of `run` that knows httpx.
 
 One deadline spans each whole call (httpx's own bound single reads, and a dripping body would pass them all).
 The reply is read up to a cap, nothing is redirected or unpacked, and every foreign exception leaves as an
@@ -86,7 +86,7 @@ class StsClient:
         self.url = url
         self._region = region
         proxy = proxy_for(url)
-        self.trust = trust or (_trust(ca_bundle) if url.startswith("https:") else None)
+        self.trust = trust or (trust_in(ca_bundle) if url.startswith("https:") else None)
         self._client = _make_client(self.trust, proxy)
         parts = urlsplit(url)
         self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy else parts.netloc
@@ -199,7 +199,8 @@ def proxy_for(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
-def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
+    """The authorities of the file, else those that come with certifi. Raises ConfigurationError."""
     if ca_bundle is None:
         return httpx.create_ssl_context(trust_env=False)
     try:

@@ -91,7 +91,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(_THROTTLING, "STS is throttling: a longer IRSA_SIDECAR_DURATION means fewer calls to it."),
         "AccessDenied": "The role's trust policy does not match this token (principal, sub or aud), or role and "
-        "provider are new and still spreading: compare it with what `irsa-sidecar token` shows.",
+        "provider are new and still spreading: `irsa-sidecar doctor` compares the two.",
         "ExpiredTokenException": "The token file was not renewed in time: it must be a projected volume's, and not "
         "mounted by subPath.",
         "IDPCommunicationError": "STS could not reach the token's issuer: its discovery document and keys must be "

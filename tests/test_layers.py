@@ -44,7 +44,7 @@ PURE = [
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 
 ONLY_IMPORTER = {
-    "httpx": {"sts_client"},
+    "httpx": {"sts_client", "published_keys"},
     "signal": {"daemon", "application", "commands.run", "commands.local"},
     "ctypes": {"hardening", "token_watch"},
     "struct": {"peer"},
@@ -52,7 +52,7 @@ ONLY_IMPORTER = {
     "sidecar.peer": {"daemon"},
     "yaml": {"roles_file"},
     "sidecar.imds": {"daemon"},
-    "sidecar.credentials_file": {"daemon"},
+    "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
     "sidecar.signature": {"sts_client"},
     "sidecar.roles_file": {"config", "injection.annotations"},
 }
@@ -81,7 +81,7 @@ FLOW = [
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
     "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.setup",
-    "sidecar.application", "multiprocessing", "concurrent.futures.thread",
+    "sidecar.application", "sidecar.published_keys", "multiprocessing", "concurrent.futures.thread",
 }  # fmt: skip
 
 
@@ -145,15 +145,20 @@ def test_data_flows_one_way(station: str) -> None:
     assert not later & set(imports_of(SIDECAR / f"{station}.py"))
 
 
+NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.gather.aws", "doctor.gather.issuer"}
+"""Where botocore or cryptography is imported, and only when it is asked for: a Pod's image has neither."""
+
+
 def test_only_the_local_room_and_its_command_need_the_local_extra() -> None:
     for path in IN_THE_POD:
-        if name_of(path) in {"commands.local", "commands.token"}:
+        if name_of(path) in NEED_AN_EXTRA:
             continue
         assert "cryptography" not in {name.partition(".")[0] for name in imports_of(path)}, path
 
 
 def test_of_botocore_a_pod_knows_the_signer_and_one_module_knows_that() -> None:
-    found = {name_of(path): {n for n in imports_of(path) if n.startswith("botocore")} for path in IN_THE_POD}
+    run = [path for path in IN_THE_POD if name_of(path) not in NEED_AN_EXTRA]
+    found = {name_of(path): {n for n in imports_of(path) if n.startswith("botocore")} for path in run}
     modules = {".".join(name.split(".")[:2]) for name in found.pop("signature")}
     assert modules == {"botocore.auth", "botocore.awsrequest"}
     assert not any(found.values())
@@ -187,9 +192,32 @@ def test_one_module_of_setup_alone_knows(module: str, importer: str) -> None:
     assert found == {importer}
 
 
+MAY_ASK_A_CLUSTER = {"doctor.gather.pod"}
+"""For `doctor --pod`."""
+
+
 def test_nothing_outside_of_the_side_rooms_imports_setup_but_its_command() -> None:
     for path in IN_THE_POD:
-        assert not any(name.startswith("sidecar.setup") for name in imports_of(path)), path
+        if name_of(path) not in MAY_ASK_A_CLUSTER:
+            assert not any(name.startswith("sidecar.setup") for name in imports_of(path)), path
+
+
+LOOKS = {"sidecar_side", "application_side", "pod_side", "examination", "gather"}
+
+
+def test_what_doctor_judges_by_looks_at_nothing() -> None:
+    for path in (SIDECAR / "doctor").glob("*.py"):
+        if path.stem not in LOOKS:
+            assert not IO_MODULES & {name.partition(".")[0] for name in imports_of(path)}, path
+
+
+def test_doctor_comes_with_what_a_pod_installs() -> None:
+    """Its parts that need more say so, when it comes to them."""
+    hidden = ["botocore", "cryptography", "rich", "lightkube", "httpx2", "msgspec"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import sidecar.commands.doctor, " + ", ".join(
+        f"sidecar.{name_of(path)}" for path in (SIDECAR / "doctor").rglob("*.py") if path.stem != "__init__"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_names_are_the_fields_own_terms() -> None:

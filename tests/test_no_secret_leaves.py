@@ -23,6 +23,8 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from sidecar.doctor.examination import examine
+from sidecar.doctor.report import as_json, as_text
 from sidecar.errors import SidecarError
 from sidecar.exchange import once
 from tests.fakes.scripted_sts import Reply, error_reply, good_reply
@@ -462,6 +464,85 @@ async def test_a_proxys_password_is_in_no_error(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert b"HTTPS_PROXY" in done.stderr
     assert not leaks(done.stderr)
+
+
+# doctor, which looks at everything
+
+NOWHERE = {
+    "HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1",
+    "NO_PROXY": "",
+}
+"""So that nothing leaves this machine: the token's issuer is one that only the proxy could reach."""
+
+
+async def _told_by_doctor(environ: Mapping[str, str]) -> str:
+    report = await examine(environ, metadata_address=None)
+    return as_text(report, width=200, colours=False) + as_json(report) + repr(report)
+
+
+@pytest.mark.parametrize("what", BAD_REPLIES)
+async def test_doctor_quotes_no_secret_of_what_answers_in_stss_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    async with scripted_sts(BAD_REPLIES[what]) as sts:
+        shown = await _told_by_doctor(Pod(tmp_path, sts.url).with_authorization | NOWHERE)
+    assert not leaks(shown)
+
+
+ECHOES = {
+    "an error with it": Reply(403, json.dumps({"message": f"not {AUTHORIZATION}"}).encode()),
+    "an error with half of it": Reply(403, json.dumps({"Message": f"not {AUTHORIZATION[:20]}"}).encode()),
+    "an error by its name": Reply(403, json.dumps({AUTHORIZATION: AUTHORIZATION}).encode()),
+    "credentials": Reply(
+        200,
+        json.dumps(
+            dict.fromkeys(("AccessKeyId", "Expiration", "RoleArn", AUTHORIZATION), AUTHORIZATION)
+            | {"SecretAccessKey": SECRET_ACCESS_KEY, "Token": SESSION_TOKEN}
+        ).encode(),
+    ),
+    "text": Reply(200, AUTHORIZATION.encode()),
+    "no HTTP": Reply(raw=AUTHORIZATION.encode() + b"\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", ECHOES)
+async def test_doctor_quotes_no_secret_of_what_answers_in_the_daemons_place(tmp_path: Path, what: str) -> None:
+    async with scripted_sts(ECHOES[what]) as other:
+        told = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{other.url}v1/credentials?x={AUTHORIZATION}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": AUTHORIZATION,
+            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+            "AWS_SESSION_TOKEN": SESSION_TOKEN,
+            "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1",
+            "AWS_REGION": "eu-west-1",
+        }
+        shown = await _told_by_doctor(told | NOWHERE)
+    assert not leaks(shown)
+
+
+@pytest.mark.parametrize("form", ["--strict", "--json"])
+async def test_what_doctor_prints_and_writes_holds_no_secret(tmp_path: Path, form: str) -> None:
+    async with scripted_sts(granted()) as sts:
+        pod = Pod(tmp_path, sts.url)
+        done = await pod.run(
+            "doctor", form, "--no-imds", **NOWHERE, IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(pod.authorization_file)
+        )
+    assert b"STS gives ASIAFAKE0001" in done.stdout
+    assert done.stderr == b""
+    assert not leaks(done.stdout)
+    assert pod.written() == {}
+
+
+@pytest.mark.parametrize("what", STARTS_THAT_FAIL)
+async def test_doctor_names_a_setting_that_cannot_be_used_without_its_secret(tmp_path: Path, what: str) -> None:
+    pod = Pod(tmp_path, "http://127.0.0.1:1")
+    changes = {name: value.format(token_file=pod.token_file) for name, value in STARTS_THAT_FAIL[what].items()}
+    done = await pod.run("doctor", "--no-imds", **NOWHERE | changes)
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"Wrong: ")
+    assert not leaks(done.stdout + done.stderr)
 
 
 # The daemon around a command: its secrets are its own, so the command tells them

@@ -484,7 +484,7 @@ def test_hints_are_sentences_for_known_codes() -> None:
 @pytest.mark.parametrize(
     ("code", "message", "part"),
     [
-        ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", "`irsa-sidecar token`"),
+        ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", "`irsa-sidecar doctor`"),
         ("InvalidIdentityToken", "Missing a required claim: iss", "`irsa-sidecar token --verify`"),
         (
             "InvalidIdentityToken",

@@ -1,21 +1,35 @@
-"""Print the claims of the service account token; with --verify, check it against its issuer's published keys."""
+"""
+Print the claims of the service account token; with --verify, check it against its issuer's published keys.
+
+The keys are kept in the user's cache directory for as long as the issuer allows, and beyond when it does not answer.
+"""
 
 import argparse
 import json
 import os
 import sys
 import time
+from collections.abc import Mapping
+from functools import partial
 
 import jwt
 import trio
 
+from sidecar import published_keys
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.extras import import_extra
-from sidecar.token import Token, read_token, warning_from_claims
+from sidecar.key_cache import Found, find_keys, user_cache
+from sidecar.key_rotation import rotation_outlook
+from sidecar.published_keys import IssuerError
+from sidecar.token import Token, instant_text, read_token, warning_from_claims
 
 EXAMPLE = """\
 example, in a Pod:
-  irsa-sidecar token --verify"""
+  irsa-sidecar token --verify
+
+of any token, wherever it came from:
+  kubectl create token app --audience sts.amazonaws.com > token
+  irsa-sidecar token --file token --verify"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,22 +48,40 @@ def main(args: argparse.Namespace) -> int:
     if warning := warning_from_claims(token, time.time()):
         sys.stderr.write(f"irsa-sidecar: {warning}\n")
     if args.verify:
-        trio.run(_verify, token)
-        sys.stderr.write(f"irsa-sidecar: verified with a key that {token.issuer} publishes\n")
+        for sentence in trio.run(_verify, token, os.environ):
+            sys.stderr.write(f"irsa-sidecar: {sentence}\n")
     return 0
 
 
-async def _verify(token: Token) -> None:
-    """Raises SidecarError with what STS would say, and why."""
-    provider_keys = import_extra("sidecar.local.provider_keys", "irsa-sidecar token --verify", "local")
+async def _verify(token: Token, environ: Mapping[str, str]) -> list[str]:
+    """What there is to say of the key that verifies it. Raises SidecarError with what STS would say, and why."""
+    import_extra("cryptography", "irsa-sidecar token --verify", "local")  # PyJWT would only call the signature wrong
     from sidecar.local import web_identity  # noqa: PLC0415
     from sidecar.local.refusal import StsRefusal  # noqa: PLC0415
 
+    now = time.time()
     try:
         unverified = web_identity.parse_token(token.raw)
         issuer = str(unverified.claims["iss"])
-        keys = await provider_keys.fetch_keys(issuer, issuer)
+        fetch = partial(published_keys.fetch, ca_bundle=environ.get("AWS_CA_BUNDLE") or None)
+        found = await find_keys(issuer, unverified.kid, user_cache(environ), fetch, now)
+        sys.stderr.write(f"irsa-sidecar: the keys of {issuer} are {_origin(found)}\n")
         provider = web_identity.Provider(issuer, token.audiences, account_id="")
-        web_identity.verify_token(unverified, provider, keys, time.time())
+        web_identity.verify_token(unverified, provider, found.kept.keys, now)
+    except IssuerError as exc:
+        raise SidecarError(f"not verified: the issuer's keys are not to be had: {exc}") from exc
     except StsRefusal as refusal:
         raise SidecarError(f"not verified: {refusal.why} (STS would say {refusal.code}: {refusal})") from refusal
+    return [
+        f"verified with key {unverified.kid} that {issuer} publishes",
+        rotation_outlook(token, str(unverified.kid), found.kept),
+    ]
+
+
+def _origin(found: Found) -> str:
+    if found.is_new:
+        return "fetched now"
+    fetched = f"those kept since {instant_text(found.kept.fetched_at)}"
+    if found.trouble is None:
+        return f"{fetched}, as the issuer allows until {instant_text(found.kept.fresh_until)}"
+    return f"{fetched}, as they are not to be had now: {found.trouble}"

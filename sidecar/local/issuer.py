@@ -19,8 +19,8 @@ from sidecar.local.http import Reply, Request, plain
 from sidecar.local.service_account import PodIdentity, TokenRequest, claims
 from sidecar.local.signing_keys import ALGORITHM, KeySet, signing_key
 from sidecar.local.tell import Tell
+from sidecar.published_keys import DISCOVERY_PATH
 
-DISCOVERY_PATH = "/.well-known/openid-configuration"
 KEYS_PATH = "/keys"
 """Where EKS has them."""
 

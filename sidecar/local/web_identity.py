@@ -31,6 +31,7 @@ NO_KEY = (
     "documentation for requirements"
 )
 
+
 Jwk = Mapping[str, Any]
 
 
@@ -113,10 +114,6 @@ def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk]
     if not isinstance(subject, str):
         raise _invalid(_NOT_VALIDATED, f"sub is {subject!r}, not text")
     return WebIdentity(provider, subject, audience, _texts(token.claims.get("amr")))
-
-
-def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
-    return any(key.get("kid") == kid for key in keys)
 
 
 def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:

@@ -1,0 +1,55 @@
+"""One examination: of whichever side this environment is, and the table of all checks."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from sidecar.doctor import (
+    application_side,
+    endpoint,
+    environment,
+    exchange,
+    identity,
+    issuer,
+    metadata,
+    pod,
+    sdks,
+    settings,
+    sidecar_side,
+    sts,
+    token,
+    trust,
+)
+from sidecar.doctor.finding import Check
+from sidecar.doctor.place import Side, side
+from sidecar.doctor.report import Report
+
+GROUPS: Mapping[str, Sequence[Check[Any]]] = MappingProxyType(
+    {
+        "settings": settings.CHECKS,
+        "token": token.CHECKS,
+        "issuer": issuer.CHECKS,
+        "sts": sts.CHECKS,
+        "exchange": exchange.CHECKS,
+        "trust": trust.CHECKS,
+        "environment": environment.CHECKS,
+        "endpoint": endpoint.CHECKS,
+        "identity": identity.CHECKS,
+        "sdks": sdks.CHECKS,
+        "metadata": metadata.CHECKS,
+        "pod": (*pod.CHECKS, *pod.CONTAINER_CHECKS),
+    }
+)
+"""Every check there is, in the order of the flow; a Pod from outside last."""
+
+
+async def examine(environ: Mapping[str, str], *, metadata_address: str | None, files: str | None = None) -> Report:
+    """
+    Look at everything that this environment tells of.
+
+    `metadata_address` is the node's metadata service, None not to ask it; `files` is where to look for AWS SDKs,
+    instead of in the whole container.
+    """
+    if side(environ) is Side.APPLICATION:
+        return await application_side.examine(environ, metadata_address, files)
+    return await sidecar_side.examine(environ, metadata_address)

@@ -1,0 +1,75 @@
+"""An application's environment, and AWS's configuration files that its SDK would read."""
+
+import configparser
+import os
+from collections.abc import Mapping, Sequence
+
+from sidecar.credentials_file import HEADER
+from sidecar.doctor.environment import EnvironmentFacts
+from sidecar.regular_file import read_regular_file
+
+TOKEN_FILES = (
+    "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
+    "/var/run/secrets/irsa-sidecar/token",
+)
+"""Where the EKS webhook and our manifests mount it."""
+
+_CREDENTIALS = (
+    "aws_access_key_id",
+    "credential_process",
+    "web_identity_token_file",
+    "sso_session",
+    "sso_start_url",
+    "login_session",
+    "role_arn",
+)
+"""Settings of a profile that give credentials (AWS SDK and Tools reference)."""
+
+_FILES = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
+
+
+def look(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -> EnvironmentFacts:
+    """Raises nothing."""
+    profiles = [(path, _default_profile(path)) for path in _paths(environ)]
+    giving = [(path, tuple(name for name in _CREDENTIALS if name in profile)) for path, profile in profiles]
+    files = tuple(
+        (path, names)
+        for (path, names), (_, profile) in zip(giving, profiles, strict=True)
+        # A role on top of the container's credentials is on top of ours, and so is a file that the daemon keeps.
+        if names and profile.get("credential_source", "").lower() != "ecscontainer" and not _is_ours(path)
+    )
+    has_region_file = any("region" in profile for _, profile in profiles)
+    tokens = tuple(path for path in token_files if os.access(path, os.R_OK))
+    return EnvironmentFacts(environ, files, has_region_file, tokens)
+
+
+def _paths(environ: Mapping[str, str]) -> list[str]:
+    home = environ.get("HOME", "")
+    found = []
+    for variable, name in _FILES:
+        path = environ.get(variable) or (os.path.join(home, ".aws", name) if home else "")
+        if path:
+            found.append(path.replace("~", home, 1) if path.startswith("~") else path)
+    return found
+
+
+def _is_ours(path: str) -> bool:
+    """Written by the daemon, as IRSA_SIDECAR_CREDENTIALS_FILE says."""
+    try:
+        return (read_regular_file(path, len(HEADER)) or b"") == HEADER.encode()
+    except OSError:
+        return False
+
+
+def _default_profile(path: str) -> Mapping[str, str]:
+    """The settings of the default profile; none of a file that is not there or cannot be read."""
+    parser = configparser.RawConfigParser(strict=False, default_section="", allow_no_value=True)
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            parser.read_file(file)
+    except (OSError, configparser.Error):
+        return {}
+    for section in ("default", "profile default"):
+        if parser.has_section(section):
+            return {name: value or "" for name, value in parser.items(section)}
+    return {}

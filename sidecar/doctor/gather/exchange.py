@@ -1,0 +1,36 @@
+"""One exchange with STS, as the daemon makes it."""
+
+from time import perf_counter
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sidecar.config import StsSettings
+from sidecar.credentials import Credentials
+from sidecar.errors import ExchangeError
+from sidecar.exchange import DEFAULT_DURATION_SECONDS, endpoint_of, open_client, request_for
+from sidecar.role import Role
+from sidecar.token import Token
+
+
+class Outcome(NamedTuple):
+    """Either `credentials` or `error`. `asked_seconds` is the life that was asked for."""
+
+    sts_host: str
+    asked_seconds: int
+    credentials: Credentials | None = None
+    error: ExchangeError | None = None
+    seconds: float = 0.0
+
+
+async def exchange(role: Role, settings: StsSettings, token: Token) -> Outcome:
+    """Raises nothing but ConfigurationError."""
+    seconds = role.duration_seconds or DEFAULT_DURATION_SECONDS
+    request = request_for(role, token, seconds)
+    host = urlsplit(endpoint_of(settings)).netloc
+    began = perf_counter()
+    async with open_client(settings) as client:
+        try:
+            reply = await client.exchange(request, token)
+        except ExchangeError as error:
+            return Outcome(host, seconds, error=error)
+    return Outcome(host, seconds, reply.credentials, seconds=perf_counter() - began)

@@ -1,0 +1,44 @@
+"""What the token's issuer publishes, seen from here, and whether it verifies the token."""
+
+import time
+
+from sidecar import published_keys
+from sidecar.doctor.issuer import IssuerFacts
+from sidecar.doctor.token import TokenFacts
+from sidecar.errors import ConfigurationError
+from sidecar.local import web_identity
+from sidecar.local.refusal import StsRefusal
+from sidecar.published_keys import IssuerError, Published
+
+
+async def look(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:
+    """Raises nothing."""
+    assert token.token is not None
+    facts = IssuerFacts(token.token.issuer, token.kid, token.algorithm, is_aws)
+    if facts.issuer is None:
+        return facts
+    try:
+        published = await published_keys.fetch(facts.issuer, ca_bundle=ca_bundle)
+    except IssuerError as error:
+        return facts._replace(error=error)
+    except ConfigurationError as error:
+        return facts._replace(error=IssuerError("tls", facts.issuer, str(error)))
+    return facts._replace(published=published, unverified=_unverified(token, published))
+
+
+def _unverified(facts: TokenFacts, published: Published) -> str | None:
+    """Why the keys do not verify the token; "" if they do, None where that cannot be tried. Times are not judged."""
+    try:
+        import cryptography  # noqa: F401, PLC0415  PyJWT would only say that the signature is wrong
+    except ImportError:
+        return None
+    token = facts.token
+    assert token is not None
+    try:
+        parsed = web_identity.parse_token(token.raw)
+        provider = web_identity.Provider(token.issuer or "", token.audiences, account_id="")
+        at = max(filter(None, (token.issued_at, token.not_before)), default=time.time())
+        web_identity.verify_token(parsed, provider, published.keys, at)
+    except StsRefusal as refusal:
+        return refusal.why
+    return ""

@@ -1,0 +1,348 @@
+"""
+A Pod as the API shows it: whether a sidecar is in it, fed and alone with the token, and what its applications are told.
+
+Rule: only what stands in the Pod's own document is judged. What is inside, as the token and the answers of STS, is seen
+from inside alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.doctor import endpoint, environment
+from sidecar.doctor.endpoint import EndpointFacts
+from sidecar.doctor.environment import EnvironmentFacts
+from sidecar.doctor.finding import Check, Finding, Row, left_out, ok, warning, wrong
+from sidecar.doctor.report import rows
+
+Document = Mapping[str, Any]
+
+SIDECAR = "irsa-sidecar"
+"""The name that injection gives the container, and its images have in theirs."""
+
+INJECT_LABEL = "irsa-sidecar.io/inject"
+
+AMAZONS_VOLUME = "aws-iam-token"
+"""Which the EKS webhook adds to every container."""
+
+DEFAULT_ADDRESS = "127.0.0.1:4772"
+
+_ELSEWHERE = "(from elsewhere)"
+"""In place of a value that a Secret, a ConfigMap or a field of the Pod gives, and the Pod's document does not show."""
+
+ADDRESS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+SECRET_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105  a name
+TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105
+
+
+class PodFacts(NamedTuple):
+    """
+    `pod` is None where there is none. `events` are the messages of its warnings, newest first.
+
+    `readiness` is what the daemon says of itself through the API server: "" for ready, None where that is not known,
+    and then `unasked` says why.
+    """
+
+    name: str
+    namespace: str
+    context: str
+    pod: Document | None
+    events: tuple[str, ...] = ()
+    readiness: str | None = None
+    unasked: str = ""
+
+    @property
+    def spec(self) -> Document:
+        return _mapping(_mapping(self.pod).get("spec"))
+
+    @property
+    def containers(self) -> list[Document]:
+        """All that run for as long as the Pod: the native sidecars among the init containers, and the others."""
+        native = [item for item in _list(self.spec, "initContainers") if item.get("restartPolicy") == "Always"]
+        return [*native, *_list(self.spec, "containers")]
+
+    @property
+    def sidecar(self) -> Document | None:
+        return next((item for item in self.containers if _is_sidecar(item)), None)
+
+    @property
+    def applications(self) -> list[Document]:
+        return [item for item in _list(self.spec, "containers") if not _is_sidecar(item)]
+
+    def status_of(self, container: str) -> Document:
+        status = _mapping(_mapping(self.pod).get("status"))
+        found = [*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")]
+        return next((item for item in found if item.get("name") == container), {})
+
+
+def _there(facts: PodFacts) -> Finding:
+    if facts.pod is None:
+        return wrong(
+            f"there is no Pod {facts.name} in namespace {facts.namespace} of context {facts.context}",
+            f"kubectl get pods -n {facts.namespace} lists those that there are",
+        )
+    status = _mapping(facts.pod.get("status"))
+    account = facts.spec.get("serviceAccountName", "default")
+    return ok(f"{facts.namespace}/{facts.name}, {status.get('phase', 'unknown')}, service account {account}")
+
+
+def _injected(facts: PodFacts) -> Finding:
+    sidecar = facts.sidecar
+    if sidecar is not None:
+        is_native = sidecar.get("restartPolicy") == "Always"
+        return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'beside the application'}")
+    labels = _mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels"))
+    if labels.get(INJECT_LABEL) == "true":
+        return wrong(
+            f"the Pod has the label {INJECT_LABEL}, and no sidecar: the webhook has not seen it",
+            "See whether the webhook runs (kubectl get pods -n irsa-sidecar), and make the Pod anew: it sees Pods only "
+            "as they are made",
+        )
+    return wrong(
+        "there is no irsa-sidecar in this Pod",
+        f'Label its template {INJECT_LABEL}: "true", or write the sidecar into its manifest',
+    )
+
+
+def _runs(facts: PodFacts) -> Finding:
+    name = str(_sidecar(facts)["name"])
+    status = facts.status_of(name)
+    state = _mapping(status.get("state"))
+    last = _mapping(_mapping(status.get("lastState")).get("terminated"))
+    told = _ended(last) or _ended(_mapping(state.get("terminated")))
+    if "running" in state:
+        restarts = status.get("restartCount", 0)
+        if restarts:
+            return warning(f"it runs, after {restarts} restart(s){told}", _logs(facts, name, "--previous"))
+        return ok("it runs")
+    reason = _mapping(state.get("waiting")).get("reason") or _mapping(state.get("terminated")).get("reason")
+    events = f"; {facts.events[0]}" if facts.events else ""
+    return wrong(f"it does not run: {reason or 'not started yet'}{told}{events}", _logs(facts, name))
+
+
+def _ended(terminated: Document) -> str:
+    if not terminated:
+        return ""
+    message = " ".join(str(terminated.get("message") or "").split())[:500]
+    return f"; it ended with {terminated.get('exitCode')}{f': {message}' if message else ''}"
+
+
+def _logs(facts: PodFacts, name: str, *more: str) -> str:
+    return " ".join(["kubectl logs", "-n", facts.namespace, facts.name, "-c", name, *more])
+
+
+def _ready(facts: PodFacts) -> Finding:
+    if facts.readiness is None:
+        return left_out(f"the daemon's own word is not to be had: {facts.unasked}", command_inside(facts))
+    if facts.readiness:
+        return wrong(f"the daemon is not ready: {facts.readiness}", command_inside(facts))
+    return ok("the daemon says that it has credentials")
+
+
+def command_inside(facts: PodFacts) -> str:
+    """What a person runs to see the rest."""
+    name = _sidecar(facts)["name"]
+    return f"kubectl exec -n {facts.namespace} {facts.name} -c {name} -- irsa-sidecar doctor"
+
+
+def _fed(facts: PodFacts) -> Finding:
+    """The token's volume, its mount and its path belong together."""
+    path = environ_of(_sidecar(facts)).get(TOKEN_FILE)
+    if not path or path == _ELSEWHERE:
+        return left_out("AWS_WEB_IDENTITY_TOKEN_FILE does not stand in the Pod's document")
+    mount = _mount_over(_sidecar(facts), path)
+    if mount is None:
+        return wrong(
+            f"nothing is mounted at {path}, where AWS_WEB_IDENTITY_TOKEN_FILE says that the token is",
+            "Mount the projected volume in the sidecar's container",
+        )
+    if mount.get("subPath") or mount.get("subPathExpr"):
+        return wrong(
+            f"the token's volume is mounted by subPath at {mount['mountPath']}: it is never renewed",
+            "Mount the whole volume at a directory, without subPath",
+        )
+    return _projected(facts, path, str(mount.get("name")))
+
+
+def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
+    sources = [
+        _mapping(source.get("serviceAccountToken"))
+        for item in _list(facts.spec, "volumes")
+        if item.get("name") == volume
+        for source in _list(_mapping(item.get("projected")), "sources")
+        if "serviceAccountToken" in source
+    ]
+    found = next((source for source in sources if path.endswith(f"/{source.get('path')}")), None)
+    if found is None:
+        return wrong(
+            f"volume {volume} has no service account token at {path}",
+            "Project one: serviceAccountToken with audience sts.amazonaws.com and the path's last part",
+        )
+    audience = found.get("audience")
+    if not audience:
+        return wrong(
+            f"volume {volume} asks for a token without an audience: it is then the API server's own",
+            "Set audience: sts.amazonaws.com",
+        )
+    seconds = found.get("expirationSeconds", 3600)
+    if not str(audience).startswith("sts.amazonaws.com"):
+        return warning(f"volume {volume} asks for audience {audience}", "See that the IAM OIDC provider accepts it")
+    return ok(f"{path}, for {audience}, renewed within {seconds} s")
+
+
+def _alone(facts: PodFacts) -> Finding:
+    """Whether the application could trade the token itself."""
+    path = environ_of(_sidecar(facts)).get(TOKEN_FILE, "")
+    mount = _mount_over(_sidecar(facts), path) or {}
+    volumes = {mount.get("name"), AMAZONS_VOLUME}
+    others = [
+        str(item["name"])
+        for item in facts.applications
+        if any(found.get("name") in volumes for found in _list(item, "volumeMounts"))
+    ]
+    if others:
+        return warning(
+            f"container {', '.join(others)} has the token mounted too, and could trade it for the role by itself",
+            "Mount the token's volume in the sidecar only; keep EKS's webhook off with the annotation "
+            "eks.amazonaws.com/skip-containers",
+        )
+    if facts.spec.get("shareProcessNamespace"):
+        return warning(
+            "shareProcessNamespace is true: every container may reach the sidecar's files by /proc",
+            "Leave it out where the containers are not meant to trust one another",
+        )
+    return ok("no other container has it mounted")
+
+
+def _network(facts: PodFacts) -> Finding | None:
+    if not facts.spec.get("hostNetwork"):
+        return None
+    return warning(
+        "hostNetwork is true: 127.0.0.1 is the node's, shared with all that runs there",
+        "Leave it out, or see that the ports are free on every node and a secret is asked for",
+    )
+
+
+def _told(facts: PodFacts) -> Finding:
+    told = [str(item["name"]) for item in facts.applications if environ_of(item).get(ADDRESS)]
+    if not told:
+        return wrong(
+            f"no container has {ADDRESS}: no SDK comes to the sidecar",
+            f"Set {ADDRESS} to http://{DEFAULT_ADDRESS}/v1/credentials in the application's container",
+        )
+    return ok(f"{', '.join(told)} come to the sidecar")
+
+
+CHECKS: tuple[Check[PodFacts], ...] = (
+    Check("pod", "is there such a Pod", _there),
+    Check("sidecar", "is a sidecar in it", _injected, after=("pod",)),
+    Check("running", "does it run", _runs, after=("sidecar",)),
+    Check("readiness", "has it credentials, by its own word", _ready, after=("running",)),
+    Check("volume", "does it get a token that is renewed, for the right audience", _fed, after=("sidecar",)),
+    Check("isolation", "is the token kept from the other containers", _alone, after=("sidecar",)),
+    Check("network", "is loopback the Pod's own", _network, after=("pod",)),
+    Check("applications", "is any container told of the endpoint", _told, after=("sidecar",)),
+)
+
+
+# Each container that is told of the endpoint
+
+
+class ContainerFacts(NamedTuple):
+    container: Document
+    sidecar: Document
+
+
+def _same_port(facts: ContainerFacts) -> Finding | None:
+    url = environ_of(facts.container).get(ADDRESS, "")
+    where = environ_of(facts.sidecar).get("IRSA_SIDECAR_LISTEN") or DEFAULT_ADDRESS
+    if _ELSEWHERE in {url, where} or not url.startswith("http://"):
+        return None
+    port = url.split("/")[2].rpartition(":")[2]
+    if port != where.rpartition(":")[2]:
+        return wrong(
+            f"{ADDRESS} has port {port}, and the sidecar listens on {where}",
+            "Set both to the same, 4772 unless that is taken",
+        )
+    return ok(f"port {port}, as the sidecar")
+
+
+def _same_secret(facts: ContainerFacts) -> Finding | None:
+    """The same volume in both, wherever it is mounted."""
+    own = environ_of(facts.container).get(SECRET_FILE)
+    asked = environ_of(facts.sidecar).get("IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE")
+    if own is None and asked is not None:
+        return wrong(
+            f"the sidecar asks for a secret, and the container has no {SECRET_FILE}",
+            f"Mount the secret's volume in it, and set {SECRET_FILE} to the file",
+        )
+    if own is None or asked is None or _ELSEWHERE in {own, asked}:
+        return None
+    mine, theirs = _mount_over(facts.container, own), _mount_over(facts.sidecar, asked)
+    if mine is None or theirs is None or mine.get("name") != theirs.get("name"):
+        return wrong(
+            f"{SECRET_FILE} is {own}, which is not in the volume that the sidecar writes its secret to",
+            "Mount the same volume in both containers",
+        )
+    return ok(f"{own}, of the volume {mine['name']}")
+
+
+CONTAINER_CHECKS: tuple[Check[ContainerFacts], ...] = (
+    Check("port", "do address and sidecar have the same port", _same_port),
+    Check("secret", "is the sidecar's secret mounted there", _same_secret),
+)
+
+_OF_THE_ENVIRONMENT = frozenset({"keys", "web_identity", "profile", "relative_uri", "region", "metadata", "no_proxy"})
+"""Those of the application's checks that its variables alone decide."""
+
+
+def container_rows(facts: PodFacts) -> Iterator[Row]:
+    """What the variables of each container mean to its SDK."""
+    sidecar = facts.sidecar
+    variables = [check for check in environment.CHECKS if check.name in _OF_THE_ENVIRONMENT]
+    address = [check for check in endpoint.CHECKS if check.name == "address"]
+    for container in facts.applications if sidecar is not None else ():
+        environ, name = environ_of(container), str(container.get("name"))
+        if not environ.get(ADDRESS):
+            continue
+        yield from rows("environment", variables, EnvironmentFacts(environ), container=name)
+        if environ[ADDRESS] != _ELSEWHERE:
+            told = EndpointFacts(environ[ADDRESS], ADDRESS, is_expected=True, now=0.0)
+            yield from rows("endpoint", address, told, container=name)
+        yield from rows("endpoint", CONTAINER_CHECKS, ContainerFacts(container, sidecar or {}), container=name)
+
+
+def environ_of(container: Document) -> dict[str, str]:
+    """Its variables, as far as they stand in the Pod's document."""
+    return {
+        str(item.get("name")): str(item["value"]) if "value" in item else _ELSEWHERE if "valueFrom" in item else ""
+        for item in _list(container, "env")
+    }
+
+
+def _is_sidecar(container: Document) -> bool:
+    image = str(container.get("image", "")).rpartition("/")[2]
+    return container.get("name") == SIDECAR or image.partition(":")[0].partition("@")[0] == SIDECAR
+
+
+def _sidecar(facts: PodFacts) -> Document:
+    assert facts.sidecar is not None, "the checks after `sidecar` have one"
+    return facts.sidecar
+
+
+def _mount_over(container: Document, path: str) -> Document | None:
+    """The innermost mount that `path` is in."""
+    found = [
+        mount
+        for mount in _list(container, "volumeMounts")
+        if path == mount.get("mountPath") or path.startswith(str(mount.get("mountPath")).rstrip("/") + "/")
+    ]
+    return max(found, key=lambda mount: len(str(mount.get("mountPath"))), default=None)
+
+
+def _mapping(value: Any) -> Document:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(document: Document, key: str) -> Sequence[Document]:
+    value = document.get(key)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,0 +1,176 @@
+"""What was found, for people and for machines. Pure."""
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sidecar.doctor.calls import CONFIGURED, Calls
+from sidecar.doctor.finding import NO_GROUND, Check, Facts, Row, Status, judged, left_out
+from sidecar.doctor.place import Side
+
+SCHEMA_VERSION = 1
+"""Of the JSON: a name that is taken away or means something else raises it; new names do not."""
+
+
+class Report(NamedTuple):
+    """The findings in the order of the flow, and what the configuration costs STS in a day."""
+
+    side: Side
+    rows: tuple[Row, ...]
+    calls: Mapping[str, Calls]
+
+    @property
+    def first_wrong(self) -> Row | None:
+        return next((row for row in self.rows if row.finding.status is Status.WRONG), None)
+
+    def count(self, status: Status) -> int:
+        return sum(row.finding.status is status for row in self.rows)
+
+    @property
+    def status(self) -> Status:
+        """The worst of them."""
+        found = {row.finding.status for row in self.rows}
+        return next((status for status in (Status.WRONG, Status.WARNING) if status in found), Status.OK)
+
+
+def rows(
+    group: str,
+    checks: Sequence[Check[Facts]],
+    facts: Facts | None,
+    *,
+    why: str = "",
+    how: str = "",
+    role: str | None = None,
+    container: str | None = None,
+) -> Iterator[Row]:
+    """The group's findings; where nothing is known, one that says `why`, and `how` it could be."""
+    if facts is None:
+        yield Row(group, "all", left_out(why, how), role, container)
+        return
+    for name, finding in judged(checks, facts):
+        yield Row(group, name, finding, role, container)
+
+
+# For machines
+
+
+def as_json(report: Report) -> str:
+    """One JSON document; docs/doctor.md states its schema."""
+    first = report.first_wrong
+    document = {
+        "version": SCHEMA_VERSION,
+        "side": report.side.value,
+        "status": report.status.value,
+        "first_wrong": None if first is None else _row(first),
+        "checks": [_row(row) for row in report.rows],
+        "sts_calls_per_day": {name: counted._asdict() for name, counted in report.calls.items()},
+    }
+    return json.dumps(document, indent=2)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    finding = row.finding
+    return {
+        "group": row.group,
+        "check": row.check,
+        "role": row.role,
+        "container": row.container,
+        "status": finding.status.value,
+        "seen": finding.seen,
+        "next_step": finding.next_step or None,
+    }
+
+
+# For people
+
+_WORDS = {Status.OK: "ok", Status.WARNING: "warning", Status.WRONG: "WRONG", Status.LEFT_OUT: "-"}
+_COLOURS = {Status.OK: "32", Status.WARNING: "33", Status.WRONG: "1;31", Status.LEFT_OUT: "2"}
+_WORD_WIDTH = 9
+
+_Paint = Callable[[str, Status], str]
+
+
+def as_text(report: Report, *, width: int, colours: bool) -> str:
+    """The first wrong thing and its next step, then everything by group, each line within `width` where it can be."""
+    paint = _painted if colours else _plain
+    check_width = max((len(row.check) for row in report.rows), default=0) + 2
+    lines = [*_headline(report, width, paint), ""]
+    for title, group in groupby(report.rows, key=_title):
+        lines.append(title)
+        for without_ground, same in groupby(group, key=_has_no_ground):
+            if without_ground:
+                names = ", ".join(row.check for row in same)
+                lines += _finding(Row("", "", left_out(f"not looked at: {names}")), check_width, width, paint)
+            else:
+                lines += [line for row in same for line in _finding(row, check_width, width, paint)]
+    return "\n".join([*lines, *_calls(report.calls, width)])
+
+
+def _title(row: Row) -> str:
+    of_role = f" of role {row.role}" if row.role else ""
+    return f"{row.group}{of_role}{f' of container {row.container}' if row.container else ''}"
+
+
+def _has_no_ground(row: Row) -> bool:
+    return row.finding.seen.startswith(NO_GROUND)
+
+
+def _headline(report: Report, width: int, paint: _Paint) -> Iterator[str]:
+    first = report.first_wrong
+    if first is None:
+        warnings, unseen = report.count(Status.WARNING), report.count(Status.LEFT_OUT)
+        told = f"Nothing is wrong; {warnings} warning{'s' * (warnings != 1)}" if warnings else "All is well"
+        yield paint(f"{told}{f' ({unseen} not looked at)' if unseen else ''}.", report.status)
+        return
+    whose = f" ({_title(first)})" if first.role or first.container else ""
+    for line in _wrapped(_sentence(f"Wrong{whose}: {first.finding.seen}"), "", "  ", width):
+        yield paint(line, Status.WRONG)
+    yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
+    others = report.count(Status.WRONG) - 1
+    if others:
+        yield f"({others} more thing{'s' * (others != 1)} wrong below, which may follow from it)"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", ".")) else f"{text}."
+
+
+def _finding(row: Row, check_width: int, width: int, paint: _Paint) -> Iterator[str]:
+    status, seen, next_step = row.finding
+    word = paint(_WORDS[status], status) + " " * (_WORD_WIDTH - len(_WORDS[status]))
+    indent = " " * (2 + _WORD_WIDTH + check_width)
+    first, *more = _wrapped(seen, indent, indent, width)
+    yield f"  {word}{row.check.ljust(check_width)}{first[len(indent) :]}"
+    yield from more
+    if next_step:
+        yield from _wrapped(f"next: {next_step}", indent, indent + "      ", width)
+
+
+def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
+    if not calls:
+        return
+    told = [f"{counted} with {name}" for name, counted in calls.items() if name != CONFIGURED]
+    yield ""
+    yield from _wrapped(
+        f"Calls to STS a day, of each Pod: {calls[CONFIGURED]} as it is; by IRSA_SIDECAR_DURATION: {', '.join(told)}.",
+        "",
+        "  ",
+        width,
+    )
+
+
+def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
+    """Paths and ARNs stay whole, so that they can be copied."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    ) or [first]
+
+
+def _plain(text: str, _status: Status) -> str:
+    return text
+
+
+def _painted(text: str, status: Status) -> str:
+    return f"\x1b[{_COLOURS[status]}m{text}\x1b[0m"

@@ -1,0 +1,174 @@
+"""Whether the service account token is one that STS takes, and whether it will go on being renewed. Pure."""
+
+import stat
+from typing import NamedTuple
+
+from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wrong
+from sidecar.errors import TokenError
+from sidecar.role import Role
+from sidecar.token import STS_TOLERANCE_SECONDS, Token, instant_text
+
+RENEWED_AT = 0.8
+"""The share of its life after which the kubelet makes a new token (pkg/kubelet/token/token_manager.go)."""
+
+RENEWED_AFTER_SECONDS = 24 * 3600
+RENEWAL_SECONDS = 5 * 60
+"""What the kubelet may take over it: its loop, its back-off, and the write."""
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
+"""STS API reference, AssumeRoleWithWebIdentity, WebIdentityToken."""
+
+PROJECTED = "Use a projected volume: serviceAccountToken with audience sts.amazonaws.com, expirationSeconds 86400"
+
+
+class FileFacts(NamedTuple):
+    """What the file system says. `uid` is who looks; `is_sub_path` is whether a single file of a volume is mounted."""
+
+    bytes: int
+    mode: int
+    owner: tuple[int, int]
+    uid: int
+    is_sub_path: bool = False
+
+
+class TokenFacts(NamedTuple):
+    """Either `token` or `error`. `kid` and `algorithm` are of the token's header; `now` is Unix seconds."""
+
+    role: Role
+    now: float
+    token: Token | None = None
+    error: TokenError | None = None
+    kid: str | None = None
+    algorithm: str | None = None
+    file: FileFacts | None = None
+
+
+_NEXT_STEPS = {
+    "missing": "Mount the projected volume in this container, at the directory of that path, or correct the path",
+    "empty": f"See whether whatever writes it is done. {PROJECTED}",
+    "malformed": f"See what writes that file: the kubelet swaps in whole tokens only. {PROJECTED}",
+    "too_long": f"See what writes that file. {PROJECTED}",
+    "not_a_file": "Mount the volume at the directory, and name the file in it",
+    "unreadable": "Set securityContext.fsGroup on the Pod, or the same runAsUser on all its containers",
+}
+
+
+def _readable(facts: TokenFacts) -> Finding:
+    if facts.error is not None:
+        return wrong(split_advice(str(facts.error))[0], _NEXT_STEPS.get(facts.error.reason, PROJECTED))
+    file = facts.file
+    if file is None:
+        return ok(f"{facts.role.token_file} can be read")
+    owner, group = file.owner
+    mode = f"mode {stat.S_IMODE(file.mode):04o}, owner {owner}:{group}"
+    return ok(f"{facts.role.token_file}, {file.bytes} bytes, {mode}, read by uid {file.uid}")
+
+
+def _mounted_whole(facts: TokenFacts) -> Finding | None:
+    if facts.file is None or not facts.file.is_sub_path:
+        return None
+    until = (
+        "" if _token(facts).expires_at is None else f", and works until {instant_text(_token(facts).expires_at or 0)}"
+    )
+    return wrong(
+        f"{facts.role.token_file} is mounted by subPath: it is never renewed{until}",
+        "Mount the whole volume at a directory, without subPath",
+    )
+
+
+def _lives(facts: TokenFacts) -> Finding:
+    token, now = _token(facts), facts.now
+    if token.expires_at is None:
+        return wrong(
+            "the token has no exp: it is a legacy Secret token that never expires, which STS does not take", PROJECTED
+        )
+    if now > token.expires_at + STS_TOLERANCE_SECONDS:
+        return wrong(
+            f"the token expired at {instant_text(token.expires_at)}, {duration_text(now - token.expires_at)} ago, and "
+            "was not renewed",
+            "See whether the volume is mounted with subPath, whether the kubelet runs, and whether this machine's "
+            "clock is right; a token that was copied is never renewed",
+        )
+    for name, at in (("issued", token.issued_at), ("valid from", token.not_before)):
+        if at is not None and at > now + STS_TOLERANCE_SECONDS:
+            return wrong(
+                f"the token is {name} {instant_text(at)}, {duration_text(at - now)} from now by this machine's clock",
+                "Set the clocks of this node and of the API server by NTP: one of them is wrong",
+            )
+    return _renewed(token, token.expires_at, now)
+
+
+def _renewed(token: Token, expires_at: float, now: float) -> Finding:
+    ends = f"until {instant_text(expires_at)}"
+    if now > expires_at:
+        return warning(
+            f"the token expired {duration_text(now - expires_at)} ago; STS forgives {STS_TOLERANCE_SECONDS} s",
+            "See why it is not renewed: subPath, or a kubelet that does not run",
+        )
+    if token.issued_at is not None and token.pod is not None:
+        due = min(RENEWED_AT * (expires_at - token.issued_at), RENEWED_AFTER_SECONDS)
+        late = now - token.issued_at - due - RENEWAL_SECONDS
+        if late > 0:
+            return warning(
+                f"the token, good {ends}, should have been renewed {duration_text(late + RENEWAL_SECONDS)} ago",
+                "See whether the volume is mounted with subPath, and whether the kubelet runs",
+            )
+    return ok(f"good {ends}, {duration_text(expires_at - now)} from now")
+
+
+def _audience(facts: TokenFacts) -> Finding:
+    audiences = _token(facts).audiences
+    if not audiences:
+        return wrong("the token has no aud, which STS wants", PROJECTED)
+    if len(audiences) > 1:
+        return wrong(
+            f"the token has several audiences ({', '.join(audiences)}), of which STS cannot choose one",
+            "Ask for one audience: a projected source has exactly one",
+        )
+    if not audiences[0].startswith("sts.amazonaws.com"):
+        return warning(
+            f"aud is {audiences[0]}, not sts.amazonaws.com",
+            "See that the IAM OIDC provider has it among its client IDs, or set the volume's audience",
+        )
+    return ok(audiences[0])
+
+
+def _subject(facts: TokenFacts) -> Finding:
+    token = _token(facts)
+    if token.subject is None:
+        return wrong("the token has no sub, which STS wants", PROJECTED)
+    pod = f", Pod {token.pod}" if token.pod else ""
+    return ok(f"{token.subject}{pod}")
+
+
+def _signed(facts: TokenFacts) -> Finding:
+    if facts.algorithm not in ALGORITHMS:
+        return wrong(f"the token's alg is {facts.algorithm}: STS takes {', '.join(ALGORITHMS)}", PROJECTED)
+    if not facts.kid:
+        return wrong("the token's header has no kid, by which STS finds the issuer's key", PROJECTED)
+    return ok(f"{facts.algorithm} with key {facts.kid}")
+
+
+def _token(facts: TokenFacts) -> Token:
+    assert facts.token is not None, "the checks after `file` have one"
+    return facts.token
+
+
+def duration_text(seconds: float) -> str:
+    """`3 d 4 h`, `2 h 5 min`, `45 s`: as exact as a person wants it."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (count, _) in enumerate(parts) if count), 3)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or unit == "s")
+
+
+CHECKS: tuple[Check[TokenFacts], ...] = (
+    Check("file", "is it there, may it be read, is it a whole JWT", _readable),
+    Check("volume", "is the volume mounted whole, so that it is renewed", _mounted_whole, after=("file",)),
+    Check("times", "is it valid now, and renewed in time", _lives, after=("file",)),
+    Check("audience", "whom is it for", _audience, after=("file", "times")),
+    Check("subject", "whom does it speak for", _subject, after=("file",)),
+    Check("signature", "is it signed as STS wants it", _signed, after=("file",)),
+)

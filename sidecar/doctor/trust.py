@@ -1,0 +1,170 @@
+"""
+The role's trust policy and its OIDC provider, compared with the token claim by claim. Pure.
+
+Statements are judged one by one, so that one with an element that is not known here does not hide the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import Decision, Principal, TrustPolicy, parse_policy
+from sidecar.role import Role
+from sidecar.token import Token
+
+ACTION = "sts:AssumeRoleWithWebIdentity"
+
+
+class TrustFacts(NamedTuple):
+    """
+    `policy` and `client_ids` are as IAM has them; None where they may not be read, and then `why_not` says so.
+
+    `how` is what to do so that they can be. `has_provider` and `has_role` are false where IAM says that there is none.
+    `granted` is whether STS gave credentials all the same, as it does for some seconds after a change.
+    """
+
+    role: Role
+    token: Token
+    session_name: str
+    policy: Mapping[str, Any] | None = None
+    max_session_seconds: int | None = None
+    client_ids: tuple[str, ...] | None = None
+    has_provider: bool = True
+    has_role: bool = True
+    why_not: str = ""
+    how: str = ""
+    granted: bool = False
+
+
+class Judgement(NamedTuple):
+    """What the statements say, and those that could not be judged, each with its reason."""
+
+    decision: Decision
+    unknown: tuple[str, ...]
+
+
+def judge(facts: TrustFacts) -> Judgement:
+    """Whether the policy lets this token in."""
+    statements = _as_list((facts.policy or {}).get("Statement"))
+    read, unknown = [], []
+    for number, statement in enumerate(statements, 1):
+        try:
+            policy = parse_policy({"Version": "2012-10-17", "Statement": [statement]}, "the trust policy")
+        except ConfigurationError as exc:
+            unknown.append(f"Statement {number} ({str(exc).removeprefix('the trust policy: ').partition(': use')[0]})")
+        else:
+            read += [item._replace(label=f"Statement {_label(statement, number)}") for item in policy.statements]
+    decision = TrustPolicy(tuple(read)).evaluate(ACTION, Principal((provider_arn(facts),), None), _context(facts))
+    return Judgement(decision, tuple(unknown))
+
+
+def provider_arn(facts: TrustFacts) -> str:
+    _, partition, _, _, account, _ = facts.role.role_arn.split(":", 5)
+    return f"arn:{partition}:iam::{account}:oidc-provider/{_issuer_key(facts)}"
+
+
+def objection(facts: TrustFacts) -> str | None:
+    """What does not fit, as a clause; None when the policy allows it or is not known."""
+    if not facts.has_role:
+        return f"there is no role {facts.role.role_arn}"
+    if facts.policy is None:
+        return None
+    decision, unknown = judge(facts)
+    if decision.is_allowed or unknown:
+        return None
+    return f"the trust policy says otherwise: {decision.why}"
+
+
+def _provider(facts: TrustFacts) -> Finding | None:
+    if not facts.has_provider:
+        return wrong(
+            f"there is no {provider_arn(facts)}",
+            f"irsa-sidecar setup oidc-provider --issuer {facts.token.issuer}",
+        )
+    if facts.client_ids is None and facts.policy is None:
+        return None
+    if facts.client_ids is None:
+        return left_out(f"the IAM OIDC provider is not to be read: {facts.why_not}", facts.how)
+    aud = ", ".join(facts.token.audiences)
+    accepted = ", ".join(facts.client_ids) or "none"
+    if not set(facts.token.audiences) <= set(facts.client_ids):
+        return (warning if facts.granted else wrong)(
+            f"aud is {aud}; the provider accepts {accepted}",
+            f"Set the volume's audience to {accepted}, or add {aud} to the provider's client IDs",
+        )
+    return ok(f"{provider_arn(facts)} accepts {aud}")
+
+
+def _allowed(facts: TrustFacts) -> Finding:
+    if not facts.has_role:
+        return wrong(f"there is no role {facts.role.role_arn}", "Create it, or correct AWS_ROLE_ARN")
+    if facts.policy is None:
+        return left_out(f"trust policy and provider are not to be read: {facts.why_not}", facts.how)
+    decision, unknown = judge(facts)
+    if decision.is_allowed and not unknown:
+        return ok(f"{decision.why}: sub {facts.token.subject}, aud {', '.join(facts.token.audiences)}")
+    if unknown:
+        return left_out(f"not all of the trust policy can be judged here: {'; '.join(unknown)}")
+    seen = f"the trust policy does not let sub {facts.token.subject} in: {decision.why}"
+    fix = "Correct what the condition wants, or run the Pod as the service account that it names"
+    if facts.granted:
+        return warning(f"{seen}. STS has not heard of that yet", fix)
+    return wrong(seen, fix)
+
+
+def _narrow(facts: TrustFacts) -> Finding | None:
+    """Whether another service account of the cluster could come in as well."""
+    if facts.policy is None:
+        return None
+    key = _issuer_key(facts)
+    stranger = facts._replace(token=replace(facts.token, subject="system:serviceaccount:no-such-namespace:stranger"))
+    decision, unknown = judge(stranger)
+    if decision.is_allowed and not unknown:
+        return warning(
+            f"any service account of this issuer may assume the role: {decision.why}",
+            f"Add a condition on {key}:sub, as StringEquals {{{key}:sub: {facts.token.subject}}}",
+        )
+    return ok("other service accounts are kept out")
+
+
+def _duration(facts: TrustFacts) -> Finding | None:
+    limit, asked = facts.max_session_seconds, facts.role.duration_seconds
+    if limit is None:
+        return None
+    if asked is not None and asked > limit:
+        return wrong(
+            f"sessions of {asked} s are asked for, and the role's MaxSessionDuration is {limit} s",
+            "Lower IRSA_SIDECAR_DURATION (or set it to max), or raise MaxSessionDuration",
+        )
+    return ok(f"MaxSessionDuration is {limit} s")
+
+
+def _context(facts: TrustFacts) -> dict[str, tuple[str, ...]]:
+    key = _issuer_key(facts).lower()
+    return {
+        f"{key}:sub": (facts.token.subject or "",),
+        f"{key}:aud": facts.token.audiences,
+        "sts:rolesessionname": (facts.session_name,),
+    }
+
+
+def _issuer_key(facts: TrustFacts) -> str:
+    return (facts.token.issuer or "").partition("://")[2]
+
+
+def _label(statement: Any, number: int) -> str:
+    return str(statement.get("Sid") or number) if isinstance(statement, dict) else str(number)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+CHECKS: tuple[Check[TrustFacts], ...] = (
+    Check("provider", "does the IAM OIDC provider accept the audience", _provider),
+    Check("policy", "does the trust policy let this service account in", _allowed),
+    Check("breadth", "does it keep other service accounts out", _narrow, after=("policy",)),
+    Check("session", "does the role allow sessions as long as are asked for", _duration, after=("policy",)),
+)

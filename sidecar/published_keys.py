@@ -1,0 +1,177 @@
+"""
+The keys that an OIDC issuer publishes, fetched as STS fetches them: the discovery document, then the key set it names.
+
+One deadline spans both documents, each is read up to a cap, nothing is redirected, and every foreign exception leaves
+as an IssuerError that says what the matter is. (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517.)
+"""
+
+import json
+import os
+import re
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from sidecar.errors import SidecarError
+from sidecar.sts_client import causes, proxy_for, trust_in
+
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+
+FETCH_SECONDS = 10.0
+"""For both documents together."""
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+
+Jwk = Mapping[str, Any]
+
+
+class Published(NamedTuple):
+    """
+    What an issuer publishes.
+
+    `max_age_seconds` is how long its answer lets the keys be kept (RFC 9111), 0 for not beyond this use, and None when
+    it did not say; `may_store` is false for `no-store`. `algorithms` are those that it says it signs with. `date` is
+    what its clock showed, in Unix seconds, or None.
+    """
+
+    keys: list[Jwk]
+    max_age_seconds: float | None = None
+    may_store: bool = True
+    algorithms: tuple[str, ...] = ()
+    date: float | None = None
+
+
+class IssuerError(SidecarError):
+    """
+    The keys are not to be had. `reason` is a short word of what the matter is.
+
+    `dns`, `tls`, `timeout` and `unreachable` for an issuer that gave no answer, `status` for one that gave another than
+    200, and `document` for documents that are of no use; `address` is the URL that failed.
+    """
+
+    def __init__(self, reason: str, address: str, why: str) -> None:
+        super().__init__(f"{address}: {why}")
+        self.reason = reason
+        self.address = address
+        self.why = why
+
+
+def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
+    return any(key.get("kid") == kid for key in keys)
+
+
+def key_set(document: Any) -> list[Jwk]:
+    """The keys of a JSON Web Key Set. Raises ValueError for what is none."""
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise ValueError('the key set has no list of "keys"')
+    return keys
+
+
+async def fetch(issuer: str, address: str | None = None, *, ca_bundle: str | None = None) -> Published:
+    """
+    Fetch the key set of the issuer called `issuer`, whose documents are at `address` (by default at its own URL).
+
+    Raises IssuerError, and ConfigurationError for a CA bundle or proxy that cannot be used.
+    """
+    url = (address or issuer).rstrip("/") + DISCOVERY_PATH
+    with trio.move_on_after(FETCH_SECONDS) as scope:
+        discovery = await _get(url, ca_bundle)
+        jwks_uri = _jwks_uri(discovery, issuer)
+        answer = await _get(jwks_uri, ca_bundle)
+        try:
+            keys = key_set(answer.document)
+        except ValueError as exc:
+            raise IssuerError("document", jwks_uri, str(exc)) from exc
+        return Published(keys, *_freshness(answer.headers), _algorithms(discovery.document), _date(answer.headers))
+    assert scope.cancelled_caught
+    raise IssuerError("timeout", url, f"no whole answer within {FETCH_SECONDS:.0f} s")
+
+
+class _Answer(NamedTuple):
+    url: str
+    document: Any
+    headers: httpx.Headers
+
+
+async def _get(url: str, ca_bundle: str | None) -> _Answer:
+    try:
+        trust = trust_in(ca_bundle) if url.startswith("https:") else False
+        timeout = httpx.Timeout(FETCH_SECONDS)
+        async with httpx.AsyncClient(verify=trust, proxy=proxy_for(url), trust_env=False, timeout=timeout) as client:
+            return await _get_json(client, url)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
+        raise _by_cause(url, exc) from exc
+    except (ValueError, RecursionError) as exc:
+        raise IssuerError("document", url, f"what is there is no JSON ({exc})") from exc
+
+
+async def _get_json(client: httpx.AsyncClient, url: str) -> _Answer:
+    body = bytearray()
+    async with client.stream("GET", url) as response:
+        async for chunk in response.aiter_bytes():  # to its end, since httpx's iterators may not be left half-way
+            body += chunk if len(body) <= MAX_DOCUMENT_BYTES else b""
+    if response.status_code != 200:
+        raise IssuerError("status", url, f"HTTP {response.status_code} instead of the document")
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise IssuerError("document", url, f"what is there is over {MAX_DOCUMENT_BYTES} bytes")
+    return _Answer(url, json.loads(body), response.headers)
+
+
+def _jwks_uri(discovery: _Answer, issuer: str) -> str:
+    document = discovery.document
+    found = document.get("issuer") if isinstance(document, dict) else None
+    if found != issuer:
+        raise IssuerError("document", discovery.url, f"the discovery document is of {found!r}, not of {issuer!r}")
+    uri = document.get("jwks_uri")
+    if not isinstance(uri, str):
+        raise IssuerError("document", discovery.url, "the discovery document has no jwks_uri")
+    return uri
+
+
+def _algorithms(document: Any) -> tuple[str, ...]:
+    named = document.get("id_token_signing_alg_values_supported")
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
+
+
+def _freshness(headers: httpx.Headers) -> tuple[float | None, bool]:
+    """How long the answer may be used, and whether it may be written down (RFC 9111, 5.2.2 and 4.2.3)."""
+    directives = {item.strip().lower() for item in headers.get("cache-control", "").split(",")}
+    may_store = "no-store" not in directives
+    if not may_store or "no-cache" in directives:
+        return 0.0, may_store
+    ages = [match[1] for item in directives if (match := re.fullmatch(r'max-age="?([0-9]{1,9})"?', item))]
+    if not ages:
+        return None, may_store
+    age = headers.get("age", "0")
+    return max(0.0, min(map(float, ages)) - (float(age) if re.fullmatch(r"[0-9]{1,9}", age) else 0.0)), may_store
+
+
+def _date(headers: httpx.Headers) -> float | None:
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _by_cause(url: str, exc: Exception) -> IssuerError:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    reasons = []
+    for cause in causes(exc):
+        if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
+            return IssuerError("tls", url, f"its certificate or TLS is not accepted here ({why})")
+        if isinstance(cause, socket.gaierror):
+            return IssuerError("dns", url, f"{host} does not resolve here ({cause.strerror})")
+        if isinstance(cause, httpx.TimeoutException):
+            return IssuerError("timeout", url, f"{host} did not answer in time")
+        if isinstance(cause, OSError) and cause.errno:
+            reasons.append(os.strerror(cause.errno))
+    why = ", ".join(dict.fromkeys(reasons)) or str(exc) or type(exc).__name__
+    return IssuerError("unreachable", url, f"{host} cannot be reached from here ({why})")

@@ -1,0 +1,36 @@
+"""What docs/doctor.md says is what doctor does."""
+
+import argparse
+import json
+import re
+
+from sidecar.commands import doctor as command
+from sidecar.doctor.finding import Row, Status, wrong
+from sidecar.doctor.place import Side
+from sidecar.doctor.report import Report, as_json
+from tests.doctor.document import DOCUMENT, TABLES, written_into
+from tests.doctor.test_broken_set_ups import BROKEN
+
+
+def test_the_document_has_every_check_and_every_set_up_that_was_broken() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert document == written_into(document), "run `python -m tests.doctor.document`"
+    assert all(f"<!-- {name}: " in document for name in TABLES)
+    assert len({row.what for row in BROKEN}) == len(BROKEN) >= 30
+
+
+def test_the_document_names_every_field_of_the_json() -> None:
+    report = Report(Side.SIDECAR, (Row("token", "file", wrong("gone", "bring it back")),), {})
+    document = json.loads(as_json(report))
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name in (*document, *document["first_wrong"]):
+        assert f"`{name}`" in text
+    for value in [status.value for status in Status] + [side.value for side in Side]:
+        assert f"`{value}`" in text
+
+
+def test_the_document_names_every_flag() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    command.add_arguments(parser)
+    flags = re.compile(r"--[a-z-]+")
+    assert set(flags.findall(parser.format_usage())) <= set(flags.findall(DOCUMENT.read_text(encoding="utf-8")))

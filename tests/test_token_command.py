@@ -1,0 +1,137 @@
+"""`irsa-sidecar token`: the claims, and whether the issuer's published keys verify the token."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from sidecar.clock import Clock
+from sidecar.commands.token import _verify
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.local import http
+from sidecar.local.http import Reply, Request, plain
+from sidecar.local.issuer import Issuer, generate_key
+from sidecar.local.service_account import PodIdentity, TokenRequest
+from sidecar.local.signing_keys import KeySet, signing_key
+from sidecar.token import decode_token
+from tests.fakes.tokens import jwt_of, service_account_token
+from tests.test_commands import command
+
+KEYS = [generate_key() for _ in range(2)]
+POD = PodIdentity("shop", "cart", "cart-0", "node")
+REAL = Clock(time.time, time.monotonic)
+
+
+class Site:
+    """An issuer that is really served, that may go down, and whose Cache-Control is the test's to say."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.issuer = Issuer(url, KeySet((signing_key(KEYS[0]),)), clock=REAL)
+        self.cache_control = "max-age=3600"
+        self.is_up = True
+        self.asked: list[str] = []
+
+    async def answer(self, request: Request) -> Reply:
+        self.asked.append(request.path)
+        if not self.is_up:
+            return plain(503, "down")
+        reply = await self.issuer.answer(request)
+        return dataclasses.replace(reply, headers=(("Cache-Control", self.cache_control),))
+
+    def token(self, audience: str = "sts.amazonaws.com") -> str:
+        return self.issuer.issue(POD, TokenRequest(audience, 3600)).raw
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[Site]:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    served = Site(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+
+    def report(exc: Exception) -> None:
+        raise exc
+
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(http.serve, listener, served.answer, report=report))
+        yield served
+        nursery.cancel_scope.cancel()
+
+
+async def verify(raw: str, cache: Path) -> list[str]:
+    return await _verify(decode_token(raw.encode(), "/token"), {"XDG_CACHE_HOME": str(cache)})
+
+
+async def test_claims_on_stdout_and_on_stderr_which_key_verified_them(tmp_path: Path) -> None:
+    async with site() as served:
+        file = tmp_path / "token"
+        file.write_text(served.token())
+        done = await command({"AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}, "token", "--verify")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["sub"] == "system:serviceaccount:shop:cart"
+    kid = signing_key(KEYS[0]).kid
+    assert done.stderr.decode().splitlines()[:2] == [
+        f"irsa-sidecar: the keys of {served.url} are fetched now",
+        f"irsa-sidecar: verified with key {kid} that {served.url} publishes",
+    ]
+    assert b"does not say when key" in done.stderr
+
+
+async def test_keys_are_fetched_once_and_again_for_a_key_id_that_is_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with site() as served:
+        old = served.token()
+        for _ in range(2):
+            await verify(old, tmp_path)
+        assert served.asked == ["/.well-known/openid-configuration", "/keys"]
+        assert "kept since" in capsys.readouterr().err
+        served.issuer.rotate(KEYS[1])
+        (verified, outlook) = await verify(served.token(), tmp_path)
+        assert len(served.asked) == 4
+        assert signing_key(KEYS[1]).kid in verified
+        assert "does not say" in outlook
+        (_, outlook) = await verify(old, tmp_path)
+        assert "has rotated: it publishes key " in outlook
+
+
+async def test_an_issuer_that_is_down_is_told_and_kept_keys_verify_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with site() as served:
+        served.cache_control = "no-cache"
+        token = served.token()
+        await verify(token, tmp_path)
+        served.is_up = False
+        capsys.readouterr()
+        assert "verified with key" in (await verify(token, tmp_path))[0]
+        assert "as they are not to be had now" in capsys.readouterr().err
+        with pytest.raises(SidecarError, match=r"not verified: the issuer's keys are not to be had: .*HTTP 503"):
+            await verify(token, tmp_path / "other")
+
+
+async def test_what_is_wrong_with_a_token_is_told_in_stss_words_and_in_ours(tmp_path: Path) -> None:
+    async with site() as served:
+        head, claims, signature = served.token().split(".")
+        wrong = {
+            f"{head}.{claims}.{'A' * len(signature)}": "does not verify the signature",
+            jwt_of({"iss": served.url, "sub": "a", "aud": "b", "iat": 1, "exp": 2}): "the token's kid is k1",
+            service_account_token(time.time(), exp=None): "Missing a required claim: exp",
+        }
+        for raw, words in wrong.items():
+            with pytest.raises(SidecarError, match=f"not verified: .*{words}.*STS would say InvalidIdentityToken"):
+                await verify(raw, tmp_path)
+
+
+async def test_without_cryptography_the_package_to_install_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ConfigurationError, match="needs the package cryptography: pip install"):
+        await verify(service_account_token(time.time()), tmp_path)
