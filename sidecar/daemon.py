@@ -148,7 +148,7 @@ class Daemon:
         roles, peers = self.roles, self.peers
 
         def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
-            answer = decide(request, now, partial(peers.uid, sock))
+            answer = decide(request, now, lambda: peers.uid(sock))
             return answer._replace(asker=peers.asker(sock)) if audit.takes_line(answer, now.monotonic) else answer
 
         async def wait(held: Answer) -> None:
