@@ -1,0 +1,18 @@
+"""Modules that need packages which a Pod does not install."""
+
+from importlib import import_module
+from types import ModuleType
+
+from sidecar.errors import ConfigurationError
+
+
+def import_extra(module: str, command: str, extra: str) -> ModuleType:
+    """The module, which `command` needs. Raises ConfigurationError that says what to install where that is missing."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == "sidecar":
+            raise
+        raise ConfigurationError(
+            f"`{command}` needs the package {exc.name}: pip install 'irsa-sidecar[{extra}]'"
+        ) from exc
