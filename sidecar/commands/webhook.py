@@ -12,8 +12,9 @@ import os
 import trio
 
 from sidecar.errors import ConfigurationError
+from sidecar.extras import import_extra
 from sidecar.injection.settings import Settings, check_image, check_variable, find_region
-from sidecar.listen import listen, parse_address
+from sidecar.listen import parse_address
 from sidecar.log import default_format
 from sidecar.role import check_whole_number
 
@@ -67,12 +68,12 @@ def main(args: argparse.Namespace) -> int:
     if bool(args.certificate_file) != bool(args.key_file):
         raise ConfigurationError("--certificate-file and --key-file belong together: give both or neither.")
     drain_seconds = check_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)
-    listeners = listen("--listen", parse_address("--listen", args.listen))
-    admin_listeners = listen("--admin-listen", parse_address("--admin-listen", args.admin_listen))
-    from sidecar.webhook.process import Options, run  # noqa: PLC0415  --help needs no extra
-
-    options = Options(
+    listen, admin_listen = parse_address("--listen", args.listen), parse_address("--admin-listen", args.admin_listen)
+    process = import_extra("sidecar.webhook.process", "irsa-sidecar webhook", "webhook")
+    options = process.Options(
         settings=settings,
+        listen=listen,
+        admin_listen=admin_listen,
         context=args.context,
         configuration=args.configuration,
         secret=args.secret,
@@ -81,5 +82,5 @@ def main(args: argparse.Namespace) -> int:
         log_format=args.log_format or default_format(),
         log_level=args.log_level,
     )
-    trio.run(run, options, listeners, admin_listeners)
+    trio.run(process.run, options)
     return 0

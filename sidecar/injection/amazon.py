@@ -28,11 +28,11 @@ _POD_IDENTITY = (
 def without_amazons(container: Document) -> Document:
     """The container without what Amazon's webhook put into it; itself where there is none."""
     for volume, file_variable, other in (_WEB_IDENTITY, _POD_IDENTITY):
-        directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts", ()) if m["name"] == volume]
+        directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts") or () if m["name"] == volume]
         if not directories:
             continue
         files = tuple(f"{directory}/" for directory in directories)
-        variables = container.get("env", [])
+        variables = container.get("env") or []
         names = {file_variable, other} if any(_is_file_in(files, file_variable, v) for v in variables) else set()
         container = {
             **container,
@@ -45,7 +45,7 @@ def without_amazons(container: Document) -> Document:
 
 def without_unused_volumes(volumes: list[Document], containers: Iterable[Document]) -> list[Document]:
     """The Pod's volumes without those of Amazon's that no container mounts any more."""
-    mounted = {mount["name"] for container in containers for mount in container.get("volumeMounts", ())}
+    mounted = {mount["name"] for container in containers for mount in container.get("volumeMounts") or ()}
     theirs = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - mounted
     return [volume for volume in volumes if volume["name"] not in theirs]
 

@@ -9,7 +9,7 @@ Amazon's reading of them, which clips a lifetime instead of refusing it.
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import (
@@ -78,10 +78,10 @@ class Wishes(NamedTuple):
     is_sts_regional: bool
 
 
-def read_wishes(annotations: Mapping[str, Any], account: ServiceAccount | None, settings: Settings) -> Wishes:
+def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, settings: Settings) -> Wishes:
     """What the Pod's annotations and its ServiceAccount's ask for. Raises ConfigurationError."""
     _check_known(annotations)
-    said = {name: _text(name, annotations[name]) for name in ANNOTATIONS if name in annotations}
+    said = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
     theirs = account.annotations if account else {}
     if CONTAINERS in said and SKIP_CONTAINERS in said:
         raise ConfigurationError(
@@ -118,12 +118,6 @@ def _check_known(annotations: Iterable[str]) -> None:
             near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.6)
             hint = f"did you mean {PREFIX}{near[0]}?" if near else f"after {PREFIX} there are {', '.join(known)}."
             raise ConfigurationError(f"annotation {name} is none of irsa-sidecar's: {hint}")
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"annotation {name} is {value!r}, which is no text: put it in quotes.")
-    return value
 
 
 def _roles(
@@ -195,7 +189,7 @@ def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     return audience
 
 
-def _expiration(said: Mapping[str, str], annotations: Mapping[str, Any], theirs: Mapping[str, str]) -> int:
+def _expiration(said: Mapping[str, str], annotations: Mapping[str, str], theirs: Mapping[str, str]) -> int:
     if TOKEN_EXPIRATION in said:
         setting = f"annotation {TOKEN_EXPIRATION}"
         return check_whole_number(setting, said[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
@@ -203,7 +197,7 @@ def _expiration(said: Mapping[str, str], annotations: Mapping[str, Any], theirs:
     text = annotations.get(name, theirs.get(name))
     if text is None:
         return DEFAULT_EXPIRATION_SECONDS
-    seconds = check_whole_number(f"annotation {name}", _text(name, text), 0, 999_999_999)
+    seconds = check_whole_number(f"annotation {name}", text, 0, 999_999_999)
     return max(MIN_EXPIRATION_SECONDS, min(seconds, MAX_EXPIRATION_SECONDS))
 
 

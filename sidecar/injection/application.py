@@ -47,7 +47,7 @@ def secret_mount(grant: Grant, *, is_only: bool) -> Document:
 
 def own_credentials(container: Document) -> str | None:
     """The variable by which the container says itself where its credentials come from; None if none does."""
-    for variable in container.get("env", ()):
+    for variable in container.get("env") or ():
         if variable["name"] in OWN_CREDENTIALS and not _is_ours(variable):
             return str(variable["name"])
     return None
@@ -56,10 +56,10 @@ def own_credentials(container: Document) -> str | None:
 def without_ours(container: Document) -> Document:
     """The container without what an earlier injection gave it to ask with; itself where there is nothing."""
     kept = {
-        "env": [variable for variable in container.get("env", ()) if not _is_ours(variable)],
-        "volumeMounts": [m for m in container.get("volumeMounts", ()) if m["name"] != AUTHORIZATION_VOLUME],
+        "env": [variable for variable in container.get("env") or () if not _is_ours(variable)],
+        "volumeMounts": [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME],
     }
-    changed = {key: value for key, value in kept.items() if len(value) < len(container.get(key, ()))}
+    changed = {key: value for key, value in kept.items() if len(value) < len(container.get(key) or ())}
     return {key: changed.get(key, value) for key, value in container.items() if changed.get(key, True)}
 
 
@@ -68,9 +68,9 @@ def with_credentials(
 ) -> Document:
     """The container with what its SDK needs to come to the sidecar for this role."""
     mount = secret_mount(grant, is_only=is_only) | {"readOnly": True}
-    mounts = [m for m in container.get("volumeMounts", ()) if m["name"] != AUTHORIZATION_VOLUME]
-    there = [m for m in container.get("volumeMounts", ()) if m["name"] == AUTHORIZATION_VOLUME]
-    variables = _with(container.get("env", ()), _wanted(container, grant, is_only=is_only, region=region,
+    mounts = [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME]
+    there = [m for m in container.get("volumeMounts") or () if m["name"] == AUTHORIZATION_VOLUME]
+    variables = _with(container.get("env") or (), _wanted(container, grant, is_only=is_only, region=region,
                                                         is_sts_regional=is_sts_regional))  # fmt: skip
     return {**container, "env": variables, "volumeMounts": _placed(container, mounts, there, mount)}
 
@@ -88,7 +88,7 @@ def _wanted(
 ) -> Mapping[str, str]:
     directory, _ = secret_directory(grant, is_only=is_only)
     wanted = {URI: f"{ORIGIN}{grant.path}", SECRET_FILE: f"{directory}/token"}
-    values = {variable["name"]: variable.get("value") for variable in container.get("env", ())}
+    values = {variable["name"]: variable.get("value") for variable in container.get("env") or ()}
     if not any(name in values for name in _REGIONS):
         wanted |= dict.fromkeys(_REGIONS, region)
     if is_sts_regional:

@@ -44,7 +44,7 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[Operation]:
         yield from _of_mappings(before, after, path)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _of_lists(before, after, path)
-    elif not _are_same(before, after):
+    elif before != after or isinstance(before, bool) != isinstance(after, bool):  # to Python, true is 1
         yield {"op": "replace", "path": path, "value": after}
 
 
@@ -92,12 +92,3 @@ def _apply(target: Any, last: str, operation: Operation) -> None:
 
 def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
-
-
-def _are_same(one: Any, other: Any) -> bool:
-    """Equal, as JSON sees it: true is not 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_are_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_are_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

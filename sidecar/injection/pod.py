@@ -124,7 +124,6 @@ def laid_over(there: Any, ours: Any, key: str = "") -> Any:
     if key not in _KEYS:
         is_alike = len(there) == len(ours)
         return [laid_over(a, b) for a, b in zip(there, ours, strict=True)] if is_alike else ours
-    by_key = {item[_KEYS[key]]: item for item in ours}
-    placed = {item.get(_KEYS[key]) for item in there}
-    kept = [laid_over(item, by_key.get(item.get(_KEYS[key]), {})) for item in there]
-    return kept + [item for item in ours if item[_KEYS[key]] not in placed]
+    name = _KEYS[key]
+    kept = [laid_over(item, next((own for own in ours if own[name] == item.get(name)), {})) for item in there]
+    return kept + [own for own in ours if not any(own[name] == item.get(name) for item in there)]

@@ -5,7 +5,7 @@ The API server checks a Pod only after the webhooks have had their turn, and a m
 so the shape that the rest takes for granted is looked at here too.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sidecar.errors import ConfigurationError
@@ -16,6 +16,13 @@ CONTAINER_LISTS = ("initContainers", "containers")
 
 _PARTS = {"env": ("name",), "volumeMounts": ("name", "mountPath"), "ports": ()}
 
+_KINDS: Mapping[str, tuple[type, str]] = {
+    "nodeSelector": (dict, "mapping"),
+    "os": (dict, "mapping"),
+    "restartPolicy": (str, "text"),
+    "terminationGracePeriodSeconds": (int, "number"),
+}
+
 
 def check_shape(pod: Document) -> None:
     """Lists are lists, and what has a name has one. Raises ConfigurationError."""
@@ -24,11 +31,25 @@ def check_shape(pod: Document) -> None:
         raise ConfigurationError("The Pod has no spec.containers: give it some.")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("annotations"), dict | None):
         raise ConfigurationError("The Pod's metadata.annotations is no mapping: give names and texts.")
+    for name, text in (metadata.get("annotations") or {}).items():
+        if not isinstance(text, str):
+            raise ConfigurationError(f"annotation {name} is {text!r}, which is no text: put it in quotes.")
+    for key, (kind, word) in _KINDS.items():
+        if spec.get(key) is not None and not isinstance(spec[key], kind):
+            raise ConfigurationError(f"spec.{key} is {spec[key]!r}, which is no {word}: give it as one.")
     list(_checked_items("spec.volumes", spec.get("volumes"), ("name",)))
     for key in CONTAINER_LISTS:
         for index, container in enumerate(_checked_items(f"spec.{key}", spec.get(key), ("name",))):
             for part, names in _PARTS.items():
-                list(_checked_items(f"spec.{key}[{index}].{part}", container.get(part), names))
+                _check_part(f"spec.{key}[{index}].{part}", container.get(part), names)
+
+
+def _check_part(place: str, items: Any, names: Iterable[str]) -> None:
+    for item in _checked_items(place, items, names):
+        if not isinstance(item.get("value"), str | None):
+            raise ConfigurationError(
+                f"{place}: {item['name']} is {item['value']!r}, which is no text: put it in quotes."
+            )
 
 
 def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Document]:
@@ -46,7 +67,7 @@ def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Doc
 def check_pod(spec: Document, settings: Settings) -> None:
     """Raises ConfigurationError for a Pod that a sidecar does not fit into."""
     selector = spec.get("nodeSelector") or {}
-    systems = {(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))}
+    systems = [(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))]
     if "windows" in systems:
         raise ConfigurationError("The Pod is for Windows, and irsa-sidecar runs on Linux: use IRSA without it there.")
     if spec.get("hostNetwork"):
@@ -68,7 +89,7 @@ def check_container(container: Document, secret_directory: str | None) -> None:
     """
     name = container["name"]
     for port in container.get("ports") or ():
-        if port.get("containerPort") in {CREDENTIALS_PORT, ADMIN_PORT} and port.get("protocol", "TCP") == "TCP":
+        if port.get("containerPort") in (CREDENTIALS_PORT, ADMIN_PORT) and port.get("protocol", "TCP") == "TCP":
             raise ConfigurationError(
                 f"Container {name} has port {port['containerPort']}, which is irsa-sidecar's in this Pod: give it "
                 "another."

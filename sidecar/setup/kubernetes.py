@@ -40,7 +40,7 @@ class Kubernetes:
     def get(self, path: str) -> dict[str, Any] | None:
         """The document at `path`, as /api/v1/namespaces/shop/serviceaccounts/cart; None when it is not there."""
         body = self.get_raw(path)
-        return None if body is None else _document(path, body)
+        return None if body is None else read_document(path, body)
 
     def get_raw(self, path: str) -> bytes | None:
         """The bytes at `path`, as /openid/v1/jwks; None when it is not there."""
@@ -49,12 +49,12 @@ class Kubernetes:
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create the document in the collection at `path`, and return it as the API server has it."""
         body = self._ask("POST", path, document, parameters=_parameters(dry_run=dry_run))
-        return _document(path, _there(path, body))
+        return read_document(path, _there(path, body))
 
     def patch(self, path: str, change: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Apply a JSON merge patch (RFC 7386) to the document at `path`, and return it as it is then."""
         body = self._ask("PATCH", path, change, MERGE_PATCH, parameters=_parameters(dry_run=dry_run))
-        return _document(path, _there(path, body))
+        return read_document(path, _there(path, body))
 
     def _ask(
         self,
@@ -116,7 +116,8 @@ def _there(path: str, body: bytes | None) -> bytes:
     return body
 
 
-def _document(path: str, body: bytes) -> dict[str, Any]:
+def read_document(path: str, body: bytes) -> dict[str, Any]:
+    """What the API server answered. Raises KubernetesError for what is no JSON object."""
     try:
         document = json.loads(body)
     except ValueError as exc:

@@ -161,15 +161,22 @@ def _places(document: Any) -> Iterator[tuple[str, Document]]:
         yield "", document
 
 
-def _accounts(objects: list[Document]) -> Iterator[tuple[tuple[str | None, str], dict[str, str]]]:
+def _accounts(objects: list[Document]) -> Iterator[tuple[tuple[str, str], dict[str, str]]]:
     for each in objects:
-        metadata = each.get("metadata")
-        if each.get("kind") == "ServiceAccount" and isinstance(metadata, dict):
-            annotations = metadata.get("annotations")
-            yield (
-                (metadata.get("namespace"), str(metadata.get("name"))),
-                annotations if isinstance(annotations, dict) else {},
-            )
+        if each.get("kind") == "ServiceAccount":
+            metadata = _mapping(each.get("metadata"))
+            annotations = _mapping(metadata.get("annotations"))
+            texts = {str(name): text for name, text in annotations.items() if isinstance(text, str)}
+            yield (_namespace(each), str(metadata.get("name"))), texts
+
+
+def _namespace(each: Document) -> str:
+    """As written; without one it is that of the context, whichever that will be."""
+    return str(_mapping(each.get("metadata")).get("namespace") or "")
+
+
+def _mapping(value: Any) -> Document:
+    return value if isinstance(value, dict) else {}
 
 
 def _pods(objects: list[Document]) -> Iterator[tuple[Document, Document]]:
@@ -196,24 +203,20 @@ def _pointer(each: Document) -> str:
 
 
 def _is_labelled(pod: Document) -> bool:
-    metadata = pod.get("metadata")
-    labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    return isinstance(labels, dict) and labels.get(INJECT_LABEL) == "true"
+    return bool(_mapping(_mapping(pod.get("metadata")).get("labels")).get(INJECT_LABEL) == "true")
 
 
 def _title(each: Document) -> str:
-    metadata = each.get("metadata")
-    found = metadata if isinstance(metadata, dict) else {}
-    name = found.get("name") or found.get("generateName") or "without a name"
-    return f"{each.get('kind')} {found['namespace']}/{name}" if found.get("namespace") else f"{each.get('kind')} {name}"
+    metadata, namespace = _mapping(each.get("metadata")), _namespace(each)
+    name = metadata.get("name") or metadata.get("generateName") or "without a name"
+    return f"{each.get('kind')} {namespace}/{name}" if namespace else f"{each.get('kind')} {name}"
 
 
 def _account_of(
-    each: Document, pod: Document, accounts: Mapping[tuple[str | None, str], dict[str, str]]
+    each: Document, pod: Document, accounts: Mapping[tuple[str, str], dict[str, str]]
 ) -> ServiceAccount | None:
-    spec, metadata = pod.get("spec"), each.get("metadata")
-    name = (spec.get("serviceAccountName") if isinstance(spec, dict) else None) or "default"
-    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    name = str(_mapping(pod.get("spec")).get("serviceAccountName") or "default")
+    namespace = _namespace(each)
     annotations = accounts.get((namespace, name))
     return None if annotations is None else ServiceAccount(namespace or "default", name, annotations)
 

@@ -18,7 +18,7 @@ from lightkube.core.exceptions import ConfigError
 
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.names import Document
-from sidecar.setup.kubernetes import FIELD_MANAGER, refusal
+from sidecar.setup.kubernetes import FIELD_MANAGER, read_document, refusal
 
 DEADLINE_SECONDS = 5.0
 """Of one request: the API server itself waits for a webhook for 10 s unless told otherwise."""
@@ -124,7 +124,7 @@ class KubernetesApi:
             return None
         if response.is_error:
             raise refusal(method, path, response.status_code, response.content, self.context)
-        return _document(path, response.content)
+        return read_document(path, response.content)
 
     def _unreached(self, exc: Exception) -> KubernetesError:
         return KubernetesError(
@@ -136,23 +136,13 @@ def _event(line: str, path: str, take: Take) -> str | None:
     """Hand one event on. Returns its version. Raises KubernetesError for the end of what can be watched."""
     if not line.strip():
         return None
-    event = _document(path, line.encode())
+    event = read_document(path, line.encode())
     kind, document = event.get("type"), event.get("object") or {}
     if kind == "ERROR":
         raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", document.get("code"))
     if kind != "BOOKMARK":
         take(str(kind), document)
     return str(document["metadata"]["resourceVersion"])
-
-
-def _document(path: str, body: bytes) -> Document:
-    try:
-        document = json.loads(body)
-    except ValueError as exc:
-        raise KubernetesError(f"The API server answered {path} with what is no JSON.") from exc
-    if not isinstance(document, dict):
-        raise KubernetesError(f"The API server answered {path} with no document.")
-    return document
 
 
 @asynccontextmanager

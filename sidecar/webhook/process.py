@@ -10,13 +10,13 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import trio
 
 from sidecar import __version__
 from sidecar.injection.settings import Settings
+from sidecar.listen import listen
 from sidecar.log import Logger, make_logger
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.webhook.accounts import ServiceAccounts
@@ -33,6 +33,8 @@ class Options(NamedTuple):
     """What the command line says. `mounted` are the files of a certificate and its key, if it is not our own."""
 
     settings: Settings
+    listen: tuple[str, int]
+    admin_listen: tuple[str, int]
     context: str | None
     configuration: str
     secret: str
@@ -42,12 +44,14 @@ class Options(NamedTuple):
     log_level: str
 
 
-async def run(options: Options, listeners: Sequence[socket.socket], admin_listeners: Sequence[socket.socket]) -> None:
+async def run(options: Options) -> None:
     """Serve until a signal ends it in order. Raises ConfigurationError."""
     log, writer = make_logger(options.log_format, options.log_level)
     async with open_api(find_cluster(os.environ, options.context)) as api:
         service = make_service(options, api, log)
         service.dropped_lines = lambda: writer.dropped
+        listeners = listen("--listen", options.listen)
+        admin_listeners = listen("--admin-listen", options.admin_listen)
         async with trio.open_nursery() as background:
             await background.start(_stop_on_signal, service, options.drain_seconds)
             async with trio.open_nursery() as serving:

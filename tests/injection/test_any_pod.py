@@ -220,3 +220,31 @@ def test_the_generator_makes_what_matters() -> None:
 
     look()
     assert seen == {"aws-iam-token", "eks-pod-identity-token", "Rep.1", "skip", "warned", "alone"}
+
+
+def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place below the document."""
+    items = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    return [found for key, value in items for found in [(*path, key), *places(value, (*path, key))]]
+
+
+@fewer
+@given(pods(), settings_of_both_kinds, st.data())
+def test_a_pod_with_something_else_anywhere_is_injected_or_refused_in_a_sentence(
+    pod: Document, settings: Settings, data: st.DataObject
+) -> None:
+    broken: Any = json.loads(json.dumps(injected(pod, settings).pod if data.draw(st.booleans()) else pod))
+    for _ in range(3):
+        *parents, last = data.draw(st.sampled_from(places(broken)))
+        target = broken
+        for key in parents:
+            target = target[key]
+        target[last] = data.draw(st.sampled_from([None, 5, True, "x", [], ["x"], {}, {"name": "x"}, [{}]]))
+    try:
+        result = inject(broken, ACCOUNT, settings).pod
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017  either is right
+    else:
+        assert json_patch(result, inject(result, ACCOUNT, settings).pod) == []

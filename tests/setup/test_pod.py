@@ -274,3 +274,31 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--help")
     assert "kubectl apply -f -" in capsys.readouterr().out
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["Pod", "Job", "ServiceAccount", "List", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["kind", "metadata", "spec", "template", "items", "containers", "name", "namespace", "annotations"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.lists(plain, max_size=2))
+def test_whatever_the_documents_are_they_are_passed_on_or_refused_in_a_sentence(documents: list[Any]) -> None:
+    text = json.dumps({"kind": "List", "items": documents})
+    try:
+        written = change_pods(text, "m.json", with_role)
+    except ConfigurationError as error:
+        outcome = str(error)
+    else:
+        outcome = written.text
+    assert outcome

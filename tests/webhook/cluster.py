@@ -142,6 +142,8 @@ class Events:
 
 OPTIONS = Options(
     settings=SETTINGS,
+    listen=("127.0.0.1", 0),
+    admin_listen=("127.0.0.1", 0),
     context=None,
     configuration="irsa-sidecar",
     secret="irsa-sidecar-webhook",
@@ -163,7 +165,7 @@ async def webhook(
 ) -> AsyncIterator[Webhook]:
     """One that runs, with its listeners on free ports. It waits as short as it ever does before it tries again."""
     events = Events()
-    listeners, admin_listeners = (listen("--listen", ("127.0.0.1", 0)) for _ in range(2))
+    listeners, admin_listeners = listen("--listen", options.listen), listen("--admin-listen", options.admin_listen)
     async with open_api(find_cluster(kubeconfig_file(api, tmp_path))) as found, trio.open_nursery() as nursery:
         service = make_service(options, found, events.log)
         service.jitter = patience

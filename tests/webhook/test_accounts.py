@@ -10,6 +10,7 @@ import trio
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.webhook import api as api_module
+from sidecar.webhook import follow as follow_module
 from sidecar.webhook.accounts import ServiceAccounts
 from sidecar.webhook.api import KubernetesApi, open_api
 from sidecar.webhook.events import MAX_WAITING
@@ -183,3 +184,20 @@ async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
         await log.logged("event_sent")
         nursery.cancel_scope.cancel()
     assert metrics.events == {"failed": 1, "sent": 1}
+
+
+async def test_a_watch_that_ends_is_taken_up_where_it_was(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        with trio.fail_after(10):
+            while sum("watch=" in target for _, target in fake.requests) < 3:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert followed.accounts.is_live
+        assert len(followed.events.of("service_accounts_listed")) == 1
+        nursery.cancel_scope.cancel()

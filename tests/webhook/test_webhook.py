@@ -13,10 +13,15 @@ from typing import Any
 import pytest
 import trio
 
+from sidecar import cli
+from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount
 from sidecar.webhook.certificate import renewed, to_secret
+from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
+from sidecar.webhook.server import Request
+from sidecar.webhook.tls import Tls
 from tests.fakes.api_server import FakeApiServer, api_server
 from tests.injection.pods import ARN, SETTINGS, pod
 from tests.processes import Running
@@ -24,6 +29,7 @@ from tests.webhook.cluster import (
     CONFIGURATION,
     OPTIONS,
     SECRET,
+    Events,
     ask,
     fill,
     kubeconfig_file,
@@ -205,3 +211,57 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
             path.write_bytes(to_secret(following)[name])
         certificate.look()
         assert hook.service.tls.context is not in_use
+
+
+async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        assert (await hook.ask(review(), "/elsewhere")).status_code == 404
+        wrong = await hook.ask({"kind": "Status"})
+        assert (wrong.status_code, "no AdmissionReview" in wrong.text) == (400, True)
+        assert (await hook.service.respond(Request("GET", "/inject", b""))).status == 405
+        assert (await hook.admin("/elsewhere")).status_code == 404
+        passed = (await hook.ask(review(operation="UPDATE"))).json()["response"]
+        assert passed == {"uid": "u-1", "allowed": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--image", "a b"], "--image is 'a b'"),
+        (["--image", "x"], "--region is not given"),
+        (["--image", "x", "--region", "eu-west-1", "--env", "AWS_REGION=x"], "--env sets AWS_REGION"),
+        (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "belong together"),
+        (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
+        (["--image", "x", "--region", "eu-west-1", "--listen", "x"], "--listen is 'x'"),
+        (["--image", "x", "--region", "eu-west-1"], "There is no kubeconfig"),
+    ],
+)
+def test_wrong_usage_ends_with_two_and_names_the_flag(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    words: str,
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert cli.main(["webhook", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_mounted_certificate_that_is_not_there_ends_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name, words in (("none", "cannot be read"), ("empty", "no file with a certificate")):
+        path = str(tmp_path / name)
+        with pytest.raises(ConfigurationError, match=words):
+            MountedCertificate(path, path, Tls(), Events().log, WebhookMetrics())
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+    command = [sys.executable, "-c", "import sys; sys.modules['lightkube'] = None; from sidecar import cli; sys.exit("]
+    command[-1] += "cli.main(['webhook', '--image', 'x', '--region', 'eu-west-1']))"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'irsa-sidecar[webhook]'" in done.stderr
