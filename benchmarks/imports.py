@@ -1,70 +1,113 @@
 """
-What an import would cost each Pod: resident memory and time of a fresh interpreter, median of several.
+What an import costs each Pod: resident memory, modules and time of a fresh interpreter, median of several.
 
-    python benchmarks/imports.py [ROUNDS]
+    python benchmarks/imports.py [--rounds 9] [--parts]
 
-Run it with the development environment's Python: it needs what is measured. Each row builds on what `run` imports,
-with the packages left out that `run` leaves out.
+Run it with the development environment's Python: it needs what is measured. The second half builds on what `run`
+imports. `--parts` tells of each part that `run` leaves out what it would cost to leave it in.
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
+
+from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR
 
 PRELUDE = """
 import gc, sys, time
-from types import ModuleType
 gc.disable()
 started = time.perf_counter()
-for name in {left_out!r}: sys.modules[name] = None
-for name in {stood_in_for!r}: sys.modules[name] = ModuleType(name)
 """
 
 REPORT = """
 took = time.perf_counter() - started
-resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]
-print(int(resident) / 1024, took * 1000)
+fields = dict(line.split(":", 1) for line in open("/proc/self/status"))
+kibibytes = [int(fields[name].split()[0]) for name in ("VmRSS", "RssAnon")]
+print(*kibibytes, sum(module is not None for module in sys.modules.values()), took * 1000)
 """
 
-RUN = "import sidecar.daemon"
+WITHOUT = """
+from sidecar import left_out
+left_out.NOT_THERE, left_out.STOOD_IN_FOR, left_out.LATER = {left_out!r}
+with left_out.left_out():
+    import sidecar.daemon
+"""
+
+RUN = WITHOUT.format(left_out=(NOT_THERE, STOOD_IN_FOR, LATER))
+CLIENT = "\nfrom sidecar.sts_client import StsClient; client = StsClient('https://sts.eu-west-1.amazonaws.com/')\n"
 ROWS = {
     "nothing": "",
     "trio": "import trio",
+    "trio, httpx, structlog, jwt": "import trio, httpx, structlog, jwt",
+    "what run would import, with all that is installed": "import sidecar.daemon",
     "what run imports": RUN,
-    "  and a CA bundle": f"{RUN}\nimport httpx; httpx.create_ssl_context()",
-    "  and YAML, for a file of roles": f"{RUN}\nimport sidecar.roles_file",
-    "  and botocore's signer, for a chain": f"{RUN}\nimport sidecar.roles_file, sidecar.signature",
-    "  and prometheus_client": f"{RUN}\nimport prometheus_client",
-    "  and botocore's STS client": f"{RUN}\nimport botocore.session\n"
+    "  and its client of STS, with the authorities to trust": RUN + CLIENT,
+    "  and YAML, for a file of roles": RUN + "import sidecar.roles_file",
+    "  and botocore's signer, for a chain": RUN + "import sidecar.roles_file, sidecar.signature",
+    "  and argparse, for flags": RUN + "import argparse; argparse.ArgumentParser()",
+    "  and prometheus_client": RUN + "import prometheus_client",
+    "  and botocore's STS client": RUN + "import botocore.session\n"
     "botocore.session.Session().create_client('sts', 'eu-west-1')",
 }
-WITH_EVERYTHING = "what run would import, with all that is installed"
 
 
-def measure(code: str, left_out: tuple[str, ...], stood_in_for: tuple[str, ...]) -> tuple[float, float]:
-    """MiB and milliseconds of one fresh interpreter."""
-    program = PRELUDE.format(left_out=left_out, stood_in_for=stood_in_for) + code + REPORT
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    mebibytes, milliseconds = done.stdout.split()
-    return float(mebibytes), float(milliseconds)
+GROUPED = {"urllib": "http", "pathlib": "trio"}
+"""Parts are measured by package, as those of one need each other. These packages need each other too."""
 
 
-def rows(rounds: int) -> Iterator[tuple[str, float, float]]:
-    from sidecar.commands.run import LEFT_OUT, STOOD_IN_FOR  # noqa: PLC0415  (only to name what is measured)
+class Cost(NamedTuple):
+    """Of one fresh interpreter."""
 
-    subjects = [(name, code, LEFT_OUT, STOOD_IN_FOR) for name, code in ROWS.items()]
-    for name, code, left_out, stood_in_for in [*subjects, (WITH_EVERYTHING, RUN, (), ())]:
-        found = [measure(code, left_out, stood_in_for) for _ in range(rounds)]
-        memory, time = (statistics.median(values) for values in zip(*found, strict=True))
-        yield name, memory, time
+    resident_mib: float
+    anonymous_mib: float
+    modules: float
+    milliseconds: float
+
+
+def measure(code: str, rounds: int) -> Cost:
+    """Medians of several interpreters, each of which runs `code`."""
+    found = []
+    for _ in range(rounds):
+        program = [sys.executable, "-c", PRELUDE + code + REPORT]
+        resident, anonymous, modules, took = subprocess.run(
+            program, capture_output=True, text=True, check=True
+        ).stdout.split()
+        found.append((float(resident) / 1024, float(anonymous) / 1024, float(modules), float(took)))
+    return Cost(*(statistics.median(values) for values in zip(*found, strict=True)))
+
+
+def parts(rounds: int) -> Iterator[tuple[str, float, float]]:
+    """Each part that is left out, with the anonymous MiB and the modules that it would bring."""
+    groups: dict[str, list[str]] = {}
+    for name in [*STOOD_IN_FOR, *LATER]:
+        root = name.partition(".")[0]
+        groups.setdefault(GROUPED.get(root, root), []).append(name)
+    least = measure(RUN, rounds)
+    for group in groups.values():
+        kept = tuple(tuple(name for name in names if name not in group) for names in (NOT_THERE, STOOD_IN_FOR, LATER))
+        cost = measure(WITHOUT.format(left_out=kept), rounds)
+        yield ", ".join(group), cost.anonymous_mib - least.anonymous_mib, cost.modules - least.modules
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    print(f"{'after importing':52} {'RSS MiB':>8} {'ms':>8}")
-    for name, memory, time in rows(rounds):
-        print(f"{name:52} {memory:8.1f} {time:8.0f}")
+    parser = argparse.ArgumentParser(description="What imports cost.")
+    parser.add_argument("--rounds", type=int, default=9, help="interpreters for each row [9]")
+    parser.add_argument("--parts", action="store_true", help="what each part that is left out would cost")
+    args = parser.parse_args()
+    if args.parts:
+        print(f"{'left in':108} {'MiB':>8} {'modules':>8}")
+        for name, mebibytes, modules in parts(args.rounds):
+            print(f"{name:108} {mebibytes:+8.2f} {modules:+8.0f}")
+        return
+    print(f"{'after importing':54} {'RSS MiB':>8} {'anon MiB':>8} {'modules':>8} {'ms':>6}")
+    for name, code in ROWS.items():
+        cost = measure(code, args.rounds)
+        print(
+            f"{name:54} {cost.resident_mib:8.1f} {cost.anonymous_mib:8.1f} {cost.modules:8.0f} {cost.milliseconds:6.0f}"
+        )
 
 
 if __name__ == "__main__":

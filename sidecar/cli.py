@@ -5,15 +5,17 @@ Exit status: 0 done, or stopped by SIGTERM or SIGINT; 2 wrong usage or configura
 the setting, its value and the fix; 1 anything else.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, SidecarError
+
+if TYPE_CHECKING:
+    import argparse  # which a Pod is spared: its `run` has no flags
 
 COMMANDS = {
     "run": "the daemon: keep credentials fresh and serve them",
@@ -28,9 +30,6 @@ COMMANDS = {
 }
 
 _USAGE, _FAILURE = 2, 1
-
-# A width of its own: asking for the terminal's imports shutil and three compressors, before the listener is bound.
-_HelpFormatter = partial(argparse.RawDescriptionHelpFormatter, width=100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,26 +53,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
     """Parse the arguments as the command's module declares them, and run it. Returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=command.__doc__,
-        epilog=command.EXAMPLE,
-        formatter_class=_HelpFormatter,
-        allow_abbrev=False,
-    )
-    command.add_arguments(parser)
-    status: int = command.main(parser.parse_args(arguments))
+    args = getattr(command, "NO_FLAGS", None)
+    if arguments or args is None:
+        parser = _parser(prog, command.__doc__, command.EXAMPLE)
+        command.add_arguments(parser)
+        args = parser.parse_args(arguments)
+    status: int = command.main(args)
     return status
+
+
+def _parser(prog: str, description: str | None, epilog: str) -> "argparse.ArgumentParser":
+    from argparse import ArgumentParser, RawDescriptionHelpFormatter  # noqa: PLC0415  for those who give flags
+
+    def formatter(prog: str) -> RawDescriptionHelpFormatter:
+        # A width of its own: asking for the terminal's imports shutil and three compressors, before the listener is
+        # bound.
+        return RawDescriptionHelpFormatter(prog, width=100)
+
+    return ArgumentParser(
+        prog=prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False
+    )
 
 
 def _top_level(arguments: list[str]) -> int:
     """Help, version, or what is wrong with the command's name."""
     listing = "\n".join(f"  {name:12} {summary}" for name, summary in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="irsa-sidecar",
-        description="AWS credentials for Pods, from their service account token.",
-        epilog=f"commands:\n{listing}\n\nirsa-sidecar COMMAND --help says more, with an example.",
-        formatter_class=_HelpFormatter,
+    parser = _parser(
+        "irsa-sidecar",
+        "AWS credentials for Pods, from their service account token.",
+        f"commands:\n{listing}\n\nirsa-sidecar COMMAND --help says more, with an example.",
     )
     parser.add_argument("--version", action="version", version=f"irsa-sidecar {__version__}")
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS)

@@ -79,9 +79,9 @@ def default_format() -> str:
 def _renderer(log_format: str, fd: int) -> Any:
     if log_format == "json":
         return structlog.processors.JSONRenderer(default=str)
-    return structlog.dev.ConsoleRenderer(
-        colors=os.isatty(fd) and "NO_COLOR" not in os.environ, timestamp_key="time", pad_event_to=28
-    )
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415  for people, not for Pods (left_out.py)
+
+    return ConsoleRenderer(colors=os.isatty(fd) and "NO_COLOR" not in os.environ, timestamp_key="time", pad_event_to=28)
 
 
 def _fitting(render: Renderer) -> Renderer:

@@ -7,16 +7,17 @@ ExchangeError. There is no retry here: that is schedule.py's.
 """
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from importlib.machinery import PathFinder
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
+import httpcore  # noqa: F401  httpx would import it with the first client, outside of left_out.py
 import httpx
 import trio
 
@@ -166,11 +167,22 @@ class StsClient:
         return response, bytes(body)
 
 
+class _NoCookies:
+    """A jar that keeps nothing: STS sets no cookie, and whatever stands in for STS shall not be known again by one."""
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(())
+
+    def extract_cookies(self, *_: object) -> None:
+        """Of a response."""
+
+
 def _make_client(trust: ssl.SSLContext | None, proxy: str | None) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
             headers={**sts.HEADERS, "User-Agent": f"irsa-sidecar/{__version__}"},
             verify=trust or False,
+            cookies=_NoCookies(),  # type: ignore[arg-type]  # it is all that httpx asks of a jar
             proxy=proxy,
             trust_env=False,
             timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
@@ -193,7 +205,11 @@ def proxy_for(url: str) -> str | None:
     """
     parts = urlsplit(url)
     # Proxies are for what is beyond this machine.
-    if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+    if is_loopback(parts.hostname or "") or not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  1 MiB, for those who have a proxy
+
+    if proxy_bypass(parts.netloc):
         return None
     proxy = getproxies().get(parts.scheme)
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
@@ -201,15 +217,24 @@ def proxy_for(url: str) -> str | None:
 
 def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
     """The authorities of the file, else those that come with certifi. Raises ConfigurationError."""
-    if ca_bundle is None:
-        return httpx.create_ssl_context(trust_env=False)
     try:
-        return ssl.create_default_context(cafile=ca_bundle)
+        return ssl.create_default_context(cafile=ca_bundle or _certifi_bundle())
     except (OSError, ssl.SSLError) as exc:
         raise ConfigurationError(
             f"AWS_CA_BUNDLE is {ca_bundle!r}, which cannot be read as PEM certificates ({exc}): name a file that "
             "holds the authorities to trust, or unset it."
         ) from exc
+
+
+def _certifi_bundle() -> str | None:
+    """
+    The authorities' file of certifi, without importing certifi, which finds it by 0.5 MiB of modules.
+
+    None, for the system's authorities, where a distribution's certifi brings no file.
+    """
+    spec = PathFinder.find_spec("certifi")
+    path = os.path.join(os.path.dirname(spec.origin), "cacert.pem") if spec and spec.origin else ""
+    return path if os.path.isfile(path) else None
 
 
 @contextmanager
@@ -267,8 +292,20 @@ def _malformed(message: str) -> ExchangeError:
 
 
 def _date(header: str | None) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(header) if header else None
-    except (ValueError, TypeError, OverflowError):
+    """
+    A Date header in the form that servers must send (RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+
+    `email.utils` would read it too, and ten modules to do so.
+    """
+    found = _IMF_FIXDATE.fullmatch(header or "")
+    if found is None:
         return None
-    return parsed if parsed is not None and parsed.tzinfo is not None else None
+    day, month, year, hour, minute, second = found.groups()
+    try:
+        return datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+_IMF_FIXDATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -162,10 +162,12 @@ def is_plaintext_beyond_loopback(url: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """True for a loopback address and for `localhost`, which no resolver should send elsewhere (RFC 6761, 6.3)."""
+    if not host[:1].isdigit() and ":" not in host:  # without ipaddress, which few need
+        return host == "localhost"
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False
 
 
 def _partition(region: str) -> Partition | None:

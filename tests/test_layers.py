@@ -81,7 +81,10 @@ FLOW = [
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
     "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.setup",
-    "sidecar.application", "sidecar.published_keys", "multiprocessing", "concurrent.futures.thread",
+    "sidecar.application", "sidecar.published_keys",
+    "multiprocessing", "concurrent.futures.thread", "argparse", "ast", "asyncio.events", "email.parser", "http.client",
+    "httpcore._sync.http11", "importlib.resources", "jwt.jwks_client", "pathlib", "platform", "shutil",
+    "structlog.dev", "subprocess", "tempfile", "trio._dtls", "urllib.request",
 }  # fmt: skip
 
 

@@ -1,18 +1,20 @@
 """Keep a role's credentials fresh and serve them to the Pod's AWS SDKs. Ends with 0 on SIGTERM or SIGINT."""
 
-import argparse
 import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from functools import partial
-from types import ModuleType
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
+from sidecar.left_out import left_out
 from sidecar.listen import format_address, listen
+
+if TYPE_CHECKING:
+    import argparse
 
 EXAMPLE = """\
 example, in a Pod whose token volume is mounted:
@@ -23,27 +25,11 @@ example, in a Pod whose token volume is mounted:
 and in the application's container:
   AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4772/v1/credentials"""
 
-LEFT_OUT = (
-    "anyio",
-    "awscrt",
-    "brotli",
-    "click",
-    "colorama",
-    "cryptography",
-    "h2",
-    "pygments",
-    "rich",
-    "socksio",
-    "zstandard",
-)
-"""
-Packages that ours use if they happen to be installed, and that a Pod would pay up to 15 MiB for: PyJWT without
-cryptography, structlog and httpx without terminal colours, botocore's signer without the one in C. Only unverified
-claims are read here, and only HTTP/1.1 is spoken.
-"""
+NO_FLAGS = SimpleNamespace(allow_non_loopback=False)
+"""What parsing no flags comes to. A Pod gives none, and argparse would cost it 0.6 MiB."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: "argparse.ArgumentParser") -> None:
     for setting in SETTINGS:
         default = f" [{setting.default}]" if setting.default else ""
         parser.add_argument(
@@ -59,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """Bind first, import later: early requests wait in the kernel's queue instead of being refused."""
     gc.disable()
     signal.signal(signal.SIGTERM, _stopped_early)
@@ -70,13 +56,13 @@ def main(args: argparse.Namespace) -> int:
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
-    _leave_out_what_run_does_not_need()  # before the roles: what reads a file of them imports PyJWT
     roles_now = partial(read_roles, config, os.environ, defaults)
     config = config._replace(roles=roles_now())
     from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
 
     refusals = harden()
-    from sidecar import daemon  # noqa: PLC0415
+    with left_out():
+        from sidecar import daemon  # noqa: PLC0415
 
     if refusals:
         _tell_what_is_open(config, refusals)
@@ -98,33 +84,3 @@ def _tell_what_is_open(config: Config, refusals: list[str]) -> None:
 
     log, _ = make_logger(config.log_format or default_format(), config.log_level)
     log.warning("hardening_refused", refused=refusals, why="the kernel or the sandbox does not do it; the rest holds")
-
-
-STOOD_IN_FOR = ("asyncio",)
-"""Imported without need: structlog's asynchronous methods, which nobody calls here, take 1.5 MiB to be there."""
-
-
-def _leave_out_what_run_does_not_need() -> None:
-    """Make `import` say that they are not there, which their users are ready for, or give an empty module."""
-    modules: dict[str, Any] = sys.modules
-    for name in LEFT_OUT:
-        modules.setdefault(name, None)
-    for name in STOOD_IN_FOR:
-        modules.setdefault(name, ModuleType(name))
-    if sys.platform.startswith("linux"):
-        _start_no_process()
-
-
-def _start_no_process() -> None:
-    """
-    Let `ctypes.util` find no library, where it would run ldconfig, gcc or ld to look for one.
-
-    Trio asks it for libpthread as it is imported, to name worker threads, which it goes without just as well: 3 ms,
-    and the only process that this one would ever start.
-    """
-    import ctypes.util  # noqa: PLC0415  trio imports it anyway, and dear modules with it
-
-    def find_library(name: str) -> str | None:  # noqa: ARG001  the name of the argument is the original's
-        return None
-
-    ctypes.util.find_library = find_library

@@ -1,0 +1,72 @@
+"""What `run` leaves out is not missed: not by what it imports, and not by what is imported later."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR
+
+
+def in_a_fresh_interpreter(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+IMPORTED = """
+import sys
+from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR, left_out
+with left_out():
+    import sidecar.daemon
+"""
+
+
+def test_nothing_is_left_out_twice_or_in_two_ways() -> None:
+    names = [*NOT_THERE, *STOOD_IN_FOR, *LATER]
+    assert len(set(names)) == len(names)
+
+
+def test_what_is_imported_afterwards_is_real() -> None:
+    found = in_a_fresh_interpreter(
+        IMPORTED
+        + """
+for name in STOOD_IN_FOR:
+    assert name not in sys.modules, name
+import ast, http.client, urllib.request, pathlib, structlog.dev
+print(type(ast.parse("1")).__name__, pathlib.Path("a"), http.client.OK, urllib.request.Request("http://a").host)
+"""
+    )
+    assert found == "Module a 200 a"
+
+
+def test_what_botocore_brings_works_beside_it() -> None:
+    """A role with a chain has its requests signed by botocore, long after the start."""
+    code = "from botocore.auth import SigV4Auth; from botocore.awsrequest import AWSRequest; print(SigV4Auth.__name__)"
+    assert in_a_fresh_interpreter(IMPORTED + code) == "SigV4Auth"
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_later_module_is_the_real_one_once_it_is_used(name: str) -> None:
+    used = {"email.message": "Message", "idna": "encode", "ipaddress": "ip_address"}
+    code = f"""
+import importlib
+early = sys.modules[{name!r}]
+assert "Later" in type(early).__name__, "imported after all: is it worth its line?"
+thing = early.{used.get(name, "guess_type")}
+assert thing is getattr(importlib.import_module({name!r}), thing.__name__)
+print(type(sys.modules[{name!r}]).__name__)
+"""
+    assert in_a_fresh_interpreter(IMPORTED + code) == "module"
+
+
+def test_what_was_imported_before_stays_as_it_is() -> None:
+    code = """
+import ast, idna, platform
+from sidecar.left_out import left_out
+with left_out():
+    import ast as again, idna as later, platform as third
+assert (again, later, third) == (ast, idna, platform)
+assert ast.parse("1") and idna.encode("a") and platform.system()
+"""
+    in_a_fresh_interpreter(code)
