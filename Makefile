@@ -63,6 +63,10 @@ images:
 		echo "$$image: $$(( $$($(ENGINE) image inspect --format '{{.Size}}' $$image) / 1000000 )) MB"; \
 	done
 
+# CLUSTER=control needs no root and no containers; CLUSTER=existing takes the cluster that KUBECONFIG names.
+test-cluster: $(VENV)/.dev.installed ## the images on a real Kubernetes, which the first time is built for some 10 minutes
+	$(BIN)/python -m pytest tests/cluster
+
 stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
 
