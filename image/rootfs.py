@@ -1,11 +1,13 @@
 """
 Gather the whole file system of the image: irsa-sidecar, the locked packages, Python, and the libraries of these.
 
-    python3 rootfs.py PIP REQUIREMENTS WHEEL ROOTFS
+    python3 rootfs.py PIP REQUIREMENTS WHEEL ROOTFS [FOLDER…]
 
 No shell, no package manager and no other program comes along: what is not there cannot be used by an intruder, nor
 need an update. Run in the build stage, by the Python whose files are gathered. It asks that Python and its loader
 where things are, so that any base image and any architecture will do.
+
+FOLDERs of packages, as PACKAGE/data, are left out.
 
 Everything is compiled ahead, since a root file system that nobody may write keeps no __pycache__: the daemon would
 start four times as slow. Docstrings of packages that are not ours are left out of what is compiled, which saves every
@@ -25,6 +27,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 VENV = Path("/opt/irsa-sidecar")
+
+VENV_VARIABLES = {"base": str(VENV), "platbase": str(VENV)}
 
 USER_ID = 65532
 
@@ -50,8 +54,10 @@ KNOWN_TO_THE_SYSTEM = {
 }
 
 
-def main(pip: str, requirements: str, wheel: str, rootfs: Path) -> None:
+def main(pip: str, requirements: str, wheel: str, rootfs: Path, *left_out: str) -> None:
     _install(pip, requirements, wheel)
+    for folder in left_out:
+        shutil.rmtree(Path(sysconfig.get_path("purelib", "venv", vars=VENV_VARIABLES), folder), ignore_errors=True)
     _gather(rootfs)
     for source in rootfs.rglob("*.py"):
         source.chmod(0o644)  # some of the standard library are programs, too
@@ -157,4 +163,4 @@ def _drop_docstrings(tree: ast.Module) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]), *sys.argv[5:])

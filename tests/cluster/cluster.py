@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import binaries, images
+from tests.cluster import binaries, containerd
 from tests.cluster.certificates import CLIENTS, Certificates
 from tests.cluster.components import write_node_files
 from tests.cluster.layout import (
@@ -85,7 +85,12 @@ class Cluster:
     def load_image(self, archive: Path) -> None:
         """Give the node the images of an archive that `docker save` or `podman save` wrote."""
         assert self.layout is not None
-        images.load(self.layout, archive)
+        containerd.load_images(self.layout, archive)
+
+    def kill_container(self, container: str) -> None:
+        """End it as the kernel does when memory runs out. `container` is an id, as a Pod's status has it."""
+        assert self.layout is not None
+        containerd.kill(self.layout, container)
 
     def _has_network(self) -> bool:
         return self.layout is not None and self.layout.mode == "full"

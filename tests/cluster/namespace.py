@@ -16,6 +16,9 @@ RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("e
 GUARD_SECONDS = 120.0
 """No test waits for it; what never happens ends the test by it."""
 
+LOOKS = 600
+"""How often is looked for something in its time: kubectl costs a tenth of a second of a processor."""
+
 
 class Namespace:
     """Its name, and kubectl in it."""
@@ -58,12 +61,12 @@ class Namespace:
         flags = ["--previous"] if previous else []
         return self.kubectl("logs", pod, f"--container={container}", *flags, check=False).stdout
 
-    def logged(self, pod: str, container: str, text: str) -> str:
+    def logged(self, pod: str, container: str, text: str, *, seconds: float = GUARD_SECONDS) -> str:
         """What the container has written, once that is in it."""
-        deadline = time.monotonic() + GUARD_SECONDS
+        deadline = time.monotonic() + seconds
         while text not in (found := self.logs(pod, container)):
             assert time.monotonic() < deadline, f"{container} never wrote {text!r}:\n{self.told(pod)}"
-            time.sleep(0.2)
+            time.sleep(seconds / LOOKS)
         return found
 
     def told(self, pod: str) -> str:
@@ -78,7 +81,7 @@ def new_namespace(cluster: Cluster) -> Iterator[Namespace]:
     namespace = Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name, "labels": RESTRICTED}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace.name}}
-    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all([made, account]))
+    cluster.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all([made, account]))
     try:
         yield namespace
     finally:

@@ -19,8 +19,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster import binaries, images
-from tests.cluster.components import Component, containerd, control_plane, node
+from tests.cluster import binaries, components, containerd
+from tests.cluster.components import Component
 from tests.cluster.layout import NODE, NODE_ADDRESS, SERVICE_RANGE, Layout
 
 PATIENCE_SECONDS = 120.0
@@ -76,15 +76,15 @@ def _start_all(layout: Layout, running: dict[int, Component]) -> None:
 
     if layout.mode == "full":
         _prepare_namespaces(layout)
-        start(containerd(layout))
-    for component in control_plane(layout, kubelab):
+        start(components.containerd(layout))
+    for component in components.control_plane(layout, kubelab):
         start(component)
         if component.ready is not None:
             wait_for(component.name, lambda url=component.ready: api.answers(url))  # type: ignore[misc]
     if layout.mode == "full":
-        wait_for("containerd", lambda: images.answers(layout))
-        images.load_pause(layout, binaries.pause())
-        for component in node(layout, kubelab):
+        wait_for("containerd", lambda: containerd.answers(layout))
+        containerd.load_pause(layout, binaries.pause())
+        for component in components.node(layout, kubelab):
             start(component)
         wait_for("the node", api.node_is_ready)
     wait_for("the default service account", api.has_default_service_account)

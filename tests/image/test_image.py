@@ -151,10 +151,11 @@ def test_its_user_may_write_nothing_in_it(listing: dict[str, list[str]]) -> None
 
 
 def test_it_has_no_package_that_run_does_not_need(listing: dict[str, list[str]]) -> None:
-    packages = {
-        path.split("/site-packages/")[1].split("/")[0] for path in listing["files"] if "/site-packages/" in path
-    }
-    assert not packages & {"botocore", "cryptography", "pip", "setuptools"}
+    installed = [path.partition("/site-packages/")[2] for path in listing["files"]]
+    packages = {path.partition("/")[0] for path in installed}
+    assert {"sidecar", "trio"} < packages
+    assert not packages & {"cryptography", "lightkube", "pip", "setuptools"}
+    assert not [path for path in installed if path.startswith("botocore/data/")]
     assert not [path for path in listing["files"] if "/tests/" in path or "/_tests/" in path]
 
 

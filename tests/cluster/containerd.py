@@ -1,4 +1,4 @@
-"""Images of a node that can pull none: they are handed to containerd as archives."""
+"""What the node's containerd is asked for: images, as this node can pull none, and the end of a container."""
 
 import hashlib
 import io
@@ -17,12 +17,17 @@ def answers(layout: Layout) -> bool:
     return _ctr(layout, "version", check=False).returncode == 0
 
 
-def load(layout: Layout, archive: Path) -> None:
+def load_images(layout: Layout, archive: Path) -> None:
     """What `docker save` or `podman save` wrote. Podman's images get docker.io's name, by which Pods ask for them."""
     _ctr(layout, "images", "import", str(archive))
     for name in _ctr(layout, "images", "list", "--quiet").stdout.split():
         if name.startswith("localhost/"):
             _ctr(layout, "images", "tag", "--force", name, name.replace("localhost/", "docker.io/library/", 1))
+
+
+def kill(layout: Layout, container: str) -> None:
+    """End it as the kernel does when memory runs out. `container` is an id, as a Pod's status has it."""
+    _ctr(layout, "tasks", "kill", "--signal=SIGKILL", container.removeprefix("containerd://"))
 
 
 def load_pause(layout: Layout, program: Path) -> None:
