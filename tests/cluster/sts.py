@@ -60,11 +60,12 @@ def cluster_sts(cluster: Cluster, folder: Path) -> Iterator[ClusterSts]:
     """Started, with the keys that the cluster publishes now."""
     keys, config, log = folder / "keys.json", folder / "local.yaml", folder / "sts.log"
     keys.write_text(cluster.kubectl("get", "--raw", "/openid/v1/jwks").stdout)
-    roles = [{"name": name, "trust_policy": _trusting(account)} for name, account in ROLES.items()]
+    signer = issuer(cluster)
+    roles = [{"name": name, "trust_policy": _trusting(signer, account)} for name, account in ROLES.items()]
     host = NODE_ADDRESS if cluster.has_node else "127.0.0.1"
     config.write_text(yaml.safe_dump({"account_id": ACCOUNT, "region": REGION, "sts_host": host, "roles": roles}))
     local = [sys.executable, "-m", "sidecar", "local", "--log-format=json", f"--config={config}"]
-    command = [*cluster.inside(), *local, f"--issuer={issuer(cluster)}", f"--jwks-file={keys}"]
+    command = [*cluster.inside(), *local, f"--issuer={signer}", f"--jwks-file={keys}"]
     with log.open("w") as output:
         serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=output, text=True)
     try:
@@ -91,10 +92,9 @@ def _url(serving: "subprocess.Popen[str]") -> str:
     return url
 
 
-def _trusting(account: str) -> dict[str, Any]:
-    """A trust policy for the ServiceAccount, in whichever namespace and of whichever issuer: tests make both anew."""
-    key = urlsplit(ISSUER)
-    provider = f"{key.netloc}{key.path}"
+def _trusting(signer: str, account: str) -> dict[str, Any]:
+    """A trust policy for the ServiceAccount, in whichever namespace: tests make them anew."""
+    provider = signer.removeprefix("https://")
     return {
         "Version": "2012-10-17",
         "Statement": [
