@@ -47,6 +47,31 @@ test-sdks: $(VENV)/.dev.installed ## every AWS SDK in every case, and docs/sdks.
 	$(BIN)/python -m tests.sdk.build
 	SDKS=all $(BIN)/python -m pytest -n $(SDK_WORKERS) tests/sdk/test_sdks.py
 	$(BIN)/python -m tests.sdk.table
+.PHONY: image images test-cluster
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/__init__.py)
+IMAGE ?= irsa-sidecar:$(VERSION)
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+BASE ?=
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# Podman's own format has no HEALTHCHECK.
+export BUILDAH_FORMAT = docker
+BUILD = $(ENGINE) build --quiet $(if $(BASE),--network=none --build-arg BASE=$(BASE)) \
+	--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION)
+
+image: images $(VENV)/.dev.installed ## $(IMAGE) and its -tools by docker or podman, BASE=… upon another Python; then try them
+	IMAGE=$(IMAGE) ENGINE=$(ENGINE) $(BIN)/python -m pytest tests/image
+
+images:
+	@$(ENGINE) --version >/dev/null || { echo "Images need docker with a running daemon, or podman (on Debian: apt-get install podman runc)." >&2; exit 2; }
+	$(BUILD) --target tools --tag $(IMAGE)-tools .
+	$(BUILD) --target run --tag $(IMAGE) .
+	@for image in $(IMAGE) $(IMAGE)-tools; do \
+		echo "$$image: $$(( $$($(ENGINE) image inspect --format '{{.Size}}' $$image) / 1000000 )) MB"; \
+	done
+
+# CLUSTER=control needs no root and no containers; CLUSTER=existing takes the cluster that KUBECONFIG names.
+test-cluster: $(VENV)/.dev.installed ## the images on a real Kubernetes, which the first time is built for some 10 minutes
+	$(BIN)/python -m pytest tests/cluster
 
 stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
@@ -68,12 +93,17 @@ kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random 
 	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/test_killing.py
 
 lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
-	for set in dev demo bench fuzz run; do \
-		groups=$$([ $$set = run ] || echo "--extra local --group $$set"); \
-		[ $$set != dev ] || groups="$$groups --extra setup --extra webhook"; \
+	for set in dev build demo bench fuzz run tools; do \
+		case $$set in \
+			run) what="pyproject.toml";; \
+			tools) what="--all-extras pyproject.toml";; \
+			dev) what="--all-extras --group dev pyproject.toml";; \
+			build) what="--group build";; \
+			*) what="--extra local --group $$set pyproject.toml";; \
+		esac; \
 		constraint=$$([ $$set = dev ] || echo "--constraint requirements/dev.txt"); \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-			--python-version 3.11 $$groups $$constraint --upgrade -o requirements/$$set.txt pyproject.toml || exit 1; \
+			--python-version 3.11 $$constraint --upgrade -o requirements/$$set.txt $$what || exit 1; \
 	done
 
 SDKS = tests/sdk/clients

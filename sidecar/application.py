@@ -39,13 +39,14 @@ async def with_daemon(
     """
     Run the daemon on the configured ports with a new secret, and `body` once there are credentials; its result.
 
+    The secret is written to the configured file, or to one that ends with us.
     Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time. Without
     `needs_credentials` the body also starts when the first attempt has failed, to see what an SDK makes of it.
     """
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
-        secret_file = os.path.join(directory, "authorization-token")
+        secret_file = config.authorization_token_file or os.path.join(directory, "authorization-token")
         offer = Offer(_url(listeners, config.role), new_secret(), secret_file, config.sts.region)
         write_secret(secret_file, offer.secret)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)

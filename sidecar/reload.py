@@ -58,7 +58,7 @@ class Reload:
             self._log.info("nothing_to_reload", why="IRSA_SIDECAR_CONFIG names no file, and variables do not change")
             return
         self._identity = file_identity(self._path)
-        self._take(self._path)
+        self._take(self._path, is_asked=True)
 
     def _wake(self) -> None:
         self._maybe_changed.set()
@@ -71,7 +71,7 @@ class Reload:
         self._identity = identity
         self._take(path)
 
-    def _take(self, path: str) -> None:
+    def _take(self, path: str, *, is_asked: bool = False) -> None:
         try:
             changes = self._roles.replace(self._read())
         except ConfigurationError as error:
@@ -79,4 +79,6 @@ class Reload:
             self._log.error("configuration_refused", reason=str(error), in_service="the configuration before")
             return
         self._metrics.count_reload(is_taken=True)
-        self._log.info("configuration_reloaded", path=path, **changes._asdict())
+        # A volume that holds the token too is swapped whenever that is rotated.
+        if is_asked or any(changes):
+            self._log.info("configuration_reloaded", path=path, **changes._asdict())

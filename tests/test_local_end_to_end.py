@@ -7,8 +7,10 @@ AssumeRoleWithWebIdentity, and STS checks the signature that it makes with them.
 
 import json
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ from tests.processes import GUARD_SECONDS
 AWS = str(Path(sys.executable).parent / "aws")
 WHO_AM_I = [AWS, "sts", "get-caller-identity", "--output", "json"]
 BOTO3 = "import boto3, json; print(json.dumps(boto3.client('sts').get_caller_identity()['Arn']))"
+TELL_OFFER = """
+import os
+print(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+"""
 
 TRUST: dict[str, Any] = {
     "Version": "2012-10-17",
@@ -39,8 +45,11 @@ TRUST: dict[str, Any] = {
 }
 
 
-def run_local(*command: str, config: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    flags = ["--config", str(config)] if config else []
+def run_local(
+    *command: str, config: Path | None = None, flags: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[str]":
+    if config:
+        flags = ["--config", str(config)]
     return subprocess.run(
         [sys.executable, "-m", "sidecar", "local", *flags, "--", *command],
         capture_output=True,
@@ -105,6 +114,16 @@ def test_an_unknown_key_in_the_configuration_names_the_nearest(tmp_path: Path) -
 
 def test_it_ends_with_the_commands_status() -> None:
     assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
+
+
+def test_its_address_and_its_secret_are_where_it_is_told(tmp_path: Path) -> None:
+    """As compose.yaml tells it: what finds them was configured before."""
+    secret_file = tmp_path / "token"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    flags = [f"--listen=127.0.0.1:{port}", f"--authorization-token-file={secret_file}"]
+    done = run_local(sys.executable, "-c", TELL_OFFER, flags=flags)
+    assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
 
 
 def test_without_a_command_it_prints_what_a_shell_needs_and_serves_until_interrupted(tmp_path: Path) -> None:

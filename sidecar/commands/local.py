@@ -31,12 +31,17 @@ examples:
   eval "$(irsa-sidecar local 2>local.log &)"    # this shell has credentials now; the last line says how to end it
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
 
+FREE_PORT = "127.0.0.1:0"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
     parser.add_argument("--issuer", metavar="URL", help="also take this issuer's tokens, as STS for another cluster")
     parser.add_argument("--jwks-file", metavar="FILE", type=Path, help="that issuer's keys, if it cannot be reached")
     parser.add_argument("--duration", metavar="SECONDS|max", default="3600", help="how long credentials live [3600]")
+    parser.add_argument("--listen", metavar="HOST:PORT", default=FREE_PORT, help=f"for credentials [{FREE_PORT}]")
+    parser.add_argument("--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"for probes [{FREE_PORT}]")
+    parser.add_argument("--authorization-token-file", metavar="FILE", help="where the new secret is to be found, too")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="of what is told on stderr [info]")
     parser.add_argument("--log-format", choices=LOG_FORMATS, default="console", help="of the same [console]")
     parser.add_argument("command", nargs="*", metavar="CMD", help="the command and its arguments, after --")
@@ -79,7 +84,12 @@ def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
         "AWS_REGION": services.region,
         "AWS_ENDPOINT_URL_STS": services.sts_url,
     }
-    flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "duration_seconds": args.duration}
+    flags = {
+        "listen": args.listen,
+        "admin_listen": args.admin_listen,
+        "authorization_token_file": args.authorization_token_file,
+        "duration_seconds": args.duration,
+    }
     return read_config(environ, flags)
 
 

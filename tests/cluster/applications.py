@@ -1,0 +1,61 @@
+"""Pods of the manifests in k8s/ as a test runs them: with programs for applications, and a STS beside the node."""
+
+from copy import deepcopy
+from typing import Any
+
+from tests.cluster.sts import ClusterSts
+from tests.manifests import SIDECAR, pods, read, sidecar_of
+
+IMAGE = "irsa-sidecar:cluster-test"
+TOOLS_IMAGE = f"{IMAGE}-tools"
+APPLICATION_IMAGE = f"{IMAGE}-app"
+
+PRELUDE = """
+import boto3, json, signal, sys, time, urllib.error, urllib.request, os
+def who_am_i():
+    # A new session each time: it asks the sidecar, where another would use what it has.
+    return boto3.session.Session().client("sts").get_caller_identity()["Arn"]
+def tell(*words):
+    print(time.time(), *words, flush=True)
+def until_told_to_stop(then=lambda: None):
+    def stop(*_):
+        then()
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, stop)
+    while True:
+        time.sleep(0.2)
+"""
+"""What every application has."""
+
+
+def pod(file: str, name: str, sts: ClusterSts, **programs: str) -> dict[str, Any]:
+    """The Pod of that manifest, each of its containers running the program given under its name."""
+    (found,) = pods(read(file))
+    made = deepcopy(found)
+    made["metadata"]["name"] = name
+    prepare(made["spec"], sts, programs)
+    return made
+
+
+def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> None:
+    """Change a Pod's spec so that it can run here."""
+    endpoint = {"name": "AWS_ENDPOINT_URL_STS", "value": sts.url}
+    for container in [*spec.get("initContainers", ()), *spec["containers"]]:
+        container.setdefault("env", []).append(endpoint)
+        if container["name"] == SIDECAR:
+            container["image"] = IMAGE
+        else:
+            container |= {"image": APPLICATION_IMAGE, "args": [PRELUDE + programs[container["name"]]]}
+
+
+def set_variable(made: dict[str, Any], name: str, value: str) -> None:
+    """Of the sidecar."""
+    variables = sidecar_of(made)["env"]
+    variables[:] = [variable for variable in variables if variable["name"] != name]
+    variables.append({"name": name, "value": value})
+
+
+def set_token_lifetime(made: dict[str, Any], seconds: int) -> None:
+    """Of the service account token; the API server issues none under 600 seconds."""
+    (volume,) = [volume for volume in made["spec"]["volumes"] if volume["name"] == "irsa-sidecar-token"]
+    volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] = seconds

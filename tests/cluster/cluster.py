@@ -1,0 +1,288 @@
+"""
+A Kubernetes cluster of this machine's own: up, down, and what tests do with it in between.
+
+One for each checkout, so that several can be up beside each other. Nothing of it can be reached from elsewhere, and in
+full mode nothing leaves it: its network namespace has no way out.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import binaries, containerd
+from tests.cluster.certificates import CLIENTS, Certificates
+from tests.cluster.components import write_node_files
+from tests.cluster.layout import (
+    CGROUP,
+    KUBERNETES_SERVICE,
+    NODE_ADDRESS,
+    Layout,
+    Mode,
+    Ports,
+    free_ports,
+)
+from tests.prerequisites import CACHE, require
+
+REPOSITORY = Path(__file__).parents[2]
+
+NODE_PROGRAMS = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+}
+
+SET_BY_KUBELET = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
+"""What it changes of the machine, and is put back."""
+
+STOPPED_SECONDS = 30.0
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Cluster:
+    """A cluster that runs. `kubeconfig` is the administrator's."""
+
+    def __init__(self, kubectl: list[str], kubeconfig: Path, layout: Layout | None = None) -> None:
+        self._kubectl = kubectl
+        self.kubeconfig = kubeconfig
+        self.layout = layout
+
+    @property
+    def has_node(self) -> bool:
+        """Whether Pods run, on a node whose network and images are ours."""
+        return self.layout is not None and self.layout.mode == "full"
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
+        """Run it to its end. Raises AssertionError with what it said if it fails, unless `check` is off."""
+        command = [*self.inside(), *self.kubectl_command(), *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def kubectl_command(self) -> list[str]:
+        return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
+
+    def get(self, *arguments: str) -> Any:
+        """The object, or the list, that `kubectl get` finds."""
+        return json.loads(self.kubectl("get", *arguments, "--output=json").stdout)
+
+    def inside(self) -> list[str]:
+        """What goes before a command that shall run in the cluster's network, where Pods and Services are."""
+        return ["nsenter", f"--net=/proc/{_first_process(self.layout)}/ns/net", "--"] if self._has_network() else []
+
+    def load_image(self, archive: Path) -> None:
+        """Give the node the images of an archive that `docker save` or `podman save` wrote."""
+        assert self.layout is not None
+        containerd.load_images(self.layout, archive)
+
+    def kill_container(self, container: str) -> None:
+        """End it as the kernel does when memory runs out. `container` is an id, as a Pod's status has it."""
+        assert self.layout is not None
+        containerd.kill(self.layout, container)
+
+    def _has_network(self) -> bool:
+        return self.layout is not None and self.layout.mode == "full"
+
+
+def up(mode: Mode) -> Cluster:
+    """The cluster of this checkout, started unless it runs already. Raises SystemExit with what is missing."""
+    running = find()
+    if running is not None:
+        assert running.layout is not None
+        if running.layout.mode != mode:
+            raise SystemExit(f"The cluster runs in {running.layout.mode} mode: python -m tests.cluster down")
+        return running
+    _require(mode)
+    down()  # what a killed one left
+    binaries.kubelab()
+    layout = _prepare(mode)
+    _start(layout)
+    return _cluster(layout)
+
+
+def find() -> Cluster | None:
+    """The cluster of this checkout, if it runs."""
+    state = _state()
+    if not (state / "ready").exists() or _supervisor(state) is None:
+        return None
+    return _cluster(Layout.load(state))
+
+
+def existing() -> Cluster:
+    """The cluster that KUBECONFIG names: somebody else's, for what needs no node of ours."""
+    require({"kubectl": "kubectl"}, "A cluster of yours")
+    return Cluster(["kubectl"], Path(os.environ["KUBECONFIG"]))
+
+
+def down() -> None:
+    """Stop it, if it runs, and remove what it kept."""
+    state = _state()
+    if not state.exists():
+        return
+    if (pid := _supervisor(state)) is not None:
+        os.kill(pid, signal.SIGKILL)
+        _wait_until(lambda: not _runs(pid), "the supervisor's end")
+    _wait_until(lambda: not _remaining_cgroups(state), "the end of what ran in Pods")
+    _restore_kernel_settings(state)
+    shutil.rmtree(state)
+
+
+def _cluster(layout: Layout) -> Cluster:
+    return Cluster([str(binaries.kubelab()), "kubectl"], layout.kubeconfig(), layout)
+
+
+def _state() -> Path:
+    """One for each checkout. Its path is short, since sockets in it must have one of at most 107 bytes."""
+    return CACHE / "clusters" / hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
+
+
+def _require(mode: Mode) -> None:
+    if mode == "full":
+        require(NODE_PROGRAMS, "A cluster with a node")
+        if os.geteuid() != 0:
+            raise SystemExit("A cluster with a node needs root: its containers are real. CLUSTER=control needs none.")
+
+
+def _prepare(mode: Mode) -> Layout:
+    """Everything that is there before the first process."""
+    layout = Layout(_state(), mode, Ports() if mode == "full" else free_ports())
+    layout.logs.mkdir(parents=True)
+    certificates = Certificates(layout.pki)
+    certificates.make_token_key()
+    names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    certificates.make_server("apiserver", names, ["127.0.0.1", NODE_ADDRESS, KUBERNETES_SERVICE])
+    for name, (user, group) in CLIENTS.items():
+        certificates.make_client(name, user, group)
+        certificates.write_kubeconfig(layout.kubeconfig(name), name, layout.server)
+    if mode == "full":
+        write_node_files(layout)
+        _remember_kernel_settings(layout.state)
+        for folder in _cgroup_roots():
+            _make_cgroup(folder / CGROUP.format(layout.name))
+    layout.save()
+    return layout
+
+
+def _start(layout: Layout) -> None:
+    command = [sys.executable, "-m", "tests.cluster.supervisor", str(layout.state)]
+    if layout.mode == "full":
+        command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
+    log = layout.logs / "supervisor.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    (layout.state / "pid").write_text(f"{process.pid} {_started_at(process.pid)}")
+    while not layout.ready.exists():
+        if process.poll() is not None:
+            raise SystemExit(f"The cluster did not start: {log.read_text().strip()} (see {layout.logs})")
+        time.sleep(0.1)
+    process.returncode = 0  # it goes on without us
+
+
+def _supervisor(state: Path) -> int | None:
+    """Its process id, if that is still the process that we started."""
+    try:
+        pid, started_at = (state / "pid").read_text().split()
+    except FileNotFoundError:
+        return None
+    return int(pid) if _runs(int(pid)) and _started_at(int(pid)) == started_at else None
+
+
+def _first_process(layout: Layout | None) -> int:
+    """Process 1 of the namespaces, as the machine numbers it: the one child of what made them."""
+    assert layout is not None
+    pid = _supervisor(layout.state)
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of proc(5)'s stat after the name, which may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _runs(pid: int) -> bool:
+    """Whether it does. A dead process may wait long for its parent to notice."""
+    try:
+        return _stat(pid)[0] not in "XZ"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _started_at(pid: int) -> str:
+    """In ticks since the machine started, which tells a process from a later one of the same number."""
+    return _stat(pid)[19]
+
+
+def _cgroup_roots() -> list[Path]:
+    """The hierarchies of version 1, or the one of version 2."""
+    top = Path("/sys/fs/cgroup")
+    if (top / "cgroup.controllers").exists():
+        return [top]
+    return [folder for folder in top.iterdir() if folder.is_dir() and not folder.is_symlink()]
+
+
+def _make_cgroup(group: Path) -> None:
+    group.mkdir(exist_ok=True)
+    for setting in ("cpuset.cpus", "cpuset.mems"):
+        above, own = group.parent / setting, group / setting
+        if above.exists() and own.exists():  # version 1 makes it empty, and nothing can run there
+            own.write_text(above.read_text())
+
+
+def _remaining_cgroups(state: Path) -> list[Path]:
+    """Those that still hold a process, after the others are removed."""
+    return [group for root in _cgroup_roots() if not _removed(group := root / CGROUP.format(state.name))]
+
+
+def _removed(group: Path) -> bool:
+    try:
+        for folder, _, _ in os.walk(group, topdown=False):
+            os.rmdir(folder)
+    except OSError:
+        return False
+    return True
+
+
+def _remember_kernel_settings(state: Path) -> None:
+    values = {name: Path("/proc/sys", name).read_text() for name in SET_BY_KUBELET}
+    (state / "kernel.json").write_text(json.dumps(values))
+
+
+def _restore_kernel_settings(state: Path) -> None:
+    if (file := state / "kernel.json").exists():
+        values: Mapping[str, str] = json.loads(file.read_text())
+        for name, value in values.items():
+            Path("/proc/sys", name).write_text(value)
+
+
+def _wait_until(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + STOPPED_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"timed out waiting for {what}")
+        time.sleep(0.05)
+
+
+def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
+    """The one that runs already, else one that ends with the tests. `wanted` is a mode, or `existing`."""
+    if wanted == "existing":
+        yield existing()
+        return
+    if (running := find()) is not None:
+        yield running
+        return
+    yield up("control" if wanted == "control" else "full")
+    down()

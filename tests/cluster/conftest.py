@@ -1,0 +1,97 @@
+"""
+A real cluster, and AWS's side of it, for the tests of this folder. Not part of `make test`.
+
+CLUSTER says which. `full` (the default) or `control` is started here, unless `python -m tests.cluster up` did so
+before; `existing` is the one that KUBECONFIG names. Tests that ask for `node` are skipped where no node is ours.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.applications import APPLICATION_IMAGE, IMAGE, TOOLS_IMAGE, pod, set_token_lifetime
+from tests.cluster.cluster import REPOSITORY, Cluster, cluster_for_tests
+from tests.cluster.namespace import Namespace, new_namespace
+from tests.cluster.sts import ClusterSts, cluster_sts
+from tests.image.engine import find_engine
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    yield from cluster_for_tests(os.environ.get("CLUSTER", "full"))
+
+
+@pytest.fixture(scope="session")
+def node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """The cluster, with a node that has the images of this checkout."""
+    if not cluster.has_node:
+        pytest.skip("needs a node of ours: CLUSTER=full")
+    cluster.load_image(_images(tmp_path_factory.mktemp("images")))
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def sts(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSts]:
+    with cluster_sts(cluster, tmp_path_factory.mktemp("sts")) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="session")
+def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
+    """Where a Pod `web` runs whose token is renewed after eight minutes, as soon as Kubernetes can have it."""
+    if "ROTATION" not in os.environ:
+        pytest.skip("waits eight minutes for the kubelet: ROTATION=1")
+    with new_namespace(node) as made:
+        rotating_pod = pod("pod/example.yaml", "web", sts, app="tell(who_am_i())\nuntil_told_to_stop()")
+        set_token_lifetime(rotating_pod, 600)
+        made.apply(rotating_pod)
+        yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _begin_to_wait(request: pytest.FixtureRequest) -> None:
+    """What takes long to come is begun first, and waited for last, beside all other tests."""
+    if "ROTATION" in os.environ and any("rotating" in item.fixturenames for item in _items(request.session)):
+        request.getfixturevalue("rotating")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "rotating" in getattr(item, "fixturenames", ()))
+
+
+def _items(session: pytest.Session) -> list[pytest.Function]:
+    return [item for item in session.items if isinstance(item, pytest.Function)]
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """A new one, as strict as Pod Security has it, with the ServiceAccount `app`."""
+    with new_namespace(cluster) as made:
+        yield made
+
+
+def _images(folder: Path) -> Path:
+    """An archive of the images of this checkout. Building them anew takes seconds when nothing changed."""
+    engine, archive = find_engine(), folder / "images.tar"
+    _run("make", "--silent", "images", f"IMAGE={IMAGE}", f"ENGINE={engine}")
+    for package in ("boto3", "s3transfer"):
+        found = find_spec(package)
+        assert found is not None
+        assert found.origin is not None
+        shutil.copytree(Path(found.origin).parent, folder / package)
+    build = [engine, "build", "--network=none", f"--build-arg=TOOLS={TOOLS_IMAGE}", f"--tag={APPLICATION_IMAGE}"]
+    _run(*build, f"--file={Path(__file__).parent / 'Containerfile'}", str(folder))
+    save = [engine, "save", f"--output={archive}"]
+    several = ["--multi-image-archive", "--format=docker-archive"] if "podman" in engine else []
+    _run(*save, *several, IMAGE, APPLICATION_IMAGE)
+    return archive
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"

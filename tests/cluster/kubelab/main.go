@@ -1,0 +1,65 @@
+// Kubelab is Kubernetes in one file: etcd, every component and kubectl, chosen by the first argument.
+//
+// It exists for the tests of irsa-sidecar, which want the real kubelet and the real API server on a machine that has
+// no image registry within reach. Upstream supports no import of k8s.io/kubernetes, hence the replacements in go.mod.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	"k8s.io/component-base/cli"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+)
+
+const etcd = "etcd"
+
+var components = map[string]func() *cobra.Command{
+	"kube-apiserver":          apiserver.NewAPIServerCommand,
+	"kube-controller-manager": controllers.NewControllerManagerCommand,
+	"kube-proxy":              proxy.NewProxyCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kubectl":                 kubectl.NewDefaultKubectlCommand,
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		complain()
+	}
+	// Each sees itself as if it were the whole program.
+	os.Args = os.Args[1:]
+	if os.Args[0] == etcd {
+		etcdmain.Main(os.Args)
+		return
+	}
+	component, known := components[os.Args[0]]
+	if !known {
+		complain()
+	}
+	os.Exit(cli.Run(component()))
+}
+
+func complain() {
+	names := []string{etcd}
+	for name := range components {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	fmt.Fprintf(os.Stderr, "usage: kubelab %s ARGUMENTS\n", strings.Join(names, "|"))
+	os.Exit(2)
+}

@@ -1,0 +1,91 @@
+"""Where one cluster keeps its files, and its fixed names and addresses."""
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+Mode = Literal["control", "full"]
+"""`control`: etcd, API server, controllers and scheduler, on loopback. `full`: a node that runs Pods, too."""
+
+ISSUER = "https://oidc.irsa-sidecar.test/id/CLUSTER"
+"""Who signs service account tokens. As at EKS, its keys are published elsewhere than at the API server."""
+
+NODE = "node"
+NODE_ADDRESS = "10.200.0.1"
+"""Where Pods reach what a test runs beside the node. It exists in the cluster's network namespace only."""
+
+SERVICE_RANGE = "10.96.0.0/16"
+KUBERNETES_SERVICE = "10.96.0.1"
+POD_RANGE = "10.244.0.0/24"
+PAUSE_IMAGE = "irsa-sidecar.test/pause:1"
+CGROUP = "irsa-sidecar-test-{}"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """In control mode they are the machine's own, so free ones are taken."""
+
+    apiserver: int = 6443
+    etcd: int = 2379
+    etcd_peer: int = 2380
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A cluster whose files are all in `state`."""
+
+    state: Path
+    mode: Mode
+    ports: Ports
+
+    @property
+    def name(self) -> str:
+        return self.state.name
+
+    @property
+    def pki(self) -> Path:
+        return self.state / "pki"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def ready(self) -> Path:
+        """A file that is there once everything runs."""
+        return self.state / "ready"
+
+    @property
+    def containerd(self) -> Path:
+        """Images and containers."""
+        return self.state / "containerd"
+
+    @property
+    def containerd_socket(self) -> Path:
+        return self.state / "containerd.sock"
+
+    @property
+    def server(self) -> str:
+        return f"https://127.0.0.1:{self.ports.apiserver}"
+
+    def kubeconfig(self, client: str = "admin") -> Path:
+        return self.state / f"{client}.kubeconfig"
+
+    def save(self) -> None:
+        (self.state / "layout.json").write_text(json.dumps({"mode": self.mode, "ports": asdict(self.ports)}))
+
+    @classmethod
+    def load(cls, state: Path) -> "Layout":
+        document = json.loads((state / "layout.json").read_text())
+        return cls(state, document["mode"], Ports(**document["ports"]))
+
+
+def free_ports() -> Ports:
+    """Three that nobody has now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return Ports(*ports)

@@ -1,0 +1,95 @@
+"""One test's corner of a cluster: a namespace as strict as Pod Security has it, and what happens in it."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from tests.cluster.cluster import Cluster, Done
+
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+"""`warn` says of a Deployment or Job at once what `enforce` says of its Pods only later."""
+
+GUARD_SECONDS = 120.0
+"""No test waits for it; what never happens ends the test by it."""
+
+LOOKS = 600
+"""How often is looked for something in its time: kubectl costs a tenth of a second of a processor."""
+
+
+class Namespace:
+    """Its name, and kubectl in it."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self.name = name
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
+        return self._cluster.kubectl(f"--namespace={self.name}", *arguments, stdin=stdin, check=check)
+
+    def get(self, *arguments: str) -> Any:
+        return self._cluster.get(f"--namespace={self.name}", *arguments)
+
+    def apply(self, *objects: dict[str, Any], dry_run: bool = False) -> Done:
+        """Have them; unknown fields are refused. `dry_run` goes through admission and stops there."""
+        flags = ["--dry-run=server"] if dry_run else []
+        text = yaml.safe_dump_all(objects)
+        return self.kubectl("apply", "--server-side", "--validate=strict", *flags, "--filename=-", stdin=text)
+
+    def token(self, account: str = "app", *, audience: str = "sts.amazonaws.com", **flags: str) -> str:
+        """What the TokenRequest API issues."""
+        more = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+        return self.kubectl("create", "token", account, f"--audience={audience}", *more).stdout.strip()
+
+    def pod(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get("pod", name)
+        return found
+
+    def wait_for(self, name: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The Pod once the condition holds of it."""
+        deadline = time.monotonic() + GUARD_SECONDS
+        while not condition(pod := self.pod(name)):
+            assert time.monotonic() < deadline, f"{name} never came so far:\n{self.told(name)}"
+            time.sleep(0.2)
+        return pod
+
+    def logs(self, pod: str, container: str, *, previous: bool = False) -> str:
+        """What the container has written; nothing if there is no such container yet."""
+        flags = ["--previous"] if previous else []
+        return self.kubectl("logs", pod, f"--container={container}", *flags, check=False).stdout
+
+    def logged(self, pod: str, container: str, text: str, *, seconds: float = GUARD_SECONDS) -> str:
+        """What the container has written, once that is in it."""
+        deadline = time.monotonic() + seconds
+        while text not in (found := self.logs(pod, container)):
+            assert time.monotonic() < deadline, f"{container} never wrote {text!r}:\n{self.told(pod)}"
+            time.sleep(seconds / LOOKS)
+        return found
+
+    def told(self, pod: str) -> str:
+        """Everything about a Pod that helps to see why it is not as it should be."""
+        described = self.kubectl("describe", "pod", pod, check=False).stdout
+        return described + self.kubectl("logs", pod, "--all-containers", "--prefix", check=False).stdout
+
+
+@contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[Namespace]:
+    """With the ServiceAccount `app`; it goes in the background in the end."""
+    namespace = Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name, "labels": RESTRICTED}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace.name}}
+    cluster.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all([made, account]))
+    try:
+        yield namespace
+    finally:
+        cluster.kubectl("delete", "namespace", namespace.name, "--wait=false")
+
+
+def container_state(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    """What the kubelet says of the container, whichever kind it is; nothing before it says anything."""
+    status = pod["status"]
+    statuses = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    return next((state for state in statuses if state["name"] == name), {})

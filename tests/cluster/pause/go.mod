@@ -1,0 +1,3 @@
+module irsa-sidecar.test/pause
+
+go 1.24.0

@@ -1,0 +1,111 @@
+"""
+AWS's side for a cluster: the STS of `irsa-sidecar local`, in the cluster's network, taking the tokens of its issuer.
+
+Its roles trust the ServiceAccount `app` of any namespace, or, one of them, another.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from tests.cluster.cluster import REPOSITORY, Cluster
+from tests.cluster.layout import ISSUER, NODE_ADDRESS
+from tests.processes import GUARD_SECONDS
+
+ACCOUNT = "111122223333"
+REGION = "us-east-1"
+ROLES = {"app": "app", "reporting": "app", "foreign": "somebody-else"}
+"""By the role's name, the ServiceAccount that it trusts."""
+
+SHORTEST_SECONDS = 900
+
+
+def role_arn(name: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+
+class ClusterSts:
+    """What it told so far, and where it is."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self._log = log
+
+    def events(self, event: str, **fields: str) -> list[dict[str, Any]]:
+        """Its log's events of that name with these fields."""
+        entries = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        wanted = {"event": event, **fields}
+        return [entry for entry in entries if entry.items() >= wanted.items()]
+
+    def wait_for(self, event: str, *, seconds: float = GUARD_SECONDS, times: int = 1, **fields: str) -> dict[str, Any]:
+        """The event of that name, or the one that makes so many, once it is told."""
+        deadline = time.monotonic() + seconds
+        while len(found := self.events(event, **fields)) < times:
+            assert time.monotonic() < deadline, f"no {event} with {fields}:\n{self._log.read_text()}"
+            time.sleep(0.1)
+        return found[times - 1]
+
+
+@contextmanager
+def cluster_sts(cluster: Cluster, folder: Path) -> Iterator[ClusterSts]:
+    """Started, with the keys that the cluster publishes now."""
+    keys, config, log = folder / "keys.json", folder / "local.yaml", folder / "sts.log"
+    keys.write_text(cluster.kubectl("get", "--raw", "/openid/v1/jwks").stdout)
+    signer = issuer(cluster)
+    roles = [{"name": name, "trust_policy": _trusting(signer, account)} for name, account in ROLES.items()]
+    host = NODE_ADDRESS if cluster.has_node else "127.0.0.1"
+    config.write_text(yaml.safe_dump({"account_id": ACCOUNT, "region": REGION, "sts_host": host, "roles": roles}))
+    local = [sys.executable, "-m", "sidecar", "local", "--log-format=json", f"--config={config}"]
+    command = [*cluster.inside(), *local, f"--issuer={signer}", f"--jwks-file={keys}"]
+    with log.open("w") as output:
+        serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=output, text=True)
+    try:
+        yield ClusterSts(_url(serving), log)
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        serving.wait(GUARD_SECONDS)
+
+
+def issuer(cluster: Cluster) -> str:
+    """Who signs the cluster's tokens, as it tells itself."""
+    found: str = json.loads(cluster.kubectl("get", "--raw", "/.well-known/openid-configuration").stdout)["issuer"]
+    assert cluster.layout is None or found == ISSUER
+    return found
+
+
+def _url(serving: "subprocess.Popen[str]") -> str:
+    assert serving.stdout is not None
+    with serving.stdout:
+        lines = serving.stdout.read().splitlines()
+    line = next(line for line in lines if line.startswith("export AWS_ENDPOINT_URL_STS="))
+    url = line.partition("=")[2]
+    assert urlsplit(url).port
+    return url
+
+
+def _trusting(signer: str, account: str) -> dict[str, Any]:
+    """A trust policy for the ServiceAccount, in whichever namespace: tests make them anew."""
+    provider = signer.removeprefix("https://")
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{provider}"},
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": {
+                    "StringEquals": {f"{provider}:aud": "sts.amazonaws.com"},
+                    "StringLike": {f"{provider}:sub": f"system:serviceaccount:*:{account}"},
+                },
+            }
+        ],
+    }

@@ -1,0 +1,157 @@
+"""
+The one parent of all processes of a cluster: it starts them in order and ends when one of them does, or when told to.
+
+    python -m tests.cluster.supervisor STATE
+
+In full mode it is process 1 of namespaces that were made for it: network, mounts and processes. So whatever kubelet and
+containerd start and mount is gone with it, by the kernel's hand. In control mode the components are bound to its life.
+"""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cluster import binaries, components, containerd
+from tests.cluster.components import Component
+from tests.cluster.layout import NODE, NODE_ADDRESS, SERVICE_RANGE, Layout
+
+PATIENCE_SECONDS = 120.0
+
+NODE_NETWORK = (
+    "ip link set lo up",
+    "ip link add node0 type bridge",
+    f"ip address add {NODE_ADDRESS}/32 dev node0",
+    "ip link set node0 up",
+    # Services have addresses that no device has: kube-proxy's rules catch them on their way.
+    f"ip route add {SERVICE_RANGE} dev node0",
+)
+
+NODE_FOLDERS = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
+"""Where a node's components keep things whatever they are told."""
+
+
+class ComponentError(Exception):
+    """A component that did not come up, or ended."""
+
+
+def main(state: Path) -> None:
+    layout = Layout.load(state)
+    running: dict[int, Component] = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        _start_all(layout, running)
+        layout.ready.touch()
+        while True:
+            _notice_the_dead(running, block=True)
+    except ComponentError as failure:
+        raise SystemExit(str(failure)) from None
+
+
+def _stop(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def _start_all(layout: Layout, running: dict[int, Component]) -> None:
+    kubelab, api = binaries.kubelab(), Api(layout)
+
+    def start(component: Component) -> None:
+        running[_spawn(component, layout)] = component
+
+    def wait_for(name: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            _notice_the_dead(running, block=False)
+            if time.monotonic() > deadline:
+                raise ComponentError(f"timed out waiting for {name}; the logs are in {layout.logs}")
+            time.sleep(0.1)
+
+    if layout.mode == "full":
+        _prepare_namespaces(layout)
+        start(components.containerd(layout))
+    for component in components.control_plane(layout, kubelab):
+        start(component)
+        if component.ready is not None:
+            wait_for(component.name, lambda url=component.ready: api.answers(url))  # type: ignore[misc]
+    if layout.mode == "full":
+        wait_for("containerd", lambda: containerd.answers(layout))
+        containerd.load_pause(layout, binaries.pause())
+        for component in components.node(layout, kubelab):
+            start(component)
+        wait_for("the node", api.node_is_ready)
+    wait_for("the default service account", api.has_default_service_account)
+
+
+def _prepare_namespaces(layout: Layout) -> None:
+    """A network, and file systems in memory, which end with us, for whatever the node keeps."""
+    for folder in (*NODE_FOLDERS, str(layout.containerd)):
+        os.makedirs(folder, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    for command in NODE_NETWORK:
+        subprocess.run(command.split(), check=True)
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+
+
+def _spawn(component: Component, layout: Layout) -> int:
+    """Start it, bound to our life. Not by `subprocess`, which reaps, too."""
+    command = ["setpriv", "--pdeathsig", "KILL", *component.command]
+    log = str(layout.logs / f"{component.name}.log")
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawnp(command[0], command, os.environ, file_actions=files)
+
+
+def _notice_the_dead(running: dict[int, Component], *, block: bool) -> None:
+    """Reap, as process 1 must, also what others left behind. Raises ComponentError if one of ours is among it."""
+    while True:
+        pid, status = os.waitpid(-1, 0 if block else os.WNOHANG)
+        if pid == 0:
+            return
+        if component := running.pop(pid, None):
+            raise ComponentError(f"{component.name} ended with {os.waitstatus_to_exitcode(status)}")
+
+
+class Api:
+    """The API server, as the administrator sees it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._server = layout.server
+        self._tls = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
+        self._tls.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
+        self._open = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
+        ).open
+
+    def answers(self, url: str) -> bool:
+        return self._get(url) is not None
+
+    def node_is_ready(self) -> bool:
+        found = self._get(f"{self._server}/api/v1/nodes/{NODE}")
+        conditions = json.loads(found)["status"].get("conditions", []) if found else []
+        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+    def has_default_service_account(self) -> bool:
+        return self.answers(f"{self._server}/api/v1/namespaces/default/serviceaccounts/default")
+
+    def _get(self, url: str) -> bytes | None:
+        try:
+            with self._open(url, timeout=10) as answer:
+                found: bytes = answer.read()
+                return found
+        except (OSError, urllib.error.URLError):
+            return None
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

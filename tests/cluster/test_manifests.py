@@ -1,0 +1,124 @@
+"""Every manifest of k8s/ goes through a real API server: no field that it does not know, none that is too lax."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.namespace import Namespace
+from tests.manifests import K8S, documents, pods, read, sidecar_of, variables_of
+
+PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
+KUSTOMIZATIONS = ["job"]
+ELSEWHERE = {"pod", "monitoring"}
+"""A component, and what needs the Prometheus operator: tried below, and in test_monitoring.py."""
+
+
+def test_every_manifest_is_tried() -> None:
+    """Those of a kustomization are tried by its name."""
+    folders = {str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml")}
+    assert folders == {*KUSTOMIZATIONS, *ELSEWHERE}
+    parts = {f"{folder}/{name}" for folder in folders for name in _named_in(K8S / folder / "kustomization.yaml")}
+    alone = {str(path.relative_to(K8S)) for path in K8S.rglob("*.yaml") if path.name != "kustomization.yaml"}
+    assert alone - parts == set(PLAIN)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *KUSTOMIZATIONS])
+def test_it_is_admitted_and_so_are_its_pods(cluster: Cluster, namespace: Namespace, name: str) -> None:
+    objects = read(name) if name in PLAIN else documents(cluster.kubectl("kustomize", str(K8S / name)).stdout)
+    assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
+    for number, pod in enumerate(pods(objects)):
+        pod["metadata"]["name"] = f"pod-{number}"
+        assert "Warning" not in namespace.apply(pod, dry_run=True).stderr
+
+
+def test_a_pod_that_is_less_strict_is_refused(namespace: Namespace) -> None:
+    """So the test above can fail."""
+    (pod,) = pods(read("pod/example.yaml"))
+    pod["metadata"]["name"] = "loose"
+    del sidecar_of(pod)["securityContext"]["capabilities"]
+    manifest = yaml.safe_dump(pod)
+    done = namespace.kubectl("apply", "--dry-run=server", "--filename=-", stdin=manifest, check=False)
+    assert 'container "irsa-sidecar" must set securityContext.capabilities.drop' in done.stderr
+
+
+WORKLOADS = {
+    "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+}
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_the_component_gives_every_kind_of_workload_a_sidecar_before_its_own_init_containers(
+    cluster: Cluster, namespace: Namespace, tmp_path: Path, kind: str
+) -> None:
+    objects = _with_component(cluster, tmp_path, _workload(kind))
+    assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
+    (pod,) = pods(objects)
+    assert [container["name"] for container in pod["spec"]["initContainers"]] == ["irsa-sidecar", "first"]
+    (settings,) = [document for document in objects if document["kind"] == "ConfigMap"]
+    region = variables_of(sidecar_of(pod))["AWS_REGION"]["configMapKeyRef"]["name"]
+    assert region == pod["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"] == settings["metadata"]["name"]
+    example = variables_of(next(pods(read("pod/example.yaml")))["spec"]["containers"][0])
+    assert settings["data"] == example
+
+
+def test_the_component_takes_an_image_from_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    images = [{"name": "irsa-sidecar", "newName": "registry.example.com/irsa-sidecar", "newTag": "1.2.3"}]
+    (pod,) = pods(_with_component(cluster, tmp_path, _workload("Deployment"), images=images))
+    assert sidecar_of(pod)["image"] == "registry.example.com/irsa-sidecar:1.2.3"
+
+
+def _workload(kind: str) -> dict[str, Any]:
+    strict = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    spec: dict[str, Any] = {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "initContainers": [{"name": "first", "image": "app", "securityContext": strict}],
+        "containers": [
+            {
+                "name": "web",
+                "image": "app",
+                "envFrom": [{"configMapRef": {"name": "irsa-sidecar"}}],
+                "securityContext": strict,
+                "volumeMounts": [{"name": "irsa-sidecar-authorization", "mountPath": "/run/irsa-sidecar"}],
+            }
+        ],
+    }
+    role = {"irsa-sidecar.io/role-arn": "arn:aws:iam::111122223333:role/app"}
+    template: dict[str, Any] = {"metadata": {"annotations": role}, "spec": spec}
+    if kind in {"Job", "CronJob"}:
+        spec["restartPolicy"] = "Never"
+        inner: dict[str, Any] = {"template": template}
+        outer: dict[str, Any] = inner if kind == "Job" else {"schedule": "0 0 * * *", "jobTemplate": {"spec": inner}}
+    else:
+        template["metadata"]["labels"] = {"app": "web"}
+        outer = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+        if kind == "StatefulSet":
+            outer["serviceName"] = "web"
+    return {"apiVersion": WORKLOADS[kind], "kind": kind, "metadata": {"name": "web"}, "spec": outer}
+
+
+def _with_component(cluster: Cluster, folder: Path, workload: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    """What a user's kustomization that has the component makes of the workload."""
+    (folder / "workload.yaml").write_text(yaml.safe_dump(workload))
+    component = Path("../" * (len(folder.parts) - 1), *(K8S / "pod").parts[1:])  # kustomize wants a relative path
+    kustomization = {
+        "resources": ["workload.yaml"],
+        "components": [str(component)],
+        "configMapGenerator": [
+            {"name": "irsa-sidecar", "literals": ["AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1"]}
+        ],
+        **more,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return documents(cluster.kubectl("kustomize", str(folder)).stdout)
+
+
+def _named_in(kustomization: Path) -> list[str]:
+    document = yaml.safe_load(kustomization.read_text())
+    return [*document.get("resources", ()), *(patch["path"] for patch in document.get("patches", ()))]

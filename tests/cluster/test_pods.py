@@ -1,0 +1,211 @@
+"""The sidecar as Pods of a real kubelet have it, by the manifests that are shipped: start, work, failure and end."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.cluster.applications import pod, prepare, set_variable
+from tests.cluster.cluster import Cluster
+from tests.cluster.namespace import Namespace, container_state
+from tests.cluster.sts import ClusterSts, role_arn
+from tests.manifests import K8S, documents, pods
+
+EXAMPLE, BEFORE_1_29, ROLES = "pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"
+
+TELL = "tell(who_am_i())\nuntil_told_to_stop()"
+
+
+def session_arn(namespace: Namespace, pod_name: str, role: str = "app") -> str:
+    return f"arn:aws:sts::111122223333:assumed-role/{role}/{namespace.name}.{pod_name}"
+
+
+def is_running(found: dict[str, Any], container: str = "app") -> bool:
+    return "running" in container_state(found, container).get("state", {})
+
+
+@pytest.mark.parametrize("file", [EXAMPLE, BEFORE_1_29])
+def test_an_sdk_has_credentials_from_the_token_that_the_kubelet_wrote(
+    node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
+) -> None:
+    namespace.apply(pod(file, "web", sts, app=TELL))
+    assert session_arn(namespace, "web") in namespace.logged("web", "app", "arn:aws")
+    (granted,) = sts.events("exchange_granted", arn=session_arn(namespace, "web"))
+    assert granted["subject"] == f"system:serviceaccount:{namespace.name}:app"
+
+
+def test_the_application_starts_after_the_first_credentials(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    namespace.apply(pod(EXAMPLE, "web", sts, app=TELL))
+    namespace.wait_for("web", is_running)
+    refreshed = _event(namespace, "web", "credentials_refreshed")
+    assert refreshed["time"] < container_state(namespace.pod("web"), "app")["state"]["running"]["startedAt"]
+
+
+def test_a_role_that_is_not_ours_holds_the_application_back_and_the_pods_events_say_why(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    made = pod(EXAMPLE, "web", sts, app=TELL)
+    set_variable(made, "AWS_ROLE_ARN", role_arn("foreign"))
+    namespace.apply(made)
+    namespace.logged("web", "irsa-sidecar", "refresh_failed")
+    found = namespace.wait_for("web", lambda _: "AccessDenied" in _events(namespace, "web"))
+    assert not is_running(found)
+    assert container_state(found, "app")["state"]["waiting"]["reason"] == "PodInitializing"
+
+
+def test_a_killed_sidecar_comes_back_and_the_application_never_notices(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    program = """
+client = boto3.client("sts")
+def stop(*_):
+    tell("stopped")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+count = 0
+while True:
+    client.get_caller_identity()
+    count += 1
+    tell(f"call {count}")
+    time.sleep(0.2)
+"""
+    namespace.apply(pod(EXAMPLE, "web", sts, app=program))
+    namespace.logged("web", "app", "call 3\n")
+    before = container_state(namespace.pod("web"), "irsa-sidecar")
+    node.kill_container(before["containerID"])
+    found = namespace.wait_for("web", lambda found: _is_ready_again(found, before["containerID"]))
+    calls = namespace.logs("web", "app").count("call ")
+    namespace.logged("web", "app", f"call {calls + 3}\n")
+    assert container_state(found, "irsa-sidecar")["restartCount"] == 1
+    assert container_state(namespace.pod("web"), "app")["restartCount"] == 0
+
+
+def test_a_job_completes_and_both_containers_end_with_0(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
+    _apply_jobs(node, namespace, sts)
+    namespace.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=120s")
+    _assert_both_ended_with_0(namespace, "job-name=once")
+
+
+def test_a_job_of_a_cronjob_completes(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
+    _apply_jobs(node, namespace, sts)
+    namespace.kubectl("create", "job", "--from=cronjob/nightly", "tonight")
+    namespace.kubectl("wait", "--for=condition=Complete", "job/tonight", "--timeout=120s")
+    _assert_both_ended_with_0(namespace, "job-name=tonight")
+
+
+@pytest.mark.parametrize("file", [EXAMPLE, BEFORE_1_29])
+def test_an_application_that_is_told_to_stop_still_gets_credentials(
+    node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
+) -> None:
+    """In its preStop hook and after SIGTERM: connections to close and queues to flush need them, too."""
+    made = pod(file, "web", sts, app="until_told_to_stop(lambda: (time.sleep(3), tell('at the end', who_am_i())))")
+    (app,) = [container for container in made["spec"]["containers"] if container["name"] == "app"]
+    hook = app["args"][0].partition("def until")[0] + 'print("in the hook", who_am_i(), file=open("/proc/1/fd/1", "w"))'
+    app["lifecycle"] = {"preStop": {"exec": {"command": ["python", "-c", f"import time; time.sleep(2)\n{hook}"]}}}
+    namespace.apply(made)
+    namespace.wait_for("web", is_running)
+    logs = [*node.inside(), *node.kubectl_command(), f"--namespace={namespace.name}", "logs", "--follow", "web"]
+    following = subprocess.Popen([*logs, "--container=app"], stdout=subprocess.PIPE, text=True)
+    namespace.kubectl("delete", "pod", "web", "--timeout=60s")
+    told, _ = following.communicate()
+    assert f"in the hook {session_arn(namespace, 'web')}" in told
+    assert f"at the end {session_arn(namespace, 'web')}" in told
+
+
+def test_each_container_has_its_own_role_and_no_way_to_the_others(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    program = """
+tell(who_am_i())
+def ask(path, **headers):
+    try:
+        request = urllib.request.Request(f"http://127.0.0.1:4772/v1/credentials{path}", headers=headers)
+        return urllib.request.urlopen(request).status
+    except urllib.error.HTTPError as error:
+        return error.code
+own = open(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).read()
+tell("asked", [ask(path, Authorization=own) for path in ("", "/reporting")], ask(""), os.listdir("/run/irsa-sidecar"))
+until_told_to_stop()
+"""
+    namespace.apply(pod(ROLES, "web", sts, app=program, reporting=program))
+    told = namespace.logged("web", "app", "asked")
+    assert session_arn(namespace, "web") in told
+    assert "asked [200, 403] 401 ['default']" in told
+    told = namespace.logged("web", "reporting", "asked")
+    assert session_arn(namespace, "web", role="reporting") in told
+    assert "asked [403, 200] 401 ['reporting']" in told
+
+
+def test_the_application_has_no_token_for_sts_and_the_sidecar_none_for_the_api_server(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    """Also where the Pod asks for the API server's."""
+    find = "print([os.path.join(path, name) for path, _, names in os.walk('/var/run/secrets') for name in names])"
+    made = pod(EXAMPLE, "web", sts, app="until_told_to_stop()")
+    made["spec"]["automountServiceAccountToken"] = True
+    namespace.apply(made)
+    namespace.wait_for("web", is_running)
+    found = {
+        container: namespace.kubectl(
+            "exec", "web", f"--container={container}", "--", "python", "-c", f"import os; {find}"
+        ).stdout
+        for container in ("app", "irsa-sidecar")
+    }
+    assert "irsa-sidecar/token" not in found["app"]
+    assert "kubernetes.io/serviceaccount/token" in found["app"]
+    assert "irsa-sidecar/token" in found["irsa-sidecar"]
+    assert "kubernetes.io" not in found["irsa-sidecar"]
+
+
+def test_the_sidecar_needs_no_more_memory_than_its_manifest_asks_for(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    namespace.apply(pod(EXAMPLE, "web", sts, app=TELL))
+    namespace.logged("web", "app", "arn:aws")
+    used = _working_set_mebibytes(node, namespace, "web", "irsa-sidecar")
+    print(f"the sidecar's working set: {used:.1f} MiB")
+    assert 5 < used < 40
+
+
+def _event(namespace: Namespace, name: str, event: str) -> dict[str, Any]:
+    """The first log event of that name of the sidecar."""
+    lines = namespace.logged(name, "irsa-sidecar", f'"{event}"').splitlines()
+    found: dict[str, Any] = next(entry for line in lines if (entry := json.loads(line))["event"] == event)
+    return found
+
+
+def _events(namespace: Namespace, name: str) -> str:
+    """What the Pod's events say."""
+    found = namespace.get("events", f"--field-selector=involvedObject.name={name}")
+    return "\n".join(event.get("message", "") for event in found["items"])
+
+
+def _is_ready_again(found: dict[str, Any], old: str) -> bool:
+    state = container_state(found, "irsa-sidecar")
+    return bool(state["ready"]) and state["containerID"] != old
+
+
+def _apply_jobs(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
+    objects = documents(node.kubectl("kustomize", str(K8S / "job")).stdout)
+    for found in pods(objects):
+        prepare(found["spec"], sts, {"app": "tell(who_am_i())"})
+    namespace.apply(*objects)
+
+
+def _assert_both_ended_with_0(namespace: Namespace, selector: str) -> None:
+    (found,) = namespace.get("pods", f"--selector={selector}")["items"]
+    for container in ("app", "irsa-sidecar"):
+        assert container_state(found, container)["state"]["terminated"]["exitCode"] == 0
+    name = found["metadata"]["name"]
+    assert session_arn(namespace, name) in namespace.logs(name, "app")
+    assert "stopped" in namespace.logs(name, "irsa-sidecar")
+
+
+def _working_set_mebibytes(node: Cluster, namespace: Namespace, name: str, container: str) -> float:
+    summary = json.loads(node.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary").stdout)
+    (found,) = [p for p in summary["pods"] if p["podRef"] == p["podRef"] | {"name": name, "namespace": namespace.name}]
+    (memory,) = [c["memory"]["workingSetBytes"] for c in found["containers"] if c["name"] == container]
+    return float(memory) / 1024 / 1024

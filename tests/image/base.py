@@ -1,0 +1,84 @@
+"""
+Make a base image without an image registry, and print its name, for `make image BASE=…`.
+
+    python -m tests.image.base
+
+Debian itself is installed from the machine's own package mirror, the Python packages from its own index. Both are kept,
+and nothing is done when the image is there.
+"""
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.image.engine import find_engine
+from tests.prerequisites import CACHE, require
+
+HERE = Path(__file__).parent
+REQUIREMENTS = [HERE.parents[1] / "requirements" / f"{name}.txt" for name in ("build", "run", "tools")]
+SUITE = "trixie"
+PYTHON_VERSION = "3.13"
+"""Debian's own in that suite."""
+
+PACKAGES = "python3,python3-venv,ca-certificates"
+
+
+def main() -> None:
+    engine = find_engine()
+    inputs = [Path(__file__), HERE / "Containerfile", *REQUIREMENTS]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()[:16]
+    name = f"localhost/irsa-sidecar-tests/base:{digest}"
+    if not _has(engine, name):
+        _build(engine, _debian(engine), name)
+    sys.stdout.write(f"{name}\n")
+
+
+def _has(engine: str, image: str) -> bool:
+    return subprocess.run([engine, "image", "inspect", image], capture_output=True, check=False).returncode == 0
+
+
+def _debian(engine: str) -> str:
+    """The name of the image of a small Debian with Python."""
+    name = f"localhost/irsa-sidecar-tests/debian:{SUITE}"
+    if _has(engine, name):
+        return name
+    archive = CACHE / f"debian-{SUITE}.tar"
+    if not archive.exists():
+        require({"mmdebstrap": "mmdebstrap"}, "A base image without a registry")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        draft = archive.with_suffix(".draft.tar")
+        _run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, draft)
+        draft.rename(archive)
+    _run(engine, "import", archive, name)
+    return name
+
+
+def _build(engine: str, debian: str, name: str) -> None:
+    with tempfile.TemporaryDirectory() as context:
+        shutil.copy(HERE / "Containerfile", context)
+        for requirements in REQUIREMENTS:
+            _download(requirements, Path(context, "wheels"))
+        build = [engine, "build", "--quiet", "--network=none", "--build-arg", f"DEBIAN={debian}", "--tag", name]
+        _run(*build, "--file", f"{context}/Containerfile", context)
+
+
+def _download(requirements: Path, wheels: Path) -> None:
+    """The wheels for the image's Python, which is another than ours."""
+    machine = {"arm64": "aarch64"}.get(machine := platform.machine(), machine)
+    platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("2014", "_2_28", "_2_34")]
+    wanted = [f"--python-version={PYTHON_VERSION}", "--only-binary=:all:", "--no-deps", "--require-hashes"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    _run(*pip, *wanted, *platforms, "--dest", wheels, "-r", requirements)
+
+
+def _run(*command: str | Path) -> None:
+    """What it says goes to stderr: the last line of ours on stdout is the name, alone."""
+    subprocess.run(command, stdout=sys.stderr, check=True)
+
+
+if __name__ == "__main__":
+    main()

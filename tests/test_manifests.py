@@ -1,0 +1,73 @@
+"""The sidecar of every manifest is the same one, and its settings are settings that there are."""
+
+from typing import Any
+
+import pytest
+
+from sidecar import __version__
+from sidecar.config import unknown_variables
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import Settings
+from tests.manifests import K8S, pods, read, sidecar_of, variables_of
+
+FILES = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "pod/patch.yaml", "pod/patch-cronjob.yaml"]
+
+
+def the_pod(file: str) -> dict[str, Any]:
+    (pod,) = pods(read(file))
+    return pod
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_sidecar_is_that_of_the_example_but_for_what_the_file_is_about(file: str) -> None:
+    differing = {"env", "volumeMounts", "restartPolicy", "lifecycle"}
+    example, here = sidecar_of(the_pod("pod/example.yaml")), sidecar_of(the_pod(file))
+    assert {k: v for k, v in here.items() if k not in differing} == {
+        k: v for k, v in example.items() if k not in differing
+    }
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_image_is_of_this_version(file: str) -> None:
+    assert sidecar_of(the_pod(file))["image"] == f"irsa-sidecar:{__version__}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_its_variables_are_settings(file: str) -> None:
+    assert unknown_variables(variables_of(sidecar_of(the_pod(file)))) == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_sidecar_mounts_the_token(file: str) -> None:
+    spec = the_pod(file)["spec"]
+    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+    mounting = [
+        container["name"]
+        for container in containers
+        if any(mount["name"] == "irsa-sidecar-token" for mount in container.get("volumeMounts", ()))
+    ]
+    assert mounting == ["irsa-sidecar"]
+
+
+@pytest.mark.parametrize("file", ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"])
+def test_injection_would_add_nothing(file: str) -> None:
+    """So what is written out here is what `setup pod` and the webhook give."""
+    pod = the_pod(file)
+    is_native = "restartPolicy" in sidecar_of(pod)
+    settings = Settings(sidecar_of(pod)["image"], "us-east-1", is_native=is_native)
+    assert inject(pod, None, settings) == (pod, ())
+
+
+def test_the_cronjobs_patch_is_the_other_one() -> None:
+    assert the_pod("pod/patch-cronjob.yaml") == the_pod("pod/patch.yaml")
+
+
+def test_a_plain_sidecar_ends_its_drain_before_it_is_killed() -> None:
+    pod = the_pod("pod/before-1.29.yaml")
+    drain_seconds = int(variables_of(sidecar_of(pod))["IRSA_SIDECAR_DRAIN_SECONDS"])
+    assert 0 < drain_seconds < pod["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_every_manifest_is_looked_at() -> None:
+    workloads = {str(path.relative_to(K8S)) for path in K8S.rglob("*.yaml") if list(pods(read(str(path))))}
+    assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml"}
