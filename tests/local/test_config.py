@@ -120,7 +120,8 @@ def test_a_provider_can_be_added_by_flag() -> None:
 
 def test_the_example_in_the_documentation_is_taken(tmp_path: Path) -> None:
     documentation = Path(__file__).parent.parent.parent / "docs" / "local.md"
-    example = documentation.read_text().partition("```yaml\n")[2].partition("```")[0]
+    blocks = [block.partition("```")[0] for block in documentation.read_text().split("```yaml\n")[1:]]
+    example = next(block for block in blocks if "roles:" in block)
     path = tmp_path / "local.yaml"
     path.write_text(example)
     config = read_config(path)
