@@ -11,7 +11,7 @@ SOURCES = pyproject.toml sidecar/__init__.py
 .PHONY: help local test lint types unit test-sdks stateful bench fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irsa-sidecar needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
@@ -58,7 +58,7 @@ export BUILDAH_FORMAT = docker
 BUILD = $(ENGINE) build --quiet $(if $(BASE),--network=none --build-arg BASE=$(BASE)) \
 	--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION)
 
-image: images $(VENV)/.dev.installed ## $(IMAGE) and its -tools by docker or podman, BASE=… upon another Python; then try them
+image: images $(VENV)/.dev.installed ## the images by docker or podman, from another Python by BASE=…, and whether they work
 	IMAGE=$(IMAGE) ENGINE=$(ENGINE) $(BIN)/python -m pytest tests/image
 
 images:

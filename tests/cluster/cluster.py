@@ -80,7 +80,7 @@ class Cluster:
 
     def inside(self) -> list[str]:
         """What goes before a command that shall run in the cluster's network, where Pods and Services are."""
-        return ["nsenter", f"--net=/proc/{_first_process(self.layout)}/ns/net", "--"] if self._has_network() else []
+        return ["nsenter", f"--net=/proc/{_first_process(self.layout)}/ns/net", "--"] if self.has_node else []
 
     def load_image(self, archive: Path) -> None:
         """Give the node the images of an archive that `docker save` or `podman save` wrote."""
@@ -91,9 +91,6 @@ class Cluster:
         """End it as the kernel does when memory runs out. `container` is an id, as a Pod's status has it."""
         assert self.layout is not None
         containerd.kill(self.layout, container)
-
-    def _has_network(self) -> bool:
-        return self.layout is not None and self.layout.mode == "full"
 
 
 def up(mode: Mode) -> Cluster:
@@ -123,6 +120,8 @@ def find() -> Cluster | None:
 def existing() -> Cluster:
     """The cluster that KUBECONFIG names: somebody else's, for what needs no node of ours."""
     require({"kubectl": "kubectl"}, "A cluster of yours")
+    if "KUBECONFIG" not in os.environ:
+        raise SystemExit("CLUSTER=existing takes the cluster that KUBECONFIG names, and that is not set.")
     return Cluster(["kubectl"], Path(os.environ["KUBECONFIG"]))
 
 
@@ -284,5 +283,8 @@ def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
     if (running := find()) is not None:
         yield running
         return
-    yield up("control" if wanted == "control" else "full")
+    modes: dict[str, Mode] = {"control": "control", "full": "full"}
+    if wanted not in modes:
+        raise SystemExit(f"CLUSTER is {wanted!r}: give full, control or existing.")
+    yield up(modes[wanted])
     down()

@@ -88,7 +88,7 @@ def _images(folder: Path) -> Path:
     _run(*build, f"--file={Path(__file__).parent / 'Containerfile'}", str(folder))
     save = [engine, "save", f"--output={archive}"]
     several = ["--multi-image-archive", "--format=docker-archive"] if "podman" in engine else []
-    _run(*save, *several, IMAGE, APPLICATION_IMAGE)
+    _run(*save, *several, IMAGE, TOOLS_IMAGE, APPLICATION_IMAGE)
     return archive
 
 
