@@ -2,9 +2,10 @@
 The sets in service as an `~/.aws/credentials` file too, for programs that can do nothing but read one.
 
 Rule: the file says what the endpoint would hand out now: the living set of each role, as a profile of the role's name,
-and nothing else, so an expired one is taken out. It follows what is in service and never leads: it is written in the
-background, in a thread since a disk may hang, and what goes wrong is told, counted and tried again. In the end it
-stays: a process that is killed could not remove it anyway, its sets live on, and the rest of the Pod may need them.
+and nothing else, so an expired one is taken out, and so is a role that is for some users alone, as a file does not know
+who reads it. It follows what is in service and never leads: it is written in the background, in a thread since a disk
+may hang, and what goes wrong is told, counted and tried again. In the end it stays: a process that is killed could not
+remove it anyway, its sets live on, and the rest of the Pod may need them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -119,7 +120,8 @@ class CredentialsFile:
 
     def _living(self) -> dict[str, Snapshot]:
         now = self._clock.now()
-        return {served.role: alive for served in self._roles if (alive := served.alive(now)) is not None}
+        everybodys = (served for served in self._roles if served.allow_uids is None)
+        return {served.role: alive for served in everybodys if (alive := served.alive(now)) is not None}
 
     def _pause(self, sets: Iterable[Snapshot]) -> float:
         """Seconds to the end of the first set, and no more than to the next look at the clocks and the roles."""

@@ -22,11 +22,12 @@ from sidecar.audit import Audit
 from sidecar.authorization import Authorization
 from sidecar.clock import Clock, Instant
 from sidecar.config import Config, unknown_variables
-from sidecar.endpoint import Answer, Respond
+from sidecar.endpoint import Answer, FindUid
 from sidecar.http import Request
 from sidecar.listen import WILDCARDS, format_address, is_address
 from sidecar.log import Logger, default_format, make_logger
 from sidecar.metrics import Metrics
+from sidecar.peer import Peers
 from sidecar.refresher import Refresher
 from sidecar.reload import Reload
 from sidecar.role import Role
@@ -55,6 +56,7 @@ class Daemon:
     clock: Clock
     log: Logger
     metrics: Metrics
+    peers: Peers
     dropped_lines: Callable[[], int]
     stop: trio.Event
     region: str | None = None
@@ -74,30 +76,31 @@ class Daemon:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Until `stop` is set and the answers under way have ended. Starts when the listeners accept."""
-        async with trio.open_nursery() as background:
-            background.start_soon(self.roles.run)
-            if self.credentials_file is not None:
-                background.start_soon(self.credentials_file.run)
-            async with trio.open_nursery() as servers:
-                await servers.start(self._serve_credentials, listeners, background)
-                if imds_listeners:
-                    await servers.start(self._serve_imds, imds_listeners, background)
-                await servers.start(self._serve_admin, admin_listeners)
-                task_status.started()
-            # Not before: the servers' scope is within this one, and so are the answers under way.
-            background.cancel_scope.cancel()
+        with self.peers:
+            async with trio.open_nursery() as background:
+                background.start_soon(self.roles.run)
+                if self.credentials_file is not None:
+                    background.start_soon(self.credentials_file.run)
+                async with trio.open_nursery() as servers:
+                    await servers.start(self._serve_credentials, listeners, background)
+                    if imds_listeners:
+                        await servers.start(self._serve_imds, imds_listeners, background)
+                    await servers.start(self._serve_admin, admin_listeners)
+                    task_status.started()
+                # Not before: the servers' scope is within this one, and so are the answers under way.
+                background.cancel_scope.cancel()
 
     async def _serve_credentials(
         self, listeners: Sequence[socket.socket], background: trio.Nursery, *, task_status: trio.TaskStatus[None]
     ) -> None:
         roles, hosts = self.roles, _hosts(listeners)
 
-        def respond(request: Request, now: Instant) -> Answer:
-            return endpoint.answer(request, roles.routes, hosts, now)
+        def decide(request: Request, now: Instant, uid: FindUid) -> Answer:
+            return endpoint.answer(request, roles.routes, hosts, now, uid)
 
         await self._hand_out(
             listeners,
-            respond,
+            decide,
             background,
             parse=http.parse,
             requests=self.metrics.requests,
@@ -113,12 +116,12 @@ class Daemon:
 
         key, hosts = os.urandom(imds.KEY_BYTES), _hosts(listeners)
 
-        def respond(request: Request, now: Instant) -> Answer:
-            return imds.answer(request, self.roles.main, self.region, now, key=key, hosts=hosts)
+        def decide(request: Request, now: Instant, uid: FindUid) -> Answer:
+            return imds.answer(request, self.roles.main, self.region, now, uid, key=key, hosts=hosts)
 
         await self._hand_out(
             listeners,
-            respond,
+            decide,
             background,
             parse=imds.parse,
             requests=self.metrics.imds_requests,
@@ -130,7 +133,7 @@ class Daemon:
     async def _hand_out(
         self,
         listeners: Sequence[socket.socket],
-        respond: Respond,
+        decide: Callable[[Request, Instant, FindUid], Answer],
         background: trio.Nursery,
         *,
         parse: http.Parse,
@@ -140,8 +143,13 @@ class Daemon:
         task_status: trio.TaskStatus[None],
     ) -> None:
         """Serve credentials in one form: early requests held, answers counted, and each hand-out told to `log`."""
-        audit = Audit(log.info, lambda: background.start_soon(_flush_soon, audit))
-        roles, monotonic = self.roles, self.clock.monotonic
+        audit = Audit(log, lambda: background.start_soon(_flush_soon, audit))
+        roles, peers = self.roles, self.peers
+
+        def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
+            answer = decide(request, now, lambda: peers.uid(sock))
+            has_line = audit.takes_line(answer, now.monotonic)
+            return answer._replace(asker=peers.asker(sock, now.monotonic)) if has_line else answer
 
         async def wait(held: Answer) -> None:
             if held.role is not None:
@@ -149,8 +157,7 @@ class Daemon:
 
         def observe(answer: Answer, peer: Any) -> None:
             requests[answer.status] = requests.get(answer.status, 0) + 1
-            if answer.snapshot is not None and answer.role is not None:
-                audit.record(answer.role, answer.snapshot, peer, monotonic())
+            audit.record(answer, peer)
 
         try:
             await server.serve(
@@ -169,7 +176,7 @@ class Daemon:
             audit.flush()
 
     async def _serve_admin(self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None]) -> None:
-        def respond(request: Request, now: Instant) -> Answer:
+        def respond(request: Request, now: Instant, _sock: socket.socket) -> Answer:
             states = [served.state(now) for served in self.roles]
             return admin.answer(request, states, self.metrics, self.dropped_lines(), now)
 
@@ -199,9 +206,14 @@ def make_daemon(
     jitter: Callable[[], float] = random.random,
 ) -> Daemon:
     """Put the parts together. Raises ConfigurationError."""
-    counters = metrics or Metrics()
+    counters, peers = metrics or Metrics(), Peers()
 
     def make(role: Role, before: Snapshot | None) -> ServedRole:
+        if role.allow_uids is not None:
+            if not peers.can_tell:
+                log.warning("users_unknown", role=role.name, reason=_USERS_UNKNOWN)
+            if config.credentials_file is not None:
+                log.warning("role_left_out", role=role.name, path=config.credentials_file, reason=_LEFT_OUT)
         refresher = Refresher(
             role,
             exchange_with,
@@ -215,7 +227,7 @@ def make_daemon(
         return ServedRole(refresher, Authorization(path) if path else None, clock, before)
 
     roles = ServedRoles(config.roles, make, log)
-    daemon = Daemon(roles, clock, log, counters, dropped_lines, trio.Event(), config.sts.region)
+    daemon = Daemon(roles, clock, log, counters, peers, dropped_lines, trio.Event(), config.sts.region)
     if config.credentials_file is not None:
         from sidecar.credentials_file import CredentialsFile  # noqa: PLC0415  for those who ask for it
 
@@ -224,6 +236,13 @@ def make_daemon(
         )
     return daemon
 
+
+_USERS_UNKNOWN = (
+    "this system does not say which user asks (neither NETLINK_SOCK_DIAG nor /proc/net/tcp does), so everybody is "
+    "refused: give the role an authorization_token_file in place of its allow_uids, or run where one of them is there"
+)
+
+_LEFT_OUT = "the role has allow_uids, and IRSA_SIDECAR_CREDENTIALS_FILE does not know who reads it"
 
 ReadRoles = Callable[[], Sequence[Role]]
 

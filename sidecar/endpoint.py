@@ -2,9 +2,9 @@
 What the credentials endpoint answers. Pure: a request, what each role serves now, and the time; an `Answer` comes out.
 
 Default deny, in this order: the request was not passed on by a browser or a proxy, it names this endpoint as its
-host, the path is a role's, the secret is right, the credentials are alive. So nothing about credentials, not even
-whether there are any, is said before the secret is right. A set is handed out whole, as the bytes made when it
-arrived, and never after its expiration.
+host, the path is a role's, the secret is right, the user is allowed, the credentials are alive. So nothing about
+credentials, not even whether there are any, is said before the secret and the user are right. A set is handed out
+whole, as the bytes made when it arrived, and never after its expiration.
 """
 
 import hmac
@@ -18,8 +18,9 @@ from sidecar.clock import Instant
 from sidecar.credentials import Credentials
 from sidecar.http import Request
 
-if TYPE_CHECKING:
-    from sidecar.store import Snapshot  # which imports trio: a type is all that is needed of it here
+if TYPE_CHECKING:  # these import trio and socket: a type is all that is needed of them here
+    from sidecar.peer import Asker
+    from sidecar.store import Snapshot
 
 LOOPBACK_HOSTS = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
 """How clients in the Pod name this endpoint. Any other name may be an attacker's that resolves to loopback."""
@@ -30,7 +31,8 @@ class Route(Protocol):
     What one role serves now. The daemon's own role is one, so that nothing is built per request.
 
     `failure` says why the last refresh failed and what to do, or is None; it is shown to callers that hold the
-    secret. `authorization` is the secret, or None if none is asked for.
+    secret. `authorization` is the secret, or None if none is asked for; `allow_uids` the users that may ask, or None
+    for everybody.
     """
 
     @property
@@ -40,6 +42,8 @@ class Route(Protocol):
     @property
     def authorization(self) -> bytes | None: ...
     @property
+    def allow_uids(self) -> Collection[int] | None: ...
+    @property
     def failure(self) -> str | None: ...
 
 
@@ -47,8 +51,9 @@ class Answer(NamedTuple):
     """
     A response, and what metrics and the audit log need to know of it.
 
-    `snapshot` is the set that was handed out, if one was. `hold` asks the server to wait for the role's first set and
-    ask again, and to send this response if none comes.
+    `snapshot` is the set that was handed out, if one was; `refusal` says why none was to a client that may not have
+    it. `hold` asks the server to wait for the role's first set and ask again, and to send this response if none comes.
+    `asker` is for the audit log, which has a line for it or None.
     """
 
     status: int
@@ -56,14 +61,16 @@ class Answer(NamedTuple):
     role: str | None = None
     snapshot: "Snapshot | None" = None
     hold: bool = False
+    refusal: str | None = None
+    asker: "Asker | None" = None
 
     def __repr__(self) -> str:
         """Without the response, which may hold secrets."""
         return f"Answer(status={self.status}, role={self.role!r}, hold={self.hold})"
 
 
-Respond = Callable[[Request, Instant], Answer]
-"""How a listener answers: quick, without waiting, and without raising."""
+FindUid = Callable[[], int | None]
+"""Says which user asks, by the kernel's word; None if that cannot be told."""
 
 
 def credentials_response(credentials: Credentials) -> bytes:
@@ -83,11 +90,18 @@ def credentials_response(credentials: Credentials) -> bytes:
     return http.response(200, json.dumps(body).encode("ascii"))
 
 
-def answer(request: Request, routes: Mapping[bytes, Route], hosts: Collection[bytes], now: Instant) -> Answer:
+def answer(
+    request: Request,
+    routes: Mapping[bytes, Route],
+    hosts: Collection[bytes],
+    now: Instant,
+    uid: FindUid,
+) -> Answer:
     """
     Decide one request. `routes` is keyed by path; `hosts` holds lower-case names without port, IPv6 in brackets.
 
-    The query is ignored, and so is an Authorization header where no secret is set.
+    The query is ignored, and so is an Authorization header where no secret is set. `uid` is called for a
+    role that has `allow_uids`, once everything else about the client is right.
     """
     headers = request.headers
     if stranger := turned_away(headers, hosts):
@@ -95,8 +109,8 @@ def answer(request: Request, routes: Mapping[bytes, Route], hosts: Collection[by
     route = routes.get(request.path)
     if route is None:
         return _NO_SUCH_PATH
-    if route.authorization is not None and (refusal := _refusal(headers.get(b"authorization"), route.authorization)):
-        return refusal._replace(role=route.role)
+    if refusal := _wrong_secret(route, headers.get(b"authorization")) or wrong_user(route, uid):
+        return refusal
     snapshot = route.snapshot
     if snapshot is not None and snapshot.is_alive(now):
         return Answer(200, snapshot.response, route.role, snapshot)
@@ -133,8 +147,8 @@ def _names_us(host: bytes | None, hosts: Collection[bytes]) -> bool:
     return (name if port.isdigit() else host.lower()) in hosts
 
 
-def refused(status: int, message: str, *headers: tuple[str, str]) -> Answer:
-    return Answer(status, http.error_response(status, message, headers=headers))
+def refused(status: int, message: str, *headers: tuple[str, str], refusal: str | None = None) -> Answer:
+    return Answer(status, http.error_response(status, message, headers=headers), refusal=refusal)
 
 
 _THIRD_PARTY = refused(403, "The request was passed on by a proxy or made by a web page: call the endpoint directly.")
@@ -144,19 +158,41 @@ _NO_SECRET = refused(
     401,
     "No Authorization header: set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that holds the secret.",
     ("WWW-Authenticate", "Token"),  # RFC 9110 11.6.1 wants a challenge; SDKs send the secret without a scheme
+    refusal="no secret",
 )
 _WRONG_SECRET = refused(
     403,
     "The Authorization header is wrong: "
     "read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that it is this path's.",
+    refusal="wrong secret",
 )
 
 
-def _refusal(given: bytes | None, secret: bytes) -> Answer | None:
-    """Whether the whole header value is the secret, in a time that does not tell how much of it was right."""
+def _wrong_secret(route: Route, given: bytes | None) -> Answer | None:
+    """Unless the whole header value is the secret, told in a time that does not tell how much of it was right."""
+    secret = route.authorization
+    if secret is None:
+        return None
     if given is None:
-        return _NO_SECRET
-    return None if hmac.compare_digest(given, secret) else _WRONG_SECRET
+        return _NO_SECRET._replace(role=route.role)
+    return None if hmac.compare_digest(given, secret) else _WRONG_SECRET._replace(role=route.role)
+
+
+def wrong_user(route: Route, uid: FindUid) -> Answer | None:
+    """For a role that only some users may have: unless `uid` is one of them. One that is not known is none of them."""
+    if route.allow_uids is None or (user := uid()) in route.allow_uids:
+        return None
+    if user is None:
+        message = (
+            f"The credentials of role {route.role!r} are for the users in its allow_uids, and which user asks cannot "
+            "be told: ask from this Pod itself, without a proxy, and keep the connection open for the answer."
+        )
+        return refused(403, message, refusal="unknown user")._replace(role=route.role)
+    message = (
+        f"User id {user} may not have the credentials of role {route.role!r}: ask as a user in its allow_uids, or add "
+        f"{user} there."
+    )
+    return refused(403, message, refusal="wrong user")._replace(role=route.role)
 
 
 def unavailable(route: Route) -> Answer:

@@ -4,7 +4,7 @@ The credentials as EC2's instance metadata service gives them, for clients older
 Rule: version 2 of it and never version 1. A client opens a session by PUT and shows its token with every GET, which
 whatever can only be made to send a GET cannot. The token itself says when the session ends, under a MAC with a key of
 this process, so that no number of sessions takes memory. No secret is asked for, as these clients know of none, and
-there is one role, as they cannot choose: whoever can connect is given it.
+there is one role, as they cannot choose: whoever can connect is given it, unless the role is for some users alone.
 
 Paths, headers, statuses and documents: Amazon EC2 User Guide, "Use the Instance Metadata Service" and "Retrieve
 security credentials from instance metadata". What no honest answer exists for is 404.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sidecar import endpoint, http
 from sidecar.clock import Instant
-from sidecar.endpoint import Answer, refused
+from sidecar.endpoint import Answer, FindUid, refused
 from sidecar.http import Request
 
 if TYPE_CHECKING:
@@ -41,11 +41,18 @@ class ImdsRole(endpoint.Route, Protocol):
 
 
 def answer(
-    request: Request, role: ImdsRole, region: str | None, now: Instant, *, key: bytes, hosts: Collection[bytes]
+    request: Request,
+    role: ImdsRole,
+    region: str | None,
+    now: Instant,
+    uid: FindUid,
+    *,
+    key: bytes,
+    hosts: Collection[bytes],
 ) -> Answer:
     """
-    Decide one request. `region` is where the Pod runs, if known, `key` makes and checks session tokens, and `hosts` is
-    as in endpoint.answer.
+    Decide one request. `region` is where the Pod runs, if known, `key` makes and checks session tokens, and `uid` and
+    `hosts` are as in endpoint.answer.
 
     Slashes around a path are passed over: an SDK may join it to an endpoint that ends in one, and botocore asks for the
     availability zone with one behind. The path `…/security-credentials-extended/`, which SDKs of 2025 try first, is 404
@@ -63,7 +70,7 @@ def answer(
         return _SESSION_OVER
     if path == _TOKEN_PATH:
         return _ONLY_PUT
-    return _document(path, role, region, now)
+    return endpoint.wrong_user(role, uid) or _document(path, role, region, now)
 
 
 # Sessions

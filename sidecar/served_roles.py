@@ -41,6 +41,7 @@ class ServedRole:
         self.store = refresher.store
         self.role = refresher.role.name
         self.role_arn = refresher.role.final_arn
+        self.allow_uids = refresher.role.allow_uids
         self.first_attempt = refresher.first_attempt
         self.scope = trio.CancelScope()
         """Of its loop."""

@@ -23,7 +23,7 @@ import trio
 
 from sidecar import http
 from sidecar.clock import Instant
-from sidecar.endpoint import Answer, Respond
+from sidecar.endpoint import Answer
 from sidecar.http import Refusal, Request
 from sidecar.listen import BACKLOG
 
@@ -48,6 +48,14 @@ _TOO_SLOW = Refusal(408, "No whole request arrived in time.")
 _ENDED_EARLY = Refusal(400, "The connection ended before the request did.")
 _EVICTED = Refusal(503, "There are too many connections, and this one was idle longest.")
 _SHED = Answer(503, http.error_response(503, "There are too many connections."))
+
+
+Respond = Callable[[Request, Instant, socket.socket], Answer]
+"""
+How a listener answers what came on this accepted socket: quick, without waiting, and without raising.
+
+The socket is there to be asked about, and not to be read, written or kept.
+"""
 
 
 class Limits(NamedTuple):
@@ -203,15 +211,15 @@ class _Server:
         if not isinstance(request, Request) or request.size != len(buffer):
             self._start_reading(sock, peer, buffer)
             return
-        answer = self._ask(request, now)
+        answer = self._ask(request, now, sock)
         if answer.hold and self.wait is not None and self._has_room():
             self._start(self._converse, sock, peer, buffer, trio.CancelScope())
         else:
             self._send_now(sock, peer, answer)
 
-    def _ask(self, request: Request, now: Instant) -> Answer:
+    def _ask(self, request: Request, now: Instant, sock: socket.socket) -> Answer:
         try:
-            return self.respond(request, now)
+            return self.respond(request, now, sock)
         except Exception as error:  # noqa: BLE001  a fault of ours is one client's 500, not everybody's end
             self._complain(error)
             return _FAULT
@@ -285,7 +293,7 @@ class _Server:
         if request is None:
             return
         if isinstance(request, Request):
-            await self._deliver(sock, peer, await self._ask_or_hold(request), 0)
+            await self._deliver(sock, peer, await self._ask_or_hold(request, sock), 0)
             has_more = received > request.size
         else:
             await self._deliver(sock, peer, Answer(request.status, request.response), 0)
@@ -315,8 +323,8 @@ class _Server:
             finally:
                 self.idle.pop(waiting, None)
 
-    async def _ask_or_hold(self, request: Request) -> Answer:
-        answer = self._ask(request, self.now())
+    async def _ask_or_hold(self, request: Request, sock: socket.socket) -> Answer:
+        answer = self._ask(request, self.now(), sock)
         if not answer.hold or self.wait is None:
             return answer
         try:
@@ -325,7 +333,7 @@ class _Server:
         except Exception as error:  # noqa: BLE001  as in `_ask`
             self._complain(error)
             return _FAULT
-        return self._ask(request, self.now())
+        return self._ask(request, self.now(), sock)
 
     async def _deliver(self, sock: socket.socket, peer: Any, answer: Answer, sent: int) -> None:
         """Send the rest of the answer, for as long as the client takes it."""

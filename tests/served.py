@@ -21,6 +21,7 @@ from tests.fakes.exchange import FakeExchange
 from tests.fakes.kubelet import FakeVolume
 from tests.fakes.tokens import service_account_token
 from tests.test_daemon import make_config, make_log
+from tests.users import socket_of
 
 SECRET = "endpoint-secret-of-the-pod"
 GET = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SECRET}\r\n\r\n".encode()
@@ -53,6 +54,14 @@ class Served:
         client = await trio.open_tcp_stream(*(self.imds_address if imds else self.address))
         self.clients.append(client)
         return client
+
+    async def ask_as(self, uid: int, request: bytes = GET, *, imds: bool = False) -> bytes:
+        """The answer to this user."""
+        client = trio.socket.from_stdlib_socket(socket_of(uid))
+        await client.connect(self.imds_address if imds else self.address)
+        async with trio.SocketStream(client) as stream:
+            await stream.send_all(request)
+            return await read_to_the_end(stream)
 
     async def ask(self, *pieces: bytes, ends: bool = False, imds: bool = False) -> bytes:
         """Send the pieces one by one, half-close if that `ends` them, and take all that comes."""
@@ -94,16 +103,27 @@ def status_of(answer: bytes) -> int:
 
 @asynccontextmanager
 async def serving(
-    clock: MockClock, wall: FakeWall, volume: FakeVolume, sts: FakeExchange | None = None, *, has_token: bool = True
+    clock: MockClock,
+    wall: FakeWall,
+    volume: FakeVolume,
+    sts: FakeExchange | None = None,
+    *,
+    has_token: bool = True,
+    **role: Any,
 ) -> AsyncIterator[Served]:
-    """A daemon on free ports that asks for SECRET; with its first credentials, unless an `sts` is given."""
+    """
+    A daemon on free ports that asks for SECRET; with its first credentials, unless an `sts` is given.
+
+    `role` is what else its role has.
+    """
     clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
     if has_token:
         volume.write(service_account_token(wall.time()))
     secret_file = volume.directory / "authorization"
     secret_file.write_text(SECRET)
     config = make_config(volume.path)
-    config = config._replace(roles=(config.role._replace(authorization_token_file=str(secret_file)),))
+    served_role = config.role._replace(authorization_token_file=str(secret_file), **role)
+    config = config._replace(roles=(served_role,))
     events: list[Any] = []
     fake = sts or FakeExchange(wall.time)
     daemon = make_daemon(config, fake, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)

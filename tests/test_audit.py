@@ -7,10 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.audit import LINES_A_SECOND, Audit
+from sidecar.audit import LINES_A_SECOND, Audit, Peer
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
+from sidecar.endpoint import Answer
+from sidecar.peer import Asker
 from sidecar.store import Snapshot
+from tests.test_daemon import make_log
 
 CLIENT = ("127.0.0.1", 40_000)
 EXPIRES_AT = datetime(2027, 1, 15, 9, 0, 0, tzinfo=UTC)
@@ -29,6 +32,7 @@ def snapshot(access_key_id: str) -> Snapshot:
 
 
 ONE, TWO = snapshot("ASIAONE"), snapshot("ASIATWO")
+NOBODY = Asker(None, None)
 
 
 class Lines:
@@ -37,14 +41,23 @@ class Lines:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.wakes = 0
-        self.audit = Audit(self.write, self.wake)
-
-    def write(self, event: str, **values: Any) -> None:
-        assert event == "credentials_handed_out"
-        self.lines.append(values)
+        self.audit = Audit(make_log(self.lines), self.wake)
 
     def wake(self) -> None:
         self.wakes += 1
+
+    def hand_out(
+        self, role: str, given: Snapshot, monotonic: float, peer: Peer = CLIENT, asker: Asker = NOBODY
+    ) -> None:
+        self.answer(Answer(200, given.response, role, given), monotonic, peer, asker)
+
+    def refuse(self, role: str, reason: str, monotonic: float, asker: Asker = NOBODY) -> None:
+        self.answer(Answer(403, b"", role, refusal=reason), monotonic, CLIENT, asker)
+
+    def answer(self, answer: Answer, monotonic: float, peer: Peer = CLIENT, asker: Asker = NOBODY) -> None:
+        """As the daemon does it: who asked is only looked up for what has a line."""
+        has_line = self.audit.takes_line(answer, monotonic)
+        self.audit.record(answer._replace(asker=asker) if has_line else answer, peer)
 
     def told(self) -> Counter[tuple[str, str]]:
         counts: Counter[tuple[str, str]] = Counter()
@@ -55,9 +68,11 @@ class Lines:
 
 def test_a_hand_out_is_told_with_who_got_what_and_no_secret() -> None:
     told = Lines()
-    told.audit.record("default", ONE, CLIENT, 0.0)
+    told.hand_out("default", ONE, 0.0)
     assert told.lines == [
         {
+            "event": "credentials_handed_out",
+            "level": "info",
             "role": "default",
             "access_key_id": "ASIAONE",
             "expiration": "2027-01-15T09:00:00Z",
@@ -69,16 +84,16 @@ def test_a_hand_out_is_told_with_who_got_what_and_no_secret() -> None:
 
 def test_an_ipv6_client_is_told_in_brackets() -> None:
     told = Lines()
-    told.audit.record("default", ONE, ("::1", 40_000, 0, 0), 0.0)
+    told.hand_out("default", ONE, 0.0, ("::1", 40_000, 0, 0))
     assert told.lines[0]["peer"] == "[::1]:40000"
 
 
 def test_beyond_the_budget_of_a_second_hand_outs_are_summed_by_role_and_key() -> None:
     told = Lines()
     for _ in range(LINES_A_SECOND):
-        told.audit.record("default", ONE, CLIENT, 5.0)
+        told.hand_out("default", ONE, 5.0)
     for role, one in (("default", ONE), ("default", ONE), ("default", TWO), ("reporting", ONE)):
-        told.audit.record(role, one, CLIENT, 5.9)
+        told.hand_out(role, one, 5.9)
     assert len(told.lines) == LINES_A_SECOND
     assert told.wakes == 1
     told.audit.flush()
@@ -91,14 +106,63 @@ def test_a_new_second_has_a_new_budget() -> None:
     told = Lines()
     for monotonic in (5.0, 6.0):
         for _ in range(LINES_A_SECOND):
-            told.audit.record("default", ONE, CLIENT, monotonic)
+            told.hand_out("default", ONE, monotonic)
     assert len(told.lines) == 2 * LINES_A_SECOND
     assert told.wakes == 0
 
 
+def test_the_user_and_the_process_are_told_as_far_as_they_are_known() -> None:
+    told = Lines()
+    for asker in (Asker(1001, 7), Asker(0, None), NOBODY):
+        told.hand_out("default", ONE, 0.0, asker=asker)
+    assert [{"uid", "pid"} & line.keys() for line in told.lines] == [{"uid", "pid"}, {"uid"}, set()]
+    assert (told.lines[0]["uid"], told.lines[0]["pid"], told.lines[1]["uid"]) == (1001, 7, 0)
+
+
+def test_a_refusal_is_a_warning_with_who_asked_and_why() -> None:
+    told = Lines()
+    told.refuse("reporting", "wrong user", 0.0, Asker(1002, 7))
+    assert told.lines == [
+        {
+            "event": "hand_out_refused",
+            "level": "warning",
+            "role": "reporting",
+            "reason": "wrong user",
+            "peer": "127.0.0.1:40000",
+            "uid": 1002,
+            "pid": 7,
+        }
+    ]
+
+
+def test_a_flood_of_refusals_is_summed_by_role_and_reason_and_takes_no_line_of_a_hand_out() -> None:
+    told = Lines()
+    for role, reason in [("default", "wrong user")] * 500 + [("default", "no secret"), ("reporting", "wrong user")]:
+        told.refuse(role, reason, 5.0)
+    assert len(told.lines) == LINES_A_SECOND
+    told.hand_out("default", ONE, 5.9)
+    assert told.lines[-1]["event"] == "credentials_handed_out"
+    told.audit.flush()
+    summed = [(line["event"], line["role"], line["reason"], line["count"]) for line in told.lines[LINES_A_SECOND + 1 :]]
+    assert summed == [
+        ("hand_out_refused", "default", "wrong user", 500 - LINES_A_SECOND),
+        ("hand_out_refused", "default", "no secret", 1),
+        ("hand_out_refused", "reporting", "wrong user", 1),
+    ]
+    assert told.wakes == 1
+
+
+def test_an_answer_that_gave_and_refused_nothing_is_no_event() -> None:
+    told = Lines()
+    for answer in (Answer(404, b""), Answer(503, b"", "default", hold=True), Answer(499, b"")):
+        told.answer(answer, 0.0)
+    told.audit.flush()
+    assert told.lines == []
+
+
 def test_a_flush_with_nothing_summed_writes_nothing() -> None:
     told = Lines()
-    told.audit.record("default", ONE, CLIENT, 5.0)
+    told.hand_out("default", ONE, 5.0)
     told.audit.flush()
     told.audit.flush()
     assert len(told.lines) == 1
@@ -127,7 +191,7 @@ def test_every_hand_out_is_told_once_within_the_budget_and_a_flush_asked_for_whi
         role, handed_out, pause, times = step
         now += pause
         for _ in range(times):
-            told.audit.record(role, handed_out, CLIENT, now)
+            told.hand_out(role, handed_out, now)
         recorded[role, handed_out.credentials.access_key_id] += times
         singles[int(now)] += len(told.lines) - before
         # What is held back has been announced, once.

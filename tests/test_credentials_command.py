@@ -21,7 +21,7 @@ from sidecar.daemon_client import get
 from sidecar.endpoint import LOOPBACK_HOSTS, answer, credentials_response
 from sidecar.http import Request
 from tests.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
-from tests.test_endpoint import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role
+from tests.test_endpoint import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role, untold
 
 REPORTING = replace(CREDENTIALS, access_key_id="ASIAREPORTING", role_arn="arn:aws:iam::111122223333:role/reporting")
 OPEN = Role(authorization=None)
@@ -58,7 +58,7 @@ class Answering:
     def _answer(self, data: bytes) -> bytes:
         request = http.parse(data)
         assert isinstance(request, Request)
-        return answer(request, self.routes, LOOPBACK_HOSTS, NOW).response
+        return answer(request, self.routes, LOOPBACK_HOSTS, NOW, untold).response
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -152,6 +152,15 @@ async def test_a_role_that_is_no_longer_configured_is_taken_out(autojump_clock: 
     assert set(kept.keys) == {"default", "archive"}
 
 
+async def test_a_role_that_is_for_some_users_alone_is_not_in_it(autojump_clock: MockClock, kept: Kept) -> None:
+    await trio.sleep(1)
+    reporting = kept.pod.role("reporting", allow_uids=frozenset({1001}))
+    kept.pod.daemon.roles.replace([kept.pod.role("default"), reporting])
+    await trio.sleep(2 * CHECK_SECONDS)
+    assert set(kept.served) == {"default", "reporting"}
+    assert set(kept.keys) == {"default"}
+
+
 async def test_a_file_that_somebody_removed_or_changed_is_written_again(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
     kept.path.unlink()

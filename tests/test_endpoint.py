@@ -1,10 +1,10 @@
 """Who gets credentials, and what everybody else is told."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -38,6 +38,7 @@ class Role:
     snapshot: Snapshot | None = SNAPSHOT
     authorization: bytes | None = field(default=SECRET, repr=False)
     failure: str | None = None
+    allow_uids: frozenset[int] | None = None
 
 
 ROLE = Role()
@@ -46,16 +47,26 @@ ROLE = Role()
 GOOD: Mapping[bytes, bytes | None] = {b"host": b"127.0.0.1:4772", b"authorization": SECRET}
 
 
+def untold() -> NoReturn:
+    """Of a role without allow_uids nobody asks who it is."""
+    raise AssertionError
+
+
+def is_user(uid: int | None) -> Callable[[], int | None]:
+    return lambda: uid
+
+
 def ask(
     role: Role = ROLE,
     headers: Mapping[bytes, bytes | None] | None = None,
     *,
     path: bytes = PATH,
     now: Instant = NOW,
+    uid: Callable[[], int | None] = untold,
 ) -> Answer:
     """A good request to the role, with headers added or changed, and left out where None."""
     sent = {name: value for name, value in {**GOOD, **(headers or {})}.items() if value is not None}
-    return answer(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK_HOSTS, now)
+    return answer(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK_HOSTS, now, uid)
 
 
 def body_of(given: Answer) -> dict[str, Any]:
@@ -106,7 +117,7 @@ def test_any_other_host_is_refused(host: bytes) -> None:
 
 def test_a_configured_host_is_served() -> None:
     request = Request(PATH, b"1.1", {b"host": b"Sidecar:4772", b"authorization": SECRET}, 100)
-    assert answer(request, {PATH: ROLE}, LOOPBACK_HOSTS | {b"sidecar"}, NOW).status == 200
+    assert answer(request, {PATH: ROLE}, LOOPBACK_HOSTS | {b"sidecar"}, NOW, untold).status == 200
 
 
 @pytest.mark.parametrize(
@@ -173,6 +184,40 @@ def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
     assert "Timeout: no answer" in body_of(expired)["message"]
 
 
+FOR_ONE = Role(allow_uids=frozenset({1001}))
+
+
+def test_a_role_with_users_is_for_them_alone_and_for_nobody_who_cannot_be_told() -> None:
+    assert ask(FOR_ONE, uid=is_user(1001)) == ask()
+    for uid in (1002, 0, 65534, None):
+        refused = ask(FOR_ONE, uid=is_user(uid))
+        assert (refused.status, refused.role, refused.snapshot, refused.hold) == (403, "default", None, False)
+        assert ("User id " + str(uid) in body_of(refused)["message"]) is (uid is not None)
+        assert "allow_uids" in body_of(refused)["message"]
+        assert "1001" not in body_of(refused)["message"], "who is allowed is nobody else's business"
+    assert ask(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
+
+
+def test_a_role_with_users_and_a_secret_needs_both_and_the_secret_first() -> None:
+    assert ask(FOR_ONE, headers={b"authorization": None}).status == 401
+    assert ask(FOR_ONE, headers={b"authorization": b"wrong"}) == ask(headers={b"authorization": b"wrong"})
+    without_secret = replace(FOR_ONE, authorization=None)
+    assert ask(without_secret, uid=is_user(1001)).status == 200
+    assert ask(without_secret, headers={b"authorization": SECRET}, uid=is_user(1002)).status == 403
+
+
+def test_a_refusal_says_why_for_the_audit_log() -> None:
+    refusals = [
+        ask(headers={b"authorization": None}),
+        ask(headers={b"authorization": b"wrong"}),
+        ask(FOR_ONE, uid=is_user(1002)),
+        ask(FOR_ONE, uid=is_user(None)),
+    ]
+    assert [given.refusal for given in refusals] == ["no secret", "wrong secret", "wrong user", "unknown user"]
+    assert ask().refusal is None
+    assert ask(Role(snapshot=None)).refusal is None
+
+
 STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall)]
 
 
@@ -186,21 +231,35 @@ def test_without_the_secret_every_state_of_the_credentials_looks_the_same(sent: 
     assert len(answers) == 1
 
 
+@pytest.mark.parametrize("uid", [None, 1002])
+def test_to_another_user_every_state_of_the_credentials_looks_the_same(uid: int | None) -> None:
+    answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).response for snapshot in STATES}
+    assert len(answers) == 1
+
+
 header_names = st.sampled_from([b"host", b"authorization", b"origin", b"via", b"accept", b"x-forwarded-for"])
+roles = st.builds(
+    Role,
+    snapshot=st.sampled_from(STATES),
+    failure=st.just("why"),
+    allow_uids=st.sampled_from([None, frozenset({1001})]),
+)
 
 
 @given(
+    roles,
     st.sampled_from([PATH, b"/", b"/other"]),
     st.dictionaries(header_names, st.sampled_from([None, b"", b"127.0.0.1", b"evil", SECRET])),
-    st.sampled_from(STATES),
+    st.sampled_from([None, 1001, 1002]),
     st.floats(-1e4, 1e4),
 )
-def test_no_answer_but_a_200_holds_a_secret(
-    path: bytes, headers: dict[bytes, bytes | None], snapshot: Snapshot | None, passed_seconds: float
+def test_no_answer_but_a_200_to_who_may_have_it_holds_a_secret(
+    role: Role, path: bytes, headers: dict[bytes, bytes | None], uid: int | None, passed_seconds: float
 ) -> None:
-    given = ask(Role(snapshot=snapshot, failure="why"), path=path, headers=headers, now=NOW.later(passed_seconds))
+    given = ask(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))
     secrets = (SECRET, b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")
     if given.status == 200:
+        assert role.allow_uids is None or uid in role.allow_uids
         assert given.snapshot is not None
         assert given.snapshot.is_alive(NOW.later(passed_seconds))
     else:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from sidecar import imds
 from sidecar.clock import Instant
-from sidecar.endpoint import LOOPBACK_HOSTS, Answer
+from sidecar.endpoint import LOOPBACK_HOSTS, Answer, FindUid
 from sidecar.http import Request
 from sidecar.store import Snapshot
-from tests.test_endpoint import CREDENTIALS, NOW, SNAPSHOT, Role, body_of
+from tests.test_endpoint import CREDENTIALS, NOW, SNAPSHOT, Role, body_of, is_user, untold
 
 KEY = b"k" * imds.KEY_BYTES
 ROLES = "/latest/meta-data/iam/security-credentials/"
@@ -39,10 +39,11 @@ def send(
     region: str | None = "eu-west-1",
     key: bytes = KEY,
     now: Instant = NOW,
+    uid: FindUid = untold,
 ) -> Answer:
     sent = {name.encode(): value.encode() for name, value in {"host": "127.0.0.1:4774", **headers}.items()}
     request = Request(path.encode(), b"1.1", sent, 100, method.encode())
-    return imds.answer(request, role, region, now, key=key, hosts=LOOPBACK_HOSTS)
+    return imds.answer(request, role, region, now, uid, key=key, hosts=LOOPBACK_HOSTS)
 
 
 def text_of(given: Answer) -> str:
@@ -61,9 +62,10 @@ def ask(
     role: ImdsRole = ROLE,
     region: str | None = "eu-west-1",
     now: Instant = NOW,
+    uid: FindUid = untold,
 ) -> Answer:
     """With a session that has just been opened."""
-    return send("GET", path, {TOKEN: session(now=now)}, role=role, region=region, now=now)
+    return send("GET", path, {TOKEN: session(now=now)}, role=role, region=region, now=now, uid=uid)
 
 
 # Sessions
@@ -115,7 +117,7 @@ def test_a_token_of_another_process_opens_nothing() -> None:
 @given(st.binary(max_size=100))
 def test_no_made_up_token_opens_anything(token: bytes) -> None:
     request = Request(ROLES.encode(), b"1.1", {TOKEN.encode(): token}, 100)
-    assert imds.answer(request, ROLE, "eu-west-1", NOW, key=KEY, hosts=LOOPBACK_HOSTS).status == 401
+    assert imds.answer(request, ROLE, "eu-west-1", NOW, untold, key=KEY, hosts=LOOPBACK_HOSTS).status == 401
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"])
@@ -247,3 +249,15 @@ def test_only_an_open_session_gets_the_secrets_and_only_while_they_live(
     assert "wJalr/secret+key" not in repr(given)
     if given.status >= 400:
         assert json.loads(text_of(given))["Code"]
+
+
+def test_a_role_with_users_is_for_them_alone_in_this_form_too() -> None:
+    role = ImdsRole(allow_uids=frozenset({1001}))
+    for path in (f"{ROLES}app", ROLES, "/latest/meta-data/iam/info", "/latest/meta-data/placement/region", "/"):
+        assert ask(path, role=role, uid=is_user(1001)) == ask(path)
+        for uid in (1002, None):
+            refused = ask(path, role=role, uid=is_user(uid))
+            assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
+            assert refused.refusal == ("unknown user" if uid is None else "wrong user")
+    assert send("PUT", "/latest/api/token", {TTL: "60"}, role=role).status == 200
+    assert send("GET", f"{ROLES}app", role=role).status == 401

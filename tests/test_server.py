@@ -9,7 +9,7 @@ import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
@@ -50,6 +50,7 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     listeners: list[socket.socket] = field(default_factory=lambda: listen("LISTEN", ("127.0.0.1", 0)))
     requests: list[Request] = field(default_factory=list)
+    asked_by: list[Any] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     peers: list[Any] = field(default_factory=list)
     clients: list[trio.SocketStream] = field(default_factory=list)
@@ -58,8 +59,10 @@ class Server:
     stop: trio.Event = field(default_factory=trio.Event)
     stopped: trio.Event = field(default_factory=trio.Event)
 
-    def decide(self, request: Request, now: Instant) -> Answer:
+    def decide(self, request: Request, now: Instant, sock: socket.socket) -> Answer:
         self.requests.append(request)
+        with suppress(OSError):  # of a client that is gone
+            self.asked_by.append(sock.getpeername())
         return self.respond(request, now)
 
     def see(self, answer: Answer, peer: Any) -> None:
@@ -148,8 +151,9 @@ async def test_a_request_is_answered_and_observed_with_its_peer(clock: MockClock
     async with await server.connect() as client:
         await client.send_all(GET)
         assert await read_all(client) == OK.response
-        assert server.peers == [client.socket.getsockname()]
+        assert server.peers == server.asked_by == [client.socket.getsockname()]
     assert await server.ask_at_once(GET) == OK.response
+    assert server.asked_by == server.peers
     assert server.statuses == [200, 200]
 
 
@@ -302,6 +306,7 @@ async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: M
         assert server.statuses == []
         server.ready.set()
         assert await read_all(client) == OK.response
+        assert server.asked_by == [client.socket.getsockname()] * 2
     assert trio.current_time() == start
 
 

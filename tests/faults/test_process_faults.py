@@ -4,6 +4,7 @@ What happens to the process and its Pod, one test a fault.
 Against `irsa-sidecar run` as a process wherever the fault is one of processes.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from sidecar.served_roles import RESTART_SECONDS
 from tests.fakes.scripted_sts import Reply
 from tests.processes import (
     GUARD_SECONDS,
+    ROLE_ARN,
     free_port,
     full_pipe,
     get,
@@ -28,6 +30,7 @@ from tests.processes import (
     until_served,
 )
 from tests.served import GET, Served, status_of
+from tests.users import needs_linux
 
 NOWHERE = "http://127.0.0.1:1/"
 
@@ -127,6 +130,34 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+WITHOUT_NETLINK = f"""
+{WITHOUT_FAMILY.replace("{family}", "AF_NETLINK")}
+from sidecar import peer
+peer.MAX_TABLE_BYTES *= 100
+"""
+"""As gVisor has it, or a strict seccomp profile; on a machine where other tests leave many sockets."""
+
+WITHOUT_PROC_NET = "peer.find_in_proc = peer.nobody"
+
+
+@needs_linux
+async def test_a_sandbox_that_does_not_say_who_asks(tmp_path: Path) -> None:
+    """Without netlink /proc/net/tcp tells; with neither, a role with `allow_uids` refuses everybody and says so."""
+    roles = tmp_path / "roles.yaml"
+    roles.write_text(f"roles:\n- name: default\n  role_arn: {ROLE_ARN}\n  allow_uids: [{os.geteuid()}]\n")
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CONFIG=str(roles))
+        async with run_daemon(environment, prelude=WITHOUT_NETLINK) as running:
+            await running.logged("credentials_refreshed")
+            assert (await get(running.url))[0] == 200
+            await running.logged("credentials_handed_out", uid=os.geteuid())
+        async with run_daemon(environment, prelude=WITHOUT_NETLINK + WITHOUT_PROC_NET) as running:
+            assert "refused" in (await running.logged("users_unknown", role="default"))["reason"]
+            await running.logged("credentials_refreshed")
+            status, body = await get(running.url)
+            assert (status, "allow_uids" in body["message"]) == (403, True)
 
 
 NOTHING_CAN_BE_WRITTEN = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"

@@ -9,7 +9,7 @@ import json
 
 from sidecar.endpoint import LOOPBACK_HOSTS, answer
 from sidecar.http import MAX_HEAD_BYTES, Parse, Refusal, Request, parse
-from tests.test_endpoint import CREDENTIALS, NOW, PATH, ROLE, SECRET
+from tests.test_endpoint import CREDENTIALS, NOW, PATH, ROLE, SECRET, untold
 from tests.test_http_against_h11 import by_h11
 
 HIDDEN = (SECRET, CREDENTIALS.secret_access_key.encode(), CREDENTIALS.session_token.encode())
@@ -65,7 +65,7 @@ def _h11_reads_the_same(data: bytes, request: Request) -> None:
 
 
 def _only_the_secret_opens(request: Request) -> None:
-    given = answer(request, {PATH: ROLE}, LOOPBACK_HOSTS, NOW)
+    given = answer(request, {PATH: ROLE}, LOOPBACK_HOSTS, NOW, untold)
     is_a_whole_answer(given.response)
     if request.headers.get(b"authorization") != SECRET or request.path != PATH:
         assert given.status != 200

@@ -335,7 +335,7 @@ class Machine(RuleBasedStateMachine):
         lines += [b"Authorization: " + secret] if secret is not None else []
         request = http.parse(b"\r\n".join(lines) + b"\r\n\r\n")
         assert isinstance(request, http.Request)
-        return endpoint.answer(request, {PATH: self.route}, endpoint.LOOPBACK_HOSTS, self.world.clock.now())
+        return endpoint.answer(request, {PATH: self.route}, endpoint.LOOPBACK_HOSTS, self.world.clock.now(), os.getuid)
 
     def _grant_in(self, response: bytes) -> Grant:
         """The one set that every part of the answer is of."""
