@@ -38,7 +38,7 @@ types: $(VENV)/.dev.installed
 
 unit: $(VENV)/.dev.installed
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

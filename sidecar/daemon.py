@@ -148,7 +148,8 @@ class Daemon:
 
         def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
             answer = decide(request, now, lambda: peers.uid(sock))
-            return answer._replace(asker=peers.asker(sock)) if audit.takes_line(answer, now.monotonic) else answer
+            has_line = audit.takes_line(answer, now.monotonic)
+            return answer._replace(asker=peers.asker(sock, now.monotonic)) if has_line else answer
 
         async def wait(held: Answer) -> None:
             if held.role is not None:

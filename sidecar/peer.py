@@ -47,8 +47,11 @@ An exact question also finds a listener on the client's port, where the client i
 MAX_TABLE_BYTES = 1024 * 1024
 """Of /proc/net/tcp: 7000 sockets, which take 10 ms. A line that is cut off, and what comes after it, is not known."""
 
-MAX_LISTED, MAX_PROCESSES, MAX_DESCRIPTORS = 1024, 256, 512
-"""How many entries of /proc, processes among them and open files of those are looked at for one process."""
+MAX_LISTED = 1024
+"""Entries of /proc that are taken in, to begin with the newest of these processes."""
+
+LOOKS_A_SECOND = 512
+"""At processes and at their open files: 2 ms in all, however many clients there are to be found."""
 
 _SELF_CHECK_SECONDS = 1.0
 """A connection to ourselves takes microseconds, unless something drops what is sent on loopback."""
@@ -97,6 +100,7 @@ class Peers:
     def __init__(self) -> None:
         self._find: Find | None = None
         self._netlink: SockDiag | None = None
+        self._second, self._looks = -1, 0
 
     def __enter__(self) -> Self:
         self._open()
@@ -118,10 +122,10 @@ class Peers:
         owner = self._owner(sock)
         return owner.uid if owner else None
 
-    def asker(self, sock: socket.socket) -> Asker:
-        """The user and, at the price of a look through /proc, the process."""
+    def asker(self, sock: socket.socket, monotonic: float) -> Asker:
+        """The user and, as far as this second has looks left for it, the process."""
         owner = self._owner(sock)
-        return Asker(owner.uid, process_of(owner)) if owner else Asker(None, None)
+        return Asker(owner.uid, self._process(owner, int(monotonic))) if owner else Asker(None, None)
 
     def _owner(self, sock: socket.socket) -> Owner | None:
         find = self._find or nobody
@@ -131,6 +135,16 @@ class Peers:
         except (OSError, ValueError):  # a table in /proc that is not Linux's own
             return None
         return owner
+
+    def _process(self, owner: Owner, second: int) -> int | None:
+        if second != self._second:
+            self._second, self._looks = second, LOOKS_A_SECOND
+        wanted = f"socket:[{owner.inode}]"
+        for pid, link in islice(open_files(owner.uid), self._looks):
+            self._looks -= 1
+            if link == wanted:
+                return pid
+        return None
 
     def _open(self) -> None:
         """Once, at the start: later there may be no descriptor left for it."""
@@ -277,29 +291,22 @@ def _hex(address: bytes) -> str:
     return "".join(f"{word:08X}" for word in struct.unpack(f"={len(address) // 4}I", address))
 
 
-def process_of(owner: Owner) -> int | None:
+def open_files(uid: int) -> Iterator[tuple[int, str]]:
     """
-    A process of that user that holds the socket, as far as we may look: ours to trace, and in our process namespace.
+    What processes of that user hold, by process, as far as we may look: ours to trace, and in our process namespace.
 
-    Newest first, as clients come after a sidecar. The work is bounded.
+    A process comes with an empty link first. Newest first, as clients come after a sidecar.
     """
-    wanted, left = f"socket:[{owner.inode}]", MAX_DESCRIPTORS
     for pid in _newest_processes():
-        try:
-            if os.stat(f"/proc/{pid}").st_uid != owner.uid:
-                continue
-            with os.scandir(f"/proc/{pid}/fd") as descriptors:
-                for descriptor in islice(descriptors, left):
-                    left -= 1
-                    if os.readlink(descriptor.path) == wanted:
-                        return pid
-        except OSError:  # it ended, or is not ours to look into
-            continue
-    return None
+        yield pid, ""
+        with suppress(OSError):  # it ended, or is not ours to look into
+            if os.stat(f"/proc/{pid}").st_uid == uid:
+                with os.scandir(f"/proc/{pid}/fd") as descriptors:
+                    for descriptor in descriptors:
+                        yield pid, os.readlink(descriptor.path)
 
 
 def _newest_processes() -> list[int]:
     with suppress(OSError), os.scandir("/proc") as entries:
-        numbers = [int(entry.name) for entry in islice(entries, MAX_LISTED) if entry.name.isdigit()]
-        return sorted(numbers, reverse=True)[:MAX_PROCESSES]
+        return sorted((int(entry.name) for entry in islice(entries, MAX_LISTED) if entry.name.isdigit()), reverse=True)
     return []

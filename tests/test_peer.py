@@ -54,9 +54,10 @@ def connect() -> Iterator[Connect]:
 
 
 @pytest.fixture(autouse=True)
-def a_machine_with_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else runs here may leave a hundred thousand."""
+def a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs here may have a hundred thousand sockets and open files."""
     monkeypatch.setattr(peer, "MAX_TABLE_BYTES", 1 << 27)
+    monkeypatch.setattr(peer, "LOOKS_A_SECOND", 1 << 20)
 
 
 @pytest.fixture(params=["netlink", "proc"])
@@ -94,14 +95,10 @@ def has_ipv6() -> bool:
     return True
 
 
-def test_a_client_in_our_own_process_is_ourselves(
-    connect: Connect, peers: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for bound in ("MAX_LISTED", "MAX_PROCESSES", "MAX_DESCRIPTORS"):  # however many there are on this machine
-        monkeypatch.setattr(peer, bound, 1_000_000)
+def test_a_client_in_our_own_process_is_ourselves(connect: Connect, peers: Peers) -> None:
     _, accepted = connect()
     assert peers.uid(accepted) == os.geteuid()
-    assert peers.asker(accepted) == Asker(os.geteuid(), os.getpid())
+    assert peers.asker(accepted, 1.0) == Asker(os.geteuid(), os.getpid())
 
 
 @needs_root
@@ -148,7 +145,7 @@ def test_a_client_that_sent_and_closed_is_nobody_and_not_root(connect: Connect, 
     client.sendall(b"GET")
     client.close()
     ends = ends_of(accepted)
-    assert peers.asker(accepted) == Asker(None, None)
+    assert peers.asker(accepted, 1.0) == Asker(None, None)
     accepted.close()
     assert peers._find is not None
     assert peers._find(ends) is None
@@ -330,16 +327,38 @@ def test_the_process_of_another_user_is_found_by_whoever_may_look_into_it(
         client_process(listener.getsockname(), BECOME.format(uid=APP)) as pid,
         listener.accept()[0] as accepted,
     ):
-        assert fresh.asker(accepted) == Asker(APP, pid)
+        assert fresh.asker(accepted, 1.0) == Asker(APP, pid)
         told = subprocess.run(
             [sys.executable, "-c", ASK, str(accepted.fileno()), str(OTHER)],
             pass_fds=[accepted.fileno()], capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert told.stdout.split() == [str(APP), "None"], "another user's processes are not ours to look into"
-        for bound in ("MAX_LISTED", "MAX_PROCESSES", "MAX_DESCRIPTORS"):
-            with monkeypatch.context() as patch:
-                patch.setattr(peer, bound, 0)
-                assert fresh.asker(accepted) == Asker(APP, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(peer, "MAX_LISTED", 0)
+            assert fresh.asker(accepted, 1.0) == Asker(APP, None)
+
+
+def test_a_second_has_so_many_looks_and_then_only_the_user_is_told(
+    connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fresh.can_tell
+    accepted, looks, known, unknown = connect().accepted, 0, Asker(os.geteuid(), os.getpid()), Asker(os.geteuid(), None)
+    links = peer.open_files
+
+    def counted(uid: int) -> Iterator[tuple[int, str]]:
+        nonlocal looks
+        for link in links(uid):
+            looks += 1
+            yield link
+
+    monkeypatch.setattr(peer, "open_files", counted)
+    monkeypatch.setattr(peer, "_newest_processes", lambda: [os.getpid()])
+    assert fresh.asker(accepted, 1.0) == known
+    once = looks
+    monkeypatch.setattr(peer, "LOOKS_A_SECOND", 2 * once + 1)
+    assert [fresh.asker(accepted, 2.0 + passed) for passed in (0.0, 0.5, 0.9, 0.9)] == [known, known, unknown, unknown]
+    assert looks == once + 2 * once + 1
+    assert fresh.asker(accepted, 3.0) == known
 
 
 ASK = """
@@ -350,7 +369,7 @@ os.setgroups([])
 os.setresgid(uid, uid, uid)
 os.setresuid(uid, uid, uid)
 with Peers() as peers, socket.socket(fileno=fd) as accepted:
-    asker = peers.asker(accepted)
+    asker = peers.asker(accepted, 1.0)
 print(asker.uid, asker.pid)
 """
 """As this user, say who is at the other end of a socket that was passed on."""
@@ -440,7 +459,7 @@ def test_a_way_that_does_not_know_ourselves_is_not_taken(
     monkeypatch.setattr(SockDiag, "find", lambda _self, _ends: lie)
     monkeypatch.setattr(peer, "find_in_proc", lambda _ends: lie)
     assert not fresh.can_tell
-    assert fresh.asker(connect().accepted) == Asker(None, None)
+    assert fresh.asker(connect().accepted, 1.0) == Asker(None, None)
 
 
 def test_elsewhere_than_on_linux_nobody_is_told(
@@ -458,7 +477,7 @@ def test_without_a_proc_the_user_is_told_and_the_process_is_not(
     assert fresh.can_tell
     monkeypatch.setattr(os, "scandir", missing)
     monkeypatch.setattr(builtins, "open", missing)
-    assert fresh.asker(accepted) == Asker(os.geteuid(), None)
+    assert fresh.asker(accepted, 1.0) == Asker(os.geteuid(), None)
     assert find_in_proc(ends_of(accepted)) is None
 
 

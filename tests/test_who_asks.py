@@ -59,8 +59,9 @@ async def test_only_the_users_of_a_role_get_its_credentials(
 
 
 async def test_a_hand_out_is_told_with_the_user_and_the_process(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(peer, "_newest_processes", lambda: [os.getpid()])  # whatever else has started here since
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.ask(GET)) == 200
         assert status_of(await served.ask(GET[:9], GET[9:])) == 200
@@ -156,8 +157,8 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Asker]:
     found: list[Asker] = []
     asker = Peers.asker
 
-    def note(self: Peers, sock: socket.socket) -> Asker:
-        found.append(asker(self, sock))
+    def note(self: Peers, sock: socket.socket, monotonic: float) -> Asker:
+        found.append(asker(self, sock, monotonic))
         return found[-1]
 
     monkeypatch.setattr(Peers, "asker", note)

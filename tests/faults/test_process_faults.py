@@ -152,7 +152,7 @@ async def test_a_sandbox_that_does_not_say_who_asks(tmp_path: Path) -> None:
         async with run_daemon(environment, prelude=WITHOUT_NETLINK) as running:
             await running.logged("credentials_refreshed")
             assert (await get(running.url))[0] == 200
-            await running.logged("credentials_handed_out", uid=os.geteuid(), pid=os.getpid())
+            await running.logged("credentials_handed_out", uid=os.geteuid())
         async with run_daemon(environment, prelude=WITHOUT_NETLINK + WITHOUT_PROC_NET) as running:
             assert "refused" in (await running.logged("users_unknown", role="default"))["reason"]
             await running.logged("credentials_refreshed")
