@@ -44,8 +44,8 @@ unit: $(VENV)/.dev.installed
 stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
 
-bench: $(VENV)/.dev.installed ## what `run` costs, beside its peers (docs/benchmarks.md)
-	$(BIN)/python benchmarks/run_cost.py
+bench: $(VENV)/.bench.installed ## what `run` costs, beside its peers: writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run_cost --report docs $(BENCH)
 
 fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (docs/capacity.md)
 	$(BIN)/python -m benchmarks.fleet --plots docs/plots
