@@ -7,10 +7,10 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit stateful bench fleet fuzz kill-loop lock clean
+.PHONY: help local test lint types unit stateful bench bench-check fleet fuzz kill-loop lock clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irsa-sidecar needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
@@ -46,6 +46,9 @@ stateful: $(VENV)/.dev.installed ## faults in any order against every promise, S
 
 bench: $(VENV)/.bench.installed ## what `run` costs, beside its peers: writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run_cost --report docs $(BENCH)
+
+bench-check: $(VENV)/.dev.installed ## whether `run` still costs what it should: counts and ratios, in a minute
+	$(BIN)/python -m benchmarks.check
 
 fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (docs/capacity.md)
 	$(BIN)/python -m benchmarks.fleet --plots docs/plots

@@ -90,13 +90,21 @@ def write_inputs(directory: Path) -> None:
 def run(name: str, python: str, inputs: Path) -> Subject:
     """`irsa-sidecar run` under this interpreter, with its admin listener, as in a Pod. Raises MissingError."""
     environment = builds.run_environment(python)
-    environ = _aws(inputs) | {
+    what = f"irsa-sidecar run, wheel and locked packages on {describe_python(python)}"
+    return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), _daemon(inputs))
+
+
+def from_tree(name: str, inputs: Path) -> Subject:
+    """The same as it is in this tree, under this interpreter: what can be counted needs no build."""
+    return Subject(name, "irsa-sidecar run from the tree", (sys.executable, "-m", "sidecar", "run"), _daemon(inputs))
+
+
+def _daemon(inputs: Path) -> dict[str, str]:
+    return _aws(inputs) | {
         "IRSA_SIDECAR_LISTEN": f"{HOST}:{{port}}",
         "IRSA_SIDECAR_ADMIN_LISTEN": f"{HOST}:0",
         "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(inputs / "secret"),
     }
-    what = f"irsa-sidecar run, wheel and locked packages on {describe_python(python)}"
-    return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), environ)
 
 
 def aws_vault(name: str, inputs: Path) -> Subject:
@@ -145,6 +153,11 @@ def boto3(name: str, python: str, inputs: Path) -> Program:
     environment = builds.boto3_environment(python)
     command = (str(environment / "bin" / "python"), "-c", BOTO3_PROGRAM)
     return Program(name, f"boto3's own web identity on {describe_python(python)}", command, _aws(inputs))
+
+
+def boto3_here(name: str, inputs: Path) -> Program:
+    """The same under this interpreter, with the boto3 that is installed."""
+    return Program(name, "boto3's own web identity", (sys.executable, "-c", BOTO3_PROGRAM), _aws(inputs))
 
 
 def go_sdk(name: str, inputs: Path) -> Program:
