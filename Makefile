@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit test-sdks stateful bench fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local test lint types unit test-sdks stateful bench bench-check fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -76,8 +76,11 @@ test-cluster: $(VENV)/.dev.installed ## the images on a real Kubernetes, which t
 stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
 
-bench: $(VENV)/.dev.installed ## what `run` costs, beside its peers (docs/benchmarks.md)
-	$(BIN)/python benchmarks/run_cost.py
+bench: $(VENV)/.bench.installed ## what `run` costs, beside its peers: writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run_cost --report docs $(BENCH)
+
+bench-check: $(VENV)/.dev.installed ## whether `run` still costs what it should: counts and ratios, in a minute
+	$(BIN)/python -m benchmarks.check
 
 fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (docs/capacity.md)
 	$(BIN)/python -m benchmarks.fleet --plots docs/plots

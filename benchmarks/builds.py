@@ -56,19 +56,30 @@ def boto3_environment(python: str) -> Path:
     return _compiled(_made("boto3-" + _version_tag(python), [python.encode(), lock.encode()], make))
 
 
-def go_peer() -> Path:
-    """aws-vault's ECS server over the AWS SDK for Go's web identity (`go/main.go`), stripped as releases are."""
+def go_program(name: str, package: str) -> Path:
+    """One of the two in `go/`, stripped as releases are, from the modules that go.sum names."""
+    sources = [HERE / "go" / "go.mod", HERE / "go" / "go.sum", HERE / "go" / package / "main.go"]
+    return _go(name, [file.read_bytes() for file in sources], ["build", "-o", "{output}", f"./{package}"], HERE / "go")
+
+
+def go_module(name: str, module: str) -> Path:
+    """A program as its authors publish it: `module` is a package's path and a version."""
+    return _go(name, [module.encode()], ["install", module], BUILD)
+
+
+def _go(name: str, inputs: Iterable[bytes], arguments: list[str], cwd: Path) -> Path:
+    """The one program that this `go` command makes."""
     go = tool("go")
-    sources = [HERE / "go" / name for name in ("main.go", "go.mod", "go.sum")]
 
     def make(directory: Path) -> None:
         # The modules are kept under .build too, and writable, so that removing it removes everything.
-        environ = _environ() | {"GOPATH": str(BUILD / "gopath"), "GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
-        output = str(directory / "peer")
-        command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", output, "."]
-        _step(command, environ=environ, cwd=HERE / "go")
+        programs = directory / "bin"
+        places = {"GOPATH": str(BUILD / "gopath"), "GOBIN": str(programs)}
+        environ = _environ() | places | {"GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
+        verb, *others = [argument.format(output=programs / name) for argument in arguments]
+        _step([go, verb, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", *others], environ=environ, cwd=cwd)
 
-    return _made("aws-vault", [file.read_bytes() for file in sources], make) / "peer"
+    return next((_made(name, inputs, make) / "bin").iterdir())
 
 
 def c_program(name: str) -> Path:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import subjects
 from benchmarks.subjects import HOST
-from benchmarks.tables import Samples, table
+from benchmarks.tables import Samples, Table, text
 
 CONNECT_SECONDS = 10.0
 WARM_UP_REQUESTS = 200
@@ -90,7 +90,7 @@ def main() -> None:
         with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # ours, and not the daemon's
             rows = compare(daemon.port, args.requests, args.idle)
-    print(table("Honest requests, one after the other", rows, {}))
+    print(text(Table("Honest requests, one after the other", rows, {})))
 
 
 if __name__ == "__main__":

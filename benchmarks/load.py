@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.subjects import HOST, PATH, SECRET, has_credentials
+from benchmarks.subjects import HOST, SECRET, Running, has_credentials
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 """What wrk counts time in."""
@@ -34,20 +34,29 @@ class Pace(NamedTuple):
 
     p50_us: float
     p99_us: float
+    p999_us: float
     errors: int
     answers: int
 
 
-def wrk_command(wrk: str, port: int | str, connections: int, seconds: int) -> list[str]:
+def wrk_command(wrk: str, server: Running, connections: int, seconds: int) -> list[str]:
     headers = ["-H", f"Authorization: {SECRET}", "-H", "Connection: close"]
-    return [wrk, "-t2", f"-c{connections}", f"-d{seconds}s", "--latency", *headers, f"http://{HOST}:{port}{PATH}"]
+    return [
+        wrk,
+        "-t2",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        *headers,
+        f"http://{HOST}:{server.port}{server.path}",
+    ]
 
 
-def rush(wrk: str | None, port: int, connections: int, seconds: int) -> Rush:
+def rush(wrk: str | None, server: Running, connections: int, seconds: int) -> Rush:
     """Keep this many connections busy for so long."""
     if wrk is None:
-        return _rush_in_python(port, connections, seconds)
-    command = wrk_command(wrk, port, connections, seconds)
+        return _rush_in_python(server, connections, seconds)
+    command = wrk_command(wrk, server, connections, seconds)
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30)
     return read_wrk(done.stdout)
 
@@ -68,54 +77,56 @@ def read_wrk(report: str) -> Rush:
     )
 
 
-def pace(client: Path | None, port: int, rate: int, seconds: float) -> Pace:
+def pace(client: Path | None, server: Running, rate: int, seconds: float) -> Pace:
     """Ask `rate` times a second for so long, on one connection after the other."""
     if client is None:
-        return _pace_in_python(port, rate, seconds)
-    command = [str(client), str(port), PATH, SECRET, str(rate), str(seconds)]
+        return _pace_in_python(server, rate, seconds)
+    command = [str(client), str(server.port), server.path, SECRET, str(rate), str(seconds)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds * 3 + 30)
-    answers, errors, p50, p99 = done.stdout.split()
-    return Pace(float(p50), float(p99), int(errors), int(answers))
+    answers, errors, p50, p99, p999 = done.stdout.split()
+    return Pace(float(p50), float(p99), float(p999), int(errors), int(answers))
 
 
-def _rush_in_python(port: int, connections: int, seconds: int) -> Rush:
+def _rush_in_python(server: Running, connections: int, seconds: int) -> Rush:
     deadline = time.perf_counter() + seconds
     took: list[float] = []
     failures: list[float] = []
 
     def ask_until_deadline() -> None:
         while (began := time.perf_counter()) < deadline:
-            (took if has_credentials(port) else failures).append(time.perf_counter() - began)
+            (took if has_credentials(server.port, server.path) else failures).append(time.perf_counter() - began)
 
     threads = [threading.Thread(target=ask_until_deadline) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    p50, p99 = _p50_p99(took)
+    p50, p99, _ = _quantiles(took)
     return Rush(len(took) / seconds, p50 * 1e3, p99 * 1e3, len(failures), len(took))
 
 
-def _pace_in_python(port: int, rate: int, seconds: float) -> Pace:
+def _pace_in_python(server: Running, rate: int, seconds: float) -> Pace:
     began = time.perf_counter()
     took: list[float] = []
     errors = 0
     for number in range(int(rate * seconds)):
         time.sleep(max(0.0, began + number / rate - time.perf_counter()))
         asked = time.perf_counter()
-        if has_credentials(port):
+        if has_credentials(server.port, server.path):
             took.append(time.perf_counter() - asked)
         else:
             errors += 1
-    p50, p99 = _p50_p99(took)
-    return Pace(p50 * 1e6, p99 * 1e6, errors, len(took))
+    p50, p99, p999 = _quantiles(took)
+    return Pace(p50 * 1e6, p99 * 1e6, p999 * 1e6, errors, len(took))
 
 
-def _p50_p99(samples: list[float]) -> tuple[float, float]:
+def _quantiles(samples: list[float]) -> tuple[float, float, float]:
+    """p50, p99 and p99.9."""
     if len(samples) < 2:
-        return (samples[0], samples[0]) if samples else (0.0, 0.0)
-    cuts = statistics.quantiles(samples, n=100)
-    return cuts[49], cuts[98]
+        alone = samples[0] if samples else 0.0
+        return alone, alone, alone
+    cuts = statistics.quantiles(samples, n=1000)
+    return cuts[499], cuts[989], cuts[998]
 
 
 def _found(pattern: str, report: str, default: str | None = None) -> str:

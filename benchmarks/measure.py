@@ -9,7 +9,16 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from benchmarks.subjects import Program, Subject, end, free_port, spawn, wait_until_listening, wait_until_served
+from benchmarks.subjects import (
+    Program,
+    Running,
+    Subject,
+    end,
+    free_port,
+    spawn,
+    wait_until_listening,
+    wait_until_served,
+)
 
 
 class Start(NamedTuple):
@@ -47,7 +56,7 @@ def start(subject: Subject, sts: str) -> Start:
     try:
         wait_until_listening(process, port)
         listening = time.perf_counter()
-        wait_until_served(process, port)
+        wait_until_served(process, Running(process.pid, port, subject.path))
         served = time.perf_counter()
         cpu_ms = effort(process.pid).cpu_ms
     finally:

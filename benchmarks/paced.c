@@ -1,7 +1,7 @@
 /*
  * A client that asks at a steady pace, each time on a new connection, and costs next to nothing itself.
  *
- *     paced PORT PATH SECRET RATE SECONDS     prints: ANSWERS ERRORS P50_US P99_US
+ *     paced PORT PATH SECRET RATE SECONDS     prints: ANSWERS ERRORS P50_US P99_US P99.9_US
  *
  * A request's time is from connect() to the end of the answer. The pace is kept by the clock and not by the
  * answers, so a slow one delays none but itself.
@@ -76,7 +76,9 @@ int main(int argc, char **argv)
             errors++;
     }
     qsort(took_ns, answers, sizeof *took_ns, by_size);
-    printf("%d %d %.1f %.1f\n", answers, errors,
-        answers ? took_ns[answers / 2] / 1e3 : 0.0, answers ? took_ns[answers * 99 / 100] / 1e3 : 0.0);
+    printf("%d %d", answers, errors);
+    for (int part = 0; part < 3; part++)
+        printf(" %.1f", answers ? took_ns[(long)answers * (int[]){500, 990, 999}[part] / 1000] / 1e3 : 0.0);
+    puts("");
     return 0;
 }

@@ -1,7 +1,8 @@
 """
-What `irsa-sidecar run` costs, beside a Go peer, boto3's own exchange and the plain limit of the machine.
+What `irsa-sidecar run` costs, beside Go peers, the SDKs' own exchanges and the plain limit of the machine.
 
-    python benchmarks/run_cost.py [--only start memory idle rush pace] [--python PATH]... [--json FILE]
+    python -m benchmarks.run_cost [--only start memory idle rush pace] [--python PATH]... [--many 1000000]
+        [--json FILE] [--report DIRECTORY]
 
 All subjects are measured in one go and in turn, so that what else the machine does meets them alike: compare
 inside a table, and not across machines. STS is a stub that answers at once on loopback, so starts hold neither
@@ -28,19 +29,23 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from benchmarks import builds, load, measure, subjects, tables
 from benchmarks.subjects import Program, Running, Subject
-from benchmarks.tables import Samples
+from benchmarks.tables import Samples, Table
 
-OURS, PEER, LIMIT, BOTO3 = "run", "aws-vault", "C limit", "boto3"
+OURS, PEER, MOCK, LIMIT, NGINX = "run", "aws-vault", "ec2-metadata-mock", "C limit", "nginx"
+BOTO3, GO_SDK = "boto3", "Go SDK"
 
 WARM_UP_REQUESTS, WARM_UP_RATE = 2000, 400
-MANY_REQUESTS, MANY_SECONDS = 200_000, 90
-"""Enough for a leak of ten bytes a request to show as 2 MiB; given up after so many seconds."""
+MANY_A_SECOND = 2000
+"""Many requests are given up where a server is slower than this."""
 
 REFRESH_LIFE_SECONDS, REFRESH_SECONDS, REFRESH_RATE = 4, 20, 20
 """Sessions so short that `run` refreshes as often as it ever does (every 2 s), and requests for a peer that is lazy."""
 
 RUSH_CONNECTIONS, RUSH_SECONDS = (32, 256), 3
 PACE_RATE, PACE_SECONDS = 200, 5
+
+PORT = Running(0, 4772)
+"""Where `run` is, for the command that is shown."""
 
 Asked = ParamSpec("Asked")
 Made = TypeVar("Made")
@@ -57,23 +62,36 @@ class Bench(NamedTuple):
     starts: int
     rounds: int
     idle_seconds: float
+    many: int
+    left_out: Sequence[str]
 
 
 def main() -> int:
     args = _arguments()
     if not os.path.exists("/proc/self/smaps_rollup"):
-        sys.exit("run_cost.py reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
+        sys.exit(
+            "benchmarks.run_cost reads Linux's /proc, which is not here: run it on Linux, or in a container of it."
+        )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended too
     with tempfile.TemporaryDirectory(prefix="run-cost-") as directory, subjects.stub_sts() as sts:
         bench = _prepare(args, Path(directory), sts.url)
         _describe(bench)
-        samples = {name: TABLES[name](bench) for name in args.only}
+        where = machine()
+        found = {name: TABLES[name](bench) for name in args.only}
     if args.json:
+        samples = {name: table.samples for name, table in found.items()}
         Path(args.json).write_text(json.dumps(samples, indent=1) + "\n", encoding="utf-8")
+    if args.report:
+        from benchmarks import report  # noqa: PLC0415  which needs matplotlib
+
+        command = shlex.join(["python", "-m", "benchmarks.run_cost", *sys.argv[1:]])
+        wrk = shlex.join(load.wrk_command("wrk", PORT, RUSH_CONNECTIONS[0], RUSH_SECONDS))
+        clients = f"`{wrk}`" if bench.wrk else "threads in Python, which cost more than what they measure"
+        report.write(Path(args.report), report.Run(command, where, clients, _whats(bench), bench.left_out, found))
     return 0
 
 
-def start(bench: Bench) -> Samples:
+def start(bench: Bench) -> Table:
     """From exec to the first connection taken and to the first credentials given."""
     samples = _samples()
     for _ in range(bench.starts):
@@ -81,32 +99,30 @@ def start(bench: Bench) -> Samples:
             _note_start(samples[server.name], measure.start(server, bench.sts))
         for program in bench.programs:
             _note_start(samples[program.name], measure.start_program(program, bench.sts))
-    _print_table(f"From exec, {bench.starts} starts each", samples, [PEER, BOTO3])
-    return samples
+    return _shown(f"From exec, {bench.starts} starts each", samples, [PEER, BOTO3])
 
 
-def memory(bench: Bench) -> Samples:
+def memory(bench: Bench) -> Table:
     """MiB after a warm-up, after many requests, and at most while refreshing."""
     samples = _samples()
     for server in bench.servers:
         columns = samples[server.name]
         with subjects.running(server, bench.sts) as process:
-            load.pace(bench.pacer, process.port, WARM_UP_RATE, WARM_UP_REQUESTS / WARM_UP_RATE)
+            load.pace(bench.pacer, process, WARM_UP_RATE, WARM_UP_REQUESTS / WARM_UP_RATE)
             warm = measure.memory(process.pid)
-            answers = _ask_many(bench, process.port)
+            answers = _ask_many(bench, process)
             loaded = measure.memory(process.pid)
         columns["RSS"] = [warm.rss]
         columns["PSS"] = [warm.pss]
         columns["RssAnon"] = [warm.anonymous]
         columns["threads"] = [warm.threads]
-        columns[f"RSS after {MANY_REQUESTS // 1000}k"] = [loaded.rss]
+        columns["RSS after many"] = [loaded.rss]
         columns["requests"] = [answers]
     _memory_while_refreshing(bench, samples)
-    _print_table(f"Memory in MiB, after {WARM_UP_REQUESTS} requests", samples, [PEER])
-    return samples
+    return _shown(f"Memory in MiB, after {WARM_UP_REQUESTS} requests", samples, [PEER])
 
 
-def idle(bench: Bench) -> Samples:
+def idle(bench: Bench) -> Table:
     """What each uses up when nobody asks, all at the same time."""
     samples = _samples()
     with _all_running(bench) as running:
@@ -117,45 +133,41 @@ def idle(bench: Bench) -> Samples:
             after, minutes = measure.effort(process.pid), bench.idle_seconds / 60
             samples[name]["CPU ms/min"] = [(after.cpu_ms - before[name].cpu_ms) / minutes]
             samples[name]["switches/min"] = [(after.switches - before[name].switches) / minutes]
-    _print_table(f"Idle for {bench.idle_seconds:.0f} s", samples)
-    return samples
+    return _shown(f"Idle for {bench.idle_seconds:.0f} s", samples)
 
 
-def rush(bench: Bench) -> Samples:
+def rush(bench: Bench) -> Table:
     """As many requests as go, each on a new connection."""
     samples = _samples()
     with _all_running(bench) as running:
         for _ in range(bench.rounds):
             for connections in RUSH_CONNECTIONS:
                 for name, process in running.items():
-                    result = load.rush(bench.wrk, process.port, connections, RUSH_SECONDS)
+                    result = load.rush(bench.wrk, process, connections, RUSH_SECONDS)
                     columns = samples[name]
                     columns[f"c={connections} req/s"].append(result.per_second)
                     columns[f"c={connections} p50 ms"].append(result.p50_ms)
                     columns[f"c={connections} p99 ms"].append(result.p99_ms)
                     columns[f"c={connections} errors"].append(result.errors)
-    _print_table(f"GET on new connections, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER, LIMIT])
-    if bench.wrk:
-        print(f"\n  {shlex.join(load.wrk_command('wrk', 'PORT', RUSH_CONNECTIONS[0], RUSH_SECONDS))}", flush=True)
-    return samples
+    return _shown(f"GET on new connections, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER, LIMIT])
 
 
-def pace(bench: Bench) -> Samples:
+def pace(bench: Bench) -> Table:
     """The time of one request when the machine is not busy."""
     samples = _samples()
     with _all_running(bench) as running:
         for _ in range(bench.rounds):
             for name, process in running.items():
-                result = load.pace(bench.pacer, process.port, PACE_RATE, PACE_SECONDS)
+                result = load.pace(bench.pacer, process, PACE_RATE, PACE_SECONDS)
                 samples[name]["p50 us"].append(result.p50_us)
                 samples[name]["p99 us"].append(result.p99_us)
+                samples[name]["p99.9 us"].append(result.p999_us)
                 samples[name]["errors"].append(result.errors)
     title = f"{PACE_RATE} requests a second on new connections, {bench.rounds} rounds of {PACE_SECONDS} s"
-    _print_table(title, samples, [PEER, LIMIT])
-    return samples
+    return _shown(title, samples, [PEER, LIMIT])
 
 
-TABLES: dict[str, Callable[[Bench], Samples]] = {
+TABLES: dict[str, Callable[[Bench], Table]] = {
     "start": start,
     "memory": memory,
     "idle": idle,
@@ -178,11 +190,11 @@ def _note_start(columns: dict[str, list[float]], took: measure.Start) -> None:
     columns["CPU ms"].append(took.cpu_ms)
 
 
-def _ask_many(bench: Bench, port: int) -> int:
-    """MANY_REQUESTS, or as many as go in MANY_SECONDS. How many it were."""
-    answers, deadline = 0, time.monotonic() + MANY_SECONDS
-    while answers < MANY_REQUESTS and time.monotonic() < deadline:
-        answers += load.rush(bench.wrk, port, RUSH_CONNECTIONS[0], 2).answers
+def _ask_many(bench: Bench, server: Running) -> int:
+    """`--many` requests, or as many as a slow server gives in that time. How many it were."""
+    answers, deadline = 0, time.monotonic() + bench.many / MANY_A_SECOND
+    while answers < bench.many and time.monotonic() < deadline:
+        answers += load.rush(bench.wrk, server, RUSH_CONNECTIONS[0], 2).answers
     return answers
 
 
@@ -192,7 +204,7 @@ def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
     def refresh(server: Subject) -> None:
         with subjects.stub_sts(REFRESH_LIFE_SECONDS) as sts, subjects.running(server, sts.url) as process:
             measure.forget_peak(process.pid)
-            load.pace(bench.pacer, process.port, REFRESH_RATE, REFRESH_SECONDS)
+            load.pace(bench.pacer, process, REFRESH_RATE, REFRESH_SECONDS)
             samples[server.name]["peak refreshing"] = [measure.peak_rss(process.pid)]
             samples[server.name]["refreshes"] = [sts.answered()]
 
@@ -204,13 +216,15 @@ def _samples() -> Samples:
     return defaultdict(lambda: defaultdict(list))
 
 
-def _print_table(title: str, samples: Samples, kinds: Sequence[str] = ()) -> None:
-    """The table, with how each `run` stands to the subjects of these kinds: on its own interpreter, if on any."""
+def _shown(title: str, samples: Samples, kinds: Sequence[str] = ()) -> Table:
+    """The table, printed, with how each `run` stands to the subjects of these kinds: on its own interpreter, if any."""
     beside: dict[str, list[str]] = {}
     for ours in (name for name in samples if name.startswith(OURS)):
         version = ours.removeprefix(OURS)
         beside[ours] = [kind + suffix for kind in kinds for suffix in {"", version} if kind + suffix in samples]
-    print(tables.table(title, samples, beside), flush=True)
+    table = Table(title, samples, beside)
+    print(tables.text(table), flush=True)
+    return table
 
 
 def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
@@ -218,25 +232,35 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
     subjects.write_inputs(inputs)
     pythons = args.python or [os.path.realpath(sys.executable)]
     labels = _labels(pythons)
+    left_out: list[str] = []
     servers: list[Subject | None] = [
-        _unless_missing(subjects.run, OURS + label, python, inputs)
+        _unless_missing(left_out, subjects.run, OURS + label, python, inputs)
         for label, python in zip(labels, pythons, strict=True)
     ]
     programs: list[Program | None] = [
-        _unless_missing(subjects.boto3, BOTO3 + label, python, inputs)
+        _unless_missing(left_out, subjects.boto3, BOTO3 + label, python, inputs)
         for label, python in zip(labels, pythons, strict=True)
         if "start" in args.only
     ]
-    servers += [_unless_missing(subjects.aws_vault, PEER, inputs), _unless_missing(subjects.limit, LIMIT)]
+    if "start" in args.only:
+        programs.append(_unless_missing(left_out, subjects.go_sdk, GO_SDK, inputs))
+    servers += [
+        _unless_missing(left_out, subjects.aws_vault, PEER, inputs),
+        _unless_missing(left_out, subjects.metadata_mock, MOCK),
+        _unless_missing(left_out, subjects.limit, LIMIT),
+        _unless_missing(left_out, subjects.nginx, NGINX, inputs),
+    ]
     return Bench(
         servers=[server for server in servers if server],
         programs=[program for program in programs if program],
         sts=sts,
-        wrk=_unless_missing(builds.tool, "wrk"),
-        pacer=_unless_missing(builds.c_program, "paced"),
+        wrk=_unless_missing(left_out, builds.tool, "wrk"),
+        pacer=_unless_missing(left_out, builds.c_program, "paced"),
         starts=args.starts,
         rounds=args.rounds,
         idle_seconds=args.idle_seconds,
+        many=args.many,
+        left_out=left_out,
     )
 
 
@@ -249,24 +273,35 @@ def _labels(pythons: Sequence[str]) -> list[str]:
     return [f" {version}" if is_clear else f" {python}" for version, python in zip(versions, pythons, strict=True)]
 
 
-def _unless_missing(make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs) -> Made | None:
-    """What `make` makes of these, the first of which is its name; or None, having said why not."""
+def _unless_missing(
+    left_out: list[str], make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs
+) -> Made | None:
+    """What `make` makes of these, the first of which is its name; or None, having said why not and noted it."""
     try:
         return make(*args, **kwargs)
     except builds.MissingError as missing:
-        print(f"left out, {args[0]}: {missing}", flush=True)
+        left_out.append(f"{args[0]}: {missing}")
+        print(f"left out, {left_out[-1]}", flush=True)
         return None
 
 
-def _describe(bench: Bench) -> None:
+def machine() -> str:
+    """One line on where this was measured, and what else was going on there."""
     cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     cpu = re.search(r"^model name\s*:\s*(.*)$", cpu_info, flags=re.MULTILINE)
     busy = ", ".join(f"{average:.1f}" for average in os.getloadavg())
-    print(f"{os.cpu_count()} x {cpu[1] if cpu else platform.machine()}, Linux {platform.release()}, load {busy}")
-    for server in bench.servers:
-        print(f"  {server.name}: {server.what}")
-    for program in bench.programs:
-        print(f"  {program.name}: {program.what}")
+    return f"{os.cpu_count()} x {cpu[1] if cpu else platform.machine()}, Linux {platform.release()}, load {busy}"
+
+
+def _whats(bench: Bench) -> dict[str, str]:
+    whats = {server.name: server.what for server in bench.servers}
+    return whats | {program.name: program.what for program in bench.programs}
+
+
+def _describe(bench: Bench) -> None:
+    print(machine())
+    for name, what in _whats(bench).items():
+        print(f"  {name}: {what}")
     clients = f"{'wrk' if bench.wrk else 'Python threads'}, paced by {'C' if bench.pacer else 'Python'}"
     print(
         f"  requests by {clients}; `C limit`, where it is there, says how fast these clients can be served", flush=True
@@ -291,7 +326,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--starts", type=int, default=15, help="of each subject [15]")
     parser.add_argument("--rounds", type=int, default=3, help="of requests [3]")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to look on [60]")
+    parser.add_argument("--many", type=int, default=1_000_000, help="requests between two looks at memory [1000000]")
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
+    parser.add_argument("--report", metavar="DIRECTORY", help="also write benchmarks.md and plots there (matplotlib)")
     return parser.parse_args()
 
 

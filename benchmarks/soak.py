@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import measure, subjects
 from benchmarks.subjects import PATH, Running
-from benchmarks.tables import Samples, table
+from benchmarks.tables import Samples, Table, text
 
 WARM_UP_SECONDS = 20.0
 """Until the loop has refreshed some times and the allocator has its arenas."""
@@ -103,7 +103,7 @@ def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
         rotations = drive(daemon, inputs, clients, args.seconds, args.requests_a_second)
         rows["at the end"] = held(daemon.pid)
         refreshed = sts.answered() - refreshed
-    print(table(f"irsa-sidecar run, before and after {args.seconds:.0f} s", rows, {}))
+    print(text(Table(f"irsa-sidecar run, before and after {args.seconds:.0f} s", rows, {})))
     print(
         f"{refreshed} refreshes, {rotations} rotations, {clients.answers} answers with {clients.sets} sets, "
         f"{clients.errors} errors"

@@ -37,12 +37,13 @@ signal.pause()
 
 
 class Subject(NamedTuple):
-    """A server of credentials: how it is started, and one line on what it is."""
+    """A server of credentials: how it is started, one line on what it is, and where it has them."""
 
     name: str
     what: str
     command: tuple[str, ...]
     environ: Mapping[str, str]
+    path: str = PATH
 
 
 class Program(NamedTuple):
@@ -57,6 +58,7 @@ class Program(NamedTuple):
 class Running(NamedTuple):
     pid: int
     port: int
+    path: str = PATH
 
 
 class Stub(NamedTuple):
@@ -88,20 +90,56 @@ def write_inputs(directory: Path) -> None:
 def run(name: str, python: str, inputs: Path) -> Subject:
     """`irsa-sidecar run` under this interpreter, with its admin listener, as in a Pod. Raises MissingError."""
     environment = builds.run_environment(python)
-    environ = _aws(inputs) | {
+    what = f"irsa-sidecar run, wheel and locked packages on {describe_python(python)}"
+    return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), _daemon(inputs))
+
+
+def from_tree(name: str, inputs: Path) -> Subject:
+    """The same as it is in this tree, under this interpreter: what can be counted needs no build."""
+    return Subject(name, "irsa-sidecar run from the tree", (sys.executable, "-m", "sidecar", "run"), _daemon(inputs))
+
+
+def _daemon(inputs: Path) -> dict[str, str]:
+    return _aws(inputs) | {
         "IRSA_SIDECAR_LISTEN": f"{HOST}:{{port}}",
         "IRSA_SIDECAR_ADMIN_LISTEN": f"{HOST}:0",
         "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(inputs / "secret"),
     }
-    what = f"irsa-sidecar run, wheel and locked packages on {describe_python(python)}"
-    return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), environ)
 
 
 def aws_vault(name: str, inputs: Path) -> Subject:
     """The Go peer. Raises MissingError."""
     environ = _aws(inputs) | {"PEER_PORT": "{port}", "PEER_AUTHORIZATION": SECRET}
     what = "aws-vault 7.2.0's ECS server package over the AWS SDK for Go's web identity, in a main of ours"
-    return Subject(name, what, (str(builds.go_peer()),), environ)
+    return Subject(name, what, (str(builds.go_program(name, "vault")),), environ)
+
+
+def metadata_mock(name: str) -> Subject:
+    """AWS's own Go server in the form of EC2's metadata service, with a fixed set. Raises MissingError."""
+    what = "AWS's amazon-ec2-metadata-mock 1.13.0 in Go: a fixed set in the form of EC2's metadata service, no STS"
+    program = builds.go_module(name, "github.com/aws/amazon-ec2-metadata-mock/cmd/ec2-metadata-mock@v1.13.0")
+    command = (str(program), "--hostname", HOST, "--port", "{port}")
+    return Subject(name, what, command, {}, "/latest/meta-data/iam/security-credentials/baskinc-role")
+
+
+def nginx(name: str, inputs: Path) -> Subject:
+    """The usual server with one fixed answer. Raises MissingError."""
+    program = builds.tool("nginx")
+    (inputs / "nginx").mkdir(exist_ok=True)
+    (inputs / "nginx" / "template").write_text(NGINX, encoding="ascii")
+    script = 'sed "s#PORT#$1#; s#HERE#$2#g" "$2/template" > "$2/$1.conf" && exec "$0" -p "$2" -c "$2/$1.conf"'
+    command = ("sh", "-c", script, program, "{port}", str(inputs / "nginx"))
+    return Subject(name, "nginx, one worker, one fixed answer", command, {})
+
+
+NGINX = """
+daemon off; master_process off; pid HERE/PORT.pid; error_log /dev/null;
+events { worker_connections 4096; }
+http {
+  access_log off; keepalive_timeout 0;
+  server { listen 127.0.0.1:PORT backlog=1024; location / { return 200 '{"SecretAccessKey":"BODY"}'; } }
+}
+""".replace("BODY", "T" * 1100)
 
 
 def limit(name: str) -> Subject:
@@ -115,6 +153,17 @@ def boto3(name: str, python: str, inputs: Path) -> Program:
     environment = builds.boto3_environment(python)
     command = (str(environment / "bin" / "python"), "-c", BOTO3_PROGRAM)
     return Program(name, f"boto3's own web identity on {describe_python(python)}", command, _aws(inputs))
+
+
+def boto3_here(name: str, inputs: Path) -> Program:
+    """The same under this interpreter, with the boto3 that is installed."""
+    return Program(name, "boto3's own web identity", (sys.executable, "-c", BOTO3_PROGRAM), _aws(inputs))
+
+
+def go_sdk(name: str, inputs: Path) -> Program:
+    """The same in Go. Raises MissingError."""
+    program = builds.go_program(name, "sdk")
+    return Program(name, "the AWS SDK for Go v2's own web identity", (str(program),), _aws(inputs))
 
 
 def _aws(inputs: Path) -> dict[str, str]:
@@ -181,8 +230,9 @@ def running(subject: Subject, sts: str) -> Iterator[Running]:
     process = spawn(subject, port=port, sts=sts)
     try:
         wait_until_listening(process, port)
-        wait_until_served(process, port)
-        yield Running(process.pid, port)
+        served = Running(process.pid, port, subject.path)
+        wait_until_served(process, served)
+        yield served
     finally:
         end(process)
 
@@ -215,18 +265,18 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
         time.sleep(0.0005)
 
 
-def wait_until_served(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_served(process: subprocess.Popen[bytes], server: Running) -> None:
     """GET until there are credentials in the answer."""
     deadline = time.monotonic() + START_SECONDS
-    while not has_credentials(port):
+    while not has_credentials(server.port, server.path):
         _give_up_if_ended(process, deadline)
         time.sleep(0.0005)
 
 
-def has_credentials(port: int) -> bool:
+def has_credentials(port: int, path: str = PATH) -> bool:
     """One GET on a new connection."""
     try:
-        answer = get(port, PATH)
+        answer = get(port, path)
     except OSError:
         return False
     return answer.startswith(b"HTTP/1.1 200") and b"SecretAccessKey" in answer

@@ -2,23 +2,51 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 Samples = dict[str, dict[str, list[float]]]
 """Of one table: subject, then column, then one number for each round."""
 
 
-def table(title: str, samples: Samples, beside: Mapping[str, Sequence[str]]) -> str:
+class Table(NamedTuple):
     """
     One row for each subject, then one for how each key of `beside` stands to each of its values.
 
     A cell is the median, with `(least-most)` where the rounds differ.
     """
+
+    title: str
+    samples: Samples
+    beside: Mapping[str, Sequence[str]]
+
+
+def text(table: Table) -> str:
+    """For a terminal."""
+    rows = _rows(table)
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join(["", table.title, "", *(_line(row, widths) for row in rows)])
+
+
+def markdown(table: Table) -> str:
+    """For a page, without the title."""
+    head, *rows = [f"| {' | '.join(row)} |" for row in _rows(table)]
+    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
+
+
+def ratio(table: Table, ours: str, theirs: str, column: str) -> float | None:
+    """Median to median; None where either is not there."""
+    pair = [table.samples.get(name, {}).get(column) for name in (ours, theirs)]
+    medians = [statistics.median(values) for values in pair if values]
+    return medians[0] / medians[1] if len(medians) == 2 and medians[1] else None
+
+
+def _rows(table: Table) -> list[list[str]]:
+    samples = table.samples
     columns = list(dict.fromkeys(column for row in samples.values() for column in row))
     rows = [["", *columns]]
     rows += [[name, *(_cell(row.get(column, [])) for column in columns)] for name, row in samples.items()]
-    rows += _ratio_rows(samples, columns, beside)
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    return "\n".join(["", title, "", *(_line(row, widths) for row in rows)])
+    rows += _ratio_rows(samples, columns, table.beside)
+    return rows
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

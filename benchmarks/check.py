@@ -1,0 +1,126 @@
+"""
+Whether `run` still costs what it should, by what can be counted and by ratios to others in the same run.
+
+    python -m benchmarks.check
+
+Never by absolute speed, which says more of the machine and its other guests than of us. What a limit needs and this
+machine lacks (strace, a C compiler, Go) is left out and said so. Exit status 1 if a limit is exceeded.
+"""
+
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import builds, imports, load, measure, subjects
+from benchmarks.builds import MissingError
+from benchmarks.subjects import Running, Subject
+
+ROUNDS, SECONDS, CONNECTIONS = 5, 1, 32
+STARTS = 5
+REQUESTS = 500
+
+
+class Limit(NamedTuple):
+    """What was found, and what is allowed."""
+
+    words: str
+    found: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def holds(self) -> bool:
+        return self.found <= self.limit if self.at_most else self.found >= self.limit
+
+    def __str__(self) -> str:
+        sign = "<=" if self.at_most else ">="
+        return f"{'holds' if self.holds else 'BROKEN'}: {self.words}: {self.found:.2f} ({sign} {self.limit:g})"
+
+
+def imported() -> Iterator[Limit]:
+    """Counted in fresh interpreters."""
+    trio = imports.measure("import trio", ROUNDS)
+    ours = imports.measure(imports.RUN + imports.CLIENT, ROUNDS)
+    yield Limit("modules that run imports besides trio's", ours.modules - trio.modules, 115)
+    yield Limit("MiB of its own that run has besides trio", ours.anonymous_mib - trio.anonymous_mib, 3.5)
+    yield Limit("resident MiB of run besides trio", ours.resident_mib - trio.resident_mib, 5)
+
+
+def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
+    """Of one request, counted by strace. Raises MissingError."""
+    strace = builds.tool("strace")
+    with subjects.running(run, sts) as server, tempfile.NamedTemporaryFile() as report:
+        command = [strace, "-c", "-f", "-p", str(server.pid), "-o", report.name]
+        tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline().strip()
+        if "attached" not in said:
+            tracer.wait()
+            raise MissingError(f"strace: {said}")
+        for _ in range(REQUESTS):
+            subjects.get(server.port, server.path)
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
+        lines = Path(report.name).read_text(encoding="ascii").splitlines()
+    total = next(line.split() for line in lines if line.endswith(" total"))
+    # One request at a time is the dearest: each wakes the loop. 5 for the connection, 2 to wait and be woken.
+    yield Limit("system calls of a request", int(total[3]) / REQUESTS, 8)
+
+
+def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
+    """Processor time until the first credentials, in turn."""
+    ours, theirs = [], []
+    for _ in range(STARTS):
+        ours.append(measure.start(run, sts).cpu_ms)
+        theirs.append(measure.start_program(boto3, sts).cpu_ms)
+    yield Limit("CPU until credentials, to boto3's own", statistics.median(ours) / statistics.median(theirs), 0.9)
+
+
+def rush(run: Subject, others: Sequence[tuple[Subject, float]], sts: str) -> Iterator[Limit]:
+    """New connections, in turn with each of the others. Raises MissingError."""
+    wrk = builds.tool("wrk")
+    for other, least in others:
+        with subjects.running(run, sts) as ours, subjects.running(other, sts) as theirs:
+            ratios = [_rate(wrk, ours) / _rate(wrk, theirs) for _ in range(ROUNDS)]
+        yield Limit(f"new connections, to {other.name}'s", statistics.median(ratios), least, at_most=False)
+
+
+def _rate(wrk: str, server: Running) -> float:
+    return load.rush(wrk, server, CONNECTIONS, SECONDS).per_second
+
+
+def main() -> int:
+    began = time.monotonic()
+    limits: list[Limit] = []
+    with tempfile.TemporaryDirectory(prefix="check-") as directory, subjects.stub_sts() as sts:
+        inputs = Path(directory)
+        subjects.write_inputs(inputs)
+        run = subjects.from_tree("run", inputs)
+        checks: list[Callable[[], Iterator[Limit]]] = [
+            imported,
+            lambda: starts(run, subjects.boto3_here("boto3", inputs), sts.url),
+            lambda: system_calls(run, sts.url),
+            lambda: rush(run, [(subjects.limit("C limit"), 0.35)], sts.url),
+            lambda: rush(run, [(subjects.aws_vault("aws-vault", inputs), 0.7)], sts.url),
+        ]
+        for check in checks:
+            try:
+                for limit in check():
+                    limits.append(limit)
+                    print(limit, flush=True)
+            except MissingError as missing:
+                print(f"left out: {missing}", flush=True)
+    print(f"{len(limits)} limits in {time.monotonic() - began:.0f} s")
+    return 0 if all(limit.holds for limit in limits) else 1
+
+
+if __name__ == "__main__":
+    if not Path("/proc/self/smaps_rollup").exists():
+        sys.exit("benchmarks.check reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
+    sys.exit(main())

@@ -1,0 +1,34 @@
+// A program that gets credentials for itself, as each Go program does without a sidecar: the AWS SDK's own web identity
+// provider. It prints the access key and waits to be ended.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM)
+	client := sts.New(sts.Options{
+		Region:           os.Getenv("AWS_REGION"),
+		EndpointResolver: sts.EndpointResolverFromURL(os.Getenv("AWS_ENDPOINT_URL_STS")),
+		Credentials:      aws.AnonymousCredentials{},
+	})
+	provider := stscreds.NewWebIdentityRoleProvider(
+		client, os.Getenv("AWS_ROLE_ARN"), stscreds.IdentityTokenFile(os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE")))
+	credentials, err := provider.Retrieve(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(credentials.AccessKeyID)
+	<-ended
+}

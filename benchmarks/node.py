@@ -1,0 +1,202 @@
+"""
+What a node gives up: many daemons on one machine, and a start within the CPU limits that manifests may state.
+
+    python -m benchmarks.node [--daemons 100] [--limits 0.05 0.1 0.5] [--python PATH] [--json FILE]
+
+All daemons start at once, each with a listener of its own, against one stub STS on loopback. A limit is that of one
+container: each daemon gets a cgroup of its own (version 1 or 2), in which all of it runs. Where cgroups cannot be made,
+which needs root, the limits are left out and said so.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import measure, subjects
+from benchmarks.builds import MissingError
+from benchmarks.run_cost import machine
+from benchmarks.subjects import Subject
+from benchmarks.tables import Samples, Table, text
+
+PERIOD_MICROSECONDS = 100_000
+"""Kubernetes' own (kubelet, cpuCFSQuotaPeriod)."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+STARTS_UNDER_LIMIT = 3
+IDLE_SECONDS = 20.0
+GIVE_UP_SECONDS = 120.0
+
+
+@dataclass
+class Started:
+    """One daemon: when it had credentials, in seconds from when the first was started, and its processor time then."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    group: Path | None = None
+    served_after: float = 0.0
+    cpu_ms: float = 0.0
+
+
+def start_all(run: Subject, sts: str, groups: Sequence[Path | None]) -> list[Started]:
+    """Start one for each group, all at once, and wait until each has credentials."""
+    began = time.monotonic()
+    daemons = [_spawn(run, sts, group) for group in groups]
+
+    def wait(daemon: Started) -> None:
+        while not subjects.has_credentials(daemon.port) and time.monotonic() - began < GIVE_UP_SECONDS:
+            time.sleep(0.05)
+        daemon.served_after = time.monotonic() - began
+        daemon.cpu_ms = measure.effort(daemon.process.pid).cpu_ms
+
+    with ThreadPoolExecutor(len(daemons)) as pool:  # as a request before the first credentials is held
+        list(pool.map(wait, daemons))
+    if (slow := sum(daemon.served_after > GIVE_UP_SECONDS for daemon in daemons)) > 0:
+        end_all(daemons)
+        raise RuntimeError(f"{slow} of {len(daemons)} daemons had no credentials within {GIVE_UP_SECONDS:.0f} s")
+    return daemons
+
+
+def _spawn(run: Subject, sts: str, group: Path | None) -> Started:
+    """Into its group before it runs a single instruction of its own, as a container's process is."""
+    port = subjects.free_port()
+    subject = run
+    if group is not None:
+        enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
+        subject = run._replace(command=("sh", "-c", enter, str(group), *run.command))
+    return Started(subjects.spawn(subject, port=port, sts=sts), port, group)
+
+
+def node(run: Subject, sts: str, groups: Sequence[Path | None]) -> dict[str, list[float]]:
+    """What all hold together, how long it takes until all serve, and what they use up when nobody asks."""
+    daemons = start_all(run, sts, groups)
+    try:
+        time.sleep(2)  # what a start leaves to be done later
+        memory = [measure.memory(daemon.process.pid) for daemon in daemons]
+        before = [measure.effort(daemon.process.pid).cpu_ms for daemon in daemons]
+        time.sleep(IDLE_SECONDS)
+        after = [measure.effort(daemon.process.pid).cpu_ms for daemon in daemons]
+    finally:
+        end_all(daemons)
+    return {
+        "PSS MiB": [sum(sizes.pss for sizes in memory)],
+        "RSS MiB": [sum(sizes.rss for sizes in memory)],
+        "PSS MiB each": [statistics.mean(sizes.pss for sizes in memory)],
+        "s until half serve": [statistics.median(daemon.served_after for daemon in daemons)],
+        "s until all serve": [max(daemon.served_after for daemon in daemons)],
+        "CPU s of the starts": [sum(daemon.cpu_ms for daemon in daemons) / 1000],
+        "idle CPU ms/min": [(sum(after) - sum(before)) * 60 / IDLE_SECONDS],
+    }
+
+
+def node_limited(run: Subject, sts: str, count: int, cores: float) -> dict[str, list[float]]:
+    """The same with each daemon within this CPU limit. Raises MissingError."""
+    with ExitStack() as stack:
+        return node(run, sts, [stack.enter_context(cpu_limit(cores, number)) for number in range(count)])
+
+
+def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
+    """One daemon within this CPU limit, several times: its start, and an answer when it is warm."""
+    found: dict[str, list[float]] = {"s until credentials": [], "p50 ms": [], "p99 ms": [], "throttled periods": []}
+    for _ in range(STARTS_UNDER_LIMIT):
+        with cpu_limit(cores) as group:
+            (daemon,) = start_all(run, sts, [group])
+            try:
+                found["s until credentials"].append(daemon.served_after)
+                found["throttled periods"].append(_throttled(group))
+                took = sorted(_ask(daemon.port) for _ in range(200))
+                found["p50 ms"].append(took[len(took) // 2])
+                found["p99 ms"].append(took[len(took) * 99 // 100])
+            finally:
+                end_all([daemon])
+    return found
+
+
+def _ask(port: int) -> float:
+    """Milliseconds of one GET, ten a second at most."""
+    time.sleep(0.01)
+    began = time.perf_counter()
+    if not subjects.has_credentials(port):
+        raise RuntimeError("a daemon within its CPU limit gave no credentials")
+    return (time.perf_counter() - began) * 1000
+
+
+def end_all(daemons: Sequence[Started]) -> None:
+    for daemon in daemons:
+        daemon.process.terminate()
+    for daemon in daemons:
+        subjects.end(daemon.process)
+
+
+@contextmanager
+def cpu_limit(cores: float, number: int = 0) -> Iterator[Path]:
+    """A cgroup of ours with this limit, removed when it is empty again. Raises MissingError."""
+    is_first = (CGROUPS / "cpu" / "cpu.cfs_quota_us").exists()
+    group = (CGROUPS / "cpu" if is_first else CGROUPS) / f"irsa-sidecar-{os.getpid()}-{number}"
+    quota = int(cores * PERIOD_MICROSECONDS)
+    try:
+        group.mkdir()
+        if is_first:
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD_MICROSECONDS))
+            (group / "cpu.cfs_quota_us").write_text(str(quota))
+        else:
+            (group / "cpu.max").write_text(f"{quota} {PERIOD_MICROSECONDS}")
+    except OSError as exc:
+        if group.exists():
+            group.rmdir()
+        raise MissingError(f"no cgroup with a CPU limit can be made here ({exc}): run it as root") from exc
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+def _throttled(group: Path) -> float:
+    """Periods in which it was held back."""
+    fields = dict(line.split() for line in (group / "cpu.stat").read_text(encoding="ascii").splitlines())
+    return float(fields["nr_throttled"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What a node gives up for its sidecars.")
+    parser.add_argument("--daemons", type=int, default=100, help="on one node [100]")
+    parser.add_argument("--limits", type=float, nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]")
+    parser.add_argument("--python", default=shutil.which("python3"), help="the interpreter to run on")
+    parser.add_argument("--json", metavar="FILE", help="also write every sample there")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="node-") as directory, subjects.stub_sts() as sts:
+        inputs = Path(directory)
+        subjects.write_inputs(inputs)
+        run = subjects.run("run", os.path.realpath(args.python), inputs)
+        print(f"{machine()}\n{run.what}")
+        rows = {"no limit": node(run, sts.url, [None] * args.daemons)}
+        alone: Samples = {}
+        try:
+            for cores in args.limits:
+                rows[f"{cores:g} core each"] = node_limited(run, sts.url, args.daemons, cores)
+                alone[f"{cores:g} core"] = limited(run, sts.url, cores)
+        except MissingError as missing:
+            print(f"left out, CPU limits: {missing}", flush=True)
+        tables = [Table(f"{args.daemons} daemons that start at once", rows, {})]
+        if alone:
+            tables.append(Table("One daemon within a CPU limit", alone, {}))
+        for table in tables:
+            print(text(table), flush=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps({table.title: table.samples for table in tables}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

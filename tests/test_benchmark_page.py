@@ -1,0 +1,43 @@
+"""The page of a benchmark tells what was measured, what was missing, and how we stand to the best peer."""
+
+from benchmarks import report, tables
+from benchmarks.report import Run
+from benchmarks.tables import Table
+
+RUSH = Table(
+    "GET on new connections",
+    {
+        "run": {"c=32 req/s": [30_000.0, 33_000.0, 31_000.0], "c=256 p99 ms": [9.0]},
+        "aws-vault": {"c=32 req/s": [20_000.0], "c=256 p99 ms": [12.0]},
+        "ec2-metadata-mock": {"c=32 req/s": [25_000.0], "c=256 p99 ms": [20.0]},
+    },
+    {"run": ["aws-vault"]},
+)
+
+
+def page(found: dict[str, Table], left_out: tuple[str, ...] = ()) -> str:
+    run = Run("make bench", "2 x a processor", "wrk", {"run": "the daemon"}, left_out, found)
+    return "\n".join(report._page(run, {}))
+
+
+def test_a_cell_is_the_median_and_its_spread() -> None:
+    assert "| run | 31,000 (30,000-33,000) | 9 |" in tables.markdown(RUSH)
+    assert "| run / aws-vault | x 1.55 | x 0.75 |" in tables.markdown(RUSH)
+
+
+def test_the_best_peer_is_the_one_that_we_look_worst_beside() -> None:
+    told = page({"rush": RUSH})
+    assert "| new connections, 32 clients | 1.24 | ec2-metadata-mock | ≥ 1.1 | met |" in told
+    assert "| p99 of 256 clients at once | 0.75 | aws-vault | ≤ 0.7 | not met |" in told
+
+
+def test_what_was_not_measured_is_said() -> None:
+    told = page({"rush": RUSH}, ("nginx: nginx is not on this machine's PATH",))
+    assert "- Left out: nginx: nginx is not on this machine's PATH" in told
+    assert "| p50 at 200 requests a second | not measured | | | |" in told
+
+
+def test_a_ratio_needs_both_sides() -> None:
+    assert tables.ratio(RUSH, "run", "aws-vault", "c=256 p99 ms") == 0.75
+    assert tables.ratio(RUSH, "run", "nginx", "c=256 p99 ms") is None
+    assert tables.ratio(RUSH, "run", "aws-vault", "p50 us") is None
