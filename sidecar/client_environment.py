@@ -51,7 +51,7 @@ def client_variables(offer: Offer, no_proxy: str = "") -> dict[str, str]:
         # Profiles in the home directory come before the container endpoint in every chain.
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_CONFIG_FILE": os.devnull,
-        # Rust's object_store sends even loopback requests, secret and all, through HTTP_PROXY.
+        # Rust's SDK and object_store send even loopback requests, secret and all, through HTTP_PROXY.
         "NO_PROXY": exempt,
         "no_proxy": exempt,
     }
