@@ -113,8 +113,9 @@ class Schedule:
         )
 
     def sleep_seconds(self, now: Instant) -> float:
-        """How long to sleep before looking again."""
-        return max(0.0, min(CHECK_SECONDS, self.due.monotonic - now.monotonic, self.due.wall - now.wall))
+        """How long to sleep before looking again: all roles of a daemon do so at once, in one wake-up."""
+        next_look = CHECK_SECONDS - now.monotonic % CHECK_SECONDS
+        return max(0.0, min(next_look, self.due.monotonic - now.monotonic, self.due.wall - now.wall))
 
 
 def at_start(now: Instant) -> Schedule:

@@ -140,6 +140,15 @@ def test_a_clock_that_moved_makes_a_refresh_due(moved: Instant, *, is_due: bool)
     assert schedule.after_success(NOW, 3600, 0.5).is_due(moved) is is_due
 
 
+@given(jitters=st.lists(JITTERS, min_size=2, max_size=5), passed=st.lists(st.floats(0, 1000), min_size=5, max_size=5))
+def test_roles_that_have_nothing_to_do_wake_up_together(jitters: list[float], passed: list[float]) -> None:
+    looks = set()
+    for jitter, seconds in zip(jitters, passed, strict=False):
+        now = NOW.later(seconds)
+        looks.add(round(now.monotonic + schedule.after_success(now, 3600, jitter).sleep_seconds(now), 3))
+    assert all(look % schedule.CHECK_SECONDS == pytest.approx(0, abs=0.001) for look in looks)
+
+
 @given(life=st.floats(1, 43_200), jitter=JITTERS, passed=st.floats(0, 50_000))
 def test_no_sleep_is_longer_than_the_check_interval_or_negative(life: float, jitter: float, passed: float) -> None:
     plan = schedule.after_success(NOW, life, jitter)

@@ -1,0 +1,165 @@
+"""
+How the cost of one daemon grows with its roles and with the connections it holds, and whether it does so linearly.
+
+    python -m benchmarks.growth [--roles 1 5 20 50] [--connections 0 64 128 256 512] [--python PATH] [--plots DIRECTORY]
+
+The slope is the least squares', and `fit` the square of the correlation: 1 is a straight line. Idle costs are read
+while all daemons idle side by side, and that of a refresh from sessions that end within seconds.
+"""
+
+import argparse
+import os
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import measure, subjects
+from benchmarks.run_cost import machine
+from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
+from benchmarks.tables import Samples, Table, text
+
+IDLE_SECONDS = 60.0
+SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0
+OPEN_SECONDS = 1.0
+"""Until the daemon has taken all connections; it gives up those that say nothing after five."""
+
+
+class Slope(NamedTuple):
+    """What one more costs, what none would, and how straight the line is."""
+
+    each: float
+    none: float
+    fit: float
+
+    @classmethod
+    def of(cls, points: Mapping[int, float]) -> "Slope":
+        numbers, values = list(points), list(points.values())
+        line = statistics.linear_regression(numbers, values)
+        fit = statistics.correlation(numbers, values) ** 2 if len(set(values)) > 1 else 1.0
+        return cls(line.slope, line.intercept, fit)
+
+
+def with_roles(run: Subject, inputs: Path, count: int) -> Subject:
+    """The daemon with so many roles from a file, all of one token. The first is on the path of a single one."""
+    names = ["default", *(f"role-{number}" for number in range(1, count))]
+    path = inputs / f"{count}-roles.yaml"
+    items = (f"  - name: {name}\n    role_arn: {ROLE_ARN}-{name}\n" for name in names)
+    path.write_text("roles:\n" + "".join(items), encoding="utf-8")
+    environ = {name: value for name, value in run.environ.items() if name != "AWS_ROLE_ARN"}
+    return run._replace(environ=environ | {"IRSA_SIDECAR_CONFIG": str(path)})
+
+
+@contextmanager
+def serving(subject: Subject, sts: Stub, roles: int) -> Iterator[Running]:
+    """Once each role has been asked for its credentials."""
+    with subjects.running(subject, sts.url) as daemon:
+        for number in range(1, roles):
+            while not subjects.has_credentials(daemon.port, f"{PATH}/role-{number}"):
+                time.sleep(0.05)
+        yield daemon
+
+
+def by_roles(run: Subject, inputs: Path, counts: Sequence[int]) -> Samples:
+    """Memory and CPU for each number of roles."""
+    samples: Samples = {}
+    with ExitStack() as stack:
+        sts = stack.enter_context(subjects.stub_sts())
+        daemons = {count: stack.enter_context(serving(with_roles(run, inputs, count), sts, count)) for count in counts}
+        time.sleep(3)  # what a start leaves to be done later
+        before = {count: measure.effort(daemon.pid) for count, daemon in daemons.items()}
+        time.sleep(IDLE_SECONDS)
+        for count, daemon in daemons.items():
+            effort, memory = measure.effort(daemon.pid), measure.memory(daemon.pid)
+            samples[str(count)] = {
+                "RSS MiB": [memory.rss],
+                "RssAnon KiB": [memory.anonymous * 1024],
+                "idle CPU ms/min": [(effort.cpu_ms - before[count].cpu_ms) * 60 / IDLE_SECONDS],
+                "switches/min": [(effort.switches - before[count].switches) * 60 / IDLE_SECONDS],
+            }
+    for count in counts:
+        samples[str(count)]["CPU ms a refresh"] = [_refresh_cpu_ms(with_roles(run, inputs, count), count)]
+    return samples
+
+
+def _refresh_cpu_ms(subject: Subject, roles: int) -> float:
+    with subjects.stub_sts(SHORT_SESSION_SECONDS) as sts, serving(subject, sts, roles) as daemon:
+        before, answered = measure.effort(daemon.pid), sts.answered()
+        time.sleep(REFRESH_SECONDS)
+        return (measure.effort(daemon.pid).cpu_ms - before.cpu_ms) / (sts.answered() - answered)
+
+
+def by_connections(run: Subject, counts: Sequence[int]) -> Samples:
+    """Memory with so many open connections that have sent half a request. One daemon after the other."""
+    samples: Samples = {}
+    for count in counts:
+        with subjects.stub_sts() as sts, subjects.running(run, sts.url) as daemon, ExitStack() as stack:
+            for _ in range(count):
+                connection = stack.enter_context(socket.create_connection((HOST, daemon.port)))
+                connection.sendall(f"GET {PATH} HTTP/1.1\r\n".encode())
+            time.sleep(OPEN_SECONDS)
+            memory = measure.memory(daemon.pid)
+            samples[str(count)] = {"RSS MiB": [memory.rss], "RssAnon KiB": [memory.anonymous * 1024]}
+    return samples
+
+
+def slope(samples: Samples, column: str) -> Slope:
+    return Slope.of({int(count): statistics.median(row[column]) for count, row in samples.items()})
+
+
+def plot(roles: Samples, connections: Samples, directory: Path) -> None:
+    """One picture: KiB and CPU by roles, KiB by connections, each with its line."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415  only where pictures are asked for
+
+    plt.rcParams |= {"svg.hashsalt": "growth", "font.size": 9}
+    drawn = [
+        (roles, "RssAnon KiB", "roles"),
+        (roles, "idle CPU ms/min", "roles"),
+        (connections, "RssAnon KiB", "open connections"),
+    ]
+    figure, axes = plt.subplots(1, len(drawn), figsize=(9, 2.8), layout="constrained")
+    for axis, (samples, column, over) in zip(axes, drawn, strict=True):
+        line, numbers = slope(samples, column), [int(count) for count in samples]
+        axis.plot(numbers, [row[column][0] for row in samples.values()], "o", color="tab:orange")
+        axis.plot(numbers, [line.none + line.each * number for number in numbers], color="tab:gray", lw=0.8)
+        axis.set(xlabel=over, title=f"{column}: {line.each:.2f} each")
+    figure.savefig(directory / "growth.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="How the cost of one daemon grows.")
+    parser.add_argument("--roles", type=int, nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
+    parser.add_argument("--connections", type=int, nargs="+", default=[0, 64, 128, 256, 512], help="[0 64 ... 512]")
+    parser.add_argument("--python", default=shutil.which("python3"), help="the interpreter to run on")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="growth-") as directory:
+        inputs = Path(directory)
+        subjects.write_inputs(inputs)
+        run = subjects.run("run", os.path.realpath(args.python), inputs)
+        print(f"{machine()}\n{run.what}", flush=True)
+        roles = by_roles(run, inputs, args.roles)
+        print(text(Table("By roles", roles, {})), flush=True)
+        connections = by_connections(run, args.connections)
+        print(text(Table("By open connections", connections, {})))
+    for samples, column, one in (
+        (roles, "RssAnon KiB", "role"),
+        (roles, "idle CPU ms/min", "role"),
+        (connections, "RssAnon KiB", "connection"),
+    ):
+        line = slope(samples, column)
+        print(f"  {column}: {line.none:.1f} and {line.each:.2f} a {one}, fit {line.fit:.3f}")
+    if args.plots:
+        plot(roles, connections, args.plots)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
