@@ -8,6 +8,7 @@ all that is used of it: our documents are dicts, which the patch of a Pod is mad
 """
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,20 @@ MERGE_PATCH = "application/merge-patch+json"
 
 FIELD_MANAGER = "irsa-sidecar"
 """Under which managedFields show what was set by us."""
+
+
+class Connection(ConnectionParams):
+    """
+    To a cluster's API server, by either client: its certificate is verified as kubectl verifies it.
+
+    Since Python 3.13 the ssl module holds certificates to the letter of RFC 5280, key identifiers included. Many a
+    cluster's authority has none, as those of EKS; it is the only one that is trusted here, and is found without.
+    """
+
+    def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().httpx_params(config)
+        parameters["verify"].verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return parameters
 
 
 class Kubernetes:
@@ -71,7 +86,7 @@ class Kubernetes:
             response = self._client.request(method, path, content=content, headers=headers, params=parameters)
         except httpx2.HTTPError as exc:
             raise KubernetesError(
-                f"API server {self.server} (context {self.context}) was not reached ({str(exc) or type(exc).__name__})."
+                f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})."
             ) from exc
         except (ConfigError, OSError, ValueError, KeyError) as exc:  # what a login plugin does wrong
             raise ConfigurationError(
@@ -89,13 +104,21 @@ class Kubernetes:
 def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
     """The cluster that `config` (kubeconfig.py) says how to reach. Raises ConfigurationError."""
     try:
-        client = Client(config, ConnectionParams(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
+        client = Client(config, Connection(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
     except (ConfigError, OSError, ValueError) as exc:
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig cannot be used ({exc}): does `kubectl get pods` work?"
         ) from exc
     with client:
         yield Kubernetes(client, config)
+
+
+def reason(exc: BaseException) -> str:
+    """In words: those of its cause where it has none, as a TLS handshake's failure under trio."""
+    cause: BaseException | None = exc
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause) if cause is not None else type(exc).__name__
 
 
 def refusal(method: str, path: str, status: int, body: bytes, context: str) -> KubernetesError:

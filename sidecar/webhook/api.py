@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx2
 import trio
-from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.client_adapter import AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.names import Document
-from sidecar.setup.kubernetes import FIELD_MANAGER, read_document, refusal
+from sidecar.setup.kubernetes import FIELD_MANAGER, Connection, read_document, reason, refusal
 
 DEADLINE_SECONDS = 5.0
 """Of one request: the API server itself waits for a webhook for 10 s unless told otherwise."""
@@ -127,9 +127,7 @@ class KubernetesApi:
         return read_document(path, response.content)
 
     def _unreached(self, exc: Exception) -> KubernetesError:
-        return KubernetesError(
-            f"The API server of context {self.context} was not reached ({str(exc) or type(exc).__name__})."
-        )
+        return KubernetesError(f"The API server of context {self.context} was not reached ({reason(exc)}).")
 
 
 def _event(line: str, path: str, take: Take) -> str | None:
@@ -154,7 +152,7 @@ async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
             "give it a kubeconfig with a client certificate or a token, or run it in the cluster."
         )
     # Deadlines are ours, in trio's time.
-    parameters = ConnectionParams(timeout=httpx2.Timeout(None))
+    parameters = Connection(timeout=httpx2.Timeout(None))
     try:
         client = AsyncClient(config, parameters)
     except (ConfigError, OSError, ValueError) as exc:

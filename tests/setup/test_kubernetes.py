@@ -1,6 +1,7 @@
 """The cluster as kubeconfig files say it, and its API: what is read, what is asked, what a person is told."""
 
 import json
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.setup import kubeconfig as kubeconfig_module
 from sidecar.setup.kubeconfig import find_cluster
-from sidecar.setup.kubernetes import Kubernetes, open_cluster
+from sidecar.setup.kubernetes import Connection, Kubernetes, open_cluster, reason
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
 
 PATH = "/api/v1/namespaces/shop/serviceaccounts"
@@ -178,3 +179,26 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = find_cluster(written(tmp_path / "config", document))
     with pytest.raises(ConfigurationError, match="kubectl get pods"), open_cluster(config):
         pass
+
+
+def test_an_authority_without_key_identifiers_will_do_and_nothing_else_is_let_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 wants them, and the authorities of EKS's clusters have none."""
+    strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: strict)
+    document = kubeconfig("https://127.0.0.1:1")
+    document["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    config = find_cluster(written(tmp_path / "config", document))
+    used = Connection().httpx_params(config)["verify"]
+    assert not used.verify_flags & ssl.VERIFY_X509_STRICT
+    assert used.check_hostname
+    assert used.verify_mode == ssl.CERT_REQUIRED
+
+
+def test_the_reason_is_the_nearest_that_says_anything() -> None:
+    wordless = OSError()
+    wordless.__cause__ = ValueError("certificate verify failed")
+    assert reason(wordless) == "certificate verify failed"
+    assert reason(OSError()) == "OSError"
