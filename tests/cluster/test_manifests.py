@@ -12,8 +12,9 @@ from tests.manifests import K8S, documents, pods, read, sidecar_of, variables_of
 
 PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
 KUSTOMIZATIONS = ["job"]
-ELSEWHERE = {"pod", "monitoring"}
-"""A component, and what needs the Prometheus operator: tried below, and in test_monitoring.py."""
+ELSEWHERE = {"pod", "monitoring", "webhook"}
+"""A component, what needs the Prometheus operator, what has a namespace: tried below, in test_monitoring.py and
+test_webhook.py."""
 
 
 def test_every_manifest_is_tried() -> None:

@@ -11,6 +11,7 @@ from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, I
 from sidecar.injection.pod import inject
 from sidecar.webhook.service import PATH
 from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
+from tests.manifests import read
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "injection.md").read_text()
 BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) for each in yaml.safe_load_all(block)]
@@ -48,7 +49,7 @@ def test_all_that_is_added_is_told() -> None:
 
 
 def test_the_webhooks_configuration_calls_it_for_labelled_pods_and_lets_none_pass() -> None:
-    (configuration,) = [each for each in BLOCKS if each.get("kind") == "MutatingWebhookConfiguration"]
+    (configuration,) = read("webhook/configuration.yaml")
     (webhook,) = configuration["webhooks"]
     assert configuration["metadata"]["name"] == "irsa-sidecar"
     assert webhook["clientConfig"]["service"]["path"] == PATH
