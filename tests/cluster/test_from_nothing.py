@@ -202,6 +202,8 @@ def test_all_steps_lead_from_nothing_to_credentials_and_change_nothing_again(
         assert found.startswith("All is well"), found
         assert "the published key verifies the token" in found
         assert "other service accounts are kept out" in found
+        world.run(token.replace("create token cart", "create token default"))
+        assert "AccessDenied" in world.run("! irsa-sidecar credentials --no-daemon 2>&1")
 
 
 def test_a_role_of_pod_identity_takes_the_cluster_of_eks_besides_once(world: World, namespace: Namespace) -> None:
