@@ -170,7 +170,7 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
     with moto_server() as moto, internet() as net:
         world = World(cluster, namespace, tmp_path, moto.url, net)
         world.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        (manifest,) = blocks("The Pods", "yaml")
+        manifest, *_ = blocks("The Pods", "yaml")
         (tmp_path / "app.yaml").write_text(world.ours(manifest))
         for variables in commands("What to choose"):
             world.run(variables)
