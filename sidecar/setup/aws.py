@@ -147,7 +147,7 @@ _ADVICE = {
         *("500", "502", "503", "504"),  # what botocore calls an error without a code
     ): "run this again later",
     ("MalformedPolicyDocument",): (
-        "IAM looks whether the provider in a trust policy exists: run `irsa-sidecar setup oidc-provider` first"
+        "if the account lacks the provider, run `irsa-sidecar setup oidc-provider` first; else mend what was there"
     ),
 }
 """AWS's codes (IAM, EKS and STS API references, Errors and Common Errors), and what a person can do."""

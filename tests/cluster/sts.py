@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,24 @@ class ClusterSts:
 @contextmanager
 def cluster_sts(cluster: Cluster, folder: Path) -> Iterator[ClusterSts]:
     """Started, with the keys that the cluster publishes now."""
-    keys, config, log = folder / "keys.json", folder / "local.yaml", folder / "sts.log"
-    keys.write_text(cluster.kubectl("get", "--raw", "/openid/v1/jwks").stdout)
     signer = issuer(cluster)
     roles = [{"name": name, "trust_policy": _trusting(signer, account)} for name, account in ROLES.items()]
     host = NODE_ADDRESS if cluster.has_node else "127.0.0.1"
-    config.write_text(yaml.safe_dump({"account_id": ACCOUNT, "region": REGION, "sts_host": host, "roles": roles}))
+    config = {"account_id": ACCOUNT, "region": REGION, "sts_host": host, "roles": roles}
+    with strict_sts(cluster, folder, config, cluster.inside()) as serving:
+        yield serving
+
+
+@contextmanager
+def strict_sts(
+    cluster: Cluster, folder: Path, settings: Mapping[str, Any], inside: Sequence[str] = ()
+) -> Iterator[ClusterSts]:
+    """The STS of `irsa-sidecar local` with these settings, taking the cluster's tokens; `inside` goes before it."""
+    keys, config, log = folder / "keys.json", folder / "local.yaml", folder / "sts.log"
+    keys.write_text(cluster.kubectl("get", "--raw", "/openid/v1/jwks").stdout)
+    config.write_text(yaml.safe_dump(settings))
     local = [sys.executable, "-m", "sidecar", "local", "--log-format=json", f"--config={config}"]
-    command = [*cluster.inside(), *local, f"--issuer={signer}", f"--jwks-file={keys}"]
+    command = [*inside, *local, f"--issuer={issuer(cluster)}", f"--jwks-file={keys}"]
     with log.open("w") as output:
         serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=output, text=True)
     try:

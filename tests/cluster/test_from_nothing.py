@@ -1,0 +1,242 @@
+"""
+From nothing to credentials by docs/getting-started.md: its commands as they stand, but for the names.
+
+IAM, S3 and EKS are moto's, the API server is a real one, and the issuer's name is served by TLS with what the commands
+put into the bucket. The STS is ours, since moto's takes any token; it trusts what `setup role` left in IAM.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+import trustme
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.layout import ISSUER
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import strict_sts
+from tests.fakes.internet import Internet, internet
+from tests.fakes.moto_server import ACCOUNT_ID, moto_server
+from tests.getting_started import blocks, commands
+from tests.processes import GUARD_SECONDS
+from tests.setup.conftest import Authorities
+
+REGION = "eu-west-1"
+BUCKET = "shop-oidc"
+EKS_ROLE_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/eks"
+POD_IDENTITY = {
+    "Effect": "Allow",
+    "Principal": {"Service": "pods.eks.amazonaws.com"},
+    "Action": ["sts:AssumeRole", "sts:TagSession"],
+}
+"""EKS user guide, "How EKS Pod Identity works"."""
+
+ASKS_THE_API_SERVER = re.compile("kubectl |irsa-sidecar setup (issuer-documents|service-account) ")
+
+
+class World:
+    """A person's machine, with what it reaches. The account is empty and the namespace new."""
+
+    def __init__(self, cluster: Cluster, namespace: Namespace, folder: Path, moto_url: str, net: Internet) -> None:
+        self._cluster, self._namespace, self.folder, self._net = cluster, namespace, folder, net
+        self._moto_url = moto_url
+        self._authority = folder / "authority.pem"
+        self._serve_the_issuer()
+        self.environment = self._environment()
+        self.s3, self.iam, self.eks = (self._client(service) for service in ("s3", "iam", "eks"))
+
+    def _serve_the_issuer(self) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self._authority)
+        host = urlsplit(ISSUER).hostname or ""
+        self._net.serve(host, Authorities.server(authority, host))
+
+    def _environment(self) -> dict[str, str]:
+        programs = self.folder / "bin"
+        programs.mkdir()
+        kubectl = programs / "kubectl"
+        kubectl.write_text(f'#!/bin/sh\nexec {" ".join(self._cluster.kubectl_command())} "$@"\n')
+        kubectl.chmod(0o755)
+        return {
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "KUBECONFIG": str(self._cluster.kubeconfig),
+            "AWS_ACCESS_KEY_ID": "AKIAFAKE",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": self._moto_url,
+            "HTTPS_PROXY": self._net.proxy_url,
+            "NO_PROXY": "127.0.0.1",
+            "AWS_CA_BUNDLE": str(self._authority),
+        }
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            region_name=REGION,
+            endpoint_url=self._moto_url,
+            aws_access_key_id="AKIAFAKE",
+            aws_secret_access_key="secret",
+        )
+
+    def close(self) -> None:
+        for client in (self.s3, self.iam, self.eks):
+            client.close()
+
+    def ours(self, text: str) -> str:
+        """The document's text with the names of this test."""
+        namespace = self._namespace.name
+        text = text.replace("https://shop-oidc.s3.eu-west-1.amazonaws.com", ISSUER).replace("111122223333", ACCOUNT_ID)
+        text = re.sub(r"(?<![\w-])shop(?![\w-])", namespace, text)
+        # The one thing that the internet has and this issuer lacks: an authority that everybody trusts.
+        return re.sub(
+            "(setup oidc-provider --issuer)", rf"setup oidc-provider --ca-file {self._authority} --issuer", text
+        )
+
+    def run(self, command: str) -> str:
+        """One command of the document. Returns what it printed."""
+        if command.startswith("export "):
+            self.environment |= dict(word.split("=", 1) for word in self.ours(command).split()[1:])
+            return ""
+        if command.startswith("aws s3 sync "):
+            self._let_time_pass()
+        inside = self._cluster.inside() if ASKS_THE_API_SERVER.match(command) else []
+        done = subprocess.run(
+            [*inside, "bash", "-e", "-o", "pipefail", "-c", self.ours(command)],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=GUARD_SECONDS,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        self._publish()
+        return done.stdout
+
+    def _let_time_pass(self) -> None:
+        """S3 tells times in whole seconds, so what was written in the second of its upload looks newer than that."""
+        for path in (self.folder / "public").rglob("*"):
+            os.utime(path, (0, 0))
+
+    def _publish(self) -> None:
+        """What is in the bucket is what the issuer's server answers."""
+        for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+            answer = self.s3.get_object(Bucket=BUCKET, Key=found["Key"])
+            assert answer["ContentType"] == "application/json"
+            self._net.publish(f"{ISSUER}/{found['Key']}", answer["Body"].read())
+
+    def role(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.iam.get_role(RoleName="cart")["Role"]
+        return found
+
+    def state(self) -> Mapping[str, Any]:
+        """All that the commands make, in the account, the bucket, the cluster and the folder."""
+        objects = self.s3.list_objects_v2(Bucket=BUCKET)["Contents"]
+        deployments = self._namespace.get("deployments")["items"]
+        return {
+            **self.account(),
+            "objects": [(found["Key"], found["LastModified"], found["ETag"]) for found in objects],
+            "accounts": self._namespace.get("serviceaccounts")["items"],
+            # Their controller writes a status meanwhile.
+            "deployments": [(found["metadata"]["generation"], found["spec"]) for found in deployments],
+            "manifest": (self.folder / "cart.yaml").read_text(),
+        }
+
+    def account(self) -> Mapping[str, Any]:
+        providers = self.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+        return {
+            "roles": self.iam.get_account_authorization_details(Filter=["Role"])["RoleDetailList"],
+            "providers": [self._provider(found["Arn"]) for found in providers],
+        }
+
+    def _provider(self, arn: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+        return {name: value for name, value in found.items() if name != "ResponseMetadata"}
+
+
+@pytest.fixture
+def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[World]:
+    if cluster.layout is None:
+        pytest.skip("needs an issuer whose name can be served here: a cluster of ours")
+    with moto_server() as moto, internet() as net:
+        world = World(cluster, namespace, tmp_path, moto.url, net)
+        world.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        manifest, *_ = blocks("The Pods", "yaml")
+        (tmp_path / "app.yaml").write_text(world.ours(manifest))
+        for variables in commands("What to choose"):
+            world.run(variables)
+        yield world
+        world.close()
+
+
+def test_all_steps_lead_from_nothing_to_credentials_and_change_nothing_again(
+    world: World, cluster: Cluster, namespace: Namespace, tmp_path: Path
+) -> None:
+    steps = [*commands("On any other cluster"), *commands("The Pods")]
+    first = [world.run(step) for step in steps]
+    made = world.state()
+    assert not any("nothing to change" in printed for printed in first)
+    assert [provider["ClientIDList"] for provider in made["providers"]] == [["sts.amazonaws.com"]]
+
+    assert_nothing_changes(world, steps)
+    assert world.state() == made
+
+    role = {"name": "cart", "trust_policy": world.role()["AssumeRolePolicyDocument"]}
+    with strict_sts(cluster, tmp_path, {"account_id": ACCOUNT_ID, "region": REGION, "roles": [role]}) as sts:
+        world.environment["AWS_ENDPOINT_URL_STS"] = sts.url
+        token, variables, who_am_i, doctor, *_ = commands("Does it work?")
+        world.run(token)
+        world.run(variables)
+        arn = json.loads(world.run(who_am_i))["Arn"]
+        assert arn == f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/cart/system-serviceaccount-{namespace.name}-cart"
+        found = world.run(doctor)
+        assert found.startswith("All is well"), found
+        assert "the published key verifies the token" in found
+        assert "other service accounts are kept out" in found
+        world.run(token.replace("create token cart", "create token default"))
+        assert "AccessDenied" in world.run("! irsa-sidecar credentials --no-daemon 2>&1")
+
+
+def test_a_role_of_pod_identity_takes_the_cluster_of_eks_besides_once(world: World, namespace: Namespace) -> None:
+    created = world.eks.create_cluster(name=namespace.name, roleArn=EKS_ROLE_ARN, resourcesVpcConfig={})["cluster"]
+    trust_policy = {"Version": "2012-10-17", "Statement": [POD_IDENTITY]}
+    world.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(trust_policy))
+    for step in commands("On an empty EKS cluster"):
+        world.run(step)
+    theirs, ours = world.role()["AssumeRolePolicyDocument"]["Statement"]
+    issuer = created["identity"]["oidc"]["issuer"].removeprefix("https://")
+    assert theirs == POD_IDENTITY
+    assert ours["Principal"] == {"Federated": f"arn:aws:iam::{ACCOUNT_ID}:oidc-provider/{issuer}"}
+    assert ours["Condition"]["StringEquals"][f"{issuer}:sub"] == f"system:serviceaccount:{namespace.name}:cart"
+
+    made = world.account()
+    assert_nothing_changes(world, commands("On an empty EKS cluster"))
+    assert world.account() == made
+
+
+def test_the_manifest_with_the_sidecar_stays_as_it_is_and_a_dry_run_shows_what_came(world: World) -> None:
+    (setup_pod,) = (step for step in commands("The Pods") if "setup pod" in step)
+    (dry_run,) = (step for step in commands("From plain IRSA") if "setup pod" in step)
+    world.run(setup_pod)
+    assert "+        - name: irsa-sidecar\n" in world.run(dry_run)
+    assert world.run(dry_run.replace("app.yaml", "cart.yaml")) == ""
+
+
+def assert_nothing_changes(world: World, steps: list[str]) -> None:
+    for step in steps:
+        printed = world.run(step)
+        if step.startswith("aws s3 sync") or step.endswith(">cart.yaml"):
+            assert printed == ""
+        else:
+            word = "unchanged" if step.startswith("kubectl") else "nothing to change"
+            assert printed
+            assert all(word in line for line in printed.splitlines()), printed
