@@ -8,7 +8,7 @@ from sidecar import __version__
 from sidecar.config import unknown_variables
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import Settings
-from tests.manifests import K8S, pods, read, sidecar_of, variables_of
+from tests.manifests import K8S, SIDECAR, pods, read, sidecar_of, variables_of
 
 FILES = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "pod/patch.yaml", "pod/patch-cronjob.yaml"]
 
@@ -69,5 +69,19 @@ def test_a_plain_sidecar_ends_its_drain_before_it_is_killed() -> None:
 
 
 def test_every_manifest_is_looked_at() -> None:
-    workloads = {str(path.relative_to(K8S)) for path in K8S.rglob("*.yaml") if list(pods(read(str(path))))}
-    assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml"}
+    """Those of the webhook have no sidecar; a chart's templates are no YAML before Helm has rendered them."""
+    manifests = [path for path in K8S.rglob("*.yaml") if "templates" not in path.parts]
+    workloads = {str(path.relative_to(K8S)) for path in manifests if list(pods(read(str(path))))}
+    assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml", "webhook/deployment.yaml"}
+
+
+def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:
+    """And no Service is named so that its variables look like the sidecar's own settings."""
+    objects = read("webhook/deployment.yaml")
+    (container,) = next(pods(objects))["spec"]["containers"]
+    assert container["image"] == f"irsa-sidecar:{__version__}-tools"
+    assert f"SIDECAR_IMAGE=irsa-sidecar:{__version__}" in (K8S / "webhook/kustomization.yaml").read_text()
+    (chart,) = read("chart/Chart.yaml")
+    assert chart["appVersion"] == chart["version"] == __version__
+    (service,) = [found for found in objects if found["kind"] == "Service"]
+    assert not service["metadata"]["name"].startswith(SIDECAR)
