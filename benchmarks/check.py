@@ -69,8 +69,8 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
         tracer.communicate()
         lines = Path(report.name).read_text(encoding="ascii").splitlines()
     total = next(line.split() for line in lines if line.endswith(" total"))
-    # One request at a time is the dearest: each wakes the loop. 5 for the connection, 2 to wait and be woken.
-    yield Limit("system calls of a request", int(total[3]) / REQUESTS, 8)
+    # One request at a time is the dearest: each wakes the loop. 5 for the connection, 3 until the next one.
+    yield Limit("system calls of a request", int(total[3]) / REQUESTS, 9)
 
 
 def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:

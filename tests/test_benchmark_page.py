@@ -1,6 +1,9 @@
 """The page of a benchmark tells what was measured, what was missing, and how we stand to the best peer."""
 
+import pytest
+
 from benchmarks import report, tables
+from benchmarks.growth import Slope
 from benchmarks.report import Run
 from benchmarks.tables import Table
 
@@ -41,3 +44,10 @@ def test_a_ratio_needs_both_sides() -> None:
     assert tables.ratio(RUSH, "run", "aws-vault", "c=256 p99 ms") == 0.75
     assert tables.ratio(RUSH, "run", "nginx", "c=256 p99 ms") is None
     assert tables.ratio(RUSH, "run", "aws-vault", "p50 us") is None
+
+
+def test_a_slope_says_what_one_more_costs_and_how_straight_the_line_is() -> None:
+    straight = Slope.of({1: 110.0, 5: 150.0, 20: 300.0})
+    assert (straight.none, straight.each, straight.fit) == pytest.approx((100, 10, 1))
+    assert Slope.of({0: 0.0, 1: 0.0, 2: 10.0, 3: 100.0}).fit < 0.9
+    assert Slope.of({0: 5.0, 1: 5.0}) == (0, 5, 1)
