@@ -4,24 +4,21 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-import trio
 
 from sidecar.clock import Clock
 from sidecar.commands.token import _verify
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.local import http
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.issuer import Issuer, generate_key
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.token import decode_token
 from tests.fakes.tokens import jwt_of, service_account_token
+from tests.served_peer import serving_peer
 from tests.test_commands import command
 
 KEYS = [generate_key() for _ in range(2)]
@@ -50,18 +47,8 @@ class Site:
         return self.issuer.issue(POD, TokenRequest(audience, 3600)).raw
 
 
-@asynccontextmanager
-async def site() -> AsyncIterator[Site]:
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    served = Site(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
-
-    def report(exc: Exception) -> None:
-        raise exc
-
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, served.answer, report=report))
-        yield served
-        nursery.cancel_scope.cancel()
+def site() -> AbstractAsyncContextManager[Site]:
+    return serving_peer(Site)
 
 
 async def verify(raw: str, cache: Path) -> list[str]:

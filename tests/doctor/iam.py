@@ -1,18 +1,14 @@
 """An IAM that knows some roles and providers, and answers GetRole and GetOpenIDConnectProvider as AWS's does."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
-import trio
-
-from sidecar.local import http
 from sidecar.local.http import Reply, Request
+from tests.served_peer import serving_peer
 
 _ROLE = """\
 <GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role><Path>/</Path>\
@@ -71,15 +67,5 @@ def _xml(status: int, body: str) -> Reply:
     return Reply(status, body.encode(), "text/xml")
 
 
-@asynccontextmanager
-async def served_iam() -> AsyncIterator[Iam]:
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    iam = Iam(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
-
-    def report(exc: Exception) -> None:
-        raise exc
-
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, iam.answer, report=report))
-        yield iam
-        nursery.cancel_scope.cancel()
+def served_iam() -> AbstractAsyncContextManager[Iam]:
+    return serving_peer(Iam)

@@ -1,9 +1,8 @@
 """Keys fetched by discovery from an issuer that is really served, or not."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import trio
 import trio.testing
 
 from sidecar.errors import ConfigurationError
-from sidecar.local import http
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.provider_keys import FileKeys, IssuerKeys, fetch_keys
 from sidecar.local.refusal import StsRefusal
 from sidecar.local.web_identity import NO_KEY
+from tests.served_peer import serving_peer
 
 
 class Site:
@@ -43,18 +42,8 @@ class Site:
         return IssuerKeys(self.url, self.url, lambda: self.now)
 
 
-@asynccontextmanager
-async def site() -> AsyncIterator[Site]:
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    served = Site(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
-
-    def report(exc: Exception) -> None:
-        raise exc
-
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, served.answer, report=report))
-        yield served
-        nursery.cancel_scope.cancel()
+def site() -> AbstractAsyncContextManager[Site]:
+    return serving_peer(Site)
 
 
 async def test_known_keys_are_fetched_once() -> None:
