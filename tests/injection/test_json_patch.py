@@ -38,3 +38,12 @@ def test_what_is_put_in_front_of_a_list_leaves_the_rest_alone() -> None:
 
 def test_true_and_one_are_two_values() -> None:
     assert json_patch({"a": 1}, {"a": True}) == [{"op": "replace", "path": "/a", "value": True}]
+
+
+def test_a_list_of_one_name_takes_no_longer_than_any_other() -> None:
+    """Who may make a Pod can send one; difflib, whose time goes with the square, needed minutes for it."""
+    first, last, many = {"name": "first"}, {"name": "last"}, [{"name": "A"}] * 20_000
+    assert json_patch([first, *many], [*many, last]) == [
+        {"op": "remove", "path": "/0"},
+        {"op": "add", "path": "/20000", "value": last},
+    ]
