@@ -36,6 +36,9 @@ MAX_FILE_BYTES = 1024 * 1024
 
 MAX_ROLES = 50
 
+MAX_ITEMS = 1000
+"""Of a list that nothing else limits: users, containers."""
+
 MAX_POLICY_NODES = 1000
 """Aliases make a small document a huge one; a policy of 2048 characters has no more parts."""
 
@@ -91,12 +94,12 @@ def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tupl
         raise ConfigurationError(f"{path} nests too deep to be a list of roles.") from exc
     if root is None:
         raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
-    place, read_roles = Place(path, _line(root)), _list_of(_role_reader(defaults))
+    place, read_roles = Place(path, _line(root)), _list_of(_role_reader(defaults), MAX_ROLES, "roles")
     is_bare = isinstance(root, yaml.SequenceNode)
     found = {"roles": read_roles(place, root)} if is_bare else _mapping(place, root, {"roles": read_roles})
     roles: tuple[Role, ...] = found.get("roles", ())
-    if not 0 < len(roles) <= MAX_ROLES:
-        raise ConfigurationError(f"{path} has {len(roles)} roles: give 1 to {MAX_ROLES} of them under `roles:`.")
+    if not roles:
+        raise ConfigurationError(f"{path} has 0 roles: give 1 to {MAX_ROLES} of them under `roles:`.")
     _check_names(root, path, roles)
     return roles
 
@@ -142,10 +145,14 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
 
 
-def _list_of(read_item: _Read) -> _Read:
+def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _Read:
+    """At most so many items, which are counted before any is read: by aliases, a short text has very many."""
+
     def read(place: Place, node: _Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
             raise ConfigurationError(f"{place} is no list: start each item with `- `.")
+        if len(node.value) > most:
+            raise ConfigurationError(f"{place} has {len(node.value)} {what}: give at most {most}.")
         return tuple(read_item(Place(place.path, _line(item), place.key), item) for item in node.value)
 
     return read
@@ -250,7 +257,7 @@ _SESSION: Mapping[str, _Read] = {
     "role_arn": _checked(check_role_arn),
     "session_name": _checked(check_session_name),
     "policy": lambda place, node: (place, _json(place, node)),
-    "policy_arns": _list_of(_policy_arn),
+    "policy_arns": _list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
 }
 """What a role and a step of its chain have in common."""
 
@@ -259,19 +266,12 @@ _STEP: Mapping[str, _Read] = {
     "duration": _chained_duration,
     "external_id": _external_id,
     "tags": _tags,
-    "transitive_tags": _list_of(_text),
+    "transitive_tags": _list_of(_text, MAX_TAGS, "keys"),
     "source_identity": _source_identity,
 }
 
 _FIELDS = {"duration": "duration_seconds"}
 """Keys that a value has under another name."""
-
-
-def _chain(place: Place, node: _Node) -> tuple[ChainStep, ...]:
-    steps: tuple[ChainStep, ...] = _list_of(_chain_step)(place, node)
-    if len(steps) > MAX_CHAIN_STEPS:
-        raise ConfigurationError(f"{place} has {len(steps)} steps: give at most {MAX_CHAIN_STEPS}.")
-    return steps
 
 
 def _chain_step(place: Place, node: _Node) -> ChainStep:
@@ -288,11 +288,8 @@ def _chain_step(place: Place, node: _Node) -> ChainStep:
 def _session(place: Place, node: _Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
     """The fields of a role or step, its session policy held to STS's limits."""
     found = _mapping(place, node, readers)
-    arns = found.get("policy_arns", ())
-    if len(arns) > MAX_POLICY_ARNS:
-        raise ConfigurationError(f"{place}: policy_arns has {len(arns)}, and STS takes {MAX_POLICY_ARNS}: name fewer.")
     where, policy = found.pop("policy", (place, None))
-    found["policy"] = check_session_policy(str(where), policy, arns)
+    found["policy"] = check_session_policy(str(where), policy, found.get("policy_arns", ()))
     return {_FIELDS.get(key, key): value for key, value in found.items()}
 
 
@@ -311,7 +308,7 @@ _ROLE: Mapping[str, _Read] = {
     "authorization_token_file": _checked(check_path),
     "allow_uids": _list_of(_uid),
     "containers": _list_of(_text),
-    "chain": _chain,
+    "chain": _list_of(_chain_step, MAX_CHAIN_STEPS, "steps"),
     **dict.fromkeys(("tags", "transitive_tags", "source_identity", "external_id"), _only_in_a_chain),
 }
 

@@ -141,7 +141,11 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a policy that is a list": (one(policy=[]), 4, "Version and Statement"),
     "a policy that is no JSON": (one(policy="{"), 4, "no JSON"),
     "a policy's ARN of another kind": (one(policy_arns=[ARN]), 4, ARN),
-    "too many policy ARNs": (one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]), 2, "takes 10"),
+    "too many policy ARNs": (
+        one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]),
+        4,
+        "11 ARNs: give at most 10",
+    ),
     "a user by name": (one(allow_uids=["root"]), 4, "'root': give numeric user ids"),
     "a negative user": (one(allow_uids=[-1]), 4, "'-1'"),
     "users not in a list": (one(allow_uids=1001), 4, "no list"),
@@ -198,7 +202,7 @@ def test_a_role_without_any_token_file_is_named() -> None:
 
 def test_more_roles_than_one_daemon_keeps_are_refused() -> None:
     roles = [{"name": f"r{number}", "role_arn": ARN} for number in range(MAX_ROLES + 1)]
-    assert f"1 to {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
+    assert f"{MAX_ROLES + 1} roles: give at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
     assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
 
 
@@ -207,6 +211,13 @@ def test_aliases_that_would_unfold_to_a_billion_parts_cost_nothing() -> None:
     levels += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 10)]
     policy = "{" + ", ".join(levels) + "}"
     assert "more than 1000 parts" in refusal(one() + f"\n    policy: {policy}")
+
+
+def test_aliases_that_would_unfold_to_a_million_steps_are_counted_and_not_read() -> None:
+    steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
+    text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
+    assert refusal(text) == "roles.yaml, line 1 has 1001 roles: give at most 50."
+    assert "1001 steps: give at most 10" in refusal(text.replace(", *r", ""))
 
 
 def test_a_file_is_read_and_one_that_is_not_there_is_named(tmp_path: Path) -> None:
