@@ -53,7 +53,8 @@ def without_unused_volumes(volumes: list[Document], containers: Iterable[Documen
 def skipping(annotation: str | None, names: Iterable[str]) -> str:
     """The annotation's value with these names in it. Amazon's reading trims nothing, so no space is added."""
     there = annotation.split(",") if annotation else []
-    return ",".join([*there, *(name for name in names if name not in there)])
+    known = set(there)
+    return ",".join([*there, *(name for name in names if name not in known)])
 
 
 def _is_file_in(directories: tuple[str, ...], name: str, variable: Document) -> bool:

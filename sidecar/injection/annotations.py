@@ -47,6 +47,9 @@ DEFAULT_EXPIRATION_SECONDS = 86_400
 MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS = 600, 86_400
 """The API server issues nothing shorter, and EKS nothing longer."""
 
+MAX_ROLES_CHARACTERS = 65_536
+"""Which take the parser 0.7 s at worst, in which a webhook answers nobody else."""
+
 MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit of a client ID of an OIDC provider."""
 
@@ -148,6 +151,11 @@ def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
     from sidecar.roles_file import parse_roles  # noqa: PLC0415  a YAML parser, for those who need one
 
     where = f"annotation {ROLES}"
+    if len(text) > MAX_ROLES_CHARACTERS:
+        raise ConfigurationError(
+            f"{where} has {len(text)} characters: give at most {MAX_ROLES_CHARACTERS}; a managed policy in policy_arns "
+            "is shorter than a policy."
+        )
     roles = parse_roles(text, where, defaults)
     for role in roles:
         _check_files(where, role)
@@ -205,4 +213,4 @@ def _names(name: str, text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     if not all(names):
         raise ConfigurationError(f"annotation {name} is {text[:100]!r}: give names of containers, with commas between.")
-    return names
+    return tuple(dict.fromkeys(names))

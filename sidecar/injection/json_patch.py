@@ -98,8 +98,8 @@ def _identities(items: Sequence[Any]) -> Iterator[Hashable]:
 
 def _identity(item: Any) -> str:
     """What makes an item of a list the same one: the merge keys of Kubernetes' lists, or all of it."""
-    named = item if isinstance(item, dict) else {}
-    return json.dumps(named.get("mountPath") or named.get("name") or item, sort_keys=True)
+    name = (item.get("mountPath") or item.get("name")) if isinstance(item, dict) else item
+    return name if isinstance(name, str) else json.dumps(name or item, sort_keys=True)
 
 
 def _apply(target: Any, last: str, operation: Operation) -> None:

@@ -39,7 +39,7 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     metadata, spec = pod.get("metadata") or {}, pod["spec"]
     annotations = metadata.get("annotations") or {}
     wishes = read_wishes(annotations, account, settings)
-    check_pod(spec, settings)
+    check_pod(annotations, spec, settings)
     theirs = {key: [c for c in spec.get(key) or () if c["name"] != CONTAINER] for key in CONTAINER_LISTS}
     by_name = {container["name"]: container for containers in theirs.values() for container in containers}
     too_early = () if settings.is_native else [container["name"] for container in theirs["initContainers"]]

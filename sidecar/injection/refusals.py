@@ -9,10 +9,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import ADMIN_PORT, AUTHORIZATION_VOLUME, CREDENTIALS_PORT, TOKEN_VOLUME, Document
+from sidecar.injection.names import (
+    ADMIN_PORT,
+    AUTHORIZATION_VOLUME,
+    CREDENTIALS_PORT,
+    INJECT_LABEL,
+    TOKEN_VOLUME,
+    Document,
+)
 from sidecar.injection.settings import Settings
 
 CONTAINER_LISTS = ("initContainers", "containers")
+
+MAX_CONTAINERS = 1000
+"""With what each is given, etcd takes no more of them: 1.5 MiB an object."""
+
+MAX_ANNOTATION_BYTES = 256 * 1024
+"""Of all annotations together (Kubernetes, ValidateAnnotationsSize)."""
+
+STATIC = "kubernetes.io/config.mirror"
+"""The annotation of what stands for a static Pod in the API (Kubernetes reference, Well-Known Annotations)."""
+
+_OUR_VOLUMES = {TOKEN_VOLUME: "projected", AUTHORIZATION_VOLUME: "emptyDir"}
+"""By name, what each is."""
 
 _PARTS = {"env": ("name",), "volumeMounts": ("name", "mountPath"), "ports": ()}
 
@@ -34,6 +53,7 @@ def check_shape(pod: Document) -> None:
     for name, text in (metadata.get("annotations") or {}).items():
         if not isinstance(text, str):
             raise ConfigurationError(f"annotation {name} is {text!r}, which is no text: put it in quotes.")
+    _check_size(spec, metadata.get("annotations") or {})
     for key, (kind, word) in _KINDS.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
             raise ConfigurationError(f"spec.{key} is {spec[key]!r}, which is no {word}: give it as one.")
@@ -44,12 +64,23 @@ def check_shape(pod: Document) -> None:
                 _check_part(f"spec.{key}[{index}].{part}", container.get(part), names)
 
 
+def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
+    """What the API server would refuse afterwards, since until then it takes time and memory here."""
+    count = sum(len(spec.get(key) or ()) for key in CONTAINER_LISTS if isinstance(spec.get(key), list))
+    if count > MAX_CONTAINERS:
+        raise ConfigurationError(f"The Pod has {count} containers: give it at most {MAX_CONTAINERS}.")
+    length = sum(len(name) + len(text) for name, text in annotations.items())
+    if length > MAX_ANNOTATION_BYTES:
+        raise ConfigurationError(
+            f"metadata.annotations has {length} characters, and Kubernetes takes {MAX_ANNOTATION_BYTES}: shorten them."
+        )
+
+
 def _check_part(place: str, items: Any, names: Iterable[str]) -> None:
     for item in _checked_items(place, items, names):
         if not isinstance(item.get("value"), str | None):
-            raise ConfigurationError(
-                f"{place}: {item['name']} is {item['value']!r}, which is no text: put it in quotes."
-            )
+            kind = type(item["value"]).__name__  # the value itself may be a password
+            raise ConfigurationError(f"{place}: {item['name']} has a value that is no text ({kind}): put it in quotes.")
 
 
 def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Document]:
@@ -64,22 +95,38 @@ def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Doc
         yield item
 
 
-def check_pod(spec: Document, settings: Settings) -> None:
+def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings) -> None:
     """Raises ConfigurationError for a Pod that a sidecar does not fit into."""
     selector = spec.get("nodeSelector") or {}
     systems = [(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))]
     if "windows" in systems:
         raise ConfigurationError("The Pod is for Windows, and irsa-sidecar runs on Linux: use IRSA without it there.")
+    if STATIC in annotations:
+        raise ConfigurationError(
+            "The Pod is a static one, which its node runs as the file there says, whatever is changed here: take the "
+            f"label {INJECT_LABEL} away, as static Pods have no service account token."
+        )
     if spec.get("hostNetwork"):
         raise ConfigurationError(
             "The Pod has hostNetwork, where its sidecar would serve the whole node, and two Pods would clash on port "
             f"{CREDENTIALS_PORT}: take hostNetwork away, or run irsa-sidecar by hand with ports of its own."
         )
+    _check_volumes(spec.get("volumes") or ())
     if not settings.is_native and spec.get("restartPolicy", "Always") != "Always":
         raise ConfigurationError(
             f"The Pod has restartPolicy {spec['restartPolicy']}, and before Kubernetes 1.29 a sidecar would keep it "
             "from ever completing: run its command under `irsa-sidecar exec` instead."
         )
+
+
+def _check_volumes(volumes: Iterable[Document]) -> None:
+    for volume in volumes:
+        wanted = _OUR_VOLUMES.get(volume["name"])
+        if wanted and (others := sorted(volume.keys() - {"name", wanted})):
+            raise ConfigurationError(
+                f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar makes one of that name: give "
+                "yours another."
+            )
 
 
 def check_container(container: Document, secret_directory: str | None) -> None:

@@ -347,6 +347,31 @@ REFUSED: dict[str, tuple[Document, str]] = {
         "container app the roles a and b",
     ),
     "max for a chain": (roles(f"{ROLE}, duration: max, chain: [{{role_arn: '{ARN}'}}]"), "an hour at most"),
+    "more roles than a parser has time for": (
+        said(roles="[" + "a," * 40_000 + "]"),
+        "irsa-sidecar.io/roles has 80002 characters: give at most 65536",
+    ),
+    "more annotations than Kubernetes takes": (
+        pod(annotations={"a": "x" * 262_144}),
+        "metadata.annotations has 262145 characters, and Kubernetes takes 262144",
+    ),
+    "more containers than etcd takes": (
+        pod(*[app()] * 1000, initContainers=[app()]),
+        "The Pod has 1001 containers: give it at most 1000.",
+    ),
+    "a variable that is no text, and may be a password": (
+        pod({"name": "app", "env": [{"name": "PASSWORD", "value": 12345}]}),
+        "spec.containers[0].env: PASSWORD has a value that is no text (int): put it in quotes.",
+    ),
+    "a static Pod": (pod(annotations={"kubernetes.io/config.mirror": "x"}), "static one"),
+    "the token's volume, of another kind": (
+        pod(volumes=[{"name": "irsa-sidecar-token", "secret": {"secretName": "mine"}}]),
+        "The Pod's volume irsa-sidecar-token is secret, and irsa-sidecar makes one of that name",
+    ),
+    "the secret's volume, of another kind": (
+        pod(volumes=[{"name": "irsa-sidecar-authorization", "hostPath": {"path": "/"}}]),
+        "The Pod's volume irsa-sidecar-authorization is hostPath",
+    ),
     "no containers": ({"spec": {}}, "no spec.containers"),
     "a container without a name": (pod({"image": "i"}), "spec.containers[0] has no name"),
     "Windows by its field": (pod(os={"name": "windows"}), "for Windows"),
