@@ -7,6 +7,7 @@ where its SDKs would turn to the node's role. (AdmissionReview v1: Kubernetes do
 
 import base64
 import json
+import re
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from sidecar.injection.settings import ServiceAccount, Settings
 
 MAX_WARNING_CHARACTERS = 250
 """The API server cuts at 256, and all warnings together at 4096."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+"""Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""
 
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
@@ -52,7 +56,7 @@ class Question(NamedTuple):
     def names_role(self) -> bool:
         """Whether the Pod says itself which role it wants."""
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
-        return ROLE_ARN in annotations or ROLES in annotations
+        return isinstance(annotations, dict) and (ROLE_ARN in annotations or ROLES in annotations)
 
 
 class Answered(NamedTuple):
@@ -80,12 +84,16 @@ def read_question(body: bytes) -> Question:
     if version != API_VERSION or not all(isinstance(text, str) for text in (uid, account, namespace)):
         raise ConfigurationError(f"The body is no AdmissionReview of {API_VERSION}: set admissionReviewVersions: [v1].")
     is_ours = _is_pod(request) and request.get("operation") == "CREATE" and isinstance(pod, dict) and _asks(pod)
+    if is_ours and not all(map(_NAME.fullmatch, (account, namespace))):
+        # They become part of paths at the API server, which is asked with the webhook's own rights.
+        raise ConfigurationError("The body names a namespace or a ServiceAccount that there cannot be.")
     return Question(uid, namespace, account, pod if is_ours else None, bool(request.get("dryRun")))
 
 
 def _is_pod(request: Document) -> bool:
-    kind = request.get("kind") or {}
-    return kind.get("kind") == "Pod" and not kind.get("group") and not request.get("subResource")
+    kind = request.get("kind")
+    is_kind = isinstance(kind, dict) and kind.get("kind") == "Pod" and not kind.get("group")
+    return is_kind and not request.get("subResource")
 
 
 def _asks(pod: Document) -> bool:

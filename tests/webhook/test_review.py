@@ -55,6 +55,7 @@ def test_long_warnings_are_cut_to_what_the_api_server_passes_on() -> None:
     [
         {"operation": "UPDATE"},
         {"kind": {"group": "apps", "kind": "Deployment"}},
+        {"kind": "Pod"},
         {"subResource": "ephemeralcontainers"},
         {"object": None},
         {"object": pod()},
@@ -89,6 +90,15 @@ def test_what_is_no_review_is_said_to_be_none(body: bytes) -> None:
 def test_a_review_of_another_version_is_none() -> None:
     with pytest.raises(ConfigurationError, match="admissionReviewVersions"):
         question(review() | {"apiVersion": "admission.k8s.io/v1beta1"})
+
+
+@pytest.mark.parametrize(
+    ("namespace", "account"),
+    [("irsa-sidecar/secrets/irsa-sidecar-webhook?x=", "a"), ("shop", "../a"), ("shop", "a\r\nX: y"), ("shop", "é")],
+)
+def test_what_would_lead_to_another_path_at_the_api_server_is_no_name(namespace: str, account: str) -> None:
+    with pytest.raises(ConfigurationError, match="there cannot be"):
+        question(review(namespace=namespace, account=account))
 
 
 plain = st.recursive(
