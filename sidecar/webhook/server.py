@@ -5,6 +5,10 @@ h11 comes with httpx anyway. hypercorn 0.18 does as many reviews a second, of wh
 but in a Pod it is 4 MiB larger, and of what its connections raise it catches OSError alone: anything else ends the
 listener. It also waits without end for a client that does not read (its send is shielded). What is missed is HTTP/2,
 which the API server goes without. No exception of one connection reaches another here.
+
+The API server cannot be told from others before it has asked, so whoever reaches the port may connect. Where there are
+too many connections, or too much of unfinished bodies, those give way that have been silent or unfinished longest: an
+honest client is through within milliseconds.
 """
 
 import socket
@@ -17,8 +21,11 @@ from typing import NamedTuple
 import h11
 import trio
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""The API server takes objects of 3 MiB, and a review holds one twice at most."""
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""The API server takes objects of 3 MiB, and a review of a creation holds one, and is many times that once read."""
+
+MAX_UNFINISHED_BYTES = 32 * 1024 * 1024
+"""Of all bodies that are not there yet: the manifests give the process 256 MiB."""
 
 HANDSHAKE_SECONDS = READ_SECONDS = WRITE_SECONDS = 10.0
 
@@ -84,14 +91,18 @@ class _Shared:
         self._report = report
         self._tls = tls
         self._limit = trio.CapacityLimiter(MAX_CONNECTIONS)
-        self._idle: set[trio.CancelScope] = set()
+        self.silent: Waits = {}
+        self.reading: Waits = {}
+        self.unfinished_bytes = 0
 
     async def keep(self, stream: trio.SocketStream) -> None:
         """One connection, whatever happens on it."""
         secured: _Stream | None = None
         try:
+            if not self._limit.available_tokens:
+                _give_up_oldest(self.silent or self.reading)
             async with self._limit:
-                secured = await _secured(stream, self._tls)
+                secured = await self._secured(stream)
                 if secured is not None:
                     await _Connection(secured, self).run()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, h11.ProtocolError):
@@ -103,32 +114,49 @@ class _Shared:
                 await (secured or stream).aclose()
             await trio.aclose_forcefully(stream)
 
-    @contextmanager
-    def idle(self) -> Iterator[None]:
-        """While nothing is under way: ended by the time, or by the end of all."""
-        with trio.move_on_after(0 if self.stop.is_set() else IDLE_SECONDS) as scope:
-            self._idle.add(scope)
-            try:
-                yield
-            finally:
-                self._idle.discard(scope)
+    def take(self, count: int) -> None:
+        """So many bytes more of a body have come."""
+        self.unfinished_bytes += count
+        if self.unfinished_bytes > MAX_UNFINISHED_BYTES:
+            _give_up_oldest(self.reading)
 
     def end_idle(self) -> None:
-        for scope in self._idle:
+        for scope in self.silent:
             scope.cancel()
 
+    async def _secured(self, stream: trio.SocketStream) -> _Stream | None:
+        """The stream within TLS; None where there is no certificate yet, or no handshake in time."""
+        if self._tls is None:
+            return stream
+        context = self._tls()
+        if context is None:
+            return None
+        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        with _waiting(self.silent, HANDSHAKE_SECONDS) as scope:
+            await secured.do_handshake()
+        return None if scope.cancelled_caught else secured
 
-async def _secured(stream: trio.SocketStream, tls: Context | None) -> _Stream | None:
-    """The stream within TLS; None where there is no certificate yet."""
-    if tls is None:
-        return stream
-    context = tls()
-    if context is None:
-        return None
-    secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-    with trio.fail_after(HANDSHAKE_SECONDS):
-        await secured.do_handshake()
-    return secured
+
+Waits = dict[trio.CancelScope, None]
+"""What is waited for from clients, longest first. Cancelling one gives its connection up."""
+
+
+@contextmanager
+def _waiting(among: Waits, seconds: float) -> Iterator[trio.CancelScope]:
+    """At most so long for a client, or until the wait is given up."""
+    with trio.move_on_after(seconds) as scope:
+        among[scope] = None
+        try:
+            yield scope
+        finally:
+            among.pop(scope, None)
+
+
+def _give_up_oldest(waits: Waits) -> None:
+    oldest = next(iter(waits), None)
+    if oldest is not None:
+        del waits[oldest]
+        oldest.cancel()
 
 
 class _Connection:
@@ -142,7 +170,8 @@ class _Connection:
     async def run(self) -> None:
         """Requests and answers until either side has had enough."""
         while await self._wait_for_bytes():
-            with trio.fail_after(READ_SECONDS):
+            request = None
+            with _waiting(self._shared.reading, READ_SECONDS):
                 request = await self._read()
             if request is None:
                 return
@@ -158,15 +187,21 @@ class _Connection:
         if self._http.trailing_data[0]:
             return True
         data = b""
-        with self._shared.idle():
+        with _waiting(self._shared.silent, 0 if self._shared.stop.is_set() else IDLE_SECONDS):
             data = bytes(await self._stream.receive_some(_PIECE_BYTES))
             self._http.receive_data(data)
         return bool(data)
 
     async def _read(self) -> Request | Response | None:
         """The request, or what it is answered with unread; None at the connection's end."""
-        head: h11.Request | None = None
         body = bytearray()
+        try:
+            return await self._read_into(body)
+        finally:
+            self._shared.unfinished_bytes -= len(body)
+
+    async def _read_into(self, body: bytearray) -> Request | Response | None:
+        head: h11.Request | None = None
         while True:
             try:
                 event = self._http.next_event()
@@ -180,6 +215,7 @@ class _Connection:
                 head = event
             elif isinstance(event, h11.Data):
                 body += event.data
+                self._shared.take(len(event.data))
                 if len(body) > MAX_BODY_BYTES:
                     return Response(413, b"The body is too long.\n", "text/plain")
             elif isinstance(event, h11.EndOfMessage) and head is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 import trio
@@ -9,7 +10,9 @@ from trio.testing import MockClock
 
 from sidecar.listen import listen
 from sidecar.webhook import server
+from sidecar.webhook.certificate import renewed
 from sidecar.webhook.server import Request, Response, serve
+from sidecar.webhook.tls import Tls
 
 
 class Served:
@@ -30,12 +33,12 @@ async def echo(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Served]:
+async def serving(tls: server.Context | None = None) -> AsyncIterator[Served]:
     listeners = listen("--listen", ("127.0.0.1", 0))
     served = Served(listeners[0].getsockname()[1])
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: serve(
-            listeners, echo, report=served.reported.append, stop=served.stop, task_status=task_status
+            listeners, echo, report=served.reported.append, stop=served.stop, tls=tls, task_status=task_status
         ))  # fmt: skip
         yield served
         served.stop.set()
@@ -121,6 +124,53 @@ async def test_a_client_that_is_slow_or_idle_is_let_go(autojump_clock: MockClock
                 await stream.send_all(sent) if sent else None
                 assert await all_of(stream) == b""
                 assert trio.current_time() - began_at == pytest.approx(seconds, abs=1)
+
+
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\n", HALF + b"a"])
+async def test_where_there_are_too_many_connections_the_one_that_waits_longest_gives_way(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with serving() as served, await served.connect() as oldest, await served.connect() as newer:
+        for stream in (oldest, newer):
+            await stream.send_all(sent) if sent else None
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        async with await served.connect() as honest:
+            await honest.send_all(POST)
+            await until(honest, b"POST /inject 3")
+            assert await all_of(oldest) == b""
+        assert served.reported == []
+
+
+async def test_a_handshake_that_does_not_come_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    tls = Tls()
+    tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
+    async with serving(lambda: tls.context) as served, await served.connect() as silent:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with await served.connect() as newer:
+            assert await all_of(silent) == b""
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await newer.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"HTTP" not in await all_of(newer)
+        assert served.reported == []
+
+
+async def test_bodies_that_never_end_give_way_to_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_UNFINISHED_BYTES", 1500)
+    async with serving() as served, await served.connect() as one, await served.connect() as other:
+        for stream in (one, other):
+            await stream.send_all(HALF + b"a" * 800)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await all_of(one) == b""
+        await other.send_all(b"a" * 200)
+        await until(other, b"POST / 1000")
+        async with await served.connect() as next_one:
+            await next_one.send_all(HALF + b"a" * 1000)
+            await until(next_one, b"POST / 1000")
 
 
 async def test_the_end_waits_for_answers_and_not_for_idle_connections() -> None:
