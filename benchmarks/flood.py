@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import subjects
+from benchmarks import measure, subjects
 from benchmarks.subjects import HOST
 from benchmarks.tables import Samples, Table, text
 
@@ -49,7 +49,7 @@ class Flood:
             self._open.pop().close()
 
 
-def measure(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
+def ask(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
     """Milliseconds from connect to the end of the answer, and how many honest clients got none."""
     took, failures = [], 0
     for _ in range(requests):
@@ -67,11 +67,11 @@ def compare(port: int, requests: int, idle: int) -> Samples:
     """The three rows of the table."""
     flood = Flood(port, idle)
     try:
-        measure(port, WARM_UP_REQUESTS)
-        rows = {"no flood": measure(port, requests)}
+        ask(port, WARM_UP_REQUESTS)
+        rows = {"no flood": ask(port, requests)}
         flood.rise()
-        rows[f"{idle} idle connections"] = measure(port, requests)
-        rows["and a new one before each request"] = measure(port, requests, flood.more)
+        rows[f"{idle} idle connections"] = ask(port, requests)
+        rows["and a new one before each request"] = ask(port, requests, flood.more)
     finally:
         flood.end()
     return rows
@@ -94,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(measure.on_linux(main))

@@ -137,7 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="How the cost of one daemon grows.")
     parser.add_argument("--roles", type=int, nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
     parser.add_argument("--connections", type=int, nargs="+", default=[0, 64, 128, 256, 512], help="[0 64 ... 512]")
-    parser.add_argument("--python", default=shutil.which("python3"), help="the interpreter to run on")
+    parser.add_argument("--python", default=shutil.which("python3") or sys.executable, help="the interpreter to run on")
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="growth-") as directory:
@@ -162,4 +162,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure.on_linux(main))

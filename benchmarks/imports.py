@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from benchmarks.measure import on_linux
 from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR
 
 PRELUDE = """
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(on_linux(main))

@@ -6,9 +6,12 @@ Sources: proc(5) for smaps_rollup, status and clear_refs; Linux's Documentation/
 
 import os
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
+from benchmarks.builds import MissingError
 from benchmarks.subjects import (
     Program,
     Running,
@@ -19,6 +22,18 @@ from benchmarks.subjects import (
     wait_until_listening,
     wait_until_served,
 )
+
+PROC = "/proc/self/smaps_rollup"
+
+
+def on_linux(main: Callable[[], int | None]) -> int | None:
+    """The exit status of `main`; or the end in one line, on other systems and where what is measured cannot be made."""
+    if not os.path.exists(PROC):
+        sys.exit(f"{sys.argv[0]} reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
+    try:
+        return main()
+    except MissingError as missing:
+        sys.exit(f"{sys.argv[0]}: {missing}")
 
 
 class Start(NamedTuple):

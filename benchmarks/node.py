@@ -172,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What a node gives up for its sidecars.")
     parser.add_argument("--daemons", type=int, default=100, help="on one node [100]")
     parser.add_argument("--limits", type=float, nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]")
-    parser.add_argument("--python", default=shutil.which("python3"), help="the interpreter to run on")
+    parser.add_argument("--python", default=shutil.which("python3") or sys.executable, help="the interpreter to run on")
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="node-") as directory, subjects.stub_sts() as sts:
@@ -199,4 +199,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measure.on_linux(main))

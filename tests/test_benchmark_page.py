@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import report, tables
+from benchmarks import measure, report, tables
+from benchmarks.builds import MissingError
 from benchmarks.growth import Slope
 from benchmarks.report import Run
 from benchmarks.tables import Table
@@ -51,3 +52,14 @@ def test_a_slope_says_what_one_more_costs_and_how_straight_the_line_is() -> None
     assert (straight.none, straight.each, straight.fit) == pytest.approx((100, 10, 1))
     assert Slope.of({0: 0.0, 1: 0.0, 2: 10.0, 3: 100.0}).fit < 0.9
     assert Slope.of({0: 5.0, 1: 5.0}) == (0, 5, 1)
+
+
+def test_a_machine_that_lacks_what_is_measured_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking() -> None:
+        raise MissingError("`pip wheel` failed: no network")
+
+    with pytest.raises(SystemExit, match="`pip wheel` failed: no network"):
+        measure.on_linux(lacking)
+    monkeypatch.setattr(measure, "PROC", "/nonexistent")
+    with pytest.raises(SystemExit, match="run it on Linux"):
+        measure.on_linux(lacking)
