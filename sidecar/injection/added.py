@@ -34,7 +34,7 @@ USER = 65532
 """The image's. Said here too, as a Pod may say another for all, and without a group the process would have gid 0."""
 
 RESOURCES: Document = {
-    # 34 MiB resident when warm. No limit on CPU: throttled, answers would come later than SDKs wait, which is 1 s.
+    # 29 MiB resident when warm. No limit on CPU: throttled, answers would come later than SDKs wait, which is 1 s.
     "requests": {"cpu": "10m", "memory": "40Mi"},
     # Beside it a probe's process (12 MiB), or a chain's signer (10 MiB).
     "limits": {"memory": "64Mi"},
