@@ -39,7 +39,7 @@ class ServiceAccounts:
 
     async def run(self) -> None:
         """Follow them until cancelled."""
-        await follow(self._api, Collection(PATH, self._listed, self._take, self._lost), self._jitter)
+        await follow(self._api, Collection(PATH, _account, self._listed, self._take, self._lost), self._jitter)
 
     async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
         """None where there is none. Raises KubernetesError when that cannot be found out."""
@@ -55,8 +55,8 @@ class ServiceAccounts:
         self._metrics.count_lookup("asked")
         return None if document is None else _account(document)
 
-    def _listed(self, documents: Sequence[Document]) -> None:
-        self._known = {(account.namespace, account.name): account for account in map(_account, documents)}
+    def _listed(self, accounts: Sequence[ServiceAccount]) -> None:
+        self._known = {(account.namespace, account.name): account for account in accounts}
         self.is_live = True
         self._log.info("service_accounts_listed", count=len(self._known))
 

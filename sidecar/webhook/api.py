@@ -6,9 +6,9 @@ here: in a cluster the Pod's own service account token is used, read again when 
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 import httpx2
 import trio
@@ -34,6 +34,9 @@ Take = Callable[[str, Document], None]
 """What becomes of an event of a watch: its kind (ADDED, MODIFIED, DELETED) and the document."""
 
 
+Kept = TypeVar("Kept")
+
+
 class KubernetesApi:
     """One cluster. Raises KubernetesError for what it refuses and for what does not reach it in time."""
 
@@ -46,19 +49,22 @@ class KubernetesApi:
         """The document at `path`; None when it is not there."""
         return await self._ask("GET", path, parameters=parameters)
 
-    async def list(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Document], str]:
-        """All items of the collection at `path`, page by page, and the version of the list."""
-        items: list[Document] = []
+    async def list(
+        self, path: str, parameters: Mapping[str, str], keep: Callable[[Document], Kept]
+    ) -> tuple[list[Kept], str]:
+        """What is to be kept of each item of the collection at `path`, page by page, and the version of the list."""
+        items: list[Kept] = []
         following = ""
         while True:
             asked = {**parameters, "limit": str(PAGE_ITEMS)} | ({"continue": following} if following else {})
             page = await self.get(path, asked)
             if page is None:
                 raise KubernetesError(f"The API server of context {self.context} has no {path}.", 404)
-            items += page.get("items") or []
-            following = page["metadata"].get("continue") or ""
-            if not following:
-                return items, page["metadata"]["resourceVersion"]
+            with _as_the_api_server_writes_it(path):
+                items += map(keep, page.get("items") or ())
+                following = page["metadata"].get("continue") or ""
+                if not following:
+                    return items, page["metadata"]["resourceVersion"]
 
     async def create(self, path: str, document: Document) -> Document:
         return await self._ask("POST", path, document) or {}
@@ -94,7 +100,7 @@ class KubernetesApi:
                             ended = ended or error
         except trio.TooSlowError:
             pass  # the next one tells what happened since
-        except httpx2.HTTPError as exc:
+        except (httpx2.HTTPError, ConfigError, OSError) as exc:
             raise self._unreached(exc) from exc
         if ended is not None:
             raise ended
@@ -136,11 +142,23 @@ def _event(line: str, path: str, take: Take) -> str | None:
         return None
     event = read_document(path, line.encode())
     kind, document = event.get("type"), event.get("object") or {}
-    if kind == "ERROR":
-        raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", document.get("code"))
-    if kind != "BOOKMARK":
-        take(str(kind), document)
-    return str(document["metadata"]["resourceVersion"])
+    with _as_the_api_server_writes_it(path):
+        if kind == "ERROR":
+            raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", document.get("code"))
+        if kind != "BOOKMARK":
+            take(str(kind), document)
+        return str(document["metadata"]["resourceVersion"])
+
+
+@contextmanager
+def _as_the_api_server_writes_it(path: str) -> Iterator[None]:
+    """While documents are read: what lacks what every document has is an answer of somebody else's."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise KubernetesError(
+            f"The API server answered {path} with what is no Kubernetes object: is a proxy in between?"
+        ) from exc
 
 
 @asynccontextmanager

@@ -7,12 +7,13 @@ it makes of what it last knew. (Kubernetes documentation, API concepts, Efficien
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic
 
 import trio
 
 from sidecar.errors import KubernetesError
 from sidecar.injection.names import Document
-from sidecar.webhook.api import KubernetesApi, Take
+from sidecar.webhook.api import Kept, KubernetesApi, Take
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
@@ -21,22 +22,26 @@ GONE = 410
 
 
 @dataclass(frozen=True)
-class Collection:
-    """What to follow: `listed` gets all items, `take` what happens to one, `lost` the error that ended it."""
+class Collection(Generic[Kept]):
+    """
+    What to follow: `listed` gets what `keep` made of all items, `take` what happens to one, `lost` the error that
+    ended it. A whole cluster's documents are many times what is needed of them, so none outlives its page.
+    """
 
     path: str
-    listed: Callable[[Sequence[Document]], None]
+    keep: Callable[[Document], Kept]
+    listed: Callable[[Sequence[Kept]], None]
     take: Take
     lost: Callable[[KubernetesError], None]
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-async def follow(api: KubernetesApi, collection: Collection, jitter: Callable[[], float]) -> None:
+async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Callable[[], float]) -> None:
     """Until cancelled. `jitter` gives numbers from 0 to 1."""
     failures = 0
     while True:
         try:
-            items, version = await api.list(collection.path, collection.parameters)
+            items, version = await api.list(collection.path, collection.parameters, collection.keep)
             collection.listed(items)
             while True:
                 began_at = trio.current_time()

@@ -68,7 +68,7 @@ class OwnCertificate:
         async with trio.open_nursery() as nursery:
             for path, name in ((CONFIGURATIONS, self._configuration), (self._secrets, self._secret)):
                 only = {"fieldSelector": f"metadata.name={name}"}
-                collection = Collection(path, self._woken, self._woken_by_one, self._lost, only)
+                collection = Collection(path, lambda _: None, self._woken, self._woken_by_one, self._lost, only)
                 nursery.start_soon(follow, self._api, collection, self._jitter)
             await self._keep()
 
@@ -136,7 +136,7 @@ class OwnCertificate:
                 "certificate_in_use", source=f"Secret {self._secret}", expires_at=identity.expires_at.isoformat()
             )
 
-    def _woken(self, _documents: Sequence[Document]) -> None:
+    def _woken(self, _documents: Sequence[None]) -> None:
         self._changed.set()
 
     def _woken_by_one(self, _kind: str, _document: Document) -> None:

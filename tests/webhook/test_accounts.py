@@ -1,5 +1,6 @@
 """ServiceAccounts from a watch that breaks, falls behind and comes back; Events that never pile up."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,28 @@ async def test_a_list_comes_in_pages(fake: FakeApiServer, api: KubernetesApi) ->
         {"metadata": {"resourceVersion": "2"}, "items": [{"b": 2}]},
     ]
     fake.faults += [(200, page) for page in pages]
-    assert await api.list(WATCHED, {}) == ([{"a": 1}, {"b": 2}], "2")
+    assert await api.list(WATCHED, {}, lambda item: [*item]) == ([["a"], ["b"]], "2")
     assert "continue=more" in fake.requests[-1][1]
+
+
+@pytest.mark.parametrize("body", [{}, {"metadata": {}, "items": [{}]}, {"metadata": {}, "items": 5}, {"metadata": []}])
+async def test_a_list_that_is_none_is_tried_again(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
+    fake.faults.append((200, body))
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        assert "no Kubernetes object" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        await followed.events.logged("service_accounts_listed")
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("event", [{"type": "ADDED"}, {"type": "MODIFIED", "object": 5}])
+def test_an_event_that_is_none_ends_the_watch_in_words(event: Any) -> None:
+    def take(_kind: str, document: Any) -> None:
+        document["metadata"]
+
+    with pytest.raises(KubernetesError, match="no Kubernetes object"):
+        api_module._event(json.dumps(event), WATCHED, take)
 
 
 async def test_an_api_server_that_does_not_answer_is_not_waited_for(
