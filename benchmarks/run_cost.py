@@ -233,6 +233,8 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
         _unless_missing(left_out, subjects.run, OURS + label, python, inputs)
         for label, python in zip(labels, pythons, strict=True)
     ]
+    if not any(servers):
+        raise builds.MissingError("there is no `run` to measure")
     programs: list[Program | None] = [
         _unless_missing(left_out, subjects.boto3, BOTO3 + label, python, inputs)
         for label, python in zip(labels, pythons, strict=True)

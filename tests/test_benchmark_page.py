@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import measure, report, tables
+from benchmarks import fleet, measure, report, tables
 from benchmarks.builds import MissingError
 from benchmarks.growth import Slope
 from benchmarks.report import Run
@@ -63,3 +63,9 @@ def test_a_machine_that_lacks_what_is_measured_is_told_so_in_one_line(monkeypatc
     monkeypatch.setattr(measure, "PROC", "/nonexistent")
     with pytest.raises(SystemExit, match="run it on Linux"):
         measure.on_linux(lacking)
+
+
+def test_a_fleet_of_any_size_has_its_goals() -> None:
+    for pods in (1, 10):
+        scenario = fleet.scenarios(pods, fleet.QUOTA)["restart"]
+        assert fleet.goals("restart", scenario, fleet.simulate(scenario, pods, seed=1))
