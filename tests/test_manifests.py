@@ -1,8 +1,10 @@
 """The sidecar of every manifest is the same one, and its settings are settings that there are."""
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from sidecar import __version__
 from sidecar.config import unknown_variables
@@ -85,3 +87,14 @@ def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:
     assert chart["appVersion"] == chart["version"] == __version__
     (service,) = [found for found in objects if found["kind"] == "Service"]
     assert not service["metadata"]["name"].startswith(SIDECAR)
+
+
+def test_the_short_form_in_the_readme_sets_what_the_example_sets() -> None:
+    text = (K8S.parent / "README.md").read_text()
+    (block,) = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "initContainers" in found]
+    short: dict[str, Any] = yaml.safe_load(block)
+    whole = the_pod("pod/example.yaml")["spec"]
+    for key in ("initContainers", "containers"):
+        assert [variables_of(each) for each in short[key]] == [variables_of(each) for each in whole[key]]
+    assert sidecar_of({"spec": short})["startupProbe"] == sidecar_of({"spec": whole})["startupProbe"]
+    assert [volume["name"] for volume in short["volumes"]] == [volume["name"] for volume in whole["volumes"]]
