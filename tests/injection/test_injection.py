@@ -396,6 +396,11 @@ def test_a_pod_that_cannot_be_injected_is_refused_in_one_sentence(what: str) -> 
     assert message.endswith((".", "?"))
 
 
+def test_a_port_of_the_same_number_and_another_protocol_is_no_clash() -> None:
+    ports = [{"containerPort": 4772, "protocol": "UDP"}, {"containerPort": 4773, "protocol": "SCTP"}]
+    assert container(injected(pod(app(ports=ports))), "app")["ports"] == ports
+
+
 def test_what_is_chosen_and_left_out_at_once_is_refused() -> None:
     given = roles(f"{ROLE}, containers: [log]")
     for annotation, names in (("containers", "app"), ("skip-containers", "log")):

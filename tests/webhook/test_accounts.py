@@ -11,6 +11,7 @@ import trio
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.webhook import api as api_module
+from sidecar.webhook import events as events_module
 from sidecar.webhook import follow as follow_module
 from sidecar.webhook.accounts import ServiceAccounts
 from sidecar.webhook.api import KubernetesApi, open_api
@@ -21,6 +22,7 @@ from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Answered, Question, Verdict
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.injection.pods import ARN, OTHER_ARN
+from tests.processes import GUARD_SECONDS
 from tests.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account
 
 ROLE = "eks.amazonaws.com/role-arn"
@@ -109,6 +111,23 @@ async def test_a_list_that_is_refused_is_tried_again(fake: FakeApiServer, api: K
         nursery.cancel_scope.cancel()
 
 
+async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        with trio.fail_after(GUARD_SECONDS):
+            while not fake.open_watches:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        fake.broken[WATCHED] = (503, {"message": "away"})
+        fake.forget_history()
+        await followed.events.logged("service_accounts_watch_ended")
+        put_account(fake, role_arn=OTHER_ARN)
+        assert await followed.role() == OTHER_ARN
+        assert followed.metrics.lookups == {"asked": 1}
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_list_comes_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
     pages: list[Any] = [
         {"metadata": {"continue": "more", "resourceVersion": "1"}, "items": [{"a": 1}]},
@@ -190,6 +209,21 @@ async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: Kub
     events.tell(QUESTION._replace(is_dry_run=True), warned("dry"))
     events.tell(QUESTION._replace(pod={}), warned("of nobody"))
     assert metrics.events == {"dropped": 2}
+
+
+async def test_owners_without_end_are_not_remembered_without_end(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "MAX_REMEMBERED", 2)
+    now = [0.0]
+    events = PodEvents(api, Events().log, WebhookMetrics(), lambda: now[0], "here")
+    for at in range(5):
+        now[0] = float(at)
+        events.tell(QUESTION, warned(str(at)))
+    assert len(events._told_at) == 2
+    now[0] = 1000.0
+    events.tell(QUESTION, warned("later"))
+    assert list(events._told_at) == [("u", "later")]
 
 
 async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(

@@ -77,6 +77,14 @@ def test_a_new_authority_is_trusted_for_a_day_before_it_signs_and_the_old_one_go
     assert signer_of(identity) == 0
 
 
+def test_what_is_due_on_a_new_authoritys_first_day_is_signed_by_the_one_before_it() -> None:
+    began_at = START + AUTHORITY_LIFE - timedelta(days=364)
+    identity = renewed(renewed(None, NAMES, START), NAMES, began_at)
+    assert (len(identity.authorities), signer_of(identity)) == (2, 0)
+    assert signer_of(renewed(identity, NAMES[:1], began_at + timedelta(hours=23))) == 0
+    assert signer_of(renewed(identity, NAMES[:1], began_at + timedelta(hours=25))) == 1
+
+
 def test_a_clock_from_before_makes_a_certificate_that_it_takes() -> None:
     identity = renewed(None, NAMES, START)
     earlier = renewed(identity, NAMES, START - timedelta(days=1))

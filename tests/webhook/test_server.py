@@ -1,7 +1,7 @@
 """The webhook's HTTP server, on plain sockets: good clients, slow ones and hostile ones."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -25,7 +25,13 @@ class Served:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
 
 
+LARGE = b"a" * 32 * 1024 * 1024
+"""More than the buffers of a socket's two ends hold."""
+
+
 async def echo(request: Request) -> Response:
+    if request.path == "/large":
+        return Response(200, LARGE)
     if request.path == "/raise":
         raise ValueError("nobody foresaw this")
     await trio.lowlevel.checkpoint()
@@ -124,6 +130,26 @@ async def test_a_client_that_is_slow_or_idle_is_let_go(autojump_clock: MockClock
                 await stream.send_all(sent) if sent else None
                 assert await all_of(stream) == b""
                 assert trio.current_time() - began_at == pytest.approx(seconds, abs=1)
+
+
+async def test_a_client_that_does_not_read_is_let_go(autojump_clock: MockClock) -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await trio.sleep(server.WRITE_SECONDS + server.CLOSE_SECONDS + 1)
+        received = 0
+        with suppress(trio.BrokenResourceError):
+            async for piece in stream:
+                received += len(piece)
+        assert 0 < received < len(LARGE)
+
+
+async def test_a_client_that_does_not_shake_hands_is_let_go(autojump_clock: MockClock) -> None:
+    tls = Tls()
+    tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
+    async with serving(lambda: tls.context) as served, await served.connect() as stream:
+        began_at = trio.current_time()
+        assert await all_of(stream) == b""
+        assert trio.current_time() - began_at == pytest.approx(server.HANDSHAKE_SECONDS, abs=1)
 
 
 HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"

@@ -20,11 +20,12 @@ from sidecar.injection.settings import ServiceAccount
 from sidecar.webhook.certificate import renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
+from sidecar.webhook.process import _stop_on_signal
 from sidecar.webhook.server import Request
 from sidecar.webhook.tls import Tls
 from tests.fakes.api_server import FakeApiServer, api_server
 from tests.injection.pods import ARN, SETTINGS, pod
-from tests.processes import Running
+from tests.processes import GUARD_SECONDS, Running
 from tests.webhook.cluster import (
     CONFIGURATION,
     OPTIONS,
@@ -84,6 +85,23 @@ async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: Fake
         assert (await ask(api, port, review())).json()["response"]["allowed"] is True
         assert await running.stop(signal.SIGTERM) == 0
         await running.logged("stopped")
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        await nursery.start(_stop_on_signal, hook.service, 600)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await hook.events.logged("stopping")
+        assert ((await hook.admin("/readyz")).status_code, (await hook.admin("/readyz")).text) == (503, "stopping\n")
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert not hook.service.stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with trio.fail_after(GUARD_SECONDS):
+            await hook.service.stop.wait()
         nursery.cancel_scope.cancel()
 
 
