@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import measure
 from benchmarks.run_cost import machine
 from benchmarks.tables import Samples, Table, text
 from tests.cluster.applications import pod
@@ -54,12 +55,12 @@ SETTLED_SECONDS = 60.0
 
 
 class Use(NamedTuple):
-    """The kubelet's figures of one container."""
+    """Of one sidecar: the kubelet's figures, in MiB and ms, and the kernel's of its process, which the node shares."""
 
     working_set: float
-    rss: float
     cpu_ms: float
     at: datetime
+    process: measure.Memory
 
 
 def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
@@ -136,7 +137,12 @@ def stay(cluster: Cluster, namespace: Namespace, sts: ClusterSts, count: int, mi
 
 
 def _columns(uses: Sequence[Use]) -> dict[str, list[float]]:
-    return {"working set MiB": [use.working_set for use in uses], "RSS MiB": [use.rss for use in uses]}
+    return {
+        "working set MiB": [use.working_set for use in uses],
+        "RSS MiB": [use.process.rss for use in uses],
+        "PSS MiB": [use.process.pss for use in uses],
+        "RssAnon MiB": [use.process.anonymous for use in uses],
+    }
 
 
 def _uses(cluster: Cluster, namespace: Namespace, names: Sequence[str]) -> list[Use]:
@@ -149,8 +155,20 @@ def _uses(cluster: Cluster, namespace: Namespace, names: Sequence[str]) -> list[
 def _use(found: dict[str, Any]) -> Use:
     (sidecar,) = [container for container in found["containers"] if container["name"] == SIDECAR]
     memory, cpu = sidecar["memory"], sidecar["cpu"]
-    working_set, rss = (memory[name] / 1024 / 1024 for name in ("workingSetBytes", "rssBytes"))
-    return Use(working_set, rss, cpu["usageCoreNanoSeconds"] / 1e6, _instant(cpu["time"]))
+    process = measure.memory(_process_of(found["podRef"]["uid"]))
+    return Use(
+        memory["workingSetBytes"] / 1024 / 1024, cpu["usageCoreNanoSeconds"] / 1e6, _instant(cpu["time"]), process
+    )
+
+
+def _process_of(uid: str) -> int:
+    """The sidecar's process, as the machine numbers it: the node's cgroups have the Pods' UIDs in their names."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # of one that has ended
+            group, command = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes()
+            if uid in group and b"irsa-sidecar\0run" in command:
+                return int(folder.name)
+    raise RuntimeError(f"no process of the sidecar of Pod {uid}")
 
 
 def _instant(told: str) -> datetime:
