@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit test-sdks stateful bench bench-check fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local test lint types unit test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -81,6 +81,13 @@ bench: $(VENV)/.bench.installed ## what `run` costs, beside its peers: writes do
 
 bench-check: $(VENV)/.dev.installed ## whether `run` still costs what it should: counts and ratios, in a minute
 	$(BIN)/python -m benchmarks.check
+
+bench-node: $(VENV)/.bench.installed ## what a node gives up, and how a daemon grows with roles and connections (docs/capacity.md)
+	$(BIN)/python -m benchmarks.node
+	$(BIN)/python -m benchmarks.growth --plots docs/plots
+
+bench-pod: $(VENV)/.dev.installed ## what a sidecar costs a Pod on a real kubelet, for an hour; needs what test-cluster needs
+	$(BIN)/python -m benchmarks.pod $(BENCH)
 
 fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (docs/capacity.md)
 	$(BIN)/python -m benchmarks.fleet --plots docs/plots

@@ -286,5 +286,7 @@ def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
     modes: dict[str, Mode] = {"control": "control", "full": "full"}
     if wanted not in modes:
         raise SystemExit(f"CLUSTER is {wanted!r}: give full, control or existing.")
-    yield up(modes[wanted])
-    down()
+    try:
+        yield up(modes[wanted])
+    finally:
+        down()

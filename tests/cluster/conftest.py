@@ -6,19 +6,15 @@ before; `existing` is the one that KUBECONFIG names. Tests that ask for `node` a
 """
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.applications import APPLICATION_IMAGE, IMAGE, TOOLS_IMAGE, pod, set_token_lifetime
-from tests.cluster.cluster import REPOSITORY, Cluster, cluster_for_tests
+from tests.cluster.applications import pod, set_token_lifetime
+from tests.cluster.cluster import Cluster, cluster_for_tests
+from tests.cluster.images import save_images
 from tests.cluster.namespace import Namespace, new_namespace
 from tests.cluster.sts import ClusterSts, cluster_sts
-from tests.image.engine import find_engine
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +27,7 @@ def node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """The cluster, with a node that has the images of this checkout."""
     if not cluster.has_node:
         pytest.skip("needs a node of ours: CLUSTER=full")
-    cluster.load_image(_images(tmp_path_factory.mktemp("images")))
+    cluster.load_image(save_images(tmp_path_factory.mktemp("images")))
     return cluster
 
 
@@ -73,25 +69,3 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     """A new one, as strict as Pod Security has it, with the ServiceAccount `app`."""
     with new_namespace(cluster) as made:
         yield made
-
-
-def _images(folder: Path) -> Path:
-    """An archive of the images of this checkout. Building them anew takes seconds when nothing changed."""
-    engine, archive = find_engine(), folder / "images.tar"
-    _run("make", "--silent", "images", f"IMAGE={IMAGE}", f"ENGINE={engine}")
-    for package in ("boto3", "s3transfer"):
-        found = find_spec(package)
-        assert found is not None
-        assert found.origin is not None
-        shutil.copytree(Path(found.origin).parent, folder / package)
-    build = [engine, "build", "--network=none", f"--build-arg=TOOLS={TOOLS_IMAGE}", f"--tag={APPLICATION_IMAGE}"]
-    _run(*build, f"--file={Path(__file__).parent / 'Containerfile'}", str(folder))
-    save = [engine, "save", f"--output={archive}"]
-    several = ["--multi-image-archive", "--format=docker-archive"] if "podman" in engine else []
-    _run(*save, *several, IMAGE, TOOLS_IMAGE, APPLICATION_IMAGE)
-    return archive
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
