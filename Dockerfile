@@ -18,7 +18,7 @@ RUN python3 -m venv tools && tools/bin/pip install --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
 RUN tools/bin/pip wheel --no-deps --no-build-isolation .
-COPY image/rootfs.py ./
+COPY image/rootfs.py image/authorities.py ./
 
 FROM build AS run-rootfs
 COPY requirements/run.txt ./

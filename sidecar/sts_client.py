@@ -218,7 +218,8 @@ def proxy_for(url: str) -> str | None:
 def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
     """The authorities of the file, else those that come with certifi. Raises ConfigurationError."""
     try:
-        return ssl.create_default_context(cafile=ca_bundle or _certifi_bundle())
+        file, folder = (ca_bundle, None) if ca_bundle else _certifi()
+        return ssl.create_default_context(cafile=file, capath=folder)
     except (OSError, ssl.SSLError) as exc:
         raise ConfigurationError(
             f"AWS_CA_BUNDLE is {ca_bundle!r}, which cannot be read as PEM certificates ({exc}): name a file that "
@@ -226,15 +227,20 @@ def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
         ) from exc
 
 
-def _certifi_bundle() -> str | None:
+def _certifi() -> tuple[str | None, str | None]:
     """
-    The authorities' file of certifi, without importing certifi, which finds it by 0.5 MiB of modules.
+    The file or the folder of certifi's authorities, without importing certifi, which finds it by 0.5 MiB of modules.
 
-    None, for the system's authorities, where a distribution's certifi brings no file.
+    The folder is in the image only: OpenSSL reads the one authority from it that it needs (`image/authorities.py`).
+    Neither, for the system's authorities, where a distribution's certifi brings no file.
     """
     spec = PathFinder.find_spec("certifi")
-    path = os.path.join(os.path.dirname(spec.origin), "cacert.pem") if spec and spec.origin else ""
-    return path if os.path.isfile(path) else None
+    if spec is None or spec.origin is None:
+        return None, None
+    file, folder = (os.path.join(os.path.dirname(spec.origin), name) for name in ("cacert.pem", "cacert.d"))
+    if os.path.isdir(folder):
+        return None, folder
+    return file if os.path.isfile(file) else None, None
 
 
 @contextmanager

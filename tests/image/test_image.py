@@ -185,6 +185,22 @@ def test_every_module_that_run_imports_is_compiled_for_good(engine: Engine) -> N
     assert {name for name, flag in flags.items() if flag != UNCHECKED_HASH} == set()
 
 
+TRUST = """
+import os
+from sidecar.sts_client import trust_in
+packages = next(path for path in __import__("sys").path if path.endswith("site-packages"))
+with open(f"{packages}/certifi/cacert.pem") as bundle:
+    count = bundle.read().count("BEGIN CERTIFICATE")
+print(count, len(os.listdir(f"{packages}/certifi/cacert.d")), len(trust_in(None).get_ca_certs()))
+"""
+
+
+def test_no_authority_is_read_before_a_server_is_of_it(engine: Engine) -> None:
+    done = engine.python(TRUST)
+    there, laid_out, read = map(int, done.stdout.split())
+    assert (laid_out, read) == (there, 0)
+
+
 def test_it_says_what_it_is_and_how_it_is(engine: Engine) -> None:
     found = engine.inspect()
     config = found["Config"]
