@@ -243,10 +243,10 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
     if "start" in args.only:
         programs.append(_unless_missing(left_out, subjects.go_sdk, GO_SDK, inputs))
     servers += [
-        _unless_missing(left_out, subjects.aws_vault, PEER, inputs),
-        _unless_missing(left_out, subjects.metadata_mock, MOCK),
-        _unless_missing(left_out, subjects.limit, LIMIT),
-        _unless_missing(left_out, subjects.nginx, NGINX, inputs),
+        _unless_missing(left_out, _serving, PEER, sts, subjects.aws_vault, inputs),
+        _unless_missing(left_out, _serving, MOCK, sts, subjects.metadata_mock),
+        _unless_missing(left_out, _serving, LIMIT, sts, subjects.limit),
+        _unless_missing(left_out, _serving, NGINX, sts, subjects.nginx, inputs),
     ]
     return Bench(
         servers=[server for server in servers if server],
@@ -260,6 +260,13 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
         many=args.many,
         left_out=left_out,
     )
+
+
+def _serving(name: str, sts: str, make: Callable[..., Subject], *inputs: Path) -> Subject:
+    """The subject, once it has served. Raises MissingError: what was built may still not run on this machine."""
+    subject = make(name, *inputs)
+    subjects.try_out(subject, sts)
+    return subject
 
 
 def _labels(pythons: Sequence[str]) -> list[str]:

@@ -273,6 +273,15 @@ def wait_until_served(process: subprocess.Popen[bytes], server: Running) -> None
         time.sleep(0.0005)
 
 
+def try_out(subject: Subject, sts: str) -> None:
+    """Raises MissingError if it does not serve."""
+    try:
+        with running(subject, sts):
+            pass
+    except (OSError, RuntimeError) as exc:
+        raise builds.MissingError(f"it does not serve here: {exc}") from exc
+
+
 def has_credentials(port: int, path: str = PATH) -> bool:
     """One GET on a new connection."""
     try:

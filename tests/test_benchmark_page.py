@@ -2,10 +2,11 @@
 
 import pytest
 
-from benchmarks import fleet, measure, report, tables
+from benchmarks import fleet, measure, report, subjects, tables
 from benchmarks.builds import MissingError
 from benchmarks.growth import Slope
 from benchmarks.report import Run
+from benchmarks.subjects import Subject
 from benchmarks.tables import Table
 
 RUSH = Table(
@@ -69,3 +70,8 @@ def test_a_fleet_of_any_size_has_its_goals() -> None:
     for pods in (1, 10):
         scenario = fleet.scenarios(pods, fleet.QUOTA)["restart"]
         assert fleet.goals("restart", scenario, fleet.simulate(scenario, pods, seed=1))
+
+
+def test_a_peer_that_does_not_run_here_is_left_out() -> None:
+    with pytest.raises(MissingError, match=r"does not serve here: .*false.* ended with 1"):
+        subjects.try_out(Subject("peer", "one that ends at once", ("false",), {}), "http://127.0.0.1:1")
