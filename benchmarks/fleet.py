@@ -251,7 +251,11 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         return [*found, _never_without(without)] if name == "short" else found
     if name == "throttled":
         served = sum(granted) / (len(granted) * WINDOW_SECONDS * (scenario.quota or 1))
-        return [Goal("of the quota served", served, 0.95, at_most=False)]
+        calls = sum(asked) / sum(granted)
+        return [
+            Goal("of the quota served", served, 0.95, at_most=False),
+            Goal("calls for each that is served", calls, 4),
+        ]
     if name == "restart":
         quota = scenario.quota or 1
         minutes = Goal("minutes until all have credentials", _last(without) * WINDOW_SECONDS / 60, 5)

@@ -64,6 +64,20 @@ def test_a_delay_costs_a_living_set_a_third_of_its_life_at_most(
     assert delay <= max(BACK_OFFS[step].cap_seconds, min(life / 3, schedule.MAX_PATIENCE_SECONDS))
 
 
+@given(life=st.floats(0, 43_200), jitter=JITTERS)
+def test_the_first_delay_of_a_throttled_refresh_is_long_where_the_set_is_and_short_where_there_is_none(
+    life: float, jitter: float
+) -> None:
+    before = schedule.at_start(NOW)
+    throttled, unreached = (
+        seconds_until_due(schedule.after_failure(before, NOW, step, jitter, life_seconds=life))
+        for step in (NextStep.SLOW_DOWN, NextStep.RETRY)
+    )
+    ceiling = max(BACK_OFFS[NextStep.SLOW_DOWN].first_seconds, min(life / 15, 60))
+    assert 0.1 * ceiling <= throttled <= ceiling
+    assert unreached <= BACK_OFFS[NextStep.RETRY].first_seconds
+
+
 @given(step=STEPS, jitters=st.lists(JITTERS, min_size=1, max_size=1))
 def test_attempts_an_hour_are_bounded_under_any_lasting_failure(step: NextStep, jitters: list[float]) -> None:
     now, plan, attempts = NOW, schedule.at_start(NOW), 0

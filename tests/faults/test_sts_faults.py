@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 HOUR_SECONDS = 3600
 
 
-LAST_MINUTES = 170
+LAST_MINUTE, LAST_MINUTES = 60, 170
 """Of a set's life, in which patience is over (schedule.patient): seconds."""
 
 
@@ -133,11 +133,13 @@ async def test_a_403_access_denied_rejected_claim_or_disabled_region(
 
 
 async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Starts at five seconds, doubles up to two minutes, and comes never before the Retry-After."""
+    """From five seconds, or a minute while a set has long to live, doubling; never before the Retry-After."""
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
-        scene = make_scene(wall, volume, jitter=lambda: 0.999)
-        delays = await retries_after(scene, await failure_of(reply), seconds=900, life_seconds=LAST_MINUTES)
+        scene, trouble = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
+        delays = await retries_after(scene, trouble, seconds=900, life_seconds=LAST_MINUTE)
         assert [round(delay) for delay in delays[:6]] == [5, 10, 20, 40, 80, 120]
+        patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
+        assert [round(delay) for delay in patient_delays] == [60, 120, 240]
     told = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
     delays = await retries_after(make_scene(wall, volume), told, seconds=900, life_seconds=LAST_MINUTES)
     assert min(delays) >= 100
