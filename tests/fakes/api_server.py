@@ -178,6 +178,8 @@ def _status(code: int, message: str) -> tuple[int, Document]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    """Else each answer's body waits for a late acknowledgement of its head."""
     fake: FakeApiServer
 
     def _serve(self) -> None:

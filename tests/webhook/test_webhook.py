@@ -17,6 +17,7 @@ from sidecar import cli
 from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount
+from sidecar.webhook import trust
 from sidecar.webhook.certificate import renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
@@ -122,7 +123,10 @@ async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServ
         assert (await hook.ask(review())).status_code == 200
 
 
-async def test_replicas_share_one_certificate_whoever_made_it(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_replicas_share_one_certificate_whoever_made_it(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "SETTLED_SECONDS", 0.0)
     (tmp_path / "b").mkdir()
     async with webhook(api, tmp_path) as one, webhook(api, tmp_path / "b") as other:
         for hook in (one, other):
