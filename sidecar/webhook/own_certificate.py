@@ -39,8 +39,6 @@ CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigura
 LOOK_SECONDS = 3600.0
 """Between two looks at the clock; what others change is seen from watches."""
 
-CONFLICT, INVALID = 409, 422
-
 _Jitter = Callable[[], float]
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-SETTLED_SECONDS = 15.0
+SETTLED_SECONDS = 10.0
 """Until what an authority signed may be served. A watch's event takes well under one."""
 
 KEPT_SECONDS = 3600.0

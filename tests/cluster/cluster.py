@@ -33,6 +33,9 @@ from tests.prerequisites import CACHE, require
 
 REPOSITORY = Path(__file__).parents[2]
 
+CHECKOUT = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
+"""Tells what is this checkout's from what is another's on the same machine."""
+
 NODE_PROGRAMS = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -144,7 +147,7 @@ def _cluster(layout: Layout) -> Cluster:
 
 def _state() -> Path:
     """One for each checkout. Its path is short, since sockets in it must have one of at most 107 bytes."""
-    return CACHE / "clusters" / hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
+    return CACHE / "clusters" / CHECKOUT
 
 
 def _require(mode: Mode) -> None:

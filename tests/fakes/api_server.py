@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -81,11 +82,17 @@ class FakeApiServer:
                 return self._write(f"{path}/{name}", document, is_dry=is_dry, must_exist=False)
             if path not in self.documents:
                 return _status(404, f"{path} not found")
-            if method == "PATCH" and isinstance(document, list):
-                document = jsonpatch.apply_patch(self.documents[path], document)
-            elif method == "PATCH":
-                document = merge(self.documents[path], document)
-            return self._write(path, document, is_dry=is_dry, must_exist=True)
+            change = self._patch if method == "PATCH" else partial(self._write, must_exist=True)
+            return change(path, document, is_dry=is_dry)
+
+    def _patch(self, path: str, change: Any, *, is_dry: bool) -> tuple[int, Any]:
+        if isinstance(change, dict):
+            return self._write(path, merge(self.documents[path], change), is_dry=is_dry, must_exist=True)
+        try:
+            document = jsonpatch.apply_patch(self.documents[path], change)
+        except jsonpatch.JsonPatchTestFailed as exc:
+            return _status(422, f"the server rejected our request due to an error in our request: {exc}")
+        return self._write(path, document, is_dry=is_dry, must_exist=True)
 
     def _get(self, path: str, name: str | None) -> tuple[int, Any]:
         if path in self.documents:
