@@ -9,7 +9,7 @@ from tests.manifests import SIDECAR, pods, read, sidecar_of
 
 IMAGE = f"irsa-sidecar:cluster-test-{CHECKOUT}"
 TOOLS_IMAGE = f"{IMAGE}-tools"
-APPLICATION_IMAGE = f"{IMAGE}-app"
+APPLICATION_IMAGE = f"application:cluster-test-{CHECKOUT}"
 
 PRELUDE = """
 import boto3, json, signal, sys, time, urllib.error, urllib.request, os

@@ -77,6 +77,12 @@ class Cluster:
     def kubectl_command(self) -> list[str]:
         return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
 
+    def put_kubectl(self, folder: Path) -> None:
+        """A program `kubectl` for who looks for one there, which takes KUBECONFIG as any does."""
+        program = folder / "kubectl"
+        program.write_text(f'#!/bin/sh\nexec {" ".join(self._kubectl)} "$@"\n')
+        program.chmod(0o755)
+
     def get(self, *arguments: str) -> Any:
         """The object, or the list, that `kubectl get` finds."""
         return json.loads(self.kubectl("get", *arguments, "--output=json").stdout)

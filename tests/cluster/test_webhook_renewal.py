@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.creations import Creations, creations
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
-from tests.cluster.webhook import COMPONENT, SECRET, asking_pod, asking_spec, tried, wait_until
+from tests.cluster.webhook import COMPONENT, SECRET, asking_pod, asking_spec, wait_until
 
 NAME = "webhook.irsa-sidecar.svc"
 
@@ -25,9 +25,6 @@ def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -
     """Pods, all the time."""
     pod = asking_pod(asking_spec(sts), generateName="web-")
     del pod["metadata"]["name"]
-    wait_until(
-        lambda: "created" in tried(annotated, pod), "a way to the webhook, which kube-proxy makes a moment later"
-    )
     with creations(node, annotated, pod, tmp_path) as found:
         found.wait_for_more()
         yield found
