@@ -74,6 +74,13 @@ def signer_of(identity: Identity) -> KeyPair | None:
     return next((each for each in identity.authorities if _has_signed(_read(each), serving)), None)
 
 
+def is_usable(identity: Identity, names: Iterable[str], now: datetime) -> bool:
+    """Whether it may be served for these names, due or not."""
+    certificate = _read(identity.serving)
+    is_now = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+    return is_now and _names_of(certificate) == set(names) and signer_of(identity) is not None
+
+
 def _signer(authorities: Sequence[KeyPair], now: datetime) -> KeyPair:
     known = [a for a in authorities if _read(a).not_valid_before_utc + BACKDATED + TRUST_DELAY <= now]
     return known[-1] if known else authorities[0]

@@ -19,8 +19,8 @@ import trio
 from sidecar.errors import KubernetesError
 from sidecar.injection.names import Document
 from sidecar.log import Logger
-from sidecar.webhook.api import KubernetesApi
-from sidecar.webhook.certificate import Identity, from_secret, now_utc, renewed, signer_of, to_secret
+from sidecar.webhook.api import FORBIDDEN, KubernetesApi
+from sidecar.webhook.certificate import Identity, from_secret, is_usable, now_utc, renewed, signer_of, to_secret
 from sidecar.webhook.follow import Collection, follow, pause_seconds
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
@@ -38,6 +38,8 @@ CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigura
 
 LOOK_SECONDS = 3600.0
 """Between two looks at the clock; what others change is seen from watches."""
+
+CONFLICT = 409
 
 _Jitter = Callable[[], float]
 
@@ -117,8 +119,15 @@ class OwnCertificate:
         if wanted is there:
             return wanted
         document = _secret(secret, self._secret, self._api.namespace, wanted)
-        # A conflict is the other replica's: the caller comes back soon and reads what that one wrote.
-        await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
+        try:
+            await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
+        except KubernetesError as error:
+            # A conflict is the other replica's: the caller comes back soon and reads what that one wrote.
+            if there is None or error.status == CONFLICT or not is_usable(there, names, now_utc(self._now())):
+                raise
+            expires_at = there.expires_at.isoformat()
+            self._log.warning("certificate_not_renewed", reason=str(error), expires_at=expires_at)
+            return there
         self._log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
         return wanted
 
@@ -171,7 +180,9 @@ class OwnCertificate:
         self._changed.set()
 
     def _lost(self, error: KubernetesError) -> None:
-        self._log.debug("certificate_watch_ended", reason=str(error))
+        """The hourly look goes on without. Only a right that is missing does not come back by itself."""
+        log = self._log.warning if error.status == FORBIDDEN else self._log.debug
+        log("certificate_watch_ended", reason=str(error))
 
 
 def names_of(configuration: Document) -> list[str]:

@@ -23,6 +23,8 @@ from tests.manifests import sidecar_of
 
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
 BURST = 100
+TOGETHER = 16
+"""As many as a machine with two cores starts in half a minute."""
 
 
 def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
@@ -67,6 +69,20 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
     wait_until(all_made, "all of the burst")
     assert all(sidecar_of(pod)["image"] == IMAGE for pod in made)
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
+
+
+def test_pods_that_start_at_one_time_all_have_credentials(annotated: Namespace, sts: ClusterSts) -> None:
+    spec = asking_spec(sts, program="tell(who_am_i())") | {"restartPolicy": "Never"}
+    template = {"metadata": {"labels": ASKS}, "spec": spec}
+    job = {"parallelism": TOGETHER, "completions": TOGETHER, "backoffLimit": 0, "template": template}
+    annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "together"}, "spec": job})
+    annotated.kubectl("wait", "--for=condition=Complete", "job/together", "--timeout=300s")
+    names = [pod["metadata"]["name"] for pod in annotated.get("pods", "--selector=job-name=together")["items"]]
+    assert len(names) == TOGETHER
+    for name in names:
+        assert f"assumed-role/app/{annotated.name}.{name}\n" in annotated.logs(name, "app")
+    ended = [run for run in sts.events("exchange_granted") if f"/{annotated.name}." in run["arn"]]
+    assert len(ended) == TOGETHER
 
 
 def test_it_may_read_no_secret_but_its_own(node: Cluster, webhook: Namespace) -> None:

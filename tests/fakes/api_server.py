@@ -30,6 +30,8 @@ class FakeApiServer:
         """Status and body for the requests to come, one each; they reach no document."""
         self.broken: dict[str, tuple[int, Any]] = {}
         """Status and body for every request to a path."""
+        self.forbidden: set[tuple[str, str]] = set()
+        """Rights that are missing: verb and resource, as a Role has them."""
         self.url = ""
         self.is_closing = False
         self.open_watches = 0
@@ -117,6 +119,18 @@ class FakeApiServer:
             return 200, document
         return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
 
+    def refusal(self, method: str, target: str) -> tuple[int, Any] | None:
+        """In the API server's words, where a right is missing."""
+        path = urlsplit(target).path.split("/")
+        is_whole = path[-1] in _COLLECTIONS
+        resource = path[-1] if is_whole else path[-2]
+        verb = _VERBS.get(method) or ("watch" if "watch=" in target else "list" if is_whole else "get")
+        if (verb, resource) not in self.forbidden:
+            return None
+        group = path[2] if path[1] == "apis" else ""
+        cannot = f'User "me" cannot {verb} resource "{resource}" in API group "{group}"'
+        return _status(403, f"{resource} is forbidden: {cannot}")
+
     def watch(self, target: str) -> Iterator[bytes]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         after = int(query["resourceVersion"][0])
@@ -144,6 +158,7 @@ class FakeApiServer:
             self.open_watches -= 1
 
 
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "events"}
 
 
@@ -195,10 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.headers.append(dict(self.headers))
         if body:
             self.fake.bodies.append(json.loads(body))
-        if "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
+        refusal = self.fake.refusal(self.command, self.path)
+        if refusal is None and "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
             self._stream()
             return
-        status, document = self.fake.answer(self.command, self.path, body)
+        status, document = refusal or self.fake.answer(self.command, self.path, body)
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -149,6 +149,8 @@ async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeA
         asked = review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
+        refused = (await hook.ask(review(pod(restartPolicy="Never")))).json()["response"]
+        assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
 
 
 async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_run(
