@@ -43,14 +43,14 @@ def certificate(api: KubernetesApi) -> OwnCertificate:
     return own_certificate(api)
 
 
-def own_certificate(api: KubernetesApi, events: Events | None = None) -> OwnCertificate:
-    """A replica's, whose wall clock stands still unless trio's is a mock."""
+def own_certificate(api: KubernetesApi) -> OwnCertificate:
+    """A replica's, whose wall clock stands still."""
     return OwnCertificate(
         api,
         configuration="irsa-sidecar",
         secret="irsa-sidecar-webhook",
         tls=Tls(),
-        log=(events or Events()).log,
+        log=Events().log,
         metrics=WebhookMetrics(),
         jitter=lambda: 0.0,
         now=lambda: NOW,
@@ -190,6 +190,18 @@ async def test_a_renewal_by_the_clock_is_served_at_once_as_its_authority_is_know
     assert replica.serves.serving != old.serving
     assert from_secret(held(fake)) == replica.serves
     assert len(fake.bodies) == changes + 1  # the Secret, and no other bundle
+
+
+async def test_a_certificate_that_has_ended_gives_way_at_once(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Replica(api)
+    await replica.look()
+    before = replica.signer
+    fake.remove(SECRET)
+    monkeypatch.setattr(replica.certificate, "_now", lambda: NOW + timedelta(days=91).total_seconds())
+    assert await replica.look() == LOOK_SECONDS
+    assert replica.signer != before
 
 
 async def test_a_replica_that_starts_while_the_secret_is_gone_takes_no_trust_from_those_that_run(
