@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.applications import APPLICATION_IMAGE, IMAGE, PRELUDE, TOOLS_IMAGE
+from tests.cluster.applications import IMAGE, TOOLS_IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import GUARD_SECONDS, Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
@@ -45,7 +45,7 @@ def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
 
 
 def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    annotated.apply(_deployment(_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
+    annotated.apply(_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
     name = _pod_of(annotated, "app=web")["metadata"]["name"]
     arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.{name}"
     assert arn in annotated.logged(name, "app", "arn:aws")
@@ -53,13 +53,13 @@ def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: 
 
 
 def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: ClusterSts) -> None:
-    done = _create(annotated, _pod(_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
+    done = _create(annotated, _pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
 
 def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Namespace, sts: ClusterSts) -> None:
-    spec = _spec(sts)
+    spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)
     annotated.apply(_deployment(spec))
@@ -73,7 +73,7 @@ def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Name
 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
     """No node takes them: what is tried is that they are made."""
-    spec = _spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
+    spec = authored_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "burst"}, "spec": job})
@@ -109,7 +109,7 @@ def test_a_spoilt_certificate_is_made_anew_and_trusted(
     before = _authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
     _wait_until(lambda: _authorities(webhook) != before, "another authority")
-    _wait_until(lambda: "created" in _create(annotated, _pod(_spec(sts))), "a Pod that is let in")
+    _wait_until(lambda: "created" in _create(annotated, _pod(authored_spec(sts))), "a Pod that is let in")
 
 
 def test_it_was_refused_nothing(webhook: Namespace) -> None:
@@ -134,12 +134,12 @@ def test_without_it_pods_that_ask_are_refused_and_all_others_made(
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")
     _wait_until(lambda: not webhook.get("pods")["items"], "the end of both replicas")
     try:
-        assert 'failed calling webhook "inject.irsa-sidecar.io"' in _create(annotated, _pod(_spec(sts)))
-        assert "created" in _create(annotated, _pod(_spec(sts), labels={}))
+        assert 'failed calling webhook "inject.irsa-sidecar.io"' in _create(annotated, _pod(authored_spec(sts)))
+        assert "created" in _create(annotated, _pod(authored_spec(sts), labels={}))
     finally:
         webhook.kubectl("scale", "deployment/webhook", "--replicas=2")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    _wait_until(lambda: "created" in _create(annotated, _pod(_spec(sts))), "a Pod that is let in again")
+    _wait_until(lambda: "created" in _create(annotated, _pod(authored_spec(sts))), "a Pod that is let in again")
 
 
 def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
@@ -156,23 +156,6 @@ def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
             {"name": "webhook", "namespace": "irsa-sidecar", "behavior": "merge", "literals": literals}
         ],
         "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(endpoint)}],
-    }
-
-
-def _spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
-    """What the author of a Pod writes who has a webhook for the rest."""
-    return {
-        "serviceAccountName": "app",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [
-            {
-                "name": "app",
-                "image": APPLICATION_IMAGE,
-                "args": [PRELUDE + program],
-                "env": [{"name": "AWS_ENDPOINT_URL_STS", "value": sts.url}],
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            }
-        ],
     }
 
 
