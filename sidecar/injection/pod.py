@@ -10,7 +10,7 @@ between stays.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sidecar.injection.added import GRACE_SECONDS, OUR_VARIABLES, sidecar_container, volumes
+from sidecar.injection.added import GRACE_SECONDS, OUR_VARIABLES, POST_START, sidecar_container, volumes
 from sidecar.injection.amazon import SKIP_CONTAINERS, skipping, without_amazons, without_unused_volumes
 from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
@@ -91,8 +91,9 @@ def _renewed(there: Document, made: Document) -> Document:
             m for m in there.get("volumeMounts") or () if m["mountPath"] in paths or m["name"] not in ours
         ],
     }
-    if "restartPolicy" not in made:
-        kept.pop("restartPolicy", None)
+    for key, only_kind in {"restartPolicy": "Always", "lifecycle": {"postStart": POST_START}}.items():
+        if key not in made and kept.get(key) == only_kind:  # of the other kind of sidecar
+            del kept[key]
     renewed: Document = laid_over(kept, made)
     return renewed
 

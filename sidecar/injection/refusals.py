@@ -114,8 +114,8 @@ def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings
     _check_volumes(spec.get("volumes") or ())
     if not settings.is_native and spec.get("restartPolicy", "Always") != "Always":
         raise ConfigurationError(
-            f"The Pod has restartPolicy {spec['restartPolicy']}, and before Kubernetes 1.29 a sidecar would keep it "
-            "from ever completing: run its command under `irsa-sidecar exec` instead."
+            f"The Pod has restartPolicy {spec['restartPolicy']}, as those of Jobs, and before Kubernetes 1.29 a "
+            "sidecar would keep it from ever completing: run its command under `irsa-sidecar exec`, or take 1.29."
         )
 
 

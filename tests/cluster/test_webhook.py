@@ -1,19 +1,22 @@
 """The webhook as `kubectl apply -k k8s/webhook` deploys it: with the rights of the manifests, and no more."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.cluster.applications import APPLICATION_IMAGE, IMAGE, PRELUDE, TOOLS_IMAGE
+from tests.cluster.applications import IMAGE, TOOLS_IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
-from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.cluster.namespace import Namespace
+from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import REGION, ClusterSts, role_arn
+from tests.cluster.waiting import wait_until
 from tests.manifests import K8S, sidecar_of
+from tests.monitoring import alerts
 
 CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
 SECRET = "secret/irsa-sidecar-webhook"
@@ -45,7 +48,7 @@ def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
 
 
 def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    annotated.apply(_deployment(_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
+    annotated.apply(_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
     name = _pod_of(annotated, "app=web")["metadata"]["name"]
     arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.{name}"
     assert arn in annotated.logged(name, "app", "arn:aws")
@@ -53,13 +56,13 @@ def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: 
 
 
 def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: ClusterSts) -> None:
-    done = _create(annotated, _pod(_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
+    done = _create(annotated, _pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
 
 def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Namespace, sts: ClusterSts) -> None:
-    spec = _spec(sts)
+    spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)
     annotated.apply(_deployment(spec))
@@ -68,12 +71,12 @@ def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Name
         events = annotated.get("events", "--field-selector=reason=ContainerLeftAlone")["items"]
         return [event["involvedObject"]["kind"] for event in events] == ["ReplicaSet"]
 
-    _wait_until(told, "the event")
+    wait_until(told, "the event")
 
 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
     """No node takes them: what is tried is that they are made."""
-    spec = _spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
+    spec = authored_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "burst"}, "spec": job})
@@ -83,7 +86,7 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
         made[:] = annotated.get("pods", "--selector=job-name=burst")["items"]
         return len(made) == BURST
 
-    _wait_until(all_made, "all of the burst")
+    wait_until(all_made, "all of the burst")
     assert all(sidecar_of(pod)["image"] == IMAGE for pod in made)
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
@@ -108,8 +111,23 @@ def test_a_spoilt_certificate_is_made_anew_and_trusted(
     """Both by the rights that it has."""
     before = _authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
-    _wait_until(lambda: _authorities(webhook) != before, "another authority")
-    _wait_until(lambda: "created" in _create(annotated, _pod(_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: _authorities(webhook) != before, "another authority")
+    wait_until(lambda: "created" in _create(annotated, _pod(authored_spec(sts))), "a Pod that is let in")
+
+
+def test_every_alert_finds_what_a_replica_tells_and_none_is_up(
+    node: Cluster, webhook: Namespace, annotated: Namespace, sts: ClusterSts, tmp_path: Path
+) -> None:
+    (replica, *_) = webhook.get("pods")["items"]
+    labels = {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
+    metrics = {name for query in alerts().values() for name in re.findall(r"irsa_sidecar_webhook_\w+", query)}
+    assert len(metrics) >= 4
+    address = f"{replica['status']['podIP']}:8080"
+    with prometheus(node, rules_file(tmp_path), tmp_path, address, labels) as server:
+        server.wait_for("count_over_time(irsa_sidecar_webhook_ready[1m]) > 5")
+        assert [name for name in sorted(metrics) if not server.query(f"{name}{{pod=~'.+'}}")] == []
+        assert server.query("irsa_sidecar_webhook_ready == 1")
+        assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 
 def test_it_was_refused_nothing(webhook: Namespace) -> None:
@@ -132,14 +150,14 @@ def test_without_it_pods_that_ask_are_refused_and_all_others_made(
     webhook: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")
-    _wait_until(lambda: not webhook.get("pods")["items"], "the end of both replicas")
+    wait_until(lambda: not webhook.get("pods")["items"], "the end of both replicas")
     try:
-        assert 'failed calling webhook "inject.irsa-sidecar.io"' in _create(annotated, _pod(_spec(sts)))
-        assert "created" in _create(annotated, _pod(_spec(sts), labels={}))
+        assert 'failed calling webhook "inject.irsa-sidecar.io"' in _create(annotated, _pod(authored_spec(sts)))
+        assert "created" in _create(annotated, _pod(authored_spec(sts), labels={}))
     finally:
         webhook.kubectl("scale", "deployment/webhook", "--replicas=2")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    _wait_until(lambda: "created" in _create(annotated, _pod(_spec(sts))), "a Pod that is let in again")
+    wait_until(lambda: "created" in _create(annotated, _pod(authored_spec(sts))), "a Pod that is let in again")
 
 
 def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
@@ -156,23 +174,6 @@ def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
             {"name": "webhook", "namespace": "irsa-sidecar", "behavior": "merge", "literals": literals}
         ],
         "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(endpoint)}],
-    }
-
-
-def _spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
-    """What the author of a Pod writes who has a webhook for the rest."""
-    return {
-        "serviceAccountName": "app",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [
-            {
-                "name": "app",
-                "image": APPLICATION_IMAGE,
-                "args": [PRELUDE + program],
-                "env": [{"name": "AWS_ENDPOINT_URL_STS", "value": sts.url}],
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            }
-        ],
     }
 
 
@@ -200,17 +201,10 @@ def _pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
         found[:] = namespace.get("pods", f"--selector={selector}")["items"]
         return bool(found)
 
-    _wait_until(made, f"a Pod of {selector}")
+    wait_until(made, f"a Pod of {selector}")
     return found[0]
 
 
 def _authorities(webhook: Namespace) -> str:
     bundle: str = webhook.get(CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
     return bundle
-
-
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + GUARD_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} never came"
-        time.sleep(0.2)

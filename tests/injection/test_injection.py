@@ -58,6 +58,9 @@ def test_before_native_sidecars_it_is_the_first_container_and_init_containers_st
     assert spec["initContainers"] == given["spec"]["initContainers"]
     assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
     assert "restartPolicy" not in spec["containers"][0]
+    assert spec["containers"][0]["lifecycle"] == {
+        "postStart": {"exec": {"command": ["irsa-sidecar", "probe", "--wait", "60"]}}
+    }
     assert variables(spec["containers"][0])["IRSA_SIDECAR_DRAIN_SECONDS"] == "4"
     assert result.pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == "app"
     assert "runs before the sidecar" in result.warnings[0]

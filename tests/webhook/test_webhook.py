@@ -59,7 +59,9 @@ async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: Fak
         assert patched(asked["request"]["object"], answer) == inject(asked["request"]["object"], account, SETTINGS).pod
         entry = await hook.events.logged("pod_injected")
         assert (entry["namespace"], entry["pod"]) == ("shop", "cart-0")
-        assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in (await hook.admin("/metrics")).text
+        scraped = (await hook.admin("/metrics")).text
+        assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in scraped
+        assert "irsa_sidecar_webhook_ready 1\n" in scraped
         assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
 
 
@@ -198,6 +200,7 @@ async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path
         assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in answer.text
         assert "version" in answer.text
         assert (await hook.admin("/livez")).status_code == 200
+        assert "irsa_sidecar_webhook_ready 0\n" in (await hook.admin("/metrics")).text
         fill(api)
         await hook.until_ready()
 
