@@ -39,6 +39,7 @@ PURE = [
     "sts_errors",
     "webhook.certificate",
     "webhook.review",
+    "webhook.trust",
 ]
 
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}

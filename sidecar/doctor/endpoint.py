@@ -273,5 +273,5 @@ CHECKS: tuple[Check[EndpointFacts], ...] = (
     ),
     Check("role", "are they of the role that is wanted", _expected_role, after=("credentials",)),
     Check("remaining", "do they last beyond every SDK's refresh window", _lasting, after=("credentials",)),
-    Check("latency", "does it answer before the most impatient SDK gives up", _quick, after=("connection",)),
+    Check("latency", "does it answer before the most impatient SDK gives up", _quick, after=("credentials",)),
 )

@@ -62,11 +62,17 @@ class PodFacts(NamedTuple):
 
     @property
     def sidecar(self) -> Document | None:
-        return next((item for item in self.containers if _is_sidecar(item)), None)
+        return next(iter(self.sidecars), None)
+
+    @property
+    def sidecars(self) -> list[Document]:
+        """By their name; by their image only where that is nobody's: an application may be built on ours."""
+        named = [item for item in self.containers if item.get("name") == SIDECAR]
+        return named or [item for item in self.containers if _has_our_image(item)]
 
     @property
     def applications(self) -> list[Document]:
-        return [item for item in _list(self.spec, "containers") if not _is_sidecar(item)]
+        return [item for item in _list(self.spec, "containers") if item not in self.sidecars]
 
     def status_of(self, container: str) -> Document:
         status = _mapping(_mapping(self.pod).get("status"))
@@ -319,9 +325,9 @@ def environ_of(container: Document) -> dict[str, str]:
     }
 
 
-def _is_sidecar(container: Document) -> bool:
+def _has_our_image(container: Document) -> bool:
     image = str(container.get("image", "")).rpartition("/")[2]
-    return container.get("name") == SIDECAR or image.partition(":")[0].partition("@")[0] == SIDECAR
+    return image.partition(":")[0].partition("@")[0] == SIDECAR
 
 
 def _sidecar(facts: PodFacts) -> Document:

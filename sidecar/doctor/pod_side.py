@@ -1,12 +1,12 @@
 """A Pod from outside: what its document says and, where that is wanted, what doctor finds inside."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 import trio
 
 from sidecar.doctor import pod
-from sidecar.doctor.finding import Row, left_out
+from sidecar.doctor.finding import Row, Status, left_out
 from sidecar.doctor.gather import pod as gather_pod
 from sidecar.doctor.place import Side
 from sidecar.doctor.pod import PodFacts
@@ -22,10 +22,20 @@ async def examine(environ: Mapping[str, str], where: str, context: str | None, *
     """
     look = partial(gather_pod.look, environ, where, context)
     facts = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
-    found = [*rows("pod", pod.CHECKS, facts), *pod.container_rows(facts)]
-    if facts.sidecar is not None:
-        found += await _inside(facts, context, execs=execs)
-    return Report(Side.POD, tuple(found), {})
+    outside = (*rows("pod", pod.CHECKS, facts), *pod.container_rows(facts))
+    inside = await _inside(facts, context, execs=execs) if facts.sidecar is not None else ()
+    return Report(Side.POD, (*_with_remedy(outside, inside), *inside), {})
+
+
+def _with_remedy(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[Row]:
+    """Why the daemon has no credentials is seen inside: what helps there is the next step."""
+    cause = next((row for row in inside if row.finding.status is Status.WRONG), None)
+    for row in outside:
+        is_consequence = row.check == "readiness" and row.finding.status is Status.WRONG
+        if cause is None or not is_consequence:
+            yield row
+        else:
+            yield row._replace(finding=row.finding._replace(next_step=cause.finding.next_step))
 
 
 async def _inside(facts: PodFacts, context: str | None, *, execs: bool) -> tuple[Row, ...]:

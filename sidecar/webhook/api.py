@@ -28,6 +28,10 @@ WATCH_SECONDS = 60
 
 PAGE_ITEMS = 500
 
+FORBIDDEN = 403
+
+RIGHTS = "k8s/webhook/rbac.yaml"
+
 JSON, JSON_PATCH = "application/json", "application/json-patch+json"
 
 Take = Callable[[str, Document], None]
@@ -91,7 +95,7 @@ class KubernetesApi:
             with trio.fail_after(WATCH_SECONDS + DEADLINE_SECONDS):
                 async with self._client.stream("GET", path, params=asked) as response:
                     if response.is_error:
-                        raise refusal("watch", path, response.status_code, await response.aread(), self.context)
+                        raise self._refused("watch", path, response.status_code, await response.aread())
                     async for line in response.aiter_lines():
                         try:
                             version = _event(line, path, take) or version
@@ -129,8 +133,15 @@ class KubernetesApi:
         if response.status_code == 404 and method == "GET":
             return None
         if response.is_error:
-            raise refusal(method, path, response.status_code, response.content, self.context)
+            raise self._refused(method, path, response.status_code, response.content)
         return read_document(path, response.content)
+
+    def _refused(self, method: str, path: str, status: int, body: bytes) -> KubernetesError:
+        """Of a right that is missing the API server says verb, resource and API group; where they are to be had, we."""
+        error = refusal(method, path, status, body, self.context)
+        if status != FORBIDDEN:
+            return error
+        return KubernetesError(f"{error}. Give it that right: {RIGHTS} has all that the webhook needs.", status)
 
     def _unreached(self, exc: Exception) -> KubernetesError:
         return KubernetesError(f"The API server of context {self.context} was not reached ({reason(exc)}).")

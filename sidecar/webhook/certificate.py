@@ -68,6 +68,19 @@ def renewed(identity: Identity | None, names: Sequence[str], now: datetime) -> I
     return Identity(authorities, _signed(_signer(authorities, now), names, now))
 
 
+def signer_of(identity: Identity) -> KeyPair | None:
+    """The authority that signed its certificate; None where none of them did."""
+    serving = _read(identity.serving)
+    return next((each for each in identity.authorities if _has_signed(_read(each), serving)), None)
+
+
+def is_usable(identity: Identity, names: Iterable[str], now: datetime) -> bool:
+    """Whether it may be served for these names, due or not."""
+    certificate = _read(identity.serving)
+    is_now = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+    return is_now and _names_of(certificate) == set(names) and signer_of(identity) is not None
+
+
 def _signer(authorities: Sequence[KeyPair], now: datetime) -> KeyPair:
     known = [a for a in authorities if _read(a).not_valid_before_utc + BACKDATED + TRUST_DELAY <= now]
     return known[-1] if known else authorities[0]
@@ -80,7 +93,7 @@ def _is_due(identity: Identity, names: Iterable[str], now: datetime) -> bool:
         now >= renew_at
         or now < certificate.not_valid_before_utc
         or _names_of(certificate) != set(names)
-        or not any(_has_signed(_read(authority), certificate) for authority in identity.authorities)
+        or signer_of(identity) is None
     )
 
 

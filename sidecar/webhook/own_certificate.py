@@ -2,10 +2,10 @@
 A certificate that the webhook makes and renews itself, in a Secret that its replicas share.
 
 The Secret is what counts. Who finds it missing, unusable or due writes it anew, and of two who do at once the API
-server takes one (resourceVersion, or that the name is taken); the other reads again. Every replica serves what the
-Secret holds, and sees to it that the MutatingWebhookConfiguration trusts all authorities in it, also after somebody
-applied a manifest without them. For which names the certificate is, that configuration says: those that the API server
-will call.
+server takes one (resourceVersion, or that the name is taken); the other reads again. Every replica sees to it that the
+MutatingWebhookConfiguration trusts all authorities in the Secret, also after somebody applied a manifest without them,
+and serves what the Secret holds once the API server knows them (trust.py has the order). For which names the
+certificate is, that configuration says: those that the API server will call.
 """
 
 import base64
@@ -19,18 +19,27 @@ import trio
 from sidecar.errors import KubernetesError
 from sidecar.injection.names import Document
 from sidecar.log import Logger
-from sidecar.webhook.api import KubernetesApi
-from sidecar.webhook.certificate import Identity, from_secret, now_utc, renewed, to_secret
+from sidecar.webhook.api import FORBIDDEN, KubernetesApi
+from sidecar.webhook.certificate import Identity, from_secret, is_usable, now_utc, renewed, signer_of, to_secret
 from sidecar.webhook.follow import Collection, follow, pause_seconds
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
+from sidecar.webhook.trust import (
+    Authorities,
+    Trust,
+    authorities_in,
+    bundle_of,
+    observed,
+    seconds_until_settled,
+    to_trust,
+)
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 LOOK_SECONDS = 3600.0
 """Between two looks at the clock; what others change is seen from watches."""
 
-CONFLICT, INVALID = 409, 422
+CONFLICT = 409
 
 _Jitter = Callable[[], float]
 
@@ -60,6 +69,7 @@ class OwnCertificate:
         self._jitter = jitter
         self._now = now
         self._in_use: Identity | None = None
+        self._trust = Trust()
         self._changed = trio.Event()
         self.trouble: str | None = "there is no certificate yet"
 
@@ -77,8 +87,7 @@ class OwnCertificate:
         while True:
             self._changed = trio.Event()
             try:
-                await self.look()
-                failures, pause = 0, LOOK_SECONDS
+                failures, pause = 0, await self.look()
             except KubernetesError as error:
                 failures += 1
                 pause = pause_seconds(failures, self._jitter())
@@ -87,17 +96,19 @@ class OwnCertificate:
             with trio.move_on_after(pause):
                 await self._changed.wait()
 
-    async def look(self) -> None:
-        """Bring all three in step once. Raises KubernetesError."""
+    async def look(self) -> float:
+        """Bring all three one step closer. Returns in how many seconds to look again. Raises KubernetesError."""
         configuration = await self._api.get(f"{CONFIGURATIONS}/{self._configuration}")
         if configuration is None:
             raise KubernetesError(
                 f"There is no MutatingWebhookConfiguration {self._configuration}: apply the manifests."
             )
         identity = await self._shared(names_of(configuration))
-        # The API server trusts it before it meets it.
         await self._make_trusted(configuration, identity)
+        if wait_seconds := self._seconds_until_usable(identity):
+            return wait_seconds
         self._use(identity)
+        return LOOK_SECONDS
 
     async def _shared(self, names: Sequence[str]) -> Identity:
         """What the Secret holds, once it is as it shall be."""
@@ -108,23 +119,49 @@ class OwnCertificate:
         if wanted is there:
             return wanted
         document = _secret(secret, self._secret, self._api.namespace, wanted)
-        # A conflict is the other replica's: the caller comes back soon and reads what that one wrote.
-        await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
+        try:
+            await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
+        except KubernetesError as error:
+            # A conflict is the other replica's: the caller comes back soon and reads what that one wrote.
+            if there is None or error.status == CONFLICT or not is_usable(there, names, now_utc(self._now())):
+                raise
+            expires_at = there.expires_at.isoformat()
+            self._log.warning("certificate_not_renewed", reason=str(error), expires_at=expires_at)
+            return there
         self._log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
         return wanted
 
     async def _make_trusted(self, configuration: Document, identity: Identity) -> None:
-        bundle = base64.b64encode(identity.bundle).decode()
+        """The authorities of the Secret, and those of what is served here."""
+        needed = tuple(
+            dict.fromkeys(
+                authority.certificate
+                for each in (identity, self._in_use)
+                if each is not None
+                for authority in reversed(each.authorities)
+            )
+        )
+        bundles = bundles_of(configuration)
+        self._trust = observed(self._trust, bundles, needed, trio.current_time())
+        authorities = to_trust(self._trust, needed, trio.current_time())
         operations = [
-            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
-            for index, webhook in enumerate(configuration.get("webhooks") or ())
-            if webhook["clientConfig"].get("caBundle") != bundle
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle_of(authorities)}
+            for index, bundle in enumerate(bundles)
+            if set(bundle) != set(authorities)
         ]
         if operations:
             version = configuration["metadata"]["resourceVersion"]
             as_it_was = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
             await self._api.patch(f"{CONFIGURATIONS}/{self._configuration}", [as_it_was, *operations])
-            self._log.info("authorities_made_trusted", configuration=self._configuration)
+            self._trust = observed(self._trust, [authorities], needed, trio.current_time())
+            self._log.info("authorities_made_trusted", configuration=self._configuration, authorities=len(authorities))
+
+    def _seconds_until_usable(self, identity: Identity) -> float:
+        """What is served gives way once its successor is trusted; where nothing is that could be, at once."""
+        signer = signer_of(identity)
+        if signer is None or self._in_use is None or self._in_use.expires_at <= now_utc(self._now()):
+            return 0.0
+        return seconds_until_settled(self._trust, signer.certificate, trio.current_time())
 
     def _use(self, identity: Identity) -> None:
         self.trouble = None
@@ -143,7 +180,9 @@ class OwnCertificate:
         self._changed.set()
 
     def _lost(self, error: KubernetesError) -> None:
-        self._log.debug("certificate_watch_ended", reason=str(error))
+        """The hourly look goes on without. Only a right that is missing does not come back by itself."""
+        log = self._log.warning if error.status == FORBIDDEN else self._log.debug
+        log("certificate_watch_ended", reason=str(error))
 
 
 def names_of(configuration: Document) -> list[str]:
@@ -159,6 +198,13 @@ def names_of(configuration: Document) -> list[str]:
     if not found:
         raise KubernetesError("The MutatingWebhookConfiguration names no service and no url: apply the manifests.")
     return sorted(found)
+
+
+def bundles_of(configuration: Document) -> list[Authorities]:
+    """The authorities that each of its webhooks trusts."""
+    return [
+        authorities_in(webhook["clientConfig"].get("caBundle") or "") for webhook in configuration.get("webhooks") or ()
+    ]
 
 
 def _decoded(secret: Document) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 The webhook as a process: its parts put together, and its end in order.
 
 The first signal makes it unready while it goes on answering, for as long as the Service's endpoints may take to learn
-of that: a review that nobody answers is a Pod that is not made.
+of that: a review that nobody answers is a Pod that is not made. Connections end with their next answer from then on.
 """
 
 import os

@@ -64,11 +64,17 @@ async def serve(
     *,
     report: Callable[[Exception], None],
     stop: trio.Event,
+    is_draining: Callable[[], bool] = lambda: False,
     tls: Context | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until `stop` is set and the answers under way are sent. `tls` None: plain. `report` gets what nobody foresaw."""
-    shared = _Shared(respond, report, stop, tls)
+    """
+    Until `stop` is set and the answers under way are sent. `tls` None: plain. `report` gets what nobody foresaw.
+
+    While `is_draining` holds, every answer is the last of its connection. The client goes elsewhere with the next
+    request, and has no connection left that is closed just as it sends one: Go's client does not send a POST again.
+    """
+    shared = _Shared(respond, report, stop, is_draining, tls)
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             for listener in listeners:
@@ -84,16 +90,27 @@ class _Shared:
     """What the connections of one server have in common."""
 
     def __init__(
-        self, respond: Respond, report: Callable[[Exception], None], stop: trio.Event, tls: Context | None
+        self,
+        respond: Respond,
+        report: Callable[[Exception], None],
+        stop: trio.Event,
+        is_draining: Callable[[], bool],
+        tls: Context | None,
     ) -> None:
         self.respond = respond
         self.stop = stop
+        self._is_draining = is_draining
         self._report = report
         self._tls = tls
         self._limit = trio.CapacityLimiter(MAX_CONNECTIONS)
         self.silent: Waits = {}
         self.reading: Waits = {}
         self.unfinished_bytes = 0
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether an answer now is its connection's last."""
+        return self.stop.is_set() or self._is_draining()
 
     async def keep(self, stream: trio.SocketStream) -> None:
         """One connection, whatever happens on it."""
@@ -177,7 +194,7 @@ class _Connection:
                 return
             answer = request if isinstance(request, Response) else await self._shared.respond(request)
             with trio.fail_after(WRITE_SECONDS):
-                await self._write(answer, is_last=isinstance(request, Response) or self._shared.stop.is_set())
+                await self._write(answer, is_last=isinstance(request, Response) or self._shared.is_ending)
             if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                 return
             self._http.start_next_cycle()

@@ -65,7 +65,7 @@ class Service:
             for task in (self.accounts.run, self.events.run, self._keep_certificate, self._follow_version):
                 background.start_soon(task)
             async with trio.open_nursery() as servers:
-                both = partial(serve, report=self._report, stop=self.stop)
+                both = partial(serve, report=self._report, stop=self.stop, is_draining=lambda: self.is_stopping)
                 await servers.start(partial(both, listeners, self.respond, tls=lambda: self.tls.context))
                 await servers.start(both, admin_listeners, self.respond_to_admin)
                 task_status.started()

@@ -3,12 +3,13 @@
 from copy import deepcopy
 from typing import Any
 
+from tests.cluster.cluster import CHECKOUT
 from tests.cluster.sts import ClusterSts
 from tests.manifests import SIDECAR, pods, read, sidecar_of
 
-IMAGE = "irsa-sidecar:cluster-test"
+IMAGE = f"irsa-sidecar:cluster-test-{CHECKOUT}"
 TOOLS_IMAGE = f"{IMAGE}-tools"
-APPLICATION_IMAGE = f"{IMAGE}-app"
+APPLICATION_IMAGE = f"application:cluster-test-{CHECKOUT}"
 
 PRELUDE = """
 import boto3, json, signal, sys, time, urllib.error, urllib.request, os

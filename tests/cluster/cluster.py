@@ -33,6 +33,9 @@ from tests.prerequisites import CACHE, require
 
 REPOSITORY = Path(__file__).parents[2]
 
+CHECKOUT = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
+"""Tells what is this checkout's from what is another's on the same machine."""
+
 NODE_PROGRAMS = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -73,6 +76,12 @@ class Cluster:
 
     def kubectl_command(self) -> list[str]:
         return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
+
+    def put_kubectl(self, folder: Path) -> None:
+        """A program `kubectl` for who looks for one there, which takes KUBECONFIG as any does."""
+        program = folder / "kubectl"
+        program.write_text(f'#!/bin/sh\nexec {" ".join(self._kubectl)} "$@"\n')
+        program.chmod(0o755)
 
     def get(self, *arguments: str) -> Any:
         """The object, or the list, that `kubectl get` finds."""
@@ -144,7 +153,7 @@ def _cluster(layout: Layout) -> Cluster:
 
 def _state() -> Path:
     """One for each checkout. Its path is short, since sockets in it must have one of at most 107 bytes."""
-    return CACHE / "clusters" / hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
+    return CACHE / "clusters" / CHECKOUT
 
 
 def _require(mode: Mode) -> None:

@@ -17,7 +17,8 @@ import pytest
 from tests.cluster.applications import APPLICATION_IMAGE, IMAGE, TOOLS_IMAGE, pod, set_token_lifetime
 from tests.cluster.cluster import REPOSITORY, Cluster, cluster_for_tests
 from tests.cluster.namespace import Namespace, new_namespace
-from tests.cluster.sts import ClusterSts, cluster_sts
+from tests.cluster.sts import ClusterSts, cluster_sts, role_arn
+from tests.cluster.webhook import deployed_webhook
 from tests.image.engine import find_engine
 
 
@@ -73,6 +74,20 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     """A new one, as strict as Pod Security has it, with the ServiceAccount `app`."""
     with new_namespace(cluster) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def webhook(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    """The namespace of the webhook, which is deployed, with two replicas that are ready."""
+    with deployed_webhook(node, sts, tmp_path_factory.mktemp("webhook")) as deployed:
+        yield deployed
+
+
+@pytest.fixture
+def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
+    """Where the ServiceAccount `app` names its role, as on EKS."""
+    namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
+    return namespace
 
 
 def _images(folder: Path) -> Path:

@@ -62,9 +62,7 @@ class World:
     def _environment(self) -> dict[str, str]:
         programs = self.folder / "bin"
         programs.mkdir()
-        kubectl = programs / "kubectl"
-        kubectl.write_text(f'#!/bin/sh\nexec {" ".join(self._cluster.kubectl_command())} "$@"\n')
-        kubectl.chmod(0o755)
+        self._cluster.put_kubectl(programs)
         return {
             "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),

@@ -2,61 +2,35 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-
-from tests.cluster.applications import IMAGE, TOOLS_IMAGE, authored_spec
+from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.prometheus import prometheus, rules_file
-from tests.cluster.sts import REGION, ClusterSts, role_arn
+from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.manifests import K8S, sidecar_of
+from tests.cluster.webhook import ASKS, CONFIGURATION, SECRET, asking_deployment, asking_pod, authorities, pod_of, tried
+from tests.manifests import sidecar_of
 from tests.monitoring import alerts
 
-CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
-SECRET = "secret/irsa-sidecar-webhook"
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
-ASKS = {"irsa-sidecar.io/inject": "true"}
 BURST = 100
-
-
-@pytest.fixture(scope="module")
-def webhook(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """Its namespace, once both replicas are ready."""
-    folder = tmp_path_factory.mktemp("webhook")
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts)))
-    deployed = Namespace(node, "irsa-sidecar")
-    try:
-        applied = node.kubectl("apply", f"--kustomize={folder}", "--validate=strict")
-        assert "Warning" not in applied.stderr
-        deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-        yield deployed
-    finally:
-        node.kubectl("delete", f"--kustomize={folder}", "--wait=false", "--ignore-not-found")
-
-
-@pytest.fixture
-def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
-    """Where the ServiceAccount `app` names its role, as on EKS."""
-    namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
-    return namespace
+TOGETHER = 16
+"""As many as a machine with two cores starts in half a minute."""
 
 
 def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    annotated.apply(_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
-    name = _pod_of(annotated, "app=web")["metadata"]["name"]
+    annotated.apply(asking_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
+    name = pod_of(annotated, "app=web")["metadata"]["name"]
     arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.{name}"
     assert arn in annotated.logged(name, "app", "arn:aws")
     assert sidecar_of(annotated.pod(name))["image"] == IMAGE
 
 
 def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: ClusterSts) -> None:
-    done = _create(annotated, _pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
+    done = tried(annotated, asking_pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
@@ -65,7 +39,7 @@ def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Name
     spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)
-    annotated.apply(_deployment(spec))
+    annotated.apply(asking_deployment(spec))
 
     def told() -> bool:
         events = annotated.get("events", "--field-selector=reason=ContainerLeftAlone")["items"]
@@ -91,6 +65,20 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 
+def test_pods_that_start_at_one_time_all_have_credentials(annotated: Namespace, sts: ClusterSts) -> None:
+    spec = authored_spec(sts, program="tell(who_am_i())") | {"restartPolicy": "Never"}
+    template = {"metadata": {"labels": ASKS}, "spec": spec}
+    job = {"parallelism": TOGETHER, "completions": TOGETHER, "backoffLimit": 0, "template": template}
+    annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "together"}, "spec": job})
+    annotated.kubectl("wait", "--for=condition=Complete", "job/together", "--timeout=300s")
+    names = [pod["metadata"]["name"] for pod in annotated.get("pods", "--selector=job-name=together")["items"]]
+    assert len(names) == TOGETHER
+    for name in names:
+        assert f"assumed-role/app/{annotated.name}.{name}\n" in annotated.logs(name, "app")
+    ended = [run for run in sts.events("exchange_granted") if f"/{annotated.name}." in run["arn"]]
+    assert len(ended) == TOGETHER
+
+
 def test_it_may_read_no_secret_but_its_own(node: Cluster, webhook: Namespace) -> None:
     def may(*what: str) -> bool:
         return node.kubectl("auth", "can-i", *what, f"--as={ACCOUNT}", check=False).stdout.strip() == "yes"
@@ -109,10 +97,10 @@ def test_a_spoilt_certificate_is_made_anew_and_trusted(
     webhook: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     """Both by the rights that it has."""
-    before = _authorities(webhook)
+    before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
-    wait_until(lambda: _authorities(webhook) != before, "another authority")
-    wait_until(lambda: "created" in _create(annotated, _pod(authored_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: authorities(webhook) != before, "another authority")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
 
 
 def test_every_alert_finds_what_a_replica_tells_and_none_is_up(
@@ -152,59 +140,9 @@ def test_without_it_pods_that_ask_are_refused_and_all_others_made(
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")
     wait_until(lambda: not webhook.get("pods")["items"], "the end of both replicas")
     try:
-        assert 'failed calling webhook "inject.irsa-sidecar.io"' in _create(annotated, _pod(authored_spec(sts)))
-        assert "created" in _create(annotated, _pod(authored_spec(sts), labels={}))
+        assert 'failed calling webhook "inject.irsa-sidecar.io"' in tried(annotated, asking_pod(authored_spec(sts)))
+        assert "created" in tried(annotated, asking_pod(authored_spec(sts), labels={}))
     finally:
         webhook.kubectl("scale", "deployment/webhook", "--replicas=2")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    wait_until(lambda: "created" in _create(annotated, _pod(authored_spec(sts))), "a Pod that is let in again")
-
-
-def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
-    """As a user's, with the images of this checkout and the STS of the tests."""
-    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
-    name, _, tag = TOOLS_IMAGE.partition(":")
-    endpoint = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-"}]
-    endpoint[0]["value"] = f"--env=AWS_ENDPOINT_URL_STS={sts.url}"
-    literals = [f"SIDECAR_IMAGE={IMAGE}", f"AWS_REGION={REGION}"]
-    return {
-        "resources": [str(base)],
-        "images": [{"name": "irsa-sidecar", "newName": name, "newTag": tag}],
-        "configMapGenerator": [
-            {"name": "webhook", "namespace": "irsa-sidecar", "behavior": "merge", "literals": literals}
-        ],
-        "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(endpoint)}],
-    }
-
-
-def _pod(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": ASKS} | metadata, "spec": spec}
-
-
-def _deployment(spec: dict[str, Any]) -> dict[str, Any]:
-    template = {"metadata": {"labels": {"app": "web", **ASKS}}, "spec": spec}
-    whole = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": whole}
-
-
-def _create(namespace: Namespace, pod: dict[str, Any]) -> str:
-    """What kubectl says of it, through admission and no further."""
-    done = namespace.kubectl("create", "--dry-run=server", "--filename=-", stdin=yaml.safe_dump(pod), check=False)
-    return done.stdout + done.stderr
-
-
-def _pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
-    """The one Pod of it, once it is made."""
-    found: list[dict[str, Any]] = []
-
-    def made() -> bool:
-        found[:] = namespace.get("pods", f"--selector={selector}")["items"]
-        return bool(found)
-
-    wait_until(made, f"a Pod of {selector}")
-    return found[0]
-
-
-def _authorities(webhook: Namespace) -> str:
-    bundle: str = webhook.get(CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
-    return bundle
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in again")

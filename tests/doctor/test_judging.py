@@ -334,6 +334,7 @@ def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
         ({"expires_at": NOW}, "remaining", Status.WRONG),
         ({"expires_at": None}, "remaining", Status.WRONG),
         ({"seconds": 0.6}, "latency", Status.WARNING),
+        ({"seconds": 0.8, "status": 503}, "latency", Status.LEFT_OUT),  # held back for the first credentials
         ({"role_arn": "arn:aws:iam::111122223333:role/other"}, "role", Status.WRONG),
         ({"fields": SERVED.fields | {"Code"}}, "credentials", Status.WARNING),
         ({"empty": ("Token",)}, "credentials", Status.WRONG),

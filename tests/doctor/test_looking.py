@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
 import trio
 import trustme
@@ -20,7 +21,7 @@ from cryptography import x509
 from sidecar.credentials_file import HEADER
 from sidecar.doctor.certificate import signer
 from sidecar.doctor.endpoint import EndpointFacts
-from sidecar.doctor.gather import endpoint, environment, issuer, metadata, reach, sdks, token
+from sidecar.doctor.gather import aws, endpoint, environment, issuer, metadata, reach, sdks, token
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
 from sidecar.local import http
 from sidecar.local.http import Reply, Request
@@ -460,3 +461,11 @@ async def test_an_issuer_without_a_name_or_with_a_bundle_that_is_none_is_not_ask
         facts = token.look(Role("default", "arn", str(path), None, 3600), 0.0)
         found = await issuer.look(facts, is_aws=True, ca_bundle="/nowhere")
         assert (found.error and found.error.reason) == reason
+
+
+def test_a_botocore_without_what_it_knows_of_services_is_none_as_in_the_image_of_a_pod(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert aws.is_here()
+    monkeypatch.setattr(botocore, "BOTOCORE_ROOT", str(tmp_path))
+    assert not aws.is_here()

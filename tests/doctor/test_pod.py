@@ -301,6 +301,17 @@ async def test_a_plain_sidecar_and_settings_from_elsewhere_are_taken_as_they_are
     assert statuses(report) == {"pod.volume": Status.LEFT_OUT, "inside.all": Status.LEFT_OUT}
 
 
+async def test_an_application_that_is_built_on_our_image_is_no_sidecar(
+    api: FakeApiServer, environ: dict[str, str]
+) -> None:
+    pod = deepcopy(POD)
+    app(pod)["image"] = "registry.example/irsa-sidecar:1-tools"
+    api.put(f"{PODS}/cart", pod)
+    report = await examine(environ)
+    assert report.first_wrong is None
+    assert any(row.container == "app" for row in report.rows)
+
+
 async def test_the_daemons_own_reason_comes_through_the_api_server(
     api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +394,23 @@ async def test_what_doctor_finds_inside_follows_what_the_api_shows(
     assert first is not None
     assert (first.group, first.check) == ("exchange", "granted")
     assert "sub is system:serviceaccount:default:app" in first.finding.seen
+
+
+async def test_what_helps_against_what_was_found_inside_is_the_next_step_of_a_daemon_that_is_not_ready(
+    tmp_path: Path, api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = api.answer
+    unready: tuple[int, Any] = (503, b"default: AccessDenied: Not authorized")
+    monkeypatch.setattr(
+        api, "answer", lambda method, target, body: unready if "proxy" in target else answer(method, target, body)
+    )
+    cause = {"group": "exchange", "check": "granted", "status": "wrong", "seen": "no", "next_step": "Let it allow this"}
+    document = json.dumps({"version": 1, "checks": [cause]})
+    stand_in_for_kubectl(tmp_path / "bin", f"echo '{document}'")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    first = (await examine(environ, execs=True)).first_wrong
+    assert first is not None
+    assert (first.check, first.finding.next_step) == ("readiness", "Let it allow this")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -29,6 +30,8 @@ class FakeApiServer:
         """Status and body for the requests to come, one each; they reach no document."""
         self.broken: dict[str, tuple[int, Any]] = {}
         """Status and body for every request to a path."""
+        self.forbidden: set[tuple[str, str]] = set()
+        """Rights that are missing: verb and resource, as a Role has them."""
         self.url = ""
         self.is_closing = False
         self.open_watches = 0
@@ -81,11 +84,17 @@ class FakeApiServer:
                 return self._write(f"{path}/{name}", document, is_dry=is_dry, must_exist=False)
             if path not in self.documents:
                 return _status(404, f"{path} not found")
-            if method == "PATCH" and isinstance(document, list):
-                document = jsonpatch.apply_patch(self.documents[path], document)
-            elif method == "PATCH":
-                document = merge(self.documents[path], document)
-            return self._write(path, document, is_dry=is_dry, must_exist=True)
+            change = self._patch if method == "PATCH" else partial(self._write, must_exist=True)
+            return change(path, document, is_dry=is_dry)
+
+    def _patch(self, path: str, change: Any, *, is_dry: bool) -> tuple[int, Any]:
+        if isinstance(change, dict):
+            return self._write(path, merge(self.documents[path], change), is_dry=is_dry, must_exist=True)
+        try:
+            document = jsonpatch.apply_patch(self.documents[path], change)
+        except jsonpatch.JsonPatchTestFailed as exc:
+            return _status(422, f"the server rejected our request due to an error in our request: {exc}")
+        return self._write(path, document, is_dry=is_dry, must_exist=True)
 
     def _get(self, path: str, name: str | None) -> tuple[int, Any]:
         if path in self.documents:
@@ -109,6 +118,18 @@ class FakeApiServer:
         if is_dry:
             return 200, document
         return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
+
+    def refusal(self, method: str, target: str) -> tuple[int, Any] | None:
+        """In the API server's words, where a right is missing."""
+        path = urlsplit(target).path.split("/")
+        is_whole = path[-1] in _COLLECTIONS
+        resource = path[-1] if is_whole else path[-2]
+        verb = _VERBS.get(method) or ("watch" if "watch=" in target else "list" if is_whole else "get")
+        if (verb, resource) not in self.forbidden:
+            return None
+        group = path[2] if path[1] == "apis" else ""
+        cannot = f'User "me" cannot {verb} resource "{resource}" in API group "{group}"'
+        return _status(403, f"{resource} is forbidden: {cannot}")
 
     def watch(self, target: str) -> Iterator[bytes]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
@@ -137,6 +158,7 @@ class FakeApiServer:
             self.open_watches -= 1
 
 
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "events"}
 
 
@@ -178,6 +200,8 @@ def _status(code: int, message: str) -> tuple[int, Document]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    """Else each answer's body waits for a late acknowledgement of its head."""
     fake: FakeApiServer
 
     def _serve(self) -> None:
@@ -186,10 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.headers.append(dict(self.headers))
         if body:
             self.fake.bodies.append(json.loads(body))
-        if "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
+        refusal = self.fake.refusal(self.command, self.path)
+        if refusal is None and "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
             self._stream()
             return
-        status, document = self.fake.answer(self.command, self.path, body)
+        status, document = refusal or self.fake.answer(self.command, self.path, body)
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

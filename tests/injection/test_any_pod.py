@@ -18,7 +18,8 @@ from sidecar.injection.pod import Injected, inject
 from sidecar.injection.settings import Settings
 from sidecar.role import DEFAULT_ROLE
 from sidecar.roles_file import parse_roles
-from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, container, pods, variables
+from tests.fakes import amazons_webhook
+from tests.injection.pods import ACCOUNT, ARN, PLAIN, SETTINGS, container, pods, variables
 
 fewer = hypothesis.settings(max_examples=hypothesis.settings().max_examples // 3)
 """A whole Pod takes a while to make; together the tests see as many as any."""
@@ -197,6 +198,24 @@ plain = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_whichever_webhook_runs_first_amazons_comes_to_no_container_of_ours(pod: Document, settings: Settings) -> None:
+    """Nor when both look again at what the other left, as often as they like."""
+
+    def amazons(found: Document) -> Document:
+        return amazons_webhook.mutated(found, role_arn=ARN, region="eu-west-1")
+
+    first, later = injected(amazons(pod), settings).pod, amazons(injected(pod, settings).pod)
+    for found in (first, amazons(first), later, injected(later, settings).pod):
+        ours = [each for each in users(found) if "127.0.0.1:4772" in str(each)]
+        assert len(ours) >= 1
+        for each in (*ours, sidecar_of(found)):
+            assert amazons_webhook.VOLUME not in {mount["name"] for mount in each["volumeMounts"]}
+            assert amazons_webhook.DIRECTORY not in str(each["env"])
+        assert amazons(injected(amazons(found), settings).pod) == amazons(injected(found, settings).pod)
 
 
 @given(st.dictionaries(st.sampled_from(["metadata", "spec"]), plain), settings_of_both_kinds)

@@ -20,6 +20,7 @@ class Served:
         self.port = port
         self.reported: list[Exception] = []
         self.stop = trio.Event()
+        self.is_draining = False
 
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -44,7 +45,8 @@ async def serving(tls: server.Context | None = None) -> AsyncIterator[Served]:
     served = Served(listeners[0].getsockname()[1])
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: serve(
-            listeners, echo, report=served.reported.append, stop=served.stop, tls=tls, task_status=task_status
+            listeners, echo, report=served.reported.append, stop=served.stop, is_draining=lambda: served.is_draining,
+            tls=tls, task_status=task_status,
         ))  # fmt: skip
         yield served
         served.stop.set()
@@ -207,3 +209,16 @@ async def test_the_end_waits_for_answers_and_not_for_idle_connections() -> None:
         assert await all_of(idle) == b""
         await busy.send_all(POST[-1:])
         assert b"Connection: close" in await all_of(busy)
+
+
+async def test_in_a_drain_each_connection_ends_with_its_next_answer_and_new_ones_are_answered() -> None:
+    async with serving() as served, await served.connect() as before:
+        await before.send_all(POST)
+        assert b"Connection: close" not in await until(before, b"POST /inject 3")
+        served.is_draining = True
+        for stream in (before, await served.connect()):
+            async with stream:
+                await stream.send_all(POST)
+                answer = await all_of(stream)
+                assert b"Connection: close" in answer
+                assert answer.endswith(b"POST /inject 3")

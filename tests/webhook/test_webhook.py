@@ -17,6 +17,7 @@ from sidecar import cli
 from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount
+from sidecar.webhook import trust
 from sidecar.webhook.certificate import renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
@@ -142,7 +143,10 @@ async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServ
         assert (await hook.ask(review())).status_code == 200
 
 
-async def test_replicas_share_one_certificate_whoever_made_it(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_replicas_share_one_certificate_whoever_made_it(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "SETTLED_SECONDS", 0.0)
     (tmp_path / "b").mkdir()
     async with webhook(api, tmp_path) as one, webhook(api, tmp_path / "b") as other:
         for hook in (one, other):
@@ -165,6 +169,8 @@ async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeA
         asked = review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
+        refused = (await hook.ask(review(pod(restartPolicy="Never")))).json()["response"]
+        assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
 
 
 async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_run(

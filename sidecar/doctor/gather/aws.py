@@ -1,8 +1,8 @@
 """
 What only AWS's own API can tell: who the credentials are, and what IAM has for role and provider. Needs botocore.
 
-botocore is imported when it is needed, as a Pod's image has none. Everything here is read-only, blocks, and has
-botocore's own deadlines: call it in a thread.
+botocore is imported when it is needed, as a Pod's image has not all of it. Everything here is read-only, blocks, and
+has botocore's own deadlines: call it in a thread.
 """
 
 import os
@@ -57,11 +57,12 @@ class _NoKeysError(Exception):
 
 
 def is_here() -> bool:
+    """The image that Pods run has botocore's signer, and nothing of what botocore knows of services."""
     try:
-        import botocore  # noqa: F401, PLC0415
+        import botocore  # noqa: PLC0415
     except ImportError:
         return False
-    return True
+    return os.path.isdir(os.path.join(botocore.BOTOCORE_ROOT, "data", "sts"))
 
 
 def caller(settings: AwsSettings, keys: Keys) -> Caller:

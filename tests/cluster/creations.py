@@ -1,0 +1,95 @@
+"""
+Pods that ask for a sidecar, made without pause and several at a time: through admission, and no further.
+
+As a program it runs in the cluster's network, as kubectl for each would be a tenth of a second of a processor. It
+writes a line for each Pod: nothing for one that came out with its sidecar, else what was wrong.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import KubernetesError
+from sidecar.setup.kubeconfig import find_cluster
+from sidecar.setup.kubernetes import Kubernetes, open_cluster
+from tests.cluster.cluster import REPOSITORY, Cluster
+from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.manifests import sidecar_of
+
+AT_A_TIME = 8
+PAUSE_SECONDS = 0.0
+
+
+class Creations:
+    """What became of those so far."""
+
+    def __init__(self, told: Path) -> None:
+        self._told = told
+
+    @property
+    def all(self) -> list[str]:
+        return self._told.read_text().split("\n")[:-1]
+
+    @property
+    def failed(self) -> list[str]:
+        return [line for line in self.all if line]
+
+    def wait_for_more(self, count: int = 40) -> None:
+        """Return when so many more were tried."""
+        wanted, deadline = len(self.all) + count, time.monotonic() + GUARD_SECONDS
+        while len(self.all) < wanted:
+            assert time.monotonic() < deadline, self._told.read_text()
+            time.sleep(0.1)
+
+
+@contextmanager
+def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folder: Path) -> Iterator[Creations]:
+    """Begun, and gone on with until the end of the block."""
+    command = [*cluster.inside(), sys.executable, "-m", "tests.cluster.creations"]
+    told = folder / "creations"
+    with told.open("w") as output:
+        program = subprocess.Popen(
+            [*command, str(cluster.kubeconfig), namespace.name], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=output
+        )
+        assert program.stdin is not None
+        with program.stdin:
+            program.stdin.write(json.dumps(pod).encode())
+    try:
+        yield Creations(told)
+    finally:
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(GUARD_SECONDS) == 0
+
+
+def _main(kubeconfig: str, namespace: str) -> None:
+    path, pod = f"/api/v1/namespaces/{namespace}/pods", json.load(sys.stdin)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with open_cluster(find_cluster({"KUBECONFIG": kubeconfig})) as kubernetes:
+        threads = [threading.Thread(target=_create, args=(kubernetes, path, pod, stop)) for _ in range(AT_A_TIME)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _create(kubernetes: Kubernetes, path: str, pod: dict[str, Any], stop: threading.Event) -> None:
+    while not stop.wait(PAUSE_SECONDS):
+        try:
+            sidecar_of(kubernetes.create(path, pod, dry_run=True))
+            told = ""
+        except (KubernetesError, StopIteration, ValueError, KeyError) as error:
+            told = f"{time.time():.3f} {type(error).__name__}: {' '.join(str(error).split())}"
+        sys.stdout.write(f"{told}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

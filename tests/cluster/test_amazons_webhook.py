@@ -1,0 +1,163 @@
+"""
+Amazon's webhook beside ours, in both orders, as on a cluster of EKS.
+
+Which comes first the names of their configurations decide; Amazon's is `pod-identity-webhook`, after ours. Its manifest
+leaves the reinvocation policy at Never, and clusters have been seen with IfNeeded.
+"""
+
+import base64
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+
+from tests.cluster.applications import authored_spec
+from tests.cluster.cluster import REPOSITORY, Cluster
+from tests.cluster.layout import NODE_ADDRESS
+from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.cluster.sts import REGION, ClusterSts, role_arn
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import asking_pod
+from tests.fakes.amazons_webhook import VOLUME
+from tests.manifests import SIDECAR, sidecar_of, variables_of
+
+ORDERS = {"before ours": "amazons-pod-identity-webhook", "after ours": "pod-identity-webhook"}
+WEB_IDENTITY = {"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"}
+
+METHOD = "tell(boto3.Session().get_credentials().method, who_am_i())\nuntil_told_to_stop()"
+
+
+class Amazons:
+    """Its webhook, which serves. `reviews` has a line for each time that it was asked."""
+
+    def __init__(self, url: str, authority: trustme.CA, told: Path) -> None:
+        self.url = url
+        self._authority = authority
+        self._told = told
+
+    @property
+    def reviews(self) -> list[str]:
+        return self._told.read_text().split()[1:]
+
+    def configuration(self, name: str, namespace: Namespace, policy: str) -> dict[str, Any]:
+        """As its manifest has it, but for this namespace alone, and with no Pod let through without it."""
+        bundle = base64.b64encode(self._authority.cert_pem.bytes()).decode()
+        webhook = {
+            "name": "pod-identity-webhook.amazonaws.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": f"{self.url}/mutate", "caBundle": bundle},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}},
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "reinvocationPolicy": policy,
+        }
+        kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
+        return {**kind, "metadata": {"name": name}, "webhooks": [webhook]}
+
+
+@pytest.fixture(scope="module")
+def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazons]:
+    folder, authority = tmp_path_factory.mktemp("amazons"), trustme.CA()
+    certificate, told = folder / "certificate.pem", folder / "told"
+    authority.issue_cert(NODE_ADDRESS).private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    command = [*node.inside(), sys.executable, "-m", "tests.fakes.amazons_webhook", f"--host={NODE_ADDRESS}"]
+    command += [f"--certificate={certificate}", f"--role-arn={role_arn('app')}", f"--region={REGION}"]
+    with told.open("w") as output:
+        serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=output)
+    deadline = time.monotonic() + GUARD_SECONDS
+    while not (port := told.read_text()).endswith("\n"):
+        assert serving.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield Amazons(f"https://{NODE_ADDRESS}:{port.strip()}", authority, told)
+    serving.terminate()
+    serving.wait(GUARD_SECONDS)
+
+
+@contextmanager
+def beside_ours(
+    namespace: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str = "IfNeeded"
+) -> Iterator[None]:
+    """Amazon's webhook, once the API server asks it."""
+    configuration = amazons.configuration(ORDERS[order], namespace, policy)
+    namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
+    try:
+        wait_until(lambda: _is_asked(namespace, sts, amazons), "a question to Amazon's webhook")
+        yield
+    finally:
+        namespace.kubectl("delete", "mutatingwebhookconfiguration", ORDERS[order])
+
+
+def _is_asked(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
+    before = len(amazons.reviews)
+    _ask(namespace, asking_pod(authored_spec(sts), labels={}))
+    return len(amazons.reviews) > before
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_application_comes_to_the_sidecar_and_who_is_left_out_keeps_amazons(
+    annotated: Namespace, sts: ClusterSts, amazons: Amazons, order: str
+) -> None:
+    with beside_ours(annotated, sts, amazons, order):
+        annotated.apply(_pod(sts))
+        arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.web"
+        assert f"container-role {arn}\n" in annotated.logged("web", "app", "arn:aws")
+        assert "assume-role-with-web-identity arn" in annotated.logged("web", "plain", "arn:aws")
+        _assert_right(annotated.pod("web"))
+
+
+@pytest.mark.parametrize("policy", ["Never", "IfNeeded"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_second_time_changes_nothing(
+    annotated: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str
+) -> None:
+    with beside_ours(annotated, sts, amazons, order, policy):
+        before = len(amazons.reviews)
+        first = _ask(annotated, _pod(sts))
+        # Ours changes the Pod after Amazon's has seen it, so that is asked again; and never the other way round.
+        assert len(amazons.reviews) - before == (2 if (order, policy) == ("before ours", "IfNeeded") else 1)
+        _assert_right(first)
+        again = {key: first[key] for key in ("apiVersion", "kind", "spec")}
+        again["metadata"] = {key: first["metadata"][key] for key in ("name", "labels", "annotations")}
+        second = _ask(annotated, again)
+        for found in (first, second):
+            found["spec"]["volumes"].sort(key=lambda volume: volume["name"])
+        assert second["spec"] == first["spec"]
+        assert second["metadata"]["annotations"] == first["metadata"]["annotations"]
+
+
+def _pod(sts: ClusterSts) -> dict[str, Any]:
+    """`app` and an init container get ours; `plain` is left out."""
+    spec = authored_spec(sts, program=METHOD)
+    spec["initContainers"] = [deepcopy(spec["containers"][0]) | {"name": "prepare", "args": ["pass"]}]
+    spec["containers"].append(deepcopy(spec["containers"][0]) | {"name": "plain"})
+    return asking_pod(spec, annotations={"irsa-sidecar.io/skip-containers": "plain"})
+
+
+def _assert_right(pod: dict[str, Any]) -> None:
+    containers = {each["name"]: each for each in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]}
+    assert list(containers) == [SIDECAR, "prepare", "app", "plain"]
+    for name in ("prepare", "app"):
+        variables = variables_of(containers[name])
+        assert not WEB_IDENTITY & set(variables)
+        assert variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:4772/v1/credentials"
+    assert "eks.amazonaws.com" in variables_of(containers["plain"])["AWS_WEB_IDENTITY_TOKEN_FILE"]
+    assert "irsa-sidecar" in variables_of(sidecar_of(pod))["AWS_WEB_IDENTITY_TOKEN_FILE"]
+    mounting = {name for name, each in containers.items() if VOLUME in {m["name"] for m in each["volumeMounts"]}}
+    assert mounting == {"plain"}
+
+
+def _ask(namespace: Namespace, pod: dict[str, Any]) -> dict[str, Any]:
+    """The Pod as it comes out of admission."""
+    flags = ["--dry-run=server", "--output=json", "--filename=-"]
+    found: dict[str, Any] = yaml.safe_load(namespace.kubectl("create", *flags, stdin=yaml.safe_dump(pod)).stdout)
+    return found

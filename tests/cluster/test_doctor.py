@@ -1,0 +1,115 @@
+"""`irsa-sidecar doctor --pod`, as a person runs it beside a real cluster: on Pods that work, and on broken ones."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.applications import authored_spec, pod
+from tests.cluster.cluster import Cluster
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import ClusterSts, role_arn
+from tests.cluster.webhook import asking_pod
+from tests.getting_started import commands
+from tests.manifests import variables_of
+
+TELL = "tell(who_am_i())\nuntil_told_to_stop()"
+
+
+class Person:
+    """Who has a kubeconfig, kubectl and irsa-sidecar."""
+
+    def __init__(self, node: Cluster, folder: Path) -> None:
+        self._inside = node.inside()
+        node.put_kubectl(folder)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "IRSA_SIDECAR_"))}
+        path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self._environment = kept | {"KUBECONFIG": str(node.kubeconfig), "PATH": path}
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Its exit status, and what it printed."""
+        done = subprocess.run(
+            [*self._inside, "sh", "-c", command], env=self._environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def first_wrong(self, command: str) -> dict[str, Any]:
+        status, told = self.run(f"{command} --json")
+        assert status == 1, told
+        found: dict[str, Any] = json.loads(told)["first_wrong"]
+        return found
+
+
+@pytest.fixture
+def person(node: Cluster, tmp_path: Path) -> Person:
+    return Person(node, tmp_path)
+
+
+def test_a_pod_that_works_is_found_well_from_outside_and_from_within(
+    annotated: Namespace, sts: ClusterSts, person: Person
+) -> None:
+    """By the last command of docs/getting-started.md, too."""
+    annotated.apply(asking_pod(authored_spec(sts, program=TELL)))
+    annotated.logged("web", "app", "arn:aws")
+    status, told = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web")
+    assert status == 0, told
+    assert "the daemon says that it has credentials" in told
+    assert "Add --exec" in told
+    (documented,) = [command for command in commands("Does it work?") if "--pod" in command]
+    status, told = person.run(re.sub(r"shop/\S+", f"{annotated.name}/web", documented))
+    assert status == 0, told
+    assert f"system:serviceaccount:{annotated.name}:app, Pod web" in told
+    assert re.search("STS gives ASIA\\w+ for", told), told
+    assert "200 with ASIA" in told
+    assert "needs the package botocore" in told  # who the credentials are cannot be asked with the image of a Pod
+    assert "WRONG" not in told
+
+
+def test_a_trust_policy_for_somebody_else_is_named_and_what_it_must_allow(
+    annotated: Namespace, sts: ClusterSts, person: Person
+) -> None:
+    role = {"irsa-sidecar.io/role-arn": role_arn("foreign")}
+    annotated.apply(asking_pod(authored_spec(sts, program=TELL), annotations=role))
+    annotated.logged("web", "irsa-sidecar", "refresh_failed")
+    outside = f"irsa-sidecar doctor --pod {annotated.name}/web"
+    found = person.first_wrong(outside)
+    assert (found["group"], found["check"]) == ("pod", "readiness")
+    assert "AccessDenied" in found["seen"]
+    assert "The role's trust policy does not match this token" in found["seen"]
+    found = person.first_wrong(f"{outside} --exec")
+    assert (found["group"], found["check"]) == ("pod", "readiness")
+    assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
+    _, told = person.run(f"{outside} --exec")
+    assert f"the trust policy\n{' ' * 25}of {role_arn('foreign')} does not allow that" in told
+    assert "more CPU" not in told  # it waits for credentials, and is not slow
+
+
+def test_a_web_identity_that_an_application_was_left_is_named_with_its_container(
+    node: Cluster, namespace: Namespace, sts: ClusterSts, person: Person
+) -> None:
+    made = pod("pod/example.yaml", "web", sts, app=TELL)
+    (app,) = [container for container in made["spec"]["containers"] if container["name"] == "app"]
+    app["env"].append({"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/secrets/left/token"})
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in variables_of(app)
+    namespace.apply(made)
+    namespace.logged("web", "irsa-sidecar", "credentials_refreshed")
+    for more in ("", " --exec"):
+        found = person.first_wrong(f"irsa-sidecar doctor --pod {namespace.name}/web{more}")
+        assert (found["group"], found["check"], found["container"]) == ("environment", "web_identity", "app")
+        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in found["seen"]
+
+
+def test_a_pod_that_no_webhook_saw_is_told_to_be_made_anew(
+    annotated: Namespace, sts: ClusterSts, person: Person
+) -> None:
+    """Here, as it got its label only later."""
+    annotated.apply(asking_pod(authored_spec(sts), labels={}))
+    annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
+    found = person.first_wrong(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")
+    assert (found["group"], found["check"]) == ("pod", "sidecar")
+    assert "make the Pod anew" in found["next_step"]

@@ -1,0 +1,92 @@
+"""The webhook's certificate gives way to another, and its replicas to others, while Pods are made all the time."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sidecar.webhook.certificate import Identity, from_secret, renewed, to_secret
+from tests.cluster.applications import authored_spec
+from tests.cluster.cluster import Cluster
+from tests.cluster.creations import Creations, creations
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import ClusterSts
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import COMPONENT, SECRET, asking_pod
+
+NAME = "webhook.irsa-sidecar.svc"
+
+
+@pytest.fixture
+def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
+    """Pods, all the time."""
+    pod = asking_pod(authored_spec(sts), generateName="web-")
+    del pod["metadata"]["name"]
+    with creations(node, annotated, pod, tmp_path) as found:
+        found.wait_for_more()
+        yield found
+
+
+def make_due(webhook: Namespace) -> None:
+    """As 61 days later."""
+    held = identity(webhook)
+    put(webhook, renewed(held, [NAME], datetime.now(UTC) - timedelta(days=61)))
+
+
+def delete(webhook: Namespace) -> None:
+    webhook.kubectl("delete", SECRET)
+
+
+def put_another(webhook: Namespace) -> None:
+    """As from a backup of another cluster."""
+    put(webhook, renewed(None, [NAME], datetime.now(UTC)))
+
+
+@pytest.mark.parametrize("change", [delete, put_another, make_due])
+def test_no_pod_is_refused_while_a_certificate_takes_anothers_place(
+    node: Cluster, webhook: Namespace, made: Creations, change: Callable[[Namespace], None]
+) -> None:
+    before = served(node, webhook)
+    change(webhook)
+    wait_until(lambda: is_another_served(node, webhook, before), "another certificate, the same at both replicas")
+    made.wait_for_more()
+    assert made.failed == []
+
+
+def test_no_pod_is_refused_while_other_replicas_take_over(webhook: Namespace, made: Creations) -> None:
+    """They serve the last certificate from their start, to connections that are new."""
+    webhook.kubectl("rollout", "restart", "deployment/webhook")
+    webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
+    wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the end of the replicas before")
+    made.wait_for_more()
+    assert made.failed == []
+
+
+def identity(webhook: Namespace) -> Identity:
+    data = webhook.get(SECRET)["data"]
+    found = from_secret({name: base64.b64decode(value) for name, value in data.items()})
+    assert found is not None
+    return found
+
+
+def put(webhook: Namespace, wanted: Identity) -> None:
+    data = {name: base64.b64encode(value).decode() for name, value in to_secret(wanted).items()}
+    webhook.kubectl("patch", SECRET, f"--patch={json.dumps({'data': data})}")
+
+
+def served(node: Cluster, webhook: Namespace) -> set[str]:
+    """The certificates of its replicas."""
+    program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 8443)))"
+    addresses = [pod["status"]["podIP"] for pod in webhook.get("pods", COMPONENT)["items"]]
+    command = [*node.inside(), sys.executable, "-c", program]
+    return {subprocess.check_output([*command, address], text=True).strip() for address in addresses}
+
+
+def is_another_served(node: Cluster, webhook: Namespace, before: set[str]) -> bool:
+    now = served(node, webhook)
+    return len(now) == 1 and now != before and now == {identity(webhook).serving.certificate.decode().strip()}

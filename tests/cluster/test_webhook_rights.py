@@ -1,0 +1,75 @@
+"""The webhook without some of the rights of its manifest, as an API server really refuses them."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tests.cluster.applications import authored_spec
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import ClusterSts
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import COMPONENT, CONFIGURATION, asking_deployment, asking_pod, pod_of, tried
+from tests.manifests import SIDECAR
+
+ROLE = "clusterrole/irsa-sidecar-webhook"
+
+
+@pytest.fixture
+def trimmed(webhook: Namespace) -> Iterator[Namespace]:
+    """It may look ServiceAccounts up and not list them, make no Event, and only read its configuration."""
+    rules = webhook.get(ROLE)["rules"]
+    left = [
+        rule | {"verbs": [verb for verb in rule["verbs"] if verb in {"get", *_kept(rule)}]}
+        for rule in rules
+        if rule["resources"] != ["events"]
+    ]
+    _set_rules(webhook, left)
+    webhook.kubectl("rollout", "restart", "deployment/webhook")
+    webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
+    wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the end of the replicas before")
+    yield webhook
+    _set_rules(webhook, rules)
+
+
+def test_each_missing_right_is_named_and_it_goes_on_as_far_as_it_can(
+    trimmed: Namespace, annotated: Namespace, sts: ClusterSts
+) -> None:
+    spec = authored_spec(sts)
+    own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
+    spec["containers"].append(deepcopy(spec["containers"][0]) | own)
+    annotated.apply(asking_deployment(spec))
+    assert SIDECAR in {each["name"] for each in pod_of(annotated, "app=web")["spec"]["initContainers"]}
+    wait_until(lambda: "event_not_sent" in _log(trimmed), "the Event that is missed")
+    trimmed.kubectl(
+        "patch", CONFIGURATION, "--type=json", '--patch=[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
+    )
+    wait_until(lambda: "certificate_not_kept" in _log(trimmed), "the bundle that is missed")
+    told = {entry["event"]: entry["reason"] for entry in _entries(trimmed) if "Give it that right" in str(entry)}
+    assert {event: reason.partition(" cannot ")[2].split(" in ")[0] for event, reason in told.items()} == {
+        "service_accounts_watch_ended": 'list resource "serviceaccounts"',
+        "event_not_sent": 'create resource "events"',
+        "certificate_not_kept": 'patch resource "mutatingwebhookconfigurations"',
+    }
+
+
+def test_with_its_rights_it_is_well_again(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
+
+
+def _kept(rule: dict[str, Any]) -> set[str]:
+    return {"list", "watch"} if rule["resources"] == ["mutatingwebhookconfigurations"] else set()
+
+
+def _set_rules(webhook: Namespace, rules: list[dict[str, Any]]) -> None:
+    webhook.kubectl("patch", ROLE, "--type=merge", f"--patch={json.dumps({'rules': rules})}")
+
+
+def _log(webhook: Namespace) -> str:
+    return webhook.kubectl("logs", COMPONENT, "--tail=-1").stdout
+
+
+def _entries(webhook: Namespace) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _log(webhook).splitlines() if line.startswith("{")]

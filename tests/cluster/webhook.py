@@ -1,0 +1,89 @@
+"""The webhook as `kubectl apply -k k8s/webhook` deploys it, and the Pods that its users write."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.applications import IMAGE, TOOLS_IMAGE, authored_spec
+from tests.cluster.cluster import Cluster
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import REGION, ClusterSts
+from tests.cluster.waiting import wait_until
+from tests.manifests import K8S
+
+CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
+SECRET = "secret/irsa-sidecar-webhook"
+COMPONENT = "--selector=app.kubernetes.io/component=webhook"
+"""Its Pods."""
+
+ASKS = {"irsa-sidecar.io/inject": "true"}
+
+
+@contextmanager
+def deployed_webhook(node: Cluster, sts: ClusterSts, folder: Path) -> Iterator[Namespace]:
+    """Its namespace, once both replicas are ready."""
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts)))
+    deployed = Namespace(node, "irsa-sidecar")
+    try:
+        applied = node.kubectl("apply", f"--kustomize={folder}", "--validate=strict")
+        assert "Warning" not in applied.stderr
+        deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
+        elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts))
+        wait_until(lambda: "failed calling webhook" not in tried(elsewhere, pod), "kube-proxy's way to it")
+        yield deployed
+    finally:
+        node.kubectl("delete", f"--kustomize={folder}", "--wait=false", "--ignore-not-found")
+
+
+def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
+    """As a user's, with the images of this checkout and the STS of the tests."""
+    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
+    name, _, tag = TOOLS_IMAGE.partition(":")
+    endpoint = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-"}]
+    endpoint[0]["value"] = f"--env=AWS_ENDPOINT_URL_STS={sts.url}"
+    literals = [f"SIDECAR_IMAGE={IMAGE}", f"AWS_REGION={REGION}"]
+    return {
+        "resources": [str(base)],
+        "images": [{"name": "irsa-sidecar", "newName": name, "newTag": tag}],
+        "configMapGenerator": [
+            {"name": "webhook", "namespace": "irsa-sidecar", "behavior": "merge", "literals": literals}
+        ],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(endpoint)}],
+    }
+
+
+def asking_pod(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": ASKS} | metadata, "spec": spec}
+
+
+def asking_deployment(spec: dict[str, Any]) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "web", **ASKS}}, "spec": spec}
+    whole = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": whole}
+
+
+def tried(namespace: Namespace, pod: dict[str, Any]) -> str:
+    """What kubectl says of it, through admission and no further."""
+    done = namespace.kubectl("create", "--dry-run=server", "--filename=-", stdin=yaml.safe_dump(pod), check=False)
+    return done.stdout + done.stderr
+
+
+def pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
+    """The one Pod of it, once it is made."""
+    found: list[dict[str, Any]] = []
+
+    def made() -> bool:
+        found[:] = namespace.get("pods", f"--selector={selector}")["items"]
+        return bool(found)
+
+    wait_until(made, f"a Pod of {selector}")
+    return found[0]
+
+
+def authorities(webhook: Namespace) -> str:
+    bundle: str = webhook.get(CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
+    return bundle
