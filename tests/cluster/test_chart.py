@@ -98,6 +98,7 @@ def test_values_come_where_they_belong(helm: Helm) -> None:
     assert container["args"][2:] == [
         "--region=eu-west-1",
         "--env=HTTPS_PROXY=http://proxy:3128",
+        "--native-sidecars=never",
         "--drain-seconds=5",
         "--log-level=debug",
     ]
@@ -177,6 +178,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "image": {"repository": "registry.example.com/irsa-sidecar", "digest": DIGESTS[0]},
         "webhookImage": {"pullPolicy": "Always"},
         "env": {"HTTPS_PROXY": "http://proxy:3128"},
+        "sidecar": {"native": "never"},
         "extraArgs": ["--drain-seconds=5", "--log-level=debug"],
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
@@ -245,6 +247,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"imagePullSecrets": ["registry"]}, "at '/imagePullSecrets/0': got string, want object"),
     ({"env": {"AWS_ROLE_ARN": "x"}}, "AWS_ROLE_ARN"),
     ({"env": {"AWS_USE_FIPS_ENDPOINT": True}}, "at '/env/AWS_USE_FIPS_ENDPOINT': got boolean, want string"),
+    ({"sidecar": {"native": "no"}}, "at '/sidecar/native': value must be one of 'auto', 'always', 'never'"),
     ({"failurePolicy": "fail"}, "at '/failurePolicy': value must be one of 'Fail', 'Ignore'"),
     ({"timeoutSeconds": 31}, "at '/timeoutSeconds': maximum: got 31, want 30"),
     ({"objectSelector": {"team": "shop"}}, "at '/objectSelector': additional properties 'team' not allowed"),
