@@ -16,7 +16,7 @@ from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
 from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, TOKEN_VOLUME, Document
-from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_pod, check_shape
+from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_label, check_pod, check_shape
 from sidecar.injection.settings import ServiceAccount, Settings
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -36,6 +36,7 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     The Pod that is passed stays as it is. Raises ConfigurationError, whose text is the refusal.
     """
     check_shape(pod)
+    check_label(pod)
     metadata, spec = pod.get("metadata") or {}, pod["spec"]
     annotations = metadata.get("annotations") or {}
     wishes = read_wishes(annotations, account, settings)

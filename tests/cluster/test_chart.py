@@ -132,7 +132,12 @@ def test_images_are_named_by_tag_or_digest(helm: Helm, values: dict[str, Any], i
 def test_selectors_only_ever_leave_more_out(helm: Helm) -> None:
     found = _by_name(rendered(helm, **OPTIONS["admission"]))["MutatingWebhookConfiguration", "irsa-sidecar"]
     (webhook,) = found["webhooks"]
-    assert webhook["objectSelector"] == {"matchLabels": {"irsa-sidecar.io/inject": "true", "tier": "web"}}
+    asks = [
+        {"key": "irsa-sidecar.io/inject", "operator": "Exists"},
+        {"key": "irsa-sidecar.io/inject", "operator": "NotIn", "values": ["false"]},
+    ]
+    old = {"key": "era", "operator": "DoesNotExist"}
+    assert webhook["objectSelector"] == {"matchLabels": {"tier": "web"}, "matchExpressions": [*asks, old]}
     own = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [NAMESPACE]}
     given = {"key": "team", "operator": "In", "values": ["shop"]}
     assert webhook["namespaceSelector"] == {"matchLabels": {"env": "production"}, "matchExpressions": [own, given]}
@@ -184,7 +189,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
     },
     "admission": {
-        "objectSelector": {"matchLabels": {"tier": "web"}},
+        "objectSelector": {
+            "matchLabels": {"tier": "web"},
+            "matchExpressions": [{"key": "era", "operator": "DoesNotExist"}],
+        },
         "namespaceSelector": {
             "matchLabels": {"env": "production"},
             "matchExpressions": [{"key": "team", "operator": "In", "values": ["shop"]}],

@@ -35,6 +35,14 @@ def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: 
     assert "900 to 43200" in done
 
 
+def test_another_value_of_the_label_is_refused_but_for_false(annotated: Namespace, sts: ClusterSts) -> None:
+    """A real API server asks the webhook, which a selector by the right value could not have it do."""
+    refused = tried(annotated, asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
+    assert "irsa-sidecar.io/inject is 'yes': give \"true\", in quotes" in refused
+    annotated.apply(asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))
+    assert [each["name"] for each in annotated.pod("web")["spec"].get("initContainers", ())] == []
+
+
 def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Namespace, sts: ClusterSts) -> None:
     spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
