@@ -30,8 +30,10 @@ COPY requirements/tools.txt ./
 RUN python3 rootfs.py tools/bin/pip tools.txt *.whl /rootfs && mkdir -m 1777 /rootfs/tmp
 
 FROM scratch AS common
+ARG BASE
 # Version and revision are told by what builds it: `make image`.
-LABEL org.opencontainers.image.title="irsa-sidecar" \
+LABEL org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.title="irsa-sidecar" \
       org.opencontainers.image.description="AWS credentials for Pods from their service account token" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV PATH=/opt/irsa-sidecar/bin

@@ -5,15 +5,16 @@ from typing import Any
 
 from tests.manifests import K8S, read
 
+RULES = ["monitoring/prometheus-rule.yaml", "monitoring/webhook/prometheus-rule.yaml"]
+
 POD_LABELS = {"namespace", "pod"}
 """What a scrape by the PodMonitor adds to every series."""
 
 
 def rule_groups() -> dict[str, Any]:
     """As Prometheus itself reads rules."""
-    (rule,) = read("monitoring/prometheus-rule.yaml")
-    groups: dict[str, Any] = rule["spec"]
-    return groups
+    rules = [rule for file in RULES for rule in read(file)]
+    return {"groups": [group for rule in rules for group in rule["spec"]["groups"]]}
 
 
 def alerts() -> dict[str, str]:

@@ -74,7 +74,8 @@ def test_every_manifest_is_looked_at() -> None:
     """Those of the webhook have no sidecar; a chart's templates are no YAML before Helm has rendered them."""
     manifests = [path for path in K8S.rglob("*.yaml") if "templates" not in path.parts]
     workloads = {str(path.relative_to(K8S)) for path in manifests if list(pods(read(str(path))))}
-    assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml", "webhook/deployment.yaml"}
+    webhooks = {"webhook/deployment.yaml", "webhook/cert-manager/patch.yaml"}
+    assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml", *webhooks}
 
 
 def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.admin import RoleState, families
 from sidecar.metrics import Metrics, exposition
+from sidecar.webhook.metrics import WebhookMetrics
 from tests.monitoring import POD_LABELS, alerts, panel_queries, panels
 
 QUERIES = [*alerts().items(), *panel_queries()]
@@ -18,8 +19,8 @@ LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 @pytest.fixture(scope="module")
-def scraped() -> Mapping[str, set[str]]:
-    """The labels of every series there can be."""
+def of_pods() -> Mapping[str, set[str]]:
+    """The labels of every series that a sidecar can have."""
     metrics = Metrics()
     metrics.requests[200] = 1
     metrics.count_refresh("default", "success")
@@ -27,8 +28,19 @@ def scraped() -> Mapping[str, set[str]]:
     metrics.sts_regions["eu-west-1"] = True
     metrics.count_reload(is_taken=True)
     role = RoleState("default", True, None, 0, 1.0, 1.0, 1.0, 3600)  # noqa: FBT003
-    text = exposition(families([role], metrics, 0)).decode()
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return _labels(exposition(families([role], metrics, 0)))
+
+
+@pytest.fixture(scope="module")
+def scraped(of_pods: Mapping[str, set[str]]) -> Mapping[str, set[str]]:
+    """And those of the webhook."""
+    metrics = WebhookMetrics()
+    metrics.certificate_expires_at = 1.0
+    return {**of_pods, **_labels(metrics.exposition(is_ready=True, accounts=1, dropped_lines=0))}
+
+
+def _labels(body: bytes) -> dict[str, set[str]]:
+    samples = [sample for family in text_string_to_metric_families(body.decode()) for sample in family.samples]
     return {sample.name: set(sample.labels) | POD_LABELS for sample in samples}
 
 
@@ -50,10 +62,10 @@ def test_a_panels_legend_names_labels_that_its_query_keeps() -> None:
             assert set(LEGEND.findall(target["legendFormat"])) <= kept, panel["title"]
 
 
-def test_every_metric_is_in_a_panel(scraped: Mapping[str, set[str]]) -> None:
+def test_every_metric_of_pods_is_in_a_panel(of_pods: Mapping[str, set[str]]) -> None:
     """But for what only tells how something was counted."""
     shown = {name for _, query in panel_queries() for name, _ in SERIES.findall(query)}
-    unseen = {name for name in scraped if not name.endswith(("_created", "_sum", "_count"))} - shown
+    unseen = {name for name in of_pods if not name.endswith(("_created", "_sum", "_count"))} - shown
     assert unseen == {"irsa_sidecar_configuration_reloads_total", "irsa_sidecar_session_duration_seconds"}
 
 

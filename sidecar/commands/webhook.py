@@ -13,7 +13,7 @@ import trio
 
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
-from sidecar.injection.settings import Settings, check_image, check_variable, find_region
+from sidecar.injection.settings import NATIVE_CHOICES, Settings, check_image, check_variable, find_region
 from sidecar.listen import parse_address
 from sidecar.log import default_format
 from sidecar.role import check_whole_number
@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a variable more for the sidecar; may come again",
+    )
+    parser.add_argument(
+        "--native-sidecars",
+        choices=NATIVE_CHOICES,
+        default="auto",
+        help="never: while there are nodes before Kubernetes 1.29 [auto: by the API server's version]",
     )
     parser.add_argument("--listen", default=":8443", metavar="HOST:PORT", help="for the API server, over TLS [:8443]")
     parser.add_argument("--admin-listen", default=":8080", metavar="HOST:PORT", help="probes and metrics [:8080]")
@@ -72,6 +78,7 @@ def main(args: argparse.Namespace) -> int:
     process = import_extra("sidecar.webhook.process", "irsa-sidecar webhook", "webhook")
     options = process.Options(
         settings=settings,
+        native_sidecars=args.native_sidecars,
         listen=listen,
         admin_listen=admin_listen,
         context=args.context,

@@ -97,7 +97,13 @@ def _injected(facts: PodFacts) -> Finding:
         is_native = sidecar.get("restartPolicy") == "Always"
         return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'beside the application'}")
     labels = _mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels"))
-    if labels.get(INJECT_LABEL) == "true":
+    value = labels.get(INJECT_LABEL, "false")
+    if value not in ("true", "false"):
+        return wrong(
+            f"the Pod's label {INJECT_LABEL} is {value!r}, and there is no sidecar",
+            f'Label its template {INJECT_LABEL}: "true"',
+        )
+    if value == "true":
         return wrong(
             f"the Pod has the label {INJECT_LABEL}, and no sidecar: the webhook has not seen it",
             "See whether the webhook runs (kubectl get pods -n irsa-sidecar), and make the Pod anew: it sees Pods only "

@@ -11,6 +11,10 @@ first refusal for the last. It is the command and not a GET, since only a comman
 a start that hangs. Liveness is a GET, so that a Pod that lives starts no process for it. There is no readiness probe:
 an outage of STS would take every Pod of every Service out at one time, though credentials last and the application may
 do more than AWS.
+
+A plain sidecar, before Kubernetes 1.29, starts together with the application, and no startup probe holds that back. But
+the kubelet starts containers in the order of the list, and the next one once the postStart hook of the one before has
+ended, so there the hook is what waits (Kubernetes: Container Lifecycle Hooks; kubelet's SyncPod).
 """
 
 from copy import deepcopy
@@ -68,6 +72,12 @@ LIVENESS_PROBE: Document = {
     "failureThreshold": 4,
 }
 """/livez itself waits for five minutes before it says that the loop is stuck."""
+
+POST_START: Document = {"exec": {"command": ["irsa-sidecar", "probe", "--wait", "60"]}}
+"""
+Of a plain sidecar. Without credentials after a minute the hook fails: the kubelet starts the application all the same,
+and the sidecar anew. The Pod's status is `PostStartHookError` then.
+"""
 
 MAX_DRAIN_SECONDS = 10
 """How long a plain sidecar, which gets SIGTERM together with the application, goes on serving it."""
@@ -130,6 +140,7 @@ def sidecar_container(wishes: Wishes, settings: Settings, grace_seconds: int) ->
     }
     if not settings.is_native:
         del container["restartPolicy"]
+        container["lifecycle"] = {"postStart": POST_START}
     return deepcopy(container)  # the constants are shared, and YAML would show that by anchors
 
 

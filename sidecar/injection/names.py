@@ -8,6 +8,8 @@ Document = dict[str, Any]
 PREFIX = "irsa-sidecar.io/"
 
 INJECT_LABEL = f"{PREFIX}inject"
+ASKED, DECLINED = "true", "false"
+"""The label's values. Any other asks too, and is refused: who wrote `yes` meant a sidecar."""
 
 ROLE_ARN = f"{PREFIX}role-arn"
 ROLES = f"{PREFIX}roles"

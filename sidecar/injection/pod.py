@@ -10,13 +10,13 @@ between stays.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sidecar.injection.added import GRACE_SECONDS, OUR_VARIABLES, sidecar_container, volumes
+from sidecar.injection.added import GRACE_SECONDS, OUR_VARIABLES, POST_START, sidecar_container, volumes
 from sidecar.injection.amazon import SKIP_CONTAINERS, skipping, without_amazons, without_unused_volumes
 from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
 from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, TOKEN_VOLUME, Document
-from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_pod, check_shape
+from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_label, check_pod, check_shape
 from sidecar.injection.settings import ServiceAccount, Settings
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -36,6 +36,7 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     The Pod that is passed stays as it is. Raises ConfigurationError, whose text is the refusal.
     """
     check_shape(pod)
+    check_label(pod)
     metadata, spec = pod.get("metadata") or {}, pod["spec"]
     annotations = metadata.get("annotations") or {}
     wishes = read_wishes(annotations, account, settings)
@@ -91,8 +92,9 @@ def _renewed(there: Document, made: Document) -> Document:
             m for m in there.get("volumeMounts") or () if m["mountPath"] in paths or m["name"] not in ours
         ],
     }
-    if "restartPolicy" not in made:
-        kept.pop("restartPolicy", None)
+    for key, only_kind in {"restartPolicy": "Always", "lifecycle": {"postStart": POST_START}}.items():
+        if key not in made and kept.get(key) == only_kind:  # of the other kind of sidecar
+            del kept[key]
     renewed: Document = laid_over(kept, made)
     return renewed
 

@@ -11,8 +11,10 @@ from typing import Any
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import (
     ADMIN_PORT,
+    ASKED,
     AUTHORIZATION_VOLUME,
     CREDENTIALS_PORT,
+    DECLINED,
     INJECT_LABEL,
     TOKEN_VOLUME,
     Document,
@@ -41,6 +43,30 @@ _KINDS: Mapping[str, tuple[type, str]] = {
     "restartPolicy": (str, "text"),
     "terminationGracePeriodSeconds": (int, "number"),
 }
+
+
+def asks(pod: Any) -> bool:
+    """Whether the Pod has the label, whatever its value but `"false"`. The webhook's objectSelector says the same."""
+    return INJECT_LABEL in _labels(pod) and not declines(pod)
+
+
+def declines(pod: Any) -> bool:
+    """Whether the Pod's label says that it is to get none."""
+    return bool(_labels(pod).get(INJECT_LABEL) == DECLINED)
+
+
+def _labels(pod: Any) -> Document:
+    metadata = pod.get("metadata") if isinstance(pod, dict) else None
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    return labels if isinstance(labels, dict) else {}
+
+
+def check_label(pod: Document) -> None:
+    """Raises ConfigurationError for a value that is neither, as `yes` and, without its quotes, `true`."""
+    if asks(pod) and (value := _labels(pod)[INJECT_LABEL]) != ASKED:
+        raise ConfigurationError(
+            f'The Pod\'s label {INJECT_LABEL} is {value!r}: give "{ASKED}", in quotes, or "{DECLINED}" for no sidecar.'
+        )
 
 
 def check_shape(pod: Document) -> None:
@@ -114,8 +140,8 @@ def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings
     _check_volumes(spec.get("volumes") or ())
     if not settings.is_native and spec.get("restartPolicy", "Always") != "Always":
         raise ConfigurationError(
-            f"The Pod has restartPolicy {spec['restartPolicy']}, and before Kubernetes 1.29 a sidecar would keep it "
-            "from ever completing: run its command under `irsa-sidecar exec` instead."
+            f"The Pod has restartPolicy {spec['restartPolicy']}, as those of Jobs, and before Kubernetes 1.29 a "
+            "sidecar would keep it from ever completing: run its command under `irsa-sidecar exec`, or take 1.29."
         )
 
 

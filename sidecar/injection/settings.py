@@ -10,6 +10,12 @@ from sidecar.injection.names import Document
 FIRST_NATIVE = (1, 29)
 """Kubernetes from which init containers may have restartPolicy: Always without a feature gate."""
 
+KUBELET_SKEW = 3
+"""How many minor versions a node may be older than the API server (Kubernetes documentation, Version Skew Policy)."""
+
+NATIVE_CHOICES = ("auto", "always", "never")
+"""Which sidecars a webhook gives: by the API server's version, or whatever it is."""
+
 
 class ServiceAccount(NamedTuple):
     """What is known of a Pod's."""
@@ -20,7 +26,7 @@ class ServiceAccount(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """`is_native`: the cluster has native sidecars. `role_arn` holds where a Pod and its ServiceAccount name none."""
+    """`is_native`: all nodes have native sidecars. `role_arn` holds where a Pod and its ServiceAccount name none."""
 
     image: str
     region: str
@@ -30,10 +36,33 @@ class Settings(NamedTuple):
     """More variables for the sidecar: proxies, FIPS, fallback regions."""
 
 
-def has_native_sidecars(version: Document) -> bool:
-    """By what /version answers: `{"major": "1", "minor": "29+", …}`."""
-    numbers = tuple(int(re.match(r"\d+", str(version[part]))[0]) for part in ("major", "minor"))  # type: ignore[index]
-    return numbers >= FIRST_NATIVE
+class SidecarKind(NamedTuple):
+    """Which sidecars Pods get, and why these, for the log."""
+
+    is_native: bool
+    reason: str
+
+
+def choose_kind(choice: str, version: Document) -> SidecarKind:
+    """
+    By one of NATIVE_CHOICES and what /version answers: `{"major": "1", "minor": "29+", …}`.
+
+    The API server tells its own version alone, and its nodes may be older. A kubelet of 1.28 refuses a Pod with a
+    native sidecar (InitContainerRestartPolicyForbidden), and one before that knows no restartPolicy of an init
+    container and waits for its end, which never comes.
+    """
+    if choice != "auto":
+        return SidecarKind(choice == "always", f"--native-sidecars {choice}")
+    major, minor = (int(re.match(r"\d+", str(version[part]))[0]) for part in ("major", "minor"))  # type: ignore[index]
+    if (major, minor) < FIRST_NATIVE:
+        return SidecarKind(False, f"the API server is of {major}.{minor}, and 1.29 is the first with them")  # noqa: FBT003
+    said = f"the API server is of {major}.{minor}, and has them"
+    if (major, minor - KUBELET_SKEW) < FIRST_NATIVE:
+        said += (
+            f"; its nodes may be of 1.{minor - KUBELET_SKEW} still, and have none before 1.29: --native-sidecars never "
+            "until all of them are"
+        )
+    return SidecarKind(True, said)  # noqa: FBT003
 
 
 def check_image(setting: str, text: str) -> str:

@@ -21,7 +21,8 @@ from ruamel.yaml.error import YAMLError
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.json_patch import applied, json_patch
-from sidecar.injection.names import INJECT_LABEL, Document
+from sidecar.injection.names import DECLINED, INJECT_LABEL, Document
+from sidecar.injection.refusals import asks, declines
 from sidecar.injection.settings import ServiceAccount
 
 POD_PATHS: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +63,7 @@ class Written(NamedTuple):
 
 def change_pods(text: str, source: str, change: Change) -> Written:
     """
-    Every Pod of the stream, changed: of those that carry the label, if any does, else of all.
+    Every Pod of the stream, changed: of those that ask by the label, if any does, else of all but those that decline.
 
     `source` names the stream in messages. Raises ConfigurationError.
     """
@@ -70,7 +71,7 @@ def change_pods(text: str, source: str, change: Change) -> Written:
     read = [_read(chunk, source, line) for chunk, line in _with_lines(chunks)]
     objects = [each for document in read for each in _objects(document)]
     accounts = dict(_accounts(objects))
-    asks_by_label = any(_is_labelled(pod) for _, pod in _pods(objects))
+    asks_by_label = any(asks(pod) for _, pod in _pods(objects))
     titles: list[str] = []
     notes: list[str] = []
     written = []
@@ -78,7 +79,10 @@ def change_pods(text: str, source: str, change: Change) -> Written:
         patch = []
         for path, each in _places(document):
             pod = _pod_of(each)
-            if pod is None or (asks_by_label and not _is_labelled(pod)):
+            if pod is None or (asks_by_label and not asks(pod)):
+                continue
+            if declines(pod):
+                notes.append(f'{_title(each)} is left as it is: its label {INJECT_LABEL} is "{DECLINED}".')
                 continue
             workload = Workload(_title(each), pod, _account_of(each, pod, accounts))
             titles.append(workload.title)
@@ -200,10 +204,6 @@ def _pod_of(each: Document) -> Document | None:
 
 def _pointer(each: Document) -> str:
     return "".join(f"/{key}" for key in POD_PATHS[each["kind"]])
-
-
-def _is_labelled(pod: Document) -> bool:
-    return bool(_mapping(_mapping(pod.get("metadata")).get("labels")).get(INJECT_LABEL) == "true")
 
 
 def _title(each: Document) -> str:

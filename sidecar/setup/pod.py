@@ -2,9 +2,9 @@
 Add the sidecar to the Pods of a manifest, as the webhook would, and write the manifest to stdout.
 
 Of a stream of several documents, those are changed whose Pod (template) carries the label irsa-sidecar.io/inject:
-"true"; if none does, all that are or make Pods. The role is the Pod's annotation irsa-sidecar.io/role-arn, else
---role-arn, else that of a ServiceAccount in the same stream. Everything else stays as it is, comments included, and a
-second time changes nothing.
+"true"; if none does, all that are or make Pods, but for those where it is "false". The role is the Pod's annotation
+irsa-sidecar.io/role-arn, else --role-arn, else that of a ServiceAccount in the same stream. Everything else stays as it
+is, comments included, and a second time changes nothing.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
         return injected.pod
 
     written = change_pods(text, source, change)
-    if not written.workloads:
+    if not (written.workloads or written.notes):
         raise ConfigurationError(
             f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
         )

@@ -24,12 +24,14 @@ class WebhookMetrics:
     def count_event(self, outcome: str) -> None:
         self.events[outcome] = self.events.get(outcome, 0) + 1
 
-    def exposition(self, *, accounts: int, dropped_lines: int) -> bytes:
+    def exposition(self, *, is_ready: bool, accounts: int, dropped_lines: int) -> bytes:
         """The body of a scrape."""
         expires_at = self.certificate_expires_at
         return exposition([
-            Family("irsa_sidecar_build_info", "gauge", "The version that runs, as a label.",
+            Family("irsa_sidecar_webhook_build_info", "gauge", "The version that runs, as a label.",
                    [Sample({"version": __version__}, 1)]),
+            Family("irsa_sidecar_webhook_ready", "gauge", "Whether it can answer reviews, as /readyz tells.",
+                   [Sample({}, int(is_ready))]),
             Family("irsa_sidecar_webhook_reviews_total", "counter",
                    "Pods looked at: injected, refused, passed on, or failed for want of their ServiceAccount.",
                    [Sample({"outcome": verdict.value}, count) for verdict, count in self.reviews.items()]),

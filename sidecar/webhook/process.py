@@ -30,9 +30,13 @@ from sidecar.webhook.tls import Tls
 
 
 class Options(NamedTuple):
-    """What the command line says. `mounted` are the files of a certificate and its key, if it is not our own."""
+    """
+    What the command line says. `native_sidecars` is one of NATIVE_CHOICES; `mounted` are the files of a certificate and
+    its key, if it is not our own.
+    """
 
     settings: Settings
+    native_sidecars: str
     listen: tuple[str, int]
     admin_listen: tuple[str, int]
     context: str | None
@@ -68,6 +72,7 @@ def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:
     return Service(
         api=api,
         settings=options.settings,
+        native_sidecars=options.native_sidecars,
         accounts=ServiceAccounts(api, log, metrics),
         events=Events(api, log, metrics, time.time, socket.gethostname()),
         tls=tls,

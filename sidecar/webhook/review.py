@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import INJECT_LABEL, ROLE_ARN, ROLES, Document
+from sidecar.injection.names import ROLE_ARN, ROLES, Document
 from sidecar.injection.pod import inject
+from sidecar.injection.refusals import asks
 from sidecar.injection.settings import ServiceAccount, Settings
 
 MAX_WARNING_CHARACTERS = 250
@@ -83,7 +84,8 @@ def read_question(body: bytes) -> Question:
         ) from exc
     if version != API_VERSION or not all(isinstance(text, str) for text in (uid, account, namespace)):
         raise ConfigurationError(f"The body is no AdmissionReview of {API_VERSION}: set admissionReviewVersions: [v1].")
-    is_ours = _is_pod(request) and request.get("operation") == "CREATE" and isinstance(pod, dict) and _asks(pod)
+    # The configuration's objectSelector asks for the label too; without this, a wrong one would change every Pod.
+    is_ours = _is_pod(request) and request.get("operation") == "CREATE" and asks(pod)
     if is_ours and not all(map(_NAME.fullmatch, (account, namespace))):
         # They become part of paths at the API server, which is asked with the webhook's own rights.
         raise ConfigurationError("The body names a namespace or a ServiceAccount that there cannot be.")
@@ -94,13 +96,6 @@ def _is_pod(request: Document) -> bool:
     kind = request.get("kind")
     is_kind = isinstance(kind, dict) and kind.get("kind") == "Pod" and not kind.get("group")
     return is_kind and not request.get("subResource")
-
-
-def _asks(pod: Document) -> bool:
-    """The configuration's objectSelector asks for the label too; without this, a wrong one would change every Pod."""
-    metadata = pod.get("metadata")
-    labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    return isinstance(labels, dict) and labels.get(INJECT_LABEL) == "true"
 
 
 def answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:

@@ -14,7 +14,7 @@ from functools import partial
 import trio
 
 from sidecar.errors import ConfigurationError, KubernetesError
-from sidecar.injection.settings import Settings, has_native_sidecars
+from sidecar.injection.settings import Settings, choose_kind
 from sidecar.log import Logger
 from sidecar.webhook.accounts import ServiceAccounts
 from sidecar.webhook.api import KubernetesApi
@@ -37,10 +37,14 @@ _TEXT, _METRICS = "text/plain; charset=utf-8", "text/plain; version=0.0.4; chars
 
 @dataclass
 class Service:
-    """One process of the webhook. `certificate` keeps `tls`; `settings.is_native` follows the API server's version."""
+    """
+    One process of the webhook. `certificate` keeps `tls`; `settings.is_native` is what `native_sidecars`, one of
+    NATIVE_CHOICES, and the API server's version say.
+    """
 
     api: KubernetesApi
     settings: Settings
+    native_sidecars: str
     accounts: ServiceAccounts
     events: Events
     tls: Tls
@@ -124,7 +128,9 @@ class Service:
             troubles = self.troubles()
             return Response(503 if troubles else 200, ("\n".join(troubles) or "ok").encode() + b"\n", _TEXT)
         if request.path == "/metrics":
-            body = self.metrics.exposition(accounts=len(self.accounts), dropped_lines=self.dropped_lines())
+            body = self.metrics.exposition(
+                is_ready=not self.troubles(), accounts=len(self.accounts), dropped_lines=self.dropped_lines()
+            )
             return Response(200, body, _METRICS)
         return Response(404, b"Here are /livez, /readyz and /metrics.\n", _TEXT)
 
@@ -163,11 +169,12 @@ class Service:
             await trio.sleep(pause)
 
     def _take_version(self, version: dict[str, str]) -> None:
-        is_native = has_native_sidecars(version)
-        if version.get("gitVersion") != self.version:
-            self.log.info("api_server_known", version=version.get("gitVersion"), has_native_sidecars=is_native)
-        self.version = version.get("gitVersion") or "unknown"
-        self.settings = self.settings._replace(is_native=is_native)
+        kind = choose_kind(self.native_sidecars, version)
+        name = version.get("gitVersion") or "unknown"
+        if name != self.version:
+            self.log.info("api_server_known", version=name, native_sidecars=kind.is_native, reason=kind.reason)
+        self.version = name
+        self.settings = self.settings._replace(is_native=kind.is_native)
 
     def _report(self, exc: Exception) -> None:
         self.log.error("request_failed", exc=exc)

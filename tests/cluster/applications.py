@@ -49,6 +49,23 @@ def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> 
             container |= {"image": APPLICATION_IMAGE, "args": [PRELUDE + programs[container["name"]]]}
 
 
+def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
+    """What the author of a Pod writes who leaves the rest to injection."""
+    return {
+        "serviceAccountName": "app",
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "app",
+                "image": APPLICATION_IMAGE,
+                "args": [PRELUDE + program],
+                "env": [{"name": "AWS_ENDPOINT_URL_STS", "value": sts.url}],
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ],
+    }
+
+
 def set_variable(made: dict[str, Any], name: str, value: str) -> None:
     """Of the sidecar."""
     variables = sidecar_of(made)["env"]

@@ -1,8 +1,8 @@
 """
-Kubernetes itself, built from its own modules, since no release can be downloaded from a package registry.
+Kubernetes and Helm, built from their own modules, since no release can be downloaded from a package registry.
 
 What is built is kept by the hash of what it was built from. The first time takes 5 to 15 minutes of a small machine,
-at the lowest priority, and about 5 GB for Go's caches.
+2 of them for Helm, at the lowest priority, and about 5 GB for Go's caches.
 """
 
 import hashlib
@@ -39,28 +39,34 @@ def pause() -> Path:
     return _built("pause", "-s -w", "Building the pause program")
 
 
+def helm() -> Path:
+    """The program that users install the chart with."""
+    return _built("helm", "-s -w", "Building Helm (once; some 2 minutes)", package="helm.sh/helm/v3/cmd/helm")
+
+
 def kubernetes_version() -> str:
     found = re.search(r"^\s*k8s\.io/kubernetes v(\S+)$", (HERE / "kubelab" / "go.mod").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
 
-def _built(name: str, linker_flags: str, announcement: str) -> Path:
+def _built(name: str, linker_flags: str, announcement: str, package: str = ".") -> Path:
+    """`package` is another module's, at the version and with the checksums that the folder's go.mod and go.sum say."""
     folder = HERE / name
     sources = sorted(path for path in folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     binary = CACHE / f"{name}-{digest}"
     if not binary.exists():
-        require({"go": "golang-go"}, "A Kubernetes to test with")
+        require({"go": "golang-go"}, f"{name.capitalize()}, built to test with,")
         sys.stderr.write(f"{announcement} …\n")
         CACHE.mkdir(parents=True, exist_ok=True)
         draft = binary.with_suffix(f".{os.getpid()}")
-        _build(folder, draft, linker_flags)
+        _build(folder, draft, linker_flags, package)
         draft.rename(binary)
     return binary
 
 
-def _build(folder: Path, output: Path, linker_flags: str) -> None:
+def _build(folder: Path, output: Path, linker_flags: str, package: str) -> None:
     go: Mapping[str, str] = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -p=2"}
-    build = ["nice", "-n", "19", "go", "build", "-trimpath", f"-ldflags={linker_flags}", "-o", str(output), "."]
+    build = ["nice", "-n", "19", "go", "build", "-trimpath", f"-ldflags={linker_flags}", "-o", str(output), package]
     subprocess.run(build, cwd=folder, env=os.environ | go, check=True)

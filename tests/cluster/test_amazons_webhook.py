@@ -19,11 +19,13 @@ import pytest
 import trustme
 import yaml
 
+from tests.cluster.applications import authored_spec
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.layout import NODE_ADDRESS
 from tests.cluster.namespace import GUARD_SECONDS, Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
-from tests.cluster.webhook import asking_pod, asking_spec, wait_until
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import asking_pod
 from tests.fakes.amazons_webhook import VOLUME
 from tests.manifests import SIDECAR, sidecar_of, variables_of
 
@@ -97,7 +99,7 @@ def beside_ours(
 
 def _is_asked(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
     before = len(amazons.reviews)
-    _ask(namespace, asking_pod(asking_spec(sts), labels={}))
+    _ask(namespace, asking_pod(authored_spec(sts), labels={}))
     return len(amazons.reviews) > before
 
 
@@ -135,7 +137,7 @@ def test_a_second_time_changes_nothing(
 
 def _pod(sts: ClusterSts) -> dict[str, Any]:
     """`app` and an init container get ours; `plain` is left out."""
-    spec = asking_spec(sts, program=METHOD)
+    spec = authored_spec(sts, program=METHOD)
     spec["initContainers"] = [deepcopy(spec["containers"][0]) | {"name": "prepare", "args": ["pass"]}]
     spec["containers"].append(deepcopy(spec["containers"][0]) | {"name": "plain"})
     return asking_pod(spec, annotations={"irsa-sidecar.io/skip-containers": "plain"})

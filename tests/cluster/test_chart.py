@@ -1,100 +1,420 @@
-"""The chart k8s/chart makes the same objects as k8s/webhook, and its schema refuses what could not work."""
+"""
+The chart k8s/chart, by Helm itself: the same objects as k8s/webhook, options that an API server takes, and values that
+could not work refused in words.
+"""
 
-import shutil
+import base64
+import json
+import os
 import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.manifests import K8S, documents
+from sidecar.injection.added import OUR_VARIABLES
+from tests.cluster import binaries
+from tests.cluster.applications import IMAGE, authored_spec
+from tests.cluster.certificates import Certificates
+from tests.cluster.cluster import Cluster, Done
+from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import REGION, ClusterSts, role_arn
+from tests.cluster.waiting import wait_until
+from tests.manifests import K8S, documents, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 VERSION = "--kube-version=1.34.0"
 """What a helm without a cluster takes the API server for."""
 
+DIGESTS = ["sha256:" + "0a" * 32, "sha256:" + "1b" * 32]
+
 Objects = dict[tuple[str, str], dict[str, Any]]
+Helm = Callable[..., Done]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _programs() -> None:
-    for program in ("helm", "kubectl"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}")
+@pytest.fixture(scope="module")
+def helm(cluster: Cluster) -> Helm:
+    """Run in the cluster's network, as its administrator."""
+    command = [*cluster.inside(), str(binaries.helm())]
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
 
-
-def test_it_makes_what_the_kustomization_makes() -> None:
-    wanted = _by_name(_output("kubectl", "kustomize", str(K8S / "webhook")))
-    del wanted["Namespace", NAMESPACE]  # Helm makes it, by --create-namespace
-    (settings,) = [key for key in wanted if key[0] == "ConfigMap"]
-    _set_arguments(wanted["Deployment", "webhook"], wanted.pop(settings)["data"])
-    assert _by_name(_template()) == wanted
-
-
-def test_values_come_where_they_belong() -> None:
-    found = _by_name(
-        _template(
-            "--set=image.repository=registry.example.com/irsa-sidecar,image.tag=1.2.3,region=eu-west-1,replicas=3",
-            "--set=env.HTTPS_PROXY=http://proxy:3128,nodeSelector.pool=system,networkPolicy=false",
-            "--set=tolerations[0].key=system,imagePullSecrets[0].name=registry",
+    def run(*arguments: str, stdin: str | None = None, check: bool = True) -> Done:
+        done = subprocess.run(
+            [*command, *arguments], input=stdin, env=environment, capture_output=True, text=True, check=False
         )
-    )
-    spec = found["Deployment", "webhook"]["spec"]
-    pod = spec["template"]["spec"]
-    assert spec["replicas"] == 3
-    assert pod["containers"][0]["image"] == "registry.example.com/irsa-sidecar:1.2.3-tools"
-    assert pod["containers"][0]["args"] == [
-        "webhook",
-        "--image=registry.example.com/irsa-sidecar:1.2.3",
+        assert not check or done.returncode == 0, f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+        return done
+
+    return run
+
+
+def rendered(helm: Helm, *flags: str, namespace: str = NAMESPACE, **values: Any) -> list[dict[str, Any]]:
+    """What `helm template` makes of these values, those of --set among the flags."""
+    command = ["template", "irsa-sidecar", CHART, VERSION, f"--namespace={namespace}", "--values=-", *flags]
+    return documents(helm(*command, stdin=yaml.safe_dump(values)).stdout)
+
+
+# The same as by kustomize
+
+
+def test_it_makes_what_the_kustomization_makes(cluster: Cluster, helm: Helm) -> None:
+    assert _by_name(rendered(helm)) == _wanted(cluster, K8S / "webhook")
+
+
+def test_with_cert_manager_it_makes_what_the_component_makes(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
+    base = Path("../" * (len(tmp_path.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
+    overlay = {"resources": [str(base)], "components": [str(base / "cert-manager")]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    assert _by_name(rendered(helm, certificate={"from": "cert-manager"})) == _wanted(cluster, tmp_path)
+
+
+def test_with_monitoring_it_makes_what_both_folders_make(cluster: Cluster, helm: Helm) -> None:
+    plain = _by_name(rendered(helm))
+    found = _by_name(rendered(helm, monitoring={"enabled": True}))
+    wanted = _kustomized(cluster, K8S / "monitoring") | _kustomized(cluster, K8S / "monitoring/webhook")
+    for each in wanted.values():
+        each["metadata"]["namespace"] = NAMESPACE
+    assert {name: found[name] for name in found.keys() - plain.keys()} == wanted
+
+
+# Values
+
+
+def test_values_come_where_they_belong(helm: Helm) -> None:
+    found = _by_name(rendered(helm, **OPTIONS["placement"], **OPTIONS["process"], networkPolicy=False, replicas=3))
+    deployment = found["Deployment", "webhook"]
+    template = deployment["spec"]["template"]
+    pod, (container,) = template["spec"], template["spec"]["containers"]
+    assert deployment["spec"]["replicas"] == 3
+    assert deployment["metadata"]["labels"]["team"] == template["metadata"]["labels"]["team"] == "platform"
+    assert template["metadata"]["labels"].items() > deployment["spec"]["selector"]["matchLabels"].items()
+    assert template["metadata"]["labels"]["cost"] == "12"
+    assert template["metadata"]["annotations"] == {"linkerd.io/inject": "disabled"}
+    for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets"):
+        assert pod[name] == OPTIONS["placement"][name]
+    assert container["args"][2:] == [
         "--region=eu-west-1",
         "--env=HTTPS_PROXY=http://proxy:3128",
+        "--native-sidecars=never",
+        "--drain-seconds=5",
+        "--log-level=debug",
     ]
-    assert pod["nodeSelector"] == {"pool": "system"}
-    assert pod["tolerations"] == [{"key": "system"}]
-    assert pod["imagePullSecrets"] == [{"name": "registry"}]
-    assert ("NetworkPolicy", "webhook") not in found
+    assert container["env"] == OPTIONS["process"]["extraEnv"]
+    assert container["resources"]["limits"] == {"memory": "512Mi"}
+    assert not {("NetworkPolicy", "webhook"), ("PriorityClass", "irsa-sidecar-webhook")} & found.keys()
 
 
-def test_another_namespace_is_another_everywhere() -> None:
-    assert "irsa-sidecar" not in {found["metadata"].get("namespace") for found in documents(_template(namespace="aws"))}
-    configuration = _by_name(_template(namespace="aws"))["MutatingWebhookConfiguration", "irsa-sidecar"]
+@pytest.mark.parametrize(
+    ("values", "injected", "own"),
+    [
+        ({"image": {"tag": "1.2.3"}}, "irsa-sidecar:1.2.3", "irsa-sidecar:1.2.3-tools"),
+        (
+            {"image": {"repository": "r.example/a", "digest": DIGESTS[0]}, "webhookImage": {"digest": DIGESTS[1]}},
+            f"r.example/a@{DIGESTS[0]}",
+            f"r.example/a@{DIGESTS[1]}",
+        ),
+        (
+            {"image": {"tag": "1", "digest": DIGESTS[0]}, "webhookImage": {"repository": "r.example/b", "tag": "2"}},
+            f"irsa-sidecar:1@{DIGESTS[0]}",
+            "r.example/b:2",
+        ),
+    ],
+)
+def test_images_are_named_by_tag_or_digest(helm: Helm, values: dict[str, Any], injected: str, own: str) -> None:
+    (container,) = _by_name(rendered(helm, **values))["Deployment", "webhook"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][1] == f"--image={injected}"
+    assert container["image"] == own
+
+
+def test_selectors_only_ever_leave_more_out(helm: Helm) -> None:
+    found = _by_name(rendered(helm, **OPTIONS["admission"]))["MutatingWebhookConfiguration", "irsa-sidecar"]
+    (webhook,) = found["webhooks"]
+    asks = [
+        {"key": "irsa-sidecar.io/inject", "operator": "Exists"},
+        {"key": "irsa-sidecar.io/inject", "operator": "NotIn", "values": ["false"]},
+    ]
+    old = {"key": "era", "operator": "DoesNotExist"}
+    assert webhook["objectSelector"] == {"matchLabels": {"tier": "web"}, "matchExpressions": [*asks, old]}
+    own = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [NAMESPACE]}
+    given = {"key": "team", "operator": "In", "values": ["shop"]}
+    assert webhook["namespaceSelector"] == {"matchLabels": {"env": "production"}, "matchExpressions": [own, given]}
+    assert webhook["failurePolicy"] == "Ignore"
+    assert webhook["timeoutSeconds"] == 15
+
+
+def test_another_namespace_is_another_everywhere(helm: Helm) -> None:
+    objects = rendered(helm, namespace="aws", certificate={"from": "cert-manager"}, monitoring={"enabled": True})
+    assert {found["metadata"].get("namespace", "aws") for found in objects} == {"aws"}
+    configuration = _by_name(objects)["MutatingWebhookConfiguration", "irsa-sidecar"]
+    assert configuration["metadata"]["annotations"] == {"cert-manager.io/inject-ca-from": "aws/webhook"}
     (webhook,) = configuration["webhooks"]
     assert webhook["clientConfig"]["service"]["namespace"] == "aws"
     assert webhook["namespaceSelector"]["matchExpressions"][0]["values"] == ["aws"]
+    assert _by_name(objects)["Certificate", "webhook"]["spec"]["dnsNames"][0] == "webhook.aws.svc"
 
 
-@pytest.mark.parametrize("value", ["replicas=0", "region=Ireland!", "image.repository=", "replica=3"])
-def test_what_could_not_work_is_refused_by_name(value: str) -> None:
-    done = _helm("template", "irsa-sidecar", CHART, VERSION, f"--set={value}")
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "placement": {
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]}
+                    ]
+                }
+            }
+        },
+        "priorityClassName": "system-cluster-critical",
+        "podAnnotations": {"linkerd.io/inject": "disabled"},
+        "podLabels": {"cost": "12", "app.kubernetes.io/name": "other"},
+        "commonLabels": {"team": "platform"},
+    },
+    "process": {
+        "region": "eu-west-1",
+        "image": {"repository": "registry.example.com/irsa-sidecar", "digest": DIGESTS[0]},
+        "webhookImage": {"pullPolicy": "Always"},
+        "env": {"HTTPS_PROXY": "http://proxy:3128"},
+        "sidecar": {"native": "never"},
+        "extraArgs": ["--drain-seconds=5", "--log-level=debug"],
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+        "resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+    },
+    "admission": {
+        "objectSelector": {
+            "matchLabels": {"tier": "web"},
+            "matchExpressions": [{"key": "era", "operator": "DoesNotExist"}],
+        },
+        "namespaceSelector": {
+            "matchLabels": {"env": "production"},
+            "matchExpressions": [{"key": "team", "operator": "In", "values": ["shop"]}],
+        },
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 15,
+    },
+    "cert-manager": {"certificate": {"from": "cert-manager"}},
+    "cert-manager, an issuer of theirs": {
+        "certificate": {
+            "from": "cert-manager",
+            "issuerRef": {"name": "vault", "kind": "ClusterIssuer", "group": "cert-manager.io"},
+            "duration": "48h",
+        }
+    },
+    "existingSecret": {"certificate": {"from": "existingSecret", "existingSecret": "tls", "caBundle": AUTHORITY}},
+    "monitoring": {"monitoring": {"enabled": True, "labels": {"release": "kube-prometheus-stack"}}},
+    "bare": {"networkPolicy": False, "replicas": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def knowing(cluster: Cluster) -> Cluster:
+    """The cluster, which knows cert-manager's and the Prometheus operator's objects."""
+    install(cluster, CERT_MANAGER)
+    install(cluster, OPERATOR)
+    return cluster
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_real_api_server_takes_every_option(knowing: Cluster, namespace: Namespace, helm: Helm, name: str) -> None:
+    """In a namespace as strict as Pod Security has it, and with no field that is not known."""
+    del knowing
+    objects = rendered(helm, namespace=namespace.name, **OPTIONS[name])
+    priority = [found for found in objects if found["kind"] == "PriorityClass"]
+    assert bool(priority) != ("priorityClassName" in OPTIONS[name])
+    assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
+
+
+def test_with_a_certificate_of_somebody_elses_it_may_write_nothing(helm: Helm) -> None:
+    for name in ("cert-manager", "existingSecret"):
+        found = _by_name(rendered(helm, **OPTIONS[name]))
+        rules = found["ClusterRole", "irsa-sidecar-webhook"]["rules"]
+        assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch", "create"}
+        assert [rule["resources"] for rule in rules if "create" in rule["verbs"]] == [["events"]]
+        assert not {("Role", "irsa-sidecar-webhook"), ("RoleBinding", "irsa-sidecar-webhook")} & found.keys()
+
+
+# Wrong values
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"replicas": 0}, "at '/replicas': minimum: got 0, want 1"),
+    ({"replicas": "two"}, "at '/replicas': got string, want integer"),
+    ({"replica": 3}, "additional properties 'replica' not allowed"),
+    ({"region": "Ireland!"}, "at '/region': 'Ireland!' does not match pattern"),
+    ({"image": {"repository": ""}}, "at '/image/repository': '' does not match pattern"),
+    ({"image": {"digest": "sha256:12"}}, "at '/image/digest': 'sha256:12' does not match pattern"),
+    ({"image": {"name": "x"}}, "at '/image': additional properties 'name' not allowed"),
+    ({"webhookImage": {"pullPolicy": "Sometimes"}}, "at '/webhookImage/pullPolicy': value must be one of"),
+    ({"imagePullSecrets": ["registry"]}, "at '/imagePullSecrets/0': got string, want object"),
+    ({"env": {"AWS_ROLE_ARN": "x"}}, "AWS_ROLE_ARN"),
+    ({"env": {"AWS_USE_FIPS_ENDPOINT": True}}, "at '/env/AWS_USE_FIPS_ENDPOINT': got boolean, want string"),
+    ({"sidecar": {"native": "no"}}, "at '/sidecar/native': value must be one of 'auto', 'always', 'never'"),
+    ({"failurePolicy": "fail"}, "at '/failurePolicy': value must be one of 'Fail', 'Ignore'"),
+    ({"timeoutSeconds": 31}, "at '/timeoutSeconds': maximum: got 31, want 30"),
+    ({"objectSelector": {"team": "shop"}}, "at '/objectSelector': additional properties 'team' not allowed"),
+    (
+        {"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "in"}]}},
+        "at '/namespaceSelector/matchExpressions/0/operator': value must be one of 'In', 'NotIn'",
+    ),
+    ({"tolerations": [{"operators": "Exists"}]}, "at '/tolerations/0': additional properties 'operators' not allowed"),
+    ({"podLabels": {"cost": 12}}, "at '/podLabels/cost': got number, want string"),
+    ({"monitoring": True}, "at '/monitoring': got boolean, want object"),
+    ({"extraArgs": "--log-level=debug"}, "at '/extraArgs': got string, want array"),
+    ({"resources": {"limit": {}}}, "at '/resources': additional properties 'limit' not allowed"),
+    ({"certificate": {"from": "letsencrypt"}}, "at '/certificate/from': value must be one of 'self', 'cert-manager'"),
+    ({"certificate": {"from": "existingSecret"}}, "give certificate.existingSecret, the Secret's name, and"),
+    ({"certificate": {"existingSecret": "tls"}}, "are not for certificate.from self: leave them out, or set"),
+    ({"certificate": {"caBundle": "/tmp/ca.pem"}}, "at '/certificate/caBundle': '/tmp/ca.pem' does not match pattern"),
+    ({"certificate": {"issuerRef": {"name": "vault"}}}, "set certificate.from to cert-manager"),
+    ({"certificate": {"from": "cert-manager", "issuerRef": {"kind": "ClusterIssuer"}}}, "issuerRef has no name"),
+]
+
+
+@pytest.mark.parametrize(("values", "words"), WRONG)
+def test_what_could_not_work_is_refused_by_name(helm: Helm, values: dict[str, Any], words: str) -> None:
+    done = helm("template", "irsa-sidecar", CHART, VERSION, "--values=-", stdin=yaml.safe_dump(values), check=False)
     assert done.returncode != 0
-    assert value.partition("=")[0].replace(".", "/") in done.stderr
+    assert words in done.stderr
 
 
-def test_helm_finds_nothing_to_complain_about() -> None:
-    done = _helm("lint", "--strict", CHART, VERSION)
-    assert done.returncode == 0, done.stdout
+def test_every_value_is_in_the_schema_and_every_wrong_name_refused() -> None:
+    schema = json.loads((K8S / "chart" / "values.schema.json").read_text())
+    values = yaml.safe_load((K8S / "chart" / "values.yaml").read_text())
+    assert schema["properties"].keys() - {"global"} == values.keys()
+    assert schema["additionalProperties"] is False
+    assert tuple(schema["properties"]["env"]["propertyNames"]["not"]["enum"]) == OUR_VARIABLES
 
 
-def _template(*flags: str, namespace: str = NAMESPACE) -> str:
-    return _output("helm", "template", "irsa-sidecar", CHART, VERSION, f"--namespace={namespace}", *flags)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_helm_finds_nothing_to_complain_about(helm: Helm, name: str) -> None:
+    helm("lint", "--strict", CHART, VERSION, "--values=-", stdin=yaml.safe_dump(OPTIONS[name]))
 
 
-def _set_arguments(deployment: dict[str, Any], settings: dict[str, str]) -> None:
-    """In place of variables, which are how a kustomization sets them."""
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+def test_a_packaged_chart_has_everything_in_it(helm: Helm, tmp_path: Path) -> None:
+    """What a link leads to, too."""
+    helm("package", CHART, f"--destination={tmp_path}")
+    (package,) = tmp_path.glob("irsa-sidecar-*.tgz")
+    values = ["--set=monitoring.enabled=true", f"--namespace={NAMESPACE}", VERSION]
+    made = helm("template", "irsa-sidecar", str(package), *values).stdout
+    assert _by_name(documents(made)) == _by_name(rendered(helm, monitoring={"enabled": True}))
+
+
+def test_notes_say_what_to_do_next(helm: Helm) -> None:
+    def notes(*flags: str) -> str:
+        done = helm("install", "irsa-sidecar", CHART, "--dry-run=client", f"--namespace={NAMESPACE}", *flags)
+        return done.stdout.partition("NOTES:")[2]
+
+    told = notes()
+    assert "kubectl --namespace irsa-sidecar rollout status deployment/webhook" in told
+    assert 'irsa-sidecar.io/inject: "true"' in told
+    assert "image.repository is `irsa-sidecar`, which no registry serves" in told
+    told = notes("--set=image.repository=r.example/a,failurePolicy=Ignore,certificate.from=cert-manager")
+    assert "no registry" not in told
+    assert "may get the node's role" in told
+    assert "certificate/webhook" in told
+
+
+# On a node
+
+
+@pytest.fixture(scope="module")
+def installed(node: Cluster, helm: Helm) -> Iterator[Namespace]:
+    """By `helm install`, in a namespace that it makes."""
+    values = [f"--set=region={REGION},replicas=1,{_images()}"]
+    helm("install", "irsa-sidecar", CHART, "--namespace=aws", "--create-namespace", "--wait", "--timeout=120s", *values)
+    try:
+        yield Namespace(node, "aws")
+    finally:
+        helm("uninstall", "irsa-sidecar", "--namespace=aws", "--wait")
+        node.kubectl("delete", "namespace", "aws", "--wait=false")
+
+
+def test_what_helm_installed_injects(installed: Namespace, namespace: Namespace, sts: ClusterSts) -> None:
+    wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
+
+
+def test_a_mounted_certificate_is_taken_anew_without_a_restart(
+    installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts, tmp_path: Path
+) -> None:
+    """Of two authorities, both trusted: which of them signed is seen by who is trusted afterwards."""
+    first, second = (_authority(tmp_path / name) for name in ("first", "second"))
+    _put_secret(installed, first)
+    (tmp_path / "ca.pem").write_bytes(b"".join((each / "ca.crt").read_bytes() for each in (first, second)))
+    values = ["--set=certificate.from=existingSecret,certificate.existingSecret=mounted", "--reuse-values"]
+    trust = [f"--set-file=certificate.caBundle={tmp_path}/ca.pem"]
+    helm("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--wait", "--timeout=120s", *values, *trust)
+    wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
+    before = _webhook_pod(installed)
+    _put_secret(installed, second)
+    trust = [f"--set-file=certificate.caBundle={second}/ca.crt"]
+    wait_until(lambda: _certificates_taken(installed, before) == 2, "the second certificate")
+    helm("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--wait", "--timeout=120s", "--reuse-values", *trust)
+    wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
+    assert _webhook_pod(installed) == before
+
+
+def _authority(folder: Path) -> Path:
+    """Of its own, with a certificate for the webhook."""
+    Certificates(folder).make_server("webhook", ["webhook.aws.svc"], [])
+    return folder
+
+
+def _put_secret(installed: Namespace, folder: Path) -> None:
+    files = {"tls.crt": folder / "webhook.crt", "tls.key": folder / "webhook.key"}
+    data = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mounted"}, "type": "kubernetes.io/tls"}
+    installed.apply(secret | {"data": data})
+
+
+def _webhook_pod(installed: Namespace) -> str:
+    """The one that is not on its way out."""
+    found = installed.get("pods", "--selector=app.kubernetes.io/component=webhook")["items"]
+    (name,) = [each["metadata"]["name"] for each in found if "deletionTimestamp" not in each["metadata"]]
+    return str(name)
+
+
+def _certificates_taken(installed: Namespace, pod: str) -> int:
+    return installed.logs(pod, "webhook").count('"certificate_in_use"')
+
+
+def _admitted(namespace: Namespace, sts: ClusterSts) -> str:
+    """The image of the sidecar that a Pod would have; nothing if it is refused."""
+    annotations = {"irsa-sidecar.io/role-arn": role_arn("app")}
+    metadata = {"name": "web", "labels": {"irsa-sidecar.io/inject": "true"}, "annotations": annotations}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts)}
+    create = ["create", "--dry-run=server", "--output=json", "--filename=-"]
+    done = namespace.kubectl(*create, stdin=yaml.safe_dump(pod), check=False)
+    return str(sidecar_of(json.loads(done.stdout))["image"]) if done.returncode == 0 else ""
+
+
+def _images() -> str:
+    repository, _, tag = IMAGE.partition(":")
+    return f"image.repository={repository},image.tag={tag}"
+
+
+def _wanted(cluster: Cluster, folder: Path) -> Objects:
+    """The kustomization's objects as the chart has them: arguments in place of variables, and no namespace."""
+    wanted = _kustomized(cluster, folder)
+    del wanted["Namespace", NAMESPACE]  # Helm makes it, by --create-namespace
+    (settings,) = [key for key in wanted if key[0] == "ConfigMap"]
+    values = wanted.pop(settings)["data"]
+    (container,) = wanted["Deployment", "webhook"]["spec"]["template"]["spec"]["containers"]
     del container["envFrom"]
-    for name, value in settings.items():
+    for name, value in values.items():
         container["args"] = [argument.replace(f"$({name})", value) for argument in container["args"]]
+    return wanted
 
 
-def _by_name(text: str) -> Objects:
-    return {(found["kind"], found["metadata"]["name"]): found for found in documents(text)}
+def _kustomized(cluster: Cluster, folder: Path) -> Objects:
+    return _by_name(documents(cluster.kubectl("kustomize", str(folder)).stdout))
 
 
-def _helm(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False)
-
-
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def _by_name(objects: list[dict[str, Any]]) -> Objects:
+    return {(found["kind"], found["metadata"]["name"]): found for found in objects}

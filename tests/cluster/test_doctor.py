@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.applications import pod
+from tests.cluster.applications import authored_spec, pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts, role_arn
-from tests.cluster.webhook import asking_pod, asking_spec
+from tests.cluster.webhook import asking_pod
 from tests.getting_started import commands
 from tests.manifests import variables_of
 
@@ -54,7 +54,7 @@ def test_a_pod_that_works_is_found_well_from_outside_and_from_within(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     """By the last command of docs/getting-started.md, too."""
-    annotated.apply(asking_pod(asking_spec(sts, program=TELL)))
+    annotated.apply(asking_pod(authored_spec(sts, program=TELL)))
     annotated.logged("web", "app", "arn:aws")
     status, told = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web")
     assert status == 0, told
@@ -74,7 +74,7 @@ def test_a_trust_policy_for_somebody_else_is_named_and_what_it_must_allow(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     role = {"irsa-sidecar.io/role-arn": role_arn("foreign")}
-    annotated.apply(asking_pod(asking_spec(sts, program=TELL), annotations=role))
+    annotated.apply(asking_pod(authored_spec(sts, program=TELL), annotations=role))
     annotated.logged("web", "irsa-sidecar", "refresh_failed")
     outside = f"irsa-sidecar doctor --pod {annotated.name}/web"
     found = person.first_wrong(outside)
@@ -108,7 +108,7 @@ def test_a_pod_that_no_webhook_saw_is_told_to_be_made_anew(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     """Here, as it got its label only later."""
-    annotated.apply(asking_pod(asking_spec(sts), labels={}))
+    annotated.apply(asking_pod(authored_spec(sts), labels={}))
     annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
     found = person.first_wrong(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")
     assert (found["group"], found["check"]) == ("pod", "sidecar")

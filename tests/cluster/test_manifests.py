@@ -12,9 +12,9 @@ from tests.manifests import K8S, documents, pods, read, sidecar_of, variables_of
 
 PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
 KUSTOMIZATIONS = ["job"]
-ELSEWHERE = {"pod", "monitoring", "webhook"}
-"""A component, what needs the Prometheus operator, what has a namespace: tried below, in test_monitoring.py and
-test_webhook.py."""
+ELSEWHERE = {"pod", "monitoring", "monitoring/webhook", "webhook", "webhook/cert-manager"}
+"""A component, what needs the Prometheus operator, what has a namespace, what needs cert-manager: tried below, in
+test_monitoring.py, test_webhook.py and test_chart.py."""
 
 
 def test_every_manifest_is_tried() -> None:
@@ -123,4 +123,5 @@ def _with_component(cluster: Cluster, folder: Path, workload: dict[str, Any], **
 
 def _named_in(kustomization: Path) -> list[str]:
     document = yaml.safe_load(kustomization.read_text())
-    return [*document.get("resources", ()), *(patch["path"] for patch in document.get("patches", ()))]
+    patches = [patch["path"] for patch in document.get("patches", ()) if "path" in patch]
+    return [*document.get("resources", ()), *patches]

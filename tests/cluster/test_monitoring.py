@@ -1,11 +1,6 @@
 """Alerts and dashboard, evaluated by Prometheus itself: over made-up hours, and over what a real Pod tells."""
 
-import json
-import shutil
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +8,22 @@ import pytest
 import yaml
 
 from tests.cluster.applications import pod
-from tests.cluster.cluster import Cluster, Done
+from tests.cluster.cluster import Cluster
+from tests.cluster.definitions import OPERATOR, install
 from tests.cluster.namespace import Namespace
+from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import ClusterSts
 from tests.manifests import documents
-from tests.monitoring import alerts, panel_queries, rule_groups
-from tests.processes import GUARD_SECONDS
-
-OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
-"""A Go module whose folder holds the operator's resource definitions."""
+from tests.monitoring import alerts, panel_queries
 
 ROLE = 'namespace="shop", pod="web", role="default"'
 POD = 'namespace="shop", pod="web"'
 REFRESHES = f"irsa_sidecar_refreshes_total{{{ROLE}, outcome="
+
+WEBHOOK = 'namespace="irsa-sidecar", pod="webhook-1"'
+REVIEWS = f"irsa_sidecar_webhook_reviews_total{{{WEBHOOK}, outcome="
+REVIEW_SECONDS = f"irsa_sidecar_webhook_review_duration_seconds_bucket{{{WEBHOOK}, le="
+READY = {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "1x120"}
 
 FIRING: list[tuple[str, dict[str, str], str]] = [
     ("IrsaSidecarHasNoCredentials", {f"irsa_sidecar_credentials_available{{{ROLE}}}": "0x10"}, "5m"),
@@ -44,6 +42,24 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
     ("IrsaSidecarIsAskedWithoutItsSecret", {f'irsa_sidecar_requests_total{{{POD}, status="403"}}': "0+2x60"}, "30m"),
     ("IrsaSidecarConfigurationIsRefused", {f"irsa_sidecar_configuration_refused{{{POD}}}": "1x60"}, "10m"),
     ("IrsaSidecarAsksAnotherRegion", {f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x5 1x60"}, "10m"),
+    ("IrsaSidecarWebhookIsNotReady", {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "0x10"}, "5m"),
+    ("IrsaSidecarWebhookIsNotReady", {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "1x10 stale"}, "15m"),
+    (
+        "IrsaSidecarWebhookCertificateExpires",
+        {f"irsa_sidecar_webhook_certificate_expiration_timestamp_seconds{{{WEBHOOK}}}": f"{7 * 86400}x60"},
+        "15m",
+    ),
+    ("IrsaSidecarWebhookCannotAsk", {f'{REVIEWS}"failed"}}': "0+1x60"}, "10m"),
+    ("IrsaSidecarWebhookRefusesPods", {f'{REVIEWS}"refused"}}': "0+1x60"}, "30m"),
+    (
+        "IrsaSidecarWebhookIsSlow",
+        {
+            f'{REVIEW_SECONDS}"1.0"}}': "0+1x60",
+            f'{REVIEW_SECONDS}"5.0"}}': "0+10x60",
+            f'{REVIEW_SECONDS}"+Inf"}}': "0+10x60",
+        },
+        "25m",
+    ),
 ]
 """Series by the minute, in promtool's notation, and when the alert is up."""
 
@@ -63,19 +79,23 @@ QUIET = {
     f'irsa_sidecar_requests_total{{{POD}, status="401"}}': "1x120",
     f"irsa_sidecar_configuration_refused{{{POD}}}": "0x120",
     f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x120",
+    # Its other replica is replaced, and somebody has misspelt an annotation.
+    'irsa_sidecar_webhook_ready{namespace="irsa-sidecar", pod="webhook-2"}': "1x30 0x2 stale",
+    f"irsa_sidecar_webhook_certificate_expiration_timestamp_seconds{{{WEBHOOK}}}": f"{30 * 86400}x120",
+    f'{REVIEWS}"injected"}}': "0+10x120",
+    f'{REVIEWS}"refused"}}': "0x10 3x110",
+    f'{REVIEWS}"failed"}}': "0x120",
+    f'{REVIEW_SECONDS}"0.01"}}': "0+9.5x120",
+    f'{REVIEW_SECONDS}"+Inf"}}': "0+10x120",
 }
-"""Two hours of Pods that are well."""
+"""Two hours of Pods and a webhook that are well."""
 
 _UP = 'count by (alertname) (ALERTS{alertstate="firing"})'
 
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("promtool") is None:
-        pytest.fail("promtool is missing: apt-get install prometheus")
-    path = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    path.write_text(yaml.safe_dump(rule_groups()))
-    return path
+    return rules_file(tmp_path_factory.mktemp("rules"))
 
 
 def test_every_alert_is_tried() -> None:
@@ -93,17 +113,14 @@ def test_no_alert_is_ever_up_while_all_is_well(rules: Path) -> None:
 
 
 def test_the_resources_are_those_that_the_operator_defines(cluster: Cluster, namespace: Namespace) -> None:
-    downloaded = subprocess.run(
-        ["go", "mod", "download", "-json", OPERATOR], capture_output=True, text=True, check=True
-    )
-    definitions = Path(json.loads(downloaded.stdout)["Dir"], "example", "prometheus-operator-crd")
-    for kind in ("podmonitors", "prometheusrules"):
-        file = definitions / f"monitoring.coreos.com_{kind}.yaml"
-        cluster.kubectl("apply", "--server-side", f"--filename={file}")
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}.monitoring.coreos.com")
+    install(cluster, OPERATOR)
     objects = documents(cluster.kubectl("kustomize", "k8s/monitoring").stdout)
     assert {found["kind"] for found in objects} == {"ConfigMap", "PodMonitor", "PrometheusRule"}
-    assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
+    of_webhook = documents(cluster.kubectl("kustomize", "k8s/monitoring/webhook").stdout)
+    assert {found["kind"] for found in of_webhook} == {"PodMonitor", "PrometheusRule"}
+    for found in of_webhook:
+        assert found["metadata"].pop("namespace") == "irsa-sidecar"  # which need not be there
+    assert "Warning" not in namespace.apply(*objects, *of_webhook, dry_run=True).stderr
 
 
 def test_every_panel_shows_what_a_real_pod_tells_and_no_alert_is_up(
@@ -128,59 +145,11 @@ def _as_chosen(query: str) -> str:
     return query
 
 
-class Prometheus:
-    """A server that scrapes one Pod each second."""
-
-    def __init__(self, cluster: Cluster, url: str) -> None:
-        self._promtool = [*cluster.inside(), "promtool", "query", "instant", "--format=json", url]
-
-    def query(self, expression: str) -> list[Any]:
-        """What it is now. Raises AssertionError for what is no query."""
-        done = self._run(expression)
-        assert done.returncode == 0, f"{expression}: {done.stderr}"
-        found: list[Any] = json.loads(done.stdout)
-        return found
-
-    def wait_for(self, expression: str) -> None:
-        deadline = time.monotonic() + GUARD_SECONDS
-        while True:
-            done = self._run(expression)
-            if done.returncode == 0 and json.loads(done.stdout):
-                return
-            assert time.monotonic() < deadline, f"never: {expression}\n{done.stderr}"
-            time.sleep(0.5)
-
-    def _run(self, expression: str) -> Done:
-        return subprocess.run([*self._promtool, expression], capture_output=True, text=True, check=False)
-
-
-@contextmanager
-def prometheus(
-    cluster: Cluster, rules: Path, folder: Path, target: str, labels: dict[str, str]
-) -> Iterator[Prometheus]:
-    address = "127.0.0.1:9090"
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": "pods", "static_configs": [{"targets": [target], "labels": labels}]}],
-    }
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    flags = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
-    command = [*cluster.inside(), "prometheus", *flags, f"--web.listen-address={address}"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield Prometheus(cluster, f"http://{address}")
-    finally:
-        server.terminate()
-        server.wait(GUARD_SECONDS)
-
-
 def _check(rules: Path, series: dict[str, str], expected: list[dict[str, Any]]) -> None:
     """Promtool's own unit test of rules: `expected` are queries with their results."""
     test = {
         "interval": "1m",
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "input_series": [{"series": name, "values": values} for name, values in (READY | series).items()],
         "promql_expr_test": expected,
     }
     document = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}

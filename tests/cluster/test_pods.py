@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.applications import pod, prepare, set_variable
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import Settings
+from tests.cluster.applications import IMAGE, authored_spec, pod, prepare, set_variable
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace, container_state
-from tests.cluster.sts import ClusterSts, role_arn
+from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.manifests import K8S, documents, pods
 
 EXAMPLE, BEFORE_1_29, ROLES = "pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"
@@ -54,6 +56,30 @@ def test_a_role_that_is_not_ours_holds_the_application_back_and_the_pods_events_
     found = namespace.wait_for("web", lambda _: "AccessDenied" in _events(namespace, "web"))
     assert not is_running(found)
     assert container_state(found, "app")["state"]["waiting"]["reason"] == "PodInitializing"
+
+
+def test_the_application_starts_after_the_first_credentials_of_a_plain_sidecar_that_was_injected(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    """As before Kubernetes 1.29. This kubelet knows native ones too, but starts containers in order all the same."""
+    namespace.apply(_injected_plainly(sts, "web", role="app"))
+    assert session_arn(namespace, "web") in namespace.logged("web", "app", "arn:aws")
+    refreshed = _event(namespace, "web", "credentials_refreshed")
+    found = namespace.pod("web")
+    assert refreshed["time"] < container_state(found, "app")["state"]["running"]["startedAt"]
+    assert [container["name"] for container in found["spec"]["containers"]] == ["irsa-sidecar", "app"]
+
+
+def test_a_plain_sidecar_without_credentials_holds_the_application_back(
+    node: Cluster, namespace: Namespace, sts: ClusterSts
+) -> None:
+    namespace.apply(_injected_plainly(sts, "web", role="foreign"))
+
+    def is_refused(_: dict[str, Any]) -> bool:
+        return any(namespace.name in refused["why"] for refused in sts.events("request_refused"))
+
+    found = namespace.wait_for("web", is_refused)
+    assert container_state(found, "app")["state"] == {"waiting": {"reason": "ContainerCreating"}}
 
 
 def test_a_killed_sidecar_comes_back_and_the_application_never_notices(
@@ -168,6 +194,14 @@ def test_the_sidecar_needs_no_more_memory_than_its_manifest_asks_for(
     used = _working_set_mebibytes(node, namespace, "web", "irsa-sidecar")
     print(f"the sidecar's working set: {used:.1f} MiB")
     assert 5 < used < 40
+
+
+def _injected_plainly(sts: ClusterSts, name: str, role: str) -> dict[str, Any]:
+    """A Pod as the webhook makes it where the API server is older than native sidecars."""
+    settings = Settings(IMAGE, REGION, is_native=False, environment=(("AWS_ENDPOINT_URL_STS", sts.url),))
+    metadata = {"name": name, "annotations": {"irsa-sidecar.io/role-arn": role_arn(role)}}
+    authored = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts, TELL)}
+    return inject(authored, None, settings).pod
 
 
 def _event(namespace: Namespace, name: str, event: str) -> dict[str, Any]:

@@ -1,25 +1,19 @@
 """The webhook as `kubectl apply -k k8s/webhook` deploys it: with the rights of the manifests, and no more."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
-from tests.cluster.applications import IMAGE
+from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
+from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import ClusterSts
-from tests.cluster.webhook import (
-    ASKS,
-    CONFIGURATION,
-    SECRET,
-    asking_deployment,
-    asking_pod,
-    asking_spec,
-    authorities,
-    pod_of,
-    tried,
-    wait_until,
-)
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import ASKS, CONFIGURATION, SECRET, asking_deployment, asking_pod, authorities, pod_of, tried
 from tests.manifests import sidecar_of
+from tests.monitoring import alerts
 
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
 BURST = 100
@@ -28,7 +22,7 @@ TOGETHER = 16
 
 
 def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    annotated.apply(asking_deployment(asking_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
+    annotated.apply(asking_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
     name = pod_of(annotated, "app=web")["metadata"]["name"]
     arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.{name}"
     assert arn in annotated.logged(name, "app", "arn:aws")
@@ -36,13 +30,21 @@ def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: 
 
 
 def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: ClusterSts) -> None:
-    done = tried(annotated, asking_pod(asking_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
+    done = tried(annotated, asking_pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
 
+def test_another_value_of_the_label_is_refused_but_for_false(annotated: Namespace, sts: ClusterSts) -> None:
+    """A real API server asks the webhook, which a selector by the right value could not have it do."""
+    refused = tried(annotated, asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
+    assert "irsa-sidecar.io/inject is 'yes': give \"true\", in quotes" in refused
+    annotated.apply(asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))
+    assert [each["name"] for each in annotated.pod("web")["spec"].get("initContainers", ())] == []
+
+
 def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Namespace, sts: ClusterSts) -> None:
-    spec = asking_spec(sts)
+    spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)
     annotated.apply(asking_deployment(spec))
@@ -56,7 +58,7 @@ def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Name
 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
     """No node takes them: what is tried is that they are made."""
-    spec = asking_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
+    spec = authored_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "burst"}, "spec": job})
@@ -72,7 +74,7 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
 
 
 def test_pods_that_start_at_one_time_all_have_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    spec = asking_spec(sts, program="tell(who_am_i())") | {"restartPolicy": "Never"}
+    spec = authored_spec(sts, program="tell(who_am_i())") | {"restartPolicy": "Never"}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": TOGETHER, "completions": TOGETHER, "backoffLimit": 0, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "together"}, "spec": job})
@@ -106,7 +108,22 @@ def test_a_spoilt_certificate_is_made_anew_and_trusted(
     before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
     wait_until(lambda: authorities(webhook) != before, "another authority")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(asking_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
+
+
+def test_every_alert_finds_what_a_replica_tells_and_none_is_up(
+    node: Cluster, webhook: Namespace, annotated: Namespace, sts: ClusterSts, tmp_path: Path
+) -> None:
+    (replica, *_) = webhook.get("pods")["items"]
+    labels = {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
+    metrics = {name for query in alerts().values() for name in re.findall(r"irsa_sidecar_webhook_\w+", query)}
+    assert len(metrics) >= 4
+    address = f"{replica['status']['podIP']}:8080"
+    with prometheus(node, rules_file(tmp_path), tmp_path, address, labels) as server:
+        server.wait_for("count_over_time(irsa_sidecar_webhook_ready[1m]) > 5")
+        assert [name for name in sorted(metrics) if not server.query(f"{name}{{pod=~'.+'}}")] == []
+        assert server.query("irsa_sidecar_webhook_ready == 1")
+        assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 
 def test_it_was_refused_nothing(webhook: Namespace) -> None:
@@ -131,9 +148,9 @@ def test_without_it_pods_that_ask_are_refused_and_all_others_made(
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")
     wait_until(lambda: not webhook.get("pods")["items"], "the end of both replicas")
     try:
-        assert 'failed calling webhook "inject.irsa-sidecar.io"' in tried(annotated, asking_pod(asking_spec(sts)))
-        assert "created" in tried(annotated, asking_pod(asking_spec(sts), labels={}))
+        assert 'failed calling webhook "inject.irsa-sidecar.io"' in tried(annotated, asking_pod(authored_spec(sts)))
+        assert "created" in tried(annotated, asking_pod(authored_spec(sts), labels={}))
     finally:
         webhook.kubectl("scale", "deployment/webhook", "--replicas=2")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(asking_spec(sts))), "a Pod that is let in again")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in again")

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.webhook.certificate import Identity, from_secret, renewed, to_secret
+from tests.cluster.applications import authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.creations import Creations, creations
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
-from tests.cluster.webhook import COMPONENT, SECRET, asking_pod, asking_spec, wait_until
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import COMPONENT, SECRET, asking_pod
 
 NAME = "webhook.irsa-sidecar.svc"
 
@@ -23,7 +25,7 @@ NAME = "webhook.irsa-sidecar.svc"
 @pytest.fixture
 def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
     """Pods, all the time."""
-    pod = asking_pod(asking_spec(sts), generateName="web-")
+    pod = asking_pod(authored_spec(sts), generateName="web-")
     del pod["metadata"]["name"]
     with creations(node, annotated, pod, tmp_path) as found:
         found.wait_for_more()

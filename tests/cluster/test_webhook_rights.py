@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.applications import authored_spec
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
-from tests.cluster.webhook import (
-    COMPONENT,
-    CONFIGURATION,
-    asking_deployment,
-    asking_pod,
-    asking_spec,
-    pod_of,
-    tried,
-    wait_until,
-)
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import COMPONENT, CONFIGURATION, asking_deployment, asking_pod, pod_of, tried
 from tests.manifests import SIDECAR
 
 ROLE = "clusterrole/irsa-sidecar-webhook"
@@ -44,7 +37,7 @@ def trimmed(webhook: Namespace) -> Iterator[Namespace]:
 def test_each_missing_right_is_named_and_it_goes_on_as_far_as_it_can(
     trimmed: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
-    spec = asking_spec(sts)
+    spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(deepcopy(spec["containers"][0]) | own)
     annotated.apply(asking_deployment(spec))
@@ -63,7 +56,7 @@ def test_each_missing_right_is_named_and_it_goes_on_as_far_as_it_can(
 
 
 def test_with_its_rights_it_is_well_again(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
-    wait_until(lambda: "created" in tried(annotated, asking_pod(asking_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
 
 
 def _kept(rule: dict[str, Any]) -> set[str]:

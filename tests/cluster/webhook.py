@@ -1,18 +1,18 @@
 """The webhook as `kubectl apply -k k8s/webhook` deploys it, and the Pods that its users write."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.cluster.applications import APPLICATION_IMAGE, IMAGE, PRELUDE, TOOLS_IMAGE
+from tests.cluster.applications import IMAGE, TOOLS_IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
-from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts
+from tests.cluster.waiting import wait_until
 from tests.manifests import K8S
 
 CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
@@ -32,7 +32,7 @@ def deployed_webhook(node: Cluster, sts: ClusterSts, folder: Path) -> Iterator[N
         applied = node.kubectl("apply", f"--kustomize={folder}", "--validate=strict")
         assert "Warning" not in applied.stderr
         deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-        elsewhere, pod = Namespace(node, "default"), asking_pod(asking_spec(sts))
+        elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts))
         wait_until(lambda: "failed calling webhook" not in tried(elsewhere, pod), "kube-proxy's way to it")
         yield deployed
     finally:
@@ -53,23 +53,6 @@ def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
             {"name": "webhook", "namespace": "irsa-sidecar", "behavior": "merge", "literals": literals}
         ],
         "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(endpoint)}],
-    }
-
-
-def asking_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
-    """What the author of a Pod writes who has a webhook for the rest."""
-    return {
-        "serviceAccountName": "app",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [
-            {
-                "name": "app",
-                "image": APPLICATION_IMAGE,
-                "args": [PRELUDE + program],
-                "env": [{"name": "AWS_ENDPOINT_URL_STS", "value": sts.url}],
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            }
-        ],
     }
 
 
@@ -104,10 +87,3 @@ def pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
 def authorities(webhook: Namespace) -> str:
     bundle: str = webhook.get(CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
     return bundle
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + GUARD_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} never came"
-        time.sleep(0.2)

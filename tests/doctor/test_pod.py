@@ -157,6 +157,14 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "pod.sidecar",
         "the Pod has the label irsa-sidecar.io/inject, and no sidecar",
     ),
+    "no sidecar, and a label of another value": (
+        lambda pod: (
+            pod["spec"].pop("initContainers"),
+            pod["metadata"].update(labels={"irsa-sidecar.io/inject": "yes"}),
+        ),
+        "pod.sidecar",
+        "the Pod's label irsa-sidecar.io/inject is 'yes', and there is no sidecar",
+    ),
     "no sidecar and no label": (
         lambda pod: (pod["spec"].pop("initContainers"), pod["metadata"].pop("labels")),
         "pod.sidecar",

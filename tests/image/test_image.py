@@ -211,6 +211,7 @@ def test_it_says_what_it_is_and_how_it_is(engine: Engine) -> None:
     assert labels["version"] == __version__
     assert labels["licenses"] == "Apache-2.0"
     assert labels["revision"]
+    assert labels["base.name"]
     assert found["Size"] < MOST_BYTES
 
 

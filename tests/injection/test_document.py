@@ -7,7 +7,7 @@ import yaml
 
 from sidecar.injection.added import LIVENESS_PROBE, RESOURCES, STARTUP_PROBE
 from sidecar.injection.application import OWN_CREDENTIALS
-from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, INJECT_LABEL
+from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
 from sidecar.injection.pod import inject
 from sidecar.webhook.service import PATH
 from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
@@ -53,5 +53,8 @@ def test_the_webhooks_configuration_calls_it_for_labelled_pods_and_lets_none_pas
     (webhook,) = configuration["webhooks"]
     assert configuration["metadata"]["name"] == "irsa-sidecar"
     assert webhook["clientConfig"]["service"]["path"] == PATH
-    assert webhook["objectSelector"] == {"matchLabels": {INJECT_LABEL: "true"}}
+    assert webhook["objectSelector"]["matchExpressions"] == [
+        {"key": INJECT_LABEL, "operator": "Exists"},
+        {"key": INJECT_LABEL, "operator": "NotIn", "values": [DECLINED]},
+    ]
     assert webhook["failurePolicy"] == "Fail"

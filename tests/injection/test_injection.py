@@ -7,7 +7,7 @@ import pytest
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import ANNOTATIONS, Document
 from sidecar.injection.pod import inject
-from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, has_native_sidecars
+from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, choose_kind
 from tests.injection.pods import (
     ACCOUNT,
     AMAZONS_MOUNT,
@@ -58,6 +58,9 @@ def test_before_native_sidecars_it_is_the_first_container_and_init_containers_st
     assert spec["initContainers"] == given["spec"]["initContainers"]
     assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
     assert "restartPolicy" not in spec["containers"][0]
+    assert spec["containers"][0]["lifecycle"] == {
+        "postStart": {"exec": {"command": ["irsa-sidecar", "probe", "--wait", "60"]}}
+    }
     assert variables(spec["containers"][0])["IRSA_SIDECAR_DRAIN_SECONDS"] == "4"
     assert result.pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == "app"
     assert "runs before the sidecar" in result.warnings[0]
@@ -428,11 +431,25 @@ def test_a_job_before_native_sidecars_is_refused() -> None:
 # Settings
 
 
-@pytest.mark.parametrize(
-    ("minor", "is_native"), [("28", False), ("28+", False), ("29", True), ("29+", True), ("34", True)]
+NODES = (
+    "and has them; its nodes may be of 1.{} still, and have none before 1.29: --native-sidecars never until all of "
+    "them are"
 )
-def test_native_sidecars_are_there_from_129(minor: str, is_native: bool) -> None:  # noqa: FBT001
-    assert has_native_sidecars({"major": "1", "minor": minor}) == is_native
+
+KINDS = {
+    "28": (False, "the API server is of 1.28, and 1.29 is the first with them"),
+    "28+": (False, "the API server is of 1.28, and 1.29 is the first with them"),
+    "29": (True, f"the API server is of 1.29, {NODES.format(26)}"),
+    "31+": (True, f"the API server is of 1.31, {NODES.format(28)}"),
+    "32": (True, "the API server is of 1.32, and has them"),
+}
+
+
+@pytest.mark.parametrize("minor", KINDS)
+def test_native_sidecars_are_there_from_129_and_nodes_may_be_three_versions_behind(minor: str) -> None:
+    assert choose_kind("auto", {"major": "1", "minor": minor}) == KINDS[minor]
+    for choice, is_native in (("always", True), ("never", False)):
+        assert choose_kind(choice, {"major": "1", "minor": minor}) == (is_native, f"--native-sidecars {choice}")
 
 
 @pytest.mark.parametrize("text", ["", "a b", "http:// x", "-a"])

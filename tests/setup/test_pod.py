@@ -150,12 +150,30 @@ def test_json_stays_json() -> None:
     assert written.startswith('{\n    "kind"')
 
 
+def labelled(value: Any) -> dict[str, Any]:
+    found = deployment(SPEC)
+    found["spec"]["template"]["metadata"] = {"labels": {"irsa-sidecar.io/inject": value}}
+    return found
+
+
 def test_of_labelled_pods_only_those_are_changed() -> None:
-    labelled = deployment(SPEC)
-    labelled["spec"]["template"]["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
-    text = yaml.safe_dump_all([deployment(SPEC), labelled])
+    text = yaml.safe_dump_all([deployment(SPEC), labelled("true")])
     assert change_pods(text, "m.yaml", with_role).text.startswith(text.split("---\n")[0] + "---\n")
     assert len(change_pods(text, "m.yaml", with_role).workloads) == 1
+
+
+def test_a_pod_that_declines_by_its_label_is_left_as_it_is_and_that_is_told() -> None:
+    text = yaml.safe_dump_all([deployment(SPEC), labelled("false")])
+    written = change_pods(text, "m.yaml", with_role)
+    assert written.text.endswith(yaml.safe_dump(labelled("false")))
+    assert len(written.workloads) == 1
+    assert written.notes == ('Deployment cart is left as it is: its label irsa-sidecar.io/inject is "false".',)
+
+
+@pytest.mark.parametrize("value", [True, "yes", "True", False, None])
+def test_another_value_of_the_label_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r'is .*: give "true", in quotes, or "false" for no sidecar'):
+        change_pods(yaml.safe_dump_all([deployment(SPEC), labelled(value)]), "m.yaml", with_role)
 
 
 def test_aliases_are_written_out_and_that_is_told() -> None:

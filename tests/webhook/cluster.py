@@ -142,6 +142,7 @@ class Events:
 
 OPTIONS = Options(
     settings=SETTINGS,
+    native_sidecars="auto",
     listen=("127.0.0.1", 0),
     admin_listen=("127.0.0.1", 0),
     context=None,

@@ -59,13 +59,24 @@ def test_long_warnings_are_cut_to_what_the_api_server_passes_on() -> None:
         {"subResource": "ephemeralcontainers"},
         {"object": None},
         {"object": pod()},
-        {"object": {"metadata": {"labels": {"irsa-sidecar.io/inject": "yes"}}, "spec": {}}},
+        {"object": {"metadata": {"labels": {"irsa-sidecar.io/inject": "false"}}, "spec": {}}},
     ],
 )
 def test_what_is_not_ours_passes_as_it_is(changes: dict[str, Any]) -> None:
     answered = answer(question(review(**changes)), None, SETTINGS)
     assert answered.verdict is Verdict.PASSED
     assert answered.document["response"] == {"uid": "u-1", "allowed": True}
+
+
+@pytest.mark.parametrize("value", ["True", "yes", "1", "", "enabled"])
+def test_another_value_of_the_label_is_refused_and_not_passed_over(value: str) -> None:
+    asked = pod()
+    asked["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
+    answered = answer(question(review(asked)), ACCOUNT, SETTINGS)
+    assert answered.verdict is Verdict.REFUSED
+    assert answered.reason == (
+        f'The Pod\'s label irsa-sidecar.io/inject is {value!r}: give "true", in quotes, or "false" for no sidecar.'
+    )
 
 
 def test_a_failure_of_ours_says_so_with_another_code() -> None:

@@ -60,7 +60,9 @@ async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: Fak
         assert patched(asked["request"]["object"], answer) == inject(asked["request"]["object"], account, SETTINGS).pod
         entry = await hook.events.logged("pod_injected")
         assert (entry["namespace"], entry["pod"]) == ("shop", "cart-0")
-        assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in (await hook.admin("/metrics")).text
+        scraped = (await hook.admin("/metrics")).text
+        assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in scraped
+        assert "irsa_sidecar_webhook_ready 1\n" in scraped
         assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
 
 
@@ -171,6 +173,20 @@ async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeA
         assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
 
 
+async def test_while_nodes_are_older_than_their_api_server_an_operator_says_that_sidecars_are_plain(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    fill(api, "30")
+    async with webhook(api, tmp_path, OPTIONS._replace(native_sidecars="never")) as hook:
+        await hook.until_ready()
+        asked = review()
+        result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
+        assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
+        told = await hook.events.logged("api_server_known")
+        assert (told["version"], told["native_sidecars"]) == ("v1.30.0", False)
+        assert told["reason"] == "--native-sidecars never"
+
+
 async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_run(
     api: FakeApiServer, tmp_path: Path
 ) -> None:
@@ -204,6 +220,7 @@ async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path
         assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in answer.text
         assert "version" in answer.text
         assert (await hook.admin("/livez")).status_code == 200
+        assert "irsa_sidecar_webhook_ready 0\n" in (await hook.admin("/metrics")).text
         fill(api)
         await hook.until_ready()
 

@@ -1,0 +1,42 @@
+"""Resource definitions that others publish, for objects of theirs that are tried without what acts on them."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.cluster.cluster import Cluster
+
+
+class Definitions(NamedTuple):
+    """Of a Go module: the folder in it, and by kind (in the plural, with its group) the file there."""
+
+    module: str
+    folder: str
+    files: dict[str, str]
+
+
+OPERATOR = Definitions(
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+    "example/prometheus-operator-crd",
+    {
+        f"{kind}.monitoring.coreos.com": f"monitoring.coreos.com_{kind}.yaml"
+        for kind in ("podmonitors", "prometheusrules")
+    },
+)
+
+CERT_MANAGER = Definitions(
+    "github.com/cert-manager/cert-manager@v1.19.1",
+    "deploy/crds",
+    {f"{kind}.cert-manager.io": f"cert-manager.io_{kind}.yaml" for kind in ("issuers", "certificates")},
+)
+
+
+def install(cluster: Cluster, definitions: Definitions) -> None:
+    """Have them in the cluster, which then knows their fields."""
+    command = ["go", "mod", "download", "-json", definitions.module]
+    downloaded = subprocess.run(command, capture_output=True, text=True, check=True)
+    folder = Path(json.loads(downloaded.stdout)["Dir"], definitions.folder)
+    for kind, file in definitions.files.items():
+        cluster.kubectl("apply", "--server-side", f"--filename={folder / file}")
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}")

@@ -1,0 +1,74 @@
+"""Prometheus itself, with the alerts of k8s/monitoring, beside the Pods of a cluster."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster, Done
+from tests.monitoring import rule_groups
+from tests.processes import GUARD_SECONDS
+
+
+def rules_file(folder: Path) -> Path:
+    """All alerts, as promtool and prometheus read them."""
+    if shutil.which("promtool") is None:
+        pytest.fail("promtool is missing: apt-get install prometheus")
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump(rule_groups()))
+    return path
+
+
+class Prometheus:
+    """A server that scrapes one Pod each second."""
+
+    def __init__(self, cluster: Cluster, url: str) -> None:
+        self._promtool = [*cluster.inside(), "promtool", "query", "instant", "--format=json", url]
+
+    def query(self, expression: str) -> list[Any]:
+        """What it is now. Raises AssertionError for what is no query."""
+        done = self._run(expression)
+        assert done.returncode == 0, f"{expression}: {done.stderr}"
+        found: list[Any] = json.loads(done.stdout)
+        return found
+
+    def wait_for(self, expression: str) -> None:
+        deadline = time.monotonic() + GUARD_SECONDS
+        while True:
+            done = self._run(expression)
+            if done.returncode == 0 and json.loads(done.stdout):
+                return
+            assert time.monotonic() < deadline, f"never: {expression}\n{done.stderr}"
+            time.sleep(0.5)
+
+    def _run(self, expression: str) -> Done:
+        return subprocess.run([*self._promtool, expression], capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def prometheus(
+    cluster: Cluster, rules: Path, folder: Path, target: str, labels: dict[str, str]
+) -> Iterator[Prometheus]:
+    address = "127.0.0.1:9090"
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [{"job_name": "pods", "static_configs": [{"targets": [target], "labels": labels}]}],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    flags = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
+    command = [*cluster.inside(), "prometheus", *flags, f"--web.listen-address={address}"]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield Prometheus(cluster, f"http://{address}")
+    finally:
+        server.terminate()
+        server.wait(GUARD_SECONDS)
