@@ -172,7 +172,7 @@ async def is_ready_after_one_call(place: Place) -> None:
         assert status == 200
         place.check(body)
         assert (await get(running.ready_url))[0] == 200
-        await running.logged("credentials_file_written")
+        await running.logged("credentials_file_written", profiles=["default"])
         assert await running.stop(signal.SIGTERM) == 0
     assert {path.name for path in place.directory.glob("credentials*")} == {"credentials"}
     assert len(place.sts.requests) == asked + 1

@@ -338,7 +338,7 @@ async def test_the_forms_for_older_clients_show_credentials_where_they_are_meant
         older = {"IRSA_SIDECAR_IMDS_LISTEN": "127.0.0.1:0", "IRSA_SIDECAR_CREDENTIALS_FILE": str(file)}
         environment = pod.with_authorization | older
         async with run_daemon(environment, "--log-level", "debug", prelude=WRITES_TOLD) as running:
-            await running.logged("credentials_file_written")
+            await running.logged("credentials_file_written", profiles=["default"])
             url, ttl = running.imds_url, "X-aws-ec2-metadata-token-ttl-seconds: 60"
             opened = await exchange_bytes(url, _request("/latest/api/token", ttl, method="PUT"))
             session = opened.partition(b"\r\n\r\n")[2].decode()
