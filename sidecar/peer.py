@@ -101,6 +101,7 @@ class Peers:
         self._find: Find | None = None
         self._netlink: SockDiag | None = None
         self._second, self._looks = -1, 0
+        self._last_found: int | None = None
 
     def __enter__(self) -> Self:
         self._open()
@@ -140,9 +141,10 @@ class Peers:
         if second != self._second:
             self._second, self._looks = second, LOOKS_A_SECOND
         wanted = f"socket:[{owner.inode}]"
-        for pid, link in islice(open_files(owner.uid), self._looks):
+        for pid, link in islice(open_files(owner.uid, self._last_found), self._looks):
             self._looks -= 1
             if link == wanted:
+                self._last_found = pid
                 return pid
         return None
 
@@ -291,19 +293,27 @@ def _hex(address: bytes) -> str:
     return "".join(f"{word:08X}" for word in struct.unpack(f"={len(address) // 4}I", address))
 
 
-def open_files(uid: int) -> Iterator[tuple[int, str]]:
+def open_files(uid: int, first: int | None = None) -> Iterator[tuple[int, str]]:
     """
     What processes of that user hold, by process, as far as we may look: ours to trace, and in our process namespace.
 
-    A process comes with an empty link first. Newest first, as clients come after a sidecar.
+    A process comes with an empty link first. `first` is looked at before the others, as who asked last mostly asks
+    next; then the newest, as clients come after a sidecar.
     """
-    for pid in _newest_processes():
+    for pid in _processes(first):
         yield pid, ""
         with suppress(OSError):  # it ended, or is not ours to look into
             if os.stat(f"/proc/{pid}").st_uid == uid:
                 with os.scandir(f"/proc/{pid}/fd") as descriptors:
                     for descriptor in descriptors:
                         yield pid, os.readlink(descriptor.path)
+
+
+def _processes(first: int | None) -> Iterator[int]:
+    """Listing them takes longer than looking at one."""
+    if first is not None:
+        yield first
+    yield from (pid for pid in _newest_processes() if pid != first)
 
 
 def _newest_processes() -> list[int]:

@@ -335,6 +335,7 @@ def test_the_process_of_another_user_is_found_by_whoever_may_look_into_it(
         assert told.stdout.split() == [str(APP), "None"], "another user's processes are not ours to look into"
         with monkeypatch.context() as patch:
             patch.setattr(peer, "MAX_LISTED", 0)
+            patch.setattr(fresh, "_last_found", None)
             assert fresh.asker(accepted, 1.0) == Asker(APP, None)
 
 
@@ -345,9 +346,9 @@ def test_a_second_has_so_many_looks_and_then_only_the_user_is_told(
     accepted, looks, known, unknown = connect().accepted, 0, Asker(os.geteuid(), os.getpid()), Asker(os.geteuid(), None)
     links = peer.open_files
 
-    def counted(uid: int) -> Iterator[tuple[int, str]]:
+    def counted(uid: int, first: int | None) -> Iterator[tuple[int, str]]:
         nonlocal looks
-        for link in links(uid):
+        for link in links(uid, first):
             looks += 1
             yield link
 
@@ -359,6 +360,32 @@ def test_a_second_has_so_many_looks_and_then_only_the_user_is_told(
     assert [fresh.asker(accepted, 2.0 + passed) for passed in (0.0, 0.5, 0.9, 0.9)] == [known, known, unknown, unknown]
     assert looks == once + 2 * once + 1
     assert fresh.asker(accepted, 3.0) == known
+
+
+def test_who_asked_last_is_looked_at_first_and_others_are_found_all_the_same(
+    connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the process has ended, and another one asks."""
+    assert fresh.can_tell
+    listed: list[list[int]] = []
+
+    def listing() -> list[int]:
+        listed.append([os.getpid()])
+        return listed[-1]
+
+    monkeypatch.setattr(peer, "_newest_processes", listing)
+    known = Asker(os.geteuid(), os.getpid())
+    assert [fresh.asker(connect().accepted, 1.0) for _ in range(3)] == [known] * 3
+    assert len(listed) == 1
+    fresh._last_found = ended_process()
+    assert [fresh.asker(connect().accepted, 2.0) for _ in range(3)] == [known] * 3
+    assert len(listed) == 2
+
+
+def ended_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
 ASK = """
