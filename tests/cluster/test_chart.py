@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from sidecar.injection.added import OUR_VARIABLES
+from sidecar.injection.resources import check_resources
 from tests.cluster import binaries
 from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.certificates import Certificates
@@ -99,9 +100,12 @@ def test_values_come_where_they_belong(helm: Helm) -> None:
         "--region=eu-west-1",
         "--env=HTTPS_PROXY=http://proxy:3128",
         "--native-sidecars=never",
+        '--sidecar-resources={"limits":{"cpu":"200m","memory":"96Mi"},"requests":{"cpu":0.05}}',
         "--drain-seconds=5",
         "--log-level=debug",
     ]
+    flag, _, text = container["args"][5].partition("=")
+    assert check_resources(flag, text)["requests"] == {"cpu": "0.05"}
     assert container["env"] == OPTIONS["process"]["extraEnv"]
     assert container["resources"]["limits"] == {"memory": "512Mi"}
     assert not {("NetworkPolicy", "webhook"), ("PriorityClass", "irsa-sidecar-webhook")} & found.keys()
@@ -183,7 +187,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "image": {"repository": "registry.example.com/irsa-sidecar", "digest": DIGESTS[0]},
         "webhookImage": {"pullPolicy": "Always"},
         "env": {"HTTPS_PROXY": "http://proxy:3128"},
-        "sidecar": {"native": "never"},
+        "sidecar": {
+            "native": "never",
+            "resources": {"requests": {"cpu": 0.05}, "limits": {"cpu": "200m", "memory": "96Mi"}},
+        },
         "extraArgs": ["--drain-seconds=5", "--log-level=debug"],
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
@@ -256,6 +263,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"env": {"AWS_ROLE_ARN": "x"}}, "AWS_ROLE_ARN"),
     ({"env": {"AWS_USE_FIPS_ENDPOINT": True}}, "at '/env/AWS_USE_FIPS_ENDPOINT': got boolean, want string"),
     ({"sidecar": {"native": "no"}}, "at '/sidecar/native': value must be one of 'auto', 'always', 'never'"),
+    (
+        {"sidecar": {"resources": {"limits": {"mem": "64Mi"}}}},
+        "at '/sidecar/resources/limits': additional properties 'mem' not allowed",
+    ),
     ({"failurePolicy": "fail"}, "at '/failurePolicy': value must be one of 'Fail', 'Ignore'"),
     ({"timeoutSeconds": 31}, "at '/timeoutSeconds': maximum: got 31, want 30"),
     ({"objectSelector": {"team": "shop"}}, "at '/objectSelector': additional properties 'team' not allowed"),

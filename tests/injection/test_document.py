@@ -5,10 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from sidecar.injection.added import LIVENESS_PROBE, RESOURCES, STARTUP_PROBE
+from sidecar.injection.added import LIVENESS_PROBE, STARTUP_PROBE
 from sidecar.injection.application import OWN_CREDENTIALS
 from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
 from sidecar.injection.pod import inject
+from sidecar.injection.resources import GUARANTEED_CPU, RESOURCES
 from sidecar.webhook.service import PATH
 from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
 from tests.manifests import read
@@ -32,7 +33,12 @@ def test_the_pod_of_the_document_is_injected() -> None:
 
 def test_all_that_is_added_is_told() -> None:
     added = {**RESOURCES["requests"], **RESOURCES["limits"], "cpu": RESOURCES["requests"]["cpu"]}
-    for told in (*added.values(), " ".join(STARTUP_PROBE["exec"]["command"]), LIVENESS_PROBE["httpGet"]["path"]):
+    for told in (
+        *added.values(),
+        GUARANTEED_CPU,
+        " ".join(STARTUP_PROBE["exec"]["command"]),
+        LIVENESS_PROBE["httpGet"]["path"],
+    ):
         assert told in DOCUMENT
     for port in (CREDENTIALS_PORT, ADMIN_PORT):
         assert str(port) in DOCUMENT

@@ -275,6 +275,7 @@ async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApi
         (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "belong together"),
         (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
         (["--image", "x", "--region", "eu-west-1", "--listen", "x"], "--listen is 'x'"),
+        (["--image", "x", "--region", "eu-west-1", "--sidecar-resources", "[]"], "--sidecar-resources is '[]'"),
         (["--image", "x", "--region", "eu-west-1"], "There is no kubeconfig"),
     ],
 )
