@@ -16,7 +16,14 @@ from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
 from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, TOKEN_VOLUME, Document
-from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_label, check_pod, check_shape
+from sidecar.injection.refusals import (
+    CONTAINER_LISTS,
+    check_container,
+    check_label,
+    check_pod,
+    check_shape,
+    check_sidecar,
+)
 from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
 
@@ -81,7 +88,10 @@ def _sidecar(spec: Document, others: Iterable[Document], wishes: Wishes, setting
     resources = resources_in(spec, others, settings.resources)
     made = sidecar_container(wishes, settings, resources, GRACE_SECONDS if grace is None else grace)
     there = next((c for key in CONTAINER_LISTS for c in spec.get(key) or () if c["name"] == CONTAINER), None)
-    return made if there is None else _renewed(without_amazons(there), made)
+    if there is None:
+        return made
+    check_sidecar(there)
+    return _renewed(without_amazons(there), made)
 
 
 def _renewed(there: Document, made: Document) -> Document:

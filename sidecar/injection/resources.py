@@ -24,7 +24,7 @@ RESOURCES: Document = {
 }
 
 GUARANTEED_CPU, GUARANTEED_MEMORY = "100m", "64Mi"
-"""In a Guaranteed Pod, unless more is given: with 10m of CPU as its limit a start would take half a minute."""
+"""In a Guaranteed Pod, unless more is given: with 100m of CPU as its limit a start takes 1.7 s, with 10m 18 s."""
 
 NAMES = ("cpu", "memory", "ephemeral-storage")
 """The resources that the sidecar can do anything with."""
