@@ -35,7 +35,7 @@ USER_ID = 65532
 LEFT_OUT = shutil.ignore_patterns(
     *("__pycache__", "site-packages", "dist-packages", "sitecustomize.py"),
     *("test", "tests", "idlelib", "tkinter", "turtle*", "lib2to3", "ensurepip", "venv", "pydoc_data", "_pyrepl"),
-    *("config-*", "*.a", "_test*", "_xxtest*", "xxlimited*", "xxsubtype*"),
+    *("config-*", "*.a", "_test*", "_ctypes_test*", "_xxtest*", "xxlimited*", "xxsubtype*"),
     # What else would bring a library of its own: terminals and databases.
     *("readline.*", "_curses*", "_dbm.*", "_gdbm.*", "_sqlite3.*", "_tkinter.*", "nis.*", "curses", "dbm", "sqlite3"),
 )
