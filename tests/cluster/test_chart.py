@@ -6,6 +6,7 @@ could not work refused in words.
 import base64
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sidecar import __version__
 from sidecar.injection.added import OUR_VARIABLES
 from sidecar.injection.resources import check_resources
 from tests.cluster import binaries
@@ -24,7 +26,7 @@ from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import wait_until
-from tests.manifests import K8S, documents, sidecar_of
+from tests.manifests import K8S, ROOT, documents, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 VERSION = "--kube-version=1.34.0"
@@ -79,6 +81,19 @@ def test_with_monitoring_it_makes_what_both_folders_make(cluster: Cluster, helm:
     for each in wanted.values():
         each["metadata"]["namespace"] = NAMESPACE
     assert {name: found[name] for name in found.keys() - plain.keys()} == wanted
+
+
+def test_by_the_command_of_the_documents_it_has_the_users_images(helm: Helm) -> None:
+    text = (ROOT / "docs/kubernetes.md").read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^helm install (irsa-sidecar .*)$", text, re.MULTILINE)
+    arguments = [CHART if word == "k8s/chart" else word for word in command.split() if word != "--create-namespace"]
+    found = _by_name(documents(helm("template", *arguments, VERSION).stdout))
+    (container,) = found["Deployment", "webhook"]["spec"]["template"]["spec"]["containers"]
+    image = f"registry.example.com/irsa-sidecar:{__version__}"
+    assert (container["image"], container["args"][1:3]) == (
+        f"{image}-tools",
+        [f"--image={image}", "--region=eu-west-1"],
+    )
 
 
 # Values
