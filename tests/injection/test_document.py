@@ -1,5 +1,6 @@
 """docs/injection.md says what the code does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def test_the_pod_of_the_document_is_injected() -> None:
     roles = BLOCKS[1]["annotations"]
     given = pod({"name": "app", "image": "a"}, {"name": "exporter", "image": "e"}, annotations=roles)
     assert "v1/credentials/reports" in str(inject(given, None, SETTINGS).pod["spec"]["containers"][1])
+
+
+def test_a_container_that_wants_the_metadata_service_keeps_it_as_the_document_says() -> None:
+    (variable,) = next(block["env"] for block in BLOCKS if block.keys() == {"env"})
+    result = inject(pod({"name": "app", "image": "a", "env": [variable]}), ACCOUNT, SETTINGS).pod
+    assert result["spec"]["containers"][0]["env"][0] == variable
+
+
+def test_the_default_of_what_the_sidecar_asks_for_is_told() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert json.loads(shown) == RESOURCES
 
 
 def test_all_that_is_added_is_told() -> None:
