@@ -116,8 +116,11 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
 
 def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:
     """Those of the sidecar in a Pod with these other containers."""
-    # With resources of the Pod itself (Kubernetes 1.32), its class comes of these alone.
-    if spec.get("resources") or not all(map(_is_guaranteed, others)):
+    if spec.get("resources"):
+        # The Pod's own (Kubernetes 1.32), which decide its class. Its requests, where it says none, are what containers
+        # ask for together, and may not be less than that: anything the sidecar asked for could be too much.
+        return {}
+    if not all(map(_is_guaranteed, others)):
         return resources
     requests, limits = resources.get("requests", {}), resources.get("limits", {})
     both = {
