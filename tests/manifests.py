@@ -1,12 +1,14 @@
 """The manifests of k8s/, and the Pods that they make."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-K8S = Path(__file__).parents[1] / "k8s"
+ROOT = Path(__file__).parents[1]
+K8S = ROOT / "k8s"
 
 SIDECAR = "irsa-sidecar"
 
@@ -37,6 +39,12 @@ def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                     "metadata": {**found.get("metadata", {})},
                     "spec": found["spec"],
                 }
+
+
+def overlays(document: str) -> list[str]:
+    """The kustomizations that a document shows: of users, over the webhook's."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    return [block for block in blocks if block.startswith("resources: [../k8s/webhook]\n")]
 
 
 def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Every command of docs/getting-started.md is one that there is. tests/cluster/test_from_nothing.py runs them."""
 
 import argparse
-import re
 import shlex
 from importlib import import_module
 
@@ -9,7 +8,7 @@ import pytest
 
 from sidecar import cli
 from sidecar.commands.setup import STEPS
-from tests.getting_started import DOCUMENT, commands, sections
+from tests.getting_started import commands, sections
 
 COMMANDS = [line for section in sections() for line in commands(section) if line.startswith("irsa-sidecar ")]
 
@@ -40,13 +39,6 @@ def test_each_command_is_what_the_parsers_take(command: str, parsed: list[argpar
 def test_every_step_of_setup_has_its_place() -> None:
     for step in STEPS:
         assert any(command.startswith(f"irsa-sidecar setup {step} ") for command in COMMANDS)
-
-
-def test_each_folder_for_kubectl_is_a_kustomization() -> None:
-    folders = re.findall(r"kubectl apply -k ([\w/-]+)", DOCUMENT.read_text())
-    assert folders
-    for folder in folders:
-        assert (DOCUMENT.parents[1] / folder / "kustomization.yaml").exists()
 
 
 def _arguments(command: str) -> list[str]:

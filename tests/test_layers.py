@@ -51,7 +51,7 @@ ONLY_IMPORTER = {
     "struct": {"peer"},
     "sidecar.hardening": {"commands.run"},
     "sidecar.peer": {"daemon"},
-    "yaml": {"roles_file"},
+    "yaml": {"roles_file", "injection.resources"},
     "sidecar.imds": {"daemon"},
     "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
     "sidecar.signature": {"sts_client"},

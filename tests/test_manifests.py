@@ -10,7 +10,7 @@ from sidecar import __version__
 from sidecar.config import unknown_variables
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import Settings
-from tests.manifests import K8S, SIDECAR, pods, read, sidecar_of, variables_of
+from tests.manifests import K8S, ROOT, SIDECAR, overlays, pods, read, sidecar_of, variables_of
 
 FILES = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "pod/patch.yaml", "pod/patch-cronjob.yaml"]
 
@@ -88,6 +88,38 @@ def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:
     assert chart["appVersion"] == chart["version"] == __version__
     (service,) = [found for found in objects if found["kind"] == "Service"]
     assert not service["metadata"]["name"].startswith(SIDECAR)
+
+
+def test_every_document_shows_the_same_overlay_over_the_webhook_and_what_it_builds_on_is_there() -> None:
+    """tests/cluster/test_manifests.py has kustomize take it."""
+    (shown,) = overlays("docs/kubernetes.md")
+    assert overlays("README.md") == [shown]
+    lines = (K8S / "webhook/kustomization.yaml").read_text().splitlines()
+    comment = "".join(line.removeprefix("#     ") + "\n" for line in lines if line.startswith("#     "))
+    assert comment == shown
+    overlay, base = yaml.safe_load(shown), yaml.safe_load("\n".join(lines))
+    (image,), (generator,) = overlay["images"], overlay["configMapGenerator"]
+    names = {name.partition("=")[0] for name in base["configMapGenerator"][0]["literals"]}
+    assert {name.partition("=")[0] for name in generator["literals"]} == names
+    assert f"SIDECAR_IMAGE={image['newName']}:{__version__}" in generator["literals"]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/kubernetes.md"])
+def test_the_images_that_the_overlay_names_are_built_and_pushed(document: str) -> None:
+    text = (ROOT / document).read_text()
+    name = yaml.safe_load(overlays(document)[0])["images"][0]["newName"]
+    assert f"make images IMAGE={name}:{__version__}\n" in text
+    for tag in (__version__, f"{__version__}-tools"):
+        assert f"docker push {name}:{tag}\n" in text
+
+
+def test_no_document_applies_what_no_registry_has_or_no_folder_is() -> None:
+    documents = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    folders = {found for path in documents for found in re.findall(r"kubectl apply -k (k8s[\w/-]*)", path.read_text())}
+    assert "k8s/webhook" not in folders
+    assert folders
+    for folder in folders:
+        assert (ROOT / folder / "kustomization.yaml").exists()
 
 
 def test_the_short_form_in_the_readme_sets_what_the_example_sets() -> None:

@@ -7,12 +7,14 @@ needs in the cluster.
 """
 
 import argparse
+import json
 import os
 
 import trio
 
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
+from sidecar.injection.resources import RESOURCES, check_resources
 from sidecar.injection.settings import NATIVE_CHOICES, Settings, check_image, check_variable, find_region
 from sidecar.listen import parse_address
 from sidecar.log import default_format
@@ -34,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a variable more for the sidecar; may come again",
+    )
+    parser.add_argument(
+        "--sidecar-resources",
+        default=json.dumps(RESOURCES),
+        metavar="JSON",
+        help="what it asks for and may use, as a container has it [%(default)s]",
     )
     parser.add_argument(
         "--native-sidecars",
@@ -70,6 +78,7 @@ def main(args: argparse.Namespace) -> int:
         image=check_image("--image", args.image),
         region=find_region(args.region, os.environ),
         environment=tuple(check_variable("--env", text) for text in args.env),
+        resources=check_resources("--sidecar-resources", args.sidecar_resources),
     )
     if bool(args.certificate_file) != bool(args.key_file):
         raise ConfigurationError("--certificate-file and --key-file belong together: give both or neither.")

@@ -5,6 +5,7 @@ What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same P
     amazon.py        what Amazon's own webhook put into containers, taken away again
     choice.py        which container gets which role
     application.py   what a container of the user's gets
+    resources.py     what the sidecar asks for, by the Pod's class of QoS
     added.py         what is added: the sidecar's container and its volumes
     refusals.py      what is no Pod to inject
     pod.py           all of it together, or a refusal in one sentence

@@ -37,13 +37,6 @@ from sidecar.injection.settings import Settings
 USER = 65532
 """The image's. Said here too, as a Pod may say another for all, and without a group the process would have gid 0."""
 
-RESOURCES: Document = {
-    # 29 MiB resident when warm. No limit on CPU: throttled, answers would come later than SDKs wait, which is 1 s.
-    "requests": {"cpu": "10m", "memory": "40Mi"},
-    # Beside it a probe's process (12 MiB), or a chain's signer (10 MiB).
-    "limits": {"memory": "64Mi"},
-}
-
 SECURITY_CONTEXT: Document = {
     "runAsNonRoot": True,
     "runAsUser": USER,
@@ -116,7 +109,7 @@ OUR_VARIABLES = (
 """Of the sidecar: what injection sets, or leaves at its default because the application's variables build on it."""
 
 
-def sidecar_container(wishes: Wishes, settings: Settings, grace_seconds: int) -> Document:
+def sidecar_container(wishes: Wishes, settings: Settings, resources: Document, grace_seconds: int) -> Document:
     """The sidecar: an init container that Kubernetes keeps running, or before 1.29 a container like the others."""
     is_only = wishes.role_arn is not None
     container: Document = {
@@ -126,7 +119,7 @@ def sidecar_container(wishes: Wishes, settings: Settings, grace_seconds: int) ->
         "restartPolicy": "Always",
         "env": [{"name": name, "value": value} for name, value in _variables(wishes, settings, grace_seconds).items()],
         "ports": [{"name": CONTAINER, "containerPort": ADMIN_PORT, "protocol": "TCP"}],
-        "resources": RESOURCES,
+        "resources": resources,
         "securityContext": SECURITY_CONTEXT,
         "startupProbe": STARTUP_PROBE,
         "livenessProbe": LIVENESS_PROBE,

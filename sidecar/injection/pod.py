@@ -16,7 +16,15 @@ from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
 from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, TOKEN_VOLUME, Document
-from sidecar.injection.refusals import CONTAINER_LISTS, check_container, check_label, check_pod, check_shape
+from sidecar.injection.refusals import (
+    CONTAINER_LISTS,
+    check_container,
+    check_label,
+    check_pod,
+    check_shape,
+    check_sidecar,
+)
+from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -49,7 +57,9 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
         key: [_given(container, grants.get(container["name"]), wishes, settings) for container in containers]
         for key, containers in theirs.items()
     }
-    given["initContainers" if settings.is_native else "containers"].insert(0, _sidecar(spec, wishes, settings))
+    given["initContainers" if settings.is_native else "containers"].insert(
+        0, _sidecar(spec, by_name.values(), wishes, settings)
+    )
     new_spec = {**spec, **{key: found for key, found in given.items() if found or key in spec}}
     new_spec["volumes"] = _volumes(spec, wishes, [c for containers in given.values() for c in containers])
     new_annotations = _annotations(annotations, grants, settings, first=theirs["containers"][0]["name"])
@@ -72,12 +82,16 @@ def _given(container: Document, grant: Grant | None, wishes: Wishes, settings: S
     )
 
 
-def _sidecar(spec: Document, wishes: Wishes, settings: Settings) -> Document:
+def _sidecar(spec: Document, others: Iterable[Document], wishes: Wishes, settings: Settings) -> Document:
     """Ours, over what was added to an earlier one of ours."""
     grace = spec.get("terminationGracePeriodSeconds")
-    made = sidecar_container(wishes, settings, GRACE_SECONDS if grace is None else grace)
+    resources = resources_in(spec, others, settings.resources)
+    made = sidecar_container(wishes, settings, resources, GRACE_SECONDS if grace is None else grace)
     there = next((c for key in CONTAINER_LISTS for c in spec.get(key) or () if c["name"] == CONTAINER), None)
-    return made if there is None else _renewed(without_amazons(there), made)
+    if there is None:
+        return made
+    check_sidecar(there)
+    return _renewed(without_amazons(there), made)
 
 
 def _renewed(there: Document, made: Document) -> Document:
@@ -86,7 +100,7 @@ def _renewed(there: Document, made: Document) -> Document:
     paths = {mount["mountPath"] for mount in made["volumeMounts"]}
     ours = {TOKEN_VOLUME, AUTHORIZATION_VOLUME}
     kept = {
-        **there,
+        **{key: value for key, value in there.items() if key != "resources"},  # what asks for less may allow too much
         "env": [v for v in there.get("env") or () if v["name"] in variables or v["name"] not in OUR_VARIABLES],
         "volumeMounts": [
             m for m in there.get("volumeMounts") or () if m["mountPath"] in paths or m["name"] not in ours

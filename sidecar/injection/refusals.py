@@ -13,6 +13,7 @@ from sidecar.injection.names import (
     ADMIN_PORT,
     ASKED,
     AUTHORIZATION_VOLUME,
+    CONTAINER,
     CREDENTIALS_PORT,
     DECLINED,
     INJECT_LABEL,
@@ -153,6 +154,15 @@ def _check_volumes(volumes: Iterable[Document]) -> None:
                 f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar makes one of that name: give "
                 "yours another."
             )
+
+
+def check_sidecar(there: Document) -> None:
+    """Raises ConfigurationError for a container that has the sidecar's name and is another program."""
+    if there.get("command"):
+        raise ConfigurationError(
+            f"Container {CONTAINER} has a command, and the name is the sidecar's, whose image has its own: give yours "
+            "another name."
+        )
 
 
 def check_container(container: Document, secret_directory: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import Document
+from sidecar.injection.resources import RESOURCES
 
 FIRST_NATIVE = (1, 29)
 """Kubernetes from which init containers may have restartPolicy: Always without a feature gate."""
@@ -34,6 +35,8 @@ class Settings(NamedTuple):
     role_arn: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
     """More variables for the sidecar: proxies, FIPS, fallback regions."""
+    resources: Document = RESOURCES
+    """The sidecar's, in a Pod whose class of QoS does not come of it."""
 
 
 class SidecarKind(NamedTuple):

@@ -9,6 +9,7 @@ is, comments included, and a second time changes nothing.
 
 import argparse
 import difflib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
+from sidecar.injection.resources import RESOURCES, check_resources
 from sidecar.injection.settings import Settings, check_image, check_variable, find_region
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Workload, change_pods
@@ -42,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a variable more for the sidecar; may come again",
+    )
+    parser.add_argument(
+        "--sidecar-resources",
+        default=json.dumps(RESOURCES),
+        metavar="JSON",
+        help="what it asks for and may use, as a container has it [%(default)s]",
     )
     parser.add_argument(
         "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
@@ -81,6 +89,7 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         is_native=not args.no_native_sidecar,
         role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
         environment=tuple(check_variable("--env", text) for text in args.env),
+        resources=check_resources("--sidecar-resources", args.sidecar_resources),
     )
 
 

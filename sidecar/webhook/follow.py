@@ -18,7 +18,8 @@ from sidecar.webhook.api import Kept, KubernetesApi, Take
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 GONE = 410
-"""The version is older than the API server remembers: nothing is wrong, and it is listed anew at once."""
+"""The version is older than the API server remembers: nothing is wrong, and it is listed anew at once; or soon, if
+the last time was a moment ago, as whoever answers nothing else must not be asked without end."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Calla
     """Until cancelled. `jitter` gives numbers from 0 to 1."""
     failures = 0
     while True:
+        listed_at = trio.current_time()
         try:
             items, version = await api.list(collection.path, collection.parameters, collection.keep)
             collection.listed(items)
@@ -48,14 +50,18 @@ async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Calla
                 version = await api.watch(collection.path, version, collection.parameters, collection.take)
                 failures = 0
                 # One that ends as soon as it begins must not be asked for without end.
-                await trio.sleep(max(0.0, began_at + FIRST_PAUSE_SECONDS - trio.current_time()))
+                await _sleep_until(began_at + FIRST_PAUSE_SECONDS)
         except KubernetesError as error:
             collection.lost(error)
             failures = 0 if error.status == GONE else failures + 1
         if failures:
             await trio.sleep(pause_seconds(failures, jitter()))
         else:
-            await trio.lowlevel.checkpoint()
+            await _sleep_until(listed_at + FIRST_PAUSE_SECONDS)
+
+
+async def _sleep_until(instant: float) -> None:
+    await trio.sleep(max(0.0, instant - trio.current_time()))
 
 
 def pause_seconds(failures: int, jitter: float) -> float:

@@ -1,9 +1,11 @@
 """
 Somebody else's certificate, as cert-manager's from a mounted Secret: read again whenever its files change.
 
-A certificate that cannot be used leaves the one before in use. The webhook's configuration is whose the certificate is;
-cert-manager keeps its caBundle (annotation cert-manager.io/inject-ca-from).
+A certificate that cannot be used, for whatever reason, leaves the one before in use. The webhook's configuration is
+whose the certificate is; cert-manager keeps its caBundle (annotation cert-manager.io/inject-ca-from).
 """
+
+from datetime import datetime
 
 from cryptography import x509
 
@@ -29,8 +31,14 @@ class MountedCertificate:
         self._tls = tls
         self._log = log
         self._metrics = metrics
-        self._seen = self._identity()
-        self._take()
+        self._seen: _Identity | None = self._identity()
+        try:
+            self._take()
+        except OSError as exc:
+            path = exc.filename or certificate_file
+            raise ConfigurationError(
+                f"{path} cannot be read ({exc.strerror or exc}): is the volume mounted there?"
+            ) from exc
 
     def look(self) -> None:
         """Read the files again if they changed."""
@@ -42,25 +50,32 @@ class MountedCertificate:
             self._take()
         except ConfigurationError as error:
             self._log.error("certificate_refused", reason=str(error), in_service="the certificate before")
+        except OSError as exc:  # for now, as for want of a descriptor: looked at again though nothing changes
+            self._seen = None
+            self._log.error("certificate_not_read", reason=str(exc), in_service="the certificate before")
 
     def _identity(self) -> _Identity:
         return tuple(file_identity(path) for path in self._paths)
 
     def _take(self) -> None:
         pair = KeyPair(*(_read(path) for path in self._paths))
+        expires_at = _expires_at(pair, self._paths[0])  # before it is in use: OpenSSL takes what cryptography does not
         self._tls.use(pair)
-        expires_at = x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc
         self._metrics.certificate_expires_at = expires_at.timestamp()
         self._log.info("certificate_in_use", source=self._paths[0], expires_at=expires_at.isoformat())
 
 
-def _read(path: str) -> bytes:
+def _expires_at(pair: KeyPair, path: str) -> datetime:
     try:
-        content = read_regular_file(path, MAX_FILE_BYTES)
-    except OSError as exc:
+        return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc
+    except ValueError as exc:
         raise ConfigurationError(
-            f"{path} cannot be read ({exc.strerror or exc}): is the volume mounted there?"
+            f"{path} has no certificate that can be read ({exc}): give a PEM certificate."
         ) from exc
+
+
+def _read(path: str) -> bytes:
+    content = read_regular_file(path, MAX_FILE_BYTES)
     if not content:
         raise ConfigurationError(f"{path} is no file with a certificate or key in it: give a PEM file.")
     return content

@@ -49,6 +49,8 @@ class Response(NamedTuple):
     status: int
     body: bytes
     content_type: str = "application/json"
+    allow: str = ""
+    """Of a 405: the methods that there are (RFC 9110, 15.5.6)."""
 
 
 Respond = Callable[[Request], Awaitable[Response]]
@@ -183,6 +185,7 @@ class _Connection:
         self._stream = stream
         self._shared = shared
         self._http = h11.Connection(h11.SERVER)
+        self._is_head = False
 
     async def run(self) -> None:
         """Requests and answers until either side has had enough."""
@@ -230,6 +233,7 @@ class _Connection:
                 self._http.receive_data(bytes(await self._stream.receive_some(_PIECE_BYTES)))
             elif isinstance(event, h11.Request):
                 head = event
+                self._is_head = event.method == b"HEAD"
             elif isinstance(event, h11.Data):
                 body += event.data
                 self._shared.take(len(event.data))
@@ -245,10 +249,12 @@ class _Connection:
         headers = [
             ("Content-Type", answer.content_type),
             ("Content-Length", str(len(answer.body))),
+            *([("Allow", answer.allow)] if answer.allow else []),
             *([("Connection", "close")] if is_last else []),
         ]
+        body = b"" if self._is_head else answer.body  # RFC 9110, 9.3.2: the length of a body that is not sent
         await self._send(
-            h11.Response(status_code=answer.status, headers=headers), h11.Data(data=answer.body), h11.EndOfMessage()
+            h11.Response(status_code=answer.status, headers=headers), h11.Data(data=body), h11.EndOfMessage()
         )
 
     async def _send(self, *events: h11.Event) -> None:

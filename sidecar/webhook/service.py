@@ -82,7 +82,7 @@ class Service:
         if request.path != PATH:
             return Response(404, f"Here is {PATH}.\n".encode(), _TEXT)
         if request.method != "POST":
-            return Response(405, f"POST an AdmissionReview to {PATH}.\n".encode(), _TEXT)
+            return Response(405, f"POST an AdmissionReview to {PATH}.\n".encode(), _TEXT, "POST")
         began_at = time.perf_counter()
         try:
             question = read_question(request.body)
@@ -122,6 +122,8 @@ class Service:
 
     async def respond_to_admin(self, request: Request) -> Response:
         """Probes and metrics."""
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, b"GET /livez, /readyz or /metrics.\n", _TEXT, "GET, HEAD")
         if request.path == "/livez":
             return Response(200, b"ok\n", _TEXT)
         if request.path == "/readyz":

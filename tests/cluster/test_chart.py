@@ -6,6 +6,7 @@ could not work refused in words.
 import base64
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sidecar import __version__
 from sidecar.injection.added import OUR_VARIABLES
+from sidecar.injection.resources import check_resources
 from tests.cluster import binaries
 from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.certificates import Certificates
@@ -23,7 +26,7 @@ from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import wait_until
-from tests.manifests import K8S, documents, sidecar_of
+from tests.manifests import K8S, ROOT, documents, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 VERSION = "--kube-version=1.34.0"
@@ -80,6 +83,19 @@ def test_with_monitoring_it_makes_what_both_folders_make(cluster: Cluster, helm:
     assert {name: found[name] for name in found.keys() - plain.keys()} == wanted
 
 
+def test_by_the_command_of_the_documents_it_has_the_users_images(helm: Helm) -> None:
+    text = (ROOT / "docs/kubernetes.md").read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^helm install (irsa-sidecar .*)$", text, re.MULTILINE)
+    arguments = [CHART if word == "k8s/chart" else word for word in command.split() if word != "--create-namespace"]
+    found = _by_name(documents(helm("template", *arguments, VERSION).stdout))
+    (container,) = found["Deployment", "webhook"]["spec"]["template"]["spec"]["containers"]
+    image = f"registry.example.com/irsa-sidecar:{__version__}"
+    assert (container["image"], container["args"][1:3]) == (
+        f"{image}-tools",
+        [f"--image={image}", "--region=eu-west-1"],
+    )
+
+
 # Values
 
 
@@ -99,9 +115,12 @@ def test_values_come_where_they_belong(helm: Helm) -> None:
         "--region=eu-west-1",
         "--env=HTTPS_PROXY=http://proxy:3128",
         "--native-sidecars=never",
+        '--sidecar-resources={"limits":{"cpu":"200m","memory":"96Mi"},"requests":{"cpu":0.05}}',
         "--drain-seconds=5",
         "--log-level=debug",
     ]
+    flag, _, text = container["args"][5].partition("=")
+    assert check_resources(flag, text)["requests"] == {"cpu": "0.05"}
     assert container["env"] == OPTIONS["process"]["extraEnv"]
     assert container["resources"]["limits"] == {"memory": "512Mi"}
     assert not {("NetworkPolicy", "webhook"), ("PriorityClass", "irsa-sidecar-webhook")} & found.keys()
@@ -183,7 +202,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "image": {"repository": "registry.example.com/irsa-sidecar", "digest": DIGESTS[0]},
         "webhookImage": {"pullPolicy": "Always"},
         "env": {"HTTPS_PROXY": "http://proxy:3128"},
-        "sidecar": {"native": "never"},
+        "sidecar": {
+            "native": "never",
+            "resources": {"requests": {"cpu": 0.05}, "limits": {"cpu": "200m", "memory": "96Mi"}},
+        },
         "extraArgs": ["--drain-seconds=5", "--log-level=debug"],
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
@@ -256,6 +278,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"env": {"AWS_ROLE_ARN": "x"}}, "AWS_ROLE_ARN"),
     ({"env": {"AWS_USE_FIPS_ENDPOINT": True}}, "at '/env/AWS_USE_FIPS_ENDPOINT': got boolean, want string"),
     ({"sidecar": {"native": "no"}}, "at '/sidecar/native': value must be one of 'auto', 'always', 'never'"),
+    (
+        {"sidecar": {"resources": {"limits": {"mem": "64Mi"}}}},
+        "at '/sidecar/resources/limits': additional properties 'mem' not allowed",
+    ),
     ({"failurePolicy": "fail"}, "at '/failurePolicy': value must be one of 'Fail', 'Ignore'"),
     ({"timeoutSeconds": 31}, "at '/timeoutSeconds': maximum: got 31, want 30"),
     ({"objectSelector": {"team": "shop"}}, "at '/objectSelector': additional properties 'team' not allowed"),

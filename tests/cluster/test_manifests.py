@@ -1,14 +1,21 @@
 """Every manifest of k8s/ goes through a real API server: no field that it does not know, none that is too lax."""
 
+import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sidecar import __version__
+from sidecar.injection.pod import inject
+from sidecar.injection.resources import check_resources
+from sidecar.injection.settings import Settings
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
-from tests.manifests import K8S, documents, pods, read, sidecar_of, variables_of
+from tests.manifests import K8S, ROOT, documents, overlays, pods, read, sidecar_of, variables_of
 
 PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
 KUSTOMIZATIONS = ["job"]
@@ -44,6 +51,56 @@ def test_a_pod_that_is_less_strict_is_refused(namespace: Namespace) -> None:
     manifest = yaml.safe_dump(pod)
     done = namespace.kubectl("apply", "--dry-run=server", "--filename=-", stdin=manifest, check=False)
     assert 'container "irsa-sidecar" must set securityContext.capabilities.drop' in done.stderr
+
+
+ALL: dict[str, Any] = {"limits": {"cpu": "1", "memory": "1Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "more", "wanted"),
+    [
+        (ALL, {}, "Guaranteed"),
+        ({}, {"resources": ALL}, "Guaranteed"),
+        # What the Pod asks for is then what its containers do, and one more that asked for something would not fit.
+        ({"requests": {"cpu": "1"}}, {"resources": {**ALL, "requests": {"cpu": "1"}}}, "Guaranteed"),
+        ({}, {}, "Burstable"),
+    ],
+)
+@pytest.mark.parametrize("is_native", [True, False])
+def test_a_real_api_server_gives_a_pod_with_a_sidecar_the_class_that_it_had(
+    namespace: Namespace, resources: dict[str, Any], more: dict[str, Any], wanted: str, *, is_native: bool
+) -> None:
+    """Guaranteed by its containers or by itself; of any other, the sidecar asks for something."""
+    app = {"name": "app", "image": "app", "resources": resources}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"containers": [app], **more}}
+    settings = Settings(image="x", region="eu-west-1", is_native=is_native, role_arn="arn:aws:iam::111122223333:role/a")
+    injected = inject(pod, None, settings).pod
+    injected["spec"]["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    injected["spec"]["containers"][-1]["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    command = ("create", "--dry-run=server", "--output=json", "--filename=-")
+    assert json.loads(namespace.kubectl(*command, stdin=json.dumps(injected)).stdout)["status"]["qosClass"] == wanted
+
+
+def test_the_overlay_of_the_documents_names_the_images_and_takes_more_flags(cluster: Cluster, tmp_path: Path) -> None:
+    """As it stands there, in a folder beside k8s/, and with the patch for what else the webhook is to be told."""
+    shutil.copytree(K8S / "webhook", tmp_path / "k8s/webhook")
+    (overlay,) = overlays("docs/kubernetes.md")
+    (flags,) = re.findall(r"```yaml\n(patches:.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL)
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster/kustomization.yaml").write_text(overlay + flags)
+    objects = documents(cluster.kubectl("kustomize", str(tmp_path / "cluster")).stdout)
+    (settings,) = [found for found in objects if found["kind"] == "ConfigMap"]
+    image = f"registry.example.com/irsa-sidecar:{__version__}"
+    assert settings["data"] == {"SIDECAR_IMAGE": image, "AWS_REGION": "eu-west-1"}
+    (container,) = next(pods(objects))["spec"]["containers"]
+    assert container["image"] == f"{image}-tools"
+    assert container["envFrom"] == [{"configMapRef": {"name": settings["metadata"]["name"]}}]
+    assert container["args"][-2] == "--native-sidecars=never"
+    flag, _, text = container["args"][-1].partition("=")
+    assert check_resources(flag, text)["limits"] == {"memory": "96Mi"}
 
 
 WORKLOADS = {

@@ -35,6 +35,19 @@ def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: 
     assert "900 to 43200" in done
 
 
+def test_a_guaranteed_pod_stays_one_and_its_sidecar_starts_with_the_cpu_that_leaves(
+    annotated: Namespace, sts: ClusterSts
+) -> None:
+    spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
+    spec["containers"][0]["resources"] = {"limits": {"cpu": "500m", "memory": "128Mi"}}
+    annotated.apply(asking_pod(spec))
+    assert "assumed-role/app/" in annotated.logged("web", "app", "arn:aws")
+    found = annotated.pod("web")
+    assert found["status"]["qosClass"] == "Guaranteed"
+    assert sidecar_of(found)["resources"]["limits"] == {"cpu": "100m", "memory": "64Mi"}
+    assert found["status"]["initContainerStatuses"][0]["restartCount"] == 0
+
+
 def test_another_value_of_the_label_is_refused_but_for_false(annotated: Namespace, sts: ClusterSts) -> None:
     """A real API server asks the webhook, which a selector by the right value could not have it do."""
     refused = tried(annotated, asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))

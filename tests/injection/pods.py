@@ -102,6 +102,7 @@ def _containers(draw: st.DrawFn, name: str) -> Document:
         made["ports"] = [{"containerPort": draw(st.sampled_from([80, 4771, 8080]))}]
     if draw(st.booleans()):
         made["envFrom"] = [{"configMapRef": {"name": "app"}}]
+    made |= draw(st.sampled_from([{}, {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]))
     if draw(st.booleans()):
         made["securityContext"] = {"runAsUser": draw(st.sampled_from([0, 1000]))}
     return made
@@ -111,7 +112,9 @@ def _containers(draw: st.DrawFn, name: str) -> Document:
 def pods(draw: st.DrawFn) -> Document:
     """With everything that matters to injection, and one container at least that gets credentials."""
     names = draw(st.lists(st.sampled_from(["web", "worker", "proxy", "log"]), min_size=1, max_size=3, unique=True))
-    spec: Document = {"containers": [*(draw(_containers(name)) for name in names), {"name": "app", "image": "app"}]}
+    app: Document = {"name": "app", "image": "app"}
+    app |= draw(st.sampled_from([{}, {"resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}]))
+    spec: Document = {"containers": [*(draw(_containers(name)) for name in names), app]}
     if draw(st.booleans()):
         spec["initContainers"] = [
             draw(_containers(name)) for name in draw(st.sampled_from([[], ["setup"], ["a", "b"]]))

@@ -1,14 +1,16 @@
 """docs/injection.md says what the code does."""
 
+import json
 import re
 from pathlib import Path
 
 import yaml
 
-from sidecar.injection.added import LIVENESS_PROBE, RESOURCES, STARTUP_PROBE
+from sidecar.injection.added import LIVENESS_PROBE, STARTUP_PROBE
 from sidecar.injection.application import OWN_CREDENTIALS
 from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
 from sidecar.injection.pod import inject
+from sidecar.injection.resources import GUARANTEED_CPU, RESOURCES
 from sidecar.webhook.service import PATH
 from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
 from tests.manifests import read
@@ -30,9 +32,25 @@ def test_the_pod_of_the_document_is_injected() -> None:
     assert "v1/credentials/reports" in str(inject(given, None, SETTINGS).pod["spec"]["containers"][1])
 
 
+def test_a_container_that_wants_the_metadata_service_keeps_it_as_the_document_says() -> None:
+    (variable,) = next(block["env"] for block in BLOCKS if block.keys() == {"env"})
+    result = inject(pod({"name": "app", "image": "a", "env": [variable]}), ACCOUNT, SETTINGS).pod
+    assert result["spec"]["containers"][0]["env"][0] == variable
+
+
+def test_the_default_of_what_the_sidecar_asks_for_is_told() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert json.loads(shown) == RESOURCES
+
+
 def test_all_that_is_added_is_told() -> None:
     added = {**RESOURCES["requests"], **RESOURCES["limits"], "cpu": RESOURCES["requests"]["cpu"]}
-    for told in (*added.values(), " ".join(STARTUP_PROBE["exec"]["command"]), LIVENESS_PROBE["httpGet"]["path"]):
+    for told in (
+        *added.values(),
+        GUARANTEED_CPU,
+        " ".join(STARTUP_PROBE["exec"]["command"]),
+        LIVENESS_PROBE["httpGet"]["path"],
+    ):
         assert told in DOCUMENT
     for port in (CREDENTIALS_PORT, ADMIN_PORT):
         assert str(port) in DOCUMENT

@@ -375,6 +375,14 @@ REFUSED: dict[str, tuple[Document, str]] = {
         pod(volumes=[{"name": "irsa-sidecar-authorization", "hostPath": {"path": "/"}}]),
         "The Pod's volume irsa-sidecar-authorization is hostPath",
     ),
+    "another program by the sidecar's name": (
+        pod(app(), {"name": "irsa-sidecar", "image": "i", "command": ["sh"], "envFrom": []}),
+        "Container irsa-sidecar has a command, and the name is the sidecar's",
+    ),
+    "another program by the sidecar's name, to begin with": (
+        pod(initContainers=[{"name": "irsa-sidecar", "image": "i", "command": ["sh"]}]),
+        "give yours another name.",
+    ),
     "no containers": ({"spec": {}}, "no spec.containers"),
     "a container without a name": (pod({"image": "i"}), "spec.containers[0] has no name"),
     "Windows by its field": (pod(os={"name": "windows"}), "for Windows"),

@@ -97,9 +97,9 @@ class Webhook:
     async def ask(self, document: Document, path: str = "/inject") -> httpx.Response:
         return await ask(self._api, self._port, document, path)
 
-    async def admin(self, path: str) -> httpx.Response:
+    async def admin(self, path: str, method: str = "GET") -> httpx.Response:
         async with httpx.AsyncClient(verify=_NO_TLS, trust_env=False) as client:
-            return await client.get(f"http://127.0.0.1:{self._admin_port}{path}")
+            return await client.request(method, f"http://127.0.0.1:{self._admin_port}{path}")
 
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -84,7 +84,10 @@ async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, ap
     assert followed.metrics.lookups == {"asked": 1, "failed": 1}
 
 
-async def test_a_watch_that_is_too_old_begins_anew_at_once(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_a_watch_that_is_too_old_begins_anew_at_once(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)

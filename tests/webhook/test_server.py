@@ -81,6 +81,20 @@ async def test_requests_follow_each_other_on_one_connection_however_they_arrive(
         await until(stream, b"POST /inject 3")
 
 
+@pytest.mark.parametrize("method", [b"HEAD", b"OPTIONS", b"TRACE", b"PURGE", b"DELETE"])
+async def test_every_method_is_answered_and_the_next_request_after_it(method: bytes) -> None:
+    """HEAD with the length of a body that is not sent (RFC 9110, section 9.3.2)."""
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(method + b" /inject HTTP/1.1\r\nHost: x\r\n\r\n" + POST)
+        received = await until(stream, b"POST /inject 3")
+        said = method + b" /inject 0"
+        head, _, rest = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert f"Content-Length: {len(said)}".encode() in head
+        assert rest.startswith(b"HTTP/1.1" if method == b"HEAD" else said)
+        assert not served.reported
+
+
 async def test_who_asks_whether_to_continue_is_told_to() -> None:
     async with serving() as served, await served.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")

@@ -260,7 +260,12 @@ async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApi
         assert (await hook.ask(review(), "/elsewhere")).status_code == 404
         wrong = await hook.ask({"kind": "Status"})
         assert (wrong.status_code, "no AdmissionReview" in wrong.text) == (400, True)
-        assert (await hook.service.respond(Request("GET", "/inject", b""))).status == 405
+        for method in ("GET", "HEAD", "PUT"):
+            told = await hook.service.respond(Request(method, "/inject", b""))
+            assert (told.status, told.allow) == (405, "POST")
+        assert (await hook.admin("/livez", "HEAD")).status_code == 200
+        posted = await hook.admin("/metrics", "POST")
+        assert (posted.status_code, posted.headers["Allow"]) == (405, "GET, HEAD")
         assert (await hook.admin("/elsewhere")).status_code == 404
         passed = (await hook.ask(review(operation="UPDATE"))).json()["response"]
         assert passed == {"uid": "u-1", "allowed": True}
@@ -275,6 +280,7 @@ async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApi
         (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "belong together"),
         (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
         (["--image", "x", "--region", "eu-west-1", "--listen", "x"], "--listen is 'x'"),
+        (["--image", "x", "--region", "eu-west-1", "--sidecar-resources", "[]"], "--sidecar-resources is '[]'"),
         (["--image", "x", "--region", "eu-west-1"], "There is no kubeconfig"),
     ],
 )

@@ -1,0 +1,149 @@
+"""
+What the sidecar asks for and may use at most, as Kubernetes has it: `{"requests": {…}, "limits": {…}}`. Pure.
+
+Rule: a Pod of the QoS class Guaranteed stays one. Kubernetes gives the class where every container has a limit of CPU
+and memory and asks for as much (Kubernetes documentation, Pod Quality of Service Classes), so there the sidecar's
+requests and limits are the same too. Elsewhere it has no limit on CPU unless it is given one: throttled, it answers
+later than SDKs wait, which is 1 s.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import Document
+
+RESOURCES: Document = {
+    # 29 MiB resident when warm.
+    "requests": {"cpu": "10m", "memory": "40Mi"},
+    # Beside it a probe's process (12 MiB), or a chain's signer (10 MiB).
+    "limits": {"memory": "64Mi"},
+}
+
+GUARANTEED_CPU, GUARANTEED_MEMORY = "100m", "64Mi"
+"""In a Guaranteed Pod, unless more is given: with 100m of CPU as its limit a start takes 1.7 s, with 10m 18 s."""
+
+NAMES = ("cpu", "memory", "ephemeral-storage")
+"""The resources that the sidecar can do anything with."""
+
+MIN_MEMORY_LIMIT = "16Mi"
+"""With less it never starts, and such a number is a slip of the unit, as 64 or 64m in place of 64Mi."""
+
+MAX_CHARACTERS = 1000
+
+_UNITS: dict[str, Decimal] = {
+    "": Decimal(1),
+    "m": Decimal("1e-3"),
+    "u": Decimal("1e-6"),
+    "n": Decimal("1e-9"),
+    **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)},
+    **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
+}
+
+_QUANTITY = re.compile(
+    r"\+?([0-9]{1,18}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(?:([eE][+-]?[0-9]{1,2})|([A-Za-z]{0,2}))", re.ASCII
+)
+
+_MAX_QUANTITY = 2**63 - 1
+
+
+def read_quantity(value: Any) -> Decimal:
+    """
+    The number that a quantity of Kubernetes stands for, as `100m`, `64Mi`, `1e3` or 2 (API reference, Quantity).
+
+    Raises ValueError for what is none, and for what is negative.
+    """
+    found = _QUANTITY.fullmatch(str(value)) if _is_scalar(value) else None
+    if found is None or (found[3] or "") not in _UNITS:
+        raise ValueError("this is no quantity")
+    amount = Decimal(found[1] + (found[2] or "")) * _UNITS[found[3] or ""]
+    if amount > _MAX_QUANTITY:
+        raise ValueError("this is more than a quantity can be")
+    return amount
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def check_resources(setting: str, text: str) -> Document:
+    """The resources in `text`, JSON or YAML. Raises ConfigurationError."""
+    import yaml  # noqa: PLC0415  for those who need it
+
+    example = f"give requests and limits, as {json.dumps(RESOURCES)}."
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigurationError(f"{setting} has {len(text)} characters: {example}")
+    try:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise ConfigurationError(f"{setting} is {text[:100]!r}, which is no JSON or YAML: {example}") from exc
+    if not isinstance(read, dict) or not all(isinstance(part, dict) for part in read.values()):
+        raise ConfigurationError(f"{setting} is {text[:100]!r}: {example}")
+    if unknown := [str(key) for key in read if key not in ("requests", "limits")]:
+        raise ConfigurationError(f"{setting} has {unknown[0][:100]!r}, which is neither requests nor limits: {example}")
+    for kind, amounts in read.items():
+        for name, value in amounts.items():
+            _check_amount(setting, kind, name, value)
+    for name, request in read.get("requests", {}).items():
+        limit = read.get("limits", {}).get(name)
+        if limit is not None and read_quantity(limit) < read_quantity(request):
+            raise ConfigurationError(
+                f"{setting} has limits.{name} {limit}, which is less than requests.{name} {request}: give no less."
+            )
+    return {kind: {name: str(value) for name, value in amounts.items()} for kind, amounts in read.items()}
+
+
+def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
+    if name not in NAMES:
+        raise ConfigurationError(
+            f"{setting} has {kind}.{str(name)[:100]}: give {', '.join(NAMES[:-1])} or {NAMES[-1]}."
+        )
+    shown = str(value)[:100] if _is_scalar(value) else type(value).__name__
+    place = f"{setting} has {kind}.{name} {shown!r}"
+    unit, sample = ("1m", "10m") if name == "cpu" else ("1", "64Mi")
+    try:
+        amount = read_quantity(value)
+    except ValueError:
+        raise ConfigurationError(f"{place}, which is no quantity of Kubernetes: give one, as {sample}.") from None
+    if amount % read_quantity(unit):
+        raise ConfigurationError(f"{place}, which is a fraction of {unit}, its unit: give a whole one, as {sample}.")
+    if (kind, name) == ("limits", "memory") and amount < read_quantity(MIN_MEMORY_LIMIT):
+        raise ConfigurationError(f"{place}, with which the sidecar never starts: give at least {MIN_MEMORY_LIMIT}.")
+
+
+def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:
+    """Those of the sidecar in a Pod with these other containers."""
+    if spec.get("resources"):
+        # The Pod's own (Kubernetes 1.32), which decide its class. Its requests, where it says none, are what containers
+        # ask for together, and may not be less than that: anything the sidecar asked for could be too much.
+        return {}
+    if not all(map(_is_guaranteed, others)):
+        return resources
+    requests, limits = resources.get("requests", {}), resources.get("limits", {})
+    both = {
+        "cpu": limits.get("cpu") or _more(requests.get("cpu"), GUARANTEED_CPU),
+        "memory": limits.get("memory") or _more(requests.get("memory"), GUARANTEED_MEMORY),
+    }
+    return {"requests": {**requests, **both}, "limits": {**limits, **both}}
+
+
+def _more(given: str | None, least: str) -> str:
+    return given if given is not None and read_quantity(given) > read_quantity(least) else least
+
+
+def _is_guaranteed(container: Document) -> bool:
+    """Whether it has limits of both, and asks for as much; what is not asked for is asked for as far as the limit."""
+    resources = container.get("resources")
+    if not isinstance(resources, dict):
+        return False
+    limits, requests = resources.get("limits"), resources.get("requests") or {}
+    if not isinstance(limits, dict) or not isinstance(requests, Mapping):
+        return False
+    try:
+        amounts = [(read_quantity(limits.get(name)), requests.get(name)) for name in ("cpu", "memory")]
+        return all(limit > 0 and (request is None or read_quantity(request) == limit) for limit, request in amounts)
+    except ValueError:
+        return False

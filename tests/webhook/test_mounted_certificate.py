@@ -1,0 +1,80 @@
+"""A mounted certificate changes under the webhook: whatever comes, one that works stays in use."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import ConfigurationError
+from sidecar.webhook.certificate import Identity, renewed, to_secret
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.mounted_certificate import MountedCertificate
+from sidecar.webhook.tls import Tls
+from tests.webhook.cluster import Events
+
+
+def identity() -> Identity:
+    return renewed(None, ["127.0.0.1"], datetime.now(UTC))
+
+
+class Mounted:
+    """Both files in a folder, and the one that keeps `tls` by them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write(identity())
+        self.events, self.tls, self.metrics = Events(), Tls(), WebhookMetrics()
+        paths = [str(folder / name) for name in ("tls.crt", "tls.key")]
+        self.certificate = MountedCertificate(paths[0], paths[1], self.tls, self.events.log, self.metrics)
+
+    def write(self, found: Identity) -> None:
+        for name in ("tls.crt", "tls.key"):
+            (self.folder / name).write_bytes(to_secret(found)[name])
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Mounted:
+    return Mounted(tmp_path)
+
+
+def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
+    in_use, expires_at = mounted.tls.context, mounted.metrics.certificate_expires_at
+    mounted.write(identity())
+    path = mounted.folder / "tls.crt"
+    path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
+    Tls().use(identity().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
+    mounted.certificate.look()
+    (refused,) = mounted.events.of("certificate_refused")
+    assert f"{path} has no certificate that can be read" in refused["reason"]
+    assert (mounted.tls.context, mounted.metrics.certificate_expires_at) == (in_use, expires_at)
+    mounted.certificate.look()
+    assert len(mounted.events.of("certificate_refused")) == 1
+    mounted.write(identity())
+    mounted.certificate.look()
+    assert mounted.tls.context is not in_use
+
+
+def test_at_a_start_it_is_said_in_words(mounted: Mounted) -> None:
+    path = mounted.folder / "tls.crt"
+    path.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    with pytest.raises(ConfigurationError, match="no certificate that can be read"):
+        MountedCertificate(str(path), str(path), Tls(), mounted.events.log, WebhookMetrics())
+
+
+@pytest.mark.parametrize("call", ["open", "memfd_create"])
+def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
+    mounted: Mounted, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    in_use = mounted.tls.context
+    mounted.write(identity())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, none_left)
+        mounted.certificate.look()
+    assert "Too many open files" in mounted.events.of("certificate_not_read")[0]["reason"]
+    assert mounted.tls.context is in_use
+    mounted.certificate.look()
+    assert mounted.tls.context is not in_use
