@@ -29,7 +29,7 @@ from tests.cluster.cluster import Cluster, cluster_for_tests
 from tests.cluster.images import save_images
 from tests.cluster.namespace import Namespace, new_namespace
 from tests.cluster.sts import ClusterSts, cluster_sts, role_arn
-from tests.manifests import SIDECAR
+from tests.manifests import SIDECAR, sidecar_of
 
 NATIVE, PLAIN = "pod/example.yaml", "pod/before-1.29.yaml"
 
@@ -68,8 +68,10 @@ def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
     kinds = {
         "alone, its own exchange": alone(sts),
         "native sidecar": pod(NATIVE, "", sts, app=SAY_WHEN),
+        "native, not waited for": pod(NATIVE, "", sts, app=SAY_WHEN),
         "plain sidecar": pod(PLAIN, "", sts, app=SAY_WHEN),
     }
+    del sidecar_of(kinds["native, not waited for"])["startupProbe"]
     samples: Samples = {kind: {} for kind in kinds}
     for number in range(count):
         for index, (kind, template) in enumerate(kinds.items()):
