@@ -32,8 +32,9 @@ def deployed_webhook(node: Cluster, sts: ClusterSts, folder: Path) -> Iterator[N
         applied = node.kubectl("apply", f"--kustomize={folder}", "--validate=strict")
         assert "Warning" not in applied.stderr
         deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-        elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts))
-        wait_until(lambda: "failed calling webhook" not in tried(elsewhere, pod), "kube-proxy's way to it")
+        # As a ServiceAccount that there is: without it, the API server refuses the Pod before it asks a webhook.
+        elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts) | {"serviceAccountName": "default"})
+        wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's way to it")
         yield deployed
     finally:
         node.kubectl("delete", f"--kustomize={folder}", "--wait=false", "--ignore-not-found")
