@@ -58,7 +58,8 @@ def _begin_to_wait(request: pytest.FixtureRequest) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "rotating" in getattr(item, "fixturenames", ()))
+    """Charts are installed before the webhook is, which stays to the end: both make objects of the same names."""
+    items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("rotating", "webhook")])
 
 
 def _items(session: pytest.Session) -> list[pytest.Function]:
