@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.waiting import wait_until
 
 
 class Definitions(NamedTuple):
@@ -39,4 +40,10 @@ def install(cluster: Cluster, definitions: Definitions) -> None:
     folder = Path(json.loads(downloaded.stdout)["Dir"], definitions.folder)
     for kind, file in definitions.files.items():
         cluster.kubectl("apply", "--server-side", f"--filename={folder / file}")
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{kind}")
+        wait_until(lambda: _is_established(cluster, kind), kind)  # noqa: B023  called before the next one
+
+
+def _is_established(cluster: Cluster, kind: str) -> bool:
+    """Not by `kubectl wait`, which fails where the conditions are null, as they are at first."""
+    conditions = cluster.get("crd", kind).get("status", {}).get("conditions") or ()
+    return any(found["type"] == "Established" and found["status"] == "True" for found in conditions)
