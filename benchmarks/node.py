@@ -56,15 +56,20 @@ def start_all(run: Subject, sts: str, groups: Sequence[Path | None]) -> list[Sta
 
     def wait(daemon: Started) -> None:
         while not subjects.has_credentials(daemon.port) and time.monotonic() - began < GIVE_UP_SECONDS:
+            if daemon.process.poll() is not None:
+                raise RuntimeError(f"a daemon ended with {daemon.process.returncode} before it had credentials")
             time.sleep(0.05)
         daemon.served_after = time.monotonic() - began
         daemon.cpu_ms = measure.effort(daemon.process.pid).cpu_ms
 
-    with ThreadPoolExecutor(len(daemons)) as pool:  # as a request before the first credentials is held
-        list(pool.map(wait, daemons))
-    if (slow := sum(daemon.served_after > GIVE_UP_SECONDS for daemon in daemons)) > 0:
+    try:
+        with ThreadPoolExecutor(len(daemons)) as pool:  # as a request before the first credentials is held
+            list(pool.map(wait, daemons))
+        if (slow := sum(daemon.served_after > GIVE_UP_SECONDS for daemon in daemons)) > 0:
+            raise RuntimeError(f"{slow} of {len(daemons)} daemons had no credentials within {GIVE_UP_SECONDS:.0f} s")
+    except BaseException:
         end_all(daemons)
-        raise RuntimeError(f"{slow} of {len(daemons)} daemons had no credentials within {GIVE_UP_SECONDS:.0f} s")
+        raise
     return daemons
 
 

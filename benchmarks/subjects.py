@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +44,9 @@ class Subject(NamedTuple):
     command: tuple[str, ...]
     environ: Mapping[str, str]
     path: str = PATH
+
+
+_PORTS = iter(range(20_000, 32_768))
 
 
 class Program(NamedTuple):
@@ -251,10 +254,12 @@ def stub_sts(life_seconds: float = 3600) -> Iterator[Stub]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Each another one, below those that Linux gives to connections, which could take it before the server does."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise RuntimeError("there is no free port below 32768")
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
