@@ -7,15 +7,14 @@ needs in the cluster.
 """
 
 import argparse
-import json
 import os
 
 import trio
 
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
-from sidecar.injection.resources import RESOURCES, check_resources
-from sidecar.injection.settings import NATIVE_CHOICES, Settings, check_image, check_variable, find_region
+from sidecar.injection import flags
+from sidecar.injection.settings import NATIVE_CHOICES
 from sidecar.listen import parse_address
 from sidecar.log import default_format
 from sidecar.role import check_whole_number
@@ -28,21 +27,7 @@ MAX_DRAIN_SECONDS = 600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image", required=True, metavar="REF", help="what is injected")
-    parser.add_argument("--region", metavar="REGION", help="whose STS to ask, and the containers' default [AWS_REGION]")
-    parser.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a variable more for the sidecar; may come again",
-    )
-    parser.add_argument(
-        "--sidecar-resources",
-        default=json.dumps(RESOURCES),
-        metavar="JSON",
-        help="what it asks for and may use, as a container has it [%(default)s]",
-    )
+    flags.add_arguments(parser)
     parser.add_argument(
         "--native-sidecars",
         choices=NATIVE_CHOICES,
@@ -74,12 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    settings = Settings(
-        image=check_image("--image", args.image),
-        region=find_region(args.region, os.environ),
-        environment=tuple(check_variable("--env", text) for text in args.env),
-        resources=check_resources("--sidecar-resources", args.sidecar_resources),
-    )
+    settings = flags.read_settings(args, os.environ)
     if bool(args.certificate_file) != bool(args.key_file):
         raise ConfigurationError("--certificate-file and --key-file belong together: give both or neither.")
     drain_seconds = check_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)

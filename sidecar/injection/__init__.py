@@ -1,6 +1,7 @@
 """
 What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same Pod with all of it out. Pure.
 
+    flags.py         what the commands are told of every Pod
     annotations.py   what Pod and ServiceAccount ask for, checked
     amazon.py        what Amazon's own webhook put into containers, taken away again
     choice.py        which container gets which role

@@ -9,16 +9,15 @@ is, comments included, and a second time changes nothing.
 
 import argparse
 import difflib
-import json
 import os
 import sys
 from collections.abc import Mapping
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection import flags
 from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
-from sidecar.injection.resources import RESOURCES, check_resources
-from sidecar.injection.settings import Settings, check_image, check_variable, find_region
+from sidecar.injection.settings import Settings
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Workload, change_pods
 
@@ -35,22 +34,8 @@ MAX_BYTES = 64 * 1024 * 1024
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", default=STDIN, metavar="FILE", help="the manifest [-, which is stdin]")
-    parser.add_argument("--image", required=True, metavar="REF", help="the sidecar's image")
-    parser.add_argument("--region", metavar="REGION", help="whose STS to ask, and the containers' default [AWS_REGION]")
+    flags.add_arguments(parser)
     parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name none themselves")
-    parser.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a variable more for the sidecar; may come again",
-    )
-    parser.add_argument(
-        "--sidecar-resources",
-        default=json.dumps(RESOURCES),
-        metavar="JSON",
-        help="what it asks for and may use, as a container has it [%(default)s]",
-    )
     parser.add_argument(
         "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
     )
@@ -83,13 +68,9 @@ def main(args: argparse.Namespace) -> int:
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     """What the flags say of every Pod. Raises ConfigurationError."""
-    return Settings(
-        image=check_image("--image", args.image),
-        region=find_region(args.region, environ),
+    return flags.read_settings(args, environ)._replace(
         is_native=not args.no_native_sidecar,
         role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
-        environment=tuple(check_variable("--env", text) for text in args.env),
-        resources=check_resources("--sidecar-resources", args.sidecar_resources),
     )
 
 
