@@ -113,7 +113,7 @@ def _scheduled_at(namespace: Namespace, name: str) -> float:
     """By the scheduler's event, as a Pod's conditions have whole seconds only."""
     selector = f"--field-selector=reason=Scheduled,involvedObject.name={name}"
     (event,) = namespace.get("events", selector)["items"]
-    return _instant(event["eventTime"]).timestamp()
+    return datetime.fromisoformat(event["eventTime"]).timestamp()
 
 
 def stay(cluster: Cluster, namespace: Namespace, sts: ClusterSts, count: int, minutes: float) -> Samples:
@@ -158,9 +158,8 @@ def _use(found: dict[str, Any]) -> Use:
     (sidecar,) = [container for container in found["containers"] if container["name"] == SIDECAR]
     memory, cpu = sidecar["memory"], sidecar["cpu"]
     process = measure.memory(_process_of(found["podRef"]["uid"]))
-    return Use(
-        memory["workingSetBytes"] / 1024 / 1024, cpu["usageCoreNanoSeconds"] / 1e6, _instant(cpu["time"]), process
-    )
+    at = datetime.fromisoformat(cpu["time"])
+    return Use(memory["workingSetBytes"] / 1024 / 1024, cpu["usageCoreNanoSeconds"] / 1e6, at, process)
 
 
 def _process_of(uid: str) -> int:
@@ -171,10 +170,6 @@ def _process_of(uid: str) -> int:
             if uid in group and b"irsa-sidecar\0run" in command:
                 return int(folder.name)
     raise RuntimeError(f"no process of the sidecar of Pod {uid}")
-
-
-def _instant(told: str) -> datetime:
-    return datetime.fromisoformat(told)
 
 
 @contextmanager

@@ -13,13 +13,12 @@ from sidecar.doctor.endpoint import EndpointFacts
 from sidecar.doctor.environment import EnvironmentFacts
 from sidecar.doctor.finding import Check, Finding, Row, left_out, ok, warning, wrong
 from sidecar.doctor.report import rows
+from sidecar.injection.names import ASKED, DECLINED, INJECT_LABEL
 
 Document = Mapping[str, Any]
 
 SIDECAR = "irsa-sidecar"
 """The name that injection gives the container, and its images have in theirs."""
-
-INJECT_LABEL = "irsa-sidecar.io/inject"
 
 AMAZONS_VOLUME = "aws-iam-token"
 """Which the EKS webhook adds to every container."""
@@ -72,7 +71,8 @@ class PodFacts(NamedTuple):
 
     @property
     def applications(self) -> list[Document]:
-        return [item for item in _list(self.spec, "containers") if item not in self.sidecars]
+        sidecars = self.sidecars
+        return [item for item in _list(self.spec, "containers") if item not in sidecars]
 
     def status_of(self, container: str) -> Document:
         status = _mapping(_mapping(self.pod).get("status"))
@@ -97,13 +97,13 @@ def _injected(facts: PodFacts) -> Finding:
         is_native = sidecar.get("restartPolicy") == "Always"
         return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'beside the application'}")
     labels = _mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels"))
-    value = labels.get(INJECT_LABEL, "false")
-    if value not in ("true", "false"):
+    value = labels.get(INJECT_LABEL, DECLINED)
+    if value not in (ASKED, DECLINED):
         return wrong(
             f"the Pod's label {INJECT_LABEL} is {value!r}, and there is no sidecar",
             f'Label its template {INJECT_LABEL}: "true"',
         )
-    if value == "true":
+    if value == ASKED:
         return wrong(
             f"the Pod has the label {INJECT_LABEL}, and no sidecar: the webhook has not seen it",
             "See whether the webhook runs (kubectl get pods -n irsa-sidecar), and make the Pod anew: it sees Pods only "
