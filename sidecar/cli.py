@@ -92,14 +92,12 @@ def _top_level(arguments: list[str]) -> int:
 
 def _unwrapped(group: BaseExceptionGroup[BaseException]) -> int:
     """Trio wraps what ends a nursery. What we raised ourselves, or an interruption, needs no traceback."""
-    ours, others = group.split((SidecarError, KeyboardInterrupt, SystemExit))
+    ours, others = group.split((SidecarError, KeyboardInterrupt))
     if ours is None or others is not None:
         raise group
     leaf: BaseException = ours
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
-    if isinstance(leaf, SystemExit):  # SIGTERM, in the moment before the daemon listens for it
-        raise leaf
     if isinstance(leaf, SidecarError):
         return _complain(leaf, _USAGE if isinstance(leaf, ConfigurationError) else _FAILURE)
     return _FAILURE

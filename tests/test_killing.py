@@ -219,20 +219,29 @@ async def test_killed_at_any_moment_it_leaves_nothing_behind_and_never_gives_a_b
     assert counts.killed_with_credentials
 
 
-SIGTERM_JUST_BEFORE_IT_LISTENS = """
+TOO_EARLY = """
 import signal, trio
-listens = trio.open_signal_receiver
-def too_late(*numbers):
-    signal.raise_signal(signal.SIGTERM)
-    return listens(*numbers)
-trio.open_signal_receiver = too_late
+first = {owner}.{name}
+def too_early(*arguments, **keywords):
+    signal.raise_signal(signal.{signal_name})
+    return first(*arguments, **keywords)
+{owner}.{name} = too_early
 """
 
 
-async def test_a_sigterm_in_the_moment_before_the_daemon_listens_for_it_ends_with_zero(tmp_path: Path) -> None:
-    """A moment that the rounds would meet once in thousands: trio is up, and wraps what is raised in it."""
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [("trio", "run"), ("trio._core._run.Runner", "spawn_impl"), ("trio", "open_signal_receiver")],
+    ids=["the imports are done", "trio makes its first task", "nothing listens for it yet"],
+)
+async def test_a_signal_in_a_moment_before_the_daemon_listens_for_it_ends_with_zero(
+    tmp_path: Path, owner: str, name: str, signal_name: str
+) -> None:
+    """Moments that the rounds would meet once in thousands. In the second one trio takes no exception for an end."""
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
-    async with run_daemon(environment, prelude=SIGTERM_JUST_BEFORE_IT_LISTENS) as running:
+    prelude = TOO_EARLY.format(owner=owner, name=name, signal_name=signal_name)
+    async with run_daemon(environment, prelude=prelude) as running:
         with trio.fail_after(GUARD_SECONDS):
             assert await running.process.wait() == 0
     assert "Traceback" not in running.errors

@@ -49,6 +49,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """Bind first, import later: early requests wait in the kernel's queue instead of being refused."""
     gc.disable()
     signal.signal(signal.SIGTERM, _stopped_early)
+    signal.signal(signal.SIGINT, _stopped_early)
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
@@ -70,8 +71,12 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
 
 
 def _stopped_early(*_: object) -> None:
-    """SIGTERM before the daemon listens for it: nothing is in flight, so nothing needs an orderly end."""
-    raise SystemExit(0)
+    """
+    A signal before the daemon listens for it, or after: nothing is in flight, so nothing needs an orderly end.
+
+    Not an exception: what is raised inside trio while it starts or ends is an internal error to it.
+    """
+    os._exit(0)
 
 
 def _print_free_port(asked: Address | None, bound: Sequence[socket.socket], path: str) -> None:
