@@ -16,7 +16,7 @@ import trio
 from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from sidecar.config import Config
-from sidecar.daemon import REAL_CLOCK, make_daemon
+from sidecar.daemon import REAL_CLOCK, Listeners, make_daemon
 from sidecar.errors import SidecarError
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
@@ -43,11 +43,13 @@ async def with_daemon(
     Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time. Without
     `needs_credentials` the body also starts when the first attempt has failed, to see what an SDK makes of it.
     """
-    listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
-    admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
+    listeners = Listeners(
+        listen("IRSA_SIDECAR_LISTEN", config.listen),
+        listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else (),
+    )
     with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
         secret_file = config.authorization_token_file or os.path.join(directory, "authorization-token")
-        offer = Offer(_url(listeners, config.role), new_secret(), secret_file, config.sts.region)
+        offer = Offer(_url(listeners.credentials, config.role), new_secret(), secret_file, config.sts.region)
         write_secret(secret_file, offer.secret)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
         config = config._replace(roles=roles)
@@ -56,7 +58,7 @@ async def with_daemon(
             running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics)
             status = None
             async with trio.open_nursery() as nursery:
-                await nursery.start(running.serve, listeners, admin_listeners)
+                await nursery.start(running.serve, listeners)
                 ready = running.roles.first_credentials if needs_credentials else running.role.first_attempt.wait
                 with trio.move_on_after(FIRST_CREDENTIALS_SECONDS) as patience:
                     await ready()

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -29,6 +29,7 @@ from sidecar.log import Logger, default_format, make_logger
 from sidecar.metrics import Metrics
 from sidecar.peer import Peers
 from sidecar.refresher import Refresher
+from sidecar.regular_file import FileIdentity
 from sidecar.reload import Reload
 from sidecar.role import Role
 from sidecar.served_roles import ServedRole, ServedRoles
@@ -46,6 +47,14 @@ IMDS_CONNECTIONS = 128
 """That may be slow or held at once in the form of few clients, beside the 512 of the other."""
 
 REAL_CLOCK = Clock(time.time, trio.current_time)
+
+
+class Listeners(NamedTuple):
+    """What one daemon listens on: the container-credentials form, probes and metrics, IMDS. Empty where one is off."""
+
+    credentials: Sequence[socket.socket] = ()
+    admin: Sequence[socket.socket] = ()
+    imds: Sequence[socket.socket] = ()
 
 
 @dataclass
@@ -69,9 +78,7 @@ class Daemon:
 
     async def serve(
         self,
-        listeners: Sequence[socket.socket],
-        admin_listeners: Sequence[socket.socket],
-        imds_listeners: Sequence[socket.socket] = (),
+        listeners: Listeners,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -82,10 +89,10 @@ class Daemon:
                 if self.credentials_file is not None:
                     background.start_soon(self.credentials_file.run)
                 async with trio.open_nursery() as servers:
-                    await servers.start(self._serve_credentials, listeners, background)
-                    if imds_listeners:
-                        await servers.start(self._serve_imds, imds_listeners, background)
-                    await servers.start(self._serve_admin, admin_listeners)
+                    await servers.start(self._serve_credentials, listeners.credentials, background)
+                    if listeners.imds:
+                        await servers.start(self._serve_imds, listeners.imds, background)
+                    await servers.start(self._serve_admin, listeners.admin)
                     task_status.started()
                 # Not before: the servers' scope is within this one, and so are the answers under way.
                 background.cancel_scope.cancel()
@@ -249,29 +256,27 @@ ReadRoles = Callable[[], Sequence[Role]]
 
 def run(
     config: Config,
-    listeners: Sequence[socket.socket],
-    admin_listeners: Sequence[socket.socket],
-    read_again: ReadRoles = tuple,
-    imds_listeners: Sequence[socket.socket] = (),
+    listeners: Listeners,
+    read_again: ReadRoles,
+    as_read: FileIdentity | None,
 ) -> int:
     """
     `irsa-sidecar run` once its listeners are bound. Returns the exit status. Raises ConfigurationError.
 
-    `read_again` reads the roles of `config.config_file` anew.
+    `read_again` reads the roles of `config.config_file` anew; `as_read` is what that file was before they were read.
     """
-    trio.run(_run, config, listeners, admin_listeners, read_again, imds_listeners)
+    trio.run(_run, config, listeners, read_again, as_read)
     return 0
 
 
 async def _run(
     config: Config,
-    listeners: Sequence[socket.socket],
-    admin_listeners: Sequence[socket.socket],
+    listeners: Listeners,
     read_again: ReadRoles,
-    imds_listeners: Sequence[socket.socket],
+    as_read: FileIdentity | None,
 ) -> None:
     log, writer = make_logger(config.log_format or default_format(), config.log_level)
-    origin = f"http://{format_address(*listeners[0].getsockname()[:2])}"
+    origin = f"http://{format_address(*listeners.credentials[0].getsockname()[:2])}"
     for sentence in unknown_variables(os.environ):
         log.warning("setting_unknown", reason=sentence)
     for sentence in exchange.warnings_about(config.roles, config.sts):
@@ -282,21 +287,21 @@ async def _run(
             config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, dropped_lines=lambda: writer.dropped
         )
         async with trio.open_nursery() as background:
-            reload = Reload(config.config_file, read_again, daemon.roles, log=log, metrics=metrics)
+            reload = Reload(config.config_file, read_again, daemon.roles, as_read=as_read, log=log, metrics=metrics)
             await background.start(_stop_on_signal, daemon, config.drain_seconds)
             await background.start(_reload_on_signal, reload)
             background.start_soon(reload.run)
             background.start_soon(_settle, daemon)
             async with trio.open_nursery() as serving:
-                await serving.start(daemon.serve, listeners, admin_listeners, imds_listeners)
+                await serving.start(daemon.serve, listeners)
                 sts_url = exchange.endpoint_of(config.sts)
                 for served in daemon.roles:
                     role = served.refresher.role
                     log.info(
                         "started", version=__version__, role_arn=role.final_arn, sts=sts_url, url=origin + role.path
                     )
-                if imds_listeners:
-                    _tell_of_imds(daemon.roles.main, imds_listeners, log)
+                if listeners.imds:
+                    _tell_of_imds(daemon.roles.main, listeners.imds, log)
             background.cancel_scope.cancel()
     log.info("stopped")
 

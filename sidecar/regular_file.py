@@ -19,7 +19,10 @@ def read_regular_file(path: str, limit: int) -> bytes | None:
         os.close(fd)
 
 
-def file_identity(path: str) -> tuple[int, int, int] | None:
+FileIdentity = tuple[int, int, int]
+
+
+def file_identity(path: str) -> FileIdentity | None:
     """What changes whenever the file at `path` is replaced or rewritten; None while it is not there."""
     try:
         status = os.stat(path)

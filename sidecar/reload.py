@@ -14,7 +14,7 @@ import trio
 from sidecar.errors import ConfigurationError
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.regular_file import file_identity
+from sidecar.regular_file import FileIdentity, file_identity
 from sidecar.role import Role
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.served_roles import ServedRoles
@@ -22,7 +22,11 @@ from sidecar.token_watch import watch_directory
 
 
 class Reload:
-    """Keeps `roles` as `read` has them; `path` is the file, None where there is none."""
+    """
+    Keeps `roles` as `read` has them; `path` is the file, None where there is none.
+
+    `as_read` is the file's identity from before the roles in service were read.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class Reload:
         read: Callable[[], Sequence[Role]],
         roles: ServedRoles,
         *,
+        as_read: FileIdentity | None,
         log: Logger,
         metrics: Metrics,
     ) -> None:
@@ -38,7 +43,7 @@ class Reload:
         self._roles = roles
         self._log = log
         self._metrics = metrics
-        self._identity = file_identity(path) if path else None
+        self._identity = as_read
         self._maybe_changed = trio.Event()
 
     async def run(self) -> None:

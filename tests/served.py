@@ -7,14 +7,13 @@ Clients here read whatever comes until the server ends the connection, by closin
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from sidecar.daemon import Daemon, make_daemon
+from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.listen import listen
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange
@@ -127,11 +126,11 @@ async def serving(
     events: list[Any] = []
     fake = sts or FakeExchange(wall.time)
     daemon = make_daemon(config, fake, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
-    listeners, imds_listeners = (listen("LISTEN", ("127.0.0.1", 0)) for _ in range(2))
-    served = Served(daemon, fake, listeners[0].getsockname()[:2], imds_listeners[0].getsockname()[:2], events)
+    credentials, imds = (listen("LISTEN", ("127.0.0.1", 0)) for _ in range(2))
+    served = Served(daemon, fake, credentials[0].getsockname()[:2], imds[0].getsockname()[:2], events)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(daemon.serve, listeners, [], imds_listeners))
+            await nursery.start(daemon.serve, Listeners(credentials, imds=imds))
             if sts is None:
                 await daemon.roles.first_credentials()
             yield served

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon import Daemon, make_daemon
+from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.exchange import explained
 from sidecar.failover import OUTAGES_TO_LEAVE
@@ -209,7 +208,7 @@ async def serving(
         config._replace(roles=(role,)), exchange_with, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5
     )
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(daemon.serve, [], []))
+        await nursery.start(daemon.serve, Listeners())
         yield daemon
         nursery.cancel_scope.cancel()
 

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.config import Config, StsSettings
-from sidecar.daemon import Daemon, make_daemon
+from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.log import Logger
 from sidecar.role import Role
 from sidecar.served_roles import RESTART_SECONDS
@@ -46,7 +46,7 @@ def make_log(events: list[Any]) -> Logger:
 
 
 async def serve(daemon: Daemon, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    await daemon.serve([], [], task_status=task_status)
+    await daemon.serve(Listeners(), task_status=task_status)
 
 
 async def test_a_refresher_that_raises_is_logged_and_started_again_while_its_credentials_stay(

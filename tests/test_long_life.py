@@ -12,7 +12,6 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,7 +19,7 @@ import trio
 from trio.testing import MockClock
 
 from sidecar import schedule
-from sidecar.daemon import Daemon, make_daemon
+from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
@@ -139,7 +138,7 @@ async def test_ten_thousand_refreshes_and_two_thousand_rotations_leave_nothing_b
 ) -> None:
     life.sts.life_seconds = 12
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(life.daemon.serve, [], []))
+        await nursery.start(life.daemon.serve, Listeners())
         while life.rounds < WARM_UP_ROUNDS:
             await life.round(60)
         warm, before = life.held(), life.refreshes
@@ -155,7 +154,7 @@ async def test_three_months_of_sessions_of_an_hour_leave_nothing_behind(
 ) -> None:
     monkeypatch.setattr(schedule, "CHECK_SECONDS", 300.0)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(life.daemon.serve, [], []))
+        await nursery.start(life.daemon.serve, Listeners())
         while life.rounds < WARM_UP_ROUNDS:
             await life.round(3000)
         warm, before = life.held(), life.refreshes

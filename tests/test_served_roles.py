@@ -5,7 +5,6 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon import Daemon, make_daemon
+from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, NextStep
 from sidecar.metrics import Metrics
+from sidecar.regular_file import file_identity
 from sidecar.reload import Reload
 from sidecar.role import Role
 from sidecar.schedule import CHECK_SECONDS
@@ -80,7 +80,7 @@ async def pod_with_two_roles(wall: FakeWall, volume: FakeVolume) -> AsyncIterato
     roles = tuple(Role(name, arn(name), volume.path, None, 3600) for name in ("default", "reporting"))
     daemon = make_daemon(config._replace(roles=roles), sts, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(daemon.serve, [], []))
+        await nursery.start(daemon.serve, Listeners())
         yield Pod(daemon, sts, volume.path, wall, events)
         daemon.stop.set()
 
@@ -185,7 +185,8 @@ async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
             raise outcome
         return outcome
 
-    reload = Reload(str(file), read_again, pod.daemon.roles, log=make_log(pod.events), metrics=metrics)
+    log, as_read = make_log(pod.events), file_identity(str(file))
+    reload = Reload(str(file), read_again, pod.daemon.roles, as_read=as_read, log=log, metrics=metrics)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reload.run)
         await trio.sleep(10 * CHECK_SECONDS)
@@ -224,6 +225,32 @@ async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path)
         await running.logged("configuration_refused", times=2)
         assert (await get(running.url))[0] == 200
         assert await running.stop(signal.SIGTERM) == 0
+
+
+CHANGED_WHILE_IT_STARTS = """
+import os, signal, trio
+run = trio.run
+def late(*arguments):
+    os.replace({draft!r}, {file!r})
+    signal.raise_signal(signal.SIGHUP)
+    return run(*arguments)
+trio.run = late
+"""
+
+
+async def test_a_change_between_the_first_reading_and_the_watch_is_seen_and_an_early_sighup_harmless(
+    tmp_path: Path,
+) -> None:
+    file, draft = tmp_path / "roles.yaml", tmp_path / "draft.yaml"
+    file.write_text(_file_of("default"))
+    draft.write_text(_file_of("default", "reporting"))
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CONFIG=str(file))
+        prelude = CHANGED_WHILE_IT_STARTS.format(draft=str(draft), file=str(file))
+        async with run_daemon(environment, prelude=prelude) as running:
+            assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
+            assert (await get(f"{running.url}/reporting"))[0] == 200
+            assert await running.stop(signal.SIGTERM) == 0
 
 
 async def test_sighup_without_a_file_is_told_and_harmless(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from trio.testing import MockClock
 
 from sidecar import schedule
 from sidecar.config import StsSettings
-from sidecar.daemon import Daemon, make_daemon
+from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.exchange import fallbacks_of
 from sidecar.failover import OUTAGES_TO_LEAVE, RETURN_SECONDS
@@ -79,7 +78,7 @@ async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
 @asynccontextmanager
 async def serving(daemon: Daemon) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(daemon.serve, [], []))
+        await nursery.start(daemon.serve, Listeners())
         yield
         nursery.cancel_scope.cancel()
 

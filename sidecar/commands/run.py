@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
 from sidecar.left_out import left_out
 from sidecar.listen import format_address, listen
+from sidecar.regular_file import file_identity
 
 if TYPE_CHECKING:
     import argparse
@@ -50,6 +51,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     gc.disable()
     signal.signal(signal.SIGTERM, _stopped_early)
     signal.signal(signal.SIGINT, _stopped_early)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, reading the roles, is still to be done
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
@@ -58,6 +60,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
     roles_now = partial(read_roles, config, os.environ, defaults)
+    as_read = file_identity(config.config_file) if config.config_file else None
     config = config._replace(roles=roles_now())
     from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
 
@@ -67,7 +70,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
 
     if refusals:
         _tell_what_is_open(config, refusals)
-    return daemon.run(config, listeners, admin_listeners, roles_now, imds_listeners)
+    return daemon.run(config, daemon.Listeners(listeners, admin_listeners, imds_listeners), roles_now, as_read)
 
 
 def _stopped_early(*_: object) -> None:

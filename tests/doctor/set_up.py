@@ -19,7 +19,7 @@ import trio
 from sidecar.authorization import write_secret
 from sidecar.clock import Clock
 from sidecar.config import read_config
-from sidecar.daemon import REAL_CLOCK, make_daemon
+from sidecar.daemon import REAL_CLOCK, Listeners, make_daemon
 from sidecar.doctor import examination
 from sidecar.doctor.report import Report
 from sidecar.listen import listen
@@ -157,7 +157,7 @@ async def _with_daemon(
     async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
         daemon = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics)
         async with trio.open_nursery() as own:
-            await own.start(partial(daemon.serve, listeners, []))
+            await own.start(daemon.serve, Listeners(listeners))
             await daemon.roles.first_credentials()
             task_status.started(SetUp(directory, nursery, services, environ, application))
 
