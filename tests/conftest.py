@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -37,11 +38,19 @@ def _open_files() -> set[str]:
     return found
 
 
+def _what_signals_do() -> list[object]:
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No descriptor and no thread more than before. (Trio itself sees to tasks: a nursery waits for its own.)"""
-    files, threads = _open_files(), set(threading.enumerate())
+    """
+    No descriptor and no thread more than before, and signals mean what they did. (Trio itself sees to tasks: a nursery
+    waits for its own.)
+    """
+    files, threads, signals = _open_files(), set(threading.enumerate()), _what_signals_do()
     yield
+    assert _what_signals_do() == signals
     if _open_files() - files:
         gc.collect()  # what a traceback or a cycle still holds is no leak
     # Trio keeps an idle worker thread for a while, for the next name to resolve.

@@ -46,7 +46,7 @@ IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "log
 
 ONLY_IMPORTER = {
     "httpx": {"sts_client", "published_keys"},
-    "signal": {"daemon", "application", "commands.run", "commands.local"},
+    "signal": {"daemon", "application", "early_stop", "commands.run", "commands.local"},
     "ctypes": {"hardening", "token_watch"},
     "struct": {"peer"},
     "sidecar.hardening": {"commands.run"},

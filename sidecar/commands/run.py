@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
+from sidecar.early_stop import end_at_once_on_signals
 from sidecar.left_out import left_out
 from sidecar.listen import format_address, listen
 from sidecar.regular_file import file_identity
@@ -49,8 +50,7 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """Bind first, import later: early requests wait in the kernel's queue instead of being refused."""
     gc.disable()
-    signal.signal(signal.SIGTERM, _stopped_early)
-    signal.signal(signal.SIGINT, _stopped_early)
+    end_at_once_on_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, reading the roles, is still to be done
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
@@ -71,15 +71,6 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     if refusals:
         _tell_what_is_open(config, refusals)
     return daemon.run(config, daemon.Listeners(listeners, admin_listeners, imds_listeners), roles_now, as_read)
-
-
-def _stopped_early(*_: object) -> None:
-    """
-    A signal before the daemon listens for it, or after: nothing is in flight, so nothing needs an orderly end.
-
-    Not an exception: what is raised inside trio while it starts or ends is an internal error to it.
-    """
-    os._exit(0)
 
 
 def _print_free_port(asked: Address | None, bound: Sequence[socket.socket], path: str) -> None:

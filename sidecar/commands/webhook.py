@@ -11,6 +11,7 @@ import os
 
 import trio
 
+from sidecar.early_stop import end_at_once_on_signals
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.injection import flags
@@ -64,6 +65,7 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigurationError("--certificate-file and --key-file belong together: give both or neither.")
     drain_seconds = check_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)
     listen, admin_listen = parse_address("--listen", args.listen), parse_address("--admin-listen", args.admin_listen)
+    end_at_once_on_signals()
     process = import_extra("sidecar.webhook.process", "irsa-sidecar webhook", "webhook")
     options = process.Options(
         settings=settings,

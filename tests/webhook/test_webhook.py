@@ -281,19 +281,16 @@ async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApi
         (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
         (["--image", "x", "--region", "eu-west-1", "--listen", "x"], "--listen is 'x'"),
         (["--image", "x", "--region", "eu-west-1", "--sidecar-resources", "[]"], "--sidecar-resources is '[]'"),
-        (["--image", "x", "--region", "eu-west-1"], "There is no kubeconfig"),
     ],
 )
 def test_wrong_usage_ends_with_two_and_names_the_flag(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
     arguments: list[str],
     words: str,
 ) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     assert cli.main(["webhook", *arguments]) == 2
     assert words in capsys.readouterr().err
 
@@ -306,9 +303,26 @@ def test_a_mounted_certificate_that_is_not_there_ends_it_at_once(tmp_path: Path)
             MountedCertificate(path, path, Tls(), Events().log, WebhookMetrics())
 
 
+def as_a_process(prelude: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One with nothing wrong in its arguments. `prelude` is Python that it runs first."""
+    ending = "sys.exit(cli.main(['webhook', '--image', 'x', '--region', 'eu-west-1']))"
+    command = [sys.executable, "-c", f"import sys; from sidecar import cli; {prelude}; {ending}"]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_without_a_cluster_it_says_which_file_names_none(tmp_path: Path) -> None:
+    done = as_a_process("pass", KUBECONFIG=str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "There is no kubeconfig" in done.stderr
+
+
 def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
-    command = [sys.executable, "-c", "import sys; sys.modules['lightkube'] = None; from sidecar import cli; sys.exit("]
-    command[-1] += "cli.main(['webhook', '--image', 'x', '--region', 'eu-west-1']))"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = as_a_process("sys.modules['lightkube'] = None")
     assert done.returncode == 2
     assert "pip install 'irsa-sidecar[webhook]'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_before_it_listens_for_one_ends_it_with_zero(name: str) -> None:
+    done = as_a_process(f"import signal, trio; trio.run = lambda *_: signal.raise_signal(signal.{name})")
+    assert (done.returncode, done.stderr) == (0, "")
