@@ -40,6 +40,13 @@ class KeyPair(NamedTuple):
         return "KeyPair(…)"
 
 
+class Validity(NamedTuple):
+    """When a certificate begins to be good, and when it ends (RFC 5280, 4.1.2.5)."""
+
+    begins_at: datetime
+    expires_at: datetime
+
+
 class Identity(NamedTuple):
     """The authorities, oldest first, and the certificate that one of them signed."""
 
@@ -52,8 +59,18 @@ class Identity(NamedTuple):
         return b"".join(authority.certificate for authority in self.authorities)
 
     @property
+    def validity(self) -> Validity:
+        return validity_of(self.serving)
+
+    @property
     def expires_at(self) -> datetime:
-        return _read(self.serving).not_valid_after_utc
+        return self.validity.expires_at
+
+
+def validity_of(pair: KeyPair) -> Validity:
+    """Of its certificate. Raises ValueError where there is none that can be read."""
+    certificate = _read(pair)
+    return Validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def renewed(identity: Identity | None, names: Sequence[str], now: datetime) -> Identity:

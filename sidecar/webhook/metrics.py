@@ -1,32 +1,41 @@
 """What the webhook counts, and its text for Prometheus, as sidecar/metrics.py writes it."""
 
+from typing import Literal, get_args
+
 from sidecar import __version__
 from sidecar.metrics import Family, Histogram, Sample, exposition, histogram_family
+from sidecar.webhook.certificate import Validity
 from sidecar.webhook.review import Verdict
 
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
+Lookup = Literal["watch", "asked", "failed"]
+"""Where a Pod's ServiceAccount was known from."""
+
+Sent = Literal["sent", "failed", "dropped"]
+"""What became of an Event."""
+
 
 class WebhookMetrics:
-    """The counters of one process. `certificate_expires_at` is Unix time, None while there is none."""
+    """The counters of one process. `certificate` is that of the one in use, None while there is none."""
 
     def __init__(self) -> None:
         self.reviews = dict.fromkeys(Verdict, 0)
         self.review_seconds = Histogram(REVIEW_SECONDS_BUCKETS)
-        self.lookups: dict[str, int] = {}
+        self.lookups: dict[Lookup, int] = {}
         self.watch_ends = 0
-        self.events: dict[str, int] = {}
-        self.certificate_expires_at: float | None = None
+        self.events: dict[Sent, int] = {}
+        self.certificate: Validity | None = None
 
-    def count_lookup(self, outcome: str) -> None:
+    def count_lookup(self, outcome: Lookup) -> None:
         self.lookups[outcome] = self.lookups.get(outcome, 0) + 1
 
-    def count_event(self, outcome: str) -> None:
+    def count_event(self, outcome: Sent) -> None:
         self.events[outcome] = self.events.get(outcome, 0) + 1
 
-    def exposition(self, *, is_ready: bool, accounts: int, dropped_lines: int) -> bytes:
-        """The body of a scrape."""
-        expires_at = self.certificate_expires_at
+    def exposition(self, *, is_ready: bool, is_watching: bool, accounts: int, dropped_lines: int) -> bytes:
+        """The body of a scrape. What can be counted is there from the start, as a rate begins with a first value."""
+        validity = self.certificate
         return exposition([
             Family("irsa_sidecar_webhook_build_info", "gauge", "The version that runs, as a label.",
                    [Sample({"version": __version__}, 1)]),
@@ -37,19 +46,25 @@ class WebhookMetrics:
                    [Sample({"outcome": verdict.value}, count) for verdict, count in self.reviews.items()]),
             histogram_family("irsa_sidecar_webhook_review_duration_seconds", "How long an answer took.",
                              self.review_seconds),
+            Family("irsa_sidecar_webhook_watching", "gauge",
+                   "Whether ServiceAccounts are followed by a watch; if not, each is asked for.",
+                   [Sample({}, int(is_watching))]),
             Family("irsa_sidecar_webhook_service_accounts", "gauge", "ServiceAccounts known from the watch.",
                    [Sample({}, accounts)]),
             Family("irsa_sidecar_webhook_service_account_lookups_total", "counter",
                    "ServiceAccounts needed for a Pod: known from the watch, asked for, or failed.",
-                   [Sample({"outcome": outcome}, count) for outcome, count in sorted(self.lookups.items())]),
+                   [Sample({"outcome": outcome}, self.lookups.get(outcome, 0)) for outcome in get_args(Lookup)]),
             Family("irsa_sidecar_webhook_watch_ends_total", "counter",
                    "Times the watch of ServiceAccounts broke or was too old, and they were listed anew.",
                    [Sample({}, self.watch_ends)]),
             Family("irsa_sidecar_webhook_events_total", "counter", "Kubernetes Events: sent, failed or dropped.",
-                   [Sample({"outcome": outcome}, count) for outcome, count in sorted(self.events.items())]),
+                   [Sample({"outcome": outcome}, self.events.get(outcome, 0)) for outcome in get_args(Sent)]),
+            Family("irsa_sidecar_webhook_certificate_not_before_timestamp_seconds", "gauge",
+                   "Since when the certificate in use is good, in Unix time.",
+                   [] if validity is None else [Sample({}, validity.begins_at.timestamp())]),
             Family("irsa_sidecar_webhook_certificate_expiration_timestamp_seconds", "gauge",
                    "When the certificate in use expires, in Unix time.",
-                   [] if expires_at is None else [Sample({}, expires_at)]),
+                   [] if validity is None else [Sample({}, validity.expires_at.timestamp())]),
             Family("irsa_sidecar_log_lines_dropped_total", "counter", "Log lines that stderr did not take in time.",
                    [Sample({}, dropped_lines)]),
         ])  # fmt: skip

@@ -5,14 +5,10 @@ A certificate that cannot be used, for whatever reason, leaves the one before in
 whose the certificate is; cert-manager keeps its caBundle (annotation cert-manager.io/inject-ca-from).
 """
 
-from datetime import datetime
-
-from cryptography import x509
-
 from sidecar.errors import ConfigurationError
 from sidecar.log import Logger
 from sidecar.regular_file import file_identity, read_regular_file
-from sidecar.webhook.certificate import KeyPair
+from sidecar.webhook.certificate import KeyPair, Validity, validity_of
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
 
@@ -59,15 +55,15 @@ class MountedCertificate:
 
     def _take(self) -> None:
         pair = KeyPair(*(_read(path) for path in self._paths))
-        expires_at = _expires_at(pair, self._paths[0])  # before it is in use: OpenSSL takes what cryptography does not
+        validity = _validity(pair, self._paths[0])  # before it is in use: OpenSSL takes what cryptography does not
         self._tls.use(pair)
-        self._metrics.certificate_expires_at = expires_at.timestamp()
-        self._log.info("certificate_in_use", source=self._paths[0], expires_at=expires_at.isoformat())
+        self._metrics.certificate = validity
+        self._log.info("certificate_in_use", source=self._paths[0], expires_at=validity.expires_at.isoformat())
 
 
-def _expires_at(pair: KeyPair, path: str) -> datetime:
+def _validity(pair: KeyPair, path: str) -> Validity:
     try:
-        return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc
+        return validity_of(pair)
     except ValueError as exc:
         raise ConfigurationError(
             f"{path} has no certificate that can be read ({exc}): give a PEM certificate."

@@ -168,7 +168,7 @@ class OwnCertificate:
         if identity != self._in_use:
             self._tls.use(identity.serving)
             self._in_use = identity
-            self._metrics.certificate_expires_at = identity.expires_at.timestamp()
+            self._metrics.certificate = identity.validity
             self._log.info(
                 "certificate_in_use", source=f"Secret {self._secret}", expires_at=identity.expires_at.isoformat()
             )

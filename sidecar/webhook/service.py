@@ -131,7 +131,10 @@ class Service:
             return Response(503 if troubles else 200, ("\n".join(troubles) or "ok").encode() + b"\n", _TEXT)
         if request.path == "/metrics":
             body = self.metrics.exposition(
-                is_ready=not self.troubles(), accounts=len(self.accounts), dropped_lines=self.dropped_lines()
+                is_ready=not self.troubles(),
+                is_watching=self.accounts.is_live,
+                accounts=len(self.accounts),
+                dropped_lines=self.dropped_lines(),
             )
             return Response(200, body, _METRICS)
         return Response(404, b"Here are /livez, /readyz and /metrics.\n", _TEXT)

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def rules_file(folder: Path) -> Path:
 
 
 class Prometheus:
-    """A server that scrapes one Pod each second."""
+    """A server that scrapes Pods each second."""
 
     def __init__(self, cluster: Cluster, url: str) -> None:
         self._promtool = [*cluster.inside(), "promtool", "query", "instant", "--format=json", url]
@@ -53,14 +53,14 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(
-    cluster: Cluster, rules: Path, folder: Path, target: str, labels: dict[str, str]
-) -> Iterator[Prometheus]:
+def prometheus(cluster: Cluster, rules: Path, folder: Path, pods: Mapping[str, dict[str, str]]) -> Iterator[Prometheus]:
+    """`pods`: by HOST:PORT, the labels that a PodMonitor would give to what is told there."""
     address = "127.0.0.1:9090"
+    targets = [{"targets": [each], "labels": labels} for each, labels in pods.items()]
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": "pods", "static_configs": [{"targets": [target], "labels": labels}]}],
+        "scrape_configs": [{"job_name": "pods", "static_configs": targets}],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     flags = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]

@@ -14,13 +14,15 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import ClusterSts
 from tests.manifests import documents
-from tests.monitoring import alerts, panel_queries
+from tests.monitoring import FOLDERS, alerts, as_chosen, panel_queries
 
 ROLE = 'namespace="shop", pod="web", role="default"'
 POD = 'namespace="shop", pod="web"'
 REFRESHES = f"irsa_sidecar_refreshes_total{{{ROLE}, outcome="
 
 WEBHOOK = 'namespace="irsa-sidecar", pod="webhook-1"'
+BEGINS_AT = f"irsa_sidecar_webhook_certificate_not_before_timestamp_seconds{{{WEBHOOK}}}"
+EXPIRES_AT = f"irsa_sidecar_webhook_certificate_expiration_timestamp_seconds{{{WEBHOOK}}}"
 REVIEWS = f"irsa_sidecar_webhook_reviews_total{{{WEBHOOK}, outcome="
 REVIEW_SECONDS = f"irsa_sidecar_webhook_review_duration_seconds_bucket{{{WEBHOOK}, le="
 READY = {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "1x120"}
@@ -44,11 +46,6 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
     ("IrsaSidecarAsksAnotherRegion", {f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x5 1x60"}, "10m"),
     ("IrsaSidecarWebhookIsNotReady", {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "0x10"}, "5m"),
     ("IrsaSidecarWebhookIsNotReady", {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "1x10 stale"}, "15m"),
-    (
-        "IrsaSidecarWebhookCertificateExpires",
-        {f"irsa_sidecar_webhook_certificate_expiration_timestamp_seconds{{{WEBHOOK}}}": f"{7 * 86400}x60"},
-        "15m",
-    ),
     ("IrsaSidecarWebhookCannotAsk", {f'{REVIEWS}"failed"}}': "0+1x60"}, "10m"),
     ("IrsaSidecarWebhookRefusesPods", {f'{REVIEWS}"refused"}}': "0+1x60"}, "30m"),
     (
@@ -81,7 +78,8 @@ QUIET = {
     f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x120",
     # Its other replica is replaced, and somebody has misspelt an annotation.
     'irsa_sidecar_webhook_ready{namespace="irsa-sidecar", pod="webhook-2"}': "1x30 0x2 stale",
-    f"irsa_sidecar_webhook_certificate_expiration_timestamp_seconds{{{WEBHOOK}}}": f"{30 * 86400}x120",
+    BEGINS_AT: "0x120",
+    EXPIRES_AT: f"{90 * 86400}x120",
     f'{REVIEWS}"injected"}}': "0+10x120",
     f'{REVIEWS}"refused"}}': "0x10 3x110",
     f'{REVIEWS}"failed"}}': "0x120",
@@ -89,6 +87,12 @@ QUIET = {
     f'{REVIEW_SECONDS}"+Inf"}}': "0+10x120",
 }
 """Two hours of Pods and a webhook that are well."""
+
+LIVES = [1, 48, 90 * 24, 365 * 24]
+"""Of certificates, in hours: the least that cert-manager takes, and more."""
+
+OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpires": 0.1}
+"""With what share of its life left each comes up."""
 
 _UP = 'count by (alertname) (ALERTS{alertstate="firing"})'
 
@@ -99,7 +103,9 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_alert_is_tried() -> None:
-    assert {alert for alert, _, _ in FIRING} == set(alerts())
+    assert {alert for alert, _, _ in FIRING} | set(OF_CERTIFICATES) == {
+        each for whose in FOLDERS for each in alerts(whose)
+    }
 
 
 @pytest.mark.parametrize(("alert", "series", "at"), FIRING)
@@ -112,12 +118,39 @@ def test_no_alert_is_ever_up_while_all_is_well(rules: Path) -> None:
     _check(rules, QUIET, [{"expr": _UP, "eval_time": f"{minute}m", "exp_samples": []} for minute in range(0, 110, 5)])
 
 
+@pytest.mark.parametrize("hours", LIVES)
+def test_a_certificate_that_is_renewed_in_time_is_no_alert_however_long_it_lives(rules: Path, hours: int) -> None:
+    """At two thirds of its life, which is after an hour here, and two minutes later in use."""
+    life = hours * 3600
+    begins_at, renewed_at = 3600 - life * 2 // 3, 3600
+    series = {
+        BEGINS_AT: f"{begins_at}x61 {renewed_at}x20",
+        EXPIRES_AT: f"{begins_at + life}x61 {renewed_at + life}x20",
+    }
+    _check(rules, series, [{"expr": _UP, "eval_time": f"{minute}m", "exp_samples": []} for minute in range(82)])
+
+
+@pytest.mark.parametrize("hours", LIVES)
+@pytest.mark.parametrize(("alert", "share"), OF_CERTIFICATES.items())
+def test_a_certificate_that_is_not_renewed_is_told_of_by_the_share_of_its_life_that_is_left(
+    rules: Path, alert: str, share: float, hours: int
+) -> None:
+    """Which is that after an hour here."""
+    life = hours * 3600
+    expires_at = 3600 + round(life * share)
+    series = {BEGINS_AT: f"{expires_at - life}x120", EXPIRES_AT: f"{expires_at}x120"}
+    this = f'count by (alertname) (ALERTS{{alertstate="firing", alertname="{alert}"}})'
+    up = [{"labels": f'{{alertname="{alert}"}}', "value": 1}]
+    expected = [(60, []), (63, up), (115, up)]
+    _check(rules, series, [{"expr": this, "eval_time": f"{at}m", "exp_samples": found} for at, found in expected])
+
+
 def test_the_resources_are_those_that_the_operator_defines(cluster: Cluster, namespace: Namespace) -> None:
     install(cluster, OPERATOR)
     objects = documents(cluster.kubectl("kustomize", "k8s/monitoring").stdout)
     assert {found["kind"] for found in objects} == {"ConfigMap", "PodMonitor", "PrometheusRule"}
     of_webhook = documents(cluster.kubectl("kustomize", "k8s/monitoring/webhook").stdout)
-    assert {found["kind"] for found in of_webhook} == {"PodMonitor", "PrometheusRule"}
+    assert {found["kind"] for found in of_webhook} == {"ConfigMap", "PodMonitor", "PrometheusRule"}
     for found in of_webhook:
         assert found["metadata"].pop("namespace") == "irsa-sidecar"  # which need not be there
     assert "Warning" not in namespace.apply(*objects, *of_webhook, dry_run=True).stderr
@@ -129,20 +162,12 @@ def test_every_panel_shows_what_a_real_pod_tells_and_no_alert_is_up(
     namespace.apply(pod("pod/example.yaml", "web", sts, app="tell(who_am_i())\nuntil_told_to_stop()"))
     namespace.logged("web", "app", "arn:aws")
     address = namespace.pod("web")["status"]["podIP"]
-    labels = {"namespace": namespace.name, "pod": "web"}
-    with prometheus(node, rules, tmp_path, f"{address}:4773", labels) as server:
+    pods = {f"{address}:4773": {"namespace": namespace.name, "pod": "web"}}
+    with prometheus(node, rules, tmp_path, pods) as server:
         server.wait_for("count_over_time(irsa_sidecar_build_info[1m]) > 5")
-        empty = [title for title, query in panel_queries() if not server.query(_as_chosen(query))]
+        empty = [title for title, query in panel_queries("sidecar") if not server.query(as_chosen(query))]
         assert empty == ["Roles without credentials"]
         assert server.query('ALERTS{alertstate="firing"}') == []
-
-
-def _as_chosen(query: str) -> str:
-    """What Grafana makes of it, for all namespaces and Pods."""
-    for variable, value in {"$__rate_interval": "10s", "$namespace": ".*", "$pod": ".*"}.items():
-        query = query.replace(variable, value)
-    assert "$" not in query
-    return query
 
 
 def _check(rules: Path, series: dict[str, str], expected: list[dict[str, Any]]) -> None:

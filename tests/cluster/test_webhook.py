@@ -13,7 +13,7 @@ from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
 from tests.cluster.webhook import ASKS, CONFIGURATION, SECRET, asking_deployment, asking_pod, authorities, pod_of, tried
 from tests.manifests import sidecar_of
-from tests.monitoring import alerts
+from tests.monitoring import alerts, as_chosen, panel_queries
 
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
 BURST = 100
@@ -124,18 +124,26 @@ def test_a_spoilt_certificate_is_made_anew_and_trusted(
     wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
 
 
-def test_every_alert_finds_what_a_replica_tells_and_none_is_up(
+def test_alerts_and_panels_find_what_replicas_tell_and_no_alert_is_up(
     node: Cluster, webhook: Namespace, annotated: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    (replica, *_) = webhook.get("pods")["items"]
-    labels = {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
-    metrics = {name for query in alerts().values() for name in re.findall(r"irsa_sidecar_webhook_\w+", query)}
-    assert len(metrics) >= 4
-    address = f"{replica['status']['podIP']}:8080"
-    with prometheus(node, rules_file(tmp_path), tmp_path, address, labels) as server:
+    """Of both replicas: the API server stays with one of them."""
+    pods = {
+        f"{replica['status']['podIP']}:8080": {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
+        for replica in webhook.get("pods")["items"]
+    }
+    metrics = {name for query in alerts("webhook").values() for name in re.findall(r"irsa_sidecar_webhook_\w+", query)}
+    assert len(metrics) >= 5
+    with prometheus(node, rules_file(tmp_path), tmp_path, pods) as server:
         server.wait_for("count_over_time(irsa_sidecar_webhook_ready[1m]) > 5")
+        asked = "increase(irsa_sidecar_webhook_review_duration_seconds_count[10s]) > 0"
+        pod = asking_pod(authored_spec(sts))
+        wait_until(lambda: "created" in tried(annotated, pod) and bool(server.query(asked)), "a review in a scrape")
+        assert [title for title, query in panel_queries("webhook") if not server.query(as_chosen(query))] == []
         assert [name for name in sorted(metrics) if not server.query(f"{name}{{pod=~'.+'}}")] == []
         assert server.query("irsa_sidecar_webhook_ready == 1")
+        for of_certificate in (query for query in alerts("webhook").values() if "not_before" in query):
+            assert server.query(of_certificate.replace("<", ">"))
         assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 

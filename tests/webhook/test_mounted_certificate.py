@@ -39,7 +39,7 @@ def mounted(tmp_path: Path) -> Mounted:
 
 
 def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
-    in_use, expires_at = mounted.tls.context, mounted.metrics.certificate_expires_at
+    in_use, validity = mounted.tls.context, mounted.metrics.certificate
     mounted.write(identity())
     path = mounted.folder / "tls.crt"
     path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
@@ -47,7 +47,7 @@ def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_us
     mounted.certificate.look()
     (refused,) = mounted.events.of("certificate_refused")
     assert f"{path} has no certificate that can be read" in refused["reason"]
-    assert (mounted.tls.context, mounted.metrics.certificate_expires_at) == (in_use, expires_at)
+    assert (mounted.tls.context, mounted.metrics.certificate) == (in_use, validity)
     mounted.certificate.look()
     assert len(mounted.events.of("certificate_refused")) == 1
     mounted.write(identity())

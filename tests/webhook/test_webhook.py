@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount
 from sidecar.webhook import trust
-from sidecar.webhook.certificate import renewed, to_secret
+from sidecar.webhook.certificate import BACKDATED, CERTIFICATE_LIFE, renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
 from sidecar.webhook.process import _stop_on_signal
@@ -63,6 +64,13 @@ async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: Fak
         scraped = (await hook.admin("/metrics")).text
         assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in scraped
         assert "irsa_sidecar_webhook_ready 1\n" in scraped
+        certificate = "irsa_sidecar_webhook_certificate_{}_timestamp_seconds ([0-9.]+)"
+        begins_at, expires_at = (
+            float(found)
+            for name in ("not_before", "expiration")
+            for found in re.findall(certificate.format(name), scraped)
+        )
+        assert expires_at - begins_at == (CERTIFICATE_LIFE + BACKDATED).total_seconds()
         assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
 
 
@@ -133,6 +141,16 @@ async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: Fa
         assert "etcd is full" in response["status"]["message"]
         # What the watch knows needs nobody.
         assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert "irsa_sidecar_webhook_watching 1\n" in (await hook.admin("/metrics")).text
+
+
+async def test_without_a_watch_it_is_ready_and_tells_so(api: FakeApiServer, tmp_path: Path) -> None:
+    api.broken["/api/v1/serviceaccounts"] = (403, {"message": "no list"})
+    async with webhook(api, tmp_path) as hook:
+        for event in ("certificate_in_use", "api_server_known", "service_accounts_watch_ended"):
+            await hook.events.logged(event)
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert "irsa_sidecar_webhook_watching 0\n" in (await hook.admin("/metrics")).text
 
 
 async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServer, tmp_path: Path) -> None:
