@@ -26,6 +26,7 @@ from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import COMPONENT
 from tests.manifests import K8S, ROOT, documents, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
@@ -68,10 +69,21 @@ def test_it_makes_what_the_kustomization_makes(cluster: Cluster, helm: Helm) -> 
 
 
 def test_with_cert_manager_it_makes_what_the_component_makes(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
-    base = Path("../" * (len(tmp_path.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
-    overlay = {"resources": [str(base)], "components": [str(base / "cert-manager")]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    _write_overlay(tmp_path, "cert-manager")
     assert _by_name(rendered(helm, certificate={"from": "cert-manager"})) == _wanted(cluster, tmp_path)
+
+
+def test_on_its_nodes_network_it_makes_what_the_component_makes(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
+    """On other ports, by the patches that the component tells of."""
+    component = (K8S / "webhook/host-network/kustomization.yaml").read_text()
+    patches = re.search(r"^#     patches:\n(#       .*\n)+", component, re.MULTILINE)
+    assert patches
+    _write_overlay(tmp_path, "host-network", patches[0].replace("#     ", ""))
+    allowed = _kustomized(cluster, tmp_path)["Namespace", NAMESPACE]["metadata"]["labels"]
+    assert {name: level for name, level in allowed.items() if "pod-security" in name and level != "privileged"} == {}
+    wanted = _wanted(cluster, tmp_path)
+    assert ("NetworkPolicy", "webhook") not in wanted
+    assert _by_name(rendered(helm, **OPTIONS["host network"])) == wanted
 
 
 def test_with_monitoring_it_makes_what_both_folders_make(cluster: Cluster, helm: Helm) -> None:
@@ -232,6 +244,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "existingSecret": {"certificate": {"from": "existingSecret", "existingSecret": "tls", "caBundle": AUTHORITY}},
     "monitoring": {"monitoring": {"enabled": True, "labels": {"release": "kube-prometheus-stack"}}},
+    "host network": {"hostNetwork": True, "ports": {"https": 9443, "admin": 9080}},
     "bare": {"networkPolicy": False, "replicas": 1},
 }
 
@@ -246,12 +259,31 @@ def knowing(cluster: Cluster) -> Cluster:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_real_api_server_takes_every_option(knowing: Cluster, namespace: Namespace, helm: Helm, name: str) -> None:
-    """In a namespace as strict as Pod Security has it, and with no field that is not known."""
+    """In a namespace as strict as Pod Security has it for them, and with no field that is not known."""
     del knowing
+    if OPTIONS[name].get("hostNetwork"):
+        _allow_everything(namespace)
     objects = rendered(helm, namespace=namespace.name, **OPTIONS[name])
     priority = [found for found in objects if found["kind"] == "PriorityClass"]
     assert bool(priority) != ("priorityClassName" in OPTIONS[name])
     assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
+
+
+def test_on_its_nodes_network_it_is_not_installed_where_its_pods_would_be_refused(
+    namespace: Namespace, helm: Helm
+) -> None:
+    """Helm itself would wait for them, and say no reason."""
+    command = ("install", "irsa-sidecar", CHART, "--dry-run=server", f"--namespace={namespace.name}")
+    done = helm(*command, "--set=hostNetwork=true", check=False)
+    assert f"namespace {namespace.name} enforces the Pod Security Standard restricted" in done.stderr
+    _allow_everything(namespace)
+    assert "enforces" not in helm(*command, "--set=hostNetwork=true", check=False).stderr
+
+
+def _allow_everything(namespace: Namespace) -> None:
+    """As the command in the chart's words does."""
+    labels = [f"pod-security.kubernetes.io/{mode}=privileged" for mode in ("enforce", "warn")]
+    namespace.kubectl("label", "--overwrite", "namespace", namespace.name, *labels)
 
 
 def test_with_a_certificate_of_somebody_elses_it_may_write_nothing(helm: Helm) -> None:
@@ -294,6 +326,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"monitoring": True}, "at '/monitoring': got boolean, want object"),
     ({"extraArgs": "--log-level=debug"}, "at '/extraArgs': got string, want array"),
     ({"resources": {"limit": {}}}, "at '/resources': additional properties 'limit' not allowed"),
+    ({"ports": {"https": 443}}, "at '/ports/https': minimum: got 443, want 1,024"),
+    ({"ports": {"metrics": 9090}}, "at '/ports': additional properties 'metrics' not allowed"),
+    ({"ports": {"https": 8080}}, "ports.https and ports.admin are both 8080: give each a port of its own."),
+    ({"extraArgs": ["--admin-listen=:9080"]}, "extraArgs has --admin-listen=:9080: set ports.https or ports.admin,"),
+    ({"hostNetwork": True, "ports": {"https": 10250}}, "ports.https is 10250, where kubelet or kube-proxy listen on"),
+    ({"hostNetwork": "true"}, "at '/hostNetwork': got string, want boolean"),
     ({"certificate": {"from": "letsencrypt"}}, "at '/certificate/from': value must be one of 'self', 'cert-manager'"),
     ({"certificate": {"from": "existingSecret"}}, "give certificate.existingSecret, the Secret's name, and"),
     ({"certificate": {"existingSecret": "tls"}}, "are not for certificate.from self: leave them out, or set"),
@@ -345,6 +383,10 @@ def test_notes_say_what_to_do_next(helm: Helm) -> None:
     assert "no registry" not in told
     assert "may get the node's role" in told
     assert "certificate/webhook" in told
+    assert "nodes' network" not in told
+    told = notes("--set=hostNetwork=true,ports.https=9443")
+    assert "has to reach port 9443 there" in told
+    assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in told
 
 
 # On a node
@@ -386,6 +428,33 @@ def test_a_mounted_certificate_is_taken_anew_without_a_restart(
     assert _webhook_pod(installed) == before
 
 
+def test_on_its_nodes_network_it_injects_and_a_node_has_room_for_one(
+    installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts
+) -> None:
+    """On other ports than a Pod of its own network would have: the API server reaches it, and so does the kubelet."""
+    upgrade = ("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--reuse-values")
+    values = "--set=hostNetwork=true,ports.https=9443,ports.admin=9080"
+    helm(*upgrade, "--wait", "--timeout=120s", values)
+    pod = installed.pod(_webhook_pod(installed))
+    assert pod["status"]["podIP"] == pod["status"]["hostIP"]
+    assert [port["hostPort"] for port in pod["spec"]["containers"][0]["ports"]] == [9443, 9080]
+    wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
+    helm(*upgrade, "--set=replicas=2")
+    wait_until(lambda: "didn't have free ports" in _unscheduled(installed), "a replica that finds no node")
+    assert _admitted(namespace, sts) == IMAGE
+    # The next version takes the ports of the one before.
+    helm(*upgrade, "--wait", "--timeout=120s", "--set=replicas=1,podLabels.round=second")
+    assert installed.pod(_webhook_pod(installed))["metadata"]["labels"]["round"] == "second"
+    wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
+
+
+def _unscheduled(installed: Namespace) -> str:
+    """Why Pods of it have no node."""
+    found = installed.get("pods", COMPONENT)["items"]
+    conditions = [each for pod in found for each in pod["status"].get("conditions", ())]
+    return " ".join(each.get("message", "") for each in conditions if each["type"] == "PodScheduled")
+
+
 def _authority(folder: Path) -> Path:
     """Of its own, with a certificate for the webhook."""
     Certificates(folder).make_server("webhook", ["webhook.aws.svc"], [])
@@ -401,7 +470,7 @@ def _put_secret(installed: Namespace, folder: Path) -> None:
 
 def _webhook_pod(installed: Namespace) -> str:
     """The one that is not on its way out."""
-    found = installed.get("pods", "--selector=app.kubernetes.io/component=webhook")["items"]
+    found = installed.get("pods", COMPONENT)["items"]
     (name,) = [each["metadata"]["name"] for each in found if "deletionTimestamp" not in each["metadata"]]
     return str(name)
 
@@ -423,6 +492,13 @@ def _admitted(namespace: Namespace, sts: ClusterSts) -> str:
 def _images() -> str:
     repository, _, tag = IMAGE.partition(":")
     return f"image.repository={repository},image.tag={tag}"
+
+
+def _write_overlay(folder: Path, component: str, more: str = "") -> None:
+    """A kustomization over the webhook's, with the component and some more lines."""
+    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
+    overlay = {"resources": [str(base)], "components": [str(base / component)]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay) + more)
 
 
 def _wanted(cluster: Cluster, folder: Path) -> Objects:

@@ -51,4 +51,29 @@ app.kubernetes.io/component: webhook
 {{- fail "certificate.issuerRef has no name: give the name of an Issuer or ClusterIssuer, and its kind." }}
 {{- end }}
 {{- end }}
+{{- include "irsa-sidecar.checkNetwork" . }}
+{{- end }}
+
+{{- /* Which ports, on whose network. Of its namespace, only a cluster knows: not `helm template`. */}}
+{{- define "irsa-sidecar.checkNetwork" -}}
+{{- if eq (int .Values.ports.https) (int .Values.ports.admin) }}
+{{- fail (printf "ports.https and ports.admin are both %d: give each a port of its own." (int .Values.ports.https)) }}
+{{- end }}
+{{- range .Values.extraArgs }}
+{{- if regexMatch "^--(admin-)?listen(=|$)" . }}
+{{- fail (printf "extraArgs has %s: set ports.https or ports.admin, by which Service, probes and monitoring go too." .) }}
+{{- end }}
+{{- end }}
+{{- if .Values.hostNetwork }}
+{{- range $name, $port := .Values.ports }}
+{{- if has (int $port) (list 10248 10249 10250 10256) }}
+{{- fail (printf "ports.%s is %d, where kubelet or kube-proxy listen on every node: with hostNetwork, choose another." $name (int $port)) }}
+{{- end }}
+{{- end }}
+{{- $namespace := lookup "v1" "Namespace" "" .Release.Namespace }}
+{{- $level := dig "metadata" "labels" "pod-security.kubernetes.io/enforce" "privileged" $namespace }}
+{{- if ne $level "privileged" }}
+{{- fail (printf "namespace %s enforces the Pod Security Standard %s, which refuses Pods with hostNetwork: kubectl label --overwrite namespace %s pod-security.kubernetes.io/enforce=privileged" .Release.Namespace $level .Release.Namespace) }}
+{{- end }}
+{{- end }}
 {{- end }}
