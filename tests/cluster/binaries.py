@@ -1,8 +1,9 @@
 """
-Kubernetes and Helm, built from their own modules, since no release can be downloaded from a package registry.
+Kubernetes, Helm and cert-manager, built from their own modules, since no release can be downloaded from a package
+registry.
 
-What is built is kept by the hash of what it was built from. The first time takes 5 to 15 minutes of a small machine,
-2 of them for Helm, at the lowest priority, and about 5 GB for Go's caches.
+What is built is kept by the hash of what it was built from. The first time takes 8 to 18 minutes of a small machine,
+2 of them for Helm and 3 for cert-manager, at the lowest priority, and about 7 GB for Go's caches.
 """
 
 import hashlib
@@ -44,8 +45,23 @@ def helm() -> Path:
     return _built("helm", "-s -w", "Building Helm (once; some 2 minutes)", package="helm.sh/helm/v3/cmd/helm")
 
 
+def cert_manager() -> Path:
+    """What of it issues certificates and writes caBundles."""
+    return _built("certmanager", "-s -w", "Building cert-manager (once; some 3 minutes)")
+
+
 def kubernetes_version() -> str:
-    found = re.search(r"^\s*k8s\.io/kubernetes v(\S+)$", (HERE / "kubelab" / "go.mod").read_text(), re.MULTILINE)
+    return _version("kubelab", "k8s.io/kubernetes")
+
+
+def cert_manager_version() -> str:
+    return _version("certmanager", "github.com/cert-manager/cert-manager")
+
+
+def _version(name: str, module: str) -> str:
+    """The one that the folder's go.mod asks for, as in `1.2.3`."""
+    wanted = rf"^\s*(?:require )?{re.escape(module)} v(\S+)$"
+    found = re.search(wanted, (HERE / name / "go.mod").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 

@@ -51,7 +51,9 @@ class Creations:
 
 @contextmanager
 def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folder: Path) -> Iterator[Creations]:
-    """Begun, and gone on with until the end of the block."""
+    """Begun, and gone on with until the end of the block. Each has a name of its own, beginning with the Pod's."""
+    metadata = {name: value for name, value in pod["metadata"].items() if name != "name"}
+    named = pod | {"metadata": metadata | {"generateName": f"{pod['metadata']['name']}-"}}
     command = [*cluster.inside(), sys.executable, "-m", "tests.cluster.creations"]
     told = folder / "creations"
     with told.open("w") as output:
@@ -60,9 +62,11 @@ def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folde
         )
         assert program.stdin is not None
         with program.stdin:
-            program.stdin.write(json.dumps(pod).encode())
+            program.stdin.write(json.dumps(named).encode())
     try:
-        yield Creations(told)
+        found = Creations(told)
+        found.wait_for_more()
+        yield found
     finally:
         program.send_signal(signal.SIGTERM)
         assert program.wait(GUARD_SECONDS) == 0

@@ -1,10 +1,11 @@
-"""Resource definitions that others publish, for objects of theirs that are tried without what acts on them."""
+"""Resource definitions that others publish, so that a cluster takes objects of theirs."""
 
 import json
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.cluster import binaries
 from tests.cluster.cluster import Cluster
 from tests.cluster.waiting import wait_until
 
@@ -27,9 +28,12 @@ OPERATOR = Definitions(
 )
 
 CERT_MANAGER = Definitions(
-    "github.com/cert-manager/cert-manager@v1.19.1",
+    f"github.com/cert-manager/cert-manager@v{binaries.cert_manager_version()}",
     "deploy/crds",
-    {f"{kind}.cert-manager.io": f"cert-manager.io_{kind}.yaml" for kind in ("issuers", "certificates")},
+    {
+        f"{kind}.cert-manager.io": f"cert-manager.io_{kind}.yaml"
+        for kind in ("issuers", "clusterissuers", "certificates", "certificaterequests")
+    },
 )
 
 

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +15,7 @@ from tests.cluster.creations import Creations, creations
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, SECRET, asking_pod
+from tests.cluster.webhook import COMPONENT, SECRET, asking_pod, served
 
 NAME = "webhook.irsa-sidecar.svc"
 
@@ -25,10 +23,7 @@ NAME = "webhook.irsa-sidecar.svc"
 @pytest.fixture
 def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
     """Pods, all the time."""
-    pod = asking_pod(authored_spec(sts), generateName="web-")
-    del pod["metadata"]["name"]
-    with creations(node, annotated, pod, tmp_path) as found:
-        found.wait_for_more()
+    with creations(node, annotated, asking_pod(authored_spec(sts)), tmp_path) as found:
         yield found
 
 
@@ -77,14 +72,6 @@ def identity(webhook: Namespace) -> Identity:
 def put(webhook: Namespace, wanted: Identity) -> None:
     data = {name: base64.b64encode(value).decode() for name, value in to_secret(wanted).items()}
     webhook.kubectl("patch", SECRET, f"--patch={json.dumps({'data': data})}")
-
-
-def served(node: Cluster, webhook: Namespace) -> set[str]:
-    """The certificates of its replicas."""
-    program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 8443)))"
-    addresses = [pod["status"]["podIP"] for pod in webhook.get("pods", COMPONENT)["items"]]
-    command = [*node.inside(), sys.executable, "-c", program]
-    return {subprocess.check_output([*command, address], text=True).strip() for address in addresses}
 
 
 def is_another_served(node: Cluster, webhook: Namespace, before: set[str]) -> bool:

@@ -1,7 +1,9 @@
 """The webhook as `kubectl apply -k k8s/webhook` deploys it, and the Pods that its users write."""
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ ASKS = {"irsa-sidecar.io/inject": "true"}
 
 
 @contextmanager
-def deployed_webhook(node: Cluster, sts: ClusterSts, folder: Path) -> Iterator[Namespace]:
-    """Its namespace, once both replicas are ready."""
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts)))
+def deployed_webhook(
+    node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = ()
+) -> Iterator[Namespace]:
+    """Its namespace, once both replicas are ready. `components` are folders in that of its kustomization."""
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts, components)))
     deployed = Namespace(node, "irsa-sidecar")
+    node.kubectl("wait", "--for=delete", f"namespace/{deployed.name}", "--timeout=120s")  # of the one before
     try:
         applied = node.kubectl("apply", f"--kustomize={folder}", "--validate=strict")
         assert "Warning" not in applied.stderr
@@ -40,7 +45,7 @@ def deployed_webhook(node: Cluster, sts: ClusterSts, folder: Path) -> Iterator[N
         node.kubectl("delete", f"--kustomize={folder}", "--wait=false", "--ignore-not-found")
 
 
-def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
+def _overlay(folder: Path, sts: ClusterSts, components: Sequence[str]) -> dict[str, Any]:
     """As a user's, with the images of this checkout and the STS of the tests."""
     base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
     name, _, tag = TOOLS_IMAGE.partition(":")
@@ -49,6 +54,7 @@ def _overlay(folder: Path, sts: ClusterSts) -> dict[str, Any]:
     literals = [f"SIDECAR_IMAGE={IMAGE}", f"AWS_REGION={REGION}"]
     return {
         "resources": [str(base)],
+        "components": [str(base / component) for component in components],
         "images": [{"name": "irsa-sidecar", "newName": name, "newTag": tag}],
         "configMapGenerator": [
             {"name": "webhook", "namespace": "irsa-sidecar", "behavior": "merge", "literals": literals}
@@ -88,3 +94,11 @@ def pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
 def authorities(webhook: Namespace) -> str:
     bundle: str = webhook.get(CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
     return bundle
+
+
+def served(node: Cluster, webhook: Namespace) -> set[str]:
+    """The certificates of its replicas."""
+    program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 8443)))"
+    addresses = [pod["status"]["podIP"] for pod in webhook.get("pods", COMPONENT)["items"]]
+    command = [*node.inside(), sys.executable, "-c", program]
+    return {subprocess.check_output([*command, address], text=True).strip() for address in addresses}

@@ -1,0 +1,111 @@
+"""
+The webhook with a certificate of cert-manager's, as by k8s/webhook/cert-manager.
+
+What issues it, renews it and writes the caBundle is cert-manager's own code, and what mounts it is a real kubelet.
+"""
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.applications import authored_spec
+from tests.cluster.cert_manager import REPLACING, cert_manager, renew
+from tests.cluster.cluster import Cluster
+from tests.cluster.creations import Creations, creations
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import ClusterSts, role_arn
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import COMPONENT, asking_pod, authorities, deployed_webhook, served
+
+SECRET = "secret/webhook-certificate"
+AUTHORITY = "secret/webhook-ca"
+ROLE = {"irsa-sidecar.io/role-arn": role_arn("app")}
+
+
+@pytest.fixture(scope="module")
+def issued(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    """The webhook's namespace, where cert-manager issued what both replicas serve."""
+    folder = tmp_path_factory.mktemp("issued")
+    with cert_manager(node, REPLACING), deployed_webhook(node, sts, folder, ["cert-manager"]) as deployed:
+        yield deployed
+
+
+@pytest.fixture
+def made(
+    node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts, tmp_path: Path
+) -> Iterator[Creations]:
+    """Pods, all the time."""
+    del issued
+    with creations(node, namespace, asking_pod(authored_spec(sts), annotations=ROLE), tmp_path) as found:
+        yield found
+
+
+def test_a_pod_has_credentials_by_a_certificate_that_cert_manager_issued(
+    node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts
+) -> None:
+    spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
+    namespace.apply(asking_pod(spec, annotations=ROLE))
+    assert "assumed-role/app/" in namespace.logged("web", "app", "arn:aws")
+    assert served(node, issued) == {in_secret(issued, SECRET, "tls.crt")}
+    assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
+
+
+def issue_anew(issued: Namespace) -> None:
+    renew(issued, "webhook")
+
+
+def delete(issued: Namespace) -> None:
+    issued.kubectl("delete", SECRET)
+
+
+def renew_the_authority_first(issued: Namespace) -> None:
+    """As seven years later. From then on the API server trusts the new one, whoever signed what is still served."""
+    before, known = in_secret(issued, AUTHORITY, "tls.crt"), trusted(issued)
+    renew(issued, "webhook-ca")
+    wait_until(lambda: in_secret(issued, AUTHORITY, "tls.crt") != before, "another certificate of the authority")
+    renew(issued, "webhook")
+    wait_until(lambda: trusted(issued) != known, "trust in it")
+
+
+@pytest.mark.parametrize("change", [issue_anew, delete, renew_the_authority_first])
+def test_no_pod_is_refused_while_cert_manager_issues_another(
+    node: Cluster, issued: Namespace, made: Creations, change: Callable[[Namespace], None]
+) -> None:
+    before, replicas = served(node, issued), running(issued)
+    change(issued)
+    wait_until(lambda: is_another_served(node, issued, before), "another certificate, the same at both replicas")
+    made.wait_for_more()
+    assert made.failed == []
+    assert running(issued) == replicas
+    assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
+
+
+def test_it_was_refused_nothing(issued: Namespace) -> None:
+    told = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
+    assert told.count("certificate_in_use") >= 2
+    assert "forbidden" not in told
+    assert "certificate_refused" not in told
+
+
+def in_secret(issued: Namespace, secret: str, name: str) -> str:
+    """A certificate in it; nothing while there is no such Secret."""
+    template = f'--output=go-template={{{{index .data "{name}"}}}}'
+    found = issued.kubectl("get", secret, "--ignore-not-found", template).stdout
+    return base64.b64decode(found).decode().strip()
+
+
+def trusted(issued: Namespace) -> str:
+    return base64.b64decode(authorities(issued)).decode().strip()
+
+
+def running(issued: Namespace) -> list[tuple[str, int]]:
+    """The replicas, and how often each was started again."""
+    pods = issued.get("pods", COMPONENT)["items"]
+    return [(pod["metadata"]["name"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods]
+
+
+def is_another_served(node: Cluster, issued: Namespace, before: set[str]) -> bool:
+    now = served(node, issued)
+    return now != before and now == {in_secret(issued, SECRET, "tls.crt")}
