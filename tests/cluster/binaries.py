@@ -1,6 +1,6 @@
 """
-Kubernetes, Helm and cert-manager, built from their own modules, since no release can be downloaded from a package
-registry.
+Kubernetes, Helm, cert-manager and kube-router's controller of network policies, built from their own modules, since no
+release can be downloaded from a package registry.
 
 What is built is kept by the hash of what it was built from. The first time takes 8 to 18 minutes of a small machine,
 2 of them for Helm and 3 for cert-manager, at the lowest priority, and about 7 GB for Go's caches.
@@ -48,6 +48,11 @@ def helm() -> Path:
 def cert_manager() -> Path:
     """What of it issues certificates and writes caBundles."""
     return _built("certmanager", "-s -w", "Building cert-manager (once; some 3 minutes)")
+
+
+def policies() -> Path:
+    """The controller that enforces network policies."""
+    return _built("policies", "-s -w", "Building the controller of network policies (once)")
 
 
 def kubernetes_version() -> str:

@@ -14,7 +14,9 @@ from tests.cluster.applications import pod, set_token_lifetime
 from tests.cluster.cluster import Cluster, cluster_for_tests
 from tests.cluster.images import save_images
 from tests.cluster.namespace import Namespace, new_namespace
+from tests.cluster.policies import policies_in_force
 from tests.cluster.sts import ClusterSts, cluster_sts, role_arn
+from tests.cluster.vpc import Vpc, new_vpc
 from tests.cluster.webhook import deployed_webhook
 
 
@@ -64,6 +66,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _items(session: pytest.Session) -> list[pytest.Function]:
     return [item for item in session.items if isinstance(item, pytest.Function)]
+
+
+@pytest.fixture(scope="module")
+def in_force(node: Cluster) -> Iterator[None]:
+    """Network policies are."""
+    with policies_in_force(node):
+        yield
+
+
+@pytest.fixture(scope="module")
+def vpc(node: Cluster) -> Iterator[Vpc]:
+    with new_vpc(node) as made:
+        yield made
 
 
 @pytest.fixture

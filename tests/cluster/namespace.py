@@ -30,6 +30,10 @@ class Namespace:
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
         return self._cluster.kubectl(f"--namespace={self.name}", *arguments, stdin=stdin, check=check)
 
+    def command(self, *arguments: str) -> list[str]:
+        """Of a kubectl that is to run beside the test."""
+        return [*self._cluster.inside(), *self._cluster.kubectl_command(), f"--namespace={self.name}", *arguments]
+
     def get(self, *arguments: str) -> Any:
         return self._cluster.get(f"--namespace={self.name}", *arguments)
 

@@ -133,8 +133,8 @@ def test_an_application_that_is_told_to_stop_still_gets_credentials(
     app["lifecycle"] = {"preStop": {"exec": {"command": ["python", "-c", f"import time; time.sleep(2)\n{hook}"]}}}
     namespace.apply(made)
     namespace.wait_for("web", is_running)
-    logs = [*node.inside(), *node.kubectl_command(), f"--namespace={namespace.name}", "logs", "--follow", "web"]
-    following = subprocess.Popen([*logs, "--container=app"], stdout=subprocess.PIPE, text=True)
+    logs = namespace.command("logs", "--follow", "web", "--container=app")
+    following = subprocess.Popen(logs, stdout=subprocess.PIPE, text=True)
     namespace.kubectl("delete", "pod", "web", "--timeout=60s")
     told, _ = following.communicate()
     assert f"in the hook {session_arn(namespace, 'web')}" in told

@@ -1,0 +1,76 @@
+"""Network policies in force, by kube-router's controller for them: the bridge that Pods have here enforces none."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+from tests.cluster import binaries
+from tests.cluster.cluster import Cluster
+from tests.cluster.layout import NODE, SERVICE_RANGE
+from tests.cluster.namespace import Namespace
+from tests.prerequisites import require
+from tests.processes import GUARD_SECONDS
+
+
+class Place(NamedTuple):
+    """Where something listens."""
+
+    address: str
+    port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+TRIAL = """
+import json, socket, sys
+def answers(address, port, protocol):
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(type=kind) as tried:
+        tried.settimeout(5)
+        try:
+            tried.connect((address, port))
+            if protocol == "udp":
+                tried.send(b"?")
+                tried.recv(1)
+        except OSError:
+            return False
+        return True
+print(json.dumps([name for name, place in json.loads(sys.argv[1]).items() if answers(*place)]))
+"""
+"""Which of the places answer."""
+
+
+@contextmanager
+def policies_in_force(node: Cluster) -> Iterator[None]:
+    """
+    Until the end, and for Pods that have been there for a moment: a test waits for what a policy does.
+
+    What comes from the node itself is let in by each policy, as the kubelet's probes must be.
+    """
+    require({"ipset": "ipset"}, "The controller of network policies")
+    assert node.layout is not None
+    flags = [f"--kubeconfig={node.kubeconfig}", f"--node={NODE}", f"--services={SERVICE_RANGE}"]
+    command = [*node.inside(), "setpriv", "--pdeathsig", "TERM", str(binaries.policies()), *flags]
+    log = node.layout.logs / "policies.log"
+    with log.open("a") as output:
+        controller = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        yield
+        assert controller.poll() is None, log.read_text()
+    finally:
+        controller.terminate()
+        controller.wait(GUARD_SECONDS)
+
+
+def reached_by(namespace: Namespace, pod: str, container: str, places: Mapping[str, Place]) -> set[str]:
+    """Which of the places answer that Pod."""
+    program = ["python", "-c", TRIAL, json.dumps(places)]
+    return set(json.loads(namespace.kubectl("exec", pod, f"--container={container}", "--", *program).stdout))
+
+
+def reached_from(network: Sequence[str], places: Mapping[str, Place]) -> set[str]:
+    """Which of them answer in that network; `network` goes before a command that shall run there."""
+    program = [*network, sys.executable, "-c", TRIAL, json.dumps(places)]
+    return set(json.loads(subprocess.check_output(program)))

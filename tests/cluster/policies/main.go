@@ -1,0 +1,97 @@
+// Policies enforces NetworkPolicies on one node: kube-router's controller for them, without its routes and its proxy.
+//
+// It exists for the tests of irsa-sidecar, whose network plugin enforces none. What kube-router's own program does for
+// that controller is done here, as that program is not to be had without BGP and IPVS. The versions of Kubernetes' modules
+// are kubelab's, so that most of it is compiled already.
+package main
+
+import (
+	"flag"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/cloudnativelabs/kube-router/v2/pkg/controllers/netpol"
+	"github.com/cloudnativelabs/kube-router/v2/pkg/healthcheck"
+	"github.com/cloudnativelabs/kube-router/v2/pkg/options"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+)
+
+func main() {
+	config := options.NewKubeRouterConfig()
+	config.EnableIPv4 = true
+	flag.StringVar(&config.Kubeconfig, "kubeconfig", "", "how to reach the API server")
+	flag.StringVar(&config.HostnameOverride, "node", "", "which node this is")
+	flag.StringVar(&config.ClusterIPCIDRs[0], "services", "", "the range of Services")
+	klog.InitFlags(nil)
+	flag.Parse()
+
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM)
+	stop := make(chan struct{})
+	go func() {
+		<-told
+		close(stop)
+	}()
+	if err := enforce(config, stop); err != nil {
+		klog.Exit(err)
+	}
+}
+
+// enforce works until it is told to stop, and then leaves no rule behind.
+func enforce(config *options.KubeRouterConfig, stop <-chan struct{}) error {
+	access, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(access)
+	if err != nil {
+		return err
+	}
+	factory := informers.NewSharedInformerFactory(client, 0)
+	pods := factory.Core().V1().Pods().Informer()
+	namespaces := factory.Core().V1().Namespaces().Informer()
+	policies := factory.Networking().V1().NetworkPolicies().Informer()
+	factory.Start(stop)
+	factory.WaitForCacheSync(stop)
+
+	tables, sets, err := netpol.NewIPTablesHandlers(config)
+	if err != nil {
+		return err
+	}
+	controller, err := netpol.NewNetworkPolicyController(
+		client, config, pods, policies, namespaces, &sync.Mutex{}, tables, sets)
+	if err != nil {
+		return err
+	}
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		pods:       controller.PodEventHandler,
+		namespaces: controller.NamespaceEventHandler,
+		policies:   controller.NetworkPolicyEventHandler,
+	} {
+		if _, err := informer.AddEventHandler(handler); err != nil {
+			return err
+		}
+	}
+	var running sync.WaitGroup
+	running.Add(1)
+	controller.Run(unheard(), stop, &running)
+	running.Wait()
+	controller.Cleanup()
+	return nil
+}
+
+// unheard takes the heartbeats, which would hold the controller up if nobody did.
+func unheard() chan<- *healthcheck.ControllerHeartbeat {
+	beats := make(chan *healthcheck.ControllerHeartbeat)
+	go func() {
+		for range beats {
+		}
+	}()
+	return beats
+}
