@@ -60,6 +60,17 @@ class Namespace:
             time.sleep(0.2)
         return pod
 
+    def kill(self, pod: str, container: str) -> dict[str, Any]:
+        """End the container as the kernel does when memory runs out; the Pod once another is ready in its place."""
+        before = container_state(self.pod(pod), container)["containerID"]
+        self._cluster.kill_container(before)
+
+        def is_ready_again(found: dict[str, Any]) -> bool:
+            state = container_state(found, container)
+            return bool(state["ready"]) and state["containerID"] != before
+
+        return self.wait_for(pod, is_ready_again)
+
     def logs(self, pod: str, container: str, *, previous: bool = False) -> str:
         """What the container has written; nothing if there is no such container yet."""
         flags = ["--previous"] if previous else []

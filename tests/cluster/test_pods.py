@@ -100,9 +100,7 @@ while True:
 """
     namespace.apply(pod(EXAMPLE, "web", sts, app=program))
     namespace.logged("web", "app", "call 3\n")
-    before = container_state(namespace.pod("web"), "irsa-sidecar")
-    node.kill_container(before["containerID"])
-    found = namespace.wait_for("web", lambda found: _is_ready_again(found, before["containerID"]))
+    found = namespace.kill("web", "irsa-sidecar")
     calls = namespace.logs("web", "app").count("call ")
     namespace.logged("web", "app", f"call {calls + 3}\n")
     assert container_state(found, "irsa-sidecar")["restartCount"] == 1
@@ -215,11 +213,6 @@ def _events(namespace: Namespace, name: str) -> str:
     """What the Pod's events say."""
     found = namespace.get("events", f"--field-selector=involvedObject.name={name}")
     return "\n".join(event.get("message", "") for event in found["items"])
-
-
-def _is_ready_again(found: dict[str, Any], old: str) -> bool:
-    state = container_state(found, "irsa-sidecar")
-    return bool(state["ready"]) and state["containerID"] != old
 
 
 def _apply_jobs(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:

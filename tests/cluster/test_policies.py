@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.applications import PRELUDE, authored_spec, pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.layout import KUBERNETES_SERVICE, NODE_ADDRESS
-from tests.cluster.namespace import Namespace, container_state
+from tests.cluster.namespace import Namespace
 from tests.cluster.policies import Place, reached_by, reached_from
 from tests.cluster.sts import ClusterSts
 from tests.cluster.vpc import ADDRESS, CONTAINERS, METADATA, POD_IDENTITY, Vpc
@@ -58,16 +58,15 @@ def test_a_pod_is_kept_from_the_metadata_service_and_from_nothing_else(
 
 
 def test_a_pod_that_is_kept_from_the_metadata_service_has_credentials_anew(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
+    namespace: Namespace, sts: ClusterSts
 ) -> None:
     namespace.apply(*read(METADATA_POLICY), pod("pod/example.yaml", "web", sts, app=TELL))
     arn = f"assumed-role/app/{namespace.name}.web\n"
     namespace.logged("web", "app", arn)
     metadata = {"metadata": Place(METADATA, 80)}
     wait_until(lambda: not reached_by(namespace, "web", "app", metadata), "the policy's effect")
-    node.kill_container(container_state(namespace.pod("web"), SIDECAR)["containerID"])
-    sts.wait_for("exchange_granted", times=2, arn=f"arn:aws:sts::111122223333:{arn.strip()}")
-    namespace.wait_for("web", lambda found: container_state(found, SIDECAR)["ready"])
+    namespace.kill("web", SIDECAR)
+    assert len(sts.events("exchange_granted", arn=f"arn:aws:sts::111122223333:{arn.strip()}")) == 2
     done = namespace.kubectl("exec", "web", "--container=app", "--", "python", "-c", f"{PRELUDE}tell(who_am_i())")
     assert arn in done.stdout
 
@@ -100,14 +99,12 @@ def test_the_webhook_is_reached_at_its_two_ports_from_where_an_api_server_of_eks
 
 
 def test_a_webhook_that_starts_under_its_policy_injects(
-    node: Cluster, webhook: Namespace, replicas: list[str], annotated: Namespace, sts: ClusterSts
+    webhook: Namespace, replicas: list[str], annotated: Namespace, sts: ClusterSts
 ) -> None:
     for name in replicas:
         places = {"a database": Place(ADDRESS, 5432)}
         wait_until(lambda: not reached_by(webhook, name, "webhook", places), "the policy's effect")  # noqa: B023
-        node.kill_container(container_state(webhook.pod(name), "webhook")["containerID"])
-        webhook.wait_for(name, lambda found: container_state(found, "webhook")["restartCount"] == 1)
-        webhook.wait_for(name, lambda found: container_state(found, "webhook")["ready"])
+        webhook.kill(name, "webhook")
     wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
     annotated.apply(asking_pod(authored_spec(sts)))
     assert sidecar_of(annotated.pod("web"))

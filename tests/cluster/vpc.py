@@ -58,8 +58,9 @@ def new_vpc(node: Cluster) -> Iterator[Vpc]:
         made = Vpc(server.pid)
         _connect(node.inside(), made.inside, server.pid)
         yield made
+        _run(node.inside(), "ip link delete vpc")  # at once, where the end of the network would do it some time later
     finally:
-        server.kill()  # and its network goes, and with that the node's end of the cable
+        server.kill()
         server.wait(GUARD_SECONDS)
 
 
