@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if name is None:
         return _top_level(arguments)
-    command = import_module(f"sidecar.commands.{name}")
     try:
+        command = import_module(f"sidecar.commands.{name}")
         return run_command(command, f"irsa-sidecar {name}", arguments[1:])
     except ConfigurationError as error:
         return _complain(error, _USAGE)

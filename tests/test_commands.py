@@ -157,6 +157,14 @@ def test_an_interrupted_or_failed_command_ends_with_one_and_no_traceback(
     assert cli.main(["probe"]) == 1
 
 
+def test_an_interruption_while_a_command_is_imported_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_module(_name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", import_module)
+    assert cli.main(["doctor"]) == 1
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "import_module", lambda _name: _Interrupting(ExceptionGroup("nursery", [ValueError()])))
     with pytest.raises(ExceptionGroup):
