@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -17,7 +18,7 @@ from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from sidecar.config import Config
 from sidecar.daemon import REAL_CLOCK, Listeners, make_daemon
-from sidecar.errors import SidecarError
+from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
@@ -30,7 +31,44 @@ FIRST_CREDENTIALS_SECONDS = 15.0
 _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
 """What a terminal sends to the whole foreground group, the command included: passing it on would double it."""
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+_PASSED_ON = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
+
+
+async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
+    """
+    Run `body`; its result, or 128 and the signal that ended it while nothing in it listened for signals.
+
+    So that no signal leaves a directory with a secret behind, whenever it comes.
+    """
+    status = 0
+
+    async def end(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        nonlocal status
+        status = 128 + await anext(signals)
+        scope.cancel()
+
+    with trio.open_signal_receiver(*_ENDING) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end, signals, nursery.cancel_scope)
+            status = await body()
+            nursery.cancel_scope.cancel()
+    return status
+
+
+@contextmanager
+def private_directory() -> Iterator[str]:
+    """A directory that only this user can look into, gone in the end. Raises ConfigurationError if none can be made."""
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
+    except OSError as exc:
+        raise ConfigurationError(
+            f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no directory for secrets can be made there or in "
+            f"the usual places ({exc.strerror or exc}): set TMPDIR to one that this user may write."
+        ) from exc
+    with directory as path:
+        yield path
 
 
 async def with_daemon(
@@ -47,7 +85,7 @@ async def with_daemon(
         listen("IRSA_SIDECAR_LISTEN", config.listen),
         listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else (),
     )
-    with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
+    with private_directory() as directory:
         secret_file = config.authorization_token_file or os.path.join(directory, "authorization-token")
         offer = Offer(_url(listeners.credentials, config.role), new_secret(), secret_file, config.sts.region)
         write_secret(secret_file, offer.secret)

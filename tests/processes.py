@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -51,7 +51,7 @@ def pod_environment(token_file: Path, sts_url: str, **more: str) -> dict[str, st
 
 
 class Running:
-    """One `irsa-sidecar run`. `log` holds its events so far, `errors` its stderr whole."""
+    """One process of ours. `log` holds its events so far, `errors` its stderr whole."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
@@ -112,32 +112,49 @@ async def _read_urls(running: Running, *, with_imds: bool) -> None:
 
 
 @asynccontextmanager
-async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str = "") -> AsyncIterator[Running]:
-    """
-    The daemon with this environment, once it listens; killed at the end if it still runs.
-
-    `prelude` is Python that the process runs first.
-    """
+async def started(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Running]:
+    """The command as a process with this environment; ended at the end if it still runs."""
     async with trio.open_nursery() as nursery:
-        command = [
-            sys.executable,
-            "-c",
-            f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())",
-            "run",
-            *flags,
-        ]
         start = partial(trio.run_process, command, env=environment, stdin=b"", check=False)
         process = await nursery.start(partial(start, stdout=-1, stderr=-1, capture_stdout=False, capture_stderr=False))
         running = Running(process)
         nursery.start_soon(running.read_log)
-        with trio.fail_after(GUARD_SECONDS):
-            await _read_urls(running, with_imds="IRSA_SIDECAR_IMDS_LISTEN" in environment)
         try:
             yield running
         finally:
             nursery.cancel_scope.cancel()
             process.stdout.close()
             process.stderr.close()
+
+
+def our_program(prelude: str = "") -> list[str]:
+    """`irsa-sidecar`, which runs this Python first."""
+    return [sys.executable, "-c", f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())"]
+
+
+@asynccontextmanager
+async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str = "") -> AsyncIterator[Running]:
+    """
+    The daemon with this environment, once it listens; ended at the end if it still runs.
+
+    `prelude` is Python that the process runs first.
+    """
+    async with started([*our_program(prelude), "run", *flags], environment) as running:
+        with trio.fail_after(GUARD_SECONDS):
+            await _read_urls(running, with_imds="IRSA_SIDECAR_IMDS_LISTEN" in environment)
+        yield running
+
+
+def signalled_before(owner: str, name: str, signal_name: str) -> str:
+    """A prelude: the process gets a signal in the moment before it calls this function of a module or class."""
+    return f"""
+import signal, trio
+first = {owner}.{name}
+def too_early(*arguments, **keywords):
+    signal.raise_signal(signal.{signal_name})
+    return first(*arguments, **keywords)
+{owner}.{name} = too_early
+"""
 
 
 def low_on_descriptors(most: int) -> str:

@@ -13,12 +13,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.application import run_application, with_daemon
+from sidecar.application import private_directory, run_application, until_signalled, with_daemon
 from sidecar.client_environment import Offer
 from sidecar.commands.exec import command_config
-from sidecar.errors import SidecarError
+from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.log import make_logger
-from tests.processes import GUARD_SECONDS, hour_long_reply, pod_environment, scripted_sts
+from tests.processes import GUARD_SECONDS, hour_long_reply, pod_environment, scripted_sts, started
 
 TELL_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -96,6 +96,41 @@ async def test_signals_are_passed_on(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 42
         await process.stdout.aclose()
+
+
+async def test_a_signal_while_there_are_no_credentials_ends_it_and_leaves_no_secret(tmp_path: Path) -> None:
+    places = tmp_path / "temporary"
+    places.mkdir()
+    environment = pod_environment(
+        tmp_path / "token", "http://127.0.0.1:1/", TMPDIR=str(places), IRSA_SIDECAR_LOG_FORMAT="json"
+    )
+    command = [sys.executable, "-m", "sidecar", "exec", "--", "true"]
+    async with started(command, environment) as running:
+        await running.logged("refresh_failed")
+        assert len(list(places.iterdir())) == 1
+        assert await running.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert list(places.iterdir()) == []
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+async def test_a_signal_that_nothing_listens_for_ends_what_runs_in_order(tmp_path: Path, signal_number: int) -> None:
+    async def body() -> int:
+        try:
+            os.kill(os.getpid(), signal_number)
+            await trio.sleep_forever()
+        finally:
+            (tmp_path / "ended").touch()
+
+    with trio.fail_after(GUARD_SECONDS):
+        assert await until_signalled(body) == 128 + signal_number
+    assert (tmp_path / "ended").exists()
+
+
+def test_without_a_directory_for_secrets_it_says_which_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/proc/none")
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # so that it looks nowhere else
+    with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* set TMPDIR"), private_directory():
+        pass
 
 
 async def test_the_secret_is_in_a_private_file_that_is_gone_afterwards(tmp_path: Path) -> None:

@@ -22,7 +22,15 @@ import pytest
 import trio
 
 from tests.fakes.scripted_sts import Reply, ScriptedSts, good_body
-from tests.processes import GUARD_SECONDS, Running, get, hour_long_reply, pod_environment, run_daemon
+from tests.processes import (
+    GUARD_SECONDS,
+    Running,
+    get,
+    hour_long_reply,
+    pod_environment,
+    run_daemon,
+    signalled_before,
+)
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "24"))
 SEED = int(os.environ.get("KILL_SEED", "20270115"))
@@ -219,16 +227,6 @@ async def test_killed_at_any_moment_it_leaves_nothing_behind_and_never_gives_a_b
     assert counts.killed_with_credentials
 
 
-TOO_EARLY = """
-import signal, trio
-first = {owner}.{name}
-def too_early(*arguments, **keywords):
-    signal.raise_signal(signal.{signal_name})
-    return first(*arguments, **keywords)
-{owner}.{name} = too_early
-"""
-
-
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize(
     ("owner", "name"),
@@ -240,8 +238,7 @@ async def test_a_signal_in_a_moment_before_the_daemon_listens_for_it_ends_with_z
 ) -> None:
     """Moments that the rounds would meet once in thousands. In the second one trio takes no exception for an end."""
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
-    prelude = TOO_EARLY.format(owner=owner, name=name, signal_name=signal_name)
-    async with run_daemon(environment, prelude=prelude) as running:
+    async with run_daemon(environment, prelude=signalled_before(owner, name, signal_name)) as running:
         with trio.fail_after(GUARD_SECONDS):
             assert await running.process.wait() == 0
     assert "Traceback" not in running.errors

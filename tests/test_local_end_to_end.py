@@ -112,6 +112,12 @@ def test_an_unknown_key_in_the_configuration_names_the_nearest(tmp_path: Path) -
     assert "account_id" in done.stderr
 
 
+def test_a_key_set_of_nobody_ends_the_start_with_two() -> None:
+    done = run_local(*WHO_AM_I, flags=["--jwks-file=keys.json"])
+    assert done.returncode == 2
+    assert "--jwks-file is keys.json, and no --issuer says whose keys it has" in done.stderr
+
+
 def test_it_ends_with_the_commands_status() -> None:
     assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import trio
 
-from sidecar.application import run_application, with_daemon
+from sidecar.application import run_application, until_signalled, with_daemon
 from sidecar.config import Config, read_config
 from sidecar.log import make_logger
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     config = command_config(os.environ, args.log_level)
     log, _ = make_logger(config.log_format or "console", config.log_level)
-    return trio.run(with_daemon, config, partial(run_application, args.command), log)
+    return trio.run(until_signalled, partial(with_daemon, config, partial(run_application, args.command), log))
 
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:

@@ -10,7 +10,6 @@ import argparse
 import os
 import shlex
 import signal
-import tempfile
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 
 import trio
 
-from sidecar.application import run_application, with_daemon
+from sidecar.application import private_directory, run_application, until_signalled, with_daemon
 from sidecar.client_environment import WINS_OVER_US, Offer, client_variables
 from sidecar.config import LOG_FORMATS, LOG_LEVELS, Config, read_config
 from sidecar.daemon import REAL_CLOCK
+from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.log import Logger, make_logger
 
@@ -49,12 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     log, _ = make_logger(args.log_format, args.log_level)
-    return trio.run(_local, args, log)
+    status = trio.run(until_signalled, partial(_local, args, log))
+    return status if args.command else 0
 
 
 async def _local(args: argparse.Namespace, log: Logger) -> int:
     services_module, settings = _local_services(args)
-    with tempfile.TemporaryDirectory(prefix="irsa-sidecar-") as directory:
+    with private_directory() as directory:
         async with trio.open_nursery() as nursery:
             tell = partial(_tell, log)
             start = partial(services_module.serve_local, settings, Path(directory), tell=tell, clock=REAL_CLOCK)
@@ -71,6 +72,11 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
     services = import_extra("sidecar.local.services", "irsa-sidecar local", "local")
     config = import_extra("sidecar.local.config", "irsa-sidecar local", "local")
     settings = config.read_config(args.config)
+    if args.jwks_file and not args.issuer:
+        raise ConfigurationError(
+            f"--jwks-file is {args.jwks_file}, and no --issuer says whose keys it has: give both, or name the provider "
+            "in --config."
+        )
     if args.issuer:
         settings = settings.with_provider(args.issuer, jwks_file=args.jwks_file)
     return services, settings

@@ -27,7 +27,7 @@ from sidecar.webhook.server import Request
 from sidecar.webhook.tls import Tls
 from tests.fakes.api_server import FakeApiServer, api_server
 from tests.injection.pods import ARN, SETTINGS, pod
-from tests.processes import GUARD_SECONDS, Running
+from tests.processes import GUARD_SECONDS, started
 from tests.webhook.cluster import (
     CONFIGURATION,
     OPTIONS,
@@ -75,28 +75,15 @@ async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: Fak
 
 
 async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: FakeApiServer, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sidecar", "webhook", "--image", "x:1", "--region", "eu-west-1"]
-    command += [
-        "--listen",
-        "127.0.0.1:0",
-        "--admin-listen",
-        "127.0.0.1:0",
-        "--drain-seconds",
-        "0",
-        "--log-format",
-        "json",
-    ]
+    flags = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain-seconds=0", "--log-format=json"]
+    command = [sys.executable, "-m", "sidecar", "webhook", "--image=x:1", "--region=eu-west-1", *flags]
     environment = {**os.environ, **kubeconfig_file(api, tmp_path), "NO_PROXY": "127.0.0.1"}
-    async with trio.open_nursery() as nursery:
-        process = await trio.lowlevel.open_process(command, env=environment, stderr=subprocess.PIPE)
-        running = Running(process)
-        nursery.start_soon(running.read_log)
+    async with started(command, environment) as running:
         port, _ = (await running.logged("started"))["ports"]
         await running.logged("certificate_in_use")
         assert (await ask(api, port, review())).json()["response"]["allowed"] is True
         assert await running.stop(signal.SIGTERM) == 0
         await running.logged("stopped")
-        nursery.cancel_scope.cancel()
 
 
 async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
