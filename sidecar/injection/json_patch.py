@@ -43,6 +43,8 @@ def applied(document: Any, patch: list[Operation]) -> Any:
 
 
 def _differences(before: Any, after: Any, path: str) -> Iterator[Operation]:
+    if before is after:  # most of a document, and it may be deeper than this can go
+        return
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _of_mappings(before, after, path)
     elif isinstance(before, list) and isinstance(after, list):

@@ -96,5 +96,7 @@ class Events:
 
 
 def _owner(question: Question) -> Document | None:
-    owners = ((question.pod or {}).get("metadata") or {}).get("ownerReferences") or ()
+    owners = ((question.pod or {}).get("metadata") or {}).get("ownerReferences")
+    if not isinstance(owners, list):
+        return None
     return next((owner for owner in owners if isinstance(owner, dict) and owner.get("controller")), None)

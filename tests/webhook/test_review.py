@@ -34,6 +34,12 @@ def test_a_pod_that_has_all_of_it_needs_no_patch() -> None:
     assert answered.document["response"] == {"uid": "u-1", "allowed": True}
 
 
+def test_a_pod_as_deep_as_json_may_be_is_patched_where_it_changes() -> None:
+    """Injection hands on what it does not change as it is, and that is not looked into."""
+    body = json.dumps(review(pod(affinity="DEEP"))).replace('"DEEP"', "[" * 600 + "]" * 600)
+    assert answer(read_question(body.encode()), ACCOUNT, SETTINGS).verdict is Verdict.INJECTED
+
+
 def test_a_refusal_is_a_sentence_and_no_patch() -> None:
     answered = answer(question(review(pod(hostNetwork=True))), ACCOUNT, SETTINGS)
     response = answered.document["response"]

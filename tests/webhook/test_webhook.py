@@ -215,6 +215,16 @@ async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_r
         assert sum(target.startswith("/api/v1/namespaces/shop/events") for _, target in api.requests) == 1
 
 
+async def test_owners_that_no_pod_has_get_no_event_and_cost_nobody_the_answer(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    asked = review()
+    asked["request"]["object"]["metadata"]["ownerReferences"] = 1.5
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        assert (await hook.ask(asked)).json()["response"]["allowed"] is True
+
+
 async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
     api.remove(CONFIGURATION)
     api.documents.pop("/version")
