@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import trio
 
-from sidecar.errors import KubernetesError
+from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.names import Document
 from sidecar.log import Logger
 from sidecar.webhook.api import FORBIDDEN, KubernetesApi
 from sidecar.webhook.certificate import Identity, from_secret, is_usable, now_utc, renewed, signer_of, to_secret
 from sidecar.webhook.follow import Collection, follow, pause_seconds
 from sidecar.webhook.metrics import WebhookMetrics
-from sidecar.webhook.tls import Tls
+from sidecar.webhook.tls import Tls, context_with
 from sidecar.webhook.trust import (
     Authorities,
     Trust,
@@ -114,7 +114,7 @@ class OwnCertificate:
         """What the Secret holds, once it is as it shall be."""
         path = f"{self._secrets}/{self._secret}"
         secret = await self._api.get(path)
-        there = from_secret(_decoded(secret)) if secret else None
+        there = _held(secret) if secret else None
         wanted = renewed(there, names, now_utc(self._now()))
         if wanted is there:
             return wanted
@@ -205,6 +205,17 @@ def bundles_of(configuration: Document) -> list[Authorities]:
     return [
         authorities_in(webhook["clientConfig"].get("caBundle") or "") for webhook in configuration.get("webhooks") or ()
     ]
+
+
+def _held(secret: Document) -> Identity | None:
+    """What it holds; None where that is nothing that could be served."""
+    identity = from_secret(_decoded(secret))
+    try:
+        if identity is not None:
+            context_with(identity.serving)
+    except ConfigurationError:
+        return None
+    return identity
 
 
 def _decoded(secret: Document) -> dict[str, bytes]:

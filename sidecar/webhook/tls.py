@@ -20,17 +20,22 @@ class Tls:
 
     def use(self, pair: KeyPair) -> None:
         """Take this certificate for connections from now on. Raises ConfigurationError if it cannot be used."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        try:
-            with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
-                context.load_cert_chain(certificate, key)
-        except (ssl.SSLError, ValueError) as exc:
-            raise ConfigurationError(
-                f"The webhook's certificate and key cannot be used ({exc}): give a PEM certificate and its PEM key."
-            ) from exc
-        self.context = context
+        self.context = context_with(pair)
+
+
+def context_with(pair: KeyPair) -> ssl.SSLContext:
+    """What serves this certificate. Raises ConfigurationError if OpenSSL does not, as for a key that is too short."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
+            context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, ValueError) as exc:
+        raise ConfigurationError(
+            f"The webhook's certificate and key cannot be used ({exc}): give a PEM certificate and its PEM key."
+        ) from exc
+    return context
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from trio.testing import MockClock
 
 from sidecar.errors import KubernetesError
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.webhook.api import KubernetesApi, open_api
-from sidecar.webhook.certificate import Identity, from_secret, now_utc, renewed, signer_of, to_secret
+from sidecar.webhook.certificate import Identity, _signed, from_secret, now_utc, renewed, signer_of, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.own_certificate import LOOK_SECONDS, OwnCertificate, bundles_of, names_of
 from sidecar.webhook.tls import Tls
@@ -78,6 +79,24 @@ async def test_a_secret_that_holds_something_else_is_made_right(
     await certificate.look()
     assert from_secret(held(fake)) is not None
     assert fake.documents[SECRET]["metadata"]["labels"] == {"a": "b"}
+
+
+async def test_a_secret_whose_certificate_openssl_does_not_serve_is_made_right(
+    fake: FakeApiServer, certificate: OwnCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (authority,) = renewed(None, ["127.0.0.1"], now_utc(NOW)).authorities
+    with monkeypatch.context() as meanwhile:
+        weak = rsa.generate_private_key(65537, 1024)
+        meanwhile.setattr("sidecar.webhook.certificate.ec.generate_private_key", lambda _curve: weak)
+        serving = _signed(authority, ["127.0.0.1"], now_utc(NOW))
+    written = to_secret(Identity((authority,), serving))
+    data = {name: base64.b64encode(content).decode() for name, content in written.items()}
+    metadata = {"name": "irsa-sidecar-webhook", "namespace": "shop"}
+    fake.put(SECRET, {"kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data})
+    await certificate.look()
+    found = from_secret(held(fake))
+    assert found is not None
+    assert found.serving != serving
 
 
 async def test_who_comes_second_takes_what_the_first_wrote(fake: FakeApiServer, certificate: OwnCertificate) -> None:
