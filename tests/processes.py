@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import socket
 import sys
@@ -260,6 +261,9 @@ async def until_served(url: str) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One below those that Linux gives to connections, and to who asks for any: such a one could be taken meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

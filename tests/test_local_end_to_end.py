@@ -7,7 +7,6 @@ AssumeRoleWithWebIdentity, and STS checks the signature that it makes with them.
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.processes import GUARD_SECONDS
+from tests.processes import GUARD_SECONDS, free_port
 
 AWS = str(Path(sys.executable).parent / "aws")
 WHO_AM_I = [AWS, "sts", "get-caller-identity", "--output", "json"]
@@ -125,8 +124,7 @@ def test_it_ends_with_the_commands_status() -> None:
 def test_its_address_and_its_secret_are_where_it_is_told(tmp_path: Path) -> None:
     """As compose.yaml tells it: what finds them was configured before."""
     secret_file = tmp_path / "token"
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     flags = [f"--listen=127.0.0.1:{port}", f"--authorization-token-file={secret_file}"]
     done = run_local(sys.executable, "-c", TELL_OFFER, flags=flags)
     assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
