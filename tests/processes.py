@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import socket
+import subprocess
 import sys
 import time
 from collections import deque
@@ -144,6 +145,13 @@ async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str =
         with trio.fail_after(GUARD_SECONDS):
             await _read_urls(running, with_imds="IRSA_SIDECAR_IMDS_LISTEN" in environment)
         yield running
+
+
+def run_to_its_end(environment: Mapping[str, str], *flags: str, prelude: str = "") -> tuple[int, str]:
+    """Exit status and stderr of a daemon that does not start."""
+    command = [*our_program(prelude), "run", *flags]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
+    return done.returncode, done.stderr
 
 
 def signalled_before(owner: str, name: str, signal_name: str) -> str:

@@ -1,7 +1,6 @@
 """`irsa-sidecar run` as a process: what a Pod sees of it."""
 
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from tests.processes import (
     hour_long_reply,
     pod_environment,
     run_daemon,
+    run_to_its_end,
     scripted_sts,
     until_served,
 )
@@ -104,19 +104,6 @@ async def test_a_token_that_appears_later_is_enough(tmp_path: Path) -> None:
         assert (await get(running.url))[0] == 200
 
 
-async def test_a_drain_serves_on_after_the_first_signal_until_the_second(tmp_path: Path) -> None:
-    environment = {"IRSA_SIDECAR_DRAIN_SECONDS": "600"}
-    async with (
-        scripted_sts() as sts,
-        run_daemon(pod_environment(tmp_path / "token", sts.url, **environment)) as running,
-    ):
-        await running.logged("credentials_refreshed")
-        running.process.send_signal(signal.SIGTERM)
-        await running.logged("stopping")
-        assert (await get(running.url))[0] == 200
-        assert await running.stop(signal.SIGTERM) == 0
-
-
 async def test_no_secret_leaves_by_log_metrics_or_errors(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     async with (
@@ -152,17 +139,6 @@ async def test_a_stderr_that_nobody_reads_or_that_is_gone_does_not_matter(tmp_pa
                 assert await process.wait() == 0
 
 
-def test_a_port_in_use_ends_with_two_and_names_it(tmp_path: Path) -> None:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        port = holder.getsockname()[1]
-        done = _run_to_its_end(pod_environment(tmp_path / "token", "http://127.0.0.1:1/"), f"--listen=127.0.0.1:{port}")
-    assert done.returncode == 2
-    assert str(port) in done.stderr
-    assert "IRSA_SIDECAR_LISTEN" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -191,12 +167,12 @@ def test_a_port_in_use_ends_with_two_and_names_it(tmp_path: Path) -> None:
 def test_bad_configuration_ends_with_two_and_names_setting_value_and_fix(
     tmp_path: Path, changes: dict[str, str], words: list[str]
 ) -> None:
-    done = _run_to_its_end(pod_environment(tmp_path / "token", "http://127.0.0.1:1/", **changes))
-    assert done.returncode == 2
-    assert done.stderr.startswith("irsa-sidecar: ")
-    assert "Traceback" not in done.stderr
+    status, message = run_to_its_end(pod_environment(tmp_path / "token", "http://127.0.0.1:1/", **changes))
+    assert status == 2
+    assert message.startswith("irsa-sidecar: ")
+    assert "Traceback" not in message
     for word in words:
-        assert word in done.stderr
+        assert word in message
 
 
 def test_wrong_usage_ends_with_two() -> None:
@@ -257,11 +233,6 @@ async def test_probe_says_ready_or_why_not(tmp_path: Path) -> None:
         assert waiting.returncode == 0
         assert (await trio.run_process(command)).returncode == 0
     assert (await trio.run_process(command, capture_stderr=True, check=False)).returncode == 1
-
-
-def _run_to_its_end(environment: dict[str, str], *flags: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "sidecar", "run", *flags]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
 
 
 async def test_on_every_interface_an_address_is_a_fine_host_and_a_name_is_not(tmp_path: Path) -> None:

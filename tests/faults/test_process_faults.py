@@ -7,8 +7,6 @@ Against `irsa-sidecar run` as a process wherever the fault is one of processes.
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +22,10 @@ from tests.processes import (
     full_pipe,
     get,
     hour_long_reply,
+    our_program,
     pod_environment,
     run_daemon,
+    run_to_its_end,
     scripted_sts,
     until_served,
 )
@@ -33,14 +33,6 @@ from tests.served import GET, Served, status_of
 from tests.users import needs_linux
 
 NOWHERE = "http://127.0.0.1:1/"
-
-
-def run_to_its_end(environment: dict[str, str], *flags: str, prelude: str = "") -> tuple[int, str]:
-    """Exit status and stderr of a daemon that does not start."""
-    program = f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", program, "run", *flags]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
-    return done.returncode, done.stderr
 
 
 async def test_sigterm_in_the_middle_of_a_refresh_and_of_an_answer(tmp_path: Path) -> None:
@@ -225,10 +217,7 @@ async def test_a_stdout_or_stderr_that_is_closed_or_that_nobody_reads(tmp_path: 
         environment |= {"IRSA_SIDECAR_LISTEN": served, "IRSA_SIDECAR_ADMIN_LISTEN": admin}
         for closes in (False, True):
             with full_pipe() as (_, full):
-                program = (
-                    f"{'import os; os.close(1); os.close(2)' * closes}\nfrom sidecar.cli import main; exit(main())"
-                )
-                command = [sys.executable, "-c", program, "run"]
+                command = [*our_program("import os; os.close(1); os.close(2)" * closes), "run"]
                 process = await trio.lowlevel.open_process(command, env=environment, stdout=full, stderr=full)
                 assert (await until_served(urls[0]))["AccessKeyId"]
                 dropped = (await until_served(urls[1]))["text"].partition("\nirsa_sidecar_log_lines_dropped_total ")[2]
