@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import jsonpatch
+
+from tests.fakes.threaded import serving
 
 Document = dict[str, Any]
 
@@ -245,18 +247,11 @@ class _Handler(BaseHTTPRequestHandler):
 def api_server() -> Iterator[FakeApiServer]:
     """One on a free loopback port, until the end of the block."""
     fake = FakeApiServer()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": fake}))
-    server.daemon_threads = False
-    fake.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield fake
-    finally:
-        fake.is_closing = True
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(type("Handler", (_Handler,), {"fake": fake})) as fake.url:
+        try:
+            yield fake
+        finally:
+            fake.is_closing = True
 
 
 def kubeconfig(url: str, user: Document | None = None) -> Document:

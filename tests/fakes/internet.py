@@ -7,12 +7,13 @@ A name that is not known here is refused as a proxy refuses it.
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.fakes.threaded import serving
 
 Answer = tuple[int, bytes]
 
@@ -77,14 +78,5 @@ class _Proxy(BaseHTTPRequestHandler):
 @contextmanager
 def internet() -> Iterator[Internet]:
     found = Internet()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Proxy", (_Proxy,), {"internet": found}))
-    server.daemon_threads = False
-    found.proxy_url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(type("Proxy", (_Proxy,), {"internet": found})) as found.proxy_url:
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -1,15 +1,15 @@
 """AWS's errors and botocore's own, each as one sentence that says what to do."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import botocore.exceptions as fault
 import pytest
 
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup import aws
+from tests.fakes.threaded import serving
 from tests.setup.conftest import ISSUER, Account, run_setup
 
 ROLE = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
@@ -40,13 +40,9 @@ def answers(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """What AWS's endpoint will answer. Botocore is not to try again."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     answers: list[tuple[int, bytes]] = []
-    with HTTPServer(("127.0.0.1", 0), type("Endpoint", (Endpoint,), {"answers": answers})) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(type("Endpoint", (Endpoint,), {"answers": answers})) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         yield answers
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(
