@@ -49,4 +49,7 @@ def _become(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TimeoutError as late:
+        sys.exit(str(late))

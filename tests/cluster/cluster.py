@@ -29,6 +29,7 @@ from tests.cluster.layout import (
     Ports,
     free_ports,
 )
+from tests.cluster.waiting import wait_until
 from tests.prerequisites import CACHE, require
 
 REPOSITORY = Path(__file__).parents[2]
@@ -141,8 +142,8 @@ def down() -> None:
         return
     if (pid := _supervisor(state)) is not None:
         os.kill(pid, signal.SIGKILL)
-        _wait_until(lambda: not _runs(pid), "the supervisor's end")
-    _wait_until(lambda: not _remaining_cgroups(state), "the end of what ran in Pods")
+        wait_until(lambda: not _runs(pid), "the supervisor's end", seconds=STOPPED_SECONDS)
+    wait_until(lambda: not _remaining_cgroups(state), "the end of what ran in Pods", seconds=STOPPED_SECONDS)
     _restore_kernel_settings(state)
     shutil.rmtree(state)
 
@@ -274,14 +275,6 @@ def _restore_kernel_settings(state: Path) -> None:
         values: Mapping[str, str] = json.loads(file.read_text())
         for name, value in values.items():
             Path("/proc/sys", name).write_text(value)
-
-
-def _wait_until(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + STOPPED_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"timed out waiting for {what}")
-        time.sleep(0.05)
 
 
 def cluster_for_tests(wanted: str) -> Iterator[Cluster]:

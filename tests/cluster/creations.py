@@ -20,7 +20,8 @@ from sidecar.errors import KubernetesError
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.setup.kubernetes import Kubernetes, open_cluster
 from tests.cluster.cluster import REPOSITORY, Cluster
-from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.cluster.namespace import Namespace
+from tests.cluster.waiting import GUARD_SECONDS, wait_until
 from tests.manifests import sidecar_of
 
 AT_A_TIME = 8
@@ -43,10 +44,8 @@ class Creations:
 
     def wait_for_more(self, count: int = 40) -> None:
         """Return when so many more were tried."""
-        wanted, deadline = len(self.all) + count, time.monotonic() + GUARD_SECONDS
-        while len(self.all) < wanted:
-            assert time.monotonic() < deadline, self._told.read_text()
-            time.sleep(0.1)
+        wanted = len(self.all) + count
+        wait_until(lambda: len(self.all) >= wanted, f"{count} more", pause_seconds=0.1, told=self._told.read_text)
 
 
 @contextmanager

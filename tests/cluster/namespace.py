@@ -1,6 +1,5 @@
 """One test's corner of a cluster: a namespace as strict as Pod Security has it, and what happens in it."""
 
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +8,10 @@ from typing import Any
 import yaml
 
 from tests.cluster.cluster import Cluster, Done
+from tests.cluster.waiting import GUARD_SECONDS, wait_until
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 """`warn` says of a Deployment or Job at once what `enforce` says of its Pods only later."""
-
-GUARD_SECONDS = 120.0
-"""No test waits for it; what never happens ends the test by it."""
 
 LOOKS = 600
 """How often is looked for something in its time: kubectl costs a tenth of a second of a processor."""
@@ -54,11 +51,12 @@ class Namespace:
 
     def wait_for(self, name: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The Pod once the condition holds of it."""
-        deadline = time.monotonic() + GUARD_SECONDS
-        while not condition(pod := self.pod(name)):
-            assert time.monotonic() < deadline, f"{name} never came so far:\n{self.told(name)}"
-            time.sleep(0.2)
-        return pod
+
+        def look() -> dict[str, Any] | None:
+            pod = self.pod(name)
+            return pod if condition(pod) else None
+
+        return wait_until(look, f"what {name} is waited for", told=lambda: self.told(name))
 
     def kill(self, pod: str, container: str) -> dict[str, Any]:
         """End the container as the kernel does when memory runs out; the Pod once another is ready in its place."""
@@ -78,11 +76,13 @@ class Namespace:
 
     def logged(self, pod: str, container: str, text: str, *, seconds: float = GUARD_SECONDS) -> str:
         """What the container has written, once that is in it."""
-        deadline = time.monotonic() + seconds
-        while text not in (found := self.logs(pod, container)):
-            assert time.monotonic() < deadline, f"{container} never wrote {text!r}:\n{self.told(pod)}"
-            time.sleep(seconds / LOOKS)
-        return found
+
+        def look() -> str | None:
+            found = self.logs(pod, container)
+            return found if text in found else None
+
+        what = f"{text!r} in the log of {container}"
+        return wait_until(look, what, seconds=seconds, pause_seconds=seconds / LOOKS, told=lambda: self.told(pod))
 
     def told(self, pod: str) -> str:
         """Everything about a Pod that helps to see why it is not as it should be."""

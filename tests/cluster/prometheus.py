@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import Cluster, Done
+from tests.cluster.waiting import wait_until
 from tests.monitoring import rule_groups
 from tests.processes import GUARD_SECONDS
 
@@ -40,13 +40,13 @@ class Prometheus:
         return found
 
     def wait_for(self, expression: str) -> None:
-        deadline = time.monotonic() + GUARD_SECONDS
-        while True:
+        """Until there is something of it."""
+
+        def is_there() -> bool:
             done = self._run(expression)
-            if done.returncode == 0 and json.loads(done.stdout):
-                return
-            assert time.monotonic() < deadline, f"never: {expression}\n{done.stderr}"
-            time.sleep(0.5)
+            return done.returncode == 0 and bool(json.loads(done.stdout))
+
+        wait_until(is_there, expression, pause_seconds=0.5, told=lambda: self._run(expression).stderr)
 
     def _run(self, expression: str) -> Done:
         return subprocess.run([*self._promtool, expression], capture_output=True, text=True, check=False)

@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.layout import ISSUER, NODE_ADDRESS
+from tests.cluster.waiting import wait_until
 from tests.processes import GUARD_SECONDS
 
 ACCOUNT = "111122223333"
@@ -48,11 +48,14 @@ class ClusterSts:
 
     def wait_for(self, event: str, *, seconds: float = GUARD_SECONDS, times: int = 1, **fields: str) -> dict[str, Any]:
         """The event of that name, or the one that makes so many, once it is told."""
-        deadline = time.monotonic() + seconds
-        while len(found := self.events(event, **fields)) < times:
-            assert time.monotonic() < deadline, f"no {event} with {fields}:\n{self._log.read_text()}"
-            time.sleep(0.1)
-        return found[times - 1]
+        found = wait_until(
+            lambda: self.events(event, **fields)[times - 1 :],
+            f"{event} with {fields}",
+            seconds=seconds,
+            pause_seconds=0.1,
+            told=self._log.read_text,
+        )
+        return found[0]
 
 
 @contextmanager

@@ -8,7 +8,6 @@ leaves the reinvocation policy at Never, and clusters have been seen with IfNeed
 import base64
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -22,9 +21,9 @@ import yaml
 from tests.cluster.applications import authored_spec
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.layout import NODE_ADDRESS
-from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
-from tests.cluster.waiting import wait_until
+from tests.cluster.waiting import GUARD_SECONDS, wait_until
 from tests.cluster.webhook import asking_pod
 from tests.fakes.amazons_webhook import VOLUME
 from tests.manifests import SIDECAR, sidecar_of, variables_of
@@ -73,12 +72,13 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     command += [f"--certificate={certificate}", f"--role-arn={role_arn('app')}", f"--region={REGION}"]
     with told.open("w") as output:
         serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=output)
-    deadline = time.monotonic() + GUARD_SECONDS
-    while not (port := told.read_text()).endswith("\n"):
+
+    def port() -> str | None:
         assert serving.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    yield Amazons(f"https://{NODE_ADDRESS}:{port.strip()}", authority, told)
+        found = told.read_text()
+        return found.strip() if found.endswith("\n") else None
+
+    yield Amazons(f"https://{NODE_ADDRESS}:{wait_until(port, 'its port')}", authority, told)
     serving.terminate()
     serving.wait(GUARD_SECONDS)
 

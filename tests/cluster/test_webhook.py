@@ -75,14 +75,12 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "burst"}, "spec": job})
-    made: list[dict[str, Any]] = []
 
-    def all_made() -> bool:
-        made[:] = annotated.get("pods", "--selector=job-name=burst")["items"]
-        return len(made) == BURST
+    def all_made() -> list[dict[str, Any]]:
+        made: list[dict[str, Any]] = annotated.get("pods", "--selector=job-name=burst")["items"]
+        return made if len(made) == BURST else []
 
-    wait_until(all_made, "all of the burst")
-    assert all(sidecar_of(pod)["image"] == IMAGE for pod in made)
+    assert all(sidecar_of(pod)["image"] == IMAGE for pod in wait_until(all_made, "all of the burst"))
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 

@@ -2,12 +2,26 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-from tests.cluster.namespace import GUARD_SECONDS
+GUARD_SECONDS = 120.0
+"""No test waits for it; what never happens ends the test by it."""
+
+Found = TypeVar("Found")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + GUARD_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} never came"
-        time.sleep(0.2)
+def wait_until(
+    look: Callable[[], Found | None],
+    what: str,
+    *,
+    seconds: float = GUARD_SECONDS,
+    pause_seconds: float = 0.2,
+    told: Callable[[], str] = str,
+) -> Found:
+    """What `look` finds, once that is something. Raises TimeoutError with `what` never came and what is `told`."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} never came\n{told()}".strip())
+        time.sleep(pause_seconds)
+    return found

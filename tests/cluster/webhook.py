@@ -81,13 +81,9 @@ def tried(namespace: Namespace, pod: dict[str, Any]) -> str:
 
 def pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
     """The one Pod of it, once it is made."""
-    found: list[dict[str, Any]] = []
-
-    def made() -> bool:
-        found[:] = namespace.get("pods", f"--selector={selector}")["items"]
-        return bool(found)
-
-    wait_until(made, f"a Pod of {selector}")
+    found: list[dict[str, Any]] = wait_until(
+        lambda: namespace.get("pods", f"--selector={selector}")["items"], f"a Pod of {selector}"
+    )
     return found[0]
 
 
