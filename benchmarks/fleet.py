@@ -21,6 +21,7 @@ from heapq import heapify, heapreplace
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.arguments import at_least
 from sidecar import failover, schedule
 from sidecar.clock import Instant
 from sidecar.errors import ExchangeError, NextStep
@@ -95,7 +96,7 @@ class Counts:
 
 
 class Sts:
-    """Each region lets its quota through, by a bucket of one second's worth, and is out when it is out."""
+    """Each region lets its quota through, by a bucket of a second's worth or one request, or is out when it is out."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -109,7 +110,7 @@ class Sts:
         quota = self._scenario.quota
         if quota is None:
             return None
-        self._left[region] = min(quota, self._left[region] + quota * (now - self._filled_at[region]))
+        self._left[region] = min(max(quota, 1.0), self._left[region] + quota * (now - self._filled_at[region]))
         self._filled_at[region] = now
         if self._left[region] < 1.0:
             return THROTTLED
@@ -320,9 +321,11 @@ def plot(results: dict[str, Counts], chosen: dict[str, Scenario], directory: Pat
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a fleet of Pods asks of STS.")
-    parser.add_argument("--pods", type=int, default=FLEET, help=f"[{FLEET}]")
+    parser.add_argument("--pods", type=at_least(1), default=FLEET, help=f"[{FLEET}]")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the scenarios")
-    parser.add_argument("--quota", type=float, default=QUOTA, help=f"requests a second for {FLEET} Pods [{QUOTA:g}]")
+    parser.add_argument(
+        "--quota", type=at_least(1.0), default=QUOTA, help=f"requests a second for {FLEET} Pods [{QUOTA:g}]"
+    )
     parser.add_argument("--seed", type=int, default=20_270_115)
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write pictures there (needs matplotlib)")
     args = parser.parse_args()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import measure, subjects
+from benchmarks.arguments import at_least
 from benchmarks.run_cost import machine
 from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
 from benchmarks.tables import Samples, Table, text
@@ -135,8 +136,10 @@ def plot(roles: Samples, connections: Samples, directory: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="How the cost of one daemon grows.")
-    parser.add_argument("--roles", type=int, nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
-    parser.add_argument("--connections", type=int, nargs="+", default=[0, 64, 128, 256, 512], help="[0 64 ... 512]")
+    parser.add_argument("--roles", type=at_least(1), nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
+    parser.add_argument(
+        "--connections", type=at_least(0), nargs="+", default=[0, 64, 128, 256, 512], help="[0 64 ... 512]"
+    )
     parser.add_argument("--python", default=shutil.which("python3") or sys.executable, help="the interpreter to run on")
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")
     args = parser.parse_args()

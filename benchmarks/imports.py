@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.arguments import at_least
 from benchmarks.measure import on_linux
 from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR
 
@@ -98,7 +99,7 @@ def parts(rounds: int) -> Iterator[tuple[str, float, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What imports cost.")
-    parser.add_argument("--rounds", type=int, default=9, help="interpreters for each row [9]")
+    parser.add_argument("--rounds", type=at_least(1), default=9, help="interpreters for each row [9]")
     parser.add_argument("--parts", action="store_true", help="what each part that is left out would cost")
     args = parser.parse_args()
     if args.parts:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import measure, subjects
+from benchmarks.arguments import at_least
 from benchmarks.builds import MissingError
 from benchmarks.run_cost import machine
 from benchmarks.subjects import Subject
@@ -175,8 +176,10 @@ def _throttled(group: Path) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a node gives up for its sidecars.")
-    parser.add_argument("--daemons", type=int, default=100, help="on one node [100]")
-    parser.add_argument("--limits", type=float, nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]")
+    parser.add_argument("--daemons", type=at_least(1), default=100, help="on one node [100]")
+    parser.add_argument(
+        "--limits", type=at_least(0.01), nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]"
+    )
     parser.add_argument("--python", default=shutil.which("python3") or sys.executable, help="the interpreter to run on")
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     args = parser.parse_args()

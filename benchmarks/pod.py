@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import measure
+from benchmarks.arguments import at_least
 from benchmarks.run_cost import machine
 from benchmarks.tables import Samples, Table, text
 from tests.cluster.applications import pod
@@ -183,9 +184,9 @@ def node(directory: Path) -> Iterator[tuple[Cluster, ClusterSts]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a sidecar costs a real Pod.")
-    parser.add_argument("--starts", type=int, default=10, help="of each kind of Pod [10]")
-    parser.add_argument("--pods", type=int, default=3, help="that stay [3]")
-    parser.add_argument("--minutes", type=float, default=60.0, help="that they stay [60]")
+    parser.add_argument("--starts", type=at_least(1), default=10, help="of each kind of Pod [10]")
+    parser.add_argument("--pods", type=at_least(1), default=3, help="that stay [3]")
+    parser.add_argument("--minutes", type=at_least(0.0), default=60.0, help="that they stay [60]")
     parser.add_argument("--only", nargs="+", choices=["start", "stay"], default=["start", "stay"], help="[both]")
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     args = parser.parse_args()

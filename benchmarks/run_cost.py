@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from benchmarks import builds, load, measure, subjects, tables
+from benchmarks.arguments import at_least
 from benchmarks.subjects import Program, Running, Subject
 from benchmarks.tables import Samples, Table
 
@@ -80,7 +81,7 @@ def main() -> int:
     if args.report:
         from benchmarks import report  # noqa: PLC0415  which needs matplotlib
 
-        command = shlex.join(["python", "-m", "benchmarks.run_cost", *sys.argv[1:]])
+        command = shlex.join(["python", "-m", "benchmarks.run_cost", *_repeatable(sys.argv[1:])])
         wrk = shlex.join(load.wrk_command("wrk", PORT, RUSH_CONNECTIONS[0], RUSH_SECONDS))
         clients = f"`{wrk}`" if bench.wrk else "threads in Python, which cost more than what they measure"
         report.write(Path(args.report), report.Run(command, where, clients, _whats(bench), bench.left_out, found))
@@ -320,6 +321,13 @@ def _interpreter(text: str) -> str:
     return path
 
 
+def _repeatable(arguments: Sequence[str]) -> list[str]:
+    """Without where else the samples were written, which is a place of this machine's."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--json")
+    return parser.parse_known_args(arguments)[1]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What `irsa-sidecar run` costs, beside its peers.")
     parser.add_argument(
@@ -328,10 +336,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--python", action="append", type=_interpreter, metavar="PATH", help="an interpreter to run on; may be repeated"
     )
-    parser.add_argument("--starts", type=int, default=15, help="of each subject [15]")
-    parser.add_argument("--rounds", type=int, default=3, help="of requests [3]")
-    parser.add_argument("--idle-seconds", type=float, default=60, help="how long to look on [60]")
-    parser.add_argument("--many", type=int, default=1_000_000, help="requests between two looks at memory [1000000]")
+    parser.add_argument("--starts", type=at_least(1), default=15, help="of each subject [15]")
+    parser.add_argument("--rounds", type=at_least(1), default=3, help="of requests [3]")
+    parser.add_argument("--idle-seconds", type=at_least(1.0), default=60, help="how long to look on [60]")
+    parser.add_argument(
+        "--many", type=at_least(0), default=1_000_000, help="requests between two looks at memory [1000000]"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     parser.add_argument("--report", metavar="DIRECTORY", help="also write benchmarks.md and plots there (matplotlib)")
     return parser.parse_args()

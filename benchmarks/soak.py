@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import measure, subjects
+from benchmarks.arguments import at_least
 from benchmarks.subjects import PATH, Running
 from benchmarks.tables import Samples, Table, text
 
@@ -113,9 +114,9 @@ def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What a long time does to `irsa-sidecar run`.")
-    parser.add_argument("--seconds", type=float, default=3600, help="how long, after the warm-up [3600]")
-    parser.add_argument("--session-seconds", type=float, default=10, help="how long credentials live [10]")
-    parser.add_argument("--requests-a-second", type=float, default=20, help="one after the other [20]")
+    parser.add_argument("--seconds", type=at_least(1.0), default=3600, help="how long, after the warm-up [3600]")
+    parser.add_argument("--session-seconds", type=at_least(4.0), default=10, help="how long credentials live [10]")
+    parser.add_argument("--requests-a-second", type=at_least(0.1), default=20, help="one after the other [20]")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that `run` runs under")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, subjects.stub_sts(args.session_seconds) as sts:

@@ -1,8 +1,11 @@
 """The page of a benchmark tells what was measured, what was missing, and how we stand to the best peer."""
 
+import argparse
+
 import pytest
 
 from benchmarks import fleet, measure, report, subjects, tables
+from benchmarks.arguments import at_least
 from benchmarks.builds import MissingError
 from benchmarks.growth import Slope
 from benchmarks.report import Run
@@ -68,8 +71,20 @@ def test_a_machine_that_lacks_what_is_measured_is_told_so_in_one_line(monkeypatc
 
 def test_a_fleet_of_any_size_has_its_goals() -> None:
     for pods in (1, 10):
-        scenario = fleet.scenarios(pods, fleet.QUOTA)["restart"]
-        assert fleet.goals("restart", scenario, fleet.simulate(scenario, pods, seed=1))
+        for name, scenario in fleet.scenarios(pods, fleet.QUOTA).items():
+            counts = fleet.simulate(scenario, pods, seed=1)
+            assert fleet.goals(name, scenario, counts)
+            assert sum(counts.granted) > 0
+
+
+def test_a_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pods", type=at_least(1))
+    assert parser.parse_args(["--pods=1"]).pods == 1
+    for text, words in (("0", "0 is not 1 or more"), ("many", "invalid number value: 'many'")):
+        with pytest.raises(SystemExit):
+            parser.parse_args([f"--pods={text}"])
+        assert f"--pods: {words}" in capsys.readouterr().err
 
 
 def test_a_peer_that_does_not_run_here_is_left_out() -> None:
