@@ -5,6 +5,8 @@ Exit status: 0 done, or stopped by SIGTERM or SIGINT; 2 wrong usage or configura
 the setting, its value and the fix; 1 anything else.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +33,9 @@ COMMANDS = {
 
 _USAGE, _FAILURE = 2, 1
 
+_OF_PRINTING = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Of writing to stdout. Those of files are errors of ours by the time they are here."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
@@ -40,15 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _top_level(arguments)
     try:
         command = import_module(f"sidecar.commands.{name}")
-        return run_command(command, f"irsa-sidecar {name}", arguments[1:])
-    except ConfigurationError as error:
-        return _complain(error, _USAGE)
+        status = run_command(command, f"irsa-sidecar {name}", arguments[1:])
+        _print_the_rest()
     except SidecarError as error:
-        return _complain(error, _FAILURE)
+        return _complain(error)
     except KeyboardInterrupt:
         return _FAILURE
     except BaseExceptionGroup as group:
         return _unwrapped(group)
+    except OSError as error:
+        if error.errno not in _OF_PRINTING:
+            raise
+        return _give_up_stdout(error)
+    return status
 
 
 def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
@@ -99,10 +108,23 @@ def _unwrapped(group: BaseExceptionGroup[BaseException]) -> int:
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
     if isinstance(leaf, SidecarError):
-        return _complain(leaf, _USAGE if isinstance(leaf, ConfigurationError) else _FAILURE)
+        return _complain(leaf)
     return _FAILURE
 
 
-def _complain(error: SidecarError, status: int) -> int:
+def _print_the_rest() -> None:
+    if sys.stdout is not None:  # as it is where it was closed before
+        sys.stdout.flush()
+
+
+def _give_up_stdout(error: OSError) -> int:
+    """What could not be printed is told, unless its reader has seen enough, as `| head` has."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try once more at its end
+    if error.errno != errno.EPIPE:
+        sys.stderr.write(f"irsa-sidecar: stdout cannot be written ({error.strerror}): give it another place.\n")
+    return _FAILURE
+
+
+def _complain(error: SidecarError) -> int:
     sys.stderr.write(f"irsa-sidecar: {error}\n")
-    return status
+    return _USAGE if isinstance(error, ConfigurationError) else _FAILURE

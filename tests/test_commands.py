@@ -1,6 +1,7 @@
 """The commands that do one thing and end, in this process."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -163,6 +164,34 @@ def test_an_interruption_while_a_command_is_imported_has_no_traceback(monkeypatc
 
     monkeypatch.setattr(cli, "import_module", import_module)
     assert cli.main(["doctor"]) == 1
+
+
+TELL = """
+import types
+from sidecar import cli
+told = types.SimpleNamespace(EXAMPLE="", add_arguments=lambda _: None, main=lambda _: print({!r}) or 0)
+cli.import_module = lambda _: told
+raise SystemExit(cli.main(["token"]))
+"""
+
+
+@pytest.mark.parametrize("words", ["short", "long" * 10_000])
+def test_a_full_disk_at_stdout_is_told_in_a_sentence(words: str) -> None:
+    program = TELL.format(words)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=-1, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "irsa-sidecar: stdout cannot be written (No space left on device): give it another place.\n"
+
+
+@pytest.mark.parametrize("words", ["short", "long" * 10_000])
+def test_a_reader_that_has_seen_enough_is_no_trouble(words: str) -> None:
+    program = TELL.format(words)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w") as unread:
+        done = subprocess.run([sys.executable, "-c", program], stdout=unread, stderr=-1, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
