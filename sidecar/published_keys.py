@@ -113,15 +113,21 @@ async def _get(url: str, ca_bundle: str | None) -> _Answer:
 
 
 async def _get_json(client: httpx.AsyncClient, url: str) -> _Answer:
-    body = bytearray()
     async with client.stream("GET", url) as response:
-        async for chunk in response.aiter_bytes():  # to its end, since httpx's iterators may not be left half-way
-            body += chunk if len(body) <= MAX_DOCUMENT_BYTES else b""
+        body = await document_in(response)
     if response.status_code != 200:
         raise IssuerError("status", url, f"HTTP {response.status_code} instead of the document")
-    if len(body) > MAX_DOCUMENT_BYTES:
+    if body is None:
         raise IssuerError("document", url, f"what is there is over {MAX_DOCUMENT_BYTES} bytes")
     return _Answer(url, json.loads(body), response.headers)
+
+
+async def document_in(response: httpx.Response) -> bytes | None:
+    """The body of a response that is streamed; None where it is longer than MAX_DOCUMENT_BYTES."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():  # to its end, since httpx's iterators may not be left half-way
+        body += piece if len(body) <= MAX_DOCUMENT_BYTES else b""
+    return bytes(body) if len(body) <= MAX_DOCUMENT_BYTES else None
 
 
 def _jwks_uri(discovery: _Answer, issuer: str) -> str:

@@ -23,6 +23,7 @@ import trio
 
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.published_keys import MAX_DOCUMENT_BYTES, document_in
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, discovery_concerns, fatal
 from sidecar.sts_client import causes, proxy_for
 
@@ -30,7 +31,6 @@ FETCH_SECONDS = 15.0
 """For both documents together."""
 
 CONNECT_SECONDS = 5.0
-MAX_DOCUMENT_BYTES = 256 * 1024
 
 PUBLIC_AUTHORITIES = certifi.where()
 
@@ -110,14 +110,12 @@ async def _get(url: str, trust: ssl.SSLContext) -> tuple[Any, str]:
         ):
             stream = response.extensions["network_stream"].get_extra_info("ssl_object")
             chain = presented_chain(stream)
-            body = bytearray()
-            async for piece in response.aiter_bytes():  # to its end, since httpx's iterators may not be left half-way
-                body += piece if len(body) <= MAX_DOCUMENT_BYTES else b""
+            body = await document_in(response)
     if response.status_code != 200:
         raise SidecarError(
             f"{url} answers {response.status_code}: publish it there, readable by everybody: STS sends no credentials."
         )
-    return _json(url, bytes(body)), thumbprint(chain)
+    return _json(url, body), thumbprint(chain)
 
 
 def presented_chain(connection: Any) -> list[bytes]:
@@ -140,8 +138,8 @@ def _client(url: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
     )
 
 
-def _json(url: str, body: bytes) -> Any:
-    if len(body) > MAX_DOCUMENT_BYTES:
+def _json(url: str, body: bytes | None) -> Any:
+    if body is None:
         raise SidecarError(f"{url} is longer than {MAX_DOCUMENT_BYTES} bytes: no issuer needs that.")
     try:
         return json.loads(body)
