@@ -47,6 +47,7 @@ test-sdks: $(VENV)/.dev.installed ## every AWS SDK in every case, and docs/sdks.
 	$(BIN)/python -m tests.sdk.build
 	SDKS=all $(BIN)/python -m pytest -n $(SDK_WORKERS) tests/sdk/test_sdks.py
 	$(BIN)/python -m tests.sdk.table
+
 .PHONY: image images test-cluster
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/__init__.py)
 IMAGE ?= irsa-sidecar:$(VERSION)
