@@ -96,8 +96,8 @@ class Running:
         assert self.process.stderr is not None
         with suppress(trio.ClosedResourceError):  # the test ended just as a line came
             async for piece in self.process.stderr:
-                *lines, _ = (self.errors + piece.decode()).split("\n")
-                self.errors += piece.decode()
+                self.errors += piece.decode(errors="replace")  # a piece may end within a character
+                *lines, _ = self.errors.split("\n")
                 self.log = [json.loads(line) for line in lines if line.startswith("{")]
                 self._more.set()
                 self._more = trio.Event()

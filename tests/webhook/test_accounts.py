@@ -1,7 +1,7 @@
 """ServiceAccounts from a watch that breaks, falls behind and comes back; Events that never pile up."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ from tests.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account
 
 ROLE = "eks.amazonaws.com/role-arn"
 WATCHED = "/api/v1/serviceaccounts"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(GUARD_SECONDS):
+        while not condition():
+            await trio.testing.wait_all_tasks_blocked(0.001)
 
 
 @pytest.fixture
@@ -61,13 +67,11 @@ async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: K
         before = len(fake.requests)
         assert await followed.role() == ARN
         put_account(fake, role_arn=OTHER_ARN)
-        with trio.fail_after(10):
+        with trio.fail_after(GUARD_SECONDS):
             while await followed.role() != OTHER_ARN:
                 await trio.testing.wait_all_tasks_blocked(0.001)
         fake.remove(ACCOUNT)
-        with trio.fail_after(10):
-            while len(followed.accounts):
-                await trio.testing.wait_all_tasks_blocked(0.001)
+        await until(lambda: not len(followed.accounts))
         assert [target for method, target in fake.requests[before:] if ACCOUNT in target] == []
         assert await followed.role() is None
         assert followed.metrics.lookups["asked"] == 1
@@ -92,9 +96,7 @@ async def test_a_watch_that_is_too_old_begins_anew_at_once(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
         await followed.events.logged("service_accounts_listed")
-        with trio.fail_after(10):
-            while not fake.open_watches:
-                await trio.testing.wait_all_tasks_blocked(0.001)
+        await until(lambda: bool(fake.open_watches))
         fake.forget_history()
         assert "too old" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
         await followed.events.logged("service_accounts_listed", times=2)
@@ -119,9 +121,7 @@ async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: Fake
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
         await followed.events.logged("service_accounts_listed")
-        with trio.fail_after(GUARD_SECONDS):
-            while not fake.open_watches:
-                await trio.testing.wait_all_tasks_blocked(0.001)
+        await until(lambda: bool(fake.open_watches))
         fake.broken[WATCHED] = (503, {"message": "away"})
         fake.forget_history()
         await followed.events.logged("service_accounts_watch_ended")
@@ -253,9 +253,7 @@ async def test_a_watch_that_ends_is_taken_up_where_it_was(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
         await followed.events.logged("service_accounts_listed")
-        with trio.fail_after(10):
-            while sum("watch=" in target for _, target in fake.requests) < 3:
-                await trio.testing.wait_all_tasks_blocked(0.001)
+        await until(lambda: sum("watch=" in target for _, target in fake.requests) >= 3)
         assert followed.accounts.is_live
         assert len(followed.events.of("service_accounts_listed")) == 1
         nursery.cancel_scope.cancel()

@@ -219,7 +219,7 @@ async def test_bodies_that_never_end_give_way_to_one_that_does(monkeypatch: pyte
 async def test_the_end_waits_for_answers_and_not_for_idle_connections() -> None:
     async with serving() as served, await served.connect() as idle, await served.connect() as busy:
         await busy.send_all(POST[:-1])
-        await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked(0.01)
         served.stop.set()
         assert await all_of(idle) == b""
         await busy.send_all(POST[-1:])
