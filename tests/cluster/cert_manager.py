@@ -10,7 +10,8 @@ import yaml
 from tests.cluster import binaries
 from tests.cluster.cluster import Cluster
 from tests.cluster.definitions import CERT_MANAGER, install
-from tests.cluster.namespace import GUARD_SECONDS, Namespace
+from tests.cluster.namespace import Namespace
+from tests.cluster.waiting import GUARD_SECONDS
 
 REPLACING = "CAInjectorMerging=false"
 """A caBundle takes the place of the one before, as until cert-manager 1.18: since then it is added to it."""
