@@ -100,16 +100,22 @@ def _top_level(arguments: list[str]) -> int:
 
 
 def _unwrapped(group: BaseExceptionGroup[BaseException]) -> int:
-    """Trio wraps what ends a nursery. What we raised ourselves, or an interruption, needs no traceback."""
-    ours, others = group.split((SidecarError, KeyboardInterrupt))
+    """Trio wraps what ends a nursery. What needs no traceback needs none in there either."""
+    ours, others = group.split(_is_no_surprise)
     if ours is None or others is not None:
         raise group
     leaf: BaseException = ours
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
-    if isinstance(leaf, SidecarError):
-        return _complain(leaf)
-    return _FAILURE
+    if isinstance(leaf, OSError):
+        return _give_up_stdout(leaf)
+    return _complain(leaf) if isinstance(leaf, SidecarError) else _FAILURE
+
+
+def _is_no_surprise(error: BaseException) -> bool:
+    """What we raised ourselves, an interruption, or a stdout that takes nothing."""
+    is_of_printing = isinstance(error, OSError) and error.errno in _OF_PRINTING
+    return is_of_printing or isinstance(error, (SidecarError, KeyboardInterrupt))
 
 
 def _print_the_rest() -> None:

@@ -167,26 +167,31 @@ def test_an_interruption_while_a_command_is_imported_has_no_traceback(monkeypatc
 
 
 TELL = """
-import types
+import types, trio
 from sidecar import cli
-told = types.SimpleNamespace(EXAMPLE="", add_arguments=lambda _: None, main=lambda _: print({!r}) or 0)
+async def tell():
+    async with trio.open_nursery():
+        print("short", flush=True)
+told = types.SimpleNamespace(EXAMPLE="", add_arguments=lambda _: None, main=lambda _: {} or 0)
 cli.import_module = lambda _: told
 raise SystemExit(cli.main(["token"]))
 """
 
+ways_to_tell = pytest.mark.parametrize("way", ["print('short')", "print('long' * 10_000)", "trio.run(tell)"])
 
-@pytest.mark.parametrize("words", ["short", "long" * 10_000])
-def test_a_full_disk_at_stdout_is_told_in_a_sentence(words: str) -> None:
-    program = TELL.format(words)
+
+@ways_to_tell
+def test_a_full_disk_at_stdout_is_told_in_a_sentence(way: str) -> None:
+    program = TELL.format(way)
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=-1, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "irsa-sidecar: stdout cannot be written (No space left on device): give it another place.\n"
 
 
-@pytest.mark.parametrize("words", ["short", "long" * 10_000])
-def test_a_reader_that_has_seen_enough_is_no_trouble(words: str) -> None:
-    program = TELL.format(words)
+@ways_to_tell
+def test_a_reader_that_has_seen_enough_is_no_trouble(way: str) -> None:
+    program = TELL.format(way)
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as unread:

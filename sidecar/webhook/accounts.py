@@ -48,12 +48,12 @@ class ServiceAccounts:
             self._metrics.count_lookup("watch")
             return known
         try:
-            document = await self._api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}")
+            account = await self._api.read(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", _account)
         except KubernetesError:
             self._metrics.count_lookup("failed")
             raise
         self._metrics.count_lookup("asked")
-        return None if document is None else _account(document)
+        return account
 
     def _listed(self, accounts: Sequence[ServiceAccount]) -> None:
         self._known = {(account.namespace, account.name): account for account in accounts}

@@ -53,6 +53,12 @@ class KubernetesApi:
         """The document at `path`; None when it is not there."""
         return await self._ask("GET", path, parameters=parameters)
 
+    async def read(self, path: str, keep: Callable[[Document], Kept]) -> Kept | None:
+        """What `keep` makes of the object at `path`; None when it is not there."""
+        document = await self.get(path)
+        with _as_the_api_server_writes_it(path):
+            return None if document is None else keep(document)
+
     async def list(
         self, path: str, parameters: Mapping[str, str], keep: Callable[[Document], Kept]
     ) -> tuple[list[Kept], str]:

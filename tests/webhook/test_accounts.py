@@ -152,6 +152,15 @@ async def test_a_list_that_is_none_is_tried_again(fake: FakeApiServer, api: Kube
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("body", [{}, {"metadata": 5}, {"metadata": {"name": "cart"}}])
+async def test_an_account_that_is_none_is_told_in_words(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
+    fake.faults.append((200, body))
+    followed = Followed(api)
+    with pytest.raises(KubernetesError, match="no Kubernetes object"):
+        await followed.accounts.find("shop", "cart", needs_role=True)
+    assert followed.metrics.lookups == {"failed": 1}
+
+
 @pytest.mark.parametrize("event", [{"type": "ADDED"}, {"type": "MODIFIED", "object": 5}])
 def test_an_event_that_is_none_ends_the_watch_in_words(event: Any) -> None:
     def take(_kind: str, document: Any) -> None:
