@@ -23,6 +23,7 @@ from sidecar.listen import format_address, listen
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.role import Role
+from sidecar.secret_file import replace_secret_file
 from sidecar.sts_regions import open_regions
 
 FIRST_CREDENTIALS_SECONDS = 15.0
@@ -63,12 +64,16 @@ def private_directory() -> Iterator[str]:
     try:
         directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
     except OSError as exc:
-        raise ConfigurationError(
-            f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no directory for secrets can be made there or in "
-            f"the usual places ({exc.strerror or exc}): set TMPDIR to one that this user may write."
-        ) from exc
+        raise _no_place(exc) from exc
     with directory as path:
         yield path
+
+
+def _no_place(exc: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no secret can be kept there or in the usual places "
+        f"({exc.strerror or exc}): set TMPDIR to a directory with room that this user may write."
+    )
 
 
 async def with_daemon(
@@ -86,9 +91,9 @@ async def with_daemon(
         listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else (),
     )
     with private_directory() as directory:
-        secret_file = config.authorization_token_file or os.path.join(directory, "authorization-token")
-        offer = Offer(_url(listeners.credentials, config.role), new_secret(), secret_file, config.sts.region)
-        write_secret(secret_file, offer.secret)
+        secret = new_secret()
+        secret_file = keep_secret(secret, config.authorization_token_file, directory)
+        offer = Offer(_url(listeners.credentials, config.role), secret, secret_file, config.sts.region)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
         config = config._replace(roles=roles)
         metrics = Metrics()
@@ -106,6 +111,19 @@ async def with_daemon(
     if status is None:
         raise SidecarError(f"no credentials within {FIRST_CREDENTIALS_SECONDS:.0f} s: {running.role.failure}")
     return status
+
+
+def keep_secret(secret: str, path: str | None, directory: str) -> str:
+    """Write it to `path` if one is configured, or to a file of ours. Returns which. Raises ConfigurationError."""
+    if path is not None:
+        write_secret(path, secret)
+        return path
+    own = os.path.join(directory, "authorization-token")
+    try:
+        replace_secret_file(own, secret)
+    except OSError as exc:
+        raise _no_place(exc) from exc
+    return own
 
 
 async def run_application(command: list[str], offer: Offer, extra: Mapping[str, str] | None = None) -> int:

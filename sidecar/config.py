@@ -186,8 +186,8 @@ def _check_loopback(variable: str, address: Address | None) -> None:
     if address is not None and not is_loopback(address[0]):
         raise ConfigurationError(
             f"{PREFIX}{variable} is {format_address(*address)}, which others on the network could reach: "
-            f"give a loopback address such as 127.0.0.1:{address[1]}, or add --allow-non-loopback if something else "
-            "guards it."
+            f"give a loopback address such as 127.0.0.1:{address[1]}, or give `irsa-sidecar run` --allow-non-loopback "
+            "if something else guards it."
         )
 
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.application import private_directory, run_application, until_signalled, with_daemon
+from sidecar.application import keep_secret, private_directory, run_application, until_signalled, with_daemon
 from sidecar.client_environment import Offer
 from sidecar.commands.exec import command_config
 from sidecar.errors import ConfigurationError, SidecarError
@@ -131,6 +131,14 @@ def test_without_a_directory_for_secrets_it_says_which_to_set(monkeypatch: pytes
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # so that it looks nowhere else
     with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* set TMPDIR"), private_directory():
         pass
+
+
+def test_a_secret_that_cannot_be_kept_names_the_setting_that_chose_its_place(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    with pytest.raises(ConfigurationError, match="set TMPDIR"):
+        keep_secret("a secret", None, gone)
+    with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {gone}/secret"):
+        keep_secret("a secret", f"{gone}/secret", str(tmp_path))
 
 
 async def test_the_secret_is_in_a_private_file_that_is_gone_afterwards(tmp_path: Path) -> None:
