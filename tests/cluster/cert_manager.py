@@ -13,8 +13,8 @@ from tests.cluster.definitions import CERT_MANAGER, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.waiting import GUARD_SECONDS
 
-REPLACING = "CAInjectorMerging=false"
-"""A caBundle takes the place of the one before, as until cert-manager 1.18: since then it is added to it."""
+REPLACING, ADDING = "CAInjectorMerging=false", "CAInjectorMerging=true"
+"""A caBundle takes the place of the one before, as until cert-manager 1.18, or is added to it, as since then."""
 
 
 @contextmanager

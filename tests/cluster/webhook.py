@@ -29,20 +29,31 @@ ASKS = {"irsa-sidecar.io/inject": "true"}
 def deployed_webhook(
     node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = ()
 ) -> Iterator[Namespace]:
-    """Its namespace, once both replicas are ready. `components` are folders in that of its kustomization."""
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts, components)))
+    """Its namespace, once both replicas are ready."""
+    kustomization = write_kustomization(folder, sts, components)
     deployed = Namespace(node, "irsa-sidecar")
     node.kubectl("wait", "--for=delete", f"namespace/{deployed.name}", "--timeout=120s")  # of the one before
     try:
-        applied = node.kubectl("apply", f"--kustomize={folder}", "--validate=strict")
-        assert "Warning" not in applied.stderr
-        deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
+        apply_webhook(deployed, kustomization)
         # As a ServiceAccount that there is: without it, the API server refuses the Pod before it asks a webhook.
         elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts) | {"serviceAccountName": "default"})
         wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's way to it")
         yield deployed
     finally:
-        node.kubectl("delete", f"--kustomize={folder}", "--wait=false", "--ignore-not-found")
+        node.kubectl("delete", kustomization, "--wait=false", "--ignore-not-found")
+
+
+def apply_webhook(deployed: Namespace, kustomization: str) -> None:
+    """Return when its replicas are those that were asked for."""
+    applied = deployed.kubectl("apply", kustomization, "--validate=strict")
+    assert "Warning" not in applied.stderr
+    deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
+
+
+def write_kustomization(folder: Path, sts: ClusterSts, components: Sequence[str] = ()) -> str:
+    """One over k8s/webhook, with these of the components that are there. Returns kubectl's flag for it."""
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts, components)))
+    return f"--kustomize={folder}"
 
 
 def _overlay(folder: Path, sts: ClusterSts, components: Sequence[str]) -> dict[str, Any]:
@@ -93,8 +104,9 @@ def authorities(webhook: Namespace) -> str:
 
 
 def served(node: Cluster, webhook: Namespace) -> set[str]:
-    """The certificates of its replicas."""
+    """The certificates of its replicas, without those that end."""
     program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 8443)))"
-    addresses = [pod["status"]["podIP"] for pod in webhook.get("pods", COMPONENT)["items"]]
+    there = [pod for pod in webhook.get("pods", COMPONENT)["items"] if "deletionTimestamp" not in pod["metadata"]]
+    addresses = [pod["status"]["podIP"] for pod in there]
     command = [*node.inside(), sys.executable, "-c", program]
     return {subprocess.check_output([*command, address], text=True).strip() for address in addresses}

@@ -1,0 +1,32 @@
+"""A webhook that runs is handed from a certificate of its own to one of cert-manager's, and back."""
+
+from pathlib import Path
+
+from tests.cluster.applications import authored_spec
+from tests.cluster.cert_manager import ADDING, cert_manager
+from tests.cluster.cluster import Cluster
+from tests.cluster.creations import creations
+from tests.cluster.namespace import Namespace
+from tests.cluster.sts import ClusterSts, role_arn
+from tests.cluster.webhook import apply_webhook, asking_pod, deployed_webhook, served, write_kustomization
+
+
+def test_no_pod_is_refused_meanwhile(node: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path) -> None:
+    pod = asking_pod(authored_spec(sts), annotations={"irsa-sidecar.io/role-arn": role_arn("app")})
+    own, theirs = (tmp_path / name for name in ("own", "theirs"))
+    for folder in (own, theirs):
+        folder.mkdir()
+    with (
+        cert_manager(node, ADDING),
+        deployed_webhook(node, sts, own) as deployed,
+        creations(node, namespace, pod, tmp_path) as made,
+    ):
+        certificates = [served(node, deployed)]
+        for folder, components in ((theirs, ["cert-manager"]), (own, [])):
+            apply_webhook(deployed, write_kustomization(folder, sts, components))
+            made.wait_for_more()
+            assert made.failed == []
+            certificates.append(served(node, deployed))
+    first, second, third = certificates
+    assert first == third
+    assert not first & second
