@@ -29,10 +29,9 @@ ASKS = {"irsa-sidecar.io/inject": "true"}
 def deployed_webhook(
     node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = ()
 ) -> Iterator[Namespace]:
-    """Its namespace, once both replicas are ready."""
+    """Its namespace, once both replicas are ready. In the end all that is in it is gone, whoever made it."""
     kustomization = write_kustomization(folder, sts, components)
     deployed = Namespace(node, "irsa-sidecar")
-    node.kubectl("wait", "--for=delete", f"namespace/{deployed.name}", "--timeout=120s")  # of the one before
     try:
         apply_webhook(deployed, kustomization)
         # As a ServiceAccount that there is: without it, the API server refuses the Pod before it asks a webhook.
@@ -41,6 +40,7 @@ def deployed_webhook(
         yield deployed
     finally:
         node.kubectl("delete", kustomization, "--wait=false", "--ignore-not-found")
+        node.kubectl("wait", "--for=delete", f"namespace/{deployed.name}", "--timeout=120s")
 
 
 def apply_webhook(deployed: Namespace, kustomization: str) -> None:
