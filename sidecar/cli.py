@@ -47,16 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = import_module(f"sidecar.commands.{name}")
         status = run_command(command, f"irsa-sidecar {name}", arguments[1:])
         _print_the_rest()
-    except SidecarError as error:
-        return _complain(error)
-    except KeyboardInterrupt:
-        return _FAILURE
-    except BaseExceptionGroup as group:
-        return _unwrapped(group)
-    except OSError as error:
-        if error.errno not in _OF_PRINTING:
+    except (BaseExceptionGroup, SidecarError, KeyboardInterrupt, OSError) as error:
+        expected = _expected(error)
+        if expected is None:
             raise
-        return _give_up_stdout(error)
+        return _told(expected)
     return status
 
 
@@ -99,23 +94,28 @@ def _top_level(arguments: list[str]) -> int:
     return _USAGE
 
 
-def _unwrapped(group: BaseExceptionGroup[BaseException]) -> int:
-    """Trio wraps what ends a nursery. What needs no traceback needs none in there either."""
-    ours, others = group.split(_is_no_surprise)
-    if ours is None or others is not None:
-        raise group
-    leaf: BaseException = ours
+def _expected(error: BaseException) -> BaseException | None:
+    """What needs no traceback, out of the groups that trio wraps it in; None for, or beside, anything else."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error if _is_no_surprise(error) else None
+    leaves, others = error.split(_is_no_surprise)
+    leaf: BaseException | None = leaves if others is None else None
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
-    if isinstance(leaf, OSError):
-        return _give_up_stdout(leaf)
-    return _complain(leaf) if isinstance(leaf, SidecarError) else _FAILURE
+    return leaf
 
 
 def _is_no_surprise(error: BaseException) -> bool:
     """What we raised ourselves, an interruption, or a stdout that takes nothing."""
     is_of_printing = isinstance(error, OSError) and error.errno in _OF_PRINTING
     return is_of_printing or isinstance(error, (SidecarError, KeyboardInterrupt))
+
+
+def _told(expected: BaseException) -> int:
+    """Say what a person can do something about. Returns the exit status."""
+    if isinstance(expected, OSError):
+        return _give_up_stdout(expected)
+    return _complain(expected) if isinstance(expected, SidecarError) else _FAILURE
 
 
 def _print_the_rest() -> None:
