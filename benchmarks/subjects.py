@@ -6,6 +6,7 @@ its own id.
 """
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -46,7 +47,8 @@ class Subject(NamedTuple):
     path: str = PATH
 
 
-_PORTS = iter(range(20_000, 32_768))
+_PORTS = iter(random.sample(range(20_000, 32_768), k=12_768))
+"""In an order of this process's own, as others take some of them at the same time."""
 
 
 class Program(NamedTuple):

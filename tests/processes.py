@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import resource
 import socket
 import subprocess
@@ -266,12 +265,3 @@ async def until_served(url: str) -> dict[str, Any]:
                 if status == 200:
                     return body
             await trio.lowlevel.checkpoint()
-
-
-def free_port() -> int:
-    """One below those that Linux gives to connections, and to who asks for any: such a one could be taken meanwhile."""
-    while True:
-        port = random.randrange(20_000, 32_768)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

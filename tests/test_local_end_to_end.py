@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.processes import GUARD_SECONDS, free_port
+from benchmarks.subjects import free_port
+from tests.processes import GUARD_SECONDS
 
 AWS = str(Path(sys.executable).parent / "aws")
 WHO_AM_I = [AWS, "sts", "get-caller-identity", "--output", "json"]

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
+from benchmarks.subjects import free_port
 from tests.fakes.scripted_sts import Reply, error_reply
 from tests.fakes.tokens import service_account_token
 from tests.processes import (
     GUARD_SECONDS,
-    free_port,
     full_pipe,
     get,
     hour_long_reply,

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from benchmarks.subjects import free_port
 from sidecar import schedule
 from sidecar.config import StsSettings
 from sidecar.daemon import Daemon, Listeners, make_daemon
@@ -25,7 +26,7 @@ from tests.fakes.exchange import FakeExchange, refusal
 from tests.fakes.kubelet import FakeVolume
 from tests.fakes.scripted_sts import Reply, error_reply, good_reply
 from tests.fakes.tokens import service_account_token
-from tests.processes import free_port, scripted_sts
+from tests.processes import scripted_sts
 from tests.test_daemon import make_config, make_log
 
 HOME, NEXT, LAST = "eu-west-1", "eu-central-1", "eu-north-1"

@@ -13,12 +13,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from benchmarks.subjects import free_port
 from sidecar.served_roles import RESTART_SECONDS
 from tests.fakes.scripted_sts import Reply
 from tests.processes import (
     GUARD_SECONDS,
     ROLE_ARN,
-    free_port,
     full_pipe,
     get,
     hour_long_reply,
