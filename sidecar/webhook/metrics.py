@@ -1,5 +1,6 @@
 """What the webhook counts, and its text for Prometheus, as sidecar/metrics.py writes it."""
 
+from collections import Counter
 from typing import Literal, get_args
 
 from sidecar import __version__
@@ -22,16 +23,16 @@ class WebhookMetrics:
     def __init__(self) -> None:
         self.reviews = dict.fromkeys(Verdict, 0)
         self.review_seconds = Histogram(REVIEW_SECONDS_BUCKETS)
-        self.lookups: dict[Lookup, int] = {}
+        self.lookups: Counter[Lookup] = Counter()
         self.watch_ends = 0
-        self.events: dict[Sent, int] = {}
+        self.events: Counter[Sent] = Counter()
         self.certificate: Validity | None = None
 
     def count_lookup(self, outcome: Lookup) -> None:
-        self.lookups[outcome] = self.lookups.get(outcome, 0) + 1
+        self.lookups[outcome] += 1
 
     def count_event(self, outcome: Sent) -> None:
-        self.events[outcome] = self.events.get(outcome, 0) + 1
+        self.events[outcome] += 1
 
     def exposition(self, *, is_ready: bool, is_watching: bool, accounts: int, dropped_lines: int) -> bytes:
         """The body of a scrape. What can be counted is there from the start, as a rate begins with a first value."""
@@ -53,12 +54,12 @@ class WebhookMetrics:
                    [Sample({}, accounts)]),
             Family("irsa_sidecar_webhook_service_account_lookups_total", "counter",
                    "ServiceAccounts needed for a Pod: known from the watch, asked for, or failed.",
-                   [Sample({"outcome": outcome}, self.lookups.get(outcome, 0)) for outcome in get_args(Lookup)]),
+                   [Sample({"outcome": outcome}, self.lookups[outcome]) for outcome in get_args(Lookup)]),
             Family("irsa_sidecar_webhook_watch_ends_total", "counter",
                    "Times the watch of ServiceAccounts broke or was too old, and they were listed anew.",
                    [Sample({}, self.watch_ends)]),
             Family("irsa_sidecar_webhook_events_total", "counter", "Kubernetes Events: sent, failed or dropped.",
-                   [Sample({"outcome": outcome}, self.events.get(outcome, 0)) for outcome in get_args(Sent)]),
+                   [Sample({"outcome": outcome}, self.events[outcome]) for outcome in get_args(Sent)]),
             Family("irsa_sidecar_webhook_certificate_not_before_timestamp_seconds", "gauge",
                    "Since when the certificate in use is good, in Unix time.",
                    [] if validity is None else [Sample({}, validity.begins_at.timestamp())]),
