@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from sidecar import __version__
+from sidecar.early_stop import end_as_any_process_would
 from sidecar.errors import ConfigurationError, SidecarError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if name is None:
         return _top_level(arguments)
+    end_as_any_process_would()
     try:
         command = import_module(f"sidecar.commands.{name}")
         status = run_command(command, f"irsa-sidecar {name}", arguments[1:])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from sidecar.token import decode_token
 from tests.fakes.scripted_sts import error_reply
 from tests.fakes.tokens import jwt_of, service_account_token
 from tests.processes import ROLE_ARN, pod_environment, scripted_sts
+from tests.users import in_namespaces, needs_linux
 
 PRIVATE_KEY = generate_key()
 PLAIN = StsSettings(region="eu-west-1", endpoint_url=None, use_fips=False, use_dualstack=False, ca_bundle=None)
@@ -164,6 +166,25 @@ def test_an_interruption_while_a_command_is_imported_has_no_traceback(monkeypatc
 
     monkeypatch.setattr(cli, "import_module", import_module)
     assert cli.main(["doctor"]) == 1
+
+
+AS_PROCESS_1 = """
+import os, signal, sys
+from sidecar import cli
+def importing(name):
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("went on", name)
+cli.import_module = importing
+cli.main(["exec"])
+"""
+
+
+@needs_linux
+@pytest.mark.parametrize("flags", [["--user"], ["--user", "--pid", "--fork"]], ids=["any process", "process 1"])
+def test_a_signal_to_stop_ends_a_command_that_is_still_imported(flags: list[str]) -> None:
+    done = subprocess.run([*in_namespaces(*flags), "-c", AS_PROCESS_1], capture_output=True, check=False)
+    assert done.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
+    assert done.stdout == b""
 
 
 TELL = """

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sidecar import peer
 from sidecar.peer import Asker, Ends, Find, Owner, Peers, SockDiag, ends_of, find_in_proc, owner_in, owners_in, question
-from tests.users import APP, BECOME, OTHER, needs_linux, needs_root, socket_of
+from tests.users import APP, BECOME, OTHER, in_namespaces, needs_linux, needs_root, socket_of
 
 pytestmark = needs_linux
 
@@ -400,14 +400,6 @@ with Peers() as peers, socket.socket(fileno=fd) as accepted:
 print(asker.uid, asker.pid)
 """
 """As this user, say who is at the other end of a socket that was passed on."""
-
-
-def in_namespaces(*flags: str) -> list[str]:
-    """The command of a Python that is root in namespaces of its own."""
-    command = ["unshare", *flags, "--map-root-user", sys.executable]
-    if subprocess.run([*command, "-c", ""], capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"no namespaces here: {' '.join(command)}")
-    return command
 
 
 @needs_root

@@ -1,7 +1,9 @@
-"""Sockets of other users: root may make them in its own process, and start others."""
+"""Other users, whose sockets root may make in its own process, and namespaces of our own."""
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +33,11 @@ def as_user(uid: int) -> Iterator[None]:
 def socket_of(uid: int, family: int = socket.AF_INET) -> socket.socket:
     with as_user(uid):
         return socket.socket(family)
+
+
+def in_namespaces(*flags: str) -> list[str]:
+    """The command of a Python that is root in namespaces of its own."""
+    command = ["unshare", *flags, "--map-root-user", sys.executable]
+    if subprocess.run([*command, "-c", ""], capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"no namespaces here: {' '.join(command)}")
+    return command
