@@ -42,7 +42,8 @@ class ClusterSts:
 
     def events(self, event: str, **fields: str) -> list[dict[str, Any]]:
         """Its log's events of that name with these fields."""
-        entries = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        *lines, _ = self._log.read_text().split("\n")  # the last one may still be on its way
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
         wanted = {"event": event, **fields}
         return [entry for entry in entries if entry.items() >= wanted.items()]
 
