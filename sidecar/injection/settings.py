@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import Document
+from sidecar.injection.names import DURATION, ROLE_ARN, ROLES, SESSION_NAME, Document
 from sidecar.injection.resources import RESOURCES
 
 FIRST_NATIVE = (1, 29)
@@ -84,10 +84,21 @@ def check_region(setting: str, text: str) -> str:
 
 def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
     """The region of --region, else of AWS's variables. Raises ConfigurationError."""
-    region = flag or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    if not region:
-        raise ConfigurationError("--region is not given, nor AWS_REGION set: name the region whose STS is to be asked.")
-    return check_region("--region", region)
+    given = {"--region": flag} | {name: environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")}
+    for setting, region in given.items():
+        if region:
+            return check_region(setting, region)
+    raise ConfigurationError("--region is not given, nor AWS_REGION set: name the region whose STS is to be asked.")
+
+
+_SET_BY = {
+    "AWS_REGION": "--region",
+    "AWS_ROLE_ARN": f"a Pod the annotation {ROLE_ARN}",
+    "AWS_ROLE_SESSION_NAME": f"a Pod the annotation {SESSION_NAME}",
+    "IRSA_SIDECAR_CONFIG": f"a Pod the annotation {ROLES}",
+    "IRSA_SIDECAR_DURATION": f"a Pod the annotation {DURATION}",
+}
+"""What to give in place of a variable that injection sets. The others build on each other, and nothing sets them."""
 
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:
@@ -98,7 +109,6 @@ def check_variable(setting: str, text: str) -> tuple[str, str]:
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigurationError(f"{setting} is {name[:100]!r}: give a variable of the sidecar, as NAME=VALUE.")
     if name in OUR_VARIABLES:
-        raise ConfigurationError(
-            f"{setting} sets {name}, which injection sets by itself: leave it out; annotations of the Pod change it."
-        )
+        instead = f", and give {_SET_BY[name]}" if name in _SET_BY else ""
+        raise ConfigurationError(f"{setting} sets {name}, which injection sets by itself: leave it out{instead}.")
     return name, value

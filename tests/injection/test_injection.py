@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection.flags import check_environment
 from sidecar.injection.names import ANNOTATIONS, Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, choose_kind
@@ -472,3 +473,48 @@ def test_a_variable_is_one_and_not_one_of_ours() -> None:
     for text, words in (("HTTPS_PROXY", "NAME=VALUE"), ("A B=1", "NAME=VALUE"), ("AWS_ROLE_ARN=x", "by itself")):
         with pytest.raises(ConfigurationError, match=words):
             check_variable("--env", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    {
+        "AWS_REGION": ": leave it out, and give --region.",
+        "AWS_ROLE_ARN": f": leave it out, and give a Pod the annotation {P}role-arn.",
+        "AWS_ROLE_SESSION_NAME": f": leave it out, and give a Pod the annotation {P}session-name.",
+        "IRSA_SIDECAR_CONFIG": f": leave it out, and give a Pod the annotation {P}roles.",
+        "IRSA_SIDECAR_DURATION": f": leave it out, and give a Pod the annotation {P}duration.",
+        "IRSA_SIDECAR_LISTEN": ": leave it out.",
+    }.items(),
+)
+def test_who_sets_a_variable_of_ours_is_told_what_does(name: str, ending: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_variable("--env", f"{name}=x")
+    assert str(caught.value) == f"--env sets {name}, which injection sets by itself{ending}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"IRSA_SIDECAR_LOG_LEVEL": "trace"}, "--env: IRSA_SIDECAR_LOG_LEVEL is 'trace': give one of"),
+        ({"AWS_USE_FIPS_ENDPOINT": "yes"}, "--env: AWS_USE_FIPS_ENDPOINT is 'yes': give true or false."),
+        ({"AWS_ENDPOINT_URL_STS": "sts"}, "--env: AWS_ENDPOINT_URL_STS is 'sts', which is neither http"),
+        ({"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "cn-north-1"}, "'cn-north-1', which is no region of partition aws"),
+        ({"IRSA_SIDECAR_IMDS_LISTEN": "0.0.0.0:80"}, "--env: IRSA_SIDECAR_IMDS_LISTEN is 0.0.0.0:80, which others"),
+        (
+            {"IRSA_SIDECAR_STS_FALBACK_REGIONS": "eu-central-1"},
+            "(did you mean IRSA_SIDECAR_STS_FALLBACK_REGIONS?): correct it, or leave it out.",
+        ),
+    ],
+)
+def test_a_variable_with_which_no_sidecar_would_start_is_told_before_there_is_one(
+    variables: dict[str, str], words: str
+) -> None:
+    """Every Pod of a cluster would have it."""
+    with pytest.raises(ConfigurationError) as caught:
+        check_environment("--env", "eu-west-1", tuple(variables.items()))
+    assert words in str(caught.value)
+
+
+def test_variables_that_a_sidecar_can_start_with_are_taken() -> None:
+    right = {"HTTPS_PROXY": "http://p", "IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1", "ANY": "thing"}
+    check_environment("--env", "eu-west-1", tuple(right.items()))

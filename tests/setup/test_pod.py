@@ -270,6 +270,7 @@ def test_before_native_sidecars_the_sidecar_is_a_container(tmp_path: Path, capsy
         (["m.yaml", "--region", "here there"], "--region is 'here there'"),
         (["m.yaml", "--region", "eu-west-1", "--role-arn", "app"], "--role-arn is 'app'"),
         (["m.yaml", "--region", "eu-west-1", "--env", "x"], "--env is 'x'"),
+        (["m.yaml", "--region", "eu-west-1", "--env", "AWS_USE_FIPS_ENDPOINT=1"], "AWS_USE_FIPS_ENDPOINT is '1'"),
         (["empty.yaml", "--region", "eu-west-1"], "empty.yaml has no Pod"),
         (["binary.yaml", "--region", "eu-west-1"], "no UTF-8 text (byte 0)"),
     ],
@@ -286,6 +287,15 @@ def test_wrong_usage_names_the_flag(
     with pytest.raises(ConfigurationError) as caught:
         run(*arguments, "--image", "x:1")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_region_that_a_variable_gave_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "EU")
+    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU': give an AWS region"):
+        run("m.yaml", "--image", "x:1")
 
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
