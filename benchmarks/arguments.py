@@ -2,19 +2,30 @@
 
 import argparse
 import math
+import shutil
 from collections.abc import Callable
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
 
 
-def at_least(least: Number) -> Callable[[str], Number]:
-    """An argument's type: a number of that kind, and no less."""
+def at_least(least: Number, most: Number | None = None) -> Callable[[str], Number]:
+    """An argument's type: a number of that kind, no less, and no more than `most` where that is given."""
 
     def number(text: str) -> Number:
         found = type(least)(text)
         if not least <= found < math.inf:
             raise argparse.ArgumentTypeError(f"{text} is not {least:g} or more")
+        if most is not None and found > most:
+            raise argparse.ArgumentTypeError(f"{text} is not {least:g} to {most:g}")
         return found
 
     return number
+
+
+def interpreter(text: str) -> str:
+    """An argument's type: the path of a program, found as a shell does."""
+    path = shutil.which(text)
+    if path is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no program: give the path of a Python, as /usr/bin/python3")
+    return path

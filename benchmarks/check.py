@@ -7,6 +7,7 @@ Never by absolute speed, which says more of the machine and its other guests tha
 machine lacks (strace, a C compiler, Go) is left out and said so. Exit status 1 if a limit is exceeded.
 """
 
+import argparse
 import signal
 import statistics
 import subprocess
@@ -96,6 +97,7 @@ def _rate(wrk: str, server: Running) -> float:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description="Whether `irsa-sidecar run` still costs what it should.").parse_args()
     began = time.monotonic()
     limits: list[Limit] = []
     with tempfile.TemporaryDirectory(prefix="check-") as directory, subjects.stub_sts() as sts:

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import measure, subjects
-from benchmarks.arguments import at_least
+from benchmarks.arguments import at_least, interpreter
 from benchmarks.run_cost import machine
 from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
 from benchmarks.tables import Samples, Table, text
+from sidecar.roles_file import MAX_ROLES
+from sidecar.server import Limits
 
 IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0
@@ -136,11 +138,20 @@ def plot(roles: Samples, connections: Samples, directory: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="How the cost of one daemon grows.")
-    parser.add_argument("--roles", type=at_least(1), nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
+    parser.add_argument("--roles", type=at_least(1, MAX_ROLES), nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
     parser.add_argument(
-        "--connections", type=at_least(0), nargs="+", default=[0, 64, 128, 256, 512], help="[0 64 ... 512]"
+        "--connections",
+        type=at_least(0, Limits().connections),
+        nargs="+",
+        default=[0, 64, 128, 256, 512],
+        help="[0 64 ... 512]",
     )
-    parser.add_argument("--python", default=shutil.which("python3") or sys.executable, help="the interpreter to run on")
+    parser.add_argument(
+        "--python",
+        type=interpreter,
+        default=shutil.which("python3") or sys.executable,
+        help="the interpreter to run on",
+    )
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="growth-") as directory:

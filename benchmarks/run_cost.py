@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from benchmarks import builds, load, measure, subjects, tables
-from benchmarks.arguments import at_least
+from benchmarks.arguments import at_least, interpreter
 from benchmarks.subjects import Program, Running, Subject
 from benchmarks.tables import Samples, Table
 
@@ -314,13 +313,6 @@ def _describe(bench: Bench) -> None:
     )
 
 
-def _interpreter(text: str) -> str:
-    path = shutil.which(text)
-    if path is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no program: give the path of a Python, as /usr/bin/python3")
-    return path
-
-
 def _repeatable(arguments: Sequence[str]) -> list[str]:
     """Without where else the samples were written, which is a place of this machine's."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -334,7 +326,7 @@ def _arguments() -> argparse.Namespace:
         "--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE", help=f"of {', '.join(TABLES)}"
     )
     parser.add_argument(
-        "--python", action="append", type=_interpreter, metavar="PATH", help="an interpreter to run on; may be repeated"
+        "--python", action="append", type=interpreter, metavar="PATH", help="an interpreter to run on; may be repeated"
     )
     parser.add_argument("--starts", type=at_least(1), default=15, help="of each subject [15]")
     parser.add_argument("--rounds", type=at_least(1), default=3, help="of requests [3]")

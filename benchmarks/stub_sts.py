@@ -4,7 +4,7 @@ An STS that answers every AssumeRoleWithWebIdentity at once, to measure the daem
     python benchmarks/stub_sts.py [PORT] [SECONDS]    prints its URL, gives sessions of SECONDS (3600)
 """
 
-import sys
+import argparse
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -64,9 +64,12 @@ def reply(number: int, expires_at: datetime) -> bytes:
 
 
 def main() -> None:
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    StubSts.life_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 3600
-    server = ThreadingHTTPServer(("127.0.0.1", port), StubSts)
+    parser = argparse.ArgumentParser(description="An STS that answers at once.")
+    parser.add_argument("port", type=int, nargs="?", default=0, help="[0: a free one]")
+    parser.add_argument("seconds", type=float, nargs="?", default=3600, help="of a session [3600]")
+    args = parser.parse_args()
+    StubSts.life_seconds = args.seconds
+    server = ThreadingHTTPServer(("127.0.0.1", args.port), StubSts)
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()
 

@@ -1,11 +1,12 @@
 """The page of a benchmark tells what was measured, what was missing, and how we stand to the best peer."""
 
 import argparse
+import shutil
 
 import pytest
 
-from benchmarks import fleet, measure, report, subjects, tables
-from benchmarks.arguments import at_least
+from benchmarks import fleet, measure, parsers, report, subjects, tables
+from benchmarks.arguments import at_least, interpreter
 from benchmarks.builds import MissingError
 from benchmarks.growth import Slope
 from benchmarks.report import Run
@@ -85,6 +86,34 @@ def test_a_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit):
             parser.parse_args([f"--pods={text}"])
         assert f"--pods: {words}" in capsys.readouterr().err
+
+
+def test_a_number_that_is_too_large_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--roles", type=at_least(1, 50))
+    assert parser.parse_args(["--roles=50"]).roles == 50
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--roles=51"])
+    assert "--roles: 51 is not 1 to 50" in capsys.readouterr().err
+
+
+def test_an_interpreter_that_is_not_there_is_named_before_anything_is_built(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--python", type=interpreter)
+    assert parser.parse_args(["--python=sh"]).python == shutil.which("sh")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--python=/none"])
+    assert "--python: '/none' is no program: give the path of a Python" in capsys.readouterr().err
+
+
+def test_what_a_request_costs_to_read_is_not_what_it_costs_to_remember() -> None:
+    """The daemon keeps the last heads that it read: of one that comes again, a benchmark would measure a dictionary."""
+    read = parsers.parsers()["sidecar.http"]
+    head = parsers.REQUESTS["botocore"]
+    assert read(head) == read(head)
+    assert read(head) is not read(head)
 
 
 def test_a_peer_that_does_not_run_here_is_left_out() -> None:
