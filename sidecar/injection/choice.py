@@ -12,7 +12,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.amazon import without_amazons
 from sidecar.injection.annotations import Grant, Wishes
 from sidecar.injection.application import own_credentials
-from sidecar.injection.names import CONTAINERS, ROLES, SKIP_CONTAINERS, Document
+from sidecar.injection.names import CONTAINER, CONTAINERS, ROLES, SKIP_CONTAINERS, Document
 
 
 class Choice(NamedTuple):
@@ -46,9 +46,10 @@ def choose(containers: Mapping[str, Document], wishes: Wishes, too_early: Collec
         else:
             warnings.append(f"Container {name} gets no credentials of irsa-sidecar, as it {obstacle}.")
     if not grants:
-        raise ConfigurationError(
-            "No container would get credentials: " + (" ".join(warnings) or "the annotations leave all of them out.")
-        )
+        why = "the annotations leave all of them out."
+        if not containers:
+            why = f"the Pod has none but {CONTAINER}, whose name is the sidecar's."
+        raise ConfigurationError("No container would get credentials: " + (" ".join(warnings) or why))
     return Choice(grants, tuple(warnings))
 
 

@@ -337,6 +337,10 @@ REFUSED: dict[str, tuple[Document, str]] = {
         said(skip_containers="app"),
         "No container would get credentials: the annotations leave all of them out.",
     ),
+    "an application by the sidecar's name": (
+        pod({"name": "irsa-sidecar", "image": "i"}),
+        "No container would get credentials: the Pod has none but irsa-sidecar, whose name is the sidecar's.",
+    ),
     "no text": (said(duration=900), "irsa-sidecar.io/duration is 900, which is no text: put it in quotes."),
     "a token file": (roles(f"{ROLE}, token_file: /x"), "leave it out; irsa-sidecar.io/audience chooses"),
     "a secret's file": (roles(f"{ROLE}, authorization_token_file: /x"), "leave it out, as each role gets one"),
