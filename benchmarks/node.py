@@ -130,7 +130,7 @@ def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
 
 
 def _ask(port: int) -> float:
-    """Milliseconds of one GET, ten a second at most."""
+    """Milliseconds of one GET, a hundred a second at most."""
     time.sleep(0.01)
     began = time.perf_counter()
     if not subjects.has_credentials(port):
