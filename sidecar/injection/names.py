@@ -35,6 +35,11 @@ ANNOTATIONS = {
 
 AMAZON = "eks.amazonaws.com/"
 
+ACCOUNT_ANNOTATIONS = tuple(
+    f"{AMAZON}{name}" for name in ("role-arn", "audience", "token-expiration", "sts-regional-endpoints")
+)
+"""Of a ServiceAccount: all that is read there."""
+
 CONTAINER = "irsa-sidecar"
 TOKEN_VOLUME = "irsa-sidecar-token"  # noqa: S105  a name
 AUTHORIZATION_VOLUME = "irsa-sidecar-authorization"

@@ -2,15 +2,16 @@
 ServiceAccounts by name: from a watch, and asked for at once where the watch does not know.
 
 A Pod is often made a moment after its ServiceAccount, and the watch may be behind. So what is missing, or has no role
-for a Pod that needs one, is asked for before it counts; and while there is no watch, everything is. Of each only
-Amazon's annotations are kept.
+for a Pod that needs one, is asked for before it counts; and while there is no watch, everything is. Of each only the
+annotations that injection reads are kept, and no more of one than it may be long: who may make ServiceAccounts in one
+namespace must not take the memory that all others need.
 """
 
 import random
 from collections.abc import Callable, Sequence
 
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import AMAZON, Document
+from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZON, Document
 from sidecar.injection.settings import ServiceAccount
 from sidecar.log import Logger
 from sidecar.webhook.api import KubernetesApi
@@ -18,6 +19,9 @@ from sidecar.webhook.follow import Collection, follow
 from sidecar.webhook.metrics import WebhookMetrics
 
 PATH = "/api/v1/serviceaccounts"
+
+MAX_KEPT_CHARACTERS = 2048
+"""The longest that an annotation may be, a role's ARN, is shorter: what is cut here is refused for what it is."""
 
 
 class ServiceAccounts:
@@ -76,5 +80,5 @@ class ServiceAccounts:
 def _account(document: Document) -> ServiceAccount:
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
-    kept = {name: value for name, value in annotations.items() if name.startswith(AMAZON)}
+    kept = {name: annotations[name][:MAX_KEPT_CHARACTERS] for name in ACCOUNT_ANNOTATIONS if name in annotations}
     return ServiceAccount(metadata["namespace"], metadata["name"], kept)

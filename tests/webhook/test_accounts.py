@@ -9,11 +9,13 @@ import pytest
 import trio
 
 from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.injection.pod import inject
+from sidecar.injection.settings import ServiceAccount
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.webhook import api as api_module
 from sidecar.webhook import events as events_module
 from sidecar.webhook import follow as follow_module
-from sidecar.webhook.accounts import ServiceAccounts
+from sidecar.webhook.accounts import MAX_KEPT_CHARACTERS, ServiceAccounts
 from sidecar.webhook.api import KubernetesApi, open_api
 from sidecar.webhook.events import MAX_WAITING
 from sidecar.webhook.events import Events as PodEvents
@@ -21,7 +23,7 @@ from sidecar.webhook.follow import LONGEST_PAUSE_SECONDS, pause_seconds
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Answered, Question, Verdict
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
-from tests.injection.pods import ARN, OTHER_ARN
+from tests.injection.pods import ARN, OTHER_ARN, SETTINGS, pod
 from tests.processes import GUARD_SECONDS
 from tests.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account
 
@@ -86,6 +88,31 @@ async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, ap
     with pytest.raises(KubernetesError, match="no"):
         await followed.role()
     assert followed.metrics.lookups == {"asked": 1, "failed": 1}
+
+
+async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiServer, api: KubernetesApi) -> None:
+    """Whoever may make ServiceAccounts in one namespace could otherwise take the memory that all others need."""
+    read = {
+        "eks.amazonaws.com/role-arn": ARN,
+        "eks.amazonaws.com/audience": "sts.cn",
+        "eks.amazonaws.com/token-expiration": "600",
+        "eks.amazonaws.com/sts-regional-endpoints": "true",
+    }
+    metadata = {"name": "cart", "namespace": "shop"}
+    others = {"eks.amazonaws.com/any": "x" * 200_000, "example.com/other": "x"}
+    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": {**metadata, "annotations": {**others, **read}}})
+    followed = Followed(api)
+    found = await followed.accounts.find("shop", "cart", needs_role=True)
+    assert found is not None
+    assert found.annotations == read
+    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": {**metadata, "annotations": {ROLE: f"{ARN}{'x' * 9000}"}}})
+    assert len(await followed.role() or "") == MAX_KEPT_CHARACTERS
+
+
+def test_what_is_cut_is_no_role() -> None:
+    account = ServiceAccount("shop", "cart", {ROLE: f"{ARN}{'x' * 9000}"[:MAX_KEPT_CHARACTERS]})
+    with pytest.raises(ConfigurationError, match="give the ARN of an IAM role"):
+        inject(pod(), account, SETTINGS)
 
 
 async def test_a_watch_that_is_too_old_begins_anew_at_once(
