@@ -27,6 +27,9 @@ CONTAINER_LISTS = ("initContainers", "containers")
 MAX_CONTAINERS = 1000
 """With what each is given, etcd takes no more of them: 1.5 MiB an object."""
 
+MAX_NAME_CHARACTERS = 63
+"""Of a container (Kubernetes, Object Names and IDs, RFC 1123 label names). Warnings and Events repeat it."""
+
 MAX_ANNOTATION_BYTES = 256 * 1024
 """Of all annotations together (Kubernetes, ValidateAnnotationsSize)."""
 
@@ -87,6 +90,7 @@ def check_shape(pod: Document) -> None:
     list(_checked_items("spec.volumes", spec.get("volumes"), ("name",)))
     for key in CONTAINER_LISTS:
         for index, container in enumerate(_checked_items(f"spec.{key}", spec.get(key), ("name",))):
+            _check_length(f"spec.{key}[{index}]", container["name"])
             for part, names in _PARTS.items():
                 _check_part(f"spec.{key}[{index}].{part}", container.get(part), names)
 
@@ -100,6 +104,14 @@ def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
     if length > MAX_ANNOTATION_BYTES:
         raise ConfigurationError(
             f"metadata.annotations has {length} characters, and Kubernetes takes {MAX_ANNOTATION_BYTES}: shorten them."
+        )
+
+
+def _check_length(place: str, name: str) -> None:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise ConfigurationError(
+            f"{place} has a name of {len(name)} characters, {name[:MAX_NAME_CHARACTERS]}…: give it at most "
+            f"{MAX_NAME_CHARACTERS}."
         )
 
 

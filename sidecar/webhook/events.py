@@ -9,6 +9,7 @@ then: the sixth Pod of a Deployment has nothing new to say.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import trio
 
@@ -23,6 +24,12 @@ AGAIN_SECONDS = 600.0
 """Before the same is said of the same owner again."""
 
 MAX_WAITING, MAX_REMEMBERED = 100, 1000
+
+REFERENCE = ("apiVersion", "kind", "name", "uid")
+"""What an Event is about (Kubernetes API reference, ObjectReference)."""
+
+MAX_REFERENCE_CHARACTERS = 253
+"""Of each: the longest that a name may be. The API server looks at a Pod's owners only after the webhooks."""
 
 COMPONENT, REASON = "irsa-sidecar-webhook", "ContainerLeftAlone"
 
@@ -47,7 +54,7 @@ class Events:
         if owner is None or question.is_dry_run:
             return
         for warning in answered.warnings:
-            if self._is_news(str(owner.get("uid")), warning):
+            if self._is_news(owner["uid"], warning):
                 event = self._event(question.namespace, owner, warning)
                 try:
                     self._send.send_nowait((question.namespace, event))
@@ -77,7 +84,7 @@ class Events:
 
     def _event(self, namespace: str, owner: Document, message: str) -> Document:
         at = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        involved = {key: owner[key] for key in ("apiVersion", "kind", "name", "uid") if key in owner}
+        involved = {key: owner[key] for key in REFERENCE}
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -99,4 +106,14 @@ def _owner(question: Question) -> Document | None:
     owners = ((question.pod or {}).get("metadata") or {}).get("ownerReferences")
     if not isinstance(owners, list):
         return None
-    return next((owner for owner in owners if isinstance(owner, dict) and owner.get("controller")), None)
+    return next((owner for owner in owners if _is_controller(owner)), None)
+
+
+def _is_controller(owner: Any) -> bool:
+    """Whether it is the Pod's, and one that there can be: of what there cannot be nothing is kept."""
+    return (
+        isinstance(owner, dict)
+        and bool(owner.get("controller"))
+        and all(isinstance(owner.get(key), str) for key in REFERENCE)
+        and all(0 < len(owner[key]) <= MAX_REFERENCE_CHARACTERS for key in REFERENCE)
+    )

@@ -18,9 +18,6 @@ from sidecar.injection.pod import inject
 from sidecar.injection.refusals import asks
 from sidecar.injection.settings import ServiceAccount, Settings
 
-MAX_WARNING_CHARACTERS = 250
-"""The API server cuts at 256, and all warnings together at 4096."""
-
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""
 
@@ -111,7 +108,7 @@ def answer(question: Question, account: ServiceAccount | None, settings: Setting
     if patch:
         said |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
     if injected.warnings:
-        said["warnings"] = [warning[:MAX_WARNING_CHARACTERS] for warning in injected.warnings]
+        said["warnings"] = list(injected.warnings)
     return Answered(_response(question, said), Verdict.INJECTED, warnings=injected.warnings)
 
 

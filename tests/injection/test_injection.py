@@ -367,6 +367,10 @@ REFUSED: dict[str, tuple[Document, str]] = {
         pod(*[app()] * 1000, initContainers=[app()]),
         "The Pod has 1001 containers: give it at most 1000.",
     ),
+    "a name that no container may have, and that would be remembered": (
+        pod(app(), {"name": "x" * 2_000_000, "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}),
+        f"spec.containers[1] has a name of 2000000 characters, {'x' * 63}…: give it at most 63.",
+    ),
     "a variable that is no text, and may be a password": (
         pod({"name": "app", "env": [{"name": "PASSWORD", "value": 12345}]}),
         "spec.containers[0].env: PASSWORD has a value that is no text (int): put it in quotes.",

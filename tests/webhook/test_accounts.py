@@ -265,6 +265,17 @@ async def test_owners_without_end_are_not_remembered_without_end(
     assert list(events._told_at) == [("u", "later")]
 
 
+@pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
+async def test_an_owner_that_there_cannot_be_is_told_nothing_and_not_remembered(api: KubernetesApi, field: str) -> None:
+    """The API server looks at it after the webhook: until then, it may be as large as a Pod."""
+    events = PodEvents(api, Events().log, WebhookMetrics(), lambda: 0.0, "here")
+    wrong: list[Any] = ["x" * 254, "", None, {}]
+    for value in wrong:
+        owner = {**OWNER, field: value}
+        events.tell(QUESTION._replace(pod={"metadata": {"ownerReferences": [owner]}}), warned("of nobody"))
+    assert events._told_at == {}
+
+
 async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
     fake: FakeApiServer, api: KubernetesApi
 ) -> None:

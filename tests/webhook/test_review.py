@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection.application import OWN_CREDENTIALS
+from sidecar.injection.refusals import MAX_NAME_CHARACTERS
 from sidecar.webhook.review import Question, Verdict, answer, not_now, read_question
 from tests.injection.pods import ACCOUNT, SETTINGS, pod
 from tests.webhook.cluster import patched, review
@@ -49,11 +51,16 @@ def test_a_refusal_is_a_sentence_and_no_patch() -> None:
     assert "patch" not in response
 
 
-def test_long_warnings_are_cut_to_what_the_api_server_passes_on() -> None:
-    own = {"name": "x" * 300, "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
-    answered = answer(question(review(pod({"name": "app", "image": "i"}, own))), ACCOUNT, SETTINGS)
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+def test_the_longest_warning_is_one_that_the_api_server_passes_on_whole(kind: str) -> None:
+    """It cuts each at 256 characters."""
+    env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
+    own = {"name": "x" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
+    app = {"name": "app", "image": "i"}
+    asked = pod(app, own) if kind == "containers" else pod(app, initContainers=[own])
+    answered = answer(question(review(asked)), ACCOUNT, SETTINGS._replace(is_native=False))
     (warning,) = answered.document["response"]["warnings"]
-    assert len(warning) <= 256
+    assert MAX_NAME_CHARACTERS < len(warning) <= 256
 
 
 @pytest.mark.parametrize(
