@@ -32,6 +32,13 @@ PATH = "/inject"
 VERSION_SECONDS = 3600.0
 """Between two looks at the API server's version: a cluster is upgraded under a running webhook."""
 
+LARGE_BYTES = 64 * 1024
+"""Of a review. Read, it can be 24 times that, and all that are read wait for their ServiceAccounts side by side."""
+
+MAX_LARGE_WAITING = 16
+"""Of at most 4 MiB each (server.MAX_BODY_BYTES). The manifests give the process 256 MiB, of which one that is read may
+take 100."""
+
 _TEXT, _METRICS = "text/plain; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -53,6 +60,8 @@ class Service:
     log: Logger
     jitter: Callable[[], float]
     dropped_lines: Callable[[], int] = lambda: 0
+    large: trio.Lock = field(default_factory=trio.Lock)
+    """Held by the one large review that is read."""
     stop: trio.Event = field(default_factory=trio.Event)
     is_stopping: bool = False
     version: str | None = None
@@ -83,9 +92,18 @@ class Service:
             return Response(404, f"Here is {PATH}.\n".encode(), _TEXT)
         if request.method != "POST":
             return Response(405, f"POST an AdmissionReview to {PATH}.\n".encode(), _TEXT, "POST")
+        if len(request.body) <= LARGE_BYTES:
+            return await self._review(request.body)
+        if self.large.statistics().tasks_waiting >= MAX_LARGE_WAITING:
+            self.log.warning("large_review_turned_away", bytes=len(request.body), waiting=MAX_LARGE_WAITING)
+            return Response(503, b"Too many large Pods are being made: try again.\n", _TEXT)
+        async with self.large:
+            return await self._review(request.body)
+
+    async def _review(self, body: bytes) -> Response:
         began_at = time.perf_counter()
         try:
-            question = read_question(request.body)
+            question = read_question(body)
         except ConfigurationError as error:
             return Response(400, f"{error}\n".encode(), _TEXT)
         answered = await self._answer(question)

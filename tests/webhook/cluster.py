@@ -12,6 +12,7 @@ import httpx
 import jsonpatch
 import structlog
 import trio
+import trio.testing
 import yaml
 
 from sidecar.injection.names import Document
@@ -30,6 +31,12 @@ SECRET = "/api/v1/namespaces/shop/secrets/irsa-sidecar-webhook"
 ACCOUNT = "/api/v1/namespaces/shop/serviceaccounts/cart"
 
 LABEL = {"irsa-sidecar.io/inject": "true"}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(GUARD_SECONDS):
+        while not condition():
+            await trio.testing.wait_all_tasks_blocked(0.001)
 
 
 def fill(api: FakeApiServer, version: str = "34") -> None:

@@ -1,7 +1,7 @@
 """ServiceAccounts from a watch that breaks, falls behind and comes back; Events that never pile up."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,10 @@ from sidecar.webhook.review import Answered, Question, Verdict
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.injection.pods import ARN, OTHER_ARN, SETTINGS, pod
 from tests.processes import GUARD_SECONDS
-from tests.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account
+from tests.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account, until
 
 ROLE = "eks.amazonaws.com/role-arn"
 WATCHED = "/api/v1/serviceaccounts"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(GUARD_SECONDS):
-        while not condition():
-            await trio.testing.wait_all_tasks_blocked(0.001)
 
 
 @pytest.fixture

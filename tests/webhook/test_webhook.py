@@ -24,6 +24,7 @@ from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
 from sidecar.webhook.process import _stop_on_signal
 from sidecar.webhook.server import Request
+from sidecar.webhook.service import LARGE_BYTES, MAX_LARGE_WAITING
 from sidecar.webhook.tls import Tls
 from tests.fakes.api_server import FakeApiServer, api_server
 from tests.injection.pods import ARN, SETTINGS, pod
@@ -40,6 +41,7 @@ from tests.webhook.cluster import (
     put_account,
     put_configuration,
     review,
+    until,
     webhook,
 )
 
@@ -116,6 +118,28 @@ async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer
         )
         put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late")
         assert (await hook.ask(review(account="late"))).json()["response"]["allowed"] is True
+
+
+async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApiServer, tmp_path: Path) -> None:
+    """Read, a Pod of 3 MiB is 65 MiB, and is kept while its ServiceAccount is asked for."""
+    large = review(pod(tolerations=[{}] * LARGE_BYTES))
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        answers: list[int] = []
+
+        async def ask_for_large() -> None:
+            answers.append((await hook.ask(large)).status_code)
+
+        async with hook.service.large:
+            for _ in range(MAX_LARGE_WAITING):
+                nursery.start_soon(ask_for_large)
+            await until(lambda: hook.service.large.statistics().tasks_waiting == MAX_LARGE_WAITING)
+            refused = await hook.ask(large)
+            assert (refused.status_code, "try again" in refused.text) == (503, True)
+            await hook.events.logged("large_review_turned_away")
+            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        await until(lambda: len(answers) == MAX_LARGE_WAITING)
+        assert set(answers) == {200}
 
 
 async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: FakeApiServer, tmp_path: Path) -> None:
