@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.cluster.cluster import CHECKOUT
 from tests.cluster.sts import ClusterSts
-from tests.manifests import SIDECAR, pods, read, sidecar_of
+from tests.manifests import SIDECAR, pods, read
 
 IMAGE = f"irsa-sidecar:cluster-test-{CHECKOUT}"
 TOOLS_IMAGE = f"{IMAGE}-tools"
@@ -66,9 +66,10 @@ def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dic
     }
 
 
-def set_variable(made: dict[str, Any], name: str, value: str) -> None:
-    """Of the sidecar."""
-    variables = sidecar_of(made)["env"]
+def set_variable(made: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
+    """Of the container `of`."""
+    containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
+    (variables,) = [container["env"] for container in containers if container["name"] == of]
     variables[:] = [variable for variable in variables if variable["name"] != name]
     variables.append({"name": name, "value": value})
 

@@ -20,15 +20,7 @@ from typing import Any
 from tests.cluster import binaries, containerd
 from tests.cluster.certificates import CLIENTS, Certificates
 from tests.cluster.components import write_node_files
-from tests.cluster.layout import (
-    CGROUP,
-    KUBERNETES_SERVICE,
-    NODE_ADDRESS,
-    Layout,
-    Mode,
-    Ports,
-    free_ports,
-)
+from tests.cluster.layout import CGROUP, FAMILIES, Layout, Mode, Ports, free_ports
 from tests.cluster.waiting import wait_until
 from tests.prerequisites import CACHE, require
 
@@ -171,7 +163,8 @@ def _prepare(mode: Mode) -> Layout:
     certificates = Certificates(layout.pki)
     certificates.make_token_key()
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-    certificates.make_server("apiserver", names, ["127.0.0.1", NODE_ADDRESS, KUBERNETES_SERVICE])
+    addresses = [address for family in FAMILIES.values() for address in (family.node, family.apiserver)]
+    certificates.make_server("apiserver", names, ["127.0.0.1", *addresses])
     for name, (user, group) in CLIENTS.items():
         certificates.make_client(name, user, group)
         certificates.write_kubeconfig(layout.kubeconfig(name), name, layout.server)

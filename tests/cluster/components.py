@@ -6,16 +6,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tests.cluster.layout import (
-    CGROUP,
-    ISSUER,
-    NODE,
-    NODE_ADDRESS,
-    PAUSE_IMAGE,
-    POD_RANGE,
-    SERVICE_RANGE,
-    Layout,
-)
+from tests.cluster.layout import CGROUP, FAMILIES, IPV4, ISSUER, NODE, PAUSE_IMAGE, Layout, of_each
 
 CNI_PLUGINS = "/usr/lib/cni"
 """Where Debian has them."""
@@ -88,9 +79,9 @@ def _apiserver(layout: Layout, etcd: str) -> list[str]:
     pki, is_full = layout.pki, layout.mode == "full"
     return _flags(
         etcd_servers=etcd,
-        bind_address="0.0.0.0" if is_full else "127.0.0.1",
+        bind_address="::" if is_full else "127.0.0.1",
         secure_port=layout.ports.apiserver,
-        advertise_address=NODE_ADDRESS if is_full else "127.0.0.1",
+        advertise_address=IPV4.node if is_full else "127.0.0.1",
         endpoint_reconciler_type="lease" if is_full else "none",
         tls_cert_file=pki / "apiserver.crt",
         tls_private_key_file=pki / "apiserver.key",
@@ -100,7 +91,7 @@ def _apiserver(layout: Layout, etcd: str) -> list[str]:
         service_account_key_file=pki / "service-accounts.pub",
         service_account_signing_key_file=pki / "service-accounts.key",
         api_audiences="https://kubernetes.default.svc",
-        service_cluster_ip_range=SERVICE_RANGE,
+        service_cluster_ip_range=of_each("services"),
         authorization_mode="Node,RBAC",
         enable_admission_plugins="NodeRestriction",
         kubelet_client_certificate=pki / "apiserver-to-kubelet.crt",
@@ -130,7 +121,7 @@ def _kubelet(layout: Layout) -> list[str]:
         kubeconfig=layout.kubeconfig("node"),
         cert_dir=layout.state / "kubelet-pki",
         hostname_override=NODE,
-        node_ip=NODE_ADDRESS,
+        node_ip=of_each("node"),
         v=2,
     )
 
@@ -140,7 +131,7 @@ def _proxy(layout: Layout) -> list[str]:
         kubeconfig=layout.kubeconfig("proxy"),
         proxy_mode="iptables",
         hostname_override=NODE,
-        cluster_cidr=POD_RANGE,
+        cluster_cidr=of_each("pods"),
         conntrack_max_per_core=0,
         conntrack_tcp_timeout_established=0,
         conntrack_tcp_timeout_close_wait=0,
@@ -176,7 +167,8 @@ def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
 
 def _network(layout: Layout) -> dict[str, Any]:
     """A bridge of the Pods that leads nowhere but to the node."""
-    addresses = {"type": "host-local", "dataDir": str(layout.state / "addresses"), "ranges": [[{"subnet": POD_RANGE}]]}
+    ranges = [[{"subnet": family.pods}] for family in FAMILIES.values()]
+    addresses = {"type": "host-local", "dataDir": str(layout.state / "addresses"), "ranges": ranges}
     bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "isDefaultGateway": True, "ipam": addresses}
     return {"cniVersion": "0.4.0", "name": "test", "plugins": [bridge]}
 

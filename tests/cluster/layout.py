@@ -4,7 +4,7 @@ import json
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Mode = Literal["control", "full"]
 """`control`: etcd, API server, controllers and scheduler, on loopback. `full`: a node that runs Pods, too."""
@@ -13,12 +13,37 @@ ISSUER = "https://oidc.irsa-sidecar.test/id/CLUSTER"
 """Who signs service account tokens. As at EKS, its keys are published elsewhere than at the API server."""
 
 NODE = "node"
-NODE_ADDRESS = "10.200.0.1"
-"""Where Pods reach what a test runs beside the node. It exists in the cluster's network namespace only."""
 
-SERVICE_RANGE = "10.96.0.0/16"
-KUBERNETES_SERVICE = "10.96.0.1"
-POD_RANGE = "10.244.0.0/24"
+
+class Addresses(NamedTuple):
+    """
+    What the cluster has of one family, in its network namespace only.
+
+    At `node` Pods reach what a test runs beside the node, and `apiserver` is of the Service that leads there.
+    """
+
+    node: str
+    apiserver: str
+    services: str
+    pods: str
+
+
+IPV4 = Addresses("10.200.0.1", "10.96.0.1", "10.96.0.0/16", "10.244.0.0/24")
+IPV6 = Addresses("fd00:10:200::1", "fd00:10:96::1", "fd00:10:96::/112", "fd00:10:244::/64")
+FAMILIES = {"IPv4": IPV4, "IPv6": IPV6}
+"""Every Pod has an address of both, that of the first before the other."""
+
+
+def adding(address: str, device: str) -> str:
+    """The command for it. Nobody is asked whether he has that address of IPv6, which would take a second."""
+    return f"ip address add {address} dev {device}" + (" nodad" if ":" in address else "")
+
+
+def of_each(name: Literal["node", "services", "pods"]) -> str:
+    """Those of both families, as Kubernetes takes them."""
+    return ",".join(getattr(family, name) for family in FAMILIES.values())
+
+
 PAUSE_IMAGE = "irsa-sidecar.test/pause:1"
 CGROUP = "irsa-sidecar-test-{}"
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 
 import yaml
@@ -101,6 +102,12 @@ def new_namespace(cluster: Cluster) -> Iterator[Namespace]:
         yield namespace
     finally:
         cluster.kubectl("delete", "namespace", namespace.name, "--wait=false")
+
+
+def address_of(pod: dict[str, Any], family: str) -> str:
+    """The Pod's address of that family."""
+    (found,) = [each["ip"] for each in pod["status"]["podIPs"] if f"IPv{ip_address(each['ip']).version}" == family]
+    return str(found)
 
 
 def container_state(pod: dict[str, Any], name: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 
 from tests.cluster import binaries
 from tests.cluster.cluster import Cluster
-from tests.cluster.layout import NODE, SERVICE_RANGE
+from tests.cluster.layout import NODE, of_each
 from tests.cluster.namespace import Namespace
 from tests.prerequisites import require
 from tests.processes import GUARD_SECONDS
 
 
 class Place(NamedTuple):
-    """Where something listens."""
+    """Where something listens; an address of IPv6 has no brackets."""
 
     address: str
     port: int
@@ -24,10 +24,12 @@ class Place(NamedTuple):
 
 
 TRIAL = """
-import json, socket, sys
-def answers(address, port, protocol):
+import concurrent.futures, json, socket, sys
+def answers(place):
+    address, port, protocol = place
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(type=kind) as tried:
+    with socket.socket(family, kind) as tried:
         tried.settimeout(5)
         try:
             tried.connect((address, port))
@@ -37,7 +39,9 @@ def answers(address, port, protocol):
         except OSError:
             return False
         return True
-print(json.dumps([name for name, place in json.loads(sys.argv[1]).items() if answers(*place)]))
+places = json.loads(sys.argv[1])
+with concurrent.futures.ThreadPoolExecutor(len(places)) as at_once:
+    print(json.dumps([name for name, found in zip(places, at_once.map(answers, places.values())) if found]))
 """
 """Which of the places answer."""
 
@@ -51,7 +55,7 @@ def policies_in_force(node: Cluster) -> Iterator[None]:
     """
     require({"ipset": "ipset"}, "The controller of network policies")
     assert node.layout is not None
-    flags = [f"--kubeconfig={node.kubeconfig}", f"--node={NODE}", f"--services={SERVICE_RANGE}"]
+    flags = [f"--kubeconfig={node.kubeconfig}", f"--node={NODE}", f"--services={of_each('services')}"]
     command = [*node.inside(), "setpriv", "--pdeathsig", "TERM", str(binaries.policies()), *flags]
     log = node.layout.logs / "policies.log"
     with log.open("a") as output:

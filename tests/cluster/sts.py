@@ -5,6 +5,7 @@ Its roles trust the ServiceAccount `app` of any namespace, or, one of them, anot
 """
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tests.cluster.cluster import REPOSITORY, Cluster
-from tests.cluster.layout import ISSUER, NODE_ADDRESS
+from tests.cluster.layout import IPV4, ISSUER
 from tests.cluster.waiting import wait_until
 from tests.processes import GUARD_SECONDS
 
@@ -60,11 +61,11 @@ class ClusterSts:
 
 
 @contextmanager
-def cluster_sts(cluster: Cluster, folder: Path) -> Iterator[ClusterSts]:
-    """Started, with the keys that the cluster publishes now."""
+def cluster_sts(cluster: Cluster, folder: Path, address: str = IPV4.node) -> Iterator[ClusterSts]:
+    """Started, with the keys that the cluster publishes now; at that address of the node, where there is one."""
     signer = issuer(cluster)
     roles = [{"name": name, "trust_policy": _trusting(signer, account)} for name, account in ROLES.items()]
-    host = NODE_ADDRESS if cluster.has_node else "127.0.0.1"
+    host = address if cluster.has_node else "127.0.0.1"
     config = {"account_id": ACCOUNT, "region": REGION, "sts_host": host, "roles": roles}
     with strict_sts(cluster, folder, config, cluster.inside()) as serving:
         yield serving
@@ -101,7 +102,7 @@ def _url(serving: "subprocess.Popen[str]") -> str:
     with serving.stdout:
         lines = serving.stdout.read().splitlines()
     line = next(line for line in lines if line.startswith("export AWS_ENDPOINT_URL_STS="))
-    url = line.partition("=")[2]
+    url = shlex.split(line)[1].partition("=")[2]
     assert urlsplit(url).port
     return url
 

@@ -21,18 +21,21 @@ from pathlib import Path
 
 from tests.cluster import binaries, components, containerd
 from tests.cluster.components import Component
-from tests.cluster.layout import NODE, NODE_ADDRESS, SERVICE_RANGE, Layout
+from tests.cluster.layout import FAMILIES, NODE, Layout, adding
 
 PATIENCE_SECONDS = 120.0
 
 NODE_NETWORK = (
     "ip link set lo up",
     "ip link add node0 type bridge",
-    f"ip address add {NODE_ADDRESS}/32 dev node0",
     "ip link set node0 up",
     # Services have addresses that no device has: kube-proxy's rules catch them on their way.
-    f"ip route add {SERVICE_RANGE} dev node0",
+    *(adding(family.node, "node0") for family in FAMILIES.values()),
+    *(f"ip route add {family.services} dev node0" for family in FAMILIES.values()),
 )
+
+FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
+"""Settings of the network, by which a node passes on what Pods send."""
 
 NODE_FOLDERS = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
 """Where a node's components keep things whatever they are told."""
@@ -97,7 +100,8 @@ def _prepare_namespaces(layout: Layout) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     for command in NODE_NETWORK:
         subprocess.run(command.split(), check=True)
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+    for setting in FORWARDING:
+        Path("/proc/sys/net", setting).write_text("1\n")
 
 
 def _spawn(component: Component, layout: Layout) -> int:

@@ -20,7 +20,7 @@ import yaml
 
 from tests.cluster.applications import authored_spec
 from tests.cluster.cluster import REPOSITORY, Cluster
-from tests.cluster.layout import NODE_ADDRESS
+from tests.cluster.layout import IPV4
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import GUARD_SECONDS, wait_until
@@ -67,8 +67,8 @@ class Amazons:
 def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazons]:
     folder, authority = tmp_path_factory.mktemp("amazons"), trustme.CA()
     certificate, told = folder / "certificate.pem", folder / "told"
-    authority.issue_cert(NODE_ADDRESS).private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    command = [*node.inside(), sys.executable, "-m", "tests.fakes.amazons_webhook", f"--host={NODE_ADDRESS}"]
+    authority.issue_cert(IPV4.node).private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    command = [*node.inside(), sys.executable, "-m", "tests.fakes.amazons_webhook", f"--host={IPV4.node}"]
     command += [f"--certificate={certificate}", f"--role-arn={role_arn('app')}", f"--region={REGION}"]
     with told.open("w") as output:
         serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=output)
@@ -78,7 +78,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found = told.read_text()
         return found.strip() if found.endswith("\n") else None
 
-    yield Amazons(f"https://{NODE_ADDRESS}:{wait_until(port, 'its port')}", authority, told)
+    yield Amazons(f"https://{IPV4.node}:{wait_until(port, 'its port')}", authority, told)
     serving.terminate()
     serving.wait(GUARD_SECONDS)
 

@@ -26,7 +26,7 @@ from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT
+from tests.cluster.webhook import COMPONENT, replicas
 from tests.manifests import K8S, ROOT, documents, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
@@ -470,9 +470,8 @@ def _put_secret(installed: Namespace, folder: Path) -> None:
 
 def _webhook_pod(installed: Namespace) -> str:
     """The one that is not on its way out."""
-    found = installed.get("pods", COMPONENT)["items"]
-    (name,) = [each["metadata"]["name"] for each in found if "deletionTimestamp" not in each["metadata"]]
-    return str(name)
+    (found,) = replicas(installed)
+    return str(found["metadata"]["name"])
 
 
 def _certificates_taken(installed: Namespace, pod: str) -> int:

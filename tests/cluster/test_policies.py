@@ -2,20 +2,21 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cluster.applications import PRELUDE, authored_spec, pod
+from tests.cluster.applications import PRELUDE, authored_spec, pod, set_variable
 from tests.cluster.cluster import Cluster
-from tests.cluster.layout import KUBERNETES_SERVICE, NODE_ADDRESS
-from tests.cluster.namespace import Namespace
+from tests.cluster.ipv6 import apiserver_of_ipv6, webhook_of_ipv6
+from tests.cluster.layout import FAMILIES
+from tests.cluster.namespace import Namespace, address_of
 from tests.cluster.policies import Place, reached_by, reached_from
-from tests.cluster.sts import ClusterSts
-from tests.cluster.vpc import ADDRESS, CONTAINERS, METADATA, POD_IDENTITY, Vpc
+from tests.cluster.sts import ClusterSts, cluster_sts
+from tests.cluster.vpc import BEYOND, CONTAINERS, Vpc
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, asking_pod, tried
+from tests.cluster.webhook import asking_pod, replicas, tried
 from tests.manifests import SIDECAR, read, sidecar_of
 
 pytestmark = pytest.mark.usefixtures("in_force", "vpc")
@@ -28,27 +29,59 @@ OTHER_PORT = 9000
 """Of a Pod of the webhook, where something listens for a test."""
 
 
-@pytest.fixture
-def replicas(webhook: Namespace) -> list[str]:
-    """The webhook's Pods."""
-    return [found["metadata"]["name"] for found in webhook.get("pods", COMPONENT)["items"]]
+LISTEN = """
+import socket, sys
+where = socket.getaddrinfo(*sys.argv[1:], type=socket.SOCK_STREAM)[0]
+listener = socket.create_server(where[4], family=where[0])
+print("listens")
+sys.stdin.read()
+"""
+
+ENDPOINTS = {"IPv4": "http://127.0.0.1:4772/v1/credentials", "IPv6": "http://[::1]:4772/v1/credentials"}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest, node: Cluster) -> Iterator[str]:
+    """By which all is tried, and the API server has a Service."""
+    with apiserver_of_ipv6(node) if request.param == "IPv6" else nullcontext():
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def sts_there(
+    family: str, node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClusterSts]:
+    """STS, at an address of the family."""
+    if family == "IPv4":
+        yield sts
+        return
+    with cluster_sts(node, tmp_path_factory.mktemp("sts"), FAMILIES[family].node) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def webhook_there(family: str, webhook: Namespace) -> Iterator[Namespace]:
+    """The webhook's namespace, in a cluster of the family."""
+    with webhook_of_ipv6(webhook) if family == "IPv6" else nullcontext():
+        yield webhook
 
 
 def test_a_pod_is_kept_from_the_metadata_service_and_from_nothing_else(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
+    node: Cluster, namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
     for name in ("web", "another"):
-        namespace.apply(pod("pod/example.yaml", name, sts, app=TELL))
+        namespace.apply(pod("pod/example.yaml", name, sts_there, app=TELL))
         namespace.logged(name, "app", "arn:aws")
+    beyond = BEYOND[family]
     places = {
-        "metadata": Place(METADATA, 80),
+        "metadata": Place(beyond.metadata, 80),
         "ECS's agent": Place(CONTAINERS, 80),
-        "EKS's agent": Place(POD_IDENTITY, 80),
-        "STS": _sts(sts),
-        "the VPC": Place(ADDRESS, 5432),
-        "DNS": Place(ADDRESS, 53, "udp"),
-        "a Service": Place(KUBERNETES_SERVICE, 443),
-        "another Pod": Place(namespace.pod("another")["status"]["podIP"], 4773),
+        "EKS's agent": Place(beyond.pod_identity, 80),
+        "STS": _sts(sts_there),
+        "the VPC": Place(beyond.address, 5432),
+        "DNS": Place(beyond.address, 53, "udp"),
+        "a Service": Place(FAMILIES[family].apiserver, 443),
+        "another Pod": Place(address_of(namespace.pod("another"), family), 4773),
     }
     assert reached_by(namespace, "web", "app", places) == set(places)
     namespace.apply(*read(METADATA_POLICY))
@@ -58,62 +91,72 @@ def test_a_pod_is_kept_from_the_metadata_service_and_from_nothing_else(
 
 
 def test_a_pod_that_is_kept_from_the_metadata_service_has_credentials_anew(
-    namespace: Namespace, sts: ClusterSts
+    namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
-    namespace.apply(*read(METADATA_POLICY), pod("pod/example.yaml", "web", sts, app=TELL))
+    """From an endpoint whose address is of the family, too."""
+    made = pod("pod/example.yaml", "web", sts_there, app=TELL)
+    set_variable(made, "AWS_CONTAINER_CREDENTIALS_FULL_URI", ENDPOINTS[family], of="app")
+    namespace.apply(*read(METADATA_POLICY), made)
     arn = f"assumed-role/app/{namespace.name}.web\n"
     namespace.logged("web", "app", arn)
-    metadata = {"metadata": Place(METADATA, 80)}
+    metadata = {"metadata": Place(BEYOND[family].metadata, 80)}
     wait_until(lambda: not reached_by(namespace, "web", "app", metadata), "the policy's effect")
     namespace.kill("web", SIDECAR)
-    assert len(sts.events("exchange_granted", arn=f"arn:aws:sts::111122223333:{arn.strip()}")) == 2
+    assert len(sts_there.events("exchange_granted", arn=f"arn:aws:sts::111122223333:{arn.strip()}")) == 2
     done = namespace.kubectl("exec", "web", "--container=app", "--", "python", "-c", f"{PRELUDE}tell(who_am_i())")
     assert arn in done.stdout
 
 
 def test_the_webhook_is_let_out_to_the_api_server_and_dns(
-    webhook: Namespace, replicas: list[str], sts: ClusterSts
+    family: str, webhook_there: Namespace, sts_there: ClusterSts
 ) -> None:
     """Its Service has 443, which is 6443 here by the time that a policy is looked at."""
+    beyond, name = BEYOND[family], _names(webhook_there)[0]
     places = {
-        "the API server": Place(KUBERNETES_SERVICE, 443),
-        "the API server elsewhere": Place(ADDRESS, 443),
-        "DNS": Place(ADDRESS, 53, "udp"),
-        "DNS by TCP": Place(ADDRESS, 53),
-        "metadata": Place(METADATA, 80),
-        "STS": _sts(sts),
-        "a database": Place(ADDRESS, 5432),
+        "the API server": Place(FAMILIES[family].apiserver, 443),
+        "the API server elsewhere": Place(beyond.address, 443),
+        "DNS": Place(beyond.address, 53, "udp"),
+        "DNS by TCP": Place(beyond.address, 53),
+        "metadata": Place(beyond.metadata, 80),
+        "STS": _sts(sts_there),
+        "a database": Place(beyond.address, 5432),
     }
-    found = _under_its_policy(webhook, lambda: reached_by(webhook, replicas[0], "webhook", places), set(places))
+    found = _under_its_policy(webhook_there, lambda: reached_by(webhook_there, name, "webhook", places), set(places))
     assert found == {"the API server", "the API server elsewhere", "DNS", "DNS by TCP"}
 
 
 def test_the_webhook_is_reached_at_its_two_ports_from_where_an_api_server_of_eks_is(
-    vpc: Vpc, webhook: Namespace, replicas: list[str]
+    vpc: Vpc, family: str, webhook_there: Namespace
 ) -> None:
-    address = webhook.pod(replicas[0])["status"]["podIP"]
+    name = _names(webhook_there)[0]
+    address = address_of(webhook_there.pod(name), family)
     places = {name: Place(address, port) for name, port in {"https": 8443, "admin": 8080, "other": OTHER_PORT}.items()}
-    with _listening(webhook, replicas[0]):
-        found = _under_its_policy(webhook, lambda: reached_from(vpc.inside, places), set(places))
+    with _listening(webhook_there, name, address):
+        found = _under_its_policy(webhook_there, lambda: reached_from(vpc.inside, places), set(places))
     assert found == {"https", "admin"}
 
 
 def test_a_webhook_that_starts_under_its_policy_injects(
-    webhook: Namespace, replicas: list[str], annotated: Namespace, sts: ClusterSts
+    family: str, webhook_there: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
-    for name in replicas:
-        places = {"a database": Place(ADDRESS, 5432)}
-        wait_until(lambda: not reached_by(webhook, name, "webhook", places), "the policy's effect")  # noqa: B023
-        webhook.kill(name, "webhook")
+    places = {"a database": Place(BEYOND[family].address, 5432)}
+    for name in _names(webhook_there):
+        wait_until(lambda: not reached_by(webhook_there, name, "webhook", places), "the policy's effect")  # noqa: B023
+        webhook_there.kill(name, "webhook")
     wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
     annotated.apply(asking_pod(authored_spec(sts)))
     assert sidecar_of(annotated.pod("web"))
 
 
+def _names(webhook: Namespace) -> list[str]:
+    return [replica["metadata"]["name"] for replica in replicas(webhook)]
+
+
 def _sts(sts: ClusterSts) -> Place:
-    port = urlsplit(sts.url).port
-    assert port is not None
-    return Place(NODE_ADDRESS, port)
+    url = urlsplit(sts.url)
+    assert url.hostname is not None
+    assert url.port is not None
+    return Place(url.hostname, url.port)
 
 
 def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everything: set[str]) -> set[str]:
@@ -128,10 +171,9 @@ def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everythi
 
 
 @contextmanager
-def _listening(webhook: Namespace, replica: str) -> Iterator[None]:
+def _listening(webhook: Namespace, replica: str, address: str) -> Iterator[None]:
     """One more port, in a Pod of the webhook, until the end."""
-    program = f"import socket, sys; one = socket.create_server(('', {OTHER_PORT})); print('listens'); sys.stdin.read()"
-    command = webhook.command("exec", "--stdin", replica, "--", "python", "-u", "-c", program)
+    command = webhook.command("exec", "--stdin", replica, "--", "python", "-u", "-c", LISTEN, address, str(OTHER_PORT))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdin is not None
         assert listener.stdout is not None

@@ -10,26 +10,43 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.layout import NODE_ADDRESS
+from tests.cluster.layout import IPV4, adding
 from tests.processes import GUARD_SECONDS
 
-ADDRESS = "10.201.0.1"
-METADATA, CONTAINERS, POD_IDENTITY = "169.254.169.254", "169.254.170.2", "169.254.170.23"
-"""EC2's instance metadata service, the credentials of ECS's agent, and those of EKS's."""
+
+class Beyond(NamedTuple):
+    """Of one family: one of the VPC's own, EC2's instance metadata service, and EKS's agent for Pod Identity."""
+
+    address: str
+    metadata: str
+    pod_identity: str
+
+
+BEYOND = {
+    "IPv4": Beyond("10.201.0.1", "169.254.169.254", "169.254.170.23"),
+    "IPv6": Beyond("fd00:10:201::1", "fd00:ec2::254", "fd00:ec2::23"),
+}
+CONTAINERS = "169.254.170.2"
+"""The credentials of ECS's agent, which have no address of IPv6."""
+
+GATEWAY = "fe80::1"
+"""The node, as the VPC knows it. By IPv6 it answers for no address that another of its devices has."""
 
 PORTS = [53, 80, 443, 5432]
 """Where it answers, by TCP; the first by UDP, too."""
 
 SERVER = """
-import json, socketserver, sys, threading
+import json, socket, socketserver, sys, threading
 class Stream(socketserver.BaseRequestHandler):
     def handle(self):
         pass
 class Datagram(socketserver.BaseRequestHandler):
     def handle(self):
         self.request[1].sendto(b"!", self.client_address)
+socketserver.TCPServer.address_family = socket.AF_INET6  # and of UDP's, and both take IPv4, too
 ports = json.loads(sys.argv[1])
 servers = [socketserver.TCPServer(("", port), Stream) for port in ports]
 servers.append(socketserver.UDPServer(("", ports[0]), Datagram))
@@ -65,14 +82,15 @@ def new_vpc(node: Cluster) -> Iterator[Vpc]:
 
 
 def _connect(node: list[str], there: list[str], process: int) -> None:
-    addresses = [ADDRESS, METADATA, CONTAINERS, POD_IDENTITY]
     _run(node, f"ip link add vpc type veth peer name eth0 netns {process}")
     _run(node, "ip link set vpc up")
+    _run(node, adding(f"{GATEWAY}/64", "vpc"))
     _run(there, "ip link set eth0 up")
-    for address in addresses:
-        _run(there, f"ip address add {address}/32 dev eth0")
+    for address in (CONTAINERS, *BEYOND["IPv4"], *BEYOND["IPv6"]):
+        _run(there, adding(address, "eth0"))
         _run(node, f"ip route add {address} dev vpc")
-    _run(there, f"ip route add default via {NODE_ADDRESS} dev eth0 onlink src {ADDRESS}")
+    _run(there, f"ip -4 route add default via {IPV4.node} dev eth0 onlink src {BEYOND['IPv4'].address}")
+    _run(there, f"ip -6 route add default via {GATEWAY} dev eth0 src {BEYOND['IPv6'].address}")
 
 
 def _run(network: list[str], command: str) -> None:

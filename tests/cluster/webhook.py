@@ -39,6 +39,8 @@ def deployed_webhook(
         wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's way to it")
         yield deployed
     finally:
+        # First, and at once: a namespace looks for Pods that take their time again after fifteen seconds only.
+        deployed.kubectl("delete", "deployments,replicasets,pods", "--all", "--grace-period=1")
         node.kubectl("delete", kustomization, "--wait=false", "--ignore-not-found")
         node.kubectl("wait", "--for=delete", f"namespace/{deployed.name}", "--timeout=120s")
 
@@ -104,9 +106,14 @@ def authorities(webhook: Namespace) -> str:
 
 
 def served(node: Cluster, webhook: Namespace) -> set[str]:
-    """The certificates of its replicas, without those that end."""
+    """The certificates of its replicas."""
     program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 8443)))"
-    there = [pod for pod in webhook.get("pods", COMPONENT)["items"] if "deletionTimestamp" not in pod["metadata"]]
-    addresses = [pod["status"]["podIP"] for pod in there]
+    addresses = [pod["status"]["podIP"] for pod in replicas(webhook)]
     command = [*node.inside(), sys.executable, "-c", program]
     return {subprocess.check_output([*command, address], text=True).strip() for address in addresses}
+
+
+def replicas(webhook: Namespace) -> list[dict[str, Any]]:
+    """Its Pods, without those that end."""
+    found = webhook.get("pods", COMPONENT)["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]

@@ -9,12 +9,14 @@ import (
 	"flag"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/cloudnativelabs/kube-router/v2/pkg/controllers/netpol"
 	"github.com/cloudnativelabs/kube-router/v2/pkg/healthcheck"
 	"github.com/cloudnativelabs/kube-router/v2/pkg/options"
+	"k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -24,12 +26,13 @@ import (
 
 func main() {
 	config := options.NewKubeRouterConfig()
-	config.EnableIPv4 = true
+	config.EnableIPv4, config.EnableIPv6 = true, true
 	flag.StringVar(&config.Kubeconfig, "kubeconfig", "", "how to reach the API server")
 	flag.StringVar(&config.HostnameOverride, "node", "", "which node this is")
-	flag.StringVar(&config.ClusterIPCIDRs[0], "services", "", "the range of Services")
+	services := flag.String("services", "", "the ranges of Services, one of each family")
 	klog.InitFlags(nil)
 	flag.Parse()
+	config.ClusterIPCIDRs = strings.Split(*services, ",")
 
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGTERM)
@@ -60,8 +63,15 @@ func enforce(config *options.KubeRouterConfig, stop <-chan struct{}) error {
 	factory.Start(stop)
 	factory.WaitForCacheSync(stop)
 
-	tables, sets, err := netpol.NewIPTablesHandlers(config)
+	tables, _, err := netpol.NewIPTablesHandlers(config)
 	if err != nil {
+		return err
+	}
+	sets, err := newSets()
+	if err != nil {
+		return err
+	}
+	if err := letDiscoveryThrough(tables[v1.IPv6Protocol]); err != nil {
 		return err
 	}
 	controller, err := netpol.NewNetworkPolicyController(

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/cloudnativelabs/kube-router/v2/pkg/utils"
+	"k8s.io/api/core/v1"
+)
+
+// This release enforces no policy by IPv6: its handler of that family gives sets names that its rules do not have
+// (kube-router's issue 1653), and rejects the Pods' neighbour discovery. Both were mended in later ones.
+
+var families = map[v1.IPFamily]string{v1.IPv4Protocol: "inet", v1.IPv6Protocol: "inet6"}
+
+// ownSets are those of one family, under the names that rules have. The handler in it would write back the other's, too.
+type ownSets struct {
+	utils.IPSetHandler
+	family string
+}
+
+func newSets() (map[v1.IPFamily]utils.IPSetHandler, error) {
+	made := map[v1.IPFamily]utils.IPSetHandler{}
+	for name, family := range families {
+		handler, err := utils.NewIPSet(false)
+		if err != nil {
+			return nil, err
+		}
+		made[name] = ownSets{handler, family}
+	}
+	return made, nil
+}
+
+// RefreshSet takes the kind as the first of the words by which `ipset create` makes the set.
+func (s ownSets) RefreshSet(name string, entries [][]string, kind string) {
+	s.IPSetHandler.RefreshSet(name, entries, kind+" family "+s.family)
+}
+
+// Save remembers what sets there are.
+func (s ownSets) Save() error {
+	if err := s.IPSetHandler.Save(); err != nil {
+		return err
+	}
+	for name, set := range s.Sets() {
+		if !slices.Contains(set.Options, s.family) {
+			delete(s.Sets(), name)
+		}
+	}
+	return nil
+}
+
+// letDiscoveryThrough begins each of the controller's chains, which keeps what is in them until its end.
+func letDiscoveryThrough(table utils.IPTablesHandler) error {
+	for _, chain := range []string{"KUBE-ROUTER-INPUT", "KUBE-ROUTER-FORWARD", "KUBE-ROUTER-OUTPUT"} {
+		if err := table.ClearChain("filter", chain); err != nil {
+			return err
+		}
+		for _, kind := range []string{"neighbour-solicitation", "neighbour-advertisement"} {
+			rule := []string{"-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", kind, "-j", "ACCEPT"}
+			if err := table.Append("filter", chain, rule...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
