@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.subjects import free_port
 from tests.cluster import binaries, containerd
 from tests.cluster.certificates import CLIENTS, Certificates
 from tests.cluster.components import write_node_files
-from tests.cluster.layout import CGROUP, FAMILIES, Layout, Mode, Ports, free_ports
+from tests.cluster.layout import CGROUP, FAMILIES, Layout, Mode, Ports
 from tests.cluster.waiting import wait_until
 from tests.prerequisites import CACHE, require
 
@@ -158,7 +159,7 @@ def _require(mode: Mode) -> None:
 
 def _prepare(mode: Mode) -> Layout:
     """Everything that is there before the first process."""
-    layout = Layout(_state(), mode, Ports() if mode == "full" else free_ports())
+    layout = Layout(_state(), mode, Ports() if mode == "full" else Ports(free_port(), free_port(), free_port()))
     layout.logs.mkdir(parents=True)
     certificates = Certificates(layout.pki)
     certificates.make_token_key()

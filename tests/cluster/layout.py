@@ -1,7 +1,6 @@
 """Where one cluster keeps its files, and its fixed names and addresses."""
 
 import json
-import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -105,12 +104,3 @@ class Layout:
     def load(cls, state: Path) -> "Layout":
         document = json.loads((state / "layout.json").read_text())
         return cls(state, document["mode"], Ports(**document["ports"]))
-
-
-def free_ports() -> Ports:
-    """Three that nobody has now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return Ports(*ports)
