@@ -47,6 +47,15 @@ def overlays(document: str) -> list[str]:
     return [block for block in blocks if block.startswith("resources: [../k8s/webhook]\n")]
 
 
+def patches_for_other_ports() -> list[dict[str, Any]]:
+    """Those that the component k8s/webhook/host-network tells its users of."""
+    text = (K8S / "webhook/host-network/kustomization.yaml").read_text()
+    found = re.search(r"^#     patches:\n(#       .*\n)+", text, re.MULTILINE)
+    assert found
+    patches: list[dict[str, Any]] = yaml.safe_load(found[0].replace("#     ", ""))["patches"]
+    return patches
+
+
 def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:
     """The sidecar's container, native or not."""
     containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]

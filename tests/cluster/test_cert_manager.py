@@ -15,13 +15,12 @@ from tests.cluster.cert_manager import REPLACING, cert_manager, renew
 from tests.cluster.cluster import Cluster
 from tests.cluster.creations import Creations, creations
 from tests.cluster.namespace import Namespace
-from tests.cluster.sts import ClusterSts, role_arn
+from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, asking_pod, authorities, deployed_webhook, served
+from tests.cluster.webhook import COMPONENT, ROLE, asking_pod, authorities, deployed_webhook, served
 
 SECRET = "secret/webhook-certificate"
 AUTHORITY = "secret/webhook-ca"
-ROLE = {"irsa-sidecar.io/role-arn": role_arn("app")}
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from tests.cluster.cert_manager import ADDING, cert_manager
 from tests.cluster.cluster import Cluster
 from tests.cluster.creations import creations
 from tests.cluster.namespace import Namespace
-from tests.cluster.sts import ClusterSts, role_arn
-from tests.cluster.webhook import apply_webhook, asking_pod, deployed_webhook, served, write_kustomization
+from tests.cluster.sts import ClusterSts
+from tests.cluster.webhook import ROLE, apply_webhook, asking_pod, deployed_webhook, served, write_kustomization
 
 
 def test_no_pod_is_refused_meanwhile(node: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path) -> None:
-    pod = asking_pod(authored_spec(sts), annotations={"irsa-sidecar.io/role-arn": role_arn("app")})
+    pod = asking_pod(authored_spec(sts), annotations=ROLE)
     own, theirs = (tmp_path / name for name in ("own", "theirs"))
     for folder in (own, theirs):
         folder.mkdir()

@@ -24,10 +24,10 @@ from tests.cluster.certificates import Certificates
 from tests.cluster.cluster import Cluster, Done
 from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
 from tests.cluster.namespace import Namespace
-from tests.cluster.sts import REGION, ClusterSts, role_arn
+from tests.cluster.sts import REGION, ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, replicas
-from tests.manifests import K8S, ROOT, documents, sidecar_of
+from tests.cluster.webhook import COMPONENT, ROLE, asking_pod, node_ports, replicas
+from tests.manifests import K8S, ROOT, documents, patches_for_other_ports, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 VERSION = "--kube-version=1.34.0"
@@ -75,10 +75,7 @@ def test_with_cert_manager_it_makes_what_the_component_makes(cluster: Cluster, h
 
 def test_on_its_nodes_network_it_makes_what_the_component_makes(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
     """On other ports, by the patches that the component tells of."""
-    component = (K8S / "webhook/host-network/kustomization.yaml").read_text()
-    patches = re.search(r"^#     patches:\n(#       .*\n)+", component, re.MULTILINE)
-    assert patches
-    _write_overlay(tmp_path, "host-network", patches[0].replace("#     ", ""))
+    _write_overlay(tmp_path, "host-network", patches=patches_for_other_ports())
     allowed = _kustomized(cluster, tmp_path)["Namespace", NAMESPACE]["metadata"]["labels"]
     assert {name: level for name, level in allowed.items() if "pod-security" in name and level != "privileged"} == {}
     wanted = _wanted(cluster, tmp_path)
@@ -435,9 +432,7 @@ def test_on_its_nodes_network_it_injects_and_a_node_has_room_for_one(
     upgrade = ("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--reuse-values")
     values = "--set=hostNetwork=true,ports.https=9443,ports.admin=9080"
     helm(*upgrade, "--wait", "--timeout=120s", values)
-    pod = installed.pod(_webhook_pod(installed))
-    assert pod["status"]["podIP"] == pod["status"]["hostIP"]
-    assert [port["hostPort"] for port in pod["spec"]["containers"][0]["ports"]] == [9443, 9080]
+    assert node_ports(installed) == [9443, 9080]
     wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
     helm(*upgrade, "--set=replicas=2")
     wait_until(lambda: "didn't have free ports" in _unscheduled(installed), "a replica that finds no node")
@@ -480,9 +475,7 @@ def _certificates_taken(installed: Namespace, pod: str) -> int:
 
 def _admitted(namespace: Namespace, sts: ClusterSts) -> str:
     """The image of the sidecar that a Pod would have; nothing if it is refused."""
-    annotations = {"irsa-sidecar.io/role-arn": role_arn("app")}
-    metadata = {"name": "web", "labels": {"irsa-sidecar.io/inject": "true"}, "annotations": annotations}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts)}
+    pod = asking_pod(authored_spec(sts), annotations=ROLE)
     create = ["create", "--dry-run=server", "--output=json", "--filename=-"]
     done = namespace.kubectl(*create, stdin=yaml.safe_dump(pod), check=False)
     return str(sidecar_of(json.loads(done.stdout))["image"]) if done.returncode == 0 else ""
@@ -493,11 +486,11 @@ def _images() -> str:
     return f"image.repository={repository},image.tag={tag}"
 
 
-def _write_overlay(folder: Path, component: str, more: str = "") -> None:
-    """A kustomization over the webhook's, with the component and some more lines."""
+def _write_overlay(folder: Path, component: str, **more: Any) -> None:
+    """A kustomization over the webhook's, with the component and some more fields."""
     base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
     overlay = {"resources": [str(base)], "components": [str(base / component)]}
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay) + more)
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay | more))
 
 
 def _wanted(cluster: Cluster, folder: Path) -> Objects:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 from tests.cluster.applications import IMAGE, TOOLS_IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
-from tests.cluster.sts import REGION, ClusterSts
+from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import wait_until
 from tests.manifests import K8S
 
@@ -22,15 +22,16 @@ SECRET = "secret/irsa-sidecar-webhook"
 COMPONENT = "--selector=app.kubernetes.io/component=webhook"
 """Its Pods."""
 
+ROLE = {"irsa-sidecar.io/role-arn": role_arn("app")}
 ASKS = {"irsa-sidecar.io/inject": "true"}
 
 
 @contextmanager
 def deployed_webhook(
-    node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = ()
+    node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = (), **more: Any
 ) -> Iterator[Namespace]:
-    """Its namespace, once both replicas are ready. In the end all that is in it is gone, whoever made it."""
-    kustomization = write_kustomization(folder, sts, components)
+    """Its namespace, once its replicas are ready. In the end all that is in it is gone, whoever made it."""
+    kustomization = write_kustomization(folder, sts, components, **more)
     deployed = Namespace(node, "irsa-sidecar")
     try:
         apply_webhook(deployed, kustomization)
@@ -39,8 +40,9 @@ def deployed_webhook(
         wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's way to it")
         yield deployed
     finally:
-        # First, and at once: a namespace looks for Pods that take their time again after fifteen seconds only.
-        deployed.kubectl("delete", "deployments,replicasets,pods", "--all", "--grace-period=1")
+        # First, and at once: a namespace looks again for Pods that take their time after fifteen seconds only.
+        deployed.kubectl("delete", "deployments,replicasets", "--all", "--cascade=orphan")
+        deployed.kubectl("delete", "pods", "--all", "--grace-period=1")
         node.kubectl("delete", kustomization, "--wait=false", "--ignore-not-found")
         node.kubectl("wait", "--for=delete", f"namespace/{deployed.name}", "--timeout=120s")
 
@@ -52,9 +54,21 @@ def apply_webhook(deployed: Namespace, kustomization: str) -> None:
     deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
 
 
-def write_kustomization(folder: Path, sts: ClusterSts, components: Sequence[str] = ()) -> str:
-    """One over k8s/webhook, with these of the components that are there. Returns kubectl's flag for it."""
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(_overlay(folder, sts, components)))
+def write_kustomization(
+    folder: Path,
+    sts: ClusterSts,
+    components: Sequence[str] = (),
+    patches: Sequence[Mapping[str, Any]] = (),
+    **more: Any,
+) -> str:
+    """
+    One over k8s/webhook, with these of the components that are there, patches and other fields.
+
+    Returns kubectl's flag for it.
+    """
+    overlay = _overlay(folder, sts, components)
+    overlay["patches"] += patches
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay | more))
     return f"--kustomize={folder}"
 
 
@@ -111,6 +125,13 @@ def served(node: Cluster, webhook: Namespace) -> set[str]:
     addresses = [pod["status"]["podIP"] for pod in replicas(webhook)]
     command = [*node.inside(), sys.executable, "-c", program]
     return {subprocess.check_output([*command, address], text=True).strip() for address in addresses}
+
+
+def node_ports(webhook: Namespace) -> list[int]:
+    """Where its one replica listens, which is on the network of its node."""
+    (replica,) = replicas(webhook)
+    assert replica["status"]["podIP"] == replica["status"]["hostIP"]
+    return [port["hostPort"] for port in replica["spec"]["containers"][0]["ports"]]
 
 
 def replicas(webhook: Namespace) -> list[dict[str, Any]]:

@@ -1,0 +1,61 @@
+"""
+The webhook on its nodes' network, as by k8s/webhook/host-network: for API servers that have no way to Pods.
+
+Whether a node has room for two, and what the next version waits for, is tried with the chart, which makes the same
+objects (test_chart.py).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.applications import authored_spec
+from tests.cluster.cluster import Cluster
+from tests.cluster.layout import FAMILIES
+from tests.cluster.namespace import Namespace
+from tests.cluster.policies import Place, reached_from
+from tests.cluster.sts import ClusterSts
+from tests.cluster.waiting import wait_until
+from tests.cluster.webhook import (
+    ROLE,
+    apply_webhook,
+    asking_pod,
+    deployed_webhook,
+    node_ports,
+    tried,
+    write_kustomization,
+)
+from tests.manifests import patches_for_other_ports
+
+COMPONENTS = ["host-network"]
+
+AS_MANY_AS_NODES = {"replicas": [{"name": "webhook", "count": 1}]}
+
+
+@pytest.fixture(scope="module")
+def on_its_node(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    """The webhook's namespace."""
+    with deployed_webhook(node, sts, tmp_path_factory.mktemp("node"), COMPONENTS, **AS_MANY_AS_NODES) as deployed:
+        yield deployed
+
+
+def test_it_listens_where_its_node_is_and_pods_have_credentials(
+    node: Cluster, on_its_node: Namespace, namespace: Namespace, sts: ClusterSts
+) -> None:
+    assert node_ports(on_its_node) == [8443, 8080]
+    places = {f"{port} by {name}": Place(by.node, port) for name, by in FAMILIES.items() for port in (8443, 8080)}
+    assert reached_from(node.inside(), places) == set(places)
+    spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
+    namespace.apply(asking_pod(spec, annotations=ROLE))
+    assert f"assumed-role/app/{namespace.name}.web\n" in namespace.logged("web", "app", "arn:aws")
+
+
+def test_with_the_patches_that_it_tells_of_it_listens_elsewhere(
+    on_its_node: Namespace, namespace: Namespace, sts: ClusterSts, tmp_path: Path
+) -> None:
+    more = AS_MANY_AS_NODES | {"patches": patches_for_other_ports()}
+    apply_webhook(on_its_node, write_kustomization(tmp_path, sts, COMPONENTS, **more))
+    assert node_ports(on_its_node) == [9443, 9080]
+    pod = asking_pod(authored_spec(sts), annotations=ROLE)
+    wait_until(lambda: "created" in tried(namespace, pod), "a Pod that is let in")
