@@ -32,7 +32,8 @@ from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.local.web_identity import Provider, issuer_key
 
 LOOPBACK = "127.0.0.1"
-ANY_HOST = "0.0.0.0"  # noqa: S104  (compared with, not bound)
+LOOPBACK_OF = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  (compared with, not bound)
+"""By the address that stands for all of its family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ async def _listen(setting: str, host: str, port: int) -> trio.SocketListener:
 def _url(listener: trio.SocketListener) -> str:
     """As this machine reaches it: a wildcard address answers on loopback too."""
     host, port = listener.socket.getsockname()[:2]
-    return f"http://{format_address(LOOPBACK if host == ANY_HOST else host, port)}"
+    return f"http://{format_address(LOOPBACK_OF.get(host, host), port)}"
 
 
 async def _make_issuer(

@@ -268,9 +268,9 @@ async def _start(directory: Path, generate: Callable[[], RSAPrivateKey], config:
         await serve_local(config, directory, tell=Running().tell, clock=clock, generate=generate)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::1"])
+@pytest.mark.parametrize(("host", "told"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1")])
 async def test_sts_can_listen_where_a_development_cluster_reaches_it(
-    tmp_path: Path, generate: Callable[[], RSAPrivateKey], host: str
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey], host: str, told: str
 ) -> None:
     async with (
         running(tmp_path, generate, LocalConfig(sts_host=host)) as run,
@@ -278,3 +278,4 @@ async def test_sts_can_listen_where_a_development_cluster_reaches_it(
     ):
         reply = await client.post(run.services.sts_url, data={"Action": "GetCallerIdentity", "Version": "2011-06-15"})
     assert "MissingAuthenticationToken" in reply.text
+    assert reply.url.host == told
