@@ -155,6 +155,10 @@ def _require(mode: Mode) -> None:
         require(NODE_PROGRAMS, "A cluster with a node")
         if os.geteuid() != 0:
             raise SystemExit("A cluster with a node needs root: its containers are real. CLUSTER=control needs none.")
+        if not Path("/proc/net/if_inet6").exists():
+            raise SystemExit(
+                "A cluster with a node needs a kernel with IPv6: its Pods have both. CLUSTER=control does not."
+            )
 
 
 def _prepare(mode: Mode) -> Layout:
