@@ -26,7 +26,8 @@ DEADLINE_SECONDS = 5.0
 WATCH_SECONDS = 60
 """How long a watch lasts. One that was cut without a word is noticed within that time."""
 
-PAGE_ITEMS = 500
+PAGE_ITEMS = 100
+"""Of a list. With 256 KiB of annotations each, as much as there may be, a page is 25 MiB; 20,000 take 200 of them."""
 
 FORBIDDEN = 403
 

@@ -1,8 +1,11 @@
 """What a Pod is given, case by case, and the sentence for each that is refused."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.flags import check_environment
@@ -26,6 +29,7 @@ from tests.injection.pods import (
 )
 
 P = "irsa-sidecar.io/"
+DOCUMENT = Path(__file__).parents[2] / "docs/injection.md"
 
 
 def injected(given: Document, settings: Settings = SETTINGS, account: ServiceAccount | None = ACCOUNT) -> Document:
@@ -213,6 +217,16 @@ def test_a_container_that_is_skipped_from_now_on_loses_what_it_was_given() -> No
     log = container(injected(first), "log")
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in variables(log)
     assert "volumeMounts" not in log
+
+
+def test_a_variable_for_the_sidecar_of_one_pod_stays_with_it() -> None:
+    (told,) = re.findall(r"```yaml\n(initContainers:\n  - name: irsa-sidecar\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (own,) = yaml.safe_load(told)["initContainers"]
+    result = injected(pod(initContainers=[{"name": "migrate", "image": "i"}, own]))
+    first = result["spec"]["initContainers"][0]
+    assert first["name"] == "irsa-sidecar"
+    assert variables(first) == variables(injected(pod())["spec"]["initContainers"][0]) | variables(own)
+    assert first["image"] == container(injected(pod()), "irsa-sidecar")["image"]
 
 
 def test_each_container_sees_the_secret_of_its_role_alone() -> None:
