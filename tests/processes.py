@@ -52,7 +52,7 @@ def pod_environment(token_file: Path, sts_url: str, **more: str) -> dict[str, st
 
 
 class Running:
-    """One process of ours. `log` holds its events so far, `errors` its stderr whole."""
+    """One process of ours. `log` holds its events so far, `errors` its stderr: whole once it was stopped."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
@@ -60,6 +60,7 @@ class Running:
         self.log: list[dict[str, Any]] = []
         self.errors = ""
         self._more = trio.Event()
+        self._read = trio.Event()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -88,7 +89,12 @@ class Running:
 
     async def stop(self, signal_number: int) -> int:
         self.process.send_signal(signal_number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Its exit status, once it has ended and all that it wrote is here: its last lines outlive it in the pipe."""
         with trio.fail_after(GUARD_SECONDS):
+            await self._read.wait()
             return await self.process.wait()
 
     async def read_log(self) -> None:
@@ -100,6 +106,7 @@ class Running:
                 self.log = [json.loads(line) for line in lines if line.startswith("{")]
                 self._more.set()
                 self._more = trio.Event()
+        self._read.set()
 
 
 async def _read_urls(running: Running, *, with_imds: bool) -> None:
