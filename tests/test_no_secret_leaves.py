@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -276,8 +275,7 @@ class Pod:
 
 async def test_no_request_log_line_metric_or_file_of_run_gives_a_secret_away(tmp_path: Path) -> None:
     outage = error_reply(503, "ServiceUnavailable", f"The token {TOKEN} has to wait")
-    later = replace(granted(), delay_seconds=1.0)  # than any request is held
-    async with scripted_sts(outage, later) as sts:
+    async with scripted_sts(outage) as sts:
         pod = Pod(tmp_path, sts.url)
         async with run_daemon(pod.with_authorization, "--log-level", "debug", prelude=WRITES_TOLD) as running:
             await running.logged("refresh_failed")
@@ -286,6 +284,7 @@ async def test_no_request_log_line_metric_or_file_of_run_gives_a_secret_away(tmp
                 "not ready": await exchange_bytes(running.ready_url, _request("/readyz")),
             }
             assert all(b" 503 " in said and b"has to wait" in said for said in shown.values())
+            sts.replies = [granted()]
             await running.logged("credentials_refreshed")
             status, body = await get(running.url, {"Authorization": AUTHORIZATION})
             assert (status, body["SecretAccessKey"], body["Token"]) == (200, SECRET_ACCESS_KEY, SESSION_TOKEN)
