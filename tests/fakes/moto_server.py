@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import httpx
 
+from tests.processes import GUARD_SECONDS
+
 ACCOUNT_ID = "123456789012"
 """Moto's."""
 
@@ -52,7 +54,8 @@ class MotoServer:
         self._post("reset-auth", str(requests))
 
     def _post(self, what: str, body: str = "") -> None:
-        httpx.post(f"{self.url}/moto-api/{what}", content=body, trust_env=False).raise_for_status()
+        url = f"{self.url}/moto-api/{what}"
+        httpx.post(url, content=body, trust_env=False, timeout=GUARD_SECONDS).raise_for_status()
 
 
 @contextmanager

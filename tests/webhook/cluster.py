@@ -105,7 +105,7 @@ class Webhook:
         return await ask(self._api, self._port, document, path)
 
     async def admin(self, path: str, method: str = "GET") -> httpx.Response:
-        async with httpx.AsyncClient(verify=_NO_TLS, trust_env=False) as client:
+        async with httpx.AsyncClient(verify=_NO_TLS, trust_env=False, timeout=GUARD_SECONDS) as client:
             return await client.request(method, f"http://127.0.0.1:{self._admin_port}{path}")
 
 
@@ -117,7 +117,7 @@ async def ask(api: FakeApiServer, port: int, document: Document, path: str = "/i
     """As the API server does: trusting what the configuration trusts."""
     bundle = base64.b64decode(api.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"])
     context = ssl.create_default_context(cadata=bundle.decode())
-    async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+    async with httpx.AsyncClient(verify=context, trust_env=False, timeout=GUARD_SECONDS) as client:
         return await client.post(f"https://127.0.0.1:{port}{path}?timeout=10s", json=document)
 
 
