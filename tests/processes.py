@@ -172,6 +172,14 @@ def too_early(*arguments, **keywords):
 """
 
 
+HOLDS_LONG = """
+from functools import partial
+from sidecar import server
+server.Limits = partial(server.Limits, hold_seconds=60)
+"""
+"""A prelude: what STS and this machine take is no matter to a request that waits for the first credentials."""
+
+
 def low_on_descriptors(most: int) -> str:
     """A prelude: the process may open so many files and no more."""
     return f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))"

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from tests.fakes.scripted_sts import Reply
 from tests.processes import (
     GUARD_SECONDS,
+    HOLDS_LONG,
     Running,
     get,
     hour_long_reply,
@@ -81,7 +82,10 @@ async def test_the_aws_cli_signs_with_the_credentials(tmp_path: Path) -> None:
 
 async def test_an_early_client_is_held_until_the_first_credentials_are_there(tmp_path: Path) -> None:
     slow = Reply(200, hour_long_reply().body, delay_seconds=0.3)
-    async with scripted_sts(slow) as sts, run_daemon(with_imds(tmp_path / "token", sts.url)) as running:
+    async with (
+        scripted_sts(slow) as sts,
+        run_daemon(with_imds(tmp_path / "token", sts.url), prelude=HOLDS_LONG) as running,
+    ):
         _, opened = await get(
             f"{running.imds_url}latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT"
         )

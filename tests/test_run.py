@@ -16,6 +16,7 @@ from tests.fakes.scripted_sts import Reply, error_reply
 from tests.fakes.tokens import service_account_token
 from tests.processes import (
     GUARD_SECONDS,
+    HOLDS_LONG,
     full_pipe,
     get,
     hour_long_reply,
@@ -44,7 +45,10 @@ async def test_it_serves_credentials_after_one_call_and_ends_with_zero(tmp_path:
 
 async def test_an_early_request_is_held_until_the_first_credentials_are_there(tmp_path: Path) -> None:
     slow = Reply(200, hour_long_reply().body, delay_seconds=0.3)
-    async with scripted_sts(slow) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
+    async with (
+        scripted_sts(slow) as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=HOLDS_LONG) as running,
+    ):
         assert (await get(running.url))[0] == 200
         assert len(sts.requests) == 1
 
