@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.subjects import free_port
 from sidecar.errors import ConfigurationError
 from sidecar.listen import format_address, is_address, is_loopback, listen, parse_address
 
@@ -150,8 +151,8 @@ def test_a_port_in_use_in_either_family_is_an_error_that_tells_how_to_find_the_h
 
 @needs_ipv6
 def test_a_failed_second_family_leaves_the_first_port_free() -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as holder:
-        port = holder.getsockname()[1]
+    port = free_port()  # in IPv4: of the kernel's own choices another process's connections may have any
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
         with pytest.raises(ConfigurationError):
             listen(SETTING, ("127.0.0.1", port))
         socket.create_server(("127.0.0.1", port)).close()
