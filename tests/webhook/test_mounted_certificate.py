@@ -29,8 +29,11 @@ class Mounted:
         self.certificate = MountedCertificate(paths[0], paths[1], self.tls, self.events.log, self.metrics)
 
     def write(self, found: Identity) -> None:
+        """New files in the others' places, as a volume has them: two writes of one file can have one time and size."""
         for name in ("tls.crt", "tls.key"):
-            (self.folder / name).write_bytes(to_secret(found)[name])
+            draft = self.folder / f"{name}.draft"
+            draft.write_bytes(to_secret(found)[name])
+            draft.rename(self.folder / name)
 
 
 @pytest.fixture
