@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pytest
 import trio
 
 from sidecar.authorization import write_secret
 from sidecar.clock import Clock
 from sidecar.config import read_config
 from sidecar.daemon import REAL_CLOCK, Listeners, make_daemon
-from sidecar.doctor import examination
+from sidecar.doctor import endpoint, examination
 from sidecar.doctor.report import Report
 from sidecar.listen import listen
 from sidecar.local.config import LocalConfig, RoleSettings
@@ -29,6 +30,7 @@ from sidecar.local.services import LocalServices, serve_local
 from sidecar.local.signing_keys import signing_key
 from sidecar.metrics import Metrics
 from sidecar.sts_regions import open_regions
+from tests.processes import GUARD_SECONDS
 from tests.test_daemon import make_log
 
 PRIVATE_KEY, ANOTHER_KEY = generate_key(), generate_key()
@@ -162,6 +164,12 @@ async def _with_daemon(
             task_status.started(SetUp(directory, nursery, services, environ, application))
 
 
+PATIENT = f"from sidecar.doctor import endpoint; endpoint.PATIENCE_SECONDS = {2 * GUARD_SECONDS}"
+"""A prelude of a process, as for `examine`."""
+
+
 async def examine(environ: Mapping[str, str], *, metadata_address: str | None = NOBODY, **options: Any) -> Report:
-    """No test asks the real metadata service."""
-    return await examination.examine(environ, metadata_address=metadata_address, **options)
+    """No test asks the real metadata service, or takes this machine, where it is busy, for a sidecar without a CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(endpoint, "PATIENCE_SECONDS", 2 * GUARD_SECONDS)
+        return await examination.examine(environ, metadata_address=metadata_address, **options)
