@@ -1,5 +1,5 @@
 """
-The form of EC2's metadata service with real clients: boto3 and the AWS CLI, told its address and nothing else, of a
+The form of EC2's metadata service with real clients: boto3 and the AWS CLI, told its address and to be patient, of a
 daemon that is a process.
 """
 
@@ -40,7 +40,13 @@ ROLES = "latest/meta-data/iam/security-credentials/"
 
 
 async def run_client(running: Running, home: Path, *command: str) -> "subprocess.CompletedProcess[bytes]":
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "AWS_EC2_METADATA_SERVICE_ENDPOINT": running.imds_url}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": running.imds_url,
+        # Else botocore asks once, for a second, which a busy machine may take.
+        "AWS_METADATA_SERVICE_TIMEOUT": str(int(GUARD_SECONDS)),
+    }
     with trio.fail_after(GUARD_SECONDS):
         return await trio.run_process(
             command, env=environment, capture_stdout=True, capture_stderr=True, check=False, stdin=b""
