@@ -68,6 +68,13 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
+@pytest.fixture
+def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+    """Nor what whoever runs the tests has told AWS's SDKs, as by AWS_PROFILE, or us."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "IRSA_SIDECAR_"))]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))

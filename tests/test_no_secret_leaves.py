@@ -30,6 +30,8 @@ from tests.fakes.scripted_sts import Reply, error_reply, good_reply
 from tests.fakes.tokens import service_account_token
 from tests.processes import GUARD_SECONDS, get, pod_environment, run_daemon, scripted_sts
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 PIECE = 16
 """Characters. Less of a secret than this is worth nothing to anyone, and could stand in a log by chance."""
 

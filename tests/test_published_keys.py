@@ -10,6 +10,8 @@ from sidecar.published_keys import IssuerError, fetch
 from tests.exchanges import Authority, Resolver, scripted
 from tests.fakes.scripted_sts import NO_HEADERS, Reply, ScriptedSts
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 HOST = "oidc.example.com"
 
 

@@ -19,6 +19,8 @@ from sidecar.session_name import (
     session_name,
 )
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""
 

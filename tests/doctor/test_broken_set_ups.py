@@ -30,6 +30,8 @@ from tests.fakes.scripted_sts import Reply as StsReply
 from tests.fakes.scripted_sts import ScriptedSts, error_reply, good_reply
 from tests.fakes.tokens import jwt_of
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 Environ = Mapping[str, str]
 Break = Callable[[SetUp], Awaitable[Environ]]
 

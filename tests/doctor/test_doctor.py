@@ -30,6 +30,8 @@ from tests.exchanges import Resolver
 from tests.processes import GUARD_SECONDS
 from tests.test_token import as_somebody_else
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 
 def found(report: Report, name: str) -> tuple[Status, str]:
     """Status and sentence of the check called `group.check`."""

@@ -19,6 +19,8 @@ from sidecar.errors import ConfigurationError, KubernetesError
 from tests.doctor.set_up import set_up
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 PODS = "/api/v1/namespaces/shop/pods"
 READY = f"{PODS}/cart:4773/proxy/readyz"
 

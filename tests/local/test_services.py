@@ -28,6 +28,8 @@ from sidecar.local.signing_keys import KeySet, signing_key
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
+pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
+
 
 Keys = dict[str, Any]
 T = TypeVar("T")
