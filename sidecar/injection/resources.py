@@ -24,7 +24,7 @@ RESOURCES: Document = {
 }
 
 GUARANTEED_CPU, GUARANTEED_MEMORY = "100m", "64Mi"
-"""In a Guaranteed Pod, unless more is given. Within 100m of CPU a start takes a second and a half, within 10m 18."""
+"""In a Guaranteed Pod, unless more is given. Within 100m of CPU a start takes a second and a half, within 10m 20."""
 
 NAMES = ("cpu", "memory", "ephemeral-storage")
 """The resources that the sidecar can do anything with."""

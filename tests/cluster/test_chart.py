@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import yaml
 
 from sidecar import __version__
 from sidecar.injection.added import OUR_VARIABLES
-from sidecar.injection.resources import check_resources
+from sidecar.injection.resources import check_resources, read_quantity
 from tests.cluster import binaries
 from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.certificates import Certificates
@@ -311,6 +312,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"sidecar": {"resources": {"limits": {"mem": "64Mi"}}}},
         "at '/sidecar/resources/limits': additional properties 'mem' not allowed",
     ),
+    (
+        {"sidecar": {"resources": {"limits": {"memory": "64"}}}},
+        "at '/sidecar/resources/limits/memory': '64' does not match pattern",
+    ),
+    (
+        {"sidecar": {"resources": {"limits": {"memory": 64}}}},
+        "at '/sidecar/resources/limits/memory': minimum: got 64",
+    ),
+    ({"resources": {"limits": {"memory": "64 MB"}}}, "at '/resources/limits/memory': '64 MB' does not match pattern"),
     ({"failurePolicy": "fail"}, "at '/failurePolicy': value must be one of 'Fail', 'Ignore'"),
     ({"timeoutSeconds": 31}, "at '/timeoutSeconds': maximum: got 31, want 30"),
     ({"objectSelector": {"team": "shop"}}, "at '/objectSelector': additional properties 'team' not allowed"),
@@ -351,6 +361,18 @@ def test_every_value_is_in_the_schema_and_every_wrong_name_refused() -> None:
     assert schema["properties"].keys() - {"global"} == values.keys()
     assert schema["additionalProperties"] is False
     assert tuple(schema["properties"]["env"]["propertyNames"]["not"]["enum"]) == OUR_VARIABLES
+
+
+QUANTITIES = ["0", "1", "2.", ".5", "0.05", "+1", "100m", "64Mi", "64M", "1e3", "1E+3", "1E", "5n", "1Ki"]
+NO_QUANTITIES = ["", "64 Mi", "64MB", "64mi", "1 core", "-1", "1e", "Mi", "1.2.3", "1_000"]
+
+
+@pytest.mark.parametrize("text", [*QUANTITIES, *NO_QUANTITIES])
+def test_a_quantity_is_what_it_is_to_the_webhook(text: str) -> None:
+    pattern = json.loads((K8S / "chart" / "values.schema.json").read_text())["definitions"]["quantity"]["pattern"]
+    with nullcontext() if text in QUANTITIES else pytest.raises(ValueError, match="quantity"):
+        read_quantity(text)
+    assert (re.search(pattern, text) is not None) == (text in QUANTITIES)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
