@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import (
-    AMAZON,
+    AMAZONS_AUDIENCE,
+    AMAZONS_ROLE_ARN,
+    AMAZONS_STS_REGIONAL,
+    AMAZONS_TOKEN_EXPIRATION,
     ANNOTATIONS,
     AUDIENCE,
     CONTAINERS,
@@ -106,7 +109,7 @@ def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, 
         session_name=session_name,
         containers=_names(CONTAINERS, said[CONTAINERS]) if CONTAINERS in said else None,
         skipped=_names(SKIP_CONTAINERS, said[SKIP_CONTAINERS]) if SKIP_CONTAINERS in said else (),
-        is_sts_regional=theirs.get(f"{AMAZON}sts-regional-endpoints", "").lower() == "true",
+        is_sts_regional=theirs.get(AMAZONS_STS_REGIONAL, "").lower() == "true",
     )
 
 
@@ -136,7 +139,7 @@ def _roles(
         return check_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (Grant(DEFAULT_ROLE),)
     if settings.role_arn is not None:
         return settings.role_arn, (Grant(DEFAULT_ROLE),)
-    name = f"{AMAZON}role-arn"
+    name = AMAZONS_ROLE_ARN
     if account is None:
         raise ConfigurationError(
             f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}."
@@ -187,7 +190,7 @@ def _check_files(where: str, role: Role) -> None:
 
 
 def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    name = AUDIENCE if AUDIENCE in said else f"{AMAZON}audience"
+    name = AUDIENCE if AUDIENCE in said else AMAZONS_AUDIENCE
     audience = said.get(AUDIENCE, theirs.get(name, DEFAULT_AUDIENCE))
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
@@ -201,7 +204,7 @@ def _expiration(said: Mapping[str, str], annotations: Mapping[str, str], theirs:
     if TOKEN_EXPIRATION in said:
         setting = f"annotation {TOKEN_EXPIRATION}"
         return check_whole_number(setting, said[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
-    name = f"{AMAZON}token-expiration"
+    name = AMAZONS_TOKEN_EXPIRATION
     text = annotations.get(name, theirs.get(name))
     if text is None:
         return DEFAULT_EXPIRATION_SECONDS

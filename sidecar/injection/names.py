@@ -35,9 +35,12 @@ ANNOTATIONS = {
 
 AMAZON = "eks.amazonaws.com/"
 
-ACCOUNT_ANNOTATIONS = tuple(
-    f"{AMAZON}{name}" for name in ("role-arn", "audience", "token-expiration", "sts-regional-endpoints")
-)
+AMAZONS_ROLE_ARN = f"{AMAZON}role-arn"
+AMAZONS_AUDIENCE = f"{AMAZON}audience"
+AMAZONS_TOKEN_EXPIRATION = f"{AMAZON}token-expiration"
+AMAZONS_STS_REGIONAL = f"{AMAZON}sts-regional-endpoints"
+
+ACCOUNT_ANNOTATIONS = (AMAZONS_ROLE_ARN, AMAZONS_AUDIENCE, AMAZONS_TOKEN_EXPIRATION, AMAZONS_STS_REGIONAL)
 """Of a ServiceAccount: all that is read there."""
 
 CONTAINER = "irsa-sidecar"

@@ -19,7 +19,7 @@ from sidecar.injection.annotations import (
     MAX_EXPIRATION_SECONDS,
     MIN_EXPIRATION_SECONDS,
 )
-from sidecar.injection.names import AMAZON, Document
+from sidecar.injection.names import AMAZONS_AUDIENCE, AMAZONS_ROLE_ARN, AMAZONS_TOKEN_EXPIRATION, Document
 from sidecar.role import check_role_arn, check_whole_number
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.setup.kubernetes import Kubernetes, open_cluster
@@ -61,13 +61,13 @@ def main(args: argparse.Namespace) -> int:
 
 def read_annotations(args: argparse.Namespace) -> dict[str, str]:
     """What the flags ask for. Raises ConfigurationError."""
-    annotations = {f"{AMAZON}role-arn": check_role_arn("--role-arn", args.role_arn)}
+    annotations = {AMAZONS_ROLE_ARN: check_role_arn("--role-arn", args.role_arn)}
     if args.audience:
-        annotations[f"{AMAZON}audience"] = args.audience
+        annotations[AMAZONS_AUDIENCE] = args.audience
     if args.token_expiration:
         low, high = MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS
         seconds = check_whole_number("--token-expiration", args.token_expiration, low, high)
-        annotations[f"{AMAZON}token-expiration"] = str(seconds)
+        annotations[AMAZONS_TOKEN_EXPIRATION] = str(seconds)
     return annotations
 
 

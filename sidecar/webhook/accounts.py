@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZON, Document
+from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZONS_ROLE_ARN, Document
 from sidecar.injection.settings import ServiceAccount
 from sidecar.log import Logger
 from sidecar.webhook.api import KubernetesApi
@@ -48,7 +48,7 @@ class ServiceAccounts:
     async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
         """None where there is none. Raises KubernetesError when that cannot be found out."""
         known = self._known.get((namespace, name)) if self.is_live else None
-        if known is not None and (not needs_role or f"{AMAZON}role-arn" in known.annotations):
+        if known is not None and (not needs_role or AMAZONS_ROLE_ARN in known.annotations):
             self._metrics.count_lookup("watch")
             return known
         try:
