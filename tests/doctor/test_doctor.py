@@ -27,7 +27,7 @@ from sidecar.local.trust_policy import default_policy
 from tests.doctor.iam import served_iam
 from tests.doctor.set_up import NOBODY, PATIENT, SECRET, examine, set_up
 from tests.exchanges import Resolver
-from tests.processes import GUARD_SECONDS
+from tests.processes import GUARD_SECONDS, our_program
 from tests.test_token import as_somebody_else
 
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
@@ -289,10 +289,9 @@ async def test_a_persons_own_credentials_of_another_account_are_not_used(
 
 
 async def doctor(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    code = f"{PATIENT}; from sidecar.cli import main; raise SystemExit(main())"
     with trio.fail_after(GUARD_SECONDS):
         return await trio.run_process(
-            [sys.executable, "-c", code, "doctor", "--imds-address", NOBODY, *arguments],
+            [*our_program(PATIENT), "doctor", "--imds-address", NOBODY, *arguments],
             env=dict(environ),
             capture_stdout=True,
             capture_stderr=True,
