@@ -3,6 +3,7 @@
 import argparse
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,6 +22,11 @@ def at_least(least: Number, most: Number | None = None) -> Callable[[str], Numbe
         return found
 
     return number
+
+
+def add_python(parser: argparse.ArgumentParser, default: str = sys.executable) -> None:
+    """The flag --python, of scripts that run the daemon under one."""
+    parser.add_argument("--python", type=interpreter, default=default, help="the interpreter that `run` runs under")
 
 
 def interpreter(text: str) -> str:

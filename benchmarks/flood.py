@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import measure, subjects
-from benchmarks.arguments import at_least, interpreter
+from benchmarks.arguments import add_python, at_least
 from benchmarks.subjects import HOST
 from benchmarks.tables import Samples, Table, text
 
@@ -82,9 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What honest clients notice of a flood of idle connections.")
     parser.add_argument("--requests", type=at_least(1), default=2000, help="in each row")
     parser.add_argument("--idle", type=at_least(0), default=1000, help="connections")
-    parser.add_argument(
-        "--python", type=interpreter, default=sys.executable, help="the interpreter that `run` runs under"
-    )
+    add_python(parser)
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with tempfile.TemporaryDirectory() as directory, subjects.stub_sts() as sts:

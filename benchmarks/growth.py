@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import measure, subjects
-from benchmarks.arguments import at_least, interpreter
+from benchmarks.arguments import add_python, at_least
 from benchmarks.run_cost import machine
 from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
 from benchmarks.tables import Samples, Table, text
@@ -146,12 +146,7 @@ def main() -> int:
         default=[0, 64, 128, 256, 512],
         help="[0 64 ... 512]",
     )
-    parser.add_argument(
-        "--python",
-        type=interpreter,
-        default=shutil.which("python3") or sys.executable,
-        help="the interpreter to run on",
-    )
+    add_python(parser, default=shutil.which("python3") or sys.executable)
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="growth-") as directory:

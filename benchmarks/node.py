@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import measure, subjects
-from benchmarks.arguments import at_least, interpreter
+from benchmarks.arguments import add_python, at_least
 from benchmarks.builds import MissingError
 from benchmarks.run_cost import machine
 from benchmarks.subjects import Subject
@@ -180,12 +180,7 @@ def main() -> int:
     parser.add_argument(
         "--limits", type=at_least(0.01), nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]"
     )
-    parser.add_argument(
-        "--python",
-        type=interpreter,
-        default=shutil.which("python3") or sys.executable,
-        help="the interpreter to run on",
-    )
+    add_python(parser, default=shutil.which("python3") or sys.executable)
     parser.add_argument("--json", metavar="FILE", help="also write every sample there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="node-") as directory, subjects.stub_sts() as sts:

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import measure, subjects
-from benchmarks.arguments import at_least, interpreter
+from benchmarks.arguments import add_python, at_least
 from benchmarks.subjects import PATH, Running
 from benchmarks.tables import Samples, Table, text
 
@@ -117,9 +117,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=at_least(1.0), default=3600, help="how long, after the warm-up [3600]")
     parser.add_argument("--session-seconds", type=at_least(4.0), default=10, help="how long credentials live [10]")
     parser.add_argument("--requests-a-second", type=at_least(0.1), default=20, help="one after the other [20]")
-    parser.add_argument(
-        "--python", type=interpreter, default=sys.executable, help="the interpreter that `run` runs under"
-    )
+    add_python(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, subjects.stub_sts(args.session_seconds) as sts:
         inputs = Path(directory)
