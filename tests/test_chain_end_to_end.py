@@ -126,7 +126,7 @@ async def test_a_pod_whose_clock_is_an_hour_off_still_gets_through_its_chain(tmp
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
         assert (await running.logged("credentials_refreshed", role="reports"))["role_arn"] == DATA
         told = (await running.logged("clock_is_off", role="reports"))["seconds"]
-    # STS's Date is of whole seconds, and as much older as its answer took; what is made of it is tested in virtual time.
+    # STS's Date is of whole seconds, and as much older as its answer took; what is made of it, virtual time tests.
     assert -3600 <= told <= -3600 + math.ceil(time.monotonic() - began_at)
 
 
