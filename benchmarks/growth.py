@@ -1,7 +1,7 @@
 """
 How the cost of one daemon grows with its roles and with the connections it holds, and whether it does so linearly.
 
-    python -m benchmarks.growth [--roles 1 5 20 50] [--connections 0 64 128 256 512] [--python PATH] [--plots DIRECTORY]
+    python -m benchmarks.growth [--roles 1 5 20 50] [--connections 0 64 128 256] [--python PATH] [--plots DIRECTORY]
 
 The slope is the least squares', and `fit` the square of the correlation: 1 is a straight line. Idle costs are read
 while all daemons idle side by side, and that of a refresh from sessions that end within seconds.
@@ -143,8 +143,8 @@ def main() -> int:
         "--connections",
         type=at_least(0, Limits().connections),
         nargs="+",
-        default=[0, 64, 128, 256, 512],
-        help="[0 64 ... 512]",
+        default=[0, 64, 128, 256],
+        help="[0 64 128 256]",
     )
     add_python(parser, default=shutil.which("python3") or sys.executable)
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")

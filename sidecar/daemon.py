@@ -44,7 +44,7 @@ SETTLE_SECONDS = 60.0
 """Start-up runs without the garbage collector, but not for longer than this if no credentials come."""
 
 IMDS_CONNECTIONS = 128
-"""That may be slow or held at once in the form of few clients, beside the 512 of the other."""
+"""How many may be slow or held at once on the IMDS listener, which has few clients."""
 
 REAL_CLOCK = Clock(time.time, trio.current_time)
 

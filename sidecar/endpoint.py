@@ -160,6 +160,16 @@ _NO_SECRET = refused(
     ("WWW-Authenticate", "Token"),  # RFC 9110 11.6.1 wants a challenge; SDKs send the secret without a scheme
     refusal="no secret",
 )
+_WITH_SCHEME = refused(
+    403,
+    "The Authorization header starts with a scheme such as Bearer: send the secret alone, without a scheme before it.",
+    refusal="authorization scheme",
+)
+_IN_QUOTES = refused(
+    403,
+    "The Authorization header is in quotes: send the secret alone, without quotes around it.",
+    refusal="quoted secret",
+)
 _WRONG_SECRET = refused(
     403,
     "The Authorization header is wrong: "
@@ -169,13 +179,26 @@ _WRONG_SECRET = refused(
 
 
 def _wrong_secret(route: Route, given: bytes | None) -> Answer | None:
-    """Unless the whole header value is the secret, told in a time that does not tell how much of it was right."""
+    """Return a rejection unless the whole header value equals the secret. The comparison takes constant time."""
     secret = route.authorization
     if secret is None:
         return None
     if given is None:
         return _NO_SECRET._replace(role=route.role)
-    return None if hmac.compare_digest(given, secret) else _WRONG_SECRET._replace(role=route.role)
+    return None if hmac.compare_digest(given, secret) else _mismatch(given)._replace(role=route.role)
+
+
+_SCHEME = re.compile(rb"(?:aws|basic|bearer|digest|negotiate|token|aws4-hmac-sha256)[ \t:=]", re.IGNORECASE)
+"""Schemes that clients are known to put before the secret. Others could be the start of a secret with a space in it."""
+
+_QUOTED = re.compile(rb"""(["']).*\1""")
+
+
+def _mismatch(given: bytes) -> Answer:
+    """Say what is around the value, if anything is. The value itself is neither compared again nor shown."""
+    if _SCHEME.match(given):
+        return _WITH_SCHEME
+    return _IN_QUOTES if _QUOTED.fullmatch(given) else _WRONG_SECRET
 
 
 def wrong_user(route: Route, uid: FindUid) -> Answer | None:

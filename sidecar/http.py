@@ -119,7 +119,8 @@ def response(
     One whole response, after which the connection is closed.
 
     The length is explicit, nothing is compressed and nothing may be kept: credentials must not rest in a cache.
-    Go's and Kotlin's SDKs read an error's body only if its type is exactly `application/json`.
+    Go's and Kotlin's SDKs read an error's body only if its type is exactly `application/json`. A 503 asks for another
+    try in a second.
     """
     lines = [
         f"HTTP/1.1 {status} {REASONS[status]}",
@@ -127,9 +128,18 @@ def response(
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "Connection: close",
+        *(_RETRY_IN_ONE_SECOND if status == 503 else ()),
         *(f"{name}: {value}" for name, value in headers),
     ]
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+
+
+_RETRY_IN_ONE_SECOND = ("Retry-After: 1", "x-amz-retry-after: 1000")
+"""
+The same second in RFC 9110's header (10.2.3) and in AWS's own, which counts milliseconds.
+
+SDKs of late 2026 obey the second one. Without it they retry after 50 ms and give up within half a second.
+"""
 
 
 def error_response(
@@ -139,12 +149,11 @@ def error_response(
     A response that tells a person, through an SDK, what is wrong. The code defaults to the status's own words.
 
     Both spellings are sent because Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and
-    `Message`. A 503 asks for another try in a second.
+    `Message`.
     """
     code = code or REASONS[status].replace(" ", "")
     body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode("ascii")
-    retry = (("Retry-After", "1"),) if status == 503 else ()
-    return response(status, body, headers=(*retry, *headers))
+    return response(status, body, headers=headers)
 
 
 # What follows runs only for what is not served, and only says why.

@@ -32,6 +32,13 @@ How far what a loopback listener says may travel: no router passes it on, should
 `route_localnet` ever let the outside in. The metadata service of EC2 (IMDSv2) answers with the same limit.
 """
 
+RECEIVE_BUFFER_BYTES = 16 * 1024
+"""
+Receive buffer of each accepted connection: one request head. The kernel doubles it for its own bookkeeping (tcp(7)).
+
+The kernel charges these buffers to the container's memory. Without this limit a client fills several MiB per connection.
+"""
+
 _HOP_LIMIT = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
@@ -150,6 +157,8 @@ def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_loopback(host):
             _keep_near(listener)
+        # Connections inherit it. It must be set before listen, because the window scale is fixed in the handshake.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         listener.bind((host, port))
         listener.listen(backlog)
         listener.settimeout(0)

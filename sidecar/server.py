@@ -72,8 +72,13 @@ class Limits(NamedTuple):
     """A request before the first set waits this long: most SDKs give up at 1 s, and Java retries without a pause."""
     stop_seconds: float = 3.0
     """For answers under way when the server is told to stop."""
-    connections: int = 512
-    """That may be slow, held or lingering at once. Clients answered in the accept loop do not count."""
+    connections: int = 256
+    """
+    How many may be slow, held or lingering at once. Clients answered in the accept loop do not count.
+
+    Each costs a task and up to 32 KiB of receive buffer: 256 and their process stay below 48 MiB, and the manifests'
+    memory limit is 64 (`python -m benchmarks.socket_memory`).
+    """
     accepts_per_pass: int = 64
     """Then every other task has its turn."""
 

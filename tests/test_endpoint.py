@@ -155,6 +155,35 @@ def test_a_wrong_secret_is_403(sent: bytes) -> None:
     assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
 
 
+@pytest.mark.parametrize(
+    "prefix",
+    [b"Bearer ", b"bearer ", b"Token ", b"TOKEN\t", b"Basic ", b"Digest ", b"AWS ", b"AWS4-HMAC-SHA256 ", b"token=",
+     b"Bearer:"],
+)  # fmt: skip
+def test_a_scheme_before_the_secret_is_named_as_the_problem(prefix: bytes) -> None:
+    denied = ask(headers={b"authorization": prefix + SECRET})
+    assert (denied.status, denied.refusal) == (403, "authorization scheme")
+    assert "without a scheme" in body_of(denied)["message"]
+    assert SECRET.decode() not in body_of(denied)["message"]
+
+
+@pytest.mark.parametrize("quote", [b'"', b"'"])
+def test_quotes_around_the_secret_are_named_as_the_problem(quote: bytes) -> None:
+    denied = ask(headers={b"authorization": quote + SECRET + quote})
+    assert (denied.status, denied.refusal) == (403, "quoted secret")
+    assert "without quotes" in body_of(denied)["message"]
+
+
+@pytest.mark.parametrize("sent", [b"Bearer", b"bearing " + SECRET, b"x " + SECRET, b'"' + SECRET, b'"', SECRET + b" x"])
+def test_other_wrong_values_get_the_general_message(sent: bytes) -> None:
+    assert ask(headers={b"authorization": sent}).refusal == "wrong secret"
+
+
+@pytest.mark.parametrize("secret", [b"Bearer abc", b'"quoted"', b"Token x"])
+def test_a_secret_that_has_a_scheme_or_quotes_itself_is_accepted(secret: bytes) -> None:
+    assert ask(Role(authorization=secret), headers={b"authorization": secret}).status == 200
+
+
 def test_a_missing_secret_is_refused_even_where_the_secret_is_empty() -> None:
     assert ask(Role(authorization=b""), headers={b"authorization": None}).status == 401
 

@@ -232,10 +232,17 @@ async def test_a_client_may_reset_after_any_byte_and_is_counted(autojump_clock: 
 
 
 async def test_a_guessed_secret_tells_nothing_of_the_right_one(autojump_clock: MockClock, served: Served) -> None:
-    guesses = [SECRET[:-1], SECRET + "x", SECRET.upper(), f"Bearer {SECRET}", f"{SECRET}\t{SECRET}", "x" * 8000]
+    guesses = [SECRET[:-1], SECRET + "x", SECRET.upper(), f"x {SECRET}", f"{SECRET}\t{SECRET}", "x" * 8000]
     answers = {await served.ask(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
     assert len(answers) == 1
     assert status_of(answers.pop()) == 403
+
+
+async def test_a_scheme_tells_nothing_of_the_right_secret(autojump_clock: MockClock, served: Served) -> None:
+    guesses = [f"Bearer {SECRET}", "Bearer wrong", f"Token {SECRET[:-1]}"]
+    answers = {await served.ask(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
+    assert len(answers) == 1
+    assert b"without a scheme" in answers.pop()
 
 
 @asynccontextmanager
@@ -254,8 +261,8 @@ async def daemon_process(tmp_path: Path, prelude: str = "") -> AsyncIterator[Run
 
 
 CONNECTIONS = 10_000
-GROWTH_KIBIBYTES = 8 * 1024
-"""Half of it is what 512 waiting tasks take, once; the rest leaves room for how memory is given back."""
+GROWTH_KIBIBYTES = 5 * 1024
+"""Half of it is what 256 waiting tasks take, once. The rest leaves room for how memory is given back."""
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells a process's memory in /proc")

@@ -238,10 +238,15 @@ def test_an_error_says_it_in_both_spellings(message: str) -> None:
         "Message": message,
     }
     assert b"\r\nContent-Type: application/json\r\n" in head
-    assert b"\r\nRetry-After: 1" in head
+    assert b"\r\nRetry-After: 1\r\nx-amz-retry-after: 1000" in head
 
 
 def test_an_error_without_a_code_has_the_words_of_its_status() -> None:
     whole = error_response(404, "x")
     assert json.loads(whole.partition(b"\r\n\r\n")[2])["Code"] == "NotFound"
-    assert b"Retry-After" not in whole
+    assert b"retry-after" not in whole.lower()
+
+
+def test_every_503_asks_for_another_try_in_a_second() -> None:
+    for whole in (response(503, b"starting\n", content_type="text/plain"), error_response(503, "starting")):
+        assert b"\r\nRetry-After: 1\r\nx-amz-retry-after: 1000\r\n" in whole

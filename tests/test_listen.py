@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.subjects import free_port
 from sidecar.errors import ConfigurationError
-from sidecar.listen import format_address, is_address, is_loopback, listen, parse_address
+from sidecar.listen import RECEIVE_BUFFER_BYTES, format_address, is_address, is_loopback, listen, parse_address
 
 SETTING = "IRSA_SIDECAR_LISTEN"
 
@@ -240,3 +240,22 @@ def test_the_listener_is_opened_without_importing_anything_heavy() -> None:
 )
 def test_an_address_is_an_ip_literal_as_a_url_has_it(host: str, *, expected: bool) -> None:
     assert is_address(host) is expected
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
+def test_listen_bounds_what_the_kernel_buffers_per_connection(host: str) -> None:
+    """A client pushes until the kernel takes no more. Its own send buffer is set small, so the rest lies on our side."""
+    for listener in listen(SETTING, (host, 0)):
+        address = (listener.getsockname()[0].replace("0.0.0.0", "127.0.0.1"), listener.getsockname()[1])
+        with listener, socket.socket(listener.family) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            client.connect(address)
+            client.setblocking(False)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVE_BUFFER_BYTES
+                pushed = 0
+                with pytest.raises(BlockingIOError):
+                    while pushed < 1024 * 1024:
+                        pushed += client.send(bytes(4096))
+                assert pushed <= 4 * RECEIVE_BUFFER_BYTES
