@@ -4,9 +4,9 @@ How much memory one client can make the kernel charge to the sidecar's cgroup: t
     python -m benchmarks.socket_memory [--connections 1500] [--kilobytes 1024] [--seconds 5]
 
 The client opens connections to the credentials endpoint, and pushes an unfinished request head and then more bytes into
-each, for as long as the kernel takes them. Needs root and the memory controller of cgroup v1 or v2. Version 1 shows
-what TCP buffers cost by themselves; version 2 counts everything against `memory.max` and shows it as `sock` in memory.stat
-(kernel documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
+each, for as long as the kernel takes them. It needs root and the memory controller of cgroup v1 or v2. Version 1 counts
+TCP buffers apart. Version 2 counts everything against `memory.max`, and shows buffers as `sock` in memory.stat (kernel
+documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
 """
 
 import argparse

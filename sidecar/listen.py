@@ -36,7 +36,8 @@ RECEIVE_BUFFER_BYTES = 16 * 1024
 """
 Receive buffer of each accepted connection: one request head. The kernel doubles it for its own bookkeeping (tcp(7)).
 
-The kernel charges these buffers to the container's memory. Without this limit a client fills several MiB per connection.
+The kernel charges these buffers to the container's memory. Without this limit a client fills several MiB for each
+connection.
 """
 
 _HOP_LIMIT = {
