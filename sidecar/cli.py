@@ -32,6 +32,13 @@ COMMANDS = {
     "probe": "exit 0 when the daemon is ready",
 }
 
+READ_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})
+"""
+Commands that run beside the daemon, in a container where the token is mounted. `run` hardens itself further.
+
+`probe` does not read the token, but everything that its container mounts can be read through its /proc/PID/root.
+"""
+
 _USAGE, _FAILURE = 2, 1
 
 _OF_PRINTING = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -39,12 +46,14 @@ _OF_PRINTING = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+    """Run one command and return its exit status. Without `argv` the process is this command's own, and is hardened."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if name is None:
         return _top_level(arguments)
     end_as_any_process_would()
+    if argv is None and name in READ_THE_TOKEN:
+        _hide_process(gives_way=name == "doctor")
     try:
         command = import_module(f"sidecar.commands.{name}")
         status = run_command(command, f"irsa-sidecar {name}", arguments[1:])
@@ -55,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _told(expected)
     return status
+
+
+def _hide_process(*, gives_way: bool) -> None:
+    from sidecar import hardening  # noqa: PLC0415  ctypes, which `run` imports only after its listener is bound
+
+    if gives_way:
+        hardening.give_way()
+    hardening.hide_process()
 
 
 def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:

@@ -1,9 +1,10 @@
 """
 What a process with secrets in its memory asks of Linux, so that its neighbours cannot read them there.
 
-Rule: hardening only takes away, and nothing depends on it. What a kernel or sandbox refuses is told and passed over,
-and elsewhere than on Linux nothing happens. It comes before the first secret is read, and for `run` alone: `exec` and
-`local` start programs of the user's, which would inherit two of the three.
+Rule: hardening only takes away, and nothing depends on it. If a kernel or sandbox denies a step, the rest still
+applies, and on other systems than Linux nothing happens. It comes before the process reads its first secret. `run`
+takes all three steps. Other commands that run beside it only stop being dumpable, because the programs that some of
+them start would inherit the other two.
 """
 
 import ctypes
@@ -11,11 +12,34 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 """Both from linux/prctl.h, the same on every architecture."""
+
+
+def hide_process() -> None:
+    """
+    Make this process not dumpable, so that a container of the same user cannot read files through its /proc/PID/root.
+
+    The kernel makes it dumpable again when it executes another program (execve(2)), so children are not affected. For
+    `doctor` this comes after a write to /proc/self, whose files belong to root from then on.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(OSError):
+            _set(_PR_SET_DUMPABLE, 0)
+
+
+def give_way() -> None:
+    """
+    Be the first process that the kernel ends when the container's memory is short: the daemon beside it must stay.
+
+    See proc(5), oom_score_adj. On other systems no memory is shared with the daemon.
+    """
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
 
 
 def harden() -> list[str]:

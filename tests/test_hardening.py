@@ -12,10 +12,13 @@ import pytest
 import trio
 
 from sidecar import hardening
-from tests.processes import get, pod_environment, run_daemon, scripted_sts
+from sidecar.cli import READ_THE_TOKEN
+from tests.processes import get, our_program, pod_environment, run_daemon, scripted_sts, started
 from tests.test_listen import needs_ipv6
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is asked for is Linux's")
+
+DO_NOT_HIDE = "import sidecar.hardening; sidecar.hardening.hide_process = lambda: None"
 
 DO_NOT_HARDEN = "import sidecar.hardening; sidecar.hardening.harden = list"
 
@@ -93,6 +96,54 @@ async def test_it_is_not_dumpable_writes_no_core_and_takes_no_new_privileges(tmp
         assert await running.stop(signal.SIGTERM) == 0
         assert await running.line_of("DUMPABLE") == "DUMPABLE 0"
     assert "hardening_refused" not in running.errors
+
+
+TELL_DUMPABLE_AT_IMPORT = """
+import ctypes, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "sidecar.commands.NAME":
+            print("DUMPABLE", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr, flush=True)
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize("name", sorted(READ_THE_TOKEN))
+def test_command_is_not_dumpable_before_its_module_is_imported(name: str) -> None:
+    """The earliest moment that Python code of ours has: nothing was read, and no configuration was parsed."""
+    command = [*our_program(TELL_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == "DUMPABLE 0\n"
+
+
+@linux_only
+async def test_program_under_exec_is_dumpable_and_may_gain_privileges(tmp_path: Path) -> None:
+    look = "import ctypes; prctl = ctypes.CDLL(None).prctl; print(prctl(3, 0, 0, 0, 0), prctl(39, 0, 0, 0, 0))"
+    command = [*our_program(), "exec", "--", sys.executable, "-c", look]
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url)
+        done = await trio.run_process(command, env=environment, capture_stdout=True)
+    assert done.stdout == b"1 0\n"
+
+
+@linux_only
+@pytest.mark.parametrize(("hide", "found"), [("", b""), (DO_NOT_HIDE, b"the token")])
+async def test_neighbour_cannot_read_through_the_root_of_a_probe(tmp_path: Path, hide: str, found: bytes) -> None:
+    """A probe runs beside the application, and its container mounts the token. It hid itself before it connects."""
+    (tmp_path / "token").write_text("the token")
+    listener = trio.socket.socket()
+    with listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        command = [*our_program(WITHOUT_CAPABILITIES + hide), "probe", "--admin-listen", address]
+        async with started(command, {}) as running:
+            accepted, _ = await listener.accept()
+            with accepted:
+                seen = await neighbour_reads(running.process.pid, f"root{tmp_path}/token")
+    assert seen.stdout == found
+    assert (b"Permission denied" in seen.stderr) is (not found)
 
 
 @linux_only

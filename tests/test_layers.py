@@ -49,7 +49,7 @@ ONLY_IMPORTER = {
     "signal": {"daemon", "application", "early_stop", "commands.run", "commands.local"},
     "ctypes": {"hardening", "token_watch"},
     "struct": {"peer"},
-    "sidecar.hardening": {"commands.run"},
+    "sidecar.hardening": {"cli", "commands.run"},
     "sidecar.peer": {"daemon"},
     "yaml": {"roles_file", "injection.resources"},
     "sidecar.imds": {"daemon"},

@@ -13,7 +13,6 @@ import argparse
 import os
 import shutil
 import sys
-from contextlib import suppress
 from functools import partial
 
 import trio
@@ -51,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    _give_way()
-    from sidecar.doctor import examination, pod_side, report  # noqa: PLC0415  what is known to weigh comes after that
+    from sidecar.doctor import examination, pod_side, report  # noqa: PLC0415  imported only if they are needed
 
     address = None if args.no_imds else args.imds_address
     look = partial(examination.examine, os.environ, metadata_address=address, files=args.files)
@@ -69,16 +67,6 @@ def main(args: argparse.Namespace) -> int:
         _print(report.as_text(found, width=width, colours=colours))
     fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
     return 1 if found.status in fails else 0
-
-
-def _give_way() -> None:
-    """
-    Be the first to go when memory runs out: a container's limit has little room beside the daemon, which must stay.
-
-    See proc(5), oom_score_adj; where there is none, nothing is shared either.
-    """
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
 
 
 def _print(text: str) -> None:
