@@ -188,7 +188,7 @@ class Refresher:
     def _take(self, reply: ExchangeReply, life: Lifetime, now: Instant, session_seconds: int) -> None:
         credentials = reply.credentials
         is_newer = self.store.replace(credentials, life.ends, now)
-        self._schedule = schedule.after_success(now, life.life_seconds, self._jitter())
+        self._schedule = schedule.after_success(now, self._life_seconds(now, life), self._jitter())
         self.health = replace(
             self.health,
             trouble=None,
@@ -211,6 +211,11 @@ class Refresher:
                 seconds=round(-life.skew_seconds),
                 why="this machine's clock against STS's: requests signed here fail from 300 s on",
             )
+
+    def _life_seconds(self, now: Instant, life: Lifetime) -> float:
+        """Return the shorter of what remains of the new credentials and of those in service."""
+        snapshot = self.store.snapshot
+        return min(life.life_seconds, snapshot.life_seconds(now) if snapshot else life.life_seconds)
 
     def _refused(self, error: ExchangeError) -> None:
         now, snapshot = self._clock.now(), self.store.snapshot

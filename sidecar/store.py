@@ -56,15 +56,15 @@ class Store:
 
     def replace(self, credentials: Credentials, ends: Instant, now: Instant) -> bool:
         """
-        Put this set in service, unless one lives there that expires later; says whether it did.
+        Put these credentials in service unless those in service remain valid for longer. Return whether they were.
 
-        A set that a clock step hides must not hold the place against one that can be served. Of two that expire in the
-        same second the newer counts: what it says of its end is true to the clocks as they are now.
+        Both are compared by our own clocks as they are now. Their Expirations cannot be compared: STS's clock may have
+        been set between the two replies. Credentials that a clock step hides count as expired.
         """
-        current = self.alive(now)
-        if current is not None and current.credentials.expires_at > credentials.expires_at:
+        new = Snapshot(credentials, self._render(credentials), ends, now.wall)
+        if self._snapshot is not None and self._snapshot.life_seconds(now) > new.life_seconds(now):
             return False
-        self._snapshot = Snapshot(credentials, self._render(credentials), ends, now.wall)
+        self._snapshot = new
         self._arrival.set()
         self._arrival = trio.Event()
         return True

@@ -191,6 +191,70 @@ async def test_a_reply_that_arrives_late_and_ends_sooner_is_passed_over(
     assert scene.logged("older_credentials_passed_over")
 
 
+@pytest.mark.parametrize("sends_date", [True, False])
+@pytest.mark.parametrize("ahead_seconds", [1, 600, 3240, 3600, 39_600, 86_400 * 365])
+async def test_sts_clock_set_back_leaves_no_gap(
+    autojump_clock: MockClock, scene: Scene, ahead_seconds: float, *, sends_date: bool
+) -> None:
+    """STS's clock was ahead, and then it was set right, or another STS answered."""
+    scene.write_token(lifetime_seconds=86_400)
+    scene.sts.clock_error, scene.sts.sends_date = ahead_seconds, sends_date or ahead_seconds > 39_600
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.clock_error = 0.0
+        await has_no_gap(scene, minutes=300)
+    assert len(scene.sts.asked_at) == pytest.approx(10, abs=1)
+    assert not scene.logged("older_credentials_passed_over")
+
+
+@pytest.mark.parametrize("ahead_seconds", [-86_400, -1800, 1800, 7200])
+async def test_sts_clock_that_jumps_at_each_reply_leaves_no_gap(
+    autojump_clock: MockClock, scene: Scene, ahead_seconds: float
+) -> None:
+    """Two STS endpoints behind one name, and only one of them has the right time."""
+    scene.write_token(lifetime_seconds=86_400)
+    async with running(scene):
+        await trio.sleep(1)
+        for _ in range(20):
+            scene.sts.clock_error = ahead_seconds - scene.sts.clock_error
+            calls = len(scene.sts.asked_at)
+            while len(scene.sts.asked_at) == calls:
+                await has_no_gap(scene, minutes=1)
+    assert all(1600 < seconds < 2000 for seconds in scene.intervals)
+
+
+@pytest.mark.parametrize("granted_seconds", [3601, 7200, 43_200])
+async def test_session_longer_than_requested_leaves_no_gap(
+    autojump_clock: MockClock, scene: Scene, granted_seconds: float
+) -> None:
+    scene.write_token(lifetime_seconds=86_400)
+    scene.sts.life_seconds = granted_seconds
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = 3600
+        await has_no_gap(scene, minutes=300)
+    assert len(scene.sts.asked_at) == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("granted_seconds", [30, 300, 900])
+async def test_ignored_credentials_never_delay_the_next_refresh(
+    autojump_clock: MockClock, scene: Scene, granted_seconds: float
+) -> None:
+    """STS grants shorter sessions than those in service, until those expire."""
+    scene.write_token(lifetime_seconds=86_400)
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = granted_seconds
+        await has_no_gap(scene, minutes=120)
+    assert scene.logged("older_credentials_passed_over")
+
+
+async def has_no_gap(scene: Scene, *, minutes: int) -> None:
+    for _ in range(minutes * 6):
+        await trio.sleep(10)
+        assert scene.key is not None
+
+
 async def test_a_set_that_has_expired_already_is_refused_and_the_old_one_stays(
     autojump_clock: MockClock, scene: Scene
 ) -> None:

@@ -1,4 +1,4 @@
-"""The one place of secrets: sets are swapped whole, and only for a newer one."""
+"""The one place of secrets: credentials are replaced whole, and never by ones that expire sooner."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,21 +30,39 @@ def test_a_snapshot_holds_the_set_and_its_answer_together() -> None:
     assert store.snapshot.credentials is SET
 
 
-@pytest.mark.parametrize("seconds", [-60, -1])
-def test_an_older_set_never_takes_the_place_of_a_newer_one(seconds: float) -> None:
+SHOWN = [timedelta(days=-1), timedelta(seconds=-1), timedelta(0), timedelta(seconds=1), timedelta(days=1)]
+"""What STS's clock moved by between two replies: the Expiration that it shows differs by as much."""
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.parametrize("seconds", [-1700, -60, -0.5])
+def test_replace_ignores_credentials_that_expire_sooner(seconds: float, shown: timedelta) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
-    late = replace(SET, access_key_id="ASIA0", expires_at=EXPIRES_AT + timedelta(seconds=seconds))
-    assert not store.replace(late, ENDS, NOW)
+    late = replace(SET, access_key_id="ASIA0", expires_at=EXPIRES_AT + shown)
+    assert not store.replace(late, ENDS.later(seconds), NOW)
     assert store.snapshot is not None
     assert store.snapshot.credentials is SET
 
 
-def test_a_set_that_ends_in_the_same_second_comes_with_the_clocks_of_now() -> None:
-    """The wall clock was set forward: what the first set says of its end on it is an hour early."""
-    store, later = Store(render), Instant(NOW.wall + 3600, NOW.monotonic)
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.parametrize("seconds", [0, 0.5, 1800])
+def test_replace_accepts_credentials_that_expire_later(seconds: float, shown: timedelta) -> None:
+    store = Store(render)
     store.replace(SET, ENDS, NOW)
-    assert store.replace(replace(SET, access_key_id="ASIA1"), ENDS._replace(wall=ENDS.wall + 3600), later)
+    newer = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT + shown)
+    assert store.replace(newer, ENDS.later(seconds), NOW)
+    assert store.snapshot is not None
+    assert store.snapshot.credentials is newer
+
+
+@pytest.mark.parametrize("stepped_seconds", [60, 1700, 3600])
+def test_replace_compares_by_the_clocks_of_now(stepped_seconds: float) -> None:
+    """The wall clock was set forward, so the first credentials seem to expire too early on it."""
+    store, later = Store(render), Instant(NOW.wall + stepped_seconds, NOW.monotonic)
+    store.replace(SET, ENDS, NOW)
+    same_end = ENDS._replace(wall=ENDS.wall + stepped_seconds)
+    assert store.replace(replace(SET, access_key_id="ASIA1"), same_end, later)
     assert store.alive(later.later(60)) is not None
 
 

@@ -18,14 +18,17 @@ TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for
 
 class FakeExchange:
     """
-    Grants sessions of `life_seconds` by its own clock `now`, unless `trouble` is set.
+    Grants sessions of `life_seconds` by its own clock, which is `now` plus `clock_error`, unless `trouble` is set.
 
+    `sends_date` is whether a reply has a Date header.
     `asked_at` holds trio's time of each request, `requests` and `tokens` what was in it.
     """
 
     def __init__(self, now: Callable[[], float], *, life_seconds: float = 3600) -> None:
         self._now = now
         self.life_seconds = life_seconds
+        self.clock_error = 0.0
+        self.sends_date = True
         self.trouble: Exception | None = None
         self.latency_seconds = 0.0
         self.asked_at: list[float] = []
@@ -39,7 +42,7 @@ class FakeExchange:
         await trio.sleep(self.latency_seconds)
         if self.trouble is not None:
             raise self.trouble
-        return ExchangeReply(self.credentials(), self._date())
+        return ExchangeReply(self.credentials(), self._date() if self.sends_date else None)
 
     def credentials(self) -> Credentials:
         number = len(self.asked_at)
@@ -53,7 +56,7 @@ class FakeExchange:
         )
 
     def _date(self) -> datetime:
-        return datetime.fromtimestamp(int(self._now()), UTC)
+        return datetime.fromtimestamp(int(self._now() + self.clock_error), UTC)
 
 
 def refusal(code: str, next_step: NextStep, *, retry_after_seconds: float | None = None) -> ExchangeError:

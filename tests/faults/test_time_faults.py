@@ -79,6 +79,23 @@ async def test_a_clock_that_is_off_against_stss(autojump_clock: MockClock, wall:
         assert told["seconds"] == pytest.approx(-ahead, abs=1)
 
 
+async def test_sts_clock_ahead_and_then_set_right(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """Credentials are compared by our own clocks, so the next ones are accepted and there is no gap."""
+    for ahead_seconds in (3240, 7200, 86_400):
+        scene = make_scene(wall, volume)
+        scene.write_token(lifetime_seconds=86_400)
+        scene.sts.clock_error = ahead_seconds
+        async with running(scene):
+            await trio.sleep(1)
+            scene.sts.clock_error = 0.0
+            for _ in range(4 * 360):
+                await trio.sleep(10)
+                assert scene.key is not None
+        assert len(scene.sts.asked_at) == 8
+
+
 def _shifted(wall: FakeWall, seconds: float) -> float:
     return wall.true_time() + seconds
 

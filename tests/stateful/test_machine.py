@@ -75,6 +75,9 @@ spans = st.one_of(
     st.floats(0, 2), st.floats(0, 60), st.floats(0, HOUR / 4), st.sampled_from([1.0, 10.0, 1799.0, 3599.0, 3600.0])
 )
 steps_of_wall = st.one_of(st.floats(-10, 10), st.floats(-86_400, 86_400), st.sampled_from([7200.0, -7200.0, 3600.0]))
+sts_clock_errors = st.one_of(
+    st.just(0), st.integers(-90_000, 90_000), st.integers(-300, 300), st.sampled_from([3240, 3600, -3600, 39_600])
+)
 latencies = st.one_of(st.just(0.0), st.floats(0, 12))
 
 
@@ -194,6 +197,15 @@ class Machine(RuleBasedStateMachine):
     def sts_is_well(self, latency: float, date_error: float | None) -> None:
         self.sts.behaviour = Behaviour(latency_seconds=latency, date_error=date_error)
 
+    @rule(seconds=sts_clock_errors)
+    def sts_clock_is_set(self, seconds: int) -> None:
+        """An emulator on a machine that was set right, or another endpoint after a failover."""
+        self.world.sts_error = seconds
+
+    @rule(life_seconds=st.integers(DURATION_SECONDS, 43_200), date_error=st.sampled_from([0.0, None]))
+    def sessions_are_longer_than_requested(self, life_seconds: int, date_error: float | None) -> None:
+        self.sts.behaviour = Behaviour(life_seconds=life_seconds, date_error=date_error)
+
     @rule(hours=st.integers(1, 12))
     def the_roles_limit_is_set(self, hours: int) -> None:
         self.sts.limit_seconds = hours * 3600
@@ -297,16 +309,18 @@ class Machine(RuleBasedStateMachine):
         raise AssertionError("the turn waited for something other than the exchange")
 
     def _look_at_what_is_in_service(self, before: Grant | None) -> None:
-        """A later set always wins, and so does any that lives over one that does not."""
+        """A later set always wins, and so does any that lives over one that does not. STS's clock has no say in it."""
         snapshot, given = self.route.snapshot, self.sts.last
         was_alive = before is not None and before.must_be_served(self.world)
         self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
         if self.in_service is not before and before is not None and self.in_service is not None:
-            assert self.in_service.expires_at >= before.expires_at or not was_alive, "an older set took the place"
+            covers = self.in_service.latest_end(self.world) >= before.earliest_end(self.world)
+            assert covers or not was_alive, "an older set took the place"
         if isinstance(given, Grant) and given.must_be_served(self.world):
             assert self.in_service is given or self._ask(PATH, SECRET).status == 200
             assert self.in_service is not None
-            assert self.in_service.expires_at >= given.expires_at, "a later set did not win"
+            covers = self.in_service.latest_end(self.world) >= given.earliest_end(self.world)
+            assert covers, "a later set did not win"
 
     async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
         self._check_attempts()
@@ -352,7 +366,7 @@ class Machine(RuleBasedStateMachine):
         key = body["AccessKeyId"]
         grant = self.sts.grants[key]
         assert (body["SecretAccessKey"], body["Token"]) == (f"{key}/secret", f"{key}/session"), "a mixed set"
-        assert datetime.fromisoformat(body["Expiration"]).timestamp() == grant.expires_at
+        assert datetime.fromisoformat(body["Expiration"]).timestamp() == grant.expiration
         return grant
 
     def _next_jitter(self) -> float:

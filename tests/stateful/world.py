@@ -1,8 +1,9 @@
 """
 A world without an event loop: true time, two clocks that lie about it, and an STS that answers real bytes by a script.
 
-Truth is STS's own clock, `World.now`. The wall clock differs from it by `wall_error`, which a step changes; the
-monotonic clock stands still in a suspend. `StsInWorld` never suspends its caller: to wait, it moves the world on.
+The true time is `World.now`. The wall clock differs from it by `wall_error`, which a step changes, and STS's clock by
+`sts_error`. The monotonic clock stands still in a suspend. `StsInWorld` never suspends its caller: to wait, it moves the
+world on.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class World:
     def __init__(self) -> None:
         self.now = EPOCH
         self.wall_error = 0.0
+        self.sts_error = 0
         self.slept = 0.0
 
     @property
@@ -50,7 +52,7 @@ class Behaviour:
     """
     How STS answers until told otherwise, `latency_seconds` after it was asked; half of that before it stamps its reply.
 
-    `life_seconds` None: what was asked for. `date_error` is how far the `Date` is from the truth, None for no `Date`.
+    `life_seconds` None: what was asked for. `date_error` is how far the `Date` is from STS's clock, None for no `Date`.
     `code` makes it an error; `transport` one in which nothing answered; `edit` spoils the body of a good reply.
     `interruption` happens to the world once the reply is on its way.
     """
@@ -74,25 +76,33 @@ class Grant:
     """
     One set as STS knows it, with the world as it was when it was asked for.
 
+    `expires_at` is when it truly expires and `expiration` what the reply showed, by STS's clock of then.
     `early_seconds` and `late_seconds` bound by how much the daemon may misplace its end, by what it was told.
     """
 
     key: str
     expires_at: float
+    expiration: float
     wall_error: float
     slept: float
     early_seconds: float
     late_seconds: float
 
     def must_be_served(self, world: World) -> bool:
-        """A wall clock that is ahead of where it was looks like a suspend: until it is refreshed, the set is hidden."""
-        ahead = max(0.0, world.wall_error - self.wall_error)
-        return world.now < self.expires_at - self.early_seconds - ahead
+        return world.now < self.earliest_end(world)
 
     def may_be_served(self, world: World) -> bool:
+        return world.now < self.latest_end(world)
+
+    def earliest_end(self, world: World) -> float:
+        """A wall clock that is ahead of where it was looks like a suspend: until it is refreshed, the set is hidden."""
+        ahead = max(0.0, world.wall_error - self.wall_error)
+        return self.expires_at - self.early_seconds - ahead
+
+    def latest_end(self, world: World) -> float:
         """Seen by neither clock is only this: a suspend, and the wall clock set back by as much."""
         unseen = min(world.slept - self.slept, max(0.0, self.wall_error - world.wall_error))
-        return world.now < self.expires_at + self.late_seconds + unseen + 1e-3
+        return self.expires_at + self.late_seconds + unseen + 1e-3
 
 
 class StsInWorld:
@@ -134,25 +144,29 @@ class StsInWorld:
         grant = self._grant(how, request.duration_seconds, asked_at, stamped_at, before)
         status, body = self._answer(how, token, grant, request.duration_seconds)
         credentials = sts.read_reply(status, body, role_arn=request.role_arn, retry_after=how.retry_after)
-        if credentials.expires_at.timestamp() == grant.expires_at:  # else its text was spoilt, and nothing may take it
+        if credentials.expires_at.timestamp() == grant.expiration:  # else its text was spoilt, and nothing may take it
             self.last = self.grants[grant.key] = grant
             self.granted_at.append(asked_at)
-        return ExchangeReply(credentials, _date(how, stamped_at))
+        return ExchangeReply(credentials, _date(how, stamped_at + world.sts_error))
 
     def _grant(
         self, how: Behaviour, asked_seconds: int, asked_at: float, stamped_at: float, before: tuple[float, float]
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
-        error = _error_told(how, life, before[0])
+        error = _error_told(how, life, before[0] - self._world.sts_error)
         # By a clock so far behind it is no session that IAM allows, and is passed over.
         is_absurd = life - error > LONGEST_LIFE_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.asked_at):07d}",
             expires_at=floor(stamped_at) + life,
+            expiration=floor(stamped_at) + life + self._world.sts_error,
             wall_error=before[0],
             slept=before[1],
             # The second that Date is cut by, and the way of the request, whose length nobody knows.
-            early_seconds=inf if is_absurd else 1.001 + (self._world.now - asked_at) + max(0.0, error),
+            # The daemon trusts no session to last longer than what it asked for.
+            early_seconds=inf
+            if is_absurd
+            else 1.001 + (self._world.now - asked_at) + max(0.0, error, life - asked_seconds),
             # STS grants what is asked for, and then a wrong clock cannot make the daemon think it more.
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )
@@ -164,15 +178,15 @@ class StsInWorld:
             return 400, ERROR_BODY.format(code="ExpiredTokenException", message="Token expired").encode()
         if asked_seconds > self.limit_seconds:
             return 400, ERROR_BODY.format(code="ValidationError", message=TOO_LONG).encode()
-        expiration = datetime.fromtimestamp(grant.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        expiration = datetime.fromtimestamp(grant.expiration, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = good_body(grant.key, expiration)
         return how.status, how.edit(body) if how.edit is not None else body
 
 
 def _error_told(how: Behaviour, life: float, wall_error: float) -> float:
     """
-    How far ahead of the truth the clock is that the daemon goes by: the reply's if it makes sense, else its own as it
-    was when it asked.
+    How far ahead of STS's clock the clock is that the daemon goes by: the reply's if it makes sense, else its own as it
+    was when it asked, which `wall_error` is then about.
     """
     if how.date_error is None or not 0 < life - how.date_error - 1 <= LONGEST_LIFE_SECONDS:
         return wall_error
