@@ -2,8 +2,8 @@
 A world without an event loop: true time, two clocks that lie about it, and an STS that answers real bytes by a script.
 
 The true time is `World.now`. The wall clock differs from it by `wall_error`, which a step changes, and STS's clock by
-`sts_error`. The monotonic clock stands still in a suspend. `StsInWorld` never suspends its caller: to wait, it moves the
-world on.
+`sts_error`. The monotonic clock stands still in a suspend. `StsInWorld` never suspends its caller: to wait, it moves
+the world on.
 """
 
 from collections.abc import Callable
