@@ -93,7 +93,7 @@ async def test_sts_clock_ahead_and_then_set_right(
             for _ in range(4 * 360):
                 await trio.sleep(10)
                 assert scene.key is not None
-        assert len(scene.sts.asked_at) == 8
+        assert len(scene.sts.asked_at) == 9
 
 
 def _shifted(wall: FakeWall, seconds: float) -> float:
