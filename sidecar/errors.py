@@ -23,6 +23,8 @@ class NextStep(Enum):
     """STS is throttling: as RETRY, from a longer base, and not before STS said."""
     REREAD_TOKEN = "reread_token"  # noqa: S105  the name of a step
     """The token was refused: try at once if the file has changed, else when it does, else slowly."""
+    WAIT_FOR_TOKEN = "wait_for_token"  # noqa: S105  the name of a step
+    """The token has expired: try at once when the file has changed, else every minute. Quick retries are useless."""
     WAIT = "wait"
     """The role, the provider or their propagation: slow retries that never stop, and somebody should look."""
     ASK_OPERATOR = "ask_operator"

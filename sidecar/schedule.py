@@ -60,10 +60,15 @@ BACK_OFFS: dict[NextStep, BackOff] = {
     NextStep.SLOW_DOWN: BackOff(first_seconds=5, cap_seconds=120, floor=0.1),
     # A new role or provider takes IAM some seconds to spread, so the first retries come sooner than the cap.
     NextStep.REREAD_TOKEN: BackOff(first_seconds=5, cap_seconds=60, floor=0.7),
+    # The same token stays expired; each Pod has a token of its own, so there is no fleet to spread.
+    NextStep.WAIT_FOR_TOKEN: BackOff(first_seconds=60, cap_seconds=60, floor=1.0),
     NextStep.WAIT: BackOff(first_seconds=5, cap_seconds=60, floor=0.7),
     NextStep.ASK_OPERATOR: BackOff(first_seconds=60, cap_seconds=300, floor=0.7),
 }
 
+
+ABOUT_THE_TOKEN = frozenset({NextStep.REREAD_TOKEN, NextStep.WAIT_FOR_TOKEN})
+"""After these a changed token is worth an attempt at once."""
 
 PATIENT = frozenset({NextStep.RETRY, NextStep.SLOW_DOWN})
 """Where many Pods fail at once, and the sum of their retries is what STS meets when it comes back."""
@@ -156,7 +161,7 @@ def after_failure(
         decided=now,
         failures=failures,
         attempted_at=now.monotonic,
-        wants_new_token=next_step is NextStep.REREAD_TOKEN,
+        wants_new_token=next_step in ABOUT_THE_TOKEN,
     )
 
 

@@ -52,7 +52,8 @@ _CODES: Mapping[NextStep, Iterable[str]] = {
         "ServiceUnavailableException",
     ),
     NextStep.SLOW_DOWN: _THROTTLING,
-    NextStep.REREAD_TOKEN: ("ExpiredToken", "ExpiredTokenException", "InvalidIdentityToken"),
+    NextStep.REREAD_TOKEN: ("InvalidIdentityToken",),
+    NextStep.WAIT_FOR_TOKEN: ("ExpiredToken", "ExpiredTokenException"),
     NextStep.WAIT: (
         "AccessDenied",
         "AccessDeniedException",

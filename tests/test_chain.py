@@ -154,7 +154,7 @@ async def test_a_refused_step_is_named_by_number_and_role_and_ends_the_chain(ste
 async def test_a_refused_token_is_told_as_without_a_chain() -> None:
     error, requests = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
     assert (str(error), error.step) == ("ExpiredTokenException: Token expired", 0)
-    assert error.next_step is NextStep.REREAD_TOKEN
+    assert error.next_step is NextStep.WAIT_FOR_TOKEN
     assert len(requests) == 1
 
 

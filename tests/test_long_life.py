@@ -41,7 +41,7 @@ TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     *[lambda: None] * CALM,
     lambda: refusal("ServiceUnavailable", NextStep.RETRY),
     lambda: refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=7.0),
-    lambda: refusal("ExpiredTokenException", NextStep.REREAD_TOKEN),
+    lambda: refusal("ExpiredTokenException", NextStep.WAIT_FOR_TOKEN),
     lambda: refusal("AccessDenied", NextStep.WAIT),
     lambda: refusal("ValidationError", NextStep.ASK_OPERATOR),
 )

@@ -115,9 +115,12 @@ async def test_the_token_is_read_anew_for_every_attempt(autojump_clock: MockCloc
     assert len(scene.logged("token_renewed")) == 1
 
 
-async def test_a_refused_token_is_followed_at_once_by_its_successor(autojump_clock: MockClock, scene: Scene) -> None:
+@pytest.mark.parametrize("next_step", [NextStep.REREAD_TOKEN, NextStep.WAIT_FOR_TOKEN])
+async def test_new_token_is_tried_at_once_after_a_refusal(
+    autojump_clock: MockClock, scene: Scene, next_step: NextStep
+) -> None:
     scene.write_token()
-    scene.sts.trouble = refusal("ExpiredTokenException", NextStep.REREAD_TOKEN)
+    scene.sts.trouble = refusal("ExpiredTokenException", next_step)
     async with running(scene):
         await trio.sleep(600)
         scene.sts.trouble = None

@@ -118,17 +118,25 @@ def test_a_missing_token_is_looked_for_every_second_and_is_no_failure_of_sts() -
     assert plan.failures == 0
 
 
-def test_a_new_token_is_tried_at_once_after_the_old_one_was_refused() -> None:
-    refused = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.REREAD_TOKEN, 0.99)
+@pytest.mark.parametrize("step", sorted(schedule.ABOUT_THE_TOKEN, key=str))
+def test_new_token_is_tried_at_once_after_the_old_one_was_refused(step: NextStep) -> None:
+    refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.99)
     later = NOW.later(schedule.CHANGED_TOKEN_PAUSE_SECONDS)
-    refused = schedule.after_failure(refused, NOW, NextStep.REREAD_TOKEN, 0.99)
+    refused = schedule.after_failure(refused, NOW, step, 0.99)
     assert not refused.is_due(later)
     assert schedule.after_token_change(refused, later).is_due(later)
 
 
-def test_a_token_rewritten_all_the_time_costs_no_more_than_one_attempt_a_pause() -> None:
-    refused = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.REREAD_TOKEN, 0.5)
-    refused = schedule.after_failure(refused, NOW, NextStep.REREAD_TOKEN, 0.5)
+@given(failures=st.integers(0, 1000), jitter=JITTERS)
+def test_expired_token_is_tried_again_after_a_minute(failures: int, jitter: float) -> None:
+    before = Schedule(due=NOW, decided=NOW, failures=failures)
+    assert seconds_until_due(schedule.after_failure(before, NOW, NextStep.WAIT_FOR_TOKEN, jitter)) == 60
+
+
+@pytest.mark.parametrize("step", sorted(schedule.ABOUT_THE_TOKEN, key=str))
+def test_token_rewritten_all_the_time_costs_one_attempt_per_pause(step: NextStep) -> None:
+    refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.5)
+    refused = schedule.after_failure(refused, NOW, step, 0.5)
     soon = NOW.later(1.0)
     assert seconds_until_due(schedule.after_token_change(refused, soon), soon) == pytest.approx(4.0)
 

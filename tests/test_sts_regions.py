@@ -158,7 +158,7 @@ async def test_a_return_that_fails_asks_the_region_in_use_at_once_and_is_no_fail
     ("code", "next_step"),
     [
         ("AccessDenied", NextStep.WAIT),
-        ("ExpiredTokenException", NextStep.REREAD_TOKEN),
+        ("ExpiredTokenException", NextStep.WAIT_FOR_TOKEN),
         ("Throttling", NextStep.SLOW_DOWN),
         ("ValidationError", NextStep.ASK_OPERATOR),
         ("IDPCommunicationError", NextStep.RETRY),
