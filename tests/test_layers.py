@@ -37,6 +37,7 @@ PURE = [
     "sts",
     "sts_endpoint",
     "sts_errors",
+    "token_lifetime",
     "webhook.certificate",
     "webhook.review",
     "webhook.trust",

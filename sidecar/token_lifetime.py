@@ -1,0 +1,25 @@
+"""
+How long credentials are served in a Pod that is terminating, whose token the kubelet no longer renews. Pure.
+
+Kubelets stop renewing a Pod's tokens once it terminates (kubernetes issue 116481). Until then they renew a token at
+80 % of its lifetime (Kubernetes, service account token volume projection), so at least a fifth is left. The daemon
+exchanges the token until it expires, and the last credentials are then served for the rest of their session.
+"""
+
+RENEWED_AT = 0.8
+"""The part of a token's lifetime after which the kubelet renews it."""
+
+
+def served_while_terminating_seconds(token_seconds: float, session_seconds: float) -> float:
+    """Return for how many seconds a terminating Pod may have credentials: a fifth of the token's life and a session."""
+    return token_seconds * (1 - RENEWED_AT) + session_seconds
+
+
+def outlives_its_credentials(grace_seconds: float, token_seconds: float, session_seconds: float) -> bool:
+    """
+    Return whether a Pod with this `terminationGracePeriodSeconds` may be left without credentials while it terminates.
+
+    `token_seconds` is the lifetime that the token's volume requests (`expirationSeconds`), and `session_seconds` the
+    session duration; for the duration `max` pass the shortest maximum that IAM allows, 3600.
+    """
+    return grace_seconds > served_while_terminating_seconds(token_seconds, session_seconds)
