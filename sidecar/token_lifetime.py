@@ -6,13 +6,13 @@ Kubelets stop renewing a Pod's tokens once it terminates (kubernetes issue 11648
 exchanges the token until it expires, and the last credentials are then served for the rest of their session.
 """
 
-RENEWED_AT = 0.8
-"""The part of a token's lifetime after which the kubelet renews it."""
+PART_LEFT = 5
+"""The kubelet renews a token at 80 % of its lifetime, so a fifth of it is always left."""
 
 
 def served_while_terminating_seconds(token_seconds: float, session_seconds: float) -> float:
     """Return for how many seconds a terminating Pod may have credentials: a fifth of the token's life and a session."""
-    return token_seconds * (1 - RENEWED_AT) + session_seconds
+    return token_seconds / PART_LEFT + session_seconds
 
 
 def outlives_its_credentials(grace_seconds: float, token_seconds: float, session_seconds: float) -> bool:
