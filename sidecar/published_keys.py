@@ -6,10 +6,7 @@ as an IssuerError that says what the matter is. (OpenID Connect Discovery 1.0, s
 """
 
 import json
-import os
 import re
-import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -19,7 +16,7 @@ import httpx
 import trio
 
 from sidecar.errors import SidecarError
-from sidecar.sts_client import causes, proxy_for, trust_in
+from sidecar.outbound import Failure, http_client, needs_trust, network_error, trust_in
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 
@@ -102,9 +99,8 @@ class _Answer(NamedTuple):
 
 async def _get(url: str, ca_bundle: str | None) -> _Answer:
     try:
-        trust = trust_in(ca_bundle) if url.startswith("https:") else False
-        timeout = httpx.Timeout(FETCH_SECONDS)
-        async with httpx.AsyncClient(verify=trust, proxy=proxy_for(url), trust_env=False, timeout=timeout) as client:
+        trust = trust_in(ca_bundle) if needs_trust(url) else None
+        async with http_client(url, trust, timeout=httpx.Timeout(FETCH_SECONDS)) as client:
             return await _get_json(client, url)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
         raise _by_cause(url, exc) from exc
@@ -168,16 +164,13 @@ def _date(headers: httpx.Headers) -> float | None:
 
 def _by_cause(url: str, exc: Exception) -> IssuerError:
     host = urlsplit(url).netloc.rpartition("@")[2]
-    reasons = []
-    for cause in causes(exc):
-        if isinstance(cause, ssl.SSLError):
-            why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
-            return IssuerError("tls", url, f"its certificate or TLS is not accepted here ({why})")
-        if isinstance(cause, socket.gaierror):
-            return IssuerError("dns", url, f"{host} does not resolve here ({cause.strerror})")
-        if isinstance(cause, httpx.TimeoutException):
+    failure, reason = network_error(exc)
+    match failure:
+        case Failure.NAME:
+            return IssuerError("dns", url, f"{host} does not resolve here ({reason})")
+        case Failure.TIMEOUT:
             return IssuerError("timeout", url, f"{host} did not answer in time")
-        if isinstance(cause, OSError) and cause.errno:
-            reasons.append(os.strerror(cause.errno))
-    why = ", ".join(dict.fromkeys(reasons)) or str(exc) or type(exc).__name__
-    return IssuerError("unreachable", url, f"{host} cannot be reached from here ({why})")
+        case Failure.PROXY | Failure.PROTOCOL | Failure.CONNECTION:
+            why = reason or str(exc) or type(exc).__name__
+            return IssuerError("unreachable", url, f"{host} cannot be reached from here ({why})")
+    return IssuerError("tls", url, f"its certificate or TLS is not accepted here ({reason})")

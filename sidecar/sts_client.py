@@ -6,28 +6,25 @@ The reply is read up to a cap, nothing is redirected or unpacked, and every fore
 ExchangeError. There is no retry here: that is schedule.py's.
 """
 
-import os
 import re
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
-from importlib.machinery import PathFinder
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
-import httpcore  # noqa: F401  httpx would import it with the first client, outside of left_out.py
 import httpx
 import trio
 
 from sidecar import __version__, sts
 from sidecar.credentials import Credentials
-from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.errors import ExchangeError, NextStep
 from sidecar.lifetime import told_time
+from sidecar.outbound import Failure, certificate_advice, http_client, needs_trust, network_error, proxy_for, trust_in
 from sidecar.role import ChainStep
 from sidecar.sts import Operation
-from sidecar.sts_endpoint import is_loopback, signing_region
+from sidecar.sts_endpoint import signing_region
 from sidecar.token import Token
 
 ATTEMPT_SECONDS = 10.0
@@ -77,6 +74,7 @@ class StsClient:
         region: str | None = None,
         ca_bundle: str | None = None,
         trust: ssl.SSLContext | None = None,
+        app_id: str | None = None,
     ) -> None:
         """
         `region` is whose STS it is, which only a chain asks. `trust` is that of another client, to share: it is nearly
@@ -86,11 +84,11 @@ class StsClient:
         """
         self.url = url
         self._region = region
-        proxy = proxy_for(url)
-        self.trust = trust or (trust_in(ca_bundle) if url.startswith("https:") else None)
-        self._client = _make_client(self.trust, proxy)
+        self._ca_bundle = ca_bundle
+        self.trust = trust or (trust_in(ca_bundle) if needs_trust(url) else None)
+        self._client = _make_client(url, self.trust, app_id)
         parts = urlsplit(url)
-        self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy else parts.netloc
+        self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy_for(url) else parts.netloc
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,7 +123,7 @@ class StsClient:
         self, operation: Operation, form: bytes, role_arn: str, before: ExchangeReply | None = None
     ) -> ExchangeReply:
         """One call, signed with what came `before` it if that is given."""
-        with _foreign_errors_mapped(self._host), trio.fail_after(ATTEMPT_SECONDS):
+        with _foreign_errors_mapped(self._host, self._ca_bundle), trio.fail_after(ATTEMPT_SECONDS):
             request = self._client.build_request("POST", self.url, content=form)
             if before is not None:
                 self._sign(request, form, before)
@@ -177,116 +175,50 @@ class _NoCookies:
         """Of a response."""
 
 
-def _make_client(trust: ssl.SSLContext | None, proxy: str | None) -> httpx.AsyncClient:
-    try:
-        return httpx.AsyncClient(
-            headers={**sts.HEADERS, "User-Agent": f"irsa-sidecar/{__version__}"},
-            verify=trust or False,
-            cookies=_NoCookies(),  # type: ignore[arg-type]  # it is all that httpx asks of a jar
-            proxy=proxy,
-            trust_env=False,
-            timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
-            # Exchanges are half an hour apart: an idle connection would only go stale. There is one a role at a time,
-            # and none may wait for another's: a slow answer to one would be the timeout of the next.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        )
-    except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        raise ConfigurationError(
-            "HTTPS_PROXY is no proxy that can be used (its value is not shown, as it may hold a password): "
-            "give it as http://HOST:PORT."
-        ) from exc
-
-
-def proxy_for(url: str) -> str | None:
-    """
-    The proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
-
-    httpx's own reading of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
-    """
-    parts = urlsplit(url)
-    # Proxies are for what is beyond this machine.
-    if is_loopback(parts.hostname or "") or not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  1 MiB, for those who have a proxy
-
-    if proxy_bypass(parts.netloc):
-        return None
-    proxy = getproxies().get(parts.scheme)
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
-    """The authorities of the file, else those that come with certifi. Raises ConfigurationError."""
-    try:
-        file, folder = (ca_bundle, None) if ca_bundle else _certifi()
-        return ssl.create_default_context(cafile=file, capath=folder)
-    except (OSError, ssl.SSLError) as exc:
-        raise ConfigurationError(
-            f"AWS_CA_BUNDLE is {ca_bundle!r}, which cannot be read as PEM certificates ({exc}): name a file that "
-            "holds the authorities to trust, or unset it."
-        ) from exc
-
-
-def _certifi() -> tuple[str | None, str | None]:
-    """
-    The file or the folder of certifi's authorities, without importing certifi, which finds it by 0.5 MiB of modules.
-
-    The folder is in the image only: OpenSSL reads the one authority from it that it needs (`image/authorities.py`).
-    Neither, for the system's authorities, where a distribution's certifi brings no file.
-    """
-    spec = PathFinder.find_spec("certifi")
-    if spec is None or spec.origin is None:
-        return None, None
-    file, folder = (os.path.join(os.path.dirname(spec.origin), name) for name in ("cacert.pem", "cacert.d"))
-    if os.path.isdir(folder):
-        return None, folder
-    return file if os.path.isfile(file) else None, None
+def _make_client(url: str, trust: ssl.SSLContext | None, app_id: str | None) -> httpx.AsyncClient:
+    name = f"irsa-sidecar/{__version__}"
+    return http_client(
+        url,
+        trust,
+        headers={**sts.HEADERS, "User-Agent": f"{name} app/{app_id}" if app_id else name},
+        cookies=_NoCookies(),  # it is all that httpx asks of a jar
+        timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
+        # Exchanges are half an hour apart: an idle connection would only go stale. There is one a role at a time,
+        # and none may wait for another's: a slow answer to one would be the timeout of the next.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    )
 
 
 @contextmanager
-def _foreign_errors_mapped(host: str) -> Iterator[None]:
+def _foreign_errors_mapped(host: str, ca_bundle: str | None) -> Iterator[None]:
     try:
         yield
     except trio.TooSlowError as exc:
         raise _transport("Timeout", f"{host} gave no whole answer within {ATTEMPT_SECONDS:.0f} s") from exc
-    except httpx.TimeoutException as exc:
-        raise _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})") from exc
-    except httpx.ProxyError as exc:
-        raise _transport("Proxy", f"{host}: the proxy refused ({exc}): check HTTPS_PROXY and NO_PROXY") from exc
-    except httpx.RemoteProtocolError as exc:
-        # Its own text may quote what was received, and an echo of the request holds the token.
-        raise _transport("Unreachable", f"{host}: the connection broke off, or what answers speaks no HTTP") from exc
     except UnicodeError as exc:
         raise _transport("Unreachable", f"{host} is no host name: check AWS_ENDPOINT_URL_STS") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
-        raise _by_cause(host, exc) from exc
+        raise _as_exchange_error(host, exc, ca_bundle) from exc
 
 
-def _by_cause(host: str, exc: Exception) -> ExchangeError:
-    """Tell apart what is below: httpx folds DNS, TLS and refusals into one class."""
-    reasons = []
-    for cause in causes(exc):
-        if isinstance(cause, ssl.SSLError):
-            why = getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
-            return _transport("Tls", f"{host}: {why}. AWS_CA_BUNDLE names the authorities to trust")
-        if isinstance(cause, socket.gaierror):
-            return _transport(
-                "Unreachable", f"{host}: a name does not resolve ({cause.strerror}): check AWS_REGION and DNS"
-            )
-        if isinstance(cause, OSError) and cause.errno:
-            # Not its own text, in which trio names the address once more.
-            reasons.append(os.strerror(cause.errno))
-    return _transport("Unreachable", f"{host}: {', '.join(dict.fromkeys(reasons)) or 'the connection was lost'}")
-
-
-def causes(exc: BaseException | None) -> Iterator[BaseException]:
-    """The exception and all below it. Trio groups the failures to connect to each address of a name."""
-    while exc is not None:
-        yield exc
-        if isinstance(exc, BaseExceptionGroup):
-            for member in exc.exceptions:
-                yield from causes(member)
-        exc = exc.__cause__ or exc.__context__
+def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> ExchangeError:
+    failure, reason = network_error(exc)
+    match failure:
+        case Failure.TIMEOUT:
+            return _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})")
+        case Failure.PROXY:
+            return _transport("Proxy", f"{host}: the proxy refused ({reason}): check HTTPS_PROXY and NO_PROXY")
+        case Failure.PROTOCOL:
+            return _transport("Unreachable", f"{host}: the connection broke off, or what answers speaks no HTTP")
+        case Failure.NAME:
+            return _transport("Unreachable", f"{host}: a name does not resolve ({reason}): check AWS_REGION and DNS")
+        case Failure.CONNECTION:
+            return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}")
+        case Failure.TLS:
+            advice = "Check that the server, or the proxy, speaks TLS at this address"
+        case _:
+            advice = certificate_advice(failure, ca_bundle)
+    return _transport("Tls", f"{host}: {reason}. {advice}")
 
 
 def _transport(code: str, message: str) -> ExchangeError:

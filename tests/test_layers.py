@@ -31,6 +31,7 @@ PURE = [
     "injection.refusals",
     "lifetime",
     "metrics",
+    "proxy_settings",
     "role",
     "schedule",
     "session_name",
@@ -46,7 +47,7 @@ PURE = [
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 
 ONLY_IMPORTER = {
-    "httpx": {"sts_client", "published_keys"},
+    "httpx": {"outbound", "sts_client", "published_keys"},
     "signal": {"daemon", "application", "early_stop", "commands.run", "commands.local"},
     "ctypes": {"hardening", "token_watch"},
     "struct": {"peer"},
@@ -64,6 +65,7 @@ FLOW = [
     "errors",
     "clock",
     "token",
+    "outbound",
     "sts",
     "sts_client",
     "sts_regions",

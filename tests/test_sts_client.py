@@ -19,13 +19,13 @@ from trio.testing import wait_all_tasks_blocked
 
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, NextStep
+from sidecar.outbound import proxy_for
 from sidecar.sts_client import (
     ATTEMPT_SECONDS,
     CONNECT_SECONDS,
     MAX_REPLY_BYTES,
     StsClient,
     _date,
-    proxy_for,
 )
 from tests.exchanges import REQUEST, STS_HOST, TOKEN, Authority, Resolver, exchange, failure, failure_of, scripted
 from tests.fakes.scripted_sts import Reply, ScriptedSts, error_reply, good_reply
@@ -272,15 +272,15 @@ async def test_a_certificate_of_an_authority_in_the_bundle_is_trusted(authority:
 
 
 @pytest.mark.parametrize(
-    ("name", "days_left", "is_known", "why"),
+    ("name", "days_left", "is_known", "why", "advice"),
     [
-        ("sts.eu-west-2.amazonaws.com", 1, True, "Hostname mismatch"),
-        (STS_HOST, -1, True, "certificate has expired"),
-        (STS_HOST, 1, False, "unable to get local issuer certificate"),
+        ("sts.eu-west-2.amazonaws.com", 1, True, "Hostname mismatch", "Set AWS_ENDPOINT_URL_STS to a name"),
+        (STS_HOST, -1, True, "certificate has expired", "Check this machine's clock"),
+        (STS_HOST, 1, False, "unable to get local issuer certificate", "set AWS_CA_BUNDLE to a file"),
     ],
 )
-async def test_a_wrong_certificate_gets_no_token_and_the_bundle_is_named(
-    authority: Authority, name: str, days_left: int, is_known: object, why: str
+async def test_wrong_certificate_gets_no_token_and_its_own_advice(  # noqa: PLR0917
+    authority: Authority, name: str, days_left: int, is_known: object, why: str, advice: str
 ) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     server = authority.server(name, datetime.now(UTC) + timedelta(days=days_left))
@@ -288,7 +288,7 @@ async def test_a_wrong_certificate_gets_no_token_and_the_bundle_is_named(
         error = await failure(sts.url, ca_bundle=authority.bundle if is_known else None)
     assert (error.code, error.next_step) == ("Tls", NextStep.RETRY)
     assert why in error.message
-    assert "AWS_CA_BUNDLE" in error.message
+    assert advice in error.message
     assert sts.requests == []
 
 

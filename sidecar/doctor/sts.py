@@ -4,6 +4,7 @@ import ipaddress
 from typing import NamedTuple
 
 from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.outbound import Failure, certificate_advice
 
 SKEW_WARNING_SECONDS = 60.0
 SKEW_WRONG_SECONDS = 300.0
@@ -15,7 +16,8 @@ ENOUGH_SECONDS = 3.0
 
 class Reach(NamedTuple):
     """
-    One way to a server, as far as it went. `failed` is the step that did not work, "" when all did, and `why`.
+    One way to a server, as far as it went. `failed` is the step that did not work, "" when all did, `why` the reason in
+    words, and `failure` its kind.
 
     The steps are `name`, `connect`, `proxy`, `tls` and `answer`. `seconds` is what each took. `proxy` is its host and
     port, without any user. `authority` is who signed the certificate that was shown, trusted or not. `skew_seconds` is
@@ -31,6 +33,7 @@ class Reach(NamedTuple):
     seconds: tuple[tuple[str, float], ...] = ()
     authority: str | None = None
     skew_seconds: float | None = None
+    failure: Failure | None = None
 
     def took(self, step: str) -> str:
         return f"{1000 * dict(self.seconds).get(step, 0.0):.0f} ms"
@@ -101,6 +104,11 @@ def _proxy(facts: StsFacts) -> Finding | None:
     reach = facts.first
     if reach.proxy is None:
         return None
+    if reach.failed == "proxy" and reach.failure in _OF_THE_CERTIFICATE:
+        return facts.closed(
+            f"the certificate of the proxy {reach.proxy} is not accepted: {reach.why}",
+            certificate_advice(reach.failure, facts.ca_bundle).replace("AWS_ENDPOINT_URL_STS", "HTTPS_PROXY"),
+        )
     if reach.failed == "proxy":
         return facts.closed(
             f"the proxy {reach.proxy} does not let us through to {reach.host} ({reach.why})",
@@ -117,25 +125,14 @@ def _tls(facts: StsFacts) -> Finding | None:
     if reach.failed == "tls":
         return facts.closed(
             f"the certificate of {reach.host}{signer} is not accepted: {reach.why.removesuffix('.')}",
-            _other_certificate(facts),
+            certificate_advice(reach.failure, facts.ca_bundle)
+            if reach.failure in _OF_THE_CERTIFICATE
+            else "Check that the server at that address speaks TLS, and that no proxy or firewall cuts it off",
         )
     return ok(f"certificate of {reach.host}{signer} accepted ({reach.took('tls')})")
 
 
-def _other_certificate(facts: StsFacts) -> str:
-    why = facts.first.why.lower()
-    if "mismatch" in why:
-        return (
-            "Let AWS_ENDPOINT_URL_STS name STS by a name in its certificate; for an interface endpoint turn private "
-            "DNS on instead"
-        )
-    if "expired" in why or "not yet valid" in why:
-        return "See this machine's clock; if it is right, the certificate there has to be renewed"
-    trusted = facts.ca_bundle or "the public authorities (of certifi)"
-    return (
-        "If a proxy of your own signs there, let AWS_CA_BUNDLE name a file with its authority (trusted now: "
-        f"{trusted}); if not, somebody is in between"
-    )
+_OF_THE_CERTIFICATE = {Failure.UNKNOWN_AUTHORITY, Failure.WRONG_NAME, Failure.WRONG_DATE, Failure.CERTIFICATE}
 
 
 def _answer(facts: StsFacts) -> Finding:

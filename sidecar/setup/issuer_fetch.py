@@ -8,7 +8,6 @@ an authority verifies which the person named.
 
 import hashlib
 import json
-import socket
 import ssl
 import sys
 from collections.abc import Iterator
@@ -22,10 +21,17 @@ import httpx
 import trio
 
 from sidecar import __version__
-from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.errors import SidecarError
+from sidecar.outbound import (
+    Failure,
+    accept_named,
+    http_client,
+    named_authorities,
+    network_error,
+    public_authorities,
+)
 from sidecar.published_keys import MAX_DOCUMENT_BYTES, document_in
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, discovery_concerns, fatal
-from sidecar.sts_client import causes, proxy_for
 
 FETCH_SECONDS = 15.0
 """For both documents together."""
@@ -33,9 +39,6 @@ FETCH_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 
 PUBLIC_AUTHORITIES = certifi.where()
-
-_UNKNOWN_AUTHORITY = {18, 19, 20, 21}
-"""OpenSSL's verify codes for a chain that ends at nobody known (x509_vfy.h); others are the certificate's fault."""
 
 
 class UnreachableError(SidecarError):
@@ -67,7 +70,7 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
 
     Raises UnreachableError, SidecarError for what is published wrongly, and ConfigurationError for `ca_file`.
     """
-    named = None if ca_file is None else _authority(ca_file)
+    named = None if ca_file is None else named_authorities("--ca-file", str(ca_file))
     with _deadline(issuer):
         discovery = await fetch_document(issuer.rstrip("/") + DISCOVERY_PATH, named)
         if fatal(discovery_concerns(discovery.content, issuer)):
@@ -79,7 +82,9 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
 async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
     """One JSON document over https, from a server that public authorities verify, or else `named` does."""
     try:
-        return Document((await _get(url, ssl.create_default_context(cafile=PUBLIC_AUTHORITIES)))[0], None)
+        # Python's strict check is not STS's, and an authority of one's own must be found out to be unknown.
+        public = accept_named(public_authorities(PUBLIC_AUTHORITIES))
+        return Document((await _get(url, public))[0], None)
     except _UnknownAuthorityError as exc:
         if named is None:
             raise SidecarError(
@@ -129,13 +134,8 @@ def presented_chain(connection: Any) -> list[bytes]:
 
 
 def _client(url: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        headers={"User-Agent": f"irsa-sidecar/{__version__}"},
-        verify=trust,
-        proxy=proxy_for(url),
-        trust_env=False,
-        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-    )
+    headers = {"User-Agent": f"irsa-sidecar/{__version__}"}
+    return http_client(url, trust, headers=headers, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
 
 
 def _json(url: str, body: bytes | None) -> Any:
@@ -145,16 +145,6 @@ def _json(url: str, body: bytes | None) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise SidecarError(f"{url} is no JSON ({exc}): publish the document itself there.") from exc
-
-
-def _authority(path: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as exc:  # ssl.SSLError is one
-        raise ConfigurationError(
-            f"--ca-file is {str(path)!r}, which cannot be read as PEM certificates ({exc}): name a file that holds the "
-            "issuer's authority."
-        ) from exc
 
 
 @contextmanager
@@ -170,21 +160,24 @@ def _deadline(issuer: str) -> Iterator[None]:
 def _foreign_errors_mapped(host: str) -> Iterator[None]:
     try:
         yield
-    except httpx.TimeoutException as exc:
-        raise UnreachableError(f"{host} could not be reached in time") from exc
-    except httpx.ProxyError as exc:
-        raise UnreachableError(f"{host}: the proxy refused ({exc})") from exc
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
-        raise _by_cause(host, exc) from exc
+        raise _as_our_error(host, exc) from exc
 
 
-def _by_cause(host: str, exc: Exception) -> SidecarError:
-    for cause in causes(exc):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            said = f"The certificate of {host} does not verify ({cause.verify_message})"
-            if cause.verify_code in _UNKNOWN_AUTHORITY:
-                return _UnknownAuthorityError(said)
-            return SidecarError(f"{said}, so STS would not take it either: mend it.")
-        if isinstance(cause, socket.gaierror):
-            return UnreachableError(f"{host} does not resolve here ({cause.strerror})")
-    return UnreachableError(f"{host} cannot be reached from here ({str(exc) or type(exc).__name__})")
+def _as_our_error(host: str, exc: Exception) -> SidecarError:
+    failure, reason = network_error(exc)
+    match failure:
+        case Failure.TIMEOUT:
+            return UnreachableError(f"{host} could not be reached in time")
+        case Failure.PROXY:
+            return UnreachableError(f"{host}: the proxy refused ({reason})")
+        case Failure.NAME:
+            return UnreachableError(f"{host} does not resolve here ({reason})")
+        case Failure.PROTOCOL | Failure.CONNECTION | Failure.TLS:
+            why = str(exc) or reason or type(exc).__name__
+            return UnreachableError(f"{host} cannot be reached from here ({why})")
+        case Failure.UNKNOWN_AUTHORITY:
+            return _UnknownAuthorityError(f"The certificate of {host} does not verify ({reason})")
+    return SidecarError(
+        f"The certificate of {host} does not verify here ({reason}): replace it. Whether STS accepts it is not known."
+    )

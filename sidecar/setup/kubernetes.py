@@ -8,7 +8,6 @@ all that is used of it: our documents are dicts, which the patch of a Pod is mad
 """
 
 import json
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.outbound import accept_named
 
 DEADLINE_SECONDS = 15.0
 """Of one request: a person waits, and the API server itself gives up on an admission webhook after 10 s."""
@@ -31,16 +31,14 @@ FIELD_MANAGER = "irsa-sidecar"
 
 class Connection(ConnectionParams):
     """
-    To a cluster's API server, by either client: its certificate is verified as kubectl verifies it.
+    A connection to a cluster's API server, by either client: its certificate is verified as kubectl verifies it.
 
-    Since Python 3.13 the ssl module holds certificates to the letter of RFC 5280, key identifiers included. Many a
-    cluster's authority has none, as those of EKS; it is the only one that is trusted here, and is found without.
+    Many a cluster's authority has no key identifier, as those of EKS. It is the only one that is trusted here.
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
         parameters: dict[str, Any] = super().httpx_params(config)
-        parameters["verify"].verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return parameters
+        return parameters | {"verify": accept_named(parameters["verify"])}
 
 
 class Kubernetes:

@@ -239,21 +239,21 @@ async def test_an_answer_that_drips_or_comes_in_slices(autojump_clock: MockClock
 async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority(
     autojump_clock: MockClock, scene: Scene, authority: Authority
 ) -> None:
-    """Gets no token; the reason names the check that failed and the setting of the authorities, and no way round it."""
+    """Gets no token. The reason names the check that failed and the setting to correct, and no way round it."""
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)
     wrong = {
-        "Hostname mismatch": (authority.server("sts.example"), authority.bundle),
-        "certificate has expired": (authority.server(STS_HOST, now - timedelta(days=1)), authority.bundle),
-        "unable to get local issuer certificate": (authority.server(), None),
+        ("Hostname mismatch", "AWS_ENDPOINT_URL_STS"): (authority.server("sts.example"), authority.bundle),
+        ("certificate has expired", "clock"): (authority.server(STS_HOST, now - timedelta(days=1)), authority.bundle),
+        ("unable to get local issuer certificate", "AWS_CA_BUNDLE"): (authority.server(), None),
     }
     troubles = []
-    for why, (server, bundle) in wrong.items():
+    for (why, setting), (server, bundle) in wrong.items():
         async with scripted(tls=server, host=STS_HOST) as sts:
             trouble = await failure(sts.url, ca_bundle=bundle)
         assert trouble.code == "Tls"
         assert why in trouble.message
-        assert "AWS_CA_BUNDLE" in trouble.message
+        assert setting in trouble.message
         assert sts.requests == []
         troubles.append(trouble)
     assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60

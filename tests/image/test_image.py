@@ -187,7 +187,7 @@ def test_every_module_that_run_imports_is_compiled_for_good(engine: Engine) -> N
 
 TRUST = """
 import os
-from sidecar.sts_client import trust_in
+from sidecar.outbound import trust_in
 packages = next(path for path in __import__("sys").path if path.endswith("site-packages"))
 with open(f"{packages}/certifi/cacert.pem") as bundle:
     count = bundle.read().count("BEGIN CERTIFICATE")

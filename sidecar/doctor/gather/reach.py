@@ -5,7 +5,6 @@ Each step has a deadline of its own, and the first that fails ends the way. The 
 those that the daemon takes.
 """
 
-import os
 import socket
 import ssl
 from base64 import b64encode
@@ -22,7 +21,8 @@ from sidecar.doctor.certificate import signer
 from sidecar.doctor.gather.conversation import Answer, ask
 from sidecar.doctor.sts import Reach
 from sidecar.errors import ConfigurationError
-from sidecar.sts_client import CONNECT_SECONDS, causes, proxy_for, trust_in
+from sidecar.outbound import Failure, NetworkError, network_error, proxy_for, trust_in, unverified
+from sidecar.sts_client import CONNECT_SECONDS
 
 STEP_SECONDS = CONNECT_SECONDS
 _PORTS = {"http": 80, "https": 443}
@@ -67,13 +67,13 @@ class _Walk:
             with trio.fail_after(STEP_SECONDS):
                 yield
         except trio.TooSlowError as exc:
-            raise self._failed(name, f"nothing came within {STEP_SECONDS:.0f} s") from exc
+            raise self._failed(name, Failure.TIMEOUT, f"nothing came within {STEP_SECONDS:.0f} s") from exc
         except (OSError, trio.BrokenResourceError, ConfigurationError, h11.ProtocolError, UnicodeError) as exc:
-            raise self._failed(name, _why(exc)) from exc
+            raise self._failed(name, *_described(exc)) from exc
         self.reach = self.reach._replace(seconds=(*self.reach.seconds, (name, perf_counter() - began)))
 
-    def _failed(self, step: str, why: str) -> _StepError:
-        self.reach = self.reach._replace(failed=step, why=why)
+    def _failed(self, step: str, failure: Failure, why: str) -> _StepError:
+        self.reach = self.reach._replace(failed=step, why=why, failure=failure)
         return _StepError()
 
     async def _resolve(self, parts: SplitResult) -> list[tuple[int, tuple[str, int]]]:
@@ -127,13 +127,10 @@ class _Walk:
         """Look once more without trusting anybody, to name who signed; nothing is sent."""
         if self.reach.proxy is not None or not self.reach.addresses:
             return None
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(STEP_SECONDS):
             port = self._parts.port or 443
             async with await trio.open_tcp_stream(self.reach.addresses[0], port) as stream:
-                encrypted = await _encrypted(stream, host, context)
+                encrypted = await _encrypted(stream, host, unverified())
                 return signer(encrypted.getpeercert(binary_form=True) or b"")
         return None
 
@@ -170,19 +167,11 @@ def _skew(answer: Answer) -> float | None:
         return None
 
 
-def _why(exc: BaseException) -> str:
-    """What is below, in the words of the one who knows best: TLS, the resolver, or the kernel."""
+def _described(exc: BaseException) -> NetworkError:
+    """Say it in the words of the one who knows best: TLS, the resolver, or the kernel."""
     if isinstance(exc, ConfigurationError):
-        return str(exc)
-    found = (_words(cause) for cause in causes(exc))
-    return next((words for words in found if words), "the connection broke off")
-
-
-def _words(cause: BaseException) -> str | None:
-    if isinstance(cause, ssl.SSLError):
-        return getattr(cause, "verify_message", "") or cause.reason or "TLS failed"
-    if isinstance(cause, h11.ProtocolError):
-        return "what answers speaks no HTTP"
-    if isinstance(cause, OSError) and cause.errno and not isinstance(cause, socket.gaierror):
-        return os.strerror(cause.errno)  # trio's own text names the address once more
-    return cause.strerror if isinstance(cause, OSError) else None
+        return NetworkError(Failure.TLS, str(exc))
+    if isinstance(exc, h11.ProtocolError):
+        return NetworkError(Failure.PROTOCOL, "what answers speaks no HTTP")
+    failure, reason = network_error(exc)
+    return NetworkError(failure, reason or getattr(exc, "strerror", None) or "the connection broke off")

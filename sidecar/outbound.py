@@ -1,0 +1,255 @@
+"""
+Connections to servers outside: the authorities to trust, the proxy, the HTTP client, and what a failure means.
+
+Rule: every TLS context and every httpx client that reaches another machine is created here, so STS, the issuer's keys,
+`setup` and `doctor` trust the same authorities and use the same proxy. A certificate is always verified.
+"""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.machinery import PathFinder
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpcore  # noqa: F401  httpx would import it with the first client, outside of left_out.py
+import httpx
+
+from sidecar.errors import ConfigurationError
+from sidecar.sts_endpoint import is_loopback
+
+CA_BUNDLE = "AWS_CA_BUNDLE"
+
+
+# The authorities to trust
+
+
+def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
+    """
+    Return a context that trusts the authorities of AWS_CA_BUNDLE, or else the public ones.
+
+    Raises ConfigurationError if the file cannot be read as PEM certificates.
+    """
+    return named_authorities(CA_BUNDLE, ca_bundle) if ca_bundle else public_authorities()
+
+
+def named_authorities(setting: str, path: str) -> ssl.SSLContext:
+    """
+    Return a context that trusts only the authorities in the file that `setting` names.
+
+    Raises ConfigurationError if the file cannot be read as PEM certificates.
+    """
+    try:
+        return accept_named(ssl.create_default_context(cafile=path))
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; ValueError: a null byte in the path
+        raise ConfigurationError(
+            f"{setting} is {path!r}, which cannot be read as PEM certificates ({exc}): name a file that holds the "
+            "authorities to trust, or leave it out."
+        ) from exc
+
+
+def public_authorities(file: str | None = None) -> ssl.SSLContext:
+    """
+    Return a context that trusts the public authorities in `file`, or else those that certifi lists.
+
+    Where certifi brings no list, as in some distributions, these are the system's (or those of SSL_CERT_FILE), to
+    which an administrator may have added authorities.
+    """
+    file, folder = (file, None) if file else _certifi()
+    context = ssl.create_default_context(cafile=file, capath=folder)
+    return context if file or folder else accept_named(context)
+
+
+def accept_named(context: ssl.SSLContext) -> ssl.SSLContext:
+    """
+    Let `context` accept the authorities that a person named, on each Python as botocore does.
+
+    Since Python 3.13 `ssl.create_default_context` rejects certificates that differ from RFC 5280 in form
+    (VERIFY_X509_STRICT), such as an authority without a key identifier. The authorities of many TLS-inspecting proxies
+    and clusters differ so. It also accepts an intermediate authority as an anchor, which older Pythons do not.
+    """
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def unverified() -> ssl.SSLContext:
+    """Return a context that accepts any certificate, only to look at the certificate: nothing may be sent."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _certifi() -> tuple[str | None, str | None]:
+    """
+    Return the file or the folder of certifi's authorities.
+
+    certifi is not imported, because it finds its file through 0.5 MiB of modules. The folder is in the image only:
+    OpenSSL reads from it the one authority that it needs (`image/authorities.py`).
+    """
+    spec = PathFinder.find_spec("certifi")
+    if spec is None or spec.origin is None:
+        return None, None
+    file, folder = (os.path.join(os.path.dirname(spec.origin), name) for name in ("cacert.pem", "cacert.d"))
+    if os.path.isdir(folder):
+        return None, folder
+    return file if os.path.isfile(file) else None, None
+
+
+# The proxy
+
+
+def proxy_for(url: str) -> str | None:
+    """
+    Return the proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
+
+    httpx's own reading of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
+    Raises ConfigurationError if the proxy's user or password is not percent-encoded.
+    """
+    parts = urlsplit(url)
+    # Proxies are for other machines.
+    if is_loopback(parts.hostname or "") or not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  1 MiB, for those who have a proxy
+
+    from sidecar.proxy_settings import checked_proxy  # noqa: PLC0415  for those who have a proxy
+
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    return checked_proxy(f"{parts.scheme.upper()}_PROXY", proxy) if proxy else None
+
+
+# The HTTP client
+
+
+def http_client(url: str, trust: ssl.SSLContext | None, **options: Any) -> httpx.AsyncClient:
+    """
+    Return a client for the server of `url`, through its proxy if it has one.
+
+    `trust` verifies the server and a proxy over TLS. It may be None if neither uses TLS. `options` are httpx's.
+    Raises ConfigurationError if the proxy setting cannot be used.
+    """
+    proxy = proxy_for(url)
+    try:
+        return httpx.AsyncClient(
+            verify=trust or False,
+            proxy=proxy and httpx.Proxy(proxy, ssl_context=trust if is_over_tls(proxy) else None),
+            trust_env=False,
+            **options,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as exc:
+        raise ConfigurationError(
+            f"{urlsplit(url).scheme.upper()}_PROXY is not a proxy that can be used (its value is not shown, because it "
+            "may hold a password): give it as http://HOST:PORT or https://HOST:PORT."
+        ) from exc
+
+
+def is_over_tls(url: str | None) -> bool:
+    """Return whether connections to this URL begin with TLS."""
+    return (url or "").lower().startswith("https:")
+
+
+def needs_trust(url: str) -> bool:
+    """Return whether the server of `url`, or the proxy to it, is spoken to over TLS. Raises ConfigurationError."""
+    return is_over_tls(url) or is_over_tls(proxy_for(url))
+
+
+# What a failure means
+
+
+class Failure(StrEnum):
+    """The kind of a failure to get a response."""
+
+    TIMEOUT = "timeout"
+    PROXY = "proxy"
+    PROTOCOL = "protocol"
+    NAME = "name"
+    UNKNOWN_AUTHORITY = "unknown_authority"
+    WRONG_NAME = "wrong_name"
+    WRONG_DATE = "wrong_date"
+    CERTIFICATE = "certificate"
+    TLS = "tls"
+    CONNECTION = "connection"
+
+
+class NetworkError(NamedTuple):
+    """Why there is no response: `reason` is in the words of OpenSSL, the resolver or the kernel; it may be empty."""
+
+    failure: Failure
+    reason: str = ""
+
+
+_OF_HTTPX = (
+    (httpx.TimeoutException, Failure.TIMEOUT),
+    (httpx.ProxyError, Failure.PROXY),
+    # Its own text may quote what was received, and an echo of the request holds the token.
+    (httpx.RemoteProtocolError, Failure.PROTOCOL),
+)
+
+_OF_CERTIFICATES = {
+    **dict.fromkeys((2, 18, 19, 20, 21), Failure.UNKNOWN_AUTHORITY),
+    **dict.fromkeys((9, 10), Failure.WRONG_DATE),
+    **dict.fromkeys((62, 64), Failure.WRONG_NAME),
+}
+"""OpenSSL's verification codes (x509_vfy.h). Any other code rejects the certificate or its authority as such."""
+
+
+def network_error(exc: BaseException) -> NetworkError:
+    """Describe an exception of httpx, trio, ssl or the kernel. httpx folds DNS, TLS and refusals into one class."""
+    for kind, failure in _OF_HTTPX:
+        if isinstance(exc, kind):
+            return NetworkError(failure, str(exc) if failure is Failure.PROXY else "")
+    found = [error for cause in causes(exc) if (error := _of_cause(cause))]
+    for error in found:
+        if error.failure is not Failure.CONNECTION:
+            return error
+    return NetworkError(Failure.CONNECTION, ", ".join(dict.fromkeys(error.reason for error in found)))
+
+
+def _of_cause(cause: BaseException) -> NetworkError | None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        failure = _OF_CERTIFICATES.get(cause.verify_code, Failure.CERTIFICATE)
+        return NetworkError(failure, cause.verify_message.removesuffix("."))
+    if isinstance(cause, ssl.SSLError):
+        return NetworkError(Failure.TLS, cause.reason or "TLS failed")
+    if isinstance(cause, socket.gaierror):
+        return NetworkError(Failure.NAME, cause.strerror or "")
+    if isinstance(cause, httpx.TimeoutException):
+        return NetworkError(Failure.TIMEOUT)
+    if isinstance(cause, OSError) and cause.errno:
+        return NetworkError(Failure.CONNECTION, os.strerror(cause.errno))  # trio's own text repeats the address
+    return None
+
+
+def causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """The exception and all below it. Trio groups the failures to connect to each address of a name."""
+    while exc is not None:
+        yield exc
+        if isinstance(exc, BaseExceptionGroup):
+            for member in exc.exceptions:
+                yield from causes(member)
+        exc = exc.__cause__ or exc.__context__
+
+
+# Advice on certificates
+
+
+def certificate_advice(failure: Failure, ca_bundle: str | None) -> str:
+    """Return the next step after a certificate was rejected, as an imperative sentence without a full stop."""
+    if failure is Failure.WRONG_NAME:
+        return (
+            "Set AWS_ENDPOINT_URL_STS to a name that is in the certificate, or for an interface endpoint turn on "
+            "private DNS"
+        )
+    if failure is Failure.WRONG_DATE:
+        return "Check this machine's clock; if it is right, the server's certificate must be renewed"
+    if failure is not Failure.UNKNOWN_AUTHORITY:
+        return "Replace the certificate, or the authority that issued it: OpenSSL does not accept its form"
+    if ca_bundle:
+        return f"Add the authority that signed it to {ca_bundle}, the file of AWS_CA_BUNDLE, if you trust it"
+    return (
+        "No public authority signed it: if a proxy of your own does, set AWS_CA_BUNDLE to a file with its authority; "
+        "if not, somebody may be intercepting the connection"
+    )

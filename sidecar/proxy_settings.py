@@ -1,0 +1,91 @@
+"""
+HTTPS_PROXY and NO_PROXY as people write them: which values are not understood. Pure.
+
+Rule: a proxy's value may hold a password, so no message shows it.
+"""
+
+import re
+from collections.abc import Iterator
+
+from sidecar.errors import ConfigurationError
+
+MAX_ENTRIES_SHOWN = 5
+MAX_ENTRY_LENGTH = 80
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+_USER_INFO = re.compile(r"(?:[^\s\x00-\x20\x7f%@/?#\[\]\\\"<>`]|%[0-9A-Fa-f]{2})*")
+"""
+The user and password of a URL (RFC 3986, section 3.2.1), without the characters that programs read differently.
+
+Characters that every client encodes automatically, such as letters beyond ASCII, are accepted.
+"""
+
+_HOST = re.compile(r"\.*[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+"""A name, with or without dots before it, an IPv4 address, or an IPv6 address in brackets."""
+
+
+def checked_proxy(setting: str, value: str) -> str:
+    """
+    Return the proxy's URL, with `http://` if it has no scheme.
+
+    Raises ConfigurationError if its user or password is not percent-encoded: a `#` or `/` would cut the value, and the
+    rest of the password would be looked up as a host name.
+    """
+    raw = value.strip()
+    has_scheme = _SCHEME.match(raw)
+    rest = raw[has_scheme.end() :] if has_scheme else raw
+    user_info, at, _ = rest.rpartition("@")
+    if at and _USER_INFO.fullmatch(user_info) is None:
+        raise ConfigurationError(
+            f"{setting}'s user and password must be percent-encoded (its value is not shown): write # as %23, / as "
+            "%2F, @ as %40 and % as %25."
+        )
+    return raw if has_scheme else f"http://{raw}"
+
+
+def no_proxy_warning(text: str, netloc: str) -> str | None:
+    """
+    Return a sentence that names the entries of NO_PROXY that have no effect on requests to `netloc`; None if all have.
+
+    Python and botocore read NO_PROXY as names between commas; `*` works only alone.
+    """
+    if text in {"", "*"}:
+        return None
+    found = list(_misread(text, netloc.lower()))
+    if not found:
+        return None
+    shown = "; ".join(f"{_shown(entry)} ({fix})" for entry, fix in found[:MAX_ENTRIES_SHOWN])
+    more = f"; and {len(found) - MAX_ENTRIES_SHOWN} more" if len(found) > MAX_ENTRIES_SHOWN else ""
+    return f"NO_PROXY holds entries that are not understood here and have no effect: {shown}{more}."
+
+
+def _misread(text: str, netloc: str) -> Iterator[tuple[str, str]]:
+    for entry in map(str.strip, text.split(",")):
+        if entry and entry.lower() != netloc and _HOST.fullmatch(entry) is None:
+            yield entry, next(fix for pattern, fix in _FIXES if pattern.search(entry))
+
+
+_FIXES = tuple(
+    (re.compile(pattern), fix)
+    for pattern, fix in (
+        (r"[\"'\u2018\u2019\u201c\u201d]", "take the quotes out"),
+        (r"://", "name the host alone, without a scheme"),
+        (r"[\s;|]", "separate entries by commas"),
+        (r"/\d+\Z", "an address range is not read; name hosts or addresses"),
+        (r"/", "name the host alone, without a path"),
+        (r"\A\*\Z", "`*` works only as the whole value"),
+        (r"\A\*\.[^*]*\Z", "write it without the `*`: a name covers all names below it"),
+        (r"\*", "`*` works only as the whole value"),
+        (r"\A(\[.*\]|[^:]*):\d*\Z", "write it without the port"),
+        (r"\A[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.*)?\Z", "write an IPv6 address in brackets"),
+        (r"\.\Z", "write it without the dot behind it"),
+        (r"", "it is not a host name"),
+    )
+)
+
+
+def _shown(entry: str) -> str:
+    """Quoted and shortened, without a user and password."""
+    plain = entry.rpartition("@")[2]
+    return repr(plain if len(plain) <= MAX_ENTRY_LENGTH else plain[: MAX_ENTRY_LENGTH - 1] + "…")
