@@ -34,6 +34,7 @@ LEAST_WIDTH, MOST_WIDTH = 60, 140
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for machines: one document, whose schema is stable")
+    parser.add_argument("--verbose", action="store_true", help="also list the checks that could not be made, and why")
     parser.add_argument("--strict", action="store_true", help="end with 1 also when there are only warnings")
     parser.add_argument("--no-imds", action="store_true", help="do not try the node's metadata service")
     parser.add_argument(
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         width = min(max(shutil.get_terminal_size((120, 24)).columns, LEAST_WIDTH), MOST_WIDTH)
-        _print(report.as_text(found, width=width, colours=colours))
+        _print(report.as_text(found, width=width, colours=colours, is_verbose=args.verbose))
     fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
     return 1 if found.status in fails else 0
 

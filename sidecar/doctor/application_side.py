@@ -1,6 +1,8 @@
 """The application's side: what its SDK would take before the endpoint, and what it meets there."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
 
 import trio
 
@@ -13,6 +15,8 @@ from sidecar.doctor.gather import identity as gather_identity
 from sidecar.doctor.gather import metadata as gather_metadata
 from sidecar.doctor.gather import sdks as gather_sdks
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
+from sidecar.doctor.guard import FILE_SECONDS, LOOK_SECONDS, Looked, guarded, in_thread
+from sidecar.doctor.identity import IdentityFacts
 from sidecar.doctor.place import is_in_pod, side
 from sidecar.doctor.report import Report, rows
 
@@ -24,32 +28,42 @@ _HOW_FILES = "Name the container's root, or where the application is installed, 
 
 
 async def examine(environ: Mapping[str, str], metadata_address: str | None, files: str | None) -> Report:
-    """`metadata_address` is the node's metadata service, None not to ask it; SDKs are looked for below `files`."""
+    """
+    Look at what an application's SDK would meet. Every look is guarded (guard.py).
+
+    `metadata_address` is the node's metadata service, None not to ask it; SDKs are looked for below `files`.
+    """
     root = files or (WHOLE_CONTAINER if is_in_pod(environ) else None)
-    leak: list[metadata.MetadataFacts] = []
-    found_sdks: list[sdks.SdkFacts] = []
+    looked: dict[str, Looked[Any]] = {
+        "sdks": Looked(None, _NO_FILES),
+        "metadata": Looked(None, "not asked, as --no-imds says"),
+    }
 
-    async def find_sdks(root: str) -> None:
-        found_sdks.append(await trio.to_thread.run_sync(gather_sdks.look, root, abandon_on_cancel=True))
-
-    async def ask_metadata(address: str) -> None:
-        leak.append(await gather_metadata.look(address))
+    async def look(name: str, what: Callable[[], Awaitable[Any]], seconds: float = LOOK_SECONDS) -> None:
+        looked[name] = await guarded(what, seconds)
 
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(look, "environment", in_thread(gather_environment.look, environ), FILE_SECONDS)
+        nursery.start_soon(look, "endpoint", partial(_look_at_endpoint_and_caller, environ))
         if root is not None:
-            nursery.start_soon(find_sdks, root)
+            nursery.start_soon(look, "sdks", partial(gather_sdks.find, root))
         if metadata_address is not None:
-            nursery.start_soon(ask_metadata, metadata_address)
-        served, keys = await _look_at_endpoint(environ)
-        who = await gather_identity.look(environ, keys, "that the endpoint serves", None)
+            nursery.start_soon(look, "metadata", partial(gather_metadata.look, metadata_address))
+    served, who = looked["endpoint"].facts or (None, None)
+    why = looked["endpoint"].why or _OTHER_FORM
     found = [
-        *rows("environment", environment.CHECKS, gather_environment.look(environ)),
-        *rows("endpoint", endpoint.CHECKS, served, why=_OTHER_FORM),
-        *rows("identity", identity.CHECKS, who),
-        *rows("sdks", sdks.CHECKS, found_sdks[0] if found_sdks else None, why=_NO_FILES, how=_HOW_FILES),
-        *rows("metadata", metadata.CHECKS, leak[0] if leak else None, why="not asked, as --no-imds says"),
+        *rows("environment", environment.CHECKS, *looked["environment"]),
+        *rows("endpoint", endpoint.CHECKS, served, why),
+        *rows("identity", identity.CHECKS, who, why),
+        *rows("sdks", sdks.CHECKS, *looked["sdks"], how=_HOW_FILES),
+        *rows("metadata", metadata.CHECKS, *looked["metadata"]),
     ]
     return Report(side(environ), tuple(found), {})
+
+
+async def _look_at_endpoint_and_caller(environ: Mapping[str, str]) -> tuple[EndpointFacts | None, IdentityFacts]:
+    served, keys = await _look_at_endpoint(environ)
+    return served, await gather_identity.look(environ, keys, "that the endpoint serves", None)
 
 
 async def _look_at_endpoint(environ: Mapping[str, str]) -> tuple[EndpointFacts | None, Keys | None]:

@@ -93,8 +93,16 @@ def _address(facts: EndpointFacts) -> Finding:
     if host == ECS_HOST:
         return wrong(f"{facts.setting} is that of Amazon ECS ({host})", "Use http://127.0.0.1:4772/v1/credentials")
     if _parts(facts).scheme == "https":
-        return ok(f"{shown(facts.url)}, by https, which every SDK takes with any host")
+        return _encrypted_address(facts, host)
     return _plain_address(facts, host)
+
+
+def _encrypted_address(facts: EndpointFacts, host: str) -> Finding:
+    """SDKs accept https with any host. The daemon speaks plain HTTP, so on loopback it cannot be the daemon."""
+    if _is_loopback(host):
+        use = shown(facts.url).replace("https://", "http://", 1)
+        return wrong(f"{shown(facts.url)} is https, and irsa-sidecar serves plain http on loopback", f"Use {use}")
+    return ok(f"{shown(facts.url)}: SDKs accept https with any host. It is not this Pod's sidecar")
 
 
 def _plain_address(facts: EndpointFacts, host: str) -> Finding:
@@ -115,7 +123,7 @@ def _secret(facts: EndpointFacts) -> Finding | None:
     if secret.problem:
         return wrong(
             f"the secret's file {secret.file} cannot be used: {secret.problem}",
-            "Mount the volume `authorization` of the sidecar in this container, readable by its user",
+            "Mount the volume `irsa-sidecar-authorization` in this container, readable by its user",
         )
     if secret.ends_in_newline:
         return wrong(

@@ -26,13 +26,15 @@ TAKE_OUT = "Take it out of the application's container"
 class EnvironmentFacts(NamedTuple):
     """
     The application's environment. `files` are AWS's configuration files that give the default profile credentials,
-    each with the settings that do. `tokens` are web identity token files that its user can read.
+    each with the settings that do. `tokens` are web identity token files that its user can read. `unreadable` are
+    configuration files that cannot be read, each with the problem.
     """
 
     environ: Mapping[str, str]
     files: tuple[tuple[str, tuple[str, ...]], ...] = ()
     has_region_file: bool = False
     tokens: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     def named(self, *names: str) -> list[str]:
         """Which of these are set, and not to nothing."""
@@ -83,6 +85,13 @@ def _files(facts: EnvironmentFacts) -> Finding:
         return wrong(
             f"{path} gives the default profile {', '.join(settings)}, which comes before the sidecar's endpoint",
             "Take the file out of the image, or set AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE to /dev/null",
+        )
+    if facts.unreadable:
+        path, problem = facts.unreadable[0]
+        return warning(
+            f"{path} could not be checked for credentials: {problem}",
+            "Make sure that its default profile has none, or set AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE to "
+            "/dev/null",
         )
     return ok("no credentials in AWS's configuration files")
 

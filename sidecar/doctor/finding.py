@@ -85,7 +85,15 @@ def split_advice(message: str) -> tuple[str, str]:
     return match[1], match[2][0].upper() + match[2][1:].removesuffix(".")
 
 
-NO_GROUND = "not looked at, because of "
+def _judge(check: Check[Facts], facts: Facts) -> Finding | None:
+    """Facts come from outside: what no check foresaw in them must not hide what the others find."""
+    try:
+        return check.judge(facts)
+    except Exception as exc:  # noqa: BLE001
+        return left_out(fault(exc))
+
+
+NO_GROUND = "not checked, because of "
 
 
 def judged(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
@@ -93,8 +101,20 @@ def judged(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, 
     without_ground: set[str] = set()
     for check in checks:
         missing = without_ground.intersection(check.after)
-        finding = left_out(f"{NO_GROUND}{min(missing)}") if missing else check.judge(facts)
+        finding = left_out(f"{NO_GROUND}{min(missing)}") if missing else _judge(check, facts)
         if finding is not None:
             yield check.name, finding
             if finding.status in (Status.WRONG, Status.LEFT_OUT):
                 without_ground.add(check.name)
+
+
+def fault(exc: BaseException) -> str:
+    """A fault of doctor's own as its type and place. Its text may hold a secret."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    trace, place = exc.__traceback__, "an unknown place"
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith("sidecar."):
+            place = f"{trace.tb_frame.f_globals['__name__']}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"this check failed with {type(exc).__name__} at {place}: please report it"

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from sidecar.doctor.calls import CONFIGURED, Calls
-from sidecar.doctor.finding import NO_GROUND, Check, Facts, Row, Status, judged, left_out
+from sidecar.doctor.finding import NO_GROUND, Check, Facts, Finding, Row, Status, judged, left_out
 from sidecar.doctor.place import Side
 
 SCHEMA_VERSION = 1
@@ -39,8 +39,8 @@ def rows(
     group: str,
     checks: Sequence[Check[Facts]],
     facts: Facts | None,
-    *,
     why: str = "",
+    *,
     how: str = "",
     role: str | None = None,
     container: str | None = None,
@@ -92,20 +92,30 @@ _WORD_WIDTH = 9
 _Paint = Callable[[str, Status], str]
 
 
-def as_text(report: Report, *, width: int, colours: bool) -> str:
-    """The first wrong thing and its next step, then everything by group, each line within `width` where it can be."""
+def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = False) -> str:
+    """
+    The first wrong thing and its next step, then every finding by group, each line within `width` where it can be.
+
+    Checks that could not be made are counted, and listed if `is_verbose`.
+    """
     paint = _painted if colours else _plain
-    check_width = max((len(row.check) for row in report.rows), default=0) + 2
-    lines = [*_headline(report, width, paint), ""]
-    for title, group in groupby(report.rows, key=_title):
+    rows = [row for row in report.rows if is_verbose or row.finding.status is not Status.LEFT_OUT]
+    check_width = max((len(_id(row)) for row in rows), default=0) + 2
+    lines = [*_headline(report, width, paint, is_verbose=is_verbose), ""]
+    for title, group in groupby(rows, key=_title):
         lines.append(title)
         for without_ground, same in groupby(group, key=_has_no_ground):
             if without_ground:
-                names = ", ".join(row.check for row in same)
-                lines += _finding(Row("", "", left_out(f"not looked at: {names}")), check_width, width, paint)
+                names = ", ".join(_id(row) for row in same)
+                lines += _finding("", left_out(f"not checked: {names}"), check_width, width, paint)
             else:
-                lines += [line for row in same for line in _finding(row, check_width, width, paint)]
+                lines += [line for row in same for line in _finding(_id(row), row.finding, check_width, width, paint)]
     return "\n".join([*lines, *_calls(report.calls, width)])
+
+
+def _id(row: Row) -> str:
+    """The check's name in docs/doctor.md, which has a heading for each."""
+    return f"{row.group}.{row.check}"
 
 
 def _title(row: Row) -> str:
@@ -117,32 +127,44 @@ def _has_no_ground(row: Row) -> bool:
     return row.finding.seen.startswith(NO_GROUND)
 
 
-def _headline(report: Report, width: int, paint: _Paint) -> Iterator[str]:
+def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) -> Iterator[str]:
     first = report.first_wrong
     if first is None:
-        warnings, unseen = report.count(Status.WARNING), report.count(Status.LEFT_OUT)
-        told = f"Nothing is wrong; {warnings} warning{'s' * (warnings != 1)}" if warnings else "All is well"
-        yield paint(f"{told}{f' ({unseen} not looked at)' if unseen else ''}.", report.status)
+        warnings = report.count(Status.WARNING)
+        told = ["Nothing wrong found", *([_counted(warnings, "warning")] if warnings else [])]
+        yield paint(f"{'; '.join([*told, *_not_made(report, is_verbose=is_verbose)])}.", report.status)
         return
     whose = f" ({_title(first)})" if first.role or first.container else ""
     for line in _wrapped(_sentence(f"Wrong{whose}: {first.finding.seen}"), "", "  ", width):
         yield paint(line, Status.WRONG)
     yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
+    yield from _wrapped(f"See: {_id(first)} in docs/doctor.md", "", "  ", width)
     others = report.count(Status.WRONG) - 1
     if others:
-        yield f"({others} more thing{'s' * (others != 1)} wrong below, which may follow from it)"
+        yield f"({_counted(others, 'more problem')} below, possibly caused by this one)"
+    yield from (f"({sentence})" for sentence in _not_made(report, is_verbose=is_verbose))
+
+
+def _not_made(report: Report, *, is_verbose: bool) -> Iterator[str]:
+    count = report.count(Status.LEFT_OUT)
+    if count:
+        yield f"{_counted(count, 'check')} could not be made{'' if is_verbose else ' (--verbose lists them)'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith(("?", ".")) else f"{text}."
 
 
-def _finding(row: Row, check_width: int, width: int, paint: _Paint) -> Iterator[str]:
-    status, seen, next_step = row.finding
+def _finding(check: str, finding: Finding, check_width: int, width: int, paint: _Paint) -> Iterator[str]:
+    status, seen, next_step = finding
     word = paint(_WORDS[status], status) + " " * (_WORD_WIDTH - len(_WORDS[status]))
     indent = " " * (2 + _WORD_WIDTH + check_width)
     first, *more = _wrapped(seen, indent, indent, width)
-    yield f"  {word}{row.check.ljust(check_width)}{first[len(indent) :]}"
+    yield f"  {word}{check.ljust(check_width)}{first[len(indent) :]}"
     yield from more
     if next_step:
         yield from _wrapped(f"next: {next_step}", indent, indent + "      ", width)

@@ -1,12 +1,15 @@
 """
 The sidecar's side: from its settings through token, issuer and STS to what it serves.
 
-What does not need one another is looked at at once. Every look has its own deadline, and none of them raises.
+Looks that do not need one another run at once. Every look is guarded (guard.py): it has a deadline, and what it raises
+becomes the reason why its checks could not be made.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import time
+from typing import Any
 
 import trio
 
@@ -26,16 +29,25 @@ from sidecar.doctor.gather import trust as gather_trust
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
 from sidecar.doctor.gather.exchange import Outcome
 from sidecar.doctor.gather.settings import Told
+from sidecar.doctor.guard import FILE_SECONDS, Looked, guarded, in_thread
 from sidecar.doctor.identity import IdentityFacts
 from sidecar.doctor.issuer import IssuerFacts
-from sidecar.doctor.place import is_in_pod, side
+from sidecar.doctor.place import Side, is_in_pod, side
 from sidecar.doctor.report import Report, rows
+from sidecar.doctor.settings import SettingsFacts
 from sidecar.doctor.sts import SKEW_WARNING_SECONDS, Reach, StsFacts
 from sidecar.doctor.token import TokenFacts
 from sidecar.doctor.trust import TrustFacts, objection
+from sidecar.errors import TokenError
 from sidecar.exchange import request_for
 from sidecar.listen import format_address
 from sidecar.role import Role
+
+EXCHANGE_SECONDS = 300.0
+"""The longest chain of roles is eleven calls, each with a deadline of its own."""
+
+IAM_SECONDS = 60.0
+"""Two rounds of three calls, each with botocore's own deadlines."""
 
 AT_ONCE = 8
 """Roles that are looked at together."""
@@ -55,14 +67,22 @@ class _Looks:
     keys: Keys | None = field(default=None, repr=False)
     identity: IdentityFacts | None = None
     trust: TrustFacts | None = None
+    whys: dict[str, str] = field(default_factory=dict)
+    """Why there are no facts, by group."""
+
+    def keep(self, group: str, looked: Looked[Any]) -> Any:
+        """Return the facts, and remember why there are none."""
+        if looked.facts is None:
+            self.whys[group] = looked.why
+        return looked.facts
 
 
 async def examine(environ: Mapping[str, str], metadata_address: str | None) -> Report:
     """`metadata_address` is the node's metadata service, None not to ask it."""
-    told = gather_settings.look(environ)
-    looks = [_Looks(role, gather_token.look(role, time())) for role in told.roles]
-    ways: dict[str, Reach] = {}
-    leak: list[metadata.MetadataFacts] = []
+    told = _told(environ, await guarded(in_thread(gather_settings.look, environ), FILE_SECONDS))
+    looks = [_Looks(role, await _look_at_token(role)) for role in told.roles]
+    ways: dict[str, Looked[Reach]] = {}
+    leak = Looked[metadata.MetadataFacts](None, "not asked, as --no-imds says")
     limiter = trio.CapacityLimiter(AT_ONCE)
     async with trio.open_nursery() as nursery:
         for url in told.urls:
@@ -70,21 +90,33 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
         for look in looks:
             nursery.start_soon(_look_at_role, environ, told, look, limiter)
         if metadata_address is not None:
-            leak.append(await gather_metadata.look(metadata_address))
+            leak = await guarded(partial(gather_metadata.look, metadata_address))
     way = _ways(told, ways, looks)
     _set_to_stss_clock(looks, way)
     found = [
         *rows("settings", settings.CHECKS, told.facts),
         *_on_the_way_to_sts(looks),
-        *(rows("sts", sts.CHECKS, way, why=_NO_STS) if told.facts.is_told else ()),
+        *(rows("sts", sts.CHECKS, way, _no_way(told, ways)) if told.facts.is_told else ()),
         *_from_sts_on(looks, is_out_of_reach=bool(way and way.first.failed)),
-        *rows("metadata", metadata.CHECKS, leak[0] if leak else None, why="not asked, as --no-imds says"),
+        *rows("metadata", metadata.CHECKS, *leak),
     ]
     return Report(side(environ), tuple(found), calls.table(told.roles))
 
 
-async def _reach(url: str, told: Told, ways: dict[str, Reach]) -> None:
-    ways[url] = await gather_reach.reach(url, told.sts.ca_bundle if told.sts else None)
+def _told(environ: Mapping[str, str], looked: Looked[Told]) -> Told:
+    """What the settings say. A look that failed is a problem of theirs: usually of a file that one of them names."""
+    facts = SettingsFacts((), None, None, is_told=side(environ) is Side.SIDECAR, problems=(f"settings: {looked.why}",))
+    return looked.facts or Told(facts, None, (), None)
+
+
+async def _look_at_token(role: Role) -> TokenFacts:
+    now = time()
+    looked = await guarded(in_thread(gather_token.look, role, now), FILE_SECONDS)
+    return looked.facts or TokenFacts(role, now, error=TokenError("unreadable", f"{role.token_file}: {looked.why}"))
+
+
+async def _reach(url: str, told: Told, ways: dict[str, Looked[Reach]]) -> None:
+    ways[url] = await guarded(partial(gather_reach.reach, url, told.sts.ca_bundle if told.sts else None))
 
 
 async def _look_at_role(environ: Mapping[str, str], told: Told, look: _Looks, limiter: trio.CapacityLimiter) -> None:
@@ -110,7 +142,10 @@ async def _look_at_endpoint(environ: Mapping[str, str], told: Told, look: _Looks
         is_expected=is_in_pod(environ) or bool(environ.get(f"{PREFIX}LISTEN")),
         role_arn=look.role.final_arn,
     )
-    look.endpoint, look.keys = await gather_endpoint.look(where)
+    look.endpoint, look.keys = look.keep("endpoint", await guarded(partial(gather_endpoint.look, where))) or (
+        None,
+        None,
+    )
 
 
 async def _look_at_issuer(told: Told, look: _Looks) -> None:
@@ -118,12 +153,14 @@ async def _look_at_issuer(told: Told, look: _Looks) -> None:
         return
     is_aws = told.sts is not None and told.sts.endpoint_url is None
     ca_bundle = told.sts.ca_bundle if told.sts else None
-    look.issuer = await gather_issuer.look(look.token, is_aws=is_aws, ca_bundle=ca_bundle)
+    ask = partial(gather_issuer.look, look.token, is_aws=is_aws, ca_bundle=ca_bundle)
+    look.issuer = look.keep("issuer", await guarded(ask))
 
 
 async def _exchange(told: Told, look: _Looks) -> None:
     if look.token.token is not None and told.sts is not None:
-        look.outcome = await gather_exchange.exchange(look.role, told.sts, look.token.token)
+        trade = partial(gather_exchange.exchange, look.role, told.sts, look.token.token)
+        look.outcome = look.keep("exchange", await guarded(trade, EXCHANGE_SECONDS))
 
 
 async def _look_at_identity(environ: Mapping[str, str], look: _Looks) -> None:
@@ -131,7 +168,8 @@ async def _look_at_identity(environ: Mapping[str, str], look: _Looks) -> None:
     served, source = look.keys, "that the endpoint serves"
     if served is None:
         served, source = _exchanged(look), "of the exchange"
-    look.identity = await gather_identity.look(environ, served, source, look.role.final_arn)
+    ask = partial(gather_identity.look, environ, served, source, look.role.final_arn)
+    look.identity = look.keep("identity", await guarded(ask))
 
 
 async def _look_at_trust(environ: Mapping[str, str], look: _Looks) -> None:
@@ -140,7 +178,8 @@ async def _look_at_trust(environ: Mapping[str, str], look: _Looks) -> None:
         return
     facts = TrustFacts(look.role, token, request_for(look.role, token, 3600).session_name)
     facts = facts._replace(granted=_exchanged(look) is not None)
-    look.trust = await gather_trust.look(environ, facts, None if look.role.chain else _exchanged(look))
+    ask = partial(gather_trust.look, environ, facts, None if look.role.chain else _exchanged(look))
+    look.trust = look.keep("trust", await guarded(ask, IAM_SECONDS))
 
 
 def _exchanged(look: _Looks) -> Keys | None:
@@ -151,13 +190,19 @@ def _exchanged(look: _Looks) -> Keys | None:
 # From what was found to findings
 
 _NO_STS = "the settings do not say where STS is"
+_NO_PORT = "the settings do not say where the daemon listens (port 0 is any free one)"
 _NO_TOKEN = "there is no token that can be read"  # noqa: S105  a sentence
 
 
-def _ways(told: Told, ways: Mapping[str, Reach], looks: list[_Looks]) -> StsFacts | None:
-    if not told.urls:
+def _no_way(told: Told, ways: Mapping[str, Looked[Reach]]) -> str:
+    return ways[told.urls[0]].why if told.urls else _NO_STS
+
+
+def _ways(told: Told, ways: Mapping[str, Looked[Reach]], looks: list[_Looks]) -> StsFacts | None:
+    found = [ways[url].facts for url in told.urls]
+    if not found or found[0] is None:
         return None
-    first, *others = (ways[url] for url in told.urls)
+    first, others = found[0], [way for way in found[1:] if way is not None]
     granted = any(_exchanged(look) for look in looks)
     return StsFacts(first, tuple(others), told.sts.ca_bundle if told.sts else None, granted)
 
@@ -174,24 +219,18 @@ def _on_the_way_to_sts(looks: list[_Looks]) -> Iterator[Row]:
     for look in looks:
         name = _name(look, looks)
         yield from rows("token", token.CHECKS, look.token, role=name)
-        yield from rows("issuer", issuer.CHECKS, _issuer(look), why=_NO_TOKEN, role=name)
+        yield from rows("issuer", issuer.CHECKS, _issuer(look), look.whys.get("issuer", _NO_TOKEN), role=name)
 
 
 def _from_sts_on(looks: list[_Looks], *, is_out_of_reach: bool) -> Iterator[Row]:
     for look in looks:
         name = _name(look, looks)
-        no_exchange = _NO_TOKEN if look.token.token is None else _NO_STS
-        yield from rows(
-            "exchange",
-            exchange.CHECKS,
-            _exchange_facts(look, is_out_of_reach=is_out_of_reach),
-            why=no_exchange,
-            role=name,
-        )
-        yield from rows("trust", trust.CHECKS, look.trust, why=_NO_TOKEN, role=name)
-        no_endpoint = "the settings do not say where the daemon listens (port 0 is any free one)"
-        yield from rows("endpoint", endpoint.CHECKS, look.endpoint, why=no_endpoint, role=name)
-        yield from rows("identity", identity.CHECKS, look.identity, role=name)
+        no_exchange = look.whys.get("exchange") or (_NO_TOKEN if look.token.token is None else _NO_STS)
+        exchanged = _exchange_facts(look, is_out_of_reach=is_out_of_reach)
+        yield from rows("exchange", exchange.CHECKS, exchanged, no_exchange, role=name)
+        yield from rows("trust", trust.CHECKS, look.trust, look.whys.get("trust", _NO_TOKEN), role=name)
+        yield from rows("endpoint", endpoint.CHECKS, look.endpoint, look.whys.get("endpoint", _NO_PORT), role=name)
+        yield from rows("identity", identity.CHECKS, look.identity, look.whys.get("identity", ""), role=name)
 
 
 def _name(look: _Looks, looks: list[_Looks]) -> str | None:

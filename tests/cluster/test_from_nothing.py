@@ -197,7 +197,7 @@ def test_all_steps_lead_from_nothing_to_credentials_and_change_nothing_again(
         arn = json.loads(world.run(who_am_i))["Arn"]
         assert arn == f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/cart/system-serviceaccount-{namespace.name}-cart"
         found = world.run(doctor)
-        assert found.startswith("All is well"), found
+        assert found.startswith("Nothing wrong found"), found
         assert "the published key verifies the token" in found
         assert "other service accounts are kept out" in found
         world.run(token.replace("create token cart", "create token default"))

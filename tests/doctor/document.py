@@ -9,29 +9,33 @@ from tests.doctor.test_broken_set_ups import BROKEN
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "doctor.md"
 
-_MARKED = re.compile(r"(<!-- (checks|broken): .* -->\n).*?(<!-- end of \2 -->\n)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- (checks): .* -->\n).*?(<!-- end of \2 -->\n)", re.DOTALL)
 
 
 def checks() -> Iterator[str]:
-    yield from ("| group | check | asks |", "|---|---|---|")
+    """A heading for each check, its question, and the broken set-ups of the tests that it finds."""
     for group, members in GROUPS.items():
         for check in members:
-            yield f"| `{group}` | `{check.name}` | {check.asks}? |"
+            yield from (f"### {group}.{check.name}", "", f"{check.asks[0].upper()}{check.asks[1:]}?", "")
+            yield from _broken(f"{group}.{check.name}")
 
 
-def broken() -> Iterator[str]:
-    yield from ("| what was broken | found by | what comes first |", "|---|---|---|")
-    for row in BROKEN:
-        says = row.says.strip().replace("|", "\\|")
-        yield f"| {row.what} | `{row.check}` | … {says} … |"
+def _broken(check: str) -> Iterator[str]:
+    rows = [row for row in BROKEN if row.check == check]
+    if rows:
+        yield from ("| what was broken | what doctor says first |", "|---|---|")
+        for row in rows:
+            says = row.says.strip().replace("|", "\\|")
+            yield f"| {row.what} | … {says} … |"
+        yield ""
 
 
-TABLES = {"checks": checks, "broken": broken}
+TABLES = {"checks": checks}
 
 
 def written_into(document: str) -> str:
     """The document with the tables of now in it."""
-    return _MARKED.sub(lambda marks: f"{marks[1]}\n" + "\n".join(TABLES[marks[2]]()) + f"\n\n{marks[3]}", document)
+    return _MARKED.sub(lambda marks: f"{marks[1]}\n" + "\n".join(TABLES[marks[2]]()) + f"\n{marks[3]}", document)
 
 
 if __name__ == "__main__":

@@ -314,6 +314,10 @@ def endpoint_facts(url: str = "http://127.0.0.1:4772/v1/credentials", **changes:
         ("http://169.254.170.2/v2", Status.WRONG),
         ("", Status.WRONG),
         ("127.0.0.1:4772", Status.WRONG),
+        ("https://127.0.0.1:4772/v1/credentials", Status.WRONG),
+        ("https://localhost:4772/v1/credentials", Status.WRONG),
+        ("HTTPS://[::1]:4772/v1/credentials", Status.WRONG),
+        ("https://127.9.9.9/v1/credentials", Status.WRONG),
         ("http://[::1", Status.WRONG),
         ("http://127.0.0.1:99999", Status.WRONG),
     ],
@@ -436,14 +440,26 @@ def test_a_message_of_ours_is_split_into_what_was_seen_and_the_next_step(message
 
 def test_nothing_wrong_is_said_with_the_number_of_warnings() -> None:
     for count, words in (
-        (0, "All is well."),
-        (1, "Nothing is wrong; 1 warning."),
-        (2, "Nothing is wrong; 2 warnings."),
+        (0, "Nothing wrong found."),
+        (1, "Nothing wrong found; 1 warning."),
+        (2, "Nothing wrong found; 2 warnings."),
     ):
         rows = tuple(Row("token", f"check{n}", warning("odd", "mend it")) for n in range(count))
         assert as_text(Report(Side.SIDECAR, rows, {}), width=80, colours=False).startswith(words)
     unseen = Report(Side.SIDECAR, (Row("token", "file", left_out("no")),), {})
-    assert as_text(unseen, width=80, colours=False).startswith("All is well (1 not looked at).")
+    text = as_text(unseen, width=80, colours=False)
+    assert text.startswith("Nothing wrong found; 1 check could not be made (--verbose lists them).")
+    assert "token.file" not in text
+    listed = as_text(unseen, width=80, colours=False, is_verbose=True)
+    assert listed.startswith("Nothing wrong found; 1 check could not be made.")
+    assert "token.file" in listed
+
+
+def test_report_shows_the_id_of_each_check_and_where_it_is_documented() -> None:
+    rows = (Row("token", "file", wrong("it is gone", "Bring it back")), Row("sts", "name", ok("resolves")))
+    text = as_text(Report(Side.SIDECAR, rows, {}), width=80, colours=False)
+    assert "See: token.file in docs/doctor.md" in text
+    assert "sts.name" in text
 
 
 def test_colours_are_round_words_alone() -> None:

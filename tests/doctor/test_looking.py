@@ -2,11 +2,14 @@
 
 import io
 import json
+import os
 import random
 import socket
 import ssl
+import sys
+import threading
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,12 +20,14 @@ import pytest
 import trio
 import trustme
 from cryptography import x509
+from trio.testing import MockClock
 
 from sidecar.credentials_file import HEADER
 from sidecar.doctor.certificate import signer
 from sidecar.doctor.endpoint import EndpointFacts
 from sidecar.doctor.gather import aws, endpoint, environment, issuer, metadata, reach, sdks, token
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
+from sidecar.doctor.sdks import BOTOCORE, FoundSdk, SdkFacts
 from sidecar.local import http
 from sidecar.local.http import Reply, Request
 from sidecar.role import Role
@@ -151,11 +156,17 @@ TRACES = {
 }
 
 
+def searched(root: Path) -> SdkFacts:
+    search = sdks.Search(str(root))
+    search.run()
+    return search.facts
+
+
 @pytest.mark.parametrize("path", TRACES)
 def test_an_sdk_is_known_by_its_traces_and_by_its_age(path: str, tmp_path: Path) -> None:
     content, words = TRACES[path]
     _put(tmp_path, path, content)
-    facts = sdks.look(str(tmp_path))
+    facts = searched(tmp_path)
     (found,) = facts.found
     assert f"{found.sdk.name} {found.version}" == words
     assert not found.is_new_enough
@@ -168,9 +179,16 @@ def test_new_sdks_unreadable_files_and_what_only_looks_like_one_are_no_trouble(t
     _put(tmp_path, "a/credential-provider-node/package.json", b"[]")
     _put(tmp_path, "a/broken.jar", b"PK")
     _put(tmp_path, "a/composer/installed.json", b'"text"')
+    _put(tmp_path, "b/composer/installed.json", b'{"packages": 7}')
+    _put(tmp_path, "b/aws-sdk/package.json", b"[" * 100_000)
+    _put(tmp_path, "b/aws-sdk-2/package.json", b'{"name": {"name": []}}')
+    os.mkfifo(tmp_path / "a" / "pipe.jar")
+    os.mkfifo(tmp_path / "a" / "program")
+    (tmp_path / "a" / "zero.jar").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "b" / "web.deps.json")
     _put(tmp_path, "a/text", b"\tdep\tgithub.com/aws/aws-sdk-go\tv1.44.0" + b"x" * 2_000_000)
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    facts = sdks.look(str(tmp_path))
+    facts = searched(tmp_path)
     assert [found.version for found in facts.found] == ["1.34.41"]
     assert facts.found[0].is_new_enough
     assert facts.is_whole
@@ -180,7 +198,32 @@ def test_a_tree_that_takes_too_long_is_left_half_way(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sdks, "MOST_FILES", 3)
     for number in range(9):
         _put(tmp_path, f"file{number}")
-    assert not sdks.look(str(tmp_path)).is_whole
+    assert not searched(tmp_path).is_whole
+
+
+async def test_a_search_that_hangs_keeps_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    hangs, release = threading.Event(), threading.Event()
+
+    def traces(path: str) -> Iterator[FoundSdk]:
+        if path == "hangs.jar":
+            hangs.set()
+            release.wait()
+        yield FoundSdk(BOTOCORE, "1.0", path)
+
+    async def let_the_deadline_pass() -> None:
+        await trio.to_thread.run_sync(hangs.wait)
+        mock_clock.jump(60)
+
+    monkeypatch.setattr(sdks, "_traces", traces)
+    monkeypatch.setattr(sdks, "_paths", lambda _root: iter(["first", "hangs.jar", "last"]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(let_the_deadline_pass)
+        facts = await sdks.find(str(tmp_path))
+    release.set()
+    assert [found.path for found in facts.found] == ["first"]
+    assert not facts.is_whole
 
 
 # AWS's configuration files
@@ -207,6 +250,39 @@ def test_a_configuration_file_counts_by_what_its_default_profile_gives(
     facts = environment.look({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
     assert facts.files == (() if gives is None else ((str(tmp_path / "config"), gives),))
     assert facts.has_region_file is ("region" in content)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[default]\nregion\n  continued = x\n", "Python's configuration parser fails on it"),
+        (b"no section\n", "it is not a configuration file"),
+        (b"[default\n", "it is not a configuration file"),
+        (b"[default]\n" + b"a" * environment.MAX_CONFIGURATION_BYTES, "it is over 1024 KiB"),
+    ],
+)
+def test_a_configuration_file_that_cannot_be_checked_is_named_with_the_problem(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    (tmp_path / "config").write_bytes(content)
+    facts = environment.look({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
+    expected = problem if sys.version_info < (3, 13) or "parser" not in problem else ""
+    assert dict(facts.unreadable).get(str(tmp_path / "config"), "") in {problem, expected}
+    assert facts.files == ()
+
+
+def test_configuration_paths_that_are_not_files_are_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
+    seen = {path: dict(environment.look({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
+    assert seen == {
+        str(tmp_path / "fifo"): "it is not a regular file",
+        str(tmp_path): "it is not a regular file",
+        "/dev/zero": "it is not a regular file",
+        "/dev/null": None,
+        "\0": "the path is not one that a file can have",
+        "/nowhere": None,
+    }
 
 
 def test_the_home_directory_is_looked_in_and_a_token_that_lies_open_is_seen(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from sidecar.doctor import pod_side
 from sidecar.doctor.finding import Status
+from sidecar.doctor.gather.pod import parse_pod_name
 from sidecar.doctor.report import Report, as_text
 from sidecar.errors import ConfigurationError, KubernetesError
 from tests.doctor.set_up import set_up
@@ -428,7 +429,7 @@ async def test_what_helps_against_what_was_found_inside_is_the_next_step_of_a_da
     [
         ("echo 'Error from server (Forbidden): pods/exec is forbidden' >&2; exit 1", "pods/exec is forbidden"),
         ("exit 1", "no doctor in that image"),
-        (f"echo '{json.dumps({'version': 99})}'", "speaks version 99"),
+        (f"echo '{json.dumps({'version': 99})}'", "version 99 of its document"),
     ],
 )
 async def test_where_kubectl_may_not_run_it_the_command_is_told(
@@ -460,3 +461,25 @@ async def test_the_command_looks_at_a_pod(environ: dict[str, str]) -> None:
     done = await doctor("--exec")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"--context and --exec are for a Pod" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["", "a/b/c", "/cart", "shop/", "Cart", "shop/../cart", "cart\n", "shop/cart?x=1", "a" * 254, "-cart", "sh op/cart",
+     "cart\x1b[2J"],
+)  # fmt: skip
+def test_pod_names_that_kubernetes_cannot_have_are_rejected(where: str) -> None:
+    with pytest.raises(ConfigurationError, match="NAME or NAMESPACE/NAME"):
+        parse_pod_name(where)
+
+
+@pytest.mark.parametrize(
+    ("where", "parsed"),
+    [
+        ("cart", (None, "cart")),
+        ("shop/cart-7d4b9c-x2x9z", ("shop", "cart-7d4b9c-x2x9z")),
+        ("shop/ip-10-0-0-1.ec2.internal", ("shop", "ip-10-0-0-1.ec2.internal")),
+    ],
+)
+def test_pod_names_are_parsed(where: str, parsed: tuple[str | None, str]) -> None:
+    assert parse_pod_name(where) == parsed

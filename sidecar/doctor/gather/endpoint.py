@@ -16,6 +16,7 @@ import trio
 from sidecar.authorization import MAX_SECRET_BYTES
 from sidecar.doctor.endpoint import EXPIRATION, FIELDS, EndpointFacts, SecretFacts, Served
 from sidecar.doctor.gather.conversation import Answer, ask
+from sidecar.doctor.guard import FILE_SECONDS, guarded, in_thread
 from sidecar.listen import is_loopback
 from sidecar.regular_file import read_regular_file
 
@@ -59,7 +60,7 @@ class Endpoint:
 
 async def look(endpoint: Endpoint) -> tuple[EndpointFacts, Keys | None]:
     """What an SDK would meet, and the credentials that it would get. Raises nothing."""
-    secret, facts = _secret(endpoint)
+    secret, facts = await _secret_in_time(endpoint)
     served, keys = await _asked(endpoint.url, secret)
     return EndpointFacts(
         url=endpoint.url,
@@ -70,6 +71,11 @@ async def look(endpoint: Endpoint) -> tuple[EndpointFacts, Keys | None]:
         served=served,
         role_arn=endpoint.role_arn,
     ), keys
+
+
+async def _secret_in_time(endpoint: Endpoint) -> tuple[str | None, SecretFacts]:
+    looked = await guarded(in_thread(_secret, endpoint), FILE_SECONDS)
+    return looked.facts or (None, SecretFacts(endpoint.secret_file, looked.why))
 
 
 def _secret(endpoint: Endpoint) -> tuple[str | None, SecretFacts]:

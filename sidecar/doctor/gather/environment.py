@@ -1,4 +1,8 @@
-"""An application's environment, and AWS's configuration files that its SDK would read."""
+"""
+An application's environment, and AWS's configuration files that its SDK would read.
+
+Only regular files of a sensible size are read: a FIFO or a device at the path must not hold doctor up.
+"""
 
 import configparser
 import os
@@ -25,12 +29,17 @@ _CREDENTIALS = (
 )
 """Settings of a profile that give credentials (AWS SDK and Tools reference)."""
 
+MAX_CONFIGURATION_BYTES = 1024 * 1024
+"""A configuration file of AWS has some hundred lines."""
+
 _FILES = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
 
 
 def look(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -> EnvironmentFacts:
-    """Raises nothing."""
-    profiles = [(path, _default_profile(path)) for path in _paths(environ)]
+    """Read the files that AWS's SDKs would read. Raises nothing; it may block, so call it in a thread."""
+    read = [(path, *_default_profile(path)) for path in _paths(environ)]
+    profiles = [(path, profile) for path, profile, _ in read]
+    unreadable = tuple((path, problem) for path, _, problem in read if problem)
     giving = [(path, tuple(name for name in _CREDENTIALS if name in profile)) for path, profile in profiles]
     files = tuple(
         (path, names)
@@ -40,7 +49,7 @@ def look(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -
     )
     has_region_file = any("region" in profile for _, profile in profiles)
     tokens = tuple(path for path in token_files if os.access(path, os.R_OK))
-    return EnvironmentFacts(environ, files, has_region_file, tokens)
+    return EnvironmentFacts(environ, files, has_region_file, tokens, unreadable)
 
 
 def _paths(environ: Mapping[str, str]) -> list[str]:
@@ -61,15 +70,30 @@ def _is_ours(path: str) -> bool:
         return False
 
 
-def _default_profile(path: str) -> Mapping[str, str]:
-    """The settings of the default profile; none of a file that is not there or cannot be read."""
+def _default_profile(path: str) -> tuple[Mapping[str, str], str]:
+    """Return the settings of the default profile, and what is wrong with the file. A missing file is an empty one."""
+    try:
+        content = read_regular_file(path, MAX_CONFIGURATION_BYTES + 1)
+    except FileNotFoundError:
+        return {}, ""
+    except (OSError, ValueError) as exc:
+        return {}, getattr(exc, "strerror", None) or "the path is not one that a file can have"
+    if content is None:
+        return {}, "" if path == os.devnull else "it is not a regular file"
+    if len(content) > MAX_CONFIGURATION_BYTES:
+        return {}, f"it is over {MAX_CONFIGURATION_BYTES // 1024} KiB"
+    return _parsed(content.decode("utf-8", "replace"))
+
+
+def _parsed(text: str) -> tuple[Mapping[str, str], str]:
     parser = configparser.RawConfigParser(strict=False, default_section="", allow_no_value=True)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            parser.read_file(file)
-    except (OSError, configparser.Error):
-        return {}
+        parser.read_string(text)
+    except configparser.Error:
+        return {}, "it is not a configuration file"
+    except Exception:  # noqa: BLE001  configparser has bugs of its own: AttributeError for some continuation lines
+        return {}, "Python's configuration parser fails on it"
     for section in ("default", "profile default"):
         if parser.has_section(section):
-            return {name: value or "" for name, value in parser.items(section)}
-    return {}
+            return {name: value or "" for name, value in parser.items(section)}, ""
+    return {}, ""

@@ -6,6 +6,7 @@ only taken with --exec: kubectl does it, so that it is seen and allowed as any o
 """
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -25,7 +26,12 @@ EXEC_SECONDS = 60
 
 
 def look(environ: Mapping[str, str], where: str, context: str | None) -> PodFacts:
-    """`where` is NAME, or NAMESPACE/NAME. Raises ConfigurationError, and KubernetesError where it may not be read."""
+    """
+    Read the Pod that `where` names, NAME or NAMESPACE/NAME.
+
+    Raises ConfigurationError if `where` is not such a name, and KubernetesError if the Pod cannot be read.
+    """
+    namespace, name = parse_pod_name(where)
     try:
         from sidecar.setup.kubeconfig import find_cluster  # noqa: PLC0415
         from sidecar.setup.kubernetes import open_cluster  # noqa: PLC0415
@@ -35,8 +41,20 @@ def look(environ: Mapping[str, str], where: str, context: str | None) -> PodFact
         ) from exc
     config = find_cluster(environ, context)
     with open_cluster(config) as kubernetes:
-        namespace, _, name = where.rpartition("/")
         return _look(kubernetes, namespace or kubernetes.namespace or "default", name)
+
+
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_POD_NAME = re.compile(rf"(?:(?P<namespace>{_LABEL})/)?(?P<name>{_LABEL}(?:\.{_LABEL})*)")
+"""Names of namespaces and Pods (Kubernetes documentation, Object Names and IDs: RFC 1123 label and subdomain)."""
+
+
+def parse_pod_name(where: str) -> tuple[str | None, str]:
+    """Return namespace, None if it is not named, and name. Raises ConfigurationError."""
+    match = _POD_NAME.fullmatch(where)
+    if match is None or len(match["name"]) > 253:
+        raise ConfigurationError(f"--pod is {where!r}, which does not name a Pod: give NAME or NAMESPACE/NAME.")
+    return match["namespace"], match["name"]
 
 
 def _look(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
@@ -93,12 +111,16 @@ def look_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
         raise KubernetesError(f"kubectl exec gave no answer within {EXEC_SECONDS} s") from exc
     try:
         document = json.loads(done.stdout)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0][:300]
         raise KubernetesError(f"kubectl exec failed: {said or 'no doctor in that image'}") from exc
-    if document.get("version") != SCHEMA_VERSION:
-        raise KubernetesError(f"the sidecar's doctor speaks version {document.get('version')} of its document")
-    return tuple(_row(check) for check in document["checks"])
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise KubernetesError(f"the sidecar's doctor prints version {version} of its document, not {SCHEMA_VERSION}")
+    try:
+        return tuple(_row(check) for check in document["checks"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise KubernetesError("the sidecar's doctor printed a document that cannot be read") from exc
 
 
 def _row(check: Mapping[str, Any]) -> Row:

@@ -1,19 +1,22 @@
 """
 The AWS SDKs in a tree of files, by the traces that package managers and compilers leave.
 
-Nothing is run. Time and the number of files are bounded, and a file that cannot be read is passed over.
+Nothing is run. Time and the number of files are bounded, and a file that cannot be read is skipped. Only regular files
+are opened, because a FIFO or a device would never end. Programs are read and not mapped into memory: a page fault on a
+dead volume would hold up every thread.
 """
 
 import json
-import mmap
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
 
 from sidecar.doctor import sdks
+from sidecar.doctor.guard import FILE_SECONDS, guarded, in_thread
 from sidecar.doctor.sdks import FoundSdk, Sdk, SdkFacts
 from sidecar.regular_file import read_regular_file
 
@@ -23,6 +26,13 @@ MOST_FILES = 500_000
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 LEAST_PROGRAM_BYTES, MOST_PROGRAM_BYTES = 1024 * 1024, 512 * 1024 * 1024
 """A Go or Rust program with an AWS SDK in it is some MiB."""
+
+MIN_JAR_BYTES, MAX_JAR_BYTES = 22, 1024 * 1024 * 1024
+MAX_JAR_ENTRIES = 200_000
+"""An empty archive has 22 bytes. A fat jar of a large application has some ten thousand entries."""
+
+_BLOCK_BYTES, _TRACE_BYTES = 1024 * 1024, 256
+"""Programs are read in blocks, each with the end of the block before it, so that no trace is cut in two."""
 
 _NOT_FILES = frozenset({"/proc", "/sys", "/dev"})
 
@@ -48,17 +58,40 @@ _IN_PROGRAMS: tuple[tuple[re.Pattern[bytes], Sdk], ...] = (
 """Go's build information, and the paths of sources that Rust keeps for panics."""
 
 
-def look(root: str) -> SdkFacts:
-    """Raises nothing."""
-    found: dict[FoundSdk, None] = {}
-    stops_at, is_whole = monotonic() + LOOK_SECONDS, True
-    for count, path in enumerate(_paths(root)):
-        if count >= MOST_FILES or monotonic() > stops_at:
-            is_whole = False
-            break
-        with suppress(OSError, ValueError):
-            found.update(dict.fromkeys(_traces(path)))
-    return SdkFacts(tuple(found), root, is_whole)
+class Search:
+    """
+    The search below `root`. `run` blocks and raises nothing: call it in a thread.
+
+    `facts` may be read from another thread at any time, also while `run` hangs on a file.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._found: tuple[FoundSdk, ...] = ()
+        self._is_whole = False
+
+    @property
+    def facts(self) -> SdkFacts:
+        return SdkFacts(self._found, self._root, self._is_whole)
+
+    def run(self) -> None:
+        stops_at = monotonic() + LOOK_SECONDS
+        for count, path in enumerate(_paths(self._root)):
+            if count >= MOST_FILES or monotonic() > stops_at:
+                return
+            self._add(path)
+        self._is_whole = True
+
+    def _add(self, path: str) -> None:
+        with suppress(Exception):  # whatever a file holds, it is somebody else's and only this file's problem
+            self._found = tuple(dict.fromkeys((*self._found, *_traces(path))))
+
+
+async def find(root: str) -> SdkFacts:
+    """Search below `root`, and return what was found by then if a file hangs. Raises nothing."""
+    search = Search(root)
+    await guarded(in_thread(search.run), LOOK_SECONDS + FILE_SECONDS)
+    return search.facts
 
 
 def _paths(root: str) -> Iterator[str]:
@@ -92,8 +125,10 @@ def _in_package_json(path: str) -> Iterator[FoundSdk]:
 
 def _in_jar(path: str) -> Iterator[FoundSdk]:
     """Jars within a jar, as Spring Boot packs them."""
+    if not MIN_JAR_BYTES <= _regular_size(path) <= MAX_JAR_BYTES:
+        return
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as jar:
-        for entry in jar.namelist():
+        for entry in jar.namelist()[:MAX_JAR_ENTRIES]:
             for pattern, sdk in _NAMES:
                 if match := pattern.fullmatch(entry.rpartition("/")[2]):
                     yield FoundSdk(sdk, match[1].rstrip("."), f"{path}!{entry}")
@@ -114,15 +149,28 @@ def _in_dotnet(path: str) -> Iterator[FoundSdk]:
 
 
 def _in_program(path: str) -> Iterator[FoundSdk]:
-    if not LEAST_PROGRAM_BYTES <= os.path.getsize(path) <= MOST_PROGRAM_BYTES:
+    if not LEAST_PROGRAM_BYTES <= _regular_size(path) <= MOST_PROGRAM_BYTES:
         return
     with open(path, "rb") as file:
         if file.read(4) != b"\x7fELF":
             return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
-            for pattern, sdk in _IN_PROGRAMS:
-                if match := pattern.search(program):
-                    yield FoundSdk(sdk, match[1].decode(), path)
+        tail = b""
+        while block := file.read(_BLOCK_BYTES):
+            yield from _in_block(tail + block, path)
+            tail = block[-_TRACE_BYTES:]
+
+
+def _in_block(block: bytes, path: str) -> Iterator[FoundSdk]:
+    for pattern, sdk in _IN_PROGRAMS:
+        match = pattern.search(block)
+        if match and match.end() < len(block):  # at the end it may be cut, and the next block has it whole
+            yield FoundSdk(sdk, match[1].decode(), path)
+
+
+def _regular_size(path: str) -> int:
+    """Return the size of a regular file, -1 for anything else. Raises OSError."""
+    status = os.stat(path)
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
 _READERS: tuple[tuple[str, Callable[[str], Iterator[FoundSdk]]], ...] = (

@@ -1,0 +1,157 @@
+"""No look can hang doctor or end it, and no check can hide what the others find."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.doctor import application_side, sidecar_side
+from sidecar.doctor.finding import Check, Finding, Status, judged, ok
+from sidecar.doctor.gather import endpoint as gather_endpoint
+from sidecar.doctor.gather import environment as gather_environment
+from sidecar.doctor.gather import identity as gather_identity
+from sidecar.doctor.gather import issuer as gather_issuer
+from sidecar.doctor.gather import reach as gather_reach
+from sidecar.doctor.gather import settings as gather_settings
+from sidecar.doctor.gather import token as gather_token
+from sidecar.doctor.gather import trust as gather_trust
+from sidecar.doctor.guard import guarded, in_thread
+from sidecar.doctor.report import Report
+from tests.doctor.set_up import examine, set_up
+
+SECRET = "s3cret-that-nobody-must-see"
+
+
+async def raises_a_secret(*_: object, **__: object) -> None:
+    raise ValueError(SECRET)
+
+
+def raises_a_secret_in_a_thread(*_: object, **__: object) -> None:
+    raise ValueError(SECRET)
+
+
+async def test_a_look_returns_its_facts() -> None:
+    async def look() -> int:
+        return 7
+
+    assert await guarded(look) == (7, "")
+
+
+async def test_a_look_that_never_ends_yields_the_reason(autojump_clock: MockClock) -> None:
+    facts, why = await guarded(trio.sleep_forever, 5)
+    assert facts is None
+    assert why.startswith("no result within 5 s")
+
+
+async def test_a_thread_that_never_ends_is_abandoned(autojump_clock: MockClock) -> None:
+    release = threading.Event()
+    facts, why = await guarded(in_thread(release.wait), 5)
+    release.set()
+    assert facts is None
+    assert why.startswith("no result within 5 s")
+
+
+async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
+    facts, why = await guarded(raises_a_secret)
+    assert facts is None
+    assert why.startswith("this check failed with ValueError at sidecar.doctor.guard:")
+    assert SECRET not in why
+    facts, why = await guarded(in_thread(gather_environment.look, 7))
+    assert facts is None
+    assert "AttributeError at sidecar.doctor.gather.environment:" in why
+
+
+def test_a_check_that_raises_hides_none_of_the_others() -> None:
+    def bad(_: None) -> Finding:
+        raise TypeError(SECRET)
+
+    checks: tuple[Check[None], ...] = (
+        Check("first", "", bad),
+        Check("second", "", lambda _: ok("fine")),
+        Check("third", "", bad, ("first",)),
+    )
+    found = dict(judged(checks, None))
+    assert [found[name].status for name in ("first", "second", "third")] == [
+        Status.LEFT_OUT,
+        Status.OK,
+        Status.LEFT_OUT,
+    ]
+    assert "TypeError" in found["first"].seen
+    assert SECRET not in found["first"].seen
+
+
+def seen_in(report: Report, group: str) -> str:
+    return " ".join(row.finding.seen for row in report.rows if row.group == group)
+
+
+SIDECAR_LOOKS = {
+    "settings": (gather_settings, "look", raises_a_secret_in_a_thread),
+    "token": (gather_token, "look", raises_a_secret_in_a_thread),
+    "issuer": (gather_issuer, "look", raises_a_secret),
+    "sts": (gather_reach, "reach", raises_a_secret),
+    "trust": (gather_trust, "look", raises_a_secret),
+    "endpoint": (gather_endpoint, "look", raises_a_secret),
+    "identity": (gather_identity, "look", raises_a_secret),
+}
+
+
+@pytest.mark.parametrize("group", SIDECAR_LOOKS)
+async def test_each_look_of_the_sidecar_may_fail_alone(
+    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, name, raises = SIDECAR_LOOKS[group]
+    async with set_up(tmp_path) as at:
+        monkeypatch.setattr(module, name, raises)
+        report = await examine(at.environ)
+    assert "ValueError" in seen_in(report, group)
+    assert SECRET not in "".join(row.finding.seen for row in report.rows)
+    assert any(row.finding.status is Status.OK for row in report.rows)
+
+
+APPLICATION_LOOKS = {
+    "environment": (gather_environment, "look", raises_a_secret_in_a_thread),
+    "endpoint": (gather_endpoint, "look", raises_a_secret),
+    "identity": (gather_identity, "look", raises_a_secret),
+}
+
+
+@pytest.mark.parametrize("group", APPLICATION_LOOKS)
+async def test_each_look_of_the_application_may_fail_alone(
+    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, name, raises = APPLICATION_LOOKS[group]
+    async with set_up(tmp_path) as at:
+        monkeypatch.setattr(module, name, raises)
+        report = await examine(at.application)
+    assert "ValueError" in seen_in(report, group)
+    assert SECRET not in "".join(row.finding.seen for row in report.rows)
+
+
+HANGING_FILES: dict[str, tuple[object, str, Callable[..., object]]] = {
+    "settings": (gather_settings, "look", sidecar_side.examine),
+    "token": (gather_token, "look", sidecar_side.examine),
+    "endpoint": (gather_endpoint, "_secret", sidecar_side.examine),
+    "environment": (gather_environment, "look", partial(application_side.examine, files=None)),
+}
+
+
+@pytest.mark.parametrize("group", HANGING_FILES)
+async def test_files_on_a_volume_that_hangs_are_given_up(
+    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread hangs for real. The deadline is short, because the other looks need the real clock."""
+    module, name, examine_side = HANGING_FILES[group]
+    release = threading.Event()
+    for side in (sidecar_side, application_side, gather_endpoint):
+        monkeypatch.setattr(side, "FILE_SECONDS", 0.5)
+    async with set_up(tmp_path) as at:
+        monkeypatch.setattr(module, name, lambda *_: release.wait())
+        environ = at.application if examine_side is not sidecar_side.examine else at.environ
+        report = await examine_side(environ, None)  # type: ignore[misc]
+    release.set()
+    assert isinstance(report, Report)
+    assert "no result within" in seen_in(report, group)
