@@ -60,9 +60,9 @@ async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
     assert facts is None
     assert why.startswith("this check failed with ValueError at sidecar.doctor.guard:")
     assert SECRET not in why
-    facts, why = await guarded(in_thread(gather_environment.look, 7))
-    assert facts is None
-    assert "AttributeError at sidecar.doctor.gather.environment:" in why
+    looked = await guarded(in_thread(gather_environment.look, 7))
+    assert looked.facts is None
+    assert "AttributeError at sidecar.doctor.gather.environment:" in looked.why
 
 
 def test_a_check_that_raises_hides_none_of_the_others() -> None:
