@@ -15,7 +15,7 @@ from sidecar.doctor.gather import identity as gather_identity
 from sidecar.doctor.gather import metadata as gather_metadata
 from sidecar.doctor.gather import sdks as gather_sdks
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
-from sidecar.doctor.guard import FILE_SECONDS, LOOK_SECONDS, Looked, guarded, in_thread
+from sidecar.doctor.gather.guard import FILE_SECONDS, LOOK_SECONDS, Looked, guarded, in_thread
 from sidecar.doctor.identity import IdentityFacts
 from sidecar.doctor.place import is_in_pod, side
 from sidecar.doctor.report import Report, rows

@@ -28,8 +28,8 @@ from sidecar.doctor.gather import token as gather_token
 from sidecar.doctor.gather import trust as gather_trust
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
 from sidecar.doctor.gather.exchange import Outcome
+from sidecar.doctor.gather.guard import FILE_SECONDS, Looked, guarded, in_thread
 from sidecar.doctor.gather.settings import Told
-from sidecar.doctor.guard import FILE_SECONDS, Looked, guarded, in_thread
 from sidecar.doctor.identity import IdentityFacts
 from sidecar.doctor.issuer import IssuerFacts
 from sidecar.doctor.place import Side, is_in_pod, side

@@ -19,7 +19,7 @@ from sidecar.doctor.gather import reach as gather_reach
 from sidecar.doctor.gather import settings as gather_settings
 from sidecar.doctor.gather import token as gather_token
 from sidecar.doctor.gather import trust as gather_trust
-from sidecar.doctor.guard import guarded, in_thread
+from sidecar.doctor.gather.guard import guarded, in_thread
 from sidecar.doctor.report import Report
 from tests.doctor.set_up import examine, set_up
 
@@ -58,7 +58,7 @@ async def test_a_thread_that_never_ends_is_abandoned(autojump_clock: MockClock) 
 async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
     facts, why = await guarded(raises_a_secret)
     assert facts is None
-    assert why.startswith("this check failed with ValueError at sidecar.doctor.guard:")
+    assert why.startswith("this check failed with ValueError at sidecar.doctor.gather.guard:")
     assert SECRET not in why
     looked = await guarded(in_thread(gather_environment.look, 7))
     assert looked.facts is None

@@ -16,7 +16,7 @@ import trio
 from sidecar.authorization import MAX_SECRET_BYTES
 from sidecar.doctor.endpoint import EXPIRATION, FIELDS, EndpointFacts, SecretFacts, Served
 from sidecar.doctor.gather.conversation import Answer, ask
-from sidecar.doctor.guard import FILE_SECONDS, guarded, in_thread
+from sidecar.doctor.gather.guard import FILE_SECONDS, guarded, in_thread
 from sidecar.listen import is_loopback
 from sidecar.regular_file import read_regular_file
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from time import monotonic
 
 from sidecar.doctor import sdks
-from sidecar.doctor.guard import FILE_SECONDS, guarded, in_thread
+from sidecar.doctor.gather.guard import FILE_SECONDS, guarded, in_thread
 from sidecar.doctor.sdks import FoundSdk, Sdk, SdkFacts
 from sidecar.regular_file import read_regular_file
 
