@@ -22,6 +22,7 @@ from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.remarks import remark
 from sidecar.role import Role
 from sidecar.secret_file import replace_secret_file
 from sidecar.sts_regions import open_regions
@@ -162,5 +163,5 @@ def _is_foreground() -> bool:
 
 
 def _cannot_start(command: list[str], why: str, status: int) -> int:
-    sys.stderr.write(f"irsa-sidecar: cannot start {command[0]!r}: {why}\n")
+    remark(f"cannot start {command[0]!r}: {why}")
     return status

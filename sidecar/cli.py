@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name is None:
         return _top_level(arguments)
     end_as_any_process_would()
+    if argv is None:
+        sys.excepthook = _show_traceback
     if argv is None and name in READ_THE_TOKEN:
         _hide_process(gives_way=name == "doctor")
     try:
@@ -137,6 +139,16 @@ def _told(expected: BaseException) -> int:
     return _complain(expected) if isinstance(expected, SidecarError) else _FAILURE
 
 
+def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """Print the traceback of a fault of ours. Its messages can hold text from outside."""
+    import traceback  # noqa: PLC0415  for processes that end
+
+    from sidecar.printable import printable  # noqa: PLC0415  for processes that end
+
+    if sys.stderr is not None:
+        sys.stderr.write(printable("".join(traceback.format_exception(error)), keep="\n"))
+
+
 def _print_the_rest() -> None:
     if sys.stdout is not None:  # as it is where it was closed before
         sys.stdout.flush()
@@ -146,10 +158,14 @@ def _give_up_stdout(error: OSError) -> int:
     """What could not be printed is told, unless its reader has seen enough, as `| head` has."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try once more at its end
     if error.errno != errno.EPIPE:
-        sys.stderr.write(f"irsa-sidecar: stdout cannot be written ({error.strerror}): give it another place.\n")
+        from sidecar.remarks import remark  # noqa: PLC0415  for processes that end
+
+        remark(f"stdout cannot be written ({error.strerror}): give it another place.")
     return _FAILURE
 
 
 def _complain(error: SidecarError) -> int:
-    sys.stderr.write(f"irsa-sidecar: {error}\n")
+    from sidecar.remarks import remark  # noqa: PLC0415  for processes that end
+
+    remark(str(error))
     return _USAGE if isinstance(error, ConfigurationError) else _FAILURE

@@ -81,7 +81,29 @@ def _renderer(log_format: str, fd: int) -> Any:
         return structlog.processors.JSONRenderer(default=str)
     from structlog.dev import ConsoleRenderer  # noqa: PLC0415  for people, not for Pods (left_out.py)
 
-    return ConsoleRenderer(colors=os.isatty(fd) and "NO_COLOR" not in os.environ, timestamp_key="time", pad_event_to=28)
+    is_colour = os.isatty(fd) and "NO_COLOR" not in os.environ
+    return _escaping(ConsoleRenderer(colors=is_colour, timestamp_key="time", pad_event_to=28))
+
+
+def _escaping(render: Renderer) -> Renderer:
+    """Make the values of each event safe for a terminal before `render` adds its colours."""
+    from sidecar.printable import printable  # noqa: PLC0415  for people, not for Pods
+
+    def escaped(value: Any) -> Any:
+        text = value if isinstance(value, str) else repr(value)
+        shown = printable(text)
+        return value if shown == text else _Shown(f"'{shown}'")
+
+    return lambda logger, method, event: render(logger, method, {name: escaped(value) for name, value in event.items()})
+
+
+class _Shown(str):
+    """Text that is escaped already. ConsoleRenderer writes a text with spaces as its repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _fitting(render: Renderer) -> Renderer:

@@ -328,10 +328,15 @@ def test_settings_that_cannot_work_end_with_two(
     assert word in err
 
 
+CREDENTIAL_NAMES = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
 NO_CREDENTIALS = http.response(200, json.dumps({"AccessKeyId": "A", "SecretAccessKey": "B", "Token": ""}).encode())
 STRANGERS = {
     "a page": (http.response(200, b"<html>", content_type="text/html"), "something else than credentials"),
     "half of a set": (NO_CREDENTIALS, "something else than credentials"),
+    "a value with an escape": (
+        http.response(200, json.dumps(dict.fromkeys(CREDENTIAL_NAMES, "a\x1b[31m")).encode()),
+        "something else than credentials",
+    ),
     "a list": (http.response(200, b"[1]"), "something else than credentials"),
     "an error without words": (http.response(500, b""), "status 500"),
     "an error of the daemon": (http.error_response(500, "A fault of the sidecar itself"), "A fault of the sidecar"),

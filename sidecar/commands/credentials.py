@@ -190,7 +190,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
 def _expected(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> Credentials:
     """The body, if it is credentials, and of the role that this environment is for unless another was asked for."""
     names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
-    if not all(isinstance(body.get(name), str) and body[name] for name in names):
+    if not all(isinstance(body.get(name), str) and re.fullmatch("[!-~]+", body[name]) for name in names):
         raise SidecarError(f"{daemon} answers, but with something else than credentials: is it irsa-sidecar's?")
     if role_arn and daemon.role is None and body["RoleArn"] != role_arn:
         raise ConfigurationError(

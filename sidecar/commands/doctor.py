@@ -19,6 +19,7 @@ import trio
 
 from sidecar.doctor.finding import Status
 from sidecar.errors import ConfigurationError
+from sidecar.printable import printable_json
 
 EXAMPLE = """\
 examples:
@@ -61,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigurationError("--context and --exec are for a Pod: name it with --pod [NAMESPACE/]NAME.")
     found = trio.run(look)
     if args.json:
-        _print(report.as_json(found))
+        _print(printable_json(report.as_json(found)))
     else:
         colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         width = min(max(shutil.get_terminal_size((120, 24)).columns, LEAST_WIDTH), MOST_WIDTH)

@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import sys
 import time
 
 from sidecar.config import PREFIX
 from sidecar.daemon_client import get, reachable
 from sidecar.errors import ConfigurationError
 from sidecar.listen import format_address, parse_address
+from sidecar.remarks import remark
 from sidecar.role import check_whole_number
 
 EXAMPLE = """\
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     while (trouble := _trouble(address)) and time.monotonic() < ends_at:
         time.sleep(LOOK_SECONDS)
     if trouble:
-        sys.stderr.write(f"irsa-sidecar: {trouble}\n")
+        remark(trouble)
     return 1 if trouble else 0
 
 

@@ -7,7 +7,6 @@ The keys are kept in the user's cache directory for as long as the issuer allows
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -20,7 +19,9 @@ from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.extras import import_extra
 from sidecar.key_cache import Found, find_keys, user_cache
 from sidecar.key_rotation import rotation_outlook
+from sidecar.printable import printable_json
 from sidecar.published_keys import IssuerError
+from sidecar.remarks import remark
 from sidecar.token import Token, instant_text, read_token, warning_from_claims
 
 EXAMPLE = """\
@@ -44,12 +45,12 @@ def main(args: argparse.Namespace) -> int:
     if not path:
         raise ConfigurationError("AWS_WEB_IDENTITY_TOKEN_FILE is not set: name the token's file there or with --file.")
     token = read_token(path)
-    print(json.dumps(jwt.decode(token.raw, options={"verify_signature": False}), indent=2))
+    print(printable_json(json.dumps(jwt.decode(token.raw, options={"verify_signature": False}), indent=2)))
     if warning := warning_from_claims(token, time.time()):
-        sys.stderr.write(f"irsa-sidecar: {warning}\n")
+        remark(warning)
     if args.verify:
         for sentence in trio.run(_verify, token, os.environ):
-            sys.stderr.write(f"irsa-sidecar: {sentence}\n")
+            remark(sentence)
     return 0
 
 
@@ -65,7 +66,7 @@ async def _verify(token: Token, environ: Mapping[str, str]) -> list[str]:
         issuer = str(unverified.claims["iss"])
         fetch = partial(published_keys.fetch, ca_bundle=environ.get("AWS_CA_BUNDLE") or None)
         found = await find_keys(issuer, unverified.kid, user_cache(environ), fetch, now)
-        sys.stderr.write(f"irsa-sidecar: the keys of {issuer} are {_origin(found)}\n")
+        remark(f"the keys of {issuer} are {_origin(found)}")
         provider = web_identity.Provider(issuer, token.audiences, account_id="")
         web_identity.verify_token(unverified, provider, found.kept.keys, now)
     except IssuerError as exc:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sidecar.doctor.calls import CONFIGURED, Calls
 from sidecar.doctor.finding import NO_GROUND, Check, Facts, Finding, Row, Status, judged, left_out
 from sidecar.doctor.place import Side
+from sidecar.printable import printable
 
 SCHEMA_VERSION = 1
 """Of the JSON: a name that is taken away or means something else raises it; new names do not."""
@@ -98,6 +99,7 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
 
     Checks that could not be made are counted, and listed if `is_verbose`.
     """
+    report = report._replace(rows=tuple(_printable(row) for row in report.rows))
     paint = _painted if colours else _plain
     rows = [row for row in report.rows if is_verbose or row.finding.status is not Status.LEFT_OUT]
     check_width = max((len(_id(row)) for row in rows), default=0) + 2
@@ -116,6 +118,13 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
 def _id(row: Row) -> str:
     """The check's name in docs/doctor.md, which has a heading for each."""
     return f"{row.group}.{row.check}"
+
+
+def _printable(row: Row) -> Row:
+    """Return the row with its texts from outside safe for a terminal. Line feeds and tabs are wrapped later."""
+    role, container = (name and printable(name) for name in (row.role, row.container))
+    seen, next_step = (printable(text, keep="\n\t") for text in (row.finding.seen, row.finding.next_step))
+    return row._replace(role=role, container=container, finding=Finding(row.finding.status, seen, next_step))
 
 
 def _title(row: Row) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 import trio
 
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.printable import printable
+from sidecar.remarks import remark
 from sidecar.setup.documents import KEYS_PATH, Documents, File, key_differences, read_documents, to_publish
 from sidecar.setup.issuer_checks import (
     DISCOVERY_PATH,
@@ -23,7 +25,7 @@ from sidecar.setup.issuer_checks import (
 from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.setup.kubernetes import open_cluster
-from sidecar.setup.steps import check_issuer, remark, report
+from sidecar.setup.steps import check_issuer, report
 from sidecar.setup.whose_issuer import Issuer
 
 EXAMPLE = """\
@@ -79,9 +81,9 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
     report(key_concerns(published.keys, documents.issuer))
     differences = sorted(key_differences(published.keys, documents.keys))
     for difference in differences:
-        print(difference)
+        print(printable(difference))
     if not differences:
-        print(f"{documents.issuer}: what is published is what the cluster has")
+        print(printable(f"{documents.issuer}: what is published is what the cluster has"))
     return 1 if differences else 0
 
 
@@ -89,7 +91,7 @@ def _write(directory: Path, file: File, *, dry_run: bool) -> None:
     path = directory / file.path
     try:
         if path.exists() and path.read_text() == file.content:
-            print(f"{path}: nothing to change (for {file.url})")
+            print(printable(f"{path}: nothing to change (for {file.url})"))
             return
         if not dry_run:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,7 @@ def _write(directory: Path, file: File, *, dry_run: bool) -> None:
         raise ConfigurationError(
             f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc}): name another."
         ) from exc
-    print(f"{path}: {'would be written' if dry_run else 'written'} (for {file.url})")
+    print(printable(f"{path}: {'would be written' if dry_run else 'written'} (for {file.url})"))
 
 
 def _replace(path: Path, content: str) -> None:

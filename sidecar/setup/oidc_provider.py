@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.remarks import remark
 from sidecar.setup.aws import Aws, AwsError
 from sidecar.setup.iam_provider import plan_provider
 from sidecar.setup.issuer_checks import discovery_concerns, key_concerns
@@ -25,7 +26,6 @@ from sidecar.setup.steps import (
     is_offline,
     open_aws,
     read_tags,
-    remark,
     report,
     tags_of,
 )

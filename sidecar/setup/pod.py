@@ -18,6 +18,8 @@ from sidecar.injection import flags
 from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import Settings
+from sidecar.printable import printable
+from sidecar.remarks import remark
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Workload, change_pods
 
@@ -59,10 +61,12 @@ def main(args: argparse.Namespace) -> int:
             f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
         )
     for line in (*warnings, *written.notes):
-        sys.stderr.write(f"irsa-sidecar: {line}\n")
-    sys.stdout.write(
-        difference(source, text, written.text, f"{source} with irsa-sidecar") if args.dry_run else written.text
-    )
+        remark(line)
+    if args.dry_run:
+        changes = difference(source, text, written.text, f"{source} with irsa-sidecar")
+        sys.stdout.write(printable(changes, keep="\n\t"))
+    else:
+        sys.stdout.write(written.text)
     return 0
 
 

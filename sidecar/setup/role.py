@@ -9,6 +9,7 @@ import argparse
 import re
 
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.remarks import remark
 from sidecar.setup.aws import Aws, AwsError
 from sidecar.setup.iam_role import Wanted, plan_role
 from sidecar.setup.oidc_provider import check_audiences, read_provider
@@ -21,7 +22,6 @@ from sidecar.setup.steps import (
     is_offline,
     open_aws,
     read_tags,
-    remark,
     tags_of,
 )
 from sidecar.setup.trust import DEFAULT_LIMIT, HIGHEST_LIMIT, Grant, subjects_of

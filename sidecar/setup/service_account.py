@@ -20,6 +20,8 @@ from sidecar.injection.annotations import (
     MIN_EXPIRATION_SECONDS,
 )
 from sidecar.injection.names import AMAZONS_AUDIENCE, AMAZONS_ROLE_ARN, AMAZONS_TOKEN_EXPIRATION, Document
+from sidecar.printable import printable
+from sidecar.remarks import remark
 from sidecar.role import check_role_arn, check_whole_number
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.setup.kubernetes import Kubernetes, open_cluster
@@ -102,10 +104,11 @@ def _carry_out(
     there = kubernetes.get(f"{collection}/{name}")
     document = wanted(there, namespace, name, annotations)
     if there == document:
-        print(f"{title}: nothing to change")
+        print(printable(f"{title}: nothing to change"))
         return 0
-    print(f"{title}: {'to be created' if there is None else 'to be changed'}")
-    sys.stdout.write(difference("now", as_yaml(there) if there else "", as_yaml(document), "then"))
+    print(printable(f"{title}: {'to be created' if there is None else 'to be changed'}"))
+    changes = difference("now", as_yaml(there) if there else "", as_yaml(document), "then")
+    sys.stdout.write(printable(changes, keep="\n\t"))
     _remark_on_owner(there)
     if there is None:
         kubernetes.create(collection, document, dry_run=is_dry)
@@ -119,9 +122,8 @@ def _carry_out(
 def _remark_on_owner(there: Document | None) -> None:
     owner = ((there or {}).get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/managed-by")
     if owner:
-        sys.stderr.write(
-            f"irsa-sidecar: It is managed by {owner}, which may take the change back: have it set there what --output "
-            "yaml prints.\n"
+        remark(
+            f"It is managed by {owner}, which may take the change back: have it set there what --output yaml prints."
         )
 
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.printable import printable
+from sidecar.remarks import remark
 from sidecar.setup.aws import Aws
 from sidecar.setup.formats import FORMATS
 from sidecar.setup.issuer_checks import Concern, fatal, url_concerns
@@ -78,10 +80,6 @@ def tags_of(answer: Mapping[str, object]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags} if isinstance(tags, list) else {}
 
 
-def remark(text: str) -> None:
-    sys.stderr.write(f"irsa-sidecar: {text}\n")
-
-
 def check_issuer(url: str) -> None:
     """Raises ConfigurationError for what IAM takes for no issuer, or STS could never reach."""
     if texts := fatal(url_concerns(url)):
@@ -105,7 +103,7 @@ def carry_out(plan: Plan, args: argparse.Namespace, aws: Aws) -> int:
     if args.output:
         sys.stdout.write(FORMATS[args.output](plan.wanted))
     elif not plan.calls:
-        print(f"{plan.title}: nothing to change")
+        print(printable(f"{plan.title}: nothing to change"))
     else:
         _show(plan)
         _make(plan, aws, dry_run=args.dry_run)
@@ -113,14 +111,15 @@ def carry_out(plan: Plan, args: argparse.Namespace, aws: Aws) -> int:
 
 
 def _show(plan: Plan) -> None:
-    print(f"{plan.title}: {'to be created' if plan.now is None else 'to be changed'}")
+    print(printable(f"{plan.title}: {'to be created' if plan.now is None else 'to be changed'}"))
     is_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for line in difference(None if plan.now is None else plan.now.document(), plan.wanted.document()):
-        print(coloured(line) if is_colour else line)
+        shown = printable(line)
+        print(coloured(shown) if is_colour else shown)
 
 
 def _make(plan: Plan, aws: Aws, *, dry_run: bool) -> None:
     for call in plan.calls:
         if not dry_run:
             aws.make(call)
-        print(f"{'would ' if dry_run else 'done: '}{call.what}")
+        print(printable(f"{'would ' if dry_run else 'done: '}{call.what}"))

@@ -1,0 +1,72 @@
+"""
+Make text from outside safe to print on a terminal. Pure.
+
+Tokens, STS, the API server, a Pod's environment and files on volumes are written by others. Terminals obey escape
+sequences, and bidirectional or invisible characters make a text look like another one. `printable` shows each such
+character as its escape, and leaves letters, digits, punctuation and spaces of every script as they are.
+"""
+
+import re
+
+ELLIPSIS = "…"
+"""The last character of a text that was cut."""
+
+_SPACES = frozenset("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
+"""Spaces with a width (Unicode category Zs). Only str.isprintable() holds them for unprintable."""
+
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+"""Letters and marks without a shape: the grapheme joiner, Hangul fillers, inherent vowels of Khmer."""
+
+_SUSPECTS = re.compile(r"[^ -~]")
+"""Characters that need a check. Most texts are ASCII and have none."""
+
+
+def printable(text: str, *, keep: str = "", max_length: int | None = None) -> str:
+    r"""
+    Return `text` with each character that a terminal would obey, hide or reorder replaced by its escape.
+
+    Escapes are Python's: `\x1b`, `\n`, `\u202e`. They replace C0 and C1 controls, DEL, format characters
+    (bidirectional overrides and isolates, zero-width characters, tags), line and paragraph separators, lone surrogates
+    and characters without a meaning in Unicode. Characters of `keep`, such as a line feed, stay. A result of more than
+    `max_length` characters is cut between two of them, and ends with an ellipsis.
+    """
+    shown = _SUSPECTS.sub(lambda match: match[0] if match[0] in keep else _shown(match[0]), text)
+    if max_length is None or len(shown) <= max_length:
+        return shown
+    return _cut(text, keep, max_length)
+
+
+def printable_lines(text: str, *, indent: str = "  ", max_length: int | None = None) -> str:
+    """
+    Return `text` as `printable` does, with its line feeds and tabs.
+
+    Each line after the first begins with `indent`, so no line of it looks like a message of its own.
+    """
+    return printable(text, keep="\n\t", max_length=max_length).replace("\n", f"\n{indent}")
+
+
+def printable_json(document: str) -> str:
+    """Return a JSON document that json.dumps wrote in ASCII without DEL, the one control that JSON does not escape."""
+    return document.replace("\x7f", r"\u007f")
+
+
+def _shown(character: str) -> str:
+    if character in _SPACES or (character.isprintable() and character not in _INVISIBLE):
+        return character
+    code = ord(character)
+    if character in _INVISIBLE:
+        return f"\\u{code:04x}"
+    return repr(character)[1:-1]
+
+
+def _cut(text: str, keep: str, max_length: int) -> str:
+    """Return as many whole characters and escapes as fit before the ellipsis."""
+    parts: list[str] = []
+    room = max_length - len(ELLIPSIS)
+    for character in text[:max_length]:
+        part = character if character in keep else _shown(character)
+        room -= len(part)
+        if room < 0:
+            break
+        parts.append(part)
+    return "".join(parts) + (ELLIPSIS if max_length > 0 else "")
