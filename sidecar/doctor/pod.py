@@ -14,6 +14,7 @@ from sidecar.doctor.environment import EnvironmentFacts
 from sidecar.doctor.finding import Check, Finding, Row, left_out, ok, warning, wrong
 from sidecar.doctor.report import rows
 from sidecar.injection.names import ASKED, DECLINED, INJECT_LABEL
+from sidecar.token_lifetime import outlives_its_credentials, served_while_terminating_seconds
 
 Document = Mapping[str, Any]
 
@@ -175,7 +176,8 @@ def _fed(facts: PodFacts) -> Finding:
     return _projected(facts, path, str(mount.get("name")))
 
 
-def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
+def _token_source(facts: PodFacts, path: str, volume: str) -> Document | None:
+    """Return the `serviceAccountToken` source of the volume that provides the file at `path`."""
     sources = [
         _mapping(source.get("serviceAccountToken"))
         for item in _list(facts.spec, "volumes")
@@ -183,7 +185,11 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
         for source in _list(_mapping(item.get("projected")), "sources")
         if "serviceAccountToken" in source
     ]
-    found = next((source for source in sources if path.endswith(f"/{source.get('path')}")), None)
+    return next((source for source in sources if path.endswith(f"/{source.get('path')}")), None)
+
+
+def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
+    found = _token_source(facts, path, volume)
     if found is None:
         return wrong(
             f"volume {volume} has no service account token at {path}",
@@ -199,6 +205,34 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
     if not str(audience).startswith("sts.amazonaws.com"):
         return warning(f"volume {volume} asks for audience {audience}", "See that the IAM OIDC provider accepts it")
     return ok(f"{path}, for {audience}, renewed within {seconds} s")
+
+
+DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600, 3600
+"""Defaults of Kubernetes for the Pod and the volume, and the daemon's for the session."""
+
+
+def _terminating(facts: PodFacts) -> Finding | None:
+    """The kubelet renews no token of a terminating Pod (kubernetes issue 116481)."""
+    grace = _seconds(facts.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE_SECONDS)
+    environ = environ_of(_sidecar(facts))
+    path = environ.get(TOKEN_FILE, "")
+    mount = _mount_over(_sidecar(facts), path) or {}
+    source = _token_source(facts, path, str(mount.get("name"))) or {}
+    token = _seconds(source.get("expirationSeconds"), DEFAULT_TOKEN_SECONDS)
+    session = _seconds(environ.get("IRSA_SIDECAR_DURATION"), DEFAULT_SESSION_SECONDS)
+    if not outlives_its_credentials(grace, token, session):
+        return ok(f"terminationGracePeriodSeconds is {grace}")
+    return warning(
+        f"terminationGracePeriodSeconds is {grace}, and the kubelet renews no token of a Pod that terminates: "
+        f"credentials may expire after {served_while_terminating_seconds(token, session):.0f} s of it",
+        "Raise expirationSeconds of the token's volume, or IRSA_SIDECAR_DURATION, or end the Pod sooner",
+    )
+
+
+def _seconds(value: Any, default: int) -> int:
+    """A whole number of seconds, also as text; the default for anything else, such as the duration `max`."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
 
 
 def _alone(facts: PodFacts) -> Finding:
@@ -250,6 +284,7 @@ CHECKS: tuple[Check[PodFacts], ...] = (
     Check("running", "does it run", _runs, after=("sidecar",)),
     Check("readiness", "has it credentials, by its own word", _ready, after=("running",)),
     Check("volume", "does it get a token that is renewed, for the right audience", _fed, after=("sidecar",)),
+    Check("termination", "do credentials last while the Pod terminates", _terminating, after=("volume",)),
     Check("isolation", "is the token kept from the other containers", _alone, after=("sidecar",)),
     Check("network", "is loopback the Pod's own", _network, after=("pod",)),
     Check("applications", "is any container told of the endpoint", _told, after=("sidecar",)),
