@@ -217,7 +217,9 @@ def _terminating(facts: PodFacts) -> Finding | None:
     environ = environ_of(_sidecar(facts))
     path = environ.get(TOKEN_FILE, "")
     mount = _mount_over(_sidecar(facts), path) or {}
-    source = _token_source(facts, path, str(mount.get("name"))) or {}
+    source = _token_source(facts, path, str(mount.get("name")))
+    if source is None:
+        return None
     token = _seconds(source.get("expirationSeconds"), DEFAULT_TOKEN_SECONDS)
     session = _seconds(environ.get("IRSA_SIDECAR_DURATION"), DEFAULT_SESSION_SECONDS)
     if not outlives_its_credentials(grace, token, session):
@@ -284,7 +286,7 @@ CHECKS: tuple[Check[PodFacts], ...] = (
     Check("running", "does it run", _runs, after=("sidecar",)),
     Check("readiness", "has it credentials, by its own word", _ready, after=("running",)),
     Check("volume", "does it get a token that is renewed, for the right audience", _fed, after=("sidecar",)),
-    Check("termination", "do credentials last while the Pod terminates", _terminating, after=("volume",)),
+    Check("termination", "do credentials last while the Pod terminates", _terminating, after=("sidecar",)),
     Check("isolation", "is the token kept from the other containers", _alone, after=("sidecar",)),
     Check("network", "is loopback the Pod's own", _network, after=("pod",)),
     Check("applications", "is any container told of the endpoint", _told, after=("sidecar",)),

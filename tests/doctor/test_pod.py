@@ -485,38 +485,28 @@ def test_pod_names_are_parsed(where: str, parsed: tuple[str | None, str]) -> Non
     assert parse_pod_name(where) == parsed
 
 
-def token_source(pod: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = pod["spec"]["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]
-    return found
+GRACE_PERIODS = [
+    # grace period, token lifetime, session duration, is it a warning
+    (None, 86400, None, False),
+    (20880, 86400, None, False),  # 86400 / 5 + 3600
+    (20881, 86400, None, True),
+    (4320, 3600, "3600", False),
+    (4321, 3600, "3600", True),
+    (5000, 3600, "43200", False),
+    (5000, 3600, "max", True),
+    (86400, None, "not a number", True),
+]
 
 
-@pytest.mark.parametrize(
-    ("grace", "token", "duration", "warns"),
-    [
-        (None, 86400, None, False),
-        (20880, 86400, None, False),  # 86400 / 5 + 3600
-        (20881, 86400, None, True),
-        (4320, 3600, "3600", False),
-        (4321, 3600, "3600", True),
-        (5000, 3600, "43200", False),
-        (5000, 3600, "max", True),
-        (86400, None, "not a number", True),
-    ],
-)
+@pytest.mark.parametrize("row", GRACE_PERIODS)
 async def test_a_grace_period_beyond_the_credentials_is_a_warning(
-    api: FakeApiServer,
-    environ: dict[str, str],
-    grace: int | None,
-    token: int | None,
-    duration: str | None,
-    warns: bool,  # noqa: FBT001  a column of the table
+    api: FakeApiServer, environ: dict[str, str], row: tuple[int | None, int | None, str | None, bool]
 ) -> None:
+    grace, token, duration, warns = row
     pod = deepcopy(POD)
-    if grace is not None:
-        pod["spec"]["terminationGracePeriodSeconds"] = grace
+    pod["spec"]["terminationGracePeriodSeconds"] = grace
     token_source(pod)["expirationSeconds"] = token
-    if duration is not None:
-        sidecar(pod)["env"].append({"name": "IRSA_SIDECAR_DURATION", "value": duration})
+    sidecar(pod)["env"].append({"name": "IRSA_SIDECAR_DURATION", "value": duration})
     api.put(f"{PODS}/cart", pod)
     found = statuses(await examine(environ))
     assert (found.get("pod.termination") is Status.WARNING) is warns
