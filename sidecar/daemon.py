@@ -224,14 +224,14 @@ def make_daemon(
         refresher = Refresher(
             role,
             exchange_with,
-            Store(endpoint.credentials_response),
+            Store(endpoint.credentials_response, before),
             clock=clock,
             jitter=jitter,
             log=log,
             metrics=counters,
         )
         path = role.authorization_token_file
-        return ServedRole(refresher, Authorization(path, config.authorization_mode) if path else None, clock, before)
+        return ServedRole(refresher, Authorization(path, config.authorization_mode) if path else None, clock)
 
     roles = ServedRoles(config.roles, make, log)
     daemon = Daemon(roles, clock, log, counters, peers, dropped_lines, trio.Event(), config.sts.region)

@@ -18,7 +18,7 @@ from sidecar.exchange import explained, request_for
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.regular_file import file_identity
+from sidecar.regular_file import FileIdentity, file_identity
 from sidecar.role import Role
 from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
@@ -28,6 +28,9 @@ from sidecar.token_watch import watch_directory
 
 REMINDER_SECONDS = 600.0
 """A failure that stays the same is logged again this often, so that the newest page of logs shows it."""
+
+UNEXPECTED = "unexpected_error"
+"""The outcome of an attempt that ended in an exception that nobody foresaw."""
 
 LARGE_SKEW_SECONDS = 60.0
 """Beyond this a wrong clock is worth a warning: SigV4 fails at 300 s."""
@@ -48,6 +51,17 @@ class Health:
     token_expires_at: float | None = None
     skew_seconds: float | None = None
     session_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a loop has learned and planned, for the loop that succeeds it. It holds no secret."""
+
+    schedule: schedule.Schedule
+    health: Health
+    longest: duration.Longest
+    token_identity: FileIdentity | None
+    reminded_at: float
 
 
 class Refresher:
@@ -77,11 +91,37 @@ class Refresher:
         """Set once an attempt has ended, well or badly."""
         self._schedule = schedule.at_start(now)
         self._longest = duration.Longest()
-        self._token_identity: tuple[int, int, int] | None = None
+        self._token_identity: FileIdentity | None = None
         self._token_warning: str | None = None
         self._directory_changed = trio.Event()
         self._clock_offset = now.wall - now.monotonic
         self._reminded_at = now.monotonic
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self._schedule, self.health, self._longest, self._token_identity, self._reminded_at)
+
+    def resume(self, progress: Progress) -> None:
+        """Go on where another loop for the same IAM roles and token file was. Call it before `run`."""
+        self._schedule = progress.schedule
+        self.health = replace(progress.health, looked_at=self._clock.monotonic())
+        self._longest = progress.longest
+        self._token_identity = progress.token_identity
+        self._reminded_at = progress.reminded_at
+        if progress.schedule.attempted_at is not None:
+            self.first_attempt.set()
+
+    def report_crash(self, exc: BaseException) -> None:
+        """Show in probes, answers and metrics that the loop raised what nobody foresaw."""
+        while isinstance(exc, BaseExceptionGroup):  # as trio's nurseries raise it
+            exc = exc.exceptions[0]
+        trouble = (
+            f"the refresh loop failed unexpectedly ({type(exc).__name__}) and is started again. Report this as a bug, "
+            "with the log line refresher_failed."
+        )
+        self.health = replace(self.health, trouble=trouble, trouble_code=UNEXPECTED, trouble_step=0)
+        self._count(UNEXPECTED)
+        self.first_attempt.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -175,6 +215,8 @@ class Refresher:
     async def _exchange_for(self, seconds: int, token: Token) -> None:
         request = request_for(self.role, token, seconds)
         asked = self._clock.now()
+        # A reload of the roles may cancel the exchange, and its call counts all the same.
+        self._schedule = replace(self._schedule, attempted_at=asked.monotonic)
         try:
             reply = await self._exchange(request, token)
         finally:

@@ -6,7 +6,7 @@ never zero, so attempts an hour are bounded under any fault. What is due is watc
 as an argument, uniform in [0, 1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sidecar.clock import Instant
@@ -193,6 +193,22 @@ def after_token_change(before: Schedule, now: Instant) -> Schedule:
         attempted_at=before.attempted_at,
         wants_new_token=True,
     )
+
+
+def after_role_change(before: Schedule, now: Instant) -> Schedule:
+    """
+    Return the schedule of a role whose configuration changed, while its IAM roles and token file stay the same.
+
+    It is tried at once, and while STS fails when it was due anyway: a file that changes all the time must not undo a
+    back-off or Retry-After. Attempts are never closer than the pause after a changed token. An attempt that the change
+    interrupted is made up for after the same back-off as before.
+    """
+    earliest, back_off = now.monotonic, before.due.monotonic - before.decided.monotonic if before.failures else 0.0
+    if before.attempted_at is not None:
+        earliest = max(earliest, before.attempted_at + max(CHANGED_TOKEN_PAUSE_SECONDS, back_off))
+    if before.failures and not before.is_due(now):
+        return before
+    return replace(before, due=now.later(earliest - now.monotonic), decided=now)
 
 
 def refresh_after_seconds(life_seconds: float, jitter: float) -> float:

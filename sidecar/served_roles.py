@@ -1,21 +1,22 @@
 """
 The roles in service: each with a loop and credentials of its own, and all of them changed as one.
 
-Rule: no failure of one role reaches another, and a change of roles is made whole or not at all. A role that stays as it
-was keeps its loop and its set. One that is asked for in another way starts anew; while it is still the same IAM role,
-its old set stays in service until the next one is there.
+Rule: no failure of one role reaches another, and a change of roles is made whole or not at all. An unchanged role keeps
+its loop and its credentials. A changed role gets a new loop. While it is the same IAM role, its old credentials stay in
+service until the next ones arrive; while its IAM roles and token file are the same, its back-off goes on too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import trio
 
-from sidecar import admin, endpoint
+from sidecar import admin, endpoint, schedule
 from sidecar.authorization import Authorization
 from sidecar.clock import Clock, Instant
 from sidecar.log import Logger
-from sidecar.refresher import Refresher
+from sidecar.refresher import Progress, Refresher
 from sidecar.role import DEFAULT_ROLE, Role
 from sidecar.store import Snapshot
 
@@ -24,19 +25,9 @@ RESTART_SECONDS = 10.0
 
 
 class ServedRole:
-    """
-    A role as the endpoint sees it (endpoint.Route), put together from what keeps its parts.
+    """A role as the endpoint sees it (endpoint.Route), put together from what keeps its parts."""
 
-    `before` is the set that the same IAM role had in service under an older configuration.
-    """
-
-    def __init__(
-        self,
-        refresher: Refresher,
-        authorization: Authorization | None,
-        clock: Clock,
-        before: Snapshot | None = None,
-    ) -> None:
+    def __init__(self, refresher: Refresher, authorization: Authorization | None, clock: Clock) -> None:
         self.refresher = refresher
         self.store = refresher.store
         self.role = refresher.role.name
@@ -47,11 +38,10 @@ class ServedRole:
         """Of its loop."""
         self._authorization = authorization
         self._clock = clock
-        self._before = before
 
     @property
     def snapshot(self) -> Snapshot | None:
-        return self.store.snapshot or self._before
+        return self.store.snapshot
 
     @property
     def authorization(self) -> bytes | None:
@@ -63,8 +53,10 @@ class ServedRole:
 
     def alive(self, now: Instant) -> Snapshot | None:
         """The set in service, while it lives."""
-        snapshot = self.snapshot
-        return snapshot if snapshot is not None and snapshot.is_alive(now) else None
+        return self.store.alive(now)
+
+    def now(self) -> Instant:
+        return self._clock.now()
 
     def state(self, now: Instant) -> admin.RoleState:
         health, snapshot = self.refresher.health, self.snapshot
@@ -88,6 +80,17 @@ class Changes(NamedTuple):
     changed: list[str]
 
 
+ExchangeKey = tuple[tuple[str, ...], str]
+"""The IAM roles that a role assumes, and its token file: what STS's failures are about, whatever the role's name."""
+
+MAX_ENDED = 100
+"""Loops that ended whose progress is kept, so that a role that comes and goes does not undo its back-off."""
+
+
+def exchange_key(role: Role) -> ExchangeKey:
+    return (role.role_arn, *(step.role_arn for step in role.chain)), role.token_file
+
+
 Make = Callable[[Role, Snapshot | None], ServedRole]
 """A role in service, with the set that it may go on with. Raises ConfigurationError."""
 
@@ -100,6 +103,7 @@ class ServedRoles:
         self._log = log
         self._nursery: trio.Nursery | None = None
         self._by_name: Mapping[str, ServedRole] = {}
+        self._ended: dict[ExchangeKey, Progress] = {}
         self.routes: Mapping[bytes, endpoint.Route] = {}
         """By path. Swapped whole, so whoever takes it once sees one configuration."""
         self.replace(roles)
@@ -117,8 +121,9 @@ class ServedRoles:
 
     def replace(self, roles: Sequence[Role]) -> Changes:
         """Put these in service, in place of those before. Raises ConfigurationError, and then nothing has changed."""
-        before, after = self._by_name, {role.name: self._successor(role) for role in roles}
-        self._by_name = after
+        before, ended = self._by_name, self._ended_without(roles)
+        after = {role.name: self._successor(role, ended) for role in roles}
+        self._by_name, self._ended = after, ended
         self.routes = {served.refresher.role.path.encode(): served for served in after.values()}
         for name, served in before.items():
             if after.get(name) is not served:
@@ -161,14 +166,27 @@ class ServedRoles:
             for served in self:
                 nursery.start_soon(wait_for, served)
 
-    def _successor(self, role: Role) -> ServedRole:
+    def _ended_without(self, roles: Sequence[Role]) -> dict[ExchangeKey, Progress]:
+        """Return the progress of the loops that ended before or end with these roles, of the newest MAX_ENDED."""
+        ended = dict(self._ended)
+        for served in self:
+            if served.refresher.role not in roles:
+                key = exchange_key(served.refresher.role)
+                ended.pop(key, None)
+                ended[key] = served.refresher.progress
+        return dict(list(ended.items())[-MAX_ENDED:])
+
+    def _successor(self, role: Role, ended: Mapping[ExchangeKey, Progress]) -> ServedRole:
         before = self._by_name.get(role.name)
-        if before is None:
-            return self._make(role, None)
-        old = before.refresher.role
-        if old == role:
+        if before is not None and before.refresher.role == role:
             return before
-        return self._make(role, before.snapshot if old.final_arn == role.final_arn else None)
+        is_same_arn = before is not None and before.refresher.role.final_arn == role.final_arn
+        served = self._make(role, before.snapshot if before is not None and is_same_arn else None)
+        progress = ended.get(exchange_key(role))
+        if progress is not None:
+            plan = schedule.after_role_change(progress.schedule, served.now())
+            served.refresher.resume(replace(progress, schedule=plan))
+        return served
 
     async def _keep(self, served: ServedRole) -> None:
         with served.scope:
@@ -179,4 +197,5 @@ class ServedRoles:
                     self._log.critical(
                         "refresher_failed", role=served.role, exc=exc, restart_in_seconds=RESTART_SECONDS
                     )
+                    served.refresher.report_crash(exc)
                 await trio.sleep(RESTART_SECONDS)

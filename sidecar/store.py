@@ -38,20 +38,26 @@ class Snapshot:
 
 
 class Store:
-    """The credentials of one role, and how to wait for the next set."""
+    """
+    The credentials of one role, and how to wait for the next ones.
 
-    def __init__(self, render: Callable[[Credentials], bytes]) -> None:
+    `earlier` are credentials of the same IAM role that were requested under an older configuration. They are in service
+    until the first ones of this configuration arrive, whenever those expire.
+    """
+
+    def __init__(self, render: Callable[[Credentials], bytes], earlier: Snapshot | None = None) -> None:
         self._render = render
+        self._earlier = earlier
         self._snapshot: Snapshot | None = None
         self._arrival = trio.Event()
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The newest set so far, alive or not."""
-        return self._snapshot
+        """The newest credentials so far, valid or not."""
+        return self._snapshot or self._earlier
 
     def alive(self, now: Instant) -> Snapshot | None:
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         return snapshot if snapshot is not None and snapshot.is_alive(now) else None
 
     def replace(self, credentials: Credentials, ends: Instant, now: Instant) -> bool:

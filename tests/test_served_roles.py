@@ -1,5 +1,6 @@
 """Several roles in one daemon: what fails in one stays there, and a new configuration takes their place as a whole."""
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -12,14 +13,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sidecar import admin, endpoint
+from sidecar.credentials import Credentials
 from sidecar.daemon import Daemon, Listeners, make_daemon
-from sidecar.errors import ConfigurationError, NextStep
+from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.http import Request
 from sidecar.metrics import Metrics
 from sidecar.regular_file import file_identity
 from sidecar.reload import Reload
-from sidecar.role import Role
-from sidecar.schedule import CHECK_SECONDS
-from sidecar.served_roles import RESTART_SECONDS
+from sidecar.role import ChainStep, Role
+from sidecar.schedule import CHANGED_TOKEN_PAUSE_SECONDS, CHECK_SECONDS
+from sidecar.served_roles import MAX_ENDED, RESTART_SECONDS
 from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token
 from tests.fakes.clock import FakeWall
@@ -135,6 +139,172 @@ async def test_a_role_asked_for_in_another_way_serves_its_old_set_until_the_new_
     await trio.sleep(60)
     assert pod.key("reporting") not in {None, "ASIAFAKE0001"}, "though it ends sooner, it is what was asked for"
     assert pod.sts["reporting"].requests[-1].duration_seconds == 900
+
+
+ALL_STEPS = [
+    *(refusal("Nope", step) for step in NextStep),
+    *(refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=seconds) for seconds in (60, 250)),
+]
+
+
+def different(pod: Pod, number: int) -> list[Role]:
+    """The roles, with the entry of `reporting` changed in one of the ways that leave its ARN and token file."""
+    ways: list[dict[str, Any]] = [
+        {"duration_seconds": 900 + number},
+        {"session_name": f"name-{number}"},
+        {"policy": f'{{"Id":"{number}"}}'},
+        {"policy_arns": (f"arn:aws:iam::aws:policy/{number}",)},
+        {"allow_uids": frozenset({os.getuid(), number + 1})},
+    ]
+    return [pod.role("default"), pod.role("reporting")._replace(**ways[number % len(ways)])]
+
+
+@pytest.mark.parametrize("error", ALL_STEPS, ids=lambda error: f"{error.next_step.value}-{error.retry_after_seconds}")
+async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: Pod, error: ExchangeError) -> None:
+    """However often the file changes, STS is asked no more often than with one that stays as it is."""
+    steady, changing = (pod.sts[name] for name in ("default", "reporting"))
+    steady.trouble = changing.trouble = error
+    await trio.sleep(1900)
+    before = [len(sts.asked_at) for sts in (steady, changing)]
+    for number in range(1200):
+        pod.daemon.roles.replace(different(pod, number))
+        await trio.sleep(0.25)
+    calls = [len(sts.asked_at) - count for sts, count in zip((steady, changing), before, strict=True)]
+    assert calls[1] <= calls[0] + 1
+    steady.trouble = changing.trouble = None
+    await trio.sleep(400)
+    assert all(served.alive(pod.wall.clock.now()) for served in pod.daemon.roles)
+
+
+async def test_changed_role_waits_as_long_as_sts_said(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    sts = pod.sts["reporting"]
+    sts.trouble = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=60)
+    await trio.sleep(1801)
+    refused_at = sts.asked_at[-1]
+    for number in range(1, 50):
+        pod.daemon.roles.replace(different(pod, number))
+        await trio.sleep(1)
+    assert sts.asked_at[-1] == refused_at
+    await trio.sleep(15)
+    assert 60 <= sts.asked_at[-1] - refused_at <= 66
+
+
+@pytest.mark.parametrize("latency_seconds", [0.0, 0.5, 3.0])
+async def test_role_that_changes_all_the_time_costs_one_call_per_pause(
+    autojump_clock: MockClock, pod: Pod, latency_seconds: float
+) -> None:
+    """Also where the change cancels the call that is under way, and where the role is renamed, comes and goes."""
+    sts = pod.sts["reporting"]
+    sts.latency_seconds = latency_seconds
+    for number in range(400):
+        default, reporting = different(pod, number)
+        renamed = reporting._replace(name=f"reporting-{number}")
+        pod.daemon.roles.replace([[default, reporting], [default, renamed], [default]][number % 3])
+        await trio.sleep(0.25)
+    assert len(sts.asked_at) <= 100 / CHANGED_TOKEN_PAUSE_SECONDS + 2
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting")])
+    await trio.sleep(CHANGED_TOKEN_PAUSE_SECONDS + latency_seconds + 1)
+    assert pod.key("reporting") is not None
+
+
+async def test_changed_role_is_tried_at_once_while_sts_works(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    await trio.sleep(60)
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
+    await trio.sleep(0.1)
+    assert pod.sts["reporting"].requests[-1].duration_seconds == 900
+
+
+@pytest.mark.parametrize("change", ["role_arn", "token_file", "chain"])
+async def test_role_with_other_arns_or_token_starts_at_once(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path, change: str
+) -> None:
+    """What STS refused was another request."""
+    pod.sts["reporting"].trouble = refusal("ValidationError", NextStep.ASK_OPERATOR)
+    await trio.sleep(100)
+    token_file = tmp_path / "other-token"
+    token_file.write_text(service_account_token(pod.wall.time()))
+    ways: dict[str, dict[str, Any]] = {
+        "role_arn": {"role_arn": arn("elsewhere")},
+        "token_file": {"token_file": str(token_file)},
+        "chain": {"chain": (ChainStep(arn("next")),)},
+    }
+    asked = sum(len(sts.asked_at) for sts in pod.sts.by_arn.values())
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", **ways[change])])
+    await trio.sleep(0.1)
+    assert sum(len(sts.asked_at) for sts in pod.sts.by_arn.values()) == asked + 1
+
+
+async def test_changed_role_says_until_when_its_old_credentials_are_served(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    expiration = pod.daemon.roles["reporting"].snapshot
+    pod.sts["reporting"].trouble = DENIED
+    await trio.sleep(60)
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
+    await trio.sleep(60)
+    assert expiration is not None
+    assert pod.logged("refresh_failed")[-1]["still_serving_until"] == expiration.credentials.expiration
+    await trio.sleep(3600)
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=901)])
+    await trio.sleep(1200)
+    assert pod.logged("refresh_failed")[-1]["still_serving_until"] is None
+
+
+async def test_changed_role_keeps_the_reason_and_the_longest_duration(autojump_clock: MockClock, pod: Pod) -> None:
+    longest = pod.role("reporting", duration_seconds=None)
+    pod.daemon.roles.replace([pod.role("default"), longest])
+    await trio.sleep(10_000)
+    granted = pod.sts["reporting"].requests[-1].duration_seconds
+    assert granted > 3600
+    pod.sts["reporting"].trouble = DENIED
+    await trio.sleep(10_000)
+    pod.daemon.roles.replace([pod.role("default"), longest._replace(session_name="other")])
+    assert "AccessDenied" in str(pod.daemon.roles["reporting"].failure)
+    pod.sts["reporting"].trouble = None
+    await trio.sleep(100)
+    assert pod.sts["reporting"].requests[-1].duration_seconds == granted
+
+
+async def test_ended_roles_leave_no_secret_and_a_bounded_memory(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    for number in range(3 * MAX_ENDED):
+        pod.daemon.roles.replace([pod.role("default"), pod.role("passing", role_arn=arn(f"passing-{number}"))])
+        await trio.sleep(0.01)
+    ended = pod.daemon.roles._ended
+    assert len(ended) == MAX_ENDED
+    assert "secret" not in repr(ended)
+    assert not [found for found in gc.get_objects() if isinstance(found, Credentials) and "passing" in found.role_arn]
+
+
+UNFORESEEN = [
+    ZeroDivisionError("a bug"),
+    KeyError("x"),
+    AttributeError("no such thing"),
+    RecursionError(),
+    OSError(5, "x"),
+]
+
+
+@pytest.mark.parametrize("bug", UNFORESEEN, ids=lambda bug: type(bug).__name__)
+async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClock, pod: Pod, bug: Exception) -> None:
+    """In the 503, in /readyz, in a metric and in the log; and no longer once it works again."""
+    pod.sts["reporting"].trouble = bug
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", session_name="other")])
+    await trio.sleep(3 * RESTART_SECONDS + 4000)
+    served, now = pod.daemon.roles["reporting"], pod.wall.clock.now()
+    states = [role.state(now) for role in pod.daemon.roles]
+    ready = admin.answer(Request(b"/readyz", b"HTTP/1.1", {}, 0), states, pod.daemon.metrics, 0, now).response
+    for shown in (endpoint.unavailable(served).response, ready):
+        assert type(bug).__name__.encode() in shown
+        assert b"Report this as a bug" in shown
+        assert b"still being fetched" not in shown
+    assert pod.daemon.metrics.refreshes["reporting", "unexpected_error"] >= 3
+    assert {entry["role"] for entry in pod.logged("refresher_failed")} == {"reporting"}
+    pod.sts["reporting"].trouble = None
+    await trio.sleep(2 * RESTART_SECONDS)
+    assert served.failure is None
+    assert served.alive(pod.wall.clock.now())
 
 
 async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(

@@ -230,7 +230,7 @@ async def test_a_stdout_or_stderr_that_is_closed_or_that_nobody_reads(tmp_path: 
 async def test_a_bug_by_which_one_task_raises(
     autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a connection it costs one client a 500; a refresher is logged and started again while its set is served."""
+    """A connection costs one client a 500. A refresher is logged, counted and restarted, while its set is served."""
     with monkeypatch.context() as patch:
         patch.setattr(served.daemon.role.store, "_snapshot", "a bug")
         assert status_of(await served.ask(GET)) == 500
@@ -240,6 +240,8 @@ async def test_a_bug_by_which_one_task_raises(
     await trio.sleep(1800 + 2 * RESTART_SECONDS)
     autojump_clock.autojump_threshold = 0.02
     assert len(served.logged("refresher_failed")) > 1
+    assert "ZeroDivisionError" in str(served.daemon.role.failure)
+    assert served.daemon.metrics.refreshes["default", "unexpected_error"] > 1
     assert status_of(await served.ask(GET)) == 200
     served.sts.trouble = None
     await trio.sleep(2 * RESTART_SECONDS)
