@@ -5,6 +5,7 @@ Every error of ours, in one tree, named and split by what is done next.
     ├── ConfigurationError   a person changes a setting; the process ends with exit status 2
     ├── TokenError           the token file is read again, soon
     ├── ExchangeError        STS gave no credentials; its `next_step` says what follows
+    ├── FileTimeoutError     a file's volume hangs; the file is read again, soon
     └── KubernetesError      the cluster's API refused or was out of reach; a person or the next try sets it right
 
 Foreign exceptions (httpx, OSError, PyJWT) become one of these at the border where they appear and travel no
@@ -84,6 +85,16 @@ class ExchangeError(SidecarError):
             status=self.status,
             retry_after_seconds=self.retry_after_seconds,
             step=step,
+        )
+
+
+class FileTimeoutError(SidecarError):
+    """An operation on the file at `path` did not return within its deadline."""
+
+    def __init__(self, path: str, deadline_seconds: float) -> None:
+        super().__init__(
+            f"{path} could not be used within {deadline_seconds:g} s: its volume hangs. "
+            "Check the driver that mounts it (NFS, FUSE or CSI)."
         )
 
 

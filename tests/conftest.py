@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from trio.testing import MockClock
 
+from sidecar import file_thread
 from tests.exchanges import Authority
 from tests.fakes.clock import FakeWall
 from tests.fakes.kubelet import FakeVolume
@@ -22,6 +23,9 @@ from tests.served import Served, serving
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+REAL_START_THREAD = file_thread.start_thread
 
 
 def _open_files() -> set[str]:
@@ -58,6 +62,19 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not left, f"threads left behind: {left}"
     new = {entry for entry in _open_files() - files if "socket:" in entry or "inotify" in entry or "pipe:" in entry}
     assert not new, f"descriptors left behind: {new}"
+
+
+@pytest.fixture(autouse=True)
+def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run file operations directly: an autojumping clock would reach their deadline while a real thread works."""
+    if {"autojump_clock", "mock_clock"} & set(request.fixturenames):
+        monkeypatch.setattr(file_thread, "start_thread", lambda work: work())
+
+
+@pytest.fixture
+def real_file_threads(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo the above, for tests in which an operation hangs until the test ends it."""
+    monkeypatch.setattr(file_thread, "start_thread", REAL_START_THREAD)
 
 
 @pytest.fixture

@@ -1,0 +1,219 @@
+"""Blocking file operations in threads: results, deadlines, and what a volume that hangs does to the others."""
+
+import _thread
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from sidecar import file_thread
+from sidecar.errors import FileTimeoutError
+from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, in_thread
+
+HUNG, HEALTHY = "/hung/file", "/healthy/file"
+
+
+class HangingVolume:
+    """A volume whose operations block until `release` is called. `reads` counts them, `has_read` tells of the first."""
+
+    def __init__(self) -> None:
+        self._released = threading.Event()
+        self.has_read = threading.Event()
+        self.reads = 0
+
+    def read(self) -> str:
+        self.reads += 1
+        self.has_read.set()
+        self._released.wait()
+        return "read at last"
+
+    def release(self) -> None:
+        self._released.set()
+
+
+@contextmanager
+def hanging_volume() -> Iterator[HangingVolume]:
+    volume = HangingVolume()
+    try:
+        yield volume
+    finally:
+        volume.release()
+
+
+@pytest.mark.parametrize("path", [HEALTHY, "file", "/file", "", "/a/very/../long//path"])
+async def test_in_thread_returns_the_result(path: str) -> None:
+    loop_thread = threading.get_ident()
+    assert await in_thread(path, lambda word, number: (word, number), "word", 2) == ("word", 2)
+    assert await in_thread(path, threading.get_ident) != loop_thread
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "no such file"), ValueError("bad"), SystemExit(3)])
+async def test_in_thread_raises_what_the_function_raises(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await in_thread(HEALTHY, fail)
+    assert caught.value is error
+
+
+async def test_no_thread_is_left_after_an_operation() -> None:
+    before = _thread._count()
+    await in_thread(HEALTHY, os.stat, "/")
+    while _thread._count() > before:  # the thread reported its result and is about to end
+        await trio.lowlevel.checkpoint()
+
+
+async def test_operations_run_one_at_a_time() -> None:
+    running, most = 0, 0
+
+    def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        os.stat("/")
+        running -= 1
+
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(in_thread, f"/{number % 7}/file", work)
+    assert most == 1
+
+
+async def test_hung_operation_raises_at_its_deadline(autojump_clock: MockClock, real_file_threads: None) -> None:
+    with hanging_volume() as volume:
+        with pytest.raises(FileTimeoutError, match="/hung/file could not be used within 5 s"):
+            await in_thread(HUNG, volume.read)
+        assert trio.current_time() == pytest.approx(DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("path", [HUNG, "/hung/other"])
+async def test_hung_directory_fails_at_once_without_a_thread(
+    autojump_clock: MockClock, real_file_threads: None, path: str
+) -> None:
+    with hanging_volume() as volume:
+        with pytest.raises(FileTimeoutError):
+            await in_thread(HUNG, volume.read)
+        volume.has_read.wait()
+        threads, now = _thread._count(), trio.current_time()
+        for _ in range(100):
+            with pytest.raises(FileTimeoutError, match=path):
+                await in_thread(path, volume.read)
+        assert (_thread._count(), trio.current_time(), volume.reads) == (threads, now, 1)
+
+
+async def test_hung_directory_delays_another_by_one_turn(autojump_clock: MockClock, real_file_threads: None) -> None:
+    with hanging_volume() as volume:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_expect_timeout, HUNG, volume.read)
+            await trio.testing.wait_all_tasks_blocked()
+            waited_from, done = trio.current_time(), trio.Event()
+
+            def finish_at_once() -> None:
+                pass
+
+            async def read_healthy() -> None:
+                autojump_clock.autojump_threshold = 1.0  # the healthy thread is real, and takes real microseconds
+                await in_thread(HEALTHY, finish_at_once)
+                done.set()
+
+            autojump_clock.autojump_threshold = 0.0
+            nursery.start_soon(read_healthy)
+            await done.wait()
+            assert trio.current_time() - waited_from == pytest.approx(TURN_SECONDS)
+            autojump_clock.autojump_threshold = 0.0
+
+
+async def _expect_timeout(path: str, function: Callable[[], object]) -> None:
+    with pytest.raises(FileTimeoutError):
+        await in_thread(path, function)
+
+
+async def test_second_operation_in_a_slow_directory_waits_for_the_first(
+    autojump_clock: MockClock, real_file_threads: None
+) -> None:
+    autojump_clock.autojump_threshold = float("inf")
+    results: list[str] = []
+
+    async def read(volume: HangingVolume) -> None:
+        results.append(await in_thread(HUNG, volume.read))
+
+    with hanging_volume() as volume:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, volume)
+            nursery.start_soon(read, volume)
+            await trio.testing.wait_all_tasks_blocked()
+            autojump_clock.jump(DEADLINE_SECONDS * 0.9)
+            await trio.testing.wait_all_tasks_blocked()
+            volume.has_read.wait()
+            assert volume.reads == 1
+            volume.release()
+    assert results == ["read at last"] * 2
+
+
+async def test_directory_is_usable_again_after_the_volume_returned(
+    autojump_clock: MockClock, real_file_threads: None
+) -> None:
+    with hanging_volume() as volume:
+        await _expect_timeout(HUNG, volume.read)
+    autojump_clock.autojump_threshold = float("inf")
+    while file_thread._operations_of_this_run().running:  # until the abandoned thread reported its end
+        await trio.lowlevel.checkpoint()
+    assert await in_thread(HUNG, volume.read) == "read at last"
+
+
+async def test_cancelled_waiter_leaves_the_operation_running(
+    autojump_clock: MockClock, real_file_threads: None
+) -> None:
+    with hanging_volume() as volume:
+        with trio.move_on_after(0.1) as scope:
+            await in_thread(HUNG, volume.read)
+        assert scope.cancelled_caught
+        assert trio.current_time() == pytest.approx(0.1)
+        await _expect_timeout("/hung/other", volume.read)
+        assert trio.current_time() == pytest.approx(DEADLINE_SECONDS)
+        volume.has_read.wait()
+        assert volume.reads == 1
+
+
+async def _leave_a_hung_operation(volume: HangingVolume) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(in_thread, HUNG, volume.read)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+def test_event_loop_ends_while_an_operation_hangs() -> None:
+    with hanging_volume() as volume:
+        trio.run(_leave_a_hung_operation, volume)
+        volume.has_read.wait()
+        threads = _thread._count()
+    while _thread._count() >= threads:
+        pass  # the thread ends, and does not raise because the loop is gone
+
+
+def test_next_run_is_unaffected_by_a_hung_directory_of_the_last() -> None:
+    with hanging_volume() as volume:
+
+        async def next_main() -> str:
+            return await in_thread(HUNG, lambda: "read")
+
+        trio.run(_leave_a_hung_operation, volume)
+        assert trio.run(next_main) == "read"
+
+
+async def test_no_thread_available_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_work: Callable[[], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(file_thread, "start_thread", fail)
+        for _ in range(2):
+            with pytest.raises(OSError, match="no thread can be started"):
+                await in_thread(HEALTHY, os.stat, "/")
+    assert (await in_thread(HEALTHY, os.stat, "/")).st_ino == os.stat("/").st_ino
