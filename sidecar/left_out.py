@@ -2,7 +2,10 @@
 What `run` leaves out of the packages that it imports: parts that a Pod would pay for and never uses.
 
 Rule: a part is stood in for only while `run` imports its own. Whatever imports it later gets the real one, as botocore
-does for a role with a chain. What each is worth is measured (docs/architecture.md); below 0.05 MiB nothing is here.
+does for a role with a chain. A stand-in that is called after that raises an error with its name: what it stands for is
+used after all. `tests/test_rare_paths.py` takes the paths on which that could happen.
+
+What each is worth is measured (docs/architecture.md); below 0.05 MiB nothing is here.
 """
 
 import sys
@@ -28,7 +31,7 @@ STOOD_IN_FOR = (
     "attr.validators",  # outcome, to check what trio gives it
     "calendar",  # PyJWT, to encode
     "ctypes.util",  # trio, to look for a library with processes of their own, for no more than names of threads
-    "http.client", "http.cookiejar", "urllib.request",  # httpx's cookies and digests; sts_client.py brings no cookies
+    "http.client", "http.cookiejar", "urllib.request",  # httpx's clients, for cookies and digests: we use its transport
     "httpcore._sync", "httpcore._sync.connection_pool", "httpcore._sync.interfaces",
     "jwt.jwks_client",
     "pathlib",  # httpx's uploads
@@ -39,25 +42,30 @@ STOOD_IN_FOR = (
 )  # fmt: skip
 """Parts of which ours import names at once, and use none of them in a Pod."""
 
-LATER = ("email.message", "idna", "ipaddress", "mimetypes")
-"""Modules that ours import at once, and use seldom: real ones, as soon as one of their names is used."""
+LATER = ("certifi", "email.message", "idna", "ipaddress", "mimetypes")
+"""
+Modules that ours import at once, and use seldom: real ones, as soon as one of their names is used.
+
+httpx imports certifi with each client, and asks it for authorities only where it is given none, which outbound.py
+always does.
+"""
 
 
 @contextmanager
 def left_out() -> Iterator[None]:
     """Import within it what `run` needs. What was imported before stays as it is."""
     modules: dict[str, Any] = sys.modules
+    _Nothing.is_harmless = True
     for name in NOT_THERE:
         modules.setdefault(name, None)
     for name in LATER:
         if name not in modules:
             _put(_Later(name))
     stand_ins = [_put(_StandIn(name)) for name in STOOD_IN_FOR if name not in modules]
-    # httpx would import it with the first client, and with it a second way to read resources.
-    modules.setdefault("certifi", ModuleType("certifi"))
     try:
         yield
     finally:
+        _Nothing.is_harmless = False
         for stand_in in stand_ins:
             del modules[stand_in.__name__]
 
@@ -72,10 +80,14 @@ def _put(module: ModuleType) -> ModuleType:
 
 
 class _Nothing:
-    """What stands for a class or function: may be named, inherited, called and asked, and is never anything."""
+    """A stand-in for a class or function: it may be named and inherited, and called while `run` imports."""
+
+    is_harmless = True
 
     def __init__(self, *_args: object, **_kwargs: object) -> None:
-        pass
+        if not _Nothing.is_harmless:
+            name = f"{type(self).__module__}.{type(self).__qualname__}"
+            raise RuntimeError(f"{name} is used, which left_out.py leaves out of `irsa-sidecar run`")
 
     def __call__(self, *_args: object, **_kwargs: object) -> None:
         pass
@@ -89,7 +101,7 @@ class _StandIn(ModuleType):
 
     def __getattr__(self, name: str) -> type[_Nothing]:
         _refuse_inner(self, name)
-        made = type(name, (_Nothing,), {})
+        made = type(name, (_Nothing,), {"__module__": self.__name__})
         setattr(self, name, made)
         return made
 

@@ -124,26 +124,32 @@ def proxy_for(url: str) -> str | None:
 # The HTTP client
 
 
-def http_client(url: str, trust: ssl.SSLContext | None, **options: Any) -> httpx.AsyncClient:
+def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
     """
-    Return a client for the server of `url`, through its proxy if it has one.
+    Return what carries requests to the server of `url`, through its proxy if it has one.
 
-    `trust` verifies the server and a proxy over TLS. It may be None if neither uses TLS. `options` are httpx's.
+    It keeps no idle connection, and none waits for another. It follows no redirect, decodes no body, and knows no
+    cookies. `trust` verifies the server and a proxy over TLS; it may be None if neither uses TLS.
     Raises ConfigurationError if the proxy setting cannot be used.
     """
     proxy = proxy_for(url)
     try:
-        return httpx.AsyncClient(
+        return httpx.AsyncHTTPTransport(
             verify=trust or False,
             proxy=proxy and httpx.Proxy(proxy, ssl_context=trust if is_over_tls(proxy) else None),
             trust_env=False,
-            **options,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
         raise ConfigurationError(
             f"{urlsplit(url).scheme.upper()}_PROXY is not a proxy that can be used (its value is not shown, because it "
             "may hold a password): give it as http://HOST:PORT or https://HOST:PORT."
         ) from exc
+
+
+def http_client(url: str, trust: ssl.SSLContext | None, **options: Any) -> httpx.AsyncClient:
+    """Return an httpx client over `http_transport`. `options` are httpx's. Raises ConfigurationError."""
+    return httpx.AsyncClient(transport=http_transport(url, trust), trust_env=False, **options)
 
 
 def is_over_tls(url: str | None) -> bool:

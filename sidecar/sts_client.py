@@ -21,7 +21,15 @@ from sidecar import __version__, sts
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.lifetime import told_time
-from sidecar.outbound import Failure, certificate_advice, http_client, needs_trust, network_error, proxy_for, trust_in
+from sidecar.outbound import (
+    Failure,
+    certificate_advice,
+    http_transport,
+    needs_trust,
+    network_error,
+    proxy_for,
+    trust_in,
+)
 from sidecar.role import ChainStep
 from sidecar.sts import Operation
 from sidecar.sts_endpoint import signing_region
@@ -32,6 +40,9 @@ ATTEMPT_SECONDS = 10.0
 
 CONNECT_SECONDS = 3.0
 """STS is near, in the region: what takes longer to connect is a black hole."""
+
+_TIMEOUTS = {"timeout": httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
+"""As httpx's transports take them, for each request."""
 
 MAX_REPLY_BYTES = 256 * 1024
 """A reply is 1-3 KiB; session tokens have no stated maximum."""
@@ -86,7 +97,9 @@ class StsClient:
         self._region = region
         self._ca_bundle = ca_bundle
         self.trust = trust or (trust_in(ca_bundle) if needs_trust(url) else None)
-        self._client = _make_client(url, self.trust, app_id)
+        self._transport = http_transport(url, self.trust)
+        agent = f"irsa-sidecar/{__version__}"
+        self._headers = {**sts.HEADERS, "User-Agent": f"{agent} app/{app_id}" if app_id else agent}
         parts = urlsplit(url)
         self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy_for(url) else parts.netloc
 
@@ -94,7 +107,7 @@ class StsClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
         """
@@ -124,7 +137,7 @@ class StsClient:
     ) -> ExchangeReply:
         """One call, signed with what came `before` it if that is given."""
         with _foreign_errors_mapped(self._host, self._ca_bundle), trio.fail_after(ATTEMPT_SECONDS):
-            request = self._client.build_request("POST", self.url, content=form)
+            request = httpx.Request("POST", self.url, headers=self._headers, content=form, extensions=_TIMEOUTS)
             if before is not None:
                 self._sign(request, form, before)
             response, body = await self._send(request)
@@ -148,7 +161,7 @@ class StsClient:
 
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         body = bytearray()
-        async with aclosing(await self._client.send(request, stream=True)) as response:
+        async with aclosing(await self._transport.handle_async_request(request)) as response:
             # Leaving the loop early would leave httpx's nested generators to the garbage collector: cancelling what
             # they wait for ends them in order.
             with trio.CancelScope() as reading:
@@ -163,30 +176,6 @@ class StsClient:
         if encoding != "identity":
             raise _malformed(f"the answer is encoded as {encoding[:12]!r}, which was not asked for")
         return response, bytes(body)
-
-
-class _NoCookies:
-    """A jar that keeps nothing: STS sets no cookie, and whatever stands in for STS shall not be known again by one."""
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(())
-
-    def extract_cookies(self, *_: object) -> None:
-        """Of a response."""
-
-
-def _make_client(url: str, trust: ssl.SSLContext | None, app_id: str | None) -> httpx.AsyncClient:
-    name = f"irsa-sidecar/{__version__}"
-    return http_client(
-        url,
-        trust,
-        headers={**sts.HEADERS, "User-Agent": f"{name} app/{app_id}" if app_id else name},
-        cookies=_NoCookies(),  # it is all that httpx asks of a jar
-        timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
-        # Exchanges are half an hour apart: an idle connection would only go stale. There is one a role at a time,
-        # and none may wait for another's: a slow answer to one would be the timeout of the next.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-    )
 
 
 @contextmanager

@@ -78,6 +78,15 @@ class Running:
                     return found[times - 1]
                 await self._more.wait()
 
+    async def logged_one_of(self, *events: str, **fields: Any) -> dict[str, Any]:
+        """The first log event that has one of these names and these fields, once it is there."""
+        with trio.fail_after(GUARD_SECONDS):
+            while True:
+                for entry in self.log:
+                    if entry["event"] in events and entry.items() >= fields.items():
+                        return entry
+                await self._more.wait()
+
     async def line_of(self, word: str) -> str:
         """The line of stderr that begins with `word`, once it is there."""
         with trio.fail_after(GUARD_SECONDS):

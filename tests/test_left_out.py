@@ -51,7 +51,7 @@ def test_what_botocore_brings_works_beside_it() -> None:
 
 @pytest.mark.parametrize("name", LATER)
 def test_a_later_module_is_the_real_one_once_it_is_used(name: str) -> None:
-    used = {"email.message": "Message", "idna": "encode", "ipaddress": "ip_address"}
+    used = {"email.message": "Message", "idna": "encode", "ipaddress": "ip_address", "certifi": "where"}
     code = f"""
 import importlib
 early = sys.modules[{name!r}]
@@ -73,3 +73,30 @@ assert (again, later, third) == (ast, idna, platform)
 assert ast.parse("1") and idna.encode("a") and platform.system()
 """
     in_a_fresh_interpreter(code)
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [
+        ("import httpx; httpx.AsyncClient()", "CookieJar"),
+        ("import trio; trio.open_file('a')", "open_file"),
+        ("import trio; trio.Path('a')", "Path"),
+        ("import structlog; structlog.ReturnLogger()", "ReturnLogger"),
+        ("import httpcore; httpcore.ConnectionPool()", "ConnectionPool"),
+    ],
+)
+def test_use_of_a_stand_in_after_the_start_raises_its_name(use: str, name: str) -> None:
+    """A stand-in that did nothing in silence would break a path that no test takes."""
+    code = f"""
+try:
+    {use}
+except RuntimeError as error:
+    print(error)
+"""
+    assert in_a_fresh_interpreter(IMPORTED + code).partition(" is used")[0].endswith(f".{name}")
+
+
+def test_certifi_is_real_for_whoever_asks_it() -> None:
+    """It is asked by httpcore for a proxy over TLS that was given no context."""
+    code = "import httpcore, ssl; print(httpcore.default_ssl_context().cert_store_stats()['x509_ca'] > 50)"
+    assert in_a_fresh_interpreter(IMPORTED + code) == "True"

@@ -28,6 +28,7 @@ from sidecar.sts_client import (
     _date,
 )
 from tests.exchanges import REQUEST, STS_HOST, TOKEN, Authority, Resolver, exchange, failure, failure_of, scripted
+from tests.fakes.connect_proxy import ConnectProxy
 from tests.fakes.scripted_sts import Reply, ScriptedSts, error_reply, good_reply
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
@@ -317,46 +318,6 @@ def test_a_bundle_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, c
 # Proxies
 
 
-class ConnectProxy:
-    """A proxy that takes CONNECT to anywhere and leads to one port here, or refuses with a status."""
-
-    def __init__(self, leads_to: int, status: str = "200 OK") -> None:
-        self._leads_to = leads_to
-        self._status = status
-        self.heads: list[str] = []
-        self.url = ""
-
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
-        task_status.started()
-        await trio.serve_listeners(self._converse, listeners)
-
-    async def _converse(self, client: trio.SocketStream) -> None:
-        async with client:
-            self.heads.append((await client.receive_some()).decode())
-            await client.send_all(f"HTTP/1.1 {self._status}\r\n\r\n".encode())
-            if self._status.startswith("200"):
-                async with await trio.open_tcp_stream("127.0.0.1", self._leads_to) as server:
-                    await _join(client, server)
-
-
-async def _join(one: trio.SocketStream, other: trio.SocketStream) -> None:
-    """Until either side ends."""
-
-    async def copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
-        try:
-            async for data in source:
-                await sink.send_all(data)
-        except trio.BrokenResourceError:
-            pass
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(copy, one, other)
-        nursery.start_soon(copy, other, one)
-
-
 @asynccontextmanager
 async def proxied(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, status: str = "200 OK"
@@ -365,7 +326,7 @@ async def proxied(
     async with scripted(tls=authority.server(), host=STS_HOST) as sts, trio.open_nursery() as nursery:
         proxy = ConnectProxy(sts.port, status)
         await nursery.start(proxy.serve)
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http://", "http://me:hush@"))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url_with("me:hush@"))
         yield sts, proxy
         nursery.cancel_scope.cancel()
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from urllib.parse import unquote_to_bytes
 
 import trio
 
@@ -120,6 +121,8 @@ class ScriptedSts:
     ) -> None:
         self.replies = list(replies) or [good_reply()]
         self.requests: list[Recorded] = []
+        self.by_role: dict[str, Reply] = {}
+        """By role ARN, what is always answered to a request for that role."""
         self.asked = trio.Event()
         self.port = 0
         self._tls = tls
@@ -151,11 +154,17 @@ class ScriptedSts:
             return
         self.requests.append(request)
         self.asked.set()
-        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        reply = self._reply_to(request)
         await _send(reply, stream)
         if reply.reset:
             # Closing with unsent time zero makes the kernel send RST (socket(7), SO_LINGER).
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _reply_to(self, request: Recorded) -> Reply:
+        for role_arn, reply in self.by_role.items():
+            if role_arn.encode() in unquote_to_bytes(request.body):
+                return reply
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
 async def _send(reply: Reply, stream: trio.abc.Stream) -> None:
