@@ -41,11 +41,20 @@ class ConfigurationError(SidecarError):
 
 
 class TokenError(SidecarError):
-    """The service account token cannot be used as it is now. `reason` is a short word for logs and metrics."""
+    """
+    The service account token cannot be used as it is now.
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+    `reason` is a short word for logs and metrics: `missing`, `unreadable`, `not_a_file`, `empty`, `too_long` or
+    `malformed`. `problem` and `fix` are sentences without the full stop. `mistake` is the code of a known mistake in
+    the content (token_mistake.py), which only a person can fix; None if the next read may succeed.
+    """
+
+    def __init__(self, reason: str, problem: str, fix: str, mistake: str | None = None) -> None:
+        super().__init__(f"{problem}. {fix}.")
         self.reason = reason
+        self.problem = problem
+        self.fix = fix
+        self.mistake = mistake
 
 
 class ExchangeError(SidecarError):

@@ -65,15 +65,13 @@ def decode_token(content: bytes, path: str) -> Token:
     """Turn the file's bytes into a Token. Raises TokenError when it is empty, too long or no JWT."""
     raw = content.removeprefix(b"\xef\xbb\xbf").strip()
     if not raw:
-        raise TokenError("empty", f"{path} is empty: waiting for the token to be written.")
-    if len(content) > MAX_TOKEN_BYTES:
-        raise TokenError("too_long", f"{path} holds more than {MAX_TOKEN_BYTES} bytes, the most that STS takes.")
-    if _COMPACT_JWS.fullmatch(raw) is None:
-        raise _malformed(path, "it is not three parts of base64url")
+        raise TokenError("empty", f"{path} is empty", "See whether whatever writes the token is done")
+    if len(content) > MAX_TOKEN_BYTES or _COMPACT_JWS.fullmatch(raw) is None:
+        raise _no_token(path, content)
     try:
         claims = jwt.decode(raw, options={"verify_signature": False})
     except (jwt.PyJWTError, RecursionError) as exc:  # the latter from older PyJWTs, for claims that nest deep
-        raise _malformed(path, str(exc)) from exc
+        raise TokenError("malformed", f"{path} holds no JWT: {exc}", _SEE_THE_WRITER) from exc
     return _from_claims(raw.decode("ascii"), claims)
 
 
@@ -111,7 +109,9 @@ def instant_text(unix_seconds: float) -> str:
 def _read_bounded(path: str) -> bytes:
     content = read_regular_file(path, MAX_TOKEN_BYTES + 1)
     if content is None:
-        raise TokenError("not_a_file", f"{path} is not a regular file: is the volume mounted at its directory?")
+        raise TokenError(
+            "not_a_file", f"{path} is not a regular file", "Mount the volume at a directory, and name the file in it"
+        )
     return content
 
 
@@ -122,31 +122,44 @@ def _read_or_explain(path: str) -> bytes:
         raise _unreadable(path, exc) from exc
 
 
-def _malformed(path: str, why: str) -> TokenError:
-    return TokenError("malformed", f"{path} holds no JWT ({why}): waiting for a whole token.")
+_SEE_THE_WRITER = "See what writes that file"
+
+
+def _no_token(path: str, content: bytes) -> TokenError:
+    """Return what is wrong with content that is too long, or is not a signed JWT."""
+    from sidecar.token_mistake import find_mistake  # noqa: PLC0415  for files that hold no token
+
+    mistake = find_mistake(content)
+    if mistake is not None:
+        return TokenError("malformed", f"{path} holds no JWT: {mistake.problem}", mistake.fix, mistake.code)
+    if len(content) > MAX_TOKEN_BYTES:
+        return TokenError("too_long", f"{path} holds more than {MAX_TOKEN_BYTES} bytes, STS's limit", _SEE_THE_WRITER)
+    return TokenError("malformed", f"{path} holds no JWT: it is not three parts of base64url", _SEE_THE_WRITER)
 
 
 def _unreadable(path: str, exc: OSError) -> TokenError:
     if isinstance(exc, FileNotFoundError):
         return TokenError(
             "missing",
-            f"{path} does not exist (AWS_WEB_IDENTITY_TOKEN_FILE): is the projected token volume mounted there?",
+            f"{path} does not exist (AWS_WEB_IDENTITY_TOKEN_FILE)",
+            "Mount the projected token volume there, or correct the path",
         )
     if isinstance(exc, PermissionError):
-        return TokenError("unreadable", _permission_message(path))
-    return TokenError("unreadable", f"{path} cannot be read: {exc.strerror or exc}.")
+        return _no_permission(path)
+    return TokenError("unreadable", f"{path} cannot be read: {exc.strerror or exc}", "See what is mounted there")
 
 
-def _permission_message(path: str) -> str:
-    """Name who asks, what the file allows and the field of the Pod that changes it."""
+def _no_permission(path: str) -> TokenError:
+    """Name the user, the mode of the file and the field of the Pod that changes it."""
     try:
         status = os.stat(path)
         seen = f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid}"
     except OSError:
         seen = "and neither may its directory be searched"
-    return (
-        f"{path} may not be read by uid {os.geteuid()}, gid {os.getegid()} ({seen}): set "
-        "securityContext.fsGroup on the Pod, or the same runAsUser on all its containers."
+    return TokenError(
+        "unreadable",
+        f"{path} may not be read by uid {os.geteuid()}, gid {os.getegid()} ({seen})",
+        "Set securityContext.fsGroup on the Pod, or the same runAsUser on all its containers",
     )
 
 

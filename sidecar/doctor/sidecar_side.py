@@ -112,7 +112,8 @@ def _told(environ: Mapping[str, str], looked: Looked[Told]) -> Told:
 async def _look_at_token(role: Role) -> TokenFacts:
     now = time()
     looked = await guarded(in_thread(gather_token.look, role, now), FILE_SECONDS)
-    return looked.facts or TokenFacts(role, now, error=TokenError("unreadable", f"{role.token_file}: {looked.why}"))
+    unreadable = TokenError("unreadable", f"{role.token_file}: {looked.why}", "See what is mounted there")
+    return looked.facts or TokenFacts(role, now, error=unreadable)
 
 
 async def _reach(url: str, told: Told, ways: dict[str, Looked[Reach]]) -> None:

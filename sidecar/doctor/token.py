@@ -3,7 +3,7 @@
 import stat
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wrong
+from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
 from sidecar.errors import TokenError
 from sidecar.role import Role
 from sidecar.token import STS_TOLERANCE_SECONDS, Token, instant_text
@@ -55,7 +55,8 @@ _NEXT_STEPS = {
 
 def _readable(facts: TokenFacts) -> Finding:
     if facts.error is not None:
-        return wrong(split_advice(str(facts.error))[0], _NEXT_STEPS.get(facts.error.reason, PROJECTED))
+        error = facts.error
+        return wrong(error.problem, error.fix if error.mistake else _NEXT_STEPS.get(error.reason, PROJECTED))
     file = facts.file
     if file is None:
         return ok(f"{facts.role.token_file} can be read")
