@@ -39,7 +39,10 @@ Address = tuple[str, int]
 
 
 class StsSettings(NamedTuple):
-    """Which STS is spoken to, and how it is trusted. `fallback_regions` are asked, in order, when the first is out."""
+    """
+    Which STS is spoken to, and how it is trusted. `fallback_regions` are asked, in order, when the first is out.
+    `app_id` is the application's name for the User-Agent, as it was set.
+    """
 
     region: str | None
     endpoint_url: str | None
@@ -47,6 +50,7 @@ class StsSettings(NamedTuple):
     use_dualstack: bool
     ca_bundle: str | None
     fallback_regions: tuple[str, ...] = ()
+    app_id: str | None = None
 
 
 class Config(NamedTuple):
@@ -247,6 +251,7 @@ def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str
         use_dualstack=_boolean(environ, "AWS_USE_DUALSTACK_ENDPOINT"),
         ca_bundle=environ.get("AWS_CA_BUNDLE") or None,
         fallback_regions=fallback_regions,
+        app_id=environ.get("AWS_SDK_UA_APP_ID") or None,
     )
 
 

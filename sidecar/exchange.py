@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from sidecar.config import StsSettings, read_role, read_sts_settings, role_defaults
 from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
+from sidecar.outbound import no_proxy_warning_for
 from sidecar.role import Role
 from sidecar.session_name import from_template, session_name
 from sidecar.sts import Operation, hint
@@ -65,7 +66,9 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
 
 def open_client(settings: StsSettings) -> StsClient:
     """A client of that STS. Raises ConfigurationError."""
-    return StsClient(endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle)
+    return StsClient(
+        endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle, app_id=settings.app_id
+    )
 
 
 def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequest:
@@ -90,6 +93,21 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
         found += [check_partition(arn, settings.region) for arn in dict.fromkeys(arns)]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
         found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
+    found += outbound_warnings(settings)
+    return [sentence for sentence in found if sentence]
+
+
+def outbound_warnings(settings: StsSettings) -> list[str]:
+    """
+    Return sentences about the proxy and the User-Agent that work, but are likely not meant.
+
+    Raises ConfigurationError if the settings give no STS.
+    """
+    found = [no_proxy_warning_for(endpoint_of(settings))]
+    if settings.app_id is not None:
+        from sidecar.user_agent import app_id_warning  # noqa: PLC0415  for those who set one
+
+        found.append(app_id_warning(settings.app_id))
     return [sentence for sentence in found if sentence]
 
 

@@ -102,6 +102,24 @@ def _certifi() -> tuple[str | None, str | None]:
 # The proxy
 
 
+def no_proxy_warning_for(url: str) -> str | None:
+    """Return a sentence about entries of NO_PROXY that are not understood, if a proxy is set for this URL."""
+    parts = urlsplit(url)
+    if not _may_have_proxy(parts.hostname):
+        return None
+    from urllib.request import getproxies  # noqa: PLC0415  1 MiB, for those who have a proxy
+
+    from sidecar.proxy_settings import no_proxy_warning  # noqa: PLC0415  for those who have a proxy
+
+    proxies = getproxies()
+    return no_proxy_warning(proxies.get("no", ""), parts.netloc) if parts.scheme in proxies else None
+
+
+def _may_have_proxy(host: str | None) -> bool:
+    """Return whether it is worth to look: proxies are for other machines."""
+    return not is_loopback(host or "") and any(name.lower().endswith("_proxy") for name in os.environ)
+
+
 def proxy_for(url: str) -> str | None:
     """
     Return the proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
@@ -110,8 +128,7 @@ def proxy_for(url: str) -> str | None:
     Raises ConfigurationError if the proxy's user or password is not percent-encoded.
     """
     parts = urlsplit(url)
-    # Proxies are for other machines.
-    if is_loopback(parts.hostname or "") or not any(name.lower().endswith("_proxy") for name in os.environ):
+    if not _may_have_proxy(parts.hostname):
         return None
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  1 MiB, for those who have a proxy
 

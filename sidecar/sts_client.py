@@ -98,8 +98,7 @@ class StsClient:
         self._ca_bundle = ca_bundle
         self.trust = trust or (trust_in(ca_bundle) if needs_trust(url) else None)
         self._transport = http_transport(url, self.trust)
-        agent = f"irsa-sidecar/{__version__}"
-        self._headers = {**sts.HEADERS, "User-Agent": f"{agent} app/{app_id}" if app_id else agent}
+        self._headers = {**sts.HEADERS, "User-Agent": _user_agent(app_id)}
         parts = urlsplit(url)
         self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy_for(url) else parts.netloc
 
@@ -176,6 +175,15 @@ class StsClient:
         if encoding != "identity":
             raise _malformed(f"the answer is encoded as {encoding[:12]!r}, which was not asked for")
         return response, bytes(body)
+
+
+def _user_agent(app_id: str | None) -> str:
+    agent = f"irsa-sidecar/{__version__}"
+    if app_id is None:
+        return agent
+    from sidecar.user_agent import with_app_id  # noqa: PLC0415  for those who set one
+
+    return with_app_id(agent, app_id)
 
 
 @contextmanager

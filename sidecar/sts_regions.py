@@ -92,6 +92,8 @@ async def open_regions(
         name = settings.region if settings.region and settings.endpoint_url is None else first.url
         regions = [StsRegion(name, first.exchange)]
         for region, url in zip(settings.fallback_regions, fallbacks_of(settings), strict=True):
-            client = await stack.enter_async_context(StsClient(url, region=region, trust=first.trust))
+            client = await stack.enter_async_context(
+                StsClient(url, region=region, trust=first.trust, app_id=settings.app_id)
+            )
             regions.append(StsRegion(region, client.exchange))
         yield StsRegions(regions, monotonic=monotonic, log=log, metrics=metrics)

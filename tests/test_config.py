@@ -233,6 +233,8 @@ STS = [
     ({"AWS_USE_DUALSTACK_ENDPOINT": "TRUE"}, {"use_dualstack": True}),
     ({"AWS_CA_BUNDLE": "/etc/ca.pem"}, {"ca_bundle": "/etc/ca.pem"}),
     ({"AWS_CA_BUNDLE": ""}, {"ca_bundle": None}),
+    ({"AWS_SDK_UA_APP_ID": "cart"}, {"app_id": "cart"}),
+    ({"AWS_SDK_UA_APP_ID": ""}, {"app_id": None}),
 ]
 
 
@@ -322,6 +324,7 @@ _AWS = [
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_CA_BUNDLE",
+    "AWS_SDK_UA_APP_ID",
 ]
 _TEXT = st.text() | st.sampled_from([text for _, text, _ in GOOD + BAD]) | st.from_regex(r"[\d:\[\].a-f]{1,40}")
 

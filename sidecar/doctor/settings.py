@@ -13,7 +13,8 @@ class SettingsFacts(NamedTuple):
     """
     `problems` are the messages of settings that cannot be used, in the order of the flow.
 
-    `sts_url` is None where the settings give none. `is_told` is false where nothing names a role at all.
+    `doubts` are about the proxy and the User-Agent. `sts_url` is None where the settings give none.
+    `is_told` is false where nothing names a role at all.
     """
 
     roles: tuple[Role, ...]
@@ -22,6 +23,7 @@ class SettingsFacts(NamedTuple):
     is_told: bool
     problems: tuple[str, ...]
     unknown_variables: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def _told(facts: SettingsFacts) -> Finding | None:
@@ -64,10 +66,18 @@ def _known(facts: SettingsFacts) -> Finding | None:
     return warning(facts.unknown_variables[0].removesuffix("."), "Correct its name, or take it out")
 
 
+def _outbound(facts: SettingsFacts) -> Finding | None:
+    if not facts.doubts:
+        return None
+    seen, _, fix = facts.doubts[0].removesuffix(".").partition(". ")
+    return warning(seen, fix or "Correct those entries, or take them out")
+
+
 CHECKS: tuple[Check[SettingsFacts], ...] = (
     Check("role", "does anything here name a role", _told),
     Check("values", "can every setting be used", _readable, after=("role",)),
     Check("partition", "are role and region in one partition", _partition, after=("values",)),
     Check("encryption", "does the token travel encrypted", _encrypted, after=("values",)),
+    Check("outbound", "are NO_PROXY and the application id understood", _outbound, after=("values",)),
     Check("names", "is every IRSA_SIDECAR_ variable a setting", _known),
 )

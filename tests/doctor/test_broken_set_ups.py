@@ -367,6 +367,12 @@ BROKEN = (
         "AWS_CA_BUNDLE is '/nowhere'",
     ),
     Broken(
+        "a password of a proxy that is not percent-encoded",
+        told(HTTPS_PROXY="http://user:p@ss#w%rd@127.0.0.1:1", AWS_ENDPOINT_URL_STS="https://sts.example"),
+        "settings.values",
+        "HTTPS_PROXY's user and password must be percent-encoded",
+    ),
+    Broken(
         "a mistake in the file of roles",
         roles_file_with_a_mistake,
         "settings.values",

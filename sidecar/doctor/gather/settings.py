@@ -17,7 +17,7 @@ from sidecar.config import (
 from sidecar.doctor.place import Side, side
 from sidecar.doctor.settings import SettingsFacts
 from sidecar.errors import ConfigurationError
-from sidecar.exchange import endpoint_of, fallbacks_of, open_client
+from sidecar.exchange import endpoint_of, fallbacks_of, open_client, outbound_warnings
 from sidecar.role import Role
 
 _Value = TypeVar("_Value")
@@ -50,6 +50,7 @@ def look(environ: Mapping[str, str]) -> Told:
         is_told=side(environ) is Side.SIDECAR,
         problems=tuple(reading.problems),
         unknown_variables=tuple(unknown_variables(environ)),
+        doubts=tuple(outbound_warnings(sts)) if sts and first else (),
     )
     return Told(facts, config, roles, sts if first else None, (first, *(others or ())) if first else ())
 

@@ -1,0 +1,37 @@
+"""
+AWS_SDK_UA_APP_ID in the User-Agent, by which CloudTrail tells applications apart. Pure.
+
+Rule: it is checked as botocore checks it (botocore/useragent.py): a character that is not allowed becomes `-`, and
+one that is too long is remarked on. Here it is cut as well, because the header is sent with every exchange.
+"""
+
+import string
+
+APP_ID = "AWS_SDK_UA_APP_ID"
+
+MAX_LENGTH = 50
+"""AWS SDKs and Tools reference, Application ID."""
+
+_ALLOWED = frozenset(string.ascii_letters + string.digits + "!$%&'*+-.^_`|~,#")
+
+
+def with_app_id(agent: str, app_id: str | None) -> str:
+    """Return the User-Agent with `app/…` behind it, if there is an application id."""
+    return f"{agent} app/{_sent(app_id)}" if app_id else agent
+
+
+def app_id_warning(app_id: str) -> str | None:
+    """Return a sentence that names what is changed in an application id; None if nothing is."""
+    sent = _sent(app_id)
+    if sent == app_id:
+        return None
+    if len(app_id) > MAX_LENGTH:
+        return f"{APP_ID} is {len(app_id)} characters long: only {sent!r} is sent. Shorten it to {MAX_LENGTH}."
+    return (
+        f"{APP_ID} is {app_id!r}: it is sent as {sent!r}. Use ASCII letters, digits and !$%&'*+-.^_`|~,# without "
+        "spaces."
+    )
+
+
+def _sent(app_id: str) -> str:
+    return "".join(character if character in _ALLOWED else "-" for character in app_id[:MAX_LENGTH])
