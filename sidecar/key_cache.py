@@ -88,13 +88,13 @@ class KeyCache:
         return os.path.join(self._directory, f"{hashlib.sha256(issuer.encode()).hexdigest()[:32]}.json")
 
 
-def user_cache(environ: Mapping[str, str]) -> KeyCache:
-    """Where the user's caches are (XDG Base Directory Specification: a relative path there is to be ignored)."""
+def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
+    """Return the cache called `name` where the user's caches are. XDG has relative paths ignored."""
     base = environ.get("XDG_CACHE_HOME", "")
     home = environ.get("HOME", "")
     if not os.path.isabs(base):
         base = os.path.join(home, ".cache") if os.path.isabs(home) else ""
-    return KeyCache(os.path.join(base, "irsa-sidecar", "keys") if base else None)
+    return KeyCache(os.path.join(base, "irsa-sidecar", name) if base else None)
 
 
 async def find_keys(issuer: str, kid: str | None, cache: KeyCache, fetch: Fetch, now: float) -> Found:

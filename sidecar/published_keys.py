@@ -7,7 +7,7 @@ as an IssuerError that says what the matter is. (OpenID Connect Discovery 1.0, s
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -49,7 +49,8 @@ class IssuerError(SidecarError):
     The keys are not to be had. `reason` is a short word of what the matter is.
 
     `dns`, `tls`, `timeout` and `unreachable` for an issuer that gave no answer, `status` for one that gave another than
-    200, and `document` for documents that are of no use; `address` is the URL that failed.
+    200, `document` for documents that are of no use, and `scheme` for a URL that STS does not request. `address` is the
+    URL that failed.
     """
 
     def __init__(self, reason: str, address: str, why: str) -> None:
@@ -71,16 +72,42 @@ def key_set(document: Any) -> list[Jwk]:
     return keys
 
 
-async def fetch(issuer: str, address: str | None = None, *, ca_bundle: str | None = None) -> Published:
+def require_https(url: str) -> None:
+    """Raise IssuerError for a URL that STS never requests, because it is not https or has a user name in it."""
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc
+    except ValueError:
+        is_plain = False
+    if not is_plain:
+        raise IssuerError(
+            "scheme", url, "STS requests only https:// URLs without a user name, so this is not requested"
+        )
+
+
+def allow_any_url(_url: str) -> None:
+    """Let `fetch` request every URL."""
+
+
+async def fetch(
+    issuer: str,
+    address: str | None = None,
+    *,
+    ca_bundle: str | None = None,
+    before_request: Callable[[str], None] = allow_any_url,
+) -> Published:
     """
     Fetch the key set of the issuer called `issuer`, whose documents are at `address` (by default at its own URL).
 
+    `before_request` is called with each URL before it is requested, and may raise IssuerError to prevent that.
     Raises IssuerError, and ConfigurationError for a CA bundle or proxy that cannot be used.
     """
     url = (address or issuer).rstrip("/") + DISCOVERY_PATH
     with trio.move_on_after(FETCH_SECONDS) as scope:
+        before_request(url)
         discovery = await _get(url, ca_bundle)
         jwks_uri = _jwks_uri(discovery, issuer)
+        before_request(jwks_uri)
         answer = await _get(jwks_uri, ca_bundle)
         try:
             keys = key_set(answer.document)

@@ -36,6 +36,8 @@ class Token:
     issuer: str | None
     subject: str | None
     audiences: tuple[str, ...]
+    authorized_party: str | None
+    """`azp`. None if the claim is absent, and "" if it is empty or not text."""
     issued_at: float | None
     not_before: float | None
     expires_at: float | None
@@ -43,6 +45,33 @@ class Token:
     service_account: str | None
     pod: str | None
     pod_uid: str | None
+
+    @property
+    def audience_claim(self) -> str:
+        """Return the name of the claim that STS compares with the client IDs of the IAM OIDC provider."""
+        return "aud" if self.authorized_party is None else "azp"
+
+    @property
+    def audience(self) -> str | None:
+        """
+        Return what STS compares with the client IDs: `azp` where the token has one, else its only `aud`.
+
+        None if STS cannot take the token for that. (IAM User Guide, "Available keys for AWS OIDC federation": `aud`.)
+        """
+        if self.audience_problem is not None:
+            return None
+        return self.audiences[0] if self.authorized_party is None else self.authorized_party
+
+    @property
+    def audience_problem(self) -> str | None:
+        """Return why the token has no audience for STS, as a clause; None if it has one."""
+        if not self.audiences:
+            return "the token has no aud, which STS requires"
+        if self.authorized_party == "":
+            return "the token's azp is empty or is not text, and no client ID of a provider can be"
+        if self.authorized_party is None and len(self.audiences) > 1:
+            return f"the token has several audiences ({', '.join(self.audiences)}) and no azp, so STS cannot choose one"
+        return None
 
 
 def read_token(path: str) -> Token:
@@ -90,10 +119,12 @@ def warning_from_claims(token: Token, now: float) -> str | None:
         )
     if token.issued_at is not None and token.issued_at > now + STS_TOLERANCE_SECONDS:
         return f"the token was issued in the future, at {instant_text(token.issued_at)}: check the clocks"
-    if not any(audience.startswith("sts.amazonaws.com") for audience in token.audiences):
+    if token.audience is None:
+        return token.audience_problem
+    if not token.audience.startswith("sts.amazonaws.com"):
         return (
-            f"the token's audience is {', '.join(token.audiences) or 'missing'}, not sts.amazonaws.com: it must be "
-            "one that the IAM OIDC provider accepts"
+            f"the token's audience ({token.audience_claim}) is {token.audience}, not sts.amazonaws.com: it must be one "
+            "that the IAM OIDC provider accepts"
         )
     return None
 
@@ -173,6 +204,7 @@ def _from_claims(raw: str, claims: dict[str, Any]) -> Token:
         issuer=_text(claims.get("iss")),
         subject=_text(claims.get("sub")),
         audiences=tuple(item for item in audiences if isinstance(item, str)),
+        authorized_party=None if claims.get("azp") is None else _text(claims["azp"]) or "",
         issued_at=_number(claims.get("iat")),
         not_before=_number(claims.get("nbf")),
         expires_at=_number(claims.get("exp")),

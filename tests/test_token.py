@@ -16,6 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.errors import TokenError
+from sidecar.local.refusal import StsRefusal
+from sidecar.local.web_identity import Provider, _audience, parse_token
 from sidecar.regular_file import file_identity
 from sidecar.token import (
     MAX_TOKEN_BYTES,
@@ -60,6 +62,7 @@ def test_a_projected_token_is_read_with_its_claims(volume: FakeVolume) -> None:
         issuer="https://oidc.example.com/id/A",
         subject="system:serviceaccount:shop:cart",
         audiences=("sts.amazonaws.com",),
+        authorized_party=None,
         issued_at=NOW,
         not_before=NOW,
         expires_at=NOW + 3600,
@@ -351,6 +354,52 @@ def test_an_audience_is_a_text_or_a_list_of_texts(aud: Any, audiences: tuple[str
     assert token_with(aud=aud).audiences == audiences
 
 
+AUDIENCES: dict[str, tuple[dict[str, Any], str | None, str]] = {
+    "Kubernetes": ({"aud": ["sts.amazonaws.com"]}, "sts.amazonaws.com", "aud"),
+    "Google": (
+        {"aud": "8.apps.googleusercontent.com", "azp": "7.apps.googleusercontent.com"},
+        "7.apps.googleusercontent.com",
+        "azp",
+    ),
+    "Google service account": (
+        {"aud": "https://aws.example.com", "azp": "113774264463038321964"},
+        "113774264463038321964",
+        "azp",
+    ),
+    "Azure v1": ({"aud": "api://aws", "appid": "6e74172b"}, "api://aws", "aud"),
+    "Azure v2": ({"aud": "0b1c-api", "azp": "6e74172b", "azpacr": "1"}, "6e74172b", "azp"),
+    "Keycloak": ({"aud": "account", "azp": "aws-cli"}, "aws-cli", "azp"),
+    "Keycloak with two": ({"aud": ["account", "realm-management"], "azp": "aws-cli"}, "aws-cli", "azp"),
+    "Auth0": ({"aud": ["https://api.example.com", "https://t.auth0.com/userinfo"], "azp": "AbC"}, "AbC", "azp"),
+    "no azp": ({"aud": ["a", "b"]}, None, "aud"),
+    "null": ({"aud": "a", "azp": None}, "a", "aud"),
+    "empty": ({"aud": "a", "azp": ""}, None, "azp"),
+    "a number": ({"aud": "a", "azp": 5}, None, "azp"),
+    "a list": ({"aud": "a", "azp": ["a"]}, None, "azp"),
+    "false": ({"aud": "a", "azp": False}, None, "azp"),
+    "azp without aud": ({"aud": None, "azp": "a"}, None, "azp"),
+    "empty aud": ({"aud": [], "azp": "a"}, None, "azp"),
+}
+
+
+@pytest.mark.parametrize(("claims", "audience", "claim"), AUDIENCES.values(), ids=AUDIENCES)
+def test_audience_is_azp_where_the_token_has_one(claims: dict[str, Any], audience: str | None, claim: str) -> None:
+    token = token_with(**claims)
+    assert (token.audience, token.audience_claim) == (audience, claim)
+    assert (token.audience_problem is None) is (audience is not None)
+
+
+@pytest.mark.parametrize("claims", [claims for claims, _, _ in AUDIENCES.values()], ids=AUDIENCES)
+def test_audience_is_the_one_that_our_sts_accepts(claims: dict[str, Any]) -> None:
+    """Our STS is held to recorded answers of the real one, so both must mean the same audience."""
+    token = token_with(**claims)
+    provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")
+    sts_audience = None
+    with suppress(StsRefusal):
+        sts_audience = _audience(parse_token(token.raw).claims, provider)
+    assert sts_audience == token.audience
+
+
 @pytest.mark.parametrize("kubernetes", [None, "text", [], {"pod": "text"}, {"pod": {"name": 7}}, {"pod": {"name": ""}}])
 def test_a_token_that_names_no_pod_is_still_a_token(kubernetes: Any) -> None:
     token = token_with(**{"kubernetes.io": kubernetes})
@@ -383,9 +432,12 @@ SOUND = token_with()
         (replace(SOUND, issued_at=None), NOW - 7200, None),
         (replace(SOUND, expires_at=None), NOW, "never expires"),
         (replace(SOUND, audiences=("sts.amazonaws.com.cn",)), NOW, None),
-        (replace(SOUND, audiences=("vault", "sts.amazonaws.com")), NOW, None),
-        (replace(SOUND, audiences=("vault", "x")), NOW, "audience is vault, x, not"),
-        (replace(SOUND, audiences=()), NOW, "audience is missing, not"),
+        (replace(SOUND, audiences=("vault", "sts.amazonaws.com")), NOW, "several audiences (vault, sts.amazonaws.com)"),
+        (replace(SOUND, audiences=("vault",)), NOW, "audience (aud) is vault, not"),
+        (replace(SOUND, audiences=()), NOW, "has no aud"),
+        (replace(SOUND, audiences=("vault", "x"), authorized_party="sts.amazonaws.com"), NOW, None),
+        (replace(SOUND, authorized_party="party"), NOW, "audience (azp) is party, not"),
+        (replace(SOUND, authorized_party=""), NOW, "azp is empty or is not text"),
     ],
 )
 def test_claims_that_sts_will_refuse_are_foretold(token: Token, now: float, warning: str | None) -> None:

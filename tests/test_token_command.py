@@ -7,10 +7,11 @@ import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import jwt
 import pytest
 
 from sidecar.clock import Clock
-from sidecar.commands.token import _verify
+from sidecar.commands.token import _announce, _verify
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.issuer import Issuer, generate_key
@@ -52,21 +53,25 @@ def site() -> AbstractAsyncContextManager[Site]:
 
 
 async def verify(raw: str, cache: Path) -> list[str]:
-    return await _verify(decode_token(raw.encode(), "/token"), {"XDG_CACHE_HOME": str(cache)})
+    token = decode_token(raw.encode(), "/token")
+    return await _verify(token, {"XDG_CACHE_HOME": str(cache)}, allow_http=True)
 
 
 async def test_claims_on_stdout_and_on_stderr_which_key_verified_them(tmp_path: Path) -> None:
     async with site() as served:
         file = tmp_path / "token"
         file.write_text(served.token())
-        done = await command({"AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}, "token", "--verify")
+        done = await command({"AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}, "token", "--verify", "--allow-http")
     assert done.returncode == 0
     assert json.loads(done.stdout)["sub"] == "system:serviceaccount:shop:cart"
     kid = signing_key(KEYS[0]).kid
-    assert done.stderr.decode().splitlines()[:2] == [
+    assert done.stderr.decode().splitlines()[:4] == [
+        f"irsa-sidecar: requesting {served.url}/.well-known/openid-configuration",
+        f"irsa-sidecar: requesting {served.url}/keys",
         f"irsa-sidecar: the keys of {served.url} are fetched now",
         f"irsa-sidecar: verified with key {kid} that {served.url} publishes",
     ]
+    assert "irsa-sidecar: its audience is sts.amazonaws.com (aud), which" in done.stderr.decode()
     assert b"does not say when key" in done.stderr
 
 
@@ -80,11 +85,11 @@ async def test_keys_are_fetched_once_and_again_for_a_key_id_that_is_new(
         assert served.asked == ["/.well-known/openid-configuration", "/keys"]
         assert "kept since" in capsys.readouterr().err
         served.issuer.rotate(KEYS[1])
-        (verified, outlook) = await verify(served.token(), tmp_path)
+        (verified, _, outlook) = await verify(served.token(), tmp_path)
         assert len(served.asked) == 4
         assert signing_key(KEYS[1]).kid in verified
         assert "does not say" in outlook
-        (_, outlook) = await verify(old, tmp_path)
+        (_, _, outlook) = await verify(old, tmp_path)
         assert "has rotated: it publishes key " in outlook
 
 
@@ -114,6 +119,100 @@ async def test_what_is_wrong_with_a_token_is_told_in_stss_words_and_in_ours(tmp_
         for raw, words in wrong.items():
             with pytest.raises(SidecarError, match=f"not verified: .*{words}.*STS would say InvalidIdentityToken"):
                 await verify(raw, tmp_path)
+
+
+# Which URLs are requested
+
+
+async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> None:
+    async with site() as served:
+        file = tmp_path / "token"
+        file.write_text(served.token())
+        environ = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(file), "XDG_CACHE_HOME": str(tmp_path)}
+        done = await command(environ, "token", "--verify")
+        assert served.asked == []
+        assert done.returncode == 1
+        assert f"not verified: {served.url} is not https".encode() in done.stderr
+        assert b"--allow-http" in done.stderr
+        assert (await command(environ, "token", "--verify", "--allow-http")).returncode == 0
+        done = await command(environ, "token", "--verify")
+        assert done.returncode == 1, "kept keys are no reason to accept it"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "HTTP://127.0.0.1:1",
+        "http://169.254.169.254",
+        "file:///etc/passwd",
+        "ftp://x.example",
+        "//x.example",
+        "x.example",
+        "https://",
+        "https://user:word@x.example",
+        "https://[",
+        "ldap://x.example",
+        "",
+    ],
+)
+@pytest.mark.parametrize("allow_http", [False, True])
+async def test_url_that_sts_never_requests_is_refused(issuer: str, allow_http: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """With the flag the http ones are requested, which nothing answers here."""
+    if allow_http and issuer.lower().startswith("http://"):
+        return
+    raw = service_account_token(time.time(), iss=issuer)
+    with pytest.raises(SidecarError, match="not verified"):
+        await _verify(decode_token(raw.encode(), "/t"), {"XDG_CACHE_HOME": str(tmp_path)}, allow_http=allow_http)
+
+
+@pytest.mark.parametrize("url", ["https://x.example", "https://x.example:8443/id/A", "https://127.0.0.1"])
+def test_https_url_is_requested(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _announce(url, f"{url}/keys", allow_http=False)
+    assert capsys.readouterr().err == f"irsa-sidecar: requesting {url}/keys\n"
+
+
+def test_key_set_of_another_host_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    _announce("https://issuer.example", "https://10.0.0.1/admin", allow_http=False)
+    assert "on another host than the issuer's, issuer.example" in capsys.readouterr().err
+
+
+async def test_http_key_set_of_an_https_issuer_is_refused() -> None:
+    with pytest.raises(SidecarError, match=r"http://10\.0\.0\.1/keys is not https"):
+        _announce("https://issuer.example", "http://10.0.0.1/keys", allow_http=False)
+
+
+# The audience is shown, not judged
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"azp": "party-1"}, "its audience is party-1 (azp)"),
+        ({"aud": ["account"], "azp": "aws-cli"}, "its audience is aws-cli (azp)"),
+        ({"aud": ["a", "b"]}, "several audiences (a, b) and no azp"),
+        ({"azp": ""}, "azp is empty or is not text"),
+        ({"azp": 5}, "azp is empty or is not text"),
+    ],
+)
+async def test_good_signature_verifies_whatever_the_audience(
+    claims: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    async with site() as served:
+        unsigned = jwt.decode(served.token(), options={"verify_signature": False})
+        header = {"kid": signing_key(KEYS[0]).kid}
+        raw = jwt.encode({**unsigned, **claims}, KEYS[0], algorithm="RS256", headers=header)
+        verified, audience, _ = await verify(raw, tmp_path)
+    assert "verified with key" in verified
+    assert words in audience
+
+
+async def test_expired_token_with_a_good_signature_is_not_verified(tmp_path: Path) -> None:
+    async with site() as served:
+        unsigned = jwt.decode(served.token(), options={"verify_signature": False})
+        header = {"kid": signing_key(KEYS[0]).kid}
+        raw = jwt.encode({**unsigned, "exp": 1000}, KEYS[0], algorithm="RS256", headers=header)
+        with pytest.raises(SidecarError, match="STS would say ExpiredTokenException"):
+            await verify(raw, tmp_path)
 
 
 async def test_without_cryptography_the_package_to_install_is_named(

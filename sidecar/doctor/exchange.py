@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
-from sidecar.doctor.token import duration_text
+from sidecar.doctor.token import capitalised, change_audience, duration_text
 from sidecar.errors import ExchangeError
 from sidecar.role import Role
 from sidecar.sts_errors import hint
@@ -96,22 +96,25 @@ def _without_key(facts: ExchangeFacts) -> tuple[str | None, str | None]:
 
 
 def _not_validated(facts: ExchangeFacts) -> tuple[str | None, str | None]:
-    aud = ", ".join(facts.token.audiences) or "missing"
+    token = facts.token
+    claim, audience = token.audience_claim, token.audience
     where = f"the IAM OIDC provider of {facts.token.issuer} in account {_account(facts)}"
+    if audience is None:
+        return token.audience_problem, "Get a token with one audience that the provider accepts"
     if facts.client_ids is None:
         return (
-            f"aud is {aud}, and STS does not validate the token: most often the provider lacks this audience",
-            f"Compare it with the client IDs of {where}: add {aud} there, or set the volume's audience to one of them",
+            f"{claim} is {audience}, and STS does not validate the token: most often the provider lacks this audience",
+            f"Compare it with the client IDs of {where}: add {audience} there, or {change_audience(token)}",
         )
-    if set(facts.token.audiences) <= set(facts.client_ids):
+    if audience in facts.client_ids:
         return (
-            f"aud is {aud}, which the provider accepts, so the signature is what STS does not validate",
+            f"{claim} is {audience}, which the provider accepts, so the signature is what STS does not validate",
             "`irsa-sidecar token --verify` says which key signed it, and whether the issuer publishes that one",
         )
     accepted = ", ".join(facts.client_ids) or "none"
     return (
-        f"aud is {aud}; the provider accepts {accepted}",
-        f"Set the volume's audience to {accepted}, or add {aud} to the client IDs of {where}",
+        f"{claim} is {audience}; the provider accepts {accepted}",
+        f"{capitalised(change_audience(token, accepted))}, or add {audience} to the client IDs of {where}",
     )
 
 
@@ -130,13 +133,13 @@ def _expired(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, s
 
 def _denied(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, str | None]:
     token = facts.token
-    claims = f"sub is {token.subject}, aud is {', '.join(token.audiences)}"
+    claims = f"sub is {token.subject}, {token.audience_claim} is {token.audience}"
     if facts.objection is not None:
         return f"{claims}; {facts.objection}", "Correct role, trust policy or service account: see `trust` below"
     key = (token.issuer or "").partition("://")[2]
     needed = (
         f"Let it allow sts:AssumeRoleWithWebIdentity to Federated {_provider_arn(facts)} where {key}:sub is "
-        f"{token.subject} and {key}:aud is {', '.join(token.audiences)}; a change takes some seconds to spread"
+        f"{token.subject} and {key}:aud is {token.audience}; a change takes some seconds to spread"
     )
     return (
         f"{claims}, and the trust policy of {facts.role.role_arn} does not allow that, or there is no such role",

@@ -118,20 +118,29 @@ def _renewed(token: Token, expires_at: float, now: float) -> Finding:
 
 
 def _audience(facts: TokenFacts) -> Finding:
-    audiences = _token(facts).audiences
-    if not audiences:
-        return wrong("the token has no aud, which STS wants", PROJECTED)
-    if len(audiences) > 1:
-        return wrong(
-            f"the token has several audiences ({', '.join(audiences)}), of which STS cannot choose one",
-            "Ask for one audience: a projected source has exactly one",
-        )
-    if not audiences[0].startswith("sts.amazonaws.com"):
+    token = _token(facts)
+    if token.audience is None:
+        return wrong(token.audience_problem or "", _AUDIENCE_STEPS[token.audience_claim])
+    if not token.audience.startswith("sts.amazonaws.com"):
         return warning(
-            f"aud is {audiences[0]}, not sts.amazonaws.com",
-            "See that the IAM OIDC provider has it among its client IDs, or set the volume's audience",
+            f"{token.audience_claim} is {token.audience}, not sts.amazonaws.com",
+            f"See that the IAM OIDC provider has it among its client IDs, or {change_audience(token)}",
         )
-    return ok(audiences[0])
+    return ok(token.audience if token.audience_claim == "aud" else f"{token.audience} (azp, which counts beside aud)")
+
+
+_AUDIENCE_STEPS = {
+    "aud": "Ask for one audience: a projected source has exactly one",
+    "azp": "Have the issuer put the client's ID in azp, or leave azp out",
+}
+
+
+def change_audience(token: Token, wanted: str = "") -> str:
+    """Return the step that gives later tokens another audience, beginning in lower case."""
+    to = f" to {wanted}" if wanted else ""
+    if token.audience_claim == "azp":
+        return f"get the token as client {wanted}" if wanted else "get the token as another client"
+    return f"set the volume's audience{to}"
 
 
 def _subject(facts: TokenFacts) -> Finding:
@@ -153,6 +162,10 @@ def _signed(facts: TokenFacts) -> Finding:
 def _token(facts: TokenFacts) -> Token:
     assert facts.token is not None, "the checks after `file` have one"
     return facts.token
+
+
+def capitalised(step: str) -> str:
+    return step[:1].upper() + step[1:]
 
 
 def duration_text(seconds: float) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.token import capitalised, change_audience
 from sidecar.errors import ConfigurationError
 from sidecar.local.trust_policy import Decision, Principal, TrustPolicy, parse_policy
 from sidecar.role import Role
@@ -87,14 +88,16 @@ def _provider(facts: TrustFacts) -> Finding | None:
         return None
     if facts.client_ids is None:
         return left_out(f"the IAM OIDC provider is not to be read: {facts.why_not}", facts.how)
-    aud = ", ".join(facts.token.audiences)
+    claim, audience = facts.token.audience_claim, facts.token.audience
     accepted = ", ".join(facts.client_ids) or "none"
-    if not set(facts.token.audiences) <= set(facts.client_ids):
+    if audience is None:
+        return left_out(facts.token.audience_problem or "")
+    if audience not in facts.client_ids:
         return (warning if facts.granted else wrong)(
-            f"aud is {aud}; the provider accepts {accepted}",
-            f"Set the volume's audience to {accepted}, or add {aud} to the provider's client IDs",
+            f"{claim} is {audience}; the provider accepts {accepted}",
+            f"{capitalised(change_audience(facts.token, accepted))}, or add {audience} to the provider's client IDs",
         )
-    return ok(f"{provider_arn(facts)} accepts {aud}")
+    return ok(f"{provider_arn(facts)} accepts {audience}")
 
 
 def _allowed(facts: TrustFacts) -> Finding:
@@ -104,7 +107,7 @@ def _allowed(facts: TrustFacts) -> Finding:
         return left_out(f"trust policy and provider are not to be read: {facts.why_not}", facts.how)
     decision, unknown = judge(facts)
     if decision.is_allowed and not unknown:
-        return ok(f"{decision.why}: sub {facts.token.subject}, aud {', '.join(facts.token.audiences)}")
+        return ok(f"{decision.why}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
     if unknown:
         return left_out(f"not all of the trust policy can be judged here: {'; '.join(unknown)}")
     seen = f"the trust policy does not let sub {facts.token.subject} in: {decision.why}"
@@ -145,7 +148,7 @@ def _context(facts: TrustFacts) -> dict[str, tuple[str, ...]]:
     key = _issuer_key(facts).lower()
     return {
         f"{key}:sub": (facts.token.subject or "",),
-        f"{key}:aud": facts.token.audiences,
+        f"{key}:aud": () if facts.token.audience is None else (facts.token.audience,),
         "sts:rolesessionname": (facts.session_name,),
     }
 

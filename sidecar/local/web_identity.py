@@ -105,8 +105,14 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
     return provider
 
 
+def verify_without_audience(token: UnverifiedToken, keys: Sequence[Jwk], now: float) -> None:
+    """Check signature and times, where the provider is not known. `now` is Unix seconds. Raises StsRefusal."""
+    _verify_signature(token, keys)
+    _check_times(token.claims, int(now))
+
+
 def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk], now: float) -> WebIdentity:
-    """Signature, audience, times, in this order. `now` is Unix seconds. Raises StsRefusal."""
+    """Check signature, audience and times, in this order. `now` is Unix seconds. Raises StsRefusal."""
     _verify_signature(token, keys)
     audience = _audience(token.claims, provider)
     _check_times(token.claims, int(now))

@@ -147,12 +147,11 @@ def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
     token = issuer.token
     audience = DEFAULT_AUDIENCE if args.audience is None else args.audience
     if token is not None and args.audience is None:
-        if len(token.audiences) != 1:
+        if token.audience is None:
             raise ConfigurationError(
-                f"--token-file is {args.token_file!r}, a token for {len(token.audiences)} audiences, and STS takes "
-                "one: say which with --audience."
+                f"--token-file is {args.token_file!r}: {token.audience_problem}. Name the audience with --audience."
             )
-        audience = token.audiences[0]
+        audience = token.audience
     check_audiences((audience,))
     subjects = subjects_of(args.service_account or [], allow_wildcards=args.allow_wildcards)
     if not subjects and token is not None and token.subject:

@@ -527,6 +527,12 @@ BROKEN = (
         "aud is vault; the provider accepts sts.amazonaws.com",
     ),
     Broken(
+        "a client (azp) that the provider lacks, and IAM may be read",
+        with_iam(lambda at: at.with_token(azp="party-1"), lambda _at, _iam: None),
+        "exchange.granted",
+        "azp is party-1; the provider accepts sts.amazonaws.com",
+    ),
+    Broken(
         "an issuer without a provider",
         token(iss="https://oidc.example.com/id/B"),
         "exchange.granted",

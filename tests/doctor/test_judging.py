@@ -226,6 +226,45 @@ def test_a_code_is_explained_from_what_is_known(code: str, message: str, known: 
     assert finding.next_step
 
 
+@pytest.mark.parametrize(
+    ("aud", "azp", "client_ids", "words"),
+    [
+        (("app-2",), "party-1", ("sts.amazonaws.com", "app-2"), "azp is party-1; the provider accepts"),
+        (("other",), "app-2", ("app-2",), "azp is app-2, which the provider accepts, so the signature"),
+        (("app-2",), "party-1", None, "azp is party-1, and STS does not validate the token"),
+        (("app-2",), "", ("app-2",), "the token's azp is empty"),
+        (("app-2", "app-3"), None, ("app-2", "app-3"), "several audiences (app-2, app-3) and no azp"),
+        (("app-2",), None, ("app-2",), "aud is app-2, which the provider accepts"),
+    ],
+)
+def test_audience_that_sts_compares_is_explained(
+    aud: tuple[str, ...], azp: str | None, client_ids: tuple[str, ...] | None, words: str
+) -> None:
+    token = replace(TOKEN, audiences=aud, authorized_party=azp)
+    error = ExchangeError("InvalidIdentityToken", "It could not be validated", NextStep.WAIT, status=400)
+    facts = ExchangeFacts(ROLE, token, "k1", 3600, "sts.example", error=error, client_ids=client_ids)
+    assert words in by_name(exchange.CHECKS, facts)["granted"].seen
+
+
+@pytest.mark.parametrize(
+    ("azp", "client_ids", "provider", "policy"),
+    [
+        ("app-2", ("app-2",), Status.OK, Status.OK),
+        ("party-1", ("sts.amazonaws.com", "app-2"), Status.WRONG, Status.WRONG),
+        ("", ("", "app-2"), Status.LEFT_OUT, Status.WRONG),
+    ],
+)
+def test_provider_and_policy_are_compared_with_azp(
+    azp: str, client_ids: tuple[str, ...], provider: Status, policy: Status
+) -> None:
+    document = default_policy(
+        PROVIDER, "oidc.example.com/id/A", subject="system:serviceaccount:shop:cart", audience="app-2"
+    )
+    token = replace(TOKEN, audiences=("https://other.example",), authorized_party=azp)
+    found = by_name(trust.CHECKS, trust_facts(token=token, policy=document, client_ids=client_ids))
+    assert (found["provider"].status, found["policy"].status) == (provider, policy)
+
+
 def test_short_sessions_are_a_warning() -> None:
     granted = exchange.Granted("ASIA", datetime.fromtimestamp(NOW + 900, UTC), 0.1)
     facts = ExchangeFacts(ROLE, TOKEN, "k1", 900, "sts.example", granted=granted)

@@ -182,10 +182,32 @@ def test_a_token_says_who_it_is_that_may_assume_the_role(offline: Offline, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("claims", "audience"),
+    [
+        ({"aud": "account", "azp": "aws-cli"}, "aws-cli"),
+        ({"aud": ["https://api.example.com", "https://t.auth0.com/userinfo"], "azp": "AbC"}, "AbC"),
+        ({"aud": "vault"}, "vault"),
+    ],
+)
+def test_audience_of_the_role_is_azp_where_the_token_has_one(
+    claims: dict[str, Any], audience: str, offline: Offline, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), iss=ISSUER, **claims))
+    done = offline("role", "cart", "--token-file", str(token))
+    (statement,) = json.loads(done.out)["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:aud"] == audience
+
+
+@pytest.mark.parametrize(
     ("claims", "word"),
     [
         ({"sub": "system:serviceaccount:shop:cart", "aud": "x"}, "a token without iss"),
-        ({"iss": ISSUER, "sub": "system:serviceaccount:shop:cart", "aud": ["a", "b"]}, "a token for 2 audiences"),
+        (
+            {"iss": ISSUER, "sub": "system:serviceaccount:shop:cart", "aud": ["a", "b"]},
+            "several audiences (a, b) and no azp",
+        ),
+        ({"iss": ISSUER, "sub": "system:serviceaccount:shop:cart", "aud": "a", "azp": ""}, "azp is empty"),
         ({"iss": ISSUER, "aud": ["a"]}, "--service-account is not given"),
     ],
 )

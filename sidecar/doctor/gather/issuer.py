@@ -18,7 +18,8 @@ async def look(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> Iss
     if facts.issuer is None:
         return facts
     try:
-        published = await published_keys.fetch(facts.issuer, ca_bundle=ca_bundle)
+        guard = published_keys.require_https if is_aws else published_keys.allow_any_url
+        published = await published_keys.fetch(facts.issuer, ca_bundle=ca_bundle, before_request=guard)
     except IssuerError as error:
         return facts._replace(error=error)
     except ConfigurationError as error:
@@ -36,9 +37,8 @@ def _unverified(facts: TokenFacts, published: Published) -> str | None:
     assert token is not None
     try:
         parsed = web_identity.parse_token(token.raw)
-        provider = web_identity.Provider(token.issuer or "", token.audiences, account_id="")
         at = max(filter(None, (token.issued_at, token.not_before)), default=time.time())
-        web_identity.verify_token(parsed, provider, published.keys, at)
+        web_identity.verify_without_audience(parsed, published.keys, at)
     except StsRefusal as refusal:
         return refusal.why
     return ""
