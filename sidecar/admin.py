@@ -105,6 +105,9 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "Times the credentials file was to be replaced, by outcome.",
                [Sample({"outcome": outcome}, count)
                 for outcome, count in sorted(metrics.credentials_file_writes.items())]),
+        Family("irsa_sidecar_state_writes_total", "counter",
+               "Files written or removed in the state directory, by outcome: done or failed.",
+               [Sample({"outcome": outcome}, count) for outcome, count in sorted(metrics.state_writes.items())]),
         Family("irsa_sidecar_clock_steps_total", "counter",
                "Times the wall clock moved against the monotonic one: it was set, or the machine slept.",
                [Sample({}, metrics.clock_steps)]),

@@ -73,6 +73,8 @@ class Config(NamedTuple):
     imds_listen: Address | None = None
     credentials_file: str | None = None
     authorization_mode: int = 0o640
+    state_dir: str | None = None
+    state_allow_disk: bool = False
 
     @property
     def role(self) -> Role:
@@ -121,6 +123,10 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
     return parse
 
 
+def _true_or_false(setting: str, text: str) -> bool:
+    return _one_of("true", "false")(setting, text.lower()) == "true"
+
+
 def _mode(setting: str, text: str) -> int:
     return int(_one_of(*TOKEN_MODES)(setting, text), 8)
 
@@ -145,6 +151,10 @@ SETTINGS = (
             "where clients too old for the container form get the role default as on EC2, without a secret"),
     Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, check_path, "FILE",
             "also keep credentials there as an ~/.aws/credentials file, a profile for each role"),
+    Setting("state_dir", "STATE_DIR", "--state-dir", None, check_path, "DIRECTORY",
+            "keep the last good credentials there over a restart; a memory volume that only the sidecar mounts"),
+    Setting("state_allow_disk", "STATE_ALLOW_DISK", "--state-allow-disk", "false", _true_or_false, "true|false",
+            "let that directory be on a disk, where credentials may outlive the machine"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
             "after SIGTERM go on serving this long; a native sidecar is stopped last and needs none"),
     Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",

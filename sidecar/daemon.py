@@ -39,6 +39,7 @@ from sidecar.sts_regions import open_regions
 
 if TYPE_CHECKING:
     from sidecar.credentials_file import CredentialsFile  # which, as imds.py, only those pay for who ask for it
+    from sidecar.state_directory import StateDirectory
 
 SETTLE_SECONDS = 60.0
 """Start-up runs without the garbage collector, but not for longer than this if no credentials come."""
@@ -70,6 +71,7 @@ class Daemon:
     stop: trio.Event
     region: str | None = None
     credentials_file: "CredentialsFile | None" = None
+    state: "StateDirectory | None" = None
 
     @property
     def role(self) -> ServedRole:
@@ -88,6 +90,8 @@ class Daemon:
                 background.start_soon(self.roles.run)
                 if self.credentials_file is not None:
                     background.start_soon(self.credentials_file.run)
+                if self.state is not None:
+                    background.start_soon(self.state.run, self.roles)
                 async with trio.open_nursery() as servers:
                     await servers.start(self._serve_credentials, listeners.credentials, background)
                     if listeners.imds:
@@ -241,7 +245,25 @@ def make_daemon(
         daemon.credentials_file = CredentialsFile(
             config.credentials_file, roles, clock=clock, log=log, metrics=counters
         )
+    if config.state_dir is not None:
+        daemon.state = _restored_state(config, daemon)
     return daemon
+
+
+def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
+    """Put what an earlier process kept into service. Raises ConfigurationError."""
+    from sidecar import state_directory  # noqa: PLC0415  only for those who set it
+
+    path = state_directory.open_directory(config.state_dir or "", allow_disk=config.state_allow_disk)
+    boot = state_directory.this_boot()
+    if boot is None:
+        daemon.log.warning("state_unavailable", path=path, reason="the kernel has no boot id or no clock since boot")
+        return None
+    state = state_directory.StateDirectory(
+        path, config.sts, clock=daemon.clock, boot=boot, log=daemon.log, metrics=daemon.metrics
+    )
+    state.restore(daemon.roles)
+    return state
 
 
 _USERS_UNKNOWN = (

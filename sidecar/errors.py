@@ -6,6 +6,7 @@ Every error of ours, in one tree, named and split by what is done next.
     ├── TokenError           the token file is read again, soon
     ├── ExchangeError        STS gave no credentials; its `next_step` says what follows
     ├── FileTimeoutError     a file's volume hangs; the file is read again, soon
+    ├── UnusableStateError   a saved file is ignored (saved_state.py)
     └── KubernetesError      the cluster's API refused or was out of reach; a person or the next try sets it right
 
 Foreign exceptions (httpx, OSError, PyJWT) become one of these at the border where they appear and travel no

@@ -46,10 +46,15 @@ class Metrics:
         """Whether the file of roles cannot be taken as it is now."""
 
         self.credentials_file_writes: dict[str, int] = {}
+        self.state_writes: dict[str, int] = {}
 
     def count_credentials_file(self, *, is_written: bool) -> None:
         outcome = "written" if is_written else "failed"
         self.credentials_file_writes[outcome] = self.credentials_file_writes.get(outcome, 0) + 1
+
+    def count_state_write(self, *, is_done: bool) -> None:
+        outcome = "done" if is_done else "failed"
+        self.state_writes[outcome] = self.state_writes.get(outcome, 0) + 1
 
     def count_reload(self, *, is_taken: bool) -> None:
         outcome = "taken" if is_taken else "refused"

@@ -6,7 +6,7 @@ its loop and its credentials. A changed role gets a new loop. While it is the sa
 service until the next ones arrive; while its IAM roles and token file are the same, its back-off goes on too.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -104,6 +104,7 @@ class ServedRoles:
         self._nursery: trio.Nursery | None = None
         self._by_name: Mapping[str, ServedRole] = {}
         self._ended: dict[ExchangeKey, Progress] = {}
+        self._replaced = trio.Event()
         self.routes: Mapping[bytes, endpoint.Route] = {}
         """By path. Swapped whole, so whoever takes it once sees one configuration."""
         self.replace(roles)
@@ -124,6 +125,8 @@ class ServedRoles:
         before, ended = self._by_name, self._ended_without(roles)
         after = {role.name: self._successor(role, ended) for role in roles}
         self._by_name, self._ended = after, ended
+        self._replaced.set()
+        self._replaced = trio.Event()
         self.routes = {served.refresher.role.path.encode(): served for served in after.values()}
         for name, served in before.items():
             if after.get(name) is not served:
@@ -156,15 +159,16 @@ class ServedRoles:
             await served.first_attempt.wait()
 
     async def next_set(self) -> None:
-        """Until any of the roles has another set. The caller brings the deadline."""
+        """Until any of the roles has another set, or there are other roles. The caller brings the deadline."""
         async with trio.open_nursery() as nursery:
 
-            async def wait_for(served: ServedRole) -> None:
-                await served.store.wait_for_next()
+            async def wake_after(wait: Callable[[], Awaitable[None]]) -> None:
+                await wait()
                 nursery.cancel_scope.cancel()
 
+            nursery.start_soon(wake_after, self._replaced.wait)
             for served in self:
-                nursery.start_soon(wait_for, served)
+                nursery.start_soon(wake_after, served.store.wait_for_next)
 
     def _ended_without(self, roles: Sequence[Role]) -> dict[ExchangeKey, Progress]:
         """Return the progress of the loops that ended before or end with these roles, of the newest MAX_ENDED."""

@@ -56,6 +56,15 @@ class Store:
         """The newest credentials so far, valid or not."""
         return self._snapshot or self._earlier
 
+    @property
+    def own_snapshot(self) -> Snapshot | None:
+        """The newest credentials that were requested under the present configuration."""
+        return self._snapshot
+
+    def restore(self, credentials: Credentials, ends: Instant, arrived_at: float) -> None:
+        """Put credentials into service that an earlier process kept. Call it before anything else arrives."""
+        self._snapshot = Snapshot(credentials, self._render(credentials), ends, arrived_at)
+
     def alive(self, now: Instant) -> Snapshot | None:
         snapshot = self.snapshot
         return snapshot if snapshot is not None and snapshot.is_alive(now) else None

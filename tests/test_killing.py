@@ -3,8 +3,9 @@ Killed at any moment, the daemon leaves nothing behind and never lies.
 
 A round starts a daemon and ends it by SIGKILL or SIGTERM: after a random number of the things that it has said, log
 lines and answers to clients who ask again and again, or, while it starts and says nothing, after a short random wait.
-The next round starts in the same place. `make kill-loop` does hundreds of rounds (KILL_ROUNDS); KILL_SEED repeats what
-a failure printed.
+The next round starts in the same place. In half of the rounds STS goes down before a daemon with credentials is killed,
+and the next one must serve the same credentials without a gap, from the state directory. `make kill-loop` does hundreds
+of rounds (KILL_ROUNDS); KILL_SEED repeats what a failure printed.
 """
 
 import configparser
@@ -72,6 +73,8 @@ class Counts:
     held_or_refused: int = 0
     killed_before_credentials: int = 0
     killed_with_credentials: int = 0
+    restarted_in_an_outage: int = 0
+    answers_in_an_outage: int = 0
 
 
 class Place:
@@ -89,15 +92,18 @@ class Place:
             sts.url,
             IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(secret_file),
             IRSA_SIDECAR_CREDENTIALS_FILE=str(directory / "credentials"),
+            IRSA_SIDECAR_STATE_DIR=str(directory / "state"),
+            IRSA_SIDECAR_STATE_ALLOW_DISK="true",
             HOME=str(directory),
             TMPDIR=str(directory),
         )
         self.given: dict[str, dict[str, str]] = {}
 
     def listing(self) -> dict[str, bytes]:
-        """All files but the one of credentials, and the one draft of it that a killed daemon may leave."""
-        names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*")}
-        return {name: path.read_bytes() for name, path in names.items() if not name.startswith("credentials")}
+        """All files but those of credentials, and the one draft of each that a killed daemon may leave."""
+        names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
+        ours = ("credentials", "state/role-")
+        return {name: path.read_bytes() for name, path in names.items() if not name.startswith(ours)}
 
     def check_file(self) -> None:
         """It holds a whole set that STS gave, or none, or is not there yet."""
@@ -123,6 +129,10 @@ class Place:
         }
         self.sts.replies = [Reply(200, reply.body, delay_seconds=delay_seconds)]
         self.environment["AWS_ROLE_SESSION_NAME"] = access_key_id
+
+    def script_outage(self) -> None:
+        """STS ends each connection; the daemons to come ask for the same session as the one before."""
+        self.sts.replies = [Reply(raw=b"", reset=True)]
 
     def calls(self) -> int:
         """Of the daemon that was scripted last. One that was killed may have left a request that STS reads later."""
@@ -179,6 +189,40 @@ async def one_round(place: Place, death: Death, counts: Counts) -> None:
     counts.killed_before_credentials += not has_credentials
 
 
+async def one_round_in_an_outage(place: Place, death: Death, counts: Counts) -> None:
+    """STS is down when a daemon with credentials is killed, and stays down for the next one."""
+    async with run_daemon(place.environment) as running:
+        await running.logged("credentials_saved")
+        place.script_outage()
+        await running.stop(signal.SIGKILL)
+    key = place.environment["AWS_ROLE_SESSION_NAME"]
+    assert place.calls() == 1
+    async with run_daemon(place.environment) as running:
+        await without_a_gap(place, running, key, death.steps, counts)
+        await trio.sleep(death.seconds)
+        async with trio.open_nursery() as clients:
+            clients.start_soon(ask_while_it_dies, place, running.url)
+            status = await running.stop(death.signal_number)
+        assert "credentials_restored" in running.errors or not death.steps
+    assert status == (0 if death.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
+    assert "Traceback" not in running.errors
+    assert place.calls() == 1, "the saved schedule says later"
+    place.check_file()
+    counts.restarted_in_an_outage += 1
+
+
+async def without_a_gap(place: Place, running: Running, key: str, steps: int, counts: Counts) -> None:
+    """Client after client, each of whom gets the credentials of before."""
+    answered = 0
+    with trio.fail_after(GUARD_SECONDS):
+        while steps and (answered == 0 or answered + len(running.log) < steps):
+            status, body = await get(running.url, place.headers)
+            answered += 1
+            assert (status, body.get("AccessKeyId")) == (200, key), body
+            place.check(body)
+    counts.answers_in_an_outage += answered
+
+
 async def is_ready_after_one_call(place: Place) -> None:
     async with run_daemon(place.environment) as running:
         status, body = await get(running.url, place.headers)
@@ -212,14 +256,15 @@ async def rounds(directory: Path, name: str, number: int, dice: random.Random, c
         place = Place(directory, sts, name)
         for index, death in zip(range(number), deaths(dice), strict=False):
             place.script(index, dice.uniform(0, MOST_DELAY_SECONDS))
-            print(f"place {name}, round {index}: {death}")
-            await one_round(place, death, counts)
+            is_outage = index % 2 == 1
+            print(f"place {name}, round {index}: {death}{', STS down' * is_outage}")
+            await (one_round_in_an_outage if is_outage else one_round)(place, death, counts)
         place.script(number, 0)
         await is_ready_after_one_call(place)
         nursery.cancel_scope.cancel()
 
 
-async def test_killed_at_any_moment_it_leaves_nothing_behind_and_never_gives_a_bad_set(tmp_path: Path) -> None:
+async def test_killed_at_any_moment_serves_no_bad_credentials(tmp_path: Path) -> None:
     print(f"KILL_SEED={SEED}")
     counts = Counts()
     async with trio.open_nursery() as places:
@@ -230,6 +275,8 @@ async def test_killed_at_any_moment_it_leaves_nothing_behind_and_never_gives_a_b
     assert counts.answers
     assert counts.killed_before_credentials
     assert counts.killed_with_credentials
+    assert counts.restarted_in_an_outage == AT_ONCE * (ROUNDS // AT_ONCE // 2)
+    assert counts.answers_in_an_outage
 
 
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])

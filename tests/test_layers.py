@@ -33,6 +33,7 @@ PURE = [
     "metrics",
     "proxy_settings",
     "role",
+    "saved_state",
     "schedule",
     "session_name",
     "sts",
@@ -55,6 +56,8 @@ ONLY_IMPORTER = {
     "sidecar.peer": {"daemon"},
     "yaml": {"roles_file", "injection.resources"},
     "sidecar.imds": {"daemon"},
+    "sidecar.state_directory": {"daemon"},
+    "sidecar.saved_state": {"state_directory"},
     "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
     "sidecar.signature": {"sts_client"},
     "sidecar.roles_file": {"config", "injection.annotations"},
@@ -77,6 +80,7 @@ FLOW = [
     "peer",
     "served_roles",
     "credentials_file",
+    "state_directory",
     "server",
     "daemon",
 ]
@@ -85,7 +89,7 @@ FLOW = [
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
     "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.setup",
-    "sidecar.application", "sidecar.published_keys",
+    "sidecar.application", "sidecar.published_keys", "sidecar.saved_state", "sidecar.state_directory",
     "multiprocessing", "concurrent.futures.thread", "argparse", "ast", "asyncio.events", "email.parser", "http.client",
     "httpcore._sync.http11", "importlib.resources", "jwt.jwks_client", "pathlib", "platform", "shutil",
     "structlog.dev", "subprocess", "tempfile", "trio._dtls", "urllib.request",

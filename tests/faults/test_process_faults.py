@@ -7,6 +7,7 @@ Against `irsa-sidecar run` as a process wherever the fault is one of processes.
 import os
 import signal
 import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,49 @@ async def test_sigkill_and_a_restart(tmp_path: Path) -> None:
                 assert len(sts.requests) == calls
                 assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
         assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+@needs_linux
+async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
+    """With a state directory the next process serves the same credentials at once, and calls STS as scheduled."""
+    async with scripted_sts() as sts:
+        environment = pod_environment(
+            tmp_path / "token",
+            sts.url,
+            IRSA_SIDECAR_STATE_DIR=str(tmp_path / "state"),
+            IRSA_SIDECAR_STATE_ALLOW_DISK="true",
+        )
+        async with run_daemon(environment) as running:
+            await running.logged("credentials_saved")
+            _, before = await get(running.url)
+            assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
+        sts.replies = [Reply(raw=b"", reset=True)]
+        for _ in range(3):
+            async with run_daemon(environment) as running:
+                status, after = await get(running.url)
+                assert (status, after) == (200, before)
+                assert (await get(running.ready_url))[0] == 200
+                assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert len(sts.requests) == 1
+    (kept,) = (tmp_path / "state").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> None:
+    """They are ignored and the log says why; the daemon calls STS as without them."""
+    state = tmp_path / "state"
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_STATE_DIR=str(state))
+        environment["IRSA_SIDECAR_STATE_ALLOW_DISK"] = "true"
+        async with run_daemon(environment) as running:
+            await running.logged("credentials_saved")
+        (kept,) = state.iterdir()
+        kept.write_bytes(kept.read_bytes()[:-9])
+        async with run_daemon(environment) as running:
+            assert "damaged" in (await running.logged("saved_credentials_ignored"))["reason"]
+            await running.logged("credentials_saved")
+            assert (await get(running.url))[0] == 200
+        assert len(sts.requests) == 2
 
 
 def test_a_port_that_is_in_use(tmp_path: Path) -> None:
