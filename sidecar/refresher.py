@@ -13,8 +13,9 @@ import trio
 
 from sidecar import duration, schedule
 from sidecar.clock import Clock, Instant
-from sidecar.errors import ExchangeError, NextStep, TokenError
+from sidecar.errors import ExchangeError, FileTimeoutError, NextStep, TokenError
 from sidecar.exchange import explained, request_for
+from sidecar.file_thread import in_thread
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
@@ -31,6 +32,9 @@ REMINDER_SECONDS = 600.0
 
 UNEXPECTED = "unexpected_error"
 """The outcome of an attempt that ended in an exception that nobody foresaw."""
+
+HUNG_VOLUME = "token_timeout"
+"""The outcome of an attempt that could not read the token, because its volume hangs."""
 
 LARGE_SKEW_SECONDS = 60.0
 """Beyond this a wrong clock is worth a warning: SigV4 fails at 300 s."""
@@ -133,14 +137,15 @@ class Refresher:
 
     async def turn(self) -> float:
         """
-        Look at both clocks and the token once, and try if an attempt is due. Returns the seconds to sleep then.
+        Check both clocks and the token once, and try if an attempt is due. Return the seconds to sleep then.
 
-        It waits for nothing but the exchange.
+        It waits for the token's volume and the exchange, and each of them has a deadline.
         """
         now = self._clock.now()
         self.health = replace(self.health, looked_at=now.monotonic)
         self._notice_clock_step(now)
-        self._notice_new_token(now)
+        await self._notice_new_token()
+        now = self._clock.now()
         if not self._schedule.is_due(now):
             return self._schedule.sleep_seconds(now)
         await self._attempt()
@@ -159,24 +164,52 @@ class Refresher:
             self._metrics.clock_steps += 1
             self._log.warning("clock_stepped", seconds=round(step, 1), why="the clock was set, or the machine slept")
 
-    def _notice_new_token(self, now: Instant) -> None:
-        identity = file_identity(self.role.token_file)
+    async def _notice_new_token(self) -> None:
+        path = self.role.token_file
+        try:
+            identity = await in_thread(path, file_identity, path)
+        except FileTimeoutError as error:
+            self._report_hung_volume(error)
+            return
+        except OSError:
+            return  # the next attempt says what is wrong
+        self._forget_hung_volume()
         if identity is None or identity == self._token_identity:
             return
         is_first = self._token_identity is None
         self._token_identity = identity
-        self._schedule = schedule.after_token_change(self._schedule, now)
+        self._schedule = schedule.after_token_change(self._schedule, self._clock.now())
         try:
-            token = read_token(self.role.token_file)
+            token = await self._read_token()
         except TokenError:
             return  # the next attempt reads it again and says what is wrong
-        self._look_at_claims(token, now)
+        self._look_at_claims(token, self._clock.now())
         if not is_first:
             self._log.info("token_renewed", token_expires_at=_optional_instant(token.expires_at))
 
+    def _report_hung_volume(self, error: FileTimeoutError) -> None:
+        """Report it while no attempt is due, unless the last attempt failed for another reason."""
+        if self.health.trouble_code in {None, HUNG_VOLUME}:
+            self._remember_trouble(HUNG_VOLUME, str(error))
+
+    def _forget_hung_volume(self) -> None:
+        """Withdraw the report if credentials are in service. Without them, the next attempt does so."""
+        if self.health.trouble_code == HUNG_VOLUME and self.store.alive(self._clock.now()):
+            self.health = replace(self.health, trouble=None, trouble_code=None)
+
+    async def _read_token(self) -> Token:
+        """Read the token in a thread, because its volume may hang. Raises TokenError."""
+        path = self.role.token_file
+        try:
+            return await in_thread(path, read_token, path)
+        except FileTimeoutError as error:
+            raise TokenError("timeout", str(error)) from error
+        except OSError as exc:
+            raise TokenError("unreadable", f"{path} cannot be read: {exc.strerror}.") from exc
+
     async def _attempt(self) -> None:
         try:
-            token = read_token(self.role.token_file)
+            token = await self._read_token()
         except TokenError as error:
             self._schedule = schedule.after_token_error(self._schedule, self._clock.now())
             self._count(f"token_{error.reason}")

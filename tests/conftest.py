@@ -12,8 +12,10 @@ from hypothesis import settings
 from trio.testing import MockClock
 
 from sidecar import file_thread
+from sidecar.file_thread import Operation
 from tests.exchanges import Authority
 from tests.fakes.clock import FakeWall
+from tests.fakes.hanging_volume import HangingDirectories
 from tests.fakes.kubelet import FakeVolume
 from tests.scene import Scene, make_scene
 from tests.served import Served, serving
@@ -68,13 +70,21 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run file operations directly: an autojumping clock would reach their deadline while a real thread works."""
     if {"autojump_clock", "mock_clock"} & set(request.fixturenames):
-        monkeypatch.setattr(file_thread, "start_thread", lambda work: work())
+        monkeypatch.setattr(file_thread, "start_thread", Operation.run)
 
 
 @pytest.fixture
 def real_file_threads(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the above, for tests in which an operation hangs until the test ends it."""
     monkeypatch.setattr(file_thread, "start_thread", REAL_START_THREAD)
+
+
+@pytest.fixture
+def volumes(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPatch) -> HangingDirectories:
+    """Directories that a test can let hang, in virtual time."""
+    directories = HangingDirectories()
+    monkeypatch.setattr(file_thread, "start_thread", directories.start_thread)
+    return directories
 
 
 @pytest.fixture

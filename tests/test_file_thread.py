@@ -3,8 +3,7 @@
 import _thread
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -13,36 +12,10 @@ from trio.testing import MockClock
 
 from sidecar import file_thread
 from sidecar.errors import FileTimeoutError
-from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, in_thread
+from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, Operation, in_thread
+from tests.fakes.hanging_volume import HangingVolume, hanging_volume
 
 HUNG, HEALTHY = "/hung/file", "/healthy/file"
-
-
-class HangingVolume:
-    """A volume whose operations block until `release` is called. `reads` counts them, `has_read` tells of the first."""
-
-    def __init__(self) -> None:
-        self._released = threading.Event()
-        self.has_read = threading.Event()
-        self.reads = 0
-
-    def read(self) -> str:
-        self.reads += 1
-        self.has_read.set()
-        self._released.wait()
-        return "read at last"
-
-    def release(self) -> None:
-        self._released.set()
-
-
-@contextmanager
-def hanging_volume() -> Iterator[HangingVolume]:
-    volume = HangingVolume()
-    try:
-        yield volume
-    finally:
-        volume.release()
 
 
 @pytest.mark.parametrize("path", [HEALTHY, "file", "/file", "", "/a/very/../long//path"])
@@ -208,7 +181,7 @@ def test_next_run_is_unaffected_by_a_hung_directory_of_the_last() -> None:
 
 
 async def test_no_thread_available_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_work: Callable[[], None]) -> None:
+    def fail(_operation: Operation) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:

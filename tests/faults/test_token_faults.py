@@ -17,10 +17,12 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.errors import NextStep
+from sidecar.file_thread import DEADLINE_SECONDS
 from sidecar.schedule import CHECK_SECONDS, TOKEN_POLL_SECONDS
 from tests.exchanges import failure_of
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.hanging_volume import HangingDirectories
 from tests.fakes.kubelet import FakeVolume
 from tests.fakes.scripted_sts import error_reply
 from tests.fakes.tokens import jwt_of, service_account_claims, service_account_token
@@ -271,3 +273,58 @@ async def test_ten_mebibytes_a_fifo_or_a_directory_at_the_path(
 def _bytes_read() -> int:
     """What this process has read so far from files of any kind (proc(5), io, rchar)."""
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+# A volume that hangs
+
+
+async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories) -> None:
+    """Costs one abandoned thread: credentials stay in service, and log, metrics and probes name the volume."""
+    scene.write_token()
+    async with running(scene):
+        await scene.refresher.first_attempt.wait()
+        with volumes.hang(scene.volume.path):
+            await trio.sleep(60)
+            assert scene.key is not None
+            assert scene.volume.path in str(scene.refresher.health.trouble)
+            await trio.sleep(7200)
+            assert scene.key is None
+            told = scene.logged("refresh_failed")
+            assert told[-1]["code"] == "token_timeout"
+            assert "its volume hangs" in told[-1]["reason"]
+            assert len(told) < 20
+            assert scene.outcomes["token_timeout"] > 60
+            assert (volumes.blocked, len(scene.sts.asked_at)) == (1, 1)
+        await trio.sleep(TOKEN_POLL_SECONDS * 2)
+        assert scene.key is not None
+        assert scene.refresher.health.trouble is None
+
+
+async def test_token_volume_that_hangs_at_the_start(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
+) -> None:
+    """Answers 503 with the volume's path after 5 seconds, and serves credentials once the volume answers."""
+    with volumes.hang(volume.path):
+        async with serving(autojump_clock, wall, volume, FakeExchange(wall.time)) as served:
+            await trio.sleep(DEADLINE_SECONDS + 1)
+            answer = await served.ask(GET)
+            assert status_of(answer) == 503
+            assert (
+                f"{volume.path} could not be used within 5 s" in json.loads(answer.partition(b"\r\n\r\n")[2])["Message"]
+            )
+            assert not served.daemon.role.state(wall.clock.now()).is_ready
+
+
+async def test_token_volume_that_hangs_for_a_moment(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
+) -> None:
+    """Is reported while it hangs, and no longer: the credentials in service were never affected."""
+    async with serving(autojump_clock, wall, volume) as served:
+        with volumes.hang(volume.path):
+            await trio.sleep(CHECK_SECONDS + DEADLINE_SECONDS)
+            assert "its volume hangs" in str(served.daemon.role.failure)
+        autojump_clock.autojump_threshold = 0.05
+        await trio.sleep(CHECK_SECONDS)
+        assert served.daemon.role.failure is None
+        assert status_of(await served.ask(GET)) == 200
+        assert len(served.sts.asked_at) == 1
