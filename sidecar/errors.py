@@ -45,9 +45,9 @@ class TokenError(SidecarError):
     """
     The service account token cannot be used as it is now.
 
-    `reason` is a short word for logs and metrics: `missing`, `unreadable`, `not_a_file`, `empty`, `too_long` or
-    `malformed`. `problem` and `fix` are sentences without the full stop. `mistake` is the code of a known mistake in
-    the content (token_mistake.py), which only a person can fix; None if the next read may succeed.
+    `reason` is a short word for logs and metrics: `missing`, `unreadable`, `not_a_file`, `empty`, `too_long`,
+    `malformed` or `timeout`. `problem` and `fix` are sentences without the full stop. `mistake` is the code of
+    a known mistake in the content (token_mistake.py), which only a person can fix; None if the next read may succeed.
     """
 
     def __init__(self, reason: str, problem: str, fix: str, mistake: str | None = None) -> None:
@@ -99,13 +99,12 @@ class ExchangeError(SidecarError):
 
 
 class FileTimeoutError(SidecarError):
-    """An operation on the file at `path` did not return within its deadline."""
+    """An operation on the file at `path` did not return in time. `problem` and `fix` are as those of TokenError."""
 
     def __init__(self, path: str, deadline_seconds: float) -> None:
-        super().__init__(
-            f"{path} could not be used within {deadline_seconds:g} s: its volume hangs. "
-            "Check the driver that mounts it (NFS, FUSE or CSI)."
-        )
+        self.problem = f"{path} could not be used within {deadline_seconds:g} s: its volume hangs"
+        self.fix = "Check the driver that mounts it (NFS, FUSE or CSI)"
+        super().__init__(f"{self.problem}. {self.fix}.")
 
 
 class KubernetesError(SidecarError):

@@ -203,9 +203,10 @@ class Refresher:
         try:
             return await in_thread(path, read_token, path)
         except FileTimeoutError as error:
-            raise TokenError("timeout", str(error)) from error
+            raise TokenError("timeout", error.problem, error.fix) from error
         except OSError as exc:
-            raise TokenError("unreadable", f"{path} cannot be read: {exc.strerror}.") from exc
+            fix = "Raise the container's limit of processes"
+            raise TokenError("unreadable", f"{path} cannot be read: {exc.strerror}", fix) from exc
 
     async def _attempt(self) -> None:
         try:
