@@ -127,8 +127,17 @@ def check_token_file(setting: str, path: str) -> str:
 
 
 def check_path(setting: str, text: str) -> str:
-    # An empty flag is a variable that was not expanded: taken for "none", it would take the secret away unseen.
-    if not text or "\0" in text:
+    """
+    Return the path if a file can have it: it is not empty, has no NUL, and can be encoded for the operating system.
+
+    An empty flag is usually a variable that was not expanded. If it counted as "none", it would disable the secret
+    silently.
+    """
+    try:
+        is_possible = bool(text) and b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
         raise ConfigurationError(f"{setting} is {text!r}: give the path of a file, or leave it out.")
     return text
 

@@ -1,8 +1,8 @@
 """
 The roles of a YAML file: read whole, with the line of whatever is wrong in it, or not at all.
 
-Every key of a mapping stands in one table with what reads its value. A key that is not known, one that comes twice, and
-a value of the wrong kind are errors. Pure but for `read_roles_file`; PyYAML only parses, and makes no objects of ours.
+Every key of a mapping is in one table with what reads its value. An unknown key, a key that appears twice and a value
+of the wrong kind are errors. Pure but for `read_roles_file`; strict_yaml.py parses, and makes no objects of ours.
 """
 
 import difflib
@@ -30,6 +30,7 @@ from sidecar.role import (
     check_whole_number,
 )
 from sidecar.session_name import check_session_name
+from sidecar.strict_yaml import Node, compose, line_of
 
 MAX_FILE_BYTES = 1024 * 1024
 """What a ConfigMap can hold."""
@@ -45,9 +46,7 @@ MAX_POLICY_NODES = 1000
 MAX_TAGS = 50
 """STS API reference, AssumeRole, Tags; and 128 and 256 characters for key and value."""
 
-_INT, _TEXT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str"
-
-_Node = yaml.nodes.Node
+_TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class Place(NamedTuple):
@@ -61,7 +60,7 @@ class Place(NamedTuple):
         return f"{self.path}, line {self.line}{': ' + self.key if self.key else ''}"
 
 
-_Read = Callable[[Place, _Node], Any]
+_Read = Callable[[Place, Node], Any]
 
 
 def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
@@ -86,15 +85,10 @@ def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tupl
 
     They stand under `roles:`, or are the whole text, as in a Pod's annotation.
     """
-    try:
-        root = yaml.compose(content, yaml.SafeLoader)
-    except yaml.YAMLError as exc:
-        raise _unreadable(path, exc) from exc
-    except RecursionError as exc:
-        raise ConfigurationError(f"{path} nests too deep to be a list of roles.") from exc
+    root = compose(content, path)
     if root is None:
         raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
-    place, read_roles = Place(path, _line(root)), _list_of(_role_reader(defaults), MAX_ROLES, "roles")
+    place, read_roles = Place(path, line_of(root)), _list_of(_role_reader(defaults), MAX_ROLES, "roles")
     is_bare = isinstance(root, yaml.SequenceNode)
     found = {"roles": read_roles(place, root)} if is_bare else _mapping(place, root, {"roles": read_roles})
     roles: tuple[Role, ...] = found.get("roles", ())
@@ -104,39 +98,26 @@ def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tupl
     return roles
 
 
-def _unreadable(path: str, exc: yaml.YAMLError) -> ConfigurationError:
-    mark = getattr(exc, "problem_mark", None)
-    line = f", line {mark.line + 1}" if mark else ""
-    # Its whole text quotes the file.
-    return ConfigurationError(f"{path}{line}: this is no YAML ({getattr(exc, 'problem', None) or type(exc).__name__}).")
-
-
-def _line(node: _Node) -> int:
-    return int(node.start_mark.line) + 1
-
-
 # Kinds of values
 
 
-def _mapping(place: Place, node: _Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
+def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
     """What the mapping holds, each value read by its key's reader."""
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError(f"{place} is no mapping: give {', '.join(f'`{key}:`' for key in readers)}.")
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = _key(place, key_node)
-        where = Place(place.path, _line(key_node), key)
+        where = Place(place.path, line_of(key_node), key)
         if key not in readers:
             raise ConfigurationError(f"{where} is no setting{_nearest(key, readers)}.")
-        if key in found:
-            raise ConfigurationError(f"{where} is there twice: keep one of them.")
         found[key] = readers[key](where, value)
     return found
 
 
-def _key(place: Place, node: _Node) -> str:
+def _key(place: Place, node: Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise ConfigurationError(f"{Place(place.path, _line(node))}: a key must be a word.")
+        raise ConfigurationError(f"{Place(place.path, line_of(node))}: a key must be a word.")
     return str(node.value)
 
 
@@ -148,17 +129,17 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _Read:
     """At most so many items, which are counted before any is read: by aliases, a short text has very many."""
 
-    def read(place: Place, node: _Node) -> tuple[Any, ...]:
+    def read(place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
             raise ConfigurationError(f"{place} is no list: start each item with `- `.")
         if len(node.value) > most:
             raise ConfigurationError(f"{place} has {len(node.value)} {what}: give at most {most}.")
-        return tuple(read_item(Place(place.path, _line(item), place.key), item) for item in node.value)
+        return tuple(read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
 
     return read
 
 
-def _text(place: Place, node: _Node) -> str:
+def _text(place: Place, node: Node) -> str:
     """Text, a number included: YAML takes an external id of digits for one."""
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
         raise ConfigurationError(f"{place} is no text: give one value.")
@@ -172,7 +153,7 @@ def _checked(check: Callable[[str, str], Any]) -> _Read:
 def _matching(pattern: str, wanted: str) -> _Read:
     compiled = re.compile(pattern)
 
-    def read(place: Place, node: _Node) -> str:
+    def read(place: Place, node: Node) -> str:
         text = _text(place, node)
         if compiled.fullmatch(text) is None:
             raise ConfigurationError(f"{place} is {text[:100]!r}: give {wanted}.")
@@ -181,27 +162,24 @@ def _matching(pattern: str, wanted: str) -> _Read:
     return read
 
 
-def _uid(place: Place, node: _Node) -> int:
+def _uid(place: Place, node: Node) -> int:
     text = _text(place, node)
     if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32:
         raise ConfigurationError(f"{place} has {text[:20]!r}: give numeric user ids, as in runAsUser.")
     return int(text)
 
 
-def _json(place: Place, node: _Node) -> Any:
+def _json(place: Place, node: Node) -> Any:
     """What JSON can say, dates as they stand (`Version: 2012-10-17` needs no quotes); or JSON itself, as one text."""
-    mapping: _Node | None = node
-    if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
-        try:
-            mapping = yaml.compose(node.value, yaml.SafeLoader)
-        except yaml.YAMLError as exc:
-            raise ConfigurationError(f"{place} is text that is no JSON: give the policy as a mapping.") from exc
+    mapping: Node | None = node
+    if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT_TAG:
+        mapping = compose(node.value, f"{place}, in its text")
     if not isinstance(mapping, yaml.MappingNode):
         raise ConfigurationError(f"{place} is no policy: give a mapping with Version and Statement.")
     return _plain(place, mapping, [MAX_POLICY_NODES])
 
 
-def _plain(place: Place, node: _Node, left: list[int]) -> Any:
+def _plain(place: Place, node: Node, left: list[int]) -> Any:
     left[0] -= 1
     if left[0] < 0:
         raise ConfigurationError(f"{place} has more than {MAX_POLICY_NODES} parts: shorten it.")
@@ -217,7 +195,7 @@ def _plain(place: Place, node: _Node, left: list[int]) -> Any:
     return int(node.value) if kind == "int" and re.fullmatch(r"[0-9]{1,18}", node.value) else str(node.value)
 
 
-def _tags(place: Place, node: _Node) -> tuple[tuple[str, str], ...]:
+def _tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
     if not isinstance(node, yaml.MappingNode) or len(node.value) > MAX_TAGS:
         raise ConfigurationError(f"{place} is no mapping of at most {MAX_TAGS} keys to values.")
     tags = []
@@ -225,7 +203,7 @@ def _tags(place: Place, node: _Node) -> tuple[tuple[str, str], ...]:
         key, value = _key(place, key_node), _text(place, value_node)
         if not 1 <= len(key) <= 128 or len(value) > 256:
             raise ConfigurationError(
-                f"{Place(place.path, _line(key_node), place.key)}: a tag's key has 1 to 128 characters and its value "
+                f"{Place(place.path, line_of(key_node), place.key)}: a tag's key has 1 to 128 characters and its value "
                 f"at most 256, and those of {key[:40]!r} are longer or missing."
             )
         tags.append((key, value))
@@ -248,7 +226,7 @@ _source_identity = _matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digi
 _external_id = _matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and _+=,.@:/-")
 
 
-def _chained_duration(place: Place, node: _Node) -> int:
+def _chained_duration(place: Place, node: Node) -> int:
     limits = f"{MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, the most that IAM gives a chained role"
     return check_whole_number(str(place), _text(place, node), MIN_DURATION_SECONDS, MAX_CHAINED_SECONDS, limits)
 
@@ -274,7 +252,7 @@ _FIELDS = {"duration": "duration_seconds"}
 """Keys that a value has under another name."""
 
 
-def _chain_step(place: Place, node: _Node) -> ChainStep:
+def _chain_step(place: Place, node: Node) -> ChainStep:
     said = _session(place, node, _STEP)
     if "role_arn" not in said:
         raise ConfigurationError(f"{place}: this step has no role_arn: add one.")
@@ -285,7 +263,7 @@ def _chain_step(place: Place, node: _Node) -> ChainStep:
     return step
 
 
-def _session(place: Place, node: _Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
+def _session(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
     """The fields of a role or step, its session policy held to STS's limits."""
     found = _mapping(place, node, readers)
     where, policy = found.pop("policy", (place, None))
@@ -293,7 +271,7 @@ def _session(place: Place, node: _Node, readers: Mapping[str, _Read]) -> dict[st
     return {_FIELDS.get(key, key): value for key, value in found.items()}
 
 
-def _only_in_a_chain(place: Place, _node: _Node) -> Any:
+def _only_in_a_chain(place: Place, _node: Node) -> Any:
     raise ConfigurationError(
         f"{place} cannot be sent with a web identity, whose tags and source identity come from the token's claims: put "
         "it into a step of `chain`, or leave it out."
@@ -314,7 +292,7 @@ _ROLE: Mapping[str, _Read] = {
 
 
 def _role_reader(defaults: RoleDefaults) -> _Read:
-    def read(place: Place, node: _Node) -> Role:
+    def read(place: Place, node: Node) -> Role:
         said = _session(place, node, _ROLE)
         for key in ("name", "role_arn"):
             if key not in said:
@@ -339,12 +317,12 @@ def _role_reader(defaults: RoleDefaults) -> _Read:
     return read
 
 
-def _check_names(root: _Node, path: str, roles: tuple[Role, ...]) -> None:
+def _check_names(root: Node, path: str, roles: tuple[Role, ...]) -> None:
     """Two roles of one name would share a path."""
     seen: set[str] = set()
     is_bare = isinstance(root, yaml.SequenceNode)
     lists = [root] if is_bare else [value for key, value in root.value if key.value == "roles"]
-    lines = [_line(item) for found in lists for item in found.value]
+    lines = [line_of(item) for found in lists for item in found.value]
     for role, line in zip(roles, lines, strict=True):
         if role.name in seen:
             raise ConfigurationError(

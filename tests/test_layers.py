@@ -54,7 +54,7 @@ ONLY_IMPORTER = {
     "struct": {"peer"},
     "sidecar.hardening": {"cli", "commands.run"},
     "sidecar.peer": {"daemon"},
-    "yaml": {"roles_file", "injection.resources"},
+    "yaml": {"roles_file", "strict_yaml", "injection.resources"},
     "sidecar.imds": {"daemon"},
     "sidecar.state_directory": {"daemon"},
     "sidecar.saved_state": {"state_directory"},

@@ -125,7 +125,7 @@ STEP = {"role_arn": OTHER_ARN}
 BAD: dict[str, tuple[str, int, str]] = {
     "a key by another name": (one(role_arm=ARN), 4, "role_arm is no setting: did you mean role_arn?"),
     "a key like none": (one(xyzzy=1), 4, "xyzzy is no setting: there are name"),
-    "a key twice": (one() + "\n    name: b", 4, "name is there twice"),
+    "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice: keep one of them"),
     "no role_arn": ("roles:\n  - name: a", 2, "no role_arn"),
     "no name": (f"roles:\n  - role_arn: {ARN}", 2, "no name"),
     "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
@@ -139,7 +139,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a session name too long": (one(session_name="x" * 65), 4, "2 to 64"),
     "a policy too long": (one(policy=LONG_POLICY), 4, "2048"),
     "a policy that is a list": (one(policy=[]), 4, "Version and Statement"),
-    "a policy that is no JSON": (one(policy="{"), 4, "no JSON"),
+    "a policy that is no JSON": (one(policy="{"), 4, "policy, in its text, line 1: this is not valid YAML"),
     "a policy's ARN of another kind": (one(policy_arns=[ARN]), 4, ARN),
     "too many policy ARNs": (
         one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]),
@@ -166,8 +166,8 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
-    "what is no YAML": ("roles:\n  - name: [", 2, "no YAML"),
-    "a tab for a space": ("roles:\n\t- name: a", 2, "no YAML"),
+    "what is no YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
+    "a tab for a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),
     "a word in place of a mapping": ("roles", 1, "no mapping: give `roles:`"),
     "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "another name"),
     "containers not in a list": (one(containers="app"), 4, "no list"),
@@ -229,6 +229,64 @@ def test_a_file_is_read_and_one_that_is_not_there_is_named(tmp_path: Path) -> No
             read_roles_file(str(path), DEFAULTS)
     path.write_text(WHOLE)
     assert read_roles_file(str(path), DEFAULTS) == parse(WHOLE)
+
+
+ALLOW_ALL = '{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}'
+TWICE = {
+    "a statement's effect": '{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Effect": "Allow"}]}',
+    "the statements": '{"Statement": [{"Effect": "Deny"}], "Statement": [' + ALLOW_ALL + "]}",
+    "an operator": '{"Statement": [{"Condition": {"Bool": {"a": "b"}, "Bool": {"c": "d"}}}]}',
+    "a condition key": '{"Statement": [{"Condition": {"Bool": {"a": "b", "a": "d"}}}]}',
+    "a key by escapes": '{"Statement": [{"Effect": "Deny", "\\u0045ffect": "Allow"}]}',
+}
+
+
+@pytest.mark.parametrize("policy", TWICE.values(), ids=TWICE)
+@pytest.mark.parametrize("form", ["mapping", "text"])
+def test_a_policy_with_a_key_twice_is_rejected_and_the_key_named(policy: str, form: str) -> None:
+    """The last one would win, and a Deny would vanish silently."""
+    value = policy if form == "mapping" else json.dumps(policy)
+    message = refusal(one() + f"\n    policy: {value}")
+    assert message.startswith("roles.yaml, line 4")
+    assert "appears twice: keep one of them." in message
+    in_a_chain = refusal(one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', policy: {value}}}]")
+    assert "appears twice: keep one of them." in in_a_chain
+
+
+TAGS_TWICE = one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', tags: {{a: 1, a: 2}}}}]"
+
+
+def test_tags_with_a_key_twice_are_rejected() -> None:
+    assert "the key 'a' appears twice" in refusal(TAGS_TWICE)
+
+
+RAISING = {
+    "a character beyond Unicode": r'roles: "\UFFFFFFFF"',
+    "a lone surrogate in a path": one() + '\n    authorization_token_file: "\\ud800"',
+    "a lone surrogate in a key": r'{"\ud800": 1}',
+    "nesting as mappings": "{a: " * 3000 + "}" * 3000,
+    "nesting as lists": "[" * 3000,
+    "nesting as blocks": "\n".join(" " * n + "a:" for n in range(500)),
+    "nesting as sequences": "- " * 3000 + "a",
+    "nesting in a policy": one() + f"\n    policy: {'{a: ' * 500}1{'}' * 500}",
+    "nesting in a policy's text": one(policy='{"a":' * 500 + "1" + "}" * 500),
+    "a directive of another version": "%YAML 9999999999999999999.1\n--- a",
+    "an unknown tag": "roles: !!python/object/apply:os.system [x]",
+    "an alias without an anchor": "roles: *a",
+    "an alias of itself": "roles: &a [*a]",
+    "two documents": "roles: []\n---\nroles: []",
+    "a control character": "roles: \x07",
+    "NUL": "roles: \0",
+    "NUL in a path": one() + '\n    token_file: "a\\0b"',
+}
+
+
+@pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
+def test_text_that_makes_the_reader_raise_anything_is_one_message(text: str) -> None:
+    for form in (text, text.encode("utf-8", "surrogatepass")):
+        with pytest.raises(ConfigurationError, match=r"roles\.yaml") as caught:
+            parse_roles(form, "roles.yaml", DEFAULTS)
+        assert "\n" not in str(caught.value)
 
 
 plain = st.recursive(

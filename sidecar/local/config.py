@@ -6,16 +6,19 @@ there. The defaults are a whole working set-up.
 """
 
 import difflib
+import os.path
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sidecar import strict_yaml
 from sidecar.errors import ConfigurationError
 from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
+from sidecar.regular_file import read_regular_file
+
+MAX_FILE_BYTES = 1024 * 1024
 
 DEFAULT_ACCOUNT_ID = "111122223333"
 ISSUER_PLACEHOLDER = "{issuer}"
@@ -58,7 +61,7 @@ def _list_of(read_item: _Read) -> _Read:
 
 
 def _path(where: str, value: Any) -> Path:
-    return Path(_text(where, value)).expanduser()
+    return Path(os.path.expanduser(_text(where, value)))  # Path.expanduser raises for an unknown user
 
 
 _text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
@@ -147,23 +150,25 @@ def read_config(path: Path | None) -> LocalConfig:
     if path is None:
         return LocalConfig()
     try:
-        document = yaml.load(path.read_bytes(), _Loader)  # noqa: S506  (a SafeLoader with fewer types)
-    except (OSError, ValueError, yaml.YAMLError) as exc:
-        raise ConfigurationError(f"{path} cannot be read as YAML: {exc}.") from exc
-    config: LocalConfig = _read(LocalConfig, {} if document is None else document, str(path))
+        content = read_regular_file(str(path), MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(
+            f"--config is {path}, which cannot be read ({getattr(exc, 'strerror', None) or exc}): name a YAML file."
+        ) from exc
+    if content is None or len(content) > MAX_FILE_BYTES:
+        raise ConfigurationError(
+            f"--config is {path}, which is not a file of at most {MAX_FILE_BYTES} bytes: name a YAML file."
+        )
+    return parse_config(content, str(path))
+
+
+def parse_config(content: bytes | str, path: str) -> LocalConfig:
+    """Return the configuration in the text of a file that messages call `path`. Raises ConfigurationError."""
+    document = strict_yaml.load(content, path)
+    config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)
     if not config.roles:
         raise ConfigurationError(f"{path}: roles is empty: give at least one, or leave it out.")
     return config
-
-
-class _Loader(yaml.SafeLoader):
-    """Dates stay text, so that a policy's `Version: 2012-10-17` needs no quotes."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def _read(kind: type[Any], value: Any, where: str) -> Any:

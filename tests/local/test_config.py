@@ -1,12 +1,13 @@
 """The YAML of `local`: the defaults, what is read, and what is refused by name."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.config import LocalConfig, ProviderSettings, RoleSettings, read_config
+from sidecar.local.config import MAX_FILE_BYTES, LocalConfig, ProviderSettings, RoleSettings, read_config
 
 WHOLE = """
 account_id: "444455556666"
@@ -94,8 +95,21 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         ("providers: [{audiences: [a]}]", "providers[0]: issuer is missing"),
         ("providers: [{issuer: 'https://x.test', audiences: a}]", "audiences is 'a': give a list"),
         ("- a", "is ['a']: give a mapping"),
-        ("a: [", "cannot be read as YAML"),
-        ("!!python/object:os.system {}", "cannot be read as YAML"),
+        ("region: eu-west-1\nregion: us-east-1", "line 2: the key 'region' appears twice"),
+        (
+            "roles: [{name: a, trust_policy: {Statement: [{Effect: Deny, Effect: Allow}]}}]",
+            "line 1: the key 'Effect' appears twice",
+        ),
+        ("providers: [{issuer: 'https://x.test', jwks_file: \"\\ud800\"}]", "a character that UTF-8 cannot encode"),
+        ("a: [" * 500, "nests deeper than"),
+        (r'region: "\UFFFFFFFF"', "this is not valid YAML (OverflowError)"),
+        ("account_id: !!int x", "this is not valid YAML (ValueError)"),
+        ("account_id: !!float x", "this is not valid YAML (ValueError)"),
+        ("account_id: !!timestamp x", "this is not valid YAML"),
+        ("? [a]\n: b", "this is not valid YAML"),
+        ("roles: &a [*a]", "roles[0] is"),
+        ("a: [", "line 1: this is not valid YAML"),
+        ("!!python/object:os.system {}", "line 1: this is not valid YAML"),
     ],
 )
 def test_a_mistake_is_named_with_its_file_and_the_way_out(tmp_path: Path, text: str, said: str) -> None:
@@ -104,6 +118,25 @@ def test_a_mistake_is_named_with_its_file_and_the_way_out(tmp_path: Path, text: 
         read_config(path)
     assert str(path) in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("home", ["~nobody-of-that-name/keys", "~/keys"])
+def test_a_home_directory_that_is_unknown_is_no_traceback(tmp_path: Path, home: str) -> None:
+    path = _file(tmp_path, f"providers: [{{issuer: 'https://x.test', jwks_file: '{home}'}}]")
+    assert read_config(path).providers[0].jwks_file is not None
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
+def test_a_path_that_is_not_a_small_file_is_named(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "local.yaml")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(ConfigurationError, match=rf"--config is {path}"):
+        read_config(path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
