@@ -74,7 +74,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise _LimitError(f"it nests deeper than {MAX_DEPTH} levels", self.peek_event())
+            at = self.peek_event()  # type: ignore[no-untyped-call]
+            raise _LimitError(f"it nests deeper than {MAX_DEPTH} levels", at)
         node: Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
