@@ -57,6 +57,10 @@ MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit of a client ID of an OIDC provider."""
 
 
+class NoRoleError(ConfigurationError):
+    """Neither the Pod nor its ServiceAccount names a role."""
+
+
 class Grant(NamedTuple):
     """A role and the containers that get its credentials; None: those that no other role names."""
 
@@ -141,12 +145,10 @@ def _roles(
         return settings.role_arn, (Grant(DEFAULT_ROLE),)
     name = AMAZONS_ROLE_ARN
     if account is None:
-        raise ConfigurationError(
-            f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}."
-        )
+        raise NoRoleError(f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}.")
     setting = f"annotation {name} of ServiceAccount {account.namespace}/{account.name}"
     if name not in account.annotations:
-        raise ConfigurationError(f"There is no role: give the {setting}, or the Pod {ROLE_ARN}.")
+        raise NoRoleError(f"There is no role: give the {setting}, or the Pod {ROLE_ARN}.")
     return check_role_arn(setting, account.annotations[name]), (Grant(DEFAULT_ROLE),)
 
 

@@ -67,7 +67,7 @@ def _of_mappings(before: dict[str, Any], after: dict[str, Any], path: str) -> It
 
 def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
     old_start = start = 0
-    for old, new in [*_kept(before, after), (len(before), len(after))]:
+    for old, new in [*matched_items(before, after), (len(before), len(after))]:
         # All before `start` is as it will be, so that is where the next operation finds its place.
         for _gone in range(old_start, old):
             yield {"op": "remove", "path": f"{path}/{start}"}
@@ -78,7 +78,7 @@ def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operat
         old_start, start = old + 1, new + 1
 
 
-def _kept(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:
+def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:
     """Where an item of `before` is in `after`, as far as the order is the same: both places rise."""
     places = {identity: place for place, identity in enumerate(_identities(after))}
     reached = -1

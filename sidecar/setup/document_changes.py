@@ -1,0 +1,106 @@
+"""
+Put changed Pods into the text of a document.
+
+Rule: the result is read again and must mean what was meant. If it does not, the Pods are written anew, or else the
+whole document, and a note says so. Pure.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import Document
+from sidecar.setup.pod_kinds import Path
+from sidecar.setup.yaml_edit import edited, equal, json_text
+from sidecar.setup.yaml_reader import Mapping as MappingNode
+from sidecar.setup.yaml_reader import Node
+from sidecar.setup.yaml_reader import Sequence as SequenceNode
+from sidecar.setup.yaml_stream import read_document
+
+_ATTEMPTS = 3
+"""Edits in place, the Pods written anew, the document written anew."""
+
+
+class PodChange(NamedTuple):
+    """The Pod that takes the place of what is at `path` under a root. `title` names its object."""
+
+    root: int
+    path: Path
+    title: str
+    pod: Document
+
+
+class WithChanges(NamedTuple):
+    """The document's text after, and what a person should know."""
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def with_changes(text: str, changes: list[PodChange]) -> WithChanges:
+    """Return the document's text with the Pods in it. Raises ConfigurationError if that cannot be done."""
+    for attempt in range(_ATTEMPTS):
+        result, wanted = _attempt(text, changes, attempt)
+        if _means(result, wanted):
+            return WithChanges(result, tuple(_note(each) for each in changes if attempt))
+    raise ConfigurationError(
+        f"{changes[0].title} cannot be changed as it is written: write it without anchors, tags and explicit keys."
+    )
+
+
+def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[str, list[Any]]:
+    """
+    Return the changed text, and the value that each root of it shall have.
+
+    The nodes, which take most of the memory, are gone when the result is read again.
+    """
+    document = read_document(text)
+    wanted = [
+        _replaced(value, [(each.path, each.pod) for each in changes if each.root == root])
+        for root, value in enumerate(document.values)
+    ]
+    if not document.roots:
+        return document.mark + json_text(document.text, wanted[0]), wanted
+    rewritten: list[Node] = []
+    if attempt:
+        is_last = attempt == _ATTEMPTS - 1
+        rewritten = [_node_at(document.roots[each.root], () if is_last else each.path) for each in changes]
+    return document.mark + edited(document.text, list(zip(document.roots, wanted, strict=True)), rewritten), wanted
+
+
+def _means(text: str, wanted: list[Any]) -> bool:
+    return equal(list(read_document(text).values), wanted)
+
+
+def _note(change: PodChange) -> str:
+    return (
+        f"{change.title} was written anew, without its comments and aliases, because its YAML cannot be changed in "
+        "place."
+    )
+
+
+def _replaced(value: Any, changes: Iterable[tuple[Path, Document]]) -> Any:
+    """Return the value with other parts at these paths. What does not change is not copied."""
+    by_step: dict[Any, list[tuple[Path, Document]]] = {}
+    for path, new in changes:
+        if not path:
+            return new
+        by_step.setdefault(path[0], []).append((path[1:], new))
+    copied = value.copy() if by_step else value
+    for step, inner in by_step.items():
+        copied[step] = _replaced(value[step], inner)
+    return copied
+
+
+def _node_at(node: Node, path: Path) -> Node:
+    """Return the node at the path, or the nearest above it that is in the text as itself."""
+    for step in path:
+        inner: Mapping[Any, Node] = {}
+        if isinstance(node, MappingNode):
+            inner = {name: item for name, (_, item) in node.own.items()}
+        elif isinstance(node, SequenceNode):
+            inner = dict(enumerate(node.items))
+        if step not in inner:
+            break
+        node = inner[step]
+    return node

@@ -1,0 +1,246 @@
+"""
+Find Pods and Pod templates in Kubernetes objects.
+
+Rule: an object is what its API group and its kind say together. A `Job` of another group than `batch` is another thing.
+Objects of other groups have a Pod template only where their author says so: by our label or annotation in
+`spec.template`, or by --template-path. Pure.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import DECLINED, INJECT_LABEL, PREFIX, Document
+from sidecar.printable import printable
+
+Path = tuple[str | int, ...]
+"""Keys and indices that lead from an object to a part of it."""
+
+_TEMPLATE: Path = ("spec", "template")
+
+_NATIVE: Mapping[tuple[str, str], Path] = {
+    ("", "Pod"): (),
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): _TEMPLATE,
+    **{
+        (group, kind): _TEMPLATE
+        for group in ("apps", "extensions")
+        for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
+    },
+    ("batch", "Job"): _TEMPLATE,
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
+}
+"""Where the Pod or Pod template is in Kubernetes' own objects, by API group and kind."""
+
+_BY_KIND = {kind: path for (_, kind), path in _NATIVE.items()}
+
+_NATIVE_GROUPS = frozenset(
+    {
+        *("", "apps", "autoscaling", "batch", "extensions", "policy"),
+        *("admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "authentication.k8s.io"),
+        *("authorization.k8s.io", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io"),
+        *("flowcontrol.apiserver.k8s.io", "networking.k8s.io", "node.k8s.io", "rbac.authorization.k8s.io"),
+        *("resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io"),
+    }
+)
+"""Kubernetes' own API groups (API reference 1.34). Other groups end in `.k8s.io` too, such as Spark's operator."""
+
+_SELECTS = re.compile(r"selector|matchlabels", re.IGNORECASE)
+"""Keys whose labels choose Pods instead of being given to them."""
+
+_MAX_TITLE_CHARACTERS = 600
+"""Longest title of an object in a message. Kubernetes allows 253 characters in a name and 63 in a namespace."""
+
+_STEP = re.compile(r"([A-Za-z0-9_-]+)(\[\])?")
+
+
+class PodPlace(NamedTuple):
+    """
+    A Pod or Pod template: the object that has it, and the way there.
+
+    `is_requested` tells that the object is not one of Kubernetes' own, and was found by our label or annotation.
+    """
+
+    owner: Document
+    path: Path
+    pod: Document
+    is_requested: bool = False
+
+
+def objects_in(document: Any) -> Iterator[tuple[Path, Document]]:
+    """Yield each object of a document, which may be a List, with the way to it."""
+    if not isinstance(document, dict):
+        return
+    items, kind = document.get("items"), str(document.get("kind", ""))
+    if not (kind.endswith("List") and isinstance(items, list)):
+        yield (), document
+        return
+    # The API server leaves these out of the items of a typed list.
+    implied = {"apiVersion": document.get("apiVersion"), "kind": kind.removesuffix("List")} if kind != "List" else {}
+    for index, item in enumerate(items):
+        if isinstance(item, dict):
+            yield ("items", index), {**implied, **item}
+
+
+def template_path(setting: str, text: str) -> tuple[str, ...]:
+    """
+    Return the steps of a path such as `spec.driver.template` or `spec.tasks[].template`.
+
+    Raises ConfigurationError if it is not one.
+    """
+    steps = text.removeprefix(".").split(".")
+    if not all(_STEP.fullmatch(step) for step in steps):
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}: it is not a path. Give keys with points between them, such as "
+            "spec.driver.template, and [] behind a list, such as spec.tasks[].template."
+        )
+    return tuple(steps)
+
+
+def native_path(owner: Document) -> Path | None:
+    """Return where an object of Kubernetes' own has its Pod; None for all others. Without a group the kind decides."""
+    version, kind = owner.get("apiVersion"), str(owner.get("kind"))
+    return _NATIVE.get((group_of(owner), kind)) if version else _BY_KIND.get(kind)
+
+
+def group_of(owner: Document) -> str:
+    """Return the API group of an object, which is empty for the core group."""
+    return str(owner.get("apiVersion") or "").rpartition("/")[0]
+
+
+def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlace]:
+    """
+    Return the Pods of an object.
+
+    `paths` are those of --template-path, and hold for objects that are not Kubernetes' own. Raises ConfigurationError
+    if one of Kubernetes' own objects lacks its template.
+    """
+    native = native_path(owner)
+    if native is not None:
+        return [PodPlace(owner, native, _template_of(owner, native))]
+    if is_of_kubernetes(owner):
+        return []
+    named = {path: pod for steps in paths for path, pod in _at(owner, steps, ()) if _is_template(pod)}
+    found = [PodPlace(owner, path, pod) for path, pod in named.items()]
+    template = part(owner, _TEMPLATE)
+    if _TEMPLATE not in named and _is_template(template) and _own_names(template):
+        found.append(PodPlace(owner, _TEMPLATE, template, is_requested=True))
+    return found
+
+
+def has_unasked_template(owner: Document, pods: list[PodPlace]) -> bool:
+    """Return whether an object that is not Kubernetes' own has a Pod template that nobody asked to change."""
+    is_other = native_path(owner) is None and not is_of_kubernetes(owner)
+    return is_other and not pods and _is_template(part(owner, _TEMPLATE))
+
+
+def is_of_kubernetes(owner: Document) -> bool:
+    """Return whether the object is one of Kubernetes' own, whose Pods are known."""
+    return bool(owner.get("apiVersion")) and group_of(owner) in _NATIVE_GROUPS
+
+
+def places_asked_at(owner: Document, pods: list[PodPlace]) -> list[Path]:
+    """
+    Return where an object has our label or an annotation of ours outside of its Pods.
+
+    Only objects that are not Kubernetes' own count: the others have no Pods elsewhere. The object's own metadata counts
+    only if it has no Pods, because tools put labels on objects and their templates alike.
+    """
+    if is_of_kubernetes(owner):
+        return []
+    known = [place.path for place in pods] + ([("metadata",)] if pods else [])
+    return [path for path in _names_in(owner, ()) if not any(path[: len(each)] == each for each in known)]
+
+
+def asks_in_own_metadata(owner: Document) -> bool:
+    """Return whether our label is on the object itself, and asks for something."""
+    return INJECT_LABEL in _asking(mapping(mapping(owner.get("metadata")).get("labels")))
+
+
+def template_around(owner: Document, path: Path) -> Path | None:
+    """Return the way to the Pod template whose label or annotation is at this path, if it looks like one."""
+    template = path[:-3]
+    is_metadata = path[-3:-1] in (("metadata", "labels"), ("metadata", "annotations"))
+    return template if is_metadata and template and _is_template(part(owner, template)) else None
+
+
+def shown(path: Path) -> str:
+    """Return a path as people write it."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
+def title(owner: Document) -> str:
+    """Return an object's kind, namespace and name."""
+    metadata = mapping(owner.get("metadata"))
+    name = metadata.get("name") or metadata.get("generateName") or "without a name"
+    namespace = metadata.get("namespace")
+    found = f"{owner.get('kind')} {namespace}/{name}" if namespace else f"{owner.get('kind')} {name}"
+    return printable(found, max_length=_MAX_TITLE_CHARACTERS)
+
+
+def mapping(value: Any) -> Document:
+    """Return the value if it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _template_of(owner: Document, path: Path) -> Document:
+    pod = part(owner, path)
+    if not isinstance(pod, dict):
+        raise ConfigurationError(f"{title(owner)} has no {shown(path)}: give it one.")
+    return pod
+
+
+def _is_template(pod: Any) -> bool:
+    return isinstance(mapping(mapping(pod).get("spec")).get("containers"), list)
+
+
+def _own_names(pod: Document) -> list[str]:
+    """Return our label and annotations in a Pod's metadata, unless the label declines."""
+    metadata = mapping(pod.get("metadata"))
+    return [name for key in ("labels", "annotations") for name in _asking(mapping(metadata.get(key)))]
+
+
+def _asking(names: Document) -> list[str]:
+    if names.get(INJECT_LABEL) == DECLINED:
+        return []
+    return [name for name in names if name.startswith(PREFIX)]
+
+
+def part(owner: Any, path: Path) -> Any:
+    """Return what is at the end of the path; None if it leads nowhere."""
+    for step in path:
+        owner = owner.get(step) if isinstance(owner, dict) else _item(owner, step)
+    return owner
+
+
+def _item(items: Any, index: str | int) -> Any:
+    return items[index] if isinstance(items, list) and isinstance(index, int) and index < len(items) else None
+
+
+def _at(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield what is at the end of the steps, once for each item of the lists on the way."""
+    if not steps:
+        yield path, value
+        return
+    key = steps[0].removesuffix("[]")
+    found = mapping(value).get(key)
+    if key == steps[0]:
+        yield from _at(found, steps[1:], (*path, key))
+    elif isinstance(found, list):
+        for index, item in enumerate(found):
+            yield from _at(item, steps[1:], (*path, key, index))
+
+
+def _names_in(value: Any, path: Path) -> Iterator[Path]:
+    """Yield the way to each of our labels and annotations that asks for something."""
+    if isinstance(value, dict):
+        for name in _asking(value):
+            yield (*path, name)
+        for key, each in value.items():
+            if not _SELECTS.search(str(key)):
+                yield from _names_in(each, (*path, key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _names_in(each, (*path, index))
