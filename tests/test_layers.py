@@ -179,14 +179,24 @@ def test_of_botocore_a_pod_knows_the_signer_and_one_module_knows_that() -> None:
 
 
 SETUP_PURE = [
+    "document_changes",
     "documents",
     "formats",
     "iam_provider",
     "iam_role",
     "issuer_checks",
+    "manifests",
     "plan",
+    "pod_kinds",
     "resources",
     "trust",
+    "yaml_edit",
+    "yaml_emit",
+    "yaml_errors",
+    "yaml_layout",
+    "yaml_reader",
+    "yaml_scalars",
+    "yaml_stream",
 ]
 
 

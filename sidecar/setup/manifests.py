@@ -1,44 +1,41 @@
 """
-Manifests as people keep them: what is to change in a Pod changes, and every other byte stays. Pure.
+Change the Pods in a stream of manifests and leave every other character as it is.
 
-A stream is cut at its document markers, which YAML lets stand for nothing else, and a document that does not change is
-passed on as it is. In one that does, the change is made in what ruamel.yaml read, comments and all, and written out.
-What ruamel writes otherwise than its author did, a space here and an indent there, is put back: the lines that differ
-between its text before and after are the change, and go into the author's text. Whatever comes out is read again, and
-must be what was meant. (ruamel.yaml: MIT, released in January 2026, by one author for ten years; none other keeps
-comments.)
+A document without a Pod passes as it is, even if it cannot be read. In a document with one, yaml_edit.py makes the
+difference part by part. Rule: the result is read again and must mean what was meant. If it does not, the Pod, or else
+the document, is written anew, and a note says so. Pure.
 """
 
-import io
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from difflib import SequenceMatcher
-from typing import Any, NamedTuple
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from collections.abc import Callable
+from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.json_patch import applied, json_patch
-from sidecar.injection.names import DECLINED, INJECT_LABEL, Document
+from sidecar.injection.annotations import NoRoleError
+from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX, Document
 from sidecar.injection.refusals import asks, declines
 from sidecar.injection.settings import ServiceAccount
+from sidecar.setup import yaml_stream
+from sidecar.setup.document_changes import PodChange, with_changes
+from sidecar.setup.pod_kinds import (
+    Path,
+    PodPlace,
+    asks_in_own_metadata,
+    has_unasked_template,
+    mapping,
+    objects_in,
+    places_asked_at,
+    pods_in,
+    shown,
+    template_around,
+    title,
+)
+from sidecar.setup.yaml_stream import read_document, split_stream
 
-POD_PATHS: Mapping[str, tuple[str, ...]] = {
-    "Pod": (),
-    "PodTemplate": ("template",),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-    **dict.fromkeys(
-        ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"), ("spec", "template")
-    ),
-}
-"""Where a Pod, or the template of one, is in a document of each kind."""
+_ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{DECLINED}\b)", re.MULTILINE)
+"""A line of a document that cannot be read, with a label or annotation of ours that asks for something."""
 
-_MARKER = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
-_BARE_MARKER = re.compile(r"---[ \t]*(?:#[^\n]*)?\r?\n")
-_WIDTH = 100_000
-"""Of a line: long ones are nobody's business here."""
+_TEMPLATE_MARK = "{{"
 
 
 class Workload(NamedTuple):
@@ -50,267 +47,240 @@ class Workload(NamedTuple):
 
 
 Change = Callable[[Workload], Document]
-"""The Pod as it shall be. Raises ConfigurationError."""
+"""Returns the Pod as it shall be. Raises ConfigurationError if it cannot be that."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of Pods that are done, and of all."""
+
+
+def no_progress(_done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+class Options(NamedTuple):
+    """
+    How to understand a stream.
+
+    `namespace` is that of objects without one. `template_paths` say where objects that are not Kubernetes' own have Pod
+    templates.
+    """
+
+    namespace: str = ""
+    template_paths: tuple[tuple[str, ...], ...] = ()
 
 
 class Written(NamedTuple):
-    """The stream after, the titles of the workloads that were looked at, and what a person should know."""
+    """The stream after, the titles of the workloads that were changed, and what a person should know."""
 
     text: str
     workloads: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def change_pods(text: str, source: str, change: Change) -> Written:
+def change_pods(
+    text: str,
+    source: str,
+    change: Change,
+    options: Options = Options(),  # noqa: B008  it is frozen
+    progress: Progress = no_progress,
+) -> Written:
     """
-    Every Pod of the stream, changed: of those that ask by the label, if any does, else of all but those that decline.
+    Change every Pod of the stream that is to be changed.
 
-    `source` names the stream in messages. Raises ConfigurationError.
+    If a Pod asks by label, those that ask are changed; else all of Kubernetes' own objects, except those that decline.
+    `source` names the stream in messages. Raises ConfigurationError, with a line for each object that cannot be done.
     """
-    chunks = _MARKER.split(text)
-    read = [_read(chunk, source, line) for chunk, line in _with_lines(chunks)]
-    objects = [each for document in read for each in _objects(document)]
-    accounts = dict(_accounts(objects))
-    asks_by_label = any(asks(pod) for _, pod in _pods(objects))
-    titles: list[str] = []
-    notes: list[str] = []
-    written = []
-    for chunk, document in zip(chunks, read, strict=True):
-        patch = []
-        for path, each in _places(document):
-            pod = _pod_of(each)
-            if pod is None or (asks_by_label and not asks(pod)):
-                continue
+    stream = _Stream(text, source, options)
+    chosen = stream.choose()
+    stream.check(chosen)
+    return stream.write(chosen, change, progress)
+
+
+class _Found(NamedTuple):
+    """A Pod of the stream: in which document, under which root, and the way from there to the object."""
+
+    document: int
+    root: int
+    owner_path: Path
+    place: PodPlace
+
+
+class _Stream:
+    """A stream that was read once."""
+
+    def __init__(self, text: str, source: str, options: Options) -> None:
+        self._source = source
+        self._options = options
+        self._texts: list[str] = []
+        self._found: list[_Found] = []
+        self._accounts: dict[tuple[str, str], ServiceAccount] = {}
+        self._objections: list[str] = []
+        self._unreadable: list[str] = []
+        self._notes: list[str] = []
+        self._unasked: list[str] = []
+        for chunk, line in split_stream(text):
+            self._texts.append(chunk)
+            self._read(read_document(chunk, line))
+
+    def choose(self) -> list[_Found]:
+        """Return the Pods that are to be changed."""
+        is_by_label = any(asks(found.place.pod) for found in self._found)
+        chosen = []
+        for found in self._found:
+            pod, name = found.place.pod, title(found.place.owner)
             if declines(pod):
-                notes.append(f'{_title(each)} is left as it is: its label {INJECT_LABEL} is "{DECLINED}".')
-                continue
-            workload = Workload(_title(each), pod, _account_of(each, pod, accounts))
-            titles.append(workload.title)
-            patch += json_patch(pod, _changed(change, workload, source), path + _pointer(each))
-        written.append(_patched(chunk, document, patch, notes) if patch else chunk)
-    return Written("".join(written), tuple(titles), tuple(notes))
+                self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{DECLINED}".')
+            elif found.place.is_requested or asks(pod) or not is_by_label:
+                chosen.append(found)
+            elif asks_in_own_metadata(found.place.owner) or _has_annotation(pod):
+                self._notes.append(
+                    f"{name} is left as it is: its Pods do not have the label {INJECT_LABEL}, as others here do."
+                )
+        self._notes += [] if is_by_label or not chosen else self._unasked
+        return chosen
+
+    def check(self, chosen: list[_Found]) -> None:
+        """Raise ConfigurationError if something asks for a sidecar that cannot get one, or if nothing can be read."""
+        if not chosen and not self._notes:
+            self._objections += [*self._unreadable, *(f"{self._source}: {each}" for each in self._unasked)]
+        for path in self._options.template_paths:
+            if not any(_matches(path, found.place.path) for found in self._found):
+                self._objections.append(f"--template-path is {'.'.join(path)}: no object has a Pod template there.")
+        if self._objections:
+            raise ConfigurationError("\n".join(self._objections))
+
+    def write(self, chosen: list[_Found], change: Change, progress: Progress) -> Written:
+        """Return the stream with the chosen Pods changed."""
+        pods = self._changed(chosen, change, progress)
+        changes: dict[int, list[PodChange]] = {}
+        for found, pod in zip(chosen, pods, strict=True):
+            path = found.owner_path + found.place.path
+            changes.setdefault(found.document, []).append(PodChange(found.root, path, title(found.place.owner), pod))
+        for index, each in changes.items():
+            written = with_changes(self._texts[index], each)
+            self._texts[index] = written.text
+            self._notes += written.notes
+        notes = (*self._notes, *(f"{each} It is passed on as it is." for each in self._unreadable))
+        return Written("".join(self._texts), tuple(title(found.place.owner) for found in chosen), notes)
+
+    def _read(self, document: yaml_stream.Document) -> None:
+        index = len(self._texts) - 1
+        if document.error is not None:
+            self._judge_unreadable(document, document.error)
+        for root, value in enumerate(document.values):
+            for owner_path, owner in objects_in(value):
+                self._look_at(index, root, owner_path, owner)
+
+    def _look_at(self, document: int, root: int, owner_path: Path, owner: Document) -> None:
+        if owner.get("kind") == "ServiceAccount":
+            account = self._account(owner)
+            self._accounts[account.namespace, account.name] = account
+        try:
+            places = pods_in(owner, self._options.template_paths)
+        except ConfigurationError as error:
+            self._objections.append(f"{self._source}: {error}")
+            return
+        if has_unasked_template(owner, places):
+            self._unasked.append(
+                f"{title(owner)} is left as it is: only Kubernetes' own kinds are changed unasked. Give its Pod "
+                f"template the label {INJECT_LABEL}, or give --template-path spec.template."
+            )
+        self._found += [_Found(document, root, owner_path, place) for place in places]
+        self._objections += [
+            f"{self._source}: {title(owner)} asks for a sidecar at {shown(path)}, {_advice(owner, path)}"
+            for path in places_asked_at(owner, places)[:1]
+        ]
+
+    def _judge_unreadable(self, document: yaml_stream.Document, error: Exception) -> None:
+        """Note a document that cannot be read. It is an objection if it asks for a sidecar."""
+        line = document.line + getattr(error, "line", 0)
+        remark = "; a template is YAML only after `helm template`" if _TEMPLATE_MARK in document.text else ""
+        message = f"{self._source}, line {line}: this cannot be read as YAML ({error}){remark}."
+        if _ASKS.search(document.text):
+            if document.is_unreadable:
+                self._objections.append(f"{message} It asks for a sidecar, so correct it.")
+        elif document.is_unreadable:
+            self._unreadable.append(message)
+
+    def _account(self, owner: Document) -> ServiceAccount:
+        metadata = mapping(owner.get("metadata"))
+        annotations = mapping(metadata.get("annotations"))
+        texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
+        return ServiceAccount(self._namespace(owner), str(metadata.get("name")), texts)
+
+    def _namespace(self, owner: Document) -> str:
+        """Return the namespace as written, or else --namespace; empty if neither is known."""
+        return str(mapping(owner.get("metadata")).get("namespace") or self._options.namespace)
+
+    # Changing
+
+    def _changed(self, chosen: list[_Found], change: Change, progress: Progress) -> list[Document]:
+        pods, problems = [], []
+        for done, found in enumerate(chosen):
+            progress(done, len(chosen))
+            try:
+                pods.append(self._change(found, change))
+            except ConfigurationError as error:
+                problems.append(f"{self._source}: {title(found.place.owner)}: {error}")
+        progress(len(chosen), len(chosen))
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+        return pods
+
+    def _change(self, found: _Found, change: Change) -> Document:
+        owner, pod = found.place.owner, found.place.pod
+        name, namespace = account_name(pod), self._namespace(owner)
+        account = self._accounts.get((namespace, name))
+        if account is not None:
+            account = account._replace(namespace=namespace or "default")
+        try:
+            return change(Workload(title(owner), pod, account))
+        except NoRoleError as error:
+            hint = self._near_account(name, namespace, owner) if account is None else ""
+            raise ConfigurationError(f"{error}{hint}") from error
+
+    def _near_account(self, name: str, namespace: str, owner: Document) -> str:
+        """Return a sentence about a ServiceAccount of the same name in another namespace that has a role."""
+        for account in self._accounts.values():
+            if account.name == name and AMAZONS_ROLE_ARN in account.annotations:
+                return _mismatch(account, namespace, title(owner))
+        return ""
 
 
-def _changed(change: Change, workload: Workload, source: str) -> Document:
-    try:
-        return change(workload)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{source}: {workload.title}: {error}") from error
+def account_name(pod: Document) -> str:
+    """Return the name of the Pod's ServiceAccount. As in the API server, the old name of the field counts last."""
+    spec = mapping(pod.get("spec"))
+    return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
 
 
-# Reading
+def _mismatch(account: ServiceAccount, namespace: str, owner: str) -> str:
+    there = f"ServiceAccount {account.name}"
+    if not namespace:
+        return (
+            f" {there} has a role, but is in namespace {account.namespace}, and {owner} has no namespace: give "
+            f"--namespace {account.namespace}."
+        )
+    if not account.namespace:
+        return f" {there} has a role, but no namespace, and {owner} is in {namespace}: give --namespace {namespace}."
+    return f" {there} has a role, but is in namespace {account.namespace}, and {owner} is in {namespace}."
 
 
-def _with_lines(chunks: list[str]) -> Iterator[tuple[str, int]]:
-    line = 1
-    for chunk in chunks:
-        yield chunk, line
-        line += chunk.count("\n")
+def _has_annotation(pod: Document) -> bool:
+    annotations = mapping(mapping(pod.get("metadata")).get("annotations"))
+    return any(name.startswith(PREFIX) for name in annotations)
 
 
-def _yaml(text: str) -> YAML:
-    """A reader and writer that keeps what it can of how `text` is laid out."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = _WIDTH
-    offset = _list_offset(text)
-    yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
-    return yaml
+def _advice(owner: Document, path: Path) -> str:
+    template = template_around(owner, path)
+    if template is None:
+        return (
+            "where it is not known to have a Pod template. Put it into metadata.labels of a Pod template and name "
+            "that with --template-path, or remove it."
+        )
+    steps = "".join("[]" if isinstance(step, int) else f".{step}" for step in template).removeprefix(".")
+    return f"which is changed only if you name the Pod template: give --template-path {steps}."
 
 
-def _list_offset(text: str) -> int:
-    """How far `- ` stands in from the key it belongs to; 0 where there is none to see."""
-    found = re.search(
-        r"^( *)(?:- )?[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\r?\n(?:[ \t]*(?:#[^\n]*)?\r?\n)*( *)- ", text, re.MULTILINE
-    )
-    return max(0, len(found[2]) - len(found[1])) if found else 0
-
-
-def _read(chunk: str, source: str, line: int) -> Any:
-    """The document as plain values."""
-    try:
-        return _plain(_yaml(chunk).load(chunk))
-    except YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        at = line + mark.line if mark else line
-        raise ConfigurationError(
-            f"{source}, line {at}: this is no YAML ({getattr(exc, 'problem', None) or type(exc).__name__}); a template "
-            "is one only after `helm template`."
-        ) from exc
-    except (ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"{source}, line {line}: this document cannot be read ({exc}).") from exc
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-# What is in it
-
-
-def _objects(document: Any) -> Iterator[Document]:
-    yield from (each for _, each in _places(document))
-
-
-def _places(document: Any) -> Iterator[tuple[str, Document]]:
-    """Each object of the document with the pointer to it: the document itself, or the items of a List."""
-    if not isinstance(document, dict):
-        return
-    items = document.get("items")
-    if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
-        yield from ((f"/items/{index}", each) for index, each in enumerate(items) if isinstance(each, dict))
-    else:
-        yield "", document
-
-
-def _accounts(objects: list[Document]) -> Iterator[tuple[tuple[str, str], dict[str, str]]]:
-    for each in objects:
-        if each.get("kind") == "ServiceAccount":
-            metadata = _mapping(each.get("metadata"))
-            annotations = _mapping(metadata.get("annotations"))
-            texts = {str(name): text for name, text in annotations.items() if isinstance(text, str)}
-            yield (_namespace(each), str(metadata.get("name"))), texts
-
-
-def _namespace(each: Document) -> str:
-    """As written; without one it is that of the context, whichever that will be."""
-    return str(_mapping(each.get("metadata")).get("namespace") or "")
-
-
-def _mapping(value: Any) -> Document:
-    return value if isinstance(value, dict) else {}
-
-
-def _pods(objects: list[Document]) -> Iterator[tuple[Document, Document]]:
-    for each in objects:
-        pod = _pod_of(each)
-        if pod is not None:
-            yield each, pod
-
-
-def _pod_of(each: Document) -> Document | None:
-    path = POD_PATHS.get(str(each.get("kind")))
-    if path is None:
-        return None
-    pod: Any = each
-    for key in path:
-        pod = pod.get(key) if isinstance(pod, dict) else None
-    if not isinstance(pod, dict):
-        raise ConfigurationError(f"{_title(each)} has no {'.'.join(path)}: give it one.")
-    return pod
-
-
-def _pointer(each: Document) -> str:
-    return "".join(f"/{key}" for key in POD_PATHS[each["kind"]])
-
-
-def _title(each: Document) -> str:
-    metadata, namespace = _mapping(each.get("metadata")), _namespace(each)
-    name = metadata.get("name") or metadata.get("generateName") or "without a name"
-    return f"{each.get('kind')} {namespace}/{name}" if namespace else f"{each.get('kind')} {name}"
-
-
-def _account_of(
-    each: Document, pod: Document, accounts: Mapping[tuple[str, str], dict[str, str]]
-) -> ServiceAccount | None:
-    name = str(_mapping(pod.get("spec")).get("serviceAccountName") or "default")
-    namespace = _namespace(each)
-    annotations = accounts.get((namespace, name))
-    return None if annotations is None else ServiceAccount(namespace or "default", name, annotations)
-
-
-# Writing
-
-
-def _patched(chunk: str, document: Any, patch: list[Document], notes: list[str]) -> str:
-    """The document's text with the patch in it."""
-    wanted = applied(json.loads(json.dumps(document, default=str)), patch)
-    if chunk.lstrip().startswith("{"):
-        return json.dumps(wanted, indent=4 if '\n    "' in chunk else 2, ensure_ascii=False) + "\n"
-    head, body = _cut(chunk)
-    body = body.replace("\r\n", "\n")
-    before = _dumped(body, _yaml(body).load(body))
-    after = _dumped(body, applied(_yaml(body).load(body), _copies(patch)))
-    for text in (_carried_over(body, before, after), after):
-        if _means(text, wanted):
-            return head + (text.replace("\n", "\r\n") if "\r\n" in chunk else text)
-    notes.append("A document whose parts are aliases of each other was written out in full, without its comments.")
-    return head + _dumped(body, wanted)
-
-
-def _cut(chunk: str) -> tuple[str, str]:
-    """The marker's line and the document, which may begin on that line."""
-    marker = _BARE_MARKER.match(chunk)
-    if marker is None and chunk.startswith("---"):
-        return "---\n", chunk[3:].lstrip()
-    return (marker[0], chunk[marker.end() :]) if marker else ("", chunk)
-
-
-def _copies(patch: list[Document]) -> list[Document]:
-    copied: list[Document] = json.loads(json.dumps(patch))
-    return copied
-
-
-def _dumped(layout: str, data: Any) -> str:
-    stream = io.StringIO()
-    _yaml(layout).dump(data, stream)
-    return stream.getvalue()
-
-
-def _means(text: str, wanted: Any) -> bool:
-    try:
-        found = _plain(_yaml(text).load(text))
-    except (YAMLError, ValueError):
-        return False
-    return bool(json.loads(json.dumps(found, default=str)) == wanted)
-
-
-def _carried_over(text: str, before: str, after: str) -> str:
-    """`text` with what differs between `before`, which is another spelling of it, and `after`."""
-    theirs, old, new = (each.splitlines(keepends=True) for each in (text, before, after))
-    place = _line_places(old, theirs)
-    lines: list[str] = []
-    shifts: list[int] = []
-    for change, start, end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if change == "equal":
-            lines += theirs[place[start] : place[end]]
-            shifts += [_indent(theirs[min(place[i], len(theirs) - 1)]) - _indent(old[i]) for i in range(start, end)]
-            continue
-        for index in range(new_start, new_end):
-            shifts.append(_shift(new, index, shifts))
-            lines.append(" " * (_indent(new[index]) + shifts[-1]) + new[index].lstrip(" "))
-    return "".join(lines)
-
-
-def _shift(new: list[str], index: int, shifts: list[int]) -> int:
-    """How much further in a new line stands, as the nearest before it that it belongs to or with does."""
-    indent, is_item = _indent(new[index]), new[index].lstrip().startswith("- ")
-    for above in range(index - 1, -1, -1):
-        found = _indent(new[above])
-        # The items of a list may stand as far in as the key after it.
-        is_sibling = found == indent and (is_item or not new[above].lstrip().startswith("- "))
-        if new[above].strip() and (found < indent or is_sibling):
-            return shifts[above]
-    return 0
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
-
-
-def _line_places(old: list[str], theirs: list[str]) -> list[int]:
-    """For each line of `old`, and for its end, the line of `theirs` that says the same."""
-    places = [0] * (len(old) + 1)
-    matcher = SequenceMatcher(None, [*map(_words, old)], [*map(_words, theirs)], autojunk=False)
-    for _, start, end, their_start, their_end in matcher.get_opcodes():
-        for index in range(start, end):
-            places[index] = min(their_start + index - start, their_end)
-    places[len(old)] = len(theirs)
-    return places
-
-
-def _words(line: str) -> str:
-    """A line as far as its spaces say nothing."""
-    return re.sub(r"\s+", "", line)
+def _matches(steps: tuple[str, ...], path: Path) -> bool:
+    keys = tuple(step for step in path if isinstance(step, str))
+    return keys == tuple(step.removesuffix("[]") for step in steps)

@@ -1,17 +1,22 @@
 """
-Add the sidecar to the Pods of a manifest, as the webhook would, and write the manifest to stdout.
+Add the sidecar to the Pods of a manifest, as the webhook does, and write the manifest to stdout.
 
-Of a stream of several documents, those are changed whose Pod (template) carries the label irsa-sidecar.io/inject:
-"true"; if none does, all that are or make Pods, but for those where it is "false". The role is the Pod's annotation
-irsa-sidecar.io/role-arn, else --role-arn, else that of a ServiceAccount in the same stream. Everything else stays as it
-is, comments included, and a second time changes nothing.
+If a Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", those with the label are changed.
+If none has it, all Pods and templates of Kubernetes' own kinds are changed, except those where it is "false". Objects
+of other kinds are changed if spec.template has the label or an annotation of ours, or with --template-path.
+The role is the Pod's annotation irsa-sidecar.io/role-arn, else --role-arn, else that of a ServiceAccount in the same
+stream. Everything else stays as it is, comments included, and a second run changes nothing. If something asks for a
+sidecar and cannot get one, nothing is written to stdout and the exit status is 2.
 """
 
 import argparse
 import difflib
+import gc
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection import flags
@@ -21,7 +26,8 @@ from sidecar.injection.settings import Settings
 from sidecar.printable import printable
 from sidecar.remarks import remark
 from sidecar.role import check_role_arn
-from sidecar.setup.manifests import Workload, change_pods
+from sidecar.setup.manifests import Options, Workload, change_pods, no_progress
+from sidecar.setup.pod_kinds import template_path
 
 EXAMPLE = """\
 examples:
@@ -33,11 +39,26 @@ STDIN = "-"
 MAX_BYTES = 64 * 1024 * 1024
 """Of a manifest: beyond that, something else was piped in."""
 
+_MANY_PODS = 20
+"""From this number on, progress is shown on a terminal."""
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A name of a namespace (Kubernetes, Object Names and IDs, RFC 1123 label names)."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", default=STDIN, metavar="FILE", help="the manifest [-, which is stdin]")
     flags.add_arguments(parser)
     parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name none themselves")
+    parser.add_argument("--namespace", metavar="NAME", help="the namespace of objects that name none themselves")
+    parser.add_argument(
+        "--template-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="where objects of other kinds have a Pod template, such as spec.driver.template or spec.tasks[].template; "
+        "can be repeated",
+    )
     parser.add_argument(
         "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
     )
@@ -46,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     settings = read_settings(args, os.environ)
+    options = read_options(args)
     source = "stdin" if args.file == STDIN else args.file
     text = _read(args.file)
     warnings: list[str] = []
@@ -55,7 +77,8 @@ def main(args: argparse.Namespace) -> int:
         warnings.extend(f"{workload.title}: {warning}" for warning in injected.warnings)
         return injected.pod
 
-    written = change_pods(text, source, change)
+    with without_cycle_collection():
+        written = change_pods(text, source, change, options, show_progress if sys.stderr.isatty() else no_progress)
     if not (written.workloads or written.notes):
         raise ConfigurationError(
             f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
@@ -76,6 +99,36 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         is_native=not args.no_native_sidecar,
         role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
     )
+
+
+def read_options(args: argparse.Namespace) -> Options:
+    """Return what the flags say of the manifest. Raises ConfigurationError."""
+    namespace = args.namespace or ""
+    if args.namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        raise ConfigurationError(
+            f"--namespace is {namespace[:100]!r}: it is not a namespace's name. Give it as in kubectl."
+        )
+    return Options(namespace, tuple(template_path("--template-path", path) for path in args.template_path))
+
+
+@contextmanager
+def without_cycle_collection() -> Iterator[None]:
+    """Keep the collector of cyclic garbage off: documents have no cycles, and each search through them takes longer."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def show_progress(done: int, total: int) -> None:
+    """Show on a terminal how many Pods are done, and clear the line at the end."""
+    if total >= _MANY_PODS and (done == total or done % (total // 100 or 1) == 0):
+        text = f"irsa-sidecar: {done} of {total} Pods" if done < total else ""
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
 
 
 def difference(source: str, before: str, after: str, result: str) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import cli
 from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
 from sidecar.setup import pod
-from sidecar.setup.manifests import Workload, change_pods
-from tests.injection.pods import ARN, SETTINGS, pods
+from sidecar.setup.manifests import Options, Workload, change_pods
+from tests.injection.pods import ARN, SETTINGS
 
 ROLE = SETTINGS._replace(role_arn=ARN)
 
@@ -176,32 +176,6 @@ def test_another_value_of_the_label_is_refused(value: Any) -> None:
         change_pods(yaml.safe_dump_all([deployment(SPEC), labelled(value)]), "m.yaml", with_role)
 
 
-def test_aliases_are_written_out_and_that_is_told() -> None:
-    text = (
-        "kind: Pod\nspec:\n  containers:\n  - {name: a, image: x, env: &env [{name: A, value: b}]}\n"
-        "  - {name: b, image: x, env: *env}\n"
-    )
-    written = change_pods(text, "m.yaml", with_role)
-    assert written.notes
-    a, b = yaml.safe_load(written.text)["spec"]["containers"]
-    assert a["env"] == b["env"]
-    assert [variable["name"] for variable in a["env"]].count("AWS_CONTAINER_CREDENTIALS_FULL_URI") == 1
-
-
-# ruamel.yaml reads a Pod in 30 ms, and does so some ten times here.
-@settings(max_examples=settings().max_examples // 12)
-@given(st.lists(pods(), min_size=1, max_size=2), st.sampled_from([None, 2, 4]), st.booleans())
-def test_any_pods_come_out_as_the_webhook_would_have_them(
-    found: list[dict[str, Any]],
-    indent: int | None,
-    is_flow: bool,  # noqa: FBT001
-) -> None:
-    text = yaml.safe_dump_all(found, indent=indent, default_flow_style=is_flow or None, sort_keys=False)
-    written = change_pods(text, "m.yaml", with_role)
-    assert list(yaml.safe_load_all(written.text)) == [inject(each, None, ROLE).pod for each in found]
-    assert change_pods(written.text, "m.yaml", with_role).text == written.text
-
-
 @given(st.text(max_size=60) | st.text("-: {}[]\n#&*a|>\"'", max_size=60))
 def test_whatever_is_in_a_stream_it_is_passed_on_or_refused_in_a_sentence(text: str) -> None:
     try:
@@ -211,23 +185,177 @@ def test_whatever_is_in_a_stream_it_is_passed_on_or_refused_in_a_sentence(text: 
     assert written == text
 
 
-BAD: dict[str, tuple[str, str]] = {
-    "a template": ("kind: Pod\n{{- if .Values.x }}\nspec: {}\n", "m.yaml, line 3: this is no YAML"),
-    "the second document": ("a: b\n---\nc: [\n", "m.yaml, line 4: this is no YAML"),
-    "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", "Deployment b/a has no spec.template"),
+BAD: dict[str, tuple[str, list[str]]] = {
+    "a template": ("kind: Pod\n{{- if .Values.x }}\nspec: {}\n", ["m.yaml, line 3: ", "only after `helm template`"]),
+    "a placeholder": ("image: {{ .Values.image }}\n", ["m.yaml, line 1: ", "only after `helm template`"]),
+    "a mapping as a key": (
+        "a:\n  ? [b]\n  : c\n",
+        ["m.yaml, line 2: ", "(a mapping key is itself a mapping or a list)."],
+    ),
+    "the second document": ("a: b\n---\nc: [\n", ["m.yaml, line 4: ", "(did not find expected node content)."]),
+    "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", ["Deployment b/a has no spec.template"]),
     "a Pod that is refused": (
         "kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: app}]}\n",
-        "m.yaml: Pod a: The Pod has hostNetwork",
+        ["m.yaml: Pod a: The Pod has hostNetwork"],
     ),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_cannot_be_changed_names_the_place(what: str) -> None:
+def test_error_names_the_place(what: str) -> None:
     text, words = BAD[what]
     with pytest.raises(ConfigurationError) as caught:
         change_pods(text, "m.yaml", with_role)
-    assert words in str(caught.value)
+    assert [each for each in words if each not in str(caught.value)] == []
+
+
+UNREADABLE = ["a: {{ .Values.x }}\n", "a: [\n", "a:\n\tb: c\n", "? [a]\n: b\n", "a: *x\n", "a: \x01\n", "<<: 1\n"]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+def test_unreadable_document_passes_beside_a_pod(bad: str) -> None:
+    good = yaml.safe_dump(deployment(SPEC))
+    written = change_pods(f"{bad}---\n{good}---\n{bad}", "m.yaml", with_role)
+    assert written.text.startswith(f"{bad}---\n")
+    assert written.text.endswith(f"---\n{bad}")
+    assert written.workloads == ("Deployment cart",)
+    assert [note.startswith("m.yaml, line ") and note.endswith("passed on as it is.") for note in written.notes] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+@pytest.mark.parametrize("name", ["inject", "role-arn"])
+def test_unreadable_document_that_asks_is_an_error(bad: str, name: str) -> None:
+    good = yaml.safe_dump(deployment(SPEC))
+    with pytest.raises(ConfigurationError, match="It asks for a sidecar"):
+        change_pods(f'labels:\n  irsa-sidecar.io/{name}: "true"\n{bad}---\n{good}', "m.yaml", with_role)
+
+
+def test_unreadable_document_that_declines_passes() -> None:
+    bad = '# irsa-sidecar.io/inject: "true"\nlabels: {irsa-sidecar.io/inject: "false"}\na: [\n'
+    written = change_pods(f"{bad}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
+    assert written.text.startswith(bad)
+
+
+AS_IT_IS = [
+    "metadata:\n  labels:\n    app: a\n    app: b\n",
+    "a:   b\t\nc: 0400\n",
+    "a: &x [1]\nb: *x\n%YAML 1.1 # c\n",
+    "{a: no,   b: 'c'}\n",
+    "a: |\n  ---\n  {{ x }}\n",
+]
+
+
+@pytest.mark.parametrize("text", AS_IT_IS)
+def test_document_without_a_pod_passes_as_it_is(text: str) -> None:
+    written = change_pods(f"{text}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
+    assert written.text.startswith(f"{text}---\n")
+    assert written.notes == ()
+
+
+def test_all_errors_are_reported_together() -> None:
+    bad = {**SPEC, "hostNetwork": True}
+    text = yaml.safe_dump_all([deployment(bad), deployment(SPEC), deployment(bad, "Job")])
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(text, "m.yaml", with_role)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(": The Pod has hostNetwork")[0] for line in lines] == [
+        "m.yaml: Deployment cart",
+        "m.yaml: Job cart",
+    ]
+
+
+# ServiceAccounts
+
+
+def with_account(namespace: str, own_namespace: str = "", **spec: str) -> str:
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "cart", "annotations": {"eks.amazonaws.com/role-arn": ARN}},
+    }
+    workload = deployment({**SPEC, **spec})
+    names: list[tuple[dict[str, Any], str]] = [(account, namespace), (workload, own_namespace)]
+    for each, name in names:
+        each["metadata"] |= {"namespace": name} if name else {}
+    return yaml.safe_dump_all([workload, account])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"serviceAccountName": "cart"},
+        {"serviceAccount": "cart"},
+        {"serviceAccountName": "cart", "serviceAccount": "other"},
+        {"serviceAccountName": "", "serviceAccount": "cart"},
+    ],
+)
+def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) -> None:
+    """In conversion from v1, the old name fills the new one where that is empty."""
+    assert ARN in change_pods(with_account("", **spec), "m.yaml", change).text.split("---")[0]
+
+
+def test_old_name_of_the_service_account_does_not_win() -> None:
+    text = with_account("", serviceAccountName="other", serviceAccount="cart")
+    with pytest.raises(ConfigurationError, match="There is no role"):
+        change_pods(text, "m.yaml", change)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "own_namespace", "words"),
+    [
+        ("shop", "", "is in namespace shop, and Deployment cart has no namespace: give --namespace shop."),
+        ("shop", "web", "is in namespace shop, and Deployment web/cart is in web."),
+        ("", "web", "no namespace, and Deployment web/cart is in web: give --namespace web."),
+    ],
+)
+def test_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(with_account(namespace, own_namespace, serviceAccountName="cart"), "m.yaml", change)
+    assert "There is no role" in str(caught.value)
+    assert str(caught.value).endswith(words)
+
+
+@pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])
+def test_namespace_is_that_of_objects_without_one(namespace: str, own_namespace: str) -> None:
+    text = with_account(namespace, own_namespace, serviceAccountName="cart")
+    assert ARN in change_pods(text, "m.yaml", change, Options("shop")).text.split("---")[0]
+
+
+# Work
+
+
+def calls_for(items: int) -> int:
+    """Return how many calls `setup pod` makes for a List of this many Deployments."""
+    text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
+        "- " + yaml.safe_dump(deployment(SPEC)).replace("\n", "\n  ").rstrip(" ") for _ in range(items)
+    )
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        written = change_pods(text, "m.yaml", with_role)
+    finally:
+        sys.setprofile(None)
+    assert len(written.workloads) == items
+    return calls
+
+
+def test_work_grows_with_the_length_of_a_list() -> None:
+    calls_for(1)  # fills caches
+    assert calls_for(80) < 4.2 * calls_for(20)
+
+
+def test_progress_counts_the_pods() -> None:
+    seen: list[tuple[int, int]] = []
+    change_pods(MANIFEST, "m.yaml", with_role, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 1), (1, 1)]
 
 
 # The command
@@ -272,6 +400,10 @@ def test_before_native_sidecars_the_sidecar_is_a_container(tmp_path: Path, capsy
         (["m.yaml", "--region", "eu-west-1", "--env", "x"], "--env is 'x'"),
         (["m.yaml", "--region", "eu-west-1", "--env", "AWS_USE_FIPS_ENDPOINT=1"], "AWS_USE_FIPS_ENDPOINT is '1'"),
         (["empty.yaml", "--region", "eu-west-1"], "empty.yaml has no Pod"),
+        (["m.yaml", "--region", "eu-west-1", "--namespace", "a/b"], "--namespace is 'a/b'"),
+        (["m.yaml", "--region", "eu-west-1", "--namespace", ""], "--namespace is ''"),
+        (["m.yaml", "--region", "eu-west-1", "--template-path", "spec..x"], "--template-path is 'spec..x'"),
+        (["m.yaml", "--region", "eu-west-1", "--template-path", "spec.x"], "--template-path is spec.x"),
         (["binary.yaml", "--region", "eu-west-1"], "no UTF-8 text (byte 0)"),
     ],
 )
@@ -296,6 +428,40 @@ def test_a_region_that_a_variable_gave_is_refused_by_its_name(monkeypatch: pytes
     monkeypatch.setenv(name, "EU")
     with pytest.raises(ConfigurationError, match=f"^{name} is 'EU': give an AWS region"):
         run("m.yaml", "--image", "x:1")
+
+
+def test_flags_of_the_manifest_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(with_account("shop", serviceAccountName="cart"))
+    assert run(str(path), "--image", "x:1", "--region", "eu-west-1", "--namespace", "shop") == 0
+    assert ARN in capsys.readouterr().out.split("---")[0]
+    path.write_text("apiVersion: a/v1\nkind: X\nspec: {driver: {template: {spec: {containers: [{name: app}]}}}}\n")
+    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--template-path", "spec.driver.template"]
+    assert run(str(path), *flags) == 0
+    assert "irsa-sidecar-token" in capsys.readouterr().out
+
+
+def test_refused_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = yaml.safe_dump_all([deployment(SPEC), deployment({**SPEC, "hostNetwork": True})])
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(ConfigurationError):
+        run(str(tmp_path / "m.yaml"), "--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN)
+    assert capsys.readouterr().out == ""
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = yaml.safe_dump_all([deployment(SPEC)] * 20)
+    outputs = {}
+    for is_terminal in (True, False):
+        stderr = io.StringIO()
+        monkeypatch.setattr(stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert run("--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN) == 0
+        outputs[is_terminal] = stderr.getvalue()
+    assert "1 of 20 Pods" in outputs[True]
+    assert outputs[True].endswith("\r\033[K")
+    assert outputs[False] == ""
 
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,18 +33,28 @@ def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str], arguments
     assert "error:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "pod"])
 def test_a_missing_extra_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(("sidecar.setup", "botocore", "httpx2", "lightkube"))]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("botocore", "lightkube", "ruamel.yaml"):
+    for name in ("botocore", "lightkube"):
         monkeypatch.setitem(sys.modules, name, None)
     done = run_setup(capsys, step)
     assert done.status == 2
     assert "`irsa-sidecar setup` needs the package " in done.err
     assert done.err.endswith("pip install 'irsa-sidecar[setup]'\n")
+
+
+def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [name for name in sys.modules if name.startswith("sidecar.setup")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("botocore", "lightkube", "certifi", "cryptography"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit):
+        run_setup(capsys, "pod", "--help")
+    assert "--template-path" in capsys.readouterr().out
 
 
 def test_a_fault_of_ours_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
