@@ -13,6 +13,7 @@ import trio
 
 from sidecar import duration, schedule
 from sidecar.clock import Clock, Instant
+from sidecar.directory_watch import watch_directory
 from sidecar.errors import ExchangeError, FileTimeoutError, NextStep, TokenError
 from sidecar.exchange import explained, request_for
 from sidecar.file_thread import in_thread
@@ -25,7 +26,6 @@ from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
 from sidecar.sts_errors import is_too_long
 from sidecar.token import Token, instant_text, read_token, warning_from_claims
-from sidecar.token_watch import watch_directory
 
 REMINDER_SECONDS = 600.0
 """A failure that stays the same is logged again this often, so that the newest page of logs shows it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
@@ -18,7 +19,6 @@ from sidecar.regular_file import FileIdentity, file_identity
 from sidecar.role import Role
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.served_roles import ServedRoles
-from sidecar.token_watch import watch_directory
 
 
 class Reload:

@@ -50,7 +50,7 @@ IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "log
 ONLY_IMPORTER = {
     "httpx": {"outbound", "sts_client", "published_keys"},
     "signal": {"daemon", "application", "early_stop", "commands.run", "commands.local"},
-    "ctypes": {"hardening", "token_watch"},
+    "ctypes": {"hardening", "directory_watch"},
     "struct": {"peer"},
     "sidecar.hardening": {"cli", "commands.run"},
     "sidecar.peer": {"daemon"},

@@ -20,7 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sidecar.token_watch import REOPEN_SECONDS, SETTLE_SECONDS, _watch_is_lost, watch_directory
+from sidecar import directory_watch
+from sidecar.directory_watch import REOPEN_SECONDS, SETTLE_SECONDS, masks_by_watch, watch_directory
+from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS
+from tests.fakes.hanging_volume import HangingDirectories
 from tests.fakes.kubelet import FakeVolume
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
@@ -163,11 +166,93 @@ async def test_a_process_out_of_descriptors_tries_again(tmp_path: Path, mock_clo
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_cancelled_watch_leaves_nothing_open(tmp_path: Path, mock_clock: MockClock) -> None:
-    before = os.listdir("/proc/self/fd")
-    async with watching(tmp_path, mock_clock):
-        assert len(os.listdir("/proc/self/fd")) == len(before) + 1
-    assert os.listdir("/proc/self/fd") == before
+def _instances() -> list[str]:
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return [link for link in links if os.path.islink(link) and "inotify" in os.readlink(link)]
+
+
+def _watches() -> int:
+    """How many watches the kernel holds for the one instance (proc(5), fdinfo)."""
+    (instance,) = _instances()
+    text = Path(instance.replace("/fd/", "/fdinfo/")).read_text()
+    return sum(line.startswith("inotify wd:") for line in text.splitlines())
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+async def test_any_number_of_directories_takes_one_instance(tmp_path: Path, mock_clock: MockClock, count: int) -> None:
+    directories = [tmp_path / str(number) for number in range(count)]
+    watches = [Watch(mock_clock) for _ in directories]
+    async with trio.open_nursery() as nursery:
+        for directory, watch in zip(directories, watches, strict=True):
+            directory.mkdir()
+            nursery.start_soon(watch_directory, str(directory), watch.changed)
+        await wait_all_tasks_blocked()
+        assert len(_instances()) == 1
+        assert _watches() == count
+        (directories[-1] / "token").touch()
+        await watches[-1].after()
+        assert [watch.calls for watch in watches] == [1] * (count - 1) + [2]
+        nursery.cancel_scope.cancel()
+    assert _watches() == 0
+
+
+async def test_followers_of_one_directory_share_its_watch(tmp_path: Path, mock_clock: MockClock) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    async with watching(tmp_path, mock_clock) as first:
+        async with watching(tmp_path / "link", mock_clock) as second:
+            assert _watches() == 1
+            (tmp_path / "token").touch()
+            assert (await first.after(), second.calls) == (2, 2)
+        (tmp_path / "token").unlink()
+        (tmp_path / "token").touch()
+        assert (await first.after(), second.calls) == (3, 2)
+
+
+async def test_lost_instance_is_opened_again(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    async with watching(tmp_path, mock_clock) as watch:
+        with monkeypatch.context() as patched:
+            patched.setattr(directory_watch._Instance, "_read", fail)
+            (tmp_path / "token").touch()
+            await watch.after()
+            assert _instances() == []
+        assert await watch.after(REOPEN_SECONDS) == 2
+        (tmp_path / "token").unlink()
+        (tmp_path / "token").touch()
+        assert await watch.after() == 3
+
+
+async def test_overflow_of_the_queue_calls_every_follower(tmp_path: Path, mock_clock: MockClock) -> None:
+    directories = [tmp_path / "a", tmp_path / "b"]
+    for directory in directories:
+        directory.mkdir()
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if most > 20_000:
+        pytest.skip("fs.inotify.max_queued_events is too large to fill the queue")
+    async with watching(directories[0], mock_clock) as busy, watching(directories[1], mock_clock) as quiet:
+        for number in range(most + 1):  # each causes an event that is not the same as the one before
+            (directories[0] / f"{number % 2}").write_bytes(b"")
+        assert (await busy.after(), quiet.calls) == (2, 2)
+
+
+async def test_hung_directory_does_not_hold_up_another(
+    tmp_path: Path, mock_clock: MockClock, volumes: HangingDirectories
+) -> None:
+    hung, healthy = tmp_path / "hung", tmp_path / "healthy"
+    for directory in (hung, healthy):
+        directory.mkdir()
+    with volumes.hang(f"{hung}/"):
+        async with watching(hung, mock_clock) as stuck, watching(healthy, mock_clock) as watch:
+            await watch.after(TURN_SECONDS)
+            assert watch.calls == 1
+            (healthy / "token").touch()
+            assert await watch.after() == 2
+            assert await stuck.after(DEADLINE_SECONDS + REOPEN_SECONDS) == 0
+            assert volumes.blocked == 1
 
 
 async def test_a_system_without_inotify_has_no_watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -177,16 +262,16 @@ async def test_a_system_without_inotify_has_no_watch(monkeypatch: pytest.MonkeyP
     assert calls == []
 
 
-_IN_CREATE, _IN_MOVE_SELF, _IN_IGNORED, _IN_ISDIR = 0x0100, 0x0800, 0x8000, 0x4000_0000
-_MASK = st.sampled_from([_IN_CREATE, _IN_MOVE_SELF, _IN_IGNORED, _IN_CREATE | _IN_ISDIR])
+@given(
+    st.lists(st.tuples(st.integers(-1, 5), st.integers(0, 2**32 - 1), st.binary(max_size=255))), st.binary(max_size=15)
+)
+def test_masks_of_any_events_are_united_by_watch(events: list[tuple[int, int, bytes]], rest: bytes) -> None:
+    expected: dict[int, int] = {}
+    for watch, mask, _ in events:
+        expected[watch] = expected.get(watch, 0) | mask
+    assert masks_by_watch(b"".join(_event(*event) for event in events) + rest) == expected
 
 
-def _event(mask: int, name: bytes) -> bytes:
+def _event(watch: int, mask: int, name: bytes) -> bytes:
     padded = name + b"\0" * (16 - len(name) % 16) if name else b""
-    return struct.pack("=iIII", 1, mask, 0, len(padded)) + padded
-
-
-@given(st.lists(st.tuples(_MASK, st.binary(max_size=255))))
-def test_the_end_of_a_watch_is_found_among_any_events(events: list[tuple[int, bytes]]) -> None:
-    is_lost = any(mask & (_IN_MOVE_SELF | _IN_IGNORED) for mask, _ in events)
-    assert _watch_is_lost(b"".join(_event(mask, name) for mask, name in events)) is is_lost
+    return struct.pack("=iIII", watch, mask, 0, len(padded)) + padded

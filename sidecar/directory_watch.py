@@ -1,0 +1,175 @@
+"""
+Report changes in directories at once, by one inotify instance for the whole daemon.
+
+The watch is on a file's *directory*: the kubelet renames `..data` inside it, and no event ever names the file's own
+path (kubernetes pkg/volume/util/atomic_writer.go). Rule: the watch only shortens a wait. inotify is missing on macOS,
+unreliable on some sandboxed runtimes, and limited per user and node (fs.inotify.max_user_instances is 128), so whoever
+follows a file also checks it every CHECK_SECONDS (schedule.py).
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import trio
+
+from sidecar.errors import FileTimeoutError
+from sidecar.file_thread import in_thread
+
+_IN_CLOSE_WRITE = 0x0008
+_IN_MOVED_TO = 0x0080
+_IN_CREATE = 0x0100
+_IN_DELETE_SELF = 0x0400
+_IN_MOVE_SELF = 0x0800
+_IN_Q_OVERFLOW = 0x4000
+_IN_IGNORED = 0x8000
+_CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE_SELF | _IN_MOVE_SELF
+_LOST = _IN_MOVE_SELF | _IN_IGNORED
+"""The watch is on another path now, or the kernel ended it: the directory was deleted or unmounted."""
+
+_READ_BYTES = 4096
+"""Room for many events: one is 16 bytes and a name of at most 255 (inotify(7))."""
+
+SETTLE_SECONDS = 0.05
+"""Delay after the first event of a rotation, which causes a handful, so that they cause one call."""
+
+REOPEN_SECONDS = 10.0
+"""How soon a directory that is missing or was replaced is watched again, and a lost instance is opened again."""
+
+
+async def watch_directory(path: str, changed: Callable[[], None]) -> None:
+    """
+    Call `changed` after anything in the directory `path` changed, until cancelled.
+
+    Returns at once where the system has no inotify. A directory that is missing or replaced is tried again, and
+    each new watch calls `changed` once, because something may have happened before it.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    while True:
+        with suppress(OSError, FileTimeoutError):
+            instance = _instance_of_this_run()
+            watch = await in_thread(f"{path}/", instance.add, path)
+            with instance.following(watch, changed) as lost:
+                changed()
+                await lost.wait()
+        await trio.sleep(REOPEN_SECONDS)
+
+
+@dataclass(eq=False, slots=True)
+class _Follower:
+    changed: Callable[[], None]
+    lost: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(eq=False, slots=True)
+class _Instance:
+    """An inotify instance. `followers` are the callers by watch descriptor; paths of one directory share a watch."""
+
+    fd: int
+    libc: ctypes.CDLL
+    followers: dict[int, list[_Follower]] = field(default_factory=dict)
+    is_closed: bool = False
+
+    def add(self, path: str) -> int:
+        """Return the watch descriptor of the directory. Raises OSError. Its volume may hang."""
+        watch: int = self.libc.inotify_add_watch(self.fd, os.fsencode(path), _CHANGES)
+        if watch < 0:
+            raise OSError(ctypes.get_errno(), "the directory cannot be watched", path)
+        return watch
+
+    @contextmanager
+    def following(self, watch: int, changed: Callable[[], None]) -> Iterator[trio.Event]:
+        """Call `changed` after each event of the watch. The event that it yields is set when the watch is lost."""
+        follower = _Follower(changed)
+        self.followers.setdefault(watch, []).append(follower)
+        if self.is_closed:
+            follower.lost.set()
+        try:
+            yield follower.lost
+        finally:
+            self.followers[watch].remove(follower)
+            if not self.followers[watch]:
+                del self.followers[watch]
+                self._remove(watch)
+
+    def _remove(self, watch: int) -> None:
+        if not self.is_closed:
+            self.libc.inotify_rm_watch(self.fd, watch)  # fails if the kernel ended the watch, which is fine
+
+    async def forward_events(self) -> None:
+        """Call the followers until the instance cannot be read any more, or the run ends. It raises nothing."""
+        try:
+            with suppress(OSError, trio.ClosedResourceError):
+                while True:
+                    await trio.lowlevel.wait_readable(self.fd)
+                    await trio.sleep(SETTLE_SECONDS)
+                    self._forward(self._read())
+        finally:
+            self._close()
+
+    def _read(self) -> bytes:
+        events = b""
+        with suppress(BlockingIOError):
+            while True:
+                events += os.read(self.fd, _READ_BYTES)
+        return events
+
+    def _forward(self, events: bytes) -> None:
+        masks = masks_by_watch(events)
+        has_lost_events = any(mask & _IN_Q_OVERFLOW for mask in masks.values())
+        for watch, followers in list(self.followers.items()):
+            mask = masks.get(watch, 0)
+            for follower in list(followers):
+                if mask or has_lost_events:
+                    follower.changed()
+                if mask & _LOST:
+                    follower.lost.set()
+
+    def _close(self) -> None:
+        self.is_closed = True
+        trio.lowlevel.notify_closing(self.fd)
+        os.close(self.fd)
+        for followers in self.followers.values():
+            for follower in followers:
+                follower.lost.set()
+
+
+def masks_by_watch(events: bytes) -> dict[int, int]:
+    """
+    Return the union of the masks of each watch descriptor; an overflow of the queue has the descriptor -1.
+
+    `events` are struct inotify_event {int wd; uint32 mask, cookie, len; char name[len]}, one after the other.
+    """
+    masks: dict[int, int] = {}
+    offset = 0
+    while offset + 16 <= len(events):
+        watch = int.from_bytes(events[offset : offset + 4], sys.byteorder, signed=True)
+        mask = int.from_bytes(events[offset + 4 : offset + 8], sys.byteorder)
+        masks[watch] = masks.get(watch, 0) | mask
+        offset += 16 + int.from_bytes(events[offset + 12 : offset + 16], sys.byteorder)
+    return masks
+
+
+_INSTANCE: trio.lowlevel.RunVar[_Instance | None] = trio.lowlevel.RunVar("inotify instance", None)
+
+
+def _instance_of_this_run() -> _Instance:
+    """Return the instance of this trio run, and open it if there is none. Raises OSError."""
+    instance = _INSTANCE.get()
+    if instance is None or instance.is_closed:
+        instance = _open_instance()
+        _INSTANCE.set(instance)
+        trio.lowlevel.spawn_system_task(instance.forward_events, name="inotify")
+    return instance
+
+
+def _open_instance() -> _Instance:
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "no inotify instance is available")
+    return _Instance(fd, libc)
