@@ -48,7 +48,9 @@ AssumeRole is signed (signature.py).
 MAX_DEPTH = 32
 """STS nests five deep."""
 
-MAX_MESSAGE_LENGTH = 1000
+MAX_MESSAGE_LENGTH = 2000
+"""An access-denied message has up to three ARNs, and an authorization id of up to 256 characters twice."""
+
 MAX_EXCERPT_LENGTH = 200
 """Of a body that is not STS's: a proxy's page names itself in its first words."""
 
@@ -139,8 +141,18 @@ _ACCOUNT = re.compile(r"arn:[a-z0-9-]+:sts:[^:]*:([0-9]{12}):.+", re.DOTALL)
 
 _CODE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-_SECRET = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*|[A-Za-z0-9_+/=-]{80,}")
-"""A JWT, or a piece of one: a proxy's debug page may hold the request that it did not like, token and all."""
+_SECRET = re.compile(
+    r"(?P<shown>(?:#/authorization-details/|(?i:authorization id): )[0-9a-z]{1,256}(?![A-Za-z0-9_+/=-]))"
+    r"|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"
+    r"|[A-Za-z0-9_+/=-]{80,}"
+)
+"""
+A JWT, or a piece of one: a proxy's debug page may hold the request that it did not like, token and all.
+
+An authorization id is `shown` at the two places where AWS has it: lower-case letters and digits, up to 256 (botocore's
+model of iam-toolbox; IAM User Guide, Troubleshoot access denied error messages with authorization ID). Tokens and keys
+mix upper and lower case.
+"""
 
 _CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
 """A body with one of these names holds credentials, whatever its status says, and is not shown at all."""
@@ -251,9 +263,13 @@ def _excerpt(body: bytes) -> str:
 
 def _clean(text: str, limit: int) -> str:
     """On one line, without what looks like a token, and no longer than `limit`."""
-    printable = "".join(char if char.isprintable() else " " for char in _SECRET.sub("[hidden]", text))
+    printable = "".join(char if char.isprintable() else " " for char in _SECRET.sub(_hidden, text))
     line = printable.strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return found["shown"] or "[hidden]"
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -103,7 +103,8 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "MalformedPolicyDocument": "Correct the session policy that was sent with the request.",
         "MalformedReply": _NOT_STS,
         "OptInRequired": "The role's account has not enabled this region: enable it, or set another AWS_REGION.",
-        "PackedPolicyTooLarge": "Shorten the session policy, or name fewer policy ARNs.",
+        "PackedPolicyTooLarge": "The session token would be too large: shorten the session policy, name fewer policy "
+        "ARNs or set fewer session tags. Transitive tags that the session inherits count too.",
         "RegionDisabledException": "STS is not active in this region for the role's account: activate it in IAM's "
         "account settings, or set another AWS_REGION.",
         "ValidationError": "Correct the setting that the message names: AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME or "
@@ -122,7 +123,34 @@ class _Refinement(NamedTuple):
     hint: str
 
 
+_DENYING_POLICIES: Mapping[str, str] = {
+    "service control policy": "A service control policy (SCP) of the AWS organization denies this, not the role: its "
+    "administrators can allow it. The trust policy need not change.",
+    "resource control policy": "A resource control policy (RCP) of the AWS organization denies this, not the role's "
+    "trust policy. Its administrators can allow the token's issuer or this network.",
+    "permissions boundary": "A permissions boundary denies this, not the trust policy: let the boundary allow the "
+    "action that the message names.",
+    "VPC endpoint policy": "The policy of the VPC endpoint for STS denies this, not the role: let the endpoint's "
+    "policy allow the action, this role and its callers.",
+    "session policy": "A session policy denies this, not the trust policy: let the session policy of the step before "
+    "allow the action that the message names.",
+}
+"""
+By what AWS calls a kind of policy, the hint where one denies access.
+
+Messages have it in "with an explicit deny in a … policy" and "because no … policy allows the … action", and since
+2026 with the policy's ARN behind (IAM User Guide, Troubleshoot access denied error messages).
+"""
+
+_DENIED = tuple(
+    _Refinement(code, phrase, NextStep.WAIT, text)
+    for code in ("AccessDenied", "AccessDeniedException")
+    for kind, text in _DENYING_POLICIES.items()
+    for phrase in (f"explicit deny in a {kind}", f"because no {kind} allows")
+)
+
 _OF_WEB_IDENTITY = (
+    *_DENIED,
     _Refinement(
         "InvalidIdentityToken",
         "retrieve verification key",
@@ -177,6 +205,7 @@ _ON_THE_WAY = (
 )
 
 _OF_A_CHAIN = (
+    *_DENIED,
     _Refinement(
         "AccessDenied",
         "sts:TagSession",
@@ -215,8 +244,8 @@ _OF_A_CHAIN = (
         "PackedPolicyTooLarge",
         "",
         NextStep.ASK_OPERATOR,
-        "Shorten the step's session policy or name fewer policy_arns or tags: transitive tags of the steps before it "
-        "count too.",
+        "The session token would be too large: shorten the step's session policy, or give it fewer policy_arns or "
+        "tags. Transitive tags that it inherits from the steps before it count too.",
     ),
     _Refinement(
         "ValidationError",
@@ -241,6 +270,11 @@ def hint(code: str, message: str, operation: Operation = _WEB_IDENTITY) -> str:
     if refinement is not None:
         return refinement.hint
     return HINTS.get(code, _NOT_STS if code.startswith("Http") else "")
+
+
+def is_denied_by_another_policy(message: str) -> bool:
+    """Return whether a message names a kind of policy that denies access, other than those of the role itself."""
+    return any(row.phrase in message for row in _DENIED)
 
 
 def next_step(code: str, message: str, status: int, operation: Operation = _WEB_IDENTITY) -> NextStep:

@@ -1,5 +1,6 @@
 """What a reply of STS's means: credentials as a whole, or one error that says what follows."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from sidecar.sts import (
     hint,
     read_reply,
 )
-from sidecar.sts_errors import is_too_long
+from sidecar.sts_errors import is_too_long, next_step
 
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""
@@ -427,7 +428,7 @@ def test_error_that_is_not_awss_goes_by_its_status(
 
 def test_long_bodies_and_messages_are_cut() -> None:
     assert refusal("word " * 10_000, 502).message == ("word " * 40)[:199] + "…"
-    assert refusal(error_body("Throttling", "so " * 1000), 400).message == ("so " * 334)[:999] + "…"
+    assert refusal(error_body("Throttling", "so " * 1000), 400).message == ("so " * 1000)[:1999] + "…"
 
 
 @pytest.mark.parametrize(
@@ -448,6 +449,72 @@ def test_token_that_an_error_echoes_is_hidden(body: str) -> None:
 
 def test_piece_of_a_token_is_hidden_too() -> None:
     assert refusal(f"<p>bad signature {'c2lnbmF0dXJl' * 20}</p>", 400).message == "bad signature [hidden]"
+
+
+DENIED = (
+    "User: arn:aws:sts::111122223333:assumed-role/cart/shop.cart is not authorized to perform: sts:AssumeRole on "
+    "resource: arn:aws:iam::444455556666:role/data with an explicit deny in a service control policy: "
+    "arn:aws:organizations::777788889999:policy/o-exampleorgid/service_control_policy/p-examplepolicyid111. "
+    "Go to https://us-east-1.console.aws.amazon.com/iam/home?region=us-east-1#/authorization-details/{id} for complete "
+    "details, or call the GetRequestAuthorizationDetails API with the following authorization id: {id}"
+)
+
+
+@pytest.mark.parametrize("length", [1, 20, 56, 57, 58, 79, 80, 81, 128, 255, 256])
+def test_authorization_id_and_its_link_are_shown(length: int) -> None:
+    message = DENIED.format(id="".join("a1b2c3d4e5f6g7h8i9z0"[n % 20] for n in range(length)))
+    assert refusal(error_body("AccessDenied", message), 403).message == message
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "A" * 80,
+        "aB3" * 30,
+        "abc123" * 50,
+        "abc/" * 30,
+        "ab=" * 40,
+        "ab_" * 40,
+        JWT,
+        JWT.split(".")[1],
+        SESSION_TOKEN * 6,
+        f"{'a' * 60}{JWT}",
+        f"{'a1' * 40}+{'B' * 90}",
+    ],
+)
+def test_token_in_place_of_an_authorization_id_is_hidden(secret: str) -> None:
+    message = refusal(error_body("AccessDenied", DENIED.format(id=secret)), 403).message
+    assert secret not in message
+    assert "[hidden]" in message
+    assert not any(part[:12] in message for part in JWT.split("."))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "token: {}",
+        "id: {}",
+        "/authorization-details/{}",
+        "authorization-details/{}",
+        "authorization id:{}",
+        "authorization id {}",
+        "authorizationid: {}",
+        "https://console.example/?id={}",
+    ],
+)
+def test_long_run_of_small_letters_elsewhere_is_hidden(text: str) -> None:
+    run = "0123456789abcdef" * 6
+    message = refusal(error_body("AccessDenied", text.format(run)), 403).message
+    assert run not in message
+    assert "[hidden]" in message
+
+
+@given(st.text("abzAZ019_-+/=.", max_size=400), st.sampled_from(["#/authorization-details/", "authorization id: "]))
+def test_only_lower_case_letters_and_digits_are_shown_there(text: str, place: str) -> None:
+    shown = refusal(error_body("AccessDenied", f"x {place}{text} y"), 403).message
+    run = re.search(r"[A-Za-z0-9_+/=-]{80,}", shown.partition(place)[2])
+    assert run is None or re.fullmatch(r"[0-9a-z]{80,256}", run[0])
 
 
 @pytest.mark.parametrize(
@@ -506,6 +573,49 @@ def test_hints_are_sentences_for_known_codes() -> None:
 )
 def test_hint_names_the_next_step(code: str, message: str, part: str) -> None:
     assert part in hint(code, message)
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("service control policy", "SCP"),
+        ("resource control policy", "RCP"),
+        ("permissions boundary", "boundary"),
+        ("VPC endpoint policy", "VPC endpoint for STS"),
+        ("session policy", "session policy"),
+    ],
+)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "with an explicit deny in a {}",
+        "with an explicit deny in a {}: arn:aws:organizations::1:policy/o-a/kind/p-b",
+        "because no {} allows the sts:AssumeRole action",
+    ],
+)
+def test_denial_by_another_policy_does_not_blame_the_trust_policy(
+    kind: str, word: str, reason: str, code: str, operation: Operation
+) -> None:
+    message = f"User: a is not authorized to perform: sts:TagSession on resource: b {reason.format(kind)}"
+    found = hint(code, message, operation)
+    assert word in found
+    assert "trust policy must" not in found
+    assert "does not match" not in found
+    assert next_step(code, message, 403, operation) is NextStep.WAIT
+
+
+def test_denial_that_names_no_policy_keeps_its_hint() -> None:
+    message = "User: a is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::1:role/session-policy"
+    assert "trust policy" in hint("AccessDenied", message, Operation.ASSUME_ROLE)
+    assert "trust policy" in hint("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_packed_policy_hint_names_policy_tags_and_inherited_tags(operation: Operation) -> None:
+    found = hint("PackedPolicyTooLarge", "the session token exceeded the maximum allowed size", operation)
+    assert all(word in found for word in ("session policy", "tags", "ransitive tags", "inherits"))
 
 
 def test_nothing_is_added_to_what_explains_itself() -> None:

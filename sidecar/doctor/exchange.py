@@ -13,7 +13,7 @@ from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.doctor.token import capitalised, change_audience, duration_text
 from sidecar.errors import ExchangeError
 from sidecar.role import Role
-from sidecar.sts_errors import hint
+from sidecar.sts_errors import hint, is_denied_by_another_policy
 from sidecar.token import Token, instant_text
 
 
@@ -131,7 +131,9 @@ def _expired(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, s
     return ended, "Use the projected volume's own file, mounted without subPath; check the clocks"
 
 
-def _denied(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, str | None]:
+def _denied(facts: ExchangeFacts, error: ExchangeError) -> tuple[str | None, str | None]:
+    if is_denied_by_another_policy(error.message):
+        return None, None
     token = facts.token
     claims = f"sub is {token.subject}, {token.audience_claim} is {token.audience}"
     if facts.objection is not None:

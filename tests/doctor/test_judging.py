@@ -265,6 +265,15 @@ def test_provider_and_policy_are_compared_with_azp(
     assert (found["provider"].status, found["policy"].status) == (provider, policy)
 
 
+def test_denial_by_another_policy_is_not_blamed_on_the_trust_policy() -> None:
+    message = (
+        "Not authorized to perform sts:AssumeRoleWithWebIdentity with an explicit deny in a resource control policy"
+    )
+    finding = refused("AccessDenied", message, objection="the trust policy says otherwise")
+    assert "trust policy" not in finding.seen
+    assert "resource control policy (RCP)" in finding.next_step
+
+
 def test_short_sessions_are_a_warning() -> None:
     granted = exchange.Granted("ASIA", datetime.fromtimestamp(NOW + 900, UTC), 0.1)
     facts = ExchangeFacts(ROLE, TOKEN, "k1", 900, "sts.example", granted=granted)
