@@ -45,6 +45,9 @@ class Metrics:
         self.is_configuration_refused = False
         """Whether the file of roles cannot be taken as it is now."""
 
+        self.is_ca_bundle_in_use: bool | None = None
+        """Whether the file of AWS_CA_BUNDLE is in use as it is now; None where there is none."""
+
         self.credentials_file_writes: dict[str, int] = {}
         self.state_writes: dict[str, int] = {}
 

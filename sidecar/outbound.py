@@ -8,7 +8,8 @@ Rule: every TLS context and every httpx client that reaches another machine is c
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
@@ -24,6 +25,18 @@ CA_BUNDLE = "AWS_CA_BUNDLE"
 
 
 # The authorities to trust
+
+
+class Authorities:
+    """The authorities in use. `context` is replaced as a whole when they change."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.report: Callable[[str, Exception | None], None] = lambda _path, _error: None
+        """Called with the path and the error after a change of the file that holds them; None: they are in use."""
+
+    async def refresh(self) -> None:
+        """Look for a change. Public authorities come with the program, so they do not change while it runs."""
 
 
 def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
@@ -42,12 +55,19 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
     Raises ConfigurationError if the file cannot be read as PEM certificates.
     """
     try:
-        return accept_named(ssl.create_default_context(cafile=path))
+        return accept_named(ssl.create_default_context(cafile=_regular(path)))
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; ValueError: a null byte in the path
         raise ConfigurationError(
             f"{setting} is {path!r}, which cannot be read as PEM certificates ({exc}): name a file that holds the "
             "authorities to trust, or leave it out."
         ) from exc
+
+
+def _regular(path: str) -> str:
+    """Return the path of a regular file: OpenSSL would wait for the writer of a FIFO. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is not a regular file")
+    return path
 
 
 def public_authorities(file: str | None = None) -> ssl.SSLContext:

@@ -7,7 +7,6 @@ ExchangeError. There is no retry here: that is schedule.py's.
 """
 
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
@@ -22,13 +21,14 @@ from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.lifetime import told_time
 from sidecar.outbound import (
+    Authorities,
     Failure,
     certificate_advice,
     http_transport,
     needs_trust,
     network_error,
     proxy_for,
-    trust_in,
+    public_authorities,
 )
 from sidecar.role import ChainStep
 from sidecar.sts import Operation
@@ -84,20 +84,21 @@ class StsClient:
         *,
         region: str | None = None,
         ca_bundle: str | None = None,
-        trust: ssl.SSLContext | None = None,
+        authorities: Authorities | None = None,
         app_id: str | None = None,
     ) -> None:
         """
-        `region` is whose STS it is, which only a chain asks. `trust` is that of another client, to share: it is nearly
-        all that a client weighs (0.7 MiB).
+        `region` is whose STS it is, which only a chain asks. `authorities` are those of another client, to share: they
+        are nearly all that a client weighs (0.7 MiB). Otherwise they are those of the file `ca_bundle`, or public.
 
         Raises ConfigurationError for a CA bundle or proxy setting that cannot be used.
         """
         self.url = url
         self._region = region
         self._ca_bundle = ca_bundle
-        self.trust = trust or (trust_in(ca_bundle) if needs_trust(url) else None)
-        self._transport = http_transport(url, self.trust)
+        self.authorities = authorities or (_authorities(ca_bundle) if needs_trust(url) else None)
+        self._trust = None if self.authorities is None else self.authorities.context
+        self._transport = http_transport(url, self._trust)
         self._headers = {**sts.HEADERS, "User-Agent": _user_agent(app_id)}
         parts = urlsplit(url)
         self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy_for(url) else parts.netloc
@@ -114,6 +115,7 @@ class StsClient:
 
         Raises ExchangeError, with the number of the step where it is one of the chain that failed.
         """
+        await self._use_new_authorities()
         form = sts.assume_role_with_web_identity(
             role_arn=request.role_arn,
             session_name=request.session_name,
@@ -130,6 +132,15 @@ class StsClient:
             except ExchangeError as error:
                 raise error.in_step(number, step.role_arn) from error
         return reply
+
+    async def _use_new_authorities(self) -> None:
+        """Changed ones take another transport. One in use by an exchange ends with it: no connection is kept."""
+        if self.authorities is None:
+            return
+        await self.authorities.refresh()
+        if self.authorities.context is not self._trust:
+            self._trust = self.authorities.context
+            self._transport = http_transport(self.url, self._trust)
 
     async def _call(
         self, operation: Operation, form: bytes, role_arn: str, before: ExchangeReply | None = None
@@ -175,6 +186,14 @@ class StsClient:
         if encoding != "identity":
             raise _malformed(f"the answer is encoded as {encoding[:12]!r}, which was not asked for")
         return response, bytes(body)
+
+
+def _authorities(ca_bundle: str | None) -> Authorities:
+    if ca_bundle is None:
+        return Authorities(public_authorities())
+    from sidecar.ca_bundle import CaBundle  # noqa: PLC0415  for those who set one
+
+    return CaBundle(ca_bundle)
 
 
 def _user_agent(app_id: str | None) -> str:

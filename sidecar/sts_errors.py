@@ -104,7 +104,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "MalformedReply": _NOT_STS,
         "OptInRequired": "The role's account has not enabled this region: enable it, or set another AWS_REGION.",
         "PackedPolicyTooLarge": "The session token would be too large: shorten the session policy, name fewer policy "
-        "ARNs or set fewer session tags. Transitive tags that the session inherits count too.",
+        "ARNs or set fewer session tags; transitive tags that the session inherits count too.",
         "RegionDisabledException": "STS is not active in this region for the role's account: activate it in IAM's "
         "account settings, or set another AWS_REGION.",
         "ValidationError": "Correct the setting that the message names: AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME or "
@@ -245,7 +245,7 @@ _OF_A_CHAIN = (
         "",
         NextStep.ASK_OPERATOR,
         "The session token would be too large: shorten the step's session policy, or give it fewer policy_arns or "
-        "tags. Transitive tags that it inherits from the steps before it count too.",
+        "tags; transitive tags that it inherits from the steps before it count too.",
     ),
     _Refinement(
         "ValidationError",

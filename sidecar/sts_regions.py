@@ -7,6 +7,7 @@ and found still out costs the caller no failure: the one in use is asked at once
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 from sidecar.config import StsSettings
@@ -77,6 +78,14 @@ class StsRegions:
         }
 
 
+def _tell_of_bundle(log: Logger, metrics: Metrics, path: str, error: Exception | None) -> None:
+    metrics.is_ca_bundle_in_use = error is None
+    if error is None:
+        log.info("ca_bundle_reloaded", path=path)
+    else:
+        log.error("ca_bundle_rejected", path=path, reason=str(error), in_use="the authorities that were read before")
+
+
 @asynccontextmanager
 async def open_regions(
     settings: StsSettings, *, monotonic: Callable[[], float], log: Logger, metrics: Metrics
@@ -89,11 +98,14 @@ async def open_regions(
     """
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(open_client(settings))
+        if settings.ca_bundle is not None and first.authorities is not None:
+            metrics.is_ca_bundle_in_use = True
+            first.authorities.report = partial(_tell_of_bundle, log, metrics)
         name = settings.region if settings.region and settings.endpoint_url is None else first.url
         regions = [StsRegion(name, first.exchange)]
         for region, url in zip(settings.fallback_regions, fallbacks_of(settings), strict=True):
             client = await stack.enter_async_context(
-                StsClient(url, region=region, trust=first.trust, app_id=settings.app_id)
+                StsClient(url, region=region, authorities=first.authorities, app_id=settings.app_id)
             )
             regions.append(StsRegion(region, client.exchange))
         yield StsRegions(regions, monotonic=monotonic, log=log, metrics=metrics)

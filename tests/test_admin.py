@@ -145,6 +145,7 @@ TYPES = {
     "irsa_sidecar_sts_endpoint_changes": "counter",
     "irsa_sidecar_configuration_reloads": "counter",
     "irsa_sidecar_configuration_refused": "gauge",
+    "irsa_sidecar_ca_bundle_last_reload_successful": "gauge",
     "irsa_sidecar_requests": "counter",
     "irsa_sidecar_clock_steps": "counter",
     "irsa_sidecar_log_lines_dropped": "counter",
@@ -163,6 +164,7 @@ def busy() -> Metrics:
     metrics.sts_endpoint_changes = 1
     metrics.count_reload(is_taken=True)
     metrics.count_reload(is_taken=False)
+    metrics.is_ca_bundle_in_use = False
     return metrics
 
 
@@ -190,6 +192,7 @@ def test_each_value_is_where_a_graph_looks_for_it() -> None:
     assert values(families["irsa_sidecar_clock_steps"]) == {(): 2}
     assert values(families["irsa_sidecar_configuration_reloads"]) == {"refused": 1, "taken": 1}
     assert values(families["irsa_sidecar_configuration_refused"]) == {(): 1}
+    assert values(families["irsa_sidecar_ca_bundle_last_reload_successful"]) == {(): 0}
     assert values(families["irsa_sidecar_log_lines_dropped"]) == {(): 4}
     assert values(families["irsa_sidecar_sts_region_in_use"]) == {"eu-west-1": 0, "eu-central-1": 1}
     assert values(families["irsa_sidecar_sts_endpoint_changes"]) == {(): 1}

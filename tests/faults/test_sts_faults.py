@@ -22,9 +22,16 @@ from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.schedule import patient
-from sidecar.sts_client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeReply, ExchangeRequest
+from sidecar.sts_client import (
+    ATTEMPT_SECONDS,
+    CONNECT_SECONDS,
+    MAX_REPLY_BYTES,
+    ExchangeReply,
+    ExchangeRequest,
+    StsClient,
+)
 from sidecar.token import Token
-from tests.exchanges import STS_HOST, Authority, Resolver, exchange, failure, failure_of, scripted
+from tests.exchanges import REQUEST, STS_HOST, TOKEN, Authority, Resolver, exchange, failure, failure_of, scripted
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
 from tests.fakes.kubelet import FakeVolume
@@ -257,6 +264,21 @@ async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority
         assert sts.requests == []
         troubles.append(trouble)
     assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
+
+
+async def test_an_authority_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
+    """The changed file of AWS_CA_BUNDLE is in use at the next exchange. One that cannot be read leaves the old one."""
+    trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
+    (tmp_path / "new").mkdir()
+    old, new = Authority(tmp_path), Authority(tmp_path / "new")
+    async with StsClient(f"https://{STS_HOST}/", ca_bundle=old.bundle) as client:
+        for content, server in [(None, old), (b"", old), (b"half", old), (Path(new.bundle).read_bytes(), new)]:
+            if content is not None:
+                Path(old.bundle).write_bytes(content)
+            async with scripted(tls=server.server(), host=STS_HOST) as sts:
+                client.url = sts.url
+                await client.exchange(REQUEST, TOKEN)
+            assert len(sts.requests) == 1
 
 
 def _good_but(old: str, new: str) -> bytes:
