@@ -21,7 +21,8 @@ import trio
 
 from sidecar.clock import Clock, Instant
 from sidecar.config import StsSettings
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, FileTimeoutError
+from sidecar.file_thread import in_thread
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresher import REMINDER_SECONDS, Health, Progress
@@ -42,9 +43,6 @@ from sidecar.served_roles import ServedRole, ServedRoles
 from sidecar.store import Snapshot
 
 SETTING, ALLOW_DISK = "IRSA_SIDECAR_STATE_DIR", "IRSA_SIDECAR_STATE_ALLOW_DISK"
-
-WRITE_SECONDS = 10.0
-"""Deadline for one write. After it the write counts as failed; its thread may still be waiting for the disk."""
 
 MODE = 0o600
 
@@ -160,24 +158,6 @@ def read_own_file(path: str) -> bytes | None:
         os.close(fd)
 
 
-Call = Callable[..., Awaitable[Any]]
-
-
-def one_thread() -> Call:
-    """
-    Return what calls functions in a thread, and never in two at a time.
-
-    While a call hangs that was given up, the next one waits for it. So there is one idle thread at most, and no late
-    write replaces a newer one.
-    """
-    limiter = trio.CapacityLimiter(1)
-
-    async def call(function: Callable[..., Any], *arguments: Any) -> Any:
-        return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=limiter)
-
-    return call
-
-
 class StateDirectory:
     """Keeps a file for each of `roles` in the directory `path`, which `open_directory` returned."""
 
@@ -190,7 +170,7 @@ class StateDirectory:
         boot: Boot,
         log: Logger,
         metrics: Metrics,
-        call: Call | None = None,
+        call: Callable[..., Awaitable[Any]] = in_thread,
     ) -> None:
         self._path = path
         self._sts = sts
@@ -198,7 +178,7 @@ class StateDirectory:
         self._boot = boot
         self._log = log
         self._metrics = metrics
-        self._call = call or one_thread()
+        self._call = call
         self._kept: dict[str, tuple[Snapshot, Schedule] | None] = {}
         """What each file holds, by its name; None for one that an earlier process left."""
         self._trouble: str | None = None
@@ -264,25 +244,25 @@ class StateDirectory:
         since_boot = self._boot.now()
         saved = _saved(snapshot, progress).shifted(since_boot - now.monotonic)
         text = encode(saved, self._owner(served), Instant(now.wall, since_boot))
-        if not await self._try(replace_secret_file, os.path.join(self._path, name), text, MODE):
+        if not await self._try(replace_secret_file, name, text, MODE):
             return
         self._kept[name] = (snapshot, progress.schedule)
         if before is None or before[0] is not snapshot:
             self._log.info("credentials_saved", role=served.role, access_key_id=snapshot.credentials.access_key_id)
 
     async def _remove(self, name: str) -> None:
-        if name in self._kept and await self._try(_unlink, os.path.join(self._path, name)):
+        if name in self._kept and await self._try(_unlink, name):
             del self._kept[name]
 
-    async def _try(self, function: Callable[..., Any], *arguments: Any) -> bool:
-        """Call it off the event loop, and return whether it did its work in time."""
-        trouble: str | None = f"the volume did not answer within {WRITE_SECONDS:.0f} s"
-        with trio.move_on_after(WRITE_SECONDS):
-            try:
-                await self._call(function, *arguments)
-                trouble = None
-            except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this directory alone
-                trouble = getattr(exc, "strerror", None) or type(exc).__name__
+    async def _try(self, function: Callable[..., Any], name: str, *arguments: Any) -> bool:
+        """Call it with the file's path off the event loop, and return whether it did its work in time."""
+        path, trouble = os.path.join(self._path, name), None
+        try:
+            await self._call(path, function, path, *arguments)
+        except FileTimeoutError as exc:
+            trouble = str(exc)
+        except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this directory alone
+            trouble = getattr(exc, "strerror", None) or type(exc).__name__
         self._metrics.count_state_write(is_done=trouble is None)
         self._remember_trouble(trouble)
         return trouble is None

@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from trio.testing import MockClock
 
 from sidecar import state_directory
 from sidecar.clock import Clock
 from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, NextStep
+from sidecar.file_thread import in_thread
 from sidecar.refresher import REMINDER_SECONDS
 from sidecar.role import ChainStep, Role
 from sidecar.saved_state import MAX_STATE_BYTES, file_name
 from sidecar.schedule import CHECK_SECONDS
+from sidecar.secret_file import replace_secret_file
 from sidecar.state_directory import Boot, StateDirectory, filesystem_type, open_directory
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
@@ -48,7 +49,6 @@ class Machine:
     events: list[Any] = field(default_factory=list)
     starts: int = 0
     trouble: Exception | None = None
-    hangs: bool = False
 
     def role(self, name: str = "default", **changes: Any) -> Role:
         return Role(name, ARN, self.token_file, None, 3600)._replace(**changes)
@@ -56,14 +56,10 @@ class Machine:
     def logged(self, event: str) -> list[Any]:
         return [entry for entry in self.events if entry["event"] == event]
 
-    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Without a thread, so that virtual time does not run from it."""
-        await trio.lowlevel.checkpoint()
-        if self.hangs:
-            await trio.sleep_forever()
+    async def call(self, path: str, function: Callable[..., Any], *arguments: Any) -> Any:
         if self.trouble is not None:
             raise self.trouble
-        return function(*arguments)
+        return await in_thread(path, function, *arguments)
 
     @asynccontextmanager
     async def process(self, *roles: Role, **sts: Any) -> AsyncIterator[Daemon]:
@@ -398,34 +394,29 @@ async def test_writes_happen_only_when_something_changed(autojump_clock: MockClo
         assert daemon.metrics.state_writes == {"done": len(machine.sts.asked_at)}
 
 
-async def test_hanging_disk_holds_up_nothing_and_takes_one_thread(tmp_path: Path) -> None:
-    """A write that was given up ends before the next one starts, so that no old credentials replace newer ones."""
-    call, hangs, done = state_directory.one_thread(), threading.Event(), list[int]()
+async def test_write_that_hangs_is_given_up_reported_and_never_comes_late(
+    autojump_clock: MockClock, machine: Machine, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serving goes on, one thread waits, and no old credentials replace newer ones once the volume answers."""
+    hangs, written = threading.Event(), list[str]()
 
-    def write(number: int) -> None:
+    def replace(path: str, text: str, mode: int) -> None:
         hangs.wait()
-        done.append(number)
+        written.append(text.partition("ASIA")[2][:8])
+        replace_secret_file(path, text, mode)
 
-    before = threading.active_count()
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call, write, 1)
-            await trio.testing.wait_all_tasks_blocked()
-            scope.cancel()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(call, write, 2)
-        await trio.testing.wait_all_tasks_blocked()
-        assert threading.active_count() <= before + 1
-        hangs.set()
-    assert done == [1, 2]
-
-
-async def test_write_that_hangs_is_given_up_and_reported(autojump_clock: MockClock, machine: Machine) -> None:
-    machine.hangs = True
+    monkeypatch.setattr(state_directory, "replace_secret_file", replace)
+    autojump_clock.autojump_threshold = 0.02  # in which a thread that does not hang ends
+    machine.sts.life_seconds = 60
     async with machine.process() as daemon:
-        await trio.sleep(60)
-        assert key(daemon) == "ASIAFAKE0001"
-    assert "did not answer within 10 s" in machine.logged("state_write_failed")[0]["reason"]
+        await trio.sleep(45)
+        assert key(daemon) == "ASIAFAKE0002"
+        assert "its volume hangs" in machine.logged("state_write_failed")[0]["reason"]
+        hangs.set()
+        await trio.sleep(CHECK_SECONDS)
+    assert written == sorted(written)
+    assert written[-1] == "FAKE0002"
+    assert len(written) == 2
 
 
 # The directory
