@@ -39,14 +39,15 @@ def test_its_variables_are_settings(file: str) -> None:
     assert unknown_variables(variables_of(sidecar_of(the_pod(file)))) == []
 
 
+@pytest.mark.parametrize("volume", ["irsa-sidecar-token", "irsa-sidecar-state"])
 @pytest.mark.parametrize("file", FILES)
-def test_only_the_sidecar_mounts_the_token(file: str) -> None:
+def test_only_the_sidecar_mounts_token_and_state(file: str, volume: str) -> None:
     spec = the_pod(file)["spec"]
     containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
     mounting = [
         container["name"]
         for container in containers
-        if any(mount["name"] == "irsa-sidecar-token" for mount in container.get("volumeMounts", ()))
+        if any(mount["name"] == volume for mount in container.get("volumeMounts", ()))
     ]
     assert mounting == ["irsa-sidecar"]
 

@@ -1,7 +1,8 @@
 """
-What is added to a Pod: the sidecar's container and its two volumes. Pure.
+What is added to a Pod: the sidecar's container and its three volumes. Pure.
 
-The token is mounted into the sidecar alone, and each role's secret into the sidecar and the containers of that role.
+The token and the state (state_directory.py) are mounted into the sidecar alone, and each role's secret into the sidecar
+and the containers of that role.
 The secret's file is readable by every user (0644): containers run as whom they like, and lose supplementary groups
 where a server starts its workers as others. What keeps it from others is that the volume is nowhere else.
 
@@ -27,6 +28,8 @@ from sidecar.injection.names import (
     CONTAINER,
     ROLES,
     ROLES_FILE,
+    STATE_DIRECTORY,
+    STATE_VOLUME,
     TOKEN_DIRECTORY,
     TOKEN_FILE,
     TOKEN_VOLUME,
@@ -81,6 +84,12 @@ GRACE_SECONDS = 30
 SECRET_SPACE = "1Mi"  # noqa: S105
 """A page for each of at most 50 roles' secrets and directories. Memory of the Pod, so it has a limit."""
 
+STATE_SPACE = "2Mi"
+"""
+Two files of 16 KiB, the second one while the first is replaced, for each of at most 50 roles. A session token has up to
+4,096 bytes. Memory of the Pod that counts against the sidecar's limit, so it has a limit of its own.
+"""
+
 NO_API_TOKEN: Document = {
     "name": AUTHORIZATION_VOLUME,
     "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
@@ -102,6 +111,7 @@ OUR_VARIABLES = (
     "IRSA_SIDECAR_DURATION",
     "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
     "IRSA_SIDECAR_AUTHORIZATION_MODE",
+    "IRSA_SIDECAR_STATE_DIR",
     "IRSA_SIDECAR_DRAIN_SECONDS",
     "IRSA_SIDECAR_LISTEN",
     "IRSA_SIDECAR_ADMIN_LISTEN",
@@ -128,6 +138,7 @@ def sidecar_container(wishes: Wishes, settings: Settings, resources: Document, g
         "volumeMounts": [
             {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
             *(secret_mount(grant, is_only=is_only) for grant in wishes.grants),
+            {"name": STATE_VOLUME, "mountPath": STATE_DIRECTORY},
             NO_API_TOKEN,
         ],
     }
@@ -139,7 +150,7 @@ def sidecar_container(wishes: Wishes, settings: Settings, resources: Document, g
 
 def volumes(wishes: Wishes) -> list[Document]:
     """
-    The token, with the roles where an annotation lists them, and room for the secrets.
+    The token, with the roles where an annotation lists them, and room for the secrets and for the state.
 
     The annotation comes as a file through the Downward API, so a change of it reaches the sidecar as one of a ConfigMap
     would, and there is no ConfigMap to keep.
@@ -152,6 +163,7 @@ def volumes(wishes: Wishes) -> list[Document]:
     return [
         {"name": TOKEN_VOLUME, "projected": {"sources": sources}},
         {"name": AUTHORIZATION_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": SECRET_SPACE}},
+        {"name": STATE_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SPACE}},
     ]
 
 
@@ -167,6 +179,7 @@ def _variables(wishes: Wishes, settings: Settings, grace_seconds: int) -> dict[s
         "IRSA_SIDECAR_DURATION": wishes.duration,
         "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": f"{directory}/token",
         "IRSA_SIDECAR_AUTHORIZATION_MODE": "0644",
+        "IRSA_SIDECAR_STATE_DIR": STATE_DIRECTORY,
         "IRSA_SIDECAR_DRAIN_SECONDS": None if settings.is_native else str(drain_seconds(grace_seconds)),
         **dict(settings.environment),
     }

@@ -46,11 +46,13 @@ ACCOUNT_ANNOTATIONS = (AMAZONS_ROLE_ARN, AMAZONS_AUDIENCE, AMAZONS_TOKEN_EXPIRAT
 CONTAINER = "irsa-sidecar"
 TOKEN_VOLUME = "irsa-sidecar-token"  # noqa: S105  a name
 AUTHORIZATION_VOLUME = "irsa-sidecar-authorization"
+STATE_VOLUME = "irsa-sidecar-state"
 
 TOKEN_DIRECTORY = "/var/run/secrets/irsa-sidecar"  # noqa: S105
 TOKEN_FILE = f"{TOKEN_DIRECTORY}/token"
 ROLES_FILE = f"{TOKEN_DIRECTORY}/roles.yaml"
 AUTHORIZATION_DIRECTORY = "/run/irsa-sidecar"
+STATE_DIRECTORY = "/run/irsa-sidecar-state"
 
 CREDENTIALS_PORT, ADMIN_PORT = 4772, 4773
 ORIGIN = f"http://127.0.0.1:{CREDENTIALS_PORT}"

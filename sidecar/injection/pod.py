@@ -15,7 +15,7 @@ from sidecar.injection.amazon import SKIP_CONTAINERS, skipping, without_amazons,
 from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
-from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, TOKEN_VOLUME, Document
+from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, STATE_VOLUME, TOKEN_VOLUME, Document
 from sidecar.injection.refusals import (
     CONTAINER_LISTS,
     check_container,
@@ -98,7 +98,7 @@ def _renewed(there: Document, made: Document) -> Document:
     """What we made, over an earlier one without what was ours alone and is not wanted any more."""
     variables = {variable["name"] for variable in made["env"]}
     paths = {mount["mountPath"] for mount in made["volumeMounts"]}
-    ours = {TOKEN_VOLUME, AUTHORIZATION_VOLUME}
+    ours = {TOKEN_VOLUME, AUTHORIZATION_VOLUME, STATE_VOLUME}
     kept = {
         **{key: value for key, value in there.items() if key != "resources"},  # what asks for less may allow too much
         "env": [v for v in there.get("env") or () if v["name"] in variables or v["name"] not in OUR_VARIABLES],

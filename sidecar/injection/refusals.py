@@ -17,6 +17,7 @@ from sidecar.injection.names import (
     CREDENTIALS_PORT,
     DECLINED,
     INJECT_LABEL,
+    STATE_VOLUME,
     TOKEN_VOLUME,
     Document,
 )
@@ -36,7 +37,9 @@ MAX_ANNOTATION_BYTES = 256 * 1024
 STATIC = "kubernetes.io/config.mirror"
 """The annotation of what stands for a static Pod in the API (Kubernetes reference, Well-Known Annotations)."""
 
-_OUR_VOLUMES = {TOKEN_VOLUME: "projected", AUTHORIZATION_VOLUME: "emptyDir"}
+_OUR_VOLUMES = {TOKEN_VOLUME: "projected", AUTHORIZATION_VOLUME: "emptyDir", STATE_VOLUME: "emptyDir"}
+
+_FOR_THE_SIDECAR_ALONE = {TOKEN_VOLUME: "token is", STATE_VOLUME: "credentials are"}
 """By name, what each is."""
 
 _PARTS = {"env": ("name",), "volumeMounts": ("name", "mountPath"), "ports": ()}
@@ -190,9 +193,9 @@ def check_container(container: Document, secret_directory: str | None) -> None:
                 "another."
             )
     for mount in container.get("volumeMounts") or ():
-        if mount["name"] == TOKEN_VOLUME:
+        if content := _FOR_THE_SIDECAR_ALONE.get(mount["name"]):
             raise ConfigurationError(
-                f"Container {name} mounts {TOKEN_VOLUME}, whose token is for the sidecar alone: take the mount away."
+                f"Container {name} mounts {mount['name']}, whose {content} for the sidecar alone: take the mount away."
             )
         is_ours = mount["name"] == AUTHORIZATION_VOLUME
         if secret_directory and not is_ours and f"{mount['mountPath'].rstrip('/')}/".startswith(f"{secret_directory}/"):

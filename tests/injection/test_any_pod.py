@@ -131,10 +131,22 @@ def test_the_token_is_the_sidecars_alone(pod: Document, settings: Settings) -> N
     result = injected(pod, settings).pod
     for each in users(result):
         mounted = {mount["name"] for mount in each.get("volumeMounts", [])}
-        assert "irsa-sidecar-token" not in mounted
+        assert not {"irsa-sidecar-token", "irsa-sidecar-state"} & mounted
         if "127.0.0.1:4772" in str(each):
             assert not {"aws-iam-token", "eks-pod-identity-token"} & mounted
             assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in variables(each)
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_state_is_kept_in_memory_and_bounded(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    sidecar = sidecar_of(result)
+    (mount,) = [mount for mount in sidecar["volumeMounts"] if mount["name"] == "irsa-sidecar-state"]
+    assert mount["mountPath"] == variables(sidecar)["IRSA_SIDECAR_STATE_DIR"]
+    assert not mount.get("readOnly")
+    (volume,) = [volume for volume in result["spec"]["volumes"] if volume["name"] == "irsa-sidecar-state"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Mi"}
 
 
 @fewer

@@ -398,6 +398,10 @@ REFUSED: dict[str, tuple[Document, str]] = {
         pod(volumes=[{"name": "irsa-sidecar-authorization", "hostPath": {"path": "/"}}]),
         "The Pod's volume irsa-sidecar-authorization is hostPath",
     ),
+    "the state's volume, of another kind": (
+        pod(volumes=[{"name": "irsa-sidecar-state", "persistentVolumeClaim": {"claimName": "mine"}}]),
+        "The Pod's volume irsa-sidecar-state is persistentVolumeClaim",
+    ),
     "another program by the sidecar's name": (
         pod(app(), {"name": "irsa-sidecar", "image": "i", "command": ["sh"], "envFrom": []}),
         "Container irsa-sidecar has a command, and the name is the sidecar's",
@@ -414,6 +418,10 @@ REFUSED: dict[str, tuple[Document, str]] = {
     "the sidecar's port": (pod(app(ports=[{"containerPort": 4773}])), "Container app has port 4773"),
     "the endpoint's port": (pod(app(ports=[{"containerPort": 4772}])), "Container app has port 4772"),
     "the token": (pod(app(volumeMounts=[{"name": "irsa-sidecar-token", "mountPath": "/t"}])), "for the sidecar alone"),
+    "the state": (
+        pod(app(volumeMounts=[{"name": "irsa-sidecar-state", "mountPath": "/s"}])),
+        "Container app mounts irsa-sidecar-state, whose credentials are for the sidecar alone: take the mount away.",
+    ),
     "the secret's place": (
         pod(app(volumeMounts=[{"name": "x", "mountPath": "/run/irsa-sidecar/"}])),
         "mounts x at /run/irsa-sidecar/",
