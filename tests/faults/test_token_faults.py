@@ -190,8 +190,8 @@ async def test_a_token_that_nobody_renews_for_days(autojump_clock: MockClock, sc
 
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "audience is vault": {"aud": ["vault"]},
-    "audience is missing": {"aud": None},
+    "audience (aud) is vault": {"aud": ["vault"]},
+    "has no aud": {"aud": None},
     "never expires": {"exp": None},
     "never expires:": {"exp": "soon"},
     "never expires: a legacy": {"exp": float("inf")},
