@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.doctor.token import capitalised, change_audience
 from sidecar.errors import ConfigurationError
-from sidecar.local.trust_policy import Decision, Principal, TrustPolicy, parse_policy
+from sidecar.local.trust_policy import Decision, Principal, Statement, TrustPolicy, read_statement, statement_label
 from sidecar.role import Role
 from sidecar.token import Token
 
@@ -39,26 +39,23 @@ class TrustFacts(NamedTuple):
     granted: bool = False
 
 
-class Judgement(NamedTuple):
-    """What the statements say, and those that could not be judged, each with its reason."""
+def judge(facts: TrustFacts) -> Decision:
+    """Return whether the policy lets this token in, judged by its statements that can concern it."""
+    items = _as_list((facts.policy or {}).get("Statement"))
+    policy = TrustPolicy(tuple(_statement(item, number) for number, item in enumerate(items, 1)))
+    return policy.evaluate(ACTION, Principal((provider_arn(facts),), None), _context(facts))
 
-    decision: Decision
-    unknown: tuple[str, ...]
 
-
-def judge(facts: TrustFacts) -> Judgement:
-    """Whether the policy lets this token in."""
-    statements = _as_list((facts.policy or {}).get("Statement"))
-    read, unknown = [], []
-    for number, statement in enumerate(statements, 1):
-        try:
-            policy = parse_policy({"Version": "2012-10-17", "Statement": [statement]}, "the trust policy")
-        except ConfigurationError as exc:
-            unknown.append(f"Statement {number} ({str(exc).removeprefix('the trust policy: ').partition(': use')[0]})")
-        else:
-            read += [item._replace(label=f"Statement {_label(statement, number)}") for item in policy.statements]
-    decision = TrustPolicy(tuple(read)).evaluate(ACTION, Principal((provider_arn(facts),), None), _context(facts))
-    return Judgement(decision, tuple(unknown))
+def _statement(item: Any, number: int) -> Statement:
+    """Return the statement; one that cannot be read concerns everything and is unknown."""
+    name = "the trust policy"
+    try:
+        return read_statement(item, number, name)
+    except ConfigurationError as exc:
+        label = statement_label(item, number)
+        reason = str(exc).removeprefix(f"{name}: ").removeprefix(label).lstrip(": ").partition(": use")[0]
+        is_allow = isinstance(item, dict) and item.get("Effect") == "Allow"
+        return Statement(label, is_allow, frozenset({"*"}), ("*",), (), unknown=reason)
 
 
 def provider_arn(facts: TrustFacts) -> str:
@@ -72,8 +69,8 @@ def objection(facts: TrustFacts) -> str | None:
         return f"there is no role {facts.role.role_arn}"
     if facts.policy is None:
         return None
-    decision, unknown = judge(facts)
-    if decision.is_allowed or unknown:
+    decision = judge(facts)
+    if decision.is_allowed or decision.unknown:
         return None
     return f"the trust policy says otherwise: {decision.why}"
 
@@ -105,11 +102,11 @@ def _allowed(facts: TrustFacts) -> Finding:
         return wrong(f"there is no role {facts.role.role_arn}", "Create it, or correct AWS_ROLE_ARN")
     if facts.policy is None:
         return left_out(f"trust policy and provider are not to be read: {facts.why_not}", facts.how)
-    decision, unknown = judge(facts)
-    if decision.is_allowed and not unknown:
+    decision = judge(facts)
+    if decision.is_allowed:
         return ok(f"{decision.why}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
-    if unknown:
-        return left_out(f"not all of the trust policy can be judged here: {'; '.join(unknown)}")
+    if decision.unknown:
+        return left_out(f"not all of the trust policy can be judged here: {'; '.join(decision.unknown)}")
     seen = f"the trust policy does not let sub {facts.token.subject} in: {decision.why}"
     fix = "Correct what the condition wants, or run the Pod as the service account that it names"
     if facts.granted:
@@ -123,8 +120,10 @@ def _narrow(facts: TrustFacts) -> Finding | None:
         return None
     key = _issuer_key(facts)
     stranger = facts._replace(token=replace(facts.token, subject="system:serviceaccount:no-such-namespace:stranger"))
-    decision, unknown = judge(stranger)
-    if decision.is_allowed and not unknown:
+    decision = judge(stranger)
+    if decision.unknown:
+        return left_out(f"not all of the trust policy can be judged here: {'; '.join(decision.unknown)}")
+    if decision.is_allowed:
         return warning(
             f"any service account of this issuer may assume the role: {decision.why}",
             f"Add a condition on {key}:sub, as StringEquals {{{key}:sub: {facts.token.subject}}}",
@@ -155,10 +154,6 @@ def _context(facts: TrustFacts) -> dict[str, tuple[str, ...]]:
 
 def _issuer_key(facts: TrustFacts) -> str:
     return (facts.token.issuer or "").partition("://")[2]
-
-
-def _label(statement: Any, number: int) -> str:
-    return str(statement.get("Sid") or number) if isinstance(statement, dict) else str(number)
 
 
 def _as_list(value: Any) -> list[Any]:

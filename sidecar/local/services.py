@@ -69,6 +69,7 @@ async def serve_local(
     ):
         issuer = await _make_issuer(config, _url(issuer_listener), clock, generate)
         sts = Sts(_account(config, issuer, clock), clock=clock, tell=tell)
+        _tell_unknown(sts.account, tell)
         kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, tell=tell)
         report = partial(_tell_fault, tell)
         async with trio.open_nursery() as nursery:
@@ -141,6 +142,12 @@ def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
     if len(roles) != len(config.roles):
         raise ConfigurationError(f"roles names one role twice: there are {', '.join(roles)}.")
     return Account(config.region, roles, providers, sources)
+
+
+def _tell_unknown(account: Account, tell: Tell) -> None:
+    for role in account.roles.values():
+        for reason in role.trust_policy.unknown:
+            tell("trust_statement_not_evaluated", role_arn=role.arn, why=f"{reason}. It allows nothing, and may deny")
 
 
 def _source(issuer: str, address: str, jwks_file: Path | None, clock: Clock) -> KeySource:

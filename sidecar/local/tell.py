@@ -9,6 +9,7 @@ Where the local services tell what happens: past-tense events for whoever shows 
 | `exchange_granted` | arn, access_key_id, expires_at, subject, audience |
 | `role_assumed` | arn, access_key_id, expires_at, caller |
 | `caller_identity_told` | arn |
+| `trust_statement_not_evaluated` | role_arn, why |
 | `request_refused` | operation, role_arn, code, message (what the caller reads), why (what it does not) |
 | `request_failed` | exception (a fault of ours) |
 """

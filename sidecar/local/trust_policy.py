@@ -1,8 +1,10 @@
 """
-A role's trust policy: read once, strictly, then asked who may assume the role. Pure.
+Read a role's trust policy, and decide who may assume the role. Pure.
 
-Rule: an explicit Deny wins, then any Allow, else no. Whatever this evaluator does not know is an error when the
-policy is read, never a condition passed over: a policy that is accepted means here what it means to IAM. The grammar
+Rule: an explicit Deny wins, then any Allow, else the answer is no. What IAM does not accept is an error when the policy
+is read. What IAM accepts and this evaluator cannot judge, such as a condition on the caller's address, makes its
+statement unknown. Statements that cannot concern a call are put aside before their conditions matter. An answer that
+depends on an unknown statement is no, and says so, so nothing is ever allowed by mistake. The grammar
 and the evaluation are those of the IAM User Guide ("Grammar of the IAM JSON policy language", "Condition operators",
 "Creating a condition with multiple keys or values").
 """
@@ -15,8 +17,8 @@ from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
 
-MAX_POLICY_CHARACTERS = 4096
-"""IAM's quota is 2,048 characters without white space, and may be raised to this."""
+DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
+"""IAM's quota of a trust policy in characters without white space, and the highest it can be raised to (May 2026)."""
 
 Context = Mapping[str, tuple[str, ...]]
 """What is known of a request: condition keys in lower case to their values. A key without a value is not there."""
@@ -30,10 +32,15 @@ class Principal(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """`why` says in full what decided, for the person who runs this and never for the caller."""
+    """
+    An answer. `why` says in full what decided, for the person who runs this and never for the caller.
+
+    `unknown` has the statements that could not be judged and on which the answer depends, each with its reason.
+    """
 
     is_allowed: bool
     why: str
+    unknown: tuple[str, ...] = ()
 
 
 class Condition(NamedTuple):
@@ -48,11 +55,19 @@ class Condition(NamedTuple):
 
 
 class Statement(NamedTuple):
+    """
+    One statement. `names_actions` is false for NotAction, which covers every action but `actions`.
+
+    `unknown` is what about it cannot be judged here, or None.
+    """
+
     label: str
     is_allow: bool
     principals: frozenset[str]
     actions: tuple[str, ...]
     conditions: tuple[Condition, ...]
+    names_actions: bool = True
+    unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +78,31 @@ class TrustPolicy:
 
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
         """Whether `principal` may do `action` (`sts:AssumeRole`…) to the role, in a request of this context."""
-        verdicts = [(statement, _objection(statement, action, principal, context)) for statement in self.statements]
-        for is_allow in (False, True):
-            for statement, objection in verdicts:
-                if statement.is_allow is is_allow and objection is None:
-                    return Decision(is_allow, f"{statement.label} {'allows' if is_allow else 'denies'} it")
-        objections = [f"{s.label}: {objection}" for s, objection in verdicts if s.is_allow]
-        return Decision(is_allowed=False, why="; ".join(objections) or "no statement allows anything")
+        aside = {statement: _aside(statement, action, principal) for statement in self.statements}
+        unmet = {statement: _unmet(statement, context) for statement, reason in aside.items() if reason is None}
+        applying = [statement for statement, complaint in unmet.items() if complaint is None]
+        denies, allows = ([s for s in applying if s.is_allow is is_allow] for is_allow in (False, True))
+        if not allows or (denies and _known(denies)):
+            reasons = (unmet if any(s.is_allow for s in unmet) else aside).items()
+            return _refusal(_known(denies), [f"{s.label}: {reason}" for s, reason in reasons if s.is_allow and reason])
+        if not denies and _known(allows):
+            return Decision(is_allowed=True, why=f"{_known(allows)[0].label} allows it")
+        unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
+        return Decision(is_allowed=False, why=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Return the statements that cannot be judged whole, each with its reason."""
+        return tuple(f"{statement.label}: {statement.unknown}" for statement in self.statements if statement.unknown)
+
+
+def _known(statements: list[Statement]) -> list[Statement]:
+    return [statement for statement in statements if statement.unknown is None]
+
+
+def _refusal(denies: list[Statement], objections: list[str]) -> Decision:
+    why = f"{denies[0].label} denies it" if denies else "; ".join(objections) or "no statement allows anything"
+    return Decision(is_allowed=False, why=why)
 
 
 class Operator(NamedTuple):
@@ -108,14 +141,20 @@ _KEYS = re.compile(
 )
 """The condition keys that a request here can have, in lower case, which is how IAM compares them."""
 
-_STATEMENT_ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Condition"}
+_OTHER_OPERATORS = re.compile(
+    r"(Arn(Not)?(Equals|Like)|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?)|Bool|BinaryEquals"
+    r"|(Not)?IpAddress|Null)(IfExists)?"
+)
+"""IAM's operators that are not evaluated here."""
+
+_STATEMENT_ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"}
 _VERSIONS = ("2012-10-17", "2008-10-17")
 _PRINCIPALS = {
-    "AWS": re.compile(r"\*|[0-9]{12}|arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:(root|[a-z-]+/[^*?]+)"),
+    "AWS": re.compile(r"\*|[0-9]{12}|A[A-Z0-9]{15,127}|arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:(root|[a-z-]+/[^*?]+)"),
     "Federated": re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(oidc|saml)-provider/[^*?]+|[a-z0-9.-]+\.[a-z]+"),
     "Service": re.compile(r"[a-z0-9.-]+"),
 }
-"""What IAM takes as a principal of each kind; a service is accepted, and is nobody here."""
+"""What IAM accepts as a principal of each kind. Services, and unique IDs of deleted principals, never call here."""
 _ACTION = re.compile(r"\*|sts:[a-z*?]+", re.IGNORECASE)
 
 
@@ -134,7 +173,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     statements = _as_list(document.get("Statement"))
     if not statements:
         raise ConfigurationError(f"{name}: there is no Statement, so nobody could assume the role: add one.")
-    return TrustPolicy(tuple(_statement(item, index, name) for index, item in enumerate(statements, 1)))
+    return TrustPolicy(tuple(read_statement(item, index, name) for index, item in enumerate(statements, 1)))
 
 
 def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience: str) -> dict[str, Any]:
@@ -152,12 +191,23 @@ def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience
     }
 
 
-def _objection(statement: Statement, action: str, principal: Principal, context: Context) -> str | None:
-    """The first thing about the statement that does not fit the request; None when everything does."""
-    if not any(_is_like(action.lower(), pattern.lower()) for pattern in statement.actions):
-        return f"Action is {', '.join(statement.actions)}, not {action}"
+def _aside(statement: Statement, action: str, principal: Principal) -> str | None:
+    """Return why the statement cannot concern this call, whatever its conditions are; None if it can."""
+    is_named = any(_is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
+    if is_named is not statement.names_actions:
+        element = "Action is" if statement.names_actions else "NotAction is"
+        return (
+            f"{element} {', '.join(statement.actions)}, not {action}"
+            if statement.names_actions
+            else (f"{element} {', '.join(statement.actions)}, which covers {action}")
+        )
     if not _is_principal(statement.principals, principal):
         return f"Principal is {', '.join(sorted(statement.principals))}, not {principal.names[0]}"
+    return None
+
+
+def _unmet(statement: Statement, context: Context) -> str | None:
+    """Return the first known condition that the request does not meet; None if it meets all of them."""
     return next((_complaint(c, context) for c in statement.conditions if not _is_met(c, context)), None)
 
 
@@ -193,35 +243,60 @@ def _complaint(condition: Condition, context: Context) -> str:
     return f"Condition {condition.text} {condition.key} wants {' or '.join(condition.wanted)}, the request has {has}"
 
 
-def _statement(item: Any, index: int, policy: str) -> Statement:
+def read_statement(item: Any, index: int, policy: str) -> Statement:
+    """Read the statement in place `index` of the policy so called. Raises ConfigurationError."""
     _require_mapping(item, f"{policy}: Statement {index}")
-    label = f"Statement {item.get('Sid', index)}"
+    label = statement_label(item, index)
     name = f"{policy}: {label}"
     _refuse_others(item, _STATEMENT_ELEMENTS, name)
     if item.get("Effect") not in ("Allow", "Deny"):
         raise ConfigurationError(f"{name}: Effect is {item.get('Effect')!r}: write Allow or Deny.")
+    action, principal = (_one_of(item, wanted, name) for wanted in ("Action", "Principal"))
+    principals = frozenset(_principals(item.get(principal), f"{name}: {principal}"))
+    conditions = [*_conditions(item.get("Condition", {}), name)]
+    unknown = [condition for condition in conditions if isinstance(condition, str)]
+    if principal == "NotPrincipal":
+        unknown.insert(0, "NotPrincipal is not evaluated here")
+        principals = frozenset({"*"})
     return Statement(
         label=label,
         is_allow=item["Effect"] == "Allow",
-        principals=frozenset(_principals(item.get("Principal"), name)),
-        actions=_matching(_ACTION, item.get("Action"), f"{name}: Action", "an action of STS, as sts:AssumeRole"),
-        conditions=tuple(_conditions(item.get("Condition", {}), name)),
+        principals=principals,
+        actions=_matching(_ACTION, item.get(action), f"{name}: {action}", "an action of STS, as sts:AssumeRole"),
+        conditions=tuple(condition for condition in conditions if isinstance(condition, Condition)),
+        names_actions=action == "Action",
+        unknown="; ".join(unknown) or None,
     )
+
+
+def statement_label(item: Any, index: int) -> str:
+    sid = item.get("Sid") if isinstance(item, Mapping) else None
+    return f"Statement {sid or index}"
+
+
+def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
+    """Return `element` or its Not form, whichever the statement has. Raises ConfigurationError if it has both."""
+    if f"Not{element}" not in item:
+        return element
+    if element in item:
+        raise ConfigurationError(f"{name}: it has {element} and Not{element}: keep one of them.")
+    return f"Not{element}"
 
 
 def _principals(principal: Any, name: str) -> Iterable[str]:
     if principal == "*":  # the User Guide has it equal to {"AWS": "*"}
         return ["*"]
-    _require_mapping(principal, f"{name}: Principal")
-    _refuse_others(principal, set(_PRINCIPALS), f"{name}: Principal")
+    _require_mapping(principal, name)
+    _refuse_others(principal, set(_PRINCIPALS), name)
     return [
         text
         for kind, texts in principal.items()
-        for text in _matching(_PRINCIPALS[kind], texts, f"{name}: Principal {kind}", "an ARN or account id, whole")
+        for text in _matching(_PRINCIPALS[kind], texts, f"{name} {kind}", "an ARN or account id, whole")
     ]
 
 
-def _conditions(block: Any, name: str) -> Iterable[Condition]:
+def _conditions(block: Any, name: str) -> Iterable[Condition | str]:
+    """Yield the conditions, and in place of each that is not evaluated here the reason."""
     _require_mapping(block, f"{name}: Condition")
     for text, keys in block.items():
         _require_mapping(keys, f"{name}: Condition {text}")
@@ -229,22 +304,21 @@ def _conditions(block: Any, name: str) -> Iterable[Condition]:
             yield _condition(text, key, _strings(wanted, f"{name}: Condition {text} {key}"), name)
 
 
-def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condition:
+def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condition | str:
     quantifier, _, rest = text.rpartition(":")
     is_optional = rest.endswith("IfExists")
     operator = OPERATORS.get(rest.removesuffix("IfExists"))
+    if operator is None and _OTHER_OPERATORS.fullmatch(rest) and quantifier in ("", *QUANTIFIERS):
+        return f"the condition operator {text} is not evaluated here"
     if operator is None or (quantifier and quantifier not in QUANTIFIERS):
         raise ConfigurationError(
-            f"{name}: the condition operator {text!r} is not supported: use {', '.join(OPERATORS)}, with IfExists "
+            f"{name}: the condition operator {text!r} is not one of IAM's: use {', '.join(OPERATORS)}, with IfExists "
             f"behind or {' or '.join(QUANTIFIERS)} before it."
         )
     if not _KEYS.fullmatch(key.lower()):
-        raise ConfigurationError(
-            f"{name}: the condition key {key!r} is not supported: use the issuer's :aud, :sub or :amr, sts:ExternalId, "
-            "sts:RoleSessionName, sts:SourceIdentity, aws:PrincipalArn or aws:PrincipalAccount."
-        )
+        return f"the condition key {key} is not evaluated here"
     if any("${" in value for value in wanted):
-        raise ConfigurationError(f"{name}: Condition {text} {key} holds a policy variable, which is not supported.")
+        return f"the condition {text} {key} has a policy variable, which is not evaluated here"
     return Condition(text, operator, quantifier or None, is_optional, key, wanted)
 
 
@@ -255,7 +329,8 @@ def _check_size(document: Any, name: str) -> None:
         raise ConfigurationError(f"{name} holds a value that JSON has not ({exc}): put it in quotes.") from exc
     if size > MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
-            f"{name} has {size} characters: IAM takes 2,048, and {MAX_POLICY_CHARACTERS} at most with a raised quota."
+            f"{name} has {size} characters: IAM accepts {DEFAULT_POLICY_CHARACTERS}, and {MAX_POLICY_CHARACTERS} at "
+            "most with a raised quota. Shorten it."
         )
 
 

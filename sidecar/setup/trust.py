@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 from sidecar.local.web_identity import issuer_key
 
 SID_PREFIX = "IrsaSidecar"
 WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 VERSION = "2012-10-17"
 
-DEFAULT_LIMIT, HIGHEST_LIMIT = 2048, 4096
-"""IAM's quota for a trust policy in characters, white space aside, and what it can be raised to."""
+DEFAULT_LIMIT, HIGHEST_LIMIT = DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 
 _NAMESPACE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _SERVICE_ACCOUNT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"

@@ -315,14 +315,74 @@ def test_what_iam_has_not_is_wrong() -> None:
     assert partly["provider"].status is Status.LEFT_OUT
 
 
-def test_a_statement_that_is_not_understood_does_not_hide_that_another_allows() -> None:
-    strange = {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole", "Condition": {"Bool": {"a:b": "true"}}}
-    for order in ([strange, CART["Statement"][0]], [CART["Statement"][0], "nonsense"]):
+def statement_of(principal: object, action: object, condition: object, effect: str = "Allow") -> dict[str, object]:
+    return {"Sid": "Other", "Effect": effect, "Principal": principal, "Action": action, "Condition": condition}
+
+
+CANNOT_CONCERN_IT: dict[str, dict[str, object]] = {
+    "Pod Identity": statement_of(
+        {"Service": "pods.eks.amazonaws.com"},
+        ["sts:AssumeRole", "sts:TagSession"],
+        {"StringEquals": {"aws:RequestTag/kubernetes-namespace": "shop"}},
+    ),
+    "Pod Identity of one cluster": statement_of(
+        {"Service": "pods.eks.amazonaws.com"}, "sts:AssumeRole", {"ArnEquals": {"aws:SourceArn": "arn:aws:eks:::x"}}
+    ),
+    "an organization": statement_of({"AWS": "*"}, "sts:AssumeRole", {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}),
+    "MFA": statement_of(
+        {"AWS": "arn:aws:iam::111122223333:root"}, "sts:AssumeRole", {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    ),
+    "GitHub": statement_of(
+        {"Federated": "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"},
+        "sts:AssumeRoleWithWebIdentity",
+        {"StringLike": {"token.actions.githubusercontent.com:repository": "acme/*"}},
+    ),
+    "SAML": statement_of(
+        {"Federated": "arn:aws:iam::111122223333:saml-provider/corp"},
+        "sts:AssumeRoleWithSAML",
+        {"StringEquals": {"SAML:aud": "https://signin.aws.amazon.com/saml"}},
+    ),
+    "a deny by NotPrincipal": {
+        "Sid": "Other",
+        "Effect": "Deny",
+        "NotPrincipal": {"AWS": "arn:aws:iam::111122223333:role/x"},
+        "Action": "sts:AssumeRole",
+    },
+}
+
+
+@pytest.mark.parametrize("other", CANNOT_CONCERN_IT.values(), ids=CANNOT_CONCERN_IT)
+def test_statement_that_cannot_concern_the_token_hides_nothing(other: dict[str, object]) -> None:
+    wrong = {**CART["Statement"][0], "Sid": "Irsa"}
+    wrong["Condition"] = {"StringEquals": {"oidc.example.com/id/A:sub": "system:serviceaccount:shop:till"}}
+    for order in ([wrong, other], [other, wrong]):
         facts = trust_facts(policy={"Version": "2012-10-17", "Statement": order})
+        found = by_name(trust.CHECKS, facts)
+        assert found["policy"].status is Status.WRONG
+        assert "Statement Irsa: Condition StringEquals" in found["policy"].seen
+        assert "Other" not in found["policy"].seen
+        assert trust.objection(facts) is not None
+    found = by_name(
+        trust.CHECKS, trust_facts(policy={"Version": "2012-10-17", "Statement": [other, *CART["Statement"]]})
+    )
+    assert {finding.status for finding in found.values()} == {Status.OK}
+
+
+def test_unknown_statement_matters_only_if_the_answer_depends_on_it() -> None:
+    unknown = statement_of({"Federated": PROVIDER}, "sts:*", {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
+    policy = {"Version": "2012-10-17", "Statement": [unknown, *CART["Statement"]]}
+    assert by_name(trust.CHECKS, trust_facts(policy=policy))["policy"].status is Status.OK
+    for statements in (
+        [unknown],
+        [{**unknown, "Effect": "Deny"}, *CART["Statement"]],
+        [*CART["Statement"], "nonsense"],
+    ):
+        facts = trust_facts(policy={"Version": "2012-10-17", "Statement": statements})
         finding = by_name(trust.CHECKS, facts)["policy"]
         assert finding.status is Status.LEFT_OUT
         assert "not all of the trust policy can be judged" in finding.seen
         assert trust.objection(facts) is None
+        assert finding.seen.count("Statement ") == 1
 
 
 def test_sessions_longer_than_the_role_allows_are_wrong() -> None:

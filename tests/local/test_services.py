@@ -35,6 +35,34 @@ Keys = dict[str, Any]
 T = TypeVar("T")
 
 
+REAL_POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/{issuer}"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {"{issuer}:sub": "system:serviceaccount:default:app"}},
+        },
+        {
+            "Sid": "PodIdentity",
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": {"StringEquals": {"aws:RequestTag/kubernetes-namespace": "shop"}},
+        },
+        {
+            "Sid": "Organization",
+            "Effect": "Allow",
+            "Principal": {"AWS": "*"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}},
+        },
+    ],
+}
+"""A trust policy that serves more than IRSA, as roles have it while they move."""
+
+
 class Running:
     """The services while they run. `step` sets their clock ahead; `calls` run in a thread, as boto3 blocks."""
 
@@ -281,3 +309,16 @@ async def test_sts_can_listen_where_a_development_cluster_reaches_it(
         reply = await client.post(run.services.sts_url, data={"Action": "GetCallerIdentity", "Version": "2011-06-15"})
     assert "MissingAuthenticationToken" in reply.text
     assert reply.url.host == told
+
+
+async def test_real_trust_policy_is_tried_as_it_is(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+    """Statements that are not evaluated here are reported, and a call that depends on one is refused."""
+    config = LocalConfig(roles=(RoleSettings(name="app", trust_policy=REAL_POLICY),))
+    async with running(tmp_path, generate, config) as run:
+        keys = (await run.exchange())["Credentials"]
+        with pytest.raises(ClientError) as denied:
+            await run.call(keys, "assume_role", RoleArn=run.services.role_arn, RoleSessionName="again")
+    assert code_and_text(denied.value)[0] == "AccessDenied"
+    reported = [fields["why"] for event, fields in run.told if event == "trust_statement_not_evaluated"]
+    assert [why.partition(":")[0] for why in reported] == ["Statement PodIdentity", "Statement Organization"]
+    assert "the condition key aws:PrincipalOrgID is not evaluated here" in run.told[-1][1]["why"]

@@ -34,6 +34,11 @@ def statement(condition: Any = None, **changes: Any) -> dict[str, Any]:
     return plain | ({"Condition": condition} if condition is not None else {}) | changes
 
 
+def without(element: str, **changes: Any) -> dict[str, Any]:
+    """Return the plain statement with other elements in place of this one."""
+    return {name: value for name, value in statement().items() if name != element} | changes
+
+
 def is_met(operator: str, key: str, wanted: Any) -> bool:
     return policy(statement({operator: {key: wanted}})).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
 
@@ -112,7 +117,7 @@ def test_an_explicit_deny_wins_wherever_it_stands() -> None:
     deny = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
     for order in ([deny, statement()], [statement(), deny]):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
-        assert decision == (False, "Statement Never denies it")
+        assert decision[:2] == (False, "Statement Never denies it")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,7 @@ def test_a_session_is_known_by_account_root_role_and_itself(principal: Any, *, e
 def test_an_account_is_no_principal_of_a_web_identity() -> None:
     read = policy(statement(Principal={"AWS": ACCOUNT}))
     decision = read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
-    assert decision == (False, f"Statement 1: Principal is {ACCOUNT}, not {PROVIDER}")
+    assert decision[:2] == (False, f"Statement 1: Principal is {ACCOUNT}, not {PROVIDER}")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +178,10 @@ def test_an_account_is_no_principal_of_a_web_identity() -> None:
         ({"Statement": statement(Effect="allow")}, "Effect is 'allow'"),
         ({"Statement": statement(Effect=[])}, "Effect is []"),
         ({"Statement": statement(Resource="*")}, "'Resource'"),
-        ({"Statement": statement(NotPrincipal="*")}, "'NotPrincipal'"),
-        ({"Statement": statement(NotAction="*")}, "'NotAction'"),
+        ({"Statement": statement(NotPrincipal="*")}, "Principal and NotPrincipal"),
+        ({"Statement": statement(NotAction="*")}, "Action and NotAction"),
+        ({"Statement": without("Principal", NotPrincipal={"Federated": "*"})}, "NotPrincipal Federated is '*'"),
+        ({"Statement": without("Action", NotAction="s3:*")}, "NotAction is 's3:*'"),
         ({"Statement": statement(Principal=None)}, "Principal is None"),
         ({"Statement": statement(Principal={"CanonicalUser": "x"})}, "'CanonicalUser'"),
         ({"Statement": statement(Principal={"AWS": 111122223333})}, "quote numbers"),
@@ -184,13 +191,11 @@ def test_an_account_is_no_principal_of_a_web_identity() -> None:
         ({"Statement": statement(Action="s3:GetObject")}, "'s3:GetObject'"),
         ({"Statement": statement({"StringMatches": {"x:sub": "y"}})}, "'StringMatches'"),
         ({"Statement": statement({"ForSomeValue:StringLike": {"x:sub": "y"}})}, "'ForSomeValue:StringLike'"),
-        ({"Statement": statement({"Bool": {"aws:MultiFactorAuthPresent": "true"}})}, "'Bool'"),
-        ({"Statement": statement({"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}})}, "'aws:PrincipalOrgID'"),
+        ({"Statement": statement({"Boolean": {"aws:MultiFactorAuthPresent": "true"}})}, "'Boolean'"),
         ({"Statement": statement({"StringEquals": {"x:sub": 1}})}, "x:sub is 1"),
         ({"Statement": statement({"StringEquals": {"x:sub": []}})}, "x:sub is []"),
-        ({"Statement": statement({"StringLike": {"x:sub": "${aws:username}"}})}, "policy variable"),
         ({"Statement": statement({"StringEquals": "x"})}, "StringEquals is 'x'"),
-        ({"Statement": statement({"StringEquals": {"x:sub": "y" * 4096}})}, "4096"),
+        ({"Statement": statement({"StringEquals": {"x:sub": "y" * 8192}})}, "8192"),
         ({"Statement": statement({"StringEquals": {"x:sub": {1, 2}}})}, "JSON"),
     ],
 )
@@ -199,6 +204,113 @@ def test_what_is_not_understood_is_refused_when_read_and_named(document: Any, na
         parse_policy(document, "the trust policy of cart")
     assert "the trust policy of cart" in str(caught.value)
     assert named in str(caught.value)
+
+
+# What IAM accepts and is not evaluated here
+
+IRSA = statement({"StringEquals": {"oidc.test/id/A:sub": "system:serviceaccount:shop:cart"}}, Sid="Irsa")
+WRONG = statement({"StringEquals": {"oidc.test/id/A:sub": "system:serviceaccount:shop:till"}}, Sid="Irsa")
+UNKNOWN_CONDITIONS: dict[str, Any] = {
+    "operator": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
+    "Arn operator": {"ArnLike": {"aws:SourceArn": "arn:aws:eks:*"}},
+    "address": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}},
+    "date": {"DateLessThanIfExists": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}},
+    "quantified": {"ForAllValues:ArnEquals": {"aws:SourceArn": ["arn:aws:eks:eu-west-1:111122223333:cluster/shop"]}},
+    "key": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}},
+    "claim of another issuer": {"StringLike": {"token.actions.githubusercontent.com:repository": "acme/*"}},
+    "variable": {"StringLike": {"oidc.test/id/A:sub": "system:serviceaccount:${aws:username}:*"}},
+    "mixed": {"StringEquals": {"oidc.test/id/A:aud": "sts.amazonaws.com", "aws:RequestTag/x": "y"}},
+}
+ASIDE: dict[str, dict[str, Any]] = {
+    "Pod Identity": {
+        "Effect": "Allow",
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+    },
+    "everybody in AWS": {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"},
+    "the account": {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Action": "sts:AssumeRole*",
+    },
+    "another provider": statement(
+        Principal={"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"}
+    ),
+    "SAML": {
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:saml-provider/corp"},
+        "Action": "sts:AssumeRoleWithSAML",
+    },
+    "deny of another action": {"Effect": "Deny", "Principal": "*", "Action": ["sts:AssumeRole", "sts:TagSession"]},
+    "deny of all but": {"Effect": "Deny", "NotPrincipal": {"AWS": ROLE}, "Action": "sts:AssumeRole"},
+    "NotAction": {"Effect": "Deny", "Principal": "*", "NotAction": ["sts:AssumeRoleWithWeb*", "sts:TagSession"]},
+    "deleted principal": {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLE123456789A"}, "Action": "*"},
+}
+
+
+@pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
+@pytest.mark.parametrize("other", ASIDE.values(), ids=ASIDE)
+def test_statement_that_cannot_concern_the_call_is_put_aside(other: dict[str, Any], condition: Any) -> None:
+    """Whatever its conditions are, and wherever it is."""
+    aside = {**other, "Condition": condition}
+    for order in ((IRSA, aside), (aside, IRSA)):
+        assert policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
+    for order in ((WRONG, aside), (aside, WRONG)):
+        decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
+        assert decision[0::2] == (False, ())
+        assert decision.why.startswith("Statement Irsa: Condition StringEquals oidc.test/id/A:sub wants")
+        assert ";" not in decision.why
+
+
+@pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
+def test_unknown_allow_matters_only_if_no_other_allows(condition: Any) -> None:
+    maybe = statement(condition, Sid="Maybe")
+    assert policy(maybe, IRSA).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
+    decision = policy(maybe, WRONG).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
+    assert not decision.is_allowed
+    assert [reason.partition(":")[0] for reason in decision.unknown] == ["Statement Maybe"]
+    assert "cannot be judged here: Statement Maybe: the condition" in decision.why
+
+
+@pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
+def test_unknown_deny_of_this_call_leaves_nothing_allowed(condition: Any) -> None:
+    maybe = statement(condition, Sid="Maybe", Effect="Deny", Principal="*")
+    decision = policy(IRSA, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
+    assert not decision.is_allowed
+    assert decision.unknown
+    assert policy(WRONG, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown == (), "nothing allows it anyway"
+
+
+def test_known_condition_that_is_not_met_settles_an_unknown_statement() -> None:
+    unmet = {"oidc.test/id/A:sub": "system:serviceaccount:shop:till", "aws:RequestTag/x": "y"}
+    deny = statement({"StringEquals": unmet}, Effect="Deny")
+    assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
+    decision = policy(statement({"StringEquals": unmet})).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
+    assert decision[0::2] == (False, ())
+
+
+def test_known_deny_wins_over_unknown_statements() -> None:
+    maybe = statement(UNKNOWN_CONDITIONS["key"], Effect="Deny")
+    never = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
+    assert policy(IRSA, maybe, never).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[:2] == (False, "Statement Never denies it")
+
+
+def test_not_principal_of_this_call_is_unknown() -> None:
+    deny = without("Principal", Effect="Deny", NotPrincipal={"Federated": PROVIDER})
+    assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown
+
+
+@pytest.mark.parametrize(
+    ("not_action", "expected"), [("sts:AssumeRole", True), (["sts:AssumeRole*"], False), ("STS:TagSession", True)]
+)
+def test_not_action_covers_every_other_action(not_action: Any, *, expected: bool) -> None:
+    read = policy(without("Action", NotAction=not_action))
+    assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed is expected
+
+
+def test_policy_of_the_highest_quota_is_accepted() -> None:
+    text = "y" * 7900
+    assert policy(statement({"StringEquals": {"oidc.test/id/A:sub": text}})).statements
 
 
 _JSON = st.recursive(
