@@ -22,7 +22,7 @@ from sidecar.audit import Audit
 from sidecar.authorization import Authorization
 from sidecar.clock import Clock, Instant
 from sidecar.config import Config, unknown_variables
-from sidecar.endpoint import Answer, FindUid
+from sidecar.endpoint import Answer, FindUid, Hold
 from sidecar.http import Request
 from sidecar.listen import WILDCARDS, format_address, is_address
 from sidecar.log import Logger, default_format, make_logger
@@ -158,12 +158,16 @@ class Daemon:
         roles, peers = self.roles, self.peers
 
         def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
-            answer = decide(request, now, lambda: peers.uid(sock))
-            has_line = audit.takes_line(answer, now.monotonic)
-            return answer._replace(asker=peers.asker(sock, now.monotonic)) if has_line else answer
+            answer = decide(request, now, lambda: peers.uid(sock, now.monotonic))
+            if answer.hold is Hold.USER or not audit.takes_line(answer, now.monotonic):
+                return answer
+            is_denial = answer.snapshot is None
+            return answer._replace(asker=peers.asker(sock, now.monotonic, is_denial=is_denial))
 
         async def wait(held: Answer) -> None:
-            if held.role is not None:
+            if held.hold is Hold.USER:
+                await trio.sleep(peers.pause_seconds(self.clock.monotonic()))
+            elif held.role is not None:
                 await roles[held.role].store.wait_for_next()
 
         def observe(answer: Answer, peer: Any) -> None:

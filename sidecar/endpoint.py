@@ -11,12 +11,14 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sidecar import http
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
 from sidecar.http import Request
+from sidecar.pending import PENDING, Pending
 
 if TYPE_CHECKING:  # these import trio and socket: a type is all that is needed of them here
     from sidecar.peer import Asker
@@ -52,7 +54,8 @@ class Answer(NamedTuple):
     A response, and what metrics and the audit log need to know of it.
 
     `snapshot` is the set that was handed out, if one was; `refusal` says why none was to a client that may not have
-    it. `hold` asks the server to wait for the role's first set and ask again, and to send this response if none comes.
+    it. `hold` asks the server to wait for what it names and decide again, and to send this response if that does not
+    come in time.
     `asker` is for the audit log, which has a line for it or None.
     """
 
@@ -60,7 +63,7 @@ class Answer(NamedTuple):
     response: bytes
     role: str | None = None
     snapshot: "Snapshot | None" = None
-    hold: bool = False
+    hold: "Hold | None" = None
     refusal: str | None = None
     asker: "Asker | None" = None
 
@@ -69,8 +72,17 @@ class Answer(NamedTuple):
         return f"Answer(status={self.status}, role={self.role!r}, hold={self.hold})"
 
 
-FindUid = Callable[[], int | None]
-"""Says which user asks, by the kernel's word; None if that cannot be told."""
+class Hold(Enum):
+    """What a request waits for."""
+
+    CREDENTIALS = "credentials"
+    """The role's first credentials."""
+    USER = "user"
+    """The next moment at which the kernel's tables may be read."""
+
+
+FindUid = Callable[[], int | Pending | None]
+"""Returns the user of the client, by the kernel's word: None if it is unknown, PENDING if it has to be asked later."""
 
 
 def credentials_response(credentials: Credentials) -> bytes:
@@ -202,15 +214,16 @@ def _mismatch(given: bytes) -> Answer:
 
 
 def wrong_user(route: Route, uid: FindUid) -> Answer | None:
-    """For a role that only some users may have: unless `uid` is one of them. One that is not known is none of them."""
+    """Return a rejection if the role is for some users only, and `uid` is not one of them. An unknown user is none."""
     if route.allow_uids is None or (user := uid()) in route.allow_uids:
         return None
-    if user is None:
+    if not isinstance(user, int):
         message = (
             f"The credentials of role {route.role!r} are for the users in its allow_uids, and which user asks cannot "
             "be told: ask from this Pod itself, without a proxy, and keep the connection open for the answer."
         )
-        return refused(403, message, refusal="unknown user")._replace(role=route.role)
+        hold = Hold.USER if user is PENDING else None
+        return refused(403, message, refusal="unknown user")._replace(role=route.role, hold=hold)
     message = (
         f"User id {user} may not have the credentials of role {route.role!r}: ask as a user in its allow_uids, or add "
         f"{user} there."
@@ -230,4 +243,4 @@ def unavailable(route: Route) -> Answer:
     else:
         message = f"The credentials of role {route.role!r} expired at {route.snapshot.credentials.expiration}: {reason}"
     response = http.error_response(503, message, code="CredentialsUnavailable")
-    return Answer(503, response, route.role, hold=route.snapshot is None)
+    return Answer(503, response, route.role, hold=None if route.snapshot else Hold.CREDENTIALS)

@@ -20,6 +20,8 @@ from itertools import islice
 from typing import NamedTuple, Self
 
 from sidecar.listen import IPV4_MAPPED, packed
+from sidecar.pending import Pending
+from sidecar.proc_net import CONNECTED, Ends, Owner, ProcTables, find_in_proc
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -37,21 +39,11 @@ _REPLY_BYTES = 512
 
 _ANY_COOKIE = 0xFFFF_FFFF
 
-_CONNECTED = frozenset({1, 4, 5})
-"""
-ESTABLISHED, FIN_WAIT1 and FIN_WAIT2 (net/tcp_states.h): a client that may still take an answer.
-
-An exact question also finds a listener on the client's port, where the client itself is gone.
-"""
-
-MAX_TABLE_BYTES = 1024 * 1024
-"""Of /proc/net/tcp: 7000 sockets, which take 10 ms. A line that is cut off, and what comes after it, is not known."""
-
 MAX_LISTED = 1024
 """Entries of /proc that are taken in, to begin with the newest of these processes."""
 
-LOOKS_A_SECOND = 512
-"""At processes and at their open files: 2 ms in all, however many clients there are to be found."""
+LOOKS_A_SECOND, DENIAL_LOOKS_A_SECOND = 512, 128
+"""At processes and at their open files: 2.5 ms in all, however many clients are looked for."""
 
 _SELF_CHECK_SECONDS = 1.0
 """A connection to ourselves takes microseconds, unless something drops what is sent on loopback."""
@@ -69,24 +61,8 @@ class Asker(NamedTuple):
     pid: int | None
 
 
-class Owner(NamedTuple):
-    """Whose socket it is, and its inode, which is never 0."""
-
-    uid: int
-    inode: int
-
-
-class Ends(NamedTuple):
-    """A connection as its client has it: addresses of 4 or 16 bytes in network order, and ports."""
-
-    source: bytes
-    source_port: int
-    destination: bytes
-    destination_port: int
-
-
 Find = Callable[[Ends], Owner | None]
-"""The owner of the connected socket with these ends, if there is one. Raises OSError."""
+"""Returns the owner of the connected socket with these ends, None if there is none. Raises OSError."""
 
 
 class Peers:
@@ -100,7 +76,8 @@ class Peers:
     def __init__(self) -> None:
         self._find: Find | None = None
         self._netlink: SockDiag | None = None
-        self._second, self._looks = -1, 0
+        self._tables = ProcTables()
+        self._second, self._looks = -1, dict.fromkeys((False, True), 0)
         self._last_found: int | None = None
 
     def __enter__(self) -> Self:
@@ -118,31 +95,49 @@ class Peers:
         self._open()
         return self._find is not nobody
 
-    def uid(self, sock: socket.socket) -> int | None:
-        """The user at the other end of this accepted socket."""
-        owner = self._owner(sock)
-        return owner.uid if owner else None
+    def uid(self, sock: socket.socket, monotonic: float) -> int | Pending | None:
+        """
+        Return the user at the other end of this accepted socket, None if it is unknown.
 
-    def asker(self, sock: socket.socket, monotonic: float) -> Asker:
-        """The user and, as far as this second has looks left for it, the process."""
-        owner = self._owner(sock)
-        return Asker(owner.uid, self._process(owner, int(monotonic))) if owner else Asker(None, None)
+        PENDING means that the caller has to ask again after `pause_seconds`.
+        """
+        owner = self._owner(sock, monotonic, is_denial=False)
+        return owner.uid if isinstance(owner, Owner) else owner
 
-    def _owner(self, sock: socket.socket) -> Owner | None:
+    def pause_seconds(self, monotonic: float) -> float:
+        """Return for how long a connection whose user is PENDING has to wait."""
+        return self._tables.pause_seconds(monotonic)
+
+    def asker(self, sock: socket.socket, monotonic: float, *, is_denial: bool = False) -> Asker:
+        """
+        Return the user and the process for a log line, as far as the budget of this second allows.
+
+        Lines of denied requests have a budget of their own, so that denied clients cannot use up the others'.
+        """
+        owner = self._owner(sock, monotonic, is_denial=is_denial)
+        if not isinstance(owner, Owner):
+            return Asker(None, None)
+        return Asker(owner.uid, self._process(owner, int(monotonic), is_denial=is_denial))
+
+    def _owner(self, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Owner | Pending | None:
         find = self._find or nobody
         try:
-            owner = find(ends_of(sock))
+            ends = ends_of(sock)
+            if find is find_in_proc and find is not nobody:
+                owner = self._tables.find(sock, ends, monotonic, is_denial=is_denial)
+            else:
+                owner = find(ends)
             sock.getpeername()  # fails if our end is no longer connected
         except (OSError, ValueError):  # a table in /proc that is not Linux's own
             return None
         return owner
 
-    def _process(self, owner: Owner, second: int) -> int | None:
+    def _process(self, owner: Owner, second: int, *, is_denial: bool) -> int | None:
         if second != self._second:
-            self._second, self._looks = second, LOOKS_A_SECOND
+            self._second, self._looks = second, {False: LOOKS_A_SECOND, True: DENIAL_LOOKS_A_SECOND}
         wanted = f"socket:[{owner.inode}]"
-        for pid, link in islice(open_files(owner.uid, self._last_found), self._looks):
-            self._looks -= 1
+        for pid, link in islice(open_files(owner.uid, self._last_found), self._looks[is_denial]):
+            self._looks[is_denial] -= 1
             if link == wanted:
                 self._last_found = pid
                 return pid
@@ -235,7 +230,7 @@ def owner_in(reply: bytes, ends: Ends) -> Owner | None:
     if len(reply) < _REPLY.size:
         return None
     _, kind, _, _, _, family, state, source_port, port, source, destination, _, uid, inode = _REPLY.unpack_from(reply)
-    if kind != _SOCK_DIAG_BY_FAMILY or state not in _CONNECTED or inode == 0:
+    if kind != _SOCK_DIAG_BY_FAMILY or state not in CONNECTED or inode == 0:
         return None
     found = Ends(
         *(_address(family, source), int.from_bytes(source_port, "big")),
@@ -247,50 +242,6 @@ def owner_in(reply: bytes, ends: Ends) -> Owner | None:
 def _address(family: int, field: bytes) -> bytes:
     """An IPv6 socket that talks IPv4 has mapped addresses, and is in the table of IPv4 all the same."""
     return field[:4] if family == socket.AF_INET else field.removeprefix(IPV4_MAPPED)
-
-
-def find_in_proc(ends: Ends) -> Owner | None:
-    """The same from /proc/net/tcp and tcp6 (proc_pid_net(5)). Slower, and seen by every reader of /proc."""
-    found = {owner for path, wanted in _wanted_lines(ends) for owner in owners_in(_table(path), wanted)}
-    return found.pop() if len(found) == 1 else None
-
-
-def owners_in(table: bytes, wanted: bytes) -> Iterator[Owner]:
-    """The owners of the connected sockets whose two ends are spelled as `wanted`."""
-    at = table.find(wanted)
-    while at >= 0:
-        end = table.index(b"\n", at)
-        _, _, state, _, _, _, uid, _, inode, *_ = table[at:end].split()
-        if int(state, 16) in _CONNECTED and int(inode) != 0:
-            yield Owner(int(uid), int(inode))
-        at = table.find(wanted, end)
-
-
-def _table(path: str) -> bytes:
-    """Whole lines only: the start of a number is another number."""
-    try:
-        with open(path, "rb") as file:
-            whole, line_end, _ = file.read(MAX_TABLE_BYTES).rpartition(b"\n")
-    except OSError:  # no IPv6 here, or no /proc
-        return b""
-    return whole + line_end
-
-
-def _wanted_lines(ends: Ends) -> Iterator[tuple[str, bytes]]:
-    """Where the socket may stand, and how its ends are spelled there."""
-    if len(ends.source) == 4:
-        yield "/proc/net/tcp", _spelled(ends)
-        ends = ends._replace(source=IPV4_MAPPED + ends.source, destination=IPV4_MAPPED + ends.destination)
-    yield "/proc/net/tcp6", _spelled(ends)
-
-
-def _spelled(ends: Ends) -> bytes:
-    return f" {_hex(ends.source)}:{ends.source_port:04X} {_hex(ends.destination)}:{ends.destination_port:04X} ".encode()
-
-
-def _hex(address: bytes) -> str:
-    """Words of four bytes, each printed as a number of this machine's byte order."""
-    return "".join(f"{word:08X}" for word in struct.unpack(f"={len(address) // 4}I", address))
 
 
 def open_files(uid: int, first: int | None = None) -> Iterator[tuple[int, str]]:

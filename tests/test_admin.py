@@ -127,7 +127,7 @@ def test_any_other_path_says_what_is_here(path: str) -> None:
 def test_no_answer_carries_credentials_or_asks_the_server_to_wait() -> None:
     for path in ("/livez", "/readyz", "/metrics", "/other"):
         answer = get(path, STARTING)
-        assert (answer.snapshot, answer.hold) == (None, False)
+        assert (answer.snapshot, answer.hold) == (None, None)
 
 
 # Metrics

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sidecar.audit import LINES_A_SECOND, Audit, Peer
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
-from sidecar.endpoint import Answer
+from sidecar.endpoint import Answer, Hold
 from sidecar.peer import Asker
 from sidecar.store import Snapshot
 from tests.test_daemon import make_log
@@ -154,7 +154,7 @@ def test_a_flood_of_refusals_is_summed_by_role_and_reason_and_takes_no_line_of_a
 
 def test_an_answer_that_gave_and_refused_nothing_is_no_event() -> None:
     told = Lines()
-    for answer in (Answer(404, b""), Answer(503, b"", "default", hold=True), Answer(499, b"")):
+    for answer in (Answer(404, b""), Answer(503, b"", "default", hold=Hold.CREDENTIALS), Answer(499, b"")):
         told.answer(answer, 0.0)
     told.audit.flush()
     assert told.lines == []

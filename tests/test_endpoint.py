@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
-from sidecar.endpoint import LOOPBACK_HOSTS, Answer, answer, credentials_response
+from sidecar.endpoint import LOOPBACK_HOSTS, Answer, Hold, answer, credentials_response
 from sidecar.http import Request
 from sidecar.store import Snapshot
 
@@ -195,7 +195,7 @@ def test_without_a_configured_secret_an_authorization_header_is_ignored() -> Non
 
 def test_before_the_first_set_the_request_is_held_and_the_reason_told() -> None:
     waiting = ask(Role(snapshot=None, failure="AccessDenied: Not authorized; check the trust policy."))
-    assert (waiting.status, waiting.hold, waiting.snapshot) == (503, True, None)
+    assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert body_of(waiting)["Code"] == "CredentialsUnavailable"
     assert "AccessDenied: Not authorized; check the trust policy." in body_of(waiting)["message"]
     assert b"\r\nRetry-After: 1\r\n" in waiting.response
@@ -208,7 +208,7 @@ def test_before_the_first_exchange_ended_that_is_told() -> None:
 @pytest.mark.parametrize("now", [NOW.later(3600), NOW._replace(wall=NOW.wall + 3600), NOW._replace(monotonic=3650.0)])
 def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
     expired = ask(Role(failure="Timeout: no answer"), now=now)
-    assert (expired.status, expired.hold, expired.snapshot) == (503, False, None)
+    assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["message"]
     assert "Timeout: no answer" in body_of(expired)["message"]
 
@@ -220,7 +220,7 @@ def test_a_role_with_users_is_for_them_alone_and_for_nobody_who_cannot_be_told()
     assert ask(FOR_ONE, uid=is_user(1001)) == ask()
     for uid in (1002, 0, 65534, None):
         refused = ask(FOR_ONE, uid=is_user(uid))
-        assert (refused.status, refused.role, refused.snapshot, refused.hold) == (403, "default", None, False)
+        assert (refused.status, refused.role, refused.snapshot, refused.hold) == (403, "default", None, None)
         assert ("User id " + str(uid) in body_of(refused)["message"]) is (uid is not None)
         assert "allow_uids" in body_of(refused)["message"]
         assert "1001" not in body_of(refused)["message"], "who is allowed is nobody else's business"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar import imds
 from sidecar.clock import Instant
-from sidecar.endpoint import LOOPBACK_HOSTS, Answer, FindUid
+from sidecar.endpoint import LOOPBACK_HOSTS, Answer, FindUid, Hold
 from sidecar.http import Request
 from sidecar.store import Snapshot
 from tests.test_endpoint import CREDENTIALS, NOW, SNAPSHOT, Role, body_of, is_user, untold
@@ -218,13 +218,13 @@ def test_anything_else_is_not_found(path: str) -> None:
 @pytest.mark.parametrize("path", [f"{ROLES}app", "/latest/meta-data/iam/info"])
 def test_before_the_first_set_the_request_is_held_and_the_reason_told(path: str) -> None:
     waiting = ask(path, role=ImdsRole(snapshot=None, failure="AccessDenied: Not authorized"))
-    assert (waiting.status, waiting.hold, waiting.snapshot) == (503, True, None)
+    assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert "AccessDenied: Not authorized" in body_of(waiting)["Message"]
 
 
 def test_an_expired_set_is_never_served() -> None:
     expired = ask(f"{ROLES}app", now=NOW.later(3600))
-    assert (expired.status, expired.hold, expired.snapshot) == (503, False, None)
+    assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["Message"]
 
 

@@ -51,7 +51,7 @@ ONLY_IMPORTER = {
     "httpx": {"outbound", "sts_client", "published_keys"},
     "signal": {"daemon", "application", "early_stop", "commands.run", "commands.local"},
     "ctypes": {"hardening", "directory_watch"},
-    "struct": {"peer"},
+    "struct": {"peer", "proc_net"},
     "sidecar.hardening": {"cli", "commands.run"},
     "sidecar.peer": {"daemon"},
     "yaml": {"roles_file", "strict_yaml", "injection.resources"},

@@ -1,6 +1,7 @@
 """Whose socket is at the other end, by both ways of asking, and what is not believed."""
 
 import builtins
+import itertools
 import os
 import socket
 import struct
@@ -15,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import peer
-from sidecar.peer import Asker, Ends, Find, Owner, Peers, SockDiag, ends_of, find_in_proc, owner_in, owners_in, question
+from sidecar import peer, proc_net
+from sidecar.peer import Asker, Find, Peers, SockDiag, ends_of, owner_in, question
+from sidecar.pending import PENDING, Pending
+from sidecar.proc_net import Ends, Owner, find_in_proc, owners_in
 from tests.users import APP, BECOME, OTHER, in_namespaces, needs_linux, needs_root, socket_of
 
 pytestmark = needs_linux
@@ -56,7 +59,7 @@ def connect() -> Iterator[Connect]:
 @pytest.fixture(autouse=True)
 def a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else runs here may have a hundred thousand sockets and open files."""
-    monkeypatch.setattr(peer, "MAX_TABLE_BYTES", 1 << 27)
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)
     monkeypatch.setattr(peer, "LOOKS_A_SECOND", 1 << 20)
 
 
@@ -87,6 +90,14 @@ def fresh() -> Iterator[Peers]:
     assert not peers.can_tell
 
 
+_SECONDS = itertools.count(1000, 1000)
+
+
+def uid_of(peers: Peers, accepted: socket.socket) -> int | Pending | None:
+    """Each call comes so much later that the tables of /proc may be read again."""
+    return peers.uid(accepted, next(_SECONDS))
+
+
 def has_ipv6() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -97,14 +108,14 @@ def has_ipv6() -> bool:
 
 def test_a_client_in_our_own_process_is_ourselves(connect: Connect, peers: Peers) -> None:
     _, accepted = connect()
-    assert peers.uid(accepted) == os.geteuid()
+    assert uid_of(peers, accepted) == os.geteuid()
     assert peers.asker(accepted, 1.0) == Asker(os.geteuid(), os.getpid())
 
 
 @needs_root
 def test_the_client_is_told_and_not_our_own_end(connect: Connect, peers: Peers) -> None:
     for uid in (APP, OTHER, 0, 65534, 4_294_967_294):
-        assert peers.uid(connect(socket_of(uid)).accepted) == uid
+        assert uid_of(peers, connect(socket_of(uid)).accepted) == uid
 
 
 @needs_root
@@ -112,9 +123,9 @@ def test_the_client_is_told_and_not_our_own_end(connect: Connect, peers: Peers) 
 def test_an_ipv6_client_and_one_that_speaks_ipv4_through_an_ipv6_socket_are_told(
     connect: Connect, peers: Peers
 ) -> None:
-    assert peers.uid(connect(socket_of(APP, socket.AF_INET6), "::1").accepted) == APP
+    assert uid_of(peers, connect(socket_of(APP, socket.AF_INET6), "::1").accepted) == APP
     mapped = socket_of(OTHER, socket.AF_INET6)
-    assert peers.uid(connect(mapped, to="::ffff:127.0.0.1").accepted) == OTHER
+    assert uid_of(peers, connect(mapped, to="::ffff:127.0.0.1").accepted) == OTHER
 
 
 @needs_root
@@ -134,9 +145,9 @@ def test_a_listener_of_both_families_tells_its_ipv4_clients_too(find: Find) -> N
 def test_a_client_that_half_closed_is_still_there(connect: Connect, peers: Peers) -> None:
     client, accepted = connect(socket_of(APP))
     client.shutdown(socket.SHUT_WR)
-    assert peers.uid(accepted) == APP
+    assert uid_of(peers, accepted) == APP
     client.close()
-    assert peers.uid(accepted) is None
+    assert uid_of(peers, accepted) is None
 
 
 def test_a_client_that_sent_and_closed_is_nobody_and_not_root(connect: Connect, peers: Peers) -> None:
@@ -149,7 +160,7 @@ def test_a_client_that_sent_and_closed_is_nobody_and_not_root(connect: Connect, 
     accepted.close()
     assert peers._find is not None
     assert peers._find(ends) is None
-    assert peers.uid(accepted) is None
+    assert uid_of(peers, accepted) is None
 
 
 def test_a_client_that_reset_is_nobody_also_where_something_listens_on_its_port(connect: Connect, peers: Peers) -> None:
@@ -159,7 +170,7 @@ def test_a_client_that_reset_is_nobody_also_where_something_listens_on_its_port(
     ends, address = ends_of(accepted), client.getsockname()
     client.setsockopt(*RESET_ON_CLOSE)
     client.close()
-    assert peers.uid(accepted) is None
+    assert uid_of(peers, accepted) is None
     with socket.create_server(address):
         assert peers._find is not None
         assert peers._find(ends) is None
@@ -184,7 +195,7 @@ def test_who_takes_the_port_of_a_client_that_left_is_not_taken_for_it(connect: C
 
     peers = Peers()
     peers._find = find_after_the_change
-    assert peers.uid(accepted) is None
+    assert uid_of(peers, accepted) is None
     assert found[0] is not None
     assert found[0].uid == OTHER
 
@@ -224,7 +235,7 @@ def test_a_kernel_that_says_nothing_is_not_waited_for(connect: Connect) -> None:
     peers = Peers()
     peers._find = diag.find
     with quiet, ours:
-        assert peers.uid(connect().accepted) is None
+        assert uid_of(peers, connect().accepted) is None
 
 
 ENDS = Ends(b"\x7f\0\0\1", 40_000, b"\x7f\0\0\1", 4772)
@@ -266,9 +277,9 @@ def test_a_table_that_is_cut_off_or_names_two_owners_says_nothing(
     ends = ends_of(connect().accepted)
     assert find_in_proc(ends) is not None
     with monkeypatch.context() as patch:
-        patch.setattr(peer, "owners_in", lambda _table, _wanted: iter([Owner(1001, 1), Owner(1002, 2)]))
+        patch.setattr(proc_net, "owners_in", lambda _table, _wanted: iter([Owner(1001, 1), Owner(1002, 2)]))
         assert find_in_proc(ends) is None
-    monkeypatch.setattr(peer, "MAX_TABLE_BYTES", 160)  # the line of headings
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 160)  # the line of headings
     assert find_in_proc(ends) is None
 
 
@@ -289,15 +300,79 @@ def test_a_line_that_is_cut_off_or_spoilt_is_nobodys(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted, table, whole = connect().accepted, tmp_path / "tcp", LINE % (b"01", 1001, 77) + b"\n"
-    monkeypatch.setattr(peer, "_wanted_lines", lambda _ends: [(str(table), b" 0100007F:9C40 0100007F:12A4 ")])
+    monkeypatch.setattr(proc_net, "_wanted_lines", lambda _ends: [(str(table), b" 0100007F:9C40 0100007F:12A4 ")])
+    monkeypatch.setattr(proc_net, "PATHS", (str(table),))
     peers = Peers()
     peers._find = find_in_proc
     cut_off = [whole[:length] for length in range(len(whole))]
     for spoilt in [*cut_off, whole.replace(b"1001", b"root"), whole.replace(b" 01 ", b" ")]:
         table.write_bytes(spoilt)
-        assert peers.uid(accepted) is None
+        assert uid_of(peers, accepted) is None
     table.write_bytes(whole)
-    assert peers.uid(accepted) == 1001
+    assert uid_of(peers, accepted) == 1001
+
+
+# The budget of /proc
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each reading of the tables took in, in bytes. Each looks like tables of 2 MiB."""
+    sizes: list[int] = []
+    read = proc_net.read_tables
+
+    def counted() -> dict[str, bytes]:
+        tables = read()
+        sizes.append(sum(map(len, tables.values())))
+        return tables | {"padding": b"x" * (2 * 1024 * 1024 - sizes[-1])}
+
+    monkeypatch.setattr(proc_net, "read_tables", counted)
+    return sizes
+
+
+def test_many_clients_at_once_share_a_reading(connect: Connect, readings: list[int]) -> None:
+    peers = Peers()
+    peers._find = find_in_proc
+    accepted = [connect().accepted for _ in range(64)]
+    assert peers.uid(accepted[0], 100.0) == os.geteuid()
+    assert [peers.uid(sock, 100.0) for sock in accepted[1:]] == [PENDING] * 63
+    assert peers.pause_seconds(100.0) == pytest.approx(0.36, abs=0.01)
+    later = 100.0 + peers.pause_seconds(100.0)
+    assert [peers.uid(sock, later) for sock in accepted] == [os.geteuid()] * 64
+    assert len(readings) == 2
+
+
+def test_a_client_that_comes_after_a_reading_is_not_looked_for_in_it(connect: Connect, readings: list[int]) -> None:
+    """Its ends may have been another user's when the tables were read."""
+    peers = Peers()
+    peers._find = find_in_proc
+    first, second = connect().accepted, connect().accepted
+    assert peers.uid(first, 100.0) == os.geteuid()
+    assert peers.uid(second, 100.1) is PENDING
+    assert peers.uid(first, 100.1) == os.geteuid()
+    assert len(readings) == 1
+
+
+def test_lines_of_denied_requests_do_not_use_up_the_others_readings(connect: Connect, readings: list[int]) -> None:
+    peers = Peers()
+    peers._find = find_in_proc
+    accepted = [connect().accepted for _ in range(4)]
+    assert peers.asker(accepted[0], 100.0, is_denial=True).uid == os.geteuid()
+    assert peers.asker(accepted[1], 100.0, is_denial=True).uid is None
+    assert peers.uid(accepted[2], 100.0) == os.geteuid()
+    assert peers.uid(accepted[3], 100.0) is PENDING
+    assert len(readings) == 2
+
+
+def test_reading_takes_a_tenth_of_a_processor_at_most(connect: Connect, readings: list[int]) -> None:
+    """The kernel takes 18 ms for a MiB. Two budgets, one for denials, make it two tenths."""
+    peers = Peers()
+    peers._find = find_in_proc
+    for hundredth in range(1000):
+        sock = connect().accepted
+        peers.uid(sock, 100.0 + hundredth / 100)
+        sock.close()
+    assert len(readings) * 2 * 0.018 <= 10.0 / 10 + 0.036
 
 
 # The process
@@ -422,7 +497,7 @@ with Peers() as peers:
 with socket.socket() as any_socket:
     fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
 with Peers() as peers, socket.socket(fileno=int(sys.argv[1])) as elsewhere:
-    print(peers.can_tell, peers.uid(elsewhere))
+    print(peers.can_tell, peers.uid(elsewhere, 1.0))
 """
 
 
@@ -468,7 +543,7 @@ def test_without_netlink_the_table_in_proc_is_read(
     monkeypatch.setattr(socket, "socket", kind)
     assert fresh.can_tell
     assert fresh._find == find_in_proc
-    assert fresh.uid(connect().accepted) == os.geteuid()
+    assert uid_of(fresh, connect().accepted) == os.geteuid()
 
 
 @pytest.mark.parametrize("lie", [None, Owner(0, 12), Owner(4_000_000_000, 12)])
@@ -486,7 +561,7 @@ def test_elsewhere_than_on_linux_nobody_is_told(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not fresh.can_tell
-    assert fresh.uid(connect().accepted) is None
+    assert uid_of(fresh, connect().accepted) is None
 
 
 def test_without_a_proc_the_user_is_told_and_the_process_is_not(
@@ -514,8 +589,8 @@ class LinkLocal(socket.socket):
 def test_a_client_from_a_link_local_address_is_nobody(connect: Connect, fresh: Peers) -> None:
     assert fresh.can_tell
     with LinkLocal(fileno=connect().accepted.detach()) as accepted:
-        assert fresh.uid(accepted) is None
+        assert uid_of(fresh, accepted) is None
 
 
 def test_before_it_is_open_nobody_is_told(connect: Connect) -> None:
-    assert Peers().uid(connect().accepted) is None
+    assert uid_of(Peers(), connect().accepted) is None

@@ -20,14 +20,14 @@ import trio.testing
 from trio.testing import MockClock
 
 from sidecar.clock import Instant
-from sidecar.endpoint import Answer
+from sidecar.endpoint import Answer, Hold
 from sidecar.http import MAX_HEAD_BYTES, Request, error_response, response
 from sidecar.listen import listen
 from sidecar.server import CLIENT_GONE, Limits, connection_limit, serve
 
 GET = b"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 OK = Answer(200, response(200, b"{}"))
-NOT_YET = Answer(503, error_response(503, "not yet"), hold=True)
+NOT_YET = Answer(503, error_response(503, "not yet"), hold=Hold.CREDENTIALS)
 Listener = TypeVar("Listener", bound=socket.socket)
 HEAD_SECONDS = Limits().head_seconds
 

@@ -11,17 +11,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar import peer
+from sidecar import peer, proc_net
 from sidecar.audit import LINES_A_SECOND
 from sidecar.daemon import make_daemon
-from sidecar.peer import Asker, Peers
+from sidecar.peer import Asker, Peers, SockDiag
 from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange
 from tests.fakes.kubelet import FakeVolume
 from tests.processes import ROLE_ARN, pod_environment, run_daemon, scripted_sts
-from tests.served import GET, PUT, serving, settle, status_of
+from tests.served import GET, PUT, Served, serving, settle, status_of
 from tests.test_daemon import make_config, make_log
 from tests.users import APP, BECOME, OTHER, needs_linux, needs_root
 
@@ -67,6 +67,41 @@ async def test_a_hand_out_is_told_with_the_user_and_the_process(
         assert status_of(await served.ask(GET[:9], GET[9:])) == 200
     told = [(line["uid"], line["pid"]) for line in served.logged("credentials_handed_out")]
     assert told == [(os.geteuid(), os.getpid())] * 2
+
+
+@needs_root
+async def test_denied_clients_do_not_hold_up_the_allowed_one_without_netlink(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables look full, 64 denied clients come at once, and the allowed one waits for one reading."""
+    readings: list[dict[str, bytes]] = []
+    read = proc_net.read_tables
+
+    def counted() -> dict[str, bytes]:
+        readings.append(read() | {"padding": b"x" * (2 * 1024 * 1024)})
+        return readings[-1]
+
+    def no_netlink(_self: SockDiag) -> None:
+        raise OSError
+
+    monkeypatch.setattr(SockDiag, "__init__", no_netlink)
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)  # whatever else this machine has open
+    monkeypatch.setattr(proc_net, "read_tables", counted)
+    statuses: list[tuple[int, int, float]] = []
+
+    async def ask(served: Served, uid: int) -> None:
+        status = status_of(await served.ask_as(uid))
+        statuses.append((uid, status, trio.current_time()))
+
+    async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
+        readings.clear()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for uid in (*[OTHER] * 32, APP, *[OTHER] * 32):
+                nursery.start_soon(ask, served, uid)
+    assert [(status, at - began < 0.8) for uid, status, at in statuses if uid == APP] == [(200, True)]
+    assert {status for uid, status, _ in statuses if uid == OTHER} == {403}
+    assert len(readings) <= 4
 
 
 @needs_root
@@ -157,8 +192,8 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Asker]:
     found: list[Asker] = []
     asker = Peers.asker
 
-    def note(self: Peers, sock: socket.socket, monotonic: float) -> Asker:
-        found.append(asker(self, sock, monotonic))
+    def note(self: Peers, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Asker:
+        found.append(asker(self, sock, monotonic, is_denial=is_denial))
         return found[-1]
 
     monkeypatch.setattr(Peers, "asker", note)

@@ -170,8 +170,8 @@ def _has_ipv6() -> bool:
 
 WITHOUT_NETLINK = f"""
 {WITHOUT_FAMILY.replace("{family}", "AF_NETLINK")}
-from sidecar import peer
-peer.MAX_TABLE_BYTES *= 100
+from sidecar import peer, proc_net
+proc_net.MAX_TABLE_BYTES *= 100
 """
 """As gVisor has it, or a strict seccomp profile; on a machine where other tests leave many sockets."""
 
