@@ -5,10 +5,11 @@ FUZZ_SECONDS ?= 60
 SDK_WORKERS ?= 4
 STATEFUL_STEPS ?= 100000
 BIN = $(VENV)/bin
+REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local test lint types unit test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -27,7 +28,7 @@ $(VENV)/.%.installed: requirements/%.txt $(SOURCES) | $(BIN)/python
 local: $(VENV)/.demo.installed ## all of IRSA on this machine: the real AWS CLI gets credentials through it
 	$(BIN)/irsa-sidecar local -- $(BIN)/aws sts get-caller-identity
 
-test: lint types unit ## lint, types and tests
+test: lint types unit test-pythons ## lint, types and tests; those of TLS, tokens and time on every other Python too
 
 lint: $(VENV)/.dev.installed
 	$(BIN)/ruff check
@@ -41,6 +42,10 @@ unit: $(VENV)/.dev.installed
 	$(BIN)/coverage run -m pytest -n auto
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# CI has REQUIRED_PYTHONS=3.13, the image's: without it on the machine the target fails.
+test-pythons: $(VENV)/.dev.installed ## the tests of TLS, tokens and time on Python 3.12, 3.13 and newer, where they are
+	$(BIN)/python -m tests.pythons --require "$(REQUIRED_PYTHONS)"
 
 # Most of a case's time is an SDK's own pauses, so more of them run at once than there are cores.
 test-sdks: $(VENV)/.dev.installed ## every AWS SDK in every case, and docs/sdks.md; needs Go, Rust, Java, Maven and Node.js
@@ -104,7 +109,7 @@ kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random 
 	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/test_killing.py
 
 lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
-	for set in dev build demo bench fuzz run tools; do \
+	for set in dev build demo bench fuzz pythons run tools; do \
 		case $$set in \
 			run) what="pyproject.toml";; \
 			tools) what="--all-extras pyproject.toml";; \
@@ -129,5 +134,5 @@ lock-sdks: $(VENV)/.dev.installed ## take the newest SDKs into the lock files of
 	cd $(SDKS)/rust && cargo update
 
 clean:
-	rm -rf $(VENV) .sdks .fuzz benchmarks/.build dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .sdks .fuzz benchmarks/.build dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

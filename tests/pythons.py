@@ -1,0 +1,123 @@
+"""
+The tests of TLS, tokens and time, on every other Python that this machine has: `python -m tests.pythons`.
+
+Python changes what it verifies of a certificate, how it parses times and how it warns: 3.13 rejected authorities that
+3.12 accepted, and the image has another Python than a laptop. Each Python gets a virtual environment of its own, from
+requirements/pythons.txt.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements" / "pythons.txt"
+OLDEST = (3, 11)
+
+TESTS = (
+    "tests/test_outbound.py",
+    "tests/test_ca_bundle.py",
+    "tests/test_rare_paths.py",
+    "tests/test_left_out.py",
+    "tests/test_sts_client.py",
+    "tests/test_proxy_settings.py",
+    "tests/test_published_keys.py",
+    "tests/test_authorities.py",
+    "tests/test_token.py",
+    "tests/test_token_lifetime.py",
+    "tests/test_lifetime.py",
+    "tests/test_schedule.py",
+    "tests/test_store.py",
+    "tests/test_sts.py",
+    "tests/faults/test_time_faults.py",
+    "tests/faults/test_token_faults.py",
+)
+
+Version = tuple[int, int]
+
+
+class Python(NamedTuple):
+    """An interpreter of this machine."""
+
+    version: Version
+    path: Path
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.version))
+
+
+def candidates() -> Iterator[Path]:
+    """What may be a Python: those of pyenv, whole versions before its shims, and those in PATH."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from sorted(pyenv.glob("versions/3.*/bin/python3"), reverse=True)
+    for directory in os.get_exec_path():
+        yield from sorted(Path(directory).glob("python3.[0-9]*"))
+
+
+def asked(path: Path) -> Python | None:
+    """The interpreter at `path`; None for what is none, as a shim of pyenv that leads nowhere."""
+    code = "import ssl, venv, sys; print(*sys.version_info[:2], sys.version_info.releaselevel, sys.implementation.name)"
+    try:
+        done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match done.stdout.split():
+        case [major, minor, "final", "cpython"] if done.returncode == 0:
+            return Python((int(major), int(minor)), path)
+    return None
+
+
+def found() -> list[Python]:
+    """One interpreter for each version that is supported, besides the version that runs this."""
+    by_version: dict[Version, Python] = {}
+    for path in candidates():
+        python = asked(path)
+        if python is not None and OLDEST <= python.version != sys.version_info[:2]:
+            by_version.setdefault(python.version, python)
+    return [by_version[version] for version in sorted(by_version)]
+
+
+def environment_of(python: Python) -> Path:
+    """The Python of a virtual environment with what is locked, made if it is not there or the lock changed."""
+    folder = ROOT / f".venv-{python}"
+    stamp, digest = folder / "lock", hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    inside = folder / "bin" / "python"
+    if not (stamp.exists() and stamp.read_text() == digest and asked(inside)):
+        subprocess.run([python.path, "-m", "venv", "--clear", folder], check=True)
+        install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", str(LOCK)]
+        subprocess.run([inside, "-m", "pip", *install], check=True)
+        stamp.write_text(digest)
+    return inside
+
+
+def passes(python: Python) -> bool:
+    """Whether the tests pass there."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [str(environment_of(python)), "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--require", default="", help="versions that must be there, as 3.12,3.13")
+    required = [version for version in parser.parse_args().require.split(",") if version]
+    pythons = found()
+    here = ".".join(map(str, sys.version_info[:2]))
+    names = [here, *map(str, pythons)]
+    print(f"Pythons: {here} has run all tests; {', '.join(map(str, pythons)) or 'no other'} to run {len(TESTS)} files")
+    failed = [str(python) for python in pythons if not passes(python)]
+    missing = [version for version in required if version not in names]
+    for problem, versions in (("failed on", failed), ("are required, and not on this machine:", missing)):
+        if versions:
+            print(f"tests {problem} {', '.join(versions)}", file=sys.stderr)
+    print(f"Pythons that passed: {', '.join(name for name in names[1:] if name not in failed) or 'none besides this'}")
+    return 1 if failed or missing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

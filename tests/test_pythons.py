@@ -1,0 +1,109 @@
+"""Which other Pythons the tests run on: found in pyenv and in PATH, and asked, not believed."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import pythons
+from tests.pythons import asked, found, main
+
+THIS = sys.version_info[:2]
+
+
+def interpreter(path: Path, answer: str, status: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {answer}\nexit {status}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with no Python but those that the test puts there."""
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "argv", ["pythons"])
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+def test_this_python_answers_for_itself() -> None:
+    python = asked(Path(sys.executable))
+    assert python is not None
+    assert python.version == THIS
+
+
+def test_pythons_of_pyenv_and_of_the_path_are_found(machine: Path) -> None:
+    interpreter(machine / "pyenv/versions/3.97.1/bin/python3", "3 97 final cpython")
+    interpreter(machine / "bin/python3.98", "3 98 final cpython")
+    assert [str(python) for python in found()] == ["3.97", "3.98"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("", 127),
+        ("3 97 final cpython", 1),
+        ("3 10 final cpython", 0),
+        ("3 97 alpha cpython", 0),
+        ("3 97 final pypy", 0),
+    ],
+)
+def test_interpreter_that_is_not_supported_or_leads_nowhere_is_ignored(machine: Path, answer: str, status: int) -> None:
+    interpreter(machine / "bin/python3.97", answer, status)
+    assert found() == []
+
+
+def test_missing_required_python_fails_and_is_named(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pythons", "--require", "3.97"])
+    assert main() == 1
+    assert "3.97" in capsys.readouterr().err
+
+
+def test_required_python_that_runs_this_is_not_missing(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pythons", "--require", ".".join(map(str, THIS))])
+    assert main() == 0
+
+
+def test_failing_tests_of_one_python_fail_all(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interpreter(machine / "bin/python3.97", "3 97 final cpython")
+    interpreter(machine / "bin/python3.98", "3 98 final cpython")
+    monkeypatch.setattr(pythons, "passes", lambda python: python.version == (3, 98))
+    assert main() == 1
+    told = capsys.readouterr()
+    assert "failed on 3.97" in told.err
+    assert "Pythons that passed: 3.98" in told.out
+
+
+def test_every_file_that_is_to_run_is_there() -> None:
+    assert [name for name in pythons.TESTS if not (pythons.ROOT / name).is_file()] == []
+
+
+def test_lock_has_the_versions_of_the_tests_own() -> None:
+    """A test that passes there must pass with the same packages as here."""
+
+    def pins(name: str) -> set[str]:
+        return {
+            line.split(" ")[0]
+            for line in (pythons.ROOT / "requirements" / name).read_text().split("\n")
+            if "==" in line
+        }
+
+    assert pins("pythons.txt") <= pins("dev.txt")
+
+
+def test_makefile_and_ci_run_them() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "test", "REQUIRED_PYTHONS=3.13"],
+        cwd=pythons.ROOT, capture_output=True, text=True, check=True, env={**os.environ, "MAKEFLAGS": ""},
+    ).stdout  # fmt: skip
+    assert '-m tests.pythons --require "3.13"' in shown
+    assert "REQUIRED_PYTHONS=3.13 make test" in (pythons.ROOT / ".ci" / "run").read_text()
