@@ -1,12 +1,16 @@
 """What `run` leaves out is not missed: not by what it imports, and not by what is imported later."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR
+from tests.exchanges import Authority, scripted
+from tests.processes import ROLE_ARN, hour_long_reply, pod_environment, run_daemon
 
 
 def in_a_fresh_interpreter(code: str) -> str:
@@ -100,3 +104,26 @@ def test_certifi_is_real_for_whoever_asks_it() -> None:
     """It is asked by httpcore for a proxy over TLS that was given no context."""
     code = "import httpcore, ssl; print(httpcore.default_ssl_context().cert_store_stats()['x509_ca'] > 50)"
     assert in_a_fresh_interpreter(IMPORTED + code) == "True"
+
+
+COMPILED = ("/cryptography/", "/_cffi_backend.")
+"""Libraries that PyJWT or botocore would load here, because this environment has them: 9 MiB of a Pod's memory."""
+
+IS_INSTALLED = "import importlib.util; assert importlib.util.find_spec('cryptography')"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process has mapped")
+async def test_run_leaves_installed_cryptography_out_of_memory(tmp_path: Path, authority: Authority) -> None:
+    """Over TLS and with a chain, whose signer botocore imports long after the start."""
+    chain = [{"role_arn": "arn:aws:iam::777788889999:role/data"}]
+    roles = [{"name": "default", "role_arn": ROLE_ARN}, {"name": "chained", "role_arn": ROLE_ARN, "chain": chain}]
+    (tmp_path / "roles.yaml").write_text(json.dumps({"roles": roles}))
+    async with scripted(hour_long_reply(), tls=authority.server("127.0.0.1")) as sts:
+        settings = {"AWS_CA_BUNDLE": authority.bundle, "IRSA_SIDECAR_CONFIG": str(tmp_path / "roles.yaml")}
+        environment = pod_environment(tmp_path / "token", sts.url, **settings)
+        async with run_daemon(environment, prelude=IS_INSTALLED) as running:
+            await running.logged("credentials_refreshed", role="default")
+            await running.logged("refresh_failed", role="chained")  # the script has no AssumeRole, which was signed
+            mapped = Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert any((request.header("authorization") or "").startswith("AWS4-HMAC-SHA256") for request in sts.requests)
+    assert [name for name in COMPILED if name in mapped] == []
