@@ -37,6 +37,8 @@ class RoleState(NamedTuple):
     token_expires_at: float | None
     skew_seconds: float | None
     session_seconds: float | None
+    session_token_bytes: float | None = None
+    session_token_utilization: float | None = None
 
 
 def answer(request: Request, roles: Iterable[RoleState], metrics: Metrics, dropped_lines: int, now: Instant) -> Answer:
@@ -73,6 +75,11 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
         Family("irsa_sidecar_session_duration_seconds", "gauge",
                "How long a session STS was asked for and gave last; with the duration max, the longest found so far.",
                _gauge(states, "session_seconds")),
+        Family("irsa_sidecar_session_token_bytes", "gauge", "Size of the session token in service.",
+               _gauge(states, "session_token_bytes")),
+        Family("irsa_sidecar_session_token_utilization_ratio", "gauge",
+               "Part of the maximum size that the session token takes, as STS reports it; absent if it does not.",
+               _gauge(states, "session_token_utilization")),
         Family("irsa_sidecar_token_expiration_timestamp_seconds", "gauge",
                "When the service account token expires, by its own claim, in Unix time.",
                _gauge(states, "token_expires_at")),

@@ -11,7 +11,12 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What STS gave. `expires_at` is aware UTC in whole seconds, cut and never rounded up."""
+    """
+    What STS gave. `expires_at` is aware UTC in whole seconds, cut and never rounded up.
+
+    `token_bytes` and `token_percent` are the session token's size as STS reports it, and the part of the maximum that
+    it takes (SessionTokenSize, SessionTokenUtilization; since September 2026). None if STS does not report them.
+    """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -19,6 +24,8 @@ class Credentials:
     expires_at: datetime
     role_arn: str
     account_id: str
+    token_bytes: int | None = None
+    token_percent: int | None = None
 
     @property
     def expiration(self) -> str:

@@ -10,7 +10,10 @@ import socket
 import time
 from typing import NamedTuple
 
-MAX_ANSWER_BYTES = 65_536
+MAX_ANSWER_BYTES = 1024 * 1024
+"""The daemon serves what STS replied, which may be 256 KiB (sts_client.py) before it is JSON. Metrics have fewer."""
+
+_READ_BYTES = 65_536
 
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a table, not a bind
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
@@ -38,8 +41,10 @@ def get(address: tuple[str, int], path: str, seconds: float, *, authorization: s
     answer = b""
     with socket.create_connection(address, timeout=seconds) as connection:
         connection.sendall("\r\n".join(lines).encode("ascii"))
-        while len(answer) < MAX_ANSWER_BYTES and (piece := _receive(connection, until)):
+        while piece := _receive(connection, until):
             answer += piece
+            if len(answer) > MAX_ANSWER_BYTES:
+                raise ConnectionError(f"the answer is over {MAX_ANSWER_BYTES} bytes")
     head, _, body = answer.partition(b"\r\n\r\n")
     status = _STATUS_LINE.match(head)
     if status is None:
@@ -52,4 +57,4 @@ def _receive(connection: socket.socket, until: float) -> bytes:
     if left <= 0:
         raise TimeoutError("timed out")
     connection.settimeout(left)
-    return connection.recv(MAX_ANSWER_BYTES)
+    return connection.recv(_READ_BYTES)

@@ -69,7 +69,20 @@ class ServedRole:
             token_expires_at=health.token_expires_at,
             skew_seconds=health.skew_seconds,
             session_seconds=health.session_seconds,
+            session_token_bytes=_token_bytes(snapshot) if snapshot else None,
+            session_token_utilization=_token_utilization(snapshot) if snapshot else None,
         )
+
+
+def _token_bytes(snapshot: Snapshot) -> int:
+    """Return the session token's size as STS reported it, else as measured."""
+    credentials = snapshot.credentials
+    return len(credentials.session_token) if credentials.token_bytes is None else credentials.token_bytes
+
+
+def _token_utilization(snapshot: Snapshot) -> float | None:
+    percent = snapshot.credentials.token_percent
+    return None if percent is None else percent / 100
 
 
 class Changes(NamedTuple):

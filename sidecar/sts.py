@@ -122,7 +122,9 @@ _SECRET_ACCESS_KEY = ("Credentials", "SecretAccessKey")
 _SESSION_TOKEN = ("Credentials", "SessionToken")
 _EXPIRATION = ("Credentials", "Expiration")
 _ARN = ("AssumedRoleUser", "Arn")
-_REPLY = (_ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _EXPIRATION, _ARN)
+_SIZE = ("SessionTokenSize",)
+_UTILIZATION = ("SessionTokenUtilization",)
+_REPLY = (_ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _EXPIRATION, _ARN, _SIZE, _UTILIZATION)
 """Below the element of the result, which is called after the operation."""
 
 _ERRORS = (("Errors", "Error"), ("Error",))
@@ -165,9 +167,13 @@ def read_reply(
     role_arn: str,
     operation: Operation = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY,
     retry_after: str | None = None,
+    retry_after_milliseconds: str | None = None,
 ) -> Credentials:
     """
-    The credentials in a reply. `retry_after` is the header as it came (RFC 9110, 10.2.3), of which only seconds count.
+    Return the credentials in a reply.
+
+    `retry_after` is the header as it came (RFC 9110, 10.2.3), of which only seconds count, and
+    `retry_after_milliseconds` AWS's own `x-amz-retry-after`. The longer of the two counts.
 
     Raises ExchangeError otherwise: with AWS's own code and message where the body has them; with `Http` and the status
     where it has none; with `MalformedReply` for a success that cannot be used whole.
@@ -176,7 +182,8 @@ def read_reply(
         return _credentials(body, operation, role_arn)
     if 200 < status < 300:
         _refuse(f"HTTP {status} answers no {operation}", status)
-    raise _error(status, body, operation, retry_after)
+    waits = (_seconds(retry_after, 1.0), _seconds(retry_after_milliseconds, 1000.0))
+    raise _error(status, body, operation, max((wait for wait in waits if wait is not None), default=None))
 
 
 def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credentials:
@@ -194,7 +201,15 @@ def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credential
         expires_at=_instant(texts),
         role_arn=role_arn,
         account_id=_account_id(texts),
+        token_bytes=_whole_number(texts, _SIZE),
+        token_percent=_whole_number(texts, _UTILIZATION),
     )
+
+
+def _whole_number(texts: Mapping[_Path, str], path: _Path) -> int | None:
+    """Return a number that STS reports beside the credentials. Nothing depends on it, so anything else is ignored."""
+    text = texts.get(path, "").strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def _credential(texts: Mapping[_Path, str], path: _Path) -> str:
@@ -228,7 +243,7 @@ def _refuse(problem: str, status: int = 200, cause: Exception | None = None) -> 
     raise ExchangeError("MalformedReply", message, NextStep.RETRY, status=status) from cause
 
 
-def _error(status: int, body: bytes, operation: Operation, retry_after: str | None) -> ExchangeError:
+def _error(status: int, body: bytes, operation: Operation, retry_after_seconds: float | None) -> ExchangeError:
     code, message = _aws_error(body)
     if _CODE.fullmatch(code) is None:
         code = f"Http{status}"
@@ -237,7 +252,7 @@ def _error(status: int, body: bytes, operation: Operation, retry_after: str | No
         message or "no message came with it",
         next_step(code, message, status, operation),
         status=status,
-        retry_after_seconds=_seconds(retry_after),
+        retry_after_seconds=retry_after_seconds,
     )
 
 
@@ -272,10 +287,10 @@ def _hidden(found: re.Match[str]) -> str:
     return found["shown"] or "[hidden]"
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """A date would need a clock, and STS sends none: the back-off does without it."""
-    text = (retry_after or "").strip()
-    return float(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+def _seconds(header: str | None, units_per_second: float) -> float | None:
+    """Return a header's whole number in seconds. A date would need a clock, and STS sends none, so it is ignored."""
+    text = (header or "").strip()
+    return int(text) / units_per_second if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 # XML

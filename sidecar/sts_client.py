@@ -157,6 +157,7 @@ class StsClient:
             role_arn=role_arn,
             operation=operation,
             retry_after=response.headers.get("retry-after"),
+            retry_after_milliseconds=response.headers.get("x-amz-retry-after"),
         )
         return ExchangeReply(credentials, _date(response.headers.get("date")))
 

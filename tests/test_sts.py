@@ -57,14 +57,18 @@ GOOD = f"""<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def read(body: str | bytes, status: int = 200, retry_after: str | None = None) -> Credentials:
+def read(
+    body: str | bytes, status: int = 200, retry_after: str | None = None, milliseconds: str | None = None
+) -> Credentials:
     raw = body.encode() if isinstance(body, str) else body
-    return read_reply(status, raw, role_arn=ROLE_ARN, retry_after=retry_after)
+    return read_reply(status, raw, role_arn=ROLE_ARN, retry_after=retry_after, retry_after_milliseconds=milliseconds)
 
 
-def refusal(body: str | bytes, status: int = 200, retry_after: str | None = None) -> ExchangeError:
+def refusal(
+    body: str | bytes, status: int = 200, retry_after: str | None = None, milliseconds: str | None = None
+) -> ExchangeError:
     with pytest.raises(ExchangeError) as caught:
-        read(body, status, retry_after)
+        read(body, status, retry_after, milliseconds)
     return caught.value
 
 
@@ -536,6 +540,53 @@ def test_only_lower_case_letters_and_digits_are_shown_there(text: str, place: st
 )
 def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float | None) -> None:
     assert refusal(error_body("Throttling", "Rate exceeded"), 400, header).retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds", "expected"),
+    [
+        ("1500", None, 1.5),
+        ("0", None, 0.0),
+        (" 250 ", None, 0.25),
+        ("1500", "7", 7.0),
+        ("7500", "7", 7.5),
+        ("1500", "soon", 1.5),
+        ("999999999", None, 999_999.999),
+        *[
+            (hostile, None, None)
+            for hostile in ("", "-1", "1.5", "1e9", "nan", "inf", "9" * 400, "0x10", "5, 5", "\u0667")
+        ],
+        ("nan", "7", 7.0),
+    ],
+)
+def test_amazons_retry_after_counts_in_milliseconds(
+    milliseconds: str, seconds: str | None, expected: float | None
+) -> None:
+    """The longer of the two headers counts. The schedule caps whatever they say."""
+    error = refusal(error_body("Throttling", "Rate exceeded"), 400, seconds, milliseconds)
+    assert error.retry_after_seconds == expected
+
+
+SIZES = "<SessionTokenSize>{}</SessionTokenSize><SessionTokenUtilization>{}</SessionTokenUtilization>"
+
+
+def sized(size: str, percent: str) -> str:
+    end = "</AssumeRoleWithWebIdentityResult>"
+    return GOOD.replace(end, SIZES.format(size, percent) + end)
+
+
+def test_size_of_the_session_token_is_kept() -> None:
+    found = read(sized("1234", "30"))
+    assert (found.token_bytes, found.token_percent) == (1234, 30)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "-1", "1.5", "many", "9" * 10, "9" * 100_000, "<x>1</x>", "1e5", "\u0667", "NaN"]
+)
+def test_odd_size_of_the_session_token_costs_no_credentials(value: str) -> None:
+    found = read(sized(value, value))
+    assert (found.token_bytes, found.token_percent) == (None, None)
+    assert found.session_token == SESSION_TOKEN
 
 
 # Hints

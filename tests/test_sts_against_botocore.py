@@ -254,6 +254,7 @@ def render(
     *,
     more: Sequence[str] = (),
     optional: Mapping[str, str] = {"AssumedRoleId": "AROA:shop.app"},
+    sizes: Mapping[str, str] = {},
     is_reversed: bool = False,
     operation: Operation = WEB_IDENTITY,
 ) -> bytes:
@@ -264,7 +265,8 @@ def render(
     user = [xml.leaf(name, text) for name, text in {**optional, "Arn": values["Arn"]}.items()]
     known = [xml.element("Credentials", *order(credentials)), xml.element("AssumedRoleUser", *order(user))]
     unknown = [xml.element(name, xml.leaf("member", "1"), xml.leaf("member", "2")) for name in more]
-    result = xml.element(f"{operation}Result", *order([*known, *unknown]))
+    numbers = [xml.leaf(name, text) for name, text in sizes.items()]
+    result = xml.element(f"{operation}Result", *order([*known, *numbers, *unknown]))
     metadata = xml.element("ResponseMetadata", xml.leaf("RequestId", "c6104cbe"))
     return xml.document(f"{operation}Response", *order([result, metadata]))
 
@@ -279,6 +281,8 @@ def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
         expires_at=keys["Expiration"].astimezone(UTC).replace(microsecond=0),
         role_arn=ROLE_ARN,
         account_id=ArnParser().parse_arn(reply["AssumedRoleUser"]["Arn"])["account"],
+        token_bytes=reply.get("SessionTokenSize"),
+        token_percent=reply.get("SessionTokenUtilization"),
     )
 
 
@@ -305,6 +309,9 @@ values = st.fixed_dictionaries(
     values=values,
     rendering=renderings,
     more=st.lists(st.sampled_from(["Provider", "Audience", "SomethingNew", "Tags", "Tags"]), max_size=4),
+    sizes=st.dictionaries(
+        st.sampled_from(["SessionTokenSize", "SessionTokenUtilization"]), st.integers(0, 10**9 - 1).map(str)
+    ),
     has_optional=st.booleans(),
     is_reversed=st.booleans(),
 )
@@ -315,6 +322,7 @@ def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
     rendering: Rendering,
     more: list[str],
     *,
+    sizes: dict[str, str],
     has_optional: bool,
     is_reversed: bool,
 ) -> None:
@@ -323,6 +331,7 @@ def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
         rendering,
         more=more,
         optional={"AssumedRoleId": "A:b"} if has_optional else {},
+        sizes=sizes,
         is_reversed=is_reversed,
         operation=operation,
     )

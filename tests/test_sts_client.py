@@ -136,6 +136,12 @@ async def test_an_error_of_stss_comes_with_code_status_and_retry_after() -> None
     assert error.next_step is NextStep.SLOW_DOWN
 
 
+async def test_amazons_retry_after_is_read_too() -> None:
+    headers = {"Retry-After": "2", "x-amz-retry-after": "2500"}
+    error = await failure_of(error_reply(400, "Throttling", "Rate exceeded", headers))
+    assert error.retry_after_seconds == 2.5
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_error_and_the_token_goes_nowhere_else(status: int) -> None:
     async with scripted() as elsewhere, scripted(Reply(status, b"", {"Location": elsewhere.url})) as sts:

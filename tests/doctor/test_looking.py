@@ -383,7 +383,7 @@ async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
     ("raw", "words"),
     [
         (b"SSH-2.0-x\r\n\r\n", "speaks no HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000, ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" + b"x" * 1_048_577, ""),
     ],
 )
 async def test_what_speaks_no_http_or_too_much_of_it_gives_no_answer(raw: bytes, words: str) -> None:

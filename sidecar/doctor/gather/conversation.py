@@ -5,7 +5,9 @@ from typing import NamedTuple
 import h11
 import trio
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 1024 * 1024
+"""Credentials may be 256 KiB and more: STS states no maximum for session tokens that clients may rely on."""
+
 _READ_BYTES = 16 * 1024
 
 
