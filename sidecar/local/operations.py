@@ -5,14 +5,16 @@ Limits that depend on more than one parameter are here; those of a single one ar
 (`parameters`).
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sidecar.local.parameters import Parameters
 from sidecar.local.refusal import StsRefusal, validation_error
 from sidecar.local.roles import ROLE_ARN, Role
-from sidecar.local.sessions import SESSION_TOKEN_CHARACTERS, RandomBytes, Session, new_session
+from sidecar.local.session_policy import SessionPolicy, judge, read_session_policy
+from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
+from sidecar.local.sessions import RandomBytes, Session, new_session
 from sidecar.local.sts_xml import Tree, timestamp
 from sidecar.local.trust_policy import Context, Decision, Principal
 from sidecar.local.web_identity import WebIdentity
@@ -20,9 +22,6 @@ from sidecar.local.web_identity import WebIdentity
 DEFAULT_SESSION_SECONDS = 3600
 MAX_CHAINED_SECONDS = 3600
 """A role assumed with another role's credentials (IAM User Guide, "Role chaining")."""
-
-MAX_POLICY_CHARACTERS = 2048
-"""Session policy and policy ARNs together, in plain text (AWS STS API reference)."""
 
 Roles = Mapping[str, Role]
 
@@ -43,10 +42,11 @@ def assume_role_with_web_identity(
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
         raise _denied("Not authorized to perform sts:AssumeRoleWithWebIdentity", decision.why)
-    session = _session(parameters, role, now=now, random_bytes=random_bytes, is_chained=False, source_identity=None)
+    terms = _terms(parameters, role, None)
+    session = _session(parameters, role, terms, now=now, random_bytes=random_bytes)
     return _grant(
         session,
-        parameters,
+        terms.size,
         {
             "SubjectFromWebIdentityToken": identity.subject,
             "Provider": identity.provider.arn,
@@ -59,19 +59,31 @@ def assume_role(
     parameters: Parameters, caller: Session, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> Grant:
     """Give a session of another role to one that signed for it: role chaining. Raises StsRefusal."""
-    _check_tags(parameters)
-    arn = _role_arn(parameters)
-    role = roles.get(arn)
+    _check_tags(parameters, caller)
+    role = roles.get(_role_arn(parameters))
     source_identity = _source_identity(parameters, caller)
-    for action in _actions(parameters):
+    for action in _actions(parameters, caller):
+        _check_session_policy(caller, action, parameters)
         decision = _trusts_session(role, action, parameters, caller)
         if role is None or not decision.is_allowed:
-            raise _denied(f"User: {caller.arn} is not authorized to perform: {action} on resource: {arn}", decision.why)
+            raise _denied(_not_authorized(caller, action, parameters), decision.why)
     assert role is not None
-    session = _session(
-        parameters, role, now=now, random_bytes=random_bytes, is_chained=True, source_identity=source_identity
-    )
-    return _grant(session, parameters, {"SourceIdentity": source_identity})
+    terms = _terms(parameters, role, caller)
+    session = _session(parameters, role, terms, now=now, random_bytes=random_bytes)
+    return _grant(session, terms.size, {"SourceIdentity": source_identity})
+
+
+def _not_authorized(caller: Session, action: str, parameters: Parameters, ending: str = "") -> str:
+    """AWS's words. `ending` says which kind of policy denies."""
+    text = f"User: {caller.arn} is not authorized to perform: {action} on resource: {parameters['RoleArn']}"
+    return f"{text} {ending}".rstrip()
+
+
+def _check_session_policy(caller: Session, action: str, parameters: Parameters) -> None:
+    """Raises StsRefusal if the caller's own session policies do not leave it the action."""
+    verdict = judge(caller.session_policy, action, parameters["RoleArn"])
+    if not verdict.is_allowed:
+        raise _denied(_not_authorized(caller, action, parameters, verdict.ending), verdict.why)
 
 
 def caller_identity(caller: Session) -> Tree:
@@ -106,10 +118,18 @@ def _request_context(parameters: Parameters) -> dict[str, tuple[str, ...]]:
     return {f"sts:{name.lower()}": (parameters[name],) for name in names if name in parameters}
 
 
-def _actions(parameters: Parameters) -> list[str]:
-    """Tags and a source identity are permissions of their own, which the trust policy must give too."""
-    extra = {"Tags": "sts:TagSession", "SourceIdentity": "sts:SetSourceIdentity"}
-    return ["sts:AssumeRole", *(action for name, action in extra.items() if name in parameters)]
+def _actions(parameters: Parameters, caller: Session) -> list[str]:
+    """
+    Return what the caller does: tags and a source identity are permissions of their own.
+
+    Inherited transitive tags need sts:TagSession as well, although the request does not name them (IAM User Guide,
+    "Chaining roles with session tags").
+    """
+    extra = {
+        "sts:TagSession": "Tags" in parameters or bool(caller.transitive_tags),
+        "sts:SetSourceIdentity": "SourceIdentity" in parameters,
+    }
+    return ["sts:AssumeRole", *(action for action, is_done in extra.items() if is_done)]
 
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
@@ -117,30 +137,52 @@ def _source_identity(parameters: Parameters, caller: Session) -> str | None:
     wanted: str | None = parameters.get("SourceIdentity", caller.source_identity)
     if caller.source_identity not in {None, wanted}:
         raise _denied(
-            f"User: {caller.arn} is not authorized to perform: sts:SetSourceIdentity on resource: "
-            f"{parameters['RoleArn']}",
+            _not_authorized(caller, "sts:SetSourceIdentity", parameters),
             f"the session already has the source identity {caller.source_identity}",
         )
     return wanted
 
 
-def _session(
-    parameters: Parameters,
-    role: Role,
-    *,
-    now: float,
-    random_bytes: RandomBytes,
-    is_chained: bool,
-    source_identity: str | None,
-) -> Session:
-    return new_session(
+class Terms(NamedTuple):
+    """What a new session is bound to."""
+
+    seconds: int
+    size: SessionSize
+    session_policy: SessionPolicy | None
+    transitive_tags: Tags
+    source_identity: str | None
+
+
+def _terms(parameters: Parameters, role: Role, caller: Session | None) -> Terms:
+    """Return the terms of a session that `caller` asks for; None for a web identity. Raises StsRefusal."""
+    arns = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
+    session_policy = read_session_policy(parameters.get("Policy"), arns)
+    inherited = () if caller is None else caller.transitive_tags
+    transitive = {key.casefold() for key in parameters.get("TransitiveTagKeys", [])}
+    passed_on = tuple(tag for tag in tags_of(parameters) if tag[0].casefold() in transitive)
+    return Terms(
+        _session_seconds(parameters, role, is_chained=caller is not None),
+        session_size(parameters, inherited),
+        session_policy,
+        (*inherited, *passed_on),
+        None if caller is None else _source_identity(parameters, caller),
+    )
+
+
+def _session(parameters: Parameters, role: Role, terms: Terms, *, now: float, random_bytes: RandomBytes) -> Session:
+    session = new_session(
         role,
         parameters["RoleSessionName"],
         now=now,
-        seconds=_session_seconds(parameters, role, is_chained=is_chained),
+        seconds=terms.seconds,
         random_bytes=random_bytes,
-        source_identity=source_identity,
-        token_characters=max(SESSION_TOKEN_CHARACTERS, int(parameters.get("MinimumSessionTokenSize", 0))),
+        token_characters=terms.size.token_bytes,
+    )
+    return replace(
+        session,
+        source_identity=terms.source_identity,
+        session_policy=terms.session_policy,
+        transitive_tags=terms.transitive_tags,
     )
 
 
@@ -155,7 +197,7 @@ def _session_seconds(parameters: Parameters, role: Role, *, is_chained: bool) ->
     return seconds
 
 
-def _grant(session: Session, parameters: Parameters, members: Tree) -> Grant:
+def _grant(session: Session, size: SessionSize, members: Tree) -> Grant:
     credentials: Tree = {
         "AccessKeyId": session.access_key_id,
         "SecretAccessKey": session.secret_access_key,
@@ -163,47 +205,28 @@ def _grant(session: Session, parameters: Parameters, members: Tree) -> Grant:
         "Expiration": timestamp(session.expires_at),
     }
     user: Tree = {"AssumedRoleId": session.user_id, "Arn": session.arn}
-    packed = packed_policy_percent(parameters)
-    return Grant(session, {"Credentials": credentials, "AssumedRoleUser": user, "PackedPolicySize": packed, **members})
+    sizes: Tree = {
+        "PackedPolicySize": None if size.packed_percent is None else str(size.packed_percent),
+        "SessionTokenSize": str(size.token_bytes),
+        "SessionTokenUtilization": str(size.utilization_percent),
+    }
+    return Grant(session, {"Credentials": credentials, "AssumedRoleUser": user, **sizes, **members})
 
 
-def packed_policy_percent(parameters: Parameters) -> str | None:
-    """
-    How much of the packed limit the session policies take, in percent; None without any. Raises StsRefusal.
-
-    AWS packs them in a way it does not tell; here plain characters count, so what passes here is small enough there.
-    """
-    policy = parameters.get("Policy")
-    texts = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
-    if policy is not None:
-        _check_policy(policy)
-        texts.append(policy)
-    if not texts:
-        return None
-    percent = -(-100 * sum(map(len, texts)) // MAX_POLICY_CHARACTERS)
-    if percent > 100:
-        raise StsRefusal(
-            "PackedPolicyTooLarge",
-            f"Packed policy consumes {percent}% of allotted space, please use smaller policy.",
-        )
-    return str(percent)
-
-
-def _check_policy(text: str) -> None:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise StsRefusal("MalformedPolicyDocument", "This policy contains invalid Json", why=str(exc)) from exc
-    if not isinstance(document, dict) or not isinstance(document.get("Statement"), (dict, list)):
-        raise StsRefusal("MalformedPolicyDocument", "Syntax errors in policy.", why="there is no Statement")
-
-
-def _check_tags(parameters: Parameters) -> None:
+def _check_tags(parameters: Parameters, caller: Session) -> None:
+    """Raises StsRefusal in the words recorded from AWS."""
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):
         raise StsRefusal(
             "InvalidParameterValue",
             "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+        )
+    if not {key.casefold() for key, _ in caller.transitive_tags}.isdisjoint(keys):
+        raise StsRefusal(
+            "InvalidParameterValue",
+            "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from "
+            "the calling session.",
+            why=f"the session has inherited the transitive tags {', '.join(key for key, _ in caller.transitive_tags)}",
         )
     for key in parameters.get("TransitiveTagKeys", []):
         if key.casefold() not in keys:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sidecar.local.roles import Role
+from sidecar.local.session_policy import SessionPolicy
+from sidecar.local.session_size import PLAIN_TOKEN_BYTES, Tags
 
 MAX_SESSIONS = 10_000
 """About 10 MiB. A laptop has a few; a test cluster with hourly renewals some hundreds."""
-
-SESSION_TOKEN_CHARACTERS = 600
-"""About what STS itself gives. Clients must not assume a maximum."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -31,6 +30,8 @@ class Session:
     session_token: str = field(repr=False)
     expires_at: datetime
     source_identity: str | None = None
+    session_policy: SessionPolicy | None = None
+    transitive_tags: Tags = ()
 
     @property
     def arn(self) -> str:
@@ -49,18 +50,16 @@ def new_session(
     now: float,
     seconds: int,
     random_bytes: RandomBytes,
-    source_identity: str | None = None,
-    token_characters: int = SESSION_TOKEN_CHARACTERS,
+    token_characters: int = PLAIN_TOKEN_BYTES,
 ) -> Session:
-    """Fresh credentials that end `seconds` after `now` (Unix seconds), cut to a whole second."""
+    """Return new credentials that expire `seconds` after `now` (Unix seconds), cut to a whole second."""
     return Session(
         role=role,
         name=name,
         access_key_id="ASIA" + base64.b32encode(random_bytes(10)).decode("ascii"),
         secret_access_key=base64.b64encode(random_bytes(30)).decode("ascii"),
-        session_token=base64.b64encode(random_bytes(-(-token_characters * 3 // 4))).decode("ascii"),
+        session_token=base64.b64encode(random_bytes(token_characters)).decode("ascii")[:token_characters],
         expires_at=datetime.fromtimestamp(int(now) + seconds, UTC),
-        source_identity=source_identity,
     )
 
 

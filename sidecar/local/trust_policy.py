@@ -120,7 +120,7 @@ def _equals_ignoring_case(value: str, wanted: str) -> bool:
     return value.casefold() == wanted.casefold()
 
 
-def _is_like(value: str, wanted: str) -> bool:
+def is_like(value: str, wanted: str) -> bool:
     """`*` stands for any characters and `?` for one; there is no escape, and case counts."""
     pattern = "".join({"*": ".*", "?": "."}.get(character) or re.escape(character) for character in wanted)
     return re.fullmatch(pattern, value, re.DOTALL) is not None
@@ -131,8 +131,8 @@ OPERATORS = {
     "StringNotEquals": Operator(_equals, is_negated=True),
     "StringEqualsIgnoreCase": Operator(_equals_ignoring_case, is_negated=False),
     "StringNotEqualsIgnoreCase": Operator(_equals_ignoring_case, is_negated=True),
-    "StringLike": Operator(_is_like, is_negated=False),
-    "StringNotLike": Operator(_is_like, is_negated=True),
+    "StringLike": Operator(is_like, is_negated=False),
+    "StringNotLike": Operator(is_like, is_negated=True),
 }
 QUANTIFIERS = ("ForAnyValue", "ForAllValues")
 
@@ -193,7 +193,7 @@ def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience
 
 def _aside(statement: Statement, action: str, principal: Principal) -> str | None:
     """Return why the statement cannot concern this call, whatever its conditions are; None if it can."""
-    is_named = any(_is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
+    is_named = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     if is_named is not statement.names_actions:
         element = "Action is" if statement.names_actions else "NotAction is"
         return (

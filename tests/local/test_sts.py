@@ -267,7 +267,26 @@ async def test_session_policies_are_held_to_form_and_size(
 
 async def test_a_session_policy_that_fits_says_how_much_room_it_took(world: World) -> None:
     answer = await world.ask(Policy=SMALL.ljust(1024))
-    assert answer["PackedPolicySize"] == 50
+    assert answer["PackedPolicySize"] == 30
+    assert answer["SessionTokenSize"] == len(answer["Credentials"]["SessionToken"]) == 600 + 1024
+    assert answer["SessionTokenUtilization"] == 40
+
+
+@pytest.mark.parametrize(
+    ("minimum", "size", "utilization"),
+    [(None, 600, 15), (0, 600, 15), (601, 601, 15), (4095, 4095, 100), (4096, 4096, 100)],
+)
+async def test_session_token_is_as_long_as_the_request_wants(
+    world: World, minimum: int | None, size: int, utilization: int
+) -> None:
+    answer = await world.ask(MinimumSessionTokenSize=minimum)
+    assert len(answer["Credentials"]["SessionToken"]) == size
+    assert (answer["SessionTokenSize"], answer["SessionTokenUtilization"]) == (size, utilization)
+    assert "PackedPolicySize" not in answer
+
+
+async def test_session_token_of_more_than_the_limit_is_refused(world: World) -> None:
+    assert "less than or equal to 4096" in (await world.refusal(MinimumSessionTokenSize=4097))[2]
 
 
 @pytest.mark.parametrize(

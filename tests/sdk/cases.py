@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from sidecar.local.refusal import StsRefusal
+from sidecar.local.session_size import MAX_TOKEN_BYTES
 from tests.sdk.asked import must
 from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap
@@ -117,6 +118,20 @@ async def refusal_shown(stage: Stage) -> None:
             must(DENIAL in error, error)
 
 
+async def large_token(stage: Stage) -> None:
+    """The session token has 4,096 bytes, the most that STS makes it. The client gets it whole, and signs with it."""
+    stage.sts.session_token_bytes = MAX_TOKEN_BYTES
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+            access_key_id = await client.gets()
+            session = stage.sts.session_of(access_key_id)
+            assert session is not None
+            assert len(session.session_token) == MAX_TOKEN_BYTES
+            if stage.client.has_sts:
+                must(await client.signs() == access_key_id, "another set")
+
+
 async def ipv6(stage: Stage) -> None:
     """The endpoint is named as `http://[::1]:4772/v1/credentials`."""
     async with stage.daemon() as daemon:
@@ -154,6 +169,7 @@ CASES: dict[str, Case] = {
     "STS down, then up": sts_down,
     "across expiry": across_expiry,
     "refusal shown": refusal_shown,
+    "4 KiB token": large_token,
     "IPv6": ipv6,
     "proxy set": proxy,
 }

@@ -18,6 +18,7 @@ from sidecar.local.operations import caller_identity
 from sidecar.local.parameters import parse_form
 from sidecar.local.refusal import StsRefusal
 from sidecar.local.roles import Role
+from sidecar.local.session_size import PLAIN_TOKEN_BYTES
 from sidecar.local.sessions import Session, SessionTable, new_session
 from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import TrustPolicy
@@ -29,12 +30,15 @@ class StrictSts:
     """
     Gives sessions of `life_seconds`, unless `refusal` says why not, once it `answers`.
 
+    Their session tokens have `session_token_bytes`.
+
     `tokens` holds the web identity token of each exchange asked for, `given` the sessions, `callers` who called;
     `faults` are its own, and end the test.
     """
 
     def __init__(self) -> None:
         self.life_seconds = 3600
+        self.session_token_bytes = PLAIN_TOKEN_BYTES
         self.refusal: StsRefusal | None = None
         self.answers = trio.Event()
         self.answers.set()
@@ -80,7 +84,14 @@ class StrictSts:
             raise self.refusal
         role = Role(form["RoleArn"], TrustPolicy(()))
         name, seconds = form["RoleSessionName"], self.life_seconds
-        session = new_session(role, name, now=time.time(), seconds=seconds, random_bytes=secrets.token_bytes)
+        session = new_session(
+            role,
+            name,
+            now=time.time(),
+            seconds=seconds,
+            random_bytes=secrets.token_bytes,
+            token_characters=self.session_token_bytes,
+        )
         self._sessions.add(session)
         self.given.append(session)
         return {

@@ -1,0 +1,172 @@
+"""
+Read session policies, and decide what they leave to a session in a chain of roles. Pure.
+
+A session may do what its session policies allow, within what its role allows (IAM User Guide, "Session policies").
+Roles here have no permissions of their own to narrow, so a session without session policies may do everything.
+Rule: what is not evaluated here never makes an answer wider. A condition counts as met in a Deny and as not met in an
+Allow, and a managed policy of unknown content leaves nothing allowed. The reason is in the log.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sidecar.local.refusal import StsRefusal
+from sidecar.local.trust_policy import is_like
+
+_ALLOWS, _SAYS_NOTHING = "allows", "says nothing"
+MANAGED_POLICIES = {
+    "AdministratorAccess": _ALLOWS,
+    "PowerUserAccess": _ALLOWS,
+    "ReadOnlyAccess": _SAYS_NOTHING,
+    "ViewOnlyAccess": _SAYS_NOTHING,
+    "SecurityAudit": _SAYS_NOTHING,
+}
+"""What AWS's managed policies of known content say of sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity."""
+
+_MANAGED = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/(?:[a-z-]+/)*([A-Za-z0-9_+=,.@-]+)")
+_ACTION = re.compile(r"\*|[a-z0-9-]+:[a-z0-9*?]+", re.IGNORECASE)
+_RESOURCE = re.compile(r"\*|arn:.+", re.DOTALL)
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
+
+
+class Statement(NamedTuple):
+    """One statement. `names_…` is false for NotAction and NotResource, which cover everything but what is listed."""
+
+    label: str
+    is_allow: bool
+    actions: tuple[str, ...]
+    names_actions: bool
+    resources: tuple[str, ...]
+    names_resources: bool
+    has_condition: bool
+
+
+class SessionPolicy(NamedTuple):
+    """The session policies of one session: the statements of the inline one, and the ARNs of managed ones."""
+
+    statements: tuple[Statement, ...]
+    arns: tuple[str, ...]
+
+
+class Verdict(NamedTuple):
+    """Whether the session policies leave an action to the session. `ending` is how AWS's message ends if not."""
+
+    is_allowed: bool
+    why: str
+    ending: str = ""
+
+
+def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy | None:
+    """Return the session policies of a request; None if it has none. Raises StsRefusal for one that is malformed."""
+    managed = tuple(arns)
+    if text is None:
+        return SessionPolicy((), managed) if managed else None
+    document = _document(text)
+    items = document.get("Statement")
+    statements = [items] if isinstance(items, dict) else items
+    if not isinstance(statements, list):
+        raise _malformed("Syntax errors in policy.", "there is no Statement")
+    return SessionPolicy(tuple(_statement(item, index) for index, item in enumerate(statements, 1)), managed)
+
+
+def judge(policy: SessionPolicy | None, action: str, resource: str) -> Verdict:
+    """Return whether the session may do `action` (as `sts:AssumeRole`) to the role with the ARN `resource`."""
+    if policy is None:
+        return Verdict(is_allowed=True, why="the session has no session policy")
+    covering = [statement for statement in policy.statements if _covers(statement, action, resource)]
+    for statement in covering:
+        if not statement.is_allow:
+            condition = ", if its condition is met, which is not evaluated here" if statement.has_condition else ""
+            return Verdict(
+                is_allowed=False,
+                why=f"{statement.label} of the session policy denies it{condition}",
+                ending="with an explicit deny in a session policy",
+            )
+    return _allowed(policy, covering, action)
+
+
+def _allowed(policy: SessionPolicy, covering: list[Statement], action: str) -> Verdict:
+    """Return the verdict where no statement denies."""
+    ending = f"because no session policy allows the {action} action"
+    unknown = [arn for arn in policy.arns if _managed(arn) is None]
+    if unknown:
+        why = f"the content of {', '.join(unknown)} is not known here, so it allows nothing and may deny"
+        return Verdict(is_allowed=False, why=why, ending=ending)
+    plain = [statement.label for statement in covering if not statement.has_condition]
+    plain += [arn for arn in policy.arns if _managed(arn) == _ALLOWS]
+    if plain:
+        return Verdict(is_allowed=True, why=f"{plain[0]} of the session policies allows it")
+    conditional = [statement.label for statement in covering]
+    why = f"{', '.join(conditional)} has a condition, which is not evaluated here" if conditional else "none allows it"
+    return Verdict(is_allowed=False, why=f"the session policies: {why}", ending=ending)
+
+
+def _managed(arn: str) -> str | None:
+    match = _MANAGED.fullmatch(arn)
+    return MANAGED_POLICIES.get(match[1]) if match else None
+
+
+def _covers(statement: Statement, action: str, resource: str) -> bool:
+    """Variables in resources stand for anything in a Deny, and for nothing in an Allow."""
+    is_action = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
+    widens = statement.is_allow is not statement.names_resources
+    patterns = [_VARIABLE.sub("*", text) if widens else text for text in statement.resources]
+    is_resource = any(is_like(resource, pattern) for pattern in patterns)
+    return is_action is statement.names_actions and is_resource is statement.names_resources
+
+
+def _document(text: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as exc:
+        raise _malformed("This policy contains invalid Json", str(exc)) from exc
+    if not isinstance(document, dict):
+        raise _malformed("Syntax errors in policy.", "it is no JSON object")
+    return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object. A member that appears twice would hide the first one, such as a Deny."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise _malformed("Syntax errors in policy.", "a member appears twice in one object")
+    return document
+
+
+def _statement(item: Any, index: int) -> Statement:
+    if not isinstance(item, dict):
+        raise _malformed("Syntax errors in policy.", f"Statement {index} is no object")
+    label = f"Statement {item.get('Sid') or index}"
+    if item.get("Effect") not in ("Allow", "Deny"):
+        raise _malformed("Syntax errors in policy.", f"{label} has neither the Effect Allow nor Deny")
+    if "Principal" in item or "NotPrincipal" in item:
+        raise _malformed("Policy document should not specify a principal.", label)
+    names_actions, actions = _texts(item, "Action", "Policy statement must contain actions.", label)
+    names_resources, resources = _texts(item, "Resource", "Policy statement must contain resources.", label)
+    for text in actions:
+        if not _ACTION.fullmatch(text):
+            raise _malformed("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.", label)
+    for text in resources:
+        if not _RESOURCE.fullmatch(text):
+            raise _malformed(f'Resource {text} must be in ARN format or "*".', label)
+    has_condition = bool(item.get("Condition"))
+    is_allow = item["Effect"] == "Allow"
+    return Statement(label, is_allow, actions, names_actions, resources, names_resources, has_condition)
+
+
+def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> tuple[bool, tuple[str, ...]]:
+    """Return whether the element itself is there, instead of its Not form, and its texts."""
+    given = [name for name in (element, f"Not{element}") if name in item]
+    if len(given) != 1:
+        raise _malformed("Syntax errors in policy." if given else missing, f"{label} has {given or 'none'}")
+    value = item[given[0]]
+    texts = value if isinstance(value, list) else [value]
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise _malformed("Syntax errors in policy.", f"{given[0]} of {label} is not text or a list of texts")
+    return given[0] == element, tuple(texts)
+
+
+def _malformed(message: str, why: str) -> StsRefusal:
+    return StsRefusal("MalformedPolicyDocument", message, why=f"the session policy: {why}")
