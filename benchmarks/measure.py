@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from benchmarks.builds import MissingError
@@ -116,10 +117,11 @@ def effort(pid: int) -> Effort:
     """Over all threads that live now; what a thread used that has ended is lost."""
     cpu_ns = switches = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
-            cpu_ns += int(file.read().split()[0])
-        status = _fields(f"/proc/{pid}/task/{thread}/status")
-        switches += status["voluntary_ctxt_switches"] + status["nonvoluntary_ctxt_switches"]
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends while it is read
+            with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+                cpu_ns += int(file.read().split()[0])
+            status = _fields(f"/proc/{pid}/task/{thread}/status")
+            switches += status["voluntary_ctxt_switches"] + status["nonvoluntary_ctxt_switches"]
     return Effort(cpu_ns / 1e6, switches)
 
 
