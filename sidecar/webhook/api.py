@@ -7,8 +7,8 @@ here: in a cluster the Pod's own service account token is used, read again when 
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any, Self, TypeVar
 
 import httpx2
 import trio
@@ -16,8 +16,10 @@ from lightkube.config.client_adapter import AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
-from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.errors import ConfigurationError, FileTimeoutError, KubernetesError
+from sidecar.file_thread import in_thread
 from sidecar.injection.names import Document
+from sidecar.regular_file import file_identity
 from sidecar.setup.kubernetes import FIELD_MANAGER, Connection, read_document, reason, refusal
 
 DEADLINE_SECONDS = 5.0
@@ -45,8 +47,8 @@ Kept = TypeVar("Kept")
 class KubernetesApi:
     """One cluster. Raises KubernetesError for what it refuses and for what does not reach it in time."""
 
-    def __init__(self, client: httpx2.AsyncClient, config: SingleConfig) -> None:
-        self._client = client
+    def __init__(self, connected: "_Connected", config: SingleConfig) -> None:
+        self._connected = connected
         self.context = config.context_name
         self.namespace = config.namespace
 
@@ -100,7 +102,8 @@ class KubernetesApi:
         ended: KubernetesError | None = None
         try:
             with trio.fail_after(WATCH_SECONDS + DEADLINE_SECONDS):
-                async with self._client.stream("GET", path, params=asked) as response:
+                client = await self._connected.client()
+                async with client.stream("GET", path, params=asked) as response:
                     if response.is_error:
                         raise self._refused("watch", path, response.status_code, await response.aread())
                     async for line in response.aiter_lines():
@@ -130,7 +133,8 @@ class KubernetesApi:
         asked = dict(parameters or {}) | ({"fieldManager": FIELD_MANAGER} if content else {})
         try:
             with trio.fail_after(DEADLINE_SECONDS):
-                response = await self._client.request(method, path, content=content, headers=headers, params=asked)
+                client = await self._connected.client()
+                response = await client.request(method, path, content=content, headers=headers, params=asked)
         except trio.TooSlowError as exc:
             raise KubernetesError(
                 f"The API server did not answer {method} {path} in {DEADLINE_SECONDS:.0f} s."
@@ -187,11 +191,46 @@ async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
             f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run: "
             "give it a kubeconfig with a client certificate or a token, or run it in the cluster."
         )
-    # Deadlines are ours, in trio's time.
-    parameters = Connection(timeout=httpx2.Timeout(None))
-    try:
-        client = AsyncClient(config, parameters)
-    except (ConfigError, OSError, ValueError) as exc:
-        raise ConfigurationError(f"Context {config.context_name} of the kubeconfig cannot be used ({exc}).") from exc
-    async with client:
-        yield KubernetesApi(client, config)
+    async with AsyncExitStack() as stack:
+        yield KubernetesApi(await _Connected(config, stack).start(), config)
+
+
+class _Connected:
+    """The client of one API server, created again when the file with the cluster's authority changes."""
+
+    def __init__(self, config: SingleConfig, stack: AsyncExitStack) -> None:
+        self._config = config
+        self._stack = stack
+        named = config.cluster.certificate_auth
+        self._path = None if named is None else str(config.abs_file(named))
+        self._identity = None if self._path is None else file_identity(self._path)
+
+    async def start(self) -> Self:
+        """Raises ConfigurationError if the kubeconfig cannot be used."""
+        try:
+            await self._take(self._created())
+        except _UNUSABLE as exc:
+            text = f"Context {self._config.context_name} of the kubeconfig cannot be used ({exc})."
+            raise ConfigurationError(text) from exc
+        return self
+
+    async def client(self) -> httpx2.AsyncClient:
+        """Return the client. A file that cannot be read leaves the one before, and is tried again the next time."""
+        if self._path is not None:
+            with suppress(FileTimeoutError, *_UNUSABLE):
+                identity = await in_thread(self._path, file_identity, self._path)
+                if identity not in {None, self._identity}:
+                    await self._take(await in_thread(self._path, self._created))
+                    self._identity = identity
+        return self._client
+
+    def _created(self) -> httpx2.AsyncClient:
+        # Deadlines are ours, in trio's time.
+        return AsyncClient(self._config, Connection(timeout=httpx2.Timeout(None)))
+
+    async def _take(self, client: httpx2.AsyncClient) -> None:
+        """A client before ends with the stack, because a watch may still use it."""
+        self._client = await self._stack.enter_async_context(client)
+
+
+_UNUSABLE = (ConfigError, OSError, ValueError)
