@@ -189,6 +189,7 @@ SETUP_PURE = [
     "plan",
     "pod_kinds",
     "resources",
+    "text_edits",
     "trust",
     "yaml_edit",
     "yaml_emit",

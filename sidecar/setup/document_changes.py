@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import Document
 from sidecar.setup.pod_kinds import Path
-from sidecar.setup.yaml_edit import edited, equal, json_text
+from sidecar.setup.text_edits import Edit, with_edits
+from sidecar.setup.yaml_edit import edits_for, equal, json_text
 from sidecar.setup.yaml_reader import Mapping as MappingNode
 from sidecar.setup.yaml_reader import Node
 from sidecar.setup.yaml_reader import Sequence as SequenceNode
@@ -31,26 +32,26 @@ class PodChange(NamedTuple):
 
 
 class WithChanges(NamedTuple):
-    """The document's text after, and what a person should know."""
+    """The edits of the document's text, and what a person should know."""
 
-    text: str
+    edits: list[Edit]
     notes: tuple[str, ...]
 
 
 def with_changes(text: str, changes: list[PodChange]) -> WithChanges:
-    """Return the document's text with the Pods in it. Raises ConfigurationError if that cannot be done."""
+    """Return how the document's text gets the Pods. Raises ConfigurationError if that cannot be done."""
     for attempt in range(_ATTEMPTS):
-        result, wanted = _attempt(text, changes, attempt)
-        if _means(result, wanted):
-            return WithChanges(result, tuple(_note(each) for each in changes if attempt))
+        edits, wanted = _attempt(text, changes, attempt)
+        if _means(with_edits(text, edits), wanted):
+            return WithChanges(edits, tuple(_note(each) for each in changes if attempt))
     raise ConfigurationError(
         f"{changes[0].title} cannot be changed as it is written: write it without anchors, tags and explicit keys."
     )
 
 
-def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[str, list[Any]]:
+def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Edit], list[Any]]:
     """
-    Return the changed text, and the value that each root of it shall have.
+    Return the edits, and the value that each root of the result shall have.
 
     The nodes, which take most of the memory, are gone when the result is read again.
     """
@@ -60,12 +61,13 @@ def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[str, li
         for root, value in enumerate(document.values)
     ]
     if not document.roots:
-        return document.mark + json_text(document.text, wanted[0]), wanted
+        return [Edit(len(document.mark), len(text), json_text(document.text, wanted[0]))], wanted
     rewritten: list[Node] = []
     if attempt:
         is_last = attempt == _ATTEMPTS - 1
         rewritten = [_node_at(document.roots[each.root], () if is_last else each.path) for each in changes]
-    return document.mark + edited(document.text, list(zip(document.roots, wanted, strict=True)), rewritten), wanted
+    edits = edits_for(document.text, list(zip(document.roots, wanted, strict=True)), rewritten)
+    return [edit.moved(len(document.mark)) for edit in edits], wanted
 
 
 def _means(text: str, wanted: list[Any]) -> bool:

@@ -8,6 +8,7 @@ the document, is written anew, and a note says so. Pure.
 
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
@@ -30,6 +31,7 @@ from sidecar.setup.pod_kinds import (
     template_around,
     title,
 )
+from sidecar.setup.text_edits import Edit, with_edits
 from sidecar.setup.yaml_stream import read_document, split_stream
 
 _ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{DECLINED}\b)", re.MULTILINE)
@@ -70,9 +72,10 @@ class Options(NamedTuple):
 
 
 class Written(NamedTuple):
-    """The stream after, the titles of the workloads that were changed, and what a person should know."""
+    """The stream after, the edits that made it, the titles of what was changed, and what a person should know."""
 
     text: str
+    edits: tuple[Edit, ...]
     workloads: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -156,12 +159,15 @@ class _Stream:
         for found, pod in zip(chosen, pods, strict=True):
             path = found.owner_path + found.place.path
             changes.setdefault(found.document, []).append(PodChange(found.root, path, title(found.place.owner), pod))
+        starts = [0, *accumulate(map(len, self._texts))]
+        edits: list[Edit] = []
         for index, each in changes.items():
             written = with_changes(self._texts[index], each)
-            self._texts[index] = written.text
+            edits += [edit.moved(starts[index]) for edit in written.edits]
             self._notes += written.notes
         notes = (*self._notes, *(f"{each} It is passed on as it is." for each in self._unreadable))
-        return Written("".join(self._texts), tuple(title(found.place.owner) for found in chosen), notes)
+        text = with_edits("".join(self._texts), edits)
+        return Written(text, tuple(edits), tuple(title(found.place.owner) for found in chosen), notes)
 
     def _read(self, document: yaml_stream.Document) -> None:
         index = len(self._texts) - 1

@@ -28,6 +28,7 @@ from sidecar.remarks import remark
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Options, Workload, change_pods, no_progress
 from sidecar.setup.pod_kinds import template_path
+from sidecar.setup.text_edits import unified_diff
 
 EXAMPLE = """\
 examples:
@@ -86,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
     for line in (*warnings, *written.notes):
         remark(line)
     if args.dry_run:
-        changes = difference(source, text, written.text, f"{source} with irsa-sidecar")
+        changes = unified_diff(text, written.edits, source, f"{source} with irsa-sidecar")
         sys.stdout.write(printable(changes, keep="\n\t"))
     else:
         sys.stdout.write(written.text)

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sidecar.injection.json_patch import matched_items
+from sidecar.setup.text_edits import Edit
 from sidecar.setup.yaml_emit import (
     Layout,
     block_lines,
@@ -27,14 +28,6 @@ from sidecar.setup.yaml_emit import (
 )
 from sidecar.setup.yaml_layout import Lines, column_of, dash_of, layout_of
 from sidecar.setup.yaml_reader import Alias, Mapping, Node, Sequence, merged_value, walk
-
-
-class Edit(NamedTuple):
-    """The characters from `start` to `end` give way to `text`."""
-
-    start: int
-    end: int
-    text: str
 
 
 class Place(NamedTuple):
@@ -51,24 +44,15 @@ class Place(NamedTuple):
     is_root: bool = False
 
 
-def edited(text: str, changes: list[tuple[Node, Any]], rewritten: Collection[Node] = ()) -> str:
-    """Return the text with the documents, whose roots are given, changed to the wanted values."""
+def edits_for(text: str, changes: list[tuple[Node, Any]], rewritten: Collection[Node] = ()) -> list[Edit]:
+    """Return the edits that give the documents, whose roots are in the text, the wanted values."""
     edits: list[Edit] = []
+    lines = Lines(text)
     for root, wanted in changes:
-        editor = _Editor(text, root, rewritten)
+        editor = _Editor(lines, root, rewritten)
         editor.visit(root, wanted, Place(is_root=True))
         edits += editor.edits
-    return _applied(text, edits)
-
-
-def _applied(text: str, edits: list[Edit]) -> str:
-    """Return the text with all edits made. Of two at one place, the first goes first."""
-    parts: list[str] = []
-    position = 0
-    for edit in sorted(edits, key=lambda each: each.start):
-        parts += (text[position : edit.start], edit.text)
-        position = max(position, edit.end)
-    return "".join((*parts, text[position:]))
+    return edits
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -83,13 +67,13 @@ def equal(one: Any, other: Any) -> bool:
 class _Editor:
     """Collects the edits of one document."""
 
-    def __init__(self, text: str, root: Node, rewritten: Collection[Node]) -> None:
+    def __init__(self, lines: Lines, root: Node, rewritten: Collection[Node]) -> None:
         self.edits: list[Edit] = []
-        self._text = text
+        self._text = lines.text
         self._root = root
-        self._lines = Lines(text)
+        self._lines = lines
         self._rewritten = rewritten
-        self._json = _json_style(text, root)
+        self._json = _json_style(lines.text, root)
         self._has_aliases = any(isinstance(each, Alias) for each in walk(root))
         self._anchored: dict[int, Any] = {}
         """The new values of anchored nodes, by id."""

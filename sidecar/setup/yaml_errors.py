@@ -1,4 +1,4 @@
-"""The error of a document that cannot be read."""
+"""The errors of documents that cannot be read."""
 
 
 class UnreadableError(ValueError):
@@ -10,3 +10,7 @@ class UnreadableError(ValueError):
         self.problem = problem
         self.line = line
         self.at = at
+
+
+class TooDeepError(UnreadableError):
+    """A document whose nesting is too deep to walk through."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sidecar.setup.yaml_errors import UnreadableError
+from sidecar.setup.yaml_errors import TooDeepError, UnreadableError
 from sidecar.setup.yaml_scalars import is_merge_key, key_text, resolve_scalar
 
 MAX_DEPTH = 200
@@ -166,11 +166,11 @@ class _Composer:
             return self._alias(event) if kind is yaml.AliasEvent else None
         except UnreadableError as error:
             line = event.start_mark.line if error.at is None else self._text.count("\n", 0, error.at)
-            raise UnreadableError(error.problem, line) from error
+            raise type(error)(error.problem, line) from error
 
     def _begin(self, event: Any) -> None:
         if len(self._open) >= MAX_DEPTH:
-            raise UnreadableError(f"it is nested more than {MAX_DEPTH} levels deep")
+            raise TooDeepError(f"it is nested more than {MAX_DEPTH} levels deep")
         if event.anchor is not None:
             self._anchors[event.anchor] = None  # known, and not complete
         self._open.append(_Open(event, []))

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sidecar.setup.yaml_errors import UnreadableError
+from sidecar.setup.yaml_errors import TooDeepError, UnreadableError
 from sidecar.setup.yaml_reader import Node, read_documents
 
 _MARKER = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 _BYTE_ORDER_MARK = "\ufeff"
-_NOT_CONTENT = re.compile(r"(?:---|\.\.\.|%[^\r\n]*|#[^\r\n]*|\s)*")
+_NOT_CONTENT = re.compile(r"(?:---|\.\.\.|[%#][^\r\n]*+|\s)*+")
+"""Markers, directives, comments and blanks. Possessive, because comments in comments could be tried in many ways."""
 
 
 class Document(NamedTuple):
@@ -54,7 +55,7 @@ def read_document(text: str, line: int = 1) -> Document:
     text = text.removeprefix(_BYTE_ORDER_MARK)
     roots, error = read_documents(text)
     values = tuple(root.value for root in roots)
-    if not roots and text.lstrip().startswith("{"):
+    if not roots and text.lstrip().startswith("{") and not isinstance(error, TooDeepError):
         values = tuple(value for value, _ in _decoded(text))
     return Document(mark, text, line, tuple(roots), values, error)
 

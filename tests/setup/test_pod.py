@@ -210,6 +210,7 @@ def test_error_names_the_place(what: str) -> None:
 
 
 UNREADABLE = ["a: {{ .Values.x }}\n", "a: [\n", "a:\n\tb: c\n", "? [a]\n: b\n", "a: *x\n", "a: \x01\n", "<<: 1\n"]
+UNREADABLE += ["# " * 200 + "\na: [\n", "[" * 1000 + "\n", '{"a":' * 900 + "1" + "}" * 900 + "\n", "a: &a [x]\nb: *A\n"]
 
 
 @pytest.mark.parametrize("bad", UNREADABLE)

@@ -1,6 +1,7 @@
 """Only what has to change in a manifest changes, and it means what was meant."""
 
 import json
+import re
 from random import Random
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from sidecar.injection.pod import inject
 from sidecar.setup.document_changes import PodChange, with_changes
 from sidecar.setup.manifests import Workload, Written, change_pods
-from sidecar.setup.yaml_edit import edited, equal
+from sidecar.setup.text_edits import with_edits
+from sidecar.setup.yaml_edit import edits_for, equal
 from sidecar.setup.yaml_emit import flow, inline
 from sidecar.setup.yaml_reader import read_documents
 from tests.injection.pods import ARN, SETTINGS, pods
@@ -142,7 +144,7 @@ def test_any_value_can_become_any_other(
     text = Writer(Random(seed), has_aliases=has_aliases, has_flow=has_flow).document(before)
     assert equal(value_of(text), before), text
     result = with_changes(text, [PodChange(0, (), "x", after)])
-    assert equal(yaml.load(result.text, yaml.CSafeLoader), after), text
+    assert equal(yaml.load(with_edits(text, result.edits), yaml.CSafeLoader), after), text
 
 
 @given(objects, objects, st.sampled_from([None, 2, 4, "\t"]), st.booleans())
@@ -154,7 +156,7 @@ def test_json_stays_json(
 ) -> None:
     text = json.dumps({**before, "z": "😀"}, indent=indent, ensure_ascii=is_ascii)
     result = with_changes(text, [PodChange(0, (), "x", {**after, "z": "😀"})])
-    assert equal(json.loads(result.text), {**after, "z": "😀"})
+    assert equal(json.loads(with_edits(text, result.edits)), {**after, "z": "😀"})
 
 
 IN_PLACE: dict[str, tuple[str, Any, str]] = {
@@ -195,7 +197,7 @@ IN_PLACE: dict[str, tuple[str, Any, str]] = {
 def test_edit_in_place(what: str) -> None:
     before, wanted, after = IN_PLACE[what]
     roots, _ = read_documents(before)
-    assert edited(before, [(roots[0], wanted)]) == after
+    assert with_edits(before, edits_for(before, [(roots[0], wanted)])) == after
 
 
 def test_pod_that_cannot_be_changed_in_place_is_written_anew() -> None:
@@ -204,6 +206,36 @@ def test_pod_that_cannot_be_changed_in_place_is_written_anew() -> None:
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))
     assert "written anew" in result.notes[0]
+
+
+AS_YAML_1_1 = [
+    (
+        "{apiVersion: v1, kind: Pod, spec: {hostPID: no, containers: [{name: a, stdin: yes, tty: off}], volumes: [&v "
+        "{name: s, secret: {defaultMode: 0400}}]}}\n"
+    ),
+    (
+        "kind: Pod\nmetadata: {annotations: {kubectl.kubernetes.io/restartedAt: 2024-05-06T07:08:09Z}}\n"
+        "spec:\n  hostNetwork: no\n  containers:\n  - {name: a, env: &env [{name: A, value: b}]}\n"
+        "  - {name: b, env: *env}\n  volumes:\n  - {name: c, configMap: {defaultMode: 0755}}\n"
+    ),
+    (
+        "kind: Pod\nspec:\n  containers:\n  - &base {name: a, image: x}\n  - <<: *base\n    name: b\n    stdin: y\n"
+        "  volumes: [{name: s, secret: {defaultMode: 0o400}}]\n"
+    ),
+    '{"kind": "Pod", "spec": {"containers": [{"name": "a", "tty": off}], "volumes": [{"name": "s", "x": 0400}]}}\n',
+]
+
+
+@pytest.mark.parametrize("text", AS_YAML_1_1)
+def test_yaml_1_1_scalars_stay_as_written(text: str) -> None:
+    result = written(text)
+    assert equal(value_of(result.text), injected(value_of(text)))
+    assert result.notes == ()
+    scalars = re.compile(r"\b(?:0o?[0-9]+|no|yes|off|y|2024-[-0-9T:]+Z)(?=[,}\s])")
+    assert [each for each in scalars.findall(result.text) if each != "no"][:9] == [
+        each for each in scalars.findall(text) if each != "no"
+    ]
+    assert result.text.count(": no") == text.count(": no")
 
 
 TEXTS = ["0400", "0o400", "no", "y", "1:30", "1_000", "2024-05-06", "~", "null", "<<", "=", "1e3", "0x1f", ".inf", "+1"]
