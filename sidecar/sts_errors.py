@@ -94,7 +94,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "AccessDenied": "The role's trust policy does not match this token (principal, sub or aud), or role and "
         "provider are new and still spreading: `irsa-sidecar doctor` compares the two.",
         "ExpiredTokenException": "The token file was not renewed in time: it must be a projected volume's, and not "
-        "mounted by subPath.",
+        "mounted by subPath. Kubelets renew no token of a Pod that terminates.",
         "IDPCommunicationError": "STS could not reach the token's issuer: its discovery document and keys must be "
         "public; `irsa-sidecar token --verify` tries them.",
         "IDPRejectedClaim": "The identity provider calls the token rejected or revoked: a new token is needed.",

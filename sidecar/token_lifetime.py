@@ -11,7 +11,11 @@ PART_LEFT = 5
 
 
 def served_while_terminating_seconds(token_seconds: float, session_seconds: float) -> float:
-    """Return for how many seconds a terminating Pod may have credentials: a fifth of the token's life and a session."""
+    """
+    Return for how many seconds at most a Pod whose token was due for renewal has credentials after it terminates.
+
+    The last refresh may be up to half a session before the token's end, so up to half a session less is certain.
+    """
     return token_seconds / PART_LEFT + session_seconds
 
 

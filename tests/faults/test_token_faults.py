@@ -18,7 +18,9 @@ from trio.testing import MockClock
 
 from sidecar.errors import NextStep
 from sidecar.file_thread import DEADLINE_SECONDS
-from sidecar.schedule import CHECK_SECONDS, TOKEN_POLL_SECONDS
+from sidecar.schedule import CHECK_SECONDS, JITTER, TOKEN_POLL_SECONDS
+from sidecar.token import STS_TOLERANCE_SECONDS
+from sidecar.token_lifetime import served_while_terminating_seconds
 from tests.exchanges import failure_of
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
@@ -187,6 +189,34 @@ async def test_a_token_that_nobody_renews_for_days(autojump_clock: MockClock, sc
     told = scene.logged("refresh_failed")[0]
     assert told["code"] == "ExpiredTokenException"
     assert "subPath" in told["reason"]
+
+
+@pytest.mark.parametrize(("token_seconds", "session_seconds"), [(86_400, 3600), (3600, 3600), (86_400, 43_200)])
+async def test_pod_that_terminates_while_its_token_is_no_longer_renewed(
+    autojump_clock: MockClock, scene: Scene, token_seconds: int, session_seconds: int
+) -> None:
+    """Refreshes go on until the token expires, the last credentials are served to their end, and the reason says so."""
+    expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
+    scene.refresher.role = scene.refresher.role._replace(duration_seconds=session_seconds)
+    scene.sts.life_seconds = session_seconds
+    scene.write_token(lifetime_seconds=token_seconds)
+    async with running(scene):
+        await trio.sleep(token_seconds * 0.8)  # the kubelet would renew it now, but the Pod terminates
+        terminates_at = trio.current_time()
+        while trio.current_time() < token_seconds + STS_TOLERANCE_SECONDS:
+            await trio.sleep(10)
+            assert scene.key is not None
+        scene.sts.trouble = expired
+        newest_at = scene.sts.asked_at[-1]
+        await trio.sleep(newest_at + session_seconds - 12 - trio.current_time())
+        assert scene.key is not None
+        await trio.sleep(24)
+        assert scene.key is None
+    served_seconds = trio.current_time() - terminates_at
+    longest = served_while_terminating_seconds(token_seconds, session_seconds)
+    assert longest - session_seconds * (1 + JITTER) / 2 < served_seconds <= longest + STS_TOLERANCE_SECONDS + 22
+    assert "ExpiredTokenException" in str(scene.refresher.health.trouble)
+    assert "Pod that terminates" in str(scene.refresher.health.trouble)
 
 
 LOOKS: dict[str, dict[str, Any]] = {
