@@ -6,15 +6,20 @@ but in a Pod it is 4 MiB larger, and of what its connections raise it catches OS
 listener. It also waits without end for a client that does not read (its send is shielded). What is missed is HTTP/2,
 which the API server goes without. No exception of one connection reaches another here.
 
-The API server cannot be told from others before it has asked, so whoever reaches the port may connect. Where there are
-too many connections, or too much of unfinished bodies, those give way that have been silent or unfinished longest: an
-honest client is through within milliseconds.
+The API server cannot be distinguished from others before it has sent a review, so everybody who reaches the port may
+connect. All listeners share one budget of connections and of bytes that wait. When it is used up, the connections give
+way that have been silent or unfinished longest, and of these first the ones that never completed a request.
+
+Rule: work per received byte is bounded. A body has a length that is known in advance, because chunks could be of one
+byte each; a request comes in few pieces for its length; and each piece is followed by a checkpoint, so that other
+connections take their turn.
 """
 
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -24,8 +29,11 @@ import trio
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """The API server takes objects of 3 MiB, and a review of a creation holds one, and is many times that once read."""
 
-MAX_UNFINISHED_BYTES = 32 * 1024 * 1024
-"""Of all bodies that are not there yet: the manifests give the process 256 MiB."""
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""Of all bodies that are unfinished, or finished and not yet parsed. The manifests give the process 256 MiB."""
+
+MAX_PIECES, BYTES_PER_PIECE = 100, 512
+"""A request of n bytes may come in 100 + n / 512 pieces. Go's client sends records and segments of a KiB and more."""
 
 HANDSHAKE_SECONDS = READ_SECONDS = WRITE_SECONDS = 10.0
 
@@ -34,7 +42,11 @@ IDLE_SECONDS = 120.0
 
 CLOSE_SECONDS = 1.0
 
+LINGER_BYTES = 256 * 1024
+"""How much of an unread body is discarded at most before a connection is closed."""
+
 MAX_CONNECTIONS = 1000
+"""Of all listeners together."""
 
 _PIECE_BYTES = 65_536
 
@@ -60,10 +72,33 @@ Context = Callable[[], ssl.SSLContext | None]
 """The TLS context of a connection that begins now; None while there is none."""
 
 
+class Budget:
+    """Connections and bytes that all listeners of a process share."""
+
+    def __init__(self) -> None:
+        self.connections = trio.CapacityLimiter(MAX_CONNECTIONS)
+        self.silent: Waits = {}
+        self.reading: Waits = {}
+        self.waiting_bytes = 0
+
+    def make_room(self) -> None:
+        """Give up a connection if there are as many as there may be."""
+        if not self.connections.available_tokens:
+            _give_up(self.silent, self.reading)
+
+    def take(self, count: int) -> None:
+        """Count bytes of a body that arrived. If there are too many, the body that is unfinished longest gives way."""
+        self.waiting_bytes += count
+        if self.waiting_bytes > MAX_WAITING_BYTES:
+            _give_up(self.reading)
+
+
 async def serve(
     listeners: Sequence[socket.socket],
     respond: Respond,
     *,
+    budget: Budget,
+    max_body_bytes: int = MAX_BODY_BYTES,
     report: Callable[[Exception], None],
     stop: trio.Event,
     is_draining: Callable[[], bool] = lambda: False,
@@ -71,12 +106,13 @@ async def serve(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """
-    Until `stop` is set and the answers under way are sent. `tls` None: plain. `report` gets what nobody foresaw.
+    Until `stop` is set and the answers under way are sent. `tls` None: plain. `report` gets what nobody foresaw. With
+    `max_body_bytes` 0 no body is read at all.
 
     While `is_draining` holds, every answer is the last of its connection. The client goes elsewhere with the next
     request, and has no connection left that is closed just as it sends one: Go's client does not send a POST again.
     """
-    shared = _Shared(respond, report, stop, is_draining, tls)
+    shared = _Shared(respond, report, stop, is_draining, tls, budget, max_body_bytes)
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             for listener in listeners:
@@ -88,94 +124,100 @@ async def serve(
         shared.end_idle()
 
 
+@dataclass(eq=False)
 class _Shared:
     """What the connections of one server have in common."""
 
-    def __init__(
-        self,
-        respond: Respond,
-        report: Callable[[Exception], None],
-        stop: trio.Event,
-        is_draining: Callable[[], bool],
-        tls: Context | None,
-    ) -> None:
-        self.respond = respond
-        self.stop = stop
-        self._is_draining = is_draining
-        self._report = report
-        self._tls = tls
-        self._limit = trio.CapacityLimiter(MAX_CONNECTIONS)
-        self.silent: Waits = {}
-        self.reading: Waits = {}
-        self.unfinished_bytes = 0
+    respond: Respond
+    report: Callable[[Exception], None]
+    stop: trio.Event
+    is_draining: Callable[[], bool]
+    tls: Context | None
+    budget: Budget
+    max_body_bytes: int
+    idle: "Waits" = field(default_factory=dict)
 
     @property
     def is_ending(self) -> bool:
         """Whether an answer now is its connection's last."""
-        return self.stop.is_set() or self._is_draining()
+        return self.stop.is_set() or self.is_draining()
 
     async def keep(self, stream: trio.SocketStream) -> None:
         """One connection, whatever happens on it."""
         secured: _Stream | None = None
         try:
-            if not self._limit.available_tokens:
-                _give_up_oldest(self.silent or self.reading)
-            async with self._limit:
+            self.budget.make_room()
+            async with self.budget.connections:
                 secured = await self._secured(stream)
                 if secured is not None:
                     await _Connection(secured, self).run()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, h11.ProtocolError):
             pass  # the client's
         except Exception as exc:  # noqa: BLE001  whatever it is, it is this connection's
-            self._report(exc)
+            self.report(exc)
         finally:
             with trio.move_on_after(CLOSE_SECONDS, shield=True), suppress(OSError, trio.BrokenResourceError):
                 await (secured or stream).aclose()
             await trio.aclose_forcefully(stream)
 
-    def take(self, count: int) -> None:
-        """So many bytes more of a body have come."""
-        self.unfinished_bytes += count
-        if self.unfinished_bytes > MAX_UNFINISHED_BYTES:
-            _give_up_oldest(self.reading)
-
     def end_idle(self) -> None:
-        for scope in self.silent:
+        for scope in self.idle:
             scope.cancel()
 
     async def _secured(self, stream: trio.SocketStream) -> _Stream | None:
         """The stream within TLS; None where there is no certificate yet, or no handshake in time."""
-        if self._tls is None:
+        if self.tls is None:
             return stream
-        context = self._tls()
+        context = self.tls()
         if context is None:
             return None
         secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        with _waiting(self.silent, HANDSHAKE_SECONDS) as scope:
+        with _waiting(HANDSHAKE_SECONDS, self.budget.silent, self.idle) as scope:
             await secured.do_handshake()
         return None if scope.cancelled_caught else secured
 
 
-Waits = dict[trio.CancelScope, None]
-"""What is waited for from clients, longest first. Cancelling one gives its connection up."""
+Waits = dict[trio.CancelScope, bool]
+"""Waits for clients, longest first, and whether the client completed a request before. Cancelling one gives it up."""
 
 
 @contextmanager
-def _waiting(among: Waits, seconds: float) -> Iterator[trio.CancelScope]:
+def _waiting(seconds: float, *among: Waits, is_known: bool = False) -> Iterator[trio.CancelScope]:
     """At most so long for a client, or until the wait is given up."""
     with trio.move_on_after(seconds) as scope:
-        among[scope] = None
+        for waits in among:
+            waits[scope] = is_known
         try:
             yield scope
         finally:
-            among.pop(scope, None)
+            for waits in among:
+                waits.pop(scope, None)
 
 
-def _give_up_oldest(waits: Waits) -> None:
-    oldest = next(iter(waits), None)
-    if oldest is not None:
-        del waits[oldest]
-        oldest.cancel()
+def _give_up(*among: Waits) -> None:
+    """Cancel the oldest wait: of clients that never completed a request if there is one, from the first table on."""
+    candidates = [scope for waits in among for scope, is_known in waits.items() if not is_known]
+    candidates += [scope for waits in among for scope in waits]
+    if candidates:
+        for waits in among:
+            waits.pop(candidates[0], None)
+        candidates[0].cancel()
+
+
+_CRUMBLED = Response(400, b"The request comes in too many small pieces.\n", "text/plain")
+_NO_LENGTH = Response(411, b"Send a Content-Length, not a Transfer-Encoding.\n", "text/plain")
+_TOO_LONG = Response(413, b"The body is too long.\n", "text/plain")
+_NO_BODY = Response(413, b"Requests here have no body.\n", "text/plain")
+
+
+def _refusal(head: h11.Request, max_body_bytes: int) -> Response | None:
+    """Return the answer to a request whose body is not read, by its head. h11 has checked that a length is a number."""
+    headers = dict(head.headers)
+    if b"transfer-encoding" in headers:
+        return _NO_LENGTH
+    if int(headers.get(b"content-length", b"0")) > max_body_bytes:
+        return _TOO_LONG if max_body_bytes else _NO_BODY
+    return None
 
 
 class _Connection:
@@ -186,41 +228,74 @@ class _Connection:
         self._shared = shared
         self._http = h11.Connection(h11.SERVER)
         self._is_head = False
+        self._is_known = False
+        self._received = self._pieces = 0
 
     async def run(self) -> None:
         """Requests and answers until either side has had enough."""
         while await self._wait_for_bytes():
-            request = None
-            with _waiting(self._shared.reading, READ_SECONDS):
-                request = await self._read()
-            if request is None:
+            body = bytearray()
+            try:
+                answer, is_last = await self._answer(body)
+            finally:
+                self._shared.budget.waiting_bytes -= len(body)
+            if answer is None:
                 return
-            answer = request if isinstance(request, Response) else await self._shared.respond(request)
             with trio.fail_after(WRITE_SECONDS):
-                await self._write(answer, is_last=isinstance(request, Response) or self._shared.is_ending)
+                await self._write(answer, is_last=is_last or self._shared.is_ending)
             if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                await self._linger()
                 return
             self._http.start_next_cycle()
+            self._is_known = True
+
+    async def _answer(self, body: bytearray) -> tuple[Response | None, bool]:
+        """Return the answer, None at the connection's end, and whether it has to be the last one."""
+        request: Request | Response | None = None
+        with _waiting(READ_SECONDS, self._shared.budget.reading, is_known=self._is_known):
+            request = await self._read_into(body)
+        if not isinstance(request, Request):
+            return request, True
+        return await self._shared.respond(request), False
 
     async def _wait_for_bytes(self) -> bool:
         """Whether a request has begun, before the connection was idle for too long or all is to stop."""
+        self._received = self._pieces = 0
         if self._http.trailing_data[0]:
+            await trio.lowlevel.checkpoint()
             return True
-        data = b""
-        with _waiting(self._shared.silent, 0 if self._shared.stop.is_set() else IDLE_SECONDS):
-            data = bytes(await self._stream.receive_some(_PIECE_BYTES))
-            self._http.receive_data(data)
+        seconds = 0 if self._shared.stop.is_set() else IDLE_SECONDS
+        with _waiting(seconds, self._shared.budget.silent, self._shared.idle, is_known=self._is_known):
+            return await self._receive()
+        return False
+
+    async def _linger(self) -> None:
+        """
+        Read on for a moment and discard it, so that a client that is still sending gets its answer (RFC 9112, 9.6).
+
+        Closing with unread input makes the kernel send a reset. The bytes are discarded as they are, encrypted or not.
+        """
+        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        left = LINGER_BYTES
+        with trio.move_on_after(CLOSE_SECONDS):
+            await stream.send_eof()
+            while left > 0 and (data := await stream.receive_some(_PIECE_BYTES)):
+                left -= len(data)
+
+    async def _receive(self) -> bool:
+        """Take in the next piece. Returns False at the connection's end."""
+        data = bytes(await self._stream.receive_some(_PIECE_BYTES))
+        self._http.receive_data(data)
+        self._received += len(data)
+        self._pieces += 1
         return bool(data)
 
-    async def _read(self) -> Request | Response | None:
-        """The request, or what it is answered with unread; None at the connection's end."""
-        body = bytearray()
-        try:
-            return await self._read_into(body)
-        finally:
-            self._shared.unfinished_bytes -= len(body)
+    @property
+    def _is_crumbled(self) -> bool:
+        return self._pieces > MAX_PIECES + self._received / BYTES_PER_PIECE
 
     async def _read_into(self, body: bytearray) -> Request | Response | None:
+        """Return the request, or the answer to one that is not read to its end; None at the connection's end."""
         head: h11.Request | None = None
         while True:
             try:
@@ -228,17 +303,19 @@ class _Connection:
             except h11.RemoteProtocolError as exc:
                 return Response(exc.error_status_hint, b"This is no HTTP/1.1 request.\n", "text/plain")
             if event is h11.NEED_DATA:
+                if self._is_crumbled:
+                    return _CRUMBLED
                 if self._http.they_are_waiting_for_100_continue:
                     await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-                self._http.receive_data(bytes(await self._stream.receive_some(_PIECE_BYTES)))
+                await self._receive()
             elif isinstance(event, h11.Request):
                 head = event
                 self._is_head = event.method == b"HEAD"
+                if refusal := _refusal(event, self._shared.max_body_bytes):
+                    return refusal
             elif isinstance(event, h11.Data):
                 body += event.data
-                self._shared.take(len(event.data))
-                if len(body) > MAX_BODY_BYTES:
-                    return Response(413, b"The body is too long.\n", "text/plain")
+                self._shared.budget.take(len(event.data))
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 path = head.target.decode("ascii", "replace").partition("?")[0]
                 return Request(head.method.decode("ascii"), path, bytes(body))

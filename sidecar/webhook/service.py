@@ -24,7 +24,7 @@ from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import LOOK_SECONDS, MountedCertificate
 from sidecar.webhook.own_certificate import OwnCertificate
 from sidecar.webhook.review import Answered, Question, Verdict, answer, not_now, read_question
-from sidecar.webhook.server import Request, Response, serve
+from sidecar.webhook.server import Budget, Request, Response, serve
 from sidecar.webhook.tls import Tls
 
 PATH = "/inject"
@@ -35,9 +35,8 @@ VERSION_SECONDS = 3600.0
 LARGE_BYTES = 64 * 1024
 """Of a review. Read, it can be 24 times that, and all that are read wait for their ServiceAccounts side by side."""
 
-MAX_LARGE_WAITING = 16
-"""Of at most 4 MiB each (server.MAX_BODY_BYTES). The manifests give the process 256 MiB, of which one that is read may
-take 100."""
+MAX_LARGE_WAITING = 6
+"""Each has at most 4 MiB. With the one that is parsed they leave 4 MiB of the server's budget to all other bodies."""
 
 _TEXT, _METRICS = "text/plain; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
 
@@ -78,9 +77,15 @@ class Service:
             for task in (self.accounts.run, self.events.run, self._keep_certificate, self._follow_version):
                 background.start_soon(task)
             async with trio.open_nursery() as servers:
-                both = partial(serve, report=self._report, stop=self.stop, is_draining=lambda: self.is_stopping)
+                both = partial(
+                    serve,
+                    report=self._report,
+                    stop=self.stop,
+                    is_draining=lambda: self.is_stopping,
+                    budget=Budget(),
+                )
                 await servers.start(partial(both, listeners, self.respond, tls=lambda: self.tls.context))
-                await servers.start(both, admin_listeners, self.respond_to_admin)
+                await servers.start(partial(both, admin_listeners, self.respond_to_admin, max_body_bytes=0))
                 task_status.started()
             background.cancel_scope.cancel()
 

@@ -40,13 +40,15 @@ async def echo(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def serving(tls: server.Context | None = None) -> AsyncIterator[Served]:
+async def serving(
+    tls: server.Context | None = None, budget: server.Budget | None = None, max_body_bytes: int = server.MAX_BODY_BYTES
+) -> AsyncIterator[Served]:
     listeners = listen("--listen", ("127.0.0.1", 0))
     served = Served(listeners[0].getsockname()[1])
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: serve(
             listeners, echo, report=served.reported.append, stop=served.stop, is_draining=lambda: served.is_draining,
-            tls=tls, task_status=task_status,
+            tls=tls, task_status=task_status, budget=budget or server.Budget(), max_body_bytes=max_body_bytes,
         ))  # fmt: skip
         yield served
         served.stop.set()
@@ -121,9 +123,8 @@ async def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes
         assert not served.reported
 
 
-async def test_a_body_that_is_too_long_is_refused_before_it_is_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_BODY_BYTES", 1000)
-    async with serving() as served, await served.connect() as stream:
+async def test_a_body_that_is_too_long_is_refused_before_it_is_all_there() -> None:
+    async with serving(max_body_bytes=1000) as served, await served.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 2000)
         assert (await until(stream, b"too long.\n")).startswith(b"HTTP/1.1 413")
 
@@ -203,7 +204,7 @@ async def test_a_handshake_that_does_not_come_gives_way_too(monkeypatch: pytest.
 
 
 async def test_bodies_that_never_end_give_way_to_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_UNFINISHED_BYTES", 1500)
+    monkeypatch.setattr(server, "MAX_WAITING_BYTES", 1500)
     async with serving() as served, await served.connect() as one, await served.connect() as other:
         for stream in (one, other):
             await stream.send_all(HALF + b"a" * 800)
@@ -214,6 +215,102 @@ async def test_bodies_that_never_end_give_way_to_one_that_does(monkeypatch: pyte
         async with await served.connect() as next_one:
             await next_one.send_all(HALF + b"a" * 1000)
             await until(next_one, b"POST / 1000")
+
+
+CHUNKED = b"POST /inject HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("encoding", [b"chunked", b"CHUNKED", b"identity", b"gzip, chunked"])
+async def test_transfer_encoding_is_rejected_before_any_chunk_is_read(encoding: bytes) -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(CHUNKED.replace(b"chunked", encoding) + b"1\r\na\r\n" * 5_000)
+        answer = await all_of(stream)
+        assert answer.startswith((b"HTTP/1.1 411 ", b"HTTP/1.1 501 ", b"HTTP/1.1 400 "))
+        assert b"Connection: close" in answer
+    assert served.reported == []
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 1", b"Content-Length: 4000000", b"Transfer-Encoding: chunked"])
+async def test_listener_without_bodies_answers_by_the_head_alone(head: bytes) -> None:
+    async with serving(max_body_bytes=0) as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+        assert (await all_of(stream)).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 411 "))
+        async with await served.connect() as honest:
+            await honest.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(honest, b"GET /livez 0")
+
+
+@pytest.mark.parametrize("what", [b"a" * 4000, b"POST / HTTP/1.1\r\nX: " + b"a" * 4000])
+async def test_request_in_crumbs_is_given_up_after_a_bounded_number_of_pieces(
+    monkeypatch: pytest.MonkeyPatch, what: bytes
+) -> None:
+    """One byte at a time, in the head or in the body. Work per request is bounded by pieces and not only by bytes."""
+    head = b"" if what.startswith(b"POST") else b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+    monkeypatch.setattr(server, "CLOSE_SECONDS", 0.0)
+    sent = 0
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(head)
+        with suppress(trio.BrokenResourceError):
+            for byte in what:
+                await stream.send_all(bytes([byte]))
+                sent += 1
+                await trio.testing.wait_all_tasks_blocked()
+        assert sent <= server.MAX_PIECES + 20
+    assert served.reported == []
+
+
+async def test_request_in_segments_of_a_kibibyte_is_read() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1024000\r\n\r\n")
+        for _ in range(1000):
+            await stream.send_all(b"a" * 1024)
+            await trio.testing.wait_all_tasks_blocked()
+        await until(stream, b"POST / 1024000")
+
+
+async def test_listeners_share_one_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING_BYTES", 1500)
+    budget = server.Budget()
+    async with (
+        serving(budget=budget) as one,
+        serving(budget=budget) as other,
+        await one.connect() as first,
+        await other.connect() as second,
+    ):
+        await first.send_all(HALF + b"a" * 800)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await second.send_all(HALF + b"a" * 800)
+        assert await all_of(first) == b""
+        await second.send_all(b"a" * 200)
+        await until(second, b"POST / 1000")
+    assert budget.waiting_bytes == 0
+
+
+async def test_listeners_share_one_budget_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    budget = server.Budget()
+    async with serving(budget=budget) as one, serving(budget=budget) as other, await one.connect() as silent:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with await other.connect() as newer:
+            assert await all_of(silent) == b""
+            await newer.send_all(POST)
+            await until(newer, b"POST /inject 3")
+
+
+async def test_client_that_completed_a_request_gives_way_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server keeps connections, and its client does not send a POST again when one is closed."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with serving() as served, await served.connect() as known:
+        await known.send_all(POST)
+        await until(known, b"POST /inject 3")
+        async with await served.connect() as stranger:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            async with await served.connect() as newer:
+                assert await all_of(stranger) == b""
+                await newer.send_all(POST)
+                await until(newer, b"POST /inject 3")
+        await known.send_all(POST)
+        await until(known, b"POST /inject 3")
 
 
 async def test_the_end_waits_for_answers_and_not_for_idle_connections() -> None:
