@@ -159,6 +159,17 @@ def test_data_flows_one_way(station: str) -> None:
     assert not later & set(imports_of(SIDECAR / f"{station}.py"))
 
 
+MAKES_CONNECTIONS = ("ssl.create_default_context(", "httpx.AsyncClient(", "httpx.Client(", "PROTOCOL_TLS_CLIENT")
+
+
+def test_outbound_alone_creates_tls_contexts_and_clients_of_httpx() -> None:
+    """So one rule says which authorities are trusted, how strictly, and through which proxy."""
+    found = {
+        name_of(path) for path in SIDECAR.rglob("*.py") if any(word in path.read_text() for word in MAKES_CONNECTIONS)
+    }
+    assert found == {"outbound"}
+
+
 NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.gather.aws", "doctor.gather.issuer"}
 """Where botocore or cryptography is imported, and only when it is asked for: a Pod's image has neither."""
 
