@@ -26,7 +26,7 @@ from sidecar.injection.settings import Settings
 from sidecar.printable import printable
 from sidecar.remarks import remark
 from sidecar.role import check_role_arn
-from sidecar.setup.manifests import Options, Workload, change_pods, no_progress
+from sidecar.setup.manifests import Options, Workload, Written, change_pods, no_progress
 from sidecar.setup.pod_kinds import template_path
 from sidecar.setup.text_edits import unified_diff
 
@@ -67,8 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    settings = read_settings(args, os.environ)
-    options = read_options(args)
+    settings, options = read_settings(args, os.environ), read_options(args)
     source = "stdin" if args.file == STDIN else args.file
     text = _read(args.file)
     warnings: list[str] = []
@@ -86,12 +85,13 @@ def main(args: argparse.Namespace) -> int:
         )
     for line in (*warnings, *written.notes):
         remark(line)
-    if args.dry_run:
-        changes = unified_diff(text, written.edits, source, f"{source} with irsa-sidecar")
-        sys.stdout.write(printable(changes, keep="\n\t"))
-    else:
-        sys.stdout.write(written.text)
+    sys.stdout.write(shown_difference(text, written, source) if args.dry_run else written.text)
     return 0
+
+
+def shown_difference(text: str, written: Written, source: str) -> str:
+    """Return the unified diff for a terminal."""
+    return printable(unified_diff(text, written.edits, source, f"{source} with irsa-sidecar"), keep="\n\t")
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:

@@ -80,7 +80,7 @@ class Alias(Node):
     target: Node = field(kw_only=True)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Open:
     """A collection whose end has not been read."""
 
@@ -134,7 +134,7 @@ class _Composer:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._anchors: dict[str, Node | None] = {}
+        self._anchors: dict[str, Node | _Open] = {}
         self._open: list[_Open] = []
         self._count = 0
 
@@ -171,9 +171,10 @@ class _Composer:
     def _begin(self, event: Any) -> None:
         if len(self._open) >= MAX_DEPTH:
             raise TooDeepError(f"it is nested more than {MAX_DEPTH} levels deep")
+        opened = _Open(event, [])
         if event.anchor is not None:
-            self._anchors[event.anchor] = None  # known, and not complete
-        self._open.append(_Open(event, []))
+            self._anchors[event.anchor] = opened
+        self._open.append(opened)
 
     def _end(self, event: Any) -> Node:
         opened = self._open.pop()
@@ -181,7 +182,12 @@ class _Composer:
         end = children[-1].end if children and not start.flow_style else event.end_mark.index
         is_mapping = type(start) is yaml.MappingStartEvent
         make = _mapping if is_mapping else _sequence
-        return self._named(make(start, end, children), start.anchor)
+        node = make(start, end, children)
+        self._count += 1
+        node.anchor = start.anchor
+        if node.anchor is not None and self._anchors[node.anchor] is opened:  # and not a node inside of it
+            self._anchors[node.anchor] = node
+        return node
 
     def _scalar(self, event: Any) -> Node:
         start, end = event.start_mark, event.end_mark.index
@@ -189,7 +195,11 @@ class _Composer:
         value = resolve_scalar(event.value, event.tag, is_implicit=is_implicit)
         node = Scalar(start.index, self._content_end(event, end), start.column, value)
         node.is_merge = is_merge_key(event.value, event.tag, is_implicit=is_implicit)
-        return self._named(node, event.anchor)
+        self._count += 1
+        node.anchor = event.anchor
+        if node.anchor is not None:
+            self._anchors[node.anchor] = node
+        return node
 
     def _content_end(self, event: Any, end: int) -> int:
         """Return where a scalar ends. The blank lines behind a block scalar belong to it only if `+` keeps them."""
@@ -203,18 +213,11 @@ class _Composer:
         if event.anchor not in self._anchors:
             raise UnreadableError(f"unknown anchor {event.anchor!r} referenced")
         target = self._anchors[event.anchor]
-        if target is None:
+        if isinstance(target, _Open):
             raise UnreadableError(f"anchor {event.anchor!r} contains itself")
         self._count += 1
         start = event.start_mark
         return Alias(start.index, event.end_mark.index, start.column, target.value, size=target.size + 1, target=target)
-
-    def _named(self, node: Node, anchor: str | None) -> Node:
-        self._count += 1
-        if anchor is not None:
-            node.anchor = anchor
-            self._anchors[anchor] = node
-        return node
 
     def _check_aliases(self, root: Node) -> None:
         """Raise UnreadableError for a document that aliases blow up, by go-yaml's own rule."""

@@ -83,6 +83,7 @@ DOCUMENTS: dict[str, Any] = {
     "a: b\rc: d\r": {"a": "b", "c": "d"},
     # Anchors and merge keys. The order of the text counts, unlike in YAML 1.1.
     "a: &x {b: c}\nd: *x\n": {"a": {"b": "c"}, "d": {"b": "c"}},
+    "a: &x [&x 1]\nb: *x\n": {"a": [1], "b": 1},
     "a: &x 1\nb: &x 2\nc: *x\n": {"a": 1, "b": 2, "c": 2},
     "a: &b {x: 1, w: 2}\nc: {<<: *b, w: 3}\n": {"a": {"x": 1, "w": 2}, "c": {"x": 1, "w": 3}},
     "a: &b {x: 1, w: 2}\nc: {w: 3, <<: *b}\n": {"a": {"x": 1, "w": 2}, "c": {"x": 1, "w": 2}},
