@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import trio
 
-from sidecar.authorization import new_secret, write_secret
+from sidecar.authorization import new_secret, read_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
 from sidecar.config import Config
 from sidecar.daemon import REAL_CLOCK, Listeners, make_daemon
@@ -87,19 +87,17 @@ async def with_daemon(
     Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time. Without
     `needs_credentials` the body also starts when the first attempt has failed, to see what an SDK makes of it.
     """
-    listeners = Listeners(
-        listen("IRSA_SIDECAR_LISTEN", config.listen),
-        listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else (),
-    )
     with private_directory() as directory:
         secret = new_secret()
         secret_file = keep_secret(secret, config.authorization_token_file, directory)
+        listeners = _listeners(config)  # after the secret, because a client that finds the port open reads the file
         offer = Offer(_url(listeners.credentials, config.role), secret, secret_file, config.sts.region)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
         config = config._replace(roles=roles)
         metrics = Metrics()
         async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
-            running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics)
+            secrets = {secret_file: read_secret(secret_file)}
+            running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, secrets=secrets)
             status = None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners)
@@ -112,6 +110,13 @@ async def with_daemon(
     if status is None:
         raise SidecarError(f"no credentials within {FIRST_CREDENTIALS_SECONDS:.0f} s: {running.role.failure}")
     return status
+
+
+def _listeners(config: Config) -> Listeners:
+    return Listeners(
+        listen("IRSA_SIDECAR_LISTEN", config.listen),
+        listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else (),
+    )
 
 
 def keep_secret(secret: str, path: str | None, directory: str) -> str:

@@ -1,54 +1,79 @@
 """
-The secret that clients send as `Authorization`: made once, written once, re-read when its file changes.
+The secret that clients send as `Authorization`: created at the start, read again when its file changes.
 
-It walls off what shares the Pod's loopback but not its volume. The file holds the bare secret without a line
-ending, since botocore and Go refuse a token that ends in one.
+It isolates containers that share the Pod's loopback but not the volume of the secret. Rule: a secret that we created
+is replaced at every start, because whoever listened on the port while the daemon was away may have received it. A
+secret that somebody else put there is kept. The file holds the bare secret without a line ending, because botocore and
+Go reject a token that ends in one. Imported before the listener is bound, so it must stay light.
 """
 
 import os
-import secrets
+import re
+from binascii import b2a_base64
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.regular_file import file_identity, read_regular_file
+from sidecar.regular_file import FileIdentity, file_identity, read_regular_file
 from sidecar.secret_file import MODE, replace_secret_file
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096
 
-LOOK_SECONDS = 0.1
-"""How often at most the file is looked at: a client that read a new secret may send it at once."""
+PREFIX = "irsa-sidecar-"
+"""Start of each secret that we create. It tells ours from an operator's, without any state."""
+
+_CREATED_BY_US = re.compile(rb"irsa-sidecar-[\w-]{43}", re.ASCII)
 
 
-class Authorization:
-    """The secret in `path`, made with `mode` if the file is not there. Raises ConfigurationError if it cannot be."""
+class Secret(NamedTuple):
+    """The content of a secret's file, and the version of the file that it was read from."""
 
-    def __init__(self, path: str, mode: int = MODE) -> None:
-        self._path = path
-        if not os.path.exists(path):
-            write_secret(path, new_secret(), mode)
-        self._identity = file_identity(path)
-        self._secret = _read(path)
-        self._looked_at = float("-inf")
+    value: bytes
+    version: FileIdentity | None
 
-    def secret(self, monotonic: float) -> bytes:
-        """What must be sent now. A changed file that cannot be read, or is empty for now, changes nothing."""
-        if monotonic - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = monotonic
-            identity = file_identity(self._path)
-            if identity is not None and identity != self._identity:
-                self._reread(identity)
-        return self._secret
+    def __repr__(self) -> str:
+        return f"Secret(version={self.version})"
 
-    def _reread(self, identity: tuple[int, int, int]) -> None:
-        try:
-            self._secret = _read(self._path)
-        except ConfigurationError:
-            return
-        self._identity = identity
+
+def start_secrets(
+    paths: Iterable[str], mode: int = MODE, known: Mapping[str, Secret] | None = None
+) -> dict[str, Secret]:
+    """
+    Create the secret of each file that is missing or has an older secret of ours, and read the others.
+
+    Files of `known` secrets stay as they are, under whatever path. Raises ConfigurationError.
+    """
+    secrets: dict[str, Secret] = {}
+    for path in dict.fromkeys(paths):
+        current = {secret.value for secret in (*(known or {}).values(), *secrets.values())}
+        secrets[path] = _start_secret(path, mode, current)
+    return secrets
+
+
+def _start_secret(path: str, mode: int, current: Collection[bytes]) -> Secret:
+    if os.path.exists(path):
+        secret = read_secret(path)
+        if secret.value in current or not is_created_by_us(secret.value):
+            return secret
+    write_secret(path, new_secret(), mode)
+    return read_secret(path)
+
+
+def is_created_by_us(secret: bytes) -> bool:
+    return _CREATED_BY_US.fullmatch(secret) is not None
+
+
+def read_secret(path: str) -> Secret:
+    """Read the file at `path`. Raises ConfigurationError."""
+    version = file_identity(path)  # first, so that a change during the read is found later
+    return Secret(_read(path), version)
 
 
 def new_secret() -> str:
-    return secrets.token_urlsafe(SECRET_BYTES)
+    """Return a new secret: PREFIX and 256 random bits in base64url. (`secrets` would import OpenSSL.)"""
+    digits = b2a_base64(os.urandom(SECRET_BYTES), newline=False).rstrip(b"=")
+    return PREFIX + digits.translate(bytes.maketrans(b"+/", b"-_")).decode("ascii")
 
 
 def write_secret(path: str, secret: str, mode: int = MODE) -> None:

@@ -11,7 +11,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +19,8 @@ import trio
 
 from sidecar import __version__, admin, endpoint, exchange, http, server
 from sidecar.audit import Audit
-from sidecar.authorization import Authorization
+from sidecar.authorization import Secret, start_secrets
+from sidecar.authorization_files import AuthorizationFiles
 from sidecar.clock import Clock, Instant
 from sidecar.config import Config, unknown_variables
 from sidecar.endpoint import Answer, FindUid, Hold
@@ -31,7 +32,7 @@ from sidecar.peer import Peers
 from sidecar.refresher import Refresher
 from sidecar.regular_file import FileIdentity
 from sidecar.reload import Reload
-from sidecar.role import Role
+from sidecar.role import Role, secret_files
 from sidecar.served_roles import ServedRole, ServedRoles
 from sidecar.store import Snapshot, Store
 from sidecar.sts_client import Exchange
@@ -159,7 +160,8 @@ class Daemon:
 
         def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
             answer = decide(request, now, lambda: peers.uid(sock, now.monotonic))
-            if answer.hold is Hold.USER or not audit.takes_line(answer, now.monotonic):
+            # A held answer is not sent, unless there is no room: then it is summed up.
+            if answer.hold in {Hold.USER, Hold.SECRET} or not audit.takes_line(answer, now.monotonic):
                 return answer
             is_denial = answer.snapshot is None
             return answer._replace(asker=peers.asker(sock, now.monotonic, is_denial=is_denial))
@@ -168,7 +170,8 @@ class Daemon:
             if held.hold is Hold.USER:
                 await trio.sleep(peers.pause_seconds(self.clock.monotonic()))
             elif held.role is not None:
-                await roles[held.role].store.wait_for_next()
+                served = roles[held.role]
+                await (served.check_secret() if held.hold is Hold.SECRET else served.store.wait_for_next())
 
         def observe(answer: Answer, peer: Any) -> None:
             requests[answer.status] = requests.get(answer.status, 0) + 1
@@ -219,9 +222,18 @@ def make_daemon(
     metrics: Metrics | None = None,
     dropped_lines: Callable[[], int] = lambda: 0,
     jitter: Callable[[], float] = random.random,
+    secrets: Mapping[str, Secret] | None = None,
 ) -> Daemon:
-    """Put the parts together. Raises ConfigurationError."""
+    """
+    Put the parts together. Raises ConfigurationError.
+
+    `secrets` are those of the configured roles by path, if they have been read. Without them they are read here.
+    """
     counters, peers = metrics or Metrics(), Peers()
+    authorization_files = AuthorizationFiles(
+        start_secrets(secret_files(config.roles), config.authorization_mode) if secrets is None else secrets,
+        config.authorization_mode,
+    )
 
     def make(role: Role, before: Snapshot | None) -> ServedRole:
         if role.allow_uids is not None:
@@ -239,9 +251,9 @@ def make_daemon(
             metrics=counters,
         )
         path = role.authorization_token_file
-        return ServedRole(refresher, Authorization(path, config.authorization_mode) if path else None, clock)
+        return ServedRole(refresher, authorization_files[path] if path else None, clock)
 
-    roles = ServedRoles(config.roles, make, log)
+    roles = ServedRoles(config.roles, make, authorization_files, log)
     daemon = Daemon(roles, clock, log, counters, peers, dropped_lines, trio.Event(), config.sts.region)
     if config.credentials_file is not None:
         from sidecar.credentials_file import CredentialsFile  # noqa: PLC0415  for those who ask for it
@@ -285,13 +297,15 @@ def run(
     listeners: Listeners,
     read_again: ReadRoles,
     as_read: FileIdentity | None,
+    secrets: Mapping[str, Secret],
 ) -> int:
     """
     `irsa-sidecar run` once its listeners are bound. Returns the exit status. Raises ConfigurationError.
 
-    `read_again` reads the roles of `config.config_file` anew; `as_read` is what that file was before they were read.
+    `read_again` reads the roles of `config.config_file` again; `as_read` is the version of that file before they were
+    read. `secrets` are those of the configured roles, by path.
     """
-    trio.run(_run, config, listeners, read_again, as_read)
+    trio.run(_run, config, listeners, read_again, as_read, secrets)
     return 0
 
 
@@ -300,6 +314,7 @@ async def _run(
     listeners: Listeners,
     read_again: ReadRoles,
     as_read: FileIdentity | None,
+    secrets: Mapping[str, Secret],
 ) -> None:
     log, writer = make_logger(config.log_format or default_format(), config.log_level)
     origin = f"http://{format_address(*listeners.credentials[0].getsockname()[:2])}"
@@ -310,7 +325,13 @@ async def _run(
     metrics = Metrics()
     async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
         daemon = make_daemon(
-            config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, dropped_lines=lambda: writer.dropped
+            config,
+            sts.exchange,
+            clock=REAL_CLOCK,
+            log=log,
+            metrics=metrics,
+            dropped_lines=lambda: writer.dropped,
+            secrets=secrets,
         )
         async with trio.open_nursery() as background:
             reload = Reload(config.config_file, read_again, daemon.roles, as_read=as_read, log=log, metrics=metrics)
@@ -359,7 +380,7 @@ async def _reload_on_signal(reload: Reload, *, task_status: trio.TaskStatus[None
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         task_status.started()
         async for _ in signals:
-            reload.now()
+            await reload.now()
 
 
 async def _settle(daemon: Daemon) -> None:

@@ -33,7 +33,8 @@ class Route(Protocol):
     What one role serves now. The daemon's own role is one, so that nothing is built per request.
 
     `failure` says why the last refresh failed and what to do, or is None; it is shown to callers that hold the
-    secret. `authorization` is the secret, or None if none is asked for; `allow_uids` the users that may ask, or None
+    secret. `authorization` is the secret, or None if none is asked for; `can_check_secret` says whether the server can
+    check the secret's file again; `allow_uids` the users that may ask, or None
     for everybody.
     """
 
@@ -43,6 +44,8 @@ class Route(Protocol):
     def snapshot(self) -> "Snapshot | None": ...
     @property
     def authorization(self) -> bytes | None: ...
+    @property
+    def can_check_secret(self) -> bool: ...
     @property
     def allow_uids(self) -> Collection[int] | None: ...
     @property
@@ -77,6 +80,8 @@ class Hold(Enum):
 
     CREDENTIALS = "credentials"
     """The role's first credentials."""
+    SECRET = "secret"  # noqa: S105  the name of a kind
+    """A check of the secret's file: the client may have read a newer secret there."""
     USER = "user"
     """The next moment at which the kernel's tables may be read."""
 
@@ -121,7 +126,7 @@ def answer(
     route = routes.get(request.path)
     if route is None:
         return _NO_SUCH_PATH
-    if refusal := _wrong_secret(route, headers.get(b"authorization")) or wrong_user(route, uid):
+    if refusal := _wrong_secret(route, request) or wrong_user(route, uid):
         return refusal
     snapshot = route.snapshot
     if snapshot is not None and snapshot.is_alive(now):
@@ -190,14 +195,21 @@ _WRONG_SECRET = refused(
 )
 
 
-def _wrong_secret(route: Route, given: bytes | None) -> Answer | None:
-    """Return a rejection unless the whole header value equals the secret. The comparison takes constant time."""
-    secret = route.authorization
+def _wrong_secret(route: Route, request: Request) -> Answer | None:
+    """
+    Return a rejection unless the whole header value equals the secret. The comparison takes constant time.
+
+    The rejection waits for a check of the secret's file, because the client may have read a newer one there.
+    """
+    secret, given = route.authorization, request.headers.get(b"authorization")
     if secret is None:
         return None
     if given is None:
         return _NO_SECRET._replace(role=route.role)
-    return None if hmac.compare_digest(given, secret) else _mismatch(given)._replace(role=route.role)
+    if hmac.compare_digest(given, secret):
+        return None
+    hold = Hold.SECRET if route.can_check_secret and not request.has_waited else None
+    return _mismatch(given)._replace(role=route.role, hold=hold)
 
 
 _SCHEME = re.compile(rb"(?:aws|basic|bearer|digest|negotiate|token|aws4-hmac-sha256)[ \t:=]", re.IGNORECASE)

@@ -42,7 +42,7 @@ class Request(NamedTuple):
 
     `path` is the target up to its query. `headers` maps lower-case names to values without surrounding white space;
     of a name that came twice the last value stands, and the names where that would matter cannot come twice.
-    `size` is how many bytes of the buffer were the request.
+    `size` is how many bytes of the buffer were the request. `has_waited`: the server held the request.
     """
 
     path: bytes
@@ -50,6 +50,7 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     size: int
     method: bytes = b"GET"
+    has_waited: bool = False
 
 
 class Refusal(NamedTuple):

@@ -115,25 +115,44 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
     lacks is passed over as long as the other is there; a port in use is an error in either. Raises ConfigurationError
     naming the setting, the address and the next step.
     """
+    listeners = bind(setting, address)
+    start_listening(setting, listeners, backlog)
+    return listeners
+
+
+def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
+    """As `listen`, but connections are refused until `start_listening`."""
     host, port = address
     hosts = [host, _OTHER_FAMILY[host]] if host in _OTHER_FAMILY else [host]
     tries = _FREE_PORT_TRIES if port == 0 else 1
     while True:
         try:
-            return _listen_on_all(hosts, port, backlog)
+            return _bind_all(hosts, port)
         except OSError as error:
             tries -= 1
             if tries == 0 or error.errno != errno.EADDRINUSE:
                 raise ConfigurationError(_failure(setting, host, port, error)) from error
 
 
-def _listen_on_all(hosts: list[str], port: int, backlog: int) -> list[socket.socket]:
-    """One listener for each host that this machine has; OSError for anything worse, with nothing left open."""
+def start_listening(setting: str, listeners: list[socket.socket], backlog: int = BACKLOG) -> None:
+    """Accept connections on bound sockets. Raises ConfigurationError if another process listens there meanwhile."""
+    for listener in listeners:
+        try:
+            listener.listen(backlog)
+        except OSError as error:
+            host, port = listener.getsockname()[:2]
+            for each in listeners:
+                each.close()
+            raise ConfigurationError(_failure(setting, host, port, error)) from error
+
+
+def _bind_all(hosts: list[str], port: int) -> list[socket.socket]:
+    """One socket for each host that this machine has; OSError for anything worse, with nothing left open."""
     listeners: list[socket.socket] = []
     absent: OSError | None = None
     for host in hosts:
         try:
-            listeners.append(_listen_on(host, port, backlog))
+            listeners.append(_bind(host, port))
         except OSError as error:
             if error.errno not in _NO_SUCH_FAMILY:
                 for listener in listeners:
@@ -147,7 +166,7 @@ def _listen_on_all(hosts: list[str], port: int, backlog: int) -> list[socket.soc
     return listeners
 
 
-def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -161,7 +180,6 @@ def _listen_on(host: str, port: int, backlog: int) -> socket.socket:
         # Connections inherit it. It must be set before listen, because the window scale is fixed in the handshake.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         listener.bind((host, port))
-        listener.listen(backlog)
         listener.settimeout(0)
     except BaseException:
         listener.close()

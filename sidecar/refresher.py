@@ -132,8 +132,9 @@ class Refresher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_directory, os.path.dirname(self.role.token_file) or ".", self._wake)
             while True:
+                changed = self._directory_changed  # before the turn, in which the directory may change
                 with trio.move_on_after(await self.turn()):
-                    await self._directory_changed.wait()
+                    await changed.wait()
 
     async def turn(self) -> float:
         """

@@ -1,9 +1,10 @@
 """
-The file of roles, read again when it changes or when SIGHUP asks for it.
+The file of roles, read again when it changes or when SIGHUP requests it.
 
-Rule: it is taken whole or not at all. A file that cannot be taken leaves everything as it was, is told once for each
-time that it changes, and stays visible in a metric until one comes that can. A mounted ConfigMap is swapped like the
-token is, so the watch is the token's too: inotify on the directory hurries, and a look now and then is what counts.
+Rule: it is used whole or not at all. A file that cannot be used leaves everything as it was. It is logged once for each
+time that it changes, and stays visible in a metric until a usable file arrives. A mounted ConfigMap is swapped like the
+token: inotify on the directory shortens the wait, and the check every CHECK_SECONDS finds every change. The file is
+read in a thread, because its volume may hang.
 """
 
 import os.path
@@ -12,7 +13,8 @@ from collections.abc import Callable, Sequence
 import trio
 
 from sidecar.directory_watch import watch_directory
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, FileTimeoutError
+from sidecar.file_thread import in_thread
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.regular_file import FileIdentity, file_identity
@@ -45,6 +47,8 @@ class Reload:
         self._metrics = metrics
         self._identity = as_read
         self._maybe_changed = trio.Event()
+        self._turn = trio.Lock()
+        self._hung = False
 
     async def run(self) -> None:
         """Follow the file until cancelled."""
@@ -53,36 +57,61 @@ class Reload:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_directory, os.path.dirname(self._path) or ".", self._wake)
             while True:
-                self._look(self._path)
-                with trio.move_on_after(CHECK_SECONDS):
-                    await self._maybe_changed.wait()
+                changed = self._maybe_changed
+                await self._check(self._path)
+                with trio.move_on_after(CHECK_SECONDS - trio.current_time() % CHECK_SECONDS):
+                    await changed.wait()
 
-    def now(self) -> None:
-        """Read the file whether or not it changed, as SIGHUP asks."""
+    async def now(self) -> None:
+        """Read the file whether or not it changed, as SIGHUP requests."""
         if self._path is None:
             self._log.info("nothing_to_reload", why="IRSA_SIDECAR_CONFIG names no file, and variables do not change")
             return
-        self._identity = file_identity(self._path)
-        self._take(self._path, is_asked=True)
+        async with self._turn:
+            self._hung = False
+            await self._read_if_changed(self._path, is_asked=True)
 
     def _wake(self) -> None:
         self._maybe_changed.set()
         self._maybe_changed = trio.Event()
 
-    def _look(self, path: str) -> None:
-        identity = file_identity(path)
-        if identity is None or identity == self._identity:
-            return  # one that is gone for the moment of a swap is there at the next look
-        self._identity = identity
-        self._take(path)
+    async def _check(self, path: str) -> None:
+        async with self._turn:
+            await self._read_if_changed(path)
 
-    def _take(self, path: str, *, is_asked: bool = False) -> None:
+    async def _read_if_changed(self, path: str, *, is_asked: bool = False) -> None:
         try:
-            changes = self._roles.replace(self._read())
+            identity = await in_thread(path, file_identity, path)
+            # A file that is missing during a swap is there at the next check.
+            if is_asked or identity not in {None, self._identity}:
+                await self._read_now(path, is_asked=is_asked)
+                self._identity = identity
+            self._hung = False
+        except (FileTimeoutError, OSError) as error:
+            self._report_hung(error)
+
+    async def _read_now(self, path: str, *, is_asked: bool) -> None:
+        """Raises FileTimeoutError if the volume of the file or of a role's secret hangs, OSError without a thread."""
+        try:
+            roles = await in_thread(path, self._read)
+            await self._roles.read_secrets(roles)
         except ConfigurationError as error:
-            self._metrics.count_reload(is_taken=False)
-            self._log.error("configuration_refused", reason=str(error), in_service="the configuration before")
-            return
+            self._reject(error)
+        else:
+            self._use(path, roles, is_asked=is_asked)
+
+    def _report_hung(self, error: Exception) -> None:
+        """Log it once. The next check tries again, so it is no rejection of the content."""
+        if not self._hung:
+            self._log.error("configuration_check_failed", reason=str(error), in_service="the configuration before")
+        self._hung = True
+
+    def _reject(self, error: ConfigurationError) -> None:
+        self._metrics.count_reload(is_taken=False)
+        self._log.error("configuration_refused", reason=str(error), in_service="the configuration before")
+
+    def _use(self, path: str, roles: Sequence[Role], *, is_asked: bool) -> None:
+        changes = self._roles.replace(roles)
         self._metrics.count_reload(is_taken=True)
         # A volume that holds the token too is swapped whenever that is rotated.
         if is_asked or any(changes):

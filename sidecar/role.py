@@ -92,6 +92,11 @@ class Role(NamedTuple):
         return self.chain[-1].role_arn if self.chain else self.role_arn
 
 
+def secret_files(roles: Sequence[Role]) -> list[str]:
+    """Return the files of the roles' secrets."""
+    return [role.authorization_token_file for role in roles if role.authorization_token_file is not None]
+
+
 class RoleDefaults(NamedTuple):
     """What holds for each role that does not say otherwise. `{role}` in a path is the role's name."""
 

@@ -6,18 +6,18 @@ its loop and its credentials. A changed role gets a new loop. While it is the sa
 service until the next ones arrive; while its IAM roles and token file are the same, its back-off goes on too.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import trio
 
 from sidecar import admin, endpoint, schedule
-from sidecar.authorization import Authorization
+from sidecar.authorization_files import MAX_WAITING, Authorization, AuthorizationFiles
 from sidecar.clock import Clock, Instant
 from sidecar.log import Logger
 from sidecar.refresher import Progress, Refresher
-from sidecar.role import DEFAULT_ROLE, Role
+from sidecar.role import DEFAULT_ROLE, Role, secret_files
 from sidecar.store import Snapshot
 
 RESTART_SECONDS = 10.0
@@ -45,7 +45,16 @@ class ServedRole:
 
     @property
     def authorization(self) -> bytes | None:
-        return None if self._authorization is None else self._authorization.secret(self._clock.monotonic())
+        return None if self._authorization is None else self._authorization.secret
+
+    @property
+    def can_check_secret(self) -> bool:
+        return self._authorization is not None and self._authorization.waiting < MAX_WAITING
+
+    async def check_secret(self) -> None:
+        """Check the secret's file because a client sent another secret. The caller sets a deadline."""
+        if self._authorization is not None:
+            await self._authorization.check_after_mismatch()
 
     @property
     def failure(self) -> str | None:
@@ -109,10 +118,11 @@ Make = Callable[[Role, Snapshot | None], ServedRole]
 
 
 class ServedRoles:
-    """All roles in service. `make` puts one together; `run` keeps their loops."""
+    """All roles in service, and their secrets. `make` puts one together; `run` keeps their loops."""
 
-    def __init__(self, roles: Sequence[Role], make: Make, log: Logger) -> None:
+    def __init__(self, roles: Sequence[Role], make: Make, secrets: AuthorizationFiles, log: Logger) -> None:
         self._make = make
+        self._secrets = secrets
         self._log = log
         self._nursery: trio.Nursery | None = None
         self._by_name: Mapping[str, ServedRole] = {}
@@ -134,7 +144,7 @@ class ServedRoles:
         return self._by_name.get(DEFAULT_ROLE) or next(iter(self))
 
     def replace(self, roles: Sequence[Role]) -> Changes:
-        """Put these in service, in place of those before. Raises ConfigurationError, and then nothing has changed."""
+        """Put these in service instead of those before. Their secrets must have been read (`read_secrets`)."""
         before, ended = self._by_name, self._ended_without(roles)
         after = {role.name: self._successor(role, ended) for role in roles}
         self._by_name, self._ended = after, ended
@@ -147,15 +157,25 @@ class ServedRoles:
         for name, served in after.items():
             if self._nursery is not None and before.get(name) is not served:
                 self._nursery.start_soon(self._keep, served)
+        self._secrets.keep_only(secret_files(roles))
         return Changes(
             added=[name for name in after if name not in before],
             removed=[name for name in before if name not in after],
             changed=[name for name in after if name in before and after[name] is not before[name]],
         )
 
+    async def read_secrets(self, roles: Sequence[Role]) -> None:
+        """
+        Create or read the secrets that these roles have and no role before had.
+
+        Raises ConfigurationError if one cannot be used, and FileTimeoutError if its volume hangs.
+        """
+        await self._secrets.add(secret_files(roles))
+
     async def run(self) -> None:
         """Every role's loop, until cancelled."""
         async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._follow_secrets)
             for served in self:
                 self._nursery.start_soon(self._keep, served)
             await trio.sleep_forever()
@@ -173,15 +193,16 @@ class ServedRoles:
 
     async def next_set(self) -> None:
         """Until any of the roles has another set, or there are other roles. The caller brings the deadline."""
+        # Collected before the tasks run, because credentials may arrive in between.
+        events = [self._replaced, *(served.store.next_arrival for served in self)]
         async with trio.open_nursery() as nursery:
 
-            async def wake_after(wait: Callable[[], Awaitable[None]]) -> None:
-                await wait()
+            async def wake_after(event: trio.Event) -> None:
+                await event.wait()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(wake_after, self._replaced.wait)
-            for served in self:
-                nursery.start_soon(wake_after, served.store.wait_for_next)
+            for event in events:
+                nursery.start_soon(wake_after, event)
 
     def _ended_without(self, roles: Sequence[Role]) -> dict[ExchangeKey, Progress]:
         """Return the progress of the loops that ended before or end with these roles, of the newest MAX_ENDED."""
@@ -204,6 +225,14 @@ class ServedRoles:
             plan = schedule.after_role_change(progress.schedule, served.now())
             served.refresher.resume(replace(progress, schedule=plan))
         return served
+
+    async def _follow_secrets(self) -> None:
+        while True:
+            try:
+                await self._secrets.run()
+            except Exception as exc:  # noqa: BLE001  whatever it is, the secrets in use must stay valid
+                self._log.critical("secret_check_failed", exc=exc, restart_in_seconds=RESTART_SECONDS)
+            await trio.sleep(RESTART_SECONDS)
 
     async def _keep(self, served: ServedRole) -> None:
         with served.scope:

@@ -39,6 +39,9 @@ _PAUSE_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 0.2
 """When the server stops, for a request whose bytes are on their way."""
 
+_MAX_HOLDS = 2
+"""How often one request may be held: a client with a new secret may also have to wait for its user to be known."""
+
 CLIENT_GONE = 499
 """The status observed for a client that left before its whole answer; never sent. nginx logs the same number."""
 
@@ -69,7 +72,10 @@ class Limits(NamedTuple):
     linger_bytes: int = 64 * 1024
     """How long and how much is still read and thrown away after a refusal; see `_linger`."""
     hold_seconds: float = 0.8
-    """A request before the first set waits this long: most SDKs give up at 1 s, and Java retries without a pause."""
+    """
+    Deadline for what a held request waits for: the first credentials, or a check of the secret's file. Most SDKs give
+    up at 1 s, and Java retries without a pause.
+    """
     stop_seconds: float = 3.0
     """For answers under way when the server is told to stop."""
     connections: int = 256
@@ -330,15 +336,19 @@ class _Server:
 
     async def _ask_or_hold(self, request: Request, sock: socket.socket) -> Answer:
         answer = self._ask(request, self.now(), sock)
-        if not answer.hold or self.wait is None:
-            return answer
-        try:
-            with trio.move_on_after(self.limits.hold_seconds):
-                await self.wait(answer)
-        except Exception as error:  # noqa: BLE001  as in `_ask`
-            self._complain(error)
-            return _FAULT
-        return self._ask(request, self.now(), sock)
+        deadline = trio.current_time() + self.limits.hold_seconds
+        for _ in range(_MAX_HOLDS):
+            if not answer.hold or self.wait is None:
+                return answer
+            try:
+                with trio.move_on_at(deadline):
+                    await self.wait(answer)
+            except Exception as error:  # noqa: BLE001  as in `_ask`
+                self._complain(error)
+                return _FAULT
+            request = request._replace(has_waited=True)
+            answer = self._ask(request, self.now(), sock)
+        return answer
 
     async def _deliver(self, sock: socket.socket, peer: Any, answer: Answer, sent: int) -> None:
         """Send the rest of the answer, for as long as the client takes it."""

@@ -84,6 +84,11 @@ class Store:
         self._arrival = trio.Event()
         return True
 
+    @property
+    def next_arrival(self) -> trio.Event:
+        """The event that is set when the next credentials are in service."""
+        return self._arrival
+
     async def wait_for_next(self) -> None:
         """Until the next set is in service. The caller brings the deadline."""
         await self._arrival.wait()

@@ -10,15 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.authorization import (
-    LOOK_SECONDS,
     MAX_SECRET_BYTES,
     SECRET_BYTES,
-    Authorization,
+    is_created_by_us,
     new_secret,
+    start_secrets,
     write_secret,
 )
 from sidecar.errors import ConfigurationError
-from sidecar.regular_file import file_identity
 
 SETTING = "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"
 
@@ -28,9 +27,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "authorization-token"
 
 
+def start(path: Path, mode: int = 0o640) -> bytes:
+    """Return the secret that a daemon with this file starts with."""
+    return start_secrets([str(path)], mode)[str(path)].value
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        Authorization(str(path))
+        start(path)
     message = str(caught.value)
     assert SETTING in message
     assert str(path) in message
@@ -44,7 +48,7 @@ def refusal(path: Path) -> str:
 def test_a_missing_file_is_made_for_owner_and_group_without_a_line_ending(path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        secret = Authorization(str(path)).secret(0.0)
+        secret = start(path)
     finally:
         os.umask(before)
     assert path.read_bytes() == secret
@@ -53,7 +57,7 @@ def test_a_missing_file_is_made_for_owner_and_group_without_a_line_ending(path: 
 
 
 def test_who_may_read_a_file_that_is_made_can_be_said(path: Path) -> None:
-    Authorization(str(path), 0o644)
+    start(path, 0o644)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
@@ -70,81 +74,103 @@ def test_made_secrets_differ_and_fit_into_a_header() -> None:
 def test_a_file_that_is_there_is_kept_as_it_is(path: Path) -> None:
     path.write_text("chosen-by-hand")
     path.chmod(0o600)
-    assert Authorization(str(path)).secret(0.0) == b"chosen-by-hand"
+    assert start(path) == b"chosen-by-hand"
     assert path.read_text() == "chosen-by-hand"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_second_start_keeps_the_secret_of_the_first(path: Path) -> None:
-    assert Authorization(str(path)).secret(0.0) == Authorization(str(path)).secret(0.0)
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  "])
+def test_start_replaces_a_secret_that_we_created(path: Path, ending: str) -> None:
+    """Whoever listened on the port while the daemon was away may have received it."""
+    secrets = [start(path)]
+    for _ in range(3):
+        path.write_bytes(path.read_bytes() + ending.encode())
+        secrets.append(start(path))
+        assert path.read_bytes() == secrets[-1]
+    assert len(set(secrets)) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "chosen-by-hand",
+        "irsa-sidecar-",
+        "irsa-sidecar-test",
+        "x" * 43,
+        f"irsa-sidecar-{'x' * 42}",
+        f"irsa-sidecar-{'x' * 44}",
+        f"irsa-sidecar-{'x' * 42}=",
+        f"IRSA-SIDECAR-{'x' * 43}",
+        f"Bearer irsa-sidecar-{'x' * 43}",
+    ],
+)
+def test_start_keeps_the_secret_of_an_operator(path: Path, content: str) -> None:
+    path.write_text(content)
+    before = path.stat()
+    assert start(path) == content.encode()
+    assert path.stat() == before
+
+
+def test_secrets_that_we_create_are_recognized() -> None:
+    assert all(is_created_by_us(new_secret().encode()) for _ in range(1000))
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o400])
+def test_start_replaces_a_secret_that_may_only_be_read(path: Path, mode: int) -> None:
+    old = start(path)
+    path.chmod(mode)
+    assert start(path, 0o644) != old
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -> None:
+    """Also if each role spells the path in its own way."""
+    if is_there:
+        start(path)
+    (path.parent / "link").symlink_to(path.parent)
+    spellings = [str(path), str(path), str(path.parent / "link" / path.name), f"{path.parent}/./{path.name}"]
+    secrets = {secret.value for secret in start_secrets(spellings).values()}
+    assert secrets == {path.read_bytes()}
+
+
+def test_secrets_in_use_stay_as_they_are(path: Path) -> None:
+    known = start_secrets([str(path)])
+    other = str(path.parent / "other")
+    write_secret(other, new_secret())
+    before = Path(other).read_bytes()
+    assert start_secrets([str(path), other], known=known)[str(path)] == known[str(path)]
+    assert Path(other).read_bytes() != before
+
+
+def test_read_only_volume_with_a_secret_of_ours_is_named(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting needs root and CAP_SYS_ADMIN")
+    path = tmp_path / "token"
+    try:
+        start(path)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        assert "Read-only file system" in refusal(path)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_secret_is_not_shown(path: Path) -> None:
+    secret = start_secrets([str(path)])[str(path)]
+    assert secret.value.decode() not in repr(secret)
 
 
 def test_a_line_ending_that_an_editor_added_is_no_part_of_the_secret(path: Path) -> None:
     path.write_text("chosen-by-hand\r\n")
-    assert Authorization(str(path)).secret(0.0) == b"chosen-by-hand"
+    assert start(path) == b"chosen-by-hand"
 
 
 def test_a_link_that_leads_nowhere_is_replaced(path: Path) -> None:
     path.symlink_to("nowhere")
-    secret = Authorization(str(path)).secret(0.0)
+    secret = start(path)
     assert path.read_bytes() == secret
     assert not path.is_symlink()
-
-
-# Following it
-
-
-def test_a_renamed_in_secret_is_taken_up(path: Path) -> None:
-    kept = Authorization(str(path))
-    kept.secret(0.0)
-    write_secret(str(path), "the-next-one")
-    assert kept.secret(LOOK_SECONDS) == b"the-next-one"
-
-
-def test_a_secret_rewritten_in_place_is_taken_up(path: Path) -> None:
-    kept = Authorization(str(path))
-    kept.secret(0.0)
-    path.write_text("short")
-    assert kept.secret(LOOK_SECONDS) == b"short"
-
-
-def test_the_file_is_looked_at_no_more_often_than_needed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
-    kept = Authorization(str(path))
-
-    def counted(looked_at: str) -> tuple[int, int, int] | None:
-        looks.append(looked_at)
-        return file_identity(looked_at)
-
-    monkeypatch.setattr("sidecar.authorization.file_identity", counted)
-    for hundredth in range(100):
-        kept.secret(7.0 + hundredth / 100)
-    assert 9 <= len(looks) <= 10
-
-
-@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * (MAX_SECRET_BYTES + 1)])
-def test_a_spoilt_file_changes_nothing_until_it_is_whole_again(path: Path, content: bytes) -> None:
-    kept = Authorization(str(path))
-    old = kept.secret(0.0)
-    path.write_bytes(content)
-    assert kept.secret(1.0) == old
-    path.write_text("whole-again")
-    assert kept.secret(2.0) == b"whole-again"
-
-
-def test_a_removed_file_changes_nothing(path: Path) -> None:
-    kept = Authorization(str(path))
-    old = kept.secret(0.0)
-    path.unlink()
-    assert kept.secret(1.0) == old
-
-
-def test_a_fifo_put_in_its_place_changes_nothing_and_holds_nobody_up(path: Path) -> None:
-    kept = Authorization(str(path))
-    old = kept.secret(0.0)
-    path.unlink()
-    os.mkfifo(path)
-    assert kept.secret(1.0) == old
 
 
 # Refusing it
@@ -175,7 +201,7 @@ def test_what_is_no_header_value_is_refused_without_being_shown(path: Path, cont
 
 def test_the_longest_secret_is_taken(path: Path) -> None:
     path.write_bytes(b"x" * MAX_SECRET_BYTES)
-    assert Authorization(str(path)).secret(0.0) == b"x" * MAX_SECRET_BYTES
+    assert start(path) == b"x" * MAX_SECRET_BYTES
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
@@ -184,7 +210,7 @@ def test_any_content_is_a_sendable_secret_or_a_configuration_error(tmp_path: Pat
     path = tmp_path / "authorization-token"
     path.write_bytes(content)
     try:
-        secret = Authorization(str(path)).secret(0.0)
+        secret = start(path)
     except ConfigurationError:
         return
     assert secret == content.strip()

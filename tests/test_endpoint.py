@@ -37,6 +37,7 @@ class Role:
     role: str = "default"
     snapshot: Snapshot | None = SNAPSHOT
     authorization: bytes | None = field(default=SECRET, repr=False)
+    can_check_secret: bool = False
     failure: str | None = None
     allow_uids: frozenset[int] | None = None
 

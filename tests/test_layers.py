@@ -67,6 +67,9 @@ ONLY_IMPORTER = {
 FLOW = [
     "errors",
     "clock",
+    "file_thread",
+    "directory_watch",
+    "authorization",
     "token",
     "outbound",
     "sts",
@@ -78,6 +81,7 @@ FLOW = [
     "endpoint",
     "imds",
     "peer",
+    "authorization_files",
     "served_roles",
     "credentials_file",
     "state_directory",

@@ -1,6 +1,7 @@
 """`irsa-sidecar run` as a process: what a Pod sees of it."""
 
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,18 +13,22 @@ import pytest
 import trio
 
 from benchmarks.subjects import free_port
+from sidecar.authorization import new_secret
 from tests.fakes.scripted_sts import Reply, error_reply
 from tests.fakes.tokens import service_account_token
 from tests.processes import (
     GUARD_SECONDS,
     HOLDS_LONG,
+    ROLE_ARN,
     full_pipe,
     get,
     hour_long_reply,
+    our_program,
     pod_environment,
     run_daemon,
     run_to_its_end,
     scripted_sts,
+    started,
     until_served,
 )
 from tests.test_layers import FORBIDDEN_IN_RUN
@@ -249,3 +254,64 @@ async def test_on_every_interface_an_address_is_a_fine_host_and_a_name_is_not(tm
         url = running.url.replace("0.0.0.0", "127.0.0.1")
         assert (await get(url, host="10.1.2.3:4772"))[0] == 200
         assert (await get(url, host="rebound.example"))[0] == 403
+
+
+# The secret's file and the port
+
+
+@pytest.mark.parametrize("form", ["one role", "several roles", "an older secret of ours"])
+async def test_secret_is_there_before_the_port_answers(tmp_path: Path, form: str) -> None:
+    """A client may read the file as soon as it can connect, and its secret is the one in use."""
+    port, secrets, environment = free_port(), {"": tmp_path / "secret-default"}, {}
+    if form == "several roles":
+        secrets |= {"/reporting": tmp_path / "secret-reporting"}
+        roles = [f"{{name: {name}, role_arn: '{ROLE_ARN}'}}" for name in ("default", "reporting")]
+        (tmp_path / "roles.yaml").write_text(f"roles: [{', '.join(roles)}]")
+        environment["IRSA_SIDECAR_CONFIG"] = str(tmp_path / "roles.yaml")
+    old = new_secret()
+    if form == "an older secret of ours":
+        secrets[""].write_text(old)
+    async with scripted_sts() as sts:
+        environment |= pod_environment(
+            tmp_path / "token",
+            sts.url,
+            IRSA_SIDECAR_LISTEN=f"127.0.0.1:{port}",
+            IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=f"{tmp_path}/secret-{{role}}",
+        )
+        async with started([*our_program(HOLDS_LONG), "run"], environment):
+            with trio.fail_after(GUARD_SECONDS):
+                while not _is_open(port):
+                    await trio.lowlevel.checkpoint()
+            found = {path: file.read_text() for path, file in secrets.items()}
+            assert old not in found.values()
+            for path, secret in found.items():
+                url = f"http://127.0.0.1:{port}/v1/credentials{path}"
+                assert (await get(url, {"Authorization": secret}))[0] == 200
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_secret_of_an_earlier_process_is_rejected(tmp_path: Path) -> None:
+    """Whoever listened on the port in between may have received it. An operator's secret stays valid."""
+    secret, kept = tmp_path / "secret", tmp_path / "kept"
+    kept.write_text("chosen-by-hand")
+    other = f"{{name: b, role_arn: '{ROLE_ARN}', authorization_token_file: '{kept}'}}"
+    (tmp_path / "roles.yaml").write_text(f"roles: [{{name: default, role_arn: '{ROLE_ARN}'}}, {other}]")
+    async with scripted_sts() as sts:
+        environment = pod_environment(
+            tmp_path / "token",
+            sts.url,
+            IRSA_SIDECAR_CONFIG=str(tmp_path / "roles.yaml"),
+            IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(secret),
+        )
+        async with run_daemon(environment, prelude=HOLDS_LONG) as running:
+            stolen = secret.read_text()
+            assert (await get(running.url, {"Authorization": stolen}))[0] == 200
+            running.process.kill()
+        async with run_daemon(environment, prelude=HOLDS_LONG) as running:
+            assert (await get(running.url, {"Authorization": stolen}))[0] == 403
+            assert (await get(running.url, {"Authorization": secret.read_text()}))[0] == 200
+            assert (await get(f"{running.url}/b", {"Authorization": "chosen-by-hand"}))[0] == 200

@@ -333,7 +333,7 @@ async def test_a_configuration_that_cannot_be_taken_changes_nothing(
     nowhere = str(tmp_path / "nowhere" / "secret")
     before = pod.daemon.roles.routes
     with pytest.raises(ConfigurationError, match=nowhere):
-        pod.daemon.roles.replace([pod.role("archive"), pod.role("reporting", authorization_token_file=nowhere)])
+        await pod.daemon.roles.read_secrets([pod.role("reporting", authorization_token_file=nowhere)])
     assert pod.daemon.roles.routes is before
     await trio.sleep(1900)
     assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 2, 0]

@@ -9,11 +9,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from sidecar.authorization import start_secrets
 from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
 from sidecar.early_stop import end_at_once_on_signals
 from sidecar.left_out import left_out
-from sidecar.listen import format_address, listen
+from sidecar.listen import bind, format_address, listen, start_listening
 from sidecar.regular_file import file_identity
+from sidecar.role import secret_files
 
 if TYPE_CHECKING:
     import argparse
@@ -48,20 +50,23 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 
 def main(args: "argparse.Namespace | SimpleNamespace") -> int:
-    """Bind first, import later: early requests wait in the kernel's queue instead of being refused."""
+    """Listen first, import later: early requests wait in the kernel's queue instead of being refused."""
     gc.disable()
     end_at_once_on_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, reading the roles, is still to be done
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
-    listeners = listen("IRSA_SIDECAR_LISTEN", config.listen)
+    listeners = bind("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     imds_listeners = listen("IRSA_SIDECAR_IMDS_LISTEN", config.imds_listen) if config.imds_listen else []
-    _print_free_port(config.listen, listeners, "v1/credentials")
-    _print_free_port(config.admin_listen, admin_listeners, "readyz")
-    _print_free_port(config.imds_listen, imds_listeners, "")
     roles_now = partial(read_roles, config, os.environ, defaults)
     as_read = file_identity(config.config_file) if config.config_file else None
     config = config._replace(roles=roles_now())
+    secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
+    # After the secrets, because a client that finds the port open must find the file of the secret too.
+    start_listening("IRSA_SIDECAR_LISTEN", listeners)
+    _print_free_port(config.listen, listeners, "v1/credentials")
+    _print_free_port(config.admin_listen, admin_listeners, "readyz")
+    _print_free_port(config.imds_listen, imds_listeners, "")
     from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
 
     refusals = harden()
@@ -70,7 +75,8 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
 
     if refusals:
         _tell_what_is_open(config, refusals)
-    return daemon.run(config, daemon.Listeners(listeners, admin_listeners, imds_listeners), roles_now, as_read)
+    all_listeners = daemon.Listeners(listeners, admin_listeners, imds_listeners)
+    return daemon.run(config, all_listeners, roles_now, as_read, secrets)
 
 
 def _print_free_port(asked: Address | None, bound: Sequence[socket.socket], path: str) -> None:

@@ -1,9 +1,13 @@
 """Volumes whose operations block until a test ends them, as those of a dead NFS server or FUSE driver do."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from sidecar.file_thread import Operation
 
@@ -73,3 +77,30 @@ class HangingDirectories:
             self._hung.pop(directory).set()
             for thread in self._threads:
                 thread.join()
+
+
+_MNT_DETACH = 2
+
+
+@contextmanager
+def hung_mount(directory: Path) -> Iterator[None]:
+    """
+    Mount a FUSE file system without a driver over the directory: the kernel blocks every access to it.
+
+    Skips the test where that is not possible. At the end, blocked accesses fail with ENOTCONN.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        driver = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        pytest.skip("this system has no FUSE")
+    options = f"fd={driver},rootmode=40000,user_id={os.geteuid()},group_id={os.getegid()}"
+    try:
+        if libc.mount(b"hung", os.fsencode(directory), b"fuse", 0, options.encode()) != 0:
+            pytest.skip(f"mounting needs root and CAP_SYS_ADMIN ({os.strerror(ctypes.get_errno())})")
+        try:
+            yield
+        finally:
+            libc.umount2(os.fsencode(directory), _MNT_DETACH)
+    finally:
+        os.close(driver)

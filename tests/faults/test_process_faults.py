@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -16,7 +18,9 @@ from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
 from sidecar.served_roles import RESTART_SECONDS
+from tests.fakes.hanging_volume import hung_mount
 from tests.fakes.scripted_sts import Reply
+from tests.fakes.tokens import service_account_token
 from tests.processes import (
     GUARD_SECONDS,
     ROLE_ARN,
@@ -290,3 +294,107 @@ async def test_a_bug_by_which_one_task_raises(
     served.sts.trouble = None
     await trio.sleep(2 * RESTART_SECONDS)
     assert b"ASIAFAKE0001" not in await served.ask(GET)
+
+
+# A volume that hangs
+
+SHORT_DEADLINES = """
+from sidecar import file_thread, schedule
+file_thread.DEADLINE_SECONDS = file_thread.TURN_SECONDS = 0.2
+schedule.CHECK_SECONDS = 0.1
+"""
+"""A prelude: checks come soon and are given up soon, so that no test waits for them."""
+
+REPORTED: dict[str, dict[str, Any]] = {
+    "token": {"event": "refresh_failed", "code": "token_timeout"},
+    "secret": {},
+    "roles": {"event": "configuration_check_failed"},
+}
+"""What the daemon logs while the volume of this file hangs. The old secret stays valid, so there is no error."""
+
+
+@needs_linux
+@pytest.mark.parametrize("hung", list(REPORTED))
+async def test_volume_of_token_or_secret_or_roles_that_hangs(tmp_path: Path, hung: str) -> None:
+    """Every request is answered at once, files on other volumes are still followed, and SIGTERM ends the process."""
+    volumes = {name: tmp_path / name for name in REPORTED}
+    for directory in volumes.values():
+        directory.mkdir()
+    secret, roles, token = volumes["secret"] / "secret", volumes["roles"] / "roles.yaml", volumes["token"] / "token"
+    secret.write_text("chosen-by-hand")
+    roles.write_text(f"roles: [{{name: default, role_arn: '{ROLE_ARN}'}}]")
+    files = {"IRSA_SIDECAR_CONFIG": str(roles), "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret)}
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(token, sts.url, **files), prelude=SHORT_DEADLINES) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        with hung_mount(volumes[hung]):
+            if expected := REPORTED[hung]:
+                await running.logged(**expected)
+            for _ in range(50):
+                assert (await get(running.url, {"Authorization": "chosen-by-hand"}))[0] == 200
+                assert (await get(running.url, {"Authorization": "a-wrong-secret"}))[0] == 403
+            if hung != "token":
+                token.write_text(service_account_token(time.time(), lifetime_seconds=7200))
+                await running.logged("token_renewed")
+            if hung != "secret":
+                secret.write_text("the-next-one")
+                assert (await get(running.url, {"Authorization": "the-next-one"}))[0] == 200
+            if hung != "roles":
+                roles.write_text(f"roles: [{{name: default, role_arn: '{ROLE_ARN}', duration: 900}}]")
+                await running.logged("configuration_reloaded")
+            os.kill(running.process.pid, signal.SIGHUP)
+            assert await running.stop(signal.SIGTERM) == 0
+
+
+@needs_linux
+async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
+    """The daemon uses what is in the file as soon as the volume answers again."""
+    (tmp_path / "volume").mkdir()
+    secret, token = tmp_path / "volume" / "secret", tmp_path / "volume" / "token"
+    secret.write_text("chosen-by-hand")
+    environment = {"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret)}
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(token, sts.url, **environment), prelude=SHORT_DEADLINES) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        with hung_mount(tmp_path / "volume"):
+            await running.logged("refresh_failed", code="token_timeout")
+        token.write_text(service_account_token(time.time(), lifetime_seconds=7200))
+        await running.logged("token_renewed")
+        secret.write_text("the-next-one")
+        assert (await get(running.url, {"Authorization": "the-next-one"}))[0] == 200
+
+
+@needs_linux
+async def test_daemon_of_many_roles_and_the_limit_of_inotify(tmp_path: Path) -> None:
+    """One inotify instance serves all roles: a user has 128 on the whole node."""
+    roles = tmp_path / "roles.yaml"
+    for number in range(50):
+        (tmp_path / f"volume-{number}").mkdir()
+        (tmp_path / f"volume-{number}" / "token").write_text(service_account_token(time.time()))
+    entries = [
+        f"- {{name: role-{number}, role_arn: '{ROLE_ARN}', token_file: '{tmp_path}/volume-{number}/token',"
+        f" authorization_token_file: '{tmp_path}/secret-{number}'}}\n"
+        for number in range(50)
+    ]
+    roles.write_text("roles:\n" + "".join(entries))
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CONFIG=str(roles))) as running,
+    ):
+        await running.logged("credentials_refreshed", times=50)
+        descriptors = Path(f"/proc/{running.process.pid}/fd")
+        with trio.fail_after(GUARD_SECONDS):
+            while len(watches := _watches(descriptors)) != 1 or watches[0] < 51:
+                await trio.lowlevel.checkpoint()
+        assert watches == [51]  # of 50 token directories, and the one of roles and secrets
+
+
+def _watches(descriptors: Path) -> list[int]:
+    """Return how many watches each inotify instance has (proc(5), fdinfo)."""
+    instances = [entry for entry in descriptors.iterdir() if "inotify" in str(entry.readlink())]
+    texts = [(descriptors.parent / "fdinfo" / instance.name).read_text() for instance in instances]
+    return [text.count("inotify wd:") for text in texts]

@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from sidecar import endpoint, http, schedule
-from sidecar.authorization import Authorization
+from sidecar.authorization import Secret
+from sidecar.authorization_files import Authorization
 from sidecar.errors import NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresher import Refresher
@@ -117,7 +118,6 @@ class Machine(RuleBasedStateMachine):
         self._directory = tempfile.TemporaryDirectory()
         directory = Path(self._directory.name)
         (directory / "volume").mkdir()
-        (directory / "secret").write_bytes(SECRET)
         self.volume = FakeVolume(directory / "volume")
         self.world = World()
         self.sts = StsInWorld(self.world)
@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
             log=make_log([]),
             metrics=Metrics(),
         )
-        self.route = ServedRole(self.refresher, Authorization(str(directory / "secret")), self.world.clock)
+        self.route = ServedRole(self.refresher, Authorization("secret", Secret(SECRET, None)), self.world.clock)
 
     def teardown(self) -> None:
         Machine.attempts += len(self.sts.asked_at)
