@@ -178,10 +178,9 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        raise ConfigurationError(
-            f"{urlsplit(url).scheme.upper()}_PROXY is not a proxy that can be used (its value is not shown, because it "
-            "may hold a password): give it as http://HOST:PORT or https://HOST:PORT."
-        ) from exc
+        from sidecar.proxy_settings import unusable_proxy  # noqa: PLC0415  for those who have a proxy
+
+        raise unusable_proxy(f"{urlsplit(url).scheme.upper()}_PROXY") from exc
 
 
 def http_client(url: str, trust: ssl.SSLContext | None, **options: Any) -> httpx.AsyncClient:

@@ -6,6 +6,7 @@ Rule: a proxy's value may hold a password, so no message shows it.
 
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from sidecar.errors import ConfigurationError
 
@@ -21,6 +22,8 @@ The user and password of a URL (RFC 3986, section 3.2.1), without the characters
 Characters that every client encodes automatically, such as letters beyond ASCII, are accepted.
 """
 
+_IN_NO_HOST = frozenset("\"'<>\\^`{|}")
+
 _HOST = re.compile(r"\.*[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
 """A name, with or without dots before it, an IPv4 address, or an IPv6 address in brackets."""
 
@@ -29,8 +32,8 @@ def checked_proxy(setting: str, value: str) -> str:
     """
     Return the proxy's URL, with `http://` if it has no scheme.
 
-    Raises ConfigurationError if its user or password is not percent-encoded: a `#` or `/` would cut the value, and the
-    rest of the password would be looked up as a host name.
+    Raises ConfigurationError if it is not a URL with a host, or if its user or password is not percent-encoded: a `#`
+    or `/` would cut the value, and the rest of the password would be looked up as a host name.
     """
     raw = value.strip()
     has_scheme = _SCHEME.match(raw)
@@ -41,7 +44,29 @@ def checked_proxy(setting: str, value: str) -> str:
             f"{setting}'s user and password must be percent-encoded (its value is not shown): write # as %23, / as "
             "%2F, @ as %40 and % as %25."
         )
-    return raw if has_scheme else f"http://{raw}"
+    url = raw if has_scheme else f"http://{raw}"
+    if not _has_host(url):
+        raise unusable_proxy(setting)
+    return url
+
+
+def unusable_proxy(setting: str) -> ConfigurationError:
+    """Return the error for a value that is not a proxy's URL, or one of a kind that is not supported."""
+    return ConfigurationError(
+        f"{setting} is not a proxy that can be used (its value is not shown, because it may hold a password): give it "
+        "as http://HOST:PORT or https://HOST:PORT."
+    )
+
+
+def _has_host(url: str) -> bool:
+    """Return whether the URL has a host, and a port that exists if it has one."""
+    if not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and _IN_NO_HOST.isdisjoint(parts.hostname or "") and parts.port != 0
+    except ValueError:
+        return False
 
 
 def no_proxy_warning(text: str, netloc: str) -> str | None:

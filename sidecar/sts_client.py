@@ -228,7 +228,8 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
         case Failure.PROTOCOL:
             return _transport("Unreachable", f"{host}: the connection broke off, or what answers speaks no HTTP")
         case Failure.NAME:
-            return _transport("Unreachable", f"{host}: a name does not resolve ({reason}): check AWS_REGION and DNS")
+            name, setting = ("the proxy's name", "HTTPS_PROXY") if "(through " in host else ("its name", "AWS_REGION")
+            return _transport("Unreachable", f"{host}: {name} does not resolve ({reason}): check {setting} and DNS")
         case Failure.CONNECTION:
             return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}")
         case Failure.TLS:

@@ -13,6 +13,8 @@ from sidecar.errors import ConfigurationError
 from sidecar.exchange import warnings_about
 from sidecar.outbound import proxy_for
 from sidecar.proxy_settings import checked_proxy, no_proxy_warning
+from sidecar.sts_client import StsClient
+from tests.exchanges import Resolver, failure
 from tests.processes import our_program, pod_environment, run_daemon, run_to_its_end, scripted_sts
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
@@ -65,7 +67,7 @@ def test_any_proxy_is_accepted_or_its_setting_named_without_it(value: str) -> No
         found = checked_proxy("HTTPS_PROXY", value)
     except ConfigurationError as error:
         found = str(error)
-    assert found.endswith(value.strip()) or found.startswith("HTTPS_PROXY's user and password must be percent-encoded")
+    assert found.endswith(value.strip()) or found.startswith("HTTPS_PROXY")
 
 
 NOT_UNDERSTOOD = {
@@ -167,6 +169,37 @@ async def test_run_warns_of_no_proxy_at_the_start(tmp_path: Path) -> None:
         if "NO_PROXY" not in entry["reason"]:
             entry = await running.logged("setting_doubtful", times=2)
     assert "'10.0.0.0/8'" in entry["reason"]
+
+
+UNUSABLE = [
+    "socks5://127.0.0.1:1", "socks5h://127.0.0.1:1", "ftp://proxy", "http://", "http:///", "https://", "://proxy", "http://:1",
+    "http://me:hush@:1", "http://proxy:999999", "http://proxy:-1", "http://proxy:0", "http://proxy:port", "http://[::1",
+    "http:proxy", "http://a b", "http://proxy\x01", "http://proxy\udcff", '"http://proxy:1"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_proxy_that_cannot_be_used_is_named_at_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY is not a proxy that can be used") as caught:
+        StsClient(f"https://{STS}/")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "http://", "ftp://proxy"])
+def test_run_ends_with_a_proxy_that_cannot_be_used(tmp_path: Path, value: str) -> None:
+    status, errors = run_to_its_end(pod_environment(tmp_path / "token", f"https://{STS}/", HTTPS_PROXY=value))
+    assert status == 2
+    assert "HTTPS_PROXY is not a proxy that can be used" in errors
+
+
+async def test_proxy_whose_name_does_not_resolve_is_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    error = await failure(f"https://{STS}/")
+    assert "the proxy's name does not resolve" in error.message
+    assert "HTTPS_PROXY" in error.message
+    assert "AWS_REGION" not in error.message
 
 
 def test_run_ends_with_the_proxys_setting(tmp_path: Path) -> None:
