@@ -88,10 +88,10 @@ def filesystem_type(mountinfo: str, device: int) -> str | None:
 def open_directory(path: str, *, allow_disk: bool) -> str:
     """Return the private directory to keep files in, and create what is missing. Raises ConfigurationError."""
     try:
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
         if not allow_disk:
             _check_in_memory(path)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
         return _private_directory(path)
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
@@ -102,8 +102,10 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
 
 
 def _check_in_memory(path: str) -> None:
+    """Raise ConfigurationError unless the directory, or where it would be created, is on a file system in memory."""
+    place = path if os.path.exists(path) else os.path.dirname(path.rstrip("/")) or "."
     with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
-        found = filesystem_type(file.read(), os.stat(path).st_dev)
+        found = filesystem_type(file.read(), os.stat(place).st_dev)
     if found not in IN_MEMORY:
         raise ConfigurationError(
             f"{SETTING} is {path}: it is on {found or 'an unknown file system'}, and credentials are kept in memory "

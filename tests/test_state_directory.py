@@ -458,6 +458,7 @@ def test_directory_on_a_disk_is_rejected_unless_allowed(
     path = tmp_path / "state"
     with pytest.raises(ConfigurationError, match=r"IRSA_SIDECAR_STATE_DIR is .*IRSA_SIDECAR_STATE_ALLOW_DISK=true"):
         open_directory(str(path), allow_disk=False)
+    assert not path.exists()
     assert open_directory(str(path), allow_disk=True) == str(path)
 
 
