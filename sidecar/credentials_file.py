@@ -14,7 +14,8 @@ from typing import Any
 import trio
 
 from sidecar.clock import Clock, Instant
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, FileTimeoutError
+from sidecar.file_thread import in_thread
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresher import REMINDER_SECONDS
@@ -74,11 +75,6 @@ def is_ours(path: str) -> bool:
 _FIX = "name a file of its own, which is replaced as a whole, or remove this one."
 
 
-async def in_thread(function: Callable[..., Any], *arguments: str) -> Any:
-    """What it returns or raises. A disk that hangs keeps nobody up but us, and us no longer than we want to wait."""
-    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True)
-
-
 class CredentialsFile:
     """Keeps the file at `path` as `roles` are served. Raises ConfigurationError if it is somebody else's."""
 
@@ -112,7 +108,7 @@ class CredentialsFile:
         while True:
             sets = self._living()
             text = text_of(sets)
-            if text != self._written or await self._call(file_identity, self._path) != self._identity:
+            if text != self._written or await self._is_changed():
                 await self._write(text, sets)
             if text == text_of(self._living()):  # else something changed meanwhile
                 with trio.move_on_after(self._pause(sets.values())):
@@ -128,10 +124,21 @@ class CredentialsFile:
         now = self._clock.now()
         return max(min([CHECK_SECONDS, *(_seconds_between(now, snapshot.ends) for snapshot in sets)]), 0.0)
 
+    async def _is_changed(self) -> bool:
+        """Return whether the file is another one than we wrote, or its volume hangs, which the next write reports."""
+        try:
+            return bool(await self._call(self._path, file_identity, self._path) != self._identity)
+        except (FileTimeoutError, OSError):
+            return True
+
     async def _write(self, text: str, profiles: Iterable[str]) -> None:
         try:
-            await self._call(replace_secret_file, self._path, text)
-            self._identity = await self._call(file_identity, self._path)
+            await self._call(self._path, replace_secret_file, self._path, text)
+            self._identity = await self._call(self._path, file_identity, self._path)
+        except FileTimeoutError as error:
+            self._metrics.count_credentials_file(is_written=False)
+            self._remember_trouble(str(error))
+            return
         except Exception as exc:  # noqa: BLE001  whatever it is, it is this file's trouble alone
             self._metrics.count_credentials_file(is_written=False)
             self._remember_trouble(getattr(exc, "strerror", None) or type(exc).__name__)

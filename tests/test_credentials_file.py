@@ -17,13 +17,13 @@ import trio.testing
 from botocore.credentials import SharedCredentialProvider
 from trio.testing import MockClock
 
-from sidecar import credentials_file
 from sidecar.credentials_file import HEADER, CredentialsFile, is_ours, text_of
 from sidecar.errors import ConfigurationError
 from sidecar.refresher import REMINDER_SECONDS
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.secret_file import replace_secret_file
 from tests.fakes.clock import FakeWall
+from tests.fakes.hanging_volume import HangingDirectories
 from tests.fakes.kubelet import FakeVolume
 from tests.served import GET, Served, status_of
 from tests.test_endpoint import CREDENTIALS, SNAPSHOT
@@ -86,7 +86,7 @@ class Kept:
         self.path = path
         self.trouble: Exception | None = None
 
-    async def call(self, function: Callable[..., Any], *arguments: str) -> Any:
+    async def call(self, _path: str, function: Callable[..., Any], *arguments: str) -> Any:
         if self.trouble is not None and function is replace_secret_file:
             raise self.trouble
         return function(*arguments)
@@ -221,32 +221,42 @@ async def test_a_bug_is_told_by_its_name_and_ends_nothing(autojump_clock: MockCl
     assert kept.served
 
 
-async def test_a_disk_that_hangs_keeps_no_client_and_no_end_waiting(
-    autojump_clock: MockClock, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_hung_volume_of_the_credentials_file_is_reported(
+    autojump_clock: MockClock, served: Served, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
-    goes_on = threading.Event()
-    workers: list[threading.Thread] = []
-
-    def hang(*_: str) -> None:
-        workers.append(threading.current_thread())
-        goes_on.wait()
-
-    monkeypatch.setattr(credentials_file, "replace_secret_file", hang)
-    daemon = served.daemon
-    file = CredentialsFile(
-        str(tmp_path / "credentials"), daemon.roles, clock=daemon.clock, log=daemon.log, metrics=daemon.metrics
-    )
-    try:
-        async with trio.open_nursery() as nursery:
+    """It costs one abandoned thread, delays no client, and the file is written once the volume answers."""
+    daemon, path = served.daemon, tmp_path / "volume" / "credentials"
+    path.parent.mkdir()
+    file = CredentialsFile(str(path), daemon.roles, clock=daemon.clock, log=daemon.log, metrics=daemon.metrics)
+    async with trio.open_nursery() as nursery:
+        with volumes.hang(str(path)):
             nursery.start_soon(file.run)
-            while not workers:
-                await trio.lowlevel.checkpoint()
             assert status_of(await served.ask(GET)) == 200
-            nursery.cancel_scope.cancel()
-    finally:
-        goes_on.set()
-    while not workers[0].name.startswith("Trio"):  # it has the job's name until that is done
-        await trio.lowlevel.checkpoint()
+            await trio.sleep(REMINDER_SECONDS / 2)
+            (told,) = served.logged("credentials_file_failed")
+            assert "its volume hangs" in told["reason"]
+            assert volumes.blocked == 1
+        await trio.sleep(CHECK_SECONDS)
+        assert read(path).access_key == "ASIAFAKE0001"
+        nursery.cancel_scope.cancel()
+
+
+async def test_volume_that_hangs_after_the_credentials_file_was_written(
+    autojump_clock: MockClock, served: Served, tmp_path: Path, volumes: HangingDirectories
+) -> None:
+    daemon, path = served.daemon, tmp_path / "volume" / "credentials"
+    path.parent.mkdir()
+    file = CredentialsFile(str(path), daemon.roles, clock=daemon.clock, log=daemon.log, metrics=daemon.metrics)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(file.run)
+        await trio.sleep(1)
+        with volumes.hang(str(path)):
+            await trio.sleep(CHECK_SECONDS * 3)
+            assert len(served.logged("credentials_file_failed")) == 1
+        path.unlink()
+        await trio.sleep(CHECK_SECONDS)
+        assert read(path).access_key == "ASIAFAKE0001"
+        nursery.cancel_scope.cancel()
 
 
 # Whose it is
