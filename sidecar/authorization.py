@@ -80,9 +80,10 @@ def write_secret(path: str, secret: str, mode: int = MODE) -> None:
     """Put the secret at `path`, as replace_secret_file does. Raises ConfigurationError."""
     try:
         replace_secret_file(path, secret, mode)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made ({exc.strerror or exc}): mount a "
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made "
+            f"({getattr(exc, 'strerror', None) or exc}): mount a "
             "memory-backed emptyDir there that this user may write, or put the file there."
         ) from exc
 

@@ -6,6 +6,7 @@ of the wrong kind are errors. Pure but for `read_roles_file`; strict_yaml.py par
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from sidecar.role import (
     check_whole_number,
 )
 from sidecar.session_name import check_session_name
-from sidecar.strict_yaml import Node, compose, line_of
+from sidecar.strict_yaml import Node, appears_twice, compose, line_of, reading
 
 MAX_FILE_BYTES = 1024 * 1024
 """What a ConfigMap can hold."""
@@ -57,7 +58,7 @@ class Place(NamedTuple):
     key: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}, line {self.line}{': ' + self.key if self.key else ''}"
+        return f"{self.path}, line {self.line}{': ' + self.key[:100] if self.key else ''}"
 
 
 _Read = Callable[[Place, Node], Any]
@@ -85,9 +86,14 @@ def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tupl
 
     They stand under `roles:`, or are the whole text, as in a Pod's annotation.
     """
-    root = compose(content, path)
-    if root is None:
-        raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
+    with reading(path):
+        root = compose(content, path)
+        if root is None:
+            raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
+        return _roles_of(root, path, defaults)
+
+
+def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
     place, read_roles = Place(path, line_of(root)), _list_of(_role_reader(defaults), MAX_ROLES, "roles")
     is_bare = isinstance(root, yaml.SequenceNode)
     found = {"roles": read_roles(place, root)} if is_bare else _mapping(place, root, {"roles": read_roles})
@@ -169,17 +175,48 @@ def _uid(place: Place, node: Node) -> int:
     return int(text)
 
 
-def _json(place: Place, node: Node) -> Any:
-    """What JSON can say, dates as they stand (`Version: 2012-10-17` needs no quotes); or JSON itself, as one text."""
-    mapping: Node | None = node
+def _policy(place: Place, node: Node) -> Any:
+    """Return a policy as plain values. It is a mapping, or one text that holds JSON."""
     if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT_TAG:
-        mapping = compose(node.value, f"{place}, in its text")
-    if not isinstance(mapping, yaml.MappingNode):
+        policy = _policy_in_text(place, node)
+    else:
+        policy = _plain(place, node, [MAX_POLICY_NODES])
+    if not isinstance(policy, dict):
         raise ConfigurationError(f"{place} is no policy: give a mapping with Version and Statement.")
-    return _plain(place, mapping, [MAX_POLICY_NODES])
+    return policy
+
+
+def _policy_in_text(place: Place, node: yaml.ScalarNode) -> Any:
+    """Return the policy in a text: YAML, which has all of JSON but the escaped slash, else JSON."""
+    # In a block scalar (`|`) each line of the text is one of the file, after the line of the `|`.
+    is_block = node.style == "|"
+    where = f"{place.path}: {place.key}" if is_block else f"{place}, in its text"
+    try:
+        inner = compose(node.value, where, first_line=line_of(node) + 1 if is_block else 1)
+    except ConfigurationError:
+        if "\\/" not in node.value:
+            raise
+        return _policy_in_json(place, node.value)
+    return None if inner is None else _plain(place, inner, [MAX_POLICY_NODES])
+
+
+def _policy_in_json(place: Place, text: str) -> Any:
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ConfigurationError(f"{place}: {appears_twice(key)}.")
+            seen.add(key)
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=mapping, parse_int=_whole_number, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError) as exc:
+        raise ConfigurationError(f"{place} is text that is no JSON: give the policy as a mapping.") from exc
 
 
 def _plain(place: Place, node: Node, left: list[int]) -> Any:
+    """Return what JSON can say of the node. Dates stay text: `Version: 2012-10-17` needs no quotes."""
     left[0] -= 1
     if left[0] < 0:
         raise ConfigurationError(f"{place} has more than {MAX_POLICY_NODES} parts: shorten it.")
@@ -192,7 +229,12 @@ def _plain(place: Place, node: Node, left: list[int]) -> Any:
         return None
     if kind == "bool":
         return node.value.lower() in {"true", "yes", "on"}
-    return int(node.value) if kind == "int" and re.fullmatch(r"[0-9]{1,18}", node.value) else str(node.value)
+    return _whole_number(node.value) if kind == "int" else str(node.value)
+
+
+def _whole_number(text: str) -> int | str:
+    """Return the number; the text if it is not in plain digits, or is longer than other programs' numbers."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
 
 
 def _tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
@@ -234,7 +276,7 @@ def _chained_duration(place: Place, node: Node) -> int:
 _SESSION: Mapping[str, _Read] = {
     "role_arn": _checked(check_role_arn),
     "session_name": _checked(check_session_name),
-    "policy": lambda place, node: (place, _json(place, node)),
+    "policy": lambda place, node: (place, _policy(place, node)),
     "policy_arns": _list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
 }
 """What a role and a step of its chain have in common."""

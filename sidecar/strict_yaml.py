@@ -3,18 +3,26 @@ YAML text as nodes or plain values, read strictly. Pure.
 
 Rule: whatever the text is, the only exception that leaves this file is ConfigurationError. PyYAML raises more than its
 own: ValueError and OverflowError for numbers and characters, RecursionError for deep nesting. A key that appears twice,
-nesting beyond MAX_DEPTH and text that UTF-8 cannot encode are errors, each with its line.
+nesting beyond MAX_DEPTH and text that UTF-8 cannot encode are errors, each with its line. Depth counts aliases, so no
+reader of nodes can recurse too deep; `load` also counts the parts that aliases stand for.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, SidecarError
 
 MAX_DEPTH = 24
 """Levels of mappings and lists. A chain's session policy in a roles file has ten; PyYAML's work grows with each one."""
+
+MAX_PARTS = 20_000
+"""Scalars, lists and mappings that `load` returns, each counted as often as aliases repeat it."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _MERGE, _TIMESTAMP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
 
@@ -23,9 +31,31 @@ Node = yaml.nodes.Node
 _Value = TypeVar("_Value")
 
 
-def compose(text: bytes | str, where: str) -> Node | None:
-    """Return the text's one document as nodes, None if it is empty. `where` begins each message."""
-    return _guarded(lambda: _with_loader(text, _Loader.get_single_node), where)
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """
+    Turn whatever the block raises into a ConfigurationError about `where`. Our own errors pass unchanged.
+
+    Readers of configuration run in it, so that a value that nobody foresaw is a message and not a traceback.
+    """
+    try:
+        yield
+    except SidecarError:
+        raise
+    except Exception as exc:
+        raise ConfigurationError(
+            f"{where} cannot be read ({type(exc).__name__}). Remove what is unusual in it, such as odd escapes, very "
+            "long numbers or explicit tags."
+        ) from exc
+
+
+def compose(text: bytes | str, where: str, *, first_line: int = 1) -> Node | None:
+    """
+    Return the text's one document as nodes, None if it is empty.
+
+    `where` begins each message, and `first_line` is the line there on which the text begins.
+    """
+    return _guarded(lambda: _with_loader(_Loader(text), _Loader.get_single_node), where, first_line)
 
 
 def load(text: bytes | str, where: str) -> Any:
@@ -34,7 +64,7 @@ def load(text: bytes | str, where: str) -> Any:
 
     Dates stay text, so that a policy's `Version: 2012-10-17` needs no quotes.
     """
-    return _guarded(lambda: _with_loader(text, _Loader.get_single_data), where)
+    return _guarded(lambda: _with_loader(_Loader(text, MAX_PARTS), _Loader.get_single_data), where)
 
 
 def line_of(node: Node) -> int:
@@ -42,12 +72,17 @@ def line_of(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _guarded(read: Callable[[], _Value], where: str) -> _Value:
+def appears_twice(key: str) -> str:
+    """Return what messages say of a key that appears twice, without the full stop."""
+    return f"the key {key[:40]!r} appears twice: keep one of them"
+
+
+def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Value:
     try:
         return read()
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
+        line = f", line {mark.line + first_line}" if mark else ""
         # Its whole text quotes the file.
         problem = getattr(exc, "problem", None) or type(exc).__name__
         sentence = problem if isinstance(exc, _LimitError) else f"this is not valid YAML ({problem})"
@@ -56,47 +91,86 @@ def _guarded(read: Callable[[], _Value], where: str) -> _Value:
         raise ConfigurationError(f"{where}: this is not valid YAML ({type(exc).__name__}).") from exc
 
 
-def _with_loader(text: bytes | str, read: "Callable[[_Loader], _Value]") -> _Value:
-    loader = _Loader(text)
+def _with_loader(loader: "_Loader", read: "Callable[[_Loader], _Value]") -> _Value:
     try:
         return read(loader)
     finally:
         loader.dispose()
 
 
+class _Extent(NamedTuple):
+    """How large a node is with all that it contains, aliases replaced by what they stand for."""
+
+    depth: int = 1
+    parts: int = 1
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with our limits."""
 
-    def __init__(self, text: bytes | str) -> None:
+    def __init__(self, text: bytes | str, max_parts: int | None = None) -> None:
         super().__init__(text)
+        self._max_parts = max_parts
         self._depth = 0
+        self._extents: dict[int, _Extent] = {}
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            at = self.peek_event()  # type: ignore[no-untyped-call]
-            raise _LimitError(f"it nests deeper than {MAX_DEPTH} levels", at)
+            raise _LimitError(_TOO_DEEP, self.peek_event())  # type: ignore[no-untyped-call]
         node: Node | None = super().compose_node(parent, index)
         self._depth -= 1
+        if node is not None and id(node) not in self._extents:
+            raise _LimitError("it contains itself by an alias", node)
         return node
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
-        try:
-            node.value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise _LimitError("it has a character that UTF-8 cannot encode", node) from None
+        if _SURROGATE.search(node.value):
+            node.value = _with_pairs_joined(node)
+        self._extents[id(node)] = _Extent()
+        return node
+
+    def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
+        node: yaml.SequenceNode = super().compose_sequence_node(anchor)
+        self._measure(node, node.value)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        self._check_keys(node)
+        self._measure(node, [part for pair in node.value for part in pair])
+        return node
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
                 if key.value in seen:
-                    raise _LimitError(f"the key {key.value[:40]!r} appears twice: keep one of them", key)
+                    raise _LimitError(appears_twice(key.value), key)
                 seen.add(key.value)
-        return node
+
+    def _measure(self, node: Node, children: Sequence[Node]) -> None:
+        extents = [self._extents[id(child)] for child in children]
+        depth = 1 + max((extent.depth for extent in extents), default=0)
+        parts = 1 + sum(extent.parts for extent in extents)
+        if depth > MAX_DEPTH:
+            raise _LimitError(_TOO_DEEP, node)
+        if self._max_parts is not None and parts > self._max_parts:
+            raise _LimitError(f"it has more than {self._max_parts} parts, aliases counted", node)
+        self._extents[id(node)] = _Extent(depth, parts)
+
+
+_TOO_DEEP = f"it nests deeper than {MAX_DEPTH} levels"
+
+
+def _with_pairs_joined(node: yaml.ScalarNode) -> str:
+    """Return the text with one character for each surrogate pair, as JSON in ASCII writes an emoji."""
+    try:
+        text: str = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise _LimitError("it has a character that UTF-8 cannot encode", node) from None
+    return text
 
 
 class _LimitError(yaml.composer.ComposerError):

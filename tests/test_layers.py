@@ -54,7 +54,7 @@ ONLY_IMPORTER = {
     "struct": {"peer", "proc_net"},
     "sidecar.hardening": {"cli", "commands.run"},
     "sidecar.peer": {"daemon"},
-    "yaml": {"roles_file", "strict_yaml", "injection.resources"},
+    "yaml": {"strict_yaml", "roles_file"},
     "sidecar.imds": {"daemon"},
     "sidecar.state_directory": {"daemon"},
     "sidecar.saved_state": {"state_directory"},

@@ -260,6 +260,27 @@ def test_tags_with_a_key_twice_are_rejected() -> None:
     assert "the key 'a' appears twice" in refusal(TAGS_TWICE)
 
 
+def test_json_in_ascii_keeps_its_emoji() -> None:
+    """json.dumps writes an emoji as two escapes, a surrogate pair."""
+    (role,) = parse(json.dumps([{"name": "app", "role_arn": ARN, "chain": [STEP | {"tags": {"mood": "\U0001f600"}}]}]))
+    assert role.chain[0].tags == (("mood", "\U0001f600"),)
+    (role,) = parse(one(policy=json.dumps({"Version": "\U0001f600"})))
+    assert role.policy == '{"Version":"\\ud83d\\ude00"}'
+
+
+def test_a_policy_in_json_may_escape_slashes() -> None:
+    """JSON allows it, some programs write it, and YAML does not have it."""
+    (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
+    assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
+    message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
+    assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice: keep one of them."
+
+
+def test_the_line_in_a_block_of_json_is_the_files() -> None:
+    text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
+    assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice: keep one of them."
+
+
 RAISING = {
     "a character beyond Unicode": r'roles: "\UFFFFFFFF"',
     "a lone surrogate in a path": one() + '\n    authorization_token_file: "\\ud800"',
@@ -274,6 +295,13 @@ RAISING = {
     "an unknown tag": "roles: !!python/object/apply:os.system [x]",
     "an alias without an anchor": "roles: *a",
     "an alias of itself": "roles: &a [*a]",
+    "an alias of itself in a policy": one() + "\n    policy: &a {Statement: *a}",
+    "an alias of itself in a policy's list": one() + "\n    policy: {Statement: &a [*a]}",
+    "aliases that nest deep": one()
+    + "\n    policy: {a0: &a0 1, "
+    + ", ".join(f"a{n + 1}: &a{n + 1} [[[[[*a{n}]]]]]" for n in range(300))
+    + "}",
+    "a number of 5,000 digits in a tag": one() + "\n    chain: [{tags: {a: " + "9" * 5_000 + "}}]",
     "two documents": "roles: []\n---\nroles: []",
     "a control character": "roles: \x07",
     "NUL": "roles: \0",

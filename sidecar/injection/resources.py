@@ -71,15 +71,15 @@ def _is_scalar(value: Any) -> bool:
 
 def check_resources(setting: str, text: str) -> Document:
     """The resources in `text`, JSON or YAML. Raises ConfigurationError."""
-    import yaml  # noqa: PLC0415  for those who need it
+    from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, for those who need one
 
     example = f"give requests and limits, as {json.dumps(RESOURCES)}."
     if len(text) > MAX_CHARACTERS:
         raise ConfigurationError(f"{setting} has {len(text)} characters: {example}")
     try:
-        read = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"{setting} is {text[:100]!r}, which is no JSON or YAML: {example}") from exc
+        read = strict_yaml.load(text, setting)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{setting} is {text[:100]!r}, which is no JSON or YAML: {example} {exc}") from exc
     if not isinstance(read, dict) or not all(isinstance(part, dict) for part in read.values()):
         raise ConfigurationError(f"{setting} is {text[:100]!r}: {example}")
     if unknown := [str(key) for key in read if key not in ("requests", "limits")]:

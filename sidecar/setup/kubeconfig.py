@@ -42,7 +42,7 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
     where = ", ".join(map(str, files))
     try:
         config = KubeConfig.from_dict(merged([(path, _read(path)) for path in files]), fname=files[0])
-    except (KeyError, TypeError, ValidationError) as exc:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, ValidationError) as exc:
         raise ConfigurationError(
             f"The kubeconfig {where} is not in the form that kubectl reads ({exc}): `kubectl config view` shows it."
         ) from exc
@@ -83,7 +83,7 @@ def _in_cluster() -> SingleConfig:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+    except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError besides its own errors
         # The text of a parser's error quotes the file, which may hold a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is no YAML"
         raise ConfigurationError(f"The kubeconfig {path} cannot be read ({why}): mend it, or set KUBECONFIG.") from exc

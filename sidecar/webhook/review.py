@@ -58,12 +58,13 @@ class Question(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The answer, what it was, and what the Pod's author should know."""
+    """The answer, what it was, and what the Pod's author should know. `fault` is an exception that nobody foresaw."""
 
     document: Document
     verdict: Verdict
     reason: str | None = None
     warnings: tuple[str, ...] = ()
+    fault: Exception | None = None
 
 
 def read_question(body: bytes) -> Question:
@@ -96,14 +97,29 @@ def _is_pod(request: Document) -> bool:
 
 
 def answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:
-    """The review of a question, given what is known of its ServiceAccount."""
+    """
+    Return the response to a review, given what is known of the Pod's ServiceAccount. It never raises.
+
+    A Pod whose content makes us raise something unforeseen is rejected with a sentence. Without a response the API
+    server would show its author only that the webhook failed.
+    """
     if question.pod is None:
         return Answered(_response(question, {"allowed": True}), Verdict.PASSED)
     try:
-        injected = inject(question.pod, account, settings)
+        return _injected(question, question.pod, account, settings)
     except ConfigurationError as error:
         return _refused(question, str(error), 422, Verdict.REFUSED)
-    patch = json_patch(question.pod, injected.pod)
+    except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this Pod alone
+        text = (
+            f"irsa-sidecar could not read this Pod ({type(exc).__name__}). Remove what is unusual in its annotations "
+            "and fields, and report this as a bug."
+        )
+        return _refused(question, text, 500, Verdict.FAILED)._replace(fault=exc)
+
+
+def _injected(question: Question, pod: Document, account: ServiceAccount | None, settings: Settings) -> Answered:
+    injected = inject(pod, account, settings)
+    patch = json_patch(pod, injected.pod)
     said: Document = {"allowed": True}
     if patch:
         said |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}

@@ -112,6 +112,8 @@ class Service:
         except ConfigurationError as error:
             return Response(400, f"{error}\n".encode(), _TEXT)
         answered = await self._answer(question)
+        if answered.fault is not None:
+            self._report(answered.fault)
         self.metrics.reviews[answered.verdict] += 1
         self.metrics.review_seconds.observe(time.perf_counter() - began_at)
         self._tell(question, answered)

@@ -100,6 +100,11 @@ def test_json_and_yaml_are_taken(text: str) -> None:
 WRONG = {
     "": "is '': give requests and limits, as {",
     "{": "is '{', which is no JSON or YAML: give",
+    '{"limits": {"memory": "64Mi"}, "limits": {}}': "the key 'limits' appears twice",
+    '{"limits": {"memory": 64Mi, "memory": 1Mi}}': "the key 'memory' appears twice",
+    '{"limits": &a {"memory": *a}}': "contains itself by an alias",
+    '{"limits": {"memory": !!int x}}': "not valid YAML (ValueError)",
+    r'{"limits": {"memory": "\UFFFFFFFF"}}': "not valid YAML (OverflowError)",
     "[]": "is '[]': give requests and limits",
     "requests: 5": "is 'requests: 5': give requests and limits",
     "request: {cpu: 1}": "has 'request', which is neither requests nor limits: give",

@@ -131,6 +131,13 @@ def test_of_several_files_the_first_to_say_it_is_right_and_paths_are_its_own(tmp
 BAD: dict[str, tuple[str, str]] = {
     "no YAML": ("{", "it is no YAML"),
     "no mapping": ("[]", "no mapping"),
+    "a character beyond Unicode": (r'clusters: "\UFFFFFFFF"', "it is no YAML"),
+    "nesting": ("[" * 3000, "it is no YAML"),
+    "a number that is none": ("clusters: !!int x", "it is no YAML"),
+    "clusters in one word": ("clusters: lab", "kubectl config view"),
+    "a cluster in one word": ("clusters: [{name: lab, cluster: here}]", "kubectl config view"),
+    "a user's plugin in one word": ("users: [{name: a, user: {exec: aws}}]", "kubectl config view"),
+    "a context that is a list": ("contexts: [[a]]", "kubectl config view"),
     "no server": (yaml.safe_dump(kubeconfig("x") | {"clusters": [{"name": "lab"}]}), "kubectl config view"),
     "another context": (yaml.safe_dump(kubeconfig("x") | {"current-context": "b"}), "there are lab"),
     "no context": (yaml.safe_dump(kubeconfig("x") | {"current-context": ""}), "there are lab"),

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.application import OWN_CREDENTIALS
+from sidecar.injection.names import ROLES
 from sidecar.injection.refusals import MAX_NAME_CHARACTERS
+from sidecar.webhook import review as review_module
 from sidecar.webhook.review import Question, Verdict, answer, not_now, read_question
 from tests.injection.pods import ACCOUNT, SETTINGS, pod
+from tests.test_roles_file import RAISING
 from tests.webhook.cluster import patched, review
 
 
@@ -150,3 +153,28 @@ def test_whatever_a_labelled_object_is_it_gets_an_answer(found: Any) -> None:
     else:
         text = base64.b64encode(json.dumps(answered.document).encode()).decode()
     assert text
+
+
+@pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
+def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
+    """The same texts end no daemon as a roles file."""
+    asked = review()
+    asked["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
+    answered = answer(question(asked), ACCOUNT, SETTINGS)
+    assert answered.verdict is Verdict.REFUSED
+    assert answered.document["response"]["allowed"] is False
+    assert f"annotation {ROLES}" in answered.document["response"]["status"]["message"]
+
+
+@pytest.mark.parametrize("error", [OverflowError, RecursionError, UnicodeError, KeyError, MemoryError])
+def test_an_unforeseen_exception_denies_the_pod(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(review_module, "inject", fail)
+    answered = answer(question(review()), ACCOUNT, SETTINGS)
+    status = answered.document["response"]["status"]
+    assert answered.document["response"]["allowed"] is False
+    assert (status["code"], answered.verdict) == (500, Verdict.FAILED)
+    assert error.__name__ in status["message"]
+    assert isinstance(answered.fault, error)
