@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sidecar import strict_yaml
 from sidecar.errors import ConfigurationError
@@ -20,6 +21,9 @@ from sidecar.regular_file import read_regular_file
 
 MAX_FILE_BYTES = 1024 * 1024
 
+MAX_SHOWN_CHARACTERS = 200
+"""How much of a value a message shows."""
+
 DEFAULT_ACCOUNT_ID = "111122223333"
 ISSUER_PLACEHOLDER = "{issuer}"
 """In a trust policy it stands for the local issuer without its scheme, whose port is only known when it runs."""
@@ -27,10 +31,16 @@ ISSUER_PLACEHOLDER = "{issuer}"
 _Read = Callable[[str, Any], Any]
 
 
+def _shown(value: Any) -> str:
+    """Return the value as messages show it, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
+
+
 def _matching(pattern: str, wanted: str) -> _Read:
     def read(where: str, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ConfigurationError(f"{where} is {value!r}: give {wanted}.")
+            raise ConfigurationError(f"{where} is {_shown(value)}: give {wanted}.")
         return value
 
     return read
@@ -39,7 +49,7 @@ def _matching(pattern: str, wanted: str) -> _Read:
 def _number(low: int, high: int, unit: str) -> _Read:
     def read(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise ConfigurationError(f"{where} is {value!r}: give {unit} from {low} to {high}.")
+            raise ConfigurationError(f"{where} is {_shown(value)}: give {unit} from {low} to {high}.")
         return value
 
     return read
@@ -47,14 +57,14 @@ def _number(low: int, high: int, unit: str) -> _Read:
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{where} is {value!r}: give a mapping of names to values.")
+        raise ConfigurationError(f"{where} is {_shown(value)}: give a mapping of names to values.")
     return value
 
 
 def _list_of(read_item: _Read) -> _Read:
     def read(where: str, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise ConfigurationError(f"{where} is {value!r}: give a list.")
+            raise ConfigurationError(f"{where} is {_shown(value)}: give a list.")
         return tuple(read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
 
     return read
@@ -64,8 +74,22 @@ def _path(where: str, value: Any) -> Path:
     return Path(os.path.expanduser(_text(where, value)))  # Path.expanduser raises for an unknown user
 
 
+def _url(where: str, value: Any) -> str:
+    url: str = _url_text(where, value)
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an address in brackets that is none, or a port that is no number or too large
+        is_whole = False
+    if not is_whole:
+        raise ConfigurationError(f"{where} is {url!r}, which has no usable host and port: give {_A_URL}.")
+    return url
+
+
+_A_URL = "a URL as https://issuer.example.com"
+
 _text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
-_url = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", "a URL as https://issuer.example.com")
+_url_text = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", _A_URL)
 _port = _number(0, 65535, "a port (0: a free one)")
 _ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, as 127.0.0.1")
 _role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, as arn:aws:iam::111122223333:role/app")
@@ -165,7 +189,8 @@ def read_config(path: Path | None) -> LocalConfig:
 def parse_config(content: bytes | str, path: str) -> LocalConfig:
     """Return the configuration in the text of a file that messages call `path`. Raises ConfigurationError."""
     document = strict_yaml.load(content, path)
-    config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)
+    with strict_yaml.reading(path):
+        config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)
     if not config.roles:
         raise ConfigurationError(f"{path}: roles is empty: give at least one, or leave it out.")
     return config

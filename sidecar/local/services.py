@@ -30,6 +30,7 @@ from sidecar.local.sts import Account, Sts
 from sidecar.local.tell import Tell
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.local.web_identity import Provider, issuer_key
+from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_OF = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  (compared with, not bound)
@@ -158,16 +159,27 @@ def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> Role:
     arn = settings.arn or f"arn:aws:iam::{config.account_id}:role/{settings.name}"
     subject, audience = _identity(config).subject, config.audience
     document: Any = settings.trust_policy or default_policy(own.arn, own.key, subject=subject, audience=audience)
-    policy = parse_policy(_with_issuer(document, issuer_key(own.issuer)), f"the trust policy of {arn}")
+    name = f"the trust policy of {arn}"
+    with reading(name):
+        policy = parse_policy(_with_issuer(document, issuer_key(own.issuer), name), name)
     return Role(arn, policy, settings.max_session_duration)
 
 
-def _with_issuer(value: Any, key: str) -> Any:
-    """The document with the issuer in all its texts, names included."""
+def _with_issuer(value: Any, key: str, name: str) -> Any:
+    """
+    Return the document with the issuer in all its texts, keys included.
+
+    Raises ConfigurationError if two keys of one mapping become the same. `name` is the policy's in messages.
+    """
     if isinstance(value, dict):
-        return {_with_issuer(name, key): _with_issuer(item, key) for name, item in value.items()}
+        found = {_with_issuer(word, key, name): _with_issuer(item, key, name) for word, item in value.items()}
+        if len(found) < len(value):
+            raise ConfigurationError(
+                f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key: keep one."
+            )
+        return found
     if isinstance(value, list):
-        return [_with_issuer(item, key) for item in value]
+        return [_with_issuer(item, key, name) for item in value]
     return value.replace(ISSUER_PLACEHOLDER, key) if isinstance(value, str) else value
 
 

@@ -325,7 +325,7 @@ def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condi
 def _check_size(document: Any, name: str) -> None:
     try:
         size = len(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
-    except TypeError as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise ConfigurationError(f"{name} holds a value that JSON has not ({exc}): put it in quotes.") from exc
     if size > MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
