@@ -1,8 +1,8 @@
 """
 The one tree of long-lived tasks: the roles' refreshers, the credentials listener and the admin listener.
 
-No failure of one part ends another: what a connection raises stays in its connection (server.py), and a refresher
-that raises what nobody foresaw is logged and started again, while its credentials stay in service (served_roles.py).
+Rule: no failure of one part ends another. An exception of a connection stays in its connection (server.py). Every
+background task runs in `keep_running` (background.py), which logs what the task raises and starts it again.
 """
 
 import gc
@@ -11,8 +11,9 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -21,6 +22,7 @@ from sidecar import __version__, admin, endpoint, exchange, http, server
 from sidecar.audit import Audit
 from sidecar.authorization import Secret, start_secrets
 from sidecar.authorization_files import AuthorizationFiles
+from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.clock import Clock, Instant
 from sidecar.config import Config, unknown_variables
 from sidecar.endpoint import Answer, FindUid, Hold
@@ -88,11 +90,11 @@ class Daemon:
         """Until `stop` is set and the answers under way have ended. Starts when the listeners accept."""
         with self.peers:
             async with trio.open_nursery() as background:
-                background.start_soon(self.roles.run)
+                background.start_soon(self.keep, "roles", self.roles.run)
                 if self.credentials_file is not None:
-                    background.start_soon(self.credentials_file.run)
+                    background.start_soon(self.keep, "credentials_file", self.credentials_file.run)
                 if self.state is not None:
-                    background.start_soon(self.state.run, self.roles)
+                    background.start_soon(self.keep, "state", partial(self.state.run, self.roles))
                 async with trio.open_nursery() as servers:
                     await servers.start(self._serve_credentials, listeners.credentials, background)
                     if listeners.imds:
@@ -101,6 +103,15 @@ class Daemon:
                     task_status.started()
                 # Not before: the servers' scope is within this one, and so are the answers under way.
                 background.cancel_scope.cancel()
+
+    async def keep(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a background task so that nothing it raises ends the daemon. `name` is for the log and the metric."""
+
+        def report(exc: Exception) -> None:
+            self.metrics.count_task_failure(name)
+            self.log.critical("background_task_failed", task=name, exc=exc, restart_in_seconds=RESTART_SECONDS)
+
+        await keep_running(task, report)
 
     async def _serve_credentials(
         self, listeners: Sequence[socket.socket], background: trio.Nursery, *, task_status: trio.TaskStatus[None]
@@ -155,7 +166,7 @@ class Daemon:
         task_status: trio.TaskStatus[None],
     ) -> None:
         """Serve credentials in one form: early requests held, answers counted, and each hand-out told to `log`."""
-        audit = Audit(log, lambda: background.start_soon(_flush_soon, audit))
+        audit = Audit(log, lambda: background.start_soon(self.keep, "audit", partial(_flush_soon, audit)))
         roles, peers = self.roles, self.peers
 
         def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
@@ -317,7 +328,6 @@ async def _run(
     secrets: Mapping[str, Secret],
 ) -> None:
     log, writer = make_logger(config.log_format or default_format(), config.log_level)
-    origin = f"http://{format_address(*listeners.credentials[0].getsockname()[:2])}"
     for sentence in unknown_variables(os.environ):
         log.warning("setting_unknown", reason=sentence)
     for sentence in exchange.warnings_about(config.roles, config.sts):
@@ -333,24 +343,34 @@ async def _run(
             dropped_lines=lambda: writer.dropped,
             secrets=secrets,
         )
-        async with trio.open_nursery() as background:
-            reload = Reload(config.config_file, read_again, daemon.roles, as_read=as_read, log=log, metrics=metrics)
-            await background.start(_stop_on_signal, daemon, config.drain_seconds)
-            await background.start(_reload_on_signal, reload)
-            background.start_soon(reload.run)
-            background.start_soon(_settle, daemon)
-            async with trio.open_nursery() as serving:
-                await serving.start(daemon.serve, listeners)
-                sts_url = exchange.endpoint_of(config.sts)
-                for served in daemon.roles:
-                    role = served.refresher.role
-                    log.info(
-                        "started", version=__version__, role_arn=role.final_arn, sts=sts_url, url=origin + role.path
-                    )
-                if listeners.imds:
-                    _tell_of_imds(daemon.roles.main, listeners.imds, log)
-            background.cancel_scope.cancel()
+        reload = Reload(config.config_file, read_again, daemon.roles, as_read=as_read, log=log, metrics=metrics)
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as stops,
+            trio.open_signal_receiver(signal.SIGHUP) as hangups,
+        ):
+            async with trio.open_nursery() as background:
+                for name, task in (
+                    ("stop", partial(_stop_on_signal, daemon, config.drain_seconds, stops)),
+                    ("reload_on_signal", partial(_reload_on_signal, reload, hangups)),
+                    ("reload", reload.run),
+                    ("settle", partial(_settle, daemon)),
+                ):
+                    background.start_soon(daemon.keep, name, task)
+                async with trio.open_nursery() as serving:
+                    await serving.start(daemon.serve, listeners)
+                    _log_start(daemon, listeners, config)
+                background.cancel_scope.cancel()
     log.info("stopped")
+
+
+def _log_start(daemon: Daemon, listeners: Listeners, config: Config) -> None:
+    origin = f"http://{format_address(*listeners.credentials[0].getsockname()[:2])}"
+    sts_url = exchange.endpoint_of(config.sts)
+    for served in daemon.roles:
+        role = served.refresher.role
+        daemon.log.info("started", version=__version__, role_arn=role.final_arn, sts=sts_url, url=origin + role.path)
+    if listeners.imds:
+        _tell_of_imds(daemon.roles.main, listeners.imds, daemon.log)
 
 
 def _tell_of_imds(served: ServedRole, listeners: Sequence[socket.socket], log: Logger) -> None:
@@ -364,23 +384,19 @@ def _tell_of_imds(served: ServedRole, listeners: Sequence[socket.socket], log: L
         )
 
 
-async def _stop_on_signal(daemon: Daemon, drain_seconds: float, *, task_status: trio.TaskStatus[None]) -> None:
-    """The first signal starts the drain, and its end or a second one the orderly stop."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        number = await anext(signals)
-        daemon.log.info("stopping", signal=signal.Signals(number).name, drain_seconds=drain_seconds)
-        with trio.move_on_after(drain_seconds):
-            await anext(signals)
-        daemon.stop.set()
-        await trio.sleep_forever()
+async def _stop_on_signal(daemon: Daemon, drain_seconds: float, signals: AsyncIterator[int]) -> None:
+    """The first signal starts the drain. Its end, or a second signal, starts the orderly stop."""
+    number = await anext(signals)
+    daemon.log.info("stopping", signal=signal.Signals(number).name, drain_seconds=drain_seconds)
+    with trio.move_on_after(drain_seconds):
+        await anext(signals)
+    daemon.stop.set()
+    await trio.sleep_forever()
 
 
-async def _reload_on_signal(reload: Reload, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            await reload.now()
+async def _reload_on_signal(reload: Reload, signals: AsyncIterator[int]) -> None:
+    async for _ in signals:
+        await reload.now()
 
 
 async def _settle(daemon: Daemon) -> None:

@@ -48,8 +48,14 @@ class Metrics:
         self.is_ca_bundle_in_use: bool | None = None
         """Whether the file of AWS_CA_BUNDLE is in use as it is now; None where there is none."""
 
+        self.task_failures: dict[str, int] = {}
+        """By the name of the background task."""
+
         self.credentials_file_writes: dict[str, int] = {}
         self.state_writes: dict[str, int] = {}
+
+    def count_task_failure(self, task: str) -> None:
+        self.task_failures[task] = self.task_failures.get(task, 0) + 1
 
     def count_credentials_file(self, *, is_written: bool) -> None:
         outcome = "written" if is_written else "failed"

@@ -1,14 +1,15 @@
 """
 The file of roles, read again when it changes or when SIGHUP requests it.
 
-Rule: it is used whole or not at all. A file that cannot be used leaves everything as it was. It is logged once for each
-time that it changes, and stays visible in a metric until a usable file arrives. A mounted ConfigMap is swapped like the
-token: inotify on the directory shortens the wait, and the check every CHECK_SECONDS finds every change. The file is
-read in a thread, because its volume may hang.
+Rule: it is used whole or not at all. A file that cannot be used, for any reason, leaves everything as it was. It is
+logged once for each time that it changes, and stays visible in a metric until a usable file arrives. A mounted
+ConfigMap is swapped like the token: inotify on the directory shortens the wait, and the check every CHECK_SECONDS finds
+every change. The file is read in a thread, because its volume may hang.
 """
 
 import os.path
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import trio
 
@@ -95,10 +96,14 @@ class Reload:
         try:
             roles = await in_thread(path, self._read)
             await self._roles.read_secrets(roles)
-        except ConfigurationError as error:
-            self._reject(error)
-        else:
             self._use(path, roles, is_asked=is_asked)
+        except ConfigurationError as error:
+            self._reject(reason=str(error))
+        except (FileTimeoutError, OSError):
+            raise
+        except Exception as exc:  # noqa: BLE001  whatever the file makes us raise, the roles in service stay
+            fix = "Remove what is unusual in it, and report this as a bug."
+            self._reject(reason=f"{path} cannot be read ({type(exc).__name__}). {fix}", exc=exc)
 
     def _report_hung(self, error: Exception) -> None:
         """Log it once. The next check tries again, so it is no rejection of the content."""
@@ -106,9 +111,9 @@ class Reload:
             self._log.error("configuration_check_failed", reason=str(error), in_service="the configuration before")
         self._hung = True
 
-    def _reject(self, error: ConfigurationError) -> None:
+    def _reject(self, **fields: Any) -> None:
         self._metrics.count_reload(is_taken=False)
-        self._log.error("configuration_refused", reason=str(error), in_service="the configuration before")
+        self._log.error("configuration_refused", **fields, in_service="the configuration before")
 
     def _use(self, path: str, roles: Sequence[Role], *, is_asked: bool) -> None:
         changes = self._roles.replace(roles)

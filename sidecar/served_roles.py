@@ -14,14 +14,12 @@ import trio
 
 from sidecar import admin, endpoint, schedule
 from sidecar.authorization_files import MAX_WAITING, Authorization, AuthorizationFiles
+from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.clock import Clock, Instant
 from sidecar.log import Logger
 from sidecar.refresher import Progress, Refresher
 from sidecar.role import DEFAULT_ROLE, Role, secret_files
 from sidecar.store import Snapshot
-
-RESTART_SECONDS = 10.0
-"""Before a refresher that raised is started again: long enough not to spin, well within a session's half life."""
 
 
 class ServedRole:
@@ -174,11 +172,15 @@ class ServedRoles:
 
     async def run(self) -> None:
         """Every role's loop, until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._follow_secrets)
-            for served in self:
-                self._nursery.start_soon(self._keep, served)
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._follow_secrets)
+                for served in self:
+                    served.scope = trio.CancelScope()  # one can be entered once, and this may be another start
+                    self._nursery.start_soon(self._keep, served)
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
 
     async def first_credentials(self) -> None:
         """Until every role has had a set. The caller brings the deadline."""
@@ -227,21 +229,15 @@ class ServedRoles:
         return served
 
     async def _follow_secrets(self) -> None:
-        while True:
-            try:
-                await self._secrets.run()
-            except Exception as exc:  # noqa: BLE001  whatever it is, the secrets in use must stay valid
-                self._log.critical("secret_check_failed", exc=exc, restart_in_seconds=RESTART_SECONDS)
-            await trio.sleep(RESTART_SECONDS)
+        def report(exc: Exception) -> None:
+            self._log.critical("secret_check_failed", exc=exc, restart_in_seconds=RESTART_SECONDS)
+
+        await keep_running(self._secrets.run, report)
 
     async def _keep(self, served: ServedRole) -> None:
+        def report(exc: Exception) -> None:
+            served.refresher.report_crash(exc)
+            self._log.critical("refresher_failed", role=served.role, exc=exc, restart_in_seconds=RESTART_SECONDS)
+
         with served.scope:
-            while True:
-                try:
-                    await served.refresher.run()
-                except Exception as exc:  # noqa: BLE001  whatever it is, the credentials in service must stay there
-                    self._log.critical(
-                        "refresher_failed", role=served.role, exc=exc, restart_in_seconds=RESTART_SECONDS
-                    )
-                    served.refresher.report_crash(exc)
-                await trio.sleep(RESTART_SECONDS)
+            await keep_running(served.refresher.run, report)

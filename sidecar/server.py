@@ -164,6 +164,9 @@ class _Server:
                 self._accept_ready(listener)
             except OSError as error:
                 await self._recover(error)
+            except Exception as error:  # noqa: BLE001  whatever it is, the listener must go on
+                self._complain(error)
+                await trio.sleep(_PAUSE_SECONDS)
 
     def accept_last(self, listeners: Iterable[socket.socket]) -> None:
         """Take all that the kernel has queued, and let nobody be slow with a request any more."""

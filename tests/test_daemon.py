@@ -9,11 +9,11 @@ import structlog
 import trio
 from trio.testing import MockClock
 
+from sidecar.background import RESTART_SECONDS
 from sidecar.config import Config, StsSettings
 from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.log import Logger
 from sidecar.role import Role
-from sidecar.served_roles import RESTART_SECONDS
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import ROLE_ARN, FakeExchange
 from tests.fakes.kubelet import FakeVolume

@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from sidecar import admin, endpoint
+from sidecar.background import RESTART_SECONDS
 from sidecar.credentials import Credentials
 from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
@@ -23,7 +24,7 @@ from sidecar.regular_file import file_identity
 from sidecar.reload import Reload
 from sidecar.role import ChainStep, Role
 from sidecar.schedule import CHANGED_TOKEN_PAUSE_SECONDS, CHECK_SECONDS
-from sidecar.served_roles import MAX_ENDED, RESTART_SECONDS
+from sidecar.served_roles import MAX_ENDED
 from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token
 from tests.fakes.clock import FakeWall

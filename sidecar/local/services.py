@@ -15,6 +15,7 @@ from typing import Any
 import trio
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from sidecar.background import keep_running
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
 from sidecar.listen import format_address
@@ -74,11 +75,14 @@ async def serve_local(
         kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, tell=tell)
         report = partial(_tell_fault, tell)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(http.serve, issuer_listener, issuer.answer, report=report))
-            nursery.start_soon(partial(http.serve, sts_listener, sts.answer, report=report))
-            nursery.start_soon(kubelet)
             rotation = partial(rotate_keys, issuer, config.key_rotation_seconds, tell=tell, generate=generate)
-            nursery.start_soon(rotation)
+            for name, task in (
+                ("issuer", partial(http.serve, issuer_listener, issuer.answer, report=report)),
+                ("sts", partial(http.serve, sts_listener, sts.answer, report=report)),
+                ("kubelet", kubelet),
+                ("key_rotation", rotation),
+            ):
+                nursery.start_soon(keep_running, task, partial(_tell_task_fault, tell, name))
             task_status.started(_services(config, directory, issuer, sts, _url(sts_listener)))
 
 
@@ -185,6 +189,10 @@ def _with_issuer(value: Any, key: str, name: str) -> Any:
 
 def _identity(config: LocalConfig) -> PodIdentity:
     return PodIdentity(config.namespace, config.service_account, config.pod, config.node)
+
+
+def _tell_task_fault(tell: Tell, name: str, exc: Exception) -> None:
+    tell("background_task_failed", task=name, exception=type(exc).__name__)
 
 
 def _tell_fault(tell: Tell, exc: Exception) -> None:

@@ -43,7 +43,10 @@ class ServiceAccounts:
 
     async def run(self) -> None:
         """Follow them until cancelled."""
-        await follow(self._api, Collection(PATH, _account, self._listed, self._take, self._lost), self._jitter)
+        try:
+            await follow(self._api, Collection(PATH, _account, self._listed, self._take, self._lost), self._jitter)
+        finally:
+            self.is_live = False
 
     async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
         """None where there is none. Raises KubernetesError when that cannot be found out."""

@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.settings import Settings, choose_kind
 from sidecar.log import Logger
@@ -74,8 +75,13 @@ class Service:
     ) -> None:
         """Until `stop` is set and the answers under way are sent."""
         async with trio.open_nursery() as background:
-            for task in (self.accounts.run, self.events.run, self._keep_certificate, self._follow_version):
-                background.start_soon(task)
+            for name, task in (
+                ("service_accounts", self.accounts.run),
+                ("events", self.events.run),
+                ("certificate", self._keep_certificate),
+                ("api_server_version", self._follow_version),
+            ):
+                background.start_soon(keep_running, task, partial(self._report_task, name))
             async with trio.open_nursery() as servers:
                 both = partial(
                     serve,
@@ -208,3 +214,6 @@ class Service:
 
     def _report(self, exc: Exception) -> None:
         self.log.error("request_failed", exc=exc)
+
+    def _report_task(self, name: str, exc: Exception) -> None:
+        self.log.critical("background_task_failed", task=name, exc=exc, restart_in_seconds=RESTART_SECONDS)

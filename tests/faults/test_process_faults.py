@@ -17,7 +17,7 @@ import trio
 from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
-from sidecar.served_roles import RESTART_SECONDS
+from sidecar.background import RESTART_SECONDS
 from tests.fakes.hanging_volume import hung_mount
 from tests.fakes.scripted_sts import Reply
 from tests.fakes.tokens import service_account_token

@@ -1,0 +1,41 @@
+"""
+Keep a background task running: whatever it raises is reported, and the task starts again after a pause.
+
+Rule: every task that runs beside the listeners runs in `keep_running`. An exception that reached the nursery would end
+the process, and with it the credentials that it still serves.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import trio
+
+RESTART_SECONDS = 10.0
+"""Pause before a task that raised starts again: long enough not to spin, and much shorter than a session."""
+
+
+async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exception], None]) -> None:
+    """
+    Run a task until it returns. Each time it raises, call `report` with the exception, and start the task again.
+
+    Cancellation ends it as usual. An exception of `report` itself is ignored.
+    """
+    while True:
+        try:
+            return await run()
+        except Exception as exc:  # noqa: BLE001  whatever it is, the process must go on
+            error: Exception | None = exc
+        except BaseExceptionGroup as group:
+            # A task that is cancelled while one of its own tasks raises: the cancellation must go on.
+            error, rest = group.split(Exception)
+            if rest is not None:
+                _report(error, report)
+                raise rest from None
+        _report(error, report)
+        await trio.sleep(RESTART_SECONDS)
+
+
+def _report(error: Exception | None, report: Callable[[Exception], None]) -> None:
+    if error is not None:
+        with suppress(Exception):  # a log that fails has nobody left to tell
+            report(error)
