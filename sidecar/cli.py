@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -58,8 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _hide_process(gives_way=name == "doctor")
     try:
         command = import_module(f"sidecar.commands.{name}")
-        status = run_command(command, f"irsa-sidecar {name}", arguments[1:])
-        _print_the_rest()
+        guard = getattr(command, "guard", None)
+        with nullcontext() if guard is None else guard(arguments[1:]):
+            status = run_command(command, f"irsa-sidecar {name}", arguments[1:])
+            _print_the_rest()
     except (BaseExceptionGroup, SidecarError, KeyboardInterrupt, OSError) as error:
         expected = _expected(error)
         if expected is None:

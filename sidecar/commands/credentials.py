@@ -12,7 +12,8 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from sidecar.config import PREFIX
@@ -21,6 +22,7 @@ from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.listen import format_address, is_loopback, parse_address
 from sidecar.regular_file import read_regular_file
 from sidecar.role import CREDENTIALS_PATH, DEFAULT_ROLE
+from sidecar.shell_lines import failing_visibly
 
 EXAMPLE = """\
 example, in ~/.aws/config:
@@ -56,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=sorted(_FORMATS), default="json", help="json for credential_process, env for a shell"
     )
     parser.add_argument("--no-daemon", action="store_true", help="ask STS, whether or not a daemon is there")
+
+
+def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """Return what surrounds the command: a shell evaluates the output of --format env, and must see that it failed."""
+    is_evaluated = any(text in {"env", "--format=env"} for text in arguments)
+    return failing_visibly("irsa-sidecar credentials") if is_evaluated else nullcontext()
 
 
 def main(args: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ import argparse
 import os
 import shlex
 import signal
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -24,12 +26,16 @@ from sidecar.daemon import REAL_CLOCK
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.log import Logger, make_logger
+from sidecar.shell_lines import failing_visibly, print_failure
 
 EXAMPLE = """\
 examples:
   irsa-sidecar local -- aws sts get-caller-identity
-  eval "$(irsa-sidecar local 2>local.log &)"    # this shell has credentials now; the last line says how to end it
+  irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends all of it
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
+
+PROBLEMS = frozenset({"request_refused", "request_failed", "token_renewal_failed", "trust_statement_not_evaluated"})
+"""Events of the local services that --log-level warning shows."""
 
 FREE_PORT = "127.0.0.1:0"
 
@@ -47,10 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", nargs="*", metavar="CMD", help="the command and its arguments, after --")
 
 
+def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """Return what surrounds the command: without CMD, a shell evaluates its output, and must see that it failed."""
+    return nullcontext() if "--" in arguments else failing_visibly("irsa-sidecar local")
+
+
 def main(args: argparse.Namespace) -> int:
     log, _ = make_logger(args.log_format, args.log_level)
     status = trio.run(until_signalled, partial(_local, args, log))
-    return status if args.command else 0
+    if args.command:
+        return status
+    print_failure("irsa-sidecar local")  # for one that is stopped early; later stdout is closed (_close_stdout)
+    return 0
 
 
 async def _local(args: argparse.Namespace, log: Logger) -> int:
@@ -100,12 +114,13 @@ def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
 
 
 def _tell(log: Logger, event: str, **fields: Any) -> None:
-    """An event of the local services, beside the daemon's own; instants as AWS writes them."""
+    """Log an event of the local services beside the daemon's own, with instants as AWS writes them."""
     texts = {
         name: value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
         for name, value in fields.items()
     }
-    log.info(event, **texts)
+    level = "warning" if event in PROBLEMS else "info"
+    getattr(log, level)(event, **texts)
 
 
 async def _serve(extra: dict[str, str], offer: Offer) -> int:
