@@ -5,7 +5,8 @@ A certificate that cannot be used, for whatever reason, leaves the one before in
 whose the certificate is; cert-manager keeps its caBundle (annotation cert-manager.io/inject-ca-from).
 """
 
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, FileTimeoutError
+from sidecar.file_thread import in_thread
 from sidecar.log import Logger
 from sidecar.regular_file import file_identity, read_regular_file
 from sidecar.webhook.certificate import KeyPair, Validity, validity_of
@@ -29,32 +30,37 @@ class MountedCertificate:
         self._metrics = metrics
         self._seen: _Identity | None = self._identity()
         try:
-            self._take()
+            self._use(self._read())
         except OSError as exc:
             path = exc.filename or certificate_file
             raise ConfigurationError(
                 f"{path} cannot be read ({exc.strerror or exc}): is the volume mounted there?"
             ) from exc
 
-    def look(self) -> None:
-        """Read the files again if they changed."""
-        identity = self._identity()
-        if identity == self._seen:
-            return
-        self._seen = identity
+    async def look(self) -> None:
+        """Read the files again if they changed, in a thread because their volume may hang."""
+        identity: _Identity | None = None
         try:
-            self._take()
+            identity = await in_thread(self._paths[0], self._identity)
+            if identity == self._seen:
+                return
+            pair = await in_thread(self._paths[0], self._read)
+            self._use(pair)
+            self._seen = identity
         except ConfigurationError as error:
+            self._seen = identity
             self._log.error("certificate_refused", reason=str(error), in_service="the certificate before")
-        except OSError as exc:  # for now, as for want of a descriptor: looked at again though nothing changes
+        except (OSError, FileTimeoutError) as exc:  # the next check tries again, although nothing changed
             self._seen = None
             self._log.error("certificate_not_read", reason=str(exc), in_service="the certificate before")
 
     def _identity(self) -> _Identity:
         return tuple(file_identity(path) for path in self._paths)
 
-    def _take(self) -> None:
-        pair = KeyPair(*(_read(path) for path in self._paths))
+    def _read(self) -> KeyPair:
+        return KeyPair(*(_read(path) for path in self._paths))
+
+    def _use(self, pair: KeyPair) -> None:
         validity = _validity(pair, self._paths[0])  # before it is in use: OpenSSL takes what cryptography does not
         self._tls.use(pair)
         self._metrics.certificate = validity

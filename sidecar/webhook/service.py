@@ -190,7 +190,7 @@ class Service:
         else:
             while True:
                 await trio.sleep(LOOK_SECONDS)
-                self.certificate.look()
+                await self.certificate.look()
 
     async def _follow_version(self) -> None:
         failures = 0

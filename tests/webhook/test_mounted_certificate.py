@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trio.testing
 
 from sidecar.errors import ConfigurationError
 from sidecar.webhook.certificate import Identity, renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
 from sidecar.webhook.tls import Tls
+from tests.fakes.hanging_volume import HangingDirectories
 from tests.webhook.cluster import Events
 
 
@@ -41,20 +43,20 @@ def mounted(tmp_path: Path) -> Mounted:
     return Mounted(tmp_path)
 
 
-def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
+async def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
     in_use, validity = mounted.tls.context, mounted.metrics.certificate
     mounted.write(identity())
     path = mounted.folder / "tls.crt"
     path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
     Tls().use(identity().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
-    mounted.certificate.look()
+    await mounted.certificate.look()
     (refused,) = mounted.events.of("certificate_refused")
     assert f"{path} has no certificate that can be read" in refused["reason"]
     assert (mounted.tls.context, mounted.metrics.certificate) == (in_use, validity)
-    mounted.certificate.look()
+    await mounted.certificate.look()
     assert len(mounted.events.of("certificate_refused")) == 1
     mounted.write(identity())
-    mounted.certificate.look()
+    await mounted.certificate.look()
     assert mounted.tls.context is not in_use
 
 
@@ -66,7 +68,7 @@ def test_at_a_start_it_is_said_in_words(mounted: Mounted) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "memfd_create"])
-def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
+async def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
     mounted: Mounted, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def none_left(*_: object) -> int:
@@ -76,8 +78,23 @@ def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
     mounted.write(identity())
     with monkeypatch.context() as patched:
         patched.setattr(os, call, none_left)
-        mounted.certificate.look()
+        await mounted.certificate.look()
     assert "Too many open files" in mounted.events.of("certificate_not_read")[0]["reason"]
     assert mounted.tls.context is in_use
-    mounted.certificate.look()
+    await mounted.certificate.look()
+    assert mounted.tls.context is not in_use
+
+
+async def test_hung_volume_leaves_the_certificate_in_use(
+    autojump_clock: object, mounted: Mounted, volumes: HangingDirectories
+) -> None:
+    in_use = mounted.tls.context
+    mounted.write(identity())
+    with volumes.hang(str(mounted.folder / "tls.crt")):
+        await mounted.certificate.look()
+        assert mounted.tls.context is in_use
+        (logged,) = mounted.events.of("certificate_not_read")
+        assert "its volume hangs" in logged["reason"]
+    await trio.testing.wait_all_tasks_blocked(0.01)  # until the abandoned thread reported its end
+    await mounted.certificate.look()
     assert mounted.tls.context is not in_use

@@ -279,17 +279,17 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
         certificate = hook.service.certificate
         assert isinstance(certificate, MountedCertificate)
         in_use = hook.service.tls.context
-        certificate.look()
+        await certificate.look()
         assert hook.service.tls.context is in_use
         files["tls.crt"].write_text("torn")
         for _ in range(2):
-            certificate.look()
+            await certificate.look()
         assert len(hook.events.of("certificate_refused")) == 1
         assert hook.service.tls.context is in_use
         following = renewed(None, ["127.0.0.1"], datetime.now(UTC))
         for name, path in files.items():
             path.write_bytes(to_secret(following)[name])
-        certificate.look()
+        await certificate.look()
         assert hook.service.tls.context is not in_use
 
 
