@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -17,6 +18,7 @@ from sidecar.application import keep_secret, private_directory, run_application,
 from sidecar.client_environment import Offer
 from sidecar.commands.exec import command_config
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.listen import listen
 from sidecar.log import make_logger
 from tests.processes import GUARD_SECONDS, hour_long_reply, pod_environment, scripted_sts, started
 
@@ -184,6 +186,26 @@ def test_without_credentials_the_command_is_not_started_and_the_reason_is_told(t
         trio.run(with_daemon, config, body, log, clock=MockClock(autojump_threshold=0))
     assert "no credentials within 15 s" in str(caught.value)
     assert not started
+
+
+def test_secret_is_there_before_the_port_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `exec` and `local` too: a client may read the file as soon as it can connect."""
+    secret, seen = tmp_path / "secret", []
+
+    def observed(setting: str, address: tuple[str, int]) -> list[socket.socket]:
+        seen.append(secret.exists())
+        return listen(setting, address)
+
+    async def body(_offer: Offer) -> int:
+        return 0
+
+    monkeypatch.setattr("sidecar.application.listen", observed)
+    environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
+    config = command_config(environment, "error")._replace(authorization_token_file=str(secret))
+    log, _ = make_logger("json", "error")
+    with pytest.RaisesGroup(SidecarError, allow_unwrapped=True):
+        trio.run(with_daemon, config, body, log, clock=MockClock(autojump_threshold=0))
+    assert seen == [True, True]
 
 
 async def test_an_application_sees_what_it_is_offered() -> None:
