@@ -16,6 +16,7 @@ from sidecar.authorization import Secret, read_secret, start_secrets
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
+from sidecar.log import Logger
 from sidecar.regular_file import FileIdentity, file_identity
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.secret_file import MODE
@@ -81,11 +82,13 @@ class Authorization:
 class AuthorizationFiles:
     """The secrets in use, by the path of their file. `mode` is the mode of files that are created."""
 
-    def __init__(self, secrets: Mapping[str, Secret], mode: int = MODE) -> None:
+    def __init__(self, secrets: Mapping[str, Secret], log: Logger, mode: int = MODE) -> None:
+        self._log = log
         self._mode = mode
         self._by_path = {path: Authorization(path, secret) for path, secret in secrets.items()}
         self._changed = trio.Event()
         self._watches: dict[str, trio.CancelScope] = {}
+        self._hung: set[str] = set()
 
     def __getitem__(self, path: str) -> Authorization:
         return self._by_path[path]
@@ -112,6 +115,7 @@ class AuthorizationFiles:
 
     async def run(self) -> None:
         """Follow the files until cancelled."""
+        self._watches = {}
         async with trio.open_nursery() as nursery:
             while True:
                 changed = self._changed
@@ -144,15 +148,23 @@ class AuthorizationFiles:
             await watch_directory(directory, self._wake)
 
     async def _check_all(self) -> None:
-        for authorizations in self._by_directory().values():
+        for directory, authorizations in self._by_directory().items():
             paths = [authorization.path for authorization in authorizations]
             try:
                 versions = await in_thread(paths[0], _versions, paths)
-            except (FileTimeoutError, OSError):
+            except (FileTimeoutError, OSError) as error:
+                self._report_hung(directory, error)
                 continue
+            self._hung.discard(directory)
             for authorization, version in zip(authorizations, versions, strict=True):
                 if authorization.needs_read(version):
                     await authorization.read()
+
+    def _report_hung(self, directory: str, error: Exception) -> None:
+        """Log it once until a check succeeds."""
+        if directory not in self._hung:
+            self._hung.add(directory)
+            self._log.warning("authorization_check_failed", reason=str(error), in_service="the secret before")
 
     def _pause_seconds(self) -> float:
         """Return the seconds to the next check, which comes in the same wake-up as those of all roles."""

@@ -243,6 +243,7 @@ def make_daemon(
     counters, peers = metrics or Metrics(), Peers()
     authorization_files = AuthorizationFiles(
         start_secrets(secret_files(config.roles), config.authorization_mode) if secrets is None else secrets,
+        log,
         config.authorization_mode,
     )
 

@@ -21,6 +21,7 @@ from tests.fakes.clock import FakeWall
 from tests.fakes.hanging_volume import HangingDirectories
 from tests.fakes.kubelet import FakeVolume
 from tests.served import GET, SECRET, Served, serving, status_of
+from tests.test_daemon import make_log
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def following(*paths: Path) -> AsyncIterator[AuthorizationFiles]:
-    files = AuthorizationFiles(start_secrets([str(path) for path in paths]))
+    files = AuthorizationFiles(start_secrets([str(path) for path in paths]), make_log([]))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(files.run)
         await wait_all_tasks_blocked()
@@ -261,5 +262,7 @@ async def test_hung_volume_of_the_secret_delays_nobody(
             assert status_of(await served.ask(sent("wrong"))) == 403
             assert trio.current_time() - before < 0.3
             assert volumes.blocked == 1
+            await trio.sleep(CHECK_SECONDS * 3)
+            assert len(served.logged("authorization_check_failed")) == 1
         (volume.directory / "authorization").write_text("the-next-one")
         assert status_of(await served.ask(sent("the-next-one"))) == 200

@@ -29,6 +29,7 @@ from sidecar.sts_client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
+from tests.fakes.hanging_volume import HangingDirectories
 from tests.fakes.kubelet import FakeVolume
 from tests.fakes.tokens import service_account_token
 from tests.processes import get, pod_environment, run_daemon, scripted_sts
@@ -371,6 +372,34 @@ async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
     assert metrics.reloads == {"refused": 1, "taken": 1}
     assert not metrics.is_configuration_refused
     assert pod.key("default") == "ASIAFAKE0001"
+
+
+async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path, volumes: HangingDirectories
+) -> None:
+    """While it hangs, neither a change nor SIGHUP affects the roles in service, and one log line reports it."""
+    file, metrics = tmp_path / "volume" / "roles.yaml", Metrics()
+    file.parent.mkdir()
+    file.write_text("good")
+    log, as_read = make_log(pod.events), file_identity(str(file))
+    reload = Reload(
+        str(file), lambda: [pod.role("default")], pod.daemon.roles, as_read=as_read, log=log, metrics=metrics
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reload.run)
+        await pod.daemon.roles.first_credentials()
+        file.write_text("changed")
+        with volumes.hang(str(file)):
+            await trio.sleep(10 * CHECK_SECONDS)
+            assert len(pod.logged("configuration_check_failed")) == 1
+            await reload.now()
+            assert len(pod.logged("configuration_check_failed")) == 2
+            assert pod.key("reporting") is not None
+        await trio.sleep(2 * CHECK_SECONDS)
+        nursery.cancel_scope.cancel()
+    assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
+    assert metrics.reloads == {"taken": 1}
+    assert volumes.blocked == 1
 
 
 async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path) -> None:
