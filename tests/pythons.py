@@ -109,7 +109,8 @@ def main() -> int:
     pythons = found()
     here = ".".join(map(str, sys.version_info[:2]))
     names = [here, *map(str, pythons)]
-    print(f"Pythons: {here} has run all tests; {', '.join(map(str, pythons)) or 'no other'} to run {len(TESTS)} files")
+    others = ", ".join(map(str, pythons)) or "no other is on this machine"
+    print(f"Pythons: {here} runs all tests in `make unit`; {len(TESTS)} files also on: {others}", flush=True)
     failed = [str(python) for python in pythons if not passes(python)]
     missing = [version for version in required if version not in names]
     for problem, versions in (("failed on", failed), ("are required, and not on this machine:", missing)):
