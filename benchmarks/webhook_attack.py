@@ -8,8 +8,8 @@ machine, so the figures hold the attackers' own CPU. `accounts` restarts the web
 namespace instead of attacking it.
 
     chunks       40 connections to each port that send a body in chunks of one byte
-    annotations  8 clients that create Pods with a hostile `roles` annotation of 59 KiB
-    bodies       reviews of 4 MB of empty lists, and connections with unfinished bodies on both ports
+    annotations  8 clients that create Pods with a hostile `roles` annotation, of 59 KiB and of 8,000 characters
+    bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
     all          the three together
 """
 
@@ -66,7 +66,8 @@ def one_byte_chunks(target: Target, until: float) -> None:
 
 def unfinished_bodies(target: Target, until: float) -> None:
     """Hold 400 connections to each port with 32 kB of an unfinished body, and send large reviews beside them."""
-    threading.Thread(target=send_reviews, args=(target, until, empty_lists()), daemon=True).start()
+    for count in (1_300_000, 140_000):
+        threading.Thread(target=send_reviews, args=(target, until, empty_lists(count)), daemon=True).start()
     head = b"POST /inject HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n"
     pushers = [lambda: secured(target.port)] * 400 + [lambda: plain(target.admin_port)] * 400
     push(pushers, head, b"[" * 32_000, until, once=True)
@@ -74,8 +75,8 @@ def unfinished_bodies(target: Target, until: float) -> None:
 
 def hostile_annotations(target: Target, until: float) -> None:
     """Create Pods with a hostile annotation from 8 clients."""
-    body = hostile_review()
-    threads = [threading.Thread(target=send_reviews, args=(target, until, body)) for _ in range(8)]
+    bodies = [hostile_review(200, 59_000), hostile_review(8, 8_000)] * 4
+    threads = [threading.Thread(target=send_reviews, args=(target, until, body)) for body in bodies]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -116,16 +117,17 @@ def send_reviews(target: Target, until: float, body: bytes) -> None:
             post(target.port, body)
 
 
-def hostile_review() -> bytes:
+def hostile_review(depth: int, length: int) -> bytes:
     """Flow lists that nest deep, in windows shorter than PyYAML's longest simple key."""
-    window = "[" * 200 + "a" + "]" * 200 + ","
-    return json.dumps(review_with({"irsa-sidecar.io/roles": "[" + (window * 148)[:59_000] + "a]"})).encode()
+    window = "[" * depth + "a" + "]" * depth + ","
+    text = window * (length // len(window))
+    return json.dumps(review_with({"irsa-sidecar.io/roles": f"[{text}a]"})).encode()
 
 
-def empty_lists() -> bytes:
+def empty_lists(count: int) -> bytes:
     document = review_with({})
     document["request"]["object"]["spec"]["padding"] = "PADDING"
-    return json.dumps(document).encode().replace(b'"PADDING"', b"[" + b"[]," * 1_300_000 + b"[]]")
+    return json.dumps(document).encode().replace(b'"PADDING"', b"[" + b"[]," * count + b"[]]")
 
 
 def review_with(annotations: dict[str, str]) -> dict[str, Any]:

@@ -31,12 +31,15 @@ from sidecar.role import (
     check_whole_number,
 )
 from sidecar.session_name import check_session_name
-from sidecar.strict_yaml import Node, appears_twice, compose, line_of, reading
+from sidecar.strict_yaml import MAX_DEPTH, Node, appears_twice, compose, line_of, reading
 
 MAX_FILE_BYTES = 1024 * 1024
 """What a ConfigMap can hold."""
 
 MAX_ROLES = 50
+
+MAX_KEY_CHARACTERS = 100
+"""The longest key for which a similar one is suggested."""
 
 MAX_ITEMS = 1000
 """Of a list that nothing else limits: users, containers."""
@@ -80,14 +83,16 @@ def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
     return parse_roles(content, path, defaults)
 
 
-def parse_roles(content: bytes | str, path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
+def parse_roles(
+    content: bytes | str, path: str, defaults: RoleDefaults, max_depth: int = MAX_DEPTH
+) -> tuple[Role, ...]:
     """
     The roles in the text of a file, which `path` names in messages. Raises ConfigurationError.
 
     They stand under `roles:`, or are the whole text, as in a Pod's annotation.
     """
     with reading(path):
-        root = compose(content, path)
+        root = compose(content, path, max_depth=max_depth)
         if root is None:
             raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
         return _roles_of(root, path, defaults)
@@ -114,7 +119,7 @@ def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = _key(place, key_node)
-        where = Place(place.path, line_of(key_node), key)
+        where = Place(place.path, line_of(key_node), key[:MAX_KEY_CHARACTERS])
         if key not in readers:
             raise ConfigurationError(f"{where} is no setting{_nearest(key, readers)}.")
         found[key] = readers[key](where, value)
@@ -128,7 +133,7 @@ def _key(place: Place, node: Node) -> str:
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
 
 

@@ -10,6 +10,7 @@ reader of nodes can recurse too deep; `load` also counts the parts that aliases 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
@@ -17,7 +18,7 @@ import yaml
 from sidecar.errors import ConfigurationError, SidecarError
 
 MAX_DEPTH = 24
-"""Levels of mappings and lists. A chain's session policy in a roles file has ten; PyYAML's work grows with each one."""
+"""Levels of mappings and lists, unless the caller wants fewer. PyYAML's work for each token grows with each level."""
 
 MAX_PARTS = 20_000
 """Scalars, lists and mappings that `load` returns, each counted as often as aliases repeat it."""
@@ -49,13 +50,15 @@ def reading(where: str) -> Iterator[None]:
         ) from exc
 
 
-def compose(text: bytes | str, where: str, *, first_line: int = 1) -> Node | None:
+def compose(text: bytes | str, where: str, *, first_line: int = 1, max_depth: int = MAX_DEPTH) -> Node | None:
     """
     Return the text's one document as nodes, None if it is empty.
 
     `where` begins each message, and `first_line` is the line there on which the text begins.
     """
-    return _guarded(lambda: _with_loader(_Loader(text), _Loader.get_single_node), where, first_line)
+    _check_flow_depth(text, where, first_line, max_depth)
+    loader = partial(_Loader, text, max_depth=max_depth)
+    return _guarded(lambda: _with_loader(loader(), _Loader.get_single_node), where, first_line)
 
 
 def load(text: bytes | str, where: str) -> Any:
@@ -64,7 +67,26 @@ def load(text: bytes | str, where: str) -> Any:
 
     Dates stay text, so that a policy's `Version: 2012-10-17` needs no quotes.
     """
-    return _guarded(lambda: _with_loader(_Loader(text, MAX_PARTS), _Loader.get_single_data), where)
+    _check_flow_depth(text, where, 1, MAX_DEPTH)
+    return _guarded(lambda: _with_loader(_Loader(text, max_parts=MAX_PARTS), _Loader.get_single_data), where)
+
+
+_BRACKETS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+_BRACKET = re.compile(rb"[][{}]")
+
+
+def _check_flow_depth(text: bytes | str, where: str, first_line: int, max_depth: int) -> None:
+    """
+    Count brackets before PyYAML sees them, in strings too: its scanner reads 1,024 characters ahead at any depth.
+
+    Raises ConfigurationError.
+    """
+    depth = 0
+    for match in _BRACKET.finditer(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):
+        depth = max(depth + _BRACKETS[match[0]], 0)
+        if depth > max_depth:
+            line = match.string.count(b"\n", 0, match.start()) + first_line
+            raise ConfigurationError(f"{where}, line {line}: {_too_deep(max_depth)}.")
 
 
 def line_of(node: Node) -> int:
@@ -108,16 +130,17 @@ class _Extent(NamedTuple):
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with our limits."""
 
-    def __init__(self, text: bytes | str, max_parts: int | None = None) -> None:
+    def __init__(self, text: bytes | str, *, max_depth: int = MAX_DEPTH, max_parts: int | None = None) -> None:
         super().__init__(text)
+        self._max_depth = max_depth
         self._max_parts = max_parts
         self._depth = 0
         self._extents: dict[int, _Extent] = {}
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise _LimitError(_TOO_DEEP, self.peek_event())  # type: ignore[no-untyped-call]
+        if self._depth > self._max_depth:
+            raise _LimitError(_too_deep(self._max_depth), self.peek_event())  # type: ignore[no-untyped-call]
         node: Node | None = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None and id(node) not in self._extents:
@@ -154,14 +177,15 @@ class _Loader(yaml.SafeLoader):
         extents = [self._extents[id(child)] for child in children]
         depth = 1 + max((extent.depth for extent in extents), default=0)
         parts = 1 + sum(extent.parts for extent in extents)
-        if depth > MAX_DEPTH:
-            raise _LimitError(_TOO_DEEP, node)
+        if depth > self._max_depth:
+            raise _LimitError(_too_deep(self._max_depth), node)
         if self._max_parts is not None and parts > self._max_parts:
             raise _LimitError(f"it has more than {self._max_parts} parts, aliases counted", node)
         self._extents[id(node)] = _Extent(depth, parts)
 
 
-_TOO_DEEP = f"it nests deeper than {MAX_DEPTH} levels"
+def _too_deep(max_depth: int) -> str:
+    return f"it nests deeper than {max_depth} levels"
 
 
 def _with_pairs_joined(node: yaml.ScalarNode) -> str:

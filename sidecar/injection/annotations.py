@@ -50,8 +50,16 @@ DEFAULT_EXPIRATION_SECONDS = 86_400
 MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS = 600, 86_400
 """The API server issues nothing shorter, and EKS nothing longer."""
 
-MAX_ROLES_CHARACTERS = 65_536
-"""Which take the parser 0.7 s at worst, in which a webhook answers nobody else."""
+MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH = 8192, 10
+"""
+The length and the nesting of a list of roles, in which a chain's session policy has ten levels.
+
+PyYAML's work is the number of tokens times the number of open levels: at most 0.1 s within these limits, where 60,000
+characters that nest 200 deep took 4 s.
+"""
+
+MAX_NAME_CHARACTERS = 100
+"""The longest name for which a similar one is suggested. The API server checks names only after the webhooks."""
 
 MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit of a client ID of an OIDC provider."""
@@ -125,9 +133,10 @@ def _check_known(annotations: Iterable[str]) -> None:
             )
         if name.startswith(PREFIX) and name not in ANNOTATIONS:
             known = [each.removeprefix(PREFIX) for each in ANNOTATIONS]
-            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.6)
+            short = name.removeprefix(PREFIX)[:MAX_NAME_CHARACTERS]
+            near = difflib.get_close_matches(short, known, n=1, cutoff=0.6)
             hint = f"did you mean {PREFIX}{near[0]}?" if near else f"after {PREFIX} there are {', '.join(known)}."
-            raise ConfigurationError(f"annotation {name} is none of irsa-sidecar's: {hint}")
+            raise ConfigurationError(f"annotation {name[:MAX_NAME_CHARACTERS]} is none of irsa-sidecar's: {hint}")
 
 
 def _roles(
@@ -161,7 +170,7 @@ def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
             f"{where} has {len(text)} characters: give at most {MAX_ROLES_CHARACTERS}; a managed policy in policy_arns "
             "is shorter than a policy."
         )
-    roles = parse_roles(text, where, defaults)
+    roles = parse_roles(text, where, defaults, MAX_ROLES_DEPTH)
     for role in roles:
         _check_files(where, role)
     if sum(role.containers is None for role in roles) > 1:

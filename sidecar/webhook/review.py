@@ -21,6 +21,13 @@ from sidecar.injection.settings import ServiceAccount, Settings
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""
 
+MAX_PARTS = 400_000
+"""
+Values in a review, counted by their separators before it is parsed: parsed, a value takes up to 150 bytes.
+
+A Pod of 3 MiB, the largest object that the API server takes, has 380,000 if it is nothing but short variables.
+"""
+
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
 
@@ -56,6 +63,12 @@ class Question(NamedTuple):
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
         return isinstance(annotations, dict) and (ROLE_ARN in annotations or ROLES in annotations)
 
+    @property
+    def lists_roles(self) -> bool:
+        """Whether the Pod has a list of roles, which takes a parser."""
+        annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
+        return isinstance(annotations, dict) and ROLES in annotations
+
 
 class Answered(NamedTuple):
     """The answer, what it was, and what the Pod's author should know. `fault` is an exception that nobody foresaw."""
@@ -68,7 +81,9 @@ class Answered(NamedTuple):
 
 
 def read_question(body: bytes) -> Question:
-    """Raises ConfigurationError for what is no AdmissionReview of v1."""
+    """Raises ConfigurationError for what is no AdmissionReview of v1, or one that would take too much to parse."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_PARTS:
+        raise ConfigurationError(f"The review has more than {MAX_PARTS} values: make the Pod smaller.")
     try:
         review = json.loads(body)
         request: Any = review["request"]
@@ -131,6 +146,12 @@ def _injected(question: Question, pod: Document, account: ServiceAccount | None,
 def not_now(question: Question, why: str) -> Answered:
     """A refusal because something is out of order here and not in the Pod: whoever made it tries again."""
     text = f"ServiceAccount {question.namespace}/{question.account} could not be asked for: {why}"
+    return _refused(question, text, 503, Verdict.FAILED)
+
+
+def busy(question: Question) -> Answered:
+    """A refusal because too many Pods with lists of roles wait for their turn: whoever made it tries again."""
+    text = f"Too many Pods with the annotation {ROLES} are being created: try again"
     return _refused(question, text, 503, Verdict.FAILED)
 
 

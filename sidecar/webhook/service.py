@@ -24,9 +24,10 @@ from sidecar.webhook.follow import pause_seconds
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import LOOK_SECONDS, MountedCertificate
 from sidecar.webhook.own_certificate import OwnCertificate
-from sidecar.webhook.review import Answered, Question, Verdict, answer, not_now, read_question
+from sidecar.webhook.review import Answered, Question, Verdict, answer, busy, not_now, read_question
 from sidecar.webhook.server import Budget, Request, Response, serve
 from sidecar.webhook.tls import Tls
+from sidecar.webhook.turns import FullError, Turns
 
 PATH = "/inject"
 
@@ -62,6 +63,8 @@ class Service:
     dropped_lines: Callable[[], int] = lambda: 0
     large: trio.Lock = field(default_factory=trio.Lock)
     """Held by the one large review that is read."""
+    roles: Turns = field(default_factory=Turns)
+    """For reviews with a list of roles, which is parsed in a thread: others are answered meanwhile."""
     stop: trio.Event = field(default_factory=trio.Event)
     is_stopping: bool = False
     version: str | None = None
@@ -132,7 +135,13 @@ class Service:
             account = await self.accounts.find(question.namespace, question.account, needs_role=not question.names_role)
         except KubernetesError as error:
             return not_now(question, str(error))
-        return answer(question, account, self.settings)
+        if not question.lists_roles:
+            return answer(question, account, self.settings)
+        try:
+            async with self.roles.turn(question.namespace):
+                return await trio.to_thread.run_sync(answer, question, account, self.settings)
+        except FullError:
+            return busy(question)
 
     def _tell(self, question: Question, answered: Answered) -> None:
         if answered.verdict is Verdict.PASSED:

@@ -371,7 +371,7 @@ REFUSED: dict[str, tuple[Document, str]] = {
     "max for a chain": (roles(f"{ROLE}, duration: max, chain: [{{role_arn: '{ARN}'}}]"), "an hour at most"),
     "more roles than a parser has time for": (
         said(roles="[" + "a," * 40_000 + "]"),
-        "irsa-sidecar.io/roles has 80002 characters: give at most 65536",
+        "irsa-sidecar.io/roles has 80002 characters: give at most 8192",
     ),
     "more annotations than Kubernetes takes": (
         pod(annotations={"a": "x" * 262_144}),

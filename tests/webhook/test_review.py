@@ -13,7 +13,7 @@ from sidecar.injection.application import OWN_CREDENTIALS
 from sidecar.injection.names import ROLES
 from sidecar.injection.refusals import MAX_NAME_CHARACTERS
 from sidecar.webhook import review as review_module
-from sidecar.webhook.review import Question, Verdict, answer, not_now, read_question
+from sidecar.webhook.review import MAX_PARTS, Question, Verdict, answer, not_now, read_question
 from tests.injection.pods import ACCOUNT, SETTINGS, pod
 from tests.test_roles_file import RAISING
 from tests.webhook.cluster import patched, review
@@ -43,6 +43,21 @@ def test_a_pod_as_deep_as_json_may_be_is_patched_where_it_changes() -> None:
     """Injection hands on what it does not change as it is, and that is not looked into."""
     body = json.dumps(review(pod(affinity="DEEP"))).replace('"DEEP"', "[" * 600 + "]" * 600)
     assert answer(read_question(body.encode()), ACCOUNT, SETTINGS).verdict is Verdict.INJECTED
+
+
+@pytest.mark.parametrize("part", ["[]", "{}", "1", '{"a":1}'])
+def test_a_review_of_too_many_values_is_rejected_unparsed(part: str) -> None:
+    body = json.dumps(review(pod(padding="PADDING"))).replace('"PADDING"', "[" + f"{part}," * MAX_PARTS + "1]")
+    with pytest.raises(ConfigurationError, match=f"more than {MAX_PARTS} values"):
+        read_question(body.encode())
+
+
+def test_the_largest_pod_of_short_variables_is_read() -> None:
+    """3 MiB, the largest object that the API server takes."""
+    variable = '{"name":"A","value":"b"}'
+    count = 3 * 1024 * 1024 // (len(variable) + 1)
+    body = json.dumps(review(pod(env="ENV"))).replace('"ENV"', f"[{','.join([variable] * count)}]")
+    assert read_question(body.encode()).pod is not None
 
 
 def test_a_refusal_is_a_sentence_and_no_patch() -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -26,6 +26,7 @@ from sidecar.webhook.process import _stop_on_signal
 from sidecar.webhook.server import Request
 from sidecar.webhook.service import LARGE_BYTES, MAX_LARGE_WAITING
 from sidecar.webhook.tls import Tls
+from sidecar.webhook.turns import MAX_WAITING_OF_ONE
 from tests.fakes.api_server import FakeApiServer, api_server
 from tests.injection.pods import ARN, SETTINGS, pod
 from tests.processes import GUARD_SECONDS, started
@@ -140,6 +141,78 @@ async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApi
             assert (await hook.ask(review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_LARGE_WAITING)
         assert set(answers) == {200}
+
+
+def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
+    found = pod()
+    found["metadata"]["annotations"] = {"irsa-sidecar.io/roles": text}
+    return review(found, namespace=namespace)
+
+
+async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api: FakeApiServer, tmp_path: Path) -> None:
+    roles = with_roles(f"[{{name: default, role_arn: '{ARN}'}}]")
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        answers: list[bool] = []
+
+        async def ask_with_roles() -> None:
+            answers.append((await hook.ask(roles)).json()["response"]["allowed"])
+
+        async with hook.service.roles.turn("another"):
+            for _ in range(MAX_WAITING_OF_ONE):
+                nursery.start_soon(ask_with_roles)
+            await until(lambda: hook.service.roles._waiting["shop"] == MAX_WAITING_OF_ONE)
+            refused = (await hook.ask(roles)).json()["response"]
+            assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
+            assert "try again" in refused["status"]["message"]
+            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        await until(lambda: len(answers) == MAX_WAITING_OF_ONE)
+        assert answers == [True] * MAX_WAITING_OF_ONE
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+async def test_a_fault_on_a_pod_is_a_refusal_in_a_sentence(
+    api: FakeApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_list: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    def raises(*_: object) -> NoReturn:
+        raise OverflowError("what the Pod says of itself")
+
+    asked = with_roles("[]") if is_list else review()
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        with monkeypatch.context() as patch:
+            patch.setattr("sidecar.webhook.review.inject", raises)
+            response = (await hook.ask(asked)).json()["response"]
+        assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-1", False, 500)
+        assert "OverflowError" in response["status"]["message"]
+        assert "what the Pod says" not in response["status"]["message"]
+        await hook.events.logged("request_failed")
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+
+
+HOSTILE_ROLES = [
+    r'"\UFFFFFFFF"',
+    '["\\ud800"]',
+    "[" * 3000,
+    "- " * 4000,
+    "a: &a [*a]",
+    "!!python/name:os.system",
+    "\0",
+    "{",
+    "%YAML 9.9\n---",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_ROLES)
+async def test_hostile_lists_of_roles_are_refused_in_a_sentence(api: FakeApiServer, tmp_path: Path, text: str) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        response = (await hook.ask(with_roles(text))).json()["response"]
+        assert (response["allowed"], response["status"]["code"]) == (False, 422)
+        assert response["status"]["message"].startswith("annotation irsa-sidecar.io/roles")
 
 
 async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: FakeApiServer, tmp_path: Path) -> None:
