@@ -52,6 +52,35 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
         return cast("_T", operation.result())
 
 
+async def in_shared_thread(path: str, function: Callable[[str], _T]) -> _T:
+    """
+    Run `function(path)` as in_thread does. Calls that come while it runs share its result, but not its error.
+
+    For a check that all roles with the same token file make at the same moment.
+    """
+    shared = _operations_of_this_run().shared
+    while call := shared.get((function, path)):
+        await call.ended.wait()
+        if call.results:
+            return cast("_T", call.results[0])
+    call = shared[function, path] = _SharedCall()
+    try:
+        result = await in_thread(path, function, path)
+        call.results.append(result)
+        return result
+    finally:
+        del shared[function, path]
+        call.ended.set()
+
+
+@dataclass(eq=False, slots=True)
+class _SharedCall:
+    """`results` stays empty if the call failed or was cancelled. Then the next waiter makes its own."""
+
+    ended: trio.Event = field(default_factory=trio.Event)
+    results: list[Any] = field(default_factory=list)
+
+
 @dataclass(eq=False, slots=True)
 class Operation:
     """One call of a blocking function. `end` runs in the event loop once it has returned."""
@@ -96,6 +125,7 @@ class _Operations:
 
     turn: trio.Lock = field(default_factory=trio.Lock)
     running: dict[str, Operation] = field(default_factory=dict)
+    shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = field(default_factory=dict)
 
     def start(self, directory: str, function: Callable[[], Any]) -> Operation:
         operation = self.running[directory] = Operation(directory, function, self._end)

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from sidecar import file_thread
 from sidecar.errors import FileTimeoutError
-from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, Operation, in_thread
+from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, Operation, in_shared_thread, in_thread
 from tests.fakes.hanging_volume import HangingVolume, hanging_volume
 
 HUNG, HEALTHY = "/hung/file", "/healthy/file"
@@ -190,3 +190,67 @@ async def test_no_thread_available_is_an_os_error(monkeypatch: pytest.MonkeyPatc
             with pytest.raises(OSError, match="no thread can be started"):
                 await in_thread(HEALTHY, os.stat, "/")
     assert (await in_thread(HEALTHY, os.stat, "/")).st_ino == os.stat("/").st_ino
+
+
+# Calls that share a result
+
+
+async def test_calls_at_the_same_moment_share_one_operation() -> None:
+    calls: list[str] = []
+
+    def check(path: str) -> int:
+        calls.append(path)
+        return len(calls)
+
+    results: list[int] = []
+
+    async def share(path: str) -> None:
+        results.append(await in_shared_thread(path, check))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(share, HEALTHY)
+        nursery.start_soon(share, "/healthy/other")
+    assert sorted(calls) == [HEALTHY, "/healthy/other"]
+    assert sorted(results) == sorted([1] * 50 + [2])
+    assert await in_shared_thread(HEALTHY, check) == 3
+
+
+async def test_error_is_not_shared() -> None:
+    calls: list[str] = []
+
+    def fail(path: str) -> None:
+        calls.append(path)
+        raise OSError(2, path)
+
+    async def share() -> None:
+        with pytest.raises(OSError, match=HEALTHY):
+            await in_shared_thread(HEALTHY, fail)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(share)
+    assert len(calls) == 5
+
+
+async def test_cancelled_call_leaves_the_others_their_own(autojump_clock: MockClock, real_file_threads: None) -> None:
+    autojump_clock.autojump_threshold = float("inf")
+    results: list[str] = []
+    with hanging_volume() as volume:
+
+        def read(_path: str) -> str:
+            return volume.read()
+
+        async def share() -> None:
+            results.append(await in_shared_thread(HUNG, read))
+
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as first:
+                first.start_soon(in_shared_thread, HUNG, read)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(share)
+                await trio.testing.wait_all_tasks_blocked()
+                first.cancel_scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            volume.release()
+    assert results == ["read at last"]

@@ -387,8 +387,13 @@ async def _directly(_path: str, function: Callable[..., Any], *arguments: object
     return function(*arguments)
 
 
+async def _directly_shared(path: str, function: Callable[[str], Any]) -> Any:
+    return function(path)
+
+
 def test_no_order_of_faults_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.refresher.in_thread", _directly)
+    monkeypatch.setattr("sidecar.refresher.in_shared_thread", _directly_shared)
     Machine.steps = Machine.attempts = 0
     Machine.answers = {}
     run_state_machine_as_test(
