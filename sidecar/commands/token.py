@@ -75,12 +75,7 @@ async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool)
     try:
         unverified = web_identity.parse_token(token.raw)
         issuer = str(unverified.claims["iss"])
-        _check_url(issuer, allow_http=allow_http)  # also where its keys are kept already
-        cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
-        announce = partial(_announce, issuer, allow_http=allow_http)
-        ca_bundle = environ.get("AWS_CA_BUNDLE") or None
-        fetch = partial(published_keys.fetch, ca_bundle=ca_bundle, before_request=announce)
-        found = await find_keys(issuer, unverified.kid, cache, fetch, now)
+        found = await _find_keys(issuer, unverified.kid, environ, now, allow_http=allow_http)
         remark(f"the keys of {issuer} are {_origin(found)}")
         web_identity.verify_without_audience(unverified, found.kept.keys, now)
     except IssuerError as exc:
@@ -92,6 +87,18 @@ async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool)
         _audience(token),
         rotation_outlook(token, str(unverified.kid), found.kept),
     ]
+
+
+async def _find_keys(
+    issuer: str, kid: str | None, environ: Mapping[str, str], now: float, *, allow_http: bool
+) -> Found:
+    """Return the issuer's keys, kept or fetched. Raises SidecarError for a URL that STS never requests."""
+    _check_url(issuer, allow_http=allow_http)  # also where its keys are kept already
+    cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
+    announce = partial(_announce, issuer, allow_http=allow_http)
+    ca_bundle = environ.get("AWS_CA_BUNDLE") or None
+    fetch = partial(published_keys.fetch, ca_bundle=ca_bundle, before_request=announce)
+    return await find_keys(issuer, kid, cache, fetch, now)
 
 
 def _check_url(url: str, *, allow_http: bool) -> None:

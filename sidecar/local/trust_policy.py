@@ -72,12 +72,12 @@ class Statement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """A policy that was read and understood whole."""
+    """A policy that IAM accepts. Some of its statements may not be evaluated here."""
 
     statements: tuple[Statement, ...]
 
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
-        """Whether `principal` may do `action` (`sts:AssumeRole`…) to the role, in a request of this context."""
+        """Return whether `principal` may do `action` (`sts:AssumeRole`…) to the role, in a request of this context."""
         aside = {statement: _aside(statement, action, principal) for statement in self.statements}
         unmet = {statement: _unmet(statement, context) for statement, reason in aside.items() if reason is None}
         applying = [statement for statement, complaint in unmet.items() if complaint is None]
@@ -195,12 +195,8 @@ def _aside(statement: Statement, action: str, principal: Principal) -> str | Non
     """Return why the statement cannot concern this call, whatever its conditions are; None if it can."""
     is_named = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     if is_named is not statement.names_actions:
-        element = "Action is" if statement.names_actions else "NotAction is"
-        return (
-            f"{element} {', '.join(statement.actions)}, not {action}"
-            if statement.names_actions
-            else (f"{element} {', '.join(statement.actions)}, which covers {action}")
-        )
+        actions = ", ".join(statement.actions)
+        return f"Action is {actions}, not {action}" if statement.names_actions else f"NotAction is {actions}"
     if not _is_principal(statement.principals, principal):
         return f"Principal is {', '.join(sorted(statement.principals))}, not {principal.names[0]}"
     return None
