@@ -118,7 +118,7 @@ class _Stream:
         self._found: list[_Found] = []
         self._accounts: dict[tuple[str, str], ServiceAccount] = {}
         self._objections: list[str] = []
-        self._unreadable: list[str] = []
+        self._unusable: list[str] = []
         self._notes: list[str] = []
         self._unasked: list[str] = []
         for chunk, line in split_stream(text):
@@ -145,7 +145,7 @@ class _Stream:
     def check(self, chosen: list[_Found]) -> None:
         """Raise ConfigurationError if something asks for a sidecar that cannot get one, or if nothing can be read."""
         if not chosen and not self._notes:
-            self._objections += [*self._unreadable, *(f"{self._source}: {each}" for each in self._unasked)]
+            self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unasked)]
         for path in self._options.template_paths:
             if not any(_matches(path, found.place.path) for found in self._found):
                 self._objections.append(f"--template-path is {'.'.join(path)}: no object has a Pod template there.")
@@ -165,7 +165,7 @@ class _Stream:
             written = with_changes(self._texts[index], each)
             edits += [edit.moved(starts[index]) for edit in written.edits]
             self._notes += written.notes
-        notes = (*self._notes, *(f"{each} It is passed on as it is." for each in self._unreadable))
+        notes = (*self._notes, *(f"{each} It is passed on as it is." for each in self._unusable))
         text = with_edits("".join(self._texts), edits)
         return Written(text, tuple(edits), tuple(title(found.place.owner) for found in chosen), notes)
 
@@ -184,7 +184,8 @@ class _Stream:
         try:
             places = pods_in(owner, self._options.template_paths)
         except ConfigurationError as error:
-            self._objections.append(f"{self._source}: {error}")
+            problems = self._objections if asks_in_own_metadata(owner) else self._unusable
+            problems.append(f"{self._source}: {error}")
             return
         if has_unasked_template(owner, places):
             self._unasked.append(
@@ -206,7 +207,7 @@ class _Stream:
             if document.is_unreadable:
                 self._objections.append(f"{message} It asks for a sidecar, so correct it.")
         elif document.is_unreadable:
-            self._unreadable.append(message)
+            self._unusable.append(message)
 
     def _account(self, owner: Document) -> ServiceAccount:
         metadata = mapping(owner.get("metadata"))

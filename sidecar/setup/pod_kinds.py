@@ -69,7 +69,7 @@ class PodPlace(NamedTuple):
 
 
 def objects_in(document: Any) -> Iterator[tuple[Path, Document]]:
-    """Yield each object of a document, which may be a List, with the way to it."""
+    """Yield each object of a document with the way to it. The document may be a List, and so may its items."""
     if not isinstance(document, dict):
         return
     items, kind = document.get("items"), str(document.get("kind", ""))
@@ -80,7 +80,8 @@ def objects_in(document: Any) -> Iterator[tuple[Path, Document]]:
     implied = {"apiVersion": document.get("apiVersion"), "kind": kind.removesuffix("List")} if kind != "List" else {}
     for index, item in enumerate(items):
         if isinstance(item, dict):
-            yield ("items", index), {**implied, **item}
+            for path, owner in objects_in({**implied, **item}):
+                yield ("items", index, *path), owner
 
 
 def template_path(setting: str, text: str) -> tuple[str, ...]:

@@ -190,6 +190,23 @@ def test_items_of_a_typed_list_have_its_kind() -> None:
     assert "kind" not in yaml.safe_load(written.text)["items"][0]
 
 
+def test_native_object_without_a_template_passes_beside_others() -> None:
+    """A kustomize patch is such an object."""
+    patch = resource("apps/v1", "Deployment", {"replicas": 3}, {"name": "patch"})
+    written = run(patch, PLAIN)
+    assert written.workloads == ("Deployment x",)
+    assert "Deployment patch has no spec.template" in written.notes[0]
+    assert "Deployment patch has no spec.template" in error_of(patch)
+    patch["metadata"] |= copy.deepcopy(ASKING)
+    assert "Deployment patch has no spec.template" in error_of(patch, PLAIN)
+
+
+def test_lists_in_lists_are_searched() -> None:
+    inner = {"apiVersion": "v1", "kind": "List", "items": [PLAIN]}
+    written = run({"apiVersion": "v1", "kind": "List", "items": [inner, workload("batch/v1", "Job")]})
+    assert written.workloads == ("Deployment x", "Job x")
+
+
 def test_title_is_safe_on_a_terminal() -> None:
     found = workload("apps/v1", "Deployment")
     found["metadata"]["name"] = "a\x1b[31m"
