@@ -2,7 +2,7 @@
 
 import sys
 
-from sidecar.printable import printable_lines
+from sidecar.printable import printable, printable_lines
 
 MAX_LENGTH = 8_000
 """Characters of one message. A Pod, a file or a server can make a message as long as it likes."""
@@ -12,3 +12,15 @@ def remark(text: str) -> None:
     """Write `irsa-sidecar: ` and the text to stderr. Lines after the first are indented."""
     if sys.stderr is not None:  # None where it was closed before the start
         sys.stderr.write(f"irsa-sidecar: {printable_lines(text, max_length=MAX_LENGTH)}\n")
+
+
+def is_on_terminal() -> bool:
+    """Return whether a person sees stderr on a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def show_progress(text: str) -> None:
+    """Write a line of progress over the last one on the terminal of stderr. An empty text clears it."""
+    if is_on_terminal():
+        sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(text)}' if text else ''}")
+        sys.stderr.flush()

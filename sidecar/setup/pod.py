@@ -24,9 +24,9 @@ from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import Settings
 from sidecar.printable import printable
-from sidecar.remarks import remark
+from sidecar.remarks import remark, show_progress
 from sidecar.role import check_role_arn
-from sidecar.setup.manifests import Options, Workload, Written, change_pods, no_progress
+from sidecar.setup.manifests import Options, Workload, Written, change_pods
 from sidecar.setup.pod_kinds import template_path
 from sidecar.setup.text_edits import unified_diff
 
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         return injected.pod
 
     with without_cycle_collection():
-        written = change_pods(text, source, change, options, show_progress if sys.stderr.isatty() else no_progress)
+        written = change_pods(text, source, change, options, show_pods_done)
     if not (written.workloads or written.notes):
         raise ConfigurationError(
             f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
@@ -124,12 +124,10 @@ def without_cycle_collection() -> Iterator[None]:
             gc.enable()
 
 
-def show_progress(done: int, total: int) -> None:
+def show_pods_done(done: int, total: int) -> None:
     """Show on a terminal how many Pods are done, and clear the line at the end."""
     if total >= _MANY_PODS and (done == total or done % (total // 100 or 1) == 0):
-        text = f"irsa-sidecar: {done} of {total} Pods" if done < total else ""
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
+        show_progress(f"{done} of {total} Pods" if done < total else "")
 
 
 def difference(source: str, before: str, after: str, result: str) -> str:
