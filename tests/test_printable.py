@@ -214,12 +214,12 @@ def test_plan_of_setup_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
     assert_harmless(shown.err)
 
 
-def test_stderr_is_written_in_three_modules_only() -> None:
-    """One place makes messages printable. `cli` shows tracebacks through it, and `setup/pod` a progress of numbers."""
+def test_stderr_is_written_in_two_modules_only() -> None:
+    """One place makes messages printable, and writes progress. `cli` shows tracebacks through it."""
     found = {
         path.relative_to(SIDECAR).as_posix()
         for path in SIDECAR.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.stderr.write"
     }
-    assert found == {"remarks.py", "cli.py", "setup/pod.py"}
+    assert found == {"remarks.py", "cli.py"}
