@@ -25,8 +25,9 @@ the last time was a moment ago, as whoever answers nothing else must not be aske
 @dataclass(frozen=True)
 class Collection(Generic[Kept]):
     """
-    What to follow: `listed` gets what `keep` made of all items, `take` what happens to one, `lost` the error that
-    ended it. A whole cluster's documents are many times what is needed of them, so none outlives its page.
+    What to follow: `begin` is called before each list, `listed` gets what `keep` made of all its items, `take` gets
+    what happens to one later, and `lost` the error that ended it. A whole cluster's documents are many times what is
+    needed of them, so none outlives its page.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Collection(Generic[Kept]):
     take: Take
     lost: Callable[[KubernetesError], None]
     parameters: Mapping[str, str] = field(default_factory=dict)
+    begin: Callable[[], None] = lambda: None
 
 
 async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Callable[[], float]) -> None:
@@ -43,6 +45,7 @@ async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Calla
     while True:
         listed_at = trio.current_time()
         try:
+            collection.begin()
             items, version = await api.list(collection.path, collection.parameters, collection.keep)
             collection.listed(items)
             while True:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import trio
 
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.pod import inject
-from sidecar.injection.settings import ServiceAccount
 from sidecar.setup.kubeconfig import find_cluster
 from sidecar.webhook import api as api_module
 from sidecar.webhook import events as events_module
 from sidecar.webhook import follow as follow_module
-from sidecar.webhook.accounts import MAX_KEPT_CHARACTERS, ServiceAccounts
+from sidecar.webhook import known_accounts
+from sidecar.webhook.accounts import REQUESTS_AT_ONCE, ServiceAccounts
 from sidecar.webhook.api import KubernetesApi, open_api
 from sidecar.webhook.events import MAX_WAITING
 from sidecar.webhook.events import Events as PodEvents
@@ -99,14 +100,64 @@ async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiSe
     found = await followed.accounts.find("shop", "cart", needs_role=True)
     assert found is not None
     assert found.annotations == read
-    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": {**metadata, "annotations": {ROLE: f"{ARN}{'x' * 9000}"}}})
-    assert len(await followed.role() or "") == MAX_KEPT_CHARACTERS
 
 
-def test_what_is_cut_is_no_role() -> None:
-    account = ServiceAccount("shop", "cart", {ROLE: f"{ARN}{'x' * 9000}"[:MAX_KEPT_CHARACTERS]})
-    with pytest.raises(ConfigurationError, match="give the ARN of an IAM role"):
-        inject(pod(), account, SETTINGS)
+async def test_accounts_beyond_a_namespaces_share_are_asked_for(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_accounts, "MAX_BYTES_OF_NAMESPACE", 20_000)
+    for number in range(100):
+        put_account(fake, f"/api/v1/namespaces/evil/serviceaccounts/a{number}")
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        listed = await followed.events.logged("service_accounts_listed")
+        assert listed["count"] + listed["not_kept"] == 101
+        assert 20 < listed["count"] < 40
+        assert await followed.role() == ARN
+        assert followed.metrics.lookups == {"watch": 1}
+        for number in (0, 99):
+            found = await followed.accounts.find("evil", f"a{number}", needs_role=True)
+            assert found is not None
+            assert found.annotations == {ROLE: ARN}
+        assert followed.metrics.lookups == {"watch": 2, "asked": 1}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("value", ["arn:aws:iam::111122223333:user/me", f"{ARN}{'x' * 9000}", "", "\N{SNOWMAN}"])
+async def test_account_with_an_unusable_role_is_asked_for_and_its_value_named(
+    fake: FakeApiServer, api: KubernetesApi, value: str
+) -> None:
+    metadata = {"name": "cart", "namespace": "shop", "annotations": {ROLE: value}}
+    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": metadata})
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        assert (await followed.events.logged("service_accounts_listed"))["count"] == 0
+        account = await followed.accounts.find("shop", "cart", needs_role=True)
+        assert account is not None
+        with pytest.raises(ConfigurationError, match="give the ARN of an IAM role"):
+            inject(pod(), account, SETTINGS)
+        nursery.cancel_scope.cancel()
+
+
+async def test_requests_for_single_accounts_are_bounded(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed, running, most = Followed(api), 0, 0
+
+    async def read(_path: str, _keep: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.testing.wait_all_tasks_blocked()
+        running -= 1
+
+    monkeypatch.setattr(api, "read", read)
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
+    assert most == REQUESTS_AT_ONCE
 
 
 async def test_a_watch_that_is_too_old_begins_anew_at_once(
