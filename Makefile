@@ -103,6 +103,8 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## look for bytes that brea
 	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS)
 	$(BIN)/python -m tests.fuzz.fuzzer imds $(FUZZ_SECONDS)
 	$(BIN)/python -m tests.fuzz.fuzzer sts $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS)
 
 KILL_ROUNDS ?= 300
 kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run

@@ -1,7 +1,7 @@
 """
 A long run of one fuzz target, by coverage where atheris is installed, else by plain mutation of the corpus.
 
-    python -m tests.fuzz.fuzzer http|imds|sts SECONDS
+    python -m tests.fuzz.fuzzer http|imds|sts|roles|local_config SECONDS
 
 What is found is kept: an input that fails as `.fuzz/NAME-crash-…`, and what reached new code in `.fuzz/NAME/`, from
 where the next run goes on. Move an input that failed into the corpus, with the fix.

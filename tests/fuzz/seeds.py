@@ -7,6 +7,8 @@ A file that once broke something stays in the corpus, under a name that says wha
 import random
 from pathlib import Path
 
+from tests.fuzz.documents import mutated_document
+
 CORPUS = Path(__file__).parent / "corpus"
 
 SPLICES = {
@@ -27,7 +29,22 @@ SPLICES = {
         b"<!DOCTYPE a>", b"<Credentials>", b"</Credentials>", b"<AccessKeyId>", b"\0", b"\xff\xfe", b"\xef\xbb\xbf",
         b' xmlns="x"', b"Z", b"+00:00", b".5", b"9999",
     ),
+    "roles": (
+        b"\n", b"\r", b"\t", b"\0", b"  ", b"- ", b": ", b"{", b"}", b"[", b"]", b",", b"'", b'"', b"|\n", b">\n",
+        b"&a ", b"*a ", b"<<: *a\n", b"? ", b"!!int ", b"!!binary ", b"!!set ", b"%YAML 9.9\n", b"---\n", b"...\n",
+        b"#", b"\\UFFFFFFFF", b"\\ud800", b"\xff\xfe", b"\xef\xbb\xbf", b"~", b"1e400", b"0x", b"1:60:60", b"policy: ",
+        b"chain: ", b"tags: ",
+    ),
+    "local_config": (
+        b"\n", b"\r", b"\t", b"\0", b"  ", b"- ", b": ", b"{", b"}", b"[", b"]", b",", b"'", b'"', b"|\n", b"&a ",
+        b"*a ", b"<<: *a\n", b"? ", b"!!int ", b"!!float ", b"!!timestamp ", b"!!omap ", b"---\n", b"#", b"\\UFFFFFFFF",
+        b"\\ud800", b"\xff\xfe", b"\xef\xbb\xbf", b"~", b"1e400", b"9" * 5000, b"1:60:60", b"Statement: ",
+        b"Condition: ", b"http://[",
+    ),
 }  # fmt: skip
+
+DOCUMENTS = frozenset({"roles", "local_config"})
+"""Corpora of YAML, half of whose mutations are structured (documents.py)."""
 
 
 def seeds(name: str) -> dict[str, bytes]:
@@ -37,6 +54,8 @@ def seeds(name: str) -> dict[str, bytes]:
 
 def mutated(data: bytes, name: str, others: list[bytes], chance: random.Random) -> bytes:
     """With one to four changes: bytes flipped, taken out, doubled, spliced in, or the rest of another input."""
+    if name in DOCUMENTS and chance.random() < 0.5:
+        return mutated_document(data, chance)
     for _ in range(chance.randint(1, 4)):
         start = chance.randrange(len(data) + 1)
         end = min(len(data), start + chance.choice([0, 0, 1, 2, 8, 64]))

@@ -5,14 +5,25 @@ import random
 import pytest
 
 from sidecar import imds
+from sidecar.errors import ConfigurationError
 from sidecar.http import Request, parse
-from tests.fuzz import fuzz_http, fuzz_imds, fuzz_sts
-from tests.fuzz.seeds import mutated, seeds
+from sidecar.local.config import parse_config
+from sidecar.roles_file import parse_roles
+from tests.fuzz import fuzz_http, fuzz_imds, fuzz_local_config, fuzz_roles, fuzz_sts
+from tests.fuzz.seeds import DOCUMENTS, mutated, seeds
 
 SEED = 20270115
 MUTATIONS = 4000
+MUTATIONS_OF_DOCUMENTS = 800
+"""Fewer, because PyYAML takes milliseconds for each."""
 
-TARGETS = {"http": fuzz_http.target, "imds": fuzz_imds.target, "sts": fuzz_sts.target}
+TARGETS = {
+    "http": fuzz_http.target,
+    "imds": fuzz_imds.target,
+    "sts": fuzz_sts.target,
+    "roles": fuzz_roles.target,
+    "local_config": fuzz_local_config.target,
+}
 
 EVERY_SEED = [(name, file) for name in TARGETS for file in seeds(name)]
 
@@ -26,7 +37,7 @@ def test_a_seed_breaks_nothing(name: str, file: str) -> None:
 def test_no_mutation_of_the_corpus_breaks_anything(name: str) -> None:
     chance = random.Random(SEED)
     inputs = list(seeds(name).values())
-    for number in range(MUTATIONS):
+    for number in range(MUTATIONS_OF_DOCUMENTS if name in DOCUMENTS else MUTATIONS):
         data = mutated(chance.choice(inputs), name, inputs, chance)
         try:
             TARGETS[name](data)
@@ -46,3 +57,22 @@ def test_the_corpus_reaches_sessions_and_secrets() -> None:
     assert {file for file in seeds("imds") if file.startswith("sdk-")} == taken
     open_session = {file for file, data in seeds("imds").items() if fuzz_imds.OPEN_SESSION in data}
     assert "sdk-java-v1-credentials" in open_session & taken
+
+
+@pytest.mark.parametrize("name", ["roles", "local_config"])
+def test_corpus_of_documents_reaches_both_sides(name: str) -> None:
+    """Some seeds are accepted and some are not, and mutations of the accepted ones are still accepted at times."""
+    outcomes = [_is_accepted(name, data) for data in seeds(name).values()]
+    assert True in outcomes
+    assert False in outcomes
+    chance, inputs = random.Random(SEED), list(seeds(name).values())
+    mutants = [mutated(inputs[outcomes.index(True)], name, inputs, chance) for _ in range(200)]
+    assert sum(_is_accepted(name, data) for data in mutants) >= 5
+
+
+def _is_accepted(name: str, data: bytes) -> bool:
+    try:
+        parse_roles(data, "r", fuzz_roles.DEFAULTS) if name == "roles" else parse_config(data, "c")
+    except ConfigurationError:
+        return False
+    return True
