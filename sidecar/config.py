@@ -106,7 +106,7 @@ def _regions(setting: str, text: str) -> tuple[str, ...]:
     regions = tuple(region.strip() for region in text.split(","))
     if not all(regions):
         raise ConfigurationError(
-            f"{setting} is {text!r}, which has an empty name in it: give regions between commas, as "
+            f"{setting} is {text[:100]!r}, which has an empty name in it: give regions between commas, as "
             "eu-central-1,eu-north-1, or leave it out."
         )
     return regions
@@ -116,7 +116,7 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
     def parse(setting: str, text: str) -> str:
         if text not in choices:
             raise ConfigurationError(
-                f"{setting} is {text!r}: give one of {', '.join(choices)}{_nearest(text, choices)}."
+                f"{setting} is {text[:100]!r}: give one of {', '.join(choices)}{_nearest(text, choices)}."
             )
         return text
 
@@ -298,13 +298,25 @@ def _endpoint_url(environ: Mapping[str, str]) -> str | None:
     """The SDKs' order: the service's own variable, then the general one, unless both are to be ignored."""
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
-    return environ.get("AWS_ENDPOINT_URL_STS") or environ.get("AWS_ENDPOINT_URL") or None
+    for name in ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"):
+        if url := environ.get(name):
+            return _without_password(name, url)
+    return None
+
+
+def _without_password(name: str, url: str) -> str:
+    """Return the URL. Raises ConfigurationError if it holds a user name, before anything else can show it."""
+    if "@" in url:
+        from sidecar.sts_endpoint import check_endpoint_url  # noqa: PLC0415  not before the bind, for this rare value
+
+        check_endpoint_url(name, url)
+    return url
 
 
 def _boolean(environ: Mapping[str, str], name: str) -> bool:
     text = environ.get(name, "").lower()
     if text not in {"", "true", "false"}:
-        raise ConfigurationError(f"{name} is {environ[name]!r}: give true or false.")
+        raise ConfigurationError(f"{name} is {environ[name][:100]!r}: give true or false.")
     return text == "true"
 
 

@@ -15,6 +15,8 @@ further. A message names the thing, its value and the next step, and never holds
 
 from enum import Enum
 
+from sidecar.redaction import without_user_info
+
 
 class NextStep(Enum):
     """What the daemon does after a failed exchange. None of them ends it or touches stored credentials."""
@@ -34,7 +36,10 @@ class NextStep(Enum):
 
 
 class SidecarError(Exception):
-    """The root. `str(error)` is fit for a person."""
+    """The root. `str(error)` is fit for a person. It never shows the password of a URL."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_user_info(message))
 
 
 class ConfigurationError(SidecarError):
@@ -53,8 +58,8 @@ class TokenError(SidecarError):
     def __init__(self, reason: str, problem: str, fix: str, mistake: str | None = None) -> None:
         super().__init__(f"{problem}. {fix}.")
         self.reason = reason
-        self.problem = problem
-        self.fix = fix
+        self.problem = without_user_info(problem)
+        self.fix = without_user_info(fix)
         self.mistake = mistake
 
 
@@ -80,7 +85,7 @@ class ExchangeError(SidecarError):
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
-        self.message = message
+        self.message = without_user_info(message)
         self.next_step = next_step
         self.status = status
         self.retry_after_seconds = retry_after_seconds

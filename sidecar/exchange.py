@@ -27,8 +27,9 @@ DEFAULT_DURATION_SECONDS = 3600
 def endpoint_of(settings: StsSettings) -> str:
     """The URL of STS: the one that was set, else the region's own. Raises ConfigurationError."""
     if settings.endpoint_url is not None:
+        url = check_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
         _refuse_variants_of(settings)
-        return check_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
+        return url
     if settings.region is None:
         raise ConfigurationError(
             "AWS_REGION is not set: it must be the region whose STS to ask, as eu-west-1; an EKS Pod gets it from the "

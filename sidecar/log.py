@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from sidecar.redaction import without_user_info
+
 MAX_LINE_BYTES = 4096
 """PIPE_BUF on Linux: a pipe that polls as writable takes this much whole and without waiting (pipe(7))."""
 
@@ -61,6 +63,7 @@ def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tu
             structlog.processors.add_log_level,
             _TIMES[log_format],
             _exception_as_text,
+            _without_passwords,
             _fitting(_renderer(log_format, fd)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -127,6 +130,11 @@ def _shortened(value: Any, length: int) -> Any:
 
 def _encoded(line: str) -> bytes:
     return line.encode("utf-8", "backslashreplace")
+
+
+def _without_passwords(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """The event with no password of a URL in its values."""
+    return {name: without_user_info(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:

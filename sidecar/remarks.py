@@ -3,6 +3,7 @@
 import sys
 
 from sidecar.printable import printable, printable_lines
+from sidecar.redaction import without_user_info
 
 MAX_LENGTH = 8_000
 """Characters of one message. A Pod, a file or a server can make a message as long as it likes."""
@@ -11,7 +12,7 @@ MAX_LENGTH = 8_000
 def remark(text: str) -> None:
     """Write `irsa-sidecar: ` and the text to stderr. Lines after the first are indented."""
     if sys.stderr is not None:  # None where it was closed before the start
-        sys.stderr.write(f"irsa-sidecar: {printable_lines(text, max_length=MAX_LENGTH)}\n")
+        sys.stderr.write(f"irsa-sidecar: {printable_lines(without_user_info(text), max_length=MAX_LENGTH)}\n")
 
 
 def is_on_terminal() -> bool:
@@ -22,5 +23,5 @@ def is_on_terminal() -> bool:
 def show_progress(text: str) -> None:
     """Write a line of progress over the last one on the terminal of stderr. An empty text clears it."""
     if is_on_terminal():
-        sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(text)}' if text else ''}")
+        sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(without_user_info(text))}' if text else ''}")
         sys.stderr.flush()

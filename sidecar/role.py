@@ -143,7 +143,7 @@ def check_path(setting: str, text: str) -> str:
     except UnicodeEncodeError:
         is_possible = False
     if not is_possible:
-        raise ConfigurationError(f"{setting} is {text!r}: give the path of a file, or leave it out.")
+        raise ConfigurationError(f"{setting} is {text[:100]!r}: give the path of a file, or leave it out.")
     return text
 
 
@@ -157,7 +157,9 @@ def check_duration(setting: str, text: str) -> int | None:
 
 def check_whole_number(setting: str, text: str, low: int, high: int, limits: str | None = None) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-        raise ConfigurationError(f"{setting} is {text!r}: give whole seconds from {limits or f'{low} to {high}'}.")
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}: give whole seconds from {limits or f'{low} to {high}'}."
+        )
     return int(text)
 
 

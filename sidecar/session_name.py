@@ -63,7 +63,7 @@ def check_session_name(setting: str, value: str) -> str:
     if MIN_LENGTH <= len(value) <= MAX_LENGTH and not _FORBIDDEN.search(value):
         return value
     raise ConfigurationError(
-        f"{setting} is {value!r}, but STS takes {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and "
+        f"{setting} is {value[:100]!r}, but STS takes {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and "
         f"_+=,.@- only: set it to {_cleaned(value)!r}, or unset it to have one made from namespace and Pod."
     )
 
@@ -72,11 +72,13 @@ def _check_template(setting: str, value: str) -> str:
     unknown = [name for name in _FIELD.findall(value) if name not in FIELDS]
     fields = ", ".join(f"{{{name}}}" for name in FIELDS)
     if unknown:
-        raise ConfigurationError(f"{setting} is {value!r}, and {{{unknown[0]}}} is no field: there are {fields}.")
+        raise ConfigurationError(
+            f"{setting} is {value[:100]!r}, and {{{unknown[0][:50]}}} is no field: there are {fields}."
+        )
     if bad := _FORBIDDEN.search(_FIELD.sub("", value)):
         raise ConfigurationError(
-            f"{setting} is {value!r}, and STS takes no {bad[0]!r} in a name: put letters, digits and _+=,.@- around "
-            f"the fields {fields}."
+            f"{setting} is {value[:100]!r}, and STS takes no {bad[0]!r} in a name: put letters, digits and _+=,.@- "
+            f"around the fields {fields}."
         )
     return value
 

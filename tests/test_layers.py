@@ -32,6 +32,7 @@ PURE = [
     "lifetime",
     "metrics",
     "proxy_settings",
+    "redaction",
     "printable",
     "role",
     "saved_state",

@@ -10,6 +10,7 @@ from sidecar.doctor.calls import CONFIGURED, Calls
 from sidecar.doctor.finding import NO_GROUND, Check, Facts, Finding, Row, Status, judged, left_out
 from sidecar.doctor.place import Side
 from sidecar.printable import printable
+from sidecar.redaction import without_user_info
 
 SCHEMA_VERSION = 1
 """Of the JSON: a name that is taken away or means something else raises it; new names do not."""
@@ -46,12 +47,15 @@ def rows(
     role: str | None = None,
     container: str | None = None,
 ) -> Iterator[Row]:
-    """The group's findings; where nothing is known, one that says `why`, and `how` it could be."""
-    if facts is None:
-        yield Row(group, "all", left_out(why, how), role, container)
-        return
-    for name, finding in judged(checks, facts):
-        yield Row(group, name, finding, role, container)
+    """
+    Yield the group's findings; where nothing is known, one that says `why`, and `how` it could be.
+
+    Findings quote settings and other programs' errors, so the passwords of URLs are removed here.
+    """
+    found = [("all", left_out(why, how))] if facts is None else judged(checks, facts)
+    for name, finding in found:
+        seen, next_step = without_user_info(finding.seen), without_user_info(finding.next_step)
+        yield Row(group, name, finding._replace(seen=seen, next_step=next_step), role, container)
 
 
 # For machines

@@ -17,12 +17,10 @@ from urllib.parse import urlsplit
 from sidecar import strict_yaml
 from sidecar.errors import ConfigurationError
 from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
+from sidecar.local.shown_value import shown
 from sidecar.regular_file import read_regular_file
 
 MAX_FILE_BYTES = 1024 * 1024
-
-MAX_SHOWN_CHARACTERS = 200
-"""How much of a value a message shows."""
 
 DEFAULT_ACCOUNT_ID = "111122223333"
 ISSUER_PLACEHOLDER = "{issuer}"
@@ -31,16 +29,10 @@ ISSUER_PLACEHOLDER = "{issuer}"
 _Read = Callable[[str, Any], Any]
 
 
-def _shown(value: Any) -> str:
-    """Return the value as messages show it, cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
-
-
 def _matching(pattern: str, wanted: str) -> _Read:
     def read(where: str, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ConfigurationError(f"{where} is {_shown(value)}: give {wanted}.")
+            raise ConfigurationError(f"{where} is {shown(value)}: give {wanted}.")
         return value
 
     return read
@@ -49,7 +41,7 @@ def _matching(pattern: str, wanted: str) -> _Read:
 def _number(low: int, high: int, unit: str) -> _Read:
     def read(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise ConfigurationError(f"{where} is {_shown(value)}: give {unit} from {low} to {high}.")
+            raise ConfigurationError(f"{where} is {shown(value)}: give {unit} from {low} to {high}.")
         return value
 
     return read
@@ -57,14 +49,14 @@ def _number(low: int, high: int, unit: str) -> _Read:
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{where} is {_shown(value)}: give a mapping of names to values.")
+        raise ConfigurationError(f"{where} is {shown(value)}: give a mapping of names to values.")
     return value
 
 
 def _list_of(read_item: _Read) -> _Read:
     def read(where: str, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise ConfigurationError(f"{where} is {_shown(value)}: give a list.")
+            raise ConfigurationError(f"{where} is {shown(value)}: give a list.")
         return tuple(read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
 
     return read
@@ -82,7 +74,7 @@ def _url(where: str, value: Any) -> str:
     except ValueError:  # an address in brackets that is none, or a port that is no number or too large
         is_whole = False
     if not is_whole:
-        raise ConfigurationError(f"{where} is {url!r}, which has no usable host and port: give {_A_URL}.")
+        raise ConfigurationError(f"{where} is {shown(url)}, which has no usable host and port: give {_A_URL}.")
     return url
 
 
@@ -200,7 +192,7 @@ def _read(kind: type[Any], value: Any, where: str) -> Any:
     known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}
     for name in _mapping(where, value):
         if name not in known:
-            raise ConfigurationError(f"{where}: {name!r} is no setting{_nearest(name, known)}.")
+            raise ConfigurationError(f"{where}: {shown(name)} is no setting{_nearest(name, known)}.")
     missing = [name for name, item in known.items() if item.default is MISSING and name not in value]
     if missing:
         raise ConfigurationError(f"{where}: {', '.join(missing)} is missing.")

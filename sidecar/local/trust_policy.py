@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.shown_value import shown
 
 DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
 """IAM's quota of a trust policy in characters without white space, and the highest it can be raised to (May 2026)."""
@@ -168,7 +169,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     _refuse_others(document, {"Version", "Id", "Statement"}, name)
     version = document.get("Version", "2008-10-17")
     if version not in _VERSIONS:
-        raise ConfigurationError(f'{name}: Version is {version!r}: write "2012-10-17".')
+        raise ConfigurationError(f'{name}: Version is {shown(version)}: write "2012-10-17".')
     _check_size(document, name)
     statements = _as_list(document.get("Statement"))
     if not statements:
@@ -246,7 +247,7 @@ def read_statement(item: Any, index: int, policy: str) -> Statement:
     name = f"{policy}: {label}"
     _refuse_others(item, _STATEMENT_ELEMENTS, name)
     if item.get("Effect") not in ("Allow", "Deny"):
-        raise ConfigurationError(f"{name}: Effect is {item.get('Effect')!r}: write Allow or Deny.")
+        raise ConfigurationError(f"{name}: Effect is {shown(item.get('Effect'))}: write Allow or Deny.")
     action, principal = (_one_of(item, wanted, name) for wanted in ("Action", "Principal"))
     principals = frozenset(_principals(item.get(principal), f"{name}: {principal}"))
     conditions = [*_conditions(item.get("Condition", {}), name)]
@@ -308,8 +309,8 @@ def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condi
         return f"the condition operator {text} is not evaluated here"
     if operator is None or (quantifier and quantifier not in QUANTIFIERS):
         raise ConfigurationError(
-            f"{name}: the condition operator {text!r} is not one of IAM's: use {', '.join(OPERATORS)}, with IfExists "
-            f"behind or {' or '.join(QUANTIFIERS)} before it."
+            f"{name}: the condition operator {shown(text)} is not one of IAM's: use {', '.join(OPERATORS)}, with "
+            f"IfExists behind or {' or '.join(QUANTIFIERS)} before it."
         )
     if not _KEYS.fullmatch(key.lower()):
         return f"the condition key {key} is not evaluated here"
@@ -332,19 +333,19 @@ def _check_size(document: Any, name: str) -> None:
 
 def _require_mapping(value: Any, name: str) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigurationError(f"{name} is {value!r}: it must be a mapping of names to values.")
+        raise ConfigurationError(f"{name} is {shown(value)}: it must be a mapping of names to values.")
 
 
 def _refuse_others(mapping: Mapping[str, Any], known: set[str], name: str) -> None:
     for key in mapping:
         if key not in known:
-            raise ConfigurationError(f"{name}: {key!r} is not supported here: use {', '.join(sorted(known))}.")
+            raise ConfigurationError(f"{name}: {shown(key)} is not supported here: use {', '.join(sorted(known))}.")
 
 
 def _strings(value: Any, name: str) -> tuple[str, ...]:
     items = _as_list(value)
     if not items or not all(isinstance(item, str) and item for item in items):
-        raise ConfigurationError(f"{name} is {value!r}: it must be text or a list of texts (quote numbers).")
+        raise ConfigurationError(f"{name} is {shown(value)}: it must be text or a list of texts (quote numbers).")
     return tuple(items)
 
 
@@ -352,7 +353,7 @@ def _matching(pattern: re.Pattern[str], value: Any, name: str, wanted: str) -> t
     texts = _strings(value, name)
     for text in texts:
         if not pattern.fullmatch(text):
-            raise ConfigurationError(f"{name} is {text!r}: give {wanted}.")
+            raise ConfigurationError(f"{name} is {shown(text)}: give {wanted}.")
     return texts
 
 

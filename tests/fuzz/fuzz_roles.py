@@ -27,10 +27,10 @@ def target(data: bytes) -> None:
             _can_be_used(role)
 
 
-def is_one_message(message: str, path: str) -> None:
+def is_one_message(message: str, path: str, most: int = MAX_MESSAGE_CHARACTERS) -> None:
     assert message.startswith(path)
     assert "\n" not in message.replace("\\n", "")
-    assert len(message) < MAX_MESSAGE_CHARACTERS
+    assert len(message) < most
 
 
 def _can_be_used(role: Role) -> None:

@@ -1,0 +1,21 @@
+"""
+Remove user names and passwords from the URLs in a text. Pure.
+
+Rule: whatever we show to a person, in a message, a log or a report, passes `without_user_info`. Settings such as
+AWS_ENDPOINT_URL and HTTPS_PROXY hold passwords, and other programs quote them in their errors.
+"""
+
+import re
+
+_USER_INFO = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@""")
+"""
+From the scheme to the last @ of the word. RFC 3986 lets the user info end at the first / ? or #, but people write
+passwords with these characters unencoded. An @ in a path is rare, and then the host is hidden as well.
+"""
+
+HIDDEN = "***"
+
+
+def without_user_info(text: str) -> str:
+    """Return the text with `***` instead of all that stands between `://` and `@` in a URL."""
+    return _USER_INFO.sub(rf"\1{HIDDEN}@", text) if "@" in text and "://" in text else text
