@@ -11,13 +11,14 @@ import jwt
 import pytest
 
 from sidecar.clock import Clock
-from sidecar.commands.token import _announce, _verify
+from sidecar.commands.token import _verify
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.issuer import Issuer, generate_key
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.token import decode_token
+from sidecar.verified_token import announce_request
 from tests.fakes.tokens import jwt_of, service_account_token
 from tests.served_peer import serving_peer
 from tests.test_commands import command
@@ -167,18 +168,18 @@ async def test_url_that_sts_never_requests_is_refused(issuer: str, allow_http: b
 
 @pytest.mark.parametrize("url", ["https://x.example", "https://x.example:8443/id/A", "https://127.0.0.1"])
 def test_https_url_is_requested(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _announce(url, f"{url}/keys", allow_http=False)
+    announce_request(url, f"{url}/keys", allow_http=False)
     assert capsys.readouterr().err == f"irsa-sidecar: requesting {url}/keys\n"
 
 
 def test_key_set_of_another_host_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    _announce("https://issuer.example", "https://10.0.0.1/admin", allow_http=False)
+    announce_request("https://issuer.example", "https://10.0.0.1/admin", allow_http=False)
     assert "on another host than the issuer's, issuer.example" in capsys.readouterr().err
 
 
 async def test_http_key_set_of_an_https_issuer_is_refused() -> None:
     with pytest.raises(SidecarError, match=r"http://10\.0\.0\.1/keys is not https"):
-        _announce("https://issuer.example", "http://10.0.0.1/keys", allow_http=False)
+        announce_request("https://issuer.example", "http://10.0.0.1/keys", allow_http=False)
 
 
 # The audience is shown, not judged

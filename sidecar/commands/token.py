@@ -10,20 +10,16 @@ import os
 import time
 from collections.abc import Mapping
 from functools import partial
-from urllib.parse import urlsplit
 
 import jwt
 import trio
 
-from sidecar import published_keys
-from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.extras import import_extra
-from sidecar.key_cache import Found, find_keys, user_cache
+from sidecar.errors import ConfigurationError
 from sidecar.key_rotation import rotation_outlook
 from sidecar.printable import printable_json
-from sidecar.published_keys import IssuerError
 from sidecar.remarks import remark
-from sidecar.token import Token, instant_text, read_token, warning_from_claims
+from sidecar.token import Token, read_token, warning_from_claims
+from sidecar.verified_token import verify_token
 
 EXAMPLE = """\
 example, in a Pod:
@@ -67,60 +63,12 @@ async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool)
     The audience is not judged, because only the account's IAM OIDC provider says which it accepts.
     Raises SidecarError with what STS would answer, and why.
     """
-    import_extra("cryptography", "irsa-sidecar token --verify", "local")  # PyJWT would only call the signature wrong
-    from sidecar.local import web_identity  # noqa: PLC0415
-    from sidecar.local.refusal import StsRefusal  # noqa: PLC0415
-
-    now = time.time()
-    try:
-        unverified = web_identity.parse_token(token.raw)
-        issuer = str(unverified.claims["iss"])
-        found = await _find_keys(issuer, unverified.kid, environ, now, allow_http=allow_http)
-        remark(f"the keys of {issuer} are {_origin(found)}")
-        web_identity.verify_without_audience(unverified, found.kept.keys, now)
-    except IssuerError as exc:
-        raise SidecarError(f"not verified: the issuer's keys are not to be had: {exc}") from exc
-    except StsRefusal as refusal:
-        raise SidecarError(f"not verified: {refusal.why} (STS would say {refusal.code}: {refusal})") from refusal
+    verified = await verify_token(token, environ, "irsa-sidecar token --verify", allow_http=allow_http)
     return [
-        f"verified with key {unverified.kid} that {issuer} publishes",
+        f"verified with key {verified.kid} that {verified.issuer} publishes",
         _audience(token),
-        rotation_outlook(token, str(unverified.kid), found.kept),
+        rotation_outlook(token, verified.kid, verified.found.kept),
     ]
-
-
-async def _find_keys(
-    issuer: str, kid: str | None, environ: Mapping[str, str], now: float, *, allow_http: bool
-) -> Found:
-    """Return the issuer's keys, kept or fetched. Raises SidecarError for a URL that STS never requests."""
-    _check_url(issuer, allow_http=allow_http)  # also where its keys are kept already
-    cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
-    announce = partial(_announce, issuer, allow_http=allow_http)
-    ca_bundle = environ.get("AWS_CA_BUNDLE") or None
-    fetch = partial(published_keys.fetch, ca_bundle=ca_bundle, before_request=announce)
-    return await find_keys(issuer, kid, cache, fetch, now)
-
-
-def _check_url(url: str, *, allow_http: bool) -> None:
-    """Raise SidecarError for a URL that STS never requests, unless only its http:// is the reason and is allowed."""
-    is_http = url.lower().startswith("http://")
-    if is_http and not allow_http:
-        raise SidecarError(
-            f"not verified: {url} is not https, and STS requests nothing else. To request it all the same, add "
-            "--allow-http."
-        )
-    try:
-        published_keys.require_https(f"https{url[4:]}" if is_http else url)
-    except IssuerError as exc:
-        raise SidecarError(f"not verified: {exc}.") from exc
-
-
-def _announce(issuer: str, url: str, *, allow_http: bool) -> None:
-    """Say that the URL is about to be requested, and whether it leads to another host. Raises as _check_url does."""
-    _check_url(url, allow_http=allow_http)
-    host, issuers_host = urlsplit(url).netloc, urlsplit(issuer).netloc
-    other = "" if host == issuers_host else f", on another host than the issuer's, {issuers_host}"
-    remark(f"requesting {url}{other}")
 
 
 def _audience(token: Token) -> str:
@@ -130,12 +78,3 @@ def _audience(token: Token) -> str:
         f"its audience is {token.audience} ({token.audience_claim}), which must be among the client IDs of the "
         "account's IAM OIDC provider; that is not checked here"
     )
-
-
-def _origin(found: Found) -> str:
-    if found.is_new:
-        return "fetched now"
-    fetched = f"those kept since {instant_text(found.kept.fetched_at)}"
-    if found.trouble is None:
-        return f"{fetched}, as the issuer allows until {instant_text(found.kept.fresh_until)}"
-    return f"{fetched}, as they are not to be had now: {found.trouble}"

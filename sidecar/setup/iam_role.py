@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from sidecar.errors import ConfigurationError
 from sidecar.setup.plan import Call, Plan
 from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, Role, tag_list
-from sidecar.setup.trust import DEFAULT_LIMIT, Grant, check_size, compact, concerns, with_grant
+from sidecar.setup.trust import DEFAULT_LIMIT, Change, Grant, check_size, compact, summary, with_grant
+from sidecar.setup.trust_remarks import remarks_on
 
 ATTACHED_POLICIES = 10
 """IAM's quota for managed policies of one role, unless it was raised (to 20 at most)."""
@@ -24,18 +25,24 @@ class Wanted:
     policy_arns: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     trust_policy_limit: int = DEFAULT_LIMIT
+    change: Change = Change.ADD
+    overwrite_edits: bool = False
 
 
 def plan_role(now: Role | None, wanted: Wanted, account: Account) -> Plan:
-    """Raises ConfigurationError for a wish that IAM cannot fulfil."""
+    """Return what has to change. Raises ConfigurationError for a wish that IAM cannot fulfil."""
     then = _then(now, wanted, account)
     check_size(then.trust_policy, wanted.trust_policy_limit, then.title)
     calls = tuple(_creation(then)) if now is None else tuple(_update(now, then))
-    return Plan(then, now, calls, tuple(_notes(then, wanted.grant)))
+    before = None if now is None else now.trust_policy
+    effects = tuple(summary(before, then.trust_policy, wanted.grant, wanted.trust_policy_limit))
+    return Plan(then, now, calls, tuple(_notes(then, wanted.grant)), effects)
 
 
 def _then(now: Role | None, wanted: Wanted, account: Account) -> Role:
     if now is None:
+        if wanted.change is Change.REMOVE:
+            raise ConfigurationError(f"ROLE is {wanted.name!r}: there is no such role. Check its name.")
         path = wanted.path or "/"
         return Role(
             account.arn(f"role{path}{wanted.name}"),
@@ -54,7 +61,7 @@ def _then(now: Role | None, wanted: Wanted, account: Account) -> Role:
         )
     return replace(
         now,
-        trust_policy=with_grant(now.trust_policy, wanted.grant),
+        trust_policy=with_grant(now.trust_policy, wanted.grant, wanted.change, overwrite_edits=wanted.overwrite_edits),
         max_session_seconds=wanted.max_session_seconds or now.max_session_seconds,
         boundary_arn=wanted.boundary_arn or now.boundary_arn,
         policy_arns=(*now.policy_arns, *(arn for arn in wanted.policy_arns if arn not in now.policy_arns)),
@@ -98,7 +105,7 @@ def _attachments(then: Role, arns: tuple[str, ...] | list[str]) -> Iterator[Call
 
 
 def _notes(then: Role, grant: Grant) -> Iterator[str]:
-    yield from concerns(then.trust_policy, grant)
+    yield from remarks_on(then.trust_policy, grant)
     if len(then.policy_arns) > ATTACHED_POLICIES:
         yield (
             f"It would have {len(then.policy_arns)} managed policies, and IAM's default quota is {ATTACHED_POLICIES}: "

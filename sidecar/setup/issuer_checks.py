@@ -59,6 +59,7 @@ def url_concerns(issuer: str) -> Iterator[Concern]:
         or issuer.endswith(("?", "#")),
         "it holds a user name, which IAM does not take": "@" in parts.netloc,
         f"it has {len(issuer)} characters, and IAM takes {MAX_URL_CHARACTERS}": len(issuer) > MAX_URL_CHARACTERS,
+        "it holds * or $, which IAM reads as a wildcard or a policy variable": bool({"*", "$"} & {*issuer}),
         "it holds white space or control characters": any(c <= " " or c == "\x7f" for c in issuer),
         f"it is of a private network, where STS cannot fetch its keys: {_publish(host)}": is_private(host),
     }

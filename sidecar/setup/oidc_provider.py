@@ -29,6 +29,7 @@ from sidecar.setup.steps import (
     report,
     tags_of,
 )
+from sidecar.setup.subjects import has_variable
 from sidecar.setup.whose_issuer import Issuer, add_issuer_arguments, find_issuer, hidden_by_endpoint
 
 EXAMPLE = """\
@@ -101,8 +102,13 @@ def read_provider(aws: Aws, arn: str, issuer: str) -> OidcProvider | None:
 
 
 def check_audiences(audiences: tuple[str, ...]) -> None:
-    """Raises ConfigurationError. A name of STS's address is taken, and remarked on."""
+    """Raise ConfigurationError for an unusable audience. Remark on one that is an address of STS."""
     for audience in audiences:
+        if has_variable(audience) or not audience.isprintable():
+            raise ConfigurationError(
+                f"--audience is {audience!r}: IAM reads ${{…}} as a policy variable, and a name has printable "
+                f"characters only. Give the name in full, such as {DEFAULT_AUDIENCE}."
+            )
         if not 0 < len(audience) <= _MAX_AUDIENCE_CHARACTERS:
             raise ConfigurationError(
                 f"--audience is {audience!r}: give 1 to {_MAX_AUDIENCE_CHARACTERS} characters, as {DEFAULT_AUDIENCE}."

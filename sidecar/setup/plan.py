@@ -28,12 +28,17 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`now` is None for what is not there yet. `notes` are for the person, whatever is done."""
+    """
+    `now` is None for a resource that does not exist yet. `notes` are for the person, whatever is done.
+
+    `effects` say in words what the difference means, such as which service accounts it takes away.
+    """
 
     wanted: Resource
     now: Resource | None
     calls: tuple[Call, ...]
     notes: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

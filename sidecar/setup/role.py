@@ -1,11 +1,13 @@
 """
 Have service accounts of a cluster assume an IAM role.
 
-Creates the role, or changes the one there: its trust policy names exactly this issuer, this audience and these service
-accounts. Statements of others stay, as do those for other clusters; policies and tags are added, none is taken away.
+Creates the role, or changes the existing one: its trust policy names this issuer, this audience and these service
+accounts in full. Service accounts are added; --replace and --remove take some away, and name them first. Statements of
+others stay, as do those for other clusters. Policies and tags are added only.
 """
 
 import argparse
+import os
 import re
 
 from sidecar.errors import ConfigurationError, SidecarError
@@ -24,8 +26,11 @@ from sidecar.setup.steps import (
     read_tags,
     tags_of,
 )
-from sidecar.setup.trust import DEFAULT_LIMIT, HIGHEST_LIMIT, Grant, subjects_of
+from sidecar.setup.subjects import subject_of_token, subjects_of
+from sidecar.setup.token_check import check_token
+from sidecar.setup.trust import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, Grant
 from sidecar.setup.whose_issuer import Issuer, add_issuer_arguments, find_issuer
+from sidecar.token import Token
 
 EXAMPLE = """\
 examples:
@@ -43,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="ROLE", help="the role's name")
     parser.add_argument(
         "--service-account", metavar="NAMESPACE/NAME", action="append", help="who may assume it; may be repeated"
+    )
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--replace", action="store_true", help="trust only these service accounts of this issuer")
+    change.add_argument("--remove", action="store_true", help="no longer trust these service accounts")
+    parser.add_argument(
+        "--overwrite-edits", action="store_true", help="lose what a person changed in this command's own statement"
     )
     add_issuer_arguments(parser)
     parser.add_argument("--audience", metavar="NAME", help=f"of the tokens [{DEFAULT_AUDIENCE}, or the token's own]")
@@ -138,13 +149,21 @@ def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: di
         tuple(dict.fromkeys(args.policy_arn)),
         tags,
         args.trust_policy_limit,
+        Change.REPLACE if args.replace else Change.REMOVE if args.remove else Change.ADD,
+        args.overwrite_edits,
     )
 
 
 def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
-    """Raises SidecarError. What the arguments do not say, a token that was shown does."""
+    """Return who may assume the role. A token that was shown says what the arguments do not. Raises SidecarError."""
     check_issuer(issuer.url)
-    token = issuer.token
+    audience, subjects = _audience(args, issuer.token), _subjects(args, issuer)
+    if issuer.token is not None:
+        check_token(issuer.token, args.token_file, os.environ)
+    return Grant(provider_arn(account, issuer.url), issuer.url, audience, subjects)
+
+
+def _audience(args: argparse.Namespace, token: Token | None) -> str:
     audience = DEFAULT_AUDIENCE if args.audience is None else args.audience
     if token is not None and args.audience is None:
         if token.audience is None:
@@ -153,12 +172,22 @@ def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
             )
         audience = token.audience
     check_audiences((audience,))
-    subjects = subjects_of(args.service_account or [], allow_wildcards=args.allow_wildcards)
-    if not subjects and token is not None and token.subject:
-        subjects = (token.subject,)
-    if not subjects:
-        raise ConfigurationError("--service-account is not given: say who may assume the role, as NAMESPACE/NAME.")
-    return Grant(provider_arn(account, issuer.url), issuer.url, audience, subjects)
+    return str(audience)
+
+
+def _subjects(args: argparse.Namespace, issuer: Issuer) -> tuple[str, ...]:
+    token = issuer.token
+    allow_wildcards = args.allow_wildcards or args.remove
+    subjects = subjects_of(args.service_account or [], allow_wildcards=allow_wildcards)
+    if subjects:
+        return subjects
+    if token is None or not token.subject:
+        raise ConfigurationError("--service-account is not given: name who may assume the role, as NAMESPACE/NAME.")
+    is_kubernetes = issuer.eks_region is not None or token.namespace is not None
+    subject = subject_of_token(
+        token.subject, args.token_file, is_kubernetes=is_kubernetes, allow_wildcards=allow_wildcards
+    )
+    return (subject,)
 
 
 def _check_shape(args: argparse.Namespace) -> None:

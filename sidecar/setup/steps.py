@@ -101,6 +101,9 @@ def carry_out(plan: Plan, args: argparse.Namespace, aws: Aws) -> int:
     for note in plan.notes:
         remark(note)
     if args.output:
+        for effect in plan.effects:
+            if effect.startswith("takes away "):
+                remark(f"{plan.title}: {effect}")
         sys.stdout.write(FORMATS[args.output](plan.wanted))
     elif not plan.calls:
         print(printable(f"{plan.title}: nothing to change"))
@@ -116,6 +119,8 @@ def _show(plan: Plan) -> None:
     for line in difference(None if plan.now is None else plan.now.document(), plan.wanted.document()):
         shown = printable(line)
         print(coloured(shown) if is_colour else shown)
+    for effect in plan.effects:
+        print(printable(effect))
 
 
 def _make(plan: Plan, aws: Aws, *, dry_run: bool) -> None:

@@ -11,7 +11,7 @@ from sidecar.setup.iam_provider import plan_provider
 from sidecar.setup.iam_role import Wanted, plan_role
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.resources import Account, OidcProvider, Role, provider_arn
-from sidecar.setup.trust import Grant, with_grant
+from sidecar.setup.trust import Change, Grant, own_subjects, with_grant
 
 ACCOUNT = Account("111122223333", "aws")
 _FEW = st.sampled_from(["a", "b", "c"])
@@ -48,6 +48,8 @@ _WANTED = st.builds(
     st.none() | _FEW,
     _ARNS,
     _TAGS,
+    change=st.sampled_from([Change.ADD, Change.REPLACE]),
+    overwrite_edits=st.just(value=True),
 )
 
 
@@ -63,6 +65,7 @@ def test_a_role_is_what_was_wanted_after_one_run_and_a_second_has_nothing_to_do(
     then = first.wanted
     assert isinstance(then, Role)
     assert with_grant(then.trust_policy, wanted.grant) == then.trust_policy
+    assert set(wanted.grant.subjects) <= set(own_subjects(then.trust_policy, wanted.grant))
     assert set(wanted.policy_arns) <= set(then.policy_arns)
     assert {**then.tags, **wanted.tags} == then.tags
     if now is not None:

@@ -1,14 +1,19 @@
 """`setup role` against an account that moto has."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
-from tests.fakes.tokens import jwt_of, service_account_token
-from tests.setup.conftest import ISSUER, Account, Offline
+from sidecar.local.issuer import generate_key
+from sidecar.local.signing_keys import KeySet, signing_key
+from tests.fakes.internet import Internet
+from tests.fakes.tokens import jwt_of, service_account_claims, service_account_token
+from tests.setup.conftest import ISSUER, KEYS_URI, Account, Authorities, Offline
 
 PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/clusters/shop"
 CART = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
@@ -96,15 +101,58 @@ def test_a_role_that_is_there_gets_what_it_lacks_and_keeps_what_others_gave_it(r
     assert "nothing to change" in ready.setup(*CART, *more).out
 
 
-def test_service_accounts_are_exactly_those_that_are_named_now(ready: Account) -> None:
+def subjects(account: Account) -> Any:
+    (statement,) = role(account)["AssumeRolePolicyDocument"]["Statement"]
+    return statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:sub"]
+
+
+def test_second_run_adds_its_service_account(ready: Account) -> None:
+    ready.setup(*CART)
+    done = ready.setup("role", "cart", "--issuer", ISSUER, "--service-account", "shop/till")
+    lines = done.out.splitlines()
+    assert lines[-4:-2] == ["adds shop/till", "keeps shop/cart"]
+    assert re.fullmatch(r"the trust policy has \d+ of 2048 characters", lines[-2])
+    assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
+
+
+@pytest.mark.parametrize("flag", ["--replace", "--remove"])
+def test_service_account_is_taken_away_by_name(ready: Account, flag: str) -> None:
     ready.setup(*CART, "--service-account", "shop/till")
-    done = ready.setup(*CART)
+    named = {"--replace": "shop/cart", "--remove": "shop/till"}[flag]
+    arguments = ("role", "cart", "--issuer", ISSUER, "--service-account", named, flag)
+    before = subjects(ready)
+    dry = ready.setup(*arguments, "--dry-run")
+    assert "takes away shop/till\nkeeps shop/cart\n" in dry.out
+    assert "takes away shop/till" in ready.setup(*arguments, "--output", "json").err
+    assert subjects(ready) == before
+    done = ready.setup(*arguments)
     assert "-         - system:serviceaccount:shop:till" in done.out
-    (statement,) = role(ready)["AssumeRolePolicyDocument"]["Statement"]
-    assert (
-        statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:sub"]
-        == "system:serviceaccount:shop:cart"
-    )
+    assert done.out.index("takes away shop/till") < done.out.index("done: write its trust policy")
+    assert subjects(ready) == "system:serviceaccount:shop:cart"
+    assert "nothing to change" in ready.setup(*arguments).out
+
+
+def test_remove_never_leaves_a_role_that_iam_refuses(ready: Account) -> None:
+    arguments = (*CART, "--remove")
+    assert "there is no such role" in ready.setup(*arguments).err
+    ready.setup(*CART)
+    done = ready.setup(*arguments)
+    assert (done.status, "IAM requires one" in done.err) == (2, True)
+    assert subjects(ready) == "system:serviceaccount:shop:cart"
+
+
+def test_edited_statement_of_ours_is_shown_and_kept(ready: Account) -> None:
+    ready.setup(*CART)
+    document = role(ready)["AssumeRolePolicyDocument"]
+    document["Statement"][0]["Condition"]["IpAddress"] = {"aws:SourceIp": "10.0.0.0/8"}
+    ready.iam.update_assume_role_policy(RoleName="cart", PolicyDocument=json.dumps(document))
+    done = ready.setup(*CART, "--service-account", "shop/till")
+    assert (done.status, done.out) == (2, "")
+    assert '"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}' in done.err
+    assert role(ready)["AssumeRolePolicyDocument"] == document
+    done = ready.setup(*CART, "--service-account", "shop/till", "--overwrite-edits")
+    assert "-         aws:SourceIp: 10.0.0.0/8" in done.out
+    assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
 
 
 def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
@@ -169,7 +217,8 @@ def test_a_token_says_who_it_is_that_may_assume_the_role(offline: Offline, tmp_p
     token = tmp_path / "token"
     token.write_text(service_account_token(time.time(), iss=ISSUER, aud=["vault"]))
     done = offline("role", "cart", "--token-file", str(token))
-    assert (done.status, done.err) == (0, "")
+    assert done.status == 0
+    assert "the token was not verified: the issuer's keys are not to be had: https://oidc.example.com" in done.err
     (statement,) = json.loads(done.out)["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Federated": PROVIDER.replace("123456789012", "111122223333")}
     assert statement["Condition"]["StringEquals"] == {
@@ -217,6 +266,86 @@ def test_a_token_that_does_not_say_it_is_named(offline: Offline, tmp_path: Path,
     done = offline("role", "cart", "--token-file", str(token))
     assert done.status == 2
     assert word in done.err
+
+
+HOSTILE = [
+    {"sub": "*"},
+    {"sub": "system:serviceaccount:*:*"},
+    {"sub": "system:serviceaccount:shop:ca?t"},
+    {"sub": "system:serviceaccount:shop"},
+    {"sub": "${oidc.example.com/clusters/shop:sub}"},
+    {"sub": "repo:acme/shop"},
+    {"sub": "repo:acme/*", "kubernetes.io": None},
+    {"sub": "${aws:username}", "kubernetes.io": None},
+    {"aud": "${oidc.example.com/clusters/shop:aud}"},
+    {"azp": "${oidc.example.com/clusters/shop:aud}"},
+    {"aud": "a\nb"},
+    {"iss": "https://oidc.example.com/*"},
+    {"iss": "https://oidc.example.com/${x}"},
+]
+
+
+@pytest.mark.parametrize("claims", HOSTILE, ids=str)
+@pytest.mark.parametrize("output", ["json", "yaml", "terraform", "cloudformation"])
+@pytest.mark.parametrize("flag", [(), ("--replace",)], ids=str)
+def test_token_with_a_wildcard_is_refused_in_every_form(
+    offline: Offline, tmp_path: Path, claims: Any, output: str, flag: tuple[str, ...]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), **{"iss": ISSUER, **claims}))
+    done = offline("role", "cart", "--token-file", str(token), *flag, output=output)
+    assert (done.status, done.out) == (2, "")
+
+
+def test_pattern_in_a_token_needs_the_flag(offline: Offline, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), iss=ISSUER, sub="system:serviceaccount:shop:*"))
+    assert "--allow-wildcards" in offline("role", "cart", "--token-file", str(token)).err
+    done = offline("role", "cart", "--token-file", str(token), "--allow-wildcards")
+    assert (done.status, "StringLike" in done.out) == (0, True)
+
+
+SIGNING_KEY, OTHER_KEY = generate_key(), generate_key()
+
+
+def signed(tmp_path: Path, key: Any = SIGNING_KEY, **changes: Any) -> str:
+    claims = service_account_claims(time.time(), iss=ISSUER, **changes)
+    kid = signing_key(SIGNING_KEY).kid
+    (tmp_path / "token").write_text(jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid}))
+    return str(tmp_path / "token")
+
+
+@pytest.fixture
+def published(issuer: Internet, authorities: Authorities, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Internet:
+    """The issuer with the key that signs, and an empty cache."""
+    issuer.publish(KEYS_URI, KeySet((signing_key(SIGNING_KEY),)).jwks())
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authorities.public_file))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return issuer
+
+
+def test_token_is_verified_with_its_issuers_keys(published: Internet, offline: Offline, tmp_path: Path) -> None:
+    done = offline("role", "cart", "--token-file", signed(tmp_path))
+    assert done.status == 0
+    assert f"verified with key {signing_key(SIGNING_KEY).kid} that {ISSUER} publishes" in done.err
+    assert published.asked == [f"{ISSUER}/.well-known/openid-configuration", KEYS_URI]
+
+
+@pytest.mark.parametrize("changes", [{}, {"sub": "system:serviceaccount:kube-system:admin"}], ids=str)
+def test_token_that_its_issuer_did_not_sign_is_refused(
+    published: Internet, offline: Offline, tmp_path: Path, changes: Any
+) -> None:
+    done = offline("role", "cart", "--token-file", signed(tmp_path, OTHER_KEY, **changes))
+    assert (done.status, done.out) == (1, "")
+    assert "does not verify the signature" in done.err
+    assert published.asked
+
+
+def test_expired_token_still_names_its_service_account(published: Internet, offline: Offline, tmp_path: Path) -> None:
+    done = offline("role", "cart", "--token-file", signed(tmp_path, exp=1000))
+    assert done.status == 0
+    assert "its signature is right, but" in done.err
+    assert published.asked
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""
+The subjects (`sub`) that a trust policy may name: service accounts in full, and patterns only if they are asked for.
+
+Pure. Rule: every subject passes through here, from whichever flag or file it comes. IAM reads `*` and `?` as wildcards
+under StringLike, and `${…}` as a policy variable under every operator, so a subject with either can match everybody.
+"""
+
+import re
+from collections.abc import Sequence
+
+from sidecar.errors import ConfigurationError
+
+SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+
+MAX_SUBJECT_CHARACTERS = 255
+"""Longest `sub` of an ID token (OpenID Connect Core 1.0, section 2). Kubernetes' own may be longer by its two names."""
+
+NAMESPACE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+"""Kubernetes' names: an RFC 1123 label and an RFC 1123 subdomain."""
+
+_EXACT = re.compile(f"{NAMESPACE}/{NAME}")
+_PATTERN = re.compile(r"[a-z0-9*?-]{1,63}/[a-z0-9.*?-]{1,253}")
+
+
+def has_wildcard(text: str) -> bool:
+    return "*" in text or "?" in text
+
+
+def has_variable(text: str) -> bool:
+    """Return whether IAM would replace a part of the text (IAM User Guide, "Policy variables")."""
+    return "${" in text
+
+
+def read_service_account(text: str, *, allow_wildcards: bool) -> str:
+    """Return the subject of NAMESPACE/NAME. Raises ConfigurationError unless it is a name or an allowed pattern."""
+    if has_wildcard(text) and not allow_wildcards:
+        raise ConfigurationError(
+            f"--service-account is {text!r}: name each service account in full, or give --allow-wildcards to trust all "
+            "that match, including those that do not exist yet."
+        )
+    if not (_PATTERN if has_wildcard(text) else _EXACT).fullmatch(text):
+        raise ConfigurationError(f"--service-account is {text!r}: write NAMESPACE/NAME, such as shop/cart.")
+    return SERVICE_ACCOUNT_PREFIX + text.replace("/", ":")
+
+
+def subjects_of(texts: Sequence[str], *, allow_wildcards: bool) -> tuple[str, ...]:
+    """Return the subjects sorted, so that their order on the command line changes nothing."""
+    return tuple(sorted({read_service_account(text, allow_wildcards=allow_wildcards) for text in texts}))
+
+
+def subject_of_token(subject: str, file: str, *, is_kubernetes: bool, allow_wildcards: bool) -> str:
+    """
+    Return the subject of a token if a trust policy may name it.
+
+    A token of Kubernetes names a service account. Other issuers, such as those of CI systems, have other forms, which
+    are accepted without wildcards. Raises ConfigurationError for any other subject.
+    """
+    setting = f"--token-file is {file!r}: its sub is {subject[:300]!r}"
+    if has_variable(subject):
+        raise ConfigurationError(f"{setting}, which IAM reads as a policy variable. Check where the token is from.")
+    if is_kubernetes or subject.startswith(SERVICE_ACCOUNT_PREFIX):
+        _check_kubernetes(subject, setting, allow_wildcards=allow_wildcards)
+        return subject
+    if has_wildcard(subject) and not allow_wildcards:
+        raise ConfigurationError(
+            f"{setting}, which is a pattern for many subjects. Check where the token is from, or give "
+            "--allow-wildcards to trust all that match."
+        )
+    if not subject.isprintable() or len(subject) > MAX_SUBJECT_CHARACTERS:
+        raise ConfigurationError(
+            f"{setting}, which is not a subject of up to {MAX_SUBJECT_CHARACTERS} printable characters. Check where "
+            "the token is from."
+        )
+    return subject
+
+
+def _check_kubernetes(subject: str, setting: str, *, allow_wildcards: bool) -> None:
+    name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
+    form = (_PATTERN if has_wildcard(name) and allow_wildcards else _EXACT).fullmatch(name.replace(":", "/"))
+    if subject == name or form is None or "/" in name:
+        hint = ", or give --allow-wildcards to trust all that match" if has_wildcard(name) else ""
+        raise ConfigurationError(
+            f"{setting}, which is not system:serviceaccount:NAMESPACE:NAME with the full names of one service account. "
+            f"Check where the token is from, or name the service account with --service-account{hint}."
+        )
+
+
+def shown(subject: str) -> str:
+    """Return the subject as a person gives it: NAMESPACE/NAME for a service account."""
+    name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
+    return subject if name == subject else name.replace(":", "/", 1)

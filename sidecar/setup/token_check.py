@@ -1,0 +1,45 @@
+"""Verify the token that `setup` takes names from, or say that nobody verified it."""
+
+from collections.abc import Mapping
+
+import trio
+
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.remarks import remark
+from sidecar.token import Token
+from sidecar.verified_token import NotVerifiedError, verify_token
+
+EXPIRED = "ExpiredTokenException"
+"""STS's code for a token whose signature is right, and whose time is over. Its names are still its issuer's."""
+
+
+def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
+    """
+    Check the token's signature with the keys that its issuer publishes.
+
+    Raises SidecarError if those keys refute it. If they cannot be fetched, a remark says so and why.
+    """
+    try:
+        verified = trio.run(lambda: verify_token(token, environ, "irsa-sidecar setup role --token-file"))
+    except NotVerifiedError as exc:
+        reason = str(exc).removeprefix("not verified: ")
+        if exc.code == EXPIRED:
+            remark(f"--token-file is {file!r}: its signature is right, but {reason}. STS will refuse this token.")
+        elif exc.is_refuted:
+            raise SidecarError(
+                f"--token-file is {file!r}: STS would refuse it: {reason}. Get a new token, or name the "
+                "issuer with --issuer and the service account with --service-account."
+            ) from exc
+        else:
+            _remark_on_unverified(file, reason)
+    except ConfigurationError as exc:
+        _remark_on_unverified(file, str(exc))
+    else:
+        remark(f"--token-file is {file!r}: verified with key {verified.kid} that {verified.issuer} publishes")
+
+
+def _remark_on_unverified(file: str, reason: str) -> None:
+    remark(
+        f"--token-file is {file!r}: the token was not verified: {reason.rstrip('.')}. Its issuer, audience and sub are "
+        "as the file says: check that the token is from a source that you trust."
+    )
