@@ -80,7 +80,7 @@ class FakeApiServer:
             document: Any = json.loads(body) if body else {}
             is_dry = query.get("dryRun") == ["All"]
             if method == "GET":
-                return self._get(path, _name_in(query))
+                return self._get(path, _name_in(query), _page(query))
             if method == "POST":
                 name = document["metadata"].get("name") or document["metadata"]["generateName"] + "x"
                 return self._write(f"{path}/{name}", document, is_dry=is_dry, must_exist=False)
@@ -98,7 +98,7 @@ class FakeApiServer:
             return _status(422, f"the server rejected our request due to an error in our request: {exc}")
         return self._write(path, document, is_dry=is_dry, must_exist=True)
 
-    def _get(self, path: str, name: str | None) -> tuple[int, Any]:
+    def _get(self, path: str, name: str | None, page: tuple[int, int]) -> tuple[int, Any]:
         if path in self.documents:
             return 200, self.documents[path]
         items = [
@@ -107,7 +107,11 @@ class FakeApiServer:
             if _is_in(place, path) and name in {None, found["metadata"].get("name")}
         ]
         if items or path.rsplit("/", 1)[-1] in _COLLECTIONS:
-            return 200, {"kind": "List", "metadata": {"resourceVersion": str(self._version)}, "items": items}
+            first, limit = page
+            metadata = {"resourceVersion": str(self._version)}
+            if first + limit < len(items):
+                metadata["continue"] = str(first + limit)
+            return 200, {"kind": "List", "metadata": metadata, "items": items[first : first + limit]}
         return _status(404, f"{path} not found")
 
     def _write(self, path: str, document: Document, *, is_dry: bool, must_exist: bool) -> tuple[int, Any]:
@@ -177,6 +181,11 @@ def _name_in(query: dict[str, list[str]]) -> str | None:
     """Of `fieldSelector=metadata.name=NAME`."""
     selector = query.get("fieldSelector", [""])[0]
     return selector.partition("metadata.name=")[2] or None
+
+
+def _page(query: dict[str, list[str]]) -> tuple[int, int]:
+    """The first item and how many, as `limit` and `continue` say."""
+    return int(query.get("continue", ["0"])[0]), int(query.get("limit", ["1000000"])[0])
 
 
 def _kind_of(document: Document) -> str:
