@@ -15,7 +15,7 @@ import trio
 from sidecar.authorization import Secret, read_secret, start_secrets
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError, FileTimeoutError
-from sidecar.file_thread import in_thread
+from sidecar.file_thread import check, in_thread
 from sidecar.log import Logger
 from sidecar.regular_file import FileIdentity, file_identity
 from sidecar.schedule import CHECK_SECONDS
@@ -72,7 +72,7 @@ class Authorization:
 
     async def _check(self) -> None:
         try:
-            version = await in_thread(self.path, file_identity, self.path)
+            version = await check(self.path, file_identity, self.path)
         except (FileTimeoutError, OSError):
             return
         if self.needs_read(version):
@@ -151,7 +151,7 @@ class AuthorizationFiles:
         for directory, authorizations in self._by_directory().items():
             paths = [authorization.path for authorization in authorizations]
             try:
-                versions = await in_thread(paths[0], _versions, paths)
+                versions = await check(paths[0], _versions, paths)
             except (FileTimeoutError, OSError) as error:
                 self._report_hung(directory, error)
                 continue

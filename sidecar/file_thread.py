@@ -1,11 +1,14 @@
 """
 Run blocking file operations in a thread, with a deadline, so that a volume that hangs never stops the event loop.
 
-Rule: after start-up the daemon opens, reads, stats and writes files only through `in_thread`. A system call on a
+Rule: after start-up the daemon opens, reads, stats and writes files only through this module. A system call on a
 volume that hangs (NFS, FUSE, CSI) does not return for minutes, and nothing can interrupt it. One thread runs at a time
 and ends with its operation. It is a daemon thread, so the process can exit while it hangs. An operation that exceeds
 its deadline is abandoned, and no other operation starts in that directory until it returns. Operations in other
 directories continue.
+
+Files in memory (tmpfs) cannot hang, so the frequent checks whether one has changed need no thread there. In a Pod all
+of these files are in memory.
 """
 
 import errno
@@ -19,6 +22,7 @@ from typing import Any, TypeVar, TypeVarTuple, cast
 import trio
 
 from sidecar.errors import FileTimeoutError
+from sidecar.mounts import is_in_memory
 
 DEADLINE_SECONDS = 5.0
 """Deadline for one operation. An operation on a healthy volume takes well under a millisecond."""
@@ -52,12 +56,29 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
         return cast("_T", operation.result())
 
 
-async def in_shared_thread(path: str, function: Callable[[str], _T]) -> _T:
+async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
     """
-    Run `function(path)` as in_thread does. Calls that come while it runs share its result, but not its error.
+    Run `function`, which only looks at the status of files in the directory of `path`.
+
+    It runs directly if the file was seen in memory, else as in_thread does.
+    """
+    in_memory, directory = _operations_of_this_run().in_memory, os.path.dirname(path)
+    if directory in in_memory:
+        return function(*arguments)
+    result, is_there = await in_thread(path, lambda: (function(*arguments), is_in_memory(path)))
+    if is_there:
+        in_memory.add(directory)
+    return result
+
+
+async def shared_check(path: str, function: Callable[[str], _T]) -> _T:
+    """
+    Run `function(path)` as check does. Calls that come while it runs share its result, but not its error.
 
     For a check that all roles with the same token file make at the same moment.
     """
+    if os.path.dirname(path) in _operations_of_this_run().in_memory:
+        return function(path)
     shared = _operations_of_this_run().shared
     while call := shared.get((function, path)):
         await call.ended.wait()
@@ -65,7 +86,7 @@ async def in_shared_thread(path: str, function: Callable[[str], _T]) -> _T:
             return cast("_T", call.results[0])
     call = shared[function, path] = _SharedCall()
     try:
-        result = await in_thread(path, function, path)
+        result = await check(path, function, path)
         call.results.append(result)
         return result
     finally:
@@ -125,6 +146,8 @@ class _Operations:
 
     turn: trio.Lock = field(default_factory=trio.Lock)
     running: dict[str, Operation] = field(default_factory=dict)
+    in_memory: set[str] = field(default_factory=set)
+    """Directories whose files were seen in memory."""
     shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = field(default_factory=dict)
 
     def start(self, directory: str, function: Callable[[], Any]) -> Operation:

@@ -16,7 +16,7 @@ from sidecar.clock import Clock, Instant
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ExchangeError, FileTimeoutError, NextStep, TokenError
 from sidecar.exchange import explained, request_for
-from sidecar.file_thread import in_shared_thread, in_thread
+from sidecar.file_thread import in_thread, shared_check
 from sidecar.lifetime import Lifetime, lifetime
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
@@ -168,7 +168,7 @@ class Refresher:
     async def _notice_new_token(self) -> None:
         path = self.role.token_file
         try:
-            identity = await in_shared_thread(path, file_identity)
+            identity = await shared_check(path, file_identity)
         except FileTimeoutError as error:
             self._report_hung_volume(error)
             return

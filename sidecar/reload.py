@@ -15,7 +15,7 @@ import trio
 
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError, FileTimeoutError
-from sidecar.file_thread import in_thread
+from sidecar.file_thread import check, in_thread
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.regular_file import FileIdentity, file_identity
@@ -82,7 +82,7 @@ class Reload:
 
     async def _read_if_changed(self, path: str, *, is_asked: bool = False) -> None:
         try:
-            identity = await in_thread(path, file_identity, path)
+            identity = await check(path, file_identity, path)
             # A file that is missing during a swap is there at the next check.
             if is_asked or identity not in {None, self._identity}:
                 await self._read_now(path, is_asked=is_asked)

@@ -25,6 +25,7 @@ from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.mounts import IN_MEMORY, MOUNTINFO, filesystem_type
 from sidecar.refresher import REMINDER_SECONDS, Health, Progress
 from sidecar.saved_state import (
     FILE_PREFIX,
@@ -46,13 +47,10 @@ SETTING, ALLOW_DISK = "IRSA_SIDECAR_STATE_DIR", "IRSA_SIDECAR_STATE_ALLOW_DISK"
 
 MODE = 0o600
 
-IN_MEMORY = frozenset({"tmpfs", "ramfs"})
-
 OWN_DIRECTORY = "irsa-sidecar"
 """Below a directory that is not ours alone."""
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-_MOUNTS = "/proc/self/mountinfo"
 
 
 class Boot(NamedTuple):
@@ -74,17 +72,6 @@ def this_boot() -> Boot | None:
     return Boot(boot_id, lambda: time.clock_gettime(clock)) if boot_id else None
 
 
-def filesystem_type(mountinfo: str, device: int) -> str | None:
-    """Return the type of the file system with this device number (proc(5), /proc/PID/mountinfo)."""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in mountinfo.splitlines():
-        mount, separator, source = line.partition(" - ")
-        fields = mount.split(" ")
-        if separator and len(fields) > 2 and fields[2] == wanted:
-            return source.partition(" ")[0]
-    return None
-
-
 def open_directory(path: str, *, allow_disk: bool) -> str:
     """Return the private directory to keep files in, and create what is missing. Raises ConfigurationError."""
     try:
@@ -104,7 +91,7 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
 def _check_in_memory(path: str) -> None:
     """Raise ConfigurationError unless the directory, or where it would be created, is on a file system in memory."""
     place = path if os.path.exists(path) else os.path.dirname(path.rstrip("/")) or "."
-    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
         found = filesystem_type(file.read(), os.stat(place).st_dev)
     if found not in IN_MEMORY:
         raise ConfigurationError(

@@ -73,6 +73,12 @@ def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch:
         monkeypatch.setattr(file_thread, "start_thread", Operation.run)
 
 
+@pytest.fixture(autouse=True)
+def temporary_files_may_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat files of tests as on a disk, also where the machine has /tmp in memory."""
+    monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: False)
+
+
 @pytest.fixture
 def real_file_threads(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the above, for tests in which an operation hangs until the test ends it."""

@@ -4,15 +4,18 @@ import _thread
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from sidecar import file_thread
+from sidecar import file_thread, mounts
 from sidecar.errors import FileTimeoutError
-from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, Operation, in_shared_thread, in_thread
+from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, Operation, check, in_thread, shared_check
+from sidecar.regular_file import file_identity
 from tests.fakes.hanging_volume import HangingVolume, hanging_volume
 
 HUNG, HEALTHY = "/hung/file", "/healthy/file"
@@ -205,7 +208,7 @@ async def test_calls_at_the_same_moment_share_one_operation() -> None:
     results: list[int] = []
 
     async def share(path: str) -> None:
-        results.append(await in_shared_thread(path, check))
+        results.append(await shared_check(path, check))
 
     async with trio.open_nursery() as nursery:
         for _ in range(50):
@@ -213,7 +216,7 @@ async def test_calls_at_the_same_moment_share_one_operation() -> None:
         nursery.start_soon(share, "/healthy/other")
     assert sorted(calls) == [HEALTHY, "/healthy/other"]
     assert sorted(results) == sorted([1] * 50 + [2])
-    assert await in_shared_thread(HEALTHY, check) == 3
+    assert await shared_check(HEALTHY, check) == 3
 
 
 async def test_error_is_not_shared() -> None:
@@ -225,7 +228,7 @@ async def test_error_is_not_shared() -> None:
 
     async def share() -> None:
         with pytest.raises(OSError, match=HEALTHY):
-            await in_shared_thread(HEALTHY, fail)
+            await shared_check(HEALTHY, fail)
 
     async with trio.open_nursery() as nursery:
         for _ in range(5):
@@ -242,11 +245,11 @@ async def test_cancelled_call_leaves_the_others_their_own(autojump_clock: MockCl
             return volume.read()
 
         async def share() -> None:
-            results.append(await in_shared_thread(HUNG, read))
+            results.append(await shared_check(HUNG, read))
 
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as first:
-                first.start_soon(in_shared_thread, HUNG, read)
+                first.start_soon(shared_check, HUNG, read)
                 await trio.testing.wait_all_tasks_blocked()
                 nursery.start_soon(share)
                 await trio.testing.wait_all_tasks_blocked()
@@ -254,3 +257,74 @@ async def test_cancelled_call_leaves_the_others_their_own(autojump_clock: MockCl
             await trio.testing.wait_all_tasks_blocked()
             volume.release()
     assert results == ["read at last"]
+
+
+# Files in memory
+
+
+class Threads:
+    """Counts the threads that are started."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def start(self, operation: Operation) -> None:
+        self.count += 1
+        operation.run()
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    found = Threads()
+    monkeypatch.setattr(file_thread, "start_thread", found.start)
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    (tmp_path / "file").write_text("x")
+    return str(tmp_path / "file")
+
+
+@pytest.mark.parametrize("run", [check, shared_check])
+@pytest.mark.parametrize("started", [1, 5])
+async def test_checks_need_no_thread_once_the_file_was_seen_in_memory(
+    monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str, run: Any, started: int
+) -> None:
+    monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: started == 1)
+    arguments = [path] if run is check else []
+    for _ in range(5):
+        assert await run(path, file_identity, *arguments) == file_identity(path)
+    assert threads.count == started
+
+
+async def test_operations_that_read_keep_their_thread(
+    monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
+) -> None:
+    monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: True)
+    await check(path, file_identity, path)
+    await in_thread(path, file_identity, path)
+    assert threads.count == 2
+
+
+async def test_missing_file_is_checked_in_a_thread_until_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, threads: Threads, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(file_thread, "is_in_memory", os.path.exists)
+    path = str(tmp_path / "token")
+    for _ in range(3):
+        assert await check(path, file_identity, path) is None
+    (tmp_path / "token").write_text("x")
+    for _ in range(3):
+        assert await check(path, file_identity, path) is not None
+    assert threads.count == 4
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mountinfo"), reason="Linux")
+def test_is_in_memory_follows_links_to_the_file(tmp_path: Path) -> None:
+    """/proc is neither in memory nor on a disk; /dev/shm is a tmpfs wherever it is mounted."""
+    (tmp_path / "link").symlink_to("/proc/self/status")
+    assert not mounts.is_in_memory(str(tmp_path / "link"))
+    assert not mounts.is_in_memory(str(tmp_path / "missing"))
+    if os.path.ismount("/dev/shm"):
+        assert mounts.is_in_memory("/dev/shm")

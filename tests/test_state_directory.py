@@ -19,12 +19,13 @@ from sidecar.clock import Clock
 from sidecar.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, NextStep
 from sidecar.file_thread import in_thread
+from sidecar.mounts import filesystem_type
 from sidecar.refresher import REMINDER_SECONDS
 from sidecar.role import ChainStep, Role
 from sidecar.saved_state import MAX_STATE_BYTES, file_name
 from sidecar.schedule import CHECK_SECONDS
 from sidecar.secret_file import replace_secret_file
-from sidecar.state_directory import Boot, StateDirectory, filesystem_type, open_directory
+from sidecar.state_directory import Boot, StateDirectory, open_directory
 from tests.fakes.clock import FakeWall
 from tests.fakes.exchange import FakeExchange, refusal
 from tests.fakes.kubelet import FakeVolume

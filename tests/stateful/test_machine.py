@@ -393,7 +393,7 @@ async def _directly_shared(path: str, function: Callable[[str], Any]) -> Any:
 
 def test_no_order_of_faults_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.refresher.in_thread", _directly)
-    monkeypatch.setattr("sidecar.refresher.in_shared_thread", _directly_shared)
+    monkeypatch.setattr("sidecar.refresher.shared_check", _directly_shared)
     Machine.steps = Machine.attempts = 0
     Machine.answers = {}
     run_state_machine_as_test(
