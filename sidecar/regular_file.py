@@ -17,7 +17,7 @@ def read_regular_file(path: str, limit: int) -> bytes | None:
     try:
         fd = os.open(path, _OPEN_FLAGS)
     except ValueError as exc:  # a NUL, or what the file system's encoding has no bytes for
-        raise OSError(errno.EINVAL, f"no path: {exc}") from exc
+        raise OSError(errno.EINVAL, "the path is not one that a file can have") from exc
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
