@@ -16,6 +16,9 @@ from sidecar.injection.names import AMAZON, Document
 
 SKIP_CONTAINERS = f"{AMAZON}skip-containers"
 
+POD_IDENTITY_LABEL, ENABLED = f"{AMAZON}pod-identity", "enabled"
+"""The label that Amazon's webhook sets on each Pod of an EKS Pod Identity association since March 2026 (its PR 295)."""
+
 _WEB_IDENTITY = ("aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
 _POD_IDENTITY = (
     "eks-pod-identity-token",
@@ -45,9 +48,32 @@ def without_amazons(container: Document) -> Document:
 
 def without_unused_volumes(volumes: list[Document], containers: Iterable[Document]) -> list[Document]:
     """The Pod's volumes without those of Amazon's that no container mounts any more."""
-    mounted = {mount["name"] for container in containers for mount in container.get("volumeMounts") or ()}
-    theirs = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - mounted
+    theirs = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - _mounted(containers)
     return [volume for volume in volumes if volume["name"] not in theirs]
+
+
+def without_unused_label(labels: Document, before: Document, containers: Iterable[Document]) -> Document:
+    """
+    Return the Pod's labels without the one of EKS Pod Identity, if Amazon's webhook set it and no container uses it.
+
+    `before` is the Pod's spec as it came. Amazon's webhook sets the label together with its volume. A label without the
+    volume is the user's, and a selector may need it.
+    """
+    volume = _POD_IDENTITY[0]
+    is_amazons = labels.get(POD_IDENTITY_LABEL) == ENABLED and _mentions(before, volume)
+    if not is_amazons or volume in _mounted(containers):
+        return labels
+    return {name: value for name, value in labels.items() if name != POD_IDENTITY_LABEL}
+
+
+def _mentions(spec: Document, volume: str) -> bool:
+    """Return whether the Pod has the volume, or a container that mounts it."""
+    containers = [each for key in ("initContainers", "containers") for each in spec.get(key) or ()]
+    return volume in _mounted(containers) or any(each["name"] == volume for each in spec.get("volumes") or ())
+
+
+def _mounted(containers: Iterable[Document]) -> set[str]:
+    return {mount["name"] for container in containers for mount in container.get("volumeMounts") or ()}
 
 
 def skipping(annotation: str | None, names: Iterable[str]) -> str:

@@ -11,7 +11,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sidecar.injection.added import GRACE_SECONDS, OUR_VARIABLES, POST_START, sidecar_container, volumes
-from sidecar.injection.amazon import SKIP_CONTAINERS, skipping, without_amazons, without_unused_volumes
+from sidecar.injection.amazon import (
+    SKIP_CONTAINERS,
+    skipping,
+    without_amazons,
+    without_unused_label,
+    without_unused_volumes,
+)
 from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
@@ -61,9 +67,10 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
         0, _sidecar(spec, by_name.values(), wishes, settings)
     )
     new_spec = {**spec, **{key: found for key, found in given.items() if found or key in spec}}
-    new_spec["volumes"] = _volumes(spec, wishes, [c for containers in given.values() for c in containers])
+    all_given = [container for containers in given.values() for container in containers]
+    new_spec["volumes"] = _volumes(spec, wishes, all_given)
     new_annotations = _annotations(annotations, grants, settings, first=theirs["containers"][0]["name"])
-    new_metadata = {**metadata, "annotations": new_annotations}
+    new_metadata = {**metadata, **_labels(metadata, spec, all_given), "annotations": new_annotations}
     return Injected({**pod, "metadata": new_metadata, "spec": new_spec}, warnings)
 
 
@@ -117,6 +124,15 @@ def _volumes(spec: Document, wishes: Wishes, containers: Iterable[Document]) -> 
     there = without_unused_volumes(spec.get("volumes") or [], containers)
     placed: list[Document] = laid_over(there, volumes(wishes), "volumes")
     return placed
+
+
+def _labels(metadata: Document, spec: Document, containers: Iterable[Document]) -> Document:
+    """Return what to write over the metadata's labels, which is nothing if they stay."""
+    labels = metadata.get("labels")
+    if not isinstance(labels, dict):
+        return {}
+    kept = without_unused_label(labels, spec, containers)
+    return {"labels": kept} if len(kept) < len(labels) else {}
 
 
 def _annotations(annotations: Document, granted: Iterable[str], settings: Settings, *, first: str) -> Document:

@@ -3,7 +3,8 @@ What Amazon's EKS Pod identity webhook does to Pods, for tests beside ours.
 
 After its README and what its handler can be seen to do: `skip-containers` is read as CSV and nothing is trimmed, a
 container that has either variable of a web identity keeps its own but gets the mount, and the volume is added also
-where every container is skipped. As a program it is an admission webhook for Pods of the ServiceAccount `app`, over
+where every container is skipped. For an EKS Pod Identity association the Pod gets the label too, in any case (its
+handler at 3bf80a34). As a program it is an admission webhook for Pods of the ServiceAccount `app`, over
 TLS, that writes a line for each review.
 """
 
@@ -15,7 +16,7 @@ import ssl
 import sys
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.injection.json_patch import json_patch
 
@@ -27,19 +28,59 @@ VOLUME = "aws-iam-token"
 DIRECTORY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 EXPIRATION_SECONDS = 86_400
 
+LABEL = "eks.amazonaws.com/pod-identity"
+URI_OF_AGENT = "http://169.254.170.23/v1/credentials"
+
+
+class Method(NamedTuple):
+    """A way to give credentials: audience, volume, the directory of its mount, its file, and both variables."""
+
+    audience: str
+    volume: str
+    directory: str
+    file: str
+    names: tuple[str, str]
+    label: str | None = None
+
+    def variables(self, value: str) -> list[tuple[str, str]]:
+        """Return both variables, of which the first has this value and the second names the file."""
+        return [(self.names[0], value), (self.names[1], f"{self.directory}/{self.file}")]
+
+
+WEB_IDENTITY = Method("sts.amazonaws.com", VOLUME, DIRECTORY, "token", ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"))
+POD_IDENTITY = Method(
+    "pods.eks.amazonaws.com",
+    "eks-pod-identity-token",
+    "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount",
+    "eks-pod-identity-token",
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    LABEL,
+)
+
 
 def mutated(pod: Document, *, role_arn: str, region: str, is_sts_regional: bool = True) -> Document:
     """The Pod as it leaves that webhook, for a ServiceAccount with this role."""
+    return _mutated(pod, WEB_IDENTITY, role_arn, region, is_sts_regional=is_sts_regional)
+
+
+def mutated_for_pod_identity(pod: Document, *, region: str, is_sts_regional: bool = True) -> Document:
+    """Return the Pod as it leaves that webhook, for a ServiceAccount with an EKS Pod Identity association."""
+    return _mutated(pod, POD_IDENTITY, URI_OF_AGENT, region, is_sts_regional=is_sts_regional)
+
+
+def _mutated(pod: Document, method: Method, value: str, region: str, *, is_sts_regional: bool) -> Document:
     result = deepcopy(pod)
     spec = result["spec"]
     skipped = _skipped((pod["metadata"].get("annotations") or {}).get(SKIP_CONTAINERS))
     for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
         if container["name"] not in skipped:
-            _mutate(container, role_arn, region, is_sts_regional=is_sts_regional)
+            _mutate(container, method, value, region, is_sts_regional=is_sts_regional)
     volumes = spec.get("volumes") or []
-    if not any(volume["name"] == VOLUME for volume in volumes):
-        token = {"audience": "sts.amazonaws.com", "expirationSeconds": EXPIRATION_SECONDS, "path": "token"}
-        volumes = [{"name": VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}, *volumes]
+    if method.label is not None:
+        result["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), method.label: "enabled"}
+    if not any(volume["name"] == method.volume for volume in volumes):
+        token = {"audience": method.audience, "expirationSeconds": EXPIRATION_SECONDS, "path": method.file}
+        volumes = [{"name": method.volume, "projected": {"sources": [{"serviceAccountToken": token}]}}, *volumes]
     spec["volumes"] = volumes
     return result
 
@@ -48,7 +89,7 @@ def _skipped(annotation: str | None) -> set[str]:
     return set(next(csv.reader([annotation]), [])) if annotation else set()
 
 
-def _mutate(container: Document, role_arn: str, region: str, *, is_sts_regional: bool) -> None:
+def _mutate(container: Document, method: Method, value: str, region: str, *, is_sts_regional: bool) -> None:
     variables = container.get("env") or []
     names = {variable["name"] for variable in variables}
     wanted: list[tuple[str, str]] = []
@@ -56,12 +97,12 @@ def _mutate(container: Document, role_arn: str, region: str, *, is_sts_regional:
         wanted.append(("AWS_STS_REGIONAL_ENDPOINTS", "regional"))
     if not names & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
         wanted += [("AWS_DEFAULT_REGION", region), ("AWS_REGION", region)]
-    if not names & {"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"}:
-        wanted += [("AWS_ROLE_ARN", role_arn), ("AWS_WEB_IDENTITY_TOKEN_FILE", f"{DIRECTORY}/token")]
+    if not names & set(method.names):
+        wanted += method.variables(value)
     container["env"] = [*variables, *({"name": name, "value": value} for name, value in wanted)]
     mounts = container.get("volumeMounts") or []
-    if not any(mount["name"] == VOLUME for mount in mounts):
-        mounts = [*mounts, {"name": VOLUME, "readOnly": True, "mountPath": DIRECTORY}]
+    if not any(mount["name"] == method.volume for mount in mounts):
+        mounts = [*mounts, {"name": method.volume, "readOnly": True, "mountPath": method.directory}]
     container["volumeMounts"] = mounts
 
 

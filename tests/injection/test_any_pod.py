@@ -230,6 +230,23 @@ def test_whichever_webhook_runs_first_amazons_comes_to_no_container_of_ours(pod:
         assert amazons(injected(amazons(found), settings).pod) == amazons(injected(found, settings).pod)
 
 
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_whichever_webhook_runs_first_no_unused_pod_identity_stays(pod: Document, settings: Settings) -> None:
+    """The label and the volume stay exactly as long as a container mounts the volume."""
+
+    def amazons(found: Document) -> Document:
+        return amazons_webhook.mutated_for_pod_identity(found, region="eu-west-1")
+
+    first, later = injected(amazons(pod), settings).pod, injected(amazons(injected(pod, settings).pod), settings).pod
+    volume = amazons_webhook.POD_IDENTITY.volume
+    for found in (first, later, injected(first, settings).pod):
+        is_used = any(volume == mount["name"] for each in users(found) for mount in each.get("volumeMounts", []))
+        assert (amazons_webhook.LABEL in found["metadata"]["labels"]) == is_used
+        assert (volume in {each["name"] for each in found["spec"]["volumes"]}) == is_used
+        assert found["metadata"]["labels"]["irsa-sidecar.io/inject"] == "true"
+
+
 @given(st.dictionaries(st.sampled_from(["metadata", "spec"]), plain), settings_of_both_kinds)
 def test_whatever_is_no_pod_is_refused_in_a_sentence(document: Document, settings: Settings) -> None:
     with pytest.raises(ConfigurationError) as caught:

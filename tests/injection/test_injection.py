@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 import yaml
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.flags import check_environment
+from sidecar.injection.json_patch import json_patch
 from sidecar.injection.names import ANNOTATIONS, Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, choose_kind
+from tests.fakes import amazons_webhook
 from tests.injection.pods import (
     ACCOUNT,
     AMAZONS_MOUNT,
@@ -286,6 +289,53 @@ def test_a_web_identity_by_hand_is_the_users_and_stays() -> None:
 def test_amazons_webhook_is_told_to_leave_ours_alone_and_what_it_was_told_before_stays() -> None:
     result = injected(pod(annotations={"eks.amazonaws.com/skip-containers": "log, other"}))
     assert result["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "log, other,irsa-sidecar,app"
+
+
+POD_IDENTITY = "eks.amazonaws.com/pod-identity"
+
+
+def labels_of(found: Document) -> Document:
+    return dict(found["metadata"]["labels"])
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"app": "cart"}, {POD_IDENTITY: "enabled"}])
+@pytest.mark.parametrize("settings", [SETTINGS, PLAIN], ids=["native", "plain"])
+@pytest.mark.parametrize("skipped", ["", "log", "app,log,setup"])
+def test_pod_identity_label_goes_with_its_last_container(
+    labels: Document | None, settings: Settings, skipped: str
+) -> None:
+    """`skipped` is what Amazon's webhook was told to leave alone before."""
+    given = pod(app(), {"name": "log", "image": "i"})
+    given["metadata"] |= ({"labels": labels} if labels is not None else {}) | (
+        {"annotations": {"eks.amazonaws.com/skip-containers": skipped}} if skipped else {}
+    )
+    amazons = amazons_webhook.mutated_for_pod_identity(given, region="eu-west-1")
+    assert labels_of(amazons)[POD_IDENTITY] == "enabled"
+    result = injected(amazons, settings)
+    assert labels_of(result) == {name: value for name, value in (labels or {}).items() if name != POD_IDENTITY}
+    assert "pod-identity" not in str(result)
+    assert jsonpatch.apply_patch(amazons, json_patch(amazons, result)) == result
+
+
+@pytest.mark.parametrize("annotation", ["skip-containers", "containers"])
+@pytest.mark.parametrize("is_init", [False, True])
+def test_pod_identity_label_stays_while_a_container_uses_it(annotation: str, is_init: bool) -> None:  # noqa: FBT001
+    log: Document = {"name": "log", "image": "i"}
+    annotations = {P + annotation: "log" if annotation == "skip-containers" else "app"}
+    given = pod(app(), initContainers=[log], annotations=annotations) if is_init else pod(app(), log)
+    given["metadata"]["annotations"] = annotations
+    amazons = amazons_webhook.mutated_for_pod_identity(given, region="eu-west-1")
+    result = injected(amazons)
+    assert labels_of(result) == {POD_IDENTITY: "enabled"}
+    assert container(result, "log") == container(amazons, "log")
+
+
+@pytest.mark.parametrize("value", ["enabled", "disabled", "x"])
+def test_pod_identity_label_of_the_user_stays(value: str) -> None:
+    """A selector may need it. Amazon's webhook sets its label together with its volume."""
+    given = pod()
+    given["metadata"]["labels"] = {POD_IDENTITY: value}
+    assert labels_of(injected(given)) == {POD_IDENTITY: value}
 
 
 # Refusals

@@ -16,6 +16,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
 from sidecar.setup import pod
 from sidecar.setup.manifests import Options, Workload, change_pods
+from tests.fakes import amazons_webhook
 from tests.injection.pods import ARN, SETTINGS
 
 ROLE = SETTINGS._replace(role_arn=ARN)
@@ -141,6 +142,24 @@ def test_the_items_of_a_list_count_each() -> None:
         assert each["spec"]["template"]["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
     assert service == items[1]
     assert "&id" not in written.text
+
+
+@pytest.mark.parametrize("before", ["", "          app: cart\n"])
+@pytest.mark.parametrize("after", ["", "          tier: web\n"])
+def test_pod_identity_label_of_amazon_is_removed(before: str, after: str) -> None:
+    """Only its line goes. The manifest is of a Pod that Amazon's webhook changed."""
+    spec = with_amazons_pod_identity()
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "spec": spec}, sort_keys=False)
+    metadata = f"metadata:\n  name: cart\n  labels:\n{before}          eks.amazonaws.com/pod-identity: enabled\n{after}"
+    written = change_pods(text + metadata, "x", with_role).text
+    assert "pod-identity" not in written
+    assert (before + after) in written
+    assert change_pods(written, "x", with_role).text == written
+
+
+def with_amazons_pod_identity() -> Any:
+    made = {"metadata": {"name": "cart"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
+    return amazons_webhook.mutated_for_pod_identity(made, region="eu-west-1")["spec"]
 
 
 def test_json_stays_json() -> None:
