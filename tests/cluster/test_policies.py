@@ -125,7 +125,7 @@ def test_the_webhook_is_let_out_to_the_api_server_and_dns(
     assert found == {"the API server", "the API server elsewhere", "DNS", "DNS by TCP"}
 
 
-def test_the_webhook_is_reached_at_its_two_ports_from_where_an_api_server_of_eks_is(
+def test_webhook_is_reached_at_https_alone_from_where_an_api_server_of_eks_is(
     vpc: Vpc, family: str, webhook_there: Namespace
 ) -> None:
     name = _names(webhook_there)[0]
@@ -133,7 +133,7 @@ def test_the_webhook_is_reached_at_its_two_ports_from_where_an_api_server_of_eks
     places = {name: Place(address, port) for name, port in {"https": 8443, "admin": 8080, "other": OTHER_PORT}.items()}
     with _listening(webhook_there, name, address):
         found = _under_its_policy(webhook_there, lambda: reached_from(vpc.inside, places), set(places))
-    assert found == {"https", "admin"}
+    assert found == {"https"}
 
 
 def test_a_webhook_that_starts_under_its_policy_injects(
