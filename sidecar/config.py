@@ -186,7 +186,7 @@ def read_settings(
 
     An empty variable counts as unset, as it does to the AWS SDKs.
     """
-    ours = {setting.field: _read(setting, environ, flags) for setting in SETTINGS}
+    ours = {setting.field: read_setting(setting, environ, flags) for setting in SETTINGS}
     duration_seconds = ours.pop("duration_seconds")
     sts = read_sts_settings(environ, fallback_regions=ours.pop("sts_fallback_regions") or ())
     config = Config(**ours, roles=(), sts=sts)
@@ -247,18 +247,29 @@ def _check_signing_region(role: Role, sts: StsSettings) -> None:
 
 def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
     """The one role that the SDKs' own variables name. Raises ConfigurationError."""
-    role_arn = _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume")
-    _required(environ, "AWS_WEB_IDENTITY_TOKEN_FILE", "the path of the projected service account token")
-    return defaults.role(DEFAULT_ROLE, check_role_arn("AWS_ROLE_ARN", role_arn))
+    role_arn = read_role_arn(environ)
+    read_token_file(environ)
+    return defaults.role(DEFAULT_ROLE, role_arn)
+
+
+def read_role_arn(environ: Mapping[str, str]) -> str:
+    """Return AWS_ROLE_ARN. Raises ConfigurationError if it is missing or is not the ARN of a role."""
+    return check_role_arn("AWS_ROLE_ARN", _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume"))
+
+
+def read_token_file(environ: Mapping[str, str]) -> str:
+    """Return AWS_WEB_IDENTITY_TOKEN_FILE. Raises ConfigurationError if it is missing or cannot be a path."""
+    name = "AWS_WEB_IDENTITY_TOKEN_FILE"
+    return check_token_file(name, _required(environ, name, "the path of the projected service account token"))
 
 
 def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
     """Where STS is, as the SDKs read it. Raises ConfigurationError."""
     return StsSettings(
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
-        endpoint_url=_endpoint_url(environ),
-        use_fips=_boolean(environ, "AWS_USE_FIPS_ENDPOINT"),
-        use_dualstack=_boolean(environ, "AWS_USE_DUALSTACK_ENDPOINT"),
+        endpoint_url=read_endpoint_url(environ),
+        use_fips=read_boolean(environ, "AWS_USE_FIPS_ENDPOINT"),
+        use_dualstack=read_boolean(environ, "AWS_USE_DUALSTACK_ENDPOINT"),
         ca_bundle=environ.get("AWS_CA_BUNDLE") or None,
         fallback_regions=fallback_regions,
         app_id=environ.get("AWS_SDK_UA_APP_ID") or None,
@@ -276,7 +287,8 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _read(setting: Setting, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Any:
+def read_setting(setting: Setting, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Any:
+    """Return the flag's value, else the variable's, else the default. Raises ConfigurationError."""
     given = flags.get(setting.field)
     if given is not None:
         return setting.parse(setting.flag, given)
@@ -294,8 +306,12 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
     return value
 
 
-def _endpoint_url(environ: Mapping[str, str]) -> str | None:
-    """The SDKs' order: the service's own variable, then the general one, unless both are to be ignored."""
+def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
+    """
+    Return the URL of STS as the SDKs find it: the service's own variable, then the general one.
+
+    Raises ConfigurationError if it holds a user name.
+    """
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     for name in ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"):
@@ -313,7 +329,7 @@ def _without_password(name: str, url: str) -> str:
     return url
 
 
-def _boolean(environ: Mapping[str, str], name: str) -> bool:
+def read_boolean(environ: Mapping[str, str], name: str) -> bool:
     text = environ.get(name, "").lower()
     if text not in {"", "true", "false"}:
         raise ConfigurationError(f"{name} is {environ[name][:100]!r}: give true or false.")

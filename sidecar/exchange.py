@@ -121,8 +121,12 @@ def explained(error: ExchangeError) -> str:
 
 async def once(environ: Mapping[str, str]) -> Credentials:
     """One exchange for a command. Raises SidecarError with the next step for a person in it."""
-    role = read_role(environ, role_defaults(environ))
-    async with open_client(read_sts_settings(environ)) as client:
+    from sidecar.setting_problems import all_reported  # noqa: PLC0415  for one exchange of a command
+
+    with all_reported(environ):
+        role = read_role(environ, role_defaults(environ))
+        client = open_client(read_sts_settings(environ))
+    async with client:
         token = read_token(role.token_file)
         try:
             reply = await client.exchange(request_for(role, token, DEFAULT_DURATION_SECONDS), token)

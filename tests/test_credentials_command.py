@@ -87,10 +87,11 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr, which is one line if there is any."""
+    """Exit status, stdout and stderr, which is one message if there is any: one line, or a line for each setting."""
     status = cli.main(["credentials", *arguments])
     shown = capsys.readouterr()
-    assert shown.err.count("\n") == (status != 0)
+    assert shown.err.count("irsa-sidecar: ") == (status != 0)
+    assert shown.err.count("\n") == (status != 0) or "settings are missing or wrong:\n" in shown.err
     return status, shown.out, shown.err
 
 

@@ -63,7 +63,7 @@ ONLY_IMPORTER = {
     "sidecar.saved_state": {"state_directory"},
     "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
     "sidecar.signature": {"sts_client"},
-    "sidecar.roles_file": {"config", "injection.annotations"},
+    "sidecar.roles_file": {"config", "setting_problems", "injection.annotations"},
 }
 """Within what a Pod runs: who alone may know a module."""
 

@@ -9,7 +9,9 @@ import trio
 
 from sidecar.application import run_application, until_signalled, with_daemon
 from sidecar.config import Config, read_config
+from sidecar.exchange import endpoint_of
 from sidecar.log import make_logger
+from sidecar.setting_problems import all_reported
 
 EXAMPLE = """\
 example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:
@@ -37,6 +39,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:
-    """The settings of a daemon around one command: free loopback ports, whatever a daemon in a Pod would be told."""
+    """
+    Return the settings of a daemon around one command: free loopback ports, whatever a daemon in a Pod would use.
+
+    Raises ConfigurationError that lists every setting that is missing or wrong.
+    """
     flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "log_level": log_level}
-    return read_config({name: value for name, value in environ.items() if name not in FOR_PODS}, flags)
+    environ = {name: value for name, value in environ.items() if name not in FOR_PODS}
+    with all_reported(environ, flags):
+        config = read_config(environ, flags)
+        endpoint_of(config.sts)
+    return config

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sidecar.authorization import start_secrets
 from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
 from sidecar.early_stop import end_at_once_on_signals
+from sidecar.errors import ConfigurationError
 from sidecar.left_out import left_out
 from sidecar.listen import bind, format_address, listen, start_listening
 from sidecar.regular_file import file_identity
@@ -50,6 +51,16 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 
 def main(args: "argparse.Namespace | SimpleNamespace") -> int:
+    """Run the daemon. A ConfigurationError lists every setting that is missing or wrong."""
+    try:
+        return _main(args)
+    except ConfigurationError as error:
+        from sidecar.setting_problems import every_problem  # noqa: PLC0415  for a process that ends
+
+        raise every_problem(error, os.environ, vars(args), allow_non_loopback=args.allow_non_loopback) from error
+
+
+def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """Listen first, import later: early requests wait in the kernel's queue instead of being refused."""
     gc.disable()
     end_at_once_on_signals()

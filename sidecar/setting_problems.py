@@ -1,0 +1,86 @@
+"""
+Report all missing and wrong settings at once, instead of one for each start that fails.
+
+Rule: settings are read as usual (config.py), and this runs only when that has failed. It reads each setting on its own
+and collects the errors. Nothing is imported for it in a process whose settings are right.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from sidecar import config
+from sidecar.errors import ConfigurationError
+from sidecar.role import RoleDefaults
+
+Flags = Mapping[str, str | None]
+
+
+@contextmanager
+def all_reported(
+    environ: Mapping[str, str], flags: Flags | None = None, *, allow_non_loopback: bool = False
+) -> Iterator[None]:
+    """
+    Turn a ConfigurationError of the block into one that lists every problem of the settings.
+
+    `flags` are those of `run`, by field. None means that only AWS's own variables are read.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        raise every_problem(error, environ, flags, allow_non_loopback=allow_non_loopback) from error
+
+
+def every_problem(
+    error: ConfigurationError, environ: Mapping[str, str], flags: Flags | None, *, allow_non_loopback: bool = False
+) -> ConfigurationError:
+    """Return an error that lists this one and every other problem of the settings, each once."""
+    found = [*_problems(_readers(environ, flags, allow_non_loopback=allow_non_loopback))]
+    messages = list(dict.fromkeys(found if str(error) in found else [str(error), *found]))
+    if len(messages) == 1:
+        return error
+    return ConfigurationError("\n".join([f"{len(messages)} settings are missing or wrong:", *messages]))
+
+
+def _problems(readers: Iterator[Callable[[], object]]) -> Iterator[str]:
+    for read in readers:
+        try:
+            read()
+        except ConfigurationError as error:
+            yield str(error)
+
+
+def _readers(
+    environ: Mapping[str, str], flags: Flags | None, *, allow_non_loopback: bool
+) -> Iterator[Callable[[], object]]:
+    """Yield what reads one setting each, in the order of the flow: role, token, STS, our own."""
+    config_file = None if flags is None else flags.get("config_file") or environ.get(f"{config.PREFIX}CONFIG")
+    if not config_file:
+        yield lambda: config.read_role_arn(environ)
+        yield lambda: config.read_token_file(environ)
+    yield lambda: config.role_defaults({**environ, "AWS_WEB_IDENTITY_TOKEN_FILE": ""})
+    yield from _readers_of_sts(environ)
+    if flags is not None:
+        for setting in config.SETTINGS:
+            yield lambda setting=setting: config.read_setting(setting, environ, flags)  # type: ignore[misc]
+        yield lambda: config.read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
+    if config_file:
+        yield lambda: _read_roles_file(config_file, environ)
+
+
+def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
+    """Read the roles on their own, so that another wrong setting does not hide what is wrong in the file."""
+    from sidecar.roles_file import read_roles_file  # noqa: PLC0415  for processes that end
+
+    read_roles_file(path, RoleDefaults(token_file=environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None))
+
+
+def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
+    from sidecar import exchange  # noqa: PLC0415  for processes that end
+
+    for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
+        yield lambda name=name: config.read_boolean(environ, name)  # type: ignore[misc]
+    yield lambda: config.read_endpoint_url(environ)
+    # Without flags that are wrong themselves, which would hide what is wrong with the region.
+    clean = {name: value for name, value in environ.items() if not name.startswith("AWS_USE_")}
+    yield lambda: exchange.endpoint_of(config.read_sts_settings(clean))
+    yield lambda: exchange.endpoint_of(config.read_sts_settings(environ))
