@@ -253,6 +253,8 @@ def make_daemon(
                 log.warning("users_unknown", role=role.name, reason=_USERS_UNKNOWN)
             if config.credentials_file is not None:
                 log.warning("role_left_out", role=role.name, path=config.credentials_file, reason=_LEFT_OUT)
+        if sentence := exchange.short_session_warning(role):
+            log.warning("setting_doubtful", role=role.name, reason=sentence)
         refresher = Refresher(
             role,
             exchange_with,

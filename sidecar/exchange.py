@@ -86,6 +86,25 @@ def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequ
     return ExchangeRequest(role.role_arn, name, duration_seconds, role.policy, role.policy_arns, chain)
 
 
+SHORT_SESSION_SECONDS = 1800
+"""
+Sessions below this are warned about. AWS SDKs fetch credentials again on each use while less than 5 to 15 minutes are
+left, and the daemon refreshes at half of the session: with 900 s, all of it is within these windows.
+"""
+
+
+def short_session_warning(role: Role) -> str | None:
+    """Return a sentence if the role's sessions lie within the refresh windows of AWS SDKs."""
+    seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
+    if seconds is None or seconds >= SHORT_SESSION_SECONDS:
+        return None
+    which = f"the last step of the chain of role {role.name!r}" if role.chain else f"role {role.name!r}"
+    return (
+        f"The duration of {which} is {seconds} s, which is within the refresh windows of AWS SDKs, so some of them "
+        f"fetch credentials for every request. Use {SHORT_SESSION_SECONDS} s or more."
+    )
+
+
 def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
     """Sentences about settings that work but are likely not meant."""
     found = []

@@ -26,6 +26,7 @@ from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
 from sidecar.sts_errors import is_too_long
 from sidecar.token import Token, instant_text, read_token, warning_from_claims
+from sidecar.token_lifetime import expired_at_start_warning
 
 REMINDER_SECONDS = 600.0
 """A failure that stays the same is logged again this often, so that the newest page of logs shows it."""
@@ -184,7 +185,7 @@ class Refresher:
             token = await self._read_token()
         except TokenError:
             return  # the next attempt reads it again and says what is wrong
-        self._look_at_claims(token, self._clock.now())
+        self._look_at_claims(token, self._clock.now(), is_first=is_first)
         if not is_first:
             self._log.info("token_renewed", token_expires_at=_optional_instant(token.expires_at))
 
@@ -328,8 +329,11 @@ class Refresher:
             still_serving_until=alive.credentials.expiration if alive else None,
         )
 
-    def _look_at_claims(self, token: Token, now: Instant) -> None:
-        warning = warning_from_claims(token, now.wall + (self.health.skew_seconds or 0.0))
+    def _look_at_claims(self, token: Token, now: Instant, *, is_first: bool = False) -> None:
+        wall = now.wall + (self.health.skew_seconds or 0.0)
+        warning = warning_from_claims(token, wall)
+        if warning is None and is_first:  # STS accepts it for a few minutes more
+            warning = expired_at_start_warning(token.expires_at, wall, instant_text)
         if warning is not None and warning != self._token_warning:
             self._log.warning("token_looks_wrong", reason=warning)
         self._token_warning = warning

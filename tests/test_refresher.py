@@ -293,6 +293,29 @@ async def test_a_token_that_looks_wrong_is_told_once_and_tried_all_the_same(
     assert len(scene.sts.asked_at) == 3
 
 
+@pytest.mark.parametrize(
+    ("age_seconds", "words"),
+    [(0, "before the daemon"), (200, "before the daemon"), (299, "before the daemon"), (4000, "was not renewed")],
+)
+async def test_token_that_is_expired_at_start_is_reported_once(
+    autojump_clock: MockClock, scene: Scene, age_seconds: float, words: str
+) -> None:
+    """STS accepts a token for 300 s after its expiration, so the first exchanges may still succeed."""
+    scene.write_token(exp=scene.wall.time() - age_seconds)
+    async with running(scene):
+        await trio.sleep(10)
+    (warning,) = scene.logged("token_looks_wrong")
+    assert "the token expired at " in warning["reason"]
+    assert words in warning["reason"]
+
+
+async def test_valid_token_is_not_reported_at_start(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(10)
+    assert scene.logged("token_looks_wrong") == []
+
+
 async def test_only_one_exchange_is_ever_in_flight(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     scene.sts.latency_seconds = 9.0

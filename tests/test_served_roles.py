@@ -341,6 +341,31 @@ async def test_a_configuration_that_cannot_be_taken_changes_nothing(
     assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 2, 0]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "chained_seconds", "is_warned_about"),
+    [
+        (900, None, True),
+        (1799, None, True),
+        (1800, None, False),
+        (None, None, False),
+        (3600, 900, True),
+        (900, 1800, False),
+    ],
+)
+async def test_short_session_is_warned_about_at_start_and_when_it_changes(
+    autojump_clock: MockClock, pod: Pod, seconds: int | None, chained_seconds: int | None, *, is_warned_about: bool
+) -> None:
+    """Of a chain, the last step's session is served."""
+    chain = (ChainStep(arn("other"), duration_seconds=chained_seconds),) if chained_seconds else ()
+    role = pod.role("reporting", duration_seconds=seconds, chain=chain)
+    assert pod.logged("setting_doubtful") == []
+    for name in ("reporting", "archive"):
+        pod.daemon.roles.replace([pod.role("default"), role._replace(name=name)])
+    reasons = [entry["reason"] for entry in pod.logged("setting_doubtful")]
+    assert len(reasons) == (2 if is_warned_about else 0)
+    assert all("1800 s or more" in reason and "refresh windows" in reason for reason in reasons)
+
+
 # The file, read again
 
 
