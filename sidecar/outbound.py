@@ -63,6 +63,11 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
         ) from exc
 
 
+def authorities_in(*, file: str | None = None, text: str | None = None) -> ssl.SSLContext:
+    """Return a context that trusts only these authorities, in PEM. Raises OSError, of which ssl.SSLError is one."""
+    return accept_named(ssl.create_default_context(cafile=None if file is None else _regular(file), cadata=text))
+
+
 def _regular(path: str) -> str:
     """Return the path of a regular file: OpenSSL would wait for the writer of a FIFO. Raises OSError."""
     if not stat.S_ISREG(os.stat(path).st_mode):

@@ -7,18 +7,25 @@ client keys in /tmp, and the official client is 126 MB. What it adds to an HTTP 
 all that is used of it: our documents are dicts, which the patch of a Pod is made from too.
 """
 
+import base64
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import SingleConfig
-from lightkube.core.exceptions import ConfigError
 
 from sidecar.errors import ConfigurationError, KubernetesError
-from sidecar.outbound import accept_named
+from sidecar.outbound import accept_named, authorities_in
+from sidecar.redaction import without_user_info
+from sidecar.setup.api_refusals import with_next_step
+from sidecar.setup.kubeconfig_entries import ClusterEntry
+from sidecar.setup.login import acting_as, login_of, present
 
 DEADLINE_SECONDS = 15.0
 """Of one request: a person waits, and the API server itself gives up on an admission webhook after 10 s."""
@@ -31,14 +38,86 @@ FIELD_MANAGER = "irsa-sidecar"
 
 class Connection(ConnectionParams):
     """
-    A connection to a cluster's API server, by either client: its certificate is verified as kubectl verifies it.
+    A connection to a cluster's API server, by either client, as kubectl makes it.
 
     Many a cluster's authority has no key identifier, as those of EKS. It is the only one that is trusted here.
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
-        parameters: dict[str, Any] = super().httpx_params(config)
-        return parameters | {"verify": accept_named(parameters["verify"])}
+        """Raises ConfigurationError and OSError if a field of the kubeconfig cannot be used."""
+        trust, cluster = _trust(config), config.cluster
+        parameters: dict[str, Any] = {
+            "base_url": cluster.server,
+            "verify": trust,
+            "auth": login_of(config, trust),
+            "headers": acting_as(config),
+            "timeout": self.timeout,
+            "trust_env": self.trust_env,
+        }
+        if isinstance(cluster, ClusterEntry) and cluster.disable_compression:
+            parameters["headers"].append(("Accept-Encoding", "identity"))
+        if isinstance(cluster, ClusterEntry) and cluster.proxy_url:
+            parameters["proxy"] = _proxy(cluster.proxy_url)
+        return parameters
+
+
+def _trust(config: SingleConfig) -> ssl.SSLContext:
+    """Return the cluster's authorities with the user's certificate. Data comes before files, as in kubectl."""
+    cluster, user = config.cluster, config.user
+    if cluster.insecure:
+        trust = httpx2.create_ssl_context(verify=False)
+    elif cluster.certificate_auth_data:
+        text = _decoded("certificate-authority-data", cluster.certificate_auth_data).decode("ascii", "replace")
+        trust = authorities_in(text=text)
+    elif cluster.certificate_auth:
+        trust = authorities_in(file=str(config.abs_file(cluster.certificate_auth)))
+    else:
+        trust = httpx2.create_ssl_context()
+    if user is not None and (user.client_cert or user.client_cert_data):
+        present(
+            trust,
+            _content(config, "client-certificate", user.client_cert, user.client_cert_data),
+            _content(config, "client-key", user.client_key, user.client_key_data),
+        )
+    return accept_named(trust)
+
+
+def _content(config: SingleConfig, field: str, path: str | None, data: str | None) -> bytes:
+    if data:
+        return _decoded(f"{field}-data", data)
+    if not path:
+        raise ConfigurationError(
+            f"Context {config.context_name} of the kubeconfig cannot be used: its user has no {field}. Add it."
+        )
+    return Path(config.abs_file(path)).read_bytes()
+
+
+def _decoded(field: str, text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as exc:
+        raise ConfigurationError(f"{field} of the kubeconfig is not base64: {exc}. Correct it.") from exc
+
+
+def _proxy(url: str) -> httpx2.Proxy:
+    """Raises ConfigurationError for a proxy that httpx cannot use."""
+    try:
+        if url.partition("://")[0].startswith("socks"):
+            import_module("socksio")
+        proxy, problem = httpx2.Proxy(url), None
+    except (ValueError, httpx2.InvalidURL) as exc:
+        proxy, problem = None, exc
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"proxy-url of the kubeconfig is {without_user_info(url)}: SOCKS needs the package socksio. Install it, or "
+            "use an HTTP proxy."
+        ) from exc
+    if proxy is None or not proxy.url.host:
+        raise ConfigurationError(
+            f"proxy-url of the kubeconfig is {without_user_info(url)}: it is not a proxy's URL. Give http://, https:// "
+            "or socks5://, a host and a port."
+        ) from problem
+    return proxy
 
 
 class Kubernetes:
@@ -46,6 +125,7 @@ class Kubernetes:
 
     def __init__(self, client: httpx2.Client, config: SingleConfig) -> None:
         self._client = client
+        self._config = config
         self.context = config.context_name
         self.server = config.cluster.server
         self.namespace = config.namespace
@@ -86,7 +166,7 @@ class Kubernetes:
             raise KubernetesError(
                 f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})."
             ) from exc
-        except (ConfigError, OSError, ValueError, KeyError) as exc:  # what a login plugin does wrong
+        except (OSError, ValueError, KeyError) as exc:  # such as a certificate of a login plugin
             raise ConfigurationError(
                 f"Context {self.context} of the kubeconfig gives no way to log in ({exc}): does `kubectl get pods` "
                 "work?"
@@ -94,7 +174,8 @@ class Kubernetes:
         if response.status_code == 404 and method == "GET":
             return None
         if response.is_error:
-            raise refusal(method, path, response.status_code, response.content, self.context)
+            error = refusal(method, path, response.status_code, response.content, self.context)
+            raise with_next_step(error, method, path, self._config)
         return response.content
 
 
@@ -103,7 +184,7 @@ def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
     """The cluster that `config` (kubeconfig.py) says how to reach. Raises ConfigurationError."""
     try:
         client = Client(config, Connection(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
-    except (ConfigError, OSError, ValueError) as exc:
+    except (OSError, ValueError) as exc:
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig cannot be used ({exc}): does `kubectl get pods` work?"
         ) from exc

@@ -14,12 +14,12 @@ import httpx2
 import trio
 from lightkube.config.client_adapter import AsyncClient
 from lightkube.config.kubeconfig import SingleConfig
-from lightkube.core.exceptions import ConfigError
 
 from sidecar.errors import ConfigurationError, FileTimeoutError, KubernetesError
 from sidecar.file_thread import in_thread
 from sidecar.injection.names import Document
 from sidecar.regular_file import file_identity
+from sidecar.setup.kubeconfig_entries import UserEntry
 from sidecar.setup.kubernetes import FIELD_MANAGER, Connection, read_document, reason, refusal
 
 DEADLINE_SECONDS = 5.0
@@ -114,7 +114,7 @@ class KubernetesApi:
                             ended = ended or error
         except trio.TooSlowError:
             pass  # the next one tells what happened since
-        except (httpx2.HTTPError, ConfigError, OSError) as exc:
+        except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
             raise self._unreached(exc) from exc
         if ended is not None:
             raise ended
@@ -139,7 +139,7 @@ class KubernetesApi:
             raise KubernetesError(
                 f"The API server did not answer {method} {path} in {DEADLINE_SECONDS:.0f} s."
             ) from exc
-        except (httpx2.HTTPError, ConfigError, OSError) as exc:
+        except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
             raise self._unreached(exc) from exc
         if response.status_code == 404 and method == "GET":
             return None
@@ -186,7 +186,7 @@ def _as_the_api_server_writes_it(path: str) -> Iterator[None]:
 @asynccontextmanager
 async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
     """The cluster that `config` says how to reach. Raises ConfigurationError."""
-    if config.user is not None and config.user.exec is not None:
+    if isinstance(config.user, UserEntry) and config.user.exec is not None:
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run: "
             "give it a kubeconfig with a client certificate or a token, or run it in the cluster."
@@ -233,4 +233,4 @@ class _Connected:
         self._client = await self._stack.enter_async_context(client)
 
 
-_UNUSABLE = (ConfigError, OSError, ValueError)
+_UNUSABLE = (ConfigurationError, OSError, ValueError)

@@ -6,6 +6,7 @@ watch streams what happens after its version. `faults` answers the next requests
 """
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ class FakeApiServer:
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[Document] = []
         self.headers: list[dict[str, str]] = []
+        self.raw_headers: list[list[tuple[str, str]]] = []
+        """Of each request, with names that come twice."""
         self.faults: list[tuple[int, Any]] = []
         """Status and body for the requests to come, one each; they reach no document."""
         self.broken: dict[str, tuple[int, Any]] = {}
@@ -219,6 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.fake.requests.append((self.command, self.path))
         self.fake.headers.append(dict(self.headers))
+        self.fake.raw_headers.append(self.headers.items())
         if body:
             self.fake.bodies.append(json.loads(body))
         refusal = self.fake.refusal(self.command, self.path)
@@ -253,10 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def api_server() -> Iterator[FakeApiServer]:
+def api_server(tls: ssl.SSLContext | None = None) -> Iterator[FakeApiServer]:
     """One on a free loopback port, until the end of the block."""
     fake = FakeApiServer()
-    with serving(type("Handler", (_Handler,), {"fake": fake})) as fake.url:
+    with serving(type("Handler", (_Handler,), {"fake": fake}), tls) as fake.url:
         try:
             yield fake
         finally:

@@ -1,20 +1,30 @@
 """Servers of the standard library, each in a thread of its own."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """Clients that reject its certificate are what tests are about."""
+
+    def handle_error(self, *_: object) -> None:
+        """Print nothing."""
+
+
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def serving(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Its URL on a free loopback port. In the end every thread of it has ended."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = (_QuietServer if tls else ThreadingHTTPServer)(("127.0.0.1", 0), handler)
+    if tls is not None:  # the handshake is in the thread of the connection
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = False
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,0 +1,91 @@
+"""
+The fields of a kubeconfig's clusters and users, as kubectl knows them (client-go, clientcmd API v1). Pure.
+
+Rule: every field is either honoured or ends the command by its name. Names that kubectl does not know are ignored by
+both, and shown.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from lightkube.config.models import Cluster, User, UserExec
+
+EXEC_GROUP = "client.authentication.k8s.io"
+PLUGIN_VERSIONS = (f"{EXEC_GROUP}/v1", f"{EXEC_GROUP}/v1beta1")
+
+
+class ClusterEntry(Cluster, omit_defaults=True):
+    """One of `clusters`. `plugin_config` is the extension that a login plugin gets."""
+
+    server: str = ""
+    tls_server_name: str | None = msgspec.field(name="tls-server-name", default=None)
+    proxy_url: str | None = msgspec.field(name="proxy-url", default=None)
+    disable_compression: bool = msgspec.field(name="disable-compression", default=False)
+    extensions: list[dict[str, Any]] | None = None
+
+    @property
+    def plugin_config(self) -> Any:
+        named = (entry for entry in self.extensions or () if entry.get("name") == f"{EXEC_GROUP}/exec")
+        return next((entry.get("extension") for entry in named), None)
+
+
+class Plugin(UserExec, omit_defaults=True):
+    """The `exec` of a user."""
+
+    provide_cluster_info: bool = msgspec.field(name="provideClusterInfo", default=False)
+    interactive_mode: str = msgspec.field(name="interactiveMode", default="IfAvailable")
+
+
+class UserEntry(User, omit_defaults=True):
+    """One of `users`."""
+
+    exec: Plugin | None = None
+    impersonate: str | None = msgspec.field(name="as", default=None)
+    impersonate_uid: str | None = msgspec.field(name="as-uid", default=None)
+    impersonate_groups: list[str] | None = msgspec.field(name="as-groups", default=None)
+    impersonate_extra: dict[str, list[str]] | None = msgspec.field(name="as-user-extra", default=None)
+    extensions: list[dict[str, Any]] | None = None
+
+
+def unknown_fields(entry: Mapping[str, Any], kind: type[msgspec.Struct]) -> Iterator[str]:
+    """Yield the names in the entry that kubectl does not read either."""
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    yield from (str(name) for name in entry if name not in known)
+
+
+def cluster_problem(cluster: ClusterEntry) -> str | None:
+    """Return the field that kubectl refuses, and why, as a clause; None if the cluster can be used."""
+    if not cluster.server:
+        return "has no server. Name the API server's URL in clusters[].cluster.server"
+    if cluster.insecure and (cluster.certificate_auth or cluster.certificate_auth_data):
+        return "has both insecure-skip-tls-verify and a certificate-authority. Delete one of them, as kubectl requires"
+    return None
+
+
+def user_problem(user: UserEntry) -> str | None:
+    """Return the field that cannot be honoured, and why, as a clause; None if the user can be used."""
+    more = {
+        "as-uid": user.impersonate_uid,
+        "as-groups": user.impersonate_groups,
+        "as-user-extra": user.impersonate_extra,
+    }
+    given = [name for name, value in more.items() if value]
+    if given and not user.impersonate:
+        return f"has {given[0]} without as. Name the user to act as in as, as kubectl requires"
+    if user.auth_provider and not (user.token or user.token_file or user.exec):
+        return "has auth-provider, which kubectl no longer has since 1.26. Log in by a plugin (exec) or a token"
+    return _plugin_problem(user)
+
+
+def _plugin_problem(user: UserEntry) -> str | None:
+    plugin = user.exec
+    if plugin is None:
+        return None
+    if plugin.apiVersion not in PLUGIN_VERSIONS:
+        return f"has exec.apiVersion {plugin.apiVersion}. Use {PLUGIN_VERSIONS[0]}, or update the plugin's entry"
+    if plugin.interactive_mode not in ("Never", "IfAvailable", "Always"):
+        return f"has exec.interactiveMode {plugin.interactive_mode}. Use Never, IfAvailable or Always"
+    if not plugin.command:
+        return "has no exec.command. Name the login plugin there"
+    return None
