@@ -5,6 +5,7 @@ A case raises Unmet with what happened instead. Its name is the column of the ta
 line of its docstring says there what is held.
 """
 
+import signal
 import time
 from collections.abc import Awaitable, Callable
 
@@ -65,6 +66,21 @@ async def secret_rotated(stage: Stage) -> None:
             stage.rotate_secret()
             await _outlive(stage, first)
             must(await client.gets() != first, "the set from before")
+
+
+async def sidecar_restarted(stage: Stage) -> None:
+    """The sidecar restarts and creates another secret; the client's next fetch reads it from the file."""
+    stage.sts.life_seconds = SHORT_SECONDS
+    async with stage.daemon() as daemon:
+        await daemon.logged("credentials_refreshed")
+        async with stage.asking(stage.variables(daemon.url, secret=[FILE])) as client:
+            first, secret = await client.gets(), stage.secret_file.read_text()
+            await daemon.stop(signal.SIGTERM)
+            async with stage.daemon_again(daemon) as restarted:
+                await restarted.logged("credentials_refreshed")
+                assert stage.secret_file.read_text() != secret
+                await _outlive(stage, first)
+                must(await client.gets() != first, "the credentials from before")
 
 
 async def cold_start(stage: Stage) -> None:
@@ -164,6 +180,7 @@ CASES: dict[str, Case] = {
     "secret by variable": secret_by_variable,
     "secret by file": secret_by_file,
     "secret rotated": secret_rotated,
+    "sidecar restarted": sidecar_restarted,
     "cold start": cold_start,
     "slow start": slow_start,
     "STS down, then up": sts_down,

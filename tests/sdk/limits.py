@@ -58,6 +58,14 @@ LIMITS = (
         f"{_BOTOCORE}/credentials.py",
     ),
     Limit(
+        "sidecar restarted",
+        "boto3_debian12",
+        "No Authorization header",
+        "botocore before 1.32 does not know the file, and a variable cannot change while it runs. Restart it with the "
+        "sidecar.",
+        f"{_BOTOCORE}/credentials.py",
+    ),
+    Limit(
         "secret rotated",
         "boto3_debian12",
         "The Authorization header is wrong",

@@ -14,7 +14,9 @@ from tests.sdk.catalogue import CLIENTS, Client
 
 IS_WHOLE = os.environ.get("SDKS") == "all"
 
-SLOW = frozenset({"secret rotated", "slow start", "STS down, then up", "across expiry", "refusal shown"})
+SLOW = frozenset(
+    {"secret rotated", "sidecar restarted", "slow start", "STS down, then up", "across expiry", "refusal shown"}
+)
 """An SDK's own clock or its own pauses between attempts make them last for seconds."""
 
 FOR_EACH = "cold start"

@@ -15,8 +15,9 @@ import trio
 
 from sidecar.authorization import new_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
+from sidecar.listen import format_address
 from tests.fakes.tokens import service_account_token
-from tests.processes import Running, pod_environment, run_daemon
+from tests.processes import Running, our_program, pod_environment, run_daemon, started
 from tests.sdk.asked import Asked
 from tests.sdk.build import command
 from tests.sdk.catalogue import ROOT, Client
@@ -66,6 +67,16 @@ class Stage:
             self.rotate_secret()
             environment["IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"] = str(self.secret_file)
         async with run_daemon(environment) as running:
+            yield running
+
+    @asynccontextmanager
+    async def daemon_again(self, before: Running) -> AsyncIterator[Running]:
+        """Another process on the port of the one before, which has ended, with the same files."""
+        environment = pod_environment(self.token_file, self.sts.url) | {
+            "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(self.secret_file),
+            "IRSA_SIDECAR_LISTEN": format_address(*before.address),
+        }
+        async with started([*our_program(), "run"], environment) as running:
             yield running
 
     def variables(self, url: str, *, secret: Collection[str] = ()) -> dict[str, str]:
