@@ -5,9 +5,7 @@ Rule: whatever we show to a person, in a message, a log or a report, passes `wit
 AWS_ENDPOINT_URL and HTTPS_PROXY hold passwords, and other programs quote them in their errors.
 """
 
-import re
-
-_USER_INFO = re.compile(r"""([A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@""")
+_USER_INFO = r"""([A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@"""
 """
 From the scheme to the last @ of the word. RFC 3986 lets the user info end at the first / ? or #, but people write
 passwords with these characters unencoded. An @ in a path is rare, and then the host is hidden as well.
@@ -18,4 +16,8 @@ HIDDEN = "***"
 
 def without_user_info(text: str) -> str:
     """Return the text with `***` instead of all that stands between `://` and `@` in a URL."""
-    return _USER_INFO.sub(rf"\1{HIDDEN}@", text) if "@" in text and "://" in text else text
+    if "@" not in text or "://" not in text:
+        return text
+    import re  # noqa: PLC0415  errors.py is loaded before the listener is bound, and few texts need this
+
+    return re.sub(_USER_INFO, rf"\1{HIDDEN}@", text)
