@@ -7,35 +7,30 @@ Used by `exec` and `local`; in a Pod the webhook or the manifest does this part.
 import os
 import signal
 import socket
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import trio
 
 from sidecar.authorization import new_secret, read_secret, write_secret
 from sidecar.client_environment import Offer, client_environment
+from sidecar.command_process import Command, pass_signals_on
 from sidecar.config import Config
 from sidecar.daemon import REAL_CLOCK, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.first_credentials import WAIT_SECONDS, wait_for_attempts, wait_for_credentials
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.remarks import remark
 from sidecar.role import Role
 from sidecar.secret_file import replace_secret_file
+from sidecar.signal_source import Received, open_signals
 from sidecar.sts_regions import open_regions
 
-FIRST_CREDENTIALS_SECONDS = 15.0
-"""A command is not started without credentials: one clear message beats its SDK's guess at what is wrong."""
-
-_FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
-"""What a terminal sends to the whole foreground group, the command included: passing it on would double it."""
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-
-_PASSED_ON = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that end us while there is no command, and that are passed on to it while there is one."""
 
 
 async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
@@ -46,16 +41,17 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
     """
     status = 0
 
-    async def end(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async def end(received: trio.MemoryReceiveChannel[Received], scope: trio.CancelScope) -> None:
         nonlocal status
-        status = 128 + await anext(signals)
+        status = 128 + (await received.receive()).number
         scope.cancel()
 
-    with trio.open_signal_receiver(*_ENDING) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(end, signals, nursery.cancel_scope)
-            status = await body()
-            nursery.cancel_scope.cancel()
+    async with open_signals(_SIGNALS) as signals:
+        with signals.listen() as received:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end, received, nursery.cancel_scope)
+                status = await body()
+                nursery.cancel_scope.cancel()
     return status
 
 
@@ -78,14 +74,19 @@ def _no_place(exc: OSError) -> ConfigurationError:
 
 
 async def with_daemon(
-    config: Config, body: Callable[[Offer], Awaitable[int]], log: Logger, *, needs_credentials: bool = True
+    config: Config,
+    body: Callable[[Offer], Awaitable[int]],
+    log: Logger,
+    *,
+    needs_credentials: bool = True,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> int:
     """
-    Run the daemon on the configured ports with a new secret, and `body` once there are credentials; its result.
+    Run the daemon on the configured ports with a new secret, run `body` once there are credentials; return its result.
 
     The secret is written to the configured file, or to one that ends with us.
-    Raises ConfigurationError, or SidecarError with the reason when there are no credentials in time. Without
-    `needs_credentials` the body also starts when the first attempt has failed, to see what an SDK makes of it.
+    Raises ConfigurationError, or SidecarError with the reason if there are no credentials within `wait_seconds`.
+    Without `needs_credentials` the body also starts when each first attempt has failed, to see what an SDK makes of it.
     """
     with private_directory() as directory:
         secret = new_secret()
@@ -98,17 +99,20 @@ async def with_daemon(
         async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
             secrets = {secret_file: read_secret(secret_file)}
             running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, secrets=secrets)
-            status = None
+            status, failure = 0, None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners)
-                ready = running.roles.first_credentials if needs_credentials else running.role.first_attempt.wait
-                with trio.move_on_after(FIRST_CREDENTIALS_SECONDS) as patience:
-                    await ready()
-                if not patience.cancelled_caught:
+                try:
+                    await (wait_for_credentials if needs_credentials else wait_for_attempts)(
+                        running.roles, wait_seconds
+                    )
+                except SidecarError as error:
+                    failure = error
+                else:
                     status = await body(offer)
                 running.stop.set()
-    if status is None:
-        raise SidecarError(f"no credentials within {FIRST_CREDENTIALS_SECONDS:.0f} s: {running.role.failure}")
+    if failure is not None:
+        raise failure
     return status
 
 
@@ -133,38 +137,29 @@ def keep_secret(secret: str, path: str | None, directory: str) -> str:
 
 
 async def run_application(command: list[str], offer: Offer, extra: Mapping[str, str] | None = None) -> int:
-    """Run the command with the offer in its environment; its exit status, or 128 and the signal that ended it."""
+    """
+    Run the command with the offer in its environment.
+
+    Returns its exit status, or 128 and the number of the signal that ended it.
+    """
     environment = client_environment(os.environ, offer) | dict(extra or {})
-    with trio.open_signal_receiver(*_PASSED_ON) as signals:
-        try:
-            process = await trio.lowlevel.open_process(command, env=environment)
-        except FileNotFoundError:
-            return _cannot_start(command, "there is no such command", 127)
-        except OSError as exc:
-            return _cannot_start(command, exc.strerror or str(exc), 126)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_pass_on, signals, process)
-            status = await process.wait()
-            nursery.cancel_scope.cancel()
-    return status if status >= 0 else 128 - status
-
-
-async def _pass_on(signals: AsyncIterator[int], process: trio.Process) -> None:
-    async for number in signals:
-        if not (number in _FROM_TERMINAL and _is_foreground()):
-            process.send_signal(number)
+    async with open_signals(_SIGNALS) as signals:
+        with signals.listen() as received, trio.open_signal_receiver(signal.SIGCHLD) as deaths:
+            try:
+                running = Command.start(command, environment, signals.mask)
+            except FileNotFoundError:
+                return _cannot_start(command, "there is no such command", 127)
+            except OSError as exc:
+                return _cannot_start(command, exc.strerror or str(exc), 126)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pass_signals_on, received, running)
+                status = await running.wait(deaths)
+                nursery.cancel_scope.cancel()
+    return status
 
 
 def _url(listeners: Sequence[socket.socket], role: Role) -> str:
     return f"http://{format_address(*listeners[0].getsockname()[:2])}{role.path}"
-
-
-def _is_foreground() -> bool:
-    """Whether a terminal sends its signals to our process group."""
-    try:
-        return os.tcgetpgrp(sys.__stdin__.fileno()) == os.getpgrp() if sys.__stdin__ else False
-    except (OSError, ValueError):
-        return False
 
 
 def _cannot_start(command: list[str], why: str, status: int) -> int:

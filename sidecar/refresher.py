@@ -53,6 +53,8 @@ class Health:
     trouble: str | None = "the first credentials are still being fetched"
     trouble_code: str | None = "Starting"
     trouble_step: int = 0
+    needs_person: bool = False
+    """Whether only a person can fix the trouble: no retry helps before somebody changes something."""
     token_expires_at: float | None = None
     skew_seconds: float | None = None
     session_seconds: int | None = None
@@ -216,7 +218,7 @@ class Refresher:
         except TokenError as error:
             self._schedule = schedule.after_token_error(self._schedule, self._clock.now())
             self._count(f"token_{error.reason}")
-            self._remember_trouble(f"token_{error.reason}", str(error))
+            self._remember_trouble(f"token_{error.reason}", str(error), needs_person=_is_mistake(error))
             return
         self._look_at_claims(token, self._clock.now())
         try:
@@ -272,6 +274,7 @@ class Refresher:
             trouble=None,
             trouble_code=None,
             trouble_step=0,
+            needs_person=False,
             skew_seconds=life.skew_seconds,
             session_seconds=session_seconds,
         )
@@ -306,14 +309,19 @@ class Refresher:
             life_seconds=snapshot.life_seconds(now) if snapshot else 0.0,
         )
         self._count(error.code)
-        self._remember_trouble(error.code, explained(error), error.next_step, error.step)
+        needs_person = error.next_step is NextStep.ASK_OPERATOR
+        self._remember_trouble(error.code, explained(error), error.next_step, error.step, needs_person=needs_person)
 
-    def _remember_trouble(self, code: str, trouble: str, next_step: NextStep | None = None, step: int = 0) -> None:
+    def _remember_trouble(
+        self, code: str, trouble: str, next_step: NextStep | None = None, step: int = 0, *, needs_person: bool = False
+    ) -> None:
         """Log what changed, or what has stayed so for long."""
         now = self._clock.now()
         # Not by its text, in which AWS may have the time of day.
         is_new = (code, step) != (self.health.trouble_code, self.health.trouble_step)
-        self.health = replace(self.health, trouble=trouble, trouble_code=code, trouble_step=step)
+        self.health = replace(
+            self.health, trouble=trouble, trouble_code=code, trouble_step=step, needs_person=needs_person
+        )
         if not is_new and now.monotonic - self._reminded_at < REMINDER_SECONDS:
             return
         self._reminded_at = now.monotonic
@@ -341,6 +349,12 @@ class Refresher:
 
     def _count(self, outcome: str) -> None:
         self._metrics.count_refresh(self.role.name, outcome)
+
+
+def _is_mistake(error: TokenError) -> bool:
+    """Return whether only a person can fix it: the content, the kind of the file, or who may read it."""
+    is_forbidden = isinstance(error.__cause__, PermissionError)
+    return error.mistake is not None or error.reason == "not_a_file" or is_forbidden
 
 
 def _optional_instant(unix_seconds: float | None) -> str | None:

@@ -58,6 +58,19 @@ class ServedRole:
     def failure(self) -> str | None:
         return self.refresher.health.trouble
 
+    @property
+    def failure_code(self) -> str | None:
+        return self.refresher.health.trouble_code
+
+    @property
+    def needs_person(self) -> bool:
+        return self.refresher.health.needs_person
+
+    @property
+    def next_attempt_at(self) -> float:
+        """The monotonic time of the next attempt, unless the token changes before."""
+        return self.refresher.progress.schedule.due.monotonic
+
     def alive(self, now: Instant) -> Snapshot | None:
         """The set in service, while it lives."""
         return self.store.alive(now)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from tests.processes import GUARD_SECONDS, hour_long_reply, pod_environment, scr
 TELL_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
-async def run_exec(environment: dict[str, str], *command: str) -> "subprocess.CompletedProcess[bytes]":
+async def run_exec(
+    environment: dict[str, str], *command: str, flags: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[bytes]":
     with trio.fail_after(GUARD_SECONDS):
         return await trio.run_process(
-            [sys.executable, "-m", "sidecar", "exec", "--", *command],
+            [sys.executable, "-m", "sidecar", "exec", *flags, "--", *command],
             env=environment,
             capture_stdout=True,
             capture_stderr=True,

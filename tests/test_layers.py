@@ -52,8 +52,16 @@ IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "log
 
 ONLY_IMPORTER = {
     "httpx": {"outbound", "sts_client", "published_keys"},
-    "signal": {"daemon", "application", "early_stop", "commands.run", "commands.local"},
-    "ctypes": {"hardening", "directory_watch"},
+    "signal": {
+        "daemon",
+        "application",
+        "command_process",
+        "early_stop",
+        "signal_source",
+        "commands.run",
+        "commands.local",
+    },
+    "ctypes": {"hardening", "directory_watch", "signal_source"},
     "struct": {"peer", "proc_net"},
     "sidecar.hardening": {"cli", "commands.run"},
     "sidecar.peer": {"daemon"},

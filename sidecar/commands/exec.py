@@ -10,13 +10,17 @@ import trio
 from sidecar.application import run_application, until_signalled, with_daemon
 from sidecar.config import Config, read_config
 from sidecar.exchange import endpoint_of
+from sidecar.first_credentials import WAIT_SECONDS
 from sidecar.log import make_logger
+from sidecar.role import check_whole_number
 from sidecar.setting_problems import all_reported
 
 EXAMPLE = """\
 example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:
   AWS_ROLE_ARN=arn:aws:iam::111122223333:role/ci AWS_REGION=eu-west-1 AWS_WEB_IDENTITY_TOKEN_FILE=token \\
   irsa-sidecar exec -- aws s3 ls"""
+
+MAX_WAIT_SECONDS = 86_400
 
 FOR_PODS = frozenset(
     f"IRSA_SIDECAR_{variable}"
@@ -29,13 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level", metavar="LEVEL", default="warning", help="of our own messages on stderr [warning]"
     )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        default=str(WAIT_SECONDS),
+        help=f"how long to wait for the first credentials; 0 tries once [{WAIT_SECONDS}]",
+    )
     parser.add_argument("command", nargs="+", metavar="CMD", help="the command and its arguments, after --")
 
 
 def main(args: argparse.Namespace) -> int:
     config = command_config(os.environ, args.log_level)
     log, _ = make_logger(config.log_format or "console", config.log_level)
-    return trio.run(until_signalled, partial(with_daemon, config, partial(run_application, args.command), log))
+    wait_seconds = check_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
+    body = partial(run_application, args.command)
+    return trio.run(until_signalled, partial(with_daemon, config, body, log, wait_seconds=wait_seconds))
 
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:

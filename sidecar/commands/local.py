@@ -27,6 +27,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.log import Logger, make_logger
 from sidecar.shell_lines import failing_visibly, print_failure
+from sidecar.signal_source import open_signals
 
 EXAMPLE = """\
 examples:
@@ -131,8 +132,9 @@ async def _serve(extra: dict[str, str], offer: Offer) -> int:
     print(f"unset {' '.join(WINS_OVER_US)}")
     print(f"# kill {os.getpid()} ends it", flush=True)
     _close_stdout()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        await anext(signals)
+    async with open_signals((signal.SIGINT, signal.SIGTERM)) as signals:
+        with signals.listen() as received:
+            await received.receive()
     return 0
 
 

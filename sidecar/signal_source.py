@@ -1,0 +1,161 @@
+"""
+The signals that a process gets, and whether its terminal sent them or another process.
+
+Rule: on Linux the signals are blocked in all threads and read from a signalfd, which says how each was sent (si_code,
+signalfd(2)). A terminal sends its signals to the whole foreground process group, the command included. A signal that a
+process sent reached only us. Where there is no signalfd, such as on macOS, a guess by the terminal's foreground group
+takes its place.
+"""
+
+import ctypes
+import math
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
+
+import trio
+
+FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
+"""Signals that keys of a terminal send to the whole foreground group."""
+
+_SI_KERNEL = 0x80
+"""The kernel sent it (asm-generic/siginfo.h). For the signals above this is the terminal's driver."""
+
+_SIGINFO_BYTES = 128
+"""Size of struct signalfd_siginfo, which begins with number, errno and code, four bytes each."""
+
+_SFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Received(NamedTuple):
+    """A signal. `is_from_terminal` means that the whole foreground group got it, too."""
+
+    number: int
+    is_from_terminal: bool = False
+
+
+class Signals:
+    """Delivers each signal to the newest listener."""
+
+    def __init__(self, mask: Sequence[int]) -> None:
+        self.mask = mask
+        """The signals that were blocked before, which a command inherits."""
+        self._listeners: list[trio.MemorySendChannel[Received]] = []
+
+    @contextmanager
+    def listen(self) -> Iterator[trio.MemoryReceiveChannel[Received]]:
+        """Receive every signal from now on, until the block ends."""
+        send, receive = trio.open_memory_channel[Received](math.inf)
+        self._listeners.append(send)
+        try:
+            yield receive
+        finally:
+            self._listeners.remove(send)
+
+    def deliver(self, received: Received) -> None:
+        if self._listeners:
+            self._listeners[-1].send_nowait(received)
+
+
+_CURRENT: trio.lowlevel.RunVar[Signals | None] = trio.lowlevel.RunVar("signals", default=None)
+
+
+@asynccontextmanager
+async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signals]:
+    """
+    Receive these signals until the block ends. A nested call returns the signals of the outer one.
+
+    A signal that was ignored at the start, as by nohup, stays ignored. Call it in the main thread, and before other
+    threads start: they inherit that the signals are blocked.
+    """
+    current = _CURRENT.get()
+    if current is not None:
+        yield current
+        return
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    with _blocked(heeded) as mask:
+        signals = Signals([number for number in mask if number not in heeded])
+        token = _CURRENT.set(signals)
+        try:
+            async with trio.open_nursery() as nursery:
+                # Also for threads that do not block the signals, such as those of a program around us.
+                await nursery.start(_receive_from_trio, heeded, signals)
+                await nursery.start(_receive_from_kernel, heeded, signals)
+                yield signals
+                nursery.cancel_scope.cancel()
+        finally:
+            _CURRENT.reset(token)
+
+
+@contextmanager
+def _blocked(numbers: Sequence[int]) -> Iterator[set[signal.Signals | int]]:
+    """Block the signals if they can be read from a signalfd. Yields what was blocked before."""
+    if not _has_signalfd():
+        yield set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield set(before)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _has_signalfd() -> bool:
+    descriptor = _signalfd(())
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
+
+
+async def _receive_from_kernel(
+    numbers: Sequence[int], signals: Signals, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    descriptor = _signalfd(numbers)
+    task_status.started()
+    if descriptor is None:
+        return
+    try:
+        while True:
+            await trio.lowlevel.wait_readable(descriptor)
+            with suppress(BlockingIOError):
+                data = os.read(descriptor, _SIGINFO_BYTES)
+                number, code = (int.from_bytes(data[at : at + 4], sys.byteorder, signed=True) for at in (0, 8))
+                signals.deliver(Received(number, number in FROM_TERMINAL and code == _SI_KERNEL))
+    finally:
+        os.close(descriptor)
+
+
+async def _receive_from_trio(
+    numbers: Sequence[int], signals: Signals, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*numbers) as receiver:
+        task_status.started()
+        async for number in receiver:
+            signals.deliver(Received(number, number in FROM_TERMINAL and _is_foreground()))
+
+
+def _is_foreground() -> bool:
+    """Return whether a terminal sends its signals to our process group."""
+    try:
+        return os.tcgetpgrp(sys.__stdin__.fileno()) == os.getpgrp() if sys.__stdin__ else False
+    except (OSError, ValueError):
+        return False
+
+
+def _signalfd(numbers: Sequence[int]) -> int | None:
+    """Return a descriptor from which these signals are read; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "signalfd"):
+        return None
+    signal_set = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
+    libc.sigemptyset(signal_set)
+    for number in numbers:
+        libc.sigaddset(signal_set, int(number))
+    descriptor: int = libc.signalfd(-1, signal_set, _SFD_FLAGS)
+    return descriptor if descriptor >= 0 else None
