@@ -20,6 +20,9 @@ PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 METADATA_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
+ELSEWHERE = "(from elsewhere)"
+"""In place of a value that a Secret, a ConfigMap or a field of the Pod gives, and the Pod's document does not show."""
+
 TAKE_OUT = "Take it out of the application's container"
 
 
@@ -74,8 +77,10 @@ def _profile(facts: EnvironmentFacts) -> Finding:
 
 def _relative(facts: EnvironmentFacts) -> Finding | None:
     name = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
-    if not facts.environ.get(name):
+    if name not in facts.environ:
         return None
+    if not facts.environ[name]:
+        return warning(f"{name} is set to nothing, which botocore takes for the address of the ECS agent", TAKE_OUT)
     return wrong(f"{name} is set, and SDKs take it before AWS_CONTAINER_CREDENTIALS_FULL_URI", TAKE_OUT)
 
 
@@ -140,9 +145,13 @@ def _no_proxy(facts: EnvironmentFacts) -> Finding | None:
     proxies = facts.named(*PROXIES)
     if not proxies:
         return None
-    exempt = [
-        name.strip() for name in (facts.environ.get("NO_PROXY") or facts.environ.get("no_proxy") or "").split(",")
-    ]
+    value = facts.environ.get("NO_PROXY") or facts.environ.get("no_proxy") or ""
+    exempt = [name.strip() for name in value.split(",")]
+    if value == ELSEWHERE:
+        return warning(
+            f"{proxies[0]} is set, and the Pod's document does not show whether NO_PROXY has 127.0.0.1",
+            "Check the Secret or ConfigMap that NO_PROXY comes from: its value must include 127.0.0.1",
+        )
     if "127.0.0.1" in exempt or exempt == ["*"]:
         return ok("NO_PROXY has 127.0.0.1")
     return warning(

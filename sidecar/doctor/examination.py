@@ -13,6 +13,7 @@ from sidecar.doctor import (
     issuer,
     metadata,
     pod,
+    pod_container,
     sdks,
     settings,
     sidecar_side,
@@ -37,7 +38,7 @@ GROUPS: Mapping[str, Sequence[Check[Any]]] = MappingProxyType(
         "identity": identity.CHECKS,
         "sdks": sdks.CHECKS,
         "metadata": metadata.CHECKS,
-        "pod": (*pod.CHECKS, *pod.CONTAINER_CHECKS),
+        "pod": (*pod.CHECKS, *pod_container.CONTAINER_CHECKS),
     }
 )
 """Every check there is, in the order of the flow; a Pod from outside last."""

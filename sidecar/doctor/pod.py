@@ -5,15 +5,13 @@ Rule: only what stands in the Pod's own document is judged. What is inside, as t
 from inside alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sidecar.doctor import endpoint, environment
-from sidecar.doctor.endpoint import EndpointFacts
-from sidecar.doctor.environment import EnvironmentFacts
-from sidecar.doctor.finding import Check, Finding, Row, left_out, ok, warning, wrong
-from sidecar.doctor.report import rows
+from sidecar.doctor.environment import ELSEWHERE
+from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.injection.names import ASKED, DECLINED, INJECT_LABEL
+from sidecar.injection.shared_processes import readers, user_of
 from sidecar.token_lifetime import outlives_its_credentials, served_while_terminating_seconds
 
 Document = Mapping[str, Any]
@@ -21,13 +19,13 @@ Document = Mapping[str, Any]
 SIDECAR = "irsa-sidecar"
 """The name that injection gives the container, and its images have in theirs."""
 
+USER = 65532
+"""The user of the image."""
+
 AMAZONS_VOLUME = "aws-iam-token"
 """Which the EKS webhook adds to every container."""
 
 DEFAULT_ADDRESS = "127.0.0.1:4772"
-
-_ELSEWHERE = "(from elsewhere)"
-"""In place of a value that a Secret, a ConfigMap or a field of the Pod gives, and the Pod's document does not show."""
 
 ADDRESS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 SECRET_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105  a name
@@ -160,9 +158,9 @@ def command_inside(facts: PodFacts) -> str:
 def _fed(facts: PodFacts) -> Finding:
     """The token's volume, its mount and its path belong together."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE)
-    if not path or path == _ELSEWHERE:
+    if not path or path == ELSEWHERE:
         return left_out("AWS_WEB_IDENTITY_TOKEN_FILE does not stand in the Pod's document")
-    mount = _mount_over(_sidecar(facts), path)
+    mount = mount_over(_sidecar(facts), path)
     if mount is None:
         return wrong(
             f"nothing is mounted at {path}, where AWS_WEB_IDENTITY_TOKEN_FILE says that the token is",
@@ -216,7 +214,7 @@ def _terminating(facts: PodFacts) -> Finding | None:
     grace = _seconds(facts.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE_SECONDS)
     environ = environ_of(_sidecar(facts))
     path = environ.get(TOKEN_FILE, "")
-    mount = _mount_over(_sidecar(facts), path) or {}
+    mount = mount_over(_sidecar(facts), path) or {}
     source = _token_source(facts, path, str(mount.get("name")))
     if source is None:
         return None
@@ -240,7 +238,7 @@ def _seconds(value: Any, default: int) -> int:
 def _alone(facts: PodFacts) -> Finding:
     """Whether the application could trade the token itself."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE, "")
-    mount = _mount_over(_sidecar(facts), path) or {}
+    mount = mount_over(_sidecar(facts), path) or {}
     volumes = {mount.get("name"), AMAZONS_VOLUME}
     others = [
         str(item["name"])
@@ -253,12 +251,23 @@ def _alone(facts: PodFacts) -> Finding:
             "Mount the token's volume in the sidecar only; keep EKS's webhook off with the annotation "
             "eks.amazonaws.com/skip-containers",
         )
-    if facts.spec.get("shareProcessNamespace"):
-        return warning(
-            "shareProcessNamespace is true: every container may reach the sidecar's files by /proc",
-            "Leave it out where the containers are not meant to trust one another",
-        )
-    return ok("no other container has it mounted")
+    return _readable_by_user(facts) or ok("no other container has it mounted")
+
+
+def _readable_by_user(facts: PodFacts) -> Finding | None:
+    """Judge a shared process namespace by the rule of injection's warning."""
+    found = user_of(facts.spec, _sidecar(facts))
+    user = USER if found is None else found
+    beside = [*_list(facts.spec, "initContainers"), *_list(facts.spec, "containers")]
+    names = readers(facts.spec, [item for item in beside if item not in facts.sidecars], user)
+    if not names:
+        return None
+    may = "run" if all(reader.is_known for reader in names) else "may run"
+    return warning(
+        f"shareProcessNamespace is true, and {', '.join(reader.name for reader in names)} {may} as {user}, the "
+        "sidecar's user, which can read its token through /proc",
+        "Give each of these containers another runAsUser, or leave shareProcessNamespace out",
+    )
 
 
 def _network(facts: PodFacts) -> Finding | None:
@@ -293,77 +302,10 @@ CHECKS: tuple[Check[PodFacts], ...] = (
 )
 
 
-# Each container that is told of the endpoint
-
-
-class ContainerFacts(NamedTuple):
-    container: Document
-    sidecar: Document
-
-
-def _same_port(facts: ContainerFacts) -> Finding | None:
-    url = environ_of(facts.container).get(ADDRESS, "")
-    where = environ_of(facts.sidecar).get("IRSA_SIDECAR_LISTEN") or DEFAULT_ADDRESS
-    if _ELSEWHERE in {url, where} or not url.startswith("http://"):
-        return None
-    port = url.split("/")[2].rpartition(":")[2]
-    if port != where.rpartition(":")[2]:
-        return wrong(
-            f"{ADDRESS} has port {port}, and the sidecar listens on {where}",
-            "Set both to the same, 4772 unless that is taken",
-        )
-    return ok(f"port {port}, as the sidecar")
-
-
-def _same_secret(facts: ContainerFacts) -> Finding | None:
-    """The same volume in both, wherever it is mounted."""
-    own = environ_of(facts.container).get(SECRET_FILE)
-    asked = environ_of(facts.sidecar).get("IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE")
-    if own is None and asked is not None:
-        return wrong(
-            f"the sidecar asks for a secret, and the container has no {SECRET_FILE}",
-            f"Mount the secret's volume in it, and set {SECRET_FILE} to the file",
-        )
-    if own is None or asked is None or _ELSEWHERE in {own, asked}:
-        return None
-    mine, theirs = _mount_over(facts.container, own), _mount_over(facts.sidecar, asked)
-    if mine is None or theirs is None or mine.get("name") != theirs.get("name"):
-        return wrong(
-            f"{SECRET_FILE} is {own}, which is not in the volume that the sidecar writes its secret to",
-            "Mount the same volume in both containers",
-        )
-    return ok(f"{own}, of the volume {mine['name']}")
-
-
-CONTAINER_CHECKS: tuple[Check[ContainerFacts], ...] = (
-    Check("port", "do address and sidecar have the same port", _same_port),
-    Check("secret", "is the sidecar's secret mounted there", _same_secret),
-)
-
-_OF_THE_ENVIRONMENT = frozenset({"keys", "web_identity", "profile", "relative_uri", "region", "metadata", "no_proxy"})
-"""Those of the application's checks that its variables alone decide."""
-
-
-def container_rows(facts: PodFacts) -> Iterator[Row]:
-    """What the variables of each container mean to its SDK."""
-    sidecar = facts.sidecar
-    variables = [check for check in environment.CHECKS if check.name in _OF_THE_ENVIRONMENT]
-    address = [check for check in endpoint.CHECKS if check.name == "address"]
-    for container in facts.applications if sidecar is not None else ():
-        environ, name = environ_of(container), str(container.get("name"))
-        if not environ.get(ADDRESS):
-            continue
-        yield from rows("environment", variables, EnvironmentFacts(environ), container=name)
-        if environ[ADDRESS] != _ELSEWHERE:
-            told = EndpointFacts(environ[ADDRESS], ADDRESS, is_expected=True, now=0.0)
-            yield from rows("endpoint", address, told, container=name)
-        yield from rows("endpoint", CONTAINER_CHECKS, ContainerFacts(container, sidecar or {}), container=name)
-
-
 def environ_of(container: Document) -> dict[str, str]:
     """Its variables, as far as they stand in the Pod's document."""
     return {
-        str(item.get("name")): str(item["value"]) if "value" in item else _ELSEWHERE if "valueFrom" in item else ""
+        str(item.get("name")): ELSEWHERE if item.get("valueFrom") is not None else str(item.get("value") or "")
         for item in _list(container, "env")
     }
 
@@ -378,7 +320,7 @@ def _sidecar(facts: PodFacts) -> Document:
     return facts.sidecar
 
 
-def _mount_over(container: Document, path: str) -> Document | None:
+def mount_over(container: Document, path: str) -> Document | None:
     """The innermost mount that `path` is in."""
     found = [
         mount

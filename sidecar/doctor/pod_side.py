@@ -5,7 +5,7 @@ from functools import partial
 
 import trio
 
-from sidecar.doctor import pod
+from sidecar.doctor import pod, pod_container
 from sidecar.doctor.finding import Row, Status, left_out
 from sidecar.doctor.gather import pod as gather_pod
 from sidecar.doctor.place import Side
@@ -22,7 +22,7 @@ async def examine(environ: Mapping[str, str], where: str, context: str | None, *
     """
     look = partial(gather_pod.look, environ, where, context)
     facts = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
-    outside = (*rows("pod", pod.CHECKS, facts), *pod.container_rows(facts))
+    outside = (*rows("pod", pod.CHECKS, facts), *pod_container.container_rows(facts))
     inside = await _inside(facts, context, execs=execs) if facts.sidecar is not None else ()
     return Report(Side.POD, (*_with_remedy(outside, inside), *inside), {})
 

@@ -8,6 +8,8 @@ What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same P
     application.py   what a container of the user's gets
     resources.py     what the sidecar asks for, by the Pod's class of QoS
     added.py         what is added: the sidecar's container and its volumes
+    shared_processes.py  which containers can read the sidecar's token through /proc
+    warning.py       what the author of a Pod should know although it is injected
     refusals.py      what is no Pod to inject
     pod.py           all of it together, or a refusal in one sentence
     json_patch.py    the difference of two documents, as an API server takes it

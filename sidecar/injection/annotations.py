@@ -65,16 +65,25 @@ MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit of a client ID of an OIDC provider."""
 
 
+DEFAULT_SESSION_SECONDS = 3600
+"""What a session lasts unless another duration is given, and IAM's shortest maximum of a role."""
+
+
 class NoRoleError(ConfigurationError):
     """Neither the Pod nor its ServiceAccount names a role."""
 
 
 class Grant(NamedTuple):
-    """A role and the containers that get its credentials; None: those that no other role names."""
+    """
+    A role and the containers that get its credentials; None: those that no other role names.
+
+    `session_seconds` is how long its credentials are valid. For the duration `max` it is the shortest maximum of IAM.
+    """
 
     role: str
     containers: tuple[str, ...] | None = None
     path: str = CREDENTIALS_PATH
+    session_seconds: int = DEFAULT_SESSION_SECONDS
 
 
 class Wishes(NamedTuple):
@@ -106,10 +115,11 @@ def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, 
             f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there: keep one, as each says it all."
         )
     duration, session_name = said.get(DURATION), said.get(SESSION_NAME)
+    setting = f"annotation {DURATION}"
     defaults = RoleDefaults(
         token_file=TOKEN_FILE,
         session_name=session_name and check_session_name(f"annotation {SESSION_NAME}", session_name),
-        duration_seconds=3600 if duration is None else check_duration(f"annotation {DURATION}", duration),
+        duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else check_duration(setting, duration),
     )
     role_arn, grants = _roles(said, account, settings, defaults)
     return Wishes(
@@ -148,17 +158,18 @@ def _roles(
                 f"annotations {ROLES} and {ROLE_ARN} are both there: put the one role into the list."
             )
         return None, _listed(said[ROLES], defaults)
+    only = Grant(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
     if ROLE_ARN in said:
-        return check_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (Grant(DEFAULT_ROLE),)
+        return check_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (only,)
     if settings.role_arn is not None:
-        return settings.role_arn, (Grant(DEFAULT_ROLE),)
+        return settings.role_arn, (only,)
     name = AMAZONS_ROLE_ARN
     if account is None:
         raise NoRoleError(f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}.")
     setting = f"annotation {name} of ServiceAccount {account.namespace}/{account.name}"
     if name not in account.annotations:
         raise NoRoleError(f"There is no role: give the {setting}, or the Pod {ROLE_ARN}.")
-    return check_role_arn(setting, account.annotations[name]), (Grant(DEFAULT_ROLE),)
+    return check_role_arn(setting, account.annotations[name]), (only,)
 
 
 def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
@@ -179,7 +190,13 @@ def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
             f"{where} has several roles without `containers`, {open_roles}, and a container has one role: say for all "
             "but one of them which containers get it."
         )
-    return tuple(Grant(role.name, role.containers, role.path) for role in roles)
+    return tuple(Grant(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
+
+
+def _session_seconds(role: Role) -> int:
+    """Return how long credentials of the role are valid: of a chain, those of its last step."""
+    seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
+    return seconds or DEFAULT_SESSION_SECONDS
 
 
 def _check_files(where: str, role: Role) -> None:

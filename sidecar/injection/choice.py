@@ -13,6 +13,7 @@ from sidecar.injection.amazon import without_amazons
 from sidecar.injection.annotations import Grant, Wishes
 from sidecar.injection.application import own_credentials
 from sidecar.injection.names import CONTAINER, CONTAINERS, ROLES, SKIP_CONTAINERS, Document
+from sidecar.injection.warning import LEFT_ALONE, Warned
 
 
 class Choice(NamedTuple):
@@ -50,7 +51,7 @@ def choose(containers: Mapping[str, Document], wishes: Wishes, too_early: Collec
         if not containers:
             why = f"the Pod has none but {CONTAINER}, whose name is the sidecar's."
         raise ConfigurationError("No container would get credentials: " + (" ".join(warnings) or why))
-    return Choice(grants, tuple(warnings))
+    return Choice(grants, tuple(Warned(LEFT_ALONE, text) for text in warnings))
 
 
 def _obstacle(container: Document, *, is_too_early: bool) -> str | None:

@@ -32,12 +32,13 @@ from sidecar.injection.refusals import (
 )
 from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
+from sidecar.injection.warning import warnings_about
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
 class Injected(NamedTuple):
-    """The Pod with its sidecar, and what its author should know, a sentence each."""
+    """The Pod with its sidecar, and what its author should know."""
 
     pod: Document
     warnings: tuple[str, ...]
@@ -71,6 +72,8 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     new_spec["volumes"] = _volumes(spec, wishes, all_given)
     new_annotations = _annotations(annotations, grants, settings, first=theirs["containers"][0]["name"])
     new_metadata = {**metadata, **_labels(metadata, spec, all_given), "annotations": new_annotations}
+    beside = [container for name, container in by_name.items() if name not in too_early]
+    warnings += tuple(warnings_about(spec, wishes, grants.values(), [by_name[name] for name in grants], beside))
     return Injected({**pod, "metadata": new_metadata, "spec": new_spec}, warnings)
 
 

@@ -15,6 +15,7 @@ import trio
 
 from sidecar.errors import KubernetesError
 from sidecar.injection.names import Document
+from sidecar.injection.warning import reason_of
 from sidecar.log import Logger
 from sidecar.webhook.api import KubernetesApi
 from sidecar.webhook.metrics import WebhookMetrics
@@ -31,7 +32,7 @@ REFERENCE = ("apiVersion", "kind", "name", "uid")
 MAX_REFERENCE_CHARACTERS = 253
 """Of each: the longest that a name may be. The API server looks at a Pod's owners only after the webhooks."""
 
-COMPONENT, REASON = "irsa-sidecar-webhook", "ContainerLeftAlone"
+COMPONENT = "irsa-sidecar-webhook"
 
 
 class Events:
@@ -82,7 +83,7 @@ class Events:
             self._told_at[owner, warning] = now
         return True
 
-    def _event(self, namespace: str, owner: Document, message: str) -> Document:
+    def _event(self, namespace: str, owner: Document, warning: str) -> Document:
         at = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         involved = {key: owner[key] for key in REFERENCE}
         return {
@@ -91,8 +92,8 @@ class Events:
             "metadata": {"generateName": "irsa-sidecar-", "namespace": namespace},
             "involvedObject": {**involved, "namespace": namespace},
             "type": "Warning",
-            "reason": REASON,
-            "message": message,
+            "reason": reason_of(warning),
+            "message": warning,
             "count": 1,
             "firstTimestamp": at,
             "lastTimestamp": at,

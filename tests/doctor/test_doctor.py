@@ -180,6 +180,7 @@ async def test_an_application_of_ec2s_form_has_the_nodes_out_of_its_way() -> Non
 
 APPLICATION_WARNINGS: Mapping[str, Mapping[str, str | None]] = {
     "environment.web_identity": {"AWS_WEB_IDENTITY_TOKEN_FILE": ""},
+    "environment.relative_uri": {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": ""},
     "environment.region": {"AWS_REGION": None},
     "environment.metadata": {"AWS_EC2_METADATA_DISABLED": None},
     "environment.no_proxy": {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": ".svc"},

@@ -510,3 +510,78 @@ async def test_a_grace_period_beyond_the_credentials_is_a_warning(
     api.put(f"{PODS}/cart", pod)
     found = statuses(await examine(environ))
     assert (found.get("pod.termination") is Status.WARNING) is warns
+
+
+@pytest.mark.parametrize(
+    ("users", "words"),
+    [
+        ((None, None, None), "app, proxy may run as 65532"),
+        ((None, 1000, None), "proxy may run as 65532"),
+        ((None, 1000, 65532), "proxy run as 65532"),
+        ((65532, None, 7), "app run as 65532"),
+        ((1000, None, None), "app, proxy run as 1000"),
+        ((None, 1, 2), ""),
+        ((1000, 1, 2), ""),
+    ],
+)
+async def test_isolation_follows_users_in_a_shared_namespace(
+    api: FakeApiServer,
+    environ: dict[str, str],
+    users: tuple[int | None, int | None, int | None],
+    words: str,
+) -> None:
+    """
+    The users are those of the Pod, `app` and `proxy`.
+
+    The sidecar of this Pod names no user, so it has the Pod's or else the image's.
+    """
+    pod = deepcopy(POD)
+    pod["spec"] |= {"shareProcessNamespace": True, "securityContext": {"runAsUser": users[0]}}
+    for container, user in zip(pod["spec"]["containers"], users[1:], strict=True):
+        container["securityContext"] = {"runAsUser": user}
+    api.put(f"{PODS}/cart", pod)
+    report = await examine(environ)
+    (row,) = [row for row in report.rows if row.check == "isolation"]
+    assert row.finding.status is (Status.WARNING if words else Status.OK)
+    assert words in row.finding.seen
+
+
+NOTHING: tuple[dict[str, Any], ...] = {"value": ""}, {}, {"valueFrom": None}
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE", "HTTP_PROXY"])
+async def test_empty_variable_of_a_container_is_no_problem(
+    api: FakeApiServer, environ: dict[str, str], name: str, nothing: dict[str, Any]
+) -> None:
+    pod = deepcopy(POD)
+    app(pod)["env"].append({"name": name, **nothing})
+    api.put(f"{PODS}/cart", pod)
+    assert statuses(await examine(environ)) == {"inside.all": Status.LEFT_OUT}
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "environment.web_identity"),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "environment.relative_uri"),
+    ],
+)
+async def test_empty_variable_that_an_sdk_reads_is_a_warning(
+    api: FakeApiServer, environ: dict[str, str], name: str, check: str, nothing: dict[str, Any]
+) -> None:
+    pod = deepcopy(POD)
+    app(pod)["env"].append({"name": name, **nothing})
+    api.put(f"{PODS}/cart", pod)
+    assert statuses(await examine(environ)) == {check: Status.WARNING, "inside.all": Status.LEFT_OUT}
+
+
+async def test_exemption_from_a_config_map_is_to_be_checked(api: FakeApiServer, environ: dict[str, str]) -> None:
+    pod = deepcopy(POD)
+    source = {"valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "x"}}}
+    app(pod)["env"] += [{"name": "HTTP_PROXY", **source}, {"name": "NO_PROXY", **source}]
+    api.put(f"{PODS}/cart", pod)
+    (row,) = [row for row in (await examine(environ)).rows if row.check == "no_proxy"]
+    assert row.finding.status is Status.WARNING
+    assert "does not show whether NO_PROXY has 127.0.0.1" in row.finding.seen

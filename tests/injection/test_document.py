@@ -7,10 +7,11 @@ from pathlib import Path
 import yaml
 
 from sidecar.injection.added import LIVENESS_PROBE, STARTUP_PROBE
-from sidecar.injection.application import OWN_CREDENTIALS
+from sidecar.injection.application import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
 from sidecar.injection.pod import inject
 from sidecar.injection.resources import GUARANTEED_CPU, RESOURCES
+from sidecar.injection.warning import REASONS
 from sidecar.webhook.service import PATH
 from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
 from tests.manifests import read
@@ -23,6 +24,16 @@ def test_every_annotation_stands_in_the_table_with_its_meaning() -> None:
     rows = re.findall(r"^\| `(irsa-sidecar\.io/[a-z-]+)` \| (.*) \|$", DOCUMENT, re.MULTILINE)
     assert dict(rows) == ANNOTATIONS
     assert [name for name, _ in rows] == list(ANNOTATIONS)
+
+
+def test_every_reason_of_a_warning_is_in_the_table() -> None:
+    table = DOCUMENT.partition("## Warnings")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(REASONS)
+
+
+def test_empty_variables_that_are_removed_are_in_the_table() -> None:
+    table = DOCUMENT.partition("| empty variable |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(READ_WHEN_EMPTY)
 
 
 def test_the_pod_of_the_document_is_injected() -> None:

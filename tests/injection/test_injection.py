@@ -1,5 +1,6 @@
 """What a Pod is given, case by case, and the sentence for each that is refused."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,17 @@ import jsonpatch
 import pytest
 import yaml
 
+from sidecar.doctor import environment
+from sidecar.doctor.environment import EnvironmentFacts
+from sidecar.doctor.finding import Status
 from sidecar.errors import ConfigurationError
+from sidecar.injection.application import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.flags import check_environment
 from sidecar.injection.json_patch import json_patch
 from sidecar.injection.names import ANNOTATIONS, Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, choose_kind
+from sidecar.injection.warning import reason_of
 from tests.fakes import amazons_webhook
 from tests.injection.pods import (
     ACCOUNT,
@@ -203,6 +209,214 @@ def test_a_container_that_has_its_own_credentials_is_left_alone_unless_it_is_nam
     assert "mine" not in result.pod["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"]
     assert f"it sets {name}" in refusal(pod(mine, annotations={f"{P}containers": "mine"}))
     assert f"it sets {name}" in refusal(pod(mine))
+
+
+EMPTY: dict[str, Document] = {
+    "an empty text": {"value": ""},
+    "null": {"value": None},
+    "no value": {},
+    "no value and no source": {"valueFrom": None},
+    "an empty text and no source": {"value": "", "valueFrom": None},
+}
+FROM_ELSEWHERE: list[Document] = [
+    {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    {"valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": True}}},
+    {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    {"value": "", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+]
+
+
+@pytest.mark.parametrize("is_init", [False, True])
+@pytest.mark.parametrize("empty", EMPTY)
+@pytest.mark.parametrize("name", OWN_CREDENTIALS)
+def test_empty_variable_is_no_source_of_credentials(name: str, empty: str, is_init: bool) -> None:  # noqa: FBT001
+    mine: Document = {
+        "name": "mine",
+        "image": "m",
+        "env": [{"name": "A", "value": "1"}, {"name": name, **EMPTY[empty]}],
+    }
+    result = inject(pod(app(), initContainers=[mine]) if is_init else pod(mine), ACCOUNT, SETTINGS)
+    told = variables(container(result.pod, "mine"))
+    assert result.warnings == ()
+    assert told["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:4772/v1/credentials"
+    assert told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == "/run/irsa-sidecar/token"
+    assert (name in told) == (name not in READ_WHEN_EMPTY)
+    assert told["A"] == "1"
+    assert_environment_is_well(told)
+
+
+def assert_environment_is_well(told: dict[str, Any]) -> None:
+    """By the judgement of `doctor`."""
+    environ = {name: value or "" for name, value in told.items()}
+    found = [check.judge(EnvironmentFacts(environ)) for check in environment.CHECKS]
+    assert {finding.status for finding in found if finding} == {Status.OK}
+
+
+@pytest.mark.parametrize("source", FROM_ELSEWHERE)
+@pytest.mark.parametrize("name", OWN_CREDENTIALS)
+def test_variable_from_elsewhere_is_a_source_of_credentials(name: str, source: Document) -> None:
+    mine = {"name": "mine", "image": "m", "env": [{"name": name, **source}]}
+    result = inject(pod(mine, app()), ACCOUNT, SETTINGS)
+    assert container(result.pod, "mine") == mine
+    assert f"sets {name}" in result.warnings[0]
+
+
+@pytest.mark.parametrize(("first", "last", "is_given"), [("", "AKIA", False), ("AKIA", "", True)])
+def test_last_variable_of_a_name_counts(first: str, last: str, is_given: bool) -> None:  # noqa: FBT001
+    """As in the kubelet."""
+    mine = {**app(("AWS_ACCESS_KEY_ID", first), ("AWS_ACCESS_KEY_ID", last)), "name": "mine"}
+    result = inject(pod(mine, app()), ACCOUNT, SETTINGS)
+    assert (result.warnings == ()) is is_given
+
+
+def test_container_without_credentials_keeps_its_empty_variables() -> None:
+    mine = {**app(("AWS_WEB_IDENTITY_TOKEN_FILE", ""), ("AWS_ACCESS_KEY_ID", "")), "name": "mine"}
+    assert container(injected(pod(mine, app(), annotations={f"{P}containers": "app"})), "mine") == mine
+
+
+PROXY_VARIABLES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+
+
+@pytest.mark.parametrize("source", FROM_ELSEWHERE)
+@pytest.mark.parametrize("name", PROXY_VARIABLES)
+def test_proxy_from_elsewhere_is_a_proxy(name: str, source: Document) -> None:
+    for given in (pod(app() | {"env": [{"name": name, **source}]}), pod(initContainers=[{"name": "i", "image": "i"}])):
+        result = inject(given, ACCOUNT, SETTINGS)
+        told = variables(container(result.pod, "app"))
+        is_proxied = name in told
+        assert [told.get("NO_PROXY"), told.get("no_proxy")] == (["127.0.0.1"] * 2 if is_proxied else [None, None])
+        assert result.warnings == ()
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+@pytest.mark.parametrize("name", PROXY_VARIABLES)
+def test_empty_proxy_is_no_proxy(name: str, empty: str) -> None:
+    told = variables(container(injected(pod(app() | {"env": [{"name": name, **EMPTY[empty]}]})), "app"))
+    assert not {"NO_PROXY", "no_proxy"} & told.keys()
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+def test_empty_exemption_gets_loopback(empty: str) -> None:
+    env = [{"name": "HTTP_PROXY", "value": "http://p"}, {"name": "NO_PROXY", **EMPTY[empty]}]
+    told = variables(container(injected(pod(app() | {"env": env})), "app"))
+    assert told["NO_PROXY"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("source", FROM_ELSEWHERE)
+@pytest.mark.parametrize("names", [("NO_PROXY",), ("no_proxy",), ("NO_PROXY", "no_proxy")])
+@pytest.mark.parametrize("is_init", [False, True])
+def test_exemption_from_elsewhere_is_a_warning(
+    names: tuple[str, ...],
+    source: Document,
+    is_init: bool,  # noqa: FBT001
+) -> None:
+    env: list[Document] = [{"name": "HTTP_PROXY", "value": "http://p"}, *({"name": name, **source} for name in names)]
+    mine: Document = {"name": "mine", "image": "i", "env": env}
+    result = inject(pod(app(), initContainers=[mine]) if is_init else pod(mine), ACCOUNT, SETTINGS)
+    (warning,) = result.warnings
+    assert warning.startswith(f"Container mine has {' and '.join(names)} by valueFrom")
+    assert "127.0.0.1" in warning
+    assert reason_of(warning) == "ProxyExemptionUnknown"
+    assert container(result.pod, "mine")["env"][: len(env)] == env
+    assert not {"NO_PROXY", "no_proxy"} - set(names) & variables(container(result.pod, "mine")).keys()
+
+
+def test_known_exemption_beside_an_unknown_one_is_extended() -> None:
+    env: list[Document] = [{"name": "NO_PROXY", "value": ".svc"}, {"name": "no_proxy", **FROM_ELSEWHERE[1]}]
+    result = inject(pod(app() | {"env": env}), ACCOUNT, SETTINGS)
+    assert variables(container(result.pod, "app"))["NO_PROXY"] == ".svc,127.0.0.1"
+    assert "has no_proxy by valueFrom" in result.warnings[0]
+
+
+# Users in a shared process namespace
+
+SHARED = "TokenReadableByContainer"
+
+
+def user(number: Any) -> Document:
+    return {"securityContext": {"runAsUser": number}}
+
+
+@pytest.mark.parametrize(
+    ("of_container", "of_pod", "warns"),
+    [
+        ({}, {}, True),
+        ({}, user(65532), True),
+        (user(65532), {}, True),
+        (user(65532), user(1000), True),
+        (user(None), {}, True),
+        ({"securityContext": None}, {"securityContext": {"runAsNonRoot": True}}, True),
+        (user(1000), {}, False),
+        (user(1000), user(65532), False),
+        (user(None), user(1000), False),
+        ({}, user(1000), False),
+        ({}, user(65533), False),
+    ],
+)
+@pytest.mark.parametrize("is_init", [False, True])
+def test_container_that_can_read_the_token_is_a_warning(
+    of_container: Document,
+    of_pod: Document,
+    warns: bool,  # noqa: FBT001
+    is_init: bool,  # noqa: FBT001
+) -> None:
+    mine: Document = {"name": "mine", "image": "i", **of_container}
+    safe = app() | user(7)
+    given = pod(safe, initContainers=[mine], **of_pod) if is_init else pod(safe, mine, **of_pod)
+    assert inject(given, ACCOUNT, SETTINGS).warnings == ()
+    for value in (False, None):
+        given["spec"]["shareProcessNamespace"] = value
+        assert inject(given, ACCOUNT, SETTINGS).warnings == ()
+    given["spec"]["shareProcessNamespace"] = True
+    warnings = inject(given, ACCOUNT, SETTINGS).warnings
+    assert [reason_of(warning) for warning in warnings] == ([SHARED] if warns else [])
+    assert all(warning.startswith("Container mine ") and "65532" in warning for warning in warnings)
+
+
+def test_container_left_out_can_read_the_token_too() -> None:
+    given = pod(app() | user(7), {"name": "log", "image": "i"}, shareProcessNamespace=True)
+    given["metadata"]["annotations"] = {f"{P}skip-containers": "log"}
+    assert [reason_of(warning) for warning in inject(given, ACCOUNT, SETTINGS).warnings] == [SHARED]
+
+
+def test_init_container_before_a_plain_sidecar_reads_no_token() -> None:
+    given = pod(app() | user(7), initContainers=[{"name": "setup", "image": "i"}], shareProcessNamespace=True)
+    assert SHARED not in [reason_of(warning) for warning in inject(given, ACCOUNT, PLAIN).warnings]
+
+
+ROLES_OF_TWO_DURATIONS = json.dumps(
+    [
+        {"name": "a", "role_arn": ARN, "duration": 900, "containers": ["log"]},
+        {"name": "b", "role_arn": ARN, "duration": 7200},
+    ]
+)
+CHAINED = f"[{{name: a, role_arn: '{ARN}', chain: [{{role_arn: '{OTHER_ARN}', duration: 900}}]}}]"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "most"),
+    [
+        ({}, 86_400 // 5 + 3600),
+        ({"token-expiration": "600"}, 120 + 3600),
+        ({"token-expiration": "3600", "duration": "900"}, 720 + 900),
+        ({"token-expiration": "3600", "duration": "43200"}, 720 + 43_200),
+        ({"token-expiration": "3600", "duration": "max"}, 720 + 3600),
+        ({"token-expiration": "3600", "roles": ROLES_OF_TWO_DURATIONS}, 720 + 900),
+        ({"token-expiration": "3600", "roles": CHAINED}, 720 + 900),
+    ],
+)
+def test_termination_beyond_the_credentials_is_a_warning(annotations: dict[str, str], most: int) -> None:
+    def warnings(grace: int | None) -> tuple[str, ...]:
+        given = pod(app(), {"name": "log", "image": "i"}, terminationGracePeriodSeconds=grace)
+        given["metadata"]["annotations"] = {P + name: value for name, value in annotations.items()}
+        return inject(given, ACCOUNT, SETTINGS).warnings
+
+    assert [warnings(grace) for grace in (None, 0, 30, most)] == [()] * 4
+    for grace in (most + 1, 10**18):
+        (warning,) = warnings(grace)
+        assert reason_of(warning) == "TerminationOutlivesCredentials"
+        assert f"terminationGracePeriodSeconds is {grace}" in warning
+        assert f"after {most} s" in warning
 
 
 def test_containers_are_chosen_by_name() -> None:

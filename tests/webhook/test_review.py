@@ -12,6 +12,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.application import OWN_CREDENTIALS
 from sidecar.injection.names import ROLES
 from sidecar.injection.refusals import MAX_NAME_CHARACTERS
+from sidecar.injection.warning import MAX_CHARACTERS, REASONS, reason_of
 from sidecar.webhook import review as review_module
 from sidecar.webhook.review import MAX_PARTS, Question, Verdict, answer, not_now, read_question
 from tests.injection.pods import ACCOUNT, SETTINGS, pod
@@ -79,6 +80,21 @@ def test_the_longest_warning_is_one_that_the_api_server_passes_on_whole(kind: st
     answered = answer(question(review(asked)), ACCOUNT, SETTINGS._replace(is_native=False))
     (warning,) = answered.document["response"]["warnings"]
     assert MAX_NAME_CHARACTERS < len(warning) <= 256
+
+
+@pytest.mark.parametrize("user", [None, 65532])
+def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> None:
+    elsewhere = {"valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "none"}}}
+    proxied: dict[str, Any] = {"name": "x" * MAX_NAME_CHARACTERS, "securityContext": {"runAsUser": user}}
+    proxied["env"] = [{"name": name, **elsewhere} for name in ("NO_PROXY", "no_proxy")]
+    env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
+    own = {"name": "y" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
+    asked = pod(proxied, own, shareProcessNamespace=True, terminationGracePeriodSeconds=2**63 - 1)
+    answered = answer(question(review(asked)), ACCOUNT, SETTINGS)
+    warnings = answered.document["response"]["warnings"]
+    assert {reason_of(warning) for warning in answered.warnings} == REASONS.keys()
+    assert max(map(len, warnings)) <= MAX_CHARACTERS
+    assert all(warning.endswith(".") for warning in warnings)
 
 
 @pytest.mark.parametrize(

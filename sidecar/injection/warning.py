@@ -1,0 +1,84 @@
+"""A sentence for the author of a Pod that is injected although something in it needs attention. Pure."""
+
+from collections.abc import Collection, Iterator
+from typing import Self
+
+from sidecar.injection.added import GRACE_SECONDS, USER
+from sidecar.injection.annotations import Grant, Wishes
+from sidecar.injection.application import unknown_exemptions
+from sidecar.injection.names import DURATION, TOKEN_EXPIRATION, Document
+from sidecar.injection.shared_processes import readers
+from sidecar.token_lifetime import outlives_its_credentials, served_while_terminating_seconds
+
+LEFT_ALONE = "ContainerLeftAlone"
+PROXY_UNKNOWN = "ProxyExemptionUnknown"
+SHARED_PROCESSES = "TokenReadableByContainer"
+LONG_TERMINATION = "TerminationOutlivesCredentials"
+
+REASONS = {
+    LEFT_ALONE: "a container gets no credentials",
+    PROXY_UNKNOWN: "a container's `NO_PROXY` comes from elsewhere and cannot be extended",
+    SHARED_PROCESSES: "with `shareProcessNamespace`, a container can read the sidecar's token",
+    LONG_TERMINATION: "credentials can expire while the Pod terminates",
+}
+"""The reason of the Event that repeats a warning, and when it is given."""
+
+MAX_CHARACTERS = 256
+"""Longest warning that the API server passes on whole (Kubernetes, Dynamic Admission Control)."""
+
+
+class Warned(str):
+    """A warning's sentence, with one of REASONS."""
+
+    __slots__ = ("reason",)
+    reason: str
+
+    def __new__(cls, reason: str, text: str) -> Self:
+        made = super().__new__(cls, text)
+        made.reason = reason
+        return made
+
+
+def reason_of(warning: str) -> str:
+    """Return the reason of a warning's Event. A sentence that names none is about a container left alone."""
+    return warning.reason if isinstance(warning, Warned) else LEFT_ALONE
+
+
+def warnings_about(
+    spec: Document, wishes: Wishes, grants: Collection[Grant], given: Collection[Document], beside: Collection[Document]
+) -> Iterator[Warned]:
+    """
+    Yield what the author of a Pod should know.
+
+    `given` are the containers that get credentials for `grants`, and `beside` those that run while the sidecar does.
+    """
+    yield from (_unknown_proxy(container, names) for container in given if (names := unknown_exemptions(container)))
+    for reader in readers(spec, beside, USER):
+        runs = f"runs as {USER}" if reader.is_known else f"has no runAsUser and may run as {USER}"
+        yield Warned(
+            SHARED_PROCESSES,
+            f"Container {reader.name} {runs}, which is irsa-sidecar's user, and can read its token because "
+            "shareProcessNamespace is true. Set another runAsUser.",
+        )
+    yield from _long_termination(spec, wishes, min(grant.session_seconds for grant in grants))
+
+
+def _unknown_proxy(container: Document, names: tuple[str, ...]) -> Warned:
+    return Warned(
+        PROXY_UNKNOWN,
+        f"Container {container['name']} has {' and '.join(names)} by valueFrom, where 127.0.0.1 cannot be added. "
+        "Add it to that value, or clients may send the credentials' secret to a proxy.",
+    )
+
+
+def _long_termination(spec: Document, wishes: Wishes, session_seconds: int) -> Iterator[Warned]:
+    """The kubelet renews no token of a terminating Pod (kubernetes issue 116481)."""
+    grace = spec.get("terminationGracePeriodSeconds")
+    grace = GRACE_SECONDS if grace is None else grace
+    if outlives_its_credentials(grace, wishes.expiration_seconds, session_seconds):
+        served = served_while_terminating_seconds(wishes.expiration_seconds, session_seconds)
+        yield Warned(
+            LONG_TERMINATION,
+            f"terminationGracePeriodSeconds is {str(grace)[:20]}, but no token of a terminating Pod is renewed: "
+            f"credentials may expire after {served:.0f} s. Raise {TOKEN_EXPIRATION} or {DURATION}, or lower it.",
+        )
