@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sidecar.doctor.environment import ELSEWHERE
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import ASKED, DECLINED, INJECT_LABEL
 from sidecar.injection.shared_processes import readers, user_of
 from sidecar.token_lifetime import outlives_its_credentials, served_while_terminating_seconds
@@ -107,6 +108,11 @@ def _injected(facts: PodFacts) -> Finding:
             f"the Pod has the label {INJECT_LABEL}, and no sidecar: the webhook has not seen it",
             "See whether the webhook runs (kubectl get pods -n irsa-sidecar), and make the Pod anew: it sees Pods only "
             "as they are made",
+        )
+    if misnamed := misnamed_label(labels):
+        return wrong(
+            f"there is no irsa-sidecar in this Pod, whose label {misnamed.name} is not read",
+            f'Label its template {misnamed.meant}: "true"',
         )
     return wrong(
         "there is no irsa-sidecar in this Pod",

@@ -2,6 +2,7 @@
 What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same Pod with all of it out. Pure.
 
     flags.py         what the commands are told of every Pod
+    known_names.py   names that are almost ours, by similar_names.py
     annotations.py   what Pod and ServiceAccount ask for, checked
     amazon.py        what Amazon's own webhook put into containers, taken away again
     choice.py        which container gets which role

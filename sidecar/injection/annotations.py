@@ -6,12 +6,12 @@ a Pod that starts with less than its author wrote is found out too late. Amazon'
 Amazon's reading of them, which clips a lifetime instead of refusing it.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection.known_names import role_hint
 from sidecar.injection.names import (
     AMAZONS_AUDIENCE,
     AMAZONS_ROLE_ARN,
@@ -21,8 +21,6 @@ from sidecar.injection.names import (
     AUDIENCE,
     CONTAINERS,
     DURATION,
-    INJECT_LABEL,
-    PREFIX,
     ROLE_ARN,
     ROLES,
     SESSION_NAME,
@@ -57,9 +55,6 @@ The length and the nesting of a list of roles, in which a chain's session policy
 PyYAML's work is the number of tokens times the number of open levels: at most 0.1 s within these limits, where 60,000
 characters that nest 200 deep took 4 s.
 """
-
-MAX_NAME_CHARACTERS = 100
-"""The longest name for which a similar one is suggested. The API server checks names only after the webhooks."""
 
 MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit of a client ID of an OIDC provider."""
@@ -107,7 +102,6 @@ class Wishes(NamedTuple):
 
 def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, settings: Settings) -> Wishes:
     """What the Pod's annotations and its ServiceAccount's ask for. Raises ConfigurationError."""
-    _check_known(annotations)
     said = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
     theirs = account.annotations if account else {}
     if CONTAINERS in said and SKIP_CONTAINERS in said:
@@ -121,7 +115,10 @@ def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, 
         session_name=session_name and check_session_name(f"annotation {SESSION_NAME}", session_name),
         duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else check_duration(setting, duration),
     )
-    role_arn, grants = _roles(said, account, settings, defaults)
+    try:
+        role_arn, grants = _roles(said, account, settings, defaults)
+    except NoRoleError as error:
+        raise NoRoleError(f"{error}{role_hint(annotations, account)}") from None
     return Wishes(
         role_arn=role_arn,
         grants=grants,
@@ -133,20 +130,6 @@ def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, 
         skipped=_names(SKIP_CONTAINERS, said[SKIP_CONTAINERS]) if SKIP_CONTAINERS in said else (),
         is_sts_regional=theirs.get(AMAZONS_STS_REGIONAL, "").lower() == "true",
     )
-
-
-def _check_known(annotations: Iterable[str]) -> None:
-    for name in annotations:
-        if name == INJECT_LABEL:
-            raise ConfigurationError(
-                f"{name} is an annotation here, and counts as a label: move it to metadata.labels."
-            )
-        if name.startswith(PREFIX) and name not in ANNOTATIONS:
-            known = [each.removeprefix(PREFIX) for each in ANNOTATIONS]
-            short = name.removeprefix(PREFIX)[:MAX_NAME_CHARACTERS]
-            near = difflib.get_close_matches(short, known, n=1, cutoff=0.6)
-            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"after {PREFIX} there are {', '.join(known)}."
-            raise ConfigurationError(f"annotation {name[:MAX_NAME_CHARACTERS]} is none of irsa-sidecar's: {hint}")
 
 
 def _roles(

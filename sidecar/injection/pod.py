@@ -21,6 +21,7 @@ from sidecar.injection.amazon import (
 from sidecar.injection.annotations import Grant, Wishes, read_wishes
 from sidecar.injection.application import secret_directory, with_credentials, without_ours
 from sidecar.injection.choice import choose
+from sidecar.injection.known_names import check_names
 from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, STATE_VOLUME, TOKEN_VOLUME, Document
 from sidecar.injection.refusals import (
     CONTAINER_LISTS,
@@ -52,6 +53,7 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     """
     check_shape(pod)
     check_label(pod)
+    check_names(pod.get("metadata") or {})
     metadata, spec = pod.get("metadata") or {}, pod["spec"]
     annotations = metadata.get("annotations") or {}
     wishes = read_wishes(annotations, account, settings)

@@ -19,11 +19,12 @@ NATIVE_CHOICES = ("auto", "always", "never")
 
 
 class ServiceAccount(NamedTuple):
-    """What is known of a Pod's."""
+    """What is known of a Pod's. `unread` are names of annotations that may be meant to be ones that are read."""
 
     namespace: str
     name: str
     annotations: dict[str, str]
+    unread: tuple[str, ...] = ()
 
 
 class Settings(NamedTuple):

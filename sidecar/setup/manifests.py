@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.annotations import NoRoleError
+from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX, Document
 from sidecar.injection.refusals import asks, declines
 from sidecar.injection.settings import ServiceAccount
@@ -135,6 +136,8 @@ class _Stream:
                 self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{DECLINED}".')
             elif found.place.is_requested or asks(pod) or not is_by_label:
                 chosen.append(found)
+            elif wrong := misnamed_label(mapping(mapping(pod.get("metadata")).get("labels"))):
+                self._objections.append(f"{self._source}: {name}: the label {wrong}")
             elif asks_in_own_metadata(found.place.owner) or _has_annotation(pod):
                 self._notes.append(
                     f"{name} is left as it is: its Pods do not have the label {INJECT_LABEL}, as others here do."

@@ -9,6 +9,7 @@ server is asked for them.
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 from sidecar.injection.annotations import MAX_AUDIENCE_CHARACTERS
 from sidecar.injection.names import (
@@ -20,6 +21,7 @@ from sidecar.injection.names import (
     Document,
 )
 from sidecar.injection.settings import ServiceAccount
+from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 
 ACCOUNT_BYTES = 700
 """What Python takes for one account, beside the text of its annotations."""
@@ -32,6 +34,11 @@ MAX_BYTES_OF_NAMESPACE = 4 * 1024 * 1024
 
 MAX_ROLE_ARN_CHARACTERS = 600
 """IAM's limits: 64 characters for a name, 512 for a path."""
+
+MAX_UNREAD = 4
+"""How many names of other annotations are kept of an account without a role, for the sentence that says so."""
+
+_MAY_MEAN_ROLE = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn)", re.IGNORECASE).match
 
 _USABLE: Mapping[str, Callable[[str], object]] = {
     AMAZONS_ROLE_ARN: re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,576}").fullmatch,
@@ -52,7 +59,8 @@ def read_account(document: Document) -> ServiceAccount:
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
     kept = {name: annotations[name] for name in ACCOUNT_ANNOTATIONS if name in annotations}
-    return ServiceAccount(metadata["namespace"], metadata["name"], kept)
+    unread = () if AMAZONS_ROLE_ARN in kept else tuple(islice(filter(_MAY_MEAN_ROLE, annotations), MAX_UNREAD))
+    return ServiceAccount(metadata["namespace"], metadata["name"], kept, unread)
 
 
 def is_usable(account: ServiceAccount) -> bool:
@@ -100,4 +108,5 @@ class KnownAccounts:
 
 
 def _size(account: ServiceAccount) -> int:
-    return ACCOUNT_BYTES + len(account.namespace) + len(account.name) + sum(map(len, account.annotations.values()))
+    texts = (account.namespace, account.name, *account.annotations.values(), *account.unread)
+    return ACCOUNT_BYTES + sum(map(len, texts))

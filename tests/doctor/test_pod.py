@@ -173,6 +173,22 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "pod.sidecar",
         "there is no irsa-sidecar in this Pod",
     ),
+    "no sidecar and a label that is almost right": (
+        lambda pod: (
+            pod["spec"].pop("initContainers"),
+            pod["metadata"].update(labels={"app": "web", "irsa-sidecar.io/injected": "true"}),
+        ),
+        "pod.sidecar",
+        "there is no irsa-sidecar in this Pod, whose label irsa-sidecar.io/injected is not read",
+    ),
+    "no sidecar and a label with a prefix that is almost right": (
+        lambda pod: (
+            pod["spec"].pop("initContainers"),
+            pod["metadata"].update(labels={"irsa-sidecar.com/inject": "true"}),
+        ),
+        "pod.sidecar",
+        "there is no irsa-sidecar in this Pod, whose label irsa-sidecar.com/inject is not read",
+    ),
     "an image that cannot be pulled": (
         lambda pod: state(pod).update(state={"waiting": {"reason": "ImagePullBackOff"}}),
         "pod.running",

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.annotations import MAX_NAME_CHARACTERS, MAX_ROLES_CHARACTERS
+from sidecar.injection.annotations import MAX_ROLES_CHARACTERS
 from sidecar.injection.pod import inject
+from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from tests.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 CALLS = 700_000

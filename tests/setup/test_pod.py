@@ -338,6 +338,48 @@ def test_account_of_another_namespace_is_named(namespace: str, own_namespace: st
     assert str(caught.value).endswith(words)
 
 
+@pytest.mark.parametrize(
+    "name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "EKS.amazonaws.com/Role-ARN"]
+)
+def test_almost_right_annotation_of_the_account_is_named(name: str) -> None:
+    text = with_account("shop", "shop", serviceAccountName="cart").replace("eks.amazonaws.com/role-arn", name)
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(text, "m.yaml", change)
+    assert str(caught.value).endswith(
+        f"ServiceAccount shop/cart has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
+    )
+
+
+@pytest.mark.parametrize("name", ["irsa-sidecar.io/injected", "irsa-sidecar.com/inject", "irsa_sidecar.io/Inject"])
+def test_almost_right_label_is_an_error_whatever_others_ask(name: str) -> None:
+    """Otherwise a Pod would be left as it is without a word, because others of the stream have the right label."""
+
+    def deployment(app: str, label: str) -> str:
+        return yaml.safe_dump(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": app},
+                "spec": {
+                    "template": {
+                        "metadata": {"labels": {label: "true"}, "annotations": {"irsa-sidecar.io/role-arn": ARN}},
+                        "spec": {"containers": [{"name": "app", "image": "i"}]},
+                    }
+                },
+            }
+        )
+
+    for text in (
+        deployment("web", name),
+        deployment("web", name) + "---\n" + deployment("b", "irsa-sidecar.io/inject"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            change_pods(text, "m.yaml", change)
+        assert "Deployment web" in str(caught.value)
+        assert name in str(caught.value)
+        assert str(caught.value).endswith("did you mean irsa-sidecar.io/inject?")
+
+
 @pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])
 def test_namespace_is_that_of_objects_without_one(namespace: str, own_namespace: str) -> None:
     text = with_account(namespace, own_namespace, serviceAccountName="cart")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sidecar.injection.settings import ServiceAccount
 from sidecar.webhook import known_accounts
-from sidecar.webhook.known_accounts import KnownAccounts, is_usable
+from sidecar.webhook.known_accounts import KnownAccounts, is_usable, read_account
 from tests.injection.pods import ARN
 
 ROLE, AUDIENCE = "eks.amazonaws.com/role-arn", "eks.amazonaws.com/audience"
@@ -43,6 +43,26 @@ def test_account_is_kept_only_if_injection_can_use_it(annotations: dict[str, str
     assert is_usable(found) is usable
     assert known.get("shop", "cart") == (found if usable else None)
     assert known.beyond == (not usable)
+
+
+def test_unread_names_are_kept_within_bounds_and_counted() -> None:
+    """A role's annotation that is almost right is named in the refusal of a Pod, so its name has to be known."""
+    names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
+    found = read_account({"metadata": {"namespace": "shop", "name": "cart", "annotations": dict.fromkeys(names, ARN)}})
+    assert found == ServiceAccount("shop", "cart", {}, ("eks.amazon.com/role-arn", "role-0", "role-1", "role-2"))
+    known = KnownAccounts()
+    known.put(found)
+    assert known.get("shop", "cart") == found
+    assert known_accounts._size(found) == known_accounts._size(found._replace(unread=())) + sum(map(len, found.unread))
+
+
+@pytest.mark.parametrize("names", [(), ("audience",), ("a" * 101 + "role",), ("role\n",)])
+def test_no_unread_name_is_kept_without_need(names: tuple[str, ...]) -> None:
+    metadata = {"namespace": "shop", "name": "cart"}
+    annotations = dict.fromkeys(names, "x")
+    assert read_account({"metadata": {**metadata, "annotations": annotations}}).unread == ()
+    with_role = {ROLE: ARN, "eks.amazon.com/role-arn": ARN}
+    assert read_account({"metadata": {**metadata, "annotations": with_role}}).unread == ()
 
 
 def test_version_that_cannot_be_used_removes_the_one_before() -> None:

@@ -121,6 +121,19 @@ async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer
         assert (await hook.ask(review(account="late"))).json()["response"]["allowed"] is True
 
 
+@pytest.mark.parametrize("name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "irsa-sidecar.io/role-arn"])
+async def test_almost_right_annotation_of_the_account_is_named(api: FakeApiServer, tmp_path: Path, name: str) -> None:
+    path = "/api/v1/namespaces/shop/serviceaccounts/typo"
+    metadata = {"name": "typo", "namespace": "shop", "annotations": {"a": "b", name: ARN}}
+    api.put(path, {"kind": "ServiceAccount", "metadata": metadata})
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        message = (await hook.ask(review(account="typo"))).json()["response"]["status"]["message"]
+        assert message.endswith(
+            f"ServiceAccount shop/typo has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
+        )
+
+
 async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApiServer, tmp_path: Path) -> None:
     """Read, a Pod of 3 MiB is 65 MiB, and is kept while its ServiceAccount is asked for."""
     large = review(pod(tolerations=[{}] * LARGE_BYTES))

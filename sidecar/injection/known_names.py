@@ -1,0 +1,68 @@
+"""
+Labels and annotations that look like irsa-sidecar's and are not read. Pure.
+
+Rule: a name of ours that is wrong is a refusal, also where it would change nothing, because a Pod that starts with less
+than its author wrote is found out too late. That includes a prefix that is almost ours. The names on a ServiceAccount
+are Amazon's, so one that is almost right there is only suggested where the right one is missing.
+"""
+
+from collections.abc import Iterable
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.names import AMAZONS_ROLE_ARN, ANNOTATIONS, INJECT_LABEL, PREFIX, ROLE_ARN, Document
+from sidecar.injection.settings import ServiceAccount
+from sidecar.injection.similar_names import MAX_NAME_CHARACTERS, Misnamed, misnamed, nearest
+
+
+def check_names(metadata: Document) -> None:
+    """Raises ConfigurationError for a label or annotation that is meant to be irsa-sidecar's and is not."""
+    labels = metadata.get("labels")
+    _check("annotation", metadata.get("annotations") or {}, tuple(ANNOTATIONS), INJECT_LABEL)
+    if isinstance(labels, dict):
+        _check("label", labels, (INJECT_LABEL,), *ANNOTATIONS)
+
+
+def _check(kind: str, names: Iterable[object], known: tuple[str, ...], *misplaced: str) -> None:
+    others = [name for name in names if isinstance(name, str) and name not in known]
+    for name in others:
+        if name in misplaced:
+            raise ConfigurationError(_misplaced(kind, name))
+        if name.startswith(PREFIX):
+            shown = name[:MAX_NAME_CHARACTERS]
+            raise ConfigurationError(f"{kind} {shown} is none of irsa-sidecar's: {_hint(shown, known)}")
+    for name, meant in misnamed(others, known):
+        raise ConfigurationError(f"{kind} {name} is none of irsa-sidecar's: did you mean {meant}?")
+
+
+def _misplaced(kind: str, name: str) -> str:
+    right = "label" if kind == "annotation" else "annotation"
+    return f"{name} is {_with_article(kind)} here, and counts as {_with_article(right)}: move it to metadata.{right}s."
+
+
+def _with_article(kind: str) -> str:
+    return f"an {kind}" if kind == "annotation" else f"a {kind}"
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str:
+    found = next(misnamed([name], known), None)
+    if found:
+        return f"did you mean {found.meant}?"
+    return f"after {PREFIX} there are {', '.join(each.removeprefix(PREFIX) for each in known)}."
+
+
+def misnamed_label(labels: Iterable[object]) -> Misnamed | None:
+    """Return a label that is meant to ask for a sidecar and does not."""
+    others = [name for name in labels if isinstance(name, str) and name != INJECT_LABEL]
+    return next(misnamed(others, (INJECT_LABEL,)), None)
+
+
+def role_hint(annotations: Iterable[str], account: ServiceAccount | None) -> str:
+    """Return a sentence about the annotation that was probably meant to name the role; empty if there is none."""
+    if account is not None and (found := nearest((*account.annotations, *account.unread), AMAZONS_ROLE_ARN)):
+        return f" ServiceAccount {account.namespace}/{account.name} has {_question(found)}"
+    found = nearest(annotations, ROLE_ARN)
+    return f" The Pod has {_question(found)}" if found else ""
+
+
+def _question(found: Misnamed) -> str:
+    return f"{found.name}, which is not read: did you mean {found.meant}?"

@@ -1,0 +1,98 @@
+"""
+Names of labels and annotations that nothing reads, and the name that each probably means. Pure.
+
+Rule: the work and the result are bounded, because the API server checks names only after the webhooks. At most
+MAX_NAMES names are read, and at most MAX_COMPARED of them are compared letter by letter.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from difflib import SequenceMatcher, get_close_matches
+from itertools import islice
+from typing import NamedTuple
+
+MAX_NAME_CHARACTERS = 100
+"""Longest name that is compared. The longest that is read has 40."""
+
+MAX_NAMES, MAX_COMPARED = 256, 32
+
+PREFIX_RATIO = 0.83
+"""
+How alike two prefixes must be (difflib).
+
+`eks.amazon.com` and `irsa-sidecar.com` are like ours. Istio's `sidecar.istio.io`, kube2iam's `iam.amazonaws.com` and a
+company's `irsa-sidecar.example.com` are not.
+"""
+
+SHORT_RATIO = 0.7
+"""How alike the parts behind the prefix must be."""
+
+MIN_WORD_CHARACTERS = 3
+
+WHOLE_RATIO = 0.75
+"""How alike whole names must be where something is missing anyway."""
+
+
+class Misnamed(NamedTuple):
+    """A name that nothing reads, and the one that it probably means."""
+
+    name: str
+    meant: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is not read: did you mean {self.meant}?"
+
+
+def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]:
+    """Yield the names that are almost one of the known, which share one prefix, in prefix and in the rest."""
+    prefix = _split(next(iter(known)))[0]
+    shorts = {_split(name)[1]: name for name in known}
+    compared = (name for name in _readable(names, known) if _has_part(_split(name)[0], prefix))
+    for name in islice(compared, MAX_COMPARED):
+        own, short = _split(name)
+        if _are_alike(own, prefix) and (meant := _closest(short, shorts)):
+            yield Misnamed(name, shorts[meant])
+
+
+def nearest(names: Iterable[str], known: str) -> Misnamed | None:
+    """Return the name that probably means `known`, which is missing: by its end, whatever its prefix, or by letters."""
+    others = _readable(names, (known,))
+    short = _split(known)[1]
+    for name in others:
+        if plain(_split(name)[1]) == plain(short):
+            return Misnamed(name, known)
+    alike = [name for name in others[:MAX_COMPARED] if _may_mean(_split(name)[1], short)]
+    found = get_close_matches(known, alike, n=1, cutoff=WHOLE_RATIO)
+    return Misnamed(found[0], known) if found else None
+
+
+def plain(text: str) -> str:
+    """Return the text without what people mix up: the case, and `-`, `_` and `.`."""
+    return re.sub(r"[^a-z0-9]+", "", text.lower())
+
+
+def _readable(names: Iterable[str], known: Collection[str]) -> list[str]:
+    return [name for name in islice(names, MAX_NAMES) if name not in known and len(name) <= MAX_NAME_CHARACTERS]
+
+
+def _split(name: str) -> tuple[str, str]:
+    prefix, _, short = name.rpartition("/")
+    return prefix, short
+
+
+def _has_part(text: str, known: str) -> bool:
+    """Return whether the text has one of the words of the known one, except the shortest, such as `io`."""
+    return any(word in text.lower() for word in re.split(r"\W", known) if len(word) >= MIN_WORD_CHARACTERS)
+
+
+def _may_mean(short: str, known: str) -> bool:
+    return _has_part(short, known) or SequenceMatcher(None, short.lower(), known).ratio() >= SHORT_RATIO
+
+
+def _are_alike(prefix: str, known: str) -> bool:
+    return plain(prefix) == plain(known) or SequenceMatcher(None, prefix.lower(), known).ratio() >= PREFIX_RATIO
+
+
+def _closest(short: str, shorts: Collection[str]) -> str | None:
+    same = [each for each in shorts if plain(each) == plain(short)]
+    return next(iter(same or get_close_matches(short, shorts, n=1, cutoff=SHORT_RATIO)), None)
