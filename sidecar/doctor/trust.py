@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from sidecar.doctor.breadth import Breadth, breadth, shown_patterns
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.doctor.token import capitalised, change_audience
 from sidecar.errors import ConfigurationError
@@ -41,9 +42,16 @@ class TrustFacts(NamedTuple):
 
 def judge(facts: TrustFacts) -> Decision:
     """Return whether the policy lets this token in, judged by its statements that can concern it."""
+    return _policy(facts).evaluate(ACTION, _principal(facts), _context(facts))
+
+
+def _policy(facts: TrustFacts) -> TrustPolicy:
     items = _as_list((facts.policy or {}).get("Statement"))
-    policy = TrustPolicy(tuple(_statement(item, number) for number, item in enumerate(items, 1)))
-    return policy.evaluate(ACTION, Principal((provider_arn(facts),), None), _context(facts))
+    return TrustPolicy(tuple(_statement(item, number) for number, item in enumerate(items, 1)))
+
+
+def _principal(facts: TrustFacts) -> Principal:
+    return Principal((provider_arn(facts),), None)
 
 
 def _statement(item: Any, number: int) -> Statement:
@@ -115,20 +123,30 @@ def _allowed(facts: TrustFacts) -> Finding:
 
 
 def _narrow(facts: TrustFacts) -> Finding | None:
-    """Whether another service account of the cluster could come in as well."""
+    """Judge whether other service accounts of the cluster are let in as well."""
     if facts.policy is None:
         return None
-    key = _issuer_key(facts)
-    stranger = facts._replace(token=replace(facts.token, subject="system:serviceaccount:no-such-namespace:stranger"))
-    decision = judge(stranger)
-    if decision.unknown:
-        return left_out(f"not all of the trust policy can be judged here: {'; '.join(decision.unknown)}")
-    if decision.is_allowed:
-        return warning(
-            f"any service account of this issuer may assume the role: {decision.why}",
-            f"Add a condition on {key}:sub, as StringEquals {{{key}:sub: {facts.token.subject}}}",
-        )
+    subject, policy = facts.token.subject or "", _policy(facts)
+
+    def judge_subject(other: str) -> Decision:
+        stranger = facts._replace(token=replace(facts.token, subject=other))
+        return policy.evaluate(ACTION, _principal(facts), _context(stranger))
+
+    found = breadth(subject, policy.allowing(ACTION, _principal(facts), _context(facts)), judge_subject)
+    fix = f"Add a condition on {_issuer_key(facts)}:sub, as StringEquals {{{_issuer_key(facts)}:sub: {subject}}}"
+    if found.is_anybody:
+        return warning(f"any service account of this issuer may assume the role: {found.why}", fix)
+    if found.strangers or found.patterns:
+        return warning(_others(found), fix.replace("Add a condition on", "Name the service accounts in", 1))
+    if found.unknown:
+        return left_out(f"not all of the trust policy can be judged here: {'; '.join(found.unknown)}")
     return ok("other service accounts are kept out")
+
+
+def _others(found: Breadth) -> str:
+    who = "; ".join(found.strangers) or "others"
+    like = f", because sub may be anything like {shown_patterns(found.patterns)}" if found.patterns else ""
+    return f"other service accounts may assume the role: {who}{like} ({found.why})"
 
 
 def _duration(facts: TrustFacts) -> Finding | None:

@@ -91,6 +91,11 @@ class TrustPolicy:
         unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
         return Decision(is_allowed=False, why=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
 
+    def allowing(self, action: str, principal: Principal, context: Context) -> tuple[Statement, ...]:
+        """Return the known statements that allow this call by themselves."""
+        concerned = [each for each in _known(list(self.statements)) if _aside(each, action, principal) is None]
+        return tuple(each for each in concerned if each.is_allow and _unmet(each, context) is None)
+
     @property
     def unknown(self) -> tuple[str, ...]:
         """Return the statements that cannot be judged whole, each with its reason."""
@@ -122,9 +127,24 @@ def _equals_ignoring_case(value: str, wanted: str) -> bool:
 
 
 def is_like(value: str, wanted: str) -> bool:
-    """`*` stands for any characters and `?` for one; there is no escape, and case counts."""
-    pattern = "".join({"*": ".*", "?": "."}.get(character) or re.escape(character) for character in wanted)
-    return re.fullmatch(pattern, value, re.DOTALL) is not None
+    """
+    Return whether the value fits, where `*` stands for any characters and `?` for one. There is no escape.
+
+    Each part between two `*` is found at its leftmost place, so the work is the product of both lengths at most.
+    """
+    first, *others = (_part(part) for part in wanted.split("*"))
+    if not others:
+        return first.fullmatch(value) is not None
+    *middle, last = others
+    found = first.match(value)
+    for part in middle:
+        found = found and part.search(value, found.end())
+    end = len(value) - len(wanted.rpartition("*")[2])
+    return found is not None and end >= found.end() and last.fullmatch(value, end) is not None
+
+
+def _part(text: str) -> re.Pattern[str]:
+    return re.compile("".join("." if character == "?" else re.escape(character) for character in text), re.DOTALL)
 
 
 OPERATORS = {

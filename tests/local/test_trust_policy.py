@@ -1,5 +1,6 @@
 """The trust policy evaluator against IAM's documented rules."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.trust_policy import OPERATORS, Principal, TrustPolicy, default_policy, parse_policy
+from sidecar.local.trust_policy import OPERATORS, Principal, TrustPolicy, default_policy, is_like, parse_policy
 
 ACCOUNT = "111122223333"
 PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.test/id/A"
@@ -367,3 +368,15 @@ def test_a_deny_of_everybody_leaves_nothing_allowed(statements: list[dict[str, A
     read = policy(*statements, statement(Effect="Deny", Principal="*", Action="*"))
     assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
     assert not read.evaluate(ASSUME, CALLER, CONTEXT).is_allowed
+
+
+@given(st.text("ab*?\n", max_size=8), st.text("ab\n", max_size=8))
+def test_wildcards_mean_what_a_regular_expression_says(pattern: str, value: str) -> None:
+    expression = "".join({"*": ".*", "?": "."}.get(character) or re.escape(character) for character in pattern)
+    assert is_like(value, pattern) is (re.fullmatch(expression, value, re.DOTALL) is not None)
+
+
+def test_work_for_many_wildcards_is_bounded() -> None:
+    """A search that goes back would not end."""
+    assert not is_like("a" * 2000, "*a" * 1000 + "*b")
+    assert is_like("a" * 2000, "*a" * 1000 + "*?")
