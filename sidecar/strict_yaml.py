@@ -23,6 +23,9 @@ MAX_DEPTH = 24
 MAX_PARTS = 20_000
 """Scalars, lists and mappings that `load` returns, each counted as often as aliases repeat it."""
 
+MAX_PROBLEM_CHARACTERS = 200
+"""How much of PyYAML's words a message shows, which can quote a tag of any length."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _MERGE, _TIMESTAMP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
@@ -106,7 +109,7 @@ def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Va
         mark = getattr(exc, "problem_mark", None)
         line = f", line {mark.line + first_line}" if mark else ""
         # Its whole text quotes the file.
-        problem = getattr(exc, "problem", None) or type(exc).__name__
+        problem = str(getattr(exc, "problem", None) or type(exc).__name__)[:MAX_PROBLEM_CHARACTERS]
         sentence = problem if isinstance(exc, _LimitError) else f"this is not valid YAML ({problem})"
         raise ConfigurationError(f"{where}{line}: {sentence}.") from exc
     except Exception as exc:

@@ -16,13 +16,18 @@ import trio
 from sidecar import published_keys
 from sidecar.errors import ConfigurationError
 from sidecar.local.refusal import StsRefusal
+from sidecar.local.shown_value import shown
 from sidecar.local.web_identity import NO_KEY
 from sidecar.published_keys import IssuerError, Jwk, has_key, key_set
+from sidecar.regular_file import read_regular_file
 
 CACHE_SECONDS = 300.0
 """How long a key that its issuer withdrew may still be accepted."""
 
 REFETCH_SECONDS = 1.0
+
+MAX_FILE_BYTES = 1024 * 1024
+"""Limit of a file of keys. STS looks at 100 keys, of under 1 KiB each."""
 
 _UNREACHABLE = (
     "The request could not be fulfilled because the identity provider (IDP) that was asked to verify the incoming "
@@ -53,10 +58,14 @@ class FileKeys:
             raise StsRefusal("InvalidIdentityToken", NO_KEY, why=str(exc)) from exc
 
     def _read(self) -> list[Jwk]:
+        name = f"jwks_file is {shown(str(self._path))}"
         try:
-            return key_set(json.loads(self._path.read_bytes()))
+            content = read_regular_file(str(self._path), MAX_FILE_BYTES + 1)
+            if content is None or len(content) > MAX_FILE_BYTES:
+                raise ConfigurationError(f"{name}, which is not a file of at most {MAX_FILE_BYTES} bytes.")
+            return key_set(json.loads(content))
         except (OSError, ValueError, RecursionError) as exc:
-            raise ConfigurationError(f"jwks_file is {str(self._path)!r}, and no JSON Web Key Set: {exc}.") from exc
+            raise ConfigurationError(f"{name}, and no JSON Web Key Set: {exc}.") from exc
 
 
 class _Fetched(NamedTuple):

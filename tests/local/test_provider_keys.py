@@ -1,6 +1,7 @@
 """Keys fetched by discovery from an issuer that is really served, or not."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import trio.testing
 
 from sidecar.errors import ConfigurationError
 from sidecar.local.http import Reply, Request, plain
-from sidecar.local.provider_keys import FileKeys, IssuerKeys, fetch_keys
+from sidecar.local.provider_keys import MAX_FILE_BYTES, FileKeys, IssuerKeys, fetch_keys
 from sidecar.local.refusal import StsRefusal
 from sidecar.local.web_identity import NO_KEY
 from tests.served_peer import serving_peer
@@ -193,7 +194,22 @@ async def test_keys_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
     assert caught.value.code == "InvalidIdentityToken"
 
 
-@pytest.mark.parametrize("content", [None, "nonsense", "[]", '{"keys": 1}'])
+@pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
+def test_keys_file_that_is_not_a_small_file_is_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "jwks.json")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b" " * (MAX_FILE_BYTES + 1))
+    with pytest.raises(ConfigurationError, match="jwks_file is"):
+        FileKeys(path)
+
+
+@pytest.mark.parametrize(
+    "content", [None, "nonsense", "[]", '{"keys": 1}', "[" * 5000, '{"keys": [' + "9" * 5000 + "]}"]
+)
 def test_a_file_without_keys_is_a_configuration_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "jwks.json"
     if content is not None:
