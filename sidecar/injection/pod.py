@@ -33,7 +33,7 @@ from sidecar.injection.refusals import (
 )
 from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
-from sidecar.injection.warning import warnings_about
+from sidecar.injection.warning import warnings_about, warnings_about_account
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -76,6 +76,7 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     new_metadata = {**metadata, **_labels(metadata, spec, all_given), "annotations": new_annotations}
     beside = [container for name, container in by_name.items() if name not in too_early]
     warnings += tuple(warnings_about(spec, wishes, grants.values(), [by_name[name] for name in grants], beside))
+    warnings += tuple(warnings_about_account(account))
     return Injected({**pod, "metadata": new_metadata, "spec": new_spec}, warnings)
 
 

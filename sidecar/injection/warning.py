@@ -6,20 +6,24 @@ from typing import Self
 from sidecar.injection.added import GRACE_SECONDS, USER
 from sidecar.injection.annotations import Grant, Wishes
 from sidecar.injection.application import unknown_exemptions
-from sidecar.injection.names import DURATION, TOKEN_EXPIRATION, Document
+from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZONS_ROLE_ARN, DURATION, TOKEN_EXPIRATION, Document
+from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.shared_processes import readers
+from sidecar.injection.similar_names import misnamed
 from sidecar.token_lifetime import outlives_its_credentials, served_while_terminating_seconds
 
 LEFT_ALONE = "ContainerLeftAlone"
 PROXY_UNKNOWN = "ProxyExemptionUnknown"
 SHARED_PROCESSES = "TokenReadableByContainer"
 LONG_TERMINATION = "TerminationOutlivesCredentials"
+NOT_READ = "AnnotationNotRead"
 
 REASONS = {
     LEFT_ALONE: "a container gets no credentials",
     PROXY_UNKNOWN: "a container's `NO_PROXY` comes from elsewhere and cannot be extended",
     SHARED_PROCESSES: "with `shareProcessNamespace`, a container can read the sidecar's token",
     LONG_TERMINATION: "credentials can expire while the Pod terminates",
+    NOT_READ: "an annotation of the ServiceAccount is almost one that is read",
 }
 """The reason of the Event that repeats a warning, and when it is given."""
 
@@ -61,6 +65,20 @@ def warnings_about(
             "shareProcessNamespace is true. Set another runAsUser.",
         )
     yield from _long_termination(spec, wishes, min(grant.session_seconds for grant in grants))
+
+
+def warnings_about_account(account: ServiceAccount | None) -> Iterator[Warned]:
+    """
+    Yield the annotations of the ServiceAccount that are almost right, except the role's.
+
+    A Pod without a role is rejected with that name, and one that names its own role does not need it.
+    """
+    names = (*account.annotations, *account.unread) if account else ()
+    for name, meant in misnamed(names, ACCOUNT_ANNOTATIONS):
+        if meant != AMAZONS_ROLE_ARN:
+            yield Warned(
+                NOT_READ, f"The ServiceAccount has the annotation {name}, which is not read: did you mean {meant}?"
+            )
 
 
 def _unknown_proxy(container: Document, names: tuple[str, ...]) -> Warned:

@@ -36,9 +36,9 @@ MAX_ROLE_ARN_CHARACTERS = 600
 """IAM's limits: 64 characters for a name, 512 for a path."""
 
 MAX_UNREAD = 4
-"""How many names of other annotations are kept of an account without a role, for the sentence that says so."""
+"""How many names of an account's other annotations are kept, for the sentence that names one that is almost right."""
 
-_MAY_MEAN_ROLE = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn)", re.IGNORECASE).match
+_MAY_BE_MEANT = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn|eks|amazon)", re.IGNORECASE).match
 
 _USABLE: Mapping[str, Callable[[str], object]] = {
     AMAZONS_ROLE_ARN: re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,576}").fullmatch,
@@ -59,8 +59,8 @@ def read_account(document: Document) -> ServiceAccount:
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
     kept = {name: annotations[name] for name in ACCOUNT_ANNOTATIONS if name in annotations}
-    unread = () if AMAZONS_ROLE_ARN in kept else tuple(islice(filter(_MAY_MEAN_ROLE, annotations), MAX_UNREAD))
-    return ServiceAccount(metadata["namespace"], metadata["name"], kept, unread)
+    unread = (name for name in annotations if name not in kept and _MAY_BE_MEANT(name))
+    return ServiceAccount(metadata["namespace"], metadata["name"], kept, tuple(islice(unread, MAX_UNREAD)))
 
 
 def is_usable(account: ServiceAccount) -> bool:

@@ -13,6 +13,7 @@ from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_COMPARED, MAX_NAMES
+from sidecar.injection.warning import MAX_CHARACTERS, NOT_READ, reason_of
 from tests.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 ROLE_ARN, AMAZONS = "irsa-sidecar.io/role-arn", "eks.amazonaws.com/role-arn"
@@ -170,6 +171,40 @@ def test_missing_role_names_the_pods_almost_right_one(name: str) -> None:
     hint = f"The Pod has {name}, which is not read: did you mean {ROLE_ARN}?"
     assert without_role(name).endswith(hint)
     assert without_role(name, account=ACCOUNT._replace(annotations={})).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("eks.amazonaws.com/audiance", "audience"),
+        ("eks.amazonaws.com/Audience", "audience"),
+        ("eks.amazon.com/audience", "audience"),
+        ("eks.amazonaws.com/token_expiration", "token-expiration"),
+        ("eks.amazonaws.com/token-expiration-seconds", "token-expiration"),
+        ("eks.amazonaws.com/sts-regional-endpoint", "sts-regional-endpoints"),
+    ],
+)
+def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: str) -> None:
+    """Without a warning the Pod gets the default, and STS or nobody tells its author."""
+    sentence = (
+        f"The ServiceAccount has the annotation {name}, which is not read: did you mean eks.amazonaws.com/{meant}?"
+    )
+    for account in (
+        ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"}),
+        ACCOUNT._replace(annotations={AMAZONS: ARN}, unread=(name,)),
+    ):
+        (warning,) = inject(pod(), account, SETTINGS).warnings
+        assert (warning, reason_of(warning)) == (sentence, NOT_READ)
+        assert len(warning) < MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
+)
+def test_accounts_other_names_are_not_warned_about(name: str) -> None:
+    """The Pod has a role, so another spelling of it changes nothing; kube2iam's stays during a migration."""
+    account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
+    assert inject(pod(), account, SETTINGS).warnings == ()
 
 
 @pytest.mark.parametrize("unit", ["irsa-sidecar.com/", "irsa-", "role-arn/", "eks.amazonaws.com/rol", "a"])

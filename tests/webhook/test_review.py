@@ -12,6 +12,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.application import OWN_CREDENTIALS
 from sidecar.injection.names import ROLES
 from sidecar.injection.refusals import MAX_NAME_CHARACTERS
+from sidecar.injection.similar_names import MAX_NAME_CHARACTERS as LONGEST_COMPARED
 from sidecar.injection.warning import MAX_CHARACTERS, REASONS, reason_of
 from sidecar.webhook import review as review_module
 from sidecar.webhook.review import MAX_PARTS, Question, Verdict, answer, not_now, read_question
@@ -90,11 +91,12 @@ def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> No
     env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
     own = {"name": "y" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
     asked = pod(proxied, own, shareProcessNamespace=True, terminationGracePeriodSeconds=2**63 - 1)
-    answered = answer(question(review(asked)), ACCOUNT, SETTINGS)
+    misnamed = "eks.amazonaws.com/" + "-" * (LONGEST_COMPARED - 26) + "audience"
+    answered = answer(question(review(asked)), ACCOUNT._replace(unread=(misnamed,)), SETTINGS)
     warnings = answered.document["response"]["warnings"]
     assert {reason_of(warning) for warning in answered.warnings} == REASONS.keys()
     assert max(map(len, warnings)) <= MAX_CHARACTERS
-    assert all(warning.endswith(".") for warning in warnings)
+    assert all(warning.endswith((".", "?")) for warning in warnings)
 
 
 @pytest.mark.parametrize(
