@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sidecar.clock import Instant
 from sidecar.config import StsSettings
@@ -31,7 +31,17 @@ MAX_STATE_BYTES = 512 * 1024
 
 FILE_PREFIX, FILE_SUFFIX = "role-", ".state"
 
+MAX_NUMBER = 2.0**53
+"""More than any number that is saved. Infinity and NaN are not below it."""
+
+MAX_DELAY_SECONDS = 600.0
+"""The next attempt is planned before the credentials expire, or within this time (schedule.py, BACK_OFFS)."""
+
 _FORMAT = "irsa-sidecar state 1"
+
+_DAMAGED = "it is damaged, or another version wrote it"
+
+_Kind = TypeVar("_Kind")
 
 
 class UnusableStateError(SidecarError):
@@ -119,7 +129,7 @@ def decode(data: bytes, owner: Owner, now: Instant) -> Saved:
         saved, saved_at = _saved(found), Instant(*map(_number, found["saved_at"]))
         told = Owner(*found["owner"])
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError) as exc:
-        raise UnusableStateError("it is damaged, or another version wrote it") from exc
+        raise UnusableStateError(_DAMAGED) from exc
     _check_owner(told, owner)
     _check_time(saved, saved_at, now)
     return saved
@@ -138,27 +148,35 @@ def _checksum(body: str) -> str:
 
 
 def _saved(found: Mapping[str, Any]) -> Saved:
-    credentials, plan, longest = (
-        _whole(found[name], kind)
-        for name, kind in (("credentials", Credentials), ("schedule", Schedule), ("longest", Longest))
-    )
+    credentials, plan = dict(found["credentials"]), dict(found["schedule"])
     credentials["expires_at"] = datetime.fromtimestamp(_number(credentials["expires_at"]), UTC)
     plan["due"], plan["decided"] = (Instant(*map(_number, plan[name])) for name in ("due", "decided"))
     return Saved(
-        credentials=Credentials(**credentials),
+        credentials=whole(Credentials, credentials),
         ends=Instant(*map(_number, found["ends"])),
         arrived_at=_number(found["arrived_at"]),
-        schedule=Schedule(**plan),
-        longest=Longest(**longest),
+        schedule=whole(Schedule, plan),
+        longest=whole(Longest, found["longest"]),
         health=dict(found["health"]),
     )
 
 
-def _whole(found: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass. Raises ValueError unless all of them are there, and no others."""
-    if set(found) != {field.name for field in fields(kind)}:
-        raise ValueError("other fields")
-    return dict(found)
+def whole(kind: type[_Kind], found: Mapping[str, Any]) -> _Kind:
+    """
+    Return the dataclass of these fields.
+
+    Raises UnusableStateError unless all of its fields are there, each of its type, and no others.
+    """
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    if set(found) != set(types) or not all(_is_of_type(found[name], types[name]) for name in types):
+        raise UnusableStateError(_DAMAGED)
+    return kind(**found)
+
+
+def _is_of_type(value: Any, kind: Any) -> bool:
+    """Return whether the value is of this type, and a finite number of ordinary size if it is a number."""
+    is_number = isinstance(value, (int, float))
+    return isinstance(value, kind) and not (is_number and not abs(value) < MAX_NUMBER)
 
 
 def _check_owner(told: Owner, owner: Owner) -> None:
@@ -174,12 +192,19 @@ def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
         raise UnusableStateError("it was written in the future, by one of the two clocks")
     if _remaining_seconds(saved, saved_at) > LONGEST_LIFE_SECONDS:
         raise UnusableStateError("its credentials would be valid for longer than any session")
+    if _seconds_until(saved.schedule.due, saved_at) > max(_remaining_seconds(saved, saved_at), MAX_DELAY_SECONDS):
+        raise UnusableStateError("its next refresh would come after its credentials have expired")
     if _remaining_seconds(saved, now) <= 0:
         raise UnusableStateError("its credentials have expired")
 
 
 def _remaining_seconds(saved: Saved, now: Instant) -> float:
-    return min(saved.ends.wall - now.wall, saved.ends.monotonic - now.monotonic)
+    return _seconds_until(saved.ends, now)
+
+
+def _seconds_until(instant: Instant, now: Instant) -> float:
+    """Return the seconds by the clock that gets there first."""
+    return min(instant.wall - now.wall, instant.monotonic - now.monotonic)
 
 
 def _number(value: Any) -> float:

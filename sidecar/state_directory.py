@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import trio
@@ -37,6 +37,7 @@ from sidecar.saved_state import (
     encode,
     file_name,
     role_digest,
+    whole,
 )
 from sidecar.schedule import CHECK_SECONDS, Schedule
 from sidecar.secret_file import replace_secret_file
@@ -182,6 +183,8 @@ class StateDirectory:
                 self._restore_role(served)
             except UnusableStateError as exc:
                 self._log.warning("saved_credentials_ignored", role=served.role, reason=str(exc))
+            except Exception as exc:  # noqa: BLE001  whatever a file makes us raise, the daemon starts without it
+                self._log.warning("saved_credentials_ignored", role=served.role, reason="it cannot be used", exc=exc)
 
     def _restore_role(self, served: ServedRole) -> None:
         name = file_name(served.role)
@@ -191,9 +194,7 @@ class StateDirectory:
         now = self._clock.now()
         booted_at = now.monotonic - self._boot.now()
         saved = decode(data, self._owner(served), Instant(now.wall, self._boot.now())).shifted(booted_at)
-        if {"looked_at", *saved.health} != {field.name for field in fields(Health)}:
-            raise UnusableStateError("another version wrote it")
-        health = Health(now.monotonic, **saved.health)
+        health = whole(Health, {**saved.health, "looked_at": now.monotonic})
         served.store.restore(saved.credentials, saved.ends, saved.arrived_at)
         served.refresher.resume(Progress(saved.schedule, health, saved.longest, None, now.monotonic))
         if served.store.own_snapshot is not None:

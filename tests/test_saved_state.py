@@ -1,6 +1,7 @@
 """The bytes of saved credentials: used whole, by both clocks and for the same configuration, or not at all."""
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -123,6 +124,44 @@ def test_other_shapes_under_a_good_checksum_are_ignored(field: str, value: str) 
     damaged = f'{before}"{field}": {value}, "rest": {after}'
     checksum = hashlib.sha256(damaged.encode()).hexdigest()
     assert reason(f"irsa-sidecar state 1 {checksum}\n{damaged}\n".encode())
+
+
+def rewritten(part: str, field: str, value: Any) -> bytes:
+    """Return the file with another value of one field, and a checksum that fits."""
+    body = json.loads(saved_bytes().decode().partition("\n")[2])
+    body[part][field] = value
+    text = json.dumps(body)
+    return f"irsa-sidecar state 1 {hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode()
+
+
+ODD_VALUES = ["x", [1], {}, -(10**400), float("inf"), float("nan")]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: str(value)[:10])
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        *(("credentials", name) for name in ("token_bytes", "token_percent", "expires_at")),
+        *(("schedule", name) for name in ("due", "decided", "failures", "attempted_at", "wants_new_token")),
+        *(("longest", name) for name in ("granted_seconds", "refused_seconds", "refused_at")),
+    ],
+)
+def test_other_values_under_a_good_checksum_are_ignored(part: str, field: str, value: Any) -> None:
+    assert reason(rewritten(part, field, value))
+
+
+@pytest.mark.parametrize("value", [7, [7], None, {}], ids=str)
+@pytest.mark.parametrize("field", ["access_key_id", "secret_access_key", "session_token", "role_arn", "account_id"])
+def test_credentials_that_are_not_text_are_ignored(field: str, value: Any) -> None:
+    assert reason(rewritten("credentials", field, value))
+
+
+def test_refresh_after_the_expiration_is_ignored() -> None:
+    """A file of ours has none. It would leave the role without credentials."""
+    far = SAVED.schedule.due.later(1e9)
+    assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=replace(SAVED.schedule, due=far))))
+    soon = SAVED._replace(ends=SAVED_AT.later(30), schedule=replace(SAVED.schedule, due=SAVED_AT.later(300)))
+    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # as a back-off may be
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])

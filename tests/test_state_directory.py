@@ -1,5 +1,6 @@
 """The state directory: what a restarted daemon serves, what it ignores, and where credentials may be kept."""
 
+import hashlib
 import json
 import os
 import stat
@@ -329,6 +330,43 @@ def damaged(content: bytes) -> dict[str, Callable[[Path], object]]:
         "readable by others": lambda path: path.chmod(0o644),
         "writable by the group": lambda path: path.chmod(0o620),
     }
+
+
+HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "trouble": 5, "trouble_step": None}
+
+
+@pytest.mark.parametrize("field", sorted(HEALTH))
+async def test_health_of_another_version_is_ignored(autojump_clock: MockClock, machine: Machine, field: str) -> None:
+    """Such a file made the daemon start with metrics and refreshes that raised."""
+    async with machine.process():
+        await trio.sleep(1)
+    path = machine.directory / MAIN
+    body = json.loads(path.read_text().partition("\n")[2])
+    body["health"][field] = HEALTH[field]
+    text = json.dumps(body)
+    path.write_text(f"irsa-sidecar state 1 {hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+    async with machine.process() as daemon:
+        assert key(daemon) is None
+        await trio.sleep(1)
+        assert key(daemon) == "ASIAFAKE0002"
+    assert len(machine.logged("saved_credentials_ignored")) == 1
+
+
+async def test_unforeseen_error_while_restoring_costs_the_file_alone(
+    autojump_clock: MockClock, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with machine.process():
+        await trio.sleep(1)
+
+    def fail(*_: Any) -> None:
+        raise RecursionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_directory, "decode", fail)
+        async with machine.process() as daemon:
+            await trio.sleep(1)
+            assert key(daemon) == "ASIAFAKE0002"
+    assert len(machine.logged("saved_credentials_ignored")) == 1
 
 
 @pytest.mark.parametrize("way", list(damaged(b"xx")))
