@@ -31,7 +31,7 @@ from sidecar.role import (
     check_whole_number,
 )
 from sidecar.session_name import check_session_name
-from sidecar.strict_yaml import MAX_DEPTH, Node, appears_twice, compose, line_of, reading
+from sidecar.strict_yaml import MAX_DEPTH, MERGE_TAG, Node, appears_twice, compose, line_of, reading
 
 MAX_FILE_BYTES = 1024 * 1024
 """What a ConfigMap can hold."""
@@ -129,6 +129,10 @@ def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str
 def _key(place: Place, node: Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
         raise ConfigurationError(f"{Place(place.path, line_of(node))}: a key must be a word.")
+    if node.tag == MERGE_TAG:
+        raise ConfigurationError(
+            f"{Place(place.path, line_of(node))}: the merge key << is not supported: write what it stands for."
+        )
     return str(node.value)
 
 
@@ -192,14 +196,14 @@ def _policy(place: Place, node: Node) -> Any:
 
 
 def _policy_in_text(place: Place, node: yaml.ScalarNode) -> Any:
-    """Return the policy in a text: YAML, which has all of JSON but the escaped slash, else JSON."""
+    """Return the policy in a text: YAML, which has all of JSON but tabs and the escaped slash, else JSON."""
     # In a block scalar (`|`) each line of the text is one of the file, after the line of the `|`.
     is_block = node.style == "|"
     where = f"{place.path}: {place.key}" if is_block else f"{place}, in its text"
     try:
         inner = compose(node.value, where, first_line=line_of(node) + 1 if is_block else 1)
     except ConfigurationError:
-        if "\\/" not in node.value:
+        if "\\/" not in node.value and "\t" not in node.value:
             raise
         return _policy_in_json(place, node.value)
     return None if inner is None else _plain(place, inner, [MAX_POLICY_NODES])

@@ -28,7 +28,7 @@ MAX_PROBLEM_CHARACTERS = 200
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_MERGE, _TIMESTAMP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
+MERGE_TAG, _TIMESTAMP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
 
 Node = yaml.nodes.Node
 
@@ -171,7 +171,7 @@ class _Loader(yaml.SafeLoader):
     def _check_keys(self, node: yaml.MappingNode) -> None:
         seen = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise _LimitError(appears_twice(key.value), key)
                 seen.add(key.value)

@@ -276,6 +276,29 @@ def test_a_policy_in_json_may_escape_slashes() -> None:
     assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice: keep one of them."
 
 
+@pytest.mark.parametrize("policy", ["{\n\t\"Statement\":\t[\n\t]\n}", "{\t\"Statement\": []}"])
+def test_policy_in_json_may_be_indented_with_tabs(policy: str) -> None:
+    (role,) = parse(one(policy=policy))
+    assert role.policy == '{"Statement":[]}'
+    twice = policy.replace("{", '{"Statement": 1, ')
+    assert "the key 'Statement' appears twice: keep one of them." in refusal(one(policy=twice))
+
+
+MERGES = {
+    "a merge": "{Effect: Deny, <<: {Effect: Allow}}",
+    "two merges": "{<<: {Effect: Deny}, <<: {Effect: Allow}}",
+    "a merge in a list": "{Statement: [{<<: [{Effect: Deny}, {Effect: Allow}]}]}",
+}
+
+
+@pytest.mark.parametrize("policy", MERGES.values(), ids=MERGES)
+@pytest.mark.parametrize("form", ["mapping", "text"])
+def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
+    """STS would get a member named <<, and of two only the last."""
+    value = policy if form == "mapping" else json.dumps(policy)
+    assert "<<" in refusal(one() + f"\n    policy: {value}")
+
+
 def test_the_line_in_a_block_of_json_is_the_files() -> None:
     text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
     assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice: keep one of them."
