@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -202,7 +203,7 @@ class Daemon:
                 task_status=task_status,
             )
         finally:
-            audit.flush()
+            self._flush(audit)
 
     async def _serve_admin(self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None]) -> None:
         def respond(request: Request, now: Instant, _sock: socket.socket) -> Answer:
@@ -219,6 +220,12 @@ class Daemon:
             stop=self.stop,
             task_status=task_status,
         )
+
+    def _flush(self, audit: Audit) -> None:
+        try:
+            audit.flush()
+        except Exception as exc:  # noqa: BLE001  the listener ends in order, whatever becomes of its last lines
+            self._report(exc)
 
     def _report(self, exc: Exception) -> None:
         self.log.error("request_failed", exc=exc)
@@ -390,7 +397,8 @@ def _tell_of_imds(served: ServedRole, listeners: Sequence[socket.socket], log: L
 async def _stop_on_signal(daemon: Daemon, drain_seconds: float, signals: AsyncIterator[int]) -> None:
     """The first signal starts the drain. Its end, or a second signal, starts the orderly stop."""
     number = await anext(signals)
-    daemon.log.info("stopping", signal=signal.Signals(number).name, drain_seconds=drain_seconds)
+    with suppress(Exception):  # out of memory, say: a log that fails must not lose the signal
+        daemon.log.info("stopping", signal=signal.Signals(number).name, drain_seconds=drain_seconds)
     with trio.move_on_after(drain_seconds):
         await anext(signals)
     daemon.stop.set()

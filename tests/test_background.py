@@ -166,6 +166,32 @@ async def test_failing_flush_of_the_audit_ends_nothing(autojump_clock: MockClock
     assert daemon.metrics.task_failures == {"audit": 2}
 
 
+RAISES_AT_THE_END = """
+from sidecar import audit, log
+def fail(self):
+    raise ZeroDivisionError
+audit.Audit.flush = fail
+write = log.LineWriter.info
+def out_of_memory(self, line):
+    if '"stopping"' in line:
+        raise MemoryError
+    write(self, line)
+log.LineWriter.info = out_of_memory
+"""
+
+
+async def test_stop_survives_a_failing_log_and_audit(tmp_path: Path) -> None:
+    """No signal is lost, and the exit status is that of an orderly end."""
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=RAISES_AT_THE_END) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        assert (await get(running.url))[0] == 200
+        assert await running.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in running.errors
+
+
 CONTAINED = {
     daemon_module: ("background", {"self.keep", "daemon.keep"}),
     service: ("background", {"keep_running"}),

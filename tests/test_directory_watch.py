@@ -226,6 +226,39 @@ async def test_lost_instance_is_opened_again(
         assert await watch.after() == 3
 
 
+@pytest.mark.parametrize("bug", [ValueError(), RecursionError(), KeyError(), MemoryError()], ids=repr)
+async def test_bug_in_the_watch_leaves_the_run_alone(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, bug: Exception
+) -> None:
+    """The task that reads the events is trio's own, and what such a task raises would end the process."""
+
+    def fail(_events: bytes) -> dict[int, int]:
+        raise bug
+
+    async with watching(tmp_path, mock_clock) as watch:
+        with monkeypatch.context() as patch:
+            patch.setattr(directory_watch, "masks_by_watch", fail)
+            (tmp_path / "file").touch()
+            await watch.after()
+        assert await watch.after(REOPEN_SECONDS) == 2  # a new watch was made
+        (tmp_path / "another").touch()
+        assert await watch.after() == 3
+
+
+async def test_bug_in_adding_a_watch_tries_again(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise AttributeError("a C library without inotify_init1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory_watch, "_open_instance", fail)
+        async with watching(tmp_path, mock_clock) as watch:
+            assert await watch.after() == 0
+            patch.undo()
+            assert await watch.after(REOPEN_SECONDS) == 1
+
+
 async def test_overflow_of_the_queue_calls_every_follower(tmp_path: Path, mock_clock: MockClock) -> None:
     directories = [tmp_path / "a", tmp_path / "b"]
     for directory in directories:
