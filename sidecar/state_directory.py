@@ -22,11 +22,12 @@ import trio
 from sidecar.clock import Clock, Instant
 from sidecar.config import StsSettings
 from sidecar.errors import ConfigurationError, FileTimeoutError
-from sidecar.file_thread import in_thread
+from sidecar.file_thread import check, in_thread
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.mounts import IN_MEMORY, MOUNTINFO, filesystem_type
 from sidecar.refresher import REMINDER_SECONDS, Health, Progress
+from sidecar.regular_file import file_identity
 from sidecar.saved_state import (
     FILE_PREFIX,
     MAX_STATE_BYTES,
@@ -225,8 +226,16 @@ class StateDirectory:
                 continue
             if not snapshot.is_alive(now):
                 await self._remove(name)
-            elif self._kept.get(name) != (snapshot, served.refresher.progress.schedule):
+            elif self._kept.get(name) != (snapshot, served.refresher.progress.schedule) or await self._is_gone(name):
                 await self._write(name, served, snapshot)
+
+    async def _is_gone(self, name: str) -> bool:
+        """Return whether somebody removed the file, such as another daemon that was given the same directory."""
+        path = os.path.join(self._path, name)
+        try:
+            return await check(path, file_identity, path) is None
+        except (FileTimeoutError, OSError):
+            return False
 
     async def _write(self, name: str, served: ServedRole, snapshot: Snapshot) -> None:
         progress, before = served.refresher.progress, self._kept.get(name)

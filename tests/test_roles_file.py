@@ -276,7 +276,7 @@ def test_a_policy_in_json_may_escape_slashes() -> None:
     assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice: keep one of them."
 
 
-@pytest.mark.parametrize("policy", ["{\n\t\"Statement\":\t[\n\t]\n}", "{\t\"Statement\": []}"])
+@pytest.mark.parametrize("policy", ['{\n\t"Statement":\t[\n\t]\n}', '{\t"Statement": []}'])
 def test_policy_in_json_may_be_indented_with_tabs(policy: str) -> None:
     (role,) = parse(one(policy=policy))
     assert role.policy == '{"Statement":[]}'

@@ -392,6 +392,29 @@ async def test_unusable_file_is_ignored_logged_and_replaced(
             assert key(daemon) == "ASIAFAKE0002"
 
 
+async def test_file_that_somebody_removes_is_written_again(autojump_clock: MockClock, machine: Machine) -> None:
+    """A second daemon with the same directory removes the files of roles that it does not have."""
+    async with machine.process(machine.role("one")):
+        await trio.sleep(1)
+        async with machine.process(machine.role("other")):
+            await trio.sleep(3 * CHECK_SECONDS)
+            assert {path.name for path in machine.directory.iterdir()} == {file_name("one"), file_name("other")}
+
+
+async def test_directory_that_vanishes_is_reported(autojump_clock: MockClock, machine: Machine) -> None:
+    async with machine.process() as daemon:
+        await trio.sleep(1)
+        machine.directory.rename(machine.directory.with_name("elsewhere"))
+        await trio.sleep(2 * CHECK_SECONDS)
+        assert key(daemon) == "ASIAFAKE0001"
+        (failed,) = machine.logged("state_write_failed")
+        assert failed["reason"] == "No such file or directory"
+        machine.directory.with_name("elsewhere").rename(machine.directory)
+        (machine.directory / MAIN).unlink()
+        await trio.sleep(2 * CHECK_SECONDS)
+        assert (machine.directory / MAIN).exists()
+
+
 @needs_root
 async def test_file_of_another_user_is_ignored(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
