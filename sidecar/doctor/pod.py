@@ -262,16 +262,15 @@ def _alone(facts: PodFacts) -> Finding:
 
 def _readable_by_user(facts: PodFacts) -> Finding | None:
     """Judge a shared process namespace by the rule of injection's warning."""
-    found = user_of(facts.spec, _sidecar(facts))
-    user = USER if found is None else found
+    own = user_of(facts.spec, _sidecar(facts))
+    user = USER if own is None else own
     beside = [*_list(facts.spec, "initContainers"), *_list(facts.spec, "containers")]
-    names = readers(facts.spec, [item for item in beside if item not in facts.sidecars], user)
-    if not names:
+    found = readers(facts.spec, [item for item in beside if item not in facts.sidecars], user)
+    if not found:
         return None
-    may = "run" if all(reader.is_known for reader in names) else "may run"
+    others = "; ".join(f"{reader.name} {reader.clause(user)}" for reader in found)
     return warning(
-        f"shareProcessNamespace is true, and {', '.join(reader.name for reader in names)} {may} as {user}, the "
-        "sidecar's user, which can read its token through /proc",
+        f"shareProcessNamespace is true, and containers can read the sidecar's token through /proc: {others}",
         "Give each of these containers another runAsUser, or leave shareProcessNamespace out",
     )
 

@@ -3,35 +3,76 @@ Which containers can read another container's files through `/proc` in a shared 
 
 `/proc/PID/root` of a process is open to processes of the same user (kernel, ptrace access mode). The sidecar makes its
 process not dumpable, which closes it, but Python needs some milliseconds before it can, and each exec probe needs them
-again. So with `shareProcessNamespace` only another user is kept out.
+again. So with `shareProcessNamespace` only another user is kept out. Root is not kept out if it has CAP_SETUID, with
+which it becomes any user and which container runtimes grant by default, or CAP_SYS_PTRACE.
 """
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 Document = Mapping[str, Any]
 
+ROOT = 0
+_BY_CAPABILITY = frozenset({"ALL", "SETUID", "SYS_PTRACE"})
+
+
+class How(Enum):
+    """Why a container can read the files, as a clause about `user`."""
+
+    SAME_USER = "runs as {user}"
+    UNKNOWN_USER = "has no runAsUser and may run as {user}"
+    ROOT = "runs as root and can become {user}"
+
 
 class Reader(NamedTuple):
-    """A container that can read the files of `user`. `is_known` is false where only the image names its user."""
+    """A container that can read the files."""
 
     name: str
-    is_known: bool
+    how: How
+
+    def clause(self, user: int) -> str:
+        """Return how it can read the files of this user."""
+        return self.how.value.format(user=user)
 
 
 def readers(spec: Document, containers: Iterable[Document], user: int) -> tuple[Reader, ...]:
-    """Return those of the containers that run as `user` or may do so; none where processes are not shared."""
+    """Return those of the containers that can read files of a process of `user`; none if processes are not shared."""
     if spec.get("shareProcessNamespace") is not True:
         return ()
-    users = [(str(container.get("name")), user_of(spec, container)) for container in containers]
-    return tuple(Reader(name, found is not None) for name, found in users if found in (None, user))
+    found = [(str(container.get("name")), _how(spec, container, user)) for container in containers]
+    return tuple(Reader(name, how) for name, how in found if how is not None)
 
 
 def user_of(spec: Document, container: Document) -> int | None:
     """Return the user that the container's or else the Pod's securityContext names; None if only the image does."""
     for owner in (container, spec):
-        context = owner.get("securityContext")
-        found = context.get("runAsUser") if isinstance(context, Mapping) else None
+        found = _mapping(owner.get("securityContext")).get("runAsUser")
         if isinstance(found, int) and not isinstance(found, bool):
             return found
     return None
+
+
+def _how(spec: Document, container: Document, user: int) -> How | None:
+    own = user_of(spec, container)
+    if own is None:
+        return How.UNKNOWN_USER
+    if own == user:
+        return How.SAME_USER
+    return How.ROOT if own == ROOT and _can_become_another(_mapping(container.get("securityContext"))) else None
+
+
+def _can_become_another(context: Document) -> bool:
+    """Return whether root has one of _BY_CAPABILITY. `privileged` grants all of them, whatever is dropped."""
+    capabilities = _mapping(context.get("capabilities"))
+    added, dropped = _names(capabilities.get("add")), _names(capabilities.get("drop"))
+    is_by_default = not dropped & {"ALL", "SETUID"}
+    return context.get("privileged") is True or is_by_default or bool(added & _BY_CAPABILITY)
+
+
+def _names(value: Any) -> set[str]:
+    return {str(name).upper().removeprefix("CAP_") for name in value} if isinstance(value, list) else set()
+
+
+def _mapping(value: Any) -> Document:
+    return value if isinstance(value, Mapping) else {}

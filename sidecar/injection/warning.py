@@ -8,7 +8,7 @@ from sidecar.injection.annotations import Grant, Wishes
 from sidecar.injection.application import unknown_exemptions
 from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZONS_ROLE_ARN, DURATION, TOKEN_EXPIRATION, Document
 from sidecar.injection.settings import ServiceAccount
-from sidecar.injection.shared_processes import readers
+from sidecar.injection.shared_processes import How, readers
 from sidecar.injection.similar_names import misnamed
 from sidecar.token_lifetime import outlives_its_credentials, served_while_terminating_seconds
 
@@ -58,11 +58,11 @@ def warnings_about(
     """
     yield from (_unknown_proxy(container, names) for container in given if (names := unknown_exemptions(container)))
     for reader in readers(spec, beside, USER):
-        runs = f"runs as {USER}" if reader.is_known else f"has no runAsUser and may run as {USER}"
+        drop = " or drop ALL capabilities" if reader.how is How.ROOT else ""
         yield Warned(
             SHARED_PROCESSES,
-            f"Container {reader.name} {runs}, which is irsa-sidecar's user, and can read its token because "
-            "shareProcessNamespace is true. Set another runAsUser.",
+            f"Container {reader.name} {reader.clause(USER)}, irsa-sidecar's user, so it can read the token because "
+            f"shareProcessNamespace is true. Set another runAsUser{drop}.",
         )
     yield from _long_termination(spec, wishes, min(grant.session_seconds for grant in grants))
 

@@ -531,11 +531,12 @@ async def test_a_grace_period_beyond_the_credentials_is_a_warning(
 @pytest.mark.parametrize(
     ("users", "words"),
     [
-        ((None, None, None), "app, proxy may run as 65532"),
-        ((None, 1000, None), "proxy may run as 65532"),
-        ((None, 1000, 65532), "proxy run as 65532"),
-        ((65532, None, 7), "app run as 65532"),
-        ((1000, None, None), "app, proxy run as 1000"),
+        ((None, None, None), "app has no runAsUser and may run as 65532; proxy has no runAsUser"),
+        ((None, 1000, None), ": proxy has no runAsUser and may run as 65532"),
+        ((None, 1000, 65532), ": proxy runs as 65532"),
+        ((65532, None, 7), ": app runs as 65532"),
+        ((1000, None, None), ": app runs as 1000; proxy runs as 1000"),
+        ((None, 1, 0), ": proxy runs as root and can become 65532"),
         ((None, 1, 2), ""),
         ((1000, 1, 2), ""),
     ],

@@ -71,12 +71,16 @@ _variables = st.lists(
                     "AWS_EC2_METADATA_DISABLED",
                     "AWS_STS_REGIONAL_ENDPOINTS",
                     "AWS_ACCESS_KEY_ID",
+                    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                    "AWS_WEB_IDENTITY_TOKEN_FILE",
                 ]
             ),
             _values,
         ),
         st.just({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}),
         st.just({"name": "NO_PROXY", "valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "none"}}}),
+        st.just({"name": "HTTP_PROXY", "valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "http"}}}),
+        st.just({"name": "AWS_ACCESS_KEY_ID", "value": None}),
     ),
     max_size=4,
     unique_by=lambda variable: variable["name"],
@@ -93,7 +97,8 @@ _mounts = st.lists(st.sampled_from(_MOUNTS), max_size=2, unique_by=lambda mount:
 def _containers(draw: st.DrawFn, name: str) -> Document:
     made: Document = {"name": name, "image": draw(st.sampled_from(["app", "app:1"]))}
     env, mounts = draw(_variables), draw(_mounts)
-    if draw(st.booleans()) and not {"AWS_ROLE_ARN", "AWS_ACCESS_KEY_ID"} & {variable["name"] for variable in env}:
+    own = {"AWS_ROLE_ARN", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"}
+    if draw(st.booleans()) and not own & {variable["name"] for variable in env}:
         env, mounts = [*env[:1], *AMAZONS_VARIABLES, *env[1:]], [*mounts, AMAZONS_MOUNT]
     elif draw(st.booleans()):
         env, mounts = [*env, *POD_IDENTITY_VARIABLES], [*mounts, POD_IDENTITY_MOUNT]
@@ -131,7 +136,14 @@ def pods(draw: st.DrawFn) -> Document:
         )
     spec |= draw(
         st.sampled_from(
-            [{}, {"terminationGracePeriodSeconds": 0}, {"ephemeralContainers": [{"name": "debug"}]}, {"nodeName": "n"}]
+            [
+                {},
+                {"terminationGracePeriodSeconds": 0},
+                {"terminationGracePeriodSeconds": 10**6},
+                {"shareProcessNamespace": True},
+                {"ephemeralContainers": [{"name": "debug"}]},
+                {"nodeName": "n"},
+            ]
         )
     )
     return {"apiVersion": "v1", "kind": "Pod", "metadata": draw(_metadata(names)), "spec": spec}

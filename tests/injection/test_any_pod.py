@@ -12,6 +12,7 @@ from lightkube.models.core_v1 import Pod
 
 from sidecar.config import read_settings
 from sidecar.errors import ConfigurationError
+from sidecar.injection.application import READ_WHEN_EMPTY
 from sidecar.injection.json_patch import json_patch
 from sidecar.injection.names import Document
 from sidecar.injection.pod import Injected, inject
@@ -86,7 +87,7 @@ def test_what_the_user_wrote_stays(pod: Document, settings: Settings) -> None:
             k: v for k, v in before.items() if k not in {"env", "volumeMounts"}
         }
         for key in ("env", "volumeMounts"):
-            kept = [item for item in before.get(key, []) if not is_amazons(item, before)]
+            kept = [item for item in before.get(key, []) if not (is_amazons(item, before) or is_misread(item))]
             assert_begins_with(after[key], kept)
 
 
@@ -100,6 +101,11 @@ def is_amazons(item: Document, container: Document) -> bool:
         else set()
     )
     return item["name"] in names
+
+
+def is_misread(item: Document) -> bool:
+    """Return whether it is an empty variable that SDKs read."""
+    return item["name"] in READ_WHEN_EMPTY and item.get("value") == ""
 
 
 def assert_begins_with(after: list[Document], kept: list[Document]) -> None:

@@ -337,6 +337,10 @@ def user(number: Any) -> Document:
     return {"securityContext": {"runAsUser": number}}
 
 
+def root(**capabilities: list[str]) -> Document:
+    return {"securityContext": {"runAsUser": 0, "capabilities": capabilities}}
+
+
 @pytest.mark.parametrize(
     ("of_container", "of_pod", "warns"),
     [
@@ -351,6 +355,16 @@ def user(number: Any) -> Document:
         (user(None), user(1000), False),
         ({}, user(1000), False),
         ({}, user(65533), False),
+        (user(0), {}, True),
+        ({}, user(0), True),
+        (root(drop=["NET_RAW", "CHOWN"]), {}, True),
+        (root(drop=["ALL"], add=["SYS_PTRACE"]), {}, True),
+        (root(drop=["ALL"], add=["CAP_SETUID"]), {}, True),
+        (root(drop=["SETUID"], add=["ALL"]), {}, True),
+        ({"securityContext": {"runAsUser": 0, "privileged": True, "capabilities": {"drop": ["ALL"]}}}, {}, True),
+        (root(drop=["ALL"]), {}, False),
+        (root(drop=["all"], add=["NET_BIND_SERVICE"]), {}, False),
+        (root(drop=["CAP_SETUID"]), user(65532), False),
     ],
 )
 @pytest.mark.parametrize("is_init", [False, True])

@@ -83,7 +83,7 @@ def test_the_longest_warning_is_one_that_the_api_server_passes_on_whole(kind: st
     assert MAX_NAME_CHARACTERS < len(warning) <= 256
 
 
-@pytest.mark.parametrize("user", [None, 65532])
+@pytest.mark.parametrize("user", [None, 65532, 0])
 def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> None:
     elsewhere = {"valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "none"}}}
     proxied: dict[str, Any] = {"name": "x" * MAX_NAME_CHARACTERS, "securityContext": {"runAsUser": user}}
