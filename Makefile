@@ -9,7 +9,7 @@ REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local test lint types unit test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local tools test lint types unit test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -25,8 +25,20 @@ $(VENV)/.%.installed: requirements/%.txt $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m compileall -q sidecar
 	@touch $@
 
+# Two lock files in one go: what is needed to run, and what builds the package.
+$(VENV)/.tools.installed: requirements/tools.txt requirements/build.txt $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q sidecar
+	@touch $@
+
 local: $(VENV)/.demo.installed ## all of IRSA on this machine: the real AWS CLI gets credentials through it
 	$(BIN)/irsa-sidecar local -- $(BIN)/aws sts get-caller-identity
+
+tools: $(VENV)/.tools.installed ## irsa-sidecar with every extra into .venv: setup, doctor, webhook and local
+	@echo "Run $(BIN)/irsa-sidecar, or put it into PATH:"
+	@echo "  export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
+	@echo "  irsa-sidecar help"
 
 test: lint types unit test-pythons ## lint, types and tests; those of TLS, tokens and time on every other Python too
 

@@ -23,7 +23,7 @@ from sidecar.first_credentials import WAIT_SECONDS, wait_for_attempts, wait_for_
 from sidecar.listen import format_address, listen
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.remarks import remark
+from sidecar.remarks import complain
 from sidecar.role import Role
 from sidecar.secret_file import replace_secret_file
 from sidecar.signal_source import Received, open_signals
@@ -163,5 +163,5 @@ def _url(listeners: Sequence[socket.socket], role: Role) -> str:
 
 
 def _cannot_start(command: list[str], why: str, status: int) -> int:
-    remark(f"cannot start {command[0]!r}: {why}")
+    complain(f"cannot start {command[0]!r}: {why}")
     return status

@@ -12,14 +12,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from sidecar import __version__
 from sidecar.early_stop import end_as_any_process_would
 from sidecar.errors import ConfigurationError, SidecarError
-
-if TYPE_CHECKING:
-    import argparse  # which a Pod is spared: its `run` has no flags
 
 COMMANDS = {
     "run": "the daemon: keep credentials fresh and serve them",
@@ -40,35 +36,50 @@ Commands that run beside the daemon, in a container where the token is mounted. 
 `probe` does not read the token, but everything that its container mounts can be read through its /proc/PID/root.
 """
 
+DAEMONS = frozenset({"run", "webhook", "exec"})
+"""Commands whose work is not to print."""
+
 _USAGE, _FAILURE = 2, 1
 
-_OF_PRINTING = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+_OF_PRINTING = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EROFS})
 """Of writing to stdout. Those of files are errors of ours by the time they are here."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. Without `argv` the process is this command's own, and is hardened."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    if name is None:
-        return _top_level(arguments)
     end_as_any_process_would()
     if argv is None:
         sys.excepthook = _show_traceback
-    if argv is None and name in READ_THE_TOKEN:
-        _hide_process(gives_way=name == "doctor")
     try:
-        command = import_module(f"sidecar.commands.{name}")
-        guard = getattr(command, "guard", None)
-        with nullcontext() if guard is None else guard(arguments[1:]):
-            status = run_command(command, f"irsa-sidecar {name}", arguments[1:])
-            _print_the_rest()
+        status = _run(arguments, is_own_process=argv is None)
+        _print_the_rest()
     except (BaseExceptionGroup, SidecarError, KeyboardInterrupt, OSError) as error:
         expected = _expected(error)
         if expected is None:
             raise
         return _told(expected)
+    except SystemExit:  # of --help, --version or wrong usage
+        try:
+            _print_the_rest()
+        except OSError as error:
+            return _give_up_stdout(error)
+        raise
     return status
+
+
+def _run(arguments: list[str], *, is_own_process: bool) -> int:
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    if name is None:
+        return _top_level(arguments)
+    if is_own_process and name in READ_THE_TOKEN:
+        _hide_process(gives_way=name == "doctor")
+    if name not in DAEMONS:
+        _report_closed_stdout()
+    command = import_module(f"sidecar.commands.{name}")
+    guard = getattr(command, "guard", None)
+    with nullcontext() if guard is None else guard(arguments[1:]):
+        return run_command(command, f"irsa-sidecar {name}", arguments[1:])
 
 
 def _hide_process(*, gives_way: bool) -> None:
@@ -83,39 +94,36 @@ def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int
     """Parse the arguments as the command's module declares them, and run it. Returns its exit status."""
     args = getattr(command, "NO_FLAGS", None)
     if arguments or args is None:
-        parser = _parser(prog, command.__doc__, command.EXAMPLE)
+        from sidecar.flag_parser import FlagParser  # noqa: PLC0415  for those who give flags
+
+        parser = FlagParser(prog, command.__doc__, command.EXAMPLE)
         command.add_arguments(parser)
         args = parser.parse_args(arguments)
     status: int = command.main(args)
     return status
 
 
-def _parser(prog: str, description: str | None, epilog: str) -> "argparse.ArgumentParser":
-    from argparse import ArgumentParser, RawDescriptionHelpFormatter  # noqa: PLC0415  for those who give flags
-
-    def formatter(prog: str) -> RawDescriptionHelpFormatter:
-        # A width of its own: asking for the terminal's imports shutil and three compressors, before the listener is
-        # bound.
-        return RawDescriptionHelpFormatter(prog, width=100)
-
-    return ArgumentParser(
-        prog=prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False
-    )
-
-
 def _top_level(arguments: list[str]) -> int:
-    """Help, version, or what is wrong with the command's name."""
+    """Print help or the version, or report a command that does not exist."""
+    from sidecar.flag_parser import FlagParser, suggestion  # noqa: PLC0415  for people
+
     listing = "\n".join(f"  {name:12} {summary}" for name, summary in COMMANDS.items())
-    parser = _parser(
+    parser = FlagParser(
         "irsa-sidecar",
         "AWS credentials for Pods, from their service account token.",
-        f"commands:\n{listing}\n\nirsa-sidecar COMMAND --help says more, with an example.",
+        f"commands:\n{listing}\n\nirsa-sidecar COMMAND --help says more, with an example:\n  irsa-sidecar setup --help",
     )
     parser.add_argument("--version", action="version", version=f"irsa-sidecar {__version__}")
-    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS)
-    parser.parse_args(arguments[:1])
+    parser.add_argument("command", metavar="COMMAND", nargs="?")
+    if not arguments or arguments == ["help"]:
+        parser.print_help()
+        return 0
+    if arguments[0] == "help":
+        return _run([*arguments[1:], "--help"], is_own_process=False)
+    named = parser.parse_args(arguments[:1]).command or arguments[0]
     parser.print_usage(sys.stderr)
-    return _USAGE
+    meant = suggestion(named, [*COMMANDS, "help"]) or "."
+    raise ConfigurationError(f"there is no command {named!r}{meant} `irsa-sidecar help` lists the commands.")
 
 
 def _expected(error: BaseException) -> BaseException | None:
@@ -153,22 +161,32 @@ def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: ob
 
 
 def _print_the_rest() -> None:
-    if sys.stdout is not None:  # as it is where it was closed before
+    if sys.stdout is not None:  # None where it was closed before the start
         sys.stdout.flush()
 
 
-def _give_up_stdout(error: OSError) -> int:
-    """What could not be printed is told, unless its reader has seen enough, as `| head` has."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try once more at its end
-    if error.errno != errno.EPIPE:
-        from sidecar.remarks import remark  # noqa: PLC0415  for processes that end
+def _report_closed_stdout() -> None:
+    """Make the first print fail as on any stdout that cannot be written. Python itself would print nothing."""
+    if sys.stdout is None:
+        from sidecar.closed_stdout import ClosedStdout  # noqa: PLC0415  for a process without stdout
 
-        remark(f"stdout cannot be written ({error.strerror}): give it another place.")
+        sys.stdout = ClosedStdout()
+
+
+def _give_up_stdout(error: OSError) -> int:
+    """Report that stdout cannot be written, unless its reader has seen enough, such as `| head`."""
+    if sys.stdout is not None and not sys.stdout.closed:
+        # Otherwise the interpreter would try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if error.errno != errno.EPIPE:
+        from sidecar.remarks import complain  # noqa: PLC0415  for processes that end
+
+        complain(f"stdout cannot be written ({error.strerror}): give it another place.")
     return _FAILURE
 
 
 def _complain(error: SidecarError) -> int:
-    from sidecar.remarks import remark  # noqa: PLC0415  for processes that end
+    from sidecar.remarks import complain  # noqa: PLC0415  for processes that end
 
-    remark(str(error))
+    complain(str(error))
     return _USAGE if isinstance(error, ConfigurationError) else _FAILURE

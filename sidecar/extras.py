@@ -5,6 +5,9 @@ from types import ModuleType
 
 from sidecar.errors import ConfigurationError
 
+HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/bin/irsa-sidecar, or the image for tools"
+"""The name is not published on a package index, so there is nothing to install from there."""
+
 
 def import_extra(module: str, command: str, extra: str) -> ModuleType:
     """The module, which `command` needs. Raises ConfigurationError that says what to install where that is missing."""
@@ -14,5 +17,5 @@ def import_extra(module: str, command: str, extra: str) -> ModuleType:
         if exc.name is None or exc.name.partition(".")[0] == "sidecar":
             raise
         raise ConfigurationError(
-            f"`{command}` needs the package {exc.name}: pip install 'irsa-sidecar[{extra}]'"
+            f"`{command}` needs the package {exc.name.partition('.')[0]}, of the extra {extra}. {HOW_TO_INSTALL}."
         ) from exc

@@ -84,7 +84,9 @@ def _renderer(log_format: str, fd: int) -> Any:
         return structlog.processors.JSONRenderer(default=str)
     from structlog.dev import ConsoleRenderer  # noqa: PLC0415  for people, not for Pods (left_out.py)
 
-    is_colour = os.isatty(fd) and "NO_COLOR" not in os.environ
+    from sidecar.terminal import wants_colours  # noqa: PLC0415  for people, not for Pods
+
+    is_colour = os.isatty(fd) and wants_colours()
     return _escaping(ConsoleRenderer(colors=is_colour, timestamp_key="time", pad_event_to=28))
 
 

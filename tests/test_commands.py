@@ -207,7 +207,10 @@ def test_a_full_disk_at_stdout_is_told_in_a_sentence(way: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=-1, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "irsa-sidecar: stdout cannot be written (No space left on device): give it another place.\n"
+    assert (
+        done.stderr
+        == "irsa-sidecar: error: stdout cannot be written (No space left on device): give it another place.\n"
+    )
 
 
 @ways_to_tell

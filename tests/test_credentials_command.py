@@ -382,7 +382,7 @@ def test_an_sts_that_takes_too_long_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(command, "TOTAL_SECONDS", 0.0)
     environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
-    assert run(capsys) == (1, "", "irsa-sidecar: no credentials within 0 s\n")
+    assert run(capsys) == (1, "", "irsa-sidecar: error: no credentials within 0 s\n")
 
 
 # As a process

@@ -185,7 +185,7 @@ def test_bad_configuration_ends_with_two_and_names_setting_value_and_fix(
 
 
 def test_wrong_usage_ends_with_two() -> None:
-    for arguments in (["run", "--lisen", "x"], ["rnu"], []):
+    for arguments in (["run", "--lisen", "x"], ["rnu"]):
         done = subprocess.run(
             [sys.executable, "-m", "sidecar", *arguments], capture_output=True, text=True, check=False
         )

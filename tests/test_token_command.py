@@ -220,5 +220,7 @@ async def test_without_cryptography_the_package_to_install_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ConfigurationError, match="needs the package cryptography: pip install"):
+    with pytest.raises(
+        ConfigurationError, match=r"needs the package cryptography, of the extra local. Run `make tools`"
+    ):
         await verify(service_account_token(time.time()), tmp_path)

@@ -20,6 +20,7 @@ import trio
 from sidecar.doctor.finding import Status
 from sidecar.errors import ConfigurationError
 from sidecar.printable import printable_json
+from sidecar.terminal import wants_colours
 
 EXAMPLE = """\
 examples:
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         _print(printable_json(report.as_json(found)))
     else:
-        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        colours = sys.stdout.isatty() and wants_colours()
         width = min(max(shutil.get_terminal_size((120, 24)).columns, LEAST_WIDTH), MOST_WIDTH)
         _print(report.as_text(found, width=width, colours=colours, is_verbose=args.verbose))
     fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}

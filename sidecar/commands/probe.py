@@ -8,13 +8,18 @@ from sidecar.config import PREFIX
 from sidecar.daemon_client import get, reachable
 from sidecar.errors import ConfigurationError
 from sidecar.listen import format_address, parse_address
-from sidecar.remarks import remark
+from sidecar.remarks import complain
 from sidecar.role import check_whole_number
 
 EXAMPLE = """\
-example, as a native sidecar's startup probe:
+example:
+  irsa-sidecar probe --wait 60
+
+as a native sidecar's startup probe:
   startupProbe:
-    exec: {command: [irsa-sidecar, probe, --wait, "4"]}
+    exec:
+      command: [irsa-sidecar, probe,
+                --wait, "4"]
     timeoutSeconds: 6
     periodSeconds: 1
     failureThreshold: 100"""
@@ -42,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     while (trouble := _trouble(address)) and time.monotonic() < ends_at:
         time.sleep(LOOK_SECONDS)
     if trouble:
-        remark(trouble)
+        complain(trouble)
     return 1 if trouble else 0
 
 

@@ -5,6 +5,7 @@ Each step can be run again: it changes only what is not yet as it should be. --d
 """
 
 import argparse
+import sys
 
 from sidecar.cli import run_command
 from sidecar.extras import import_extra
@@ -29,10 +30,12 @@ irsa-sidecar setup STEP --help says more, with an example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("step", metavar="STEP", choices=STEPS, help="one of those below")
+    parser.add_argument("step", metavar="STEP", nargs="?", choices=[*STEPS, "help"], help="one of those below")
     parser.add_argument("arguments", metavar="…", nargs=argparse.REMAINDER, help="its own arguments")
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.step in (None, "help"):
+        return run_command(sys.modules[__name__], "irsa-sidecar setup", [*args.arguments, "--help"])
     step = import_extra(f"sidecar.setup.{args.step.replace('-', '_')}", "irsa-sidecar setup", "setup")
     return run_command(step, f"irsa-sidecar setup {args.step}", args.arguments)

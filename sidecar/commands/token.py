@@ -17,7 +17,7 @@ import trio
 from sidecar.errors import ConfigurationError
 from sidecar.key_rotation import rotation_outlook
 from sidecar.printable import printable_json
-from sidecar.remarks import remark
+from sidecar.remarks import remark, warn
 from sidecar.token import Token, read_token, warning_from_claims
 from sidecar.verified_token import verify_token
 
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     token = read_token(path)
     print(printable_json(json.dumps(jwt.decode(token.raw, options={"verify_signature": False}), indent=2)))
     if warning := warning_from_claims(token, time.time()):
-        remark(warning)
+        warn(warning)
     if args.verify:
         for sentence in trio.run(partial(_verify, token, os.environ, allow_http=args.allow_http)):
             remark(sentence)

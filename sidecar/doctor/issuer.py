@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.extras import HOW_TO_INSTALL
 from sidecar.key_rotation import EKS_ISSUER
 from sidecar.published_keys import IssuerError, Published, has_key
 
@@ -117,7 +118,7 @@ def _verified(facts: IssuerFacts) -> Finding | None:
     if facts.published is None:
         return None
     if facts.unverified is None:
-        return left_out("needs the package cryptography", "pip install 'irsa-sidecar[doctor]'")
+        return left_out("needs the package cryptography", HOW_TO_INSTALL)
     if facts.unverified == "":
         return ok("the published key verifies the token")
     return wrong(facts.unverified, "Use a token of this cluster, and publish this cluster's keys")

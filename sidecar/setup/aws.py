@@ -17,6 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.plan import Call
 from sidecar.setup.resources import Account
 
@@ -25,14 +26,6 @@ CONNECT_SECONDS, READ_SECONDS = 10, 30
 
 ANY_REGION = "us-east-1"
 """For services that answer the same in every region of the partition aws, where no region was said."""
-
-
-class AwsError(SidecarError):
-    """AWS said no. `code` is its own error code."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Aws:

@@ -16,6 +16,7 @@ import trio
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.printable import printable
 from sidecar.remarks import remark
+from sidecar.setup.cluster_access import open_named_cluster
 from sidecar.setup.documents import KEYS_PATH, Documents, File, key_differences, read_documents, to_publish
 from sidecar.setup.issuer_checks import (
     DISCOVERY_PATH,
@@ -23,8 +24,6 @@ from sidecar.setup.issuer_checks import (
     key_concerns,
 )
 from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
-from sidecar.setup.kubeconfig import find_cluster
-from sidecar.setup.kubernetes import open_cluster
 from sidecar.setup.steps import check_issuer, report
 from sidecar.setup.whose_issuer import Issuer
 
@@ -67,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _fetch(context: str | None) -> Documents:
-    with open_cluster(find_cluster(os.environ, context)) as cluster:
+    with open_named_cluster(os.environ, context, "irsa-sidecar setup issuer-documents") as cluster:
         return read_documents(cluster.get_raw(DISCOVERY_PATH), cluster.get_raw(KEYS_PATH))
 
 

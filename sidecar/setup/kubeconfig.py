@@ -18,7 +18,7 @@ from lightkube.config.models import Context
 from msgspec import Struct, ValidationError, convert
 
 from sidecar.errors import ConfigurationError
-from sidecar.remarks import remark
+from sidecar.remarks import warn
 from sidecar.setup.kubeconfig_entries import (
     PLUGIN_VERSIONS,
     ClusterEntry,
@@ -174,7 +174,7 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
             f"{title} names the {inner} {name}, which is not there: there are {known}. Correct it."
         )
     for field in unknown_fields(entries[name], kind):
-        remark(f"warning: {title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")
+        warn(f"{title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")
     return convert(entries[name], kind)
 
 

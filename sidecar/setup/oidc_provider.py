@@ -8,12 +8,13 @@ cluster and account.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.remarks import remark
-from sidecar.setup.aws import Aws, AwsError
+from sidecar.remarks import warn
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.iam_provider import plan_provider
 from sidecar.setup.issuer_checks import discovery_concerns, key_concerns
 from sidecar.setup.issuer_fetch import Published, UnreachableError, fetch_issuer
@@ -31,6 +32,9 @@ from sidecar.setup.steps import (
 )
 from sidecar.setup.subjects import has_variable
 from sidecar.setup.whose_issuer import Issuer, add_issuer_arguments, find_issuer, hidden_by_endpoint
+
+if TYPE_CHECKING:
+    from sidecar.setup.aws import Aws
 
 EXAMPLE = """\
 examples:
@@ -84,7 +88,7 @@ def look(issuer: Issuer, ca_file: Path | None) -> Published | None:
     return published._replace(thumbprint=None) if issuer.eks_region else published
 
 
-def read_provider(aws: Aws, arn: str, issuer: str) -> OidcProvider | None:
+def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
     """The account's provider as it is; None while there is none. Raises SidecarError."""
     try:
         answer = aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
@@ -114,7 +118,7 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
                 f"--audience is {audience!r}: give 1 to {_MAX_AUDIENCE_CHARACTERS} characters, as {DEFAULT_AUDIENCE}."
             )
         if audience.startswith("sts.") and audience != DEFAULT_AUDIENCE:
-            remark(
+            warn(
                 f"--audience is {audience}: the tokens of EKS have {DEFAULT_AUDIENCE} in every region and partition, "
                 "since it is no address; keep yours if your Pods' tokens really have it."
             )
@@ -133,4 +137,4 @@ def _explain(issuer: Issuer, said: str) -> None:
             f"{reason}: say --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside "
             "the VPC."
         )
-    remark(f"{reason}. The cluster vouches for its issuer, so this goes on.")
+    warn(f"{reason}. The cluster vouches for its issuer, so this goes on.")

@@ -24,7 +24,7 @@ from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import Settings
 from sidecar.printable import printable
-from sidecar.remarks import remark, show_progress
+from sidecar.remarks import show_progress, warn
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Options, Workload, Written, change_pods
 from sidecar.setup.pod_kinds import template_path
@@ -84,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
             f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
         )
     for line in (*warnings, *written.notes):
-        remark(line)
+        warn(line)
     sys.stdout.write(shown_difference(text, written, source) if args.dry_run else written.text)
     return 0
 

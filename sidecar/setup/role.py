@@ -9,10 +9,11 @@ others stay, as do those for other clusters. Policies and tags are added only.
 import argparse
 import os
 import re
+from typing import TYPE_CHECKING
 
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.remarks import remark
-from sidecar.setup.aws import Aws, AwsError
+from sidecar.remarks import warn
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.iam_role import Wanted, plan_role
 from sidecar.setup.oidc_provider import check_audiences, read_provider
 from sidecar.setup.resources import DEFAULT_AUDIENCE, DEFAULT_SESSION_SECONDS, Account, Role, provider_arn
@@ -31,6 +32,9 @@ from sidecar.setup.token_check import check_token
 from sidecar.setup.trust import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, Grant
 from sidecar.setup.whose_issuer import Issuer, add_issuer_arguments, find_issuer
 from sidecar.token import Token
+
+if TYPE_CHECKING:
+    from sidecar.setup.aws import Aws
 
 EXAMPLE = """\
 examples:
@@ -90,7 +94,7 @@ def main(args: argparse.Namespace) -> int:
         return carry_out(plan_role(now, wanted, account), args, aws)
 
 
-def read_role(aws: Aws, name: str, *, with_policies: bool) -> Role | None:
+def read_role(aws: "Aws", name: str, *, with_policies: bool) -> Role | None:
     """The role as it is; None while there is none. Attached policies are asked for only `with_policies`."""
     try:
         found = aws.call("iam", "GetRole", RoleName=name)["Role"]
@@ -113,22 +117,22 @@ def read_role(aws: Aws, name: str, *, with_policies: bool) -> Role | None:
     )
 
 
-def check_provider(aws: Aws, grant: Grant) -> None:
+def check_provider(aws: "Aws", grant: Grant) -> None:
     """Remark on what of the account's provider would keep the role from being assumed."""
     try:
         provider = read_provider(aws, grant.provider_arn, grant.issuer)
     except AwsError as exc:
         if not exc.code.startswith("AccessDenied"):
             raise
-        remark(f"Whether the account has the provider of {grant.issuer} could not be seen: {exc}")
+        warn(f"Whether the account has the provider of {grant.issuer} could not be seen: {exc}")
         return
     if provider is None:
-        remark(
+        warn(
             f"The account has no OIDC provider of {grant.issuer} yet: make it with `irsa-sidecar setup oidc-provider`, "
             "without which IAM may refuse the trust policy and nobody can assume the role."
         )
     elif grant.audience not in provider.audiences:
-        remark(
+        warn(
             f"{provider.title} takes the audiences {', '.join(provider.audiences) or 'none'}: add the role's with "
             f"`irsa-sidecar setup oidc-provider --audience {grant.audience}`."
         )

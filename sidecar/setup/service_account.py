@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,11 +21,13 @@ from sidecar.injection.annotations import (
 )
 from sidecar.injection.names import AMAZONS_AUDIENCE, AMAZONS_ROLE_ARN, AMAZONS_TOKEN_EXPIRATION, Document
 from sidecar.printable import printable
-from sidecar.remarks import remark
+from sidecar.remarks import warn
 from sidecar.role import check_role_arn, check_whole_number
-from sidecar.setup.kubeconfig import find_cluster
-from sidecar.setup.kubernetes import Kubernetes, open_cluster
+from sidecar.setup.cluster_access import open_named_cluster
 from sidecar.setup.pod import difference
+
+if TYPE_CHECKING:
+    from sidecar.setup.kubernetes import Kubernetes
 
 EXAMPLE = """\
 examples:
@@ -57,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     if args.output:
         sys.stdout.write(as_yaml(wanted(None, args.namespace or "default", args.name, annotations)))
         return 0
-    with open_cluster(find_cluster(os.environ, args.context)) as kubernetes:
+    with open_named_cluster(os.environ, args.context, "irsa-sidecar setup service-account") as kubernetes:
         return _carry_out(kubernetes, args.namespace or kubernetes.namespace, args.name, annotations, args.dry_run)
 
 
@@ -93,7 +95,7 @@ def as_yaml(document: Document) -> str:
 
 
 def _carry_out(
-    kubernetes: Kubernetes,
+    kubernetes: "Kubernetes",
     namespace: str,
     name: str,
     annotations: Mapping[str, str],
@@ -122,9 +124,7 @@ def _carry_out(
 def _remark_on_owner(there: Document | None) -> None:
     owner = ((there or {}).get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/managed-by")
     if owner:
-        remark(
-            f"It is managed by {owner}, which may take the change back: have it set there what --output yaml prints."
-        )
+        warn(f"It is managed by {owner}, which may take the change back: have it set there what --output yaml prints.")
 
 
 def _check(setting: str, text: str, pattern: re.Pattern[str]) -> None:

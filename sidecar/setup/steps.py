@@ -5,19 +5,23 @@ Rule: the plan goes to stdout, remarks go to stderr, and nothing is changed with
 """
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.extras import import_extra
 from sidecar.printable import printable
-from sidecar.remarks import remark
-from sidecar.setup.aws import Aws
+from sidecar.remarks import warn
 from sidecar.setup.formats import FORMATS
 from sidecar.setup.issuer_checks import Concern, fatal, url_concerns
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.resources import Account
+from sidecar.terminal import wants_colours
+
+if TYPE_CHECKING:
+    from sidecar.setup.aws import Aws
 
 _TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
@@ -28,7 +32,10 @@ def add_aws_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help="tag it; may be repeated")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
     parser.add_argument(
-        "--output", choices=FORMATS, help="print it in that form instead, to paste elsewhere; nothing is changed"
+        "--output",
+        metavar="FORMAT",
+        choices=FORMATS,
+        help=f"print it instead, to paste elsewhere, as {', '.join(FORMATS)}; nothing is changed",
     )
     parser.add_argument("--profile", metavar="NAME", help="of ~/.aws/config [AWS_PROFILE]")
     parser.add_argument("--region", metavar="NAME", help="of the cluster and the partition [AWS_REGION, the profile's]")
@@ -39,15 +46,17 @@ def add_aws_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_aws(args: argparse.Namespace) -> Aws:
-    return Aws(args.profile, args.region)
+def open_aws(args: argparse.Namespace) -> "Aws":
+    """Raises ConfigurationError if botocore is not installed."""
+    aws: Aws = import_extra("sidecar.setup.aws", "irsa-sidecar setup", "setup").Aws(args.profile, args.region)
+    return aws
 
 
 def is_offline(args: argparse.Namespace) -> bool:
     return bool(args.output and args.account_id)
 
 
-def find_account(args: argparse.Namespace, aws: Aws) -> Account:
+def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     """Raises ConfigurationError if it is not the one that was named."""
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
         raise ConfigurationError(f"--account-id is {args.account_id!r}: give the 12 digits of an AWS account.")
@@ -91,19 +100,19 @@ def report(concerns: Iterable[Concern]) -> None:
     found = [*concerns]
     for concern in found:
         if not concern.is_fatal:
-            remark(concern.text)
+            warn(concern.text)
     if texts := fatal(found):
         raise SidecarError(" ".join(texts))
 
 
-def carry_out(plan: Plan, args: argparse.Namespace, aws: Aws) -> int:
+def carry_out(plan: Plan, args: argparse.Namespace, aws: "Aws") -> int:
     """Print it as asked, or show it and do it. Returns the exit status. Raises SidecarError."""
     for note in plan.notes:
-        remark(note)
+        warn(note)
     if args.output:
         for effect in plan.effects:
             if effect.startswith("takes away "):
-                remark(f"{plan.title}: {effect}")
+                warn(f"{plan.title}: {effect}")
         sys.stdout.write(FORMATS[args.output](plan.wanted))
     elif not plan.calls:
         print(printable(f"{plan.title}: nothing to change"))
@@ -115,7 +124,7 @@ def carry_out(plan: Plan, args: argparse.Namespace, aws: Aws) -> int:
 
 def _show(plan: Plan) -> None:
     print(printable(f"{plan.title}: {'to be created' if plan.now is None else 'to be changed'}"))
-    is_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    is_colour = sys.stdout.isatty() and wants_colours()
     for line in difference(None if plan.now is None else plan.now.document(), plan.wanted.document()):
         shown = printable(line)
         print(coloured(shown) if is_colour else shown)
@@ -123,7 +132,7 @@ def _show(plan: Plan) -> None:
         print(printable(effect))
 
 
-def _make(plan: Plan, aws: Aws, *, dry_run: bool) -> None:
+def _make(plan: Plan, aws: "Aws", *, dry_run: bool) -> None:
     for call in plan.calls:
         if not dry_run:
             aws.make(call)

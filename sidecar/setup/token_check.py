@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import trio
 
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.remarks import remark
+from sidecar.remarks import remark, warn
 from sidecar.token import Token
 from sidecar.verified_token import NotVerifiedError, verify_token
 
@@ -24,7 +24,7 @@ def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
     except NotVerifiedError as exc:
         reason = str(exc).removeprefix("not verified: ")
         if exc.code == EXPIRED:
-            remark(f"--token-file is {file!r}: its signature is right, but {reason}. STS will refuse this token.")
+            warn(f"--token-file is {file!r}: its signature is right, but {reason}. STS will refuse this token.")
         elif exc.is_refuted:
             raise SidecarError(
                 f"--token-file is {file!r}: STS would refuse it: {reason}. Get a new token, or name the "
@@ -39,7 +39,7 @@ def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
 
 
 def _remark_on_unverified(file: str, reason: str) -> None:
-    remark(
+    warn(
         f"--token-file is {file!r}: the token was not verified: {reason.rstrip('.')}. Its issuer, audience and sub are "
         "as the file says: check that the token is from a source that you trust."
     )

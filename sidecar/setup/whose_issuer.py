@@ -8,14 +8,17 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.setup.aws import Aws
+from sidecar.setup.cluster_access import open_named_cluster
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.sts_endpoint import PARTITIONS
 from sidecar.token import Token, read_token
+
+if TYPE_CHECKING:
+    from sidecar.setup.aws import Aws
 
 _EKS_HOSTS = [
     re.compile(rf"{prefix}\.({partition.region.pattern})\.{re.escape(suffix)}")
@@ -49,7 +52,7 @@ def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", metavar="NAME", help="else the cluster of this kubeconfig context [current]")
 
 
-def find_issuer(args: argparse.Namespace, aws: Aws) -> Issuer:
+def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
     """Raises SidecarError with what to say instead."""
     if args.issuer:
         return Issuer(args.issuer)
@@ -87,10 +90,7 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
 
 def issuer_of_kubernetes(context: str | None) -> str:
     """From the API server's discovery document. Raises SidecarError."""
-    from sidecar.setup.kubeconfig import find_cluster  # noqa: PLC0415  (40 MiB that other ways do not need)
-    from sidecar.setup.kubernetes import open_cluster  # noqa: PLC0415
-
-    with open_cluster(find_cluster(os.environ, context)) as cluster:
+    with open_named_cluster(os.environ, context, "irsa-sidecar setup") as cluster:
         body = cluster.get_raw(DISCOVERY_PATH)
     try:
         return str(json.loads(body or b"")["issuer"])

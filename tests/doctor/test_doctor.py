@@ -349,7 +349,7 @@ async def test_with_what_run_needs_alone_the_core_works_and_the_rest_says_how_to
     left_out = {check["check"]: check for check in document["checks"] if check["status"] == "left_out"}
     assert set(left_out) == {"verification", "policy", "breadth", "session", "caller"}
     for name in ("verification", "policy", "caller"):
-        assert "irsa-sidecar[doctor]" in left_out[name]["next_step"]
+        assert "make tools" in left_out[name]["next_step"]
 
 
 async def test_a_reader_that_has_seen_enough_ends_nothing_in_a_traceback(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_key_that_no_token_needs_is_remarked_on(offline: Offline, issuer: Inte
     done = offline("oidc-provider", "--issuer", ISSUER)
     assert done.status == 0
     assert done.err == (
-        f"irsa-sidecar: The key k2 of {ISSUER} verifies no token: its use is 'enc', and must be \"sig\".\n"
+        f"irsa-sidecar: warning: The key k2 of {ISSUER} verifies no token: its use is 'enc', and must be \"sig\".\n"
     )
 
 

@@ -11,7 +11,10 @@ from sidecar.commands.setup import STEPS
 from tests.setup.conftest import run_setup
 
 
-def test_help_lists_the_steps_and_each_has_its_own_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_steps_and_each_has_its_own_with_an_example(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as ended:
         cli.main(["setup", "--help"])
     assert ended.value.code == 0
@@ -25,7 +28,7 @@ def test_help_lists_the_steps_and_each_has_its_own_with_an_example(capsys: pytes
         assert f"irsa-sidecar setup {step}" in capsys.readouterr().out.partition("example")[2]
 
 
-@pytest.mark.parametrize("arguments", [[], ["rol"], ["role"], ["role", "cart", "--issue", "x"], ["issuer-documents"]])
+@pytest.mark.parametrize("arguments", [["rol"], ["role"], ["role", "cart", "--issue", "x"], ["issuer-documents"]])
 def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["setup", *arguments])
@@ -33,7 +36,15 @@ def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str], arguments
     assert "error:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step != "pod"])
+ARGUMENTS = {
+    "oidc-provider": ["--cluster", "shop"],
+    "role": ["cart", "--service-account", "shop/cart"],
+    "service-account": ["--name", "cart", "--role-arn", "arn:aws:iam::111122223333:role/cart"],
+    "issuer-documents": ["--directory", "x"],
+}
+
+
+@pytest.mark.parametrize("step", ARGUMENTS)
 def test_a_missing_extra_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
@@ -41,10 +52,10 @@ def test_a_missing_extra_is_named_with_what_to_install(
         monkeypatch.delitem(sys.modules, name)
     for name in ("botocore", "lightkube"):
         monkeypatch.setitem(sys.modules, name, None)
-    done = run_setup(capsys, step)
+    done = run_setup(capsys, step, *ARGUMENTS[step])
     assert done.status == 2
-    assert "`irsa-sidecar setup` needs the package " in done.err
-    assert done.err.endswith("pip install 'irsa-sidecar[setup]'\n")
+    assert "` needs the package " in done.err
+    assert ", of the extra setup. Run `make tools` in a checkout" in done.err
 
 
 def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

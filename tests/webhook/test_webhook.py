@@ -444,7 +444,7 @@ def test_without_a_cluster_it_says_which_file_names_none(tmp_path: Path) -> None
 def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
     done = as_a_process("sys.modules['lightkube'] = None")
     assert done.returncode == 2
-    assert "pip install 'irsa-sidecar[webhook]'" in done.stderr
+    assert "needs the package lightkube, of the extra webhook. Run `make tools`" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sidecar.doctor.gather.endpoint import Keys
+from sidecar.extras import HOW_TO_INSTALL
 
 CONNECT_SECONDS, READ_SECONDS = 3, 5
 
-HOW = "pip install 'irsa-sidecar[doctor]' where you run doctor"
+HOW = f"{HOW_TO_INSTALL}, where you run doctor"
 
 NOT_OF_A_PERSON = ("assume-role-with-web-identity", "container-role", "iam-role")
 """Providers of botocore's chain that stand for a Pod or a machine: what they give is looked at elsewhere."""

@@ -32,15 +32,9 @@ def look(environ: Mapping[str, str], where: str, context: str | None) -> PodFact
     Raises ConfigurationError if `where` is not such a name, and KubernetesError if the Pod cannot be read.
     """
     namespace, name = parse_pod_name(where)
-    try:
-        from sidecar.setup.kubeconfig import find_cluster  # noqa: PLC0415
-        from sidecar.setup.kubernetes import open_cluster  # noqa: PLC0415
-    except ImportError as exc:
-        raise ConfigurationError(
-            f"`irsa-sidecar doctor --pod` needs the package {exc.name}: pip install 'irsa-sidecar[setup]'"
-        ) from exc
-    config = find_cluster(environ, context)
-    with open_cluster(config) as kubernetes:
+    from sidecar.setup.cluster_access import open_named_cluster  # noqa: PLC0415  for --pod only
+
+    with open_named_cluster(environ, context, "irsa-sidecar doctor --pod") as kubernetes:
         return _look(kubernetes, namespace or kubernetes.namespace or "default", name)
 
 
