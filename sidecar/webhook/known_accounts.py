@@ -26,6 +26,9 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 ACCOUNT_BYTES = 700
 """What Python takes for one account, beside the text of its annotations."""
 
+TEXT_BYTES = 72
+"""What Python takes for one more text in a tuple, beside its characters."""
+
 MAX_BYTES = 64 * 1024 * 1024
 """For all accounts: some 80,000 with a role each. The manifests give the process 256 MiB."""
 
@@ -109,4 +112,4 @@ class KnownAccounts:
 
 def _size(account: ServiceAccount) -> int:
     texts = (account.namespace, account.name, *account.annotations.values(), *account.unread)
-    return ACCOUNT_BYTES + sum(map(len, texts))
+    return ACCOUNT_BYTES + TEXT_BYTES * len(account.unread) + sum(map(len, texts))

@@ -1,5 +1,7 @@
 """What is remembered of ServiceAccounts: only what can be used, and no more than a share for each namespace."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +55,16 @@ def test_unread_names_are_kept_within_bounds_and_counted() -> None:
     known = KnownAccounts()
     known.put(found)
     assert known.get("shop", "cart") == found
-    assert known_accounts._size(found) == known_accounts._size(found._replace(unread=())) + sum(map(len, found.unread))
+
+
+def test_size_of_an_account_is_not_counted_too_low() -> None:
+    """CPython's own sizes, of the largest accounts and of those with the shortest names."""
+    values = {ROLE: ARN, AUDIENCE: "a" * 255, EXPIRATION: "86400", REGIONAL: "true"}
+    for annotations in ({}, {ROLE: ARN}, values):
+        for unread in ((), ("role",), tuple(f"role{number}" for number in range(4)), ("x" * 100,) * 4):
+            found = ServiceAccount("shop", "cart", annotations, unread)
+            parts: tuple[object, ...] = ((found.namespace, found.name), annotations, *annotations.values(), *unread)
+            assert known_accounts._size(found) >= sum(map(sys.getsizeof, (found, "shop", "cart", unread, *parts)))
 
 
 @pytest.mark.parametrize(
