@@ -118,7 +118,7 @@ def _wanted(
     directory, _ = secret_directory(grant, is_only=is_only)
     wanted = {URI: f"{ORIGIN}{grant.path}", SECRET_FILE: f"{directory}/token"}
     there = variables_by_name(container)
-    if not any(name in there for name in _REGIONS):
+    if not any(name in there and is_set(there[name]) for name in _REGIONS):
         wanted |= dict.fromkeys(_REGIONS, region)
     if is_sts_regional:
         wanted["AWS_STS_REGIONAL_ENDPOINTS"] = there.get("AWS_STS_REGIONAL_ENDPOINTS", {}).get("value") or "regional"

@@ -173,6 +173,18 @@ def test_what_a_user_set_stays() -> None:
     assert told["AWS_EC2_METADATA_DISABLED"] == "no"
 
 
+@pytest.mark.parametrize("empty", ["an empty text", "null", "no value"])
+@pytest.mark.parametrize(
+    ("name", "other"), [("AWS_REGION", "AWS_DEFAULT_REGION"), ("AWS_DEFAULT_REGION", "AWS_REGION")]
+)
+def test_empty_region_stays_and_the_other_name_has_one(name: str, other: str, empty: str) -> None:
+    given = pod(app() | {"env": [{"name": name, **EMPTY[empty]}]})
+    result = injected(given)
+    assert container(result, "app")["env"][0] == {"name": name, **EMPTY[empty]}
+    assert variables(container(result, "app"))[other] == "eu-west-1"
+    assert json_patch(result, injected(result)) == []
+
+
 @pytest.mark.parametrize(
     ("env", "more", "exempt"),
     [
