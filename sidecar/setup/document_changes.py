@@ -60,6 +60,8 @@ def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Ed
         _replaced(value, [(each.path, each.pod) for each in changes if each.root == root])
         for root, value in enumerate(document.values)
     ]
+    if equal(wanted, list(document.values)):
+        return [], wanted
     if not document.roots:
         return [Edit(len(document.mark), len(text), json_text(document.text, wanted[0]))], wanted
     rewritten: list[Node] = []

@@ -15,6 +15,7 @@ from sidecar.setup.yaml_reader import Node, read_documents
 
 _MARKER = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 _BYTE_ORDER_MARK = "\ufeff"
+_JSON_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NOT_CONTENT = re.compile(r"(?:---|\.\.\.|[%#][^\r\n]*+|\s)*+")
 """Markers, directives, comments and blanks. Possessive, because comments in comments could be tried in many ways."""
 
@@ -53,11 +54,39 @@ def read_document(text: str, line: int = 1) -> Document:
     """Read one document."""
     mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
     text = text.removeprefix(_BYTE_ORDER_MARK)
-    roots, error = read_documents(text)
+    roots, error = read_documents(_as_yaml(text))
     values = tuple(root.value for root in roots)
     if not roots and text.lstrip().startswith("{") and not isinstance(error, TooDeepError):
-        values = tuple(value for value, _ in _decoded(text))
+        values = tuple(value for value, _ in _decoded(_JSON_ESCAPE.sub(_whole_escape, text)))
     return Document(mark, text, line, tuple(roots), values, error)
+
+
+def _as_yaml(text: str) -> str:
+    """
+    Return JSON of the same length and meaning that libyaml can read; other text as it is.
+
+    libyaml rejects tabs between tokens and the escapes of surrogates. As in Go, a surrogate without its other half is
+    U+FFFD.
+    """
+    is_rare = "\t" in text or "\\ud" in text.lower()
+    if not (is_rare and text.lstrip().startswith("{") and _decoded(text)):
+        return text
+    return _JSON_ESCAPE.sub(_yaml_escape, text.replace("\t", " "))  # strings in JSON have no tabs
+
+
+def _yaml_escape(found: re.Match[str]) -> str:
+    escape = found[0]
+    if len(escape) == len(r"\ud83d\ude00"):
+        pair = json.loads(f'"{escape}"')
+        return f"\\\n\\U{ord(pair):08x}"  # an escaped line break is nothing
+    return _whole_escape(found)
+
+
+def _whole_escape(found: re.Match[str]) -> str:
+    """Return the escape, or that of U+FFFD for half of a pair."""
+    escape = found[0]
+    is_half = len(escape) == len(r"\ud83d") and 0xD800 <= int(escape, 0) <= 0xDFFF
+    return r"\ufffd" if is_half else escape
 
 
 def _json_values(part: str) -> list[str]:

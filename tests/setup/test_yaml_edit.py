@@ -159,6 +159,34 @@ def test_json_stays_json(
     assert equal(json.loads(with_edits(text, result.edits)), {**after, "z": "😀"})
 
 
+@pytest.mark.parametrize("indent", ["\t", " ", ""])
+@pytest.mark.parametrize(
+    "escaped",
+    [
+        r"\ud83d\ude00",
+        r"  \ud83d\ude00  \uD83D\uDE01",
+        r"\\ud83d",
+        r"\\\ud83d\ude00\\",
+        r"\ud83d",
+        r"\ude00\ud83d x",
+        r"\/",
+    ],
+)
+def test_json_that_libyaml_rejects_is_edited_in_place(escaped: str, indent: str) -> None:
+    """Tabs and escapes of surrogates are JSON. A surrogate without its other half is U+FFFD, as in Go."""
+    text = f'{{\n{indent}"kind": "Pod",\n{indent}"a": ["{escaped}", 1 ],\n{indent}"b": {{"c":\t"d"}}\n}}\n'
+    old = json.loads(text)["a"][0].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    result = with_changes(text, [PodChange(0, (), "x", {"kind": "Pod", "a": [old, 1], "b": {"c": "e"}})])
+    assert with_edits(text, result.edits) == text.replace('"d"', '"e"')
+
+
+def test_second_run_changes_nothing_of_json_that_cannot_be_edited_in_place() -> None:
+    pod = '{"kind":"Pod","metadata":{"labels":{"\\ud83d\\ude00":"x"}},"spec":{"containers":[{"name":"a\\u0080"}]}}'
+    text = f"{pod}{pod}\n"
+    once = written(text).text
+    assert written(once).text == once
+
+
 IN_PLACE: dict[str, tuple[str, Any, str]] = {
     "a key is added behind the last": (
         "a:\n  b: c # d\n\n# e\n",
