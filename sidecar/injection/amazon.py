@@ -10,6 +10,7 @@ It is kept from coming back by Amazon's annotation `skip-containers`, which spar
 way, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs trip over half a web identity.
 """
 
+from bisect import bisect
 from collections.abc import Iterable
 
 from sidecar.injection.names import AMAZON, Document
@@ -34,9 +35,9 @@ def without_amazons(container: Document) -> Document:
         directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts") or () if m["name"] == volume]
         if not directories:
             continue
-        files = tuple(f"{directory}/" for directory in directories)
         variables = container.get("env") or []
-        names = {file_variable, other} if any(_is_file_in(files, file_variable, v) for v in variables) else set()
+        files = [str(each.get("value", "")) for each in variables if each["name"] == file_variable]
+        names = {file_variable, other} if _is_any_in(directories, files) else set()
         container = {
             **container,
             "env": [variable for variable in variables if variable["name"] not in names],
@@ -83,5 +84,15 @@ def skipping(annotation: str | None, names: Iterable[str]) -> str:
     return ",".join([*there, *(name for name in names if name not in known)])
 
 
-def _is_file_in(directories: tuple[str, ...], name: str, variable: Document) -> bool:
-    return variable["name"] == name and str(variable.get("value", "")).startswith(directories)
+def _is_any_in(directories: Iterable[str], files: Iterable[str]) -> bool:
+    """
+    Return whether a file is below one of the directories.
+
+    Of directories inside each other only the outermost counts. It is the nearest one in front of the file in the order
+    of the alphabet, so the time does not go with the product of both numbers.
+    """
+    outermost: list[str] = []
+    for directory in sorted(f"{each}/" for each in directories):
+        if not (outermost and directory.startswith(outermost[-1])):
+            outermost.append(directory)
+    return any(file.startswith(tuple(outermost[at - 1 : at])) for file in files if (at := bisect(outermost, file)))

@@ -8,7 +8,8 @@ namespace must not take the memory that all others need.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -16,7 +17,7 @@ from sidecar.errors import KubernetesError
 from sidecar.injection.names import AMAZONS_ROLE_ARN, Document
 from sidecar.injection.settings import ServiceAccount
 from sidecar.log import Logger
-from sidecar.webhook.api import KubernetesApi
+from sidecar.webhook.api import DEADLINE_SECONDS, KubernetesApi
 from sidecar.webhook.follow import Collection, follow
 from sidecar.webhook.known_accounts import KnownAccounts, read_account
 from sidecar.webhook.metrics import WebhookMetrics
@@ -60,13 +61,26 @@ class ServiceAccounts:
             self._metrics.count_lookup("watch")
             return known
         try:
-            async with self._requests:
+            async with self._slot():
                 account = await self._api.read(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", read_account)
         except KubernetesError:
             self._metrics.count_lookup("failed")
             raise
         self._metrics.count_lookup("asked")
         return account
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the requests at once. Raises KubernetesError if none is free in time."""
+        try:
+            with trio.fail_after(DEADLINE_SECONDS):
+                await self._requests.acquire()
+        except trio.TooSlowError as exc:
+            raise KubernetesError(f"{REQUESTS_AT_ONCE} requests to the API server are not answered yet.") from exc
+        try:
+            yield
+        finally:
+            self._requests.release()
 
     def _begin(self) -> None:
         self._coming = KnownAccounts()

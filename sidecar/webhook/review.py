@@ -82,7 +82,7 @@ class Answered(NamedTuple):
 
 def read_question(body: bytes) -> Question:
     """Raises ConfigurationError for what is no AdmissionReview of v1, or one that would take too much to parse."""
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_PARTS:
+    if parts_in(body) > MAX_PARTS:
         raise ConfigurationError(f"The review has more than {MAX_PARTS} values: make the Pod smaller.")
     try:
         review = json.loads(body)
@@ -103,6 +103,11 @@ def read_question(body: bytes) -> Question:
         # They become part of paths at the API server, which is asked with the webhook's own rights.
         raise ConfigurationError("The body names a namespace or a ServiceAccount that there cannot be.")
     return Question(uid, namespace, account, pod if is_ours else None, bool(request.get("dryRun")))
+
+
+def parts_in(body: bytes) -> int:
+    """Return how many values the JSON text has, or more: what is between quotes counts too."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def _is_pod(request: Document) -> bool:
@@ -150,8 +155,8 @@ def not_now(question: Question, why: str) -> Answered:
 
 
 def busy(question: Question) -> Answered:
-    """A refusal because too many Pods with lists of roles wait for their turn: whoever made it tries again."""
-    text = f"Too many Pods with the annotation {ROLES} are being created: try again"
+    """A refusal because too many Pods that take long wait for their turn: whoever made it tries again."""
+    text = f"Too many Pods with the annotation {ROLES}, or with very much in them, are being created: try again"
     return _refused(question, text, 503, Verdict.FAILED)
 
 

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,7 +25,7 @@ from sidecar.webhook.follow import pause_seconds
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import LOOK_SECONDS, MountedCertificate
 from sidecar.webhook.own_certificate import OwnCertificate
-from sidecar.webhook.review import Answered, Question, Verdict, answer, busy, not_now, read_question
+from sidecar.webhook.review import Answered, Question, Verdict, answer, busy, not_now, parts_in, read_question
 from sidecar.webhook.server import Budget, Request, Response, serve
 from sidecar.webhook.tls import Tls
 from sidecar.webhook.turns import FullError, Turns
@@ -36,6 +37,9 @@ VERSION_SECONDS = 3600.0
 
 LARGE_BYTES = 64 * 1024
 """Of a review. Read, it can be 24 times that, and all that are read wait for their ServiceAccounts side by side."""
+
+LONG_PARTS = 2000
+"""Values in a review whose Pod takes long, 20 ms and more. Those of most Pods have 200 to 600."""
 
 MAX_LARGE_WAITING = 6
 """Each has at most 4 MiB. With the one that is parsed they leave 4 MiB of the server's budget to all other bodies."""
@@ -64,7 +68,8 @@ class Service:
     large: trio.Lock = field(default_factory=trio.Lock)
     """Held by the one large review that is read."""
     roles: Turns = field(default_factory=Turns)
-    """For reviews with a list of roles, which is parsed in a thread: others are answered meanwhile."""
+    """For reviews that take long, such as those with a list of roles. A thread works on them: others are answered
+    meanwhile."""
     stop: trio.Event = field(default_factory=trio.Event)
     is_stopping: bool = False
     version: str | None = None
@@ -116,11 +121,13 @@ class Service:
 
     async def _review(self, body: bytes) -> Response:
         began_at = time.perf_counter()
+        is_large = len(body) > LARGE_BYTES
         try:
-            question = read_question(body)
+            question = await trio.to_thread.run_sync(read_question, body) if is_large else read_question(body)
         except ConfigurationError as error:
             return Response(400, f"{error}\n".encode(), _TEXT)
-        answered = await self._answer(question)
+        takes_turn = question.lists_roles or (not is_large and parts_in(body) > LONG_PARTS)
+        answered = await self._answer(question, takes_long=is_large or takes_turn, takes_turn=takes_turn)
         if answered.fault is not None:
             self._report(answered.fault)
         self.metrics.reviews[answered.verdict] += 1
@@ -128,17 +135,17 @@ class Service:
         self._tell(question, answered)
         return Response(200, json.dumps(answered.document).encode())
 
-    async def _answer(self, question: Question) -> Answered:
+    async def _answer(self, question: Question, *, takes_long: bool, takes_turn: bool) -> Answered:
         if question.pod is None:
             return answer(question, None, self.settings)
         try:
             account = await self.accounts.find(question.namespace, question.account, needs_role=not question.names_role)
         except KubernetesError as error:
             return not_now(question, str(error))
-        if not question.lists_roles:
+        if not takes_long:
             return answer(question, account, self.settings)
         try:
-            async with self.roles.turn(question.namespace):
+            async with self.roles.turn(question.namespace) if takes_turn else nullcontext():
                 return await trio.to_thread.run_sync(answer, question, account, self.settings)
         except FullError:
             return busy(question)

@@ -4,8 +4,11 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection.amazon import without_amazons
 from sidecar.injection.annotations import MAX_ROLES_CHARACTERS
 from sidecar.injection.pod import inject
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
@@ -72,6 +75,50 @@ def test_parsing_a_list_of_roles_takes_bounded_work(text: str) -> None:
             inject(found, ACCOUNT, SETTINGS)
 
     assert calls_of(refused) < CALLS
+
+
+class CountedText(str):
+    """Counts the texts that it is compared with."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __str__(self) -> str:
+        return self
+
+    def __lt__(self, other: str) -> bool:
+        CountedText.compared += 1
+        return super().__lt__(other)
+
+    def startswith(self, prefix: str | tuple[str, ...], *_: object) -> bool:
+        CountedText.compared += 1 if isinstance(prefix, str) else len(prefix)
+        return super().startswith(prefix)
+
+
+def test_files_are_looked_for_in_mounts_of_amazon_in_bounded_work() -> None:
+    """The work goes with the number of mounts plus that of variables, and not with their product."""
+    count = 3000
+    found = pod()
+    found["spec"]["containers"][0] |= {
+        "volumeMounts": [{"name": "aws-iam-token", "mountPath": f"/m{number}"} for number in range(count)],
+        "env": [{"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": CountedText("/x")} for _ in range(count)],
+    }
+    CountedText.compared = 0
+    with pytest.raises(ConfigurationError):
+        inject(found, ACCOUNT, SETTINGS)
+    assert 0 < CountedText.compared < 100 * count
+
+
+@given(st.lists(st.text("ab/", max_size=5)), st.lists(st.text("ab/", max_size=8), max_size=3))
+def test_file_is_in_a_mount_if_the_path_begins_with_it(directories: list[str], files: list[str]) -> None:
+    container = {
+        "name": "a",
+        "volumeMounts": [{"name": "aws-iam-token", "mountPath": each} for each in directories],
+        "env": [{"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": each} for each in files],
+    }
+    is_amazons = any(file.startswith(f"{directory.rstrip('/')}/") for directory in directories for file in files)
+    kept = [] if is_amazons else container["env"]
+    assert without_amazons(container).get("env", []) == kept
 
 
 @pytest.mark.parametrize("size", [MAX_NAME_CHARACTERS, 1_000_000])

@@ -17,7 +17,7 @@ from sidecar.webhook import events as events_module
 from sidecar.webhook import follow as follow_module
 from sidecar.webhook import known_accounts
 from sidecar.webhook.accounts import REQUESTS_AT_ONCE, ServiceAccounts
-from sidecar.webhook.api import KubernetesApi, open_api
+from sidecar.webhook.api import DEADLINE_SECONDS, KubernetesApi, open_api
 from sidecar.webhook.events import MAX_WAITING
 from sidecar.webhook.events import Events as PodEvents
 from sidecar.webhook.follow import LONGEST_PAUSE_SECONDS, pause_seconds
@@ -158,6 +158,26 @@ async def test_requests_for_single_accounts_are_bounded(
         for number in range(100):
             nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
     assert most == REQUESTS_AT_ONCE
+
+
+async def test_wait_for_a_request_for_a_single_account_ends(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The API server does not wait for the webhook without end either."""
+    followed = Followed(api)
+
+    async def read(_path: str, _keep: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(api, "read", read)
+    async with trio.open_nursery() as nursery:
+        for number in range(REQUESTS_AT_ONCE):
+            nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(KubernetesError, match="not answered yet"):
+            await followed.accounts.find("shop", "cart", needs_role=True)
+        assert trio.current_time() == pytest.approx(DEADLINE_SECONDS)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_watch_that_is_too_old_begins_anew_at_once(

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +18,15 @@ import trio
 from sidecar import cli
 from sidecar.errors import ConfigurationError
 from sidecar.injection.pod import inject
-from sidecar.injection.settings import ServiceAccount
+from sidecar.injection.settings import ServiceAccount, Settings
 from sidecar.webhook import trust
 from sidecar.webhook.certificate import BACKDATED, CERTIFICATE_LIFE, renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
 from sidecar.webhook.process import _stop_on_signal
+from sidecar.webhook.review import Answered, Question, answer
 from sidecar.webhook.server import Request
-from sidecar.webhook.service import LARGE_BYTES, MAX_LARGE_WAITING
+from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING
 from sidecar.webhook.tls import Tls
 from sidecar.webhook.turns import MAX_WAITING_OF_ONE
 from tests.fakes.api_server import FakeApiServer, api_server
@@ -154,6 +156,36 @@ async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApi
             assert (await hook.ask(review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_LARGE_WAITING)
         assert set(answers) == {200}
+
+
+SLOW = {
+    "large": review(pod(tolerations=[{}] * LARGE_BYTES)),
+    "many values in few bytes": review(pod(tolerations=[{}] * LONG_PARTS)),
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+async def test_review_that_takes_long_holds_up_no_other(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A thread works on it, and the loop answers others."""
+    is_worked_on, may_end = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def slow_answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:
+        if "tolerations" in (question.pod or {})["spec"]:
+            token.run_sync_soon(is_worked_on.set)
+            assert may_end.wait(GUARD_SECONDS)
+        return answer(question, account, settings)
+
+    monkeypatch.setattr("sidecar.webhook.service.answer", slow_answer)
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        nursery.start_soon(hook.ask, SLOW[kind])
+        with trio.fail_after(GUARD_SECONDS):
+            await is_worked_on.wait()
+            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        may_end.set()
 
 
 def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
