@@ -99,5 +99,5 @@ def test_every_command_lists_what_is_missing(command: list[str]) -> None:
     )
     lines = done.stderr.splitlines()
     assert done.returncode == 2
-    assert lines[0] == "irsa-sidecar: 3 settings are missing or wrong:"
+    assert lines[0] == "irsa-sidecar: error: 3 settings are missing or wrong:"
     assert [line.split(" is not set")[0].strip() for line in lines[1:]] == list(RIGHT)

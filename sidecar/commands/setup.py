@@ -6,8 +6,11 @@ Each step can be run again: it changes only what is not yet as it should be. --d
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sidecar.cli import run_command
+from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.extras import import_extra
 
 STEPS = {
@@ -38,4 +41,20 @@ def main(args: argparse.Namespace) -> int:
     if args.step in (None, "help"):
         return run_command(sys.modules[__name__], "irsa-sidecar setup", [*args.arguments, "--help"])
     step = import_extra(f"sidecar.setup.{args.step.replace('-', '_')}", "irsa-sidecar setup", "setup")
-    return run_command(step, f"irsa-sidecar setup {args.step}", args.arguments)
+    with _errors_apart("--exit-code" in args.arguments):
+        return run_command(step, f"irsa-sidecar setup {args.step}", args.arguments)
+
+
+@contextmanager
+def _errors_apart(has_exit_code: bool) -> Iterator[None]:  # noqa: FBT001
+    """With --exit-code, end with 1 on wrong usage and configuration too, because 2 stands for a change."""
+    try:
+        yield
+    except ConfigurationError as exc:
+        if not has_exit_code:
+            raise
+        raise SidecarError(str(exc)) from exc
+    except SystemExit as exc:
+        if not (has_exit_code and exc.code):
+            raise
+        raise SystemExit(1) from exc

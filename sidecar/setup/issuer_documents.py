@@ -7,8 +7,11 @@ a new signing key was added, before the old one goes.
 """
 
 import argparse
+import json
 import os
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -24,6 +27,7 @@ from sidecar.setup.issuer_checks import (
     key_concerns,
 )
 from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
+from sidecar.setup.outcome import Outcome, add_outcome_arguments, check_outcome_arguments, command, finish
 from sidecar.setup.steps import check_issuer, report
 from sidecar.setup.whose_issuer import Issuer
 
@@ -32,6 +36,10 @@ examples:
   irsa-sidecar setup issuer-documents --directory public
   aws s3 cp --recursive --content-type application/json public s3://BUCKET
   irsa-sidecar setup issuer-documents --check"""
+
+
+_BUCKET = re.compile(r"https://([a-z0-9.-]+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?(/.*)?")
+"""The URL of a bucket (Amazon S3 User Guide, Virtual hosting of general purpose buckets)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", metavar="NAME", help="of the kubeconfig [current]")
     parser.add_argument("--ca-file", metavar="FILE", type=Path, help="with --check: the issuer's authority, if private")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    add_outcome_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
+    check_outcome_arguments(args)
+    if args.check and (args.json or args.dry_run):
+        raise ConfigurationError(
+            "--check is given: it writes nothing, and ends with 1 for a difference. Leave out --json and --dry-run."
+        )
     documents = _fetch(args.context)
     if args.issuer not in (None, documents.issuer):
         raise ConfigurationError(
@@ -60,9 +74,34 @@ def main(args: argparse.Namespace) -> int:
     files = to_publish(documents, args.jwks_uri)
     report(discovery_concerns({**documents.discovery, "jwks_uri": files[0].url}, documents.issuer))
     report(key_concerns(documents.keys, documents.issuer))
-    for file in files:
-        _write(args.directory, file, dry_run=args.dry_run)
-    return 0
+    written = [path for file in files if (path := _write(args.directory, file, args)) is not None]
+    return finish(_outcome(args, documents, written, files), args)
+
+
+def _outcome(args: argparse.Namespace, documents: Documents, written: list[Path], files: Sequence[File]) -> Outcome:
+    changes = tuple(f"write {path}" for path in written)
+    return Outcome(
+        "issuer-documents",
+        f"documents of {documents.issuer}",
+        changes,
+        before={},
+        after={file.url: json.loads(file.content) for file in files},
+        following=(*_uploads(documents.issuer, args.directory), _provider(args, documents.issuer)),
+    )
+
+
+def _uploads(issuer: str, directory: Path) -> tuple[str, ...]:
+    """Return the command that publishes the documents, if the issuer is a bucket of S3 by its name."""
+    match = _BUCKET.fullmatch(issuer)
+    if match is None:
+        return ()
+    target = f"s3://{match[1]}{match[2] or ''}"
+    return (command("aws", "s3", "cp", "--recursive", "--content-type", "application/json", str(directory), target),)
+
+
+def _provider(args: argparse.Namespace, issuer: str) -> str:
+    ca_file = None if args.ca_file is None else str(args.ca_file)
+    return command("irsa-sidecar", "setup", "oidc-provider", issuer=issuer, ca_file=ca_file)
 
 
 def _fetch(context: str | None) -> Documents:
@@ -86,20 +125,27 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
     return 1 if differences else 0
 
 
-def _write(directory: Path, file: File, *, dry_run: bool) -> None:
+def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None:
+    """Write the file unless it is there already. Returns its path if it was, or would be, written."""
     path = directory / file.path
     try:
         if path.exists() and path.read_text() == file.content:
-            print(printable(f"{path}: nothing to change (for {file.url})"))
-            return
-        if not dry_run:
+            _say(args, f"{path}: nothing to change (for {file.url})")
+            return None
+        if not args.dry_run:
             path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, file.content)
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
             f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc}): name another."
         ) from exc
-    print(printable(f"{path}: {'would be written' if dry_run else 'written'} (for {file.url})"))
+    _say(args, f"{path}: {'would be written' if args.dry_run else 'written'} (for {file.url})")
+    return path
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    if not args.json:
+        print(printable(text))
 
 
 def _replace(path: Path, content: str) -> None:

@@ -18,6 +18,7 @@ from sidecar.setup.aws_error import AwsError
 from sidecar.setup.iam_provider import plan_provider
 from sidecar.setup.issuer_checks import discovery_concerns, key_concerns
 from sidecar.setup.issuer_fetch import Published, UnreachableError, fetch_issuer
+from sidecar.setup.outcome import check_outcome_arguments, command, issuer_flags
 from sidecar.setup.resources import DEFAULT_AUDIENCE, OidcProvider, provider_arn
 from sidecar.setup.steps import (
     add_aws_arguments,
@@ -57,10 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ca-file", metavar="FILE", type=Path, help="the authority of an issuer that uses a private one"
     )
     parser.add_argument("--skip-checks", action="store_true", help="do not look at what the issuer publishes")
-    add_aws_arguments(parser)
+    add_aws_arguments(parser, "oidc-provider")
 
 
 def main(args: argparse.Namespace) -> int:
+    check_outcome_arguments(args)
     audiences = tuple(dict.fromkeys(args.audience or [DEFAULT_AUDIENCE]))
     check_audiences(audiences)
     tags = read_tags(args.tag)
@@ -72,7 +74,16 @@ def main(args: argparse.Namespace) -> int:
         thumbprints = (published.thumbprint,) if published and published.thumbprint else ()
         wanted = OidcProvider(provider_arn(account, issuer.url), issuer.url, audiences, thumbprints, tags)
         now = None if is_offline(args) else read_provider(aws, wanted.arn, issuer.url)
-        return carry_out(plan_provider(now, wanted), args, aws)
+        return carry_out(plan_provider(now, wanted), args, aws, _following(args, wanted))
+
+
+def _following(args: argparse.Namespace, provider: OidcProvider) -> tuple[str, ...]:
+    """Return the command that lets a service account assume a role by this provider."""
+    audience = None if DEFAULT_AUDIENCE in provider.audiences else provider.audiences[0]
+    flags = issuer_flags(args, provider.issuer)
+    return (
+        command("irsa-sidecar", "setup", "role", "ROLE", **flags, service_account="NAMESPACE/NAME", audience=audience),
+    )
 
 
 def look(issuer: Issuer, ca_file: Path | None) -> Published | None:

@@ -24,9 +24,17 @@ from sidecar.injection.names import Document
 from sidecar.injection.pod import inject
 from sidecar.injection.settings import Settings
 from sidecar.printable import printable
-from sidecar.remarks import show_progress, warn
+from sidecar.remarks import is_on_terminal, remark, show_progress, warn
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Options, Workload, Written, change_pods
+from sidecar.setup.outcome import (
+    WOULD_CHANGE,
+    Outcome,
+    add_outcome_arguments,
+    check_outcome_arguments,
+    command,
+    finish,
+)
 from sidecar.setup.pod_kinds import template_path
 from sidecar.setup.text_edits import unified_diff
 
@@ -64,9 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the difference instead")
+    add_outcome_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
+    check_outcome_arguments(args)
     settings, options = read_settings(args, os.environ), read_options(args)
     source = "stdin" if args.file == STDIN else args.file
     text = _read(args.file)
@@ -85,8 +95,31 @@ def main(args: argparse.Namespace) -> int:
         )
     for line in (*warnings, *written.notes):
         warn(line)
+    outcome = _outcome(source, text, written, args.namespace)
+    if args.json:
+        return finish(outcome, args)
     sys.stdout.write(shown_difference(text, written, source) if args.dry_run else written.text)
-    return 0
+    if not args.dry_run:
+        _suggest(outcome)
+    return WOULD_CHANGE if args.exit_code and outcome.changes else 0
+
+
+def _suggest(outcome: Outcome) -> None:
+    """Say what to run next to a person on a terminal. stdout has the manifest, and a pipe wants no more than that."""
+    if is_on_terminal():
+        for line in outcome.following:
+            remark(f"next: {line}")
+
+
+def _outcome(source: str, text: str, written: Written, namespace: str | None) -> Outcome:
+    """Return what was changed. The manifest is in `before` and `after`, because nothing is applied."""
+    titles = written.workloads if written.edits else ()
+    changes = tuple(f"add the sidecar to {title}" for title in titles)
+    following = (
+        command("kubectl", "apply", namespace=namespace, filename="-"),
+        command("irsa-sidecar", "doctor", pod=f"{namespace or 'NAMESPACE'}/POD"),
+    )
+    return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, following)
 
 
 def shown_difference(text: str, written: Written, source: str) -> str:

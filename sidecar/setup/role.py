@@ -16,7 +16,15 @@ from sidecar.remarks import warn
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.iam_role import Wanted, plan_role
 from sidecar.setup.oidc_provider import check_audiences, read_provider
-from sidecar.setup.resources import DEFAULT_AUDIENCE, DEFAULT_SESSION_SECONDS, Account, Role, provider_arn
+from sidecar.setup.outcome import check_outcome_arguments, command
+from sidecar.setup.resources import (
+    DEFAULT_AUDIENCE,
+    DEFAULT_SESSION_SECONDS,
+    Account,
+    Resource,
+    Role,
+    provider_arn,
+)
 from sidecar.setup.steps import (
     add_aws_arguments,
     carry_out,
@@ -27,7 +35,7 @@ from sidecar.setup.steps import (
     read_tags,
     tags_of,
 )
-from sidecar.setup.subjects import subject_of_token, subjects_of
+from sidecar.setup.subjects import service_account_of, subject_of_token, subjects_of
 from sidecar.setup.token_check import check_token
 from sidecar.setup.trust import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, Grant
 from sidecar.setup.whose_issuer import Issuer, add_issuer_arguments, find_issuer
@@ -78,11 +86,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_LIMIT,
         help=f"your quota, if it was raised [{DEFAULT_LIMIT}]",
     )
-    add_aws_arguments(parser)
+    add_aws_arguments(parser, "role")
 
 
 def main(args: argparse.Namespace) -> int:
     _check_shape(args)
+    check_outcome_arguments(args)
     tags = read_tags(args.tag)
     with open_aws(args) as aws:
         account = find_account(args, aws)
@@ -91,7 +100,23 @@ def main(args: argparse.Namespace) -> int:
         if not is_offline(args):
             check_provider(aws, wanted.grant)
             now = read_role(aws, args.name, with_policies=bool(wanted.policy_arns))
-        return carry_out(plan_role(now, wanted, account), args, aws)
+        plan = plan_role(now, wanted, account)
+        return carry_out(plan, args, aws, _following(plan.wanted, wanted))
+
+
+def _following(role: Resource, wanted: Wanted) -> tuple[str, ...]:
+    """Return the commands that let each service account name its role."""
+    if wanted.change is Change.REMOVE or not isinstance(role, Role):
+        return ()
+    named = [service_account_of(subject) for subject in wanted.grant.subjects]
+    audience = None if wanted.grant.audience == DEFAULT_AUDIENCE else wanted.grant.audience
+    return tuple(
+        command(
+            *("irsa-sidecar", "setup", "service-account"),
+            **{"namespace": namespace, "name": name, "role-arn": role.arn, "audience": audience},
+        )
+        for namespace, name in filter(None, named)
+    )
 
 
 def read_role(aws: "Aws", name: str, *, with_policies: bool) -> Role | None:

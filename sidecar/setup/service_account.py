@@ -24,6 +24,7 @@ from sidecar.printable import printable
 from sidecar.remarks import warn
 from sidecar.role import check_role_arn, check_whole_number
 from sidecar.setup.cluster_access import open_named_cluster
+from sidecar.setup.outcome import Outcome, add_outcome_arguments, check_outcome_arguments, command, finish
 from sidecar.setup.pod import difference
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-expiration", metavar="SECONDS", help="of its tokens, where it is not 86400")
     parser.add_argument("--context", help="of the kubeconfig [the current one]")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
-    parser.add_argument(
-        "--output", choices=("yaml",), help="print it instead, to be kept elsewhere; no cluster is asked"
-    )
+    form = parser.add_mutually_exclusive_group()
+    add_outcome_arguments(parser, form)
+    form.add_argument("--output", choices=("yaml",), help="print it instead, to be kept elsewhere; no cluster is asked")
 
 
 def main(args: argparse.Namespace) -> int:
+    check_outcome_arguments(args)
     annotations = read_annotations(args)
     _check("--name", args.name, _NAME)
     if args.namespace is not None:
@@ -60,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(as_yaml(wanted(None, args.namespace or "default", args.name, annotations)))
         return 0
     with open_named_cluster(os.environ, args.context, "irsa-sidecar setup service-account") as kubernetes:
-        return _carry_out(kubernetes, args.namespace or kubernetes.namespace, args.name, annotations, args.dry_run)
+        return _carry_out(kubernetes, args.name, annotations, args)
 
 
 def read_annotations(args: argparse.Namespace) -> dict[str, str]:
@@ -94,31 +96,44 @@ def as_yaml(document: Document) -> str:
     return yaml.safe_dump(shown, sort_keys=False)
 
 
-def _carry_out(
-    kubernetes: "Kubernetes",
-    namespace: str,
-    name: str,
-    annotations: Mapping[str, str],
-    is_dry: bool,  # noqa: FBT001
-) -> int:
+def _carry_out(kubernetes: "Kubernetes", name: str, annotations: Mapping[str, str], args: argparse.Namespace) -> int:
+    namespace = args.namespace or kubernetes.namespace
     collection = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    title = f"ServiceAccount {namespace}/{name} (context {kubernetes.context})"
     there = kubernetes.get(f"{collection}/{name}")
     document = wanted(there, namespace, name, annotations)
-    if there == document:
-        print(printable(f"{title}: nothing to change"))
-        return 0
-    print(printable(f"{title}: {'to be created' if there is None else 'to be changed'}"))
+    title = f"ServiceAccount {namespace}/{name} (context {kubernetes.context})"
+    outcome = _outcome(title, namespace, there, document)
+    if not args.json:
+        _show(outcome, there, document)
+    if outcome.changes:
+        _remark_on_owner(there)
+        if there is None:
+            kubernetes.create(collection, document, dry_run=args.dry_run)
+        else:
+            change = {"metadata": {"annotations": dict(annotations)}}
+            kubernetes.patch(f"{collection}/{name}", change, dry_run=args.dry_run)
+        if not args.json:
+            done = outcome.changes[0]
+            print(f"would {done}; the API server would allow it" if args.dry_run else f"done: {done}")
+    return finish(outcome, args)
+
+
+def _outcome(title: str, namespace: str, there: Document | None, document: Document) -> Outcome:
+    is_new = there is None
+    changes = () if there == document else ("create it" if is_new else "change its annotations",)
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "REGION"
+    pods = command(*("irsa-sidecar", "setup", "pod", "app.yaml"), image="IMAGE", region=region, namespace=namespace)
+    before = None if there is None else yaml.safe_load(as_yaml(there))
+    return Outcome("service-account", title, changes, (), before, yaml.safe_load(as_yaml(document)), (pods,))
+
+
+def _show(outcome: Outcome, there: Document | None, document: Document) -> None:
+    if not outcome.changes:
+        print(printable(f"{outcome.resource}: nothing to change"))
+        return
+    print(printable(f"{outcome.resource}: {'to be created' if there is None else 'to be changed'}"))
     changes = difference("now", as_yaml(there) if there else "", as_yaml(document), "then")
     sys.stdout.write(printable(changes, keep="\n\t"))
-    _remark_on_owner(there)
-    if there is None:
-        kubernetes.create(collection, document, dry_run=is_dry)
-    else:
-        kubernetes.patch(f"{collection}/{name}", {"metadata": {"annotations": dict(annotations)}}, dry_run=is_dry)
-    done = "create it" if there is None else "change its annotations"
-    print(f"would {done}; the API server would allow it" if is_dry else f"done: {done}")
-    return 0
 
 
 def _remark_on_owner(there: Document | None) -> None:

@@ -16,6 +16,7 @@ from sidecar.printable import printable
 from sidecar.remarks import warn
 from sidecar.setup.formats import FORMATS
 from sidecar.setup.issuer_checks import Concern, fatal, url_concerns
+from sidecar.setup.outcome import Outcome, add_outcome_arguments, as_json, finish
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.resources import Account
 from sidecar.terminal import wants_colours
@@ -28,10 +29,13 @@ _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
 """IAM API reference, Tag."""
 
 
-def add_aws_arguments(parser: argparse.ArgumentParser) -> None:
+def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
+    parser.set_defaults(step_name=step)
     parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help="tag it; may be repeated")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
-    parser.add_argument(
+    form = parser.add_mutually_exclusive_group()
+    add_outcome_arguments(parser, form)
+    form.add_argument(
         "--output",
         metavar="FORMAT",
         choices=FORMATS,
@@ -105,21 +109,44 @@ def report(concerns: Iterable[Concern]) -> None:
         raise SidecarError(" ".join(texts))
 
 
-def carry_out(plan: Plan, args: argparse.Namespace, aws: "Aws") -> int:
-    """Print it as asked, or show it and do it. Returns the exit status. Raises SidecarError."""
+def carry_out(plan: Plan, args: argparse.Namespace, aws: "Aws", following: tuple[str, ...] = ()) -> int:
+    """Print the plan as asked, or show it and do it. Returns the exit status. Raises SidecarError."""
     for note in plan.notes:
         warn(note)
-    if args.output:
+    if args.output or args.json:
         for effect in plan.effects:
             if effect.startswith("takes away "):
                 warn(f"{plan.title}: {effect}")
+    if args.output:
         sys.stdout.write(FORMATS[args.output](plan.wanted))
-    elif not plan.calls:
-        print(printable(f"{plan.title}: nothing to change"))
-    else:
+        return 0
+    outcome = _outcome(plan, args.step_name, following)
+    if args.json:
+        _make_silently(plan, outcome, aws, dry_run=args.dry_run)
+    elif plan.calls:
         _show(plan)
         _make(plan, aws, dry_run=args.dry_run)
-    return 0
+    else:
+        print(printable(f"{plan.title}: nothing to change"))
+    return finish(outcome, args)
+
+
+def _outcome(plan: Plan, step: str, following: tuple[str, ...]) -> Outcome:
+    before = None if plan.now is None else plan.now.document()
+    changes = tuple(call.what for call in plan.calls)
+    return Outcome(step, plan.title, changes, plan.effects, before, plan.wanted.document(), following)
+
+
+def _make_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) -> None:
+    """Make the calls. If one fails, print what was done before it."""
+    done = 0
+    try:
+        for call in () if dry_run else plan.calls:
+            aws.make(call)
+            done += 1
+    except BaseException:
+        print(as_json(outcome, dry_run=dry_run, done=done))
+        raise
 
 
 def _show(plan: Plan) -> None:

@@ -90,3 +90,12 @@ def shown(subject: str) -> str:
     """Return the subject as a person gives it: NAMESPACE/NAME for a service account."""
     name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
     return subject if name == subject else name.replace(":", "/", 1)
+
+
+def service_account_of(subject: str) -> tuple[str, str] | None:
+    """Return namespace and name of the service account; None for a pattern or another kind of subject."""
+    name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
+    if name == subject or has_wildcard(name):
+        return None
+    namespace, _, account = name.partition(":")
+    return namespace, account

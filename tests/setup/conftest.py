@@ -39,6 +39,14 @@ class Done(NamedTuple):
     out: str
     err: str
 
+    def without_next(self) -> "Done":
+        """Return the same without the commands to run next (test_outcome.py)."""
+        return self._replace(out=without_next(self.out))
+
+
+def without_next(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("next: "))
+
 
 def run_setup(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
     """`irsa-sidecar setup …` in this process."""

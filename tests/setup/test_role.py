@@ -49,7 +49,7 @@ def test_a_role_is_created_with_everything_and_a_second_run_changes_nothing(read
     done = ready.setup(*flags)
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("role arn:aws:iam::123456789012:role/pods/cart: to be created\n+ RoleName: cart\n")
-    assert done.out.endswith(f"done: create the role\ndone: attach {read}\ndone: attach {write}\n")
+    assert done.without_next().out.endswith(f"done: create the role\ndone: attach {read}\ndone: attach {write}\n")
     found = role(ready)
     assert found["AssumeRolePolicyDocument"]["Statement"][0]["Condition"] == {
         "StringEquals": {
@@ -63,7 +63,7 @@ def test_a_role_is_created_with_everything_and_a_second_run_changes_nothing(read
     assert {tag["Key"]: tag["Value"] for tag in found["Tags"]} == {"team": "shop", "empty": ""}
     assert sorted(attached(ready)) == sorted([read, write])
     again = ready.setup(*flags)
-    assert again == (0, "role arn:aws:iam::123456789012:role/pods/cart: nothing to change\n", "")
+    assert again.without_next() == (0, "role arn:aws:iam::123456789012:role/pods/cart: nothing to change\n", "")
     assert ready.setup(*CART).out == again.out
 
 
@@ -85,7 +85,7 @@ def test_a_role_that_is_there_gets_what_it_lacks_and_keeps_what_others_gave_it(r
     ready.iam.attach_role_policy(RoleName="cart", PolicyArn=old)
     more = ["--policy-arn", new, "--policy-arn", old, "--tag", "b=2", "--permissions-boundary", boundary]
     done = ready.setup(*CART, *more, "--max-session-duration", "3600")
-    assert done.out.splitlines()[-5:] == [
+    assert done.without_next().out.splitlines()[-5:] == [
         "done: write its trust policy",
         "done: let its sessions last up to 3600 s",
         f"done: bound its permissions by {boundary}",
@@ -109,7 +109,7 @@ def subjects(account: Account) -> Any:
 def test_second_run_adds_its_service_account(ready: Account) -> None:
     ready.setup(*CART)
     done = ready.setup("role", "cart", "--issuer", ISSUER, "--service-account", "shop/till")
-    lines = done.out.splitlines()
+    lines = done.without_next().out.splitlines()
     assert lines[-4:-2] == ["adds shop/till", "keeps shop/cart"]
     assert re.fullmatch(r"the trust policy has \d+ of 2048 characters", lines[-2])
     assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
@@ -161,7 +161,7 @@ def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
     assert (first.status, first.out.splitlines()[-1]) == (1, "done: create the role")
     assert "AWS refused iam:AttachRolePolicy (NoSuchEntity: " in first.err
     assert policy(ready, "later") == missing
-    assert ready.setup(*CART, "--policy-arn", missing).out.endswith(f"done: attach {missing}\n")
+    assert ready.setup(*CART, "--policy-arn", missing).without_next().out.endswith(f"done: attach {missing}\n")
     assert attached(ready) == [missing]
 
 

@@ -11,6 +11,7 @@ from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.setup import service_account
 from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.injection.pods import ARN, OTHER_ARN
+from tests.setup.conftest import without_next
 
 PATH = "/api/v1/namespaces/shop/serviceaccounts/cart"
 ROLE = "eks.amazonaws.com/role-arn"
@@ -43,7 +44,7 @@ def test_a_second_time_changes_nothing(api: FakeApiServer, capsys: pytest.Captur
     before = len(api.bodies)
     assert run() == 0
     assert len(api.bodies) == before
-    assert capsys.readouterr().out.endswith("ServiceAccount shop/cart (context lab): nothing to change\n")
+    assert without_next(capsys.readouterr().out).endswith("ServiceAccount shop/cart (context lab): nothing to change\n")
 
 
 def test_what_others_wrote_stays_and_the_difference_is_shown(
