@@ -151,7 +151,7 @@ class AuthorizationFiles:
         for directory, authorizations in self._by_directory().items():
             paths = [authorization.path for authorization in authorizations]
             try:
-                versions = await check(paths[0], _versions, paths)
+                versions = await check(paths[0], _versions, paths, others=paths)
             except (FileTimeoutError, OSError) as error:
                 self._report_hung(directory, error)
                 continue

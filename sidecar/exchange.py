@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from sidecar.config import StsSettings, read_role, read_sts_settings, role_defaults
 from sidecar.credentials import Credentials
 from sidecar.errors import ConfigurationError, ExchangeError, SidecarError
+from sidecar.file_thread import in_thread
 from sidecar.outbound import no_proxy_warning_for
 from sidecar.role import Role
 from sidecar.session_name import from_template, session_name
@@ -146,7 +147,7 @@ async def once(environ: Mapping[str, str]) -> Credentials:
         role = read_role(environ, role_defaults(environ))
         client = open_client(read_sts_settings(environ))
     async with client:
-        token = read_token(role.token_file)
+        token = await in_thread(role.token_file, read_token, role.token_file)  # a volume that hangs has a deadline
         try:
             reply = await client.exchange(request_for(role, token, DEFAULT_DURATION_SECONDS), token)
         except ExchangeError as error:

@@ -14,7 +14,7 @@ of these files are in memory.
 import errno
 import os
 from _thread import start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, TypeVarTuple, cast
@@ -56,18 +56,20 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
         return cast("_T", operation.result())
 
 
-async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
+async def check(
+    path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, others: Collection[str] = ()
+) -> _T:
     """
-    Run `function`, which only looks at the status of files in the directory of `path`.
+    Run `function`, which only looks at the status of `path`, or of the files of one directory that `others` names too.
 
-    It runs directly if the file was seen in memory, else as in_thread does.
+    It runs directly if all of them were seen in memory, else as in_thread does.
     """
-    in_memory, directory = _operations_of_this_run().in_memory, os.path.dirname(path)
-    if directory in in_memory:
+    in_memory, paths = _operations_of_this_run().in_memory, {path, *others}
+    if paths <= in_memory:
         return function(*arguments)
-    result, is_there = await in_thread(path, lambda: (function(*arguments), is_in_memory(path)))
-    if is_there:
-        in_memory.add(directory)
+    result, are_there = await in_thread(path, lambda: (function(*arguments), all(map(is_in_memory, paths))))
+    if are_there:
+        in_memory |= paths
     return result
 
 
@@ -77,7 +79,7 @@ async def shared_check(path: str, function: Callable[[str], _T]) -> _T:
 
     For a check that all roles with the same token file make at the same moment.
     """
-    if os.path.dirname(path) in _operations_of_this_run().in_memory:
+    if path in _operations_of_this_run().in_memory:
         return function(path)
     shared = _operations_of_this_run().shared
     while call := shared.get((function, path)):
@@ -147,7 +149,7 @@ class _Operations:
     turn: trio.Lock = field(default_factory=trio.Lock)
     running: dict[str, Operation] = field(default_factory=dict)
     in_memory: set[str] = field(default_factory=set)
-    """Directories whose files were seen in memory."""
+    """Files that were seen in memory. Others beside them may be links to a volume that hangs."""
     shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = field(default_factory=dict)
 
     def start(self, directory: str, function: Callable[[], Any]) -> Operation:

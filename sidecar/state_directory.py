@@ -234,8 +234,11 @@ class StateDirectory:
         path = os.path.join(self._path, name)
         try:
             return await check(path, file_identity, path) is None
-        except (FileTimeoutError, OSError):
-            return False
+        except FileTimeoutError as exc:
+            self._remember_trouble(str(exc))
+        except OSError:  # no thread can be started
+            pass
+        return False
 
     async def _write(self, name: str, served: ServedRole, snapshot: Snapshot) -> None:
         progress, before = served.refresher.progress, self._kept.get(name)

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import trio
 
-from sidecar import cli, http
+from sidecar import cli, exchange, file_thread, http
 from sidecar.commands import credentials as command
 from sidecar.daemon_client import get
 from sidecar.endpoint import LOOPBACK_HOSTS, answer, credentials_response
 from sidecar.http import Request
+from tests.fakes.hanging_volume import hanging_volume
 from tests.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
 from tests.test_endpoint import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role, untold
 
@@ -343,6 +344,7 @@ STRANGERS = {
     "an error of the daemon": (http.error_response(500, "A fault of the sidecar itself"), "A fault of the sidecar"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer"),
     "nothing": (b"", "does not answer"),
+    "deep nesting": (http.response(200, b"[" * 200_000), "something else than credentials"),
 }
 
 
@@ -383,6 +385,19 @@ def test_an_sts_that_takes_too_long_is_not_waited_for(
     monkeypatch.setattr(command, "TOTAL_SECONDS", 0.0)
     environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
     assert run(capsys) == (1, "", "irsa-sidecar: error: no credentials within 0 s\n")
+
+
+def test_token_on_a_volume_that_hangs_has_a_deadline(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SDKs wait for a credential_process for a minute or for ever."""
+    monkeypatch.setattr(file_thread, "DEADLINE_SECONDS", 0.0)
+    environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
+    with hanging_volume() as volume:
+        monkeypatch.setattr(exchange, "read_token", lambda _path: volume.read())
+        status, out, err = run(capsys)
+    assert (status, out) == (1, "")
+    assert "its volume hangs" in err
 
 
 # As a process

@@ -298,6 +298,24 @@ async def test_checks_need_no_thread_once_the_file_was_seen_in_memory(
     assert threads.count == started
 
 
+async def test_each_file_is_checked_in_memory_by_itself(
+    monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
+) -> None:
+    """A link beside a file in memory may lead to a volume that hangs."""
+    link = f"{path}-link"
+    monkeypatch.setattr(file_thread, "is_in_memory", lambda found: found == path)
+    await check(path, file_identity, path)
+    assert threads.count == 1
+    for count in (2, 3):
+        await check(link, file_identity, link)
+        await shared_check(link, file_identity)
+        await check(path, file_identity, link, others=[path, link])
+        assert threads.count == 1 + 3 * (count - 1)
+    await check(path, file_identity, path, others=[path])
+    await shared_check(path, file_identity)
+    assert threads.count == 7
+
+
 async def test_operations_that_read_keep_their_thread(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
 ) -> None:

@@ -190,7 +190,7 @@ def _judged(reply: Reply, daemon: _Daemon, secret_setting: str | None, role_arn:
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -204,7 +204,7 @@ def refusal(method: str, path: str, status: int, body: bytes, context: str) -> K
     """What the API server said, which is a Status document (API conventions, Response Status Kind)."""
     try:
         said = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = body[:200].decode("utf-8", "replace")
     return KubernetesError(f"The API server of context {context} refused {method} {path} ({status}): {said}", status)
 
@@ -222,7 +222,7 @@ def read_document(path: str, body: bytes) -> dict[str, Any]:
     """What the API server answered. Raises KubernetesError for what is no JSON object."""
     try:
         document = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise KubernetesError(f"The API server answered {path} with what is no JSON: is a proxy in between?") from exc
     if not isinstance(document, dict):
         raise KubernetesError(f"The API server answered {path} with no document: is a proxy in between?")

@@ -94,7 +94,7 @@ def issuer_of_kubernetes(context: str | None) -> str:
         body = cluster.get_raw(DISCOVERY_PATH)
     try:
         return str(json.loads(body or b"")["issuer"])
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise SidecarError(
             f"The API server of context {context or 'in use'} publishes no discovery document: name the issuer with "
             "--issuer, or the EKS cluster with --cluster."
