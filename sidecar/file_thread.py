@@ -56,9 +56,7 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
         return cast("_T", operation.result())
 
 
-async def check(
-    path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, others: Collection[str] = ()
-) -> _T:
+async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, others: Collection[str] = ()) -> _T:
     """
     Run `function`, which only looks at the status of `path`, or of the files of one directory that `others` names too.
 
