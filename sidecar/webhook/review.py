@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import ROLE_ARN, ROLES, Document
+from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES, Document
 from sidecar.injection.pod import inject
 from sidecar.injection.refusals import asks
 from sidecar.injection.settings import ServiceAccount, Settings
@@ -27,6 +27,12 @@ Values in a review, counted by their separators before it is parsed: parsed, a v
 
 A Pod of 3 MiB, the largest object that the API server takes, has 380,000 if it is nothing but short variables.
 """
+
+MAX_PATCH_BYTES = 1024 * 1024
+"""Of the change to a Pod. etcd takes objects of 1.5 MiB."""
+
+MAX_REASON_CHARACTERS = 2000
+"""Of a refusal, which is logged and shown to the Pod's author. It may quote what is in the Pod."""
 
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
@@ -139,10 +145,15 @@ def answer(question: Question, account: ServiceAccount | None, settings: Setting
 
 def _injected(question: Question, pod: Document, account: ServiceAccount | None, settings: Settings) -> Answered:
     injected = inject(pod, account, settings)
-    patch = json_patch(pod, injected.pod)
+    patch = json.dumps(json_patch(pod, injected.pod)).encode()
+    if len(patch) > MAX_PATCH_BYTES:
+        raise ConfigurationError(
+            f"The change to the Pod has {len(patch)} bytes, and may have {MAX_PATCH_BYTES}: give it fewer "
+            f"containers, or less in its container {CONTAINER}."
+        )
     said: Document = {"allowed": True}
-    if patch:
-        said |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
+    if patch != b"[]":
+        said |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     if injected.warnings:
         said["warnings"] = list(injected.warnings)
     return Answered(_response(question, said), Verdict.INJECTED, warnings=injected.warnings)
@@ -161,6 +172,8 @@ def busy(question: Question) -> Answered:
 
 
 def _refused(question: Question, reason: str, code: int, verdict: Verdict) -> Answered:
+    if len(reason) > MAX_REASON_CHARACTERS:
+        reason = f"{reason[:MAX_REASON_CHARACTERS]}…"
     status = {"status": "Failure", "message": reason, "code": code}
     return Answered(_response(question, {"allowed": False, "status": status}), verdict, reason)
 

@@ -30,7 +30,11 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 """The API server takes objects of 3 MiB, and a review of a creation holds one, and is many times that once read."""
 
 MAX_WAITING_BYTES = 32 * 1024 * 1024
-"""Of all bodies that are unfinished, or finished and not yet parsed. The manifests give the process 256 MiB."""
+"""
+Of all bodies that are unfinished, or finished and not yet parsed, and of all answers that are not sent yet.
+
+The manifests give the process 256 MiB.
+"""
 
 MAX_PIECES, BYTES_PER_PIECE = 100, 512
 """A request of n bytes may come in 100 + n / 512 pieces. Go's client sends records and segments of a KiB and more."""
@@ -41,6 +45,9 @@ IDLE_SECONDS = 120.0
 """Longer than Go's client keeps a connection that nobody uses, 90 s, so that it never sends into one that we close."""
 
 CLOSE_SECONDS = 1.0
+
+ANSWER_COPIES = 4
+"""How often an answer is in memory while it is sent: as it was made, as HTTP, and as TLS, which has two buffers."""
 
 LINGER_BYTES = 256 * 1024
 """How much of an unread body is discarded at most before a connection is closed."""
@@ -79,18 +86,23 @@ class Budget:
         self.connections = trio.CapacityLimiter(MAX_CONNECTIONS)
         self.silent: Waits = {}
         self.reading: Waits = {}
+        self.writing: Waits = {}
         self.waiting_bytes = 0
 
     def make_room(self) -> None:
         """Give up a connection if there are as many as there may be."""
         if not self.connections.available_tokens:
-            _give_up(self.silent, self.reading)
+            _give_up(self.silent, self.reading, self.writing)
 
     def take(self, count: int) -> None:
-        """Count bytes of a body that arrived. If there are too many, the body that is unfinished longest gives way."""
+        """
+        Count bytes of a body that arrived or of an answer.
+
+        If there are too many, the answer that is unsent longest gives way, or else the body that is unfinished longest.
+        """
         self.waiting_bytes += count
         if self.waiting_bytes > MAX_WAITING_BYTES:
-            _give_up(self.reading)
+            _give_up(self.writing, self.reading)
 
 
 async def serve(
@@ -241,8 +253,7 @@ class _Connection:
                 self._shared.budget.waiting_bytes -= len(body)
             if answer is None:
                 return
-            with trio.fail_after(WRITE_SECONDS):
-                await self._write(answer, is_last=is_last or self._shared.is_ending)
+            await self._write_in_time(answer, is_last=is_last or self._shared.is_ending)
             if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                 await self._linger()
                 return
@@ -321,6 +332,18 @@ class _Connection:
                 return Request(head.method.decode("ascii"), path, bytes(body))
             else:
                 return None
+
+    async def _write_in_time(self, answer: Response, *, is_last: bool) -> None:
+        """Raises TooSlowError if the client does not read, or if others need the memory."""
+        budget, size = self._shared.budget, ANSWER_COPIES * len(answer.body)
+        budget.take(size)
+        try:
+            with _waiting(WRITE_SECONDS, budget.writing, is_known=self._is_known) as scope:
+                await self._write(answer, is_last=is_last)
+        finally:
+            budget.waiting_bytes -= size
+        if scope.cancelled_caught:
+            raise trio.TooSlowError
 
     async def _write(self, answer: Response, *, is_last: bool) -> None:
         headers = [

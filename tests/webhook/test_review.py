@@ -15,7 +15,16 @@ from sidecar.injection.refusals import MAX_NAME_CHARACTERS
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS as LONGEST_COMPARED
 from sidecar.injection.warning import MAX_CHARACTERS, REASONS, reason_of
 from sidecar.webhook import review as review_module
-from sidecar.webhook.review import MAX_PARTS, Question, Verdict, answer, not_now, read_question
+from sidecar.webhook.review import (
+    MAX_PARTS,
+    MAX_PATCH_BYTES,
+    MAX_REASON_CHARACTERS,
+    Question,
+    Verdict,
+    answer,
+    not_now,
+    read_question,
+)
 from tests.injection.pods import ACCOUNT, SETTINGS, pod
 from tests.test_roles_file import RAISING
 from tests.webhook.cluster import patched, review
@@ -211,3 +220,29 @@ def test_an_unforeseen_exception_denies_the_pod(monkeypatch: pytest.MonkeyPatch,
     assert (status["code"], answered.verdict) == (500, Verdict.FAILED)
     assert error.__name__ in status["message"]
     assert isinstance(answered.fault, error)
+
+
+HUGE = {
+    "a selector that is a list": ("nodeSelector", [0] * 100_000),
+    "a sidecar of the user's with many ports": (
+        "containers",
+        [{"name": "app"}, {"name": "irsa-sidecar", "ports": [{"containerPort": number} for number in range(60_000)]}],
+    ),
+    "many containers": ("containers", [{"name": f"{number:063}"} for number in range(1000)]),
+    "a mount with a long name": ("containers", [{"name": "a", "volumeMounts": [{"name": "b" * 10**6}]}]),
+    "a mount at a long path": (
+        "containers",
+        [{"name": "a", "volumeMounts": [{"name": "b", "mountPath": "/run/irsa-sidecar/" + "b" * 10**6}]}],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_answer_is_bounded_whatever_the_pod_is(kind: str) -> None:
+    """The API server waits for all of it, and the log has the reason of a refusal."""
+    found = review(pod())
+    key, value = HUGE[kind]
+    found["request"]["object"]["spec"][key] = value
+    answered = answer(read_question(json.dumps(found).encode()), ACCOUNT, SETTINGS)
+    assert len(json.dumps(answered.document)) < 2 * MAX_PATCH_BYTES
+    assert len(answered.reason or "") <= MAX_REASON_CHARACTERS + 1

@@ -1,11 +1,12 @@
 """The webhook's HTTP server, on plain sockets: good clients, slow ones and hostile ones."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from sidecar.listen import listen
@@ -159,6 +160,27 @@ async def test_a_client_that_does_not_read_is_let_go(autojump_clock: MockClock) 
             async for piece in stream:
                 received += len(piece)
         assert 0 < received < len(LARGE)
+
+
+async def test_answers_that_nobody_reads_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that waits longest does. Nothing is left in the budget."""
+    monkeypatch.setattr(server, "MAX_WAITING_BYTES", 2 * server.ANSWER_COPIES * len(LARGE))
+    budget = server.Budget()
+    async with serving(budget=budget) as served, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await served.connect()) for _ in range(3)]
+        for count, stream in enumerate(streams):
+            await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            while len(budget.writing) < min(count + 1, 2):
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        with suppress(trio.BrokenResourceError):
+            assert len(await all_of(streams[0])) < len(LARGE)
+        received = 0
+        while received < len(LARGE):
+            received += len(await streams[1].receive_some())
+        await streams[2].aclose()
+        while budget.writing:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        assert budget.waiting_bytes == 0
 
 
 async def test_a_client_that_does_not_shake_hands_is_let_go(autojump_clock: MockClock) -> None:
