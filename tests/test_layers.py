@@ -19,6 +19,7 @@ PURE = [
     "endpoint",
     "errors",
     "failover",
+    "help_text",
     "http",
     "imds",
     "injection.added",

@@ -7,7 +7,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.setup.plan import Call, Plan
 from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, Role, tag_list
 from sidecar.setup.trust import DEFAULT_LIMIT, Change, Grant, check_size, compact, summary, with_grant
-from sidecar.setup.trust_remarks import remarks_on
+from sidecar.setup.trust_remarks import remarks_on, still_allowed
 
 ATTACHED_POLICIES = 10
 """IAM's quota for managed policies of one role, unless it was raised (to 20 at most)."""
@@ -36,7 +36,7 @@ def plan_role(now: Role | None, wanted: Wanted, account: Account) -> Plan:
     calls = tuple(_creation(then)) if now is None else tuple(_update(now, then))
     before = None if now is None else now.trust_policy
     effects = tuple(summary(before, then.trust_policy, wanted.grant, wanted.trust_policy_limit))
-    return Plan(then, now, calls, tuple(_notes(then, wanted.grant)), effects)
+    return Plan(then, now, calls, tuple(_notes(now, then, wanted.grant)), effects)
 
 
 def _then(now: Role | None, wanted: Wanted, account: Account) -> Role:
@@ -104,7 +104,9 @@ def _attachments(then: Role, arns: tuple[str, ...] | list[str]) -> Iterator[Call
         yield Call("AttachRolePolicy", {"RoleName": then.name, "PolicyArn": arn}, f"attach {arn}")
 
 
-def _notes(then: Role, grant: Grant) -> Iterator[str]:
+def _notes(now: Role | None, then: Role, grant: Grant) -> Iterator[str]:
+    if now is not None:
+        yield from still_allowed(now.trust_policy, then.trust_policy, grant)
     yield from remarks_on(then.trust_policy, grant)
     if len(then.policy_arns) > ATTACHED_POLICIES:
         yield (

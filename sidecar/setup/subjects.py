@@ -77,9 +77,10 @@ def subject_of_token(subject: str, file: str, *, is_kubernetes: bool, allow_wild
 
 def _check_kubernetes(subject: str, setting: str, *, allow_wildcards: bool) -> None:
     name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
-    form = (_PATTERN if has_wildcard(name) and allow_wildcards else _EXACT).fullmatch(name.replace(":", "/"))
-    if subject == name or form is None or "/" in name:
-        hint = ", or give --allow-wildcards to trust all that match" if has_wildcard(name) else ""
+    is_one = subject != name and "/" not in name
+    is_pattern = is_one and has_wildcard(name) and _PATTERN.fullmatch(name.replace(":", "/")) is not None
+    if not (is_pattern and allow_wildcards) and not (is_one and _EXACT.fullmatch(name.replace(":", "/"))):
+        hint = ", or give --allow-wildcards to trust all that match" if is_pattern else ""
         raise ConfigurationError(
             f"{setting}, which is not system:serviceaccount:NAMESPACE:NAME with the full names of one service account. "
             f"Check where the token is from, or name the service account with --service-account{hint}."

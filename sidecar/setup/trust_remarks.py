@@ -6,8 +6,11 @@ Rule: a remark is about a statement that lets in more than this command's own wo
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
+from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import Principal, Statement, TrustPolicy, read_statement
 from sidecar.local.trust_policy import is_like as matches
 from sidecar.setup.subjects import SERVICE_ACCOUNT_PREFIX, has_variable, has_wildcard, shown
 from sidecar.setup.trust import WEB_IDENTITY, Grant, is_own, listed, own_subjects, statements_of
@@ -34,6 +37,24 @@ def remarks_on(document: Mapping[str, Any], grant: Grant) -> Iterator[str]:
             f"The role still trusts every service account that matches {', '.join(patterns)}. Take a pattern away with "
             f"--remove --service-account '{patterns[0]}'."
         )
+
+
+def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: Grant) -> Iterator[str]:
+    """Yield a remark on each service account that was taken away and that another statement still lets in."""
+    policy = TrustPolicy(tuple(_readable(statements_of(after))))
+    for subject in own_subjects(before, grant):
+        if subject in own_subjects(after, grant):
+            continue
+        context = {f"{grant.key}:sub".lower(): (subject,), f"{grant.key}:aud".lower(): (grant.audience,)}
+        decision = policy.evaluate(WEB_IDENTITY, Principal((grant.provider_arn,), None), context)
+        if decision.is_allowed:
+            yield f"{shown(subject)} may still assume the role, because {decision.why}. Change that statement too."
+
+
+def _readable(statements: list[Any]) -> Iterator[Statement]:
+    for index, statement in enumerate(statements, 1):
+        with suppress(ConfigurationError):  # of elements that are not known here
+            yield read_statement(statement, index, "the trust policy")
 
 
 def _others(statement: Mapping[str, Any], grant: Grant) -> Iterator[str]:

@@ -384,6 +384,19 @@ async def test_a_pod_that_there_is_not_or_that_may_not_be_read_is_told(
         await examine(environ)
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "`aws eks update-kubeconfig --name CLUSTER`"), (403, "`kubectl auth can-i get pods -n shop --context lab`")],
+)
+async def test_refusal_of_the_api_server_has_a_next_step(
+    status: int, words: str, api: FakeApiServer, environ: dict[str, str]
+) -> None:
+    api.faults += [(status, {"message": "no"})] * 2
+    with pytest.raises(KubernetesError) as raised:
+        await examine(environ)
+    assert words in str(raised.value)
+
+
 async def test_without_lightkube_the_package_to_install_is_named(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

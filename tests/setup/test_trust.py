@@ -22,7 +22,7 @@ from sidecar.setup.trust import (
     summary,
     with_grant,
 )
-from sidecar.setup.trust_remarks import remarks_on
+from sidecar.setup.trust_remarks import remarks_on, still_allowed
 
 ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
 PROVIDER = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/A"
@@ -426,3 +426,20 @@ def test_good_subjects_of_tokens_are_used_as_they_are() -> None:
         assert subject_of_token(subject, "t", is_kubernetes=False, allow_wildcards=False) == subject
     for subject, is_kubernetes in (("system:serviceaccount:shop:*", True), ("repo:acme/*", False)):
         assert subject_of_token(subject, "t", is_kubernetes=is_kubernetes, allow_wildcards=True) == subject
+
+
+def test_service_account_that_another_statement_lets_in_is_named() -> None:
+    cart, till = (f"system:serviceaccount:shop:{name}" for name in ("cart", "till"))
+    condition = {"StringLike": {f"{KEY}:sub": "system:serviceaccount:shop:c*"}, "StringEquals": AUDIENCE}
+    theirs = grant(cart).statement() | {"Sid": "Theirs", "Condition": condition}
+    odd = {"Sid": "Odd", "Effect": "Allow", "NotPrincipal": {"AWS": "*"}, "Action": WEB_IDENTITY}
+    for statements in ([theirs], [odd, theirs]):
+        before = with_grant({"Version": "2012-10-17", "Statement": statements}, grant(cart, till))
+        after = with_grant(before, grant(cart, till), Change.REMOVE)
+        (remark,) = still_allowed(before, after, grant(cart, till))
+        assert remark.startswith("shop/cart may still assume the role, because ")
+        assert "Theirs" in remark
+    pattern = with_grant(None, grant(cart, "system:serviceaccount:shop:*"))
+    after = with_grant(pattern, grant(cart), Change.REMOVE)
+    assert len([*still_allowed(pattern, after, grant(cart))]) == 1
+    assert [*still_allowed(pattern, pattern, grant(cart))] == []
