@@ -1,42 +1,100 @@
 """
 One expensive piece of work at a time, with a queue in which no namespace takes the places of the others.
 
-Rule: work that is proportional to what a tenant wrote never runs twice at once, and never waits without a bound.
+Rule: work that is proportional to what a tenant wrote never runs twice at once, and never waits without a bound. The
+namespaces take turns, whatever each has waiting. When the queue is full, a namespace that has few waiting takes a place
+of the one that has most.
 """
 
-from collections import Counter
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import trio
 
-MAX_WAITING, MAX_WAITING_OF_ONE = 16, 2
-"""In the queue, in all and of one namespace. A turn takes a quarter of a second at most."""
+MAX_WAITING, MAX_WAITING_OF_ONE = 32, 12
+"""In the queue, in all and of one namespace. A turn takes a quarter of a second at most, and usually a few ms."""
 
 
 class FullError(Exception):
     """The queue, or the namespace's part of it, is full."""
 
 
+@dataclass(eq=False)
+class _Place:
+    """A place in the queue. `called` is set when it has come to the front, or was given to another."""
+
+    called: trio.Event = field(default_factory=trio.Event)
+    has_turn: bool = False
+
+
 class Turns:
     """The queue. Each turn belongs to a namespace."""
 
     def __init__(self) -> None:
-        self._lock = trio.Lock()
-        self._waiting: Counter[str] = Counter()
+        self._is_taken = False
+        self._waiting: dict[str, deque[_Place]] = {}
+        """By namespace; the one whose turn is next comes first."""
+
+    def waiting(self, namespace: str) -> int:
+        """Return how many of the namespace wait."""
+        return len(self._waiting.get(namespace, ()))
 
     @asynccontextmanager
     async def turn(self, namespace: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold it for the block. Raises FullError at once if there are too many waiting."""
-        if self._waiting.total() >= MAX_WAITING or self._waiting[namespace] >= MAX_WAITING_OF_ONE:
-            raise FullError
-        self._waiting[namespace] += 1
-        try:
-            await self._lock.acquire()
-        finally:
-            self._waiting[namespace] -= 1
-            self._waiting += Counter()  # drops what is at zero
+        """Wait for a turn and hold it for the block. Raises FullError if there are too many waiting."""
+        if self._is_taken:
+            await self._wait(namespace)
+        self._is_taken = True
         try:
             yield
         finally:
-            self._lock.release()
+            self._call_next()
+
+    async def _wait(self, namespace: str) -> None:
+        self._make_room(namespace)
+        place = _Place()
+        self._waiting.setdefault(namespace, deque()).append(place)
+        try:
+            await place.called.wait()
+        except trio.Cancelled:
+            if place.has_turn:
+                self._call_next()
+            else:
+                self._leave(namespace, place)
+            raise
+        if not place.has_turn:
+            raise FullError
+
+    def _make_room(self, namespace: str) -> None:
+        """Raises FullError if there is no place for one more of the namespace."""
+        own = self.waiting(namespace)
+        if own >= MAX_WAITING_OF_ONE:
+            raise FullError
+        if sum(map(len, self._waiting.values())) < MAX_WAITING:
+            return
+        most = max(self._waiting, key=self.waiting)
+        if self.waiting(most) <= own + 1:
+            raise FullError
+        self._waiting[most].pop().called.set()
+
+    def _leave(self, namespace: str, place: _Place) -> None:
+        places = self._waiting.get(namespace)
+        if places and place in places:
+            places.remove(place)
+            if not places:
+                del self._waiting[namespace]
+
+    def _call_next(self) -> None:
+        """Give the turn to the next namespace, which goes to the end."""
+        self._is_taken = bool(self._waiting)
+        if not self._waiting:
+            return
+        namespace, places = next(iter(self._waiting.items()))
+        del self._waiting[namespace]
+        place = places.popleft()
+        if places:
+            self._waiting[namespace] = places
+        place.has_turn = True
+        place.called.set()

@@ -32,7 +32,7 @@ async def waiting(turns: Turns, namespace: str) -> None:
         pass
 
 
-async def test_a_namespace_has_two_places_and_leaves_the_others_free() -> None:
+async def test_a_namespace_has_few_places_and_leaves_the_others_free() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery, turns.turn("first"):
         for _ in range(MAX_WAITING_OF_ONE):
@@ -65,4 +65,54 @@ async def test_who_gives_up_waiting_leaves_the_place() -> None:
             nursery.start_soon(waiting, turns, "shop")
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-    assert turns._waiting.total() == 0
+        assert turns.waiting("shop") == 0
+    await waiting(turns, "shop")
+
+
+async def order_of(turns: Turns, namespaces: list[str]) -> list[str]:
+    """Return the order in which those who wait get their turns; one who is sent away is in brackets."""
+    order: list[str] = []
+
+    async def work(namespace: str) -> None:
+        try:
+            async with turns.turn(namespace):
+                order.append(namespace)
+                await trio.lowlevel.checkpoint()
+        except FullError:
+            order.append(f"({namespace})")
+
+    async with trio.open_nursery() as nursery, turns.turn("first"):
+        for namespace in namespaces:
+            nursery.start_soon(work, namespace)
+            await trio.testing.wait_all_tasks_blocked()
+    return order
+
+
+async def test_namespaces_take_turns() -> None:
+    assert await order_of(Turns(), ["evil"] * 5 + ["shop", "cart", "shop"]) == [
+        *("evil", "shop", "cart", "evil", "shop", "evil", "evil", "evil")
+    ]
+
+
+async def test_full_queue_has_a_place_for_a_namespace_that_has_few_waiting() -> None:
+    """The one with most loses its latest."""
+    hostile = [f"evil-{number % 3}" for number in range(MAX_WAITING)]
+    order = await order_of(Turns(), [*hostile, "shop"])
+    assert order.count("(evil-0)") + order.count("(evil-1)") + order.count("(evil-2)") == 1
+    assert order.index("shop") < 5
+    assert "(shop)" not in order
+
+
+async def test_burst_of_one_namespace_is_served() -> None:
+    """A ReplicaSet creates up to eight Pods at once in its fourth step."""
+    assert await order_of(Turns(), ["shop"] * 8) == ["shop"] * 8
+
+
+async def test_turn_that_comes_to_one_who_gives_up_goes_on() -> None:
+    turns = Turns()
+    async with trio.open_nursery() as nursery:
+        async with turns.turn("first"):
+            nursery.start_soon(waiting, turns, "shop")
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    await waiting(turns, "cart")

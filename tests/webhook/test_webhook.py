@@ -206,7 +206,7 @@ async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api:
         async with hook.service.roles.turn("another"):
             for _ in range(MAX_WAITING_OF_ONE):
                 nursery.start_soon(ask_with_roles)
-            await until(lambda: hook.service.roles._waiting["shop"] == MAX_WAITING_OF_ONE)
+            await until(lambda: hook.service.roles.waiting("shop") == MAX_WAITING_OF_ONE)
             refused = (await hook.ask(roles)).json()["response"]
             assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
             assert "try again" in refused["status"]["message"]
