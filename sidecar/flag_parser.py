@@ -5,7 +5,6 @@ Imported only for a person who gives flags or asks for help: a Pod's `run` has n
 """
 
 import os
-import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
@@ -91,8 +90,8 @@ class FlagParser(ArgumentParser):
         """Write the usage and the message to stderr, and end with 2."""
         from sidecar.printable import printable  # noqa: PLC0415  for people
 
-        message = re.sub(r"\.?$", ".", message, count=1)
-        super().error(f"{printable(message)} {self.prog} --help shows the flags.")
+        end = "" if message.endswith((".", "?")) else "."
+        super().error(f"{printable(message)}{end} `{self.prog} --help` shows the flags.")
 
 
 def _for_flags(unknown: Sequence[str], flags: Sequence[str]) -> str:

@@ -110,6 +110,7 @@ def test_misspelt_name_is_corrected(arguments: list[str], meant: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Did you mean {meant}?" in done.stderr
     assert "error: " in done.stderr
+    assert "?." not in done.stderr
 
 
 def test_name_like_no_other_gets_no_suggestion() -> None:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import trio
@@ -19,6 +19,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from sidecar.errors import ConfigurationError
 from sidecar.setup.kubeconfig_entries import ClusterEntry, Plugin, UserEntry
 from sidecar.setup.login_plugin import run_plugin
+from sidecar.sts_endpoint import is_loopback
 
 UNAUTHORIZED = 401
 
@@ -81,6 +82,8 @@ def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
     user, cluster = config.user, config.cluster
     server_name = cluster.tls_server_name if isinstance(cluster, ClusterEntry) else None
     plugin = user.exec if isinstance(user, UserEntry) else None
+    if not _may_send_secrets(cluster.server):
+        return Login(lambda: (None, None), server_name)
     if user is not None and user.token_file:
         path = str(config.abs_file(user.token_file))
         return Login(lambda: (f"Bearer {_token_in(config, path)}", None), server_name)
@@ -93,6 +96,11 @@ def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
     if plugin is not None:
         return Login(lambda: _from_plugin(config, plugin, trust), server_name)
     return Login(lambda: (None, None), server_name)
+
+
+def _may_send_secrets(server: str) -> bool:
+    """Return whether the way is encrypted or stays on this machine. kubectl sends no secret over http:// at all."""
+    return not server.lower().startswith("http://") or is_loopback(urlsplit(server).hostname or "")
 
 
 def acting_as(config: SingleConfig) -> list[tuple[str, str]]:

@@ -199,6 +199,20 @@ def test_token_file_is_relative_to_its_kubeconfig_and_read_again(
         ask(environ)
 
 
+@pytest.mark.parametrize("user", [{"token": "t"}, {"username": "u", "password": "p"}], ids=str)
+def test_secret_is_never_sent_unencrypted(
+    user: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: FakeApiServer
+) -> None:
+    """Kubectl sends none over http:// either. On loopback, as to `kubectl proxy`, nobody reads along."""
+    plain.broken["http://api.example.com/version"] = plain.broken[PATH]
+    fields = {"proxy-url": plain.url}
+    ask(written(tmp_path / "config", "http://api.example.com", fields, {**user, "as": "jane"}))
+    assert "Authorization" not in plain.headers[-1]
+    assert plain.headers[-1]["Impersonate-User"] == "jane"
+    ask(written(tmp_path / "config", plain.url, None, user))
+    assert "Authorization" in plain.headers[-1]
+
+
 # Login plugins
 
 
