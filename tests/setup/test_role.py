@@ -155,6 +155,29 @@ def test_edited_statement_of_ours_is_shown_and_kept(ready: Account) -> None:
     assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
 
 
+def test_statements_of_others_stay_and_wide_ones_are_warned_about(ready: Account) -> None:
+    deny = {
+        "Sid": "IrsaSidecarNeverDev",
+        "Effect": "Deny",
+        "Principal": {"Federated": PROVIDER},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringLike": {"oidc.example.com/clusters/shop:sub": "system:serviceaccount:dev:*"}},
+    }
+    wide = deny | {"Sid": "Wide", "Effect": "Allow"}
+    wide["Condition"] = {"StringLike": {"oidc.example.com/clusters/shop:sub": "*"}}
+    document = {"Version": "2012-10-17", "Statement": [wide, deny]}
+    ready.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(document))
+    done = ready.setup(*CART)
+    assert "irsa-sidecar: warning: Statement Wide of its trust policy" in done.err
+    assert "lets every service account" in done.err
+    after = role(ready)["AssumeRolePolicyDocument"]["Statement"]
+    assert after[:2] == [wide, deny]
+    assert len(after) == 3
+    removed = ready.setup(*CART, "--remove")
+    assert "warning: shop/cart may still assume the role, because" in removed.err
+    assert role(ready)["AssumeRolePolicyDocument"]["Statement"] == [wide, deny]
+
+
 def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
     missing = "arn:aws:iam::123456789012:policy/later"
     first = ready.setup(*CART, "--policy-arn", missing)
