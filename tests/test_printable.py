@@ -204,11 +204,18 @@ async def test_probe_shows_the_answer_of_any_daemon_printable(tmp_path: Path) ->
     assert rb"not ready: \x1b[31mnot ready" in done.stderr
 
 
-def test_plan_of_setup_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("as_json", "dry_run"), [(False, True), (True, True), (False, False)])
+def test_plan_of_setup_is_printable(
+    as_json: bool,  # noqa: FBT001
+    dry_run: bool,  # noqa: FBT001
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Aws, "make", lambda *_: None)
     provider = OidcProvider("https://\u202eissuer", "arn:\x1b[31m", ("aud\u200b",), (), {"key": MANY})
-    plan = Plan(provider, None, (Call("Create", {}, f"create {MANY}"),), (f"a note {MANY}",))
-    args = argparse.Namespace(output=None, dry_run=True)
-    assert carry_out(plan, args, Aws(None, "eu-west-1")) == 0
+    plan = Plan(provider, None, (Call("Create", {}, f"create {MANY}"),), (f"a note {MANY}",), (f"adds {MANY}",))
+    args = argparse.Namespace(output=None, dry_run=dry_run, json=as_json, exit_code=False, step_name="role")
+    assert carry_out(plan, args, Aws(None, "eu-west-1"), (f"next {MANY}",)) == 0
     shown = capsys.readouterr()
     assert_harmless(shown.out)
     assert_harmless(shown.err)
