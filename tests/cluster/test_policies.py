@@ -93,8 +93,9 @@ def test_a_pod_is_kept_from_the_metadata_service_and_from_nothing_else(
 def test_a_pod_that_is_kept_from_the_metadata_service_has_credentials_anew(
     namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
-    """From an endpoint whose address is of the family, too."""
+    """From an endpoint whose address is of the family, too, and with no saved ones to start from."""
     made = pod("pod/example.yaml", "web", sts_there, app=TELL)
+    set_variable(made, "IRSA_SIDECAR_STATE_DIR", "")
     set_variable(made, "AWS_CONTAINER_CREDENTIALS_FULL_URI", ENDPOINTS[family], of="app")
     namespace.apply(*read(METADATA_POLICY), made)
     arn = f"assumed-role/app/{namespace.name}.web\n"
