@@ -191,12 +191,13 @@ def read_settings(
     sts = read_sts_settings(environ, fallback_regions=ours.pop("sts_fallback_regions") or ())
     config = Config(**ours, roles=(), sts=sts)
     if not allow_non_loopback:
-        _check_loopback("LISTEN", config.listen)
-        _check_loopback("IMDS_LISTEN", config.imds_listen)
+        check_loopback("LISTEN", config.listen)
+        check_loopback("IMDS_LISTEN", config.imds_listen)
     return config, role_defaults(environ, duration_seconds, config.authorization_token_file)
 
 
-def _check_loopback(variable: str, address: Address | None) -> None:
+def check_loopback(variable: str, address: Address | None) -> None:
+    """Raise ConfigurationError if the address is one that other machines can reach."""
     if address is not None and not is_loopback(address[0]):
         raise ConfigurationError(
             f"{PREFIX}{variable} is {format_address(*address)}, which others on the network could reach: "

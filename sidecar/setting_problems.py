@@ -7,6 +7,7 @@ and collects the errors. Nothing is imported for it in a process whose settings 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from sidecar import config
 from sidecar.errors import ConfigurationError
@@ -63,8 +64,36 @@ def _readers(
         for setting in config.SETTINGS:
             yield lambda setting=setting: config.read_setting(setting, environ, flags)  # type: ignore[misc]
         yield lambda: config.read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
+        if not allow_non_loopback:
+            for field in ("listen", "imds_listen"):
+                yield lambda field=field: _check_loopback(field, environ, flags)  # type: ignore[misc]
+        yield lambda: _check_credentials_file(_read("credentials_file", environ, flags))
+        yield lambda: _check_state_dir(environ, flags)
     if config_file:
         yield lambda: _read_roles_file(config_file, environ)
+
+
+def _read(field: str, environ: Mapping[str, str], flags: Flags) -> Any:
+    return config.read_setting(next(found for found in config.SETTINGS if found.field == field), environ, flags)
+
+
+def _check_loopback(field: str, environ: Mapping[str, str], flags: Flags) -> None:
+    config.check_loopback(field.upper(), _read(field, environ, flags))
+
+
+def _check_credentials_file(path: str | None) -> None:
+    if path is not None:
+        from sidecar.credentials_file import is_ours  # noqa: PLC0415  for processes that end
+
+        is_ours(path)
+
+
+def _check_state_dir(environ: Mapping[str, str], flags: Flags) -> None:
+    path = _read("state_dir", environ, flags)
+    if path is not None:
+        from sidecar.state_directory import open_directory  # noqa: PLC0415  for processes that end
+
+        open_directory(path, allow_disk=_read("state_allow_disk", environ, flags))
 
 
 def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
@@ -75,7 +104,8 @@ def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
 
 
 def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
-    from sidecar import exchange  # noqa: PLC0415  for processes that end
+    from sidecar import exchange, outbound  # noqa: PLC0415  for processes that end
+    from sidecar.sts_endpoint import sts_url  # noqa: PLC0415  for processes that end
 
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
         yield lambda name=name: config.read_boolean(environ, name)  # type: ignore[misc]
@@ -84,3 +114,7 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
     clean = {name: value for name, value in environ.items() if not name.startswith("AWS_USE_")}
     yield lambda: exchange.endpoint_of(config.read_sts_settings(clean))
     yield lambda: exchange.endpoint_of(config.read_sts_settings(environ))
+    if path := environ.get(outbound.CA_BUNDLE):
+        yield lambda: outbound.trust_in(path)
+    # Whatever the region is, its STS is beyond the proxy.
+    yield lambda: outbound.proxy_for(environ.get("AWS_ENDPOINT_URL_STS") or sts_url("us-east-1"))

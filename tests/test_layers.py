@@ -72,7 +72,7 @@ ONLY_IMPORTER = {
     "sidecar.peer": {"daemon"},
     "yaml": {"strict_yaml", "roles_file"},
     "sidecar.imds": {"daemon"},
-    "sidecar.state_directory": {"daemon"},
+    "sidecar.state_directory": {"daemon", "setting_problems"},
     "sidecar.saved_state": {"state_directory"},
     "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
     "sidecar.signature": {"sts_client"},

@@ -65,6 +65,26 @@ def test_one_wrong_setting_hides_no_missing_one(name: str) -> None:
     assert set(problems({name: WRONG[name]}, {})) == {name, *expected}
 
 
+def test_files_and_addresses_that_cannot_be_used_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them ended one start after the other."""
+    (tmp_path / "mine").write_text("[default]\n")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pa#ss@proxy:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    wrong = {
+        "AWS_CA_BUNDLE": str(tmp_path / "missing.pem"),
+        "IRSA_SIDECAR_LISTEN": "0.0.0.0:4772",
+        "IRSA_SIDECAR_IMDS_LISTEN": "192.0.2.1:80",
+        "IRSA_SIDECAR_CREDENTIALS_FILE": str(tmp_path / "mine"),
+        "IRSA_SIDECAR_STATE_DIR": str(tmp_path / "no" / "directory"),
+        "IRSA_SIDECAR_LOG_LEVEL": "loud",
+    }
+    assert set(problems(RIGHT | wrong, {})) == {*wrong, "HTTPS_PROXY's"}
+    del wrong["IRSA_SIDECAR_LOG_LEVEL"]
+    assert set(problems(RIGHT | wrong, {})) == {*wrong, "HTTPS_PROXY's"}
+
+
 def test_flags_are_named_by_their_own_name() -> None:
     assert problems(RIGHT, {"duration_seconds": "1h", "log_level": "loud"}) == ["--duration", "--log-level"]
 
