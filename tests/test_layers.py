@@ -74,7 +74,7 @@ ONLY_IMPORTER = {
     "sidecar.imds": {"daemon"},
     "sidecar.state_directory": {"daemon", "setting_problems"},
     "sidecar.saved_state": {"state_directory"},
-    "sidecar.credentials_file": {"daemon", "doctor.gather.environment"},
+    "sidecar.credentials_file": {"daemon", "doctor.gather.environment", "setting_problems"},
     "sidecar.signature": {"sts_client"},
     "sidecar.roles_file": {"config", "setting_problems", "injection.annotations"},
 }

@@ -65,9 +65,7 @@ def test_one_wrong_setting_hides_no_missing_one(name: str) -> None:
     assert set(problems({name: WRONG[name]}, {})) == {name, *expected}
 
 
-def test_files_and_addresses_that_cannot_be_used_are_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_and_addresses_that_cannot_be_used_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them ended one start after the other."""
     (tmp_path / "mine").write_text("[default]\n")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:pa#ss@proxy:1")
