@@ -234,9 +234,17 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
             return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}")
         case Failure.TLS:
             advice = "Check that the server, or the proxy, speaks TLS at this address"
+        case Failure.WRONG_NAME if _is_of_proxy(host, reason):
+            advice = "It is the proxy's: set HTTPS_PROXY to a name that is in the proxy's certificate"
         case _:
             advice = certificate_advice(failure, ca_bundle)
     return _transport("Tls", f"{host}: {reason}. {advice}")
+
+
+def _is_of_proxy(host: str, reason: str) -> bool:
+    """Return whether OpenSSL's words are about a proxy's certificate: they quote the name that was expected."""
+    server, _, through = host.partition(" ")
+    return bool(through) and f"'{urlsplit(f'//{server}').hostname}'" not in reason
 
 
 def _transport(code: str, message: str) -> ExchangeError:

@@ -211,6 +211,26 @@ async def test_run_verifies_the_certificate_of_a_proxy(tmp_path: Path, authority
     assert proxy.heads == []
 
 
+async def test_run_names_the_proxy_whose_certificate_has_another_name(tmp_path: Path, authority: Authority) -> None:
+    """The advice about STS's own name would lead astray."""
+    async with proxied(authority, proxy_tls=authority.server("proxy.example")) as (sts, proxy):
+        reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url, AWS_CA_BUNDLE=authority.bundle)
+    assert reason.startswith("Tls: ")
+    assert "set HTTPS_PROXY to a name that is in the proxy's certificate" in reason
+    assert "AWS_ENDPOINT_URL_STS" not in reason
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["http", "https"])
+async def test_run_names_the_sts_whose_certificate_has_another_name(
+    tmp_path: Path, authority: Authority, *, is_encrypted: bool
+) -> None:
+    tls = authority.server("127.0.0.1") if is_encrypted else None
+    async with proxied(authority, proxy_tls=tls) as (sts, proxy):
+        url = sts.url.replace(NOT_LOOPBACK, "sts.example")
+        reason = await refused(tmp_path, url, HTTPS_PROXY=proxy.url, AWS_CA_BUNDLE=authority.bundle)
+    assert "Set AWS_ENDPOINT_URL_STS to a name that is in the certificate" in reason
+
+
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["http", "https"])
 async def test_run_names_a_proxy_that_refuses(
