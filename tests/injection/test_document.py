@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from sidecar.injection.added import LIVENESS_PROBE, STARTUP_PROBE
+from sidecar.injection.annotations import MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH
 from sidecar.injection.application import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
 from sidecar.injection.pod import inject
@@ -24,6 +25,12 @@ def test_every_annotation_stands_in_the_table_with_its_meaning() -> None:
     rows = re.findall(r"^\| `(irsa-sidecar\.io/[a-z-]+)` \| (.*) \|$", DOCUMENT, re.MULTILINE)
     assert dict(rows) == ANNOTATIONS
     assert [name for name, _ in rows] == list(ANNOTATIONS)
+
+
+def test_limits_of_the_roles_annotation_are_stated() -> None:
+    annotations = DOCUMENT.partition("## Annotations")[2].partition("\n## ")[0]
+    assert f"at most {MAX_ROLES_CHARACTERS:,} characters" in annotations
+    assert f"at most {MAX_ROLES_DEPTH} deep" in annotations
 
 
 def test_every_reason_of_a_warning_is_in_the_table() -> None:
