@@ -173,7 +173,7 @@ class Daemon:
         def respond(request: Request, now: Instant, sock: socket.socket) -> Answer:
             answer = decide(request, now, lambda: peers.uid(sock, now.monotonic))
             # A held answer is not sent, unless there is no room: then it is summed up.
-            if answer.hold in {Hold.USER, Hold.SECRET} or not audit.takes_line(answer, now.monotonic):
+            if answer.hold is Hold.USER or answer.hold is Hold.SECRET or not audit.takes_line(answer, now.monotonic):
                 return answer
             is_denial = answer.snapshot is None
             return answer._replace(asker=peers.asker(sock, now.monotonic, is_denial=is_denial))
