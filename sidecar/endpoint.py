@@ -18,10 +18,10 @@ from sidecar import http
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
 from sidecar.http import Request
-from sidecar.pending import PENDING, Pending
 
 if TYPE_CHECKING:  # these import trio and socket: a type is all that is needed of them here
     from sidecar.peer import Asker
+    from sidecar.pending import Pending
     from sidecar.store import Snapshot
 
 LOOPBACK_HOSTS = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
@@ -86,7 +86,7 @@ class Hold(Enum):
     """The next moment at which the kernel's tables may be read."""
 
 
-FindUid = Callable[[], int | Pending | None]
+FindUid = Callable[[], "int | Pending | None"]
 """Returns the user of the client, by the kernel's word: None if it is unknown, PENDING if it has to be asked later."""
 
 
@@ -234,7 +234,7 @@ def wrong_user(route: Route, uid: FindUid) -> Answer | None:
             f"The credentials of role {route.role!r} are for the users in its allow_uids, and which user asks cannot "
             "be told: ask from this Pod itself, without a proxy, and keep the connection open for the answer."
         )
-        hold = Hold.USER if user is PENDING else None
+        hold = None if user is None else Hold.USER  # PENDING
         return refused(403, message, refusal="unknown user")._replace(role=route.role, hold=hold)
     message = (
         f"User id {user} may not have the credentials of role {route.role!r}: ask as a user in its allow_uids, or add "

@@ -17,11 +17,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from sidecar.listen import IPV4_MAPPED, packed
-from sidecar.pending import Pending
-from sidecar.proc_net import CONNECTED, Ends, Owner, ProcTables, find_in_proc
+
+if TYPE_CHECKING:
+    from sidecar.pending import Pending
+    from sidecar.proc_net import ProcTables
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -61,6 +63,30 @@ class Asker(NamedTuple):
     pid: int | None
 
 
+class Owner(NamedTuple):
+    """Whose socket it is, and its inode, which is never 0."""
+
+    uid: int
+    inode: int
+
+
+class Ends(NamedTuple):
+    """A connection as its client has it: addresses of 4 or 16 bytes in network order, and ports."""
+
+    source: bytes
+    source_port: int
+    destination: bytes
+    destination_port: int
+
+
+CONNECTED = frozenset({1, 4, 5})
+"""
+ESTABLISHED, FIN_WAIT1 and FIN_WAIT2 (net/tcp_states.h): a client that may still receive a response.
+
+An exact query also finds a listener on the client's port after the client itself is gone.
+"""
+
+
 Find = Callable[[Ends], Owner | None]
 """Returns the owner of the connected socket with these ends, None if there is none. Raises OSError."""
 
@@ -76,7 +102,7 @@ class Peers:
     def __init__(self) -> None:
         self._find: Find | None = None
         self._netlink: SockDiag | None = None
-        self._tables = ProcTables()
+        self._tables: ProcTables | None = None
         self._second, self._looks = -1, dict.fromkeys((False, True), 0)
         self._last_found: int | None = None
 
@@ -95,7 +121,7 @@ class Peers:
         self._open()
         return self._find is not nobody
 
-    def uid(self, sock: socket.socket, monotonic: float) -> int | Pending | None:
+    def uid(self, sock: socket.socket, monotonic: float) -> "int | Pending | None":
         """
         Return the user at the other end of this accepted socket, None if it is unknown.
 
@@ -106,7 +132,7 @@ class Peers:
 
     def pause_seconds(self, monotonic: float) -> float:
         """Return for how long a connection whose user is PENDING has to wait."""
-        return self._tables.pause_seconds(monotonic)
+        return 0.0 if self._tables is None else self._tables.pause_seconds(monotonic)
 
     def asker(self, sock: socket.socket, monotonic: float, *, is_denial: bool = False) -> Asker:
         """
@@ -119,14 +145,14 @@ class Peers:
             return Asker(None, None)
         return Asker(owner.uid, self._process(owner, int(monotonic), is_denial=is_denial))
 
-    def _owner(self, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Owner | Pending | None:
+    def _owner(self, sock: socket.socket, monotonic: float, *, is_denial: bool) -> "Owner | Pending | None":
         find = self._find or nobody
         try:
             ends = ends_of(sock)
-            if find is find_in_proc and find is not nobody:
-                owner = self._tables.find(sock, ends, monotonic, is_denial=is_denial)
+            if self._tables is None or find is nobody:
+                owner: Owner | Pending | None = find(ends)
             else:
-                owner = find(ends)
+                owner = self._tables.find(sock, ends, monotonic, is_denial=is_denial)
             sock.getpeername()  # fails if our end is no longer connected
         except (OSError, ValueError):  # a table in /proc that is not Linux's own
             return None
@@ -154,6 +180,9 @@ class Peers:
         with suppress(OSError):
             self._netlink = SockDiag()
             yield self._netlink.find
+        from sidecar.proc_net import ProcTables, find_in_proc  # noqa: PLC0415  for systems without netlink
+
+        self._tables = ProcTables()
         yield find_in_proc
 
 

@@ -10,35 +10,11 @@ have a budget of their own, so that denied clients cannot use up the others' rea
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from sidecar.listen import IPV4_MAPPED
+from sidecar.peer import CONNECTED, Ends, Owner
 from sidecar.pending import PENDING, Pending
-
-
-class Owner(NamedTuple):
-    """Whose socket it is, and its inode, which is never 0."""
-
-    uid: int
-    inode: int
-
-
-class Ends(NamedTuple):
-    """A connection as its client has it: addresses of 4 or 16 bytes in network order, and ports."""
-
-    source: bytes
-    source_port: int
-    destination: bytes
-    destination_port: int
-
-
-CONNECTED = frozenset({1, 4, 5})
-"""
-ESTABLISHED, FIN_WAIT1 and FIN_WAIT2 (net/tcp_states.h): a client that may still receive a response.
-
-An exact query also finds a listener on the client's port after the client itself is gone.
-"""
 
 MAX_TABLE_BYTES = 1024 * 1024
 """Of each table, this much is read: 7000 sockets. Sockets on a line that is cut off, or after it, stay unknown."""

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import peer, proc_net
-from sidecar.peer import Asker, Find, Peers, SockDiag, ends_of, owner_in, question
+from sidecar.peer import Asker, Ends, Find, Owner, Peers, SockDiag, ends_of, owner_in, question
 from sidecar.pending import PENDING, Pending
-from sidecar.proc_net import Ends, Owner, find_in_proc, owners_in
+from sidecar.proc_net import ProcTables, find_in_proc, owners_in
 from tests.users import APP, BECOME, OTHER, in_namespaces, needs_linux, needs_root, socket_of
 
 pytestmark = needs_linux
@@ -74,10 +74,19 @@ def find(request: pytest.FixtureRequest) -> Iterator[Find]:
     diag.close()
 
 
+def by_proc() -> Peers:
+    """Peers of a system without netlink."""
+    peers = Peers()
+    peers._find, peers._tables = find_in_proc, ProcTables()
+    return peers
+
+
 @pytest.fixture
 def peers(find: Find) -> Peers:
     peers = Peers()
     peers._find = find
+    if find is find_in_proc:
+        peers._tables = ProcTables()
     return peers
 
 
@@ -302,8 +311,7 @@ def test_a_line_that_is_cut_off_or_spoilt_is_nobodys(
     accepted, table, whole = connect().accepted, tmp_path / "tcp", LINE % (b"01", 1001, 77) + b"\n"
     monkeypatch.setattr(proc_net, "_wanted_lines", lambda _ends: [(str(table), b" 0100007F:9C40 0100007F:12A4 ")])
     monkeypatch.setattr(proc_net, "PATHS", (str(table),))
-    peers = Peers()
-    peers._find = find_in_proc
+    peers = by_proc()
     cut_off = [whole[:length] for length in range(len(whole))]
     for spoilt in [*cut_off, whole.replace(b"1001", b"root"), whole.replace(b" 01 ", b" ")]:
         table.write_bytes(spoilt)
@@ -331,8 +339,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_many_clients_at_once_share_a_reading(connect: Connect, readings: list[int]) -> None:
-    peers = Peers()
-    peers._find = find_in_proc
+    peers = by_proc()
     accepted = [connect().accepted for _ in range(64)]
     assert peers.uid(accepted[0], 100.0) == os.geteuid()
     assert [peers.uid(sock, 100.0) for sock in accepted[1:]] == [PENDING] * 63
@@ -344,8 +351,7 @@ def test_many_clients_at_once_share_a_reading(connect: Connect, readings: list[i
 
 def test_a_client_that_comes_after_a_reading_is_not_looked_for_in_it(connect: Connect, readings: list[int]) -> None:
     """Its ends may have been another user's when the tables were read."""
-    peers = Peers()
-    peers._find = find_in_proc
+    peers = by_proc()
     first, second = connect().accepted, connect().accepted
     assert peers.uid(first, 100.0) == os.geteuid()
     assert peers.uid(second, 100.1) is PENDING
@@ -354,8 +360,7 @@ def test_a_client_that_comes_after_a_reading_is_not_looked_for_in_it(connect: Co
 
 
 def test_lines_of_denied_requests_do_not_use_up_the_others_readings(connect: Connect, readings: list[int]) -> None:
-    peers = Peers()
-    peers._find = find_in_proc
+    peers = by_proc()
     accepted = [connect().accepted for _ in range(4)]
     assert peers.asker(accepted[0], 100.0, is_denial=True).uid == os.geteuid()
     assert peers.asker(accepted[1], 100.0, is_denial=True).uid is None
@@ -366,8 +371,7 @@ def test_lines_of_denied_requests_do_not_use_up_the_others_readings(connect: Con
 
 def test_reading_takes_a_tenth_of_a_processor_at_most(connect: Connect, readings: list[int]) -> None:
     """The kernel takes 18 ms for a MiB. Two budgets, one for denials, make it two tenths."""
-    peers = Peers()
-    peers._find = find_in_proc
+    peers = by_proc()
     for hundredth in range(1000):
         sock = connect().accepted
         peers.uid(sock, 100.0 + hundredth / 100)
@@ -551,7 +555,7 @@ def test_a_way_that_does_not_know_ourselves_is_not_taken(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch, lie: Owner | None
 ) -> None:
     monkeypatch.setattr(SockDiag, "find", lambda _self, _ends: lie)
-    monkeypatch.setattr(peer, "find_in_proc", lambda _ends: lie)
+    monkeypatch.setattr(proc_net, "find_in_proc", lambda _ends: lie)
     assert not fresh.can_tell
     assert fresh.asker(connect().accepted, 1.0) == Asker(None, None)
 

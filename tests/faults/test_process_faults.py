@@ -179,7 +179,7 @@ proc_net.MAX_TABLE_BYTES *= 100
 """
 """As gVisor has it, or a strict seccomp profile; on a machine where other tests leave many sockets."""
 
-WITHOUT_PROC_NET = "peer.find_in_proc = peer.nobody"
+WITHOUT_PROC_NET = "proc_net.find_in_proc = peer.nobody"
 
 
 @needs_linux
