@@ -119,8 +119,9 @@ class AuthorizationFiles:
         async with trio.open_nursery() as nursery:
             while True:
                 changed = self._changed
-                self._watch_directories(nursery)
-                await self._check_all()
+                by_directory = self._by_directory()
+                self._watch_directories(nursery, by_directory)
+                await self._check_all(by_directory)
                 with trio.move_on_after(self._pause_seconds()):
                     await changed.wait()
 
@@ -134,8 +135,7 @@ class AuthorizationFiles:
             found.setdefault(os.path.dirname(authorization.path) or ".", []).append(authorization)
         return found
 
-    def _watch_directories(self, nursery: trio.Nursery) -> None:
-        wanted = self._by_directory()
+    def _watch_directories(self, nursery: trio.Nursery, wanted: Mapping[str, list[Authorization]]) -> None:
         for directory in [directory for directory in self._watches if directory not in wanted]:
             self._watches.pop(directory).cancel()
         for directory in wanted:
@@ -147,8 +147,8 @@ class AuthorizationFiles:
         with scope:
             await watch_directory(directory, self._wake)
 
-    async def _check_all(self) -> None:
-        for directory, authorizations in self._by_directory().items():
+    async def _check_all(self, by_directory: Mapping[str, list[Authorization]]) -> None:
+        for directory, authorizations in by_directory.items():
             paths = [authorization.path for authorization in authorizations]
             try:
                 versions = await check(paths[0], _versions, paths, others=paths)
