@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 
 import trio
 
@@ -58,20 +57,24 @@ async def watch_directory(path: str, changed: Callable[[], None]) -> None:
         await trio.sleep(REOPEN_SECONDS)
 
 
-@dataclass(eq=False, slots=True)
 class _Follower:
-    changed: Callable[[], None]
-    lost: trio.Event = field(default_factory=trio.Event)
+    __slots__ = ("changed", "lost")
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+        self.lost = trio.Event()
 
 
-@dataclass(eq=False, slots=True)
 class _Instance:
     """An inotify instance. `followers` are the callers by watch descriptor; paths of one directory share a watch."""
 
-    fd: int
-    libc: ctypes.CDLL
-    followers: dict[int, list[_Follower]] = field(default_factory=dict)
-    is_closed: bool = False
+    __slots__ = ("fd", "followers", "is_closed", "libc")
+
+    def __init__(self, fd: int, libc: ctypes.CDLL) -> None:
+        self.fd = fd
+        self.libc = libc
+        self.followers: dict[int, list[_Follower]] = {}
+        self.is_closed = False
 
     def add(self, path: str) -> int:
         """Return the watch descriptor of the directory. Raises OSError. Its volume may hang."""

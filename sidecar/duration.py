@@ -7,7 +7,7 @@ refresh one call more and nothing else. What was learned holds until STS says ot
 whether it still does.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SURE_SECONDS = 3600
 """No role's limit is below an hour (IAM API reference, MaxSessionDuration)."""
@@ -22,8 +22,7 @@ RECHECK_SECONDS = 86_400.0
 """After this long the shortest refused is asked for once more: a limit that was raised is above it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Longest:
+class Longest(NamedTuple):
     """
     What is known of a role's limit. Each answer makes a new one out of the one before.
 

@@ -7,7 +7,7 @@ the first is tried again from time to time, and only credentials from it bring i
 each attempt is one that schedule.py made due, and a return that fails costs one request more.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sidecar.errors import ExchangeError, NextStep
 
@@ -29,8 +29,7 @@ _NOT_ACTIVE = frozenset({"OptInRequired", "RegionDisabledException"})
 which somebody must mend; a fallback that says so is passed by, or it would hold the daemon until the next return."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failover:
+class Failover(NamedTuple):
     """
     Where things stand with `endpoints` endpoints. Each attempt's outcome makes a new one out of the one before.
 
@@ -66,7 +65,7 @@ def after_outage(before: Failover, asked: int, now: float) -> Failover:
     if asked != before.in_use:
         return _return_later(before, asked, now)
     if before.outages + 1 < OUTAGES_TO_LEAVE:
-        return replace(before, outages=before.outages + 1)
+        return before._replace(outages=before.outages + 1)
     following = (before.in_use + 1) % before.endpoints
     if following == FIRST:
         return Failover(before.endpoints)
@@ -76,15 +75,15 @@ def after_outage(before: Failover, asked: int, now: float) -> Failover:
 
 def after_refusal(before: Failover, asked: int, now: float) -> Failover:
     """`asked` answered, and gave no credentials. That never moves anything."""
-    return replace(before, outages=0) if asked == before.in_use else _return_later(before, asked, now)
+    return before._replace(outages=0) if asked == before.in_use else _return_later(before, asked, now)
 
 
 def after_success(before: Failover, asked: int) -> Failover:
     """`asked` gave credentials: the first is thereby back in use."""
     if asked == FIRST:
         return Failover(before.endpoints)
-    return replace(before, outages=0) if asked == before.in_use else before
+    return before._replace(outages=0) if asked == before.in_use else before
 
 
 def _return_later(before: Failover, asked: int, now: float) -> Failover:
-    return replace(before, return_at=now + RETURN_SECONDS) if asked == FIRST else before
+    return before._replace(return_at=now + RETURN_SECONDS) if asked == FIRST else before

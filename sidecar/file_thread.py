@@ -16,7 +16,6 @@ import os
 from _thread import start_new_thread
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import trio
@@ -94,26 +93,30 @@ async def shared_check(path: str, function: Callable[[str], _T]) -> _T:
         call.ended.set()
 
 
-@dataclass(eq=False, slots=True)
 class _SharedCall:
     """`results` stays empty if the call failed or was cancelled. Then the next waiter makes its own."""
 
-    ended: trio.Event = field(default_factory=trio.Event)
-    results: list[Any] = field(default_factory=list)
+    __slots__ = ("ended", "results")
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.results: list[Any] = []
 
 
-@dataclass(eq=False, slots=True)
 class Operation:
     """One call of a blocking function. `end` runs in the event loop once it has returned."""
 
-    directory: str
-    function: Callable[[], Any]
-    end: Callable[["Operation"], None]
-    ended: trio.Event = field(default_factory=trio.Event)
-    token: trio.lowlevel.TrioToken = field(default_factory=trio.lowlevel.current_trio_token)
-    deadline: float = field(default_factory=lambda: trio.current_time() + DEADLINE_SECONDS)
-    value: Any = None
-    error: BaseException | None = None
+    __slots__ = ("deadline", "directory", "end", "ended", "error", "function", "token", "value")
+
+    def __init__(self, directory: str, function: Callable[[], Any], end: Callable[["Operation"], None]) -> None:
+        self.directory = directory
+        self.function = function
+        self.end = end
+        self.ended = trio.Event()
+        self.token = trio.lowlevel.current_trio_token()
+        self.deadline = trio.current_time() + DEADLINE_SECONDS
+        self.value: Any = None
+        self.error: BaseException | None = None
 
     def run(self) -> None:
         """Run in the thread."""
@@ -140,15 +143,17 @@ class Operation:
             self.error = None  # its traceback refers to this frame, and the cycle would keep both
 
 
-@dataclass(eq=False, slots=True)
 class _Operations:
     """The operations of one trio run. `running` has the one that runs or hangs in each directory."""
 
-    turn: trio.Lock = field(default_factory=trio.Lock)
-    running: dict[str, Operation] = field(default_factory=dict)
-    in_memory: set[str] = field(default_factory=set)
-    """Files that were seen in memory. Others beside them may be links to a volume that hangs."""
-    shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = field(default_factory=dict)
+    __slots__ = ("in_memory", "running", "shared", "turn")
+
+    def __init__(self) -> None:
+        self.turn = trio.Lock()
+        self.running: dict[str, Operation] = {}
+        self.in_memory: set[str] = set()
+        """Files that were seen in memory. Others beside them may be links to a volume that hangs."""
+        self.shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = {}
 
     def start(self, directory: str, function: Callable[[], Any]) -> Operation:
         operation = self.running[directory] = Operation(directory, function, self._end)

@@ -7,7 +7,7 @@ ends the loop, and none touches the credentials in service.
 
 import os.path
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import trio
 
@@ -25,8 +25,7 @@ from sidecar.role import Role
 from sidecar.store import Store
 from sidecar.sts_client import Exchange, ExchangeReply
 from sidecar.sts_errors import is_too_long
-from sidecar.token import Token, instant_text, read_token, warning_from_claims
-from sidecar.token_lifetime import expired_at_start_warning
+from sidecar.token import Token, expired_at_start_warning, instant_text, read_token, warning_from_claims
 
 REMINDER_SECONDS = 600.0
 """A failure that stays the same is logged again this often, so that the newest page of logs shows it."""
@@ -41,8 +40,7 @@ LARGE_SKEW_SECONDS = 60.0
 """Beyond this a wrong clock is worth a warning: SigV4 fails at 300 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """
     What the loop knows, swapped whole. `trouble` says for a person why there is no newer set, None when all is well;
     `trouble_step` is the step of the chain that it is about, or 0. `looked_at` is the monotonic time of the loop's last
@@ -60,8 +58,7 @@ class Health:
     session_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """What a loop has learned and planned, for the loop that succeeds it. It holds no secret."""
 
     schedule: schedule.Schedule
@@ -111,7 +108,7 @@ class Refresher:
     def resume(self, progress: Progress) -> None:
         """Go on where another loop for the same IAM roles and token file was. Call it before `run`."""
         self._schedule = progress.schedule
-        self.health = replace(progress.health, looked_at=self._clock.monotonic())
+        self.health = progress.health._replace(looked_at=self._clock.monotonic())
         self._longest = progress.longest
         self._token_identity = progress.token_identity
         self._reminded_at = progress.reminded_at
@@ -126,7 +123,7 @@ class Refresher:
             f"the refresh loop failed unexpectedly ({type(exc).__name__}) and is started again. Report this as a bug, "
             "with the log line refresher_failed."
         )
-        self.health = replace(self.health, trouble=trouble, trouble_code=UNEXPECTED, trouble_step=0)
+        self.health = self.health._replace(trouble=trouble, trouble_code=UNEXPECTED, trouble_step=0)
         self._count(UNEXPECTED)
         self.first_attempt.set()
 
@@ -146,7 +143,7 @@ class Refresher:
         It waits for the token's volume and the exchange, and each of them has a deadline.
         """
         now = self._clock.now()
-        self.health = replace(self.health, looked_at=now.monotonic)
+        self.health = self.health._replace(looked_at=now.monotonic)
         self._notice_clock_step(now)
         await self._notice_new_token()
         now = self._clock.now()
@@ -199,7 +196,7 @@ class Refresher:
     def _forget_hung_volume(self) -> None:
         """Withdraw the report if credentials are in service. Without them, the next attempt does so."""
         if self.health.trouble_code == HUNG_VOLUME and self.store.alive(self._clock.now()):
-            self.health = replace(self.health, trouble=None, trouble_code=None)
+            self.health = self.health._replace(trouble=None, trouble_code=None)
 
     async def _read_token(self) -> Token:
         """Read the token in a thread, because its volume may hang. Raises TokenError."""
@@ -254,7 +251,7 @@ class Refresher:
         request = request_for(self.role, token, seconds)
         asked = self._clock.now()
         # A reload of the roles may cancel the exchange, and its call counts all the same.
-        self._schedule = replace(self._schedule, attempted_at=asked.monotonic)
+        self._schedule = self._schedule._replace(attempted_at=asked.monotonic)
         try:
             reply = await self._exchange(request, token)
         finally:
@@ -269,8 +266,7 @@ class Refresher:
         credentials = reply.credentials
         is_newer = self.store.replace(credentials, life.ends, now)
         self._schedule = schedule.after_success(now, self._life_seconds(now, life), self._jitter())
-        self.health = replace(
-            self.health,
+        self.health = self.health._replace(
             trouble=None,
             trouble_code=None,
             trouble_step=0,
@@ -319,8 +315,8 @@ class Refresher:
         now = self._clock.now()
         # Not by its text, in which AWS may have the time of day.
         is_new = (code, step) != (self.health.trouble_code, self.health.trouble_step)
-        self.health = replace(
-            self.health, trouble=trouble, trouble_code=code, trouble_step=step, needs_person=needs_person
+        self.health = self.health._replace(
+            trouble=trouble, trouble_code=code, trouble_step=step, needs_person=needs_person
         )
         if not is_new and now.monotonic - self._reminded_at < REMINDER_SECONDS:
             return
@@ -341,11 +337,11 @@ class Refresher:
         wall = now.wall + (self.health.skew_seconds or 0.0)
         warning = warning_from_claims(token, wall)
         if warning is None and is_first:  # STS accepts it for a few minutes more
-            warning = expired_at_start_warning(token.expires_at, wall, instant_text)
+            warning = expired_at_start_warning(token, wall)
         if warning is not None and warning != self._token_warning:
             self._log.warning("token_looks_wrong", reason=warning)
         self._token_warning = warning
-        self.health = replace(self.health, token_expires_at=token.expires_at)
+        self.health = self.health._replace(token_expires_at=token.expires_at)
 
     def _count(self, outcome: str) -> None:
         self._metrics.count_refresh(self.role.name, outcome)

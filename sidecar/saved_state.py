@@ -12,10 +12,10 @@ booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/random/bo
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from sidecar.clock import Instant
 from sidecar.config import StsSettings
@@ -109,8 +109,8 @@ def encode(saved: Saved, owner: Owner, now: Instant) -> str:
             "credentials": {**asdict(saved.credentials), "expires_at": saved.credentials.expires_at.timestamp()},
             "ends": saved.ends,
             "arrived_at": saved.arrived_at,
-            "schedule": asdict(plan),
-            "longest": asdict(longest),
+            "schedule": plan._asdict(),
+            "longest": longest._asdict(),
             "health": dict(saved.health),
         }
     )
@@ -163,11 +163,11 @@ def _saved(found: Mapping[str, Any]) -> Saved:
 
 def whole(kind: type[_Kind], found: Mapping[str, Any]) -> _Kind:
     """
-    Return the dataclass of these fields.
+    Return the value of these fields.
 
     Raises UnusableStateError unless all of its fields are there, each of its type, and no others.
     """
-    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    types = get_type_hints(kind)
     if set(found) != set(types) or not all(_is_of_type(found[name], types[name]) for name in types):
         raise UnusableStateError(_DAMAGED)
     return kind(**found)

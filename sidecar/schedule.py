@@ -6,7 +6,6 @@ never zero, so attempts an hour are bounded under any fault. What is due is watc
 as an argument, uniform in [0, 1).
 """
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sidecar.clock import Instant
@@ -101,8 +100,7 @@ def patient(next_step: NextStep, life_seconds: float) -> BackOff:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """
     What is due next. Each event makes a new one out of the one before.
 
@@ -208,7 +206,7 @@ def after_role_change(before: Schedule, now: Instant) -> Schedule:
         earliest = max(earliest, before.attempted_at + max(CHANGED_TOKEN_PAUSE_SECONDS, back_off))
     if before.failures and not before.is_due(now):
         return before
-    return replace(before, due=now.later(earliest - now.monotonic), decided=now)
+    return before._replace(due=now.later(earliest - now.monotonic), decided=now)
 
 
 def refresh_after_seconds(life_seconds: float, jitter: float) -> float:

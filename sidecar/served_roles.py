@@ -7,7 +7,6 @@ service until the next ones arrive; while its IAM roles and token file are the s
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import trio
@@ -238,7 +237,7 @@ class ServedRoles:
         progress = ended.get(exchange_key(role))
         if progress is not None:
             plan = schedule.after_role_change(progress.schedule, served.now())
-            served.refresher.resume(replace(progress, schedule=plan))
+            served.refresher.resume(progress._replace(schedule=plan))
         return served
 
     async def _follow_secrets(self) -> None:

@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import trio
@@ -284,7 +283,7 @@ class StateDirectory:
 
 
 def _saved(snapshot: Snapshot, progress: Progress) -> Saved:
-    health = asdict(progress.health)
+    health = progress.health._asdict()
     del health["looked_at"]
     return Saved(snapshot.credentials, snapshot.ends, snapshot.arrived_at, progress.schedule, progress.longest, health)
 

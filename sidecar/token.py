@@ -129,6 +129,16 @@ def warning_from_claims(token: Token, now: float) -> str | None:
     return None
 
 
+def expired_at_start_warning(token: Token, now: float) -> str | None:
+    """Return a sentence if the token had expired when the daemon read it first. `now` is Unix seconds."""
+    if token.expires_at is None or now < token.expires_at:
+        return None
+    return (
+        f"the token expired at {instant_text(token.expires_at)}, before the daemon started, and STS rejects it soon or "
+        "already. Check what renews the file: the kubelet, or the job that wrote it"
+    )
+
+
 def instant_text(unix_seconds: float) -> str:
     """`2026-01-02T03:04:05Z`, for people and logs."""
     try:

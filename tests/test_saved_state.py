@@ -159,8 +159,8 @@ def test_credentials_that_are_not_text_are_ignored(field: str, value: Any) -> No
 def test_refresh_after_the_expiration_is_ignored() -> None:
     """A file of ours has none. It would leave the role without credentials."""
     far = SAVED.schedule.due.later(1e9)
-    assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=replace(SAVED.schedule, due=far))))
-    soon = SAVED._replace(ends=SAVED_AT.later(30), schedule=replace(SAVED.schedule, due=SAVED_AT.later(300)))
+    assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=SAVED.schedule._replace(due=far))))
+    soon = SAVED._replace(ends=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
     assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # as a back-off may be
 
 
