@@ -170,6 +170,7 @@ print(json.dumps({
 
 def test_what_a_daemon_in_the_same_pod_is_told_is_passed_over(tmp_path: Path) -> None:
     for_pods = {"IRSA_SIDECAR_LISTEN": "no", "IRSA_SIDECAR_IMDS_LISTEN": "no", "IRSA_SIDECAR_CREDENTIALS_FILE": "/no"}
+    for_pods["IRSA_SIDECAR_STATE_DIR"] = "/no"
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/", IRSA_SIDECAR_DURATION="900", **for_pods)
     config = command_config(environment, "error")
     assert (config.listen, config.imds_listen, config.credentials_file) == (("127.0.0.1", 0), None, None)

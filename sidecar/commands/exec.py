@@ -24,7 +24,14 @@ MAX_WAIT_SECONDS = 86_400
 
 FOR_PODS = frozenset(
     f"IRSA_SIDECAR_{variable}"
-    for variable in ("LISTEN", "ADMIN_LISTEN", "AUTHORIZATION_TOKEN_FILE", "IMDS_LISTEN", "CREDENTIALS_FILE")
+    for variable in (
+        "LISTEN",
+        "ADMIN_LISTEN",
+        "AUTHORIZATION_TOKEN_FILE",
+        "IMDS_LISTEN",
+        "CREDENTIALS_FILE",
+        "STATE_DIR",
+    )
 )
 """What would have two daemons on one port, or in one file."""
 
