@@ -174,6 +174,7 @@ def test_what_a_daemon_in_the_same_pod_is_told_is_passed_over(tmp_path: Path) ->
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/", IRSA_SIDECAR_DURATION="900", **for_pods)
     config = command_config(environment, "error")
     assert (config.listen, config.imds_listen, config.credentials_file) == (("127.0.0.1", 0), None, None)
+    assert config.state_dir is None
     assert config.role.duration_seconds == 900
 
 
