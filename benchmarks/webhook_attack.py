@@ -1,7 +1,7 @@
 """
 What honest admission reviews and the liveness probe notice while a tenant attacks `irsa-sidecar webhook`.
 
-    python -m benchmarks.webhook_attack [--seconds 60] [--attacks chunks,annotations,bodies,all]
+    python -m benchmarks.webhook_attack [--seconds 60] [--attacks chunks,annotations,bodies,handshakes,all]
 
 The webhook is a process of its own against a fake API server, and each attacker is another process. All share this
 machine, so the figures hold the attackers' own CPU. `accounts` restarts the webhook with 30,000 ServiceAccounts of one
@@ -10,7 +10,8 @@ namespace instead of attacking it.
     chunks       40 connections to each port that send a body in chunks of one byte
     annotations  8 clients that create Pods with a hostile `roles` annotation, of 59 KiB and of 8,000 characters
     bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
-    all          the three together
+    handshakes   clients that begin handshakes as fast as they can and leave the connections open
+    all          the four together
 """
 
 import argparse
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,7 +43,7 @@ from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.webhook.cluster import CONFIGURATION, fill, review
 
 HOST = "127.0.0.1"
-ATTACKS = ("chunks", "annotations", "bodies")
+ATTACKS = ("chunks", "annotations", "bodies", "handshakes")
 START_SECONDS = 60.0
 WAIT_SECONDS = 60.0
 ACCOUNTS = 30_000
@@ -83,10 +85,32 @@ def hostile_annotations(target: Target, until: float) -> None:
         thread.join()
 
 
+def unfinished_handshakes(target: Target, until: float) -> None:
+    """Send the first message of a handshake on new connections, from 8 threads."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        trusting().wrap_bio(incoming, outgoing, server_hostname=HOST).do_handshake()
+    hello = outgoing.read()
+    threads = [threading.Thread(target=begin_handshakes, args=(target, until, hello)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def begin_handshakes(target: Target, until: float, hello: bytes) -> None:
+    kept: deque[socket.socket] = deque(maxlen=190)
+    while time.monotonic() < until:
+        with suppress(OSError):
+            kept.append(plain(target.port))
+            kept[-1].sendall(hello)
+
+
 ATTACKERS: dict[str, Callable[[Target, float], None]] = {
     "chunks": one_byte_chunks,
     "annotations": hostile_annotations,
     "bodies": unfinished_bodies,
+    "handshakes": unfinished_handshakes,
 }
 
 
@@ -141,9 +165,14 @@ def plain(port: int) -> socket.socket:
 
 
 def secured(port: int) -> ssl.SSLSocket:
+    return trusting().wrap_socket(plain(port), server_hostname=HOST)
+
+
+def trusting() -> ssl.SSLContext:
+    """Return the settings of a client that verifies nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(plain(port), server_hostname=HOST)
+    return context
 
 
 def post(port: int, body: bytes, timeout: float = WAIT_SECONDS) -> int:
@@ -322,7 +351,7 @@ def with_accounts(count: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=at_least(3.0, 600.0), default=60.0, help="of each attack [60]")
-    parser.add_argument("--attacks", default="chunks,annotations,bodies,all", help="also: accounts")
+    parser.add_argument("--attacks", default="chunks,annotations,bodies,handshakes,all", help="also: accounts")
     parser.add_argument("--be", choices=ATTACKERS, help=argparse.SUPPRESS)
     parser.add_argument("--ports", help=argparse.SUPPRESS)
     args = parser.parse_args()

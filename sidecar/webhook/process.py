@@ -25,6 +25,7 @@ from sidecar.webhook.events import Events
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
 from sidecar.webhook.own_certificate import OwnCertificate
+from sidecar.webhook.server import BACKLOG
 from sidecar.webhook.service import PATH, Service
 from sidecar.webhook.tls import Tls
 
@@ -54,8 +55,7 @@ async def run(options: Options) -> None:
     async with open_api(find_cluster(os.environ, options.context)) as api:
         service = make_service(options, api, log)
         service.dropped_lines = lambda: writer.dropped
-        listeners = listen("--listen", options.listen)
-        admin_listeners = listen("--admin-listen", options.admin_listen)
+        listeners, admin_listeners = open_listeners(options)
         async with trio.open_nursery() as background:
             await background.start(_stop_on_signal, service, options.drain_seconds)
             async with trio.open_nursery() as serving:
@@ -64,6 +64,11 @@ async def run(options: Options) -> None:
                 log.info("started", version=__version__, image=options.settings.image, path=PATH, ports=ports)
             background.cancel_scope.cancel()
     log.info("stopped")
+
+
+def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.socket]]:
+    """Return the sockets of both ports. Raises ConfigurationError for an address that cannot be used."""
+    return listen("--listen", options.listen, BACKLOG), listen("--admin-listen", options.admin_listen, BACKLOG)
 
 
 def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:

@@ -4,11 +4,14 @@ import base64
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,9 +26,9 @@ from sidecar.webhook import trust
 from sidecar.webhook.certificate import BACKDATED, CERTIFICATE_LIFE, renewed, to_secret
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.mounted_certificate import MountedCertificate
-from sidecar.webhook.process import _stop_on_signal
+from sidecar.webhook.process import _stop_on_signal, open_listeners
 from sidecar.webhook.review import Answered, Question, answer
-from sidecar.webhook.server import Request
+from sidecar.webhook.server import BACKLOG, Request
 from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING
 from sidecar.webhook.tls import Tls
 from sidecar.webhook.turns import MAX_WAITING_OF_ONE
@@ -156,6 +159,14 @@ async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApi
             assert (await hook.ask(review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_LARGE_WAITING)
         assert set(answers) == {200}
+
+
+def test_few_connections_wait_to_be_accepted() -> None:
+    """An honest one would wait behind all of them. tcp_info says how many a listener keeps, in its eighth number."""
+    for listener in chain(*open_listeners(OPTIONS)):
+        with listener:
+            numbers = struct.unpack("8x8I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40))
+            assert numbers[5] == BACKLOG
 
 
 SLOW = {

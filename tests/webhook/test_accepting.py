@@ -1,0 +1,59 @@
+"""Connections are accepted in groups, and errors of one are not those of others."""
+
+import errno
+import socket
+from contextlib import ExitStack
+from itertools import chain
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.webhook import accepting
+from sidecar.webhook.accepting import MAX_AT_ONCE, PAUSE_SECONDS, accepted
+
+
+def listening() -> socket.socket:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2 * MAX_AT_ONCE)
+    listener.settimeout(0)
+    return listener
+
+
+async def test_all_that_wait_are_accepted_together() -> None:
+    with listening() as listener, ExitStack() as stack:
+        for _ in range(MAX_AT_ONCE + 3):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        groups = [await accepted(listener), await accepted(listener)]
+        for stream in chain(*groups):
+            await stream.aclose()
+    assert [len(group) for group in groups] == [MAX_AT_ONCE, 3]
+
+
+class Listener:
+    """Raises errors and then has nothing."""
+
+    def __init__(self, *errors: int) -> None:
+        self._errors = [*errors]
+
+    def accept(self) -> tuple[socket.socket, object]:
+        raise OSError(self._errors.pop(0) if self._errors else errno.EAGAIN, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "left"), [(errno.ECONNABORTED, 0), (errno.EPERM, 0), (errno.EMFILE, 1), (errno.ENOMEM, 1)]
+)
+def test_error_of_one_connection_does_not_end_the_group(number: int, left: int) -> None:
+    listener = Listener(number, errno.ECONNABORTED)
+    assert list(accepting._all_there(listener)) == []  # type: ignore[arg-type]
+    assert len(listener._errors) == left
+
+
+async def test_without_file_descriptors_it_is_tried_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    all_there, failures = accepting._all_there, [1, 1, 1]
+    monkeypatch.setattr(accepting, "_all_there", lambda each: [] if failures and failures.pop() else all_there(each))
+    with listening() as listener, socket.create_connection(listener.getsockname()):
+        (stream,) = await accepted(listener)
+        await stream.aclose()
+        assert trio.current_time() == pytest.approx(3 * PAUSE_SECONDS)
