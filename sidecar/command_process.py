@@ -5,6 +5,7 @@ Rule: as process 1 of a container we are the parent of every orphan, and reap th
 wait for the command alone.
 """
 
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -31,6 +32,8 @@ class Command:
 
         posix_spawn sets the mask after the fork: the command could get no signal otherwise, because ours are blocked.
         """
+        if not command[0]:  # posix_spawnp raises a ValueError
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return cls(os.posix_spawnp(command[0], [*command], environment, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON))
 
     async def wait(self, deaths: AsyncIterator[int]) -> int:

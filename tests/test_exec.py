@@ -70,7 +70,7 @@ async def test_it_ends_with_the_commands_status(tmp_path: Path, program: str, st
     assert done.returncode == status
 
 
-@pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), (os.devnull, 126)])
+@pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("", 127), (os.devnull, 126)])
 async def test_a_command_that_cannot_start_is_named(tmp_path: Path, command: str, status: int) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), command)
