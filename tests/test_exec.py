@@ -75,7 +75,7 @@ async def test_a_command_that_cannot_start_is_named(tmp_path: Path, command: str
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), command)
     assert done.returncode == status
-    assert command in done.stderr.decode()
+    assert f"cannot start {command!r}" in done.stderr.decode()
 
 
 async def test_signals_are_passed_on(tmp_path: Path) -> None:
