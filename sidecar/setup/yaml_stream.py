@@ -15,7 +15,7 @@ from sidecar.setup.yaml_reader import Node, read_documents
 
 _MARKER = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 _BYTE_ORDER_MARK = "\ufeff"
-_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _JSON_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NOT_CONTENT = re.compile(r"(?:---|\.\.\.|[%#][^\r\n]*+|\s)*+")
 """Markers, directives, comments and blanks. Possessive, because comments in comments could be tried in many ways."""
@@ -86,7 +86,7 @@ def _yaml_escape(found: re.Match[str]) -> str:
 def _whole_escape(found: re.Match[str]) -> str:
     """Return the escape, or that of U+FFFD for half of a pair."""
     escape = found[0]
-    return r"\ufffd" if _HALF_ESCAPE.match(escape) else escape
+    return r"\ufffd" if _HALF_ESCAPE.fullmatch(escape) else escape
 
 
 def _json_values(part: str) -> list[str]:

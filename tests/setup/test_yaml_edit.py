@@ -187,6 +187,14 @@ def test_second_run_changes_nothing_of_json_that_cannot_be_edited_in_place() -> 
     assert written(once).text == once
 
 
+def test_pairs_of_surrogates_stay_in_json_that_cannot_be_edited_in_place() -> None:
+    """A key may not have a line break in YAML, which U+2028 is there."""
+    labels = '{"a\u2028": "\\ud83d\\ude00", "b": "\\ud83d"}'
+    text = f'{{"kind":"Pod","metadata":{{"labels":{labels}}},"spec":{{"containers":[{{"name":"a"}}]}}}}'
+    result = json.loads(written(text).text)
+    assert result["metadata"]["labels"] == {"a\u2028": "😀", "b": "\ufffd"}
+
+
 IN_PLACE: dict[str, tuple[str, Any, str]] = {
     "a key is added behind the last": (
         "a:\n  b: c # d\n\n# e\n",
