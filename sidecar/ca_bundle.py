@@ -74,7 +74,7 @@ def load_if_changed(path: str, before: FileIdentity | None) -> Loaded | None:
     if identity == before:
         return None
     if identity is None:
-        error = f"{CA_BUNDLE} is {path!r}, which is not there any more: restore it, or restart without the setting."
+        error = f"{CA_BUNDLE} is {path!r}, which no longer exists: restore it, or restart without the setting."
         return Loaded(None, ConfigurationError(error))
     try:
         return Loaded(identity, trust_in(path))

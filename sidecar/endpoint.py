@@ -76,7 +76,7 @@ class Answer(NamedTuple):
 
 
 class Hold(Enum):
-    """What a request waits for."""
+    """The event that a request waits for."""
 
     CREDENTIALS = "credentials"
     """The role's first credentials."""
@@ -219,7 +219,7 @@ _QUOTED = re.compile(rb"""(["']).*\1""")
 
 
 def _mismatch(given: bytes) -> Answer:
-    """Say what is around the value, if anything is. The value itself is neither compared again nor shown."""
+    """Describe the text around the value, if any. The value itself is neither compared again nor shown."""
     if _SCHEME.match(given):
         return _WITH_SCHEME
     return _IN_QUOTES if _QUOTED.fullmatch(given) else _WRONG_SECRET

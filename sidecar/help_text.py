@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 
 _LISTED = re.compile(r"(\s*\S+(?: \S+)*?\s{2,})(\S.*)")
-"""A name, at least two spaces, and what it is."""
+"""A name, at least two spaces, and its description."""
 
 _COMMENTED = re.compile(r"(\s+)(\S.*?)\s+# (.*)")
 """A shell command and a comment behind it."""

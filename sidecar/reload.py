@@ -102,7 +102,7 @@ class Reload:
         except (FileTimeoutError, OSError):
             raise
         except Exception as exc:  # noqa: BLE001  whatever the file makes us raise, the roles in service stay
-            fix = "Remove what is unusual in it, and report this as a bug."
+            fix = "Remove unusual content from it, and report this as a bug."
             self._reject(reason=f"{path} cannot be read ({type(exc).__name__}). {fix}", exc=exc)
 
     def _report_hung(self, error: Exception) -> None:

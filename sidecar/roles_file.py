@@ -131,7 +131,7 @@ def _key(place: Place, node: Node) -> str:
         raise ConfigurationError(f"{Place(place.path, line_of(node))}: a key must be a word.")
     if node.tag == MERGE_TAG:
         raise ConfigurationError(
-            f"{Place(place.path, line_of(node))}: the merge key << is not supported: write what it stands for."
+            f"{Place(place.path, line_of(node))}: the merge key << is not supported: write its keys out."
         )
     return str(node.value)
 
@@ -221,7 +221,7 @@ def _policy_in_json(place: Place, text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=mapping, parse_int=_whole_number, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"{place} is text that is no JSON: give the policy as a mapping.") from exc
+        raise ConfigurationError(f"{place} is text, but not JSON: give the policy as a mapping.") from exc
 
 
 def _plain(place: Place, node: Node, left: list[int]) -> Any:

@@ -209,7 +209,7 @@ class StateDirectory:
         )
 
     async def run(self, roles: ServedRoles) -> None:
-        """Follow what is in service until cancelled."""
+        """Save the credentials in service at each change, until cancelled."""
         while True:
             await self._follow(roles)
             with trio.move_on_after(CHECK_SECONDS):

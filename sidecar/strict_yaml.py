@@ -48,7 +48,7 @@ def reading(where: str) -> Iterator[None]:
         raise
     except Exception as exc:
         raise ConfigurationError(
-            f"{where} cannot be read ({type(exc).__name__}). Remove what is unusual in it, such as odd escapes, very "
+            f"{where} cannot be read ({type(exc).__name__}). Remove unusual content, such as odd escapes, very "
             "long numbers or explicit tags."
         ) from exc
 

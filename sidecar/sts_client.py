@@ -226,7 +226,7 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
         case Failure.PROXY:
             return _transport("Proxy", f"{host}: the proxy refused ({reason}): check HTTPS_PROXY and NO_PROXY")
         case Failure.PROTOCOL:
-            return _transport("Unreachable", f"{host}: the connection broke off, or what answers speaks no HTTP")
+            return _transport("Unreachable", f"{host}: the connection broke off, or the server does not speak HTTP")
         case Failure.NAME:
             name, setting = ("the proxy's name", "HTTPS_PROXY") if "(through " in host else ("its name", "AWS_REGION")
             return _transport("Unreachable", f"{host}: {name} does not resolve ({reason}): check {setting} and DNS")

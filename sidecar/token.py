@@ -167,7 +167,7 @@ _SEE_THE_WRITER = "See what writes that file"
 
 
 def _no_token(path: str, content: bytes) -> TokenError:
-    """Return what is wrong with content that is too long, or is not a signed JWT."""
+    """Return the problem with content that is too long or is not a signed JWT."""
     from sidecar.token_mistake import find_mistake  # noqa: PLC0415  for files that hold no token
 
     mistake = find_mistake(content)
@@ -187,7 +187,9 @@ def _unreadable(path: str, exc: OSError) -> TokenError:
         )
     if isinstance(exc, PermissionError):
         return _no_permission(path)
-    return TokenError("unreadable", f"{path} cannot be read: {exc.strerror or exc}", "See what is mounted there")
+    return TokenError(
+        "unreadable", f"{path} cannot be read: {exc.strerror or exc}", "Check the volume that is mounted there"
+    )
 
 
 def _no_permission(path: str) -> TokenError:

@@ -1,5 +1,5 @@
 """
-Say what is wrong with the content of a token file that holds no JWT. Pure.
+Describe the mistake in the content of a token file that holds no JWT. Pure.
 
 Rule: a mistake is named only if the content shows it. A token that is cut off is no mistake, because its writer may
 still be at work. Texts never quote the content, because it can hold a token. Imported only when a token was not read.
@@ -85,7 +85,7 @@ _MAX_DEPTH = 8
 
 
 def find_mistake(content: bytes) -> Mistake | None:
-    """Return what is wrong with a file of this content; None if that cannot be told, or it is only cut off."""
+    """Return the mistake in this content; None if it is unknown or the content is only cut off."""
     if content.startswith(_MAGIC):
         return _mistake("compressed")
     if _is_utf16(content):
@@ -222,4 +222,4 @@ _JUDGES: tuple[Callable[[str], Mistake | None], ...] = (
     _shaped("path", _PATH),
     _shaped("url", _URL),
 )
-"""In the order in which they are asked: what is particular comes first."""
+"""In the order of the checks: specific mistakes come first."""

@@ -107,4 +107,4 @@ def _origin(found: Found) -> str:
     fetched = f"those kept since {instant_text(found.kept.fetched_at)}"
     if found.trouble is None:
         return f"{fetched}, as the issuer allows until {instant_text(found.kept.fresh_until)}"
-    return f"{fetched}, as they are not to be had now: {found.trouble}"
+    return f"{fetched}, because they are not available now: {found.trouble}"

@@ -197,7 +197,7 @@ async def test_a_connection_that_breaks_off_gives_no_credentials(cut_after: int,
 async def test_what_speaks_no_http_is_told_without_quoting_it(raw: bytes) -> None:
     error = await failure_of(Reply(raw=raw))
     assert error.code == "Unreachable"
-    assert "no HTTP" in error.message
+    assert "does not speak HTTP" in error.message
 
 
 async def test_a_refusal_names_the_address_and_says_so() -> None:

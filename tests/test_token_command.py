@@ -104,7 +104,7 @@ async def test_an_issuer_that_is_down_is_told_and_kept_keys_verify_all_the_same(
         served.is_up = False
         capsys.readouterr()
         assert "verified with key" in (await verify(token, tmp_path))[0]
-        assert "as they are not to be had now" in capsys.readouterr().err
+        assert "because they are not available now" in capsys.readouterr().err
         with pytest.raises(SidecarError, match=r"not verified: the issuer's keys are not to be had: .*HTTP 503"):
             await verify(token, tmp_path / "other")
 

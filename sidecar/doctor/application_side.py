@@ -36,7 +36,7 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None, file
     root = files or (WHOLE_CONTAINER if is_in_pod(environ) else None)
     looked: dict[str, Looked[Any]] = {
         "sdks": Looked(None, _NO_FILES),
-        "metadata": Looked(None, "not asked, as --no-imds says"),
+        "metadata": Looked(None, "not checked, because of --no-imds"),
     }
 
     async def look(name: str, what: Callable[[], Awaitable[Any]], seconds: float = LOOK_SECONDS) -> None:

@@ -21,7 +21,7 @@ _MAX_PATTERN_CHARACTERS = 200
 
 
 class Stranger(NamedTuple):
-    """The subject of a token, and who has such a subject."""
+    """The subject of a token, and a description of the service accounts with such a subject."""
 
     subject: str
     who: str

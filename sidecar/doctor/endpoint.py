@@ -270,16 +270,16 @@ def _served(facts: EndpointFacts) -> Served:
 
 
 CHECKS: tuple[Check[EndpointFacts], ...] = (
-    Check("address", "is it one that every SDK takes", _address),
+    Check("address", "does every SDK accept it", _address),
     Check("secret", "is the secret readable, alike in both forms, and without a newline", _secret, after=("address",)),
     Check("connection", "does anything answer there", _reached, after=("address",)),
     Check(
         "credentials",
-        "does it hand credentials out, with exactly the fields SDKs want",
+        "does it serve credentials with exactly the fields that SDKs need",
         _granted,
         after=("secret", "connection"),
     ),
-    Check("role", "are they of the role that is wanted", _expected_role, after=("credentials",)),
+    Check("role", "do they belong to the expected role", _expected_role, after=("credentials",)),
     Check("remaining", "do they last beyond every SDK's refresh window", _lasting, after=("credentials",)),
     Check("latency", "does it answer before the most impatient SDK gives up", _quick, after=("credentials",)),
 )

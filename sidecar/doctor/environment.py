@@ -80,7 +80,7 @@ def _relative(facts: EnvironmentFacts) -> Finding | None:
     if name not in facts.environ:
         return None
     if not facts.environ[name]:
-        return warning(f"{name} is set to nothing, which botocore takes for the address of the ECS agent", TAKE_OUT)
+        return warning(f"{name} is empty, which botocore uses as the address of the ECS agent", TAKE_OUT)
     return wrong(f"{name} is set, and SDKs take it before AWS_CONTAINER_CREDENTIALS_FULL_URI", TAKE_OUT)
 
 
@@ -177,6 +177,6 @@ CHECKS: tuple[Check[EnvironmentFacts], ...] = (
     Check("files", "would AWS's configuration files win", _files),
     Check("token", "is the token kept from the application", _token),
     Check("region", "is there a region, by both names", _region),
-    Check("metadata", "is the way to the node's role shut for SDKs", _metadata),
-    Check("no_proxy", "does no proxy stand before loopback", _no_proxy),
+    Check("metadata", "are SDKs kept from the node's role", _metadata),
+    Check("no_proxy", "do SDKs reach loopback without a proxy", _no_proxy),
 )

@@ -196,6 +196,6 @@ def _long_enough(facts: ExchangeFacts) -> Finding | None:
 
 
 CHECKS: tuple[Check[ExchangeFacts], ...] = (
-    Check("granted", "does STS give credentials for the token, and if not, why", _exchanged),
-    Check("duration", "do they live longer than SDKs' refresh windows", _long_enough, after=("granted",)),
+    Check("granted", "does STS issue credentials for the token", _exchanged),
+    Check("duration", "do they last longer than SDKs' refresh windows", _long_enough, after=("granted",)),
 )

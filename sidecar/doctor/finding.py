@@ -86,7 +86,7 @@ def split_advice(message: str) -> tuple[str, str]:
 
 
 def _judge(check: Check[Facts], facts: Facts) -> Finding | None:
-    """Facts come from outside: what no check foresaw in them must not hide what the others find."""
+    """Facts come from outside. An error in one check must not hide the findings of the others."""
     try:
         return check.judge(facts)
     except Exception as exc:  # noqa: BLE001

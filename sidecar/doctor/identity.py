@@ -47,4 +47,4 @@ def _known(facts: IdentityFacts) -> Finding:
     return ok(f"{facts.arn} (credentials {facts.source})")
 
 
-CHECKS: tuple[Check[IdentityFacts], ...] = (Check("caller", "who does AWS say we are", _known),)
+CHECKS: tuple[Check[IdentityFacts], ...] = (Check("caller", "which identity does AWS report", _known),)

@@ -125,7 +125,7 @@ def _verified(facts: IssuerFacts) -> Finding | None:
 
 
 CHECKS: tuple[Check[IssuerFacts], ...] = (
-    Check("url", "is it a URL that IAM takes for a provider", _named),
+    Check("url", "can IAM use it as the URL of a provider", _named),
     Check("documents", "are its discovery document and keys published", _documents, after=("url",)),
     Check("key", "is the token's key among them", _key, after=("documents",)),
     Check("verification", "does that key verify the token", _verified, after=("key",)),

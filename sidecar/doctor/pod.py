@@ -149,7 +149,7 @@ def _logs(facts: PodFacts, name: str, *more: str) -> str:
 
 def _ready(facts: PodFacts) -> Finding:
     if facts.readiness is None:
-        return left_out(f"the daemon's own word is not to be had: {facts.unasked}", command_inside(facts))
+        return left_out(f"the daemon's readiness could not be read: {facts.unasked}", command_inside(facts))
     if facts.readiness:
         return wrong(f"the daemon is not ready: {facts.readiness}", command_inside(facts))
     return ok("the daemon says that it has credentials")
@@ -230,7 +230,7 @@ def _terminating(facts: PodFacts) -> Finding | None:
         return ok(f"terminationGracePeriodSeconds is {grace}")
     return warning(
         f"terminationGracePeriodSeconds is {grace}, and the kubelet renews no token of a Pod that terminates: "
-        f"credentials may expire after {served_while_terminating_seconds(token, session):.0f} s of it",
+        f"credentials may expire after {served_while_terminating_seconds(token, session):.0f} s of that period",
         "Raise expirationSeconds of the token's volume, or IRSA_SIDECAR_DURATION, or end the Pod sooner",
     )
 
@@ -271,7 +271,7 @@ def _readable_by_user(facts: PodFacts) -> Finding | None:
     others = "; ".join(f"{reader.name} {reader.clause(user)}" for reader in found)
     return warning(
         f"shareProcessNamespace is true, and containers can read the sidecar's token through /proc: {others}",
-        "Give each of these containers another runAsUser, or leave shareProcessNamespace out",
+        "Give each of these containers another runAsUser, or remove shareProcessNamespace",
     )
 
 
@@ -295,15 +295,15 @@ def _told(facts: PodFacts) -> Finding:
 
 
 CHECKS: tuple[Check[PodFacts], ...] = (
-    Check("pod", "is there such a Pod", _there),
+    Check("pod", "does the Pod exist", _there),
     Check("sidecar", "is a sidecar in it", _injected, after=("pod",)),
     Check("running", "does it run", _runs, after=("sidecar",)),
-    Check("readiness", "has it credentials, by its own word", _ready, after=("running",)),
-    Check("volume", "does it get a token that is renewed, for the right audience", _fed, after=("sidecar",)),
+    Check("readiness", "does it report credentials", _ready, after=("running",)),
+    Check("volume", "does it get a renewed token for the right audience", _fed, after=("sidecar",)),
     Check("termination", "do credentials last while the Pod terminates", _terminating, after=("sidecar",)),
     Check("isolation", "is the token kept from the other containers", _alone, after=("sidecar",)),
     Check("network", "is loopback the Pod's own", _network, after=("pod",)),
-    Check("applications", "is any container told of the endpoint", _told, after=("sidecar",)),
+    Check("applications", "does any container have the endpoint's address", _told, after=("sidecar",)),
 )
 
 

@@ -25,7 +25,7 @@ def _same_port(facts: ContainerFacts) -> Finding | None:
     if port != where.rpartition(":")[2]:
         return wrong(
             f"{ADDRESS} has port {port}, and the sidecar listens on {where}",
-            "Set both to the same, 4772 unless that is taken",
+            "Set both to the same port, 4772 unless another program uses it",
         )
     return ok(f"port {port}, as the sidecar")
 
@@ -36,7 +36,7 @@ def _same_secret(facts: ContainerFacts) -> Finding | None:
     asked = environ_of(facts.sidecar).get("IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE") or None
     if own is None and asked is not None:
         return wrong(
-            f"the sidecar asks for a secret, and the container has no {SECRET_FILE}",
+            f"the sidecar requires a secret, but the container has no {SECRET_FILE}",
             f"Mount the secret's volume in it, and set {SECRET_FILE} to the file",
         )
     if own is None or asked is None or ELSEWHERE in {own, asked}:
@@ -60,7 +60,7 @@ _OF_THE_ENVIRONMENT = frozenset({"keys", "web_identity", "profile", "relative_ur
 
 
 def container_rows(facts: PodFacts) -> Iterator[Row]:
-    """What the variables of each container mean to its SDK."""
+    """The meaning of each container's variables to its SDK."""
     sidecar = facts.sidecar
     variables = [check for check in environment.CHECKS if check.name in _OF_THE_ENVIRONMENT]
     address = [check for check in endpoint.CHECKS if check.name == "address"]

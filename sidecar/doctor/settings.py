@@ -70,7 +70,7 @@ def _outbound(facts: SettingsFacts) -> Finding | None:
     if not facts.doubts:
         return None
     seen, _, fix = facts.doubts[0].removesuffix(".").partition(". ")
-    return warning(seen, fix or "Correct those entries, or take them out")
+    return warning(seen, fix or "Correct or remove those entries")
 
 
 CHECKS: tuple[Check[SettingsFacts], ...] = (
@@ -78,6 +78,6 @@ CHECKS: tuple[Check[SettingsFacts], ...] = (
     Check("values", "can every setting be used", _readable, after=("role",)),
     Check("partition", "are role and region in one partition", _partition, after=("values",)),
     Check("encryption", "does the token travel encrypted", _encrypted, after=("values",)),
-    Check("outbound", "are NO_PROXY and the application id understood", _outbound, after=("values",)),
+    Check("outbound", "do NO_PROXY and the application id work as written", _outbound, after=("values",)),
     Check("names", "is every IRSA_SIDECAR_ variable a setting", _known),
 )

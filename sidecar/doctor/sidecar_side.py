@@ -82,7 +82,7 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
     told = _told(environ, await guarded(in_thread(gather_settings.look, environ), FILE_SECONDS))
     looks = [_Looks(role, await _look_at_token(role)) for role in told.roles]
     ways: dict[str, Looked[Reach]] = {}
-    leak = Looked[metadata.MetadataFacts](None, "not asked, as --no-imds says")
+    leak = Looked[metadata.MetadataFacts](None, "not checked, because of --no-imds")
     limiter = trio.CapacityLimiter(AT_ONCE)
     async with trio.open_nursery() as nursery:
         for url in told.urls:
@@ -112,7 +112,7 @@ def _told(environ: Mapping[str, str], looked: Looked[Told]) -> Told:
 async def _look_at_token(role: Role) -> TokenFacts:
     now = time()
     looked = await guarded(in_thread(gather_token.look, role, now), FILE_SECONDS)
-    unreadable = TokenError("unreadable", f"{role.token_file}: {looked.why}", "See what is mounted there")
+    unreadable = TokenError("unreadable", f"{role.token_file}: {looked.why}", "Check the volume that is mounted there")
     return looked.facts or TokenFacts(role, now, error=unreadable)
 
 

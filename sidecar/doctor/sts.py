@@ -180,10 +180,10 @@ def _is_private(address: str) -> bool:
 
 CHECKS: tuple[Check[StsFacts], ...] = (
     Check("name", "does its name, or the proxy's, resolve", _name),
-    Check("connect", "is there a way to it", _connect, after=("name",)),
-    Check("proxy", "does the proxy let us through", _proxy, after=("connect",)),
-    Check("tls", "is its certificate one that is trusted here", _tls, after=("connect", "proxy")),
+    Check("connect", "can it be reached", _connect, after=("name",)),
+    Check("proxy", "does the proxy allow connections to it", _proxy, after=("connect",)),
+    Check("tls", "is its certificate trusted here", _tls, after=("connect", "proxy")),
     Check("answer", "does it answer", _answer, after=("connect", "proxy", "tls")),
     Check("clock", "does this machine's clock agree with it", _clock, after=("answer",)),
-    Check("fallback", "can the regions to turn to be reached", _others),
+    Check("fallback", "can the fallback regions be reached", _others),
 )

@@ -124,7 +124,7 @@ def _audience(facts: TokenFacts) -> Finding:
     if not token.audience.startswith("sts.amazonaws.com"):
         return warning(
             f"{token.audience_claim} is {token.audience}, not sts.amazonaws.com",
-            f"See that the IAM OIDC provider has it among its client IDs, or {change_audience(token)}",
+            f"Make sure that the IAM OIDC provider has it among its client IDs, or {change_audience(token)}",
         )
     return ok(token.audience if token.audience_claim == "aud" else f"{token.audience} (azp, which counts beside aud)")
 
@@ -179,10 +179,10 @@ def duration_text(seconds: float) -> str:
 
 
 CHECKS: tuple[Check[TokenFacts], ...] = (
-    Check("file", "is it there, may it be read, is it a whole JWT", _readable),
+    Check("file", "does it exist, is it readable, and is it a whole JWT", _readable),
     Check("volume", "is the volume mounted whole, so that it is renewed", _mounted_whole, after=("file",)),
     Check("times", "is it valid now, and renewed in time", _lives, after=("file",)),
-    Check("audience", "whom is it for", _audience, after=("file", "times")),
-    Check("subject", "whom does it speak for", _subject, after=("file",)),
-    Check("signature", "is it signed as STS wants it", _signed, after=("file",)),
+    Check("audience", "which audience does it have", _audience, after=("file", "times")),
+    Check("subject", "which service account is it for", _subject, after=("file",)),
+    Check("signature", "is it signed as STS requires", _signed, after=("file",)),
 )

@@ -182,5 +182,5 @@ CHECKS: tuple[Check[TrustFacts], ...] = (
     Check("provider", "does the IAM OIDC provider accept the audience", _provider),
     Check("policy", "does the trust policy let this service account in", _allowed),
     Check("breadth", "does it keep other service accounts out", _narrow, after=("policy",)),
-    Check("session", "does the role allow sessions as long as are asked for", _duration, after=("policy",)),
+    Check("session", "does the role allow the requested duration", _duration, after=("policy",)),
 )

@@ -61,7 +61,7 @@ MAX_AUDIENCE_CHARACTERS = 255
 
 
 DEFAULT_SESSION_SECONDS = 3600
-"""What a session lasts unless another duration is given, and IAM's shortest maximum of a role."""
+"""Duration of a session unless another is given, and IAM's shortest maximum of a role."""
 
 
 class NoRoleError(ConfigurationError):

@@ -79,7 +79,7 @@ def check_resources(setting: str, text: str) -> Document:
     try:
         read = strict_yaml.load(text, setting)
     except ConfigurationError as exc:
-        raise ConfigurationError(f"{setting} is {text[:100]!r}, which is no JSON or YAML: {example} {exc}") from exc
+        raise ConfigurationError(f"{setting} is {text[:100]!r}, which is not JSON or YAML: {example} {exc}") from exc
     if not isinstance(read, dict) or not all(isinstance(part, dict) for part in read.values()):
         raise ConfigurationError(f"{setting} is {text[:100]!r}: {example}")
     if unknown := [str(key) for key in read if key not in ("requests", "limits")]:

@@ -19,7 +19,7 @@ NATIVE_CHOICES = ("auto", "always", "never")
 
 
 class ServiceAccount(NamedTuple):
-    """What is known of a Pod's. `unread` are names of annotations that may be meant to be ones that are read."""
+    """The known facts about a Pod's. `unread` are names of annotations that may be meant to be ones that are read."""
 
     namespace: str
     name: str

@@ -18,7 +18,7 @@ _BY_CAPABILITY = frozenset({"ALL", "SETUID", "SYS_PTRACE"})
 
 
 class How(Enum):
-    """Why a container can read the files, as a clause about `user`."""
+    """Reason why a container can read the files, as a clause about `user`."""
 
     SAME_USER = "runs as {user}"
     UNKNOWN_USER = "has no runAsUser and may run as {user}"

@@ -144,7 +144,7 @@ def _source_identity(parameters: Parameters, caller: Session) -> str | None:
 
 
 class Terms(NamedTuple):
-    """What a new session is bound to."""
+    """The limits of a new session."""
 
     seconds: int
     size: SessionSize

@@ -313,7 +313,7 @@ def _principals(principal: Any, name: str) -> Iterable[str]:
 
 
 def _conditions(block: Any, name: str) -> Iterable[Condition | str]:
-    """Yield the conditions, and in place of each that is not evaluated here the reason."""
+    """Yield the conditions, with a reason instead of each one that is not evaluated here."""
     _require_mapping(block, f"{name}: Condition")
     for text, keys in block.items():
         _require_mapping(keys, f"{name}: Condition {text}")

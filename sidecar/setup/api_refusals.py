@@ -1,4 +1,4 @@
-"""What a person can do after the API server refused a request. Pure."""
+"""Name the next step after the API server rejected a request. Pure."""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """
 Put changed Pods into the text of a document.
 
-Rule: the result is read again and must mean what was meant. If it does not, the Pods are written anew, or else the
+Rule: the result is read again and must mean what was meant. If it does not, the Pods are written again, or else the
 whole document, and a note says so. Pure.
 """
 
@@ -19,7 +19,7 @@ from sidecar.setup.yaml_reader import Sequence as SequenceNode
 from sidecar.setup.yaml_stream import read_document
 
 _ATTEMPTS = 3
-"""Edits in place, the Pods written anew, the document written anew."""
+"""Edits in place, the Pods written again, the document written again."""
 
 
 class PodChange(NamedTuple):
@@ -78,7 +78,7 @@ def _means(text: str, wanted: list[Any]) -> bool:
 
 def _note(change: PodChange) -> str:
     return (
-        f"{change.title} was written anew, without its comments and aliases, because its YAML cannot be changed in "
+        f"{change.title} was written again without its comments and aliases, because its YAML cannot be changed in "
         "place."
     )
 

@@ -30,7 +30,7 @@ class Wanted:
 
 
 def plan_role(now: Role | None, wanted: Wanted, account: Account) -> Plan:
-    """Return what has to change. Raises ConfigurationError for a wish that IAM cannot fulfil."""
+    """Return the changes to make. Raises ConfigurationError if IAM cannot do this."""
     then = _then(now, wanted, account)
     check_size(then.trust_policy, wanted.trust_policy_limit, then.title)
     calls = tuple(_creation(then)) if now is None else tuple(_update(now, then))

@@ -121,7 +121,7 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
     for difference in differences:
         print(printable(difference))
     if not differences:
-        print(printable(f"{documents.issuer}: what is published is what the cluster has"))
+        print(printable(f"{documents.issuer}: the published documents match the cluster's"))
     return 1 if differences else 0
 
 

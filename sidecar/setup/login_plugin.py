@@ -25,7 +25,7 @@ SHOWN_CHARACTERS = 2_000
 
 
 class PluginCredential(NamedTuple):
-    """What a plugin printed. `expires_at` is in Unix seconds; None if it did not say."""
+    """The output of a plugin. `expires_at` is in Unix seconds; None if the plugin does not state it."""
 
     token: str | None
     certificate: str | None

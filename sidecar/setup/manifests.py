@@ -3,7 +3,7 @@ Change the Pods in a stream of manifests and leave every other character as it i
 
 A document without a Pod passes as it is, even if it cannot be read. In a document with one, yaml_edit.py makes the
 difference part by part. Rule: the result is read again and must mean what was meant. If it does not, the Pod, or else
-the document, is written anew, and a note says so. Pure.
+the document, is written again, and a note says so. Pure.
 """
 
 import re
@@ -247,7 +247,8 @@ class _Stream:
             return change(Workload(title(owner), pod, account))
         except NoRoleError as error:
             hint = self._near_account(name, namespace, owner) if account is None else ""
-            raise ConfigurationError(f"{error}{hint}") from error
+            flag = "" if str(error).endswith("?") else " Or use --role-arn."
+            raise ConfigurationError(f"{error}{flag}{hint}") from error
 
     def _near_account(self, name: str, namespace: str, owner: Document) -> str:
         """Return a sentence about a ServiceAccount of the same name in another namespace that has a role."""

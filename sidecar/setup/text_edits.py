@@ -73,7 +73,7 @@ _Opcode = tuple[str, int, int, int, int]
 
 
 class _Opcodes(SequenceMatcher[str]):
-    """A matcher that is told the differences."""
+    """A matcher that receives the differences."""
 
     def __init__(self, opcodes: list[_Opcode]) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 """
-What a person should know about the statements of others in a role's trust policy. Pure.
+Find problems in the statements of others in a role's trust policy. Pure.
 
 Rule: a remark is about a statement that lets in more than this command's own would. Nothing of it is changed.
 """

@@ -1,7 +1,7 @@
 """
 Change values in a YAML or JSON text and leave all other characters as they are.
 
-The text is not written anew. Each difference between a node's value and the wanted one becomes an edit at the node's
+The text is not written again. Each difference between a node's value and the wanted one becomes an edit at the node's
 place: lines are inserted in the indentation of their neighbours, and scalars are replaced. An alias or merge key keeps
 its form as long as it still means what is wanted. A node in `rewritten` is written out as a whole.
 
@@ -81,7 +81,7 @@ class _Editor:
         """The anchored nodes that are no longer in the text, by id."""
 
     def visit(self, node: Node, wanted: Any, place: Place) -> None:
-        """Make the node mean what is wanted."""
+        """Edit the node so that it has the wanted value."""
         if isinstance(node, Alias):
             if id(node.target) in self._lost or not equal(self._new_value(node), wanted):
                 self._replace(node, wanted, place)
@@ -223,7 +223,7 @@ class _Editor:
     # Edits
 
     def _replace(self, node: Node, wanted: Any, place: Place) -> None:
-        """Write the value in place of the node."""
+        """Replace the node by the value."""
         self._lose(node)
         if place.is_root:
             self._replace_root(node, wanted)

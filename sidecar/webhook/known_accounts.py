@@ -88,7 +88,7 @@ class KnownAccounts:
         return self._accounts.get((namespace, name))
 
     def put(self, account: ServiceAccount) -> None:
-        """Keep the account in place of an earlier version, if it is usable and fits."""
+        """Replace an earlier version by this account, if it is usable and fits."""
         self.remove(account.namespace, account.name)
         size = _size(account)
         is_over = self._bytes[account.namespace] + size > MAX_BYTES_OF_NAMESPACE or self._total + size > MAX_BYTES

@@ -32,7 +32,7 @@ MAX_PATCH_BYTES = 1024 * 1024
 """Of the change to a Pod. etcd takes objects of 1.5 MiB."""
 
 MAX_REASON_CHARACTERS = 2000
-"""Of a refusal, which is logged and shown to the Pod's author. It may quote what is in the Pod."""
+"""Longest rejection, which is logged and shown to the Pod's author. It may quote the Pod."""
 
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
@@ -137,7 +137,7 @@ def answer(question: Question, account: ServiceAccount | None, settings: Setting
         return _refused(question, str(error), 422, Verdict.REFUSED)
     except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this Pod alone
         text = (
-            f"irsa-sidecar could not read this Pod ({type(exc).__name__}). Remove what is unusual in its annotations "
+            f"irsa-sidecar could not read this Pod ({type(exc).__name__}). Remove unusual content from its annotations "
             "and fields, and report this as a bug."
         )
         return _refused(question, text, 500, Verdict.FAILED)._replace(fault=exc)

@@ -500,7 +500,7 @@ BROKEN = (
         "something else in STS's place",
         sts_says(StsReply(raw=b"SSH-2.0-OpenSSH\r\n\r\n")),
         "sts.answer",
-        "takes the connection and gives no answer (what answers speaks no HTTP)",
+        "takes the connection and gives no answer (the server does not speak HTTP)",
     ),
     Broken(
         "a clock that is two hours behind",

@@ -382,7 +382,7 @@ async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"SSH-2.0-x\r\n\r\n", "speaks no HTTP"),
+        (b"SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" + b"x" * 1_048_577, ""),
     ],
 )

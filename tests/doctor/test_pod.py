@@ -257,7 +257,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "no secret": (
         lambda pod: app(pod)["env"].pop(1),
         "endpoint.secret",
-        "the sidecar asks for a secret",
+        "the sidecar requires a secret",
     ),
     "a secret of another volume": (
         lambda pod: app(pod)["volumeMounts"][0].update(name="other"),

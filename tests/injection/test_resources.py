@@ -99,7 +99,7 @@ def test_json_and_yaml_are_taken(text: str) -> None:
 
 WRONG = {
     "": "is '': give requests and limits, as {",
-    "{": "is '{', which is no JSON or YAML: give",
+    "{": "is '{', which is not JSON or YAML: give",
     '{"limits": {"memory": "64Mi"}, "limits": {}}': "the key 'limits' appears twice",
     '{"limits": {"memory": 64Mi, "memory": 1Mi}}': "the key 'memory' appears twice",
     '{"limits": &a {"memory": *a}}': "contains itself by an alias",

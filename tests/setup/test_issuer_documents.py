@@ -151,7 +151,7 @@ def test_a_cluster_of_eks_needs_none_of_it(cluster: Cluster) -> None:
 
 def test_what_is_published_as_it_is_passes(cluster: Cluster, issuer: Internet) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY | {"alg": "RS512"}]})
-    assert cluster.run("--check") == (0, f"{ISSUER}: what is published is what the cluster has\n", "")
+    assert cluster.run("--check") == (0, f"{ISSUER}: the published documents match the cluster's\n", "")
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) ->
 
 def test_old_name_of_the_service_account_does_not_win() -> None:
     text = with_account("", serviceAccountName="other", serviceAccount="cart")
-    with pytest.raises(ConfigurationError, match="There is no role"):
+    with pytest.raises(ConfigurationError, match=r"There is no role: .* Or use --role-arn\."):
         change_pods(text, "m.yaml", change)
 
 

@@ -241,7 +241,7 @@ def test_pod_that_cannot_be_changed_in_place_is_written_anew() -> None:
     text = "kind: Pod # kept\nspec:\n  containers:\n  - name: app\n    args:\n    - |\n      run"
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))
-    assert "written anew" in result.notes[0]
+    assert "written again without" in result.notes[0]
 
 
 AS_YAML_1_1 = [

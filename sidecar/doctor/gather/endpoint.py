@@ -145,7 +145,7 @@ async def _once(parts: SplitResult, port: int, secret: str | None) -> tuple[Serv
     except trio.TooSlowError:
         return Served(error=f"nothing came within {ANSWER_SECONDS:.0f} s"), None
     except (trio.BrokenResourceError, h11.ProtocolError, UnicodeError):
-        return Served(error="what answers speaks no HTTP, or broke off"), None
+        return Served(error="the server does not speak HTTP, or broke off"), None
     except OSError as exc:
         return Served(error=str(exc), refused=True), None
     return _read(answer, perf_counter() - began, secret)

@@ -168,10 +168,10 @@ def _skew(answer: Answer) -> float | None:
 
 
 def _described(exc: BaseException) -> NetworkError:
-    """Say it in the words of the one who knows best: TLS, the resolver, or the kernel."""
+    """Return the message of the part that failed: TLS, the resolver or the kernel."""
     if isinstance(exc, ConfigurationError):
         return NetworkError(Failure.TLS, str(exc))
     if isinstance(exc, h11.ProtocolError):
-        return NetworkError(Failure.PROTOCOL, "what answers speaks no HTTP")
+        return NetworkError(Failure.PROTOCOL, "the server does not speak HTTP")
     failure, reason = network_error(exc)
     return NetworkError(failure, reason or getattr(exc, "strerror", None) or "the connection broke off")
