@@ -59,6 +59,8 @@ _HOST_LABEL = re.compile(_LABEL)
 _REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _LONGEST_HOST = 255
+_AT = re.compile("@|%40|\uff20")
+"""Also as people write it when a password must hold one, or when their keyboard has it full-width."""
 
 
 def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
@@ -145,13 +147,18 @@ def check_endpoint_url(setting: str, value: str) -> str:
     """
     problem = _endpoint_url_problem(value)
     if problem is not None:
-        # A password may stand before an @: what is shown of the value begins after it.
         raise ConfigurationError(
-            f"{setting} is {value.rpartition('@')[2]!r}, {problem}: set it to a URL such as "
+            f"{setting} is {_without_user_info(value)!r}, {problem}: set it to a URL such as "
             "https://sts.eu-west-1.amazonaws.com, or unset it to use the one of AWS_REGION."
         )
     parts = urlsplit(value)
     return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", "", ""))
+
+
+def _without_user_info(value: str) -> str:
+    """Return what follows the last @, which a password may precede. It may also follow one that stands in a query."""
+    *before, shown = _AT.split(value)
+    return "***" if before and ("?" in value or "#" in value) else shown
 
 
 def is_plaintext_beyond_loopback(url: str) -> bool:
