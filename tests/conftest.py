@@ -29,6 +29,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 REAL_START_THREAD = file_thread.start_thread
 
+# A shell that starts the tests in the background has them ignore these, and so would every process under test.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
+
 
 def _open_files() -> set[str]:
     """Descriptors of this process by what they are, without those that any process may have one more of."""
