@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, left_out, ok, wrong
+from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 
 
 class Sdk(NamedTuple):
@@ -55,6 +55,7 @@ class SdkFacts(NamedTuple):
     found: tuple[FoundSdk, ...]
     root: str
     is_whole: bool = True
+    is_directory: bool = True
 
 
 def _new_enough(facts: SdkFacts) -> Finding:
@@ -67,6 +68,8 @@ def _new_enough(facts: SdkFacts) -> Finding:
             f"file{others}",
             f"Update it to {first.sdk.minimum_text} or newer",
         )
+    if not facts.is_directory:
+        return warning(f"{facts.root} is no directory", "Name one with --files, for example /")
     if not facts.found:
         return left_out(f"no AWS SDK was recognized below {facts.root}{'' if facts.is_whole else ', in the part seen'}")
     distinct = sorted({f"{found.sdk.name} {found.version}" for found in facts.found})

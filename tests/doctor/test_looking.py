@@ -27,7 +27,7 @@ from sidecar.doctor.certificate import signer
 from sidecar.doctor.endpoint import EndpointFacts
 from sidecar.doctor.gather import aws, endpoint, environment, issuer, metadata, reach, sdks, token
 from sidecar.doctor.gather.endpoint import Endpoint, Keys
-from sidecar.doctor.sdks import BOTOCORE, FoundSdk, SdkFacts
+from sidecar.doctor.sdks import BOTOCORE, CHECKS, FoundSdk, SdkFacts
 from sidecar.local import http
 from sidecar.local.http import Reply, Request
 from sidecar.role import Role
@@ -160,6 +160,16 @@ def searched(root: Path) -> SdkFacts:
     search = sdks.Search(str(root))
     search.run()
     return search.facts
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_root_that_is_no_directory_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    (check,) = CHECKS
+    finding = check.judge(searched(tmp_path / name))
+    assert finding is not None
+    assert finding.seen == f"{tmp_path / name} is no directory"
+    assert "--files" in finding.next_step
 
 
 @pytest.mark.parametrize("path", TRACES)

@@ -69,12 +69,14 @@ class Search:
         self._root = root
         self._found: tuple[FoundSdk, ...] = ()
         self._is_whole = False
+        self._is_directory = True
 
     @property
     def facts(self) -> SdkFacts:
-        return SdkFacts(self._found, self._root, self._is_whole)
+        return SdkFacts(self._found, self._root, self._is_whole, self._is_directory)
 
     def run(self) -> None:
+        self._is_directory = os.path.isdir(self._root)
         stops_at = monotonic() + LOOK_SECONDS
         for count, path in enumerate(_paths(self._root)):
             if count >= MOST_FILES or monotonic() > stops_at:
