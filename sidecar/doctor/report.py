@@ -155,7 +155,7 @@ def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) ->
     others = report.count(Status.WRONG) - 1
     if others:
         yield f"({_counted(others, 'more problem')} below, possibly caused by this one)"
-    yield from (f"({sentence})" for sentence in _not_made(report, is_verbose=is_verbose))
+    yield from (f"{sentence}." for sentence in _not_made(report, is_verbose=is_verbose))
 
 
 def _not_made(report: Report, *, is_verbose: bool) -> Iterator[str]:
