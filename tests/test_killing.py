@@ -236,7 +236,8 @@ async def is_ready_after_one_call(place: Place) -> None:
 
 
 def deaths(dice: random.Random) -> Iterator[Death]:
-    """Both signals in turn, so that a short run has each as often."""
+    """The first at the start, whatever the machine's speed. Then both signals in turn, so that a short run has both."""
+    yield Death(signal.SIGKILL, steps=0, seconds=0)
     while True:
         for signal_number in dice.sample(SIGNALS, k=2):
             by_steps = dice.random() < 0.5
