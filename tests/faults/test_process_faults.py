@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -393,7 +394,10 @@ async def test_daemon_of_many_roles_and_the_limit_of_inotify(tmp_path: Path) -> 
 
 
 def _watches(descriptors: Path) -> list[int]:
-    """Return how many watches each inotify instance has (proc(5), fdinfo)."""
-    instances = [entry for entry in descriptors.iterdir() if "inotify" in str(entry.readlink())]
-    texts = [(descriptors.parent / "fdinfo" / instance.name).read_text() for instance in instances]
+    """Return how many watches each inotify instance has (proc(5), fdinfo). Descriptors may close meanwhile."""
+    texts = []
+    for entry in descriptors.iterdir():
+        with suppress(FileNotFoundError):
+            if "inotify" in str(entry.readlink()):
+                texts.append((descriptors.parent / "fdinfo" / entry.name).read_text())
     return [text.count("inotify wd:") for text in texts]
