@@ -111,12 +111,12 @@ fleet: $(VENV)/.bench.installed ## what 100,000 Pods ask of STS, in pictures (do
 	$(BIN)/python -m benchmarks.fleet --plots docs/plots
 
 # The test-suite replays the corpus and some thousand mutations; this goes on from there (tests/fuzz/fuzzer.py).
-fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## look for bytes that break a parser, FUZZ_SECONDS (60) for each
-	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS)
-	$(BIN)/python -m tests.fuzz.fuzzer imds $(FUZZ_SECONDS)
-	$(BIN)/python -m tests.fuzz.fuzzer sts $(FUZZ_SECONDS)
-	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS)
-	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS)
+fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that break a parser, FUZZ_SECONDS (60) for each; FUZZ_SEED repeats a run
+	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS) $(FUZZ_SEED)
+	$(BIN)/python -m tests.fuzz.fuzzer imds $(FUZZ_SECONDS) $(FUZZ_SEED)
+	$(BIN)/python -m tests.fuzz.fuzzer sts $(FUZZ_SECONDS) $(FUZZ_SEED)
+	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS) $(FUZZ_SEED)
+	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 KILL_ROUNDS ?= 300
 kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run

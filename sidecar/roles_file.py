@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from sidecar.errors import ConfigurationError
+from sidecar.printable import printable
 from sidecar.regular_file import read_regular_file
 from sidecar.role import (
     MAX_CHAIN_STEPS,
@@ -61,7 +62,8 @@ class Place(NamedTuple):
     key: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}, line {self.line}{': ' + self.key[:100] if self.key else ''}"
+        key = f": {printable(self.key, max_length=MAX_KEY_CHARACTERS)}" if self.key else ""
+        return f"{self.path}, line {self.line}{key}"
 
 
 _Read = Callable[[Place, Node], Any]

@@ -340,6 +340,17 @@ def test_text_that_makes_the_reader_raise_anything_is_one_message(text: str) -> 
         assert "\n" not in str(caught.value)
 
 
+UNPRINTABLE_KEYS = ["a\nb", "\r", "\x1b[2J", "\u2028", "\u202e", "\x85", "\x7f"]
+
+
+@pytest.mark.parametrize("key", UNPRINTABLE_KEYS, ids=ascii)
+@pytest.mark.parametrize("form", ["{%s: 1}", "roles: [{%s: 1}]", "roles: [{role_arn: x, chain: [{%s: 1}]}]"])
+def test_unprintable_key_is_escaped_in_its_message(key: str, form: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"roles\.yaml") as caught:
+        parse_roles(form % json.dumps(key), "roles.yaml", DEFAULTS)
+    assert str(caught.value).isprintable()
+
+
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*WHOLE.split()]), inner, max_size=3),

@@ -1,10 +1,11 @@
 """
 A long run of one fuzz target, by coverage where atheris is installed, else by plain mutation of the corpus.
 
-    python -m tests.fuzz.fuzzer http|imds|sts|roles|local_config SECONDS
+    python -m tests.fuzz.fuzzer http|imds|sts|roles|local_config SECONDS [SEED]
 
-What is found is kept: an input that fails as `.fuzz/NAME-crash-…`, and what reached new code in `.fuzz/NAME/`, from
-where the next run goes on. Move an input that failed into the corpus, with the fix.
+An input that fails is written to `.fuzz/NAME-crash-…`. Inputs that reach new code go to `.fuzz/NAME/`, where the next
+run starts. When you fix a failure, move its input into the corpus. CI gives a fixed seed. Without one the seed is
+random, and the run prints it.
 """
 
 import random
@@ -21,27 +22,27 @@ MAX_INPUT_BYTES = 20_000
 """Somewhat over the cap of a request's head."""
 
 
-def main(name: str, seconds: int) -> None:
+def main(name: str, seconds: int, seed: int) -> None:
     (KEPT / name).mkdir(parents=True, exist_ok=True)
     fuzz = _by_coverage if util.find_spec("atheris") else _by_mutation
-    fuzz(name, seconds)
+    fuzz(name, seconds, seed)
 
 
-def _by_coverage(name: str, seconds: int) -> None:
+def _by_coverage(name: str, seconds: int, seed: int) -> None:
     """By libFuzzer, which ends the process itself."""
     import atheris  # noqa: PLC0415  there only where it has a wheel
 
     with atheris.instrument_imports(include=["sidecar"]):
         target = _target(name)
-    limits = [f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}", f"-artifact_prefix={KEPT}/{name}-"]
-    atheris.Setup([sys.argv[0], *limits, str(KEPT / name), str(CORPUS / name)], target)
+    limits = [f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={MAX_INPUT_BYTES}"]
+    failures = f"-artifact_prefix={KEPT}/{name}-"
+    atheris.Setup([sys.argv[0], *limits, failures, str(KEPT / name), str(CORPUS / name)], target)
     atheris.Fuzz()
 
 
-def _by_mutation(name: str, seconds: int) -> None:
+def _by_mutation(name: str, seconds: int, seed: int) -> None:
     target = _target(name)
     inputs = list(seeds(name).values())
-    seed = random.SystemRandom().getrandbits(32)
     chance = random.Random(seed)
     print(f"{name}: atheris is not installed, so by plain mutation, with seed {seed}", flush=True)
     deadline, count = time.monotonic() + seconds, 0
@@ -62,4 +63,5 @@ def _target(name: str) -> Callable[[bytes], None]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    given_seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().getrandbits(31) + 1
+    main(sys.argv[1], int(sys.argv[2]), given_seed)
