@@ -9,7 +9,7 @@ REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local tools test lint types unit test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local tools test lint language types unit test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -45,6 +45,10 @@ test: lint types unit test-pythons ## lint, types and tests; those of TLS, token
 lint: $(VENV)/.dev.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+LANGUAGE ?=
+language: $(VENV)/.dev.installed ## words and forms that we avoid, in LANGUAGE (paths; everything by default)
+	$(BIN)/python -m tests.support.language $(LANGUAGE)
 
 types: $(VENV)/.dev.installed
 	$(BIN)/mypy

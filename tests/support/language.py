@@ -1,0 +1,206 @@
+"""
+Find avoided words in comments, docstrings, messages, test names and documentation: `python -m tests.support.language
+PATH…`. Without a PATH, all tracked files.
+
+Each finding is one line: FILE:LINE: words → what to use. Exit status 1 if there are findings. A line that quotes others
+is exempt if it contains `language: quoted`.
+"""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.avoided_words import Match, avoided_in, docstring_start
+
+ROOT = Path(__file__).parents[2]
+
+EXEMPT = "language: quoted"
+"""Marks a line whose words are somebody else's."""
+
+MAX_TEST_NAME = 60
+"""Longest name of a test, in characters."""
+
+_TEXT_SUFFIXES = {".md", ".yaml", ".yml", ".toml", ".sh", ".tpl", ".c", ".go", ".java", ".mjs", ".js", ".rs"}
+_TEXT_NAMES = {"Makefile", "Dockerfile", "Containerfile", "CODEOWNERS", "run"}
+_NOT_READ = ("tests/fuzz/corpus/", "requirements/", "tests/support/avoided_words.py", "tests/support/test_language.py")
+_FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"``[^`]+``|`[^`\n]+`")
+
+
+class Unit(NamedTuple):
+    """One text and the lines of the file that it covers."""
+
+    text: str
+    line: int
+    last_line: int
+    kind: str
+
+
+class Finding(NamedTuple):
+    """An avoided form in a file."""
+
+    path: str
+    line: int
+    words: str
+    use: str
+
+    def __str__(self) -> str:
+        """Return the finding as compilers print theirs."""
+        return f"{self.path}:{self.line}: {self.words!r} → {self.use}"
+
+
+def _comments(source: str) -> Iterator[Unit]:
+    """Yield each block of comments: lines that hold nothing else and follow each other are one text."""
+    lines: list[str] = []
+    first = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        number = token.start[0]
+        if lines and number == first + len(lines) and not token.line[: token.start[1]].strip():
+            lines.append(token.string)
+            continue
+        if lines:
+            yield Unit("\n".join(lines), first, first + len(lines) - 1, "comment")
+        lines, first = [token.string], number
+    if lines:
+        yield Unit("\n".join(lines), first, first + len(lines) - 1, "comment")
+
+
+def _strings(tree: ast.AST) -> Iterator[Unit]:
+    """Yield docstrings, the strings under constants, and every other string that has a space."""
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            kind = "docstring" if id(node) in statements else "string"
+            yield Unit(node.value, node.lineno, node.end_lineno or node.lineno, kind)
+
+
+def _test_names(tree: ast.AST) -> Iterator[Unit]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
+            yield Unit(node.name, node.lineno, node.lineno, "test")
+
+
+def python_units(source: str) -> Iterator[Unit]:
+    """Yield the texts of a Python file."""
+    tree = ast.parse(source)
+    yield from _comments(source)
+    yield from _strings(tree)
+    yield from _test_names(tree)
+
+
+def _blank(match: re.Match[str]) -> str:
+    """Return as many line breaks as the match has, so that line numbers stay."""
+    return "`…`" + "\n" * match[0].count("\n")
+
+
+def _paragraphs(source: str) -> Iterator[Unit]:
+    """Yield each paragraph of a text file: lines up to an empty one."""
+    lines = source.split("\n")
+    first = 1
+    for number, line in enumerate([*lines, ""], 1):
+        if line.strip():
+            continue
+        if number > first:
+            yield Unit("\n".join(lines[first - 1 : number - 1]), first, number - 1, "text")
+        first = number + 1
+
+
+def units(path: str, source: str) -> Iterator[Unit]:
+    """Yield the texts of a file by its kind."""
+    if path.endswith(".py"):
+        return python_units(source)
+    return _paragraphs(_FENCED.sub(_blank, source) if path.endswith(".md") else source)
+
+
+def _plain(unit: Unit) -> str:
+    """Return the unit without code spans, and with the words of a test's name apart."""
+    if unit.kind == "test":
+        return unit.text.replace("_", " ")
+    return unit.text if unit.kind == "string" else _CODE.sub("`…`", unit.text)
+
+
+def flatten(text: str) -> tuple[str, list[int]]:
+    """Return the text with single spaces and without `#`, and for each line the offset at which it begins."""
+    words: list[str] = []
+    starts: list[int] = []
+    length = 0
+    for line in text.split("\n"):
+        starts.append(length)
+        found = [word for word in line.split() if word.strip("#/*")]
+        words += found
+        length += sum(len(word) + 1 for word in found)
+    return " ".join(words), starts
+
+
+def _matches(unit: Unit, text: str) -> list[Match]:
+    found = avoided_in(text)
+    start = docstring_start(text) if unit.kind == "docstring" else None
+    if start:
+        found.insert(0, start)
+    if unit.kind == "test" and len(unit.text) > MAX_TEST_NAME:
+        found.append(Match(0, unit.text, f"a name of at most {MAX_TEST_NAME} characters"))
+    return found
+
+
+def _line_of(unit: Unit, match: Match, starts: list[int], lines: list[str]) -> int:
+    """Return the line of a match; a string's line breaks are not its source's, so there the words are searched."""
+    if unit.kind != "string":
+        return min(unit.line + bisect_right(starts, match.offset) - 1, unit.last_line)
+    covered = range(unit.line, unit.last_line + 1)
+    whole = [number for number in covered if match.words in lines[number - 1]]
+    part = [number for number in covered if match.words.split()[0] in lines[number - 1]]
+    return (whole or part or [unit.line])[0]
+
+
+def findings(path: str, source: str) -> Iterator[Finding]:
+    """Yield what a file has to avoid, except in lines that are exempt."""
+    lines = source.split("\n")
+    for unit in units(path, source):
+        text, starts = flatten(_plain(unit))
+        for match in _matches(unit, text):
+            line = _line_of(unit, match, starts, lines)
+            if EXEMPT not in lines[line - 1]:
+                yield Finding(path, line, match.words, match.use)
+
+
+def is_text(path: str) -> bool:
+    """Return whether the check reads this file."""
+    name = Path(path)
+    known = name.suffix in {".py", *_TEXT_SUFFIXES} or name.name in _TEXT_NAMES
+    return known and not path.startswith(_NOT_READ)
+
+
+def tracked(paths: Iterable[str] = ()) -> list[str]:
+    """Return the files of the work tree that git knows or would add, relative to its root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [path for path in listed if is_text(path) and (ROOT / path).is_file()]
+
+
+def check(paths: Iterable[str]) -> list[Finding]:
+    """Return the findings of these files, sorted."""
+    found = [each for path in paths for each in findings(path, (ROOT / path).read_text(encoding="utf-8"))]
+    return sorted(set(found))
+
+
+def main(arguments: list[str]) -> int:
+    """Print the findings and their number, and return the exit status."""
+    found = check(tracked([str(Path(argument).resolve()) for argument in arguments]))
+    for finding in found:
+        print(finding)
+    files = len({finding.path for finding in found})
+    print(f"{len(found)} findings in {files} files", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
