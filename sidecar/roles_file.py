@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import yaml
 
 from sidecar.errors import ConfigurationError
-from sidecar.printable import printable
 from sidecar.regular_file import read_regular_file
 from sidecar.role import (
     MAX_CHAIN_STEPS,
@@ -62,8 +61,9 @@ class Place(NamedTuple):
     key: str = ""
 
     def __str__(self) -> str:
-        key = f": {printable(self.key, max_length=MAX_KEY_CHARACTERS)}" if self.key else ""
-        return f"{self.path}, line {self.line}{key}"
+        key = self.key[:MAX_KEY_CHARACTERS]
+        shown = key if key.isprintable() else ascii(key)  # printable.py would be one more module for `run`
+        return f"{self.path}, line {self.line}{': ' + shown if shown else ''}"
 
 
 _Read = Callable[[Place, Node], Any]
