@@ -124,7 +124,7 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that br
 
 KILL_ROUNDS ?= 300
 kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run
-	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/test_killing.py
+	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/end_to_end/test_killing.py
 
 lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
 	for set in dev build demo bench fuzz pythons run tools; do \

@@ -1,5 +1,6 @@
 """
-What a fleet of Pods asks of STS, by simulation over the real schedule: `sidecar/schedule.py` and `sidecar/failover.py`.
+What a fleet of Pods asks of STS, by simulation over the real schedule: `sidecar/refresh/schedule.py` and
+`sidecar/sts/failover.py`.
 
     python -m benchmarks.fleet [--pods 100000] [--only steady max ...] [--quota 600] [--plots DIRECTORY]
 
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.arguments import at_least
-from sidecar import failover, schedule
 from sidecar.clock import Instant
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.schedule import Schedule
+from sidecar.refresh import schedule
+from sidecar.refresh.schedule import Schedule
+from sidecar.sts import failover
 
 WINDOW_SECONDS = 10
 HOUR = 3600.0
@@ -164,7 +166,7 @@ def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
 def _attempt(  # noqa: PLR0917  everything that a turn of the loop looks at
     pod: Pod, now: float, scenario: Scenario, sts: Sts, counts: Counts, chance: Callable[[], float]
 ) -> None:
-    """What sts_regions.py and refresher.py do in one turn."""
+    """What regions.py and refresher.py do in one turn."""
     asked = pod.regions.endpoint_at(now)
     trouble, now = _ask(pod, asked, now, sts, counts)
     if trouble is not None and asked != pod.regions.in_use:

@@ -25,8 +25,8 @@ from benchmarks.arguments import add_python, at_least
 from benchmarks.run_cost import machine
 from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
 from benchmarks.tables import Samples, Table, text
-from sidecar.roles_file import MAX_ROLES
-from sidecar.server import Limits
+from sidecar.config.roles_file import MAX_ROLES
+from sidecar.serving.server import Limits
 
 IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0

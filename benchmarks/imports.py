@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from benchmarks.arguments import at_least
 from benchmarks.measure import on_linux
-from sidecar.left_out import LATER, NOT_THERE, STOOD_IN_FOR
+from sidecar.startup.lean_imports import LATER, NOT_THERE, STOOD_IN_FOR
 
 PRELUDE = """
 import gc, sys, time
@@ -34,24 +34,24 @@ print(*kibibytes, sum(module is not None for module in sys.modules.values()), to
 """
 
 WITHOUT = """
-from sidecar import left_out
+from sidecar.startup import lean_imports as left_out
 left_out.NOT_THERE, left_out.STOOD_IN_FOR, left_out.LATER = {left_out!r}
 with left_out.left_out():
-    import sidecar.daemon
+    import sidecar.daemon.daemon
 """
 
 RUN = WITHOUT.format(left_out=(NOT_THERE, STOOD_IN_FOR, LATER))
-CLIENT = "\nfrom sidecar.sts_client import StsClient; client = StsClient('https://sts.eu-west-1.amazonaws.com/')\n"
+CLIENT = "\nfrom sidecar.sts.client import StsClient; client = StsClient('https://sts.eu-west-1.amazonaws.com/')\n"
 ROWS = {
     "nothing": "",
     "trio": "import trio",
     "trio, httpx, structlog, jwt": "import trio, httpx, structlog, jwt",
-    "what run would import, with all that is installed": "import sidecar.daemon",
+    "what run would import, with all that is installed": "import sidecar.daemon.daemon",
     "what run imports": RUN,
     "  and its client of STS, with the authorities to trust": RUN + CLIENT,
     "  and as the image has them, a file for each": RUN + "import sys; sys.path.insert(0, {image!r})" + CLIENT,
-    "  and YAML, for a file of roles": RUN + "import sidecar.roles_file",
-    "  and botocore's signer, for a chain": RUN + "import sidecar.roles_file, sidecar.signature",
+    "  and YAML, for a file of roles": RUN + "import sidecar.config.roles_file",
+    "  and botocore's signer, for a chain": RUN + "import sidecar.config.roles_file, sidecar.sts.signing",
     "  and argparse, for flags": RUN + "import argparse; argparse.ArgumentParser()",
     "  and prometheus_client": RUN + "import prometheus_client",
     "  and botocore's STS client": RUN + "import botocore.session\n"

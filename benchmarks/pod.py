@@ -30,7 +30,7 @@ from tests.cluster.cluster import Cluster, cluster_for_tests
 from tests.cluster.images import save_images
 from tests.cluster.namespace import Namespace, new_namespace
 from tests.cluster.sts import ClusterSts, cluster_sts, role_arn
-from tests.manifests import SIDECAR, sidecar_of
+from tests.support.manifests import SIDECAR, sidecar_of
 
 NATIVE, PLAIN = "pod/example.yaml", "pod/before-1.29.yaml"
 

@@ -40,8 +40,8 @@ import yaml
 from benchmarks import measure
 from benchmarks.arguments import at_least
 from benchmarks.tables import Samples, Table, text
-from tests.fakes.api_server import FakeApiServer, api_server, kubeconfig
-from tests.webhook.cluster import CONFIGURATION, fill, review
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.unit.webhook.cluster import CONFIGURATION, fill, review
 
 HOST = "127.0.0.1"
 ALL = "chunks+annotations+bodies"

@@ -79,7 +79,7 @@ def _install(pip: str, requirements: str, wheel: str) -> None:
 
 
 def _lay_out_authorities() -> None:
-    """Where the daemon looks first (`sidecar/sts_client.py`): all of certifi's cost each start 22 ms and 0.6 MiB."""
+    """Where the daemon looks first (`sidecar/sts/client.py`): all of certifi's cost each start 22 ms and 0.6 MiB."""
     module = authorities.ssl_module()
     crypto = [path for path in _libraries(module) if path.name.startswith("libcrypto.")] if module else []
     if crypto:

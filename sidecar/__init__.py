@@ -3,7 +3,7 @@ irsa-sidecar: temporary AWS credentials for a Pod, from its projected service ac
 
 The flow, one module a station:
 
-    token.py -> sts.py / sts_client.py -> refresher.py / schedule.py -> store.py -> endpoint.py / server.py
+    token.py -> sts.py / client.py -> refresher.py / schedule.py -> store.py -> endpoint.py / server.py
 
 `daemon.py` joins them in one nursery. docs/architecture.md has the drawing and the reasons.
 """

@@ -13,8 +13,8 @@ import trio
 
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
+from sidecar.files import FileIdentity, file_identity
 from sidecar.outbound import CA_BUNDLE, Authorities, trust_in
-from sidecar.regular_file import FileIdentity, file_identity
 
 
 class Loaded(NamedTuple):

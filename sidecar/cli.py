@@ -14,8 +14,8 @@ from importlib import import_module
 from types import ModuleType
 
 from sidecar import __version__
-from sidecar.early_stop import end_as_any_process_would
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.startup.early_signals import end_as_any_process_would
 
 COMMANDS = {
     "run": "the daemon: keep credentials fresh and serve them",
@@ -83,7 +83,7 @@ def _run(arguments: list[str], *, is_own_process: bool) -> int:
 
 
 def _hide_process(*, gives_way: bool) -> None:
-    from sidecar import hardening  # noqa: PLC0415  ctypes, which `run` imports only after its listener is bound
+    from sidecar.startup import hardening  # noqa: PLC0415  ctypes, which `run` imports only after its listener is bound
 
     if gives_way:
         hardening.give_way()
@@ -94,7 +94,7 @@ def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int
     """Parse the arguments as the command's module declares them, and run it. Returns its exit status."""
     args = getattr(command, "NO_FLAGS", None)
     if arguments or args is None:
-        from sidecar.flag_parser import FlagParser  # noqa: PLC0415  for those who give flags
+        from sidecar.commands.parsing import FlagParser  # noqa: PLC0415  for those who give flags
 
         parser = FlagParser(prog, command.__doc__, command.EXAMPLE)
         command.add_arguments(parser)
@@ -105,7 +105,7 @@ def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int
 
 def _top_level(arguments: list[str]) -> int:
     """Print help or the version, or report a command that does not exist."""
-    from sidecar.flag_parser import FlagParser, suggestion  # noqa: PLC0415  for people
+    from sidecar.commands.parsing import FlagParser, suggestion  # noqa: PLC0415  for people
 
     listing = "\n".join(f"  {name:12} {summary}" for name, summary in COMMANDS.items())
     parser = FlagParser(
@@ -168,7 +168,7 @@ def _print_the_rest() -> None:
 def _report_closed_stdout() -> None:
     """Make the first print fail as on any stdout that cannot be written. Python itself would print nothing."""
     if sys.stdout is None:
-        from sidecar.closed_stdout import ClosedStdout  # noqa: PLC0415  for a process without stdout
+        from sidecar.commands.closed_stdout import ClosedStdout  # noqa: PLC0415  for a process without stdout
 
         sys.stdout = ClosedStdout()
 
@@ -179,14 +179,14 @@ def _give_up_stdout(error: OSError) -> int:
         # Otherwise the interpreter would try again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if error.errno != errno.EPIPE:
-        from sidecar.remarks import complain  # noqa: PLC0415  for processes that end
+        from sidecar.console import complain  # noqa: PLC0415  for processes that end
 
         complain(f"stdout cannot be written ({error.strerror}): give it another place.")
     return _FAILURE
 
 
 def _complain(error: SidecarError) -> int:
-    from sidecar.remarks import complain  # noqa: PLC0415  for processes that end
+    from sidecar.console import complain  # noqa: PLC0415  for processes that end
 
     complain(str(error))
     return _USAGE if isinstance(error, ConfigurationError) else _FAILURE

@@ -82,7 +82,7 @@ def default_format() -> str:
 def _renderer(log_format: str, fd: int) -> Any:
     if log_format == "json":
         return structlog.processors.JSONRenderer(default=str)
-    from structlog.dev import ConsoleRenderer  # noqa: PLC0415  for people, not for Pods (left_out.py)
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415  for people, not for Pods (lean_imports.py)
 
     from sidecar.terminal import wants_colours  # noqa: PLC0415  for people, not for Pods
 

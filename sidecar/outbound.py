@@ -15,11 +15,11 @@ from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import httpcore  # noqa: F401  httpx would import it with the first client, outside of left_out.py
+import httpcore  # noqa: F401  httpx would import it with the first client, outside of lean_imports.py
 import httpx
 
 from sidecar.errors import ConfigurationError
-from sidecar.sts_endpoint import is_loopback
+from sidecar.sts.endpoint import is_loopback
 
 CA_BUNDLE = "AWS_CA_BUNDLE"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sidecar import config
+from sidecar.config import settings as config
 from sidecar.errors import ConfigurationError
 from sidecar.role import RoleDefaults
 
@@ -83,7 +83,7 @@ def _check_loopback(field: str, environ: Mapping[str, str], flags: Flags) -> Non
 
 def _check_credentials_file(path: str | None) -> None:
     if path is not None:
-        from sidecar.credentials_file import is_ours  # noqa: PLC0415  for processes that end
+        from sidecar.daemon.credentials_file import is_ours  # noqa: PLC0415  for processes that end
 
         is_ours(path)
 
@@ -91,21 +91,22 @@ def _check_credentials_file(path: str | None) -> None:
 def _check_state_dir(environ: Mapping[str, str], flags: Flags) -> None:
     path = _read("state_dir", environ, flags)
     if path is not None:
-        from sidecar.state_directory import open_directory  # noqa: PLC0415  for processes that end
+        from sidecar.daemon.state_directory import open_directory  # noqa: PLC0415  for processes that end
 
         open_directory(path, allow_disk=_read("state_allow_disk", environ, flags))
 
 
 def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
     """Read the roles on their own, so that another wrong setting does not hide what is wrong in the file."""
-    from sidecar.roles_file import read_roles_file  # noqa: PLC0415  for processes that end
+    from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  for processes that end
 
     read_roles_file(path, RoleDefaults(token_file=environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None))
 
 
 def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
-    from sidecar import exchange, outbound  # noqa: PLC0415  for processes that end
-    from sidecar.sts_endpoint import sts_url  # noqa: PLC0415  for processes that end
+    from sidecar import outbound  # noqa: PLC0415  for processes that end
+    from sidecar.sts import settings as exchange  # noqa: PLC0415  for processes that end
+    from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
 
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
         yield lambda name=name: config.read_boolean(environ, name)  # type: ignore[misc]

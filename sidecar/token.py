@@ -16,7 +16,7 @@ from typing import Any
 import jwt
 
 from sidecar.errors import TokenError
-from sidecar.regular_file import read_regular_file
+from sidecar.files import read_regular_file
 
 MAX_TOKEN_BYTES = 20_000
 """The longest WebIdentityToken that STS takes (AWS STS API reference, AssumeRoleWithWebIdentity)."""

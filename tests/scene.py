@@ -10,16 +10,16 @@ from typing import Any
 import structlog
 import trio
 
-from sidecar import endpoint
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.refresher import Refresher
+from sidecar.refresh.refresher import Refresher
 from sidecar.role import Role
+from sidecar.serving import container_credentials as endpoint
 from sidecar.store import Store
-from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import ROLE_ARN, FakeExchange
-from tests.fakes.kubelet import FakeVolume
-from tests.fakes.tokens import service_account_token
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import ROLE_ARN, FakeExchange
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import service_account_token
 
 
 @dataclass

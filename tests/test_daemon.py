@@ -10,14 +10,14 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
-from sidecar.config import Config, StsSettings
-from sidecar.daemon import Daemon, Listeners, make_daemon
+from sidecar.config.settings import Config, StsSettings
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.log import Logger
 from sidecar.role import Role
-from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import ROLE_ARN, FakeExchange
-from tests.fakes.kubelet import FakeVolume
-from tests.fakes.tokens import service_account_token
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import ROLE_ARN, FakeExchange
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import service_account_token
 
 
 def make_config(token_file: str) -> Config:

@@ -11,73 +11,73 @@ import pytest
 SIDECAR = Path(__file__).parent.parent / "sidecar"
 
 PURE = [
-    "admin",
-    "client_environment",
-    "config",
+    "serving.admin",
+    "client.environment",
+    "config.settings",
     "credentials",
-    "duration",
-    "endpoint",
+    "refresh.max_duration",
+    "serving.container_credentials",
     "errors",
-    "failover",
-    "help_text",
-    "http",
-    "imds",
-    "injection.added",
-    "injection.amazon",
-    "injection.annotations",
-    "injection.application",
-    "injection.choice",
+    "sts.failover",
+    "commands.help_text",
+    "serving.http",
+    "serving.imds",
+    "injection.sidecar_container",
+    "injection.eks_webhook",
+    "injection.options",
+    "injection.app_container",
+    "injection.assignment",
     "injection.json_patch",
     "injection.known_names",
-    "injection.pod",
-    "injection.refusals",
+    "injection.inject",
+    "injection.validation",
     "injection.shared_processes",
     "injection.similar_names",
     "injection.warning",
-    "lifetime",
+    "sts.expiration",
     "metrics",
     "proxy_settings",
     "redaction",
     "printable",
     "role",
-    "saved_state",
-    "schedule",
-    "session_name",
-    "sts",
-    "sts_endpoint",
-    "sts_errors",
-    "token_lifetime",
+    "daemon.saved_state",
+    "refresh.schedule",
+    "sts.session_name",
+    "sts.wire",
+    "sts.endpoint",
+    "sts.errors",
+    "injection.pod_termination",
     "token_mistake",
-    "webhook.certificate",
+    "webhook.certificate.issue",
     "webhook.review",
-    "webhook.trust",
+    "webhook.certificate.ca_rollover",
 ]
 
 IO_MODULES = {"trio", "httpx", "socket", "os", "time", "random", "secrets", "logging", "structlog", "asyncio", "signal"}
 
 ONLY_IMPORTER = {
-    "httpx": {"outbound", "sts_client", "published_keys"},
+    "httpx": {"outbound", "sts.client", "oidc.jwks"},
     "signal": {
-        "daemon",
-        "application",
-        "command_process",
-        "early_stop",
-        "signal_source",
+        "daemon.daemon",
+        "client.application",
+        "client.command",
+        "startup.early_signals",
+        "client.signals",
         "commands.run",
         "commands.local",
     },
-    "ctypes": {"hardening", "directory_watch", "signal_source"},
-    "struct": {"peer", "proc_net"},
-    "sidecar.hardening": {"cli", "commands.run"},
-    "sidecar.peer": {"daemon", "proc_net"},
-    "sidecar.proc_net": {"peer"},
-    "yaml": {"strict_yaml", "roles_file"},
-    "sidecar.imds": {"daemon"},
-    "sidecar.state_directory": {"daemon", "setting_problems"},
-    "sidecar.saved_state": {"state_directory"},
-    "sidecar.credentials_file": {"daemon", "doctor.gather.environment", "setting_problems"},
-    "sidecar.signature": {"sts_client"},
-    "sidecar.roles_file": {"config", "setting_problems", "injection.annotations"},
+    "ctypes": {"startup.hardening", "directory_watch", "client.signals"},
+    "struct": {"serving.peer", "serving.proc_net"},
+    "sidecar.startup.hardening": {"cli", "commands.run"},
+    "sidecar.serving.peer": {"daemon.daemon", "serving.proc_net"},
+    "sidecar.serving.proc_net": {"serving.peer"},
+    "yaml": {"strict_yaml", "config.roles_file"},
+    "sidecar.serving.imds": {"daemon.daemon"},
+    "sidecar.daemon.state_directory": {"daemon.daemon", "setting_problems"},
+    "sidecar.daemon.saved_state": {"daemon.state_directory"},
+    "sidecar.daemon.credentials_file": {"daemon.daemon", "doctor.probes.environment", "setting_problems"},
+    "sidecar.sts.signing": {"sts.client"},
+    "sidecar.config.roles_file": {"config.settings", "setting_problems", "injection.options"},
 }
 """Within what a Pod runs: who alone may know a module."""
 
@@ -86,33 +86,35 @@ FLOW = [
     "clock",
     "file_thread",
     "directory_watch",
-    "authorization",
+    "serving.authorization",
     "token",
     "outbound",
-    "sts",
-    "sts_client",
-    "sts_regions",
-    "schedule",
+    "sts.wire",
+    "sts.client",
+    "sts.regions",
+    "refresh.schedule",
     "store",
-    "refresher",
-    "endpoint",
-    "imds",
-    "peer",
-    "authorization_files",
-    "served_roles",
-    "credentials_file",
-    "state_directory",
-    "server",
-    "daemon",
+    "refresh.refresher",
+    "serving.container_credentials",
+    "serving.imds",
+    "serving.peer",
+    "daemon.authorization_files",
+    "daemon.served_roles",
+    "daemon.credentials_file",
+    "daemon.state_directory",
+    "serving.server",
+    "daemon.daemon",
 ]
 """The stations, in the order of the data. None imports one after it."""
 
 FORBIDDEN_IN_RUN = {
     "anyio", "boto3", "botocore", "click", "cryptography", "hypercorn", "prometheus_client",
-    "rich", "pygments", "yaml", "sidecar.credentials_file", "sidecar.imds", "sidecar.local", "sidecar.setup",
-    "sidecar.application", "sidecar.pending", "sidecar.printable", "sidecar.proc_net", "sidecar.published_keys",
-    "sidecar.remarks", "sidecar.saved_state", "sidecar.shell_lines", "sidecar.state_directory",
-    "sidecar.token_lifetime", "sidecar.token_mistake",
+    "rich", "pygments", "yaml", "sidecar.daemon.credentials_file", "sidecar.serving.imds", "sidecar.local",
+    "sidecar.setup",
+    "sidecar.client.application", "sidecar.serving.pending", "sidecar.printable", "sidecar.serving.proc_net",
+    "sidecar.oidc.jwks",
+    "sidecar.console", "sidecar.daemon.saved_state", "sidecar.client.shell_lines", "sidecar.daemon.state_directory",
+    "sidecar.injection.pod_termination", "sidecar.token_mistake",
     "multiprocessing", "concurrent.futures.thread", "argparse", "ast", "asyncio.events", "email.parser", "http.client",
     "httpcore._sync.http11", "importlib.resources", "jwt.jwks_client", "pathlib", "platform", "shutil",
     "structlog.dev", "subprocess", "tempfile", "trio._dtls", "urllib.request",
@@ -150,7 +152,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(SIDECAR).with_suffix("").parts)
 
 
-SIDE_ROOMS = {"local", "setup", "webhook"}
+SIDE_ROOMS = {"local", "setup", "webhook", "kubernetes"}
 """Capabilities of their own, each with an extra; none of them runs beside an application."""
 
 IN_THE_POD = [path for path in SIDECAR.rglob("*.py") if not SIDE_ROOMS & set(path.relative_to(SIDECAR).parts)]
@@ -158,7 +160,7 @@ IN_THE_POD = [path for path in SIDECAR.rglob("*.py") if not SIDE_ROOMS & set(pat
 
 @pytest.mark.parametrize("module", PURE)
 def test_the_pure_core_does_no_io_and_reads_no_clock(module: str) -> None:
-    allowed = {"os"} if module == "client_environment" else set()  # os.devnull, a name
+    allowed = {"os"} if module == "client.environment" else set()  # os.devnull, a name
     roots = {name.partition(".")[0] for name in imports_of(SIDECAR / f"{module.replace('.', '/')}.py")}
     assert not roots & (IO_MODULES - allowed)
 
@@ -179,7 +181,7 @@ def test_one_module_alone_knows(module: str, importers: set[str]) -> None:
 @pytest.mark.parametrize("station", FLOW)
 def test_data_flows_one_way(station: str) -> None:
     later = {f"sidecar.{name}" for name in FLOW[FLOW.index(station) + 1 :]}
-    assert not later & set(imports_of(SIDECAR / f"{station}.py"))
+    assert not later & set(imports_of(SIDECAR / f"{station.replace('.', '/')}.py"))
 
 
 MAKES_CONNECTIONS = ("ssl.create_default_context(", "httpx.AsyncClient(", "httpx.Client(", "PROTOCOL_TLS_CLIENT")
@@ -193,7 +195,7 @@ def test_outbound_alone_creates_tls_contexts_and_clients_of_httpx() -> None:
     assert found == {"outbound"}
 
 
-NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.gather.aws", "doctor.gather.issuer"}
+NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.probes.aws", "doctor.gather.issuer"}
 """Where botocore or cryptography is imported, and only when it is asked for: a Pod's image has neither."""
 
 
@@ -207,51 +209,51 @@ def test_only_the_local_room_and_its_command_need_the_local_extra() -> None:
 def test_of_botocore_a_pod_knows_the_signer_and_one_module_knows_that() -> None:
     run = [path for path in IN_THE_POD if name_of(path) not in NEED_AN_EXTRA]
     found = {name_of(path): {n for n in imports_of(path) if n.startswith("botocore")} for path in run}
-    modules = {".".join(name.split(".")[:2]) for name in found.pop("signature")}
+    modules = {".".join(name.split(".")[:2]) for name in found.pop("sts.signing")}
     assert modules == {"botocore.auth", "botocore.awsrequest"}
     assert not any(found.values())
 
 
 SETUP_PURE = [
-    "document_changes",
-    "documents",
-    "formats",
-    "iam_provider",
-    "iam_role",
-    "issuer_checks",
-    "manifests",
-    "plan",
-    "pod_kinds",
-    "resources",
-    "text_edits",
-    "trust",
-    "yaml_edit",
-    "yaml_emit",
-    "yaml_errors",
-    "yaml_layout",
-    "yaml_reader",
-    "yaml_scalars",
-    "yaml_stream",
+    "setup.document_changes",
+    "setup.discovery_documents",
+    "setup.output_formats",
+    "setup.plan_oidc_provider",
+    "setup.plan_role",
+    "setup.issuer_checks",
+    "setup.manifests",
+    "setup.plan",
+    "setup.pod_kinds",
+    "setup.resources",
+    "setup.text_edits",
+    "setup.trust_policy",
+    "setup.yaml.edit",
+    "setup.yaml.emit",
+    "setup.yaml.errors",
+    "setup.yaml.layout",
+    "setup.yaml.reader",
+    "setup.yaml.scalars",
+    "setup.yaml.stream",
 ]
 
 
 @pytest.mark.parametrize("module", SETUP_PURE)
 def test_what_setup_plans_it_plans_without_io(module: str) -> None:
-    roots = {name.partition(".")[0] for name in imports_of(SIDECAR / "setup" / f"{module}.py")}
+    roots = {name.partition(".")[0] for name in imports_of(SIDECAR / f"{module.replace('.', '/')}.py")}
     assert not roots & (IO_MODULES | {"botocore", "httpx2", "lightkube"})
 
 
-@pytest.mark.parametrize(("module", "importer"), [("botocore", "aws"), ("httpx", "issuer_fetch")])
+@pytest.mark.parametrize(("module", "importer"), [("botocore", "setup.aws"), ("httpx", "setup.issuer_fetch")])
 def test_one_module_of_setup_alone_knows(module: str, importer: str) -> None:
     found = {
-        path.stem
-        for path in (SIDECAR / "setup").glob("*.py")
+        name_of(path)
+        for path in (SIDECAR / "setup").rglob("*.py")
         if module in {name.partition(".")[0] for name in imports_of(path)}
     }
     assert found == {importer}
 
 
-MAY_ASK_A_CLUSTER = {"doctor.gather.pod"}
+MAY_ASK_A_CLUSTER = {"doctor.probes.pod"}
 """For `doctor --pod`."""
 
 
@@ -261,7 +263,7 @@ def test_nothing_outside_of_the_side_rooms_imports_setup_but_its_command() -> No
             assert not any(name.startswith("sidecar.setup") for name in imports_of(path)), path
 
 
-LOOKS = {"sidecar_side", "application_side", "pod_side", "examination", "gather"}
+LOOKS = {"sidecar_side", "application_side", "from_pod", "examination", "gather"}
 
 
 def test_what_doctor_judges_by_looks_at_nothing() -> None:

@@ -7,13 +7,13 @@ from functools import partial
 
 import trio
 
-from sidecar.application import run_application, until_signalled, with_daemon
-from sidecar.config import Config, read_config
-from sidecar.exchange import endpoint_of
-from sidecar.first_credentials import WAIT_SECONDS
+from sidecar.client.application import run_application, until_signalled, with_daemon
+from sidecar.client.first_credentials import WAIT_SECONDS
+from sidecar.config.settings import Config, read_config
 from sidecar.log import make_logger
 from sidecar.role import check_whole_number
 from sidecar.setting_problems import all_reported
+from sidecar.sts.settings import endpoint_of
 
 EXAMPLE = """\
 example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:

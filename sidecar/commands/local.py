@@ -19,15 +19,15 @@ from typing import Any
 
 import trio
 
-from sidecar.application import private_directory, run_application, until_signalled, with_daemon
-from sidecar.client_environment import WINS_OVER_US, Offer, client_variables
-from sidecar.config import LOG_FORMATS, LOG_LEVELS, Config, read_config
-from sidecar.daemon import REAL_CLOCK
+from sidecar.client.application import private_directory, run_application, until_signalled, with_daemon
+from sidecar.client.environment import WINS_OVER_US, Offer, client_variables
+from sidecar.client.shell_lines import failing_visibly, print_failure
+from sidecar.client.signals import open_signals
+from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS, Config, read_config
+from sidecar.daemon.daemon import REAL_CLOCK
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.log import Logger, make_logger
-from sidecar.shell_lines import failing_visibly, print_failure
-from sidecar.signal_source import open_signals
 
 EXAMPLE = """\
 examples:

@@ -9,14 +9,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from sidecar.authorization import start_secrets
-from sidecar.config import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
-from sidecar.early_stop import end_at_once_on_signals
+from sidecar.config.settings import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
 from sidecar.errors import ConfigurationError
-from sidecar.left_out import left_out
-from sidecar.listen import bind, format_address, listen, start_listening
-from sidecar.regular_file import file_identity
+from sidecar.files import file_identity
 from sidecar.role import secret_files
+from sidecar.serving.authorization import start_secrets
+from sidecar.serving.listen import bind, format_address, listen, start_listening
+from sidecar.startup.early_signals import end_at_once_on_signals
+from sidecar.startup.lean_imports import left_out
 
 if TYPE_CHECKING:
     import argparse
@@ -78,11 +78,11 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
-    from sidecar.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
+    from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
 
     refusals = harden()
     with left_out():
-        from sidecar import daemon  # noqa: PLC0415
+        from sidecar.daemon import daemon  # noqa: PLC0415
 
     if refusals:
         _tell_what_is_open(config, refusals)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.step in (None, "help"):
         return run_command(sys.modules[__name__], "irsa-sidecar setup", [*args.arguments, "--help"])
-    step = import_extra(f"sidecar.setup.{args.step.replace('-', '_')}", "irsa-sidecar setup", "setup")
+    step = import_extra(f"sidecar.setup.steps.{args.step.replace('-', '_')}", "irsa-sidecar setup", "setup")
     with _errors_apart("--exit-code" in args.arguments):
         return run_command(step, f"irsa-sidecar setup {args.step}", args.arguments)
 

@@ -14,12 +14,12 @@ from functools import partial
 import jwt
 import trio
 
+from sidecar.console import remark, warn
 from sidecar.errors import ConfigurationError
-from sidecar.key_rotation import rotation_outlook
+from sidecar.oidc.key_rotation import rotation_outlook
+from sidecar.oidc.verified_token import verify_token
 from sidecar.printable import printable_json
-from sidecar.remarks import remark, warn
 from sidecar.token import Token, read_token, warning_from_claims
-from sidecar.verified_token import verify_token
 
 EXAMPLE = """\
 example, in a Pod:

@@ -11,14 +11,14 @@ import os
 
 import trio
 
-from sidecar.early_stop import end_at_once_on_signals
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.injection import flags
 from sidecar.injection.settings import NATIVE_CHOICES
-from sidecar.listen import parse_address
 from sidecar.log import default_format
 from sidecar.role import check_whole_number
+from sidecar.serving.listen import parse_address
+from sidecar.startup.early_signals import end_at_once_on_signals
 
 EXAMPLE = """\
 example, in the cluster:
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     drain_seconds = check_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)
     listen, admin_listen = parse_address("--listen", args.listen), parse_address("--admin-listen", args.admin_listen)
     end_at_once_on_signals()
-    process = import_extra("sidecar.webhook.process", "irsa-sidecar webhook", "webhook")
+    process = import_extra("sidecar.webhook.run", "irsa-sidecar webhook", "webhook")
     options = process.Options(
         settings=settings,
         native_sidecars=args.native_sidecars,

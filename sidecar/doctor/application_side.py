@@ -6,18 +6,18 @@ from typing import Any
 
 import trio
 
-from sidecar.doctor import endpoint, environment, identity, metadata, sdks
-from sidecar.doctor.endpoint import EndpointFacts
-from sidecar.doctor.environment import is_own_form
-from sidecar.doctor.gather import endpoint as gather_endpoint
-from sidecar.doctor.gather import environment as gather_environment
+from sidecar.doctor.checks import endpoint, environment, identity, metadata, sdks
+from sidecar.doctor.checks.endpoint import EndpointFacts
+from sidecar.doctor.checks.environment import is_own_form
+from sidecar.doctor.checks.identity import IdentityFacts
 from sidecar.doctor.gather import identity as gather_identity
-from sidecar.doctor.gather import metadata as gather_metadata
-from sidecar.doctor.gather import sdks as gather_sdks
-from sidecar.doctor.gather.endpoint import Endpoint, Keys
-from sidecar.doctor.gather.guard import FILE_SECONDS, LOOK_SECONDS, Looked, guarded, in_thread
-from sidecar.doctor.identity import IdentityFacts
-from sidecar.doctor.place import is_in_pod, side
+from sidecar.doctor.location import is_in_pod, side
+from sidecar.doctor.probes import endpoint as gather_endpoint
+from sidecar.doctor.probes import environment as gather_environment
+from sidecar.doctor.probes import metadata as gather_metadata
+from sidecar.doctor.probes import sdks as gather_sdks
+from sidecar.doctor.probes.endpoint import Endpoint, Keys
+from sidecar.doctor.probes.guard import FILE_SECONDS, LOOK_SECONDS, Looked, guarded, in_thread
 from sidecar.doctor.report import Report, rows
 
 WHOLE_CONTAINER = "/"

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.doctor import (
-    application_side,
+from sidecar.doctor import application_side, sidecar_side
+from sidecar.doctor.checks import (
     endpoint,
     environment,
     exchange,
@@ -16,13 +16,12 @@ from sidecar.doctor import (
     pod_container,
     sdks,
     settings,
-    sidecar_side,
     sts,
     token,
     trust,
 )
 from sidecar.doctor.finding import Check
-from sidecar.doctor.place import Side, side
+from sidecar.doctor.location import Side, side
 from sidecar.doctor.report import Report
 
 GROUPS: Mapping[str, Sequence[Check[Any]]] = MappingProxyType(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sidecar.doctor.calls import CONFIGURED, Calls
+from sidecar.doctor.checks.calls import CONFIGURED, Calls
 from sidecar.doctor.finding import NO_GROUND, Check, Facts, Finding, Row, Status, judged, left_out
-from sidecar.doctor.place import Side
+from sidecar.doctor.location import Side
 from sidecar.printable import printable
 from sidecar.redaction import without_user_info
 

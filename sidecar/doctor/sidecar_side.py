@@ -13,35 +13,35 @@ from typing import Any
 
 import trio
 
-from sidecar.config import PREFIX
-from sidecar.doctor import calls, endpoint, exchange, identity, issuer, metadata, settings, sts, token, trust
-from sidecar.doctor.endpoint import EndpointFacts
+from sidecar.config.settings import PREFIX
+from sidecar.doctor.checks import calls, endpoint, exchange, identity, issuer, metadata, settings, sts, token, trust
+from sidecar.doctor.checks.endpoint import EndpointFacts
+from sidecar.doctor.checks.identity import IdentityFacts
+from sidecar.doctor.checks.issuer import IssuerFacts
+from sidecar.doctor.checks.settings import SettingsFacts
+from sidecar.doctor.checks.sts import SKEW_WARNING_SECONDS, Reach, StsFacts
+from sidecar.doctor.checks.token import TokenFacts
+from sidecar.doctor.checks.trust import TrustFacts, objection
 from sidecar.doctor.finding import Row
-from sidecar.doctor.gather import endpoint as gather_endpoint
 from sidecar.doctor.gather import exchange as gather_exchange
 from sidecar.doctor.gather import identity as gather_identity
 from sidecar.doctor.gather import issuer as gather_issuer
-from sidecar.doctor.gather import metadata as gather_metadata
-from sidecar.doctor.gather import reach as gather_reach
-from sidecar.doctor.gather import settings as gather_settings
-from sidecar.doctor.gather import token as gather_token
 from sidecar.doctor.gather import trust as gather_trust
-from sidecar.doctor.gather.endpoint import Endpoint, Keys
 from sidecar.doctor.gather.exchange import Outcome
-from sidecar.doctor.gather.guard import FILE_SECONDS, Looked, guarded, in_thread
-from sidecar.doctor.gather.settings import Told
-from sidecar.doctor.identity import IdentityFacts
-from sidecar.doctor.issuer import IssuerFacts
-from sidecar.doctor.place import Side, is_in_pod, side
+from sidecar.doctor.location import Side, is_in_pod, side
+from sidecar.doctor.probes import endpoint as gather_endpoint
+from sidecar.doctor.probes import metadata as gather_metadata
+from sidecar.doctor.probes import reach as gather_reach
+from sidecar.doctor.probes import settings as gather_settings
+from sidecar.doctor.probes import token as gather_token
+from sidecar.doctor.probes.endpoint import Endpoint, Keys
+from sidecar.doctor.probes.guard import FILE_SECONDS, Looked, guarded, in_thread
+from sidecar.doctor.probes.settings import Told
 from sidecar.doctor.report import Report, rows
-from sidecar.doctor.settings import SettingsFacts
-from sidecar.doctor.sts import SKEW_WARNING_SECONDS, Reach, StsFacts
-from sidecar.doctor.token import TokenFacts
-from sidecar.doctor.trust import TrustFacts, objection
 from sidecar.errors import TokenError
-from sidecar.exchange import request_for
-from sidecar.listen import format_address
 from sidecar.role import Role
+from sidecar.serving.listen import format_address
+from sidecar.sts.settings import request_for
 
 EXCHANGE_SECONDS = 300.0
 """The longest chain of roles is eleven calls, each with a deadline of its own."""

@@ -3,15 +3,15 @@ What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same P
 
     flags.py         what the commands are told of every Pod
     known_names.py   names that are almost ours, by similar_names.py
-    annotations.py   what Pod and ServiceAccount ask for, checked
-    amazon.py        what Amazon's own webhook put into containers, taken away again
-    choice.py        which container gets which role
+    options.py   what Pod and ServiceAccount ask for, checked
+    eks_webhook.py        what Amazon's own webhook put into containers, taken away again
+    assignment.py        which container gets which role
     application.py   what a container of the user's gets
     resources.py     what the sidecar asks for, by the Pod's class of QoS
-    added.py         what is added: the sidecar's container and its volumes
+    sidecar_container.py         what is added: the sidecar's container and its volumes
     shared_processes.py  which containers can read the sidecar's token through /proc
     warning.py       what the author of a Pod should know although it is injected
-    refusals.py      what is no Pod to inject
+    validation.py      what is no Pod to inject
     pod.py           all of it together, or a refusal in one sentence
     json_patch.py    the difference of two documents, as an API server takes it
 

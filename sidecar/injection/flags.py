@@ -47,9 +47,9 @@ def check_environment(setting: str, region: str, variables: Iterable[tuple[str, 
     A name of ours that there is not is refused too: `run` passes it over, as Kubernetes makes such by itself, but
     nobody gives one here without meaning a setting.
     """
-    from sidecar.config import read_settings as read_settings_of_run  # noqa: PLC0415  for those who give some
-    from sidecar.config import unknown_variables  # noqa: PLC0415
-    from sidecar.exchange import endpoint_of, fallbacks_of  # noqa: PLC0415
+    from sidecar.config.settings import read_settings as read_settings_of_run  # noqa: PLC0415  for those who give some
+    from sidecar.config.settings import unknown_variables  # noqa: PLC0415
+    from sidecar.sts.settings import endpoint_of, fallbacks_of  # noqa: PLC0415
 
     environ = {"AWS_REGION": region, **dict(variables)}
     try:

@@ -104,7 +104,7 @@ _SET_BY = {
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:
     """NAME=VALUE, of a variable that injection does not set itself."""
-    from sidecar.injection.added import OUR_VARIABLES  # noqa: PLC0415  it builds on this module
+    from sidecar.injection.sidecar_container import OUR_VARIABLES  # noqa: PLC0415  it builds on this module
 
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from sidecar import strict_yaml
 from sidecar.errors import ConfigurationError
+from sidecar.files import read_regular_file
 from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
 from sidecar.local.shown_value import shown
-from sidecar.regular_file import read_regular_file
 
 MAX_FILE_BYTES = 1024 * 1024
 

@@ -15,11 +15,11 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sidecar.clock import Clock
+from sidecar.local.events import Tell
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.service_account import PodIdentity, TokenRequest, claims
 from sidecar.local.signing_keys import ALGORITHM, KeySet, signing_key
-from sidecar.local.tell import Tell
-from sidecar.published_keys import DISCOVERY_PATH
+from sidecar.oidc.jwks import DISCOVERY_PATH
 
 KEYS_PATH = "/keys"
 """Where EKS has them."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import trio
 
 from sidecar.clock import Clock
+from sidecar.local.events import Tell
 from sidecar.local.issuer import IssuedToken
-from sidecar.local.tell import Tell
 
 TOKEN_NAME = "token"  # noqa: S105  (a file name)
 DATA_NAME, NEW_DATA_NAME = "..data", "..data_tmp"

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sidecar.local.parameters import Parameters
-from sidecar.local.refusal import StsRefusal, validation_error
 from sidecar.local.roles import ROLE_ARN, Role
 from sidecar.local.session_policy import SessionPolicy, judge, read_session_policy
 from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
 from sidecar.local.sessions import RandomBytes, Session, new_session
 from sidecar.local.sts_xml import Tree, timestamp
 from sidecar.local.trust_policy import Context, Decision, Principal
-from sidecar.local.web_identity import WebIdentity
+from sidecar.oidc.sts_refusal import StsRefusal, validation_error
+from sidecar.oidc.verification import WebIdentity
 
 DEFAULT_SESSION_SECONDS = 3600
 MAX_CHAINED_SECONDS = 3600

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from botocore.loaders import Loader
 from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 
-from sidecar.local.refusal import StsRefusal, validation_error
+from sidecar.oidc.sts_refusal import StsRefusal, validation_error
 
 API_VERSION = "2011-06-15"
 OPERATIONS = ("AssumeRoleWithWebIdentity", "AssumeRole", "GetCallerIdentity")

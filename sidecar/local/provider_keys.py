@@ -13,13 +13,13 @@ from typing import NamedTuple, Protocol
 
 import trio
 
-from sidecar import published_keys
 from sidecar.errors import ConfigurationError
-from sidecar.local.refusal import StsRefusal
+from sidecar.files import read_regular_file
 from sidecar.local.shown_value import shown
-from sidecar.local.web_identity import NO_KEY
-from sidecar.published_keys import IssuerError, Jwk, has_key, key_set
-from sidecar.regular_file import read_regular_file
+from sidecar.oidc import jwks as published_keys
+from sidecar.oidc.jwks import IssuerError, Jwk, has_key, key_set
+from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.verification import NO_KEY
 
 CACHE_SECONDS = 300.0
 """How long a key that its issuer withdrew may still be accepted."""

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from sidecar.background import keep_running
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
-from sidecar.listen import format_address
 from sidecar.local import http
 from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
+from sidecar.local.events import Tell
 from sidecar.local.issuer import Issuer, generate_key, rotate_keys
 from sidecar.local.kubelet import MAX_JITTER_SECONDS, TOKEN_NAME, TokenVolume, keep_fresh, renew
 from sidecar.local.provider_keys import FileKeys, IssuerKeys, KeySource
@@ -28,9 +28,9 @@ from sidecar.local.roles import Role
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
-from sidecar.local.tell import Tell
 from sidecar.local.trust_policy import default_policy, parse_policy
-from sidecar.local.web_identity import Provider, issuer_key
+from sidecar.oidc.verification import Provider, issuer_key
+from sidecar.serving.listen import format_address
 from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sidecar.local.refusal import StsRefusal
 from sidecar.local.trust_policy import is_like
+from sidecar.oidc.sts_refusal import StsRefusal
 
 _ALLOWS, _SAYS_NOTHING = "allows", "says nothing"
 MANAGED_POLICIES = {

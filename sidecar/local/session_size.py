@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from sidecar.local.parameters import Parameters
-from sidecar.local.refusal import StsRefusal
+from sidecar.oidc.sts_refusal import StsRefusal
 
 MAX_TOKEN_BYTES = 4096
 """STS's limit of a session token (AWS announcement of 2026-09-15, and `MinimumSessionTokenSize` of the STS model)."""

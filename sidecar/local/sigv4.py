@@ -20,8 +20,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from sidecar.local.http import Request
-from sidecar.local.refusal import StsRefusal
 from sidecar.local.sessions import Session
+from sidecar.oidc.sts_refusal import StsRefusal
 
 ALGORITHM, SERVICE, TERMINATOR = "AWS4-HMAC-SHA256", "sts", "aws4_request"
 WINDOW = timedelta(minutes=15)

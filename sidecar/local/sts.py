@@ -14,16 +14,17 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 
 from sidecar.clock import Clock
-from sidecar.local import sigv4, sts_xml, web_identity
+from sidecar.local import sigv4, sts_xml
+from sidecar.local.events import Tell
 from sidecar.local.http import Reply, Request
 from sidecar.local.operations import Grant, assume_role, assume_role_with_web_identity, caller_identity
 from sidecar.local.parameters import load_shapes, operation_name, parse_form, read_parameters
 from sidecar.local.provider_keys import KeySource
-from sidecar.local.refusal import StsRefusal
 from sidecar.local.roles import Role
 from sidecar.local.sessions import RandomBytes, Session, SessionTable
 from sidecar.local.sts_xml import Tree
-from sidecar.local.tell import Tell
+from sidecar.oidc import verification as web_identity
+from sidecar.oidc.sts_refusal import StsRefusal
 
 Form = Mapping[str, str]
 

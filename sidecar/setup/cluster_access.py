@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from sidecar.extras import import_extra
 
 if TYPE_CHECKING:
-    from sidecar.setup.kubernetes import Kubernetes
+    from sidecar.kubernetes.client import Kubernetes
 
 
 def open_named_cluster(
     environ: Mapping[str, str], context: str | None, command: str
 ) -> "AbstractContextManager[Kubernetes]":
     """Return the cluster of the context. Raises ConfigurationError if it, or a package, is not there."""
-    config = import_extra("sidecar.setup.kubeconfig", command, "setup").find_cluster(environ, context)
+    config = import_extra("sidecar.kubernetes.kubeconfig", command, "setup").find_cluster(environ, context)
     opened: AbstractContextManager[Kubernetes] = import_extra(
-        "sidecar.setup.kubernetes", command, "setup"
+        "sidecar.kubernetes.client", command, "setup"
     ).open_cluster(config)
     return opened

@@ -12,11 +12,11 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.names import Document
 from sidecar.setup.pod_kinds import Path
 from sidecar.setup.text_edits import Edit, with_edits
-from sidecar.setup.yaml_edit import edits_for, equal, json_text
-from sidecar.setup.yaml_reader import Mapping as MappingNode
-from sidecar.setup.yaml_reader import Node
-from sidecar.setup.yaml_reader import Sequence as SequenceNode
-from sidecar.setup.yaml_stream import read_document
+from sidecar.setup.yaml.edit import edits_for, equal, json_text
+from sidecar.setup.yaml.reader import Mapping as MappingNode
+from sidecar.setup.yaml.reader import Node
+from sidecar.setup.yaml.reader import Sequence as SequenceNode
+from sidecar.setup.yaml.stream import read_document
 
 _ATTEMPTS = 3
 """Edits in place, the Pods written again, the document written again."""

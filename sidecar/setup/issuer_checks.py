@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.local.web_identity import ALGORITHMS
+from sidecar.oidc.verification import ALGORITHMS
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_URL_CHARACTERS = 255

@@ -22,6 +22,7 @@ import trio
 
 from sidecar import __version__
 from sidecar.errors import SidecarError
+from sidecar.oidc.jwks import MAX_DOCUMENT_BYTES, document_in
 from sidecar.outbound import (
     Failure,
     accept_named,
@@ -30,7 +31,6 @@ from sidecar.outbound import (
     network_error,
     public_authorities,
 )
-from sidecar.published_keys import MAX_DOCUMENT_BYTES, document_in
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, discovery_concerns, fatal
 
 FETCH_SECONDS = 15.0

@@ -1,7 +1,7 @@
 """
 Change the Pods in a stream of manifests and leave every other character as it is.
 
-A document without a Pod passes as it is, even if it cannot be read. In a document with one, yaml_edit.py makes the
+A document without a Pod passes as it is, even if it cannot be read. In a document with one, edit.py makes the
 difference part by part. Rule: the result is read again and must mean what was meant. If it does not, the Pod, or else
 the document, is written again, and a note says so. Pure.
 """
@@ -12,12 +12,11 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.annotations import NoRoleError
 from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX, Document
-from sidecar.injection.refusals import asks, declines
+from sidecar.injection.options import NoRoleError
 from sidecar.injection.settings import ServiceAccount
-from sidecar.setup import yaml_stream
+from sidecar.injection.validation import asks, declines
 from sidecar.setup.document_changes import PodChange, with_changes
 from sidecar.setup.pod_kinds import (
     Path,
@@ -33,7 +32,8 @@ from sidecar.setup.pod_kinds import (
     title,
 )
 from sidecar.setup.text_edits import Edit, with_edits
-from sidecar.setup.yaml_stream import read_document, split_stream
+from sidecar.setup.yaml import stream as yaml_stream
+from sidecar.setup.yaml.stream import read_document, split_stream
 
 _ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{DECLINED}\b)", re.MULTILINE)
 """A line of a document that cannot be read, with a label or annotation of ours that asks for something."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.web_identity import issuer_key
+from sidecar.oidc.verification import issuer_key
 
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
 """Of EKS's tokens in every partition, China included: a name that was agreed on, and no address of STS."""

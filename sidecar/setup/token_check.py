@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import trio
 
+from sidecar.console import remark, warn
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.remarks import remark, warn
+from sidecar.oidc.verified_token import NotVerifiedError, verify_token
 from sidecar.token import Token
-from sidecar.verified_token import NotVerifiedError, verify_token
 
 EXPIRED = "ExpiredTokenException"
 """STS's code for a token whose signature is right, and whose time is over. Its names are still its issuer's."""

@@ -13,7 +13,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.local.trust_policy import Principal, Statement, TrustPolicy, read_statement
 from sidecar.local.trust_policy import is_like as matches
 from sidecar.setup.subjects import SERVICE_ACCOUNT_PREFIX, has_variable, has_wildcard, shown
-from sidecar.setup.trust import WEB_IDENTITY, Grant, is_own, listed, own_subjects, statements_of
+from sidecar.setup.trust_policy import WEB_IDENTITY, Grant, is_own, listed, own_subjects, statements_of
 
 _EQUALS, _LIKE = ("stringequals", "stringequalsignorecase", "arnequals"), ("stringlike", "arnlike")
 _QUALIFIERS = re.compile(r"^(forallvalues:|foranyvalue:)|ifexists$")

@@ -16,8 +16,8 @@ import trio
 from sidecar.errors import KubernetesError
 from sidecar.injection.names import Document
 from sidecar.injection.warning import reason_of
+from sidecar.kubernetes.async_client import KubernetesApi
 from sidecar.log import Logger
-from sidecar.webhook.api import KubernetesApi
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Answered, Question
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
 
-from sidecar.injection.annotations import MAX_AUDIENCE_CHARACTERS
 from sidecar.injection.names import (
     ACCOUNT_ANNOTATIONS,
     AMAZONS_AUDIENCE,
@@ -20,6 +19,7 @@ from sidecar.injection.names import (
     AMAZONS_TOKEN_EXPIRATION,
     Document,
 )
+from sidecar.injection.options import MAX_AUDIENCE_CHARACTERS
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 

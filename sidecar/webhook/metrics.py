@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from sidecar import __version__
 from sidecar.metrics import Family, Histogram, Sample, exposition, histogram_family
-from sidecar.webhook.certificate import Validity
+from sidecar.webhook.certificate.issue import Validity
 from sidecar.webhook.review import Verdict
 
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)

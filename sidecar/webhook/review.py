@@ -12,11 +12,11 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection.inject import inject
 from sidecar.injection.json_patch import json_patch
 from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES, Document
-from sidecar.injection.pod import inject
-from sidecar.injection.refusals import asks
 from sidecar.injection.settings import ServiceAccount, Settings
+from sidecar.injection.validation import asks
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""

@@ -17,16 +17,16 @@ import trio
 from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.settings import Settings, choose_kind
+from sidecar.kubernetes.async_client import KubernetesApi
+from sidecar.kubernetes.list_watch import pause_seconds
 from sidecar.log import Logger
-from sidecar.webhook.accounts import ServiceAccounts
-from sidecar.webhook.api import KubernetesApi
+from sidecar.webhook.certificate.managed import OwnCertificate
+from sidecar.webhook.certificate.mounted import LOOK_SECONDS, MountedCertificate
 from sidecar.webhook.events import Events
-from sidecar.webhook.follow import pause_seconds
+from sidecar.webhook.h11_server import Budget, Request, Response, serve
 from sidecar.webhook.metrics import WebhookMetrics
-from sidecar.webhook.mounted_certificate import LOOK_SECONDS, MountedCertificate
-from sidecar.webhook.own_certificate import OwnCertificate
 from sidecar.webhook.review import Answered, Question, Verdict, answer, busy, not_now, parts_in, read_question
-from sidecar.webhook.server import Budget, Request, Response, serve
+from sidecar.webhook.service_accounts import ServiceAccounts
 from sidecar.webhook.tls import Tls
 from sidecar.webhook.turns import FullError, Turns
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sidecar.errors import ConfigurationError
-from sidecar.webhook.certificate import KeyPair
+from sidecar.webhook.certificate.issue import KeyPair
 
 
 class Tls:

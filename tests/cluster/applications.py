@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.cluster.cluster import CHECKOUT
 from tests.cluster.sts import ClusterSts
-from tests.manifests import SIDECAR, pods, read
+from tests.support.manifests import SIDECAR, pods, read
 
 IMAGE = f"irsa-sidecar:cluster-test-{CHECKOUT}"
 TOOLS_IMAGE = f"{IMAGE}-tools"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.prerequisites import CACHE, require
+from tests.support.prerequisites import CACHE, require
 
 HERE = Path(__file__).parent
 VERSION_VARIABLES = (

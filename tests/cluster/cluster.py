@@ -23,7 +23,7 @@ from tests.cluster.certificates import CLIENTS, Certificates
 from tests.cluster.components import write_node_files
 from tests.cluster.layout import CGROUP, FAMILIES, Layout, Mode, Ports
 from tests.cluster.waiting import wait_until
-from tests.prerequisites import CACHE, require
+from tests.support.prerequisites import CACHE, require
 
 REPOSITORY = Path(__file__).parents[2]
 

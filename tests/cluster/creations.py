@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.errors import KubernetesError
-from sidecar.setup.kubeconfig import find_cluster
-from sidecar.setup.kubernetes import Kubernetes, open_cluster
+from sidecar.kubernetes.client import Kubernetes, open_cluster
+from sidecar.kubernetes.kubeconfig import find_cluster
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.waiting import GUARD_SECONDS, wait_until
-from tests.manifests import sidecar_of
+from tests.support.manifests import sidecar_of
 
 AT_A_TIME = 8
 PAUSE_SECONDS = 0.0

@@ -9,7 +9,7 @@ from tests.cluster.layout import IPV6
 from tests.cluster.namespace import Namespace
 from tests.cluster.policies import Place, reached_from
 from tests.cluster.waiting import wait_until
-from tests.manifests import read
+from tests.support.manifests import read
 
 NAME = "kubernetes-ipv6"
 HOST = "KUBERNETES_SERVICE_HOST"

@@ -11,8 +11,8 @@ from tests.cluster import binaries
 from tests.cluster.cluster import Cluster
 from tests.cluster.layout import NODE, of_each
 from tests.cluster.namespace import Namespace
-from tests.prerequisites import require
-from tests.processes import GUARD_SECONDS
+from tests.support.prerequisites import require
+from tests.support.processes import GUARD_SECONDS
 
 
 class Place(NamedTuple):

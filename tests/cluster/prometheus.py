@@ -13,8 +13,8 @@ import yaml
 
 from tests.cluster.cluster import Cluster, Done
 from tests.cluster.waiting import wait_until
-from tests.monitoring import rule_groups
-from tests.processes import GUARD_SECONDS
+from tests.support.monitoring import rule_groups
+from tests.support.processes import GUARD_SECONDS
 
 
 def rules_file(folder: Path) -> Path:

@@ -20,7 +20,7 @@ import yaml
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.layout import IPV4, ISSUER
 from tests.cluster.waiting import wait_until
-from tests.processes import GUARD_SECONDS
+from tests.support.processes import GUARD_SECONDS
 
 ACCOUNT = "111122223333"
 REGION = "us-east-1"

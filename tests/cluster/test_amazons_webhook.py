@@ -25,8 +25,8 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import GUARD_SECONDS, wait_until
 from tests.cluster.webhook import asking_pod
-from tests.fakes.amazons_webhook import VOLUME
-from tests.manifests import SIDECAR, sidecar_of, variables_of
+from tests.support.fakes.amazons_webhook import VOLUME
+from tests.support.manifests import SIDECAR, sidecar_of, variables_of
 
 ORDERS = {"before ours": "amazons-pod-identity-webhook", "after ours": "pod-identity-webhook"}
 WEB_IDENTITY = {"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"}
@@ -68,7 +68,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder, authority = tmp_path_factory.mktemp("amazons"), trustme.CA()
     certificate, told = folder / "certificate.pem", folder / "told"
     authority.issue_cert(IPV4.node).private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    command = [*node.inside(), sys.executable, "-m", "tests.fakes.amazons_webhook", f"--host={IPV4.node}"]
+    command = [*node.inside(), sys.executable, "-m", "tests.support.fakes.amazons_webhook", f"--host={IPV4.node}"]
     command += [f"--certificate={certificate}", f"--role-arn={role_arn('app')}", f"--region={REGION}"]
     with told.open("w") as output:
         serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=output)

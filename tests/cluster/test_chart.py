@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from sidecar import __version__
-from sidecar.injection.added import OUR_VARIABLES
 from sidecar.injection.resources import check_resources, read_quantity
+from sidecar.injection.sidecar_container import OUR_VARIABLES
 from tests.cluster import binaries
 from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.certificates import Certificates
@@ -28,7 +28,7 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts
 from tests.cluster.waiting import wait_until
 from tests.cluster.webhook import COMPONENT, ROLE, asking_pod, node_ports, replicas
-from tests.manifests import K8S, ROOT, documents, patches_for_other_ports, sidecar_of
+from tests.support.manifests import K8S, ROOT, documents, patches_for_other_ports, sidecar_of
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 VERSION = "--kube-version=1.34.0"

@@ -15,8 +15,8 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts, role_arn
 from tests.cluster.webhook import asking_pod
-from tests.getting_started import commands
-from tests.manifests import variables_of
+from tests.support.getting_started import commands
+from tests.support.manifests import variables_of
 
 TELL = "tell(who_am_i())\nuntil_told_to_stop()"
 

@@ -23,11 +23,11 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.layout import ISSUER
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import strict_sts
-from tests.fakes.internet import Internet, internet
-from tests.fakes.moto_server import ACCOUNT_ID, moto_server
-from tests.getting_started import blocks, commands
-from tests.processes import GUARD_SECONDS
-from tests.setup.conftest import Authorities
+from tests.support.fakes.internet import Internet, internet
+from tests.support.fakes.moto_server import ACCOUNT_ID, moto_server
+from tests.support.getting_started import blocks, commands
+from tests.support.processes import GUARD_SECONDS
+from tests.unit.setup.conftest import Authorities
 
 REGION = "eu-west-1"
 BUCKET = "shop-oidc"

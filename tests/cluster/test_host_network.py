@@ -26,7 +26,7 @@ from tests.cluster.webhook import (
     tried,
     write_kustomization,
 )
-from tests.manifests import patches_for_other_ports
+from tests.support.manifests import patches_for_other_ports
 
 COMPONENTS = ["host-network"]
 

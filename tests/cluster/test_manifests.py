@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from sidecar import __version__
-from sidecar.injection.pod import inject
+from sidecar.injection.inject import inject
 from sidecar.injection.resources import check_resources
 from sidecar.injection.settings import Settings
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
-from tests.manifests import K8S, ROOT, documents, overlays, pods, read, sidecar_of, variables_of
+from tests.support.manifests import K8S, ROOT, documents, overlays, pods, read, sidecar_of, variables_of
 
 PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
 KUSTOMIZATIONS = ["job"]

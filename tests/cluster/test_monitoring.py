@@ -13,8 +13,8 @@ from tests.cluster.definitions import OPERATOR, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import ClusterSts
-from tests.manifests import documents
-from tests.monitoring import FOLDERS, alerts, as_chosen, panel_queries
+from tests.support.manifests import documents
+from tests.support.monitoring import FOLDERS, alerts, as_chosen, panel_queries
 
 ROLE = 'namespace="shop", pod="web", role="default"'
 POD = 'namespace="shop", pod="web"'

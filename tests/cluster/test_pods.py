@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.injection.pod import inject
+from sidecar.injection.inject import inject
 from sidecar.injection.settings import Settings
 from tests.cluster.applications import IMAGE, authored_spec, pod, prepare, set_variable
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace, container_state
 from tests.cluster.sts import REGION, ClusterSts, role_arn
-from tests.manifests import K8S, documents, pods
+from tests.support.manifests import K8S, documents, pods
 
 EXAMPLE, BEFORE_1_29, ROLES = "pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"
 

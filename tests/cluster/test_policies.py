@@ -17,7 +17,7 @@ from tests.cluster.sts import ClusterSts, cluster_sts
 from tests.cluster.vpc import BEYOND, CONTAINERS, Vpc
 from tests.cluster.waiting import wait_until
 from tests.cluster.webhook import asking_pod, replicas, tried
-from tests.manifests import SIDECAR, read, sidecar_of
+from tests.support.manifests import SIDECAR, read, sidecar_of
 
 pytestmark = pytest.mark.usefixtures("in_force", "vpc")
 

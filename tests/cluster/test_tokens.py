@@ -14,8 +14,8 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, issuer, role_arn
-from tests.fakes.tokens import service_account_claims
-from tests.processes import GUARD_SECONDS
+from tests.support.fakes.tokens import service_account_claims
+from tests.support.processes import GUARD_SECONDS
 
 IRSA_SIDECAR = [sys.executable, "-m", "sidecar"]
 AWS = str(Path(sys.executable).parent / "aws")

@@ -12,8 +12,8 @@ from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
 from tests.cluster.webhook import ASKS, CONFIGURATION, SECRET, asking_deployment, asking_pod, authorities, pod_of, tried
-from tests.manifests import sidecar_of
-from tests.monitoring import alerts, as_chosen, panel_queries
+from tests.support.manifests import sidecar_of
+from tests.support.monitoring import alerts, as_chosen, panel_queries
 
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
 BURST = 100

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.webhook.certificate import Identity, from_secret, renewed, to_secret
+from sidecar.webhook.certificate.issue import Identity, from_secret, renewed, to_secret
 from tests.cluster.applications import authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.creations import Creations, creations

@@ -12,7 +12,7 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
 from tests.cluster.webhook import COMPONENT, CONFIGURATION, asking_deployment, asking_pod, pod_of, tried
-from tests.manifests import SIDECAR
+from tests.support.manifests import SIDECAR
 
 ROLE = "clusterrole/irsa-sidecar-webhook"
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.layout import IPV4, adding
-from tests.processes import GUARD_SECONDS
+from tests.support.processes import GUARD_SECONDS
 
 
 class Beyond(NamedTuple):

@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import wait_until
-from tests.manifests import K8S
+from tests.support.manifests import K8S
 
 CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
 SECRET = "secret/irsa-sidecar-webhook"

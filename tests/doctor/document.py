@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import sidecar
 from sidecar.doctor.examination import GROUPS
-from tests.doctor.test_broken_set_ups import BROKEN
+from tests.unit.doctor.test_broken_set_ups import BROKEN
 
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "doctor.md"
+DOCUMENT = Path(sidecar.__file__).parent.parent / "docs" / "doctor.md"
 
 _MARKED = re.compile(r"(<!-- (checks): .* -->\n).*?(<!-- end of \2 -->\n)", re.DOTALL)
 

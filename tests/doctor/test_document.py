@@ -6,10 +6,10 @@ import re
 
 from sidecar.commands import doctor as command
 from sidecar.doctor.finding import Row, Status, wrong
-from sidecar.doctor.place import Side
+from sidecar.doctor.location import Side
 from sidecar.doctor.report import Report, as_json
 from tests.doctor.document import DOCUMENT, TABLES, written_into
-from tests.doctor.test_broken_set_ups import BROKEN
+from tests.unit.doctor.test_broken_set_ups import BROKEN
 
 
 def test_the_document_has_every_check_and_every_set_up_that_was_broken() -> None:

@@ -11,17 +11,17 @@ from trio.testing import MockClock
 
 from sidecar.doctor import application_side, sidecar_side
 from sidecar.doctor.finding import Check, Finding, Status, judged, ok
-from sidecar.doctor.gather import endpoint as gather_endpoint
-from sidecar.doctor.gather import environment as gather_environment
 from sidecar.doctor.gather import identity as gather_identity
 from sidecar.doctor.gather import issuer as gather_issuer
-from sidecar.doctor.gather import reach as gather_reach
-from sidecar.doctor.gather import settings as gather_settings
-from sidecar.doctor.gather import token as gather_token
 from sidecar.doctor.gather import trust as gather_trust
-from sidecar.doctor.gather.guard import guarded, in_thread
+from sidecar.doctor.probes import endpoint as gather_endpoint
+from sidecar.doctor.probes import environment as gather_environment
+from sidecar.doctor.probes import reach as gather_reach
+from sidecar.doctor.probes import settings as gather_settings
+from sidecar.doctor.probes import token as gather_token
+from sidecar.doctor.probes.guard import guarded, in_thread
 from sidecar.doctor.report import Report
-from tests.doctor.set_up import examine, set_up
+from tests.unit.doctor.set_up import examine, set_up
 
 SECRET = "s3cret-that-nobody-must-see"
 
@@ -58,11 +58,11 @@ async def test_a_thread_that_never_ends_is_abandoned(autojump_clock: MockClock) 
 async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
     facts, why = await guarded(raises_a_secret)
     assert facts is None
-    assert why.startswith("this check failed with ValueError at sidecar.doctor.gather.guard:")
+    assert why.startswith("this check failed with ValueError at sidecar.doctor.probes.guard:")
     assert SECRET not in why
     looked = await guarded(in_thread(gather_environment.look, 7))
     assert looked.facts is None
-    assert "AttributeError at sidecar.doctor.gather.environment:" in looked.why
+    assert "AttributeError at sidecar.doctor.probes.environment:" in looked.why
 
 
 def test_a_check_that_raises_hides_none_of_the_others() -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 import trio
 from trio.testing import MockClock
 
-from sidecar.server import CLIENT_GONE
-from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import FakeExchange
-from tests.fakes.kubelet import FakeVolume
-from tests.processes import get, low_on_descriptors, pod_environment, run_daemon, scripted_sts
-from tests.served import GET, SECRET, Served, read_to_the_end, serving, settle, status_of
+from sidecar.serving.server import CLIENT_GONE
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.processes import get, low_on_descriptors, pod_environment, run_daemon, scripted_sts
+from tests.support.served import GET, SECRET, Served, read_to_the_end, serving, settle, status_of
 
 LINE, HOST, REST = GET.partition(b"Host: 127.0.0.1\r\n")
 AUTHORIZATION = f"Authorization: {SECRET}\r\n".encode()

@@ -19,10 +19,10 @@ from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
 from sidecar.background import RESTART_SECONDS
-from tests.fakes.hanging_volume import hung_mount
-from tests.fakes.scripted_sts import Reply
-from tests.fakes.tokens import service_account_token
-from tests.processes import (
+from tests.support.fakes.hanging_volume import hung_mount
+from tests.support.fakes.scripted_sts import Reply
+from tests.support.fakes.tokens import service_account_token
+from tests.support.processes import (
     GUARD_SECONDS,
     ROLE_ARN,
     full_pipe,
@@ -35,8 +35,8 @@ from tests.processes import (
     scripted_sts,
     until_served,
 )
-from tests.served import GET, Served, status_of
-from tests.users import needs_linux
+from tests.support.served import GET, Served, status_of
+from tests.support.users import needs_linux
 
 NOWHERE = "http://127.0.0.1:1/"
 
@@ -175,7 +175,7 @@ def _has_ipv6() -> bool:
 
 WITHOUT_NETLINK = f"""
 {WITHOUT_FAMILY.replace("{family}", "AF_NETLINK")}
-from sidecar import peer, proc_net
+from sidecar.serving import peer; from sidecar.serving import proc_net
 proc_net.MAX_TABLE_BYTES *= 100
 """
 """As gVisor has it, or a strict seccomp profile; on a machine where other tests leave many sockets."""
@@ -300,7 +300,7 @@ async def test_a_bug_by_which_one_task_raises(
 # A volume that hangs
 
 SHORT_DEADLINES = """
-from sidecar import file_thread, schedule
+from sidecar import file_thread; from sidecar.refresh import schedule
 file_thread.DEADLINE_SECONDS = file_thread.TURN_SECONDS = 0.2
 schedule.CHECK_SECONDS = 0.1
 """

@@ -21,8 +21,8 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.schedule import patient
-from sidecar.sts_client import (
+from sidecar.refresh.schedule import patient
+from sidecar.sts.client import (
     ATTEMPT_SECONDS,
     CONNECT_SECONDS,
     MAX_REPLY_BYTES,
@@ -31,14 +31,24 @@ from sidecar.sts_client import (
     StsClient,
 )
 from sidecar.token import Token
-from tests.exchanges import REQUEST, STS_HOST, TOKEN, Authority, Resolver, exchange, failure, failure_of, scripted
-from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import FakeExchange, refusal
-from tests.fakes.kubelet import FakeVolume
-from tests.fakes.scripted_sts import Reply, error_reply, good_reply
-from tests.processes import GUARD_SECONDS
 from tests.scene import Scene, make_scene, running
-from tests.served import GET, Served, status_of
+from tests.support.exchanges import (
+    REQUEST,
+    STS_HOST,
+    TOKEN,
+    Authority,
+    Resolver,
+    exchange,
+    failure,
+    failure_of,
+    scripted,
+)
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange, refusal
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply
+from tests.support.processes import GUARD_SECONDS
+from tests.support.served import GET, Served, status_of
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
 

@@ -10,15 +10,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.admin import families
+from sidecar.daemon.served_roles import ServedRole
 from sidecar.errors import NextStep
 from sidecar.metrics import exposition
-from sidecar.schedule import BACK_OFFS, CHECK_SECONDS
-from sidecar.served_roles import ServedRole
-from tests.fakes.clock import FakeWall
-from tests.fakes.exchange import FakeExchange, refusal
-from tests.fakes.kubelet import FakeVolume
+from sidecar.refresh.schedule import BACK_OFFS, CHECK_SECONDS
+from sidecar.serving.admin import families
 from tests.scene import Scene, make_scene, running
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange, refusal
+from tests.support.fakes.kubelet import FakeVolume
 
 OUT = refusal("Unreachable", NextStep.RETRY)
 

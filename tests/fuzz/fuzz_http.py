@@ -7,10 +7,10 @@ and no answer holds a secret unless the request held the one that opens it.
 
 import json
 
-from sidecar.endpoint import LOOPBACK_HOSTS, answer
-from sidecar.http import MAX_HEAD_BYTES, Parse, Refusal, Request, parse
-from tests.test_endpoint import CREDENTIALS, NOW, PATH, ROLE, SECRET, untold
-from tests.test_http_against_h11 import by_h11
+from sidecar.serving.container_credentials import LOOPBACK_HOSTS, answer
+from sidecar.serving.http import MAX_HEAD_BYTES, Parse, Refusal, Request, parse
+from tests.against.h11.test_http import by_h11
+from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH, ROLE, SECRET, untold
 
 HIDDEN = (SECRET, CREDENTIALS.secret_access_key.encode(), CREDENTIALS.session_token.encode())
 PREFIXES = 16

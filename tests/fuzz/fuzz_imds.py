@@ -5,11 +5,11 @@ The grammar is that of the other listeners with one method more, and no answer h
 GET with the token of an open session, passed on by nobody.
 """
 
-from sidecar import imds
-from sidecar.endpoint import LOOPBACK_HOSTS
+from sidecar.serving import imds
+from sidecar.serving.container_credentials import LOOPBACK_HOSTS
 from tests.fuzz.fuzz_http import HIDDEN, is_a_whole_answer, request_in
-from tests.test_endpoint import NOW, untold
-from tests.test_imds import KEY, ROLE
+from tests.unit.serving.test_container_credentials import NOW, untold
+from tests.unit.serving.test_imds import KEY, ROLE
 
 OPEN_SESSION = b"00000000014a5a509305fe3a8879b38472e79f80167125c4b3c174cbcd3d424cb6e792c323701c6e"
 """Of KEY and NOW, for the corpus to show."""

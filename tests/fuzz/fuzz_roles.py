@@ -6,9 +6,9 @@ The error is one line that begins with the file's name. Roles that are accepted 
 
 import json
 
+from sidecar.config.roles_file import MAX_ROLES, parse_roles
 from sidecar.errors import ConfigurationError
 from sidecar.role import MAX_POLICY_CHARACTERS, ChainStep, Role, RoleDefaults
-from sidecar.roles_file import MAX_ROLES, parse_roles
 
 PATH = "roles.yaml"
 DEFAULTS = RoleDefaults(token_file="/token", session_name=None, duration_seconds=3600)

@@ -8,7 +8,7 @@ from datetime import UTC
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError
-from sidecar.sts import MAX_MESSAGE_LENGTH, read_reply
+from sidecar.sts.wire import MAX_MESSAGE_LENGTH, read_reply
 
 STATUSES = (200, 202, 400, 403, 429, 503)
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"

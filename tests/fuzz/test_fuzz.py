@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from sidecar import imds
+from sidecar.config.roles_file import parse_roles
 from sidecar.errors import ConfigurationError
-from sidecar.http import Request, parse
 from sidecar.local.config import parse_config
-from sidecar.roles_file import parse_roles
+from sidecar.serving import imds
+from sidecar.serving.http import Request, parse
 from tests.fuzz import fuzz_http, fuzz_imds, fuzz_local_config, fuzz_roles, fuzz_sts
 from tests.fuzz.seeds import DOCUMENTS, mutated, seeds
 

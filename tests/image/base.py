@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tests.image.engine import find_engine
-from tests.prerequisites import CACHE, require
+from tests.support.prerequisites import CACHE, require
 
 HERE = Path(__file__).parent
 REQUIREMENTS = [HERE.parents[1] / "requirements" / f"{name}.txt" for name in ("build", "run", "tools")]

@@ -14,9 +14,9 @@ from jwt.algorithms import RSAAlgorithm
 
 from sidecar import __version__
 from sidecar.local.issuer import generate_key
-from tests.fakes.tokens import service_account_claims, service_account_token
 from tests.image.engine import Engine
-from tests.processes import GUARD_SECONDS, ROLE_ARN
+from tests.support.fakes.tokens import service_account_claims, service_account_token
+from tests.support.processes import GUARD_SECONDS, ROLE_ARN
 
 MOST_BYTES = 60_000_000
 """A Pod waits for it on every new node."""
@@ -167,7 +167,7 @@ def test_scanners_find_what_it_is_made_of(listing: dict[str, list[str]]) -> None
 
 COMPILED = """
 import json, sys
-import sidecar.daemon, sidecar.commands.run, sidecar.commands.probe, sidecar.cli
+import sidecar.daemon.daemon, sidecar.commands.run, sidecar.commands.probe, sidecar.cli
 def flags(path):
     with open(path, "rb") as file:
         return file.read(8)[4]

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import yaml
 
-from sidecar.injection.added import LIVENESS_PROBE, STARTUP_PROBE
-from sidecar.injection.annotations import MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH
-from sidecar.injection.application import OWN_CREDENTIALS, READ_WHEN_EMPTY
+from sidecar.injection.app_container import OWN_CREDENTIALS, READ_WHEN_EMPTY
+from sidecar.injection.inject import inject
 from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
-from sidecar.injection.pod import inject
+from sidecar.injection.options import MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH
 from sidecar.injection.resources import GUARANTEED_CPU, RESOURCES
+from sidecar.injection.sidecar_container import LIVENESS_PROBE, STARTUP_PROBE
 from sidecar.injection.warning import REASONS
 from sidecar.webhook.service import PATH
-from tests.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
-from tests.manifests import read
+from tests.support.manifests import read
+from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "injection.md").read_text()
 BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) for each in yaml.safe_load_all(block)]

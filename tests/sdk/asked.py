@@ -11,8 +11,8 @@ from typing import Any
 
 import trio
 
-from tests.processes import GUARD_SECONDS
 from tests.sdk.sts import StrictSts
+from tests.support.processes import GUARD_SECONDS
 
 GUARD_FOR_SDKS_SECONDS = 3 * GUARD_SECONDS
 """No test waits for it; an SDK that hangs ends the test by it."""

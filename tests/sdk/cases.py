@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from sidecar.local.refusal import StsRefusal
 from sidecar.local.session_size import MAX_TOKEN_BYTES
+from sidecar.oidc.sts_refusal import StsRefusal
 from tests.sdk.asked import must
 from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap

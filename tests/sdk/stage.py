@@ -13,16 +13,16 @@ from pathlib import Path
 
 import trio
 
-from sidecar.authorization import new_secret, write_secret
-from sidecar.client_environment import Offer, client_environment
-from sidecar.listen import format_address
-from tests.fakes.tokens import service_account_token
-from tests.processes import Running, our_program, pod_environment, run_daemon, started
+from sidecar.client.environment import Offer, client_environment
+from sidecar.serving.authorization import new_secret, write_secret
+from sidecar.serving.listen import format_address
 from tests.sdk.asked import Asked
 from tests.sdk.build import command
 from tests.sdk.catalogue import ROOT, Client
 from tests.sdk.sts import REGION, StrictSts
 from tests.sdk.tap import Tap
+from tests.support.fakes.tokens import service_account_token
+from tests.support.processes import Running, our_program, pod_environment, run_daemon, started
 
 VARIABLE, FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 BOTH = (VARIABLE, FILE)

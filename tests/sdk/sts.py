@@ -16,12 +16,12 @@ from sidecar.local import http, sigv4, sts_xml
 from sidecar.local.http import Reply, Request
 from sidecar.local.operations import caller_identity
 from sidecar.local.parameters import parse_form
-from sidecar.local.refusal import StsRefusal
 from sidecar.local.roles import Role
 from sidecar.local.session_size import PLAIN_TOKEN_BYTES
 from sidecar.local.sessions import Session, SessionTable, new_session
 from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import TrustPolicy
+from sidecar.oidc.sts_refusal import StsRefusal
 
 REGION = "us-east-1"
 

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar import cli
 from sidecar.commands.setup import STEPS
-from tests.setup.conftest import run_setup
+from tests.unit.setup.conftest import run_setup
 
 
 def test_help_lists_the_steps_and_each_has_its_own_with_an_example(
@@ -48,7 +48,11 @@ ARGUMENTS = {
 def test_a_missing_extra_is_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("sidecar.setup", "botocore", "httpx2", "lightkube"))]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith(("sidecar.setup", "sidecar.kubernetes", "botocore", "httpx2", "lightkube"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     for name in ("botocore", "lightkube"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -69,14 +73,14 @@ def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_a_fault_of_ours_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sidecar.setup.role", None)
+    monkeypatch.setitem(sys.modules, "sidecar.setup.steps.role", None)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["setup", "role"])
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_is_a_module_with_an_example(step: str) -> None:
-    module = import_module(f"sidecar.setup.{step.replace('-', '_')}")
+    module = import_module(f"sidecar.setup.steps.{step.replace('-', '_')}")
     assert module.EXAMPLE.startswith("example")
     assert module.__doc__
 
@@ -84,6 +88,6 @@ def test_each_step_is_a_module_with_an_example(step: str) -> None:
 def test_role_and_provider_need_neither_kubernetes_nor_cryptography() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['lightkube', 'cryptography']));"
-        "import sidecar.setup.role, sidecar.setup.oidc_provider"
+        "import sidecar.setup.steps.role, sidecar.setup.steps.oidc_provider"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -28,22 +28,24 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from sidecar import endpoint, http, schedule
-from sidecar.authorization import Secret
-from sidecar.authorization_files import Authorization
+from sidecar.daemon.authorization_files import Authorization
+from sidecar.daemon.served_roles import ServedRole
 from sidecar.errors import NextStep
 from sidecar.metrics import Metrics
-from sidecar.refresher import Refresher
+from sidecar.refresh import schedule
+from sidecar.refresh.refresher import Refresher
 from sidecar.role import Role
-from sidecar.served_roles import ServedRole
+from sidecar.serving import container_credentials as endpoint
+from sidecar.serving import http
+from sidecar.serving.authorization import Secret
 from sidecar.store import Store
-from sidecar.sts_client import ExchangeReply, ExchangeRequest
-from sidecar.sts_errors import NEXT_STEPS
+from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.sts.errors import NEXT_STEPS
 from sidecar.token import Token
-from tests.fakes.exchange import ROLE_ARN
-from tests.fakes.kubelet import FakeVolume
-from tests.fakes.tokens import service_account_token
 from tests.stateful.world import GOOD, Behaviour, Grant, StsInWorld, World
+from tests.support.fakes.exchange import ROLE_ARN
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import service_account_token
 from tests.test_daemon import make_log
 
 STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
@@ -392,8 +394,8 @@ async def _directly_shared(path: str, function: Callable[[str], Any]) -> Any:
 
 
 def test_no_order_of_faults_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.refresher.in_thread", _directly)
-    monkeypatch.setattr("sidecar.refresher.shared_check", _directly_shared)
+    monkeypatch.setattr("sidecar.refresh.refresher.in_thread", _directly)
+    monkeypatch.setattr("sidecar.refresh.refresher.shared_check", _directly_shared)
     Machine.steps = Machine.attempts = 0
     Machine.answers = {}
     run_state_machine_as_test(

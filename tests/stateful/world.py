@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from math import floor, inf
 
-from sidecar import sts
 from sidecar.clock import Clock
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.lifetime import LONGEST_LIFE_SECONDS
-from sidecar.sts_client import ATTEMPT_SECONDS, ExchangeReply, ExchangeRequest
+from sidecar.sts import wire as sts
+from sidecar.sts.client import ATTEMPT_SECONDS, ExchangeReply, ExchangeRequest
+from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
-from tests.fakes.clock import EPOCH
-from tests.fakes.exchange import TOO_LONG
-from tests.fakes.scripted_sts import ERROR_BODY, good_body
+from tests.support.fakes.clock import EPOCH
+from tests.support.fakes.exchange import TOO_LONG
+from tests.support.fakes.scripted_sts import ERROR_BODY, good_body
 
 
 class World:

@@ -7,14 +7,14 @@ import pytest
 import trio
 
 from sidecar.injection.warning import REASONS, Warned
-from sidecar.setup.kubeconfig import find_cluster
-from sidecar.webhook.api import open_api
+from sidecar.kubernetes.async_client import open_api
+from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.webhook.events import Events as PodEvents
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Answered, Verdict
-from tests.fakes.api_server import FakeApiServer, api_server
-from tests.webhook.cluster import Events, kubeconfig_file
-from tests.webhook.test_accounts import QUESTION
+from tests.support.fakes.api_server import FakeApiServer, api_server
+from tests.unit.webhook.cluster import Events, kubeconfig_file
+from tests.unit.webhook.test_service_accounts import QUESTION
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from time import perf_counter
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.config import StsSettings
+from sidecar.config.settings import StsSettings
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError
-from sidecar.exchange import DEFAULT_DURATION_SECONDS, endpoint_of, open_client, request_for
 from sidecar.role import Role
+from sidecar.sts.settings import DEFAULT_DURATION_SECONDS, endpoint_of, open_client, request_for
 from sidecar.token import Token
 
 

@@ -2,13 +2,13 @@
 
 import time
 
-from sidecar import published_keys
-from sidecar.doctor.issuer import IssuerFacts
-from sidecar.doctor.token import TokenFacts
+from sidecar.doctor.checks.issuer import IssuerFacts
+from sidecar.doctor.checks.token import TokenFacts
 from sidecar.errors import ConfigurationError
-from sidecar.local import web_identity
-from sidecar.local.refusal import StsRefusal
-from sidecar.published_keys import IssuerError, Published
+from sidecar.oidc import jwks as published_keys
+from sidecar.oidc import verification as web_identity
+from sidecar.oidc.jwks import IssuerError, Published
+from sidecar.oidc.sts_refusal import StsRefusal
 
 
 async def look(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:

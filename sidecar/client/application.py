@@ -1,0 +1,167 @@
+"""
+The daemon around an application: its own ports and secret, the application's environment, signals and exit status.
+
+Used by `exec` and `local`; in a Pod the webhook or the manifest does this part.
+"""
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import trio
+
+from sidecar.client.command import Command, pass_signals_on
+from sidecar.client.environment import Offer, client_environment
+from sidecar.client.first_credentials import WAIT_SECONDS, wait_for_attempts, wait_for_credentials
+from sidecar.client.signals import Received, open_signals
+from sidecar.config.settings import Config
+from sidecar.console import complain
+from sidecar.daemon.daemon import REAL_CLOCK, Listeners, make_daemon
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.log import Logger
+from sidecar.metrics import Metrics
+from sidecar.role import Role
+from sidecar.secret_file import replace_secret_file
+from sidecar.serving.authorization import new_secret, read_secret, write_secret
+from sidecar.serving.listen import format_address, listen
+from sidecar.sts.regions import open_regions
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that end us while there is no command, and that are passed on to it while there is one."""
+
+
+async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
+    """
+    Run `body`; its result, or 128 and the signal that ended it while nothing in it listened for signals.
+
+    So that no signal leaves a directory with a secret behind, whenever it comes.
+    """
+    status = 0
+
+    async def end(received: trio.MemoryReceiveChannel[Received], scope: trio.CancelScope) -> None:
+        nonlocal status
+        status = 128 + (await received.receive()).number
+        scope.cancel()
+
+    async with open_signals(_SIGNALS) as signals:
+        with signals.listen() as received:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end, received, nursery.cancel_scope)
+                status = await body()
+                nursery.cancel_scope.cancel()
+    return status
+
+
+@contextmanager
+def private_directory() -> Iterator[str]:
+    """A directory that only this user can look into, gone in the end. Raises ConfigurationError if none can be made."""
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
+    except OSError as exc:
+        raise _no_place(exc) from exc
+    with directory as path:
+        yield path
+
+
+def _no_place(exc: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no secret can be kept there or in the usual places "
+        f"({exc.strerror or exc}): set TMPDIR to a directory with room that this user may write."
+    )
+
+
+async def with_daemon(
+    config: Config,
+    body: Callable[[Offer], Awaitable[int]],
+    log: Logger,
+    *,
+    needs_credentials: bool = True,
+    wait_seconds: float = WAIT_SECONDS,
+) -> int:
+    """
+    Run the daemon on the configured ports with a new secret, run `body` once there are credentials; return its result.
+
+    The secret is written to the configured file, or to one that ends with us.
+    Raises ConfigurationError, or SidecarError with the reason if there are no credentials within `wait_seconds`.
+    Without `needs_credentials` the body also starts when each first attempt has failed, to see what an SDK makes of it.
+    """
+    with private_directory() as directory:
+        secret = new_secret()
+        secret_file = keep_secret(secret, config.authorization_token_file, directory)
+        listeners = _listeners(config)  # after the secret, because a client that finds the port open reads the file
+        offer = Offer(_url(listeners.credentials, config.role), secret, secret_file, config.sts.region)
+        roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
+        config = config._replace(roles=roles)
+        metrics = Metrics()
+        async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
+            secrets = {secret_file: read_secret(secret_file)}
+            running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, secrets=secrets)
+            status, failure = 0, None
+            async with trio.open_nursery() as nursery:
+                await nursery.start(running.serve, listeners)
+                try:
+                    await (wait_for_credentials if needs_credentials else wait_for_attempts)(
+                        running.roles, wait_seconds
+                    )
+                except SidecarError as error:
+                    failure = error
+                else:
+                    status = await body(offer)
+                running.stop.set()
+    if failure is not None:
+        raise failure
+    return status
+
+
+def _listeners(config: Config) -> Listeners:
+    return Listeners(
+        listen("IRSA_SIDECAR_LISTEN", config.listen),
+        listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else (),
+    )
+
+
+def keep_secret(secret: str, path: str | None, directory: str) -> str:
+    """Write it to `path` if one is configured, or to a file of ours. Returns which. Raises ConfigurationError."""
+    if path is not None:
+        write_secret(path, secret)
+        return path
+    own = os.path.join(directory, "authorization-token")
+    try:
+        replace_secret_file(own, secret)
+    except OSError as exc:
+        raise _no_place(exc) from exc
+    return own
+
+
+async def run_application(command: list[str], offer: Offer, extra: Mapping[str, str] | None = None) -> int:
+    """
+    Run the command with the offer in its environment.
+
+    Returns its exit status, or 128 and the number of the signal that ended it.
+    """
+    environment = client_environment(os.environ, offer) | dict(extra or {})
+    async with open_signals(_SIGNALS) as signals:
+        with signals.listen() as received, trio.open_signal_receiver(signal.SIGCHLD) as deaths:
+            try:
+                running = Command.start(command, environment, signals.mask)
+            except FileNotFoundError:
+                return _cannot_start(command, "there is no such command", 127)
+            except OSError as exc:
+                return _cannot_start(command, exc.strerror or str(exc), 126)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pass_signals_on, received, running)
+                status = await running.wait(deaths)
+                nursery.cancel_scope.cancel()
+    return status
+
+
+def _url(listeners: Sequence[socket.socket], role: Role) -> str:
+    return f"http://{format_address(*listeners[0].getsockname()[:2])}{role.path}"
+
+
+def _cannot_start(command: list[str], why: str, status: int) -> int:
+    complain(f"cannot start {command[0]!r}: {why}")
+    return status

@@ -1,0 +1,72 @@
+"""
+The wait for the first credentials around a command: as long as a wait can help, and with a reason.
+
+Rule: a command is not started without credentials, because one clear message beats its SDK's guess at what is wrong.
+The wait ends early if only a person can fix the problem, or if no further attempt will be made in time.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from sidecar.console import remark
+from sidecar.daemon.served_roles import ServedRole, ServedRoles
+from sidecar.errors import SidecarError
+
+WAIT_SECONDS = 15
+"""How long `exec` waits after the start, unless --wait says otherwise."""
+
+CHECK_SECONDS = 0.2
+"""How often the reason is checked while waiting."""
+
+
+async def wait_for_credentials(
+    roles: ServedRoles, wait_seconds: float, *, say: Callable[[str], object] = remark
+) -> None:
+    """
+    Wait until every role has credentials, but at least until each has tried once.
+
+    Each new reason to wait is given to `say`. Raises SidecarError with the reason when waiting is over or is useless.
+    """
+    give_up_at = trio.current_time() + wait_seconds
+    said: str | None = None
+    while not await _within(CHECK_SECONDS, roles.first_credentials):
+        role = _waited_for(roles)
+        if role is None:
+            continue
+        _check_that_waiting_helps(role, give_up_at, wait_seconds)
+        if role.failure_code != said:
+            said = role.failure_code
+            remaining = max(give_up_at - trio.current_time(), 0.0)
+            say(f"waiting up to {remaining:.0f} s for credentials of role {role.role!r}. {role.failure}")
+
+
+async def wait_for_attempts(roles: ServedRoles, wait_seconds: float) -> None:
+    """Wait until every role has tried once. Raises SidecarError if one has not ended its attempt in time."""
+    if not await _within(wait_seconds, roles.first_attempts):
+        failures = (role.failure for role in roles if not role.first_attempt.is_set())
+        raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {next(failures)}")
+
+
+async def _within(seconds: float, event: Callable[[], Awaitable[None]]) -> bool:
+    with trio.move_on_after(seconds) as scope:
+        await event()
+    return not scope.cancelled_caught
+
+
+def _waited_for(roles: ServedRoles) -> ServedRole | None:
+    """Return the first role that has tried without success; None while there is none."""
+    return next((role for role in roles if role.snapshot is None and role.first_attempt.is_set()), None)
+
+
+def _check_that_waiting_helps(role: ServedRole, give_up_at: float, wait_seconds: float) -> None:
+    if role.needs_person:
+        raise SidecarError(f"no credentials for role {role.role!r}, and waiting does not help: {role.failure}")
+    now, next_at = trio.current_time(), role.next_attempt_at
+    if now >= give_up_at:
+        raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {role.failure}")
+    if next_at > give_up_at:
+        raise SidecarError(
+            f"no credentials within {wait_seconds:.0f} s: {role.failure} (The next attempt would be in "
+            f"{next_at - now:.0f} s. Use --wait to wait longer.)"
+        )

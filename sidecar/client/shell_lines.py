@@ -1,0 +1,68 @@
+"""
+Lines for a shell that evaluates the output of a command, as `eval "$(irsa-sidecar local)"` does.
+
+A shell reports no error if the command in `$(…)` fails: it evaluates an empty text, which succeeds, and the next `aws`
+uses the person's own credentials. So a command that fails prints lines that fail when they are evaluated.
+Each line ends with a semicolon, because fish joins lines by spaces. `export NAME=value` works in sh, bash, dash, zsh,
+ksh and fish. `unset` does not work in fish, so variables get a value that no SDK accepts.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from sidecar.client.environment import WINS_OVER_US
+
+
+@contextmanager
+def failing_visibly(command: str) -> Iterator[None]:
+    """Print the lines of `failure_lines` if what is within fails, wrong usage and Ctrl-C included."""
+    try:
+        yield
+    except BaseException as exc:
+        if not (isinstance(exc, SystemExit) and not exc.code):  # --help ends with 0
+            print_failure(command)
+        raise
+
+
+def print_failure(command: str) -> None:
+    """Write the lines to stdout, unless that is a terminal, where nothing evaluates them."""
+    if sys.stdout is None or sys.stdout.isatty():
+        return
+    with suppress(OSError, ValueError):
+        sys.stdout.write(failure_lines(command))
+        sys.stdout.flush()
+
+
+def failure_lines(command: str) -> str:
+    """
+    Return the lines for a `command` that failed.
+
+    They disable every source of AWS credentials in that shell, say so on stderr, and end with status 1.
+    """
+    return "".join(f"{line};\n" for line in _failure(command))
+
+
+def _failure(command: str) -> Iterator[str]:
+    marker = f"{command.replace(' ', '-')}-failed"
+    for name, value in _disabling(marker).items():
+        yield f"export {name}={shlex.quote(value)}"
+    text = (
+        f"{command} failed, and its error messages say why. This shell has no AWS credentials now, so that no command "
+        "uses your own by mistake. Start a new shell to get them back."
+    )
+    yield f"printf '%s\\n' {shlex.quote(text)} >&2"
+    yield "false"
+
+
+def _disabling(marker: str) -> Mapping[str, str]:
+    """Return variables with which no SDK finds credentials that work. The marker is in the SDKs' own error messages."""
+    names = [name for name in WINS_OVER_US if name != "AWS_CREDENTIAL_EXPIRATION"]  # botocore parses it as a date
+    return dict.fromkeys(names, marker) | {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:1/{marker}",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+    }

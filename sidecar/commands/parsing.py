@@ -1,0 +1,109 @@
+"""
+Parse a command's flags, with help that fits the terminal and a suggestion for each misspelt name.
+
+Imported only for a person who gives flags or asks for help: a Pod's `run` has none.
+"""
+
+import os
+import sys
+from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from sidecar.commands.help_text import fitted
+
+LEAST_WIDTH, USUAL_WIDTH, MOST_WIDTH = 40, 100, 120
+"""Columns. The usual ones are for output that is not on a terminal."""
+
+
+def help_width() -> int:
+    """Return the columns for help: those of COLUMNS, else of the terminal. (shutil would bring three compressors.)"""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and int(columns):
+        return min(max(int(columns), LEAST_WIDTH), MOST_WIDTH)
+    try:
+        return min(max(os.get_terminal_size(1).columns, LEAST_WIDTH), MOST_WIDTH)
+    except OSError:
+        return USUAL_WIDTH
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        self.columns = help_width()
+        super().__init__(prog, width=self.columns)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fitted(super()._fill_text(text, width, indent), self.columns)
+
+    def _format_usage(
+        self, usage: str | None, actions: Iterable[Action], groups: Iterable[Any], prefix: str | None
+    ) -> str:
+        text = super()._format_usage(usage, actions, groups, prefix)
+        if all(len(line) <= self.columns for line in text.splitlines()):
+            return text
+        from textwrap import fill  # noqa: PLC0415  for narrow terminals
+
+        return (
+            fill(
+                " ".join(text.split()),
+                self.columns,
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            + "\n\n"
+        )
+
+
+class FlagParser(ArgumentParser):
+    """ArgumentParser that names what a misspelt flag, choice or command may have meant. Wrong usage ends with 2."""
+
+    def __init__(self, prog: str, description: str | None, epilog: str) -> None:
+        super().__init__(
+            prog=prog, description=description, epilog=epilog, formatter_class=_Formatter, allow_abbrev=False
+        )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the arguments. Ends the process with 2 if one is unknown."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings if action.help != SUPPRESS]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{_for_flags(unknown, flags)}")
+        return found
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except ArgumentError as exc:
+            choices = [str(choice) for choice in action.choices or ()]
+            exc.message = f"{exc.message}{suggestion(str(value), choices)}"
+            raise
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write it. argparse would ignore that stdout cannot be written."""
+        if file is sys.stdout and file is not None:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+    def error(self, message: str) -> NoReturn:
+        """Write the usage and the message to stderr, and end with 2."""
+        from sidecar.printable import printable  # noqa: PLC0415  for people
+
+        end = "" if message.endswith((".", "?")) else "."
+        super().error(f"{printable(message)}{end} `{self.prog} --help` shows the flags.")
+
+
+def _for_flags(unknown: Sequence[str], flags: Sequence[str]) -> str:
+    name = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+    return suggestion(name, flags) if name is not None else ""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return `. Did you mean X?` for the nearest known names, else an empty text."""
+    from difflib import get_close_matches  # noqa: PLC0415  for misspelt names
+
+    by_fold = {name.lower(): name for name in known}
+    begun = [name for name in by_fold if len(word.strip("-")) > 1 and name.startswith(word.lower())]
+    near = get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6) or begun[:1]
+    return f". Did you mean {by_fold[near[0]]}?" if near else ""

@@ -1,0 +1,385 @@
+"""
+The roles of a YAML file: read whole, with the line of whatever is wrong in it, or not at all.
+
+Every key of a mapping is in one table with what reads its value. An unknown key, a key that appears twice and a value
+of the wrong kind are errors. Pure but for `read_roles_file`; strict_yaml.py parses, and makes no objects of ours.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+
+from sidecar.errors import ConfigurationError
+from sidecar.files import read_regular_file
+from sidecar.role import (
+    MAX_CHAIN_STEPS,
+    MAX_CHAINED_SECONDS,
+    MAX_POLICY_ARNS,
+    MIN_DURATION_SECONDS,
+    ChainStep,
+    Role,
+    RoleDefaults,
+    check_duration,
+    check_path,
+    check_role_arn,
+    check_session_policy,
+    check_token_file,
+    check_whole_number,
+)
+from sidecar.strict_yaml import MAX_DEPTH, MERGE_TAG, Node, appears_twice, compose, line_of, reading
+from sidecar.sts.session_name import check_session_name
+
+MAX_FILE_BYTES = 1024 * 1024
+"""What a ConfigMap can hold."""
+
+MAX_ROLES = 50
+
+MAX_KEY_CHARACTERS = 100
+"""The longest key for which a similar one is suggested."""
+
+MAX_ITEMS = 1000
+"""Of a list that nothing else limits: users, containers."""
+
+MAX_POLICY_NODES = 1000
+"""Aliases make a small document a huge one; a policy of 2048 characters has no more parts."""
+
+MAX_TAGS = 50
+"""STS API reference, AssumeRole, Tags; and 128 and 256 characters for key and value."""
+
+_TEXT_TAG = "tag:yaml.org,2002:str"
+
+
+class Place(NamedTuple):
+    """Where in which file, as a message begins."""
+
+    path: str
+    line: int
+    key: str = ""
+
+    def __str__(self) -> str:
+        key = self.key[:MAX_KEY_CHARACTERS]
+        shown = key if key.isprintable() else ascii(key)  # printable.py would be one more module for `run`
+        return f"{self.path}, line {self.line}{': ' + shown if shown else ''}"
+
+
+_Read = Callable[[Place, Node], Any]
+
+
+def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
+    """The roles of the file at `path`. Raises ConfigurationError."""
+    try:
+        content = read_regular_file(path, MAX_FILE_BYTES + 1)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"IRSA_SIDECAR_CONFIG is {path}, which cannot be read ({exc.strerror or exc}): is the volume mounted there?"
+        ) from exc
+    if content is None or len(content) > MAX_FILE_BYTES:
+        raise ConfigurationError(
+            f"IRSA_SIDECAR_CONFIG is {path}, which is no file of at most {MAX_FILE_BYTES} bytes: "
+            "give a YAML file of roles."
+        )
+    return parse_roles(content, path, defaults)
+
+
+def parse_roles(
+    content: bytes | str, path: str, defaults: RoleDefaults, max_depth: int = MAX_DEPTH
+) -> tuple[Role, ...]:
+    """
+    The roles in the text of a file, which `path` names in messages. Raises ConfigurationError.
+
+    They stand under `roles:`, or are the whole text, as in a Pod's annotation.
+    """
+    with reading(path):
+        root = compose(content, path, max_depth=max_depth)
+        if root is None:
+            raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
+        return _roles_of(root, path, defaults)
+
+
+def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
+    place, read_roles = Place(path, line_of(root)), _list_of(_role_reader(defaults), MAX_ROLES, "roles")
+    is_bare = isinstance(root, yaml.SequenceNode)
+    found = {"roles": read_roles(place, root)} if is_bare else _mapping(place, root, {"roles": read_roles})
+    roles: tuple[Role, ...] = found.get("roles", ())
+    if not roles:
+        raise ConfigurationError(f"{path} has 0 roles: give 1 to {MAX_ROLES} of them under `roles:`.")
+    _check_names(root, path, roles)
+    return roles
+
+
+# Kinds of values
+
+
+def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
+    """What the mapping holds, each value read by its key's reader."""
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigurationError(f"{place} is no mapping: give {', '.join(f'`{key}:`' for key in readers)}.")
+    found: dict[str, Any] = {}
+    for key_node, value in node.value:
+        key = _key(place, key_node)
+        where = Place(place.path, line_of(key_node), key[:MAX_KEY_CHARACTERS])
+        if key not in readers:
+            raise ConfigurationError(f"{where} is no setting{_nearest(key, readers)}.")
+        found[key] = readers[key](where, value)
+    return found
+
+
+def _key(place: Place, node: Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise ConfigurationError(f"{Place(place.path, line_of(node))}: a key must be a word.")
+    if node.tag == MERGE_TAG:
+        raise ConfigurationError(
+            f"{Place(place.path, line_of(node))}: the merge key << is not supported: write its keys out."
+        )
+    return str(node.value)
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
+
+
+def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _Read:
+    """At most so many items, which are counted before any is read: by aliases, a short text has very many."""
+
+    def read(place: Place, node: Node) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            raise ConfigurationError(f"{place} is no list: start each item with `- `.")
+        if len(node.value) > most:
+            raise ConfigurationError(f"{place} has {len(node.value)} {what}: give at most {most}.")
+        return tuple(read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
+
+    return read
+
+
+def _text(place: Place, node: Node) -> str:
+    """Text, a number included: YAML takes an external id of digits for one."""
+    if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
+        raise ConfigurationError(f"{place} is no text: give one value.")
+    return str(node.value)
+
+
+def _checked(check: Callable[[str, str], Any]) -> _Read:
+    return lambda place, node: check(str(place), _text(place, node))
+
+
+def _matching(pattern: str, wanted: str) -> _Read:
+    compiled = re.compile(pattern)
+
+    def read(place: Place, node: Node) -> str:
+        text = _text(place, node)
+        if compiled.fullmatch(text) is None:
+            raise ConfigurationError(f"{place} is {text[:100]!r}: give {wanted}.")
+        return text
+
+    return read
+
+
+def _uid(place: Place, node: Node) -> int:
+    text = _text(place, node)
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32:
+        raise ConfigurationError(f"{place} has {text[:20]!r}: give numeric user ids, as in runAsUser.")
+    return int(text)
+
+
+def _policy(place: Place, node: Node) -> Any:
+    """Return a policy as plain values. It is a mapping, or one text that holds JSON."""
+    if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT_TAG:
+        policy = _policy_in_text(place, node)
+    else:
+        policy = _plain(place, node, [MAX_POLICY_NODES])
+    if not isinstance(policy, dict):
+        raise ConfigurationError(f"{place} is no policy: give a mapping with Version and Statement.")
+    return policy
+
+
+def _policy_in_text(place: Place, node: yaml.ScalarNode) -> Any:
+    """Return the policy in a text: YAML, which has all of JSON but tabs and the escaped slash, else JSON."""
+    # In a block scalar (`|`) each line of the text is one of the file, after the line of the `|`.
+    is_block = node.style == "|"
+    where = f"{place.path}: {place.key}" if is_block else f"{place}, in its text"
+    try:
+        inner = compose(node.value, where, first_line=line_of(node) + 1 if is_block else 1)
+    except ConfigurationError:
+        if "\\/" not in node.value and "\t" not in node.value:
+            raise
+        return _policy_in_json(place, node.value)
+    return None if inner is None else _plain(place, inner, [MAX_POLICY_NODES])
+
+
+def _policy_in_json(place: Place, text: str) -> Any:
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ConfigurationError(f"{place}: {appears_twice(key)}.")
+            seen.add(key)
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=mapping, parse_int=_whole_number, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError) as exc:
+        raise ConfigurationError(f"{place} is text, but not JSON: give the policy as a mapping.") from exc
+
+
+def _plain(place: Place, node: Node, left: list[int]) -> Any:
+    """Return what JSON can say of the node. Dates stay text: `Version: 2012-10-17` needs no quotes."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise ConfigurationError(f"{place} has more than {MAX_POLICY_NODES} parts: shorten it.")
+    if isinstance(node, yaml.MappingNode):
+        return {_key(place, key): _plain(place, value, left) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(place, item, left) for item in node.value]
+    kind = node.tag.rpartition(":")[2]
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return node.value.lower() in {"true", "yes", "on"}
+    return _whole_number(node.value) if kind == "int" else str(node.value)
+
+
+def _whole_number(text: str) -> int | str:
+    """Return the number; the text if it is not in plain digits, or is longer than other programs' numbers."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
+
+
+def _tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
+    if not isinstance(node, yaml.MappingNode) or len(node.value) > MAX_TAGS:
+        raise ConfigurationError(f"{place} is no mapping of at most {MAX_TAGS} keys to values.")
+    tags = []
+    for key_node, value_node in node.value:
+        key, value = _key(place, key_node), _text(place, value_node)
+        if not 1 <= len(key) <= 128 or len(value) > 256:
+            raise ConfigurationError(
+                f"{Place(place.path, line_of(key_node), place.key)}: a tag's key has 1 to 128 characters and its value "
+                f"at most 256, and those of {key[:40]!r} are longer or missing."
+            )
+        tags.append((key, value))
+    if len({key.casefold() for key, _ in tags}) < len(tags):
+        raise ConfigurationError(f"{place} has one key twice, which STS takes without regard to case: keep one.")
+    return tuple(tags)
+
+
+# Roles
+
+_policy_arn = _matching(
+    r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\x21-\x7e]{1,2000}",
+    "the ARN of an IAM policy, as arn:aws:iam::aws:policy/ReadOnlyAccess",
+)
+_role_name = _matching(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
+    "1 to 64 letters, digits and _.-, as it stands in a path, starting with a letter or digit",
+)
+_source_identity = _matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits and _+=,.@-")
+_external_id = _matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and _+=,.@:/-")
+
+
+def _chained_duration(place: Place, node: Node) -> int:
+    limits = f"{MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, the most that IAM gives a chained role"
+    return check_whole_number(str(place), _text(place, node), MIN_DURATION_SECONDS, MAX_CHAINED_SECONDS, limits)
+
+
+_SESSION: Mapping[str, _Read] = {
+    "role_arn": _checked(check_role_arn),
+    "session_name": _checked(check_session_name),
+    "policy": lambda place, node: (place, _policy(place, node)),
+    "policy_arns": _list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
+}
+"""What a role and a step of its chain have in common."""
+
+_STEP: Mapping[str, _Read] = {
+    **_SESSION,
+    "duration": _chained_duration,
+    "external_id": _external_id,
+    "tags": _tags,
+    "transitive_tags": _list_of(_text, MAX_TAGS, "keys"),
+    "source_identity": _source_identity,
+}
+
+_FIELDS = {"duration": "duration_seconds"}
+"""Keys that a value has under another name."""
+
+
+def _chain_step(place: Place, node: Node) -> ChainStep:
+    said = _session(place, node, _STEP)
+    if "role_arn" not in said:
+        raise ConfigurationError(f"{place}: this step has no role_arn: add one.")
+    step = ChainStep(**said)
+    for key in step.transitive_tags:
+        if key not in dict(step.tags):
+            raise ConfigurationError(f"{place}: transitive_tags has {key[:40]!r}, which is not among its tags: add it.")
+    return step
+
+
+def _session(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
+    """The fields of a role or step, its session policy held to STS's limits."""
+    found = _mapping(place, node, readers)
+    where, policy = found.pop("policy", (place, None))
+    found["policy"] = check_session_policy(str(where), policy, found.get("policy_arns", ()))
+    return {_FIELDS.get(key, key): value for key, value in found.items()}
+
+
+def _only_in_a_chain(place: Place, _node: Node) -> Any:
+    raise ConfigurationError(
+        f"{place} cannot be sent with a web identity, whose tags and source identity come from the token's claims: put "
+        "it into a step of `chain`, or leave it out."
+    )
+
+
+_ROLE: Mapping[str, _Read] = {
+    "name": _role_name,
+    **_SESSION,
+    "token_file": _checked(check_token_file),
+    "duration": _checked(check_duration),
+    "authorization_token_file": _checked(check_path),
+    "allow_uids": _list_of(_uid),
+    "containers": _list_of(_text),
+    "chain": _list_of(_chain_step, MAX_CHAIN_STEPS, "steps"),
+    **dict.fromkeys(("tags", "transitive_tags", "source_identity", "external_id"), _only_in_a_chain),
+}
+
+
+def _role_reader(defaults: RoleDefaults) -> _Read:
+    def read(place: Place, node: Node) -> Role:
+        said = _session(place, node, _ROLE)
+        for key in ("name", "role_arn"):
+            if key not in said:
+                raise ConfigurationError(f"{place._replace(key='')}: this role has no {key}: add one.")
+        if "token_file" not in said and defaults.token_file is None:
+            raise ConfigurationError(
+                f"{place._replace(key='')}: role {said['name']} has no token_file, and AWS_WEB_IDENTITY_TOKEN_FILE is "
+                "not set: give the path of the projected service account token."
+            )
+        if "allow_uids" in said:
+            said["allow_uids"] = frozenset(said["allow_uids"])
+        role = defaults.role(**said)
+        if role.chain and role.duration_seconds is None:
+            if "duration_seconds" in said:
+                raise ConfigurationError(
+                    f"{place._replace(key='')}: role {role.name} has a chain and the duration max: a chained role "
+                    "lives an hour at most, so give seconds."
+                )
+            role = role._replace(duration_seconds=MAX_CHAINED_SECONDS)
+        return role
+
+    return read
+
+
+def _check_names(root: Node, path: str, roles: tuple[Role, ...]) -> None:
+    """Two roles of one name would share a path."""
+    seen: set[str] = set()
+    is_bare = isinstance(root, yaml.SequenceNode)
+    lists = [root] if is_bare else [value for key, value in root.value if key.value == "roles"]
+    lines = [line_of(item) for found in lists for item in found.value]
+    for role, line in zip(roles, lines, strict=True):
+        if role.name in seen:
+            raise ConfigurationError(
+                f"{Place(path, line)}: a role before it is called {role.name} too, and both would be served on one "
+                "path: give it another name."
+            )
+        seen.add(role.name)

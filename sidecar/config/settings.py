@@ -1,0 +1,344 @@
+"""
+The settings of `run`: one table, read from the environment and from flags, checked once, then frozen.
+
+AWS's own names stand for AWS's things and are read as its SDKs read them; ours begin with IRSA_SIDECAR_ and are
+each also a flag, which wins. Imported before the listener is bound, so it must stay light.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sidecar.errors import ConfigurationError
+from sidecar.role import (
+    DEFAULT_ROLE,
+    PodNames,
+    Role,
+    RoleDefaults,
+    check_duration,
+    check_path,
+    check_role_arn,
+    check_token_file,
+    check_whole_number,
+)
+from sidecar.serving.listen import format_address, is_loopback, parse_address
+from sidecar.sts.session_name import check_session_name
+
+PREFIX = "IRSA_SIDECAR_"
+
+LOG_FORMATS = ("json", "console")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+TOKEN_MODES = ("0600", "0640", "0644")
+
+POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
+"""Where a manifest puts what the Downward API says of the Pod, in the order of PodNames."""
+
+Address = tuple[str, int]
+"""Host, as an IP literal, and port."""
+
+
+class StsSettings(NamedTuple):
+    """
+    Which STS is spoken to, and how it is trusted. `fallback_regions` are asked, in order, when the first is out.
+    `app_id` is the application's name for the User-Agent, as it was set.
+    """
+
+    region: str | None
+    endpoint_url: str | None
+    use_fips: bool
+    use_dualstack: bool
+    ca_bundle: str | None
+    fallback_regions: tuple[str, ...] = ()
+    app_id: str | None = None
+
+
+class Config(NamedTuple):
+    """
+    Everything that `run` was told.
+
+    An address that is None is off. `config_file` names the roles, if there is one. `log_format` None: by where stderr
+    goes. `roles` is never empty, and their names differ.
+    """
+
+    listen: Address
+    admin_listen: Address | None
+    authorization_token_file: str | None
+    config_file: str | None
+    drain_seconds: float
+    log_format: str | None
+    log_level: str
+    roles: tuple[Role, ...]
+    sts: StsSettings
+    imds_listen: Address | None = None
+    credentials_file: str | None = None
+    authorization_mode: int = 0o640
+    state_dir: str | None = None
+    state_allow_disk: bool = False
+
+    @property
+    def role(self) -> Role:
+        """The first: the only one, unless a file names several."""
+        return self.roles[0]
+
+
+class Setting(NamedTuple):
+    """One of ours: the field of Config, its default as text, how its text is read, and what it means."""
+
+    field: str
+    variable: str
+    flag: str
+    default: str | None
+    parse: Callable[[str, str], Any]
+    metavar: str
+    meaning: str
+
+
+def _address_or_off(setting: str, text: str) -> Address | None:
+    return None if text == "off" else parse_address(setting, text)
+
+
+def _drain(setting: str, text: str) -> int:
+    return check_whole_number(setting, text, 0, 86_400)
+
+
+def _regions(setting: str, text: str) -> tuple[str, ...]:
+    regions = tuple(region.strip() for region in text.split(","))
+    if not all(regions):
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}, which has an empty name in it: give regions between commas, as "
+            "eu-central-1,eu-north-1, or leave it out."
+        )
+    return regions
+
+
+def _one_of(*choices: str) -> Callable[[str, str], str]:
+    def parse(setting: str, text: str) -> str:
+        if text not in choices:
+            raise ConfigurationError(
+                f"{setting} is {text[:100]!r}: give one of {', '.join(choices)}{_nearest(text, choices)}."
+            )
+        return text
+
+    return parse
+
+
+def _true_or_false(setting: str, text: str) -> bool:
+    return _one_of("true", "false")(setting, text.lower()) == "true"
+
+
+def _mode(setting: str, text: str) -> int:
+    return int(_one_of(*TOKEN_MODES)(setting, text), 8)
+
+
+SETTINGS = (
+    Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
+            "where credentials are served; loopback only; port 0 takes a free port and prints it"),
+    Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
+            "where probes and metrics are served, never credentials"),
+    Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
+            check_path, "FILE", "the secret that clients must send as Authorization; made if it is not there; {role} "
+            "in it is the name of the role, as each of several may have its own"),
+    Setting("authorization_mode", "AUTHORIZATION_MODE", "--authorization-mode", "0640", _mode,
+            "|".join(TOKEN_MODES), "who may read that file when we make it: its owner, its group too, or everybody"),
+    Setting("duration_seconds", "DURATION", "--duration", "3600", check_duration, "SECONDS|max",
+            "how long credentials are asked for: 900 to 43200, or the longest that the role allows, found by asking"),
+    Setting("config_file", "CONFIG", "--config", None, check_path, "FILE",
+            "YAML with several roles, each on its own path; read again when it changes"),
+    Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
+            "whose STS to ask, in order, when that of AWS_REGION is out; the token goes there then"),
+    Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
+            "where clients too old for the container form get the role default as on EC2, without a secret"),
+    Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, check_path, "FILE",
+            "also keep credentials there as an ~/.aws/credentials file, a profile for each role"),
+    Setting("state_dir", "STATE_DIR", "--state-dir", None, check_path, "DIRECTORY",
+            "keep the last good credentials there over a restart; a memory volume that only the sidecar mounts"),
+    Setting("state_allow_disk", "STATE_ALLOW_DISK", "--state-allow-disk", "false", _true_or_false, "true|false",
+            "let that directory be on a disk, where credentials may outlive the machine"),
+    Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
+            "after SIGTERM go on serving this long; a native sidecar is stopped last and needs none"),
+    Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
+            "json unless stderr is a terminal"),
+    Setting("log_level", "LOG_LEVEL", "--log-level", "info", _one_of(*LOG_LEVELS),
+            "LEVEL", "debug, info, warning or error"),
+)  # fmt: skip
+
+_KUBERNETES_SERVICE = re.compile(
+    r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes makes of a Service's name in every container's environment (docs: Accessing Services, DNS and
+environment variables): a Service `irsa-sidecar-x` is not a setting of ours."""
+
+
+def read_config(
+    environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
+) -> Config:
+    """The whole configuration, of environment, flags given (by field) and file. Raises ConfigurationError."""
+    config, defaults = read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
+    return config._replace(roles=read_roles(config, environ, defaults))
+
+
+def read_settings(
+    environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
+) -> tuple[Config, RoleDefaults]:
+    """
+    The configuration without its roles, and what those do not say themselves. Raises ConfigurationError.
+
+    An empty variable counts as unset, as it does to the AWS SDKs.
+    """
+    ours = {setting.field: read_setting(setting, environ, flags) for setting in SETTINGS}
+    duration_seconds = ours.pop("duration_seconds")
+    sts = read_sts_settings(environ, fallback_regions=ours.pop("sts_fallback_regions") or ())
+    config = Config(**ours, roles=(), sts=sts)
+    if not allow_non_loopback:
+        check_loopback("LISTEN", config.listen)
+        check_loopback("IMDS_LISTEN", config.imds_listen)
+    return config, role_defaults(environ, duration_seconds, config.authorization_token_file)
+
+
+def check_loopback(variable: str, address: Address | None) -> None:
+    """Raise ConfigurationError if the address is one that other machines can reach."""
+    if address is not None and not is_loopback(address[0]):
+        raise ConfigurationError(
+            f"{PREFIX}{variable} is {format_address(*address)}, which others on the network could reach: "
+            f"give a loopback address such as 127.0.0.1:{address[1]}, or give `irsa-sidecar run` --allow-non-loopback "
+            "if something else guards it."
+        )
+
+
+def role_defaults(
+    environ: Mapping[str, str], duration_seconds: int | None = 3600, authorization_token_file: str | None = None
+) -> RoleDefaults:
+    """What AWS's variables and the Downward API's say of roles. Raises ConfigurationError."""
+    token_file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None
+    name = environ.get("AWS_ROLE_SESSION_NAME") or None
+    return RoleDefaults(
+        token_file=token_file and check_token_file("AWS_WEB_IDENTITY_TOKEN_FILE", token_file),
+        session_name=name and check_session_name("AWS_ROLE_SESSION_NAME", name),
+        duration_seconds=duration_seconds,
+        authorization_token_file=authorization_token_file,
+        pod_names=PodNames(*(environ.get(variable) or None for variable in POD_VARIABLES)),
+    )
+
+
+def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefaults) -> tuple[Role, ...]:
+    """The roles of the file, if one is named, else the one that the SDKs' variables name. Raises ConfigurationError."""
+    if config.config_file is None:
+        return (read_role(environ, defaults),)
+    from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  a YAML parser, for those who need one
+
+    roles = read_roles_file(config.config_file, defaults)
+    for role in roles:
+        if role.chain:
+            _check_signing_region(role, config.sts)
+    return roles
+
+
+def _check_signing_region(role: Role, sts: StsSettings) -> None:
+    """Of a chain, each AssumeRole is signed for a region, also where the URL of STS is given."""
+    from sidecar.sts.endpoint import signing_region  # noqa: PLC0415  for those whose roles have a chain
+
+    if sts.region is None:
+        raise ConfigurationError(
+            f"AWS_REGION is not set, and role {role.name} has a chain, whose requests are signed for a region: set it "
+            "to that of the STS that is asked, as eu-west-1."
+        )
+    signing_region(sts.region)
+
+
+def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
+    """The one role that the SDKs' own variables name. Raises ConfigurationError."""
+    role_arn = read_role_arn(environ)
+    read_token_file(environ)
+    return defaults.role(DEFAULT_ROLE, role_arn)
+
+
+def read_role_arn(environ: Mapping[str, str]) -> str:
+    """Return AWS_ROLE_ARN. Raises ConfigurationError if it is missing or is not the ARN of a role."""
+    return check_role_arn("AWS_ROLE_ARN", _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume"))
+
+
+def read_token_file(environ: Mapping[str, str]) -> str:
+    """Return AWS_WEB_IDENTITY_TOKEN_FILE. Raises ConfigurationError if it is missing or cannot be a path."""
+    name = "AWS_WEB_IDENTITY_TOKEN_FILE"
+    return check_token_file(name, _required(environ, name, "the path of the projected service account token"))
+
+
+def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
+    """Where STS is, as the SDKs read it. Raises ConfigurationError."""
+    return StsSettings(
+        region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
+        endpoint_url=read_endpoint_url(environ),
+        use_fips=read_boolean(environ, "AWS_USE_FIPS_ENDPOINT"),
+        use_dualstack=read_boolean(environ, "AWS_USE_DUALSTACK_ENDPOINT"),
+        ca_bundle=environ.get("AWS_CA_BUNDLE") or None,
+        fallback_regions=fallback_regions,
+        app_id=environ.get("AWS_SDK_UA_APP_ID") or None,
+    )
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each IRSA_SIDECAR_ variable that is no setting, with the nearest that is."""
+    known = [setting.variable for setting in SETTINGS]
+    ours = sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX))
+    return [
+        f"{PREFIX}{name} is no setting of irsa-sidecar and is passed over{_nearest(name, known, PREFIX)}."
+        for name in ours
+        if name not in known and not _KUBERNETES_SERVICE.fullmatch(name)
+    ]
+
+
+def read_setting(setting: Setting, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Any:
+    """Return the flag's value, else the variable's, else the default. Raises ConfigurationError."""
+    given = flags.get(setting.field)
+    if given is not None:
+        return setting.parse(setting.flag, given)
+    name = PREFIX + setting.variable
+    text = environ.get(name) or setting.default
+    return None if text is None else setting.parse(name, text)
+
+
+def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
+    value = environ.get(name)
+    if not value:
+        raise ConfigurationError(
+            f"{name} is not set: it must be {meaning}. An EKS Pod gets it from the webhook, others from their manifest."
+        )
+    return value
+
+
+def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
+    """
+    Return the URL of STS as the SDKs find it: the service's own variable, then the general one.
+
+    Raises ConfigurationError if it holds a user name.
+    """
+    if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    for name in ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"):
+        if url := environ.get(name):
+            return _without_password(name, url)
+    return None
+
+
+def _without_password(name: str, url: str) -> str:
+    """Return the URL. Raises ConfigurationError if it may hold a password, before anything else can show it."""
+    if not url.isascii() or any(character in url for character in "@%"):
+        from sidecar.sts.endpoint import check_endpoint_url  # noqa: PLC0415  not before the bind, for this rare value
+
+        check_endpoint_url(name, url)
+    return url
+
+
+def read_boolean(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").lower()
+    if text not in {"", "true", "false"}:
+        raise ConfigurationError(f"{name} is {environ[name][:100]!r}: give true or false.")
+    return text == "true"
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    import difflib  # noqa: PLC0415  (only where something is wrong already)
+
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {prefix}{near[0]}?)" if near else ""

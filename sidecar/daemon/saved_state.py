@@ -1,0 +1,217 @@
+"""
+The last good credentials of a role as the bytes of a file, for the next process of the same Pod. Pure.
+
+Rule: what a file says counts as a whole or not at all. It is used only while both clocks show that the credentials are
+valid, on the same boot of the machine, and for the same configuration of the role; a checksum finds every damage.
+Nothing is ever stretched: the remaining lifetime is the shorter one of the two clocks.
+
+The monotonic clock of a process means nothing to the next one. So instants are kept by the seconds since the machine
+booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/random/boot_id).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from sidecar.clock import Instant
+from sidecar.config.settings import StsSettings
+from sidecar.credentials import Credentials
+from sidecar.errors import SidecarError
+from sidecar.refresh.max_duration import Longest
+from sidecar.refresh.schedule import CLOCK_STEP_SECONDS, Schedule
+from sidecar.role import Role
+from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+
+MAX_STATE_BYTES = 512 * 1024
+"""STS's reply is 256 KiB at most (client.py), and JSON may spell a character in up to two."""
+
+FILE_PREFIX, FILE_SUFFIX = "role-", ".state"
+
+MAX_NUMBER = 2.0**53
+"""More than any number that is saved. Infinity and NaN are not below it."""
+
+MAX_DELAY_SECONDS = 600.0
+"""The next attempt is planned before the credentials expire, or within this time (schedule.py, BACK_OFFS)."""
+
+_FORMAT = "irsa-sidecar state 1"
+
+_DAMAGED = "it is damaged, or another version wrote it"
+
+_Kind = TypeVar("_Kind")
+
+
+class UnusableStateError(SidecarError):
+    """A saved file that is not used. The text is the reason, and holds nothing of the file."""
+
+
+class Saved(NamedTuple):
+    """
+    What is kept of a role. The second clock of every instant here is the seconds since boot.
+
+    `health` are those fields of refresher.Health that a restart does not change.
+    """
+
+    credentials: Credentials
+    ends: Instant
+    arrived_at: float
+    schedule: Schedule
+    longest: Longest
+    health: Mapping[str, Any]
+
+    def shifted(self, seconds: float) -> "Saved":
+        """Return the same with the second clock of every instant moved by `seconds`."""
+        plan = self.schedule
+        return self._replace(
+            ends=_shifted(self.ends, seconds),
+            schedule=Schedule(
+                due=_shifted(plan.due, seconds),
+                decided=_shifted(plan.decided, seconds),
+                failures=plan.failures,
+                attempted_at=None if plan.attempted_at is None else plan.attempted_at + seconds,
+                wants_new_token=plan.wants_new_token,
+            ),
+            longest=Longest(
+                self.longest.granted_seconds, self.longest.refused_seconds, self.longest.refused_at + seconds
+            ),
+        )
+
+
+class Owner(NamedTuple):
+    """For whom and where a file is good: the digest of the role's configuration, and the boot's id."""
+
+    role_digest: str
+    boot_id: str
+
+
+def file_name(role_name: str) -> str:
+    """Return the file's name, which is a digest, so that no role name can leave the directory or clash by its case."""
+    return f"{FILE_PREFIX}{hashlib.sha256(role_name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}{FILE_SUFFIX}"
+
+
+def role_digest(role: Role, sts: StsSettings) -> str:
+    """Return the digest of everything that decides which credentials STS grants; not of whom they are served to."""
+    asked = role._replace(authorization_token_file=None, allow_uids=None, containers=None)
+    text = json.dumps([asked, sts.region, sts.endpoint_url])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def encode(saved: Saved, owner: Owner, now: Instant) -> str:
+    """Return the file's text, which is ASCII: a line with the checksum of the line after it, which is JSON."""
+    plan, longest = saved.schedule, saved.longest
+    body = json.dumps(
+        {
+            "owner": owner,
+            "saved_at": now,
+            "credentials": {**asdict(saved.credentials), "expires_at": saved.credentials.expires_at.timestamp()},
+            "ends": saved.ends,
+            "arrived_at": saved.arrived_at,
+            "schedule": plan._asdict(),
+            "longest": longest._asdict(),
+            "health": dict(saved.health),
+        }
+    )
+    return f"{_FORMAT} {_checksum(body)}\n{body}\n"
+
+
+def decode(data: bytes, owner: Owner, now: Instant) -> Saved:
+    """
+    Return what the file keeps.
+
+    Raises UnusableStateError unless the credentials are the owner's and valid by both clocks.
+    """
+    body = _checked_body(data)
+    try:
+        found = json.loads(body)
+        saved, saved_at = _saved(found), Instant(*map(_number, found["saved_at"]))
+        told = Owner(*found["owner"])
+    except (KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError) as exc:
+        raise UnusableStateError(_DAMAGED) from exc
+    _check_owner(told, owner)
+    _check_time(saved, saved_at, now)
+    return saved
+
+
+def _checked_body(data: bytes) -> str:
+    head, _, body = data.partition(b"\n")
+    text = body.removesuffix(b"\n").decode("ascii", "replace")
+    if head.decode("ascii", "replace") != f"{_FORMAT} {_checksum(text)}":
+        raise UnusableStateError("it is damaged, truncated, or another version wrote it")
+    return text
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode("ascii", "replace")).hexdigest()
+
+
+def _saved(found: Mapping[str, Any]) -> Saved:
+    credentials, plan = dict(found["credentials"]), dict(found["schedule"])
+    credentials["expires_at"] = datetime.fromtimestamp(_number(credentials["expires_at"]), UTC)
+    plan["due"], plan["decided"] = (Instant(*map(_number, plan[name])) for name in ("due", "decided"))
+    return Saved(
+        credentials=whole(Credentials, credentials),
+        ends=Instant(*map(_number, found["ends"])),
+        arrived_at=_number(found["arrived_at"]),
+        schedule=whole(Schedule, plan),
+        longest=whole(Longest, found["longest"]),
+        health=dict(found["health"]),
+    )
+
+
+def whole(kind: type[_Kind], found: Mapping[str, Any]) -> _Kind:
+    """
+    Return the value of these fields.
+
+    Raises UnusableStateError unless all of its fields are there, each of its type, and no others.
+    """
+    types = get_type_hints(kind)
+    if set(found) != set(types) or not all(_is_of_type(found[name], types[name]) for name in types):
+        raise UnusableStateError(_DAMAGED)
+    return kind(**found)
+
+
+def _is_of_type(value: Any, kind: Any) -> bool:
+    """Return whether the value is of this type, and a finite number of ordinary size if it is a number."""
+    is_number = isinstance(value, (int, float))
+    return isinstance(value, kind) and not (is_number and not abs(value) < MAX_NUMBER)
+
+
+def _check_owner(told: Owner, owner: Owner) -> None:
+    if told.boot_id != owner.boot_id:
+        raise UnusableStateError("the machine has been restarted since")
+    if told.role_digest != owner.role_digest:
+        raise UnusableStateError("the role's configuration has changed since")
+
+
+def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
+    """A wall clock that was corrected by less than a step is no reason; the monotonic clock never goes back."""
+    if saved_at.monotonic > now.monotonic or saved_at.wall > now.wall + CLOCK_STEP_SECONDS:
+        raise UnusableStateError("it was written in the future, by one of the two clocks")
+    if _remaining_seconds(saved, saved_at) > LONGEST_LIFE_SECONDS:
+        raise UnusableStateError("its credentials would be valid for longer than any session")
+    if _seconds_until(saved.schedule.due, saved_at) > max(_remaining_seconds(saved, saved_at), MAX_DELAY_SECONDS):
+        raise UnusableStateError("its next refresh would come after its credentials have expired")
+    if _remaining_seconds(saved, now) <= 0:
+        raise UnusableStateError("its credentials have expired")
+
+
+def _remaining_seconds(saved: Saved, now: Instant) -> float:
+    return _seconds_until(saved.ends, now)
+
+
+def _seconds_until(instant: Instant, now: Instant) -> float:
+    """Return the seconds by the clock that gets there first."""
+    return min(instant.wall - now.wall, instant.monotonic - now.monotonic)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise ValueError("not a finite number")
+    return float(value)
+
+
+def _shifted(instant: Instant, seconds: float) -> Instant:
+    return Instant(instant.wall, instant.monotonic + seconds)

@@ -1,0 +1,293 @@
+"""
+The last good credentials of each role in IRSA_SIDECAR_STATE_DIR, so that they survive a restart of the process.
+
+Rule: the directory follows what is in service and never leads. It is read once, at the start, and a file that cannot be
+used is logged and ignored. It is written in the background, in a thread because a disk may hang; no failure there
+delays or ends anything else. Credentials are kept in memory only (tmpfs, ramfs), unless the operator allows a disk.
+
+The directory may be a volume that others can list (Kubernetes creates an emptyDir with mode 0777). So the files are in
+a directory of our own below it, unless it is ours and private already.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import trio
+
+from sidecar.clock import Clock, Instant
+from sidecar.config.settings import StsSettings
+from sidecar.daemon.saved_state import (
+    FILE_PREFIX,
+    MAX_STATE_BYTES,
+    Owner,
+    Saved,
+    UnusableStateError,
+    decode,
+    encode,
+    file_name,
+    role_digest,
+    whole,
+)
+from sidecar.daemon.served_roles import ServedRole, ServedRoles
+from sidecar.errors import ConfigurationError, FileTimeoutError
+from sidecar.file_thread import check, in_thread
+from sidecar.files import file_identity
+from sidecar.log import Logger
+from sidecar.metrics import Metrics
+from sidecar.mounts import IN_MEMORY, MOUNTINFO, filesystem_type
+from sidecar.refresh.refresher import REMINDER_SECONDS, Health, Progress
+from sidecar.refresh.schedule import CHECK_SECONDS, Schedule
+from sidecar.secret_file import replace_secret_file
+from sidecar.store import Snapshot
+
+SETTING, ALLOW_DISK = "IRSA_SIDECAR_STATE_DIR", "IRSA_SIDECAR_STATE_ALLOW_DISK"
+
+MODE = 0o600
+
+OWN_DIRECTORY = "irsa-sidecar"
+"""Below a directory that is not ours alone."""
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class Boot(NamedTuple):
+    """The id of this boot of the machine, and a clock that counts the seconds since, in every process alike."""
+
+    boot_id: str
+    now: Callable[[], float]
+
+
+def this_boot() -> Boot | None:
+    """Return the boot that this process is in; None if the kernel does not say, as that of a sandbox may not."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            boot_id = file.read(64).strip()
+        clock = time.CLOCK_BOOTTIME
+        time.clock_gettime(clock)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return Boot(boot_id, lambda: time.clock_gettime(clock)) if boot_id else None
+
+
+def open_directory(path: str, *, allow_disk: bool) -> str:
+    """Return the private directory to keep files in, and create what is missing. Raises ConfigurationError."""
+    try:
+        if not allow_disk:
+            _check_in_memory(path)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        return _private_directory(path)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise ConfigurationError(
+            f"{SETTING} is {path}: it cannot be used as a directory ({reason}). Name a directory on a memory volume "
+            "that the sidecar may write, or unset it."
+        ) from exc
+
+
+def _check_in_memory(path: str) -> None:
+    """Raise ConfigurationError unless the directory, or where it would be created, is on a file system in memory."""
+    place = path if os.path.exists(path) else os.path.dirname(path.rstrip("/")) or "."
+    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
+        found = filesystem_type(file.read(), os.stat(place).st_dev)
+    if found not in IN_MEMORY:
+        raise ConfigurationError(
+            f"{SETTING} is {path}: it is on {found or 'an unknown file system'}, and credentials are kept in memory "
+            f"only. Mount a tmpfs there (emptyDir with medium Memory), or set {ALLOW_DISK}=true."
+        )
+
+
+def _private_directory(path: str) -> str:
+    """Return `path` if it is ours alone, else our own directory below it. Raises OSError."""
+    if _is_private(os.stat(path)):
+        return path
+    own = os.path.join(path, OWN_DIRECTORY)
+    with suppress(FileExistsError):
+        os.mkdir(own, 0o700)
+    status = os.lstat(own)
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+        os.chmod(own, 0o700)
+    if not _is_private(os.lstat(own)):
+        raise NotADirectoryError(0, f"{own} belongs to somebody else")
+    return own
+
+
+def _is_private(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def read_own_file(path: str) -> bytes | None:
+    """
+    Return the bytes of a file that we wrote, without ever waiting, or None if there is none.
+
+    Raises UnusableStateError if it is not such a file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise UnusableStateError(f"it cannot be opened ({exc.strerror})") from exc
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnusableStateError("it is not a regular file")
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise UnusableStateError("others own it or have access to it")
+        if status.st_size > MAX_STATE_BYTES:
+            raise UnusableStateError(f"it is larger than {MAX_STATE_BYTES} bytes")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(MAX_STATE_BYTES)
+    except OSError as exc:
+        raise UnusableStateError(f"it cannot be read ({exc.strerror})") from exc
+    finally:
+        os.close(fd)
+
+
+class StateDirectory:
+    """Keeps a file for each of `roles` in the directory `path`, which `open_directory` returned."""
+
+    def __init__(
+        self,
+        path: str,
+        sts: StsSettings,
+        *,
+        clock: Clock,
+        boot: Boot,
+        log: Logger,
+        metrics: Metrics,
+        call: Callable[..., Awaitable[Any]] = in_thread,
+    ) -> None:
+        self._path = path
+        self._sts = sts
+        self._clock = clock
+        self._boot = boot
+        self._log = log
+        self._metrics = metrics
+        self._call = call
+        self._kept: dict[str, tuple[Snapshot, Schedule] | None] = {}
+        """What each file holds, by its name; None for one that an earlier process left."""
+        self._trouble: str | None = None
+        self._logged_at = float("-inf")
+
+    def restore(self, roles: ServedRoles) -> None:
+        """Put into service what an earlier process kept. Call it before the roles run."""
+        with suppress(OSError):
+            self._kept = {name: None for name in os.listdir(self._path) if name.startswith(FILE_PREFIX)}
+        for served in roles:
+            try:
+                self._restore_role(served)
+            except UnusableStateError as exc:
+                self._log.warning("saved_credentials_ignored", role=served.role, reason=str(exc))
+            except Exception as exc:  # noqa: BLE001  whatever a file makes us raise, the daemon starts without it
+                self._log.warning("saved_credentials_ignored", role=served.role, reason="it cannot be used", exc=exc)
+
+    def _restore_role(self, served: ServedRole) -> None:
+        name = file_name(served.role)
+        data = read_own_file(os.path.join(self._path, name))
+        if data is None:
+            return
+        now = self._clock.now()
+        booted_at = now.monotonic - self._boot.now()
+        saved = decode(data, self._owner(served), Instant(now.wall, self._boot.now())).shifted(booted_at)
+        health = whole(Health, {**saved.health, "looked_at": now.monotonic})
+        served.store.restore(saved.credentials, saved.ends, saved.arrived_at)
+        served.refresher.resume(Progress(saved.schedule, health, saved.longest, None, now.monotonic))
+        if served.store.own_snapshot is not None:
+            self._kept[name] = (served.store.own_snapshot, saved.schedule)
+        self._log.info(
+            "credentials_restored",
+            role=served.role,
+            role_arn=saved.credentials.role_arn,
+            access_key_id=saved.credentials.access_key_id,
+            expiration=saved.credentials.expiration,
+            refresh_in_seconds=max(0, round(saved.schedule.due.monotonic - now.monotonic)),
+        )
+
+    async def run(self, roles: ServedRoles) -> None:
+        """Save the credentials in service at each change, until cancelled."""
+        while True:
+            await self._follow(roles)
+            with trio.move_on_after(CHECK_SECONDS):
+                await roles.next_set()
+
+    async def _follow(self, roles: ServedRoles) -> None:
+        by_name = {file_name(served.role): served for served in roles}
+        for name in [name for name in self._kept if name not in by_name]:
+            await self._remove(name)
+        for name, served in by_name.items():
+            snapshot, now = served.store.own_snapshot, self._clock.now()
+            if snapshot is None:
+                continue
+            if not snapshot.is_alive(now):
+                await self._remove(name)
+            elif self._kept.get(name) != (snapshot, served.refresher.progress.schedule) or await self._is_gone(name):
+                await self._write(name, served, snapshot)
+
+    async def _is_gone(self, name: str) -> bool:
+        """Return whether somebody removed the file, such as another daemon that was given the same directory."""
+        path = os.path.join(self._path, name)
+        try:
+            return await check(path, file_identity, path) is None
+        except FileTimeoutError as exc:
+            self._remember_trouble(str(exc))
+        except OSError:  # no thread can be started
+            pass
+        return False
+
+    async def _write(self, name: str, served: ServedRole, snapshot: Snapshot) -> None:
+        progress, before = served.refresher.progress, self._kept.get(name)
+        now = self._clock.now()
+        since_boot = self._boot.now()
+        saved = _saved(snapshot, progress).shifted(since_boot - now.monotonic)
+        text = encode(saved, self._owner(served), Instant(now.wall, since_boot))
+        if not await self._try(replace_secret_file, name, text, MODE):
+            return
+        self._kept[name] = (snapshot, progress.schedule)
+        if before is None or before[0] is not snapshot:
+            self._log.info("credentials_saved", role=served.role, access_key_id=snapshot.credentials.access_key_id)
+
+    async def _remove(self, name: str) -> None:
+        if name in self._kept and await self._try(_unlink, name):
+            del self._kept[name]
+
+    async def _try(self, function: Callable[..., Any], name: str, *arguments: Any) -> bool:
+        """Call it with the file's path off the event loop, and return whether it did its work in time."""
+        path, trouble = os.path.join(self._path, name), None
+        try:
+            await self._call(path, function, path, *arguments)
+        except FileTimeoutError as exc:
+            trouble = str(exc)
+        except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this directory alone
+            trouble = getattr(exc, "strerror", None) or type(exc).__name__
+        self._metrics.count_state_write(is_done=trouble is None)
+        self._remember_trouble(trouble)
+        return trouble is None
+
+    def _remember_trouble(self, trouble: str | None) -> None:
+        """Log a problem when it is new, and again when it has lasted for long."""
+        now = self._clock.monotonic()
+        is_known = trouble == self._trouble and now - self._logged_at < REMINDER_SECONDS
+        self._trouble = trouble
+        if trouble is None or is_known:
+            return
+        self._logged_at = now
+        self._log.warning("state_write_failed", path=self._path, reason=trouble, retry_in_seconds=CHECK_SECONDS)
+
+    def _owner(self, served: ServedRole) -> Owner:
+        return Owner(role_digest(served.refresher.role, self._sts), self._boot.boot_id)
+
+
+def _saved(snapshot: Snapshot, progress: Progress) -> Saved:
+    health = progress.health._asdict()
+    del health["looked_at"]
+    return Saved(snapshot.credentials, snapshot.ends, snapshot.arrived_at, progress.schedule, progress.longest, health)
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,185 @@
+"""
+The AWS SDKs in a tree of files, by the traces that package managers and compilers leave.
+
+Nothing is run. Time and the number of files are bounded, and a file that cannot be read is skipped. Only regular files
+are opened, because a FIFO or a device would never end. Programs are read and not mapped into memory: a page fault on a
+dead volume would hold up every thread.
+"""
+
+import json
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from time import monotonic
+
+from sidecar.doctor.checks import sdks
+from sidecar.doctor.checks.sdks import FoundSdk, Sdk, SdkFacts
+from sidecar.doctor.probes.guard import FILE_SECONDS, guarded, in_thread
+from sidecar.files import read_regular_file
+
+LOOK_SECONDS = 10.0
+MOST_FILES = 500_000
+
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+LEAST_PROGRAM_BYTES, MOST_PROGRAM_BYTES = 1024 * 1024, 512 * 1024 * 1024
+"""A Go or Rust program with an AWS SDK in it is some MiB."""
+
+MIN_JAR_BYTES, MAX_JAR_BYTES = 22, 1024 * 1024 * 1024
+MAX_JAR_ENTRIES = 200_000
+"""An empty archive has 22 bytes. A fat jar of a large application has some ten thousand entries."""
+
+_BLOCK_BYTES, _TRACE_BYTES = 1024 * 1024, 256
+"""Programs are read in blocks, each with the end of the block before it, so that no trace is cut in two."""
+
+_NOT_FILES = frozenset({"/proc", "/sys", "/dev"})
+
+_NAMES: tuple[tuple[re.Pattern[str], Sdk], ...] = (
+    (re.compile(r"botocore-([0-9][0-9.]*)[^/]*\.(?:dist|egg)-info"), sdks.BOTOCORE),
+    (re.compile(r"aws-java-sdk-core-([0-9][0-9.]*)\.jar"), sdks.JAVA_1),
+    (re.compile(r"(?:auth|bundle)-(2\.[0-9.]+)\.jar"), sdks.JAVA_2),
+    (re.compile(r"aws-config-jvm-([0-9][0-9.]*)\.jar"), sdks.KOTLIN),
+    (re.compile(r"aws-sdk-core-(3\.[0-9.]+)\.gemspec"), sdks.RUBY),
+)
+"""Names, of a file or a directory, that hold a version."""
+
+_PATHS: tuple[tuple[re.Pattern[str], Sdk], ...] = ((re.compile(r".*/aws-cli/v2/(2\.[0-9.]+)"), sdks.CLI_V2),)
+
+_PACKAGES = {"aws-sdk": sdks.JAVASCRIPT_2, "@aws-sdk/credential-provider-node": sdks.JAVASCRIPT_3}
+"""Of npm: the second is what every client of version 3 has its default chain from."""
+
+_IN_PROGRAMS: tuple[tuple[re.Pattern[bytes], Sdk], ...] = (
+    (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go-v2/config\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_2),
+    (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_1),
+    (re.compile(rb"/aws-config-([0-9]+\.[0-9]+\.[0-9]+)/src/"), sdks.RUST),
+)
+"""Go's build information, and the paths of sources that Rust keeps for panics."""
+
+
+class Search:
+    """
+    The search below `root`. `run` blocks and raises nothing: call it in a thread.
+
+    `facts` may be read from another thread at any time, also while `run` hangs on a file.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._found: tuple[FoundSdk, ...] = ()
+        self._is_whole = False
+        self._is_directory = True
+
+    @property
+    def facts(self) -> SdkFacts:
+        return SdkFacts(self._found, self._root, self._is_whole, self._is_directory)
+
+    def run(self) -> None:
+        self._is_directory = os.path.isdir(self._root)
+        stops_at = monotonic() + LOOK_SECONDS
+        for count, path in enumerate(_paths(self._root)):
+            if count >= MOST_FILES or monotonic() > stops_at:
+                return
+            self._add(path)
+        self._is_whole = True
+
+    def _add(self, path: str) -> None:
+        with suppress(Exception):  # whatever a file holds, it is somebody else's and only this file's problem
+            self._found = tuple(dict.fromkeys((*self._found, *_traces(path))))
+
+
+async def find(root: str) -> SdkFacts:
+    """Search below `root`, and return what was found by then if a file hangs. Raises nothing."""
+    search = Search(root)
+    await guarded(in_thread(search.run), LOOK_SECONDS + FILE_SECONDS)
+    return search.facts
+
+
+def _paths(root: str) -> Iterator[str]:
+    """Files, and directories whose names tell a version, without following links."""
+    for directory, names, files in os.walk(root):
+        names[:] = [name for name in names if os.path.join(directory, name) not in _NOT_FILES]
+        for name in (*names, *files):
+            yield os.path.join(directory, name)
+
+
+def _traces(path: str) -> Iterator[FoundSdk]:
+    """The SDKs that this path is a trace of. Raises OSError or ValueError for what cannot be read."""
+    name = os.path.basename(path)
+    for table, text in ((_NAMES, name), (_PATHS, path)):
+        for pattern, sdk in table:
+            if match := pattern.fullmatch(text):
+                yield FoundSdk(sdk, match[1].rstrip("."), path)
+    for suffix, read in _READERS:
+        if path.endswith(suffix):
+            yield from read(path)
+    if not os.path.splitext(name)[1] and not os.path.islink(path) and os.path.isfile(path):
+        yield from _in_program(path)
+
+
+def _in_package_json(path: str) -> Iterator[FoundSdk]:
+    package = json.loads(read_regular_file(path, MAX_TEXT_BYTES) or b"{}")
+    sdk = _PACKAGES.get(str(package.get("name"))) if isinstance(package, dict) else None
+    if sdk is not None:
+        yield FoundSdk(sdk, str(package.get("version")), path)
+
+
+def _in_jar(path: str) -> Iterator[FoundSdk]:
+    """Jars within a jar, as Spring Boot packs them."""
+    if not MIN_JAR_BYTES <= _regular_size(path) <= MAX_JAR_BYTES:
+        return
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as jar:
+        for entry in jar.namelist()[:MAX_JAR_ENTRIES]:
+            for pattern, sdk in _NAMES:
+                if match := pattern.fullmatch(entry.rpartition("/")[2]):
+                    yield FoundSdk(sdk, match[1].rstrip("."), f"{path}!{entry}")
+
+
+def _in_composer(path: str) -> Iterator[FoundSdk]:
+    installed = json.loads(read_regular_file(path, MAX_TEXT_BYTES) or b"{}")
+    packages = installed.get("packages", []) if isinstance(installed, dict) else installed
+    for package in packages:
+        if isinstance(package, dict) and package.get("name") == "aws/aws-sdk-php":
+            yield FoundSdk(sdks.PHP, str(package.get("version")).removeprefix("v"), path)
+
+
+def _in_dotnet(path: str) -> Iterator[FoundSdk]:
+    content = read_regular_file(path, MAX_TEXT_BYTES) or b""
+    if match := re.search(rb'"AWSSDK\.Core/([0-9.]+)"', content):
+        yield FoundSdk(sdks.DOTNET, match[1].decode(), path)
+
+
+def _in_program(path: str) -> Iterator[FoundSdk]:
+    if not LEAST_PROGRAM_BYTES <= _regular_size(path) <= MOST_PROGRAM_BYTES:
+        return
+    with open(path, "rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return
+        tail = b""
+        while block := file.read(_BLOCK_BYTES):
+            yield from _in_block(tail + block, path)
+            tail = block[-_TRACE_BYTES:]
+
+
+def _in_block(block: bytes, path: str) -> Iterator[FoundSdk]:
+    for pattern, sdk in _IN_PROGRAMS:
+        match = pattern.search(block)
+        if match and match.end() < len(block):  # at the end it may be cut, and the next block has it whole
+            yield FoundSdk(sdk, match[1].decode(), path)
+
+
+def _regular_size(path: str) -> int:
+    """Return the size of a regular file, -1 for anything else. Raises OSError."""
+    status = os.stat(path)
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+_READERS: tuple[tuple[str, Callable[[str], Iterator[FoundSdk]]], ...] = (
+    ("/aws-sdk/package.json", _in_package_json),
+    ("/credential-provider-node/package.json", _in_package_json),
+    (".jar", _in_jar),
+    ("/composer/installed.json", _in_composer),
+    (".deps.json", _in_dotnet),
+)
+"""Files that name a version inside, by how their path ends."""

@@ -1,0 +1,71 @@
+"""Name the next step after the API server rejected a request. Pure."""
+
+import re
+from collections.abc import Sequence
+
+from lightkube.config.kubeconfig import SingleConfig
+
+from sidecar.errors import KubernetesError
+from sidecar.kubernetes.kubeconfig_entries import UserEntry
+
+UNAUTHORIZED, FORBIDDEN = 401, 403
+
+_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_RESOURCE = re.compile(
+    r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<resource>[a-z]+)(?:/[^:?]*)?"
+)
+
+
+def with_next_step(error: KubernetesError, method: str, path: str, config: SingleConfig) -> KubernetesError:
+    """Return the error with what to do about it, for the statuses where a person can."""
+    if error.status == UNAUTHORIZED:
+        return KubernetesError(f"{str(error).rstrip('.')}. {log_in_again(config)}", error.status)
+    if error.status == FORBIDDEN:
+        return KubernetesError(f"{str(error).rstrip('.')}. {_ask_for_right(method, path, config)}", error.status)
+    return error
+
+
+def log_in_again(config: SingleConfig) -> str:
+    """Return how to log in again, with real names if the kubeconfig has them."""
+    user = config.user
+    plugin = user.exec if isinstance(user, UserEntry) else None
+    words = [plugin.command, *(plugin.args or ())] if plugin else []
+    if "get-token" in words or any(word.endswith("aws-iam-authenticator") for word in words):
+        name = _after(words, "--cluster-name", "--cluster-id", "-i") or "CLUSTER"
+        region = _after(words, "--region")
+        more = f" --region {region}" if region else ""
+        return (
+            "Sign in to AWS again (aws sso login, AWS_PROFILE), then run "
+            f"`aws eks update-kubeconfig --name {name}{more}`. If that does not help, give your IAM identity an access "
+            "entry of the cluster."
+        )
+    return (
+        "Log in to the cluster again, as for kubectl; `kubectl auth whoami` tries it. On EKS run "
+        "`aws eks update-kubeconfig --name CLUSTER`."
+    )
+
+
+def _ask_for_right(method: str, path: str, config: SingleConfig) -> str:
+    match = _RESOURCE.match(path)
+    context = f" --context {config.context_name}"
+    acting = config.user.impersonate if isinstance(config.user, UserEntry) else None
+    who = f", which acts as {acting}" if acting else ""
+    if match is None:
+        return f"Ask the cluster's administrator for the right to {method} {path} for this user{who}."
+    verb, resource, namespace = _VERBS.get(method, "get"), match["resource"], match["namespace"]
+    where = f" -n {namespace}" if namespace else ""
+    return (
+        f"Ask the cluster's administrator for the right to {verb} {resource} for this user{who}; "
+        f"`kubectl auth can-i {verb} {resource}{where}{context}` tests it."
+    )
+
+
+def _after(words: Sequence[str], *flags: str) -> str | None:
+    """Return the value of the first of the flags, as `--flag value` or `--flag=value`."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in flags and equals:
+            return value
+        if word in flags and index + 1 < len(words):
+            return words[index + 1]
+    return None

@@ -1,0 +1,186 @@
+"""
+Which cluster a person means: the kubeconfig files as kubectl reads them, else the Pod's own service account.
+
+Rule: of several files the first to say a thing is right (Kubernetes documentation, Organizing Cluster Access Using
+kubeconfig Files), and a relative path in one is relative to that file. A field that cannot be honoured ends the command
+by its name.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from lightkube.config.kubeconfig import SERVICE_ACCOUNT, SingleConfig
+from lightkube.config.models import Context
+from msgspec import Struct, ValidationError, convert
+
+from sidecar.console import warn
+from sidecar.errors import ConfigurationError
+from sidecar.kubernetes.kubeconfig_entries import (
+    PLUGIN_VERSIONS,
+    ClusterEntry,
+    UserEntry,
+    cluster_problem,
+    unknown_fields,
+    user_problem,
+)
+
+DEFAULT_FILE = "~/.kube/config"
+
+_PATH_KEYS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+_LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
+
+
+def find_cluster(environ: Mapping[str, str], context: str | None = None) -> SingleConfig:
+    """The cluster of `context`, else of the current one. Raises ConfigurationError."""
+    named = [*_files(environ)]
+    files = [path for path in named if path.is_file()]
+    if not files and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT).is_dir():
+        return _in_cluster(environ)
+    if not files:
+        raise ConfigurationError(
+            f"There is no kubeconfig at {', '.join(map(str, named)) or DEFAULT_FILE}: set KUBECONFIG to one, or make "
+            "it, on EKS with `aws eks update-kubeconfig --name CLUSTER`."
+        )
+    where = ", ".join(map(str, files))
+    try:
+        return _selected(merged([(path, _read(path)) for path in files]), where, context)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, ValidationError) as exc:
+        raise ConfigurationError(
+            f"The kubeconfig {where} is not in the form that kubectl reads ({exc}): `kubectl config view` shows it."
+        ) from exc
+
+
+def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return one kubeconfig of several, with absolute paths."""
+    found: dict[str, Any] = {"current-context": None}
+    for key, inner in _LISTS.items():
+        entries: dict[str, Any] = {}
+        for path, content in files:
+            for entry in content.get(key) or ():
+                found_here = {"name": entry["name"], inner: _resolved(path, entry.get(inner) or {})}
+                entries.setdefault(entry["name"], found_here)
+        found[key] = list(entries.values())
+    found["current-context"] = next((c["current-context"] for _, c in files if c.get("current-context")), None)
+    return found
+
+
+def _files(environ: Mapping[str, str]) -> Iterator[Path]:
+    for name in (environ.get("KUBECONFIG") or DEFAULT_FILE).split(os.pathsep):
+        with suppress(RuntimeError):  # of a user without a home, as in a container
+            if name:
+                yield Path(name).expanduser()
+
+
+def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
+    """Return the cluster of the Pod, as the Pod's own service account."""
+    folder = Path(SERVICE_ACCOUNT)
+    try:
+        (folder / "token").read_text()
+        namespace = (folder / "namespace").read_text()
+        host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
+    except (KeyError, OSError) as exc:
+        raise ConfigurationError(
+            f"The Pod's service account cannot be used ({exc}): is automountServiceAccountToken false? Let it be "
+            f"mounted at {SERVICE_ACCOUNT}."
+        ) from exc
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    cluster = ClusterEntry(server=server, certificate_auth=str(folder / "ca.crt"))
+    user = UserEntry(token_file=str(folder / "token"))
+    return SingleConfig("default", Context(cluster="default", user="default", namespace=namespace), cluster, user)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError besides its own errors
+        # The text of a parser's error quotes the file, which may hold a token.
+        why = exc.strerror if isinstance(exc, OSError) else "it is no YAML"
+        raise ConfigurationError(f"The kubeconfig {path} cannot be read ({why}): mend it, or set KUBECONFIG.") from exc
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"The kubeconfig {path} is no mapping: mend it, or set KUBECONFIG.")
+    return content
+
+
+def _resolved(path: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cluster, user or context with absolute paths, and without empty fields, which kubectl ignores."""
+    folder = path.absolute().parent
+    absolute: dict[str, Any] = {key: str(folder / entry[key]) for key in _PATH_KEYS if entry.get(key)}
+    if plugin := entry.get("exec"):
+        plugin = {"apiVersion": PLUGIN_VERSIONS[0], **_given(plugin)}
+        # client-go looks for a bare name in PATH, and takes any other as relative to the file.
+        command = str(plugin.get("command") or "")
+        absolute["exec"] = plugin | ({"command": os.path.normpath(folder / command)} if os.sep in command else {})
+    return _given({**entry, **absolute})
+
+
+def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _selected(found: Mapping[str, Any], where: str, context: str | None) -> SingleConfig:
+    """Return what the context names. Raises ConfigurationError, ValidationError and their like for a wrong form."""
+    name, entry = _context(found, where, context)
+    title = f"Context {name} of the kubeconfig {where}"
+    if not entry.get("cluster"):
+        raise ConfigurationError(
+            f"{title} names no cluster. Add one, by `kubectl config set-context {name} --cluster`."
+        )
+    cluster = _entry(found, "clusters", str(entry["cluster"]), title, ClusterEntry)
+    user = UserEntry()
+    if entry.get("user"):
+        user = _entry(found, "users", str(entry["user"]), title, UserEntry)
+    if problem := cluster_problem(cluster):
+        raise ConfigurationError(f"{title}: its cluster {entry['cluster']} {problem}.")
+    if problem := user_problem(user):
+        raise ConfigurationError(f"{title}: its user {entry.get('user')} {problem}.")
+    cluster.server = _with_scheme(cluster)
+    return SingleConfig(
+        name, convert({key: entry.get(key) for key in ("cluster", "user", "namespace")}, Context), cluster, user
+    )
+
+
+def _context(found: Mapping[str, Any], where: str, context: str | None) -> tuple[str, Mapping[str, Any]]:
+    contexts = {entry["name"]: entry["context"] for entry in found["contexts"]}
+    known = ", ".join(sorted(contexts)) or "none"
+    name = context or found["current-context"]
+    if not name:
+        raise ConfigurationError(
+            f"The kubeconfig {where} names no usable current context: there are {known}; choose one with --context or "
+            "`kubectl config use-context`."
+        )
+    if name not in contexts:
+        setting = f"--context is {name}" if context else f"current-context is {name}"
+        raise ConfigurationError(
+            f"{setting}: the kubeconfig {where} has no such context; there are {known}; choose one with --context or "
+            "`kubectl config use-context`."
+        )
+    return str(name), contexts[name]
+
+
+_Entry = TypeVar("_Entry", bound=Struct)
+
+
+def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type[_Entry]) -> _Entry:
+    """Return the cluster or user of that name. Raises ConfigurationError if there is none."""
+    inner = _LISTS[key]
+    entries = {entry["name"]: entry[inner] for entry in found[key]}
+    if name not in entries:
+        known = ", ".join(sorted(map(str, entries))) or "none"
+        raise ConfigurationError(
+            f"{title} names the {inner} {name}, which is not there: there are {known}. Correct it."
+        )
+    for field in unknown_fields(entries[name], kind):
+        warn(f"{title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")
+    return convert(entries[name], kind)
+
+
+def _with_scheme(cluster: ClusterEntry) -> str:
+    """Return the server's URL. Without a scheme it is https if TLS is set up (client-go, DefaultServerURL)."""
+    if "://" in cluster.server:
+        return cluster.server
+    is_tls = cluster.insecure or cluster.certificate_auth or cluster.certificate_auth_data or cluster.tls_server_name
+    return f"{'https' if is_tls else 'http'}://{cluster.server}"

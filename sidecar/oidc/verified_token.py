@@ -1,0 +1,110 @@
+"""
+Whether the keys that its issuer publishes verify a token, as STS would check it.
+
+Rule: only https:// URLs are requested, as by STS, unless http:// is allowed, and each is named before it is requested.
+The keys are kept in the user's cache directory.
+"""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sidecar.console import remark
+from sidecar.errors import SidecarError
+from sidecar.extras import import_extra
+from sidecar.oidc import jwks as published_keys
+from sidecar.oidc.jwks import IssuerError
+from sidecar.oidc.jwks_cache import Found, find_keys, user_cache
+from sidecar.token import Token, instant_text
+
+
+class NotVerifiedError(SidecarError):
+    """
+    The token is not verified. `is_refuted` if its issuer's keys were there and STS would refuse the token.
+
+    `code` is that of STS then, else empty.
+    """
+
+    def __init__(self, message: str, *, is_refuted: bool = False, code: str = "") -> None:
+        super().__init__(message)
+        self.is_refuted = is_refuted
+        self.code = code
+
+
+class Verified(NamedTuple):
+    """The key that verified a token, and the keys that it was found among."""
+
+    issuer: str
+    kid: str
+    found: Found
+
+
+async def verify_token(token: Token, environ: Mapping[str, str], command: str, *, allow_http: bool = False) -> Verified:
+    """
+    Check signature and times of the token with its issuer's keys. The audience is not judged.
+
+    Raises NotVerifiedError, and ConfigurationError if `command` lacks a package for it.
+    """
+    import_extra("cryptography", command, "local")  # PyJWT would only call the signature wrong
+    from sidecar.oidc import verification as web_identity  # noqa: PLC0415
+    from sidecar.oidc.sts_refusal import StsRefusal  # noqa: PLC0415
+
+    now = time.time()
+    try:
+        unverified = web_identity.parse_token(token.raw)
+        issuer = str(unverified.claims["iss"])
+        found = await _find_keys(issuer, unverified.kid, environ, now, allow_http=allow_http)
+        remark(f"the keys of {issuer} are {_origin(found)}")
+        web_identity.verify_without_audience(unverified, found.kept.keys, now)
+    except IssuerError as exc:
+        raise NotVerifiedError(f"not verified: the issuer's keys are not to be had: {exc}") from exc
+    except StsRefusal as refusal:
+        raise NotVerifiedError(
+            f"not verified: {refusal.why} (STS would say {refusal.code}: {refusal})", is_refuted=True, code=refusal.code
+        ) from refusal
+    return Verified(issuer, str(unverified.kid), found)
+
+
+async def _find_keys(
+    issuer: str, kid: str | None, environ: Mapping[str, str], now: float, *, allow_http: bool
+) -> Found:
+    """Return the issuer's keys, kept or fetched. Raises SidecarError for a URL that STS never requests."""
+    check_url(issuer, allow_http=allow_http)  # also where its keys are kept already
+    cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
+    announce = partial(announce_request, issuer, allow_http=allow_http)
+    ca_bundle = environ.get("AWS_CA_BUNDLE") or None
+    fetch = partial(published_keys.fetch, ca_bundle=ca_bundle, before_request=announce)
+    return await find_keys(issuer, kid, cache, fetch, now)
+
+
+def check_url(url: str, *, allow_http: bool) -> None:
+    """Raise NotVerifiedError for a URL that STS never requests, except for an http:// that is allowed."""
+    is_http = url.lower().startswith("http://")
+    if is_http and not allow_http:
+        raise NotVerifiedError(
+            f"not verified: {url} is not https, and STS requests nothing else. To request it all the same, add "
+            "--allow-http."
+        )
+    try:
+        published_keys.require_https(f"https{url[4:]}" if is_http else url)
+    except IssuerError as exc:
+        raise NotVerifiedError(f"not verified: {exc}.") from exc
+
+
+def announce_request(issuer: str, url: str, *, allow_http: bool) -> None:
+    """Say that the URL is about to be requested, and whether it leads to another host. Raises as check_url does."""
+    check_url(url, allow_http=allow_http)
+    host, issuers_host = urlsplit(url).netloc, urlsplit(issuer).netloc
+    other = "" if host == issuers_host else f", on another host than the issuer's, {issuers_host}"
+    remark(f"requesting {url}{other}")
+
+
+def _origin(found: Found) -> str:
+    if found.is_new:
+        return "fetched now"
+    fetched = f"those kept since {instant_text(found.kept.fetched_at)}"
+    if found.trouble is None:
+        return f"{fetched}, as the issuer allows until {instant_text(found.kept.fresh_until)}"
+    return f"{fetched}, because they are not available now: {found.trouble}"

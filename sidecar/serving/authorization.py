@@ -1,0 +1,106 @@
+"""
+The secret that clients send as `Authorization`: created at the start, read again when its file changes.
+
+It isolates containers that share the Pod's loopback but not the volume of the secret. Rule: a secret that we created
+is replaced at every start, because whoever listened on the port while the daemon was away may have received it. A
+secret that somebody else put there is kept. The file holds the bare secret without a line ending, because botocore and
+Go reject a token that ends in one. Imported before the listener is bound, so it must stay light.
+"""
+
+import os
+import re
+from binascii import b2a_base64
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from sidecar.errors import ConfigurationError
+from sidecar.files import FileIdentity, file_identity, read_regular_file
+from sidecar.secret_file import MODE, replace_secret_file
+
+SECRET_BYTES = 32
+MAX_SECRET_BYTES = 4096
+
+PREFIX = "irsa-sidecar-"
+"""Start of each secret that we create. It tells ours from an operator's, without any state."""
+
+_CREATED_BY_US = re.compile(rb"irsa-sidecar-[\w-]{43}", re.ASCII)
+
+
+class Secret(NamedTuple):
+    """The content of a secret's file, and the version of the file that it was read from."""
+
+    value: bytes
+    version: FileIdentity | None
+
+    def __repr__(self) -> str:
+        return f"Secret(version={self.version})"
+
+
+def start_secrets(
+    paths: Iterable[str], mode: int = MODE, known: Mapping[str, Secret] | None = None
+) -> dict[str, Secret]:
+    """
+    Create the secret of each file that is missing or has an older secret of ours, and read the others.
+
+    Files of `known` secrets stay as they are, under whatever path. Raises ConfigurationError.
+    """
+    secrets: dict[str, Secret] = {}
+    for path in dict.fromkeys(paths):
+        current = {secret.value for secret in (*(known or {}).values(), *secrets.values())}
+        secrets[path] = _start_secret(path, mode, current)
+    return secrets
+
+
+def _start_secret(path: str, mode: int, current: Collection[bytes]) -> Secret:
+    if os.path.exists(path):
+        secret = read_secret(path)
+        if secret.value in current or not is_created_by_us(secret.value):
+            return secret
+    write_secret(path, new_secret(), mode)
+    return read_secret(path)
+
+
+def is_created_by_us(secret: bytes) -> bool:
+    return _CREATED_BY_US.fullmatch(secret) is not None
+
+
+def read_secret(path: str) -> Secret:
+    """Read the file at `path`. Raises ConfigurationError."""
+    version = file_identity(path)  # first, so that a change during the read is found later
+    return Secret(_read(path), version)
+
+
+def new_secret() -> str:
+    """Return a new secret: PREFIX and 256 random bits in base64url. (`secrets` would import OpenSSL.)"""
+    digits = b2a_base64(os.urandom(SECRET_BYTES), newline=False).rstrip(b"=")
+    return PREFIX + digits.translate(bytes.maketrans(b"+/", b"-_")).decode("ascii")
+
+
+def write_secret(path: str, secret: str, mode: int = MODE) -> None:
+    """Put the secret at `path`, as replace_secret_file does. Raises ConfigurationError."""
+    try:
+        replace_secret_file(path, secret, mode)
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made "
+            f"({getattr(exc, 'strerror', None) or exc}): mount a "
+            "memory-backed emptyDir there that this user may write, or put the file there."
+        ) from exc
+
+
+def _read(path: str) -> bytes:
+    try:
+        content = read_regular_file(path, MAX_SECRET_BYTES + 1) or b""
+    except OSError as exc:
+        raise ConfigurationError(
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be read ({exc.strerror or exc}): "
+            f"let uid {os.geteuid()} read it, or remove it to have one made."
+        ) from exc
+    secret = content.strip()
+    is_field_value = all(0x20 <= byte < 0x7F for byte in secret)
+    if not secret or len(content) > MAX_SECRET_BYTES or not is_field_value:
+        raise ConfigurationError(
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which must be a file of one line of at most "
+            f"{MAX_SECRET_BYTES} visible ASCII characters, as it travels in an HTTP header: remove it to have one made."
+        )
+    return secret

@@ -1,0 +1,157 @@
+"""
+The discovery document and the keys of a cluster whose issuer AWS does not host, for where STS will look for them.
+
+Writes both, as the API server has them, into a directory to put behind the issuer's URL: a bucket, a web server. With
+--check, compares what is published there with what the API server has now, and ends with 1 if they differ: run it once
+a new signing key was added, before the old one goes.
+"""
+
+import argparse
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from sidecar.console import remark
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.printable import printable
+from sidecar.setup.aws_steps import check_issuer, report
+from sidecar.setup.cluster_access import open_named_cluster
+from sidecar.setup.discovery_documents import KEYS_PATH, Documents, File, key_differences, read_documents, to_publish
+from sidecar.setup.issuer_checks import (
+    DISCOVERY_PATH,
+    discovery_concerns,
+    key_concerns,
+)
+from sidecar.setup.issuer_choice import Issuer
+from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
+from sidecar.setup.outcome import Outcome, add_outcome_arguments, check_outcome_arguments, command, finish
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar setup issuer-documents --directory public
+  aws s3 cp --recursive --content-type application/json public s3://BUCKET
+  irsa-sidecar setup issuer-documents --check"""
+
+
+_BUCKET = re.compile(r"https://([a-z0-9.-]+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?(/.*)?")
+"""The URL of a bucket (Amazon S3 User Guide, Virtual hosting of general purpose buckets)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--directory", metavar="DIR", type=Path, help="write both documents there")
+    what.add_argument("--check", action="store_true", help="compare what is published with what the cluster has now")
+    parser.add_argument("--issuer", metavar="URL", help="end if the API server's issuer is another")
+    parser.add_argument("--jwks-uri", metavar="URL", help=f"where the keys will be [ISSUER{KEYS_PATH}]")
+    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig [current]")
+    parser.add_argument("--ca-file", metavar="FILE", type=Path, help="with --check: the issuer's authority, if private")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    add_outcome_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    check_outcome_arguments(args)
+    if args.check and (args.json or args.dry_run):
+        raise ConfigurationError(
+            "--check is given: it writes nothing, and ends with 1 for a difference. Leave out --json and --dry-run."
+        )
+    documents = _fetch(args.context)
+    if args.issuer not in (None, documents.issuer):
+        raise ConfigurationError(
+            f"--issuer is {args.issuer}, and the API server's is {documents.issuer}: set its --service-account-issuer, "
+            "which is what stands in tokens, or correct --issuer."
+        )
+    check_issuer(documents.issuer)
+    if args.check:
+        return _check(documents, args.ca_file)
+    if Issuer(documents.issuer).eks_region:
+        remark(f"{documents.issuer} is published by EKS itself: there is no need to publish it anywhere.")
+    files = to_publish(documents, args.jwks_uri)
+    report(discovery_concerns({**documents.discovery, "jwks_uri": files[0].url}, documents.issuer))
+    report(key_concerns(documents.keys, documents.issuer))
+    written = [path for file in files if (path := _write(args.directory, file, args)) is not None]
+    return finish(_outcome(args, documents, written, files), args)
+
+
+def _outcome(args: argparse.Namespace, documents: Documents, written: list[Path], files: Sequence[File]) -> Outcome:
+    changes = tuple(f"write {path}" for path in written)
+    return Outcome(
+        "issuer-documents",
+        f"documents of {documents.issuer}",
+        changes,
+        before={},
+        after={file.url: json.loads(file.content) for file in files},
+        following=(*_uploads(documents.issuer, args.directory), _provider(args, documents.issuer)),
+    )
+
+
+def _uploads(issuer: str, directory: Path) -> tuple[str, ...]:
+    """Return the command that publishes the documents, if the issuer is a bucket of S3 by its name."""
+    match = _BUCKET.fullmatch(issuer)
+    if match is None:
+        return ()
+    target = f"s3://{match[1]}{match[2] or ''}"
+    return (command("aws", "s3", "cp", "--recursive", "--content-type", "application/json", str(directory), target),)
+
+
+def _provider(args: argparse.Namespace, issuer: str) -> str:
+    ca_file = None if args.ca_file is None else str(args.ca_file)
+    return command("irsa-sidecar", "setup", "oidc-provider", issuer=issuer, ca_file=ca_file)
+
+
+def _fetch(context: str | None) -> Documents:
+    with open_named_cluster(os.environ, context, "irsa-sidecar setup issuer-documents") as cluster:
+        return read_documents(cluster.get_raw(DISCOVERY_PATH), cluster.get_raw(KEYS_PATH))
+
+
+def _check(documents: Documents, ca_file: Path | None) -> int:
+    """1 if the keys differ. Raises SidecarError for what is not published in a way that STS can use."""
+    try:
+        published = trio.run(fetch_issuer, documents.issuer, ca_file)
+    except UnreachableError as exc:
+        raise SidecarError(f"{exc}: publish the documents there, or run this where the internet is reached.") from exc
+    report(discovery_concerns(published.discovery, documents.issuer))
+    report(key_concerns(published.keys, documents.issuer))
+    differences = sorted(key_differences(published.keys, documents.keys))
+    for difference in differences:
+        print(printable(difference))
+    if not differences:
+        print(printable(f"{documents.issuer}: the published documents match the cluster's"))
+    return 1 if differences else 0
+
+
+def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None:
+    """Write the file unless it is there already. Returns its path if it was, or would be, written."""
+    path = directory / file.path
+    try:
+        if path.exists() and path.read_text() == file.content:
+            _say(args, f"{path}: nothing to change (for {file.url})")
+            return None
+        if not args.dry_run:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, file.content)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(
+            f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc}): name another."
+        ) from exc
+    _say(args, f"{path}: {'would be written' if args.dry_run else 'written'} (for {file.url})")
+    return path
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    if not args.json:
+        print(printable(text))
+
+
+def _replace(path: Path, content: str) -> None:
+    """Whole or not at all, as it may be served already."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), 0o644)
+    os.replace(draft, path)

@@ -1,0 +1,187 @@
+"""
+Add the sidecar to the Pods of a manifest, as the webhook does, and write the manifest to stdout.
+
+If a Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", those with the label are changed.
+If none has it, all Pods and templates of Kubernetes' own kinds are changed, except those where it is "false". Objects
+of other kinds are changed if spec.template has the label or an annotation of ours, or with --template-path.
+The role is the Pod's annotation irsa-sidecar.io/role-arn, else --role-arn, else that of a ServiceAccount in the same
+stream. Everything else stays as it is, comments included, and a second run changes nothing. If something asks for a
+sidecar and cannot get one, nothing is written to stdout and the exit status is 2.
+"""
+
+import argparse
+import difflib
+import gc
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sidecar.console import is_on_terminal, remark, show_progress, warn
+from sidecar.errors import ConfigurationError
+from sidecar.injection import flags
+from sidecar.injection.inject import inject
+from sidecar.injection.names import Document
+from sidecar.injection.settings import Settings
+from sidecar.printable import printable
+from sidecar.role import check_role_arn
+from sidecar.setup.manifests import Options, Workload, Written, change_pods
+from sidecar.setup.outcome import (
+    WOULD_CHANGE,
+    Outcome,
+    add_outcome_arguments,
+    check_outcome_arguments,
+    command,
+    finish,
+)
+from sidecar.setup.pod_kinds import template_path
+from sidecar.setup.text_edits import unified_diff
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar setup pod app.yaml --image registry.example.com/irsa-sidecar:1.0 --region eu-west-1 | kubectl apply -f -
+  kustomize build . | irsa-sidecar setup pod --image irsa-sidecar:1.0 --region eu-west-1 --dry-run"""
+
+STDIN = "-"
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Of a manifest: beyond that, something else was piped in."""
+
+_MANY_PODS = 20
+"""From this number on, progress is shown on a terminal."""
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A name of a namespace (Kubernetes, Object Names and IDs, RFC 1123 label names)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", default=STDIN, metavar="FILE", help="the manifest [-, which is stdin]")
+    flags.add_arguments(parser)
+    parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name none themselves")
+    parser.add_argument("--namespace", metavar="NAME", help="the namespace of objects that name none themselves")
+    parser.add_argument(
+        "--template-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="where objects of other kinds have a Pod template, such as spec.driver.template or spec.tasks[].template; "
+        "can be repeated",
+    )
+    parser.add_argument(
+        "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the difference instead")
+    add_outcome_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    check_outcome_arguments(args)
+    settings, options = read_settings(args, os.environ), read_options(args)
+    source = "stdin" if args.file == STDIN else args.file
+    text = _read(args.file)
+    warnings: list[str] = []
+
+    def change(workload: Workload) -> Document:
+        injected = inject(workload.pod, workload.account, settings)
+        warnings.extend(f"{workload.title}: {warning}" for warning in injected.warnings)
+        return injected.pod
+
+    with without_cycle_collection():
+        written = change_pods(text, source, change, options, show_pods_done)
+    if not (written.workloads or written.notes):
+        raise ConfigurationError(
+            f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
+        )
+    for line in (*warnings, *written.notes):
+        warn(line)
+    outcome = _outcome(source, text, written, args.namespace)
+    if args.json:
+        return finish(outcome, args)
+    sys.stdout.write(shown_difference(text, written, source) if args.dry_run else written.text)
+    if not args.dry_run:
+        _suggest(outcome)
+    return WOULD_CHANGE if args.exit_code and outcome.changes else 0
+
+
+def _suggest(outcome: Outcome) -> None:
+    """Say what to run next to a person on a terminal. stdout has the manifest, and a pipe wants no more than that."""
+    if is_on_terminal():
+        for line in outcome.following:
+            remark(f"next: {line}")
+
+
+def _outcome(source: str, text: str, written: Written, namespace: str | None) -> Outcome:
+    """Return what was changed. The manifest is in `before` and `after`, because nothing is applied."""
+    titles = written.workloads if written.edits else ()
+    changes = tuple(f"add the sidecar to {title}" for title in titles)
+    following = (
+        command("kubectl", "apply", namespace=namespace, filename="-"),
+        command("irsa-sidecar", "doctor", pod=f"{namespace or 'NAMESPACE'}/POD"),
+    )
+    return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, following)
+
+
+def shown_difference(text: str, written: Written, source: str) -> str:
+    """Return the unified diff for a terminal."""
+    return printable(unified_diff(text, written.edits, source, f"{source} with irsa-sidecar"), keep="\n\t")
+
+
+def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """What the flags say of every Pod. Raises ConfigurationError."""
+    return flags.read_settings(args, environ)._replace(
+        is_native=not args.no_native_sidecar,
+        role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
+    )
+
+
+def read_options(args: argparse.Namespace) -> Options:
+    """Return what the flags say of the manifest. Raises ConfigurationError."""
+    namespace = args.namespace or ""
+    if args.namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        raise ConfigurationError(
+            f"--namespace is {namespace[:100]!r}: it is not a namespace's name. Give it as in kubectl."
+        )
+    return Options(namespace, tuple(template_path("--template-path", path) for path in args.template_path))
+
+
+@contextmanager
+def without_cycle_collection() -> Iterator[None]:
+    """Keep the collector of cyclic garbage off: documents have no cycles, and each search through them takes longer."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def show_pods_done(done: int, total: int) -> None:
+    """Show on a terminal how many Pods are done, and clear the line at the end."""
+    if total >= _MANY_PODS and (done == total or done % (total // 100 or 1) == 0):
+        show_progress(f"{done} of {total} Pods" if done < total else "")
+
+
+def difference(source: str, before: str, after: str, result: str) -> str:
+    """A unified diff of both texts, which `source` and `result` name; empty where they are equal."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, source, result))
+
+
+def _read(path: str) -> str:
+    try:
+        if path == STDIN:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes: is it a manifest?")
+        return content.decode()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be read ({exc.strerror or exc}): give a manifest, or - for stdin."
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{path} is no UTF-8 text (byte {exc.start}): give a manifest.") from exc

@@ -1,0 +1,241 @@
+"""
+Have service accounts of a cluster assume an IAM role.
+
+Creates the role, or changes the existing one: its trust policy names this issuer, this audience and these service
+accounts in full. Service accounts are added; --replace and --remove take some away, and name them first. Statements of
+others stay, as do those for other clusters. Policies and tags are added only.
+"""
+
+import argparse
+import os
+import re
+from typing import TYPE_CHECKING
+
+from sidecar.console import warn
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.setup.aws_error import AwsError
+from sidecar.setup.aws_steps import (
+    add_aws_arguments,
+    carry_out,
+    check_issuer,
+    find_account,
+    is_offline,
+    open_aws,
+    read_tags,
+    tags_of,
+)
+from sidecar.setup.issuer_choice import Issuer, add_issuer_arguments, find_issuer
+from sidecar.setup.outcome import check_outcome_arguments, command
+from sidecar.setup.plan_role import Wanted, plan_role
+from sidecar.setup.resources import (
+    DEFAULT_AUDIENCE,
+    DEFAULT_SESSION_SECONDS,
+    Account,
+    Resource,
+    Role,
+    provider_arn,
+)
+from sidecar.setup.steps.oidc_provider import check_audiences, read_provider
+from sidecar.setup.subjects import service_account_of, subject_of_token, subjects_of
+from sidecar.setup.token_check import check_token
+from sidecar.setup.trust_policy import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, Grant
+from sidecar.token import Token
+
+if TYPE_CHECKING:
+    from sidecar.setup.aws import Aws
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar setup role cart --cluster shop --service-account shop/cart \\
+      --policy-arn arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess --dry-run
+  irsa-sidecar setup role cart --token-file token --account-id 111122223333 --output json"""
+
+MAX_SESSION_SECONDS = 43_200
+_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_PATH = re.compile(r"/|/[\x21-\x7e]{1,510}/")
+"""IAM API reference, CreateRole."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="ROLE", help="the role's name")
+    parser.add_argument(
+        "--service-account", metavar="NAMESPACE/NAME", action="append", help="who may assume it; may be repeated"
+    )
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--replace", action="store_true", help="trust only these service accounts of this issuer")
+    change.add_argument("--remove", action="store_true", help="no longer trust these service accounts")
+    parser.add_argument(
+        "--overwrite-edits", action="store_true", help="lose what a person changed in this command's own statement"
+    )
+    add_issuer_arguments(parser)
+    parser.add_argument("--audience", metavar="NAME", help=f"of the tokens [{DEFAULT_AUDIENCE}, or the token's own]")
+    parser.add_argument("--allow-wildcards", action="store_true", help="* and ? in --service-account are patterns")
+    parser.add_argument("--policy-arn", metavar="ARN", action="append", default=[], help="attach it; may be repeated")
+    parser.add_argument("--permissions-boundary", metavar="ARN", help="the policy that bounds the role's permissions")
+    parser.add_argument(
+        "--max-session-duration",
+        metavar="SECONDS",
+        type=int,
+        help=f"how long credentials may be asked for, {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS}",
+    )
+    parser.add_argument("--path", help="of a new role, as /pods/")
+    parser.add_argument(
+        "--trust-policy-limit",
+        metavar="CHARACTERS",
+        type=int,
+        default=DEFAULT_LIMIT,
+        help=f"your quota, if it was raised [{DEFAULT_LIMIT}]",
+    )
+    add_aws_arguments(parser, "role")
+
+
+def main(args: argparse.Namespace) -> int:
+    _check_shape(args)
+    check_outcome_arguments(args)
+    tags = read_tags(args.tag)
+    with open_aws(args) as aws:
+        account = find_account(args, aws)
+        wanted = _wanted(args, account, find_issuer(args, aws), tags)
+        now = None
+        if not is_offline(args):
+            check_provider(aws, wanted.grant)
+            now = read_role(aws, args.name, with_policies=bool(wanted.policy_arns))
+        plan = plan_role(now, wanted, account)
+        return carry_out(plan, args, aws, _following(plan.wanted, wanted))
+
+
+def _following(role: Resource, wanted: Wanted) -> tuple[str, ...]:
+    """Return the commands that let each service account name its role."""
+    if wanted.change is Change.REMOVE or not isinstance(role, Role):
+        return ()
+    named = [service_account_of(subject) for subject in wanted.grant.subjects]
+    audience = None if wanted.grant.audience == DEFAULT_AUDIENCE else wanted.grant.audience
+    return tuple(
+        command(
+            *("irsa-sidecar", "setup", "service-account"),
+            **{"namespace": namespace, "name": name, "role-arn": role.arn, "audience": audience},
+        )
+        for namespace, name in filter(None, named)
+    )
+
+
+def read_role(aws: "Aws", name: str, *, with_policies: bool) -> Role | None:
+    """The role as it is; None while there is none. Attached policies are asked for only `with_policies`."""
+    try:
+        found = aws.call("iam", "GetRole", RoleName=name)["Role"]
+    except AwsError as exc:
+        if exc.code == "NoSuchEntity":
+            return None
+        raise
+    if not isinstance(found["AssumeRolePolicyDocument"], dict):
+        raise SidecarError(f"The trust policy of {found['Arn']} is no JSON object: mend it in the console first.")
+    policies = aws.call("iam", "ListAttachedRolePolicies", RoleName=name)["AttachedPolicies"] if with_policies else []
+    return Role(
+        found["Arn"],
+        found["RoleName"],
+        found["Path"],
+        found["AssumeRolePolicyDocument"],
+        found.get("MaxSessionDuration", DEFAULT_SESSION_SECONDS),
+        found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
+        tuple(policy["PolicyArn"] for policy in policies),
+        tags_of(found),
+    )
+
+
+def check_provider(aws: "Aws", grant: Grant) -> None:
+    """Remark on what of the account's provider would keep the role from being assumed."""
+    try:
+        provider = read_provider(aws, grant.provider_arn, grant.issuer)
+    except AwsError as exc:
+        if not exc.code.startswith("AccessDenied"):
+            raise
+        warn(f"Whether the account has the provider of {grant.issuer} could not be seen: {exc}")
+        return
+    if provider is None:
+        warn(
+            f"The account has no OIDC provider of {grant.issuer} yet: make it with `irsa-sidecar setup oidc-provider`, "
+            "without which IAM may refuse the trust policy and nobody can assume the role."
+        )
+    elif grant.audience not in provider.audiences:
+        warn(
+            f"{provider.title} takes the audiences {', '.join(provider.audiences) or 'none'}: add the role's with "
+            f"`irsa-sidecar setup oidc-provider --audience {grant.audience}`."
+        )
+
+
+def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> Wanted:
+    """Raises SidecarError."""
+    for arn in args.policy_arn:
+        account.check_policy_arn("--policy-arn", arn)
+    if args.permissions_boundary:
+        account.check_policy_arn("--permissions-boundary", args.permissions_boundary)
+    return Wanted(
+        args.name,
+        _grant(args, issuer, account),
+        args.path,
+        args.max_session_duration,
+        args.permissions_boundary,
+        tuple(dict.fromkeys(args.policy_arn)),
+        tags,
+        args.trust_policy_limit,
+        Change.REPLACE if args.replace else Change.REMOVE if args.remove else Change.ADD,
+        args.overwrite_edits,
+    )
+
+
+def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
+    """Return who may assume the role. A token that was shown says what the arguments do not. Raises SidecarError."""
+    check_issuer(issuer.url)
+    audience, subjects = _audience(args, issuer.token), _subjects(args, issuer)
+    if issuer.token is not None:
+        check_token(issuer.token, args.token_file, os.environ)
+    return Grant(provider_arn(account, issuer.url), issuer.url, audience, subjects)
+
+
+def _audience(args: argparse.Namespace, token: Token | None) -> str:
+    audience = DEFAULT_AUDIENCE if args.audience is None else args.audience
+    if token is not None and args.audience is None:
+        if token.audience is None:
+            raise ConfigurationError(
+                f"--token-file is {args.token_file!r}: {token.audience_problem}. Name the audience with --audience."
+            )
+        audience = token.audience
+    check_audiences((audience,))
+    return str(audience)
+
+
+def _subjects(args: argparse.Namespace, issuer: Issuer) -> tuple[str, ...]:
+    token = issuer.token
+    allow_wildcards = args.allow_wildcards or args.remove
+    subjects = subjects_of(args.service_account or [], allow_wildcards=allow_wildcards)
+    if subjects:
+        return subjects
+    if token is None or not token.subject:
+        raise ConfigurationError("--service-account is not given: name who may assume the role, as NAMESPACE/NAME.")
+    is_kubernetes = issuer.eks_region is not None or token.namespace is not None
+    subject = subject_of_token(
+        token.subject, args.token_file, is_kubernetes=is_kubernetes, allow_wildcards=allow_wildcards
+    )
+    return (subject,)
+
+
+def _check_shape(args: argparse.Namespace) -> None:
+    """Raises ConfigurationError for what no account takes."""
+    seconds, limit = args.max_session_duration, args.trust_policy_limit
+    wrong = {
+        f"ROLE is {args.name!r}: give 1 to 64 letters, digits and _+=,.@- as its name, without path or ARN.": (
+            not _NAME.fullmatch(args.name)
+        ),
+        f"--path is {args.path!r}: begin and end it with a slash, as /pods/.": (
+            args.path is not None and not _PATH.fullmatch(args.path)
+        ),
+        f"--max-session-duration is {seconds}: give {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS} seconds.": (
+            seconds is not None and not DEFAULT_SESSION_SECONDS <= seconds <= MAX_SESSION_SECONDS
+        ),
+        f"--trust-policy-limit is {limit}: give {DEFAULT_LIMIT} to {HIGHEST_LIMIT}.": (
+            not DEFAULT_LIMIT <= limit <= HIGHEST_LIMIT
+        ),
+    }
+    for text, is_wrong in wrong.items():
+        if is_wrong:
+            raise ConfigurationError(text)

@@ -1,0 +1,232 @@
+"""
+The statement that lets service accounts assume a role, within a trust policy that others may write too. Pure.
+
+Rule: a statement is ours if it has exactly our Sid for this issuer and allows. All others stay as they are and where
+they are, as do ours for other issuers, so that several clusters and several tools can share a role. A statement of ours
+that a person edited changes only with --overwrite-edits.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
+from sidecar.oidc.verification import issuer_key
+from sidecar.setup.subjects import has_variable, has_wildcard, shown
+
+SID_PREFIX = "IrsaSidecar"
+WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
+VERSION = "2012-10-17"
+
+DEFAULT_LIMIT, HIGHEST_LIMIT = DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
+
+
+class Change(Enum):
+    """What happens to the service accounts that our statement names already."""
+
+    ADD = "add"
+    REPLACE = "replace"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who may assume the role: these subjects of this issuer, with tokens for this audience."""
+
+    provider_arn: str
+    issuer: str
+    audience: str
+    subjects: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return issuer_key(self.issuer)
+
+    @property
+    def sid(self) -> str:
+        """The same for the same issuer always. IAM takes letters and digits only."""
+        return SID_PREFIX + hashlib.sha256(self.issuer.encode()).hexdigest()[:12]
+
+    def statement(self) -> dict[str, Any]:
+        """
+        As in AWS's IRSA guide, with a Sid.
+
+        One wildcard makes all subjects StringLike, where a name without one stands for itself only.
+        """
+        audience = {f"{self.key}:aud": self.audience}
+        subjects = {f"{self.key}:sub": self.subjects[0] if len(self.subjects) == 1 else list(self.subjects)}
+        condition: dict[str, Any] = {"StringEquals": audience | subjects}
+        if any(has_wildcard(subject) for subject in self.subjects):
+            condition = {"StringEquals": audience, "StringLike": subjects}
+        return {
+            "Sid": self.sid,
+            "Effect": "Allow",
+            "Principal": {"Federated": self.provider_arn},
+            "Action": WEB_IDENTITY,
+            "Condition": condition,
+        }
+
+
+def with_grant(
+    document: Mapping[str, Any] | None, grant: Grant, change: Change = Change.ADD, *, overwrite_edits: bool = False
+) -> dict[str, Any]:
+    """
+    Return the trust policy with the subjects of `grant` added, as the only ones, or removed.
+
+    Every other statement stays, in its place. A statement of another tool that says the same is enough.
+    Raises ConfigurationError if our statement was edited, if our Sid is taken, or if nothing would be left.
+    """
+    if document is None:
+        return {"Version": VERSION, "Statement": [grant.statement()]}
+    statements = statements_of(document)
+    _check_sid(statements, grant)
+    own = [index for index, statement in enumerate(statements) if is_own(statement, grant)]
+    edited = [statements[index] for index in own if is_edited(statements[index], grant)]
+    if edited and not overwrite_edits:
+        raise ConfigurationError(_edit_problem(edited[0], grant))
+    before = own_subjects(document, grant)
+    then = _changed(before, grant.subjects, change)
+    is_said = not own and change is not Change.REMOVE and any(_says(statement, grant) for statement in statements)
+    if is_said or (before == then and not edited and len(own) <= 1):
+        return dict(document)
+    return {**document, "Statement": _replaced(statements, own, replace(grant, subjects=then))}
+
+
+def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) -> tuple[str, ...]:
+    match change:
+        case Change.ADD:
+            return tuple(sorted({*before, *named}))
+        case Change.REPLACE:
+            return tuple(sorted({*named}))
+        case Change.REMOVE:
+            return tuple(sorted({*before} - {*named}))
+
+
+def _replaced(statements: list[Any], own: list[int], grant: Grant) -> list[Any]:
+    """Return the statements with ours in the place of its first. Raises ConfigurationError if none would be left."""
+    place = own[0] if own else len(statements)
+    ours = [grant.statement()] if grant.subjects else []
+    kept = [statement for index, statement in enumerate(statements) if index not in own]
+    result = [*kept[:place], *ours, *kept[place:]]
+    if not result:
+        raise ConfigurationError(
+            "--remove takes away the last statement of the trust policy, and IAM requires one. Name another service "
+            "account with --replace, or delete the role: `aws iam delete-role`."
+        )
+    return result
+
+
+def own_subjects(document: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:
+    """Return the subjects that our statement for this issuer names, sorted."""
+    own = (statement for statement in statements_of(document) if is_own(statement, grant))
+    return tuple(sorted({subject for statement in own for subject in _subjects(statement, grant)}))
+
+
+def is_edited(statement: Mapping[str, Any], grant: Grant) -> bool:
+    """Return whether our statement differs from what this command writes, apart from its subjects."""
+    subjects = _subjects(statement, grant)
+    return not subjects or not _says(statement, replace(grant, subjects=subjects))
+
+
+def _subjects(statement: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:
+    """
+    Return the subjects of the two forms that we write.
+
+    A wildcard under StringEquals is a literal character, so it must not get under StringLike.
+    """
+    condition = _mapping(statement.get("Condition"))
+    found = {
+        str(value)
+        for operator in ("StringEquals", "StringLike")
+        for key, values in _mapping(condition.get(operator)).items()
+        if key.lower() == f"{grant.key}:sub".lower()
+        for value in listed(values)
+        if not has_variable(str(value)) and (operator == "StringLike" or not has_wildcard(str(value)))
+    }
+    return tuple(sorted(found))
+
+
+def _edit_problem(statement: Mapping[str, Any], grant: Grant) -> str:
+    ours = replace(grant, subjects=_subjects(statement, grant) or grant.subjects).statement()
+    differing = {name: statement.get(name) for name in {**ours, **statement} if statement.get(name) != ours.get(name)}
+    return (
+        f"Statement {grant.sid} of the trust policy was edited: it has {compact(differing)}, and this command writes "
+        f"{compact({name: ours.get(name) for name in differing})}. Give the statement another Sid to keep it as it is, "
+        "or give --overwrite-edits to lose these edits."
+    )
+
+
+def _check_sid(statements: list[Any], grant: Grant) -> None:
+    """Raise ConfigurationError if a statement that does not allow has our Sid. IAM refuses the same Sid twice."""
+    if any(_mapping(item).get("Sid") == grant.sid and not is_own(item, grant) for item in statements):
+        raise ConfigurationError(
+            f"Statement {grant.sid} of the trust policy is a Deny, and this command needs that Sid for its Allow. "
+            "Give the Deny another Sid to keep it."
+        )
+
+
+def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
+    """Raises ConfigurationError for a trust policy that IAM would not take."""
+    size = len(compact(document))
+    if size > limit:
+        raise ConfigurationError(
+            f"The trust policy of {name} would have {size} characters, and IAM takes {limit}. Use a second role, let "
+            "one pattern stand for several service accounts (--allow-wildcards), or have the quota for trust policies "
+            f"raised, to {HIGHEST_LIMIT} at most, and name it with --trust-policy-limit."
+        )
+
+
+def compact(document: Mapping[str, Any]) -> str:
+    """Return the document as IAM counts it: white space between elements is free."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def is_own(statement: Any, grant: Grant) -> bool:
+    """Return whether the statement is ours for this issuer: exactly our Sid, and an Allow."""
+    return isinstance(statement, Mapping) and statement.get("Sid") == grant.sid and statement.get("Effect") == "Allow"
+
+
+def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: Grant, limit: int) -> Iterator[str]:
+    """Yield which service accounts our statement gains and loses, by name, and the size against IAM's limit."""
+    was, then = own_subjects(before or {}, grant), own_subjects(after, grant)
+    for verb, subjects in (("adds", {*then} - {*was}), ("takes away", {*was} - {*then}), ("keeps", {*was} & {*then})):
+        if subjects and was != then:
+            yield f"{verb} {', '.join(shown(subject) for subject in sorted(subjects))}"
+    if before != after:
+        yield f"the trust policy has {len(compact(after))} of {limit} characters"
+
+
+def statements_of(document: Mapping[str, Any]) -> list[Any]:
+    """Return the statements. IAM accepts a single one without a list around it."""
+    return listed(document.get("Statement"))
+
+
+def _says(statement: Any, grant: Grant) -> bool:
+    """Return whether it grants just this, apart from its Sid and the order and form of lists."""
+    if not isinstance(statement, Mapping):
+        return False
+    return bool(_normal(statement) == _normal(grant.statement()))
+
+
+def _normal(statement: Mapping[str, Any]) -> Any:
+    def sorted_lists(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: sorted_lists(item) for name, item in value.items()}
+        return sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else [value]
+
+    return {name: sorted_lists(value) for name, value in statement.items() if name != "Sid"}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a value of a policy, which may be one or several, as a list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,107 @@
+"""Find lines, columns and the habits of indentation in a YAML text. Pure."""
+
+import re
+from bisect import bisect_right
+
+from sidecar.setup.yaml.emit import Layout
+from sidecar.setup.yaml.reader import Mapping, Node, Sequence, walk
+
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_GAP = re.compile(r"(?:\s|(?:(?<=\s)|^)#[^\r\n]*|[&!]\S*(?=\s))*")
+"""What may be between the start of a list, or the end of an item, and the next dash: blanks, comments, properties."""
+
+
+class Lines:
+    """The lines of a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        breaks = list(_BREAK.finditer(text))
+        self._starts = [0, *(found.end() for found in breaks)]
+        self.newline = breaks[0][0] if breaks and breaks[0][0] in ("\r\n", "\r") else "\n"
+
+    def start(self, at: int) -> int:
+        """Return where the line of this place starts."""
+        return self._starts[bisect_right(self._starts, at) - 1]
+
+    def is_start(self, at: int) -> bool:
+        """Return whether a line starts here."""
+        return self.start(at) == at
+
+    def after(self, at: int) -> int:
+        """Return where the line behind this place starts; the place itself, if a line starts there."""
+        if at and self.is_start(at):
+            return at
+        index = bisect_right(self._starts, at)
+        return self._starts[index] if index < len(self._starts) else len(self.text)
+
+    def column(self, at: int) -> int:
+        """Return how many characters are in front of this place in its line."""
+        return at - self.start(at)
+
+    def margin(self, at: int) -> str:
+        """Return the blanks at the start of the line of this place."""
+        start = self.start(at)
+        end = start
+        while end < at and self.text[end] in " \t":
+            end += 1
+        return self.text[start:end]
+
+    def is_first(self, at: int) -> bool:
+        """Return whether only blanks are in front of this place in its line."""
+        return len(self.margin(at)) == self.column(at)
+
+    def above_comments(self, at: int, any_column: bool) -> int:  # noqa: FBT001
+        """Return the start of the line of this place, or of the comments right above it that belong to it."""
+        column, start = self.column(at), self.start(at)
+        while start:
+            above = self.start(start - 1)
+            line = self.text[above:start]
+            content = line.lstrip(" ")
+            if not content.startswith("#") or not (any_column or len(line) - len(content) == column):
+                break
+            start = above
+        return start
+
+
+def column_of(lines: Lines, node: Mapping) -> int:
+    """Return the column of the keys of a mapping."""
+    start = node.entries[0][0].start
+    before = lines.text[lines.start(start) : start].rstrip()
+    return len(before) - 1 if before.endswith("?") else lines.column(start)
+
+
+def dash_of(text: str, node: Sequence, index: int) -> int:
+    """Return the place of the dash of an item of a list without brackets."""
+    start = node.items[index - 1].end if index else node.start
+    found = _GAP.match(text, start)
+    return found.end() if found else start
+
+
+def layout_of(lines: Lines, node: Node, root: Node) -> Layout:
+    """Return how the text is indented inside the node, or else in the whole document."""
+    step = offset = None
+    for area in (node, root):
+        for each in walk(area):
+            if isinstance(each, Mapping) and not each.is_flow and each.entries:
+                step = _step(lines, each) if step is None else step
+                offset = _offset(lines, each) if offset is None else offset
+            if step is not None and offset is not None:
+                return Layout(step, offset)
+    return Layout(2 if step is None else step, 0 if offset is None else offset)
+
+
+def _step(lines: Lines, node: Mapping) -> int | None:
+    column = column_of(lines, node)
+    for _, item in node.entries:
+        if isinstance(item, Mapping) and not item.is_flow and item.entries:
+            return column_of(lines, item) - column
+    return None
+
+
+def _offset(lines: Lines, node: Mapping) -> int | None:
+    column = column_of(lines, node)
+    for _, item in node.entries:
+        if isinstance(item, Sequence) and not item.is_flow and item.items:
+            return lines.column(dash_of(lines.text, item, 0)) - column
+    return None

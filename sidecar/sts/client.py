@@ -1,0 +1,276 @@
+"""
+One exchange with STS over HTTPS, its chain of roles included: the only module of `run` that knows httpx.
+
+One deadline spans each whole call (httpx's own bound single reads, and a dripping body would pass them all).
+The reply is read up to a cap, nothing is redirected or unpacked, and every foreign exception leaves as an
+ExchangeError. There is no retry here: that is schedule.py's.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from sidecar import __version__
+from sidecar.credentials import Credentials
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.outbound import (
+    Authorities,
+    Failure,
+    certificate_advice,
+    http_transport,
+    needs_trust,
+    network_error,
+    proxy_for,
+    public_authorities,
+)
+from sidecar.role import ChainStep
+from sidecar.sts import wire as sts
+from sidecar.sts.endpoint import signing_region
+from sidecar.sts.expiration import told_time
+from sidecar.sts.wire import Operation
+from sidecar.token import Token
+
+ATTEMPT_SECONDS = 10.0
+"""One call in all: DNS, connect, TLS, request and reply."""
+
+CONNECT_SECONDS = 3.0
+"""STS is near, in the region: what takes longer to connect is a black hole."""
+
+_TIMEOUTS = {"timeout": httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
+"""As httpx's transports take them, for each request."""
+
+MAX_REPLY_BYTES = 256 * 1024
+"""A reply is 1-3 KiB; session tokens have no stated maximum."""
+
+
+class ExchangeRequest(NamedTuple):
+    """What is asked of STS for one role. The names of the chain's sessions are filled in."""
+
+    role_arn: str
+    session_name: str
+    duration_seconds: int
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    chain: tuple[ChainStep, ...] = ()
+
+    @property
+    def served_seconds(self) -> int:
+        """How long what is served was asked for: by the last step of the chain."""
+        return self.chain[-1].duration_seconds if self.chain else self.duration_seconds
+
+
+class ExchangeReply(NamedTuple):
+    """A new set, and what STS's clock showed (None when it did not say)."""
+
+    credentials: Credentials
+    sts_date: datetime | None
+
+
+Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeReply]]
+"""What `StsClient.exchange` is to those who need not know where STS is. Raises ExchangeError."""
+
+
+class StsClient:
+    """Speaks to one STS endpoint. An async context manager; cheap to keep, as it keeps no connection open."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        region: str | None = None,
+        ca_bundle: str | None = None,
+        authorities: Authorities | None = None,
+        app_id: str | None = None,
+    ) -> None:
+        """
+        `region` is whose STS it is, which only a chain asks. `authorities` are those of another client, to share: they
+        are nearly all that a client weighs (0.7 MiB). Otherwise they are those of the file `ca_bundle`, or public.
+
+        Raises ConfigurationError for a CA bundle or proxy setting that cannot be used.
+        """
+        self.url = url
+        self._region = region
+        self._ca_bundle = ca_bundle
+        self.authorities = authorities or (_authorities(ca_bundle) if needs_trust(url) else None)
+        self._trust = None if self.authorities is None else self.authorities.context
+        self._transport = http_transport(url, self._trust)
+        self._headers = {**sts.HEADERS, "User-Agent": _user_agent(app_id)}
+        parts = urlsplit(url)
+        self._host = f"{parts.netloc} (through {parts.scheme.upper()}_PROXY)" if proxy_for(url) else parts.netloc
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.aclose()
+
+    async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        """
+        Trade `token` for credentials of the role, or of the last role of its chain.
+
+        Raises ExchangeError, with the number of the step where it is one of the chain that failed.
+        """
+        await self._use_new_authorities()
+        form = sts.assume_role_with_web_identity(
+            role_arn=request.role_arn,
+            session_name=request.session_name,
+            token=token.raw,
+            duration_seconds=request.duration_seconds,
+            policy=request.policy,
+            policy_arns=request.policy_arns,
+        )
+        reply = await self._call(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, form, request.role_arn)
+        for number, step in enumerate(request.chain, 1):
+            try:
+                form = sts.assume_role(**step._asdict())
+                reply = await self._call(Operation.ASSUME_ROLE, form, step.role_arn, reply)
+            except ExchangeError as error:
+                raise error.in_step(number, step.role_arn) from error
+        return reply
+
+    async def _use_new_authorities(self) -> None:
+        """Changed ones take another transport. One in use by an exchange ends with it: no connection is kept."""
+        if self.authorities is None:
+            return
+        await self.authorities.refresh()
+        if self.authorities.context is not self._trust:
+            self._trust = self.authorities.context
+            self._transport = http_transport(self.url, self._trust)
+
+    async def _call(
+        self, operation: Operation, form: bytes, role_arn: str, before: ExchangeReply | None = None
+    ) -> ExchangeReply:
+        """One call, signed with what came `before` it if that is given."""
+        with _foreign_errors_mapped(self._host, self._ca_bundle), trio.fail_after(ATTEMPT_SECONDS):
+            request = httpx.Request("POST", self.url, headers=self._headers, content=form, extensions=_TIMEOUTS)
+            if before is not None:
+                self._sign(request, form, before)
+            response, body = await self._send(request)
+        credentials = sts.read_reply(
+            response.status_code,
+            body,
+            role_arn=role_arn,
+            operation=operation,
+            retry_after=response.headers.get("retry-after"),
+            retry_after_milliseconds=response.headers.get("x-amz-retry-after"),
+        )
+        return ExchangeReply(credentials, _date(response.headers.get("date")))
+
+    def _sign(self, request: httpx.Request, form: bytes, before: ExchangeReply) -> None:
+        """By STS's own clock, so that a wrong one here does no harm."""
+        from sidecar.sts.signing import signature_headers  # noqa: PLC0415  for those whose roles have a chain
+
+        at = told_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)
+        region = signing_region(self._region or "")
+        signed = {name: request.headers[name] for name in ("Host", "Content-Type")}
+        request.headers.update(signature_headers(self.url, signed, form, before.credentials, region=region, at=at))
+
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        body = bytearray()
+        async with aclosing(await self._transport.handle_async_request(request)) as response:
+            # Leaving the loop early would leave httpx's nested generators to the garbage collector: cancelling what
+            # they wait for ends them in order.
+            with trio.CancelScope() as reading:
+                async for piece in response.aiter_raw():
+                    if len(body) + len(piece) > MAX_REPLY_BYTES:
+                        reading.cancel()
+                    else:
+                        body += piece
+        if reading.cancel_called:
+            raise _malformed(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise _malformed(f"the answer is encoded as {encoding[:12]!r}, which was not asked for")
+        return response, bytes(body)
+
+
+def _authorities(ca_bundle: str | None) -> Authorities:
+    if ca_bundle is None:
+        return Authorities(public_authorities())
+    from sidecar.ca_bundle import CaBundle  # noqa: PLC0415  for those who set one
+
+    return CaBundle(ca_bundle)
+
+
+def _user_agent(app_id: str | None) -> str:
+    agent = f"irsa-sidecar/{__version__}"
+    if app_id is None:
+        return agent
+    from sidecar.sts.user_agent import with_app_id  # noqa: PLC0415  for those who set one
+
+    return with_app_id(agent, app_id)
+
+
+@contextmanager
+def _foreign_errors_mapped(host: str, ca_bundle: str | None) -> Iterator[None]:
+    try:
+        yield
+    except trio.TooSlowError as exc:
+        raise _transport("Timeout", f"{host} gave no whole answer within {ATTEMPT_SECONDS:.0f} s") from exc
+    except UnicodeError as exc:
+        raise _transport("Unreachable", f"{host} is no host name: check AWS_ENDPOINT_URL_STS") from exc
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
+        raise _as_exchange_error(host, exc, ca_bundle) from exc
+
+
+def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> ExchangeError:
+    failure, reason = network_error(exc)
+    match failure:
+        case Failure.TIMEOUT:
+            return _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})")
+        case Failure.PROXY:
+            return _transport("Proxy", f"{host}: the proxy refused ({reason}): check HTTPS_PROXY and NO_PROXY")
+        case Failure.PROTOCOL:
+            return _transport("Unreachable", f"{host}: the connection broke off, or the server does not speak HTTP")
+        case Failure.NAME:
+            name, setting = ("the proxy's name", "HTTPS_PROXY") if "(through " in host else ("its name", "AWS_REGION")
+            return _transport("Unreachable", f"{host}: {name} does not resolve ({reason}): check {setting} and DNS")
+        case Failure.CONNECTION:
+            return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}")
+        case Failure.TLS:
+            advice = "Check that the server, or the proxy, speaks TLS at this address"
+        case Failure.WRONG_NAME if _is_of_proxy(host, reason):
+            advice = "It is the proxy's: set HTTPS_PROXY to a name that is in the proxy's certificate"
+        case _:
+            advice = certificate_advice(failure, ca_bundle)
+    return _transport("Tls", f"{host}: {reason}. {advice}")
+
+
+def _is_of_proxy(host: str, reason: str) -> bool:
+    """Return whether OpenSSL's words are about a proxy's certificate: they quote the name that was expected."""
+    server, _, through = host.partition(" ")
+    return bool(through) and f"'{urlsplit(f'//{server}').hostname}'" not in reason
+
+
+def _transport(code: str, message: str) -> ExchangeError:
+    return ExchangeError(code, message, NextStep.RETRY)
+
+
+def _malformed(message: str) -> ExchangeError:
+    return ExchangeError("MalformedReply", message, NextStep.RETRY)
+
+
+def _date(header: str | None) -> datetime | None:
+    """
+    A Date header in the form that servers must send (RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+
+    `email.utils` would read it too, and ten modules to do so.
+    """
+    found = _IMF_FIXDATE.fullmatch(header or "")
+    if found is None:
+        return None
+    day, month, year, hour, minute, second = found.groups()
+    try:
+        return datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+_IMF_FIXDATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -1,0 +1,119 @@
+"""
+The webhook as a process: its parts put together, and its end in order.
+
+The first signal makes it unready while it goes on answering, for as long as the Service's endpoints may take to learn
+of that: a review that nobody answers is a Pod that is not made. Connections end with their next answer from then on.
+"""
+
+import os
+import random
+import signal
+import socket
+import time
+from typing import NamedTuple
+
+import trio
+
+from sidecar import __version__
+from sidecar.injection.settings import Settings
+from sidecar.kubernetes.async_client import KubernetesApi, open_api
+from sidecar.kubernetes.kubeconfig import find_cluster
+from sidecar.log import Logger, make_logger
+from sidecar.serving.listen import listen
+from sidecar.webhook.certificate.managed import OwnCertificate
+from sidecar.webhook.certificate.mounted import MountedCertificate
+from sidecar.webhook.events import Events
+from sidecar.webhook.h11_server import BACKLOG
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.service import PATH, Service
+from sidecar.webhook.service_accounts import ServiceAccounts
+from sidecar.webhook.tls import Tls
+
+
+class Options(NamedTuple):
+    """
+    What the command line says. `native_sidecars` is one of NATIVE_CHOICES; `mounted` are the files of a certificate and
+    its key, if it is not our own.
+    """
+
+    settings: Settings
+    native_sidecars: str
+    listen: tuple[str, int]
+    admin_listen: tuple[str, int]
+    context: str | None
+    configuration: str
+    secret: str
+    mounted: tuple[str, str] | None
+    drain_seconds: float
+    log_format: str
+    log_level: str
+
+
+async def run(options: Options) -> None:
+    """Serve until a signal ends it in order. Raises ConfigurationError."""
+    log, writer = make_logger(options.log_format, options.log_level)
+    async with open_api(find_cluster(os.environ, options.context)) as api:
+        service = make_service(options, api, log)
+        service.dropped_lines = lambda: writer.dropped
+        listeners, admin_listeners = open_listeners(options)
+        async with trio.open_nursery() as background:
+            await background.start(_stop_on_signal, service, options.drain_seconds)
+            async with trio.open_nursery() as serving:
+                await serving.start(service.serve, listeners, admin_listeners)
+                ports = [each.getsockname()[1] for each in (listeners[0], admin_listeners[0])]
+                log.info("started", version=__version__, image=options.settings.image, path=PATH, ports=ports)
+            background.cancel_scope.cancel()
+    log.info("stopped")
+
+
+def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.socket]]:
+    """Return the sockets of both ports. Raises ConfigurationError for an address that cannot be used."""
+    return listen("--listen", options.listen, BACKLOG), listen("--admin-listen", options.admin_listen, BACKLOG)
+
+
+def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:
+    """The parts put together. Raises ConfigurationError for a mounted certificate that cannot be used."""
+    metrics, tls = WebhookMetrics(), Tls()
+    return Service(
+        api=api,
+        settings=options.settings,
+        native_sidecars=options.native_sidecars,
+        accounts=ServiceAccounts(api, log, metrics),
+        events=Events(api, log, metrics, time.time, socket.gethostname()),
+        tls=tls,
+        certificate=_certificate(options, api, tls, log, metrics),
+        metrics=metrics,
+        log=log,
+        jitter=random.random,
+    )
+
+
+def _certificate(
+    options: Options, api: KubernetesApi, tls: Tls, log: Logger, metrics: WebhookMetrics
+) -> OwnCertificate | MountedCertificate:
+    if options.mounted is not None:
+        return MountedCertificate(*options.mounted, tls, log, metrics)
+    return OwnCertificate(
+        api,
+        configuration=options.configuration,
+        secret=options.secret,
+        tls=tls,
+        log=log,
+        metrics=metrics,
+        jitter=random.random,
+    )
+
+
+async def _stop_on_signal(
+    service: Service, drain_seconds: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The first signal starts the drain, and its end or a second one the orderly stop."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        number = await anext(signals)
+        service.is_stopping = True
+        service.log.info("stopping", signal=signal.Signals(number).name, drain_seconds=drain_seconds)
+        with trio.move_on_after(drain_seconds):
+            await anext(signals)
+        service.stop.set()
+        await trio.sleep_forever()

@@ -1,0 +1,107 @@
+"""
+ServiceAccounts by name: from a watch, and asked for at once where the watch does not know.
+
+A Pod is often created a moment after its ServiceAccount, and the watch may be behind. So the API server is asked for an
+account that is missing, or that has no role for a Pod that needs one; and for every account while there is no watch.
+The same is true of accounts that known_accounts.py does not keep, because whoever may create ServiceAccounts in one
+namespace must not take the memory that all others need.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from sidecar.errors import KubernetesError
+from sidecar.injection.names import AMAZONS_ROLE_ARN, Document
+from sidecar.injection.settings import ServiceAccount
+from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi
+from sidecar.kubernetes.list_watch import Collection, follow
+from sidecar.log import Logger
+from sidecar.webhook.known_accounts import KnownAccounts, read_account
+from sidecar.webhook.metrics import WebhookMetrics
+
+PATH = "/api/v1/serviceaccounts"
+
+REQUESTS_AT_ONCE = 32
+"""To the API server for single accounts. Further reviews wait for their turn."""
+
+
+class ServiceAccounts:
+    """Those of the whole cluster. `run` keeps them; `find` may be called before and beside it."""
+
+    def __init__(
+        self, api: KubernetesApi, log: Logger, metrics: WebhookMetrics, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._api = api
+        self._log = log
+        self._metrics = metrics
+        self._jitter = jitter
+        self._known, self._coming = KnownAccounts(), KnownAccounts()
+        self._requests = trio.CapacityLimiter(REQUESTS_AT_ONCE)
+        self.is_live = False
+        """Whether a watch is under way, so that what is known is as it is now."""
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def run(self) -> None:
+        """Follow them until cancelled."""
+        try:
+            collection = Collection(PATH, self._keep, self._listed, self._take, self._lost, begin=self._begin)
+            await follow(self._api, collection, self._jitter)
+        finally:
+            self.is_live = False
+
+    async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
+        """None where there is none. Raises KubernetesError when that cannot be found out."""
+        known = self._known.get(namespace, name) if self.is_live else None
+        if known is not None and (not needs_role or AMAZONS_ROLE_ARN in known.annotations):
+            self._metrics.count_lookup("watch")
+            return known
+        try:
+            async with self._slot():
+                account = await self._api.read(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", read_account)
+        except KubernetesError:
+            self._metrics.count_lookup("failed")
+            raise
+        self._metrics.count_lookup("asked")
+        return account
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the requests at once. Raises KubernetesError if none is free in time."""
+        try:
+            with trio.fail_after(DEADLINE_SECONDS):
+                await self._requests.acquire()
+        except trio.TooSlowError as exc:
+            raise KubernetesError(f"{REQUESTS_AT_ONCE} requests to the API server are not answered yet.") from exc
+        try:
+            yield
+        finally:
+            self._requests.release()
+
+    def _begin(self) -> None:
+        self._coming = KnownAccounts()
+
+    def _keep(self, document: Document) -> None:
+        """Take one item of a list that is still coming, so that no list of all of them is ever in memory."""
+        self._coming.put(read_account(document))
+
+    def _listed(self, _items: Sequence[None]) -> None:
+        self._known, self._coming = self._coming, KnownAccounts()
+        self.is_live = True
+        self._log.info("service_accounts_listed", count=len(self._known), not_kept=self._known.beyond)
+
+    def _take(self, kind: str, document: Document) -> None:
+        account = read_account(document)
+        if kind == "DELETED":
+            self._known.remove(account.namespace, account.name)
+        else:
+            self._known.put(account)
+
+    def _lost(self, error: KubernetesError) -> None:
+        self.is_live = False
+        self._metrics.watch_ends += 1
+        self._log.warning("service_accounts_watch_ended", reason=str(error))

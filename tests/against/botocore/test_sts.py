@@ -1,0 +1,487 @@
+"""
+botocore is the authority on STS's protocol: whatever it puts on the wire we do, and whatever it reads we read alike.
+
+The peer is botocore's whole client, stopped just before the socket: it hands over the request that it would send, and
+is handed the reply.
+"""
+
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from xml.sax.saxutils import escape
+
+import botocore.session
+import pytest
+from botocore import UNSIGNED, xform_name
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.model import ServiceModel
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
+from botocore.utils import ArnParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.credentials import Credentials
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.sts.wire import (
+    API_VERSION,
+    HEADERS,
+    NEXT_STEPS,
+    Operation,
+    assume_role,
+    assume_role_with_web_identity,
+    read_reply,
+)
+
+steady = settings(deadline=None, derandomize=True)
+"""The same input on every run, and however slow the machine is."""
+
+ROLE_ARN = "arn:aws:iam::111122223333:role/app"
+WEB_IDENTITY, CHAIN = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, Operation.ASSUME_ROLE
+REQUEST = {"RoleArn": ROLE_ARN, "RoleSessionName": "shop.app", "DurationSeconds": 3600}
+TOKEN = {"WebIdentityToken": "token"}
+
+
+class Raw:
+    """A reply's body, as botocore takes it from urllib3."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._body
+
+
+class Botocore:
+    """One client of botocore's. `sent` is the last request."""
+
+    def __init__(self) -> None:
+        config = Config(
+            signature_version=UNSIGNED,
+            parameter_validation=False,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+        )
+        session = botocore.session.Session()
+        # Never sent, and with them it does not go looking for others.
+        session.set_credentials("access-key-id", "secret-access-key")
+        self._client = session.create_client("sts", region_name="eu-west-1", config=config)
+        self._client.meta.events.register("before-send.sts", self._answer)
+        self._reply = (200, b"")
+        self.sent: AWSPreparedRequest | None = None
+
+    @property
+    def model(self) -> ServiceModel:
+        return self._client.meta.service_model
+
+    def call(
+        self, operation: Operation, status: int, body: bytes, request: Mapping[str, Any] = REQUEST
+    ) -> dict[str, Any]:
+        """Send `request`, read the reply. Raises ClientError, or whatever botocore raises for what it cannot read."""
+        self._reply = (status, body)
+        reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
+        return reply
+
+    def sends(self, operation: Operation, request: Mapping[str, Any]) -> bytes:
+        """The body of that request."""
+        self.call(operation, 200, render(operation=operation), request)
+        assert self.sent is not None
+        return self.sent.body if isinstance(self.sent.body, bytes) else str(self.sent.body).encode()
+
+    def _answer(self, request: AWSPreparedRequest, **_: Any) -> Any:
+        self.sent = request
+        status, body = self._reply
+        return AWSResponse(request.url, status, HTTPHeaders(), Raw(body))
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Botocore]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_USE_FIPS_ENDPOINT"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_CONFIG_FILE", "no-such-file")
+        yield Botocore()
+
+
+# The request
+
+any_text = st.text(max_size=60)
+sessions = {
+    "role_arn": any_text,
+    "session_name": any_text,
+    "duration_seconds": st.integers(),
+    "policy": st.none() | st.text(min_size=1, max_size=60),
+    "policy_arns": st.lists(any_text, max_size=12),
+}
+"""What may be said of a session in either operation."""
+
+chained = {
+    "tags": st.lists(st.tuples(any_text, any_text), max_size=12),
+    "transitive_tags": st.lists(any_text, max_size=12),
+    "external_id": st.none() | any_text,
+    "source_identity": st.none() | any_text,
+}
+
+
+def in_botocores_words(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The same request, without what is not said."""
+    words = {
+        "RoleArn": said["role_arn"],
+        "RoleSessionName": said["session_name"],
+        "WebIdentityToken": said.get("token"),
+        "PolicyArns": [{"arn": arn} for arn in said["policy_arns"]] or None,
+        "Policy": said["policy"],
+        "DurationSeconds": said["duration_seconds"],
+        "Tags": [{"Key": key, "Value": value} for key, value in said.get("tags", ())] or None,
+        "TransitiveTagKeys": said.get("transitive_tags") or None,
+        "ExternalId": said.get("external_id"),
+        "SourceIdentity": said.get("source_identity"),
+    }
+    return {name: value for name, value in words.items() if value is not None}
+
+
+@steady
+@given(st.fixed_dictionaries({**sessions, "token": any_text}))
+def test_a_token_and_its_session_policies_are_sent_as_botocore_sends_them(peer: Botocore, said: dict[str, Any]) -> None:
+    assert peer.sends(WEB_IDENTITY, in_botocores_words(said)) == assume_role_with_web_identity(**said)
+
+
+@steady
+@given(st.fixed_dictionaries({**sessions, **chained}))
+def test_a_step_of_a_chain_is_sent_as_botocore_sends_it(peer: Botocore, said: dict[str, Any]) -> None:
+    assert peer.sends(CHAIN, in_botocores_words(said)) == assume_role(**said)
+
+
+def test_headers_are_botocores(peer: Botocore) -> None:
+    peer.sends(WEB_IDENTITY, REQUEST | TOKEN)
+    assert peer.sent is not None
+    assert (peer.sent.method, peer.sent.url) == ("POST", "https://sts.eu-west-1.amazonaws.com/")
+    assert HEADERS["Content-Type"].encode() == peer.sent.headers["Content-Type"]
+    assert "Authorization" not in peer.sent.headers
+    assert "Authorization" not in HEADERS
+    # botocore leaves this one to http.client, which sends it unless it is told another.
+    assert HEADERS["Accept-Encoding"] == "identity"
+    assert peer.sent.headers.get("Accept-Encoding", "identity") == "identity"
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_fields_are_in_the_order_of_the_model(peer: Botocore, operation: Operation) -> None:
+    session: dict[str, Any] = {
+        "role_arn": "r",
+        "session_name": "s",
+        "duration_seconds": 900,
+        "policy": "{}",
+        "policy_arns": ["a"],
+    }
+    forms = {
+        WEB_IDENTITY: assume_role_with_web_identity(**session, token="t"),
+        CHAIN: assume_role(**session, tags=[("a", "b")], transitive_tags=["a"], external_id="xx", source_identity="yy"),
+    }
+    sent = [field.split(b"=")[0].split(b".")[0].decode() for field in forms[operation].split(b"&")][2:]
+    shape = peer.model.operation_model(operation).input_shape
+    assert shape is not None
+    assert list(dict.fromkeys(sent)) == [name for name in shape.members if name in sent]
+    assert peer.model.api_version == API_VERSION
+
+
+# The reply
+
+STS = "https://sts.amazonaws.com/doc/2011-06-15/"
+GOOD: Mapping[str, str] = {
+    "AccessKeyId": "ASIAIOSFODNN7EXAMPLE",
+    "SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "SessionToken": "IQoJb3JpZ2luX2VjEJr+/=",
+    "Expiration": "2026-01-02T03:04:05Z",
+    "Arn": "arn:aws:sts::111122223333:assumed-role/app/shop.app",
+}
+
+
+def _cdata(text: str) -> str:
+    return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
+
+
+def _references(text: str) -> str:
+    return "".join(f"&#x{ord(char):X};" for char in text)
+
+
+def _with_comments(text: str) -> str:
+    return "<!-- a --><?b c?>".join(escape(char) for char in text)
+
+
+SPELLINGS: Sequence[Callable[[str], str]] = (escape, _cdata, _references, _with_comments)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a document is written; everything here is XML's freedom, and none of it changes what is said."""
+
+    prefix: str = ""
+    namespace: str = STS
+    attributes: str = ""
+    space: str = ""
+    spelling: Callable[[str], str] = escape
+
+    def element(self, name: str, *children: str) -> str:
+        inside = self.space + self.space.join(children) + self.space
+        return f"<{self.prefix}{name}{self.attributes}>{inside}</{self.prefix}{name}>"
+
+    def leaf(self, name: str, text: str) -> str:
+        return f"<{self.prefix}{name}{self.attributes}>{self.spelling(text)}</{self.prefix}{name}>"
+
+    def document(self, root: str, *children: str) -> bytes:
+        xmlns = f"xmlns:{self.prefix[:-1]}" if self.prefix else "xmlns"
+        declared = f' {xmlns}="{self.namespace}"' if self.namespace else ""
+        whole = self.element(root, *children).replace(f"<{self.prefix}{root}", f"<{self.prefix}{root}{declared}", 1)
+        return whole.encode()
+
+
+renderings = st.builds(
+    Rendering,
+    prefix=st.sampled_from(["", "sts:"]),
+    namespace=st.sampled_from([STS, "https://another.example/"]),
+    attributes=st.sampled_from(["", ' a="b"', " xml:space='preserve'"]),
+    space=st.sampled_from(["", "\n  ", "\t<!-- comment -->\r\n", "<?instruction?>"]),
+    spelling=st.sampled_from(SPELLINGS),
+) | st.just(Rendering(namespace=""))
+
+
+def render(
+    values: Mapping[str, str] = GOOD,
+    rendering: Rendering | None = None,
+    *,
+    more: Sequence[str] = (),
+    optional: Mapping[str, str] = {"AssumedRoleId": "AROA:shop.app"},
+    sizes: Mapping[str, str] = {},
+    is_reversed: bool = False,
+    operation: Operation = WEB_IDENTITY,
+) -> bytes:
+    """A reply as STS writes it, its elements in either order, with `more` elements that nobody knows."""
+    xml = rendering or Rendering()
+    order = (lambda rows: tuple(reversed(rows))) if is_reversed else tuple
+    credentials = [xml.leaf(name, values[name]) for name in list(GOOD)[:4]]
+    user = [xml.leaf(name, text) for name, text in {**optional, "Arn": values["Arn"]}.items()]
+    known = [xml.element("Credentials", *order(credentials)), xml.element("AssumedRoleUser", *order(user))]
+    unknown = [xml.element(name, xml.leaf("member", "1"), xml.leaf("member", "2")) for name in more]
+    numbers = [xml.leaf(name, text) for name, text in sizes.items()]
+    result = xml.element(f"{operation}Result", *order([*known, *numbers, *unknown]))
+    metadata = xml.element("ResponseMetadata", xml.leaf("RequestId", "c6104cbe"))
+    return xml.document(f"{operation}Response", *order([result, metadata]))
+
+
+def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
+    """What botocore makes of a reply, in our terms: the account as its credential fetcher derives it."""
+    keys = reply["Credentials"]
+    return Credentials(
+        access_key_id=keys["AccessKeyId"],
+        secret_access_key=keys["SecretAccessKey"],
+        session_token=keys["SessionToken"],
+        expires_at=keys["Expiration"].astimezone(UTC).replace(microsecond=0),
+        role_arn=ROLE_ARN,
+        account_id=ArnParser().parse_arn(reply["AssumedRoleUser"]["Arn"])["account"],
+        token_bytes=reply.get("SessionTokenSize"),
+        token_percent=reply.get("SessionTokenUtilization"),
+    )
+
+
+visible = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=1, max_size=40)
+offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+instants = st.datetimes(datetime(1971, 1, 1), datetime(9990, 1, 1), timezones=st.just(UTC) | offsets)  # noqa: DTZ001 - bounds are naive
+spelt_instants = instants.map(lambda at: at.isoformat().replace("+00:00", "Z"))
+values = st.fixed_dictionaries(
+    {
+        "AccessKeyId": visible,
+        "SecretAccessKey": visible,
+        "SessionToken": visible,
+        "Expiration": spelt_instants,
+        "Arn": st.from_regex(
+            r"arn:aws(-[a-z]{2,3})?:sts::[0-9]{12}:assumed-role/[a-z]{1,9}/[ -~]{2,9}", fullmatch=True
+        ),
+    }
+)
+
+
+@steady
+@given(
+    operation=st.sampled_from(Operation),
+    values=values,
+    rendering=renderings,
+    more=st.lists(st.sampled_from(["Provider", "Audience", "SomethingNew", "Tags", "Tags"]), max_size=4),
+    sizes=st.dictionaries(
+        st.sampled_from(["SessionTokenSize", "SessionTokenUtilization"]), st.integers(0, 10**9 - 1).map(str)
+    ),
+    has_optional=st.booleans(),
+    is_reversed=st.booleans(),
+)
+def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
+    peer: Botocore,
+    operation: Operation,
+    values: dict[str, str],
+    rendering: Rendering,
+    more: list[str],
+    *,
+    sizes: dict[str, str],
+    has_optional: bool,
+    is_reversed: bool,
+) -> None:
+    body = render(
+        values,
+        rendering,
+        more=more,
+        optional={"AssumedRoleId": "A:b"} if has_optional else {},
+        sizes=sizes,
+        is_reversed=is_reversed,
+        operation=operation,
+    )
+    got = read_reply(200, body, role_arn=ROLE_ARN, operation=operation)
+    assert got == as_botocore_has_it(peer.call(operation, 200, body))
+    assert got.secret_access_key == values["SecretAccessKey"]
+
+
+def test_a_reply_to_the_other_operation_is_none() -> None:
+    for asked, answered in ((WEB_IDENTITY, CHAIN), (CHAIN, WEB_IDENTITY)):
+        with pytest.raises(ExchangeError, match=f"'{answered}Response' and not {asked}Response"):
+            read_reply(200, render(operation=answered), role_arn=ROLE_ARN, operation=asked)
+
+
+def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
+    """We may refuse more than botocore does, but what we take we take as it does, and we never break."""
+    try:
+        got = read_reply(200, body, role_arn=ROLE_ARN)
+    except ExchangeError as error:
+        return None if (error.code, error.next_step) == ("MalformedReply", NextStep.RETRY) else f"raised {error!r}"
+    expected = as_botocore_has_it(peer.call(WEB_IDENTITY, 200, body))
+    return None if got == expected else f"{got} is not {expected}"
+
+
+@st.composite
+def broken_replies(draw: st.DrawFn) -> bytes:
+    """A good reply in which bytes were changed, doubled, moved, or cut off."""
+    body = bytearray(render(draw(values), draw(renderings)))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(body)))
+        end = min(len(body), start + draw(st.integers(0, 60)))
+        piece = bytes(body[start:end])
+        match draw(st.sampled_from(["replace", "double", "move", "cut"])):
+            case "replace":
+                body[start:end] = draw(
+                    st.binary(max_size=4) | st.sampled_from([b"<", b"&amp;", b"<!DOCTYPE a>", b"0", b"\xc3"])
+                )
+            case "double":
+                body[end:end] = piece
+            case "move":
+                del body[start:end]
+                at = draw(st.integers(0, len(body)))
+                body[at:at] = piece
+            case _:
+                del body[end:]
+    return bytes(body)
+
+
+@steady
+@given(broken_replies())
+def test_broken_reply_is_read_as_botocore_reads_it_or_refused(peer: Botocore, body: bytes) -> None:
+    assert differs_from_botocore(peer, body) is None
+
+
+@steady
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused(body: bytes) -> None:
+    with pytest.raises(ExchangeError) as caught:
+        read_reply(200, body, role_arn=ROLE_ARN)
+    assert caught.value.code == "MalformedReply"
+
+
+def pieces(body: bytes) -> list[bytes]:
+    """A document's tags and texts, in order."""
+    return [piece for piece in body.replace(b"<", b"\0<").replace(b">", b">\0").split(b"\0") if piece]
+
+
+def test_reply_without_any_one_piece_or_with_it_twice_is_no_other_reply(peer: Botocore) -> None:
+    parts = pieces(render())
+    for i, part in enumerate(parts):
+        for body in (parts[:i] + parts[i + 1 :], [*parts[:i], part, *parts[i:]]):
+            assert differs_from_botocore(peer, b"".join(body)) is None, body
+
+
+def test_reply_with_any_two_pieces_swapped_is_no_other_reply(peer: Botocore) -> None:
+    parts = pieces(render())
+    for i in range(len(parts)):
+        for j in range(i):
+            swapped = [*parts]
+            swapped[i], swapped[j] = parts[j], parts[i]
+            assert differs_from_botocore(peer, b"".join(swapped)) is None, swapped
+
+
+def test_reply_cut_off_anywhere_is_refused() -> None:
+    body = render()
+    for length in range(len(body)):
+        with pytest.raises(ExchangeError):
+            read_reply(200, body[:length], role_arn=ROLE_ARN)
+
+
+# Errors
+
+words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=79)
+"""Printable, and too short for anything in it to be taken for a token."""
+
+
+def render_error(code: str, message: str, shape: str, rendering: Rendering) -> bytes:
+    error = rendering.element(
+        "Error", rendering.leaf("Type", "Sender"), rendering.leaf("Code", code), rendering.leaf("Message", message)
+    )
+    request_id = rendering.leaf("RequestId", "c6104cbe")
+    if shape == "Response":
+        return rendering.document("Response", rendering.element("Errors", error), request_id)
+    return rendering.document(shape, error, request_id)
+
+
+@steady
+@given(
+    operation=st.sampled_from(Operation),
+    code=st.sampled_from(sorted(NEXT_STEPS)) | st.from_regex(r"[A-Z][A-Za-z.]{0,40}", fullmatch=True),
+    message=words.filter(str.strip),
+    status=st.integers(301, 599),
+    shape=st.sampled_from(["ErrorResponse", "Response", "Anything"]),
+    rendering=renderings,
+)
+def test_error_has_the_code_and_message_that_botocore_reads(
+    peer: Botocore, *, operation: Operation, code: str, message: str, status: int, shape: str, rendering: Rendering
+) -> None:
+    body = render_error(code, message, shape, rendering)
+    with pytest.raises(ClientError) as theirs:
+        peer.call(operation, status, body)
+    with pytest.raises(ExchangeError) as ours:
+        read_reply(status, body, role_arn=ROLE_ARN, operation=operation)
+    expected = theirs.value.response["Error"]
+    assert (ours.value.code, ours.value.message) == (expected["Code"], expected["Message"].strip())
+    assert ours.value.status == theirs.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+@steady
+@given(st.integers(300, 599), st.binary(max_size=300) | broken_replies())
+def test_any_bytes_with_an_error_status_are_one_error(status: int, body: bytes) -> None:
+    with pytest.raises(ExchangeError) as caught:
+        read_reply(status, body, role_arn=ROLE_ARN)
+    assert caught.value.status == status
+    assert caught.value.message.isprintable()
+
+
+def test_every_error_of_the_model_has_its_next_step(peer: Botocore) -> None:
+    shapes = [shape for operation in Operation for shape in peer.model.operation_model(operation).error_shapes]
+    codes = {shape.metadata["error"]["code"] for shape in shapes}
+    assert len(codes) == 7
+    assert codes <= NEXT_STEPS.keys()
+
+
+def test_what_botocore_calls_throttling_slows_us_down() -> None:
+    codes = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
+    assert {NEXT_STEPS[code] for code in codes} == {NextStep.SLOW_DOWN}
+
+
+def test_what_botocore_calls_transient_is_tried_again_soon() -> None:
+    codes = set(TransientRetryableChecker._TRANSIENT_ERROR_CODES)  # type: ignore[attr-defined] # not in the stubs
+    throttling = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
+    assert {NEXT_STEPS[code] for code in codes - set(throttling)} == {NextStep.RETRY}

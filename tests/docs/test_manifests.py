@@ -1,0 +1,134 @@
+"""The sidecar of every manifest is the same one, and its settings are settings that there are."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar import __version__
+from sidecar.config.settings import unknown_variables
+from sidecar.injection.inject import inject
+from sidecar.injection.settings import Settings
+from tests.support.manifests import K8S, ROOT, SIDECAR, overlays, pods, read, sidecar_of, variables_of
+
+FILES = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "pod/patch.yaml", "pod/patch-cronjob.yaml"]
+
+
+def the_pod(file: str) -> dict[str, Any]:
+    (pod,) = pods(read(file))
+    return pod
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_sidecar_is_that_of_the_example_but_for_what_the_file_is_about(file: str) -> None:
+    differing = {"env", "volumeMounts", "restartPolicy", "lifecycle"}
+    example, here = sidecar_of(the_pod("pod/example.yaml")), sidecar_of(the_pod(file))
+    assert {k: v for k, v in here.items() if k not in differing} == {
+        k: v for k, v in example.items() if k not in differing
+    }
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_image_is_of_this_version(file: str) -> None:
+    assert sidecar_of(the_pod(file))["image"] == f"irsa-sidecar:{__version__}"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_its_variables_are_settings(file: str) -> None:
+    assert unknown_variables(variables_of(sidecar_of(the_pod(file)))) == []
+
+
+@pytest.mark.parametrize("volume", ["irsa-sidecar-token", "irsa-sidecar-state"])
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_sidecar_mounts_token_and_state(file: str, volume: str) -> None:
+    spec = the_pod(file)["spec"]
+    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+    mounting = [
+        container["name"]
+        for container in containers
+        if any(mount["name"] == volume for mount in container.get("volumeMounts", ()))
+    ]
+    assert mounting == ["irsa-sidecar"]
+
+
+@pytest.mark.parametrize("file", ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"])
+def test_injection_would_add_nothing(file: str) -> None:
+    """So what is written out here is what `setup pod` and the webhook give."""
+    pod = the_pod(file)
+    is_native = "restartPolicy" in sidecar_of(pod)
+    settings = Settings(sidecar_of(pod)["image"], "us-east-1", is_native=is_native)
+    assert inject(pod, None, settings) == (pod, ())
+
+
+def test_the_cronjobs_patch_is_the_other_one() -> None:
+    assert the_pod("pod/patch-cronjob.yaml") == the_pod("pod/patch.yaml")
+
+
+def test_a_plain_sidecar_ends_its_drain_before_it_is_killed() -> None:
+    pod = the_pod("pod/before-1.29.yaml")
+    drain_seconds = int(variables_of(sidecar_of(pod))["IRSA_SIDECAR_DRAIN_SECONDS"])
+    assert 0 < drain_seconds < pod["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_every_manifest_is_looked_at() -> None:
+    """Those of the webhook have no sidecar; a chart's templates are no YAML before Helm has rendered them."""
+    manifests = [path for path in K8S.rglob("*.yaml") if "templates" not in path.parts]
+    workloads = {str(path.relative_to(K8S)) for path in manifests if list(pods(read(str(path))))}
+    webhooks = {"webhook/deployment.yaml", "webhook/cert-manager/patch.yaml"}
+    assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml", *webhooks}
+
+
+def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:
+    """And no Service is named so that its variables look like the sidecar's own settings."""
+    objects = read("webhook/deployment.yaml")
+    (container,) = next(pods(objects))["spec"]["containers"]
+    assert container["image"] == f"irsa-sidecar:{__version__}-tools"
+    assert f"SIDECAR_IMAGE=irsa-sidecar:{__version__}" in (K8S / "webhook/kustomization.yaml").read_text()
+    (chart,) = read("chart/Chart.yaml")
+    assert chart["appVersion"] == chart["version"] == __version__
+    (service,) = [found for found in objects if found["kind"] == "Service"]
+    assert not service["metadata"]["name"].startswith(SIDECAR)
+
+
+def test_every_document_shows_the_same_overlay_over_the_webhook_and_what_it_builds_on_is_there() -> None:
+    """tests/cluster/test_manifests.py has kustomize take it."""
+    (shown,) = overlays("docs/kubernetes.md")
+    assert overlays("README.md") == [shown]
+    lines = (K8S / "webhook/kustomization.yaml").read_text().splitlines()
+    comment = "".join(line.removeprefix("#     ") + "\n" for line in lines if line.startswith("#     "))
+    assert comment == shown
+    overlay, base = yaml.safe_load(shown), yaml.safe_load("\n".join(lines))
+    (image,), (generator,) = overlay["images"], overlay["configMapGenerator"]
+    names = {name.partition("=")[0] for name in base["configMapGenerator"][0]["literals"]}
+    assert {name.partition("=")[0] for name in generator["literals"]} == names
+    assert f"SIDECAR_IMAGE={image['newName']}:{__version__}" in generator["literals"]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/kubernetes.md"])
+def test_the_images_that_the_overlay_names_are_built_and_pushed(document: str) -> None:
+    text = (ROOT / document).read_text()
+    name = yaml.safe_load(overlays(document)[0])["images"][0]["newName"]
+    assert f"make images IMAGE={name}:{__version__}\n" in text
+    for tag in (__version__, f"{__version__}-tools"):
+        assert f"docker push {name}:{tag}\n" in text
+
+
+def test_no_document_applies_what_no_registry_has_or_no_folder_is() -> None:
+    documents = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    folders = {found for path in documents for found in re.findall(r"kubectl apply -k (k8s[\w/-]*)", path.read_text())}
+    assert "k8s/webhook" not in folders
+    assert folders
+    for folder in folders:
+        assert (ROOT / folder / "kustomization.yaml").exists()
+
+
+def test_the_short_form_in_the_readme_sets_what_the_example_sets() -> None:
+    text = (K8S.parent / "README.md").read_text()
+    (block,) = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "initContainers" in found]
+    short: dict[str, Any] = yaml.safe_load(block)
+    whole = the_pod("pod/example.yaml")["spec"]
+    for key in ("initContainers", "containers"):
+        assert [variables_of(each) for each in short[key]] == [variables_of(each) for each in whole[key]]
+    assert sidecar_of({"spec": short})["startupProbe"] == sidecar_of({"spec": whole})["startupProbe"]
+    assert [volume["name"] for volume in short["volumes"]] == [volume["name"] for volume in whole["volumes"]]

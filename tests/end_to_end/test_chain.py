@@ -1,0 +1,153 @@
+"""
+Roles in a chain as a Pod has them: a YAML file, the daemon as a process, a strict STS, and boto3 in another process.
+
+boto3 knows nothing but the container endpoint, and STS checks the signature that it makes with what it got there.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+import yaml
+
+from sidecar.client.environment import Offer, client_environment
+from sidecar.clock import Clock
+from sidecar.local.config import LocalConfig, RoleSettings
+from sidecar.local.issuer import generate_key
+from sidecar.local.services import LocalServices, serve_local
+from tests.end_to_end.test_refusals import BOTO3, tell_nobody
+from tests.end_to_end.test_run import TELL_MODULES
+from tests.support.processes import GUARD_SECONDS, Running, get, pod_environment, run_daemon
+from tests.test_layers import BOTOCORE_WITH_A_CHAIN, FORBIDDEN_IN_RUN, WITH_A_CHAIN
+
+APP, PARTNER, DATA = (
+    "arn:aws:iam::111122223333:role/app",
+    "arn:aws:iam::444455556666:role/partner",
+    "arn:aws:iam::777788889999:role/data",
+)
+ACTIONS = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
+
+
+def trusts(role_arn: str, **condition: Any) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Principal": {"AWS": role_arn}, "Action": ACTIONS, "Condition": condition}
+    return {"Version": "2012-10-17", "Statement": statement}
+
+
+AWS = LocalConfig(
+    roles=(
+        RoleSettings(name="app"),
+        RoleSettings(arn=PARTNER, trust_policy=trusts(APP, StringEquals={"sts:ExternalId": "agreed"})),
+        RoleSettings(arn=DATA, trust_policy=trusts(PARTNER, StringEquals={"sts:RoleSessionName": "reports-app-0"})),
+    )
+)
+
+
+def roles_file(directory: Path, external_id: str = "agreed") -> Path:
+    """The default role, and one that goes from it by two steps to another account."""
+    steps = [
+        {"role_arn": PARTNER, "external_id": external_id, "tags": {"team": "data"}, "transitive_tags": ["team"]},
+        {"role_arn": DATA, "session_name": "{role}-{pod}", "duration": 900, "source_identity": "alice"},
+    ]
+    roles = [{"name": "default", "role_arn": APP}, {"name": "reports", "role_arn": APP, "chain": steps}]
+    path = directory / "roles.yaml"
+    path.write_text(yaml.safe_dump({"roles": roles}))
+    return path
+
+
+@asynccontextmanager
+async def pod(
+    directory: Path, *, external_id: str = "agreed", stss_clock_ahead: float = 0.0, prelude: str = ""
+) -> AsyncIterator[tuple[LocalServices, Running]]:
+    (directory / "volume").mkdir()
+    clock = Clock(lambda: time.time() + stss_clock_ahead, trio.current_time)
+    async with trio.open_nursery() as nursery:
+        key = generate_key()
+        serve = partial(serve_local, AWS, directory / "volume", tell=tell_nobody, clock=clock, generate=lambda: key)
+        services = await nursery.start(serve)
+        config = str(roles_file(directory, external_id))
+        environment = pod_environment(
+            services.token_file, services.sts_url, AWS_REGION=services.region, IRSA_SIDECAR_CONFIG=config
+        )
+        if prelude:
+            # Measuring coverage imports modules of its own.
+            environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
+        async with run_daemon(environment, prelude=prelude) as running:
+            yield services, running
+        nursery.cancel_scope.cancel()
+
+
+async def what_boto3_says(services: LocalServices, url: str) -> str:
+    client = client_environment(os.environ, Offer(url, "unused", os.devnull, services.region))
+    client |= {"AWS_ENDPOINT_URL_STS": services.sts_url}
+    client.pop("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    with trio.fail_after(GUARD_SECONDS):
+        done = await trio.run_process(
+            [sys.executable, "-c", BOTO3], env=client, capture_stdout=True, capture_stderr=True, check=False
+        )
+    return (done.stdout + done.stderr).decode()
+
+
+async def test_boto3_is_the_last_role_of_a_chain_of_two_steps(tmp_path: Path) -> None:
+    async with pod(tmp_path) as (services, running):
+        refreshed = await running.logged("credentials_refreshed", role="reports")
+        assert refreshed["role_arn"] == DATA
+        _, body = await get(f"{running.url}/reports")
+        assert (body["RoleArn"], body["AccountId"]) == (DATA, "777788889999")
+        assert "assumed-role/data/reports-app-0" in await what_boto3_says(services, f"{running.url}/reports")
+        assert "assumed-role/app/default.app-0" in await what_boto3_says(services, running.url)
+
+
+async def test_a_wrong_external_id_shows_awss_code_and_our_advice_in_boto3s_error_and_other_roles_are_well(
+    tmp_path: Path,
+) -> None:
+    async with pod(tmp_path, external_id="guess") as (services, running):
+        failed = await running.logged("refresh_failed", role="reports")
+        assert (failed["code"], failed["step"], failed["next_step"]) == ("AccessDenied", 1, "wait")
+        said = await what_boto3_says(services, f"{running.url}/reports")
+        await running.logged("credentials_refreshed", role="default")
+        assert (await get(running.url))[0] == 200
+    assert "CredentialRetrievalError" in said
+    assert f"AccessDenied: step 1 of the chain, {PARTNER}: User: arn:aws:sts::111122223333:assumed-role/app/" in said
+    assert f"is not authorized to perform: sts:AssumeRole on resource: {PARTNER}. This role's trust policy must" in said
+    assert "external id" in said
+
+
+async def test_a_pod_whose_clock_is_an_hour_off_still_gets_through_its_chain(tmp_path: Path) -> None:
+    began_at = time.monotonic()
+    async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
+        assert (await running.logged("credentials_refreshed", role="reports"))["role_arn"] == DATA
+        told = (await running.logged("clock_is_off", role="reports"))["seconds"]
+    # STS's Date is of whole seconds, and as much older as its answer took; what is made of it, virtual time tests.
+    assert -3600 <= told <= -3600 + math.ceil(time.monotonic() - began_at)
+
+
+async def test_with_a_chain_botocores_signer_comes_in_and_nothing_else_of_it(tmp_path: Path) -> None:
+    async with pod(tmp_path, prelude=TELL_MODULES) as (_, running):
+        await running.logged("credentials_refreshed", role="reports")
+        await running.stop(signal.SIGTERM)
+        imported = set((await running.line_of("MODULES")).split())
+    forbidden = FORBIDDEN_IN_RUN - WITH_A_CHAIN
+    assert not {name for name in imported if any(name == bad or name.startswith(bad + ".") for bad in forbidden)}
+    found = {name.split(".")[1] for name in imported if name.startswith("botocore.")}
+    assert {"auth", "awsrequest"} <= found <= BOTOCORE_WITH_A_CHAIN
+
+
+async def test_a_reload_that_adds_a_chain_is_refused_where_no_region_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "roles.yaml"
+    file.write_text(json.dumps({"roles": [{"name": "default", "role_arn": APP}]}))
+    environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/", IRSA_SIDECAR_CONFIG=str(file))
+    async with run_daemon(environment | {"AWS_REGION": ""}) as running:
+        await running.logged("started")
+        roles_file(tmp_path)
+        refused = await running.logged("configuration_refused")
+        assert refused["reason"].startswith("AWS_REGION is not set, and role reports has a chain")
+        assert await running.stop(signal.SIGTERM) == 0

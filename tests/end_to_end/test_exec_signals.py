@@ -1,0 +1,224 @@
+"""`irsa-sidecar exec` as process 1 and on a terminal: orphans, and signals by who sent them."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from sidecar.client.application import until_signalled
+from tests.support.processes import GUARD_SECONDS, pod_environment, scripted_sts
+
+EXEC = [sys.executable, "-m", "sidecar", "exec", "--"]
+
+
+def _unshare() -> list[str] | None:
+    """The command that makes its command process 1 of a new PID namespace; None where that is not allowed."""
+    for options in (["--pid"], ["--user", "--map-root-user", "--pid"]):
+        command = ["unshare", *options, "--fork", "--kill-child"]
+        try:
+            if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+                return command
+        except FileNotFoundError:
+            return None
+    return None
+
+
+UNSHARE = _unshare()
+
+needs_namespace = pytest.mark.skipif(UNSHARE is None, reason="no PID namespace can be created here")
+
+ORPHANS = """
+import os, time
+orphans = []
+for _ in range(40):
+    read, write = os.pipe()
+    if os.fork() == 0:
+        if (pid := os.fork()) == 0:
+            os._exit(0)
+        os.write(write, str(pid).encode())
+        os._exit(0)
+    orphans.append(int(os.read(read, 20)))
+    os.wait()
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+while any(map(is_there, orphans)):  # a zombie is there until its parent reaps it
+    time.sleep(0.01)
+raise SystemExit(7 if os.getppid() == 1 else 8)
+"""
+
+
+@needs_namespace
+async def test_process_1_reaps_orphans_and_returns_the_status(tmp_path: Path) -> None:
+    async with scripted_sts() as sts:
+        assert await _status([*(UNSHARE or []), *EXEC, sys.executable, "-c", ORPHANS], tmp_path, sts.url) == 7
+
+
+@needs_namespace
+@pytest.mark.parametrize(("program", "status"), [("os._exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
+async def test_process_1_returns_the_status(tmp_path: Path, program: str, status: int) -> None:
+    async with scripted_sts() as sts:
+        command = [*(UNSHARE or []), *EXEC, sys.executable, "-c", f"import os; {program}"]
+        assert await _status(command, tmp_path, sts.url) == status
+
+
+async def _status(command: list[str], tmp_path: Path, sts_url: str) -> int:
+    with trio.fail_after(GUARD_SECONDS):
+        done = await trio.run_process(command, env=pod_environment(tmp_path / "token", sts_url), check=False)
+    return done.returncode
+
+
+@needs_namespace
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+async def test_process_1_passes_signals_on(tmp_path: Path, number: signal.Signals) -> None:
+    """The signal comes from outside the namespace, as from `docker stop`."""
+    async with scripted_sts() as sts, _on_terminal([*(UNSHARE or []), *EXEC], tmp_path, sts.url, [number]) as terminal:
+        os.kill(_only_child(terminal.process.pid), number)
+        assert await terminal.line() == f"got {number}"
+
+
+def _only_child(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+# On a terminal
+
+WAITING = """
+import signal
+numbers = {numbers}
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+print("ready", flush=True)
+while True:
+    print("got", int(signal.sigwait(numbers)), flush=True)
+"""
+
+# Whoever starts it makes it the leader of a session; this gives it the terminal.
+WITH_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Terminal:
+    """A real terminal with `exec` in its foreground."""
+
+    def __init__(self, process: trio.Process, descriptor: int) -> None:
+        self.process = process
+        self.descriptor = descriptor
+        self._received = b""
+
+    def press(self, key: bytes) -> None:
+        os.write(self.descriptor, key)
+
+    async def line(self) -> str:
+        """The next line that the command printed. What the terminal echoes of keys is left out."""
+        with trio.fail_after(GUARD_SECONDS):
+            while b"\n" not in self._received:
+                await trio.lowlevel.wait_readable(self.descriptor)
+                self._received += os.read(self.descriptor, 1000)
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode().strip().removeprefix("^C").removeprefix("^\\")
+
+
+@contextmanager
+def _pty() -> Iterator[tuple[int, int]]:
+    master, slave = pty.openpty()
+    try:
+        yield master, slave
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+@asynccontextmanager
+async def _on_terminal(
+    command: list[str], tmp_path: Path, sts_url: str, numbers: list[signal.Signals]
+) -> AsyncIterator[Terminal]:
+    """The command around a program that prints each of these signals that it gets, in the terminal's foreground."""
+    program = WAITING.format(numbers=[int(number) for number in numbers])
+    with _pty() as (master, slave):
+        async with trio.open_nursery() as nursery:
+            start = partial(
+                trio.run_process,
+                [sys.executable, "-c", WITH_TERMINAL, *command, sys.executable, "-c", program],
+                env=pod_environment(tmp_path / "token", sts_url),
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                start_new_session=True,
+                check=False,
+            )
+            process: trio.Process = await nursery.start(start)
+            terminal = Terminal(process, master)
+            try:
+                while await terminal.line() != "ready":
+                    pass
+                yield terminal
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+INTERRUPT, QUIT = b"\x03", b"\x1c"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+async def test_signal_of_a_process_is_passed_on_with_a_terminal(tmp_path: Path, number: signal.Signals) -> None:
+    async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, [number]) as terminal:
+        os.kill(terminal.process.pid, number)
+        assert await terminal.line() == f"got {number}"
+
+
+@pytest.mark.parametrize(("key", "number"), [(INTERRUPT, signal.SIGINT), (QUIT, signal.SIGQUIT)])
+async def test_key_of_the_terminal_reaches_the_command_once(tmp_path: Path, key: bytes, number: signal.Signals) -> None:
+    """The terminal sends it to the command as well. A copy of ours would come before the SIGTERM that follows it."""
+    numbers = [number, signal.SIGTERM]
+    async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, numbers) as terminal:
+        terminal.press(key)
+        assert await terminal.line() == f"got {number}"
+        os.kill(terminal.process.pid, signal.SIGTERM)
+        assert await terminal.line() == f"got {signal.SIGTERM}"
+
+
+# What the command inherits
+
+STATUS = ["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]
+
+
+async def test_command_starts_with_the_signals_that_we_started_with(tmp_path: Path) -> None:
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url)
+        for setting, blocked, ignored in (("", 0, 0), ("trap '' HUP;", 0, 1 << signal.SIGHUP - 1)):
+            done = await trio.run_process(
+                ["sh", "-c", f'{setting} exec "$@"', "sh", *EXEC, *STATUS], env=environment, capture_stdout=True
+            )
+            found = dict(line.split(":\t") for line in done.stdout.decode().splitlines())
+            standard = (1 << 31) - 1  # the C library ignores signals of its own above these
+            assert {name: int(value, 16) & standard for name, value in found.items()} == {
+                "SigBlk": blocked,
+                "SigIgn": ignored,
+            }
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+async def test_user_signal_before_the_command_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    async def body() -> int:
+        try:
+            os.kill(os.getpid(), number)
+            await trio.sleep_forever()
+        finally:
+            (tmp_path / "ended").touch()
+
+    with trio.fail_after(GUARD_SECONDS):
+        assert await until_signalled(body) == 128 + number
+    assert (tmp_path / "ended").exists()

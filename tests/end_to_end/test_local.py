@@ -1,0 +1,155 @@
+"""
+All of IRSA with real AWS SDKs in other processes: `irsa-sidecar local -- CMD`.
+
+The SDK knows nothing but the container endpoint; its credentials came from a service account token through
+AssumeRoleWithWebIdentity, and STS checks the signature that it makes with them.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.subjects import free_port
+from tests.support.processes import GUARD_SECONDS
+
+AWS = str(Path(sys.executable).parent / "aws")
+WHO_AM_I = [AWS, "sts", "get-caller-identity", "--output", "json"]
+BOTO3 = "import boto3, json; print(json.dumps(boto3.client('sts').get_caller_identity()['Arn']))"
+TELL_OFFER = """
+import os
+print(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+"""
+
+TRUST: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/{issuer}"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {
+                    "{issuer}:aud": "sts.amazonaws.com",
+                    "{issuer}:sub": "system:serviceaccount:default:app",
+                }
+            },
+        }
+    ],
+}
+
+
+def run_local(
+    *command: str, config: Path | None = None, flags: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[str]":
+    if config:
+        flags = ["--config", str(config)]
+    return subprocess.run(
+        [sys.executable, "-m", "sidecar", "local", *flags, "--", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=GUARD_SECONDS,
+    )
+
+
+def config_file(tmp_path: Path, **settings: Any) -> Path:
+    path = tmp_path / "local.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_the_aws_cli_is_the_assumed_role() -> None:
+    done = run_local(*WHO_AM_I)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
+    for event in ("token_renewed", "exchange_granted", "credentials_handed_out", "caller_identity_told"):
+        assert event in done.stderr
+
+
+def test_boto3_is_the_assumed_role() -> None:
+    done = run_local(sys.executable, "-c", BOTO3)
+    assert json.loads(done.stdout) == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
+
+
+@pytest.mark.parametrize("client", [WHO_AM_I, [sys.executable, "-c", BOTO3]])
+def test_a_trust_policy_for_another_service_account_shows_awss_refusal_in_the_sdks_error(
+    tmp_path: Path, client: list[str]
+) -> None:
+    other = json.loads(json.dumps(TRUST).replace("default:app", "default:other"))
+    done = run_local(*client, config=config_file(tmp_path, roles=[{"name": "app", "trust_policy": other}]))
+    assert done.returncode != 0
+    assert "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" in done.stderr
+
+
+def test_a_token_for_another_audience_shows_awss_refusal(tmp_path: Path) -> None:
+    trust = json.loads(json.dumps(TRUST).replace('"sts.amazonaws.com"', '"vault"'))
+    config = config_file(tmp_path, audience="vault", roles=[{"name": "app", "trust_policy": trust}])
+    assert run_local(*WHO_AM_I, config=config).returncode == 0
+    trust = TRUST
+    config = config_file(tmp_path, audience="vault", roles=[{"name": "app", "trust_policy": trust}])
+    done = run_local(*WHO_AM_I, config=config)
+    assert "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" in done.stderr
+
+
+def test_a_role_whose_policy_names_an_unknown_operator_ends_the_start_with_two(tmp_path: Path) -> None:
+    trust = json.loads(json.dumps(TRUST).replace("StringEquals", "StringEqual"))
+    done = run_local(*WHO_AM_I, config=config_file(tmp_path, roles=[{"name": "app", "trust_policy": trust}]))
+    assert done.returncode == 2
+    assert "StringEqual" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_key_in_the_configuration_names_the_nearest(tmp_path: Path) -> None:
+    done = run_local(*WHO_AM_I, config=config_file(tmp_path, acount_id="111122223333"))
+    assert done.returncode == 2
+    assert "account_id" in done.stderr
+
+
+def test_a_key_set_of_nobody_ends_the_start_with_two() -> None:
+    done = run_local(*WHO_AM_I, flags=["--jwks-file=keys.json"])
+    assert done.returncode == 2
+    assert "--jwks-file is keys.json, and no --issuer says whose keys it has" in done.stderr
+
+
+def test_it_ends_with_the_commands_status() -> None:
+    assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
+
+
+def test_its_address_and_its_secret_are_where_it_is_told(tmp_path: Path) -> None:
+    """As compose.yaml tells it: what finds them was configured before."""
+    secret_file = tmp_path / "token"
+    port = free_port()
+    flags = [f"--listen=127.0.0.1:{port}", f"--authorization-token-file={secret_file}"]
+    done = run_local(sys.executable, "-c", TELL_OFFER, flags=flags)
+    assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
+
+
+def test_without_a_command_it_prints_what_a_shell_needs_and_serves_until_interrupted(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-m", "sidecar", "local"]
+        serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            lines = _read_to_the_end(serving)
+            script = f"{lines}\n{AWS} sts get-caller-identity --query Arn --output text"
+            shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+            assert shell.stdout.strip() == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
+            serving.send_signal(signal.SIGINT)
+            assert serving.wait(GUARD_SECONDS) == 0
+        finally:
+            serving.kill()
+            serving.wait()
+    assert "caller_identity_told" in (tmp_path / "log").read_text()
+
+
+def _read_to_the_end(process: "subprocess.Popen[str]") -> str:
+    """All of stdout: the daemon closes it after the last line and goes on."""
+    assert process.stdout is not None
+    with process.stdout:
+        return process.stdout.read()

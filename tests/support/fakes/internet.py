@@ -1,0 +1,82 @@
+"""
+Servers under any name, by TLS with certificates of one's choice, on loopback.
+
+What stands between is a proxy, as HTTPS_PROXY names it: it takes CONNECT to any host, and answers in its place.
+A name that is not known here is refused as a proxy refuses it.
+"""
+
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.fakes.threaded import serving
+
+Answer = tuple[int, bytes]
+
+
+class Internet:
+    """`asked` are the URLs that were asked for. `proxy_url` leads here."""
+
+    def __init__(self) -> None:
+        self.proxy_url = ""
+        self.asked: list[str] = []
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._answers: dict[str, Answer] = {}
+
+    def serve(self, host: str, context: ssl.SSLContext) -> None:
+        """A server of that name. It answers 404 to what nobody published there."""
+        self._contexts[host] = context
+
+    def publish(self, url: str, content: Any, status: int = 200) -> None:
+        """A JSON document, or bytes as they are."""
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self._answers[url] = (status, body)
+
+    def context_of(self, host: str) -> ssl.SSLContext | None:
+        return self._contexts.get(host)
+
+    def answer(self, url: str) -> Answer:
+        self.asked.append(url)
+        return self._answers.get(url, (404, b"nothing here"))
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    internet: Internet
+
+    def do_CONNECT(self) -> None:
+        host = urlsplit(f"//{self.path}").hostname or ""
+        context = self.internet.context_of(host)
+        if context is None:
+            self.send_error(502, f"no such host as {host}")
+            return
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError), context.wrap_socket(self.connection, server_side=True) as connection:
+            self._answer_one(host, connection)
+        self.close_connection = True
+
+    def _answer_one(self, host: str, connection: ssl.SSLSocket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            request += piece
+        path = request.split()[1].decode()
+        status, body = self.internet.answer(f"https://{host}{path}")
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def internet() -> Iterator[Internet]:
+    found = Internet()
+    with serving(type("Proxy", (_Proxy,), {"internet": found})) as found.proxy_url:
+        yield found

@@ -1,0 +1,75 @@
+"""
+moto's server as a process: an AWS that others wrote.
+
+What moto 5.2 does not know of IAM, AddClientIDToOpenIDConnectProvider, is added to it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from tests.support.processes import GUARD_SECONDS
+
+ACCOUNT_ID = "123456789012"
+"""Moto's."""
+
+_SERVER = """
+import sys
+from moto.core.responses import EmptyResult
+from moto.iam.responses import IamResponse
+from moto.server import ThreadedMotoServer
+
+def add_client_id(self):
+    arn, client_id = self._get_param("OpenIDConnectProviderArn"), self._get_param("ClientID")
+    audiences = self.backend.get_open_id_connect_provider(arn).client_id_list
+    if client_id not in audiences:
+        audiences.append(client_id)
+    return EmptyResult()
+
+IamResponse.add_client_id_to_open_id_connect_provider = add_client_id
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(*server.get_host_and_port(), flush=True)
+sys.stdin.read()
+"""
+
+
+class MotoServer:
+    """`url` is every service's endpoint."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def reset(self) -> None:
+        """An empty account that allows everything."""
+        self.allow_without_looking(10**9)
+        self._post("reset")
+
+    def allow_without_looking(self, requests: int) -> None:
+        """So many requests are allowed; all after them need what IAM's policies say."""
+        self._post("reset-auth", str(requests))
+
+    def _post(self, what: str, body: str = "") -> None:
+        url = f"{self.url}/moto-api/{what}"
+        httpx.post(url, content=body, trust_env=False, timeout=GUARD_SECONDS).raise_for_status()
+
+
+@contextmanager
+def moto_server() -> Iterator[MotoServer]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = kept | {"INITIAL_NO_AUTH_ACTION_COUNT": str(10**9)}
+    command = [sys.executable, "-c", _SERVER]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        # Its first lines are remarks of moto's own.
+        host, port = next(line.split() for line in process.stdout if line.startswith("127.0.0.1 "))
+        try:
+            yield MotoServer(f"http://{host}:{port}")
+        finally:
+            process.kill()

@@ -1,0 +1,67 @@
+"""The manifests of k8s/, and the Pods that they make."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+
+SIDECAR = "irsa-sidecar"
+
+_TEMPLATES = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
+"""Where workloads have their Pods, CronJobs last."""
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    """The objects of a file in k8s/."""
+    return documents((K8S / path).read_text())
+
+
+def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The Pod, without a name, that each workload among them would make."""
+    for document in objects:
+        for path in _TEMPLATES:
+            found: Any = document
+            for key in path:
+                found = found.get(key, {})
+            if "spec" in found:
+                yield {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {**found.get("metadata", {})},
+                    "spec": found["spec"],
+                }
+
+
+def overlays(document: str) -> list[str]:
+    """The kustomizations that a document shows: of users, over the webhook's."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    return [block for block in blocks if block.startswith("resources: [../k8s/webhook]\n")]
+
+
+def patches_for_other_ports() -> list[dict[str, Any]]:
+    """Those that the component k8s/webhook/host-network tells its users of."""
+    text = (K8S / "webhook/host-network/kustomization.yaml").read_text()
+    found = re.search(r"^#     patches:\n(#       .*\n)+", text, re.MULTILINE)
+    assert found
+    patches: list[dict[str, Any]] = yaml.safe_load(found[0].replace("#     ", ""))["patches"]
+    return patches
+
+
+def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """The sidecar's container, native or not."""
+    containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
+    return next(container for container in containers if container["name"] == SIDECAR)
+
+
+def variables_of(container: dict[str, Any]) -> dict[str, Any]:
+    """By name: what is set, or where it comes from."""
+    return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container.get("env", ())}

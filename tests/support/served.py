@@ -1,0 +1,140 @@
+"""
+The whole daemon inside a test: its real listener on loopback, an STS behind the client's signature, virtual time.
+
+Clients here read whatever comes until the server ends the connection, by closing or by a reset.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.serving.listen import listen
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import service_account_token
+from tests.support.users import socket_of
+from tests.test_daemon import make_config, make_log
+
+SECRET = "endpoint-secret-of-the-pod"
+GET = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SECRET}\r\n\r\n".encode()
+"""What an SDK sends."""
+
+PUT = b"PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n"
+"""What an SDK sends first to EC2's metadata service."""
+
+
+@dataclass
+class Served:
+    """One daemon that serves in both forms. `events` are its log, `statuses` its count of answers by status."""
+
+    daemon: Daemon
+    sts: FakeExchange
+    address: tuple[str, int]
+    imds_address: tuple[str, int]
+    events: list[Any]
+    clients: list[trio.SocketStream] = field(default_factory=list)
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        return self.daemon.metrics.requests
+
+    def logged(self, event: str) -> list[Any]:
+        return [entry for entry in self.events if entry["event"] == event]
+
+    async def connect(self, *, imds: bool = False) -> trio.SocketStream:
+        """A connection that is closed with the daemon, if not before."""
+        client = await trio.open_tcp_stream(*(self.imds_address if imds else self.address))
+        self.clients.append(client)
+        return client
+
+    async def ask_as(self, uid: int, request: bytes = GET, *, imds: bool = False) -> bytes:
+        """The answer to this user."""
+        client = trio.socket.from_stdlib_socket(socket_of(uid))
+        await client.connect(self.imds_address if imds else self.address)
+        async with trio.SocketStream(client) as stream:
+            await stream.send_all(request)
+            return await read_to_the_end(stream)
+
+    async def ask(self, *pieces: bytes, ends: bool = False, imds: bool = False) -> bytes:
+        """Send the pieces one by one, half-close if that `ends` them, and take all that comes."""
+        async with await self.connect(imds=imds) as client:
+            with suppress(trio.BrokenResourceError):  # the server may have seen enough
+                for piece in pieces:
+                    await client.send_all(piece)
+                    await trio.lowlevel.checkpoint()
+                if ends:
+                    await client.send_eof()
+            return await read_to_the_end(client)
+
+
+async def read_to_the_end(client: trio.SocketStream) -> bytes:
+    received = b""
+    with suppress(trio.BrokenResourceError):
+        async for piece in client:
+            received += piece
+    return received
+
+
+async def settle() -> None:
+    """Until the daemon has seen everything that was sent."""
+    await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+def status_of(answer: bytes) -> int:
+    """Of exactly one answer that ends the connection: its status."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    line, *fields = head.decode().split("\r\n")
+    headers = dict(field.split(": ", 1) for field in fields)
+    assert separator, answer
+    assert headers["Connection"] == "close"
+    status = int(line.split()[1])
+    is_answer_to_head = status == 405 and not body
+    assert is_answer_to_head or len(body) == int(headers["Content-Length"]), "more than one answer, or half of one"
+    return status
+
+
+@asynccontextmanager
+async def serving(
+    clock: MockClock,
+    wall: FakeWall,
+    volume: FakeVolume,
+    sts: FakeExchange | None = None,
+    *,
+    has_token: bool = True,
+    **role: Any,
+) -> AsyncIterator[Served]:
+    """
+    A daemon on free ports that asks for SECRET; with its first credentials, unless an `sts` is given.
+
+    `role` is what else its role has.
+    """
+    clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
+    if has_token:
+        volume.write(service_account_token(wall.time()))
+    secret_file = volume.directory / "authorization"
+    secret_file.write_text(SECRET)
+    config = make_config(volume.path)
+    served_role = config.role._replace(authorization_token_file=str(secret_file), **role)
+    config = config._replace(roles=(served_role,))
+    events: list[Any] = []
+    fake = sts or FakeExchange(wall.time)
+    daemon = make_daemon(config, fake, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
+    credentials, imds = (listen("LISTEN", ("127.0.0.1", 0)) for _ in range(2))
+    served = Served(daemon, fake, credentials[0].getsockname()[:2], imds[0].getsockname()[:2], events)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(daemon.serve, Listeners(credentials, imds=imds))
+            if sts is None:
+                await daemon.roles.first_credentials()
+            yield served
+            nursery.cancel_scope.cancel()
+    finally:
+        for client in served.clients:
+            client.socket.close()

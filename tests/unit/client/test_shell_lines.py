@@ -1,0 +1,106 @@
+"""A command that fails within `eval "$(…)"` leaves no shell that uses the person's own credentials."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidecar.client.shell_lines import failure_lines
+from tests.support.processes import GUARD_SECONDS
+
+SHELLS = [path for name in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "fish") if (path := shutil.which(name))]
+"""Those of this machine. Every POSIX one has sh."""
+
+PROGRAM = f"{sys.executable} -m sidecar"
+AWS = str(Path(sys.executable).parent / "aws")
+BOTO3 = "import boto3; keys = boto3.Session().get_credentials(); print(keys and keys.get_frozen_credentials())"
+OWN = "AKIAOWNCREDENTIALS00"
+
+FAILING = {
+    "unknown flag": "local --nonsense",
+    "wrong value": "local --log-level loud",
+    "address in use": "local --listen 127.0.0.1:not-a-port",
+    "key set of nobody": "local --jwks-file keys.json",
+    "credentials": "credentials --format env --no-daemon",
+    "credentials with =": "credentials --format=env --role nobody",
+}
+
+
+def home(tmp_path: Path, **more: str) -> dict[str, str]:
+    """Return an environment whose person has credentials in a file and a profile."""
+    directory = tmp_path / ".aws"
+    directory.mkdir()
+    keys = f"aws_access_key_id = {OWN}\naws_secret_access_key = secret\n"
+    (directory / "credentials").write_text(f"[default]\n{keys}[prod]\n{keys}")
+    (directory / "config").write_text("[profile prod]\nregion = eu-west-1\n")
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "HOME": str(tmp_path), "AWS_REGION": "eu-west-1", **more}
+
+
+def evaluated(shell: str, command: str, then: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    script = f'eval "$({PROGRAM} {command} 2>/dev/null)"{then}'
+    if shell.endswith("fish"):
+        script = f"eval ({PROGRAM} {command} 2>/dev/null){then}"
+    return subprocess.run(
+        [shell, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS
+    )
+
+
+@pytest.mark.parametrize(
+    ("shell", "command"),
+    [
+        *((shell, "local --config /nowhere") for shell in SHELLS),
+        *(("/bin/sh", command) for command in FAILING.values()),
+    ],
+)
+def test_evaluated_failure_fails_visibly(shell: str, command: str, tmp_path: Path) -> None:
+    done = evaluated(shell, command, "", home(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"irsa-sidecar {command.partition(' ')[0]} failed, and its error messages say why. This shell has no AWS "
+        "credentials now, so that no command uses your own by mistake. Start a new shell to get them back.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shell", "own"),
+    [
+        *((shell, {}) for shell in SHELLS),
+        ("/bin/sh", {"AWS_PROFILE": "prod"}),
+        ("/bin/sh", {"AWS_ACCESS_KEY_ID": OWN, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}),
+        ("/bin/sh", {"AWS_WEB_IDENTITY_TOKEN_FILE": "/dev/null", "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/own"}),
+    ],
+)
+def test_shell_has_no_credentials_of_its_own_after_a_failure(shell: str, own: dict[str, str], tmp_path: Path) -> None:
+    done = evaluated(shell, "local --config /nowhere", f"; {sys.executable} -c '{BOTO3}'", home(tmp_path, **own))
+    assert OWN not in done.stdout
+    assert "irsa-sidecar-local-failed" in done.stdout + done.stderr
+
+
+def test_aws_cli_names_the_failed_command(tmp_path: Path) -> None:
+    done = evaluated("/bin/sh", "local --config /nowhere", f"; {AWS} configure list", home(tmp_path))
+    assert "irsa-sidecar-local-failed" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["local --config /nowhere -- true", "credentials --no-daemon", "token", "local --help"]
+)
+def test_other_output_has_no_lines_for_a_shell(command: str, tmp_path: Path) -> None:
+    """It belongs to the command, or is read by a program, or nothing failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", *command.split()],
+        env=home(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=GUARD_SECONDS,
+    )
+    assert "export AWS_PROFILE" not in done.stdout
+
+
+def test_every_line_ends_with_a_semicolon() -> None:
+    """The shell fish joins the lines of a command substitution by spaces."""
+    assert all(line.endswith(";") for line in failure_lines("irsa-sidecar local").splitlines())

@@ -1,0 +1,226 @@
+"""`irsa-sidecar token`: the claims, and whether the issuer's published keys verify the token."""
+
+import dataclasses
+import json
+import sys
+import time
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import jwt
+import pytest
+
+from sidecar.clock import Clock
+from sidecar.commands.token import _verify
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.local.http import Reply, Request, plain
+from sidecar.local.issuer import Issuer, generate_key
+from sidecar.local.service_account import PodIdentity, TokenRequest
+from sidecar.local.signing_keys import KeySet, signing_key
+from sidecar.oidc.verified_token import announce_request
+from sidecar.token import decode_token
+from tests.support.fakes.tokens import jwt_of, service_account_token
+from tests.support.served_peer import serving_peer
+from tests.unit.commands.test_commands import command
+
+KEYS = [generate_key() for _ in range(2)]
+POD = PodIdentity("shop", "cart", "cart-0", "node")
+REAL = Clock(time.time, time.monotonic)
+
+
+class Site:
+    """An issuer that is really served, that may go down, and whose Cache-Control is the test's to say."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.issuer = Issuer(url, KeySet((signing_key(KEYS[0]),)), clock=REAL)
+        self.cache_control = "max-age=3600"
+        self.is_up = True
+        self.asked: list[str] = []
+
+    async def answer(self, request: Request) -> Reply:
+        self.asked.append(request.path)
+        if not self.is_up:
+            return plain(503, "down")
+        reply = await self.issuer.answer(request)
+        return dataclasses.replace(reply, headers=(("Cache-Control", self.cache_control),))
+
+    def token(self, audience: str = "sts.amazonaws.com") -> str:
+        return self.issuer.issue(POD, TokenRequest(audience, 3600)).raw
+
+
+def site() -> AbstractAsyncContextManager[Site]:
+    return serving_peer(Site)
+
+
+async def verify(raw: str, cache: Path) -> list[str]:
+    token = decode_token(raw.encode(), "/token")
+    return await _verify(token, {"XDG_CACHE_HOME": str(cache)}, allow_http=True)
+
+
+async def test_claims_on_stdout_and_on_stderr_which_key_verified_them(tmp_path: Path) -> None:
+    async with site() as served:
+        file = tmp_path / "token"
+        file.write_text(served.token())
+        done = await command({"AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}, "token", "--verify", "--allow-http")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["sub"] == "system:serviceaccount:shop:cart"
+    kid = signing_key(KEYS[0]).kid
+    assert done.stderr.decode().splitlines()[:4] == [
+        f"irsa-sidecar: requesting {served.url}/.well-known/openid-configuration",
+        f"irsa-sidecar: requesting {served.url}/keys",
+        f"irsa-sidecar: the keys of {served.url} are fetched now",
+        f"irsa-sidecar: verified with key {kid} that {served.url} publishes",
+    ]
+    assert "irsa-sidecar: its audience is sts.amazonaws.com (aud), which" in done.stderr.decode()
+    assert b"does not say when key" in done.stderr
+
+
+async def test_keys_are_fetched_once_and_again_for_a_key_id_that_is_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with site() as served:
+        old = served.token()
+        for _ in range(2):
+            await verify(old, tmp_path)
+        assert served.asked == ["/.well-known/openid-configuration", "/keys"]
+        assert "kept since" in capsys.readouterr().err
+        served.issuer.rotate(KEYS[1])
+        (verified, _, outlook) = await verify(served.token(), tmp_path)
+        assert len(served.asked) == 4
+        assert signing_key(KEYS[1]).kid in verified
+        assert "does not say" in outlook
+        (_, _, outlook) = await verify(old, tmp_path)
+        assert "has rotated: it publishes key " in outlook
+
+
+async def test_an_issuer_that_is_down_is_told_and_kept_keys_verify_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with site() as served:
+        served.cache_control = "no-cache"
+        token = served.token()
+        await verify(token, tmp_path)
+        served.is_up = False
+        capsys.readouterr()
+        assert "verified with key" in (await verify(token, tmp_path))[0]
+        assert "because they are not available now" in capsys.readouterr().err
+        with pytest.raises(SidecarError, match=r"not verified: the issuer's keys are not to be had: .*HTTP 503"):
+            await verify(token, tmp_path / "other")
+
+
+async def test_what_is_wrong_with_a_token_is_told_in_stss_words_and_in_ours(tmp_path: Path) -> None:
+    async with site() as served:
+        head, claims, signature = served.token().split(".")
+        wrong = {
+            f"{head}.{claims}.{'A' * len(signature)}": "does not verify the signature",
+            jwt_of({"iss": served.url, "sub": "a", "aud": "b", "iat": 1, "exp": 2}): "the token's kid is k1",
+            service_account_token(time.time(), exp=None): "Missing a required claim: exp",
+        }
+        for raw, words in wrong.items():
+            with pytest.raises(SidecarError, match=f"not verified: .*{words}.*STS would say InvalidIdentityToken"):
+                await verify(raw, tmp_path)
+
+
+# Which URLs are requested
+
+
+async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> None:
+    async with site() as served:
+        file = tmp_path / "token"
+        file.write_text(served.token())
+        environ = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(file), "XDG_CACHE_HOME": str(tmp_path)}
+        done = await command(environ, "token", "--verify")
+        assert served.asked == []
+        assert done.returncode == 1
+        assert f"not verified: {served.url} is not https".encode() in done.stderr
+        assert b"--allow-http" in done.stderr
+        assert (await command(environ, "token", "--verify", "--allow-http")).returncode == 0
+        done = await command(environ, "token", "--verify")
+        assert done.returncode == 1, "kept keys are no reason to accept it"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "HTTP://127.0.0.1:1",
+        "http://169.254.169.254",
+        "file:///etc/passwd",
+        "ftp://x.example",
+        "//x.example",
+        "x.example",
+        "https://",
+        "https://user:word@x.example",
+        "https://[",
+        "ldap://x.example",
+        "",
+    ],
+)
+@pytest.mark.parametrize("allow_http", [False, True])
+async def test_url_that_sts_never_requests_is_refused(issuer: str, allow_http: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """With the flag the http ones are requested, which nothing answers here."""
+    if allow_http and issuer.lower().startswith("http://"):
+        return
+    raw = service_account_token(time.time(), iss=issuer)
+    with pytest.raises(SidecarError, match="not verified"):
+        await _verify(decode_token(raw.encode(), "/t"), {"XDG_CACHE_HOME": str(tmp_path)}, allow_http=allow_http)
+
+
+@pytest.mark.parametrize("url", ["https://x.example", "https://x.example:8443/id/A", "https://127.0.0.1"])
+def test_https_url_is_requested(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    announce_request(url, f"{url}/keys", allow_http=False)
+    assert capsys.readouterr().err == f"irsa-sidecar: requesting {url}/keys\n"
+
+
+def test_key_set_of_another_host_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    announce_request("https://issuer.example", "https://10.0.0.1/admin", allow_http=False)
+    assert "on another host than the issuer's, issuer.example" in capsys.readouterr().err
+
+
+async def test_http_key_set_of_an_https_issuer_is_refused() -> None:
+    with pytest.raises(SidecarError, match=r"http://10\.0\.0\.1/keys is not https"):
+        announce_request("https://issuer.example", "http://10.0.0.1/keys", allow_http=False)
+
+
+# The audience is shown, not judged
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"azp": "party-1"}, "its audience is party-1 (azp)"),
+        ({"aud": ["account"], "azp": "aws-cli"}, "its audience is aws-cli (azp)"),
+        ({"aud": ["a", "b"]}, "several audiences (a, b) and no azp"),
+        ({"azp": ""}, "azp is empty or is not text"),
+        ({"azp": 5}, "azp is empty or is not text"),
+    ],
+)
+async def test_good_signature_verifies_whatever_the_audience(
+    claims: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    async with site() as served:
+        unsigned = jwt.decode(served.token(), options={"verify_signature": False})
+        header = {"kid": signing_key(KEYS[0]).kid}
+        raw = jwt.encode({**unsigned, **claims}, KEYS[0], algorithm="RS256", headers=header)
+        verified, audience, _ = await verify(raw, tmp_path)
+    assert "verified with key" in verified
+    assert words in audience
+
+
+async def test_expired_token_with_a_good_signature_is_not_verified(tmp_path: Path) -> None:
+    async with site() as served:
+        unsigned = jwt.decode(served.token(), options={"verify_signature": False})
+        header = {"kid": signing_key(KEYS[0]).kid}
+        raw = jwt.encode({**unsigned, "exp": 1000}, KEYS[0], algorithm="RS256", headers=header)
+        with pytest.raises(SidecarError, match="STS would say ExpiredTokenException"):
+            await verify(raw, tmp_path)
+
+
+async def test_without_cryptography_the_package_to_install_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(
+        ConfigurationError, match=r"needs the package cryptography, of the extra local. Run `make tools`"
+    ):
+        await verify(service_account_token(time.time()), tmp_path)

@@ -1,0 +1,370 @@
+"""Roles in YAML: what is taken, and what is said, with its line, of what is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config.roles_file import MAX_FILE_BYTES, MAX_ROLES, parse_roles, read_roles_file
+from sidecar.errors import ConfigurationError
+from sidecar.role import ChainStep, PodNames, Role, RoleDefaults
+
+ARN = "arn:aws:iam::111122223333:role/app"
+OTHER_ARN = "arn:aws:iam::444455556666:role/other-account"
+DEFAULTS = RoleDefaults(token_file="/token", session_name=None, duration_seconds=3600)
+
+WHOLE = f"""\
+roles:
+  - name: default
+    role_arn: {ARN}
+  - name: reporting
+    role_arn: {ARN}
+    token_file: /var/run/secrets/other/token
+    session_name: "{{namespace}}.{{pod}}"
+    duration: 900
+    policy: {{Version: 2012-10-17, Statement: [{{Effect: Allow, Action: "s3:Get*", Resource: "*"}}]}}
+    policy_arns: [arn:aws:iam::aws:policy/ReadOnlyAccess]
+    authorization_token_file: /run/irsa-sidecar/reporting-token
+    allow_uids: [1001, 0]
+    chain:
+      - role_arn: {OTHER_ARN}
+        session_name: "{{role}}"
+        duration: 1800
+        external_id: 0123
+        tags: {{team: data, cost-centre: 42}}
+        transitive_tags: [team]
+        source_identity: alice
+"""
+
+
+def parse(text: str, defaults: RoleDefaults = DEFAULTS) -> tuple[Role, ...]:
+    return parse_roles(text, "roles.yaml", defaults)
+
+
+def refusal(text: str, defaults: RoleDefaults = DEFAULTS) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, defaults)
+    return str(caught.value)
+
+
+def one(**keys: Any) -> str:
+    """A file of one role, each key on a line of its own: `name` on line 2, `role_arn` on 3, the first more on 4."""
+    keys = {"name": "app", "role_arn": ARN} | keys
+    lines = [f"{name}: {json.dumps(value)}" for name, value in keys.items()]
+    return "roles:\n  - " + "\n    ".join(lines)
+
+
+def test_every_key_of_a_role_and_of_its_chain_is_read() -> None:
+    plain, reporting = parse(WHOLE)
+    assert plain == Role("default", ARN, "/token", None, 3600)
+    assert reporting == Role(
+        name="reporting",
+        role_arn=ARN,
+        token_file="/var/run/secrets/other/token",
+        session_name="{namespace}.{pod}",
+        duration_seconds=900,
+        policy='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}',
+        policy_arns=("arn:aws:iam::aws:policy/ReadOnlyAccess",),
+        authorization_token_file="/run/irsa-sidecar/reporting-token",
+        allow_uids=frozenset({0, 1001}),
+        chain=(
+            ChainStep(
+                OTHER_ARN,
+                session_name="{role}",
+                duration_seconds=1800,
+                external_id="0123",
+                tags=(("team", "data"), ("cost-centre", "42")),
+                transitive_tags=("team",),
+                source_identity="alice",
+            ),
+        ),
+    )
+    assert (plain.path, reporting.path) == ("/v1/credentials", "/v1/credentials/reporting")
+    assert (plain.final_arn, reporting.final_arn) == (ARN, OTHER_ARN)
+
+
+def test_what_a_role_does_not_say_is_as_the_variables_have_it() -> None:
+    names = PodNames("shop", "cart", "cart-0", "uid")
+    (role,) = parse(one(), RoleDefaults("/t", "{pod}", None, "/secret", names))
+    assert role == Role("app", ARN, "/t", "{pod}", None, authorization_token_file="/secret", pod_names=names)
+
+
+def test_a_list_alone_is_taken_as_in_a_pods_annotation() -> None:
+    assert parse(json.dumps([{"name": "app", "role_arn": ARN, "containers": ["app", "worker"]}])) == (
+        Role("app", ARN, "/token", None, 3600, containers=("app", "worker")),
+    )
+
+
+def test_a_secrets_path_may_hold_the_roles_name() -> None:
+    defaults = DEFAULTS._replace(authorization_token_file="/run/{role}/token")
+    assert parse(one(), defaults)[0].authorization_token_file == "/run/app/token"
+    assert parse(one(authorization_token_file="/t"), defaults)[0].authorization_token_file == "/t"
+
+
+def test_the_longest_duration_is_asked_for_by_name() -> None:
+    assert parse(one(duration="max"))[0].duration_seconds is None
+
+
+def test_a_chain_passes_over_the_longest_duration_where_that_is_only_the_default() -> None:
+    longest = DEFAULTS._replace(duration_seconds=None)
+    assert parse(one(chain=[STEP]), longest)[0].duration_seconds == 3600
+    assert parse(one(), longest)[0].duration_seconds is None
+
+
+def test_a_policy_may_be_json_in_one_text() -> None:
+    policy = {"Version": "2012-10-17", "Statement": []}
+    assert parse(one(policy=json.dumps(policy)))[0].policy == parse(one(policy=policy))[0].policy
+
+
+LONG_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "a" * 2048, "Resource": "*"}]}
+STEP = {"role_arn": OTHER_ARN}
+
+BAD: dict[str, tuple[str, int, str]] = {
+    "a key by another name": (one(role_arm=ARN), 4, "role_arm is no setting: did you mean role_arn?"),
+    "a key like none": (one(xyzzy=1), 4, "xyzzy is no setting: there are name"),
+    "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice: keep one of them"),
+    "no role_arn": ("roles:\n  - name: a", 2, "no role_arn"),
+    "no name": (f"roles:\n  - role_arn: {ARN}", 2, "no name"),
+    "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
+    "a name that is no path": (one(name="a/b"), 2, "'a/b'"),
+    "a name of nothing but dots": (one(name=".."), 2, "'..'"),
+    "two roles of one name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "another name"),
+    "a duration in words": (one(duration="1h"), 4, "'1h': give whole seconds from 900 to 43200, or max"),
+    "a duration too long": (one(duration=43_201), 4, "43201"),
+    "a template of another field": (one(session_name="{podd}"), 4, "{podd} is no field: there are {namespace}"),
+    "a template around what STS takes not": (one(session_name="a b {pod}"), 4, "takes no ' '"),
+    "a session name too long": (one(session_name="x" * 65), 4, "2 to 64"),
+    "a policy too long": (one(policy=LONG_POLICY), 4, "2048"),
+    "a policy that is a list": (one(policy=[]), 4, "Version and Statement"),
+    "a policy that is no JSON": (one(policy="{"), 4, "policy, in its text, line 1: this is not valid YAML"),
+    "a policy's ARN of another kind": (one(policy_arns=[ARN]), 4, ARN),
+    "too many policy ARNs": (
+        one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]),
+        4,
+        "11 ARNs: give at most 10",
+    ),
+    "a user by name": (one(allow_uids=["root"]), 4, "'root': give numeric user ids"),
+    "a negative user": (one(allow_uids=[-1]), 4, "'-1'"),
+    "users not in a list": (one(allow_uids=1001), 4, "no list"),
+    "the token itself": (
+        one(token_file="eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"),
+        4,
+        "token itself (not shown here)",
+    ),
+    "an empty path": (one(authorization_token_file=""), 4, "path of a file"),
+    "tags without a chain": (one(tags={"team": "data"}), 4, "put it into a step of `chain`"),
+    "an external id without a chain": (one(external_id="x1"), 4, "put it into a step of `chain`"),
+    "max with a chain": (one(duration="max", chain=[STEP]), 2, "an hour at most"),
+    "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
+    "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "did you mean external_id?"),
+    "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
+    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps: give at most 10"),
+    "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "not among its tags"),
+    "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
+    "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
+    "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
+    "what is no YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
+    "a tab for a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),
+    "a word in place of a mapping": ("roles", 1, "no mapping: give `roles:`"),
+    "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "another name"),
+    "containers not in a list": (one(containers="app"), 4, "no list"),
+    "another key at the top": ("role:\n  - name: a", 1, "did you mean roles?"),
+    "a mapping in place of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "no list"),
+    "a role in one word": ("roles: [app]", 1, "no mapping: give `name:`"),
+    "a key that is a list": ("roles:\n  - [a]: b", 2, "a key must be a word"),
+    "nothing for a name": ("roles:\n  - name:\n", 2, "no text"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_wrong_is_told_with_file_line_and_fix(what: str) -> None:
+    text, line, words = BAD[what]
+    message = refusal(text)
+    assert message.startswith(f"roles.yaml, line {line}")
+    assert words in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "roles: []", "{}", "[" * 5000])
+def test_a_file_without_roles_is_named(text: str) -> None:
+    assert refusal(text).startswith("roles.yaml")
+
+
+def test_a_role_without_any_token_file_is_named() -> None:
+    message = refusal(one(), RoleDefaults())
+    assert "role app has no token_file" in message
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" in message
+
+
+def test_more_roles_than_one_daemon_keeps_are_refused() -> None:
+    roles = [{"name": f"r{number}", "role_arn": ARN} for number in range(MAX_ROLES + 1)]
+    assert f"{MAX_ROLES + 1} roles: give at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
+    assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
+
+
+def test_aliases_that_would_unfold_to_a_billion_parts_cost_nothing() -> None:
+    levels = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
+    levels += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 10)]
+    policy = "{" + ", ".join(levels) + "}"
+    assert "more than 1000 parts" in refusal(one() + f"\n    policy: {policy}")
+
+
+def test_aliases_that_would_unfold_to_a_million_steps_are_counted_and_not_read() -> None:
+    steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
+    text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
+    assert refusal(text) == "roles.yaml, line 1 has 1001 roles: give at most 50."
+    assert "1001 steps: give at most 10" in refusal(text.replace(", *r", ""))
+
+
+def test_a_file_is_read_and_one_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "roles.yaml"
+    for content in (None, "x" * (MAX_FILE_BYTES + 1)):
+        if content:
+            path.write_text(content)
+        with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CONFIG is {path}"):
+            read_roles_file(str(path), DEFAULTS)
+    path.write_text(WHOLE)
+    assert read_roles_file(str(path), DEFAULTS) == parse(WHOLE)
+
+
+ALLOW_ALL = '{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}'
+TWICE = {
+    "a statement's effect": '{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Effect": "Allow"}]}',
+    "the statements": '{"Statement": [{"Effect": "Deny"}], "Statement": [' + ALLOW_ALL + "]}",
+    "an operator": '{"Statement": [{"Condition": {"Bool": {"a": "b"}, "Bool": {"c": "d"}}}]}',
+    "a condition key": '{"Statement": [{"Condition": {"Bool": {"a": "b", "a": "d"}}}]}',
+    "a key by escapes": '{"Statement": [{"Effect": "Deny", "\\u0045ffect": "Allow"}]}',
+}
+
+
+@pytest.mark.parametrize("policy", TWICE.values(), ids=TWICE)
+@pytest.mark.parametrize("form", ["mapping", "text"])
+def test_a_policy_with_a_key_twice_is_rejected_and_the_key_named(policy: str, form: str) -> None:
+    """The last one would win, and a Deny would vanish silently."""
+    value = policy if form == "mapping" else json.dumps(policy)
+    message = refusal(one() + f"\n    policy: {value}")
+    assert message.startswith("roles.yaml, line 4")
+    assert "appears twice: keep one of them." in message
+    in_a_chain = refusal(one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', policy: {value}}}]")
+    assert "appears twice: keep one of them." in in_a_chain
+
+
+TAGS_TWICE = one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', tags: {{a: 1, a: 2}}}}]"
+
+
+def test_tags_with_a_key_twice_are_rejected() -> None:
+    assert "the key 'a' appears twice" in refusal(TAGS_TWICE)
+
+
+def test_json_in_ascii_keeps_its_emoji() -> None:
+    """json.dumps writes an emoji as two escapes, a surrogate pair."""
+    (role,) = parse(json.dumps([{"name": "app", "role_arn": ARN, "chain": [STEP | {"tags": {"mood": "\U0001f600"}}]}]))
+    assert role.chain[0].tags == (("mood", "\U0001f600"),)
+    (role,) = parse(one(policy=json.dumps({"Version": "\U0001f600"})))
+    assert role.policy == '{"Version":"\\ud83d\\ude00"}'
+
+
+def test_a_policy_in_json_may_escape_slashes() -> None:
+    """JSON allows it, some programs write it, and YAML does not have it."""
+    (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
+    assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
+    message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
+    assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice: keep one of them."
+
+
+@pytest.mark.parametrize("policy", ['{\n\t"Statement":\t[\n\t]\n}', '{\t"Statement": []}'])
+def test_policy_in_json_may_be_indented_with_tabs(policy: str) -> None:
+    (role,) = parse(one(policy=policy))
+    assert role.policy == '{"Statement":[]}'
+    twice = policy.replace("{", '{"Statement": 1, ')
+    assert "the key 'Statement' appears twice: keep one of them." in refusal(one(policy=twice))
+
+
+MERGES = {
+    "a merge": "{Effect: Deny, <<: {Effect: Allow}}",
+    "two merges": "{<<: {Effect: Deny}, <<: {Effect: Allow}}",
+    "a merge in a list": "{Statement: [{<<: [{Effect: Deny}, {Effect: Allow}]}]}",
+}
+
+
+@pytest.mark.parametrize("policy", MERGES.values(), ids=MERGES)
+@pytest.mark.parametrize("form", ["mapping", "text"])
+def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
+    """STS would get a member named <<, and of two only the last."""
+    value = policy if form == "mapping" else json.dumps(policy)
+    assert "<<" in refusal(one() + f"\n    policy: {value}")
+
+
+def test_the_line_in_a_block_of_json_is_the_files() -> None:
+    text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
+    assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice: keep one of them."
+
+
+RAISING = {
+    "a character beyond Unicode": r'roles: "\UFFFFFFFF"',
+    "a lone surrogate in a path": one() + '\n    authorization_token_file: "\\ud800"',
+    "a lone surrogate in a key": r'{"\ud800": 1}',
+    "nesting as mappings": "{a: " * 3000 + "}" * 3000,
+    "nesting as lists": "[" * 3000,
+    "nesting as blocks": "\n".join(" " * n + "a:" for n in range(500)),
+    "nesting as sequences": "- " * 3000 + "a",
+    "nesting in a policy": one() + f"\n    policy: {'{a: ' * 500}1{'}' * 500}",
+    "nesting in a policy's text": one(policy='{"a":' * 500 + "1" + "}" * 500),
+    "a directive of another version": "%YAML 9999999999999999999.1\n--- a",
+    "an unknown tag": "roles: !!python/object/apply:os.system [x]",
+    "an alias without an anchor": "roles: *a",
+    "an alias of itself": "roles: &a [*a]",
+    "an alias of itself in a policy": one() + "\n    policy: &a {Statement: *a}",
+    "an alias of itself in a policy's list": one() + "\n    policy: {Statement: &a [*a]}",
+    "aliases that nest deep": one()
+    + "\n    policy: {a0: &a0 1, "
+    + ", ".join(f"a{n + 1}: &a{n + 1} [[[[[*a{n}]]]]]" for n in range(300))
+    + "}",
+    "a number of 5,000 digits in a tag": one() + "\n    chain: [{tags: {a: " + "9" * 5_000 + "}}]",
+    "two documents": "roles: []\n---\nroles: []",
+    "a control character": "roles: \x07",
+    "NUL": "roles: \0",
+    "NUL in a path": one() + '\n    token_file: "a\\0b"',
+}
+
+
+@pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
+def test_text_that_makes_the_reader_raise_anything_is_one_message(text: str) -> None:
+    for form in (text, text.encode("utf-8", "surrogatepass")):
+        with pytest.raises(ConfigurationError, match=r"roles\.yaml") as caught:
+            parse_roles(form, "roles.yaml", DEFAULTS)
+        assert "\n" not in str(caught.value)
+
+
+UNPRINTABLE_KEYS = ["a\nb", "\r", "\x1b[2J", "\u2028", "\u202e", "\x85", "\x7f"]
+
+
+@pytest.mark.parametrize("key", UNPRINTABLE_KEYS, ids=ascii)
+@pytest.mark.parametrize("form", ["{%s: 1}", "roles: [{%s: 1}]", "roles: [{role_arn: x, chain: [{%s: 1}]}]"])
+def test_unprintable_key_is_escaped_in_its_message(key: str, form: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"roles\.yaml") as caught:
+        parse_roles(form % json.dumps(key), "roles.yaml", DEFAULTS)
+    assert str(caught.value).isprintable()
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*WHOLE.split()]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(plain | st.dictionaries(st.just("roles"), st.lists(plain, max_size=2)))
+def test_whatever_is_in_a_file_that_is_not_roles_it_is_one_message(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"roles\.yaml"):
+        parse(json.dumps(value))
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_whatever_bytes_a_file_holds_that_are_not_roles_it_is_one_message(content: bytes | str) -> None:
+    with pytest.raises(ConfigurationError, match=r"roles\.yaml"):
+        parse_roles(content, "roles.yaml", DEFAULTS)

@@ -1,0 +1,247 @@
+"""Who asks, in the daemon: a rule of the role, and a part of the line that tells of a hand-out."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.daemon.daemon import make_daemon
+from sidecar.serving import peer, proc_net
+from sidecar.serving.audit import LINES_A_SECOND
+from sidecar.serving.peer import Asker, Peers, SockDiag
+from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.token import Token
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.processes import ROLE_ARN, pod_environment, run_daemon, scripted_sts
+from tests.support.served import GET, PUT, Served, serving, settle, status_of
+from tests.support.users import APP, BECOME, OTHER, needs_linux, needs_root
+from tests.test_daemon import make_config, make_log
+
+pytestmark = needs_linux
+
+FOR_APP = frozenset({APP})
+WITHOUT_SECRET = GET[: GET.index(b"Authorization")] + b"\r\n"
+
+
+def body_of(answer: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return body
+
+
+@needs_root
+async def test_only_the_users_of_a_role_get_its_credentials(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
+        assert status_of(await served.ask_as(APP)) == 200
+        for uid in (OTHER, 0):
+            refused = await served.ask_as(uid)
+            assert status_of(refused) == 403
+            assert f"User id {uid} may not have the credentials of role 'default'" in body_of(refused)["message"]
+        assert status_of(await served.ask_as(APP, WITHOUT_SECRET)) == 401
+    assert [line["uid"] for line in served.logged("credentials_handed_out")] == [APP]
+    told = [(line["role"], line["reason"], line["uid"]) for line in served.logged("hand_out_refused")]
+    assert told == [
+        ("default", "wrong user", OTHER),
+        ("default", "wrong user", 0),
+        ("default", "no secret", APP),
+    ]
+    assert served.statuses == {200: 1, 403: 2, 401: 1}
+    assert served.logged("users_unknown") == []
+
+
+async def test_a_hand_out_is_told_with_the_user_and_the_process(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "_newest_processes", lambda: [os.getpid()])  # whatever else has started here since
+    async with serving(autojump_clock, wall, volume) as served:
+        assert status_of(await served.ask(GET)) == 200
+        assert status_of(await served.ask(GET[:9], GET[9:])) == 200
+    told = [(line["uid"], line["pid"]) for line in served.logged("credentials_handed_out")]
+    assert told == [(os.geteuid(), os.getpid())] * 2
+
+
+@needs_root
+async def test_denied_clients_do_not_hold_up_the_allowed_one_without_netlink(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables look full, 64 denied clients come at once, and the allowed one waits for one reading."""
+    readings: list[dict[str, bytes]] = []
+    read = proc_net.read_tables
+
+    def counted() -> dict[str, bytes]:
+        readings.append(read() | {"padding": b"x" * (2 * 1024 * 1024)})
+        return readings[-1]
+
+    def no_netlink(_self: SockDiag) -> None:
+        raise OSError
+
+    monkeypatch.setattr(SockDiag, "__init__", no_netlink)
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)  # whatever else this machine has open
+    monkeypatch.setattr(proc_net, "read_tables", counted)
+    statuses: list[tuple[int, int, float]] = []
+
+    async def ask(served: Served, uid: int) -> None:
+        status = status_of(await served.ask_as(uid))
+        statuses.append((uid, status, trio.current_time()))
+
+    async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
+        readings.clear()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for uid in (*[OTHER] * 32, APP, *[OTHER] * 32):
+                nursery.start_soon(ask, served, uid)
+    assert [(status, at - began < 0.8) for uid, status, at in statuses if uid == APP] == [(200, True)]
+    assert {status for uid, status, _ in statuses if uid == OTHER} == {403}
+    assert len(readings) <= 4
+
+
+@needs_root
+async def test_the_form_of_ec2_keeps_to_the_users_of_a_role_too(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
+        token = (await served.ask_as(OTHER, PUT, imds=True)).rpartition(b"\n")[2]
+        path = b"/latest/meta-data/iam/security-credentials/cart"
+        request = b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token: " + token + b"\r\n\r\n"
+        assert [status_of(await served.ask_as(uid, request, imds=True)) for uid in (APP, OTHER)] == [200, 403]
+    told = [(line["form"], line["uid"]) for line in served.events if "peer" in line]
+    assert told == [("imds", APP), ("imds", OTHER)]
+
+
+class LateExchange(FakeExchange):
+    """Grants once `may_answer` is set."""
+
+    may_answer: trio.Event
+
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        await self.may_answer.wait()
+        return await super().__call__(request, token)
+
+
+@needs_root
+async def test_a_request_is_held_for_a_user_of_the_role_and_for_no_other(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    sts = LateExchange(wall.time)
+    sts.may_answer = trio.Event()
+    async with serving(autojump_clock, wall, volume, sts, allow_uids=FOR_APP) as served:
+        start = trio.current_time()
+        refused = await served.ask_as(OTHER)
+        assert (status_of(refused), trio.current_time()) == (403, start)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.ask_as, APP)
+            await settle()
+            assert served.statuses == {403: 1}
+            sts.may_answer.set()
+        assert served.statuses == {403: 1, 200: 1}
+        assert [line["uid"] for line in served.logged("credentials_handed_out")] == [APP]
+
+
+@needs_root
+async def test_users_that_a_new_configuration_names_are_asked_for_at_once(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    async with serving(autojump_clock, wall, volume) as served:
+        assert status_of(await served.ask_as(OTHER)) == 200
+        role = served.daemon.role.refresher.role
+        served.daemon.roles.replace([role._replace(allow_uids=FOR_APP)])
+        assert [status_of(await served.ask_as(uid)) for uid in (OTHER, APP)] == [403, 200]
+
+
+async def test_where_users_cannot_be_told_a_role_with_users_refuses_everybody_and_says_so_at_the_start(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "_knows_ourselves", lambda _find: False)
+    own = frozenset({os.geteuid()})
+    async with serving(autojump_clock, wall, volume, allow_uids=own) as served:
+        (warning,) = served.logged("users_unknown")
+        assert (warning["level"], warning["role"]) == ("warning", "default")
+        refused = await served.ask(GET)
+        assert status_of(refused) == 403
+        assert "allow_uids" in body_of(refused)["message"]
+        (line,) = served.logged("hand_out_refused")
+        assert line["reason"] == "unknown user"
+        assert not {"uid", "pid"} & line.keys()
+        role = served.daemon.role.refresher.role
+        served.daemon.roles.replace([role._replace(allow_uids=None)])
+        assert status_of(await served.ask(GET)) == 200, "only the rule cannot be kept"
+
+
+async def test_a_role_with_users_is_left_out_of_the_credentials_file_and_that_is_told(
+    autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
+) -> None:
+    events: list[Any] = []
+    config = make_config(str(tmp_path / "token"))._replace(credentials_file=str(tmp_path / "credentials"))
+    config = config._replace(roles=(config.role, config.role._replace(name="reporting", allow_uids=FOR_APP)))
+    with make_daemon(config, FakeExchange(wall.time), clock=wall.clock, log=make_log(events)).peers:
+        assert [(entry["event"], entry["role"]) for entry in events] == [("role_left_out", "reporting")]
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Asker]:
+    """Whom the audit log had looked up."""
+    found: list[Asker] = []
+    asker = Peers.asker
+
+    def note(self: Peers, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Asker:
+        found.append(asker(self, sock, monotonic, is_denial=is_denial))
+        return found[-1]
+
+    monkeypatch.setattr(Peers, "asker", note)
+    return found
+
+
+async def test_in_a_flood_only_those_are_looked_up_who_have_a_line(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, looked_up: list[Asker]
+) -> None:
+    async with serving(autojump_clock, wall, volume) as served:
+        for request in (GET, WITHOUT_SECRET):
+            for _ in range(3 * LINES_A_SECOND):
+                await served.ask(request)
+    lines = [*served.logged("credentials_handed_out"), *served.logged("hand_out_refused")]
+    assert 0 < len(looked_up) == len([line for line in lines if "count" not in line])
+    assert sum(line.get("count", 1) for line in lines) == 6 * LINES_A_SECOND
+
+
+CLIENT = """
+import os, socket
+socket.socket().close()
+{become}
+with socket.socket() as client:
+    client.connect({address})
+    client.sendall({request})
+    print(os.getpid(), client.makefile("rb").readline().split()[1].decode())
+"""
+
+
+async def ask_as_a_process(uid: int, address: tuple[str, int]) -> tuple[int, int]:
+    """One request by another user's process: its id, and the status it got."""
+    program = CLIENT.format(become=BECOME.format(uid=uid), address=address, request=WITHOUT_SECRET)
+    done = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)
+    pid, status = done.stdout.split()
+    return int(pid), int(status)
+
+
+@needs_root
+async def test_a_running_daemon_tells_users_and_processes_apart(tmp_path: Path) -> None:
+    file = tmp_path / "roles.yaml"
+    file.write_text(f"roles:\n- name: default\n  role_arn: {ROLE_ARN}\n  allow_uids: [{APP}]\n")
+    environment = {"IRSA_SIDECAR_CONFIG": str(file)}
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url, **environment)) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        for uid, expected, event in ((APP, 200, "credentials_handed_out"), (OTHER, 403, "hand_out_refused")):
+            pid, status = await ask_as_a_process(uid, running.address)
+            assert status == expected
+            await running.logged(event, uid=uid, pid=pid)

@@ -1,0 +1,491 @@
+"""Several roles in one daemon: what fails in one stays there, and a new configuration takes their place as a whole."""
+
+import gc
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.background import RESTART_SECONDS
+from sidecar.credentials import Credentials
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.roles_reload import Reload
+from sidecar.daemon.served_roles import MAX_ENDED
+from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.files import file_identity
+from sidecar.metrics import Metrics
+from sidecar.refresh.schedule import CHANGED_TOKEN_PAUSE_SECONDS, CHECK_SECONDS
+from sidecar.role import ChainStep, Role
+from sidecar.serving import admin
+from sidecar.serving import container_credentials as endpoint
+from sidecar.serving.http import Request
+from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.token import Token
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange, refusal
+from tests.support.fakes.hanging_volume import HangingDirectories
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import service_account_token
+from tests.support.processes import get, pod_environment, run_daemon, scripted_sts
+from tests.test_daemon import make_config, make_log
+
+DENIED = refusal("AccessDenied", NextStep.WAIT)
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:iam::111122223333:role/{name}"
+
+
+@dataclass
+class Stss:
+    """An exchange that has an STS of its own for each IAM role."""
+
+    wall: FakeWall
+    by_arn: dict[str, FakeExchange] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> FakeExchange:
+        return self.by_arn.setdefault(arn(name), FakeExchange(self.wall.time))
+
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        return await self[request.role_arn.rpartition("/")[2]](request, token)
+
+
+@dataclass
+class Pod:
+    """A daemon with several roles, and what it told."""
+
+    daemon: Daemon
+    sts: Stss
+    token_file: str
+    wall: FakeWall
+    events: list[Any]
+
+    def role(self, name: str, **changes: Any) -> Role:
+        return Role(name, arn(name), self.token_file, None, 3600)._replace(**changes)
+
+    def key(self, name: str) -> str | None:
+        alive = self.daemon.roles[name].alive(self.wall.clock.now())
+        return alive.credentials.access_key_id if alive else None
+
+    def logged(self, event: str) -> list[Any]:
+        return [entry for entry in self.events if entry["event"] == event]
+
+
+@asynccontextmanager
+async def pod_with_two_roles(wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
+    volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
+    events: list[Any] = []
+    sts = Stss(wall)
+    config = make_config(volume.path)
+    roles = tuple(Role(name, arn(name), volume.path, None, 3600) for name in ("default", "reporting"))
+    daemon = make_daemon(config._replace(roles=roles), sts, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(daemon.serve, Listeners())
+        yield Pod(daemon, sts, volume.path, wall, events)
+        daemon.stop.set()
+
+
+@pytest.fixture
+async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
+    async with pod_with_two_roles(wall, volume) as pod:
+        yield pod
+
+
+async def test_each_role_has_its_own_path_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    assert set(pod.daemon.roles.routes) == {b"/v1/credentials", b"/v1/credentials/reporting"}
+    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting")] == [1, 1]
+    assert pod.sts["reporting"].requests[0].role_arn == arn("reporting")
+
+
+async def test_a_role_that_is_refused_or_breaks_costs_the_others_nothing(autojump_clock: MockClock, pod: Pod) -> None:
+    for trouble in (DENIED, ZeroDivisionError("a bug")):
+        pod.sts["reporting"].trouble = trouble
+        await trio.sleep(7300)
+        assert pod.key("default") is not None
+        assert pod.key("reporting") is None
+    assert pod.logged("refresher_failed")[0]["role"] == "reporting"
+    intervals = len(pod.sts["default"].asked_at)
+    assert intervals == pytest.approx(2 * 7300 / 1800, abs=1)
+    pod.sts["reporting"].trouble = None
+    await trio.sleep(2 * RESTART_SECONDS)
+    assert pod.key("reporting") is not None
+
+
+async def test_a_role_that_stays_as_it_was_keeps_its_loop_and_its_set(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    changes = pod.daemon.roles.replace([pod.role("default"), pod.role("archive")])
+    assert changes == (["archive"], ["reporting"], [])
+    assert b"/v1/credentials/reporting" not in pod.daemon.roles.routes
+    await trio.sleep(1900)
+    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 1, 2]
+
+
+async def test_a_role_asked_for_in_another_way_serves_its_old_set_until_the_new_one_is_there(
+    autojump_clock: MockClock, pod: Pod
+) -> None:
+    await pod.daemon.roles.first_credentials()
+    pod.sts["reporting"].trouble = DENIED
+    changes = pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
+    assert changes == ([], [], ["reporting"])
+    await trio.sleep(300)
+    assert pod.key("reporting") == "ASIAFAKE0001"
+    pod.sts["reporting"].trouble = None
+    pod.sts["reporting"].life_seconds = 900
+    await trio.sleep(60)
+    assert pod.key("reporting") not in {None, "ASIAFAKE0001"}, "though it ends sooner, it is what was asked for"
+    assert pod.sts["reporting"].requests[-1].duration_seconds == 900
+
+
+ALL_STEPS = [
+    *(refusal("Nope", step) for step in NextStep),
+    *(refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=seconds) for seconds in (60, 250)),
+]
+
+
+def different(pod: Pod, number: int) -> list[Role]:
+    """The roles, with the entry of `reporting` changed in one of the ways that leave its ARN and token file."""
+    ways: list[dict[str, Any]] = [
+        {"duration_seconds": 900 + number},
+        {"session_name": f"name-{number}"},
+        {"policy": f'{{"Id":"{number}"}}'},
+        {"policy_arns": (f"arn:aws:iam::aws:policy/{number}",)},
+        {"allow_uids": frozenset({os.getuid(), number + 1})},
+    ]
+    return [pod.role("default"), pod.role("reporting")._replace(**ways[number % len(ways)])]
+
+
+@pytest.mark.parametrize("error", ALL_STEPS, ids=lambda error: f"{error.next_step.value}-{error.retry_after_seconds}")
+async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: Pod, error: ExchangeError) -> None:
+    """However often the file changes, STS is asked no more often than with one that stays as it is."""
+    steady, changing = (pod.sts[name] for name in ("default", "reporting"))
+    steady.trouble = changing.trouble = error
+    await trio.sleep(1900)
+    before = [len(sts.asked_at) for sts in (steady, changing)]
+    for number in range(1200):
+        pod.daemon.roles.replace(different(pod, number))
+        await trio.sleep(0.25)
+    calls = [len(sts.asked_at) - count for sts, count in zip((steady, changing), before, strict=True)]
+    assert calls[1] <= calls[0] + 1
+    steady.trouble = changing.trouble = None
+    await trio.sleep(400)
+    assert all(served.alive(pod.wall.clock.now()) for served in pod.daemon.roles)
+
+
+async def test_changed_role_waits_as_long_as_sts_said(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    sts = pod.sts["reporting"]
+    sts.trouble = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=60)
+    await trio.sleep(1801)
+    refused_at = sts.asked_at[-1]
+    for number in range(1, 50):
+        pod.daemon.roles.replace(different(pod, number))
+        await trio.sleep(1)
+    assert sts.asked_at[-1] == refused_at
+    await trio.sleep(15)
+    assert 60 <= sts.asked_at[-1] - refused_at <= 66
+
+
+@pytest.mark.parametrize("latency_seconds", [0.0, 0.5, 3.0])
+async def test_role_that_changes_all_the_time_costs_one_call_per_pause(
+    autojump_clock: MockClock, pod: Pod, latency_seconds: float
+) -> None:
+    """Also where the change cancels the call that is under way, and where the role is renamed, comes and goes."""
+    sts = pod.sts["reporting"]
+    sts.latency_seconds = latency_seconds
+    for number in range(400):
+        default, reporting = different(pod, number)
+        renamed = reporting._replace(name=f"reporting-{number}")
+        pod.daemon.roles.replace([[default, reporting], [default, renamed], [default]][number % 3])
+        await trio.sleep(0.25)
+    assert len(sts.asked_at) <= 100 / CHANGED_TOKEN_PAUSE_SECONDS + 2
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting")])
+    await trio.sleep(CHANGED_TOKEN_PAUSE_SECONDS + latency_seconds + 1)
+    assert pod.key("reporting") is not None
+
+
+async def test_changed_role_is_tried_at_once_while_sts_works(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    await trio.sleep(60)
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
+    await trio.sleep(0.1)
+    assert pod.sts["reporting"].requests[-1].duration_seconds == 900
+
+
+@pytest.mark.parametrize("change", ["role_arn", "token_file", "chain"])
+async def test_role_with_other_arns_or_token_starts_at_once(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path, change: str
+) -> None:
+    """What STS refused was another request."""
+    pod.sts["reporting"].trouble = refusal("ValidationError", NextStep.ASK_OPERATOR)
+    await trio.sleep(100)
+    token_file = tmp_path / "other-token"
+    token_file.write_text(service_account_token(pod.wall.time()))
+    ways: dict[str, dict[str, Any]] = {
+        "role_arn": {"role_arn": arn("elsewhere")},
+        "token_file": {"token_file": str(token_file)},
+        "chain": {"chain": (ChainStep(arn("next")),)},
+    }
+    asked = sum(len(sts.asked_at) for sts in pod.sts.by_arn.values())
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", **ways[change])])
+    await trio.sleep(0.1)
+    assert sum(len(sts.asked_at) for sts in pod.sts.by_arn.values()) == asked + 1
+
+
+async def test_changed_role_says_until_when_its_old_credentials_are_served(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    expiration = pod.daemon.roles["reporting"].snapshot
+    pod.sts["reporting"].trouble = DENIED
+    await trio.sleep(60)
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
+    await trio.sleep(60)
+    assert expiration is not None
+    assert pod.logged("refresh_failed")[-1]["still_serving_until"] == expiration.credentials.expiration
+    await trio.sleep(3600)
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=901)])
+    await trio.sleep(1200)
+    assert pod.logged("refresh_failed")[-1]["still_serving_until"] is None
+
+
+async def test_changed_role_keeps_the_reason_and_the_longest_duration(autojump_clock: MockClock, pod: Pod) -> None:
+    longest = pod.role("reporting", duration_seconds=None)
+    pod.daemon.roles.replace([pod.role("default"), longest])
+    await trio.sleep(10_000)
+    granted = pod.sts["reporting"].requests[-1].duration_seconds
+    assert granted > 3600
+    pod.sts["reporting"].trouble = DENIED
+    await trio.sleep(10_000)
+    pod.daemon.roles.replace([pod.role("default"), longest._replace(session_name="other")])
+    assert "AccessDenied" in str(pod.daemon.roles["reporting"].failure)
+    pod.sts["reporting"].trouble = None
+    await trio.sleep(100)
+    assert pod.sts["reporting"].requests[-1].duration_seconds == granted
+
+
+async def test_ended_roles_leave_no_secret_and_a_bounded_memory(autojump_clock: MockClock, pod: Pod) -> None:
+    await pod.daemon.roles.first_credentials()
+    for number in range(3 * MAX_ENDED):
+        pod.daemon.roles.replace([pod.role("default"), pod.role("passing", role_arn=arn(f"passing-{number}"))])
+        await trio.sleep(0.01)
+    ended = pod.daemon.roles._ended
+    assert len(ended) == MAX_ENDED
+    assert "secret" not in repr(ended)
+    assert not [found for found in gc.get_objects() if isinstance(found, Credentials) and "passing" in found.role_arn]
+
+
+UNFORESEEN = [
+    ZeroDivisionError("a bug"),
+    KeyError("x"),
+    AttributeError("no such thing"),
+    RecursionError(),
+    OSError(5, "x"),
+]
+
+
+@pytest.mark.parametrize("bug", UNFORESEEN, ids=lambda bug: type(bug).__name__)
+async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClock, pod: Pod, bug: Exception) -> None:
+    """In the 503, in /readyz, in a metric and in the log; and no longer once it works again."""
+    pod.sts["reporting"].trouble = bug
+    pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", session_name="other")])
+    await trio.sleep(3 * RESTART_SECONDS + 4000)
+    served, now = pod.daemon.roles["reporting"], pod.wall.clock.now()
+    states = [role.state(now) for role in pod.daemon.roles]
+    ready = admin.answer(Request(b"/readyz", b"HTTP/1.1", {}, 0), states, pod.daemon.metrics, 0, now).response
+    for shown in (endpoint.unavailable(served).response, ready):
+        assert type(bug).__name__.encode() in shown
+        assert b"Report this as a bug" in shown
+        assert b"still being fetched" not in shown
+    assert pod.daemon.metrics.refreshes["reporting", "unexpected_error"] >= 3
+    assert {entry["role"] for entry in pod.logged("refresher_failed")} == {"reporting"}
+    pod.sts["reporting"].trouble = None
+    await trio.sleep(2 * RESTART_SECONDS)
+    assert served.failure is None
+    assert served.alive(pod.wall.clock.now())
+
+
+async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(
+    autojump_clock: MockClock, pod: Pod
+) -> None:
+    await pod.daemon.roles.first_credentials()
+    pod.sts["elsewhere"].trouble = DENIED
+    pod.daemon.roles.replace([pod.role("default", role_arn=arn("elsewhere"))])
+    assert pod.key("default") is None
+
+
+async def test_who_cannot_say_which_role_gets_the_default_or_else_the_first(
+    autojump_clock: MockClock, pod: Pod
+) -> None:
+    assert pod.daemon.roles.main.role == "default"
+    pod.daemon.roles.replace([pod.role("reporting"), pod.role("default")])
+    assert pod.daemon.roles.main.role == "default"
+    pod.daemon.roles.replace([pod.role("reporting"), pod.role("archive")])
+    assert pod.daemon.roles.main.role == "reporting"
+
+
+async def test_a_configuration_that_cannot_be_taken_changes_nothing(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path
+) -> None:
+    await pod.daemon.roles.first_credentials()
+    nowhere = str(tmp_path / "nowhere" / "secret")
+    before = pod.daemon.roles.routes
+    with pytest.raises(ConfigurationError, match=nowhere):
+        await pod.daemon.roles.read_secrets([pod.role("reporting", authorization_token_file=nowhere)])
+    assert pod.daemon.roles.routes is before
+    await trio.sleep(1900)
+    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chained_seconds", "is_warned_about"),
+    [
+        (900, None, True),
+        (1799, None, True),
+        (1800, None, False),
+        (None, None, False),
+        (3600, 900, True),
+        (900, 1800, False),
+    ],
+)
+async def test_short_session_is_warned_about_at_start_and_when_it_changes(
+    autojump_clock: MockClock, pod: Pod, seconds: int | None, chained_seconds: int | None, *, is_warned_about: bool
+) -> None:
+    """Of a chain, the last step's session is served."""
+    chain = (ChainStep(arn("other"), duration_seconds=chained_seconds),) if chained_seconds else ()
+    role = pod.role("reporting", duration_seconds=seconds, chain=chain)
+    assert pod.logged("setting_doubtful") == []
+    for name in ("reporting", "archive"):
+        pod.daemon.roles.replace([pod.role("default"), role._replace(name=name)])
+    reasons = [entry["reason"] for entry in pod.logged("setting_doubtful")]
+    assert len(reasons) == (2 if is_warned_about else 0)
+    assert all("1800 s or more" in reason and "refresh windows" in reason for reason in reasons)
+
+
+# The file, read again
+
+
+async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path
+) -> None:
+    file, metrics = tmp_path / "roles.yaml", Metrics()
+    file.write_text("good")
+    read: list[Sequence[Role] | ConfigurationError] = []
+
+    def read_again() -> Sequence[Role]:
+        outcome = read.pop(0)
+        if isinstance(outcome, ConfigurationError):
+            raise outcome
+        return outcome
+
+    log, as_read = make_log(pod.events), file_identity(str(file))
+    reload = Reload(str(file), read_again, pod.daemon.roles, as_read=as_read, log=log, metrics=metrics)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reload.run)
+        await trio.sleep(10 * CHECK_SECONDS)
+        for outcome in (ConfigurationError("line 3: wrong"), [pod.role("default")]):
+            read.append(outcome)
+            file.write_text(f"changed to {outcome}")
+            await trio.sleep(10 * CHECK_SECONDS)
+        nursery.cancel_scope.cancel()
+    assert [entry["reason"] for entry in pod.logged("configuration_refused")] == ["line 3: wrong"]
+    assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
+    assert metrics.reloads == {"refused": 1, "taken": 1}
+    assert not metrics.is_configuration_refused
+    assert pod.key("default") == "ASIAFAKE0001"
+
+
+async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path, volumes: HangingDirectories
+) -> None:
+    """While it hangs, neither a change nor SIGHUP affects the roles in service, and one log line reports it."""
+    file, metrics = tmp_path / "volume" / "roles.yaml", Metrics()
+    file.parent.mkdir()
+    file.write_text("good")
+    log, as_read = make_log(pod.events), file_identity(str(file))
+    reload = Reload(
+        str(file), lambda: [pod.role("default")], pod.daemon.roles, as_read=as_read, log=log, metrics=metrics
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reload.run)
+        await pod.daemon.roles.first_credentials()
+        file.write_text("changed")
+        with volumes.hang(str(file)):
+            await trio.sleep(10 * CHECK_SECONDS)
+            assert len(pod.logged("configuration_check_failed")) == 1
+            await reload.now()
+            assert len(pod.logged("configuration_check_failed")) == 2
+            assert pod.key("reporting") is not None
+        await trio.sleep(2 * CHECK_SECONDS)
+        nursery.cancel_scope.cancel()
+    assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
+    assert metrics.reloads == {"taken": 1}
+    assert volumes.blocked == 1
+
+
+async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path) -> None:
+    volume = FakeVolume(tmp_path)
+    volume.write(_file_of("default"))
+    environment = {"IRSA_SIDECAR_CONFIG": volume.path}
+    (tmp_path / "pod").mkdir()
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "pod" / "token", sts.url, **environment)) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        reporting = f"{running.url}/reporting"
+        assert (await get(reporting))[0] == 404
+        volume.write(_file_of("default", "reporting"))
+        assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
+        assert (await get(reporting))[0] == 200
+        volume.write("roles: [")
+        refused = await running.logged("configuration_refused")
+        assert refused["reason"].startswith(f"{volume.path}, line 1: ")
+        assert (await get(reporting))[0] == 200
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.logged("configuration_refused", times=2)
+        assert (await get(running.url))[0] == 200
+        assert await running.stop(signal.SIGTERM) == 0
+
+
+CHANGED_WHILE_IT_STARTS = """
+import os, signal, trio
+run = trio.run
+def late(*arguments):
+    os.replace({draft!r}, {file!r})
+    signal.raise_signal(signal.SIGHUP)
+    return run(*arguments)
+trio.run = late
+"""
+
+
+async def test_a_change_between_the_first_reading_and_the_watch_is_seen_and_an_early_sighup_harmless(
+    tmp_path: Path,
+) -> None:
+    file, draft = tmp_path / "roles.yaml", tmp_path / "draft.yaml"
+    file.write_text(_file_of("default"))
+    draft.write_text(_file_of("default", "reporting"))
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CONFIG=str(file))
+        prelude = CHANGED_WHILE_IT_STARTS.format(draft=str(draft), file=str(file))
+        async with run_daemon(environment, prelude=prelude) as running:
+            assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
+            assert (await get(f"{running.url}/reporting"))[0] == 200
+            assert await running.stop(signal.SIGTERM) == 0
+
+
+async def test_sighup_without_a_file_is_told_and_harmless(tmp_path: Path) -> None:
+    async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
+        await running.logged("credentials_refreshed")
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.logged("nothing_to_reload")
+        assert (await get(running.url))[0] == 200
+
+
+def _file_of(*names: str) -> str:
+    return "roles:\n" + "".join(f"  - name: {name}\n    role_arn: {arn('app')}\n" for name in names)

@@ -1,0 +1,558 @@
+"""The looks alone: what is found out of real files, sockets and bytes."""
+
+import io
+import json
+import os
+import random
+import socket
+import ssl
+import sys
+import threading
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import botocore
+import pytest
+import trio
+import trustme
+from cryptography import x509
+from trio.testing import MockClock
+
+from sidecar.daemon.credentials_file import HEADER
+from sidecar.doctor.checks.certificate import signer
+from sidecar.doctor.checks.endpoint import EndpointFacts
+from sidecar.doctor.checks.sdks import BOTOCORE, CHECKS, FoundSdk, SdkFacts
+from sidecar.doctor.gather import issuer
+from sidecar.doctor.probes import aws, endpoint, environment, metadata, reach, sdks, token
+from sidecar.doctor.probes.endpoint import Endpoint, Keys
+from sidecar.local import http
+from sidecar.local.http import Reply, Request
+from sidecar.role import Role
+from tests.support.exchanges import STS_HOST, Authority, Resolver, scripted
+from tests.support.fakes.scripted_sts import Reply as RawReply
+from tests.support.fakes.scripted_sts import ScriptedSts
+from tests.support.fakes.tokens import service_account_token
+
+SECRET = "s3cret-of-the-endpoint-that-nobody-must-see"
+
+
+# The token's mount
+
+PLAIN = "36 35 0:50 / /var/run/secrets/app ro - tmpfs tmpfs rw"
+SUB_PATH = "37 35 0:50 /..2026_01_02_03_04_05.678901/token /var/run/secrets/app/token ro - tmpfs tmpfs rw"
+SUB_PATH_OF_A_DIRECTORY = "38 35 0:50 /..2026_01_02_03_04_05.678901/a /var/run/secrets/app ro - tmpfs tmpfs rw"
+WITH_A_BLANK = r"39 35 0:50 /x /var/run/a\040b/token ro - tmpfs tmpfs rw"
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "is_sub_path"),
+    [
+        ("/var/run/secrets/app/token", "", False),
+        ("/var/run/secrets/app/token", PLAIN, False),
+        ("/var/run/secrets/app/token", f"{PLAIN}\n{SUB_PATH}", True),
+        ("/var/run/secrets/app/token", SUB_PATH_OF_A_DIRECTORY, True),
+        ("/var/run/secrets/application/token", SUB_PATH_OF_A_DIRECTORY, False),
+        ("/var/run/a b/token", WITH_A_BLANK, True),
+        ("/var/run/secrets/app/token", "nonsense", False),
+    ],
+)
+def test_a_mount_by_sub_path_is_told_by_the_kernels_table(
+    path: str,
+    table: str,
+    is_sub_path: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    assert token.is_sub_path(path, table) is is_sub_path
+
+
+def test_where_the_kernel_has_no_such_table_nothing_is_said_of_mounts(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(service_account_token(1_800_000_000.0))
+    facts = token.look(Role("default", "arn", str(path), None, 3600), 0.0, mounts="/nowhere/mountinfo")
+    assert facts.file is not None
+    assert not facts.file.is_sub_path
+    assert (facts.kid, facts.algorithm) == ("k1", "RS256")
+
+
+# Certificates
+
+
+def _certificate(organization: str = "Company Proxy") -> bytes:
+    certificate = trustme.CA(organization_name=organization).issue_cert("sts.example")
+    return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
+
+
+def test_who_signed_is_read_as_cryptography_reads_it() -> None:
+    assert signer(_certificate("Ämter & Söhne")) == "Ämter & Söhne"
+    der = _certificate()
+    issuer = x509.load_der_x509_certificate(der).issuer
+    (organization,) = issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    assert signer(der) == organization.value
+
+
+def test_what_is_no_certificate_has_no_signer() -> None:
+    der = _certificate()
+    print("seed 7")
+    source = random.Random(7)
+    assert signer(b"") is None
+    for _ in range(300):
+        spoilt = bytearray(der)
+        for _ in range(source.randint(1, 5)):
+            spoilt[source.randrange(len(spoilt))] = source.randrange(256)
+        signer(bytes(spoilt[: source.randrange(len(spoilt))]))
+        signer(source.randbytes(source.randrange(60)))
+
+
+# SDKs
+
+
+def _put(root: Path, path: str, content: bytes = b"") -> None:
+    file = root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+def _fat_jar() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as jar:
+        jar.writestr("BOOT-INF/lib/auth-2.20.1.jar", b"")
+    return buffer.getvalue()
+
+
+def _program(text: bytes) -> bytes:
+    return b"\x7fELF" + b"\0" * 1024 * 1024 + text + b"\0" * 100
+
+
+def _package(name: str, version: str) -> bytes:
+    return json.dumps({"name": name, "version": version}).encode()
+
+
+TRACES = {
+    "lib/python3.12/site-packages/botocore-1.34.40.dist-info/METADATA": (b"", "botocore (Python) 1.34.40"),
+    "lib/python3/dist-packages/botocore-1.29.27.egg-info": (b"", "botocore (Python) 1.29.27"),
+    "usr/local/aws-cli/v2/2.13.0/dist/aws": (b"", "AWS CLI 2 2.13.0"),
+    "app/node_modules/aws-sdk/package.json": (_package("aws-sdk", "2.1400.0"), "JavaScript SDK 2 2.1400.0"),
+    "app/node_modules/@aws-sdk/credential-provider-node/package.json": (
+        _package("@aws-sdk/credential-provider-node", "3.300.0"),
+        "JavaScript SDK 3 3.300.0",
+    ),
+    "app/aws-java-sdk-core-1.12.700.jar": (b"", "Java SDK 1 1.12.700"),
+    "app/spring.jar": (_fat_jar(), "Java SDK 2 2.20.1"),
+    "app/aws-config-jvm-1.0.0.jar": (b"", "Kotlin SDK 1.0.0"),
+    "gems/specifications/aws-sdk-core-3.180.0.gemspec": (b"", "Ruby SDK 3.180.0"),
+    "app/vendor/composer/installed.json": (
+        json.dumps({"packages": [{"name": "aws/aws-sdk-php", "version": "3.280.0"}, "odd"]}).encode(),
+        "PHP SDK 3.280.0",
+    ),
+    "app/web.deps.json": (b'{"libraries": {"AWSSDK.Core/3.7.100.1": {}}}', ".NET SDK (AWSSDK.Core) 3.7.100.1"),
+    "app/server": (
+        _program(b"\tdep\tgithub.com/aws/aws-sdk-go-v2/config\tv1.18.0\th1:x\n"),
+        "Go SDK 2 (module config) 1.18.0",
+    ),
+    "app/old-server": (_program(b"\tdep\tgithub.com/aws/aws-sdk-go\tv1.44.0\th1:x\n"), "Go SDK 1 1.44.0"),
+    "app/rust-server": (_program(b"/registry/src/index-1/aws-config-1.1.7/src/ecs.rs"), "Rust SDK (aws-config) 1.1.7"),
+}
+
+
+def searched(root: Path) -> SdkFacts:
+    search = sdks.Search(str(root))
+    search.run()
+    return search.facts
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_root_that_is_no_directory_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    (check,) = CHECKS
+    finding = check.judge(searched(tmp_path / name))
+    assert finding is not None
+    assert finding.seen == f"{tmp_path / name} is no directory"
+    assert "--files" in finding.next_step
+
+
+@pytest.mark.parametrize("path", TRACES)
+def test_an_sdk_is_known_by_its_traces_and_by_its_age(path: str, tmp_path: Path) -> None:
+    content, words = TRACES[path]
+    _put(tmp_path, path, content)
+    facts = searched(tmp_path)
+    (found,) = facts.found
+    assert f"{found.sdk.name} {found.version}" == words
+    assert not found.is_new_enough
+    assert found._replace(version=found.sdk.minimum_text).is_new_enough
+
+
+def test_new_sdks_unreadable_files_and_what_only_looks_like_one_are_no_trouble(tmp_path: Path) -> None:
+    _put(tmp_path, "a/botocore-1.34.41.dist-info/METADATA")
+    _put(tmp_path, "a/aws-sdk/package.json", b"not json")
+    _put(tmp_path, "a/credential-provider-node/package.json", b"[]")
+    _put(tmp_path, "a/broken.jar", b"PK")
+    _put(tmp_path, "a/composer/installed.json", b'"text"')
+    _put(tmp_path, "b/composer/installed.json", b'{"packages": 7}')
+    _put(tmp_path, "b/aws-sdk/package.json", b"[" * 100_000)
+    _put(tmp_path, "b/aws-sdk-2/package.json", b'{"name": {"name": []}}')
+    os.mkfifo(tmp_path / "a" / "pipe.jar")
+    os.mkfifo(tmp_path / "a" / "program")
+    (tmp_path / "a" / "zero.jar").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "b" / "web.deps.json")
+    _put(tmp_path, "a/text", b"\tdep\tgithub.com/aws/aws-sdk-go\tv1.44.0" + b"x" * 2_000_000)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    facts = searched(tmp_path)
+    assert [found.version for found in facts.found] == ["1.34.41"]
+    assert facts.found[0].is_new_enough
+    assert facts.is_whole
+
+
+def test_a_tree_that_takes_too_long_is_left_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sdks, "MOST_FILES", 3)
+    for number in range(9):
+        _put(tmp_path, f"file{number}")
+    assert not searched(tmp_path).is_whole
+
+
+async def test_a_search_that_hangs_keeps_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    hangs, release = threading.Event(), threading.Event()
+
+    def traces(path: str) -> Iterator[FoundSdk]:
+        if path == "hangs.jar":
+            hangs.set()
+            release.wait()
+        yield FoundSdk(BOTOCORE, "1.0", path)
+
+    async def let_the_deadline_pass() -> None:
+        await trio.to_thread.run_sync(hangs.wait)
+        mock_clock.jump(60)
+
+    monkeypatch.setattr(sdks, "_traces", traces)
+    monkeypatch.setattr(sdks, "_paths", lambda _root: iter(["first", "hangs.jar", "last"]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(let_the_deadline_pass)
+        facts = await sdks.find(str(tmp_path))
+    release.set()
+    assert [found.path for found in facts.found] == ["first"]
+    assert not facts.is_whole
+
+
+# AWS's configuration files
+
+
+@pytest.mark.parametrize(
+    ("content", "gives"),
+    [
+        ("[default]\naws_access_key_id = A\naws_secret_access_key = B\n", ("aws_access_key_id",)),
+        ("[profile default]\nsso_session = x\n", ("sso_session",)),
+        ("[default]\nrole_arn = arn\nsource_profile = base\n", ("role_arn",)),
+        ("[default]\nrole_arn = arn\ncredential_source = EcsContainer\n", None),
+        ("[other]\naws_access_key_id = A\n", None),
+        (f"{HEADER}[default]\naws_access_key_id = A\n", None),
+        ("[default]\nregion = eu-west-1\n", None),
+        ("no section\n", None),
+        ("[default\n", None),
+    ],
+)
+def test_a_configuration_file_counts_by_what_its_default_profile_gives(
+    tmp_path: Path, content: str, gives: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "config").write_text(content)
+    facts = environment.look({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
+    assert facts.files == (() if gives is None else ((str(tmp_path / "config"), gives),))
+    assert facts.has_region_file is ("region" in content)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[default]\nregion\n  continued = x\n", "Python's configuration parser fails on it"),
+        (b"no section\n", "it is not a configuration file"),
+        (b"[default\n", "it is not a configuration file"),
+        (b"[default]\n" + b"a" * environment.MAX_CONFIGURATION_BYTES, "it is over 1024 KiB"),
+    ],
+)
+def test_a_configuration_file_that_cannot_be_checked_is_named_with_the_problem(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    (tmp_path / "config").write_bytes(content)
+    facts = environment.look({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
+    expected = problem if sys.version_info < (3, 13) or "parser" not in problem else ""
+    assert dict(facts.unreadable).get(str(tmp_path / "config"), "") in {problem, expected}
+    assert facts.files == ()
+
+
+def test_configuration_paths_that_are_not_files_are_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
+    seen = {path: dict(environment.look({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
+    assert seen == {
+        str(tmp_path / "fifo"): "it is not a regular file",
+        str(tmp_path): "it is not a regular file",
+        "/dev/zero": "it is not a regular file",
+        "/dev/null": None,
+        "\0": "the path is not one that a file can have",
+        "/nowhere": None,
+    }
+
+
+def test_the_home_directory_is_looked_in_and_a_token_that_lies_open_is_seen(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\ncredential_process = x\n")
+    (tmp_path / "token").touch()
+    for told in ({"HOME": str(tmp_path)}, {"HOME": str(tmp_path), "AWS_CONFIG_FILE": "~/.aws/config"}):
+        facts = environment.look(told, [str(tmp_path / "token"), "/nowhere"])
+        assert facts.files == ((str(tmp_path / ".aws" / "config"), ("credential_process",)),)
+        assert facts.tokens == (str(tmp_path / "token"),)
+
+
+# The endpoint
+
+
+@asynccontextmanager
+async def listening(*replies: Reply) -> AsyncIterator[tuple[str, list[Request]]]:
+    asked: list[Request] = []
+    left = list(replies)
+
+    async def answer(request: Request) -> Reply:
+        asked.append(request)
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(http.serve, listener, answer, report=print))
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/v1/credentials", asked
+        nursery.cancel_scope.cancel()
+
+
+def _json(status: int, body: Any) -> Reply:
+    return Reply(status, json.dumps(body).encode(), "application/json")
+
+
+async def ask(url: str, secret: str | None = SECRET, file: str | None = None) -> tuple[EndpointFacts, Keys | None]:
+    return await endpoint.look(Endpoint("SETTING", url, file, secret, is_expected=True, role_arn=None))
+
+
+async def test_the_endpoint_is_asked_as_an_sdk_asks_it() -> None:
+    async with listening(_json(404, {})) as (url, asked):
+        await ask(f"{url}?a=1&b=%2F")
+    (request,) = asked
+    assert (request.method, request.target) == ("GET", "/v1/credentials?a=1&b=%2F")
+    assert request.header("host") == url.split("/")[2]
+    assert request.header("authorization") == SECRET
+
+
+async def test_an_endpoint_that_is_not_ready_is_asked_again(autojump_clock: object) -> None:
+    body = {
+        "AccessKeyId": "ASIAFAKEFAKEFAKE",
+        "SecretAccessKey": "s",
+        "Token": "t",
+        "Expiration": "2027-01-15T09:00:00Z",
+    }
+    autojump_clock.autojump_threshold = 0.02  # type: ignore[attr-defined]  # loopback is real
+    async with listening(_json(503, {"message": "not yet"}), _json(200, body)) as (url, asked):
+        facts, keys = await ask(url)
+    assert len(asked) == 2
+    assert facts.served is not None
+    assert (facts.served.status, keys) == (200, Keys("ASIAFAKEFAKEFAKE", "s", "t"))
+
+
+@pytest.mark.parametrize("piece", [SECRET, SECRET[3:20], f"Authorization: {SECRET}"])
+async def test_a_message_that_quotes_the_secret_is_not_shown(piece: str) -> None:
+    async with listening(_json(403, {"message": f"I was sent {piece}"})) as (url, _):
+        facts, _ = await ask(url)
+    assert facts.served is not None
+    assert facts.served.message == "(its message is not shown, as it quotes the secret)"
+
+
+async def test_what_is_told_of_an_answer_holds_no_credentials() -> None:
+    wrong = {"AccessKeyId": SECRET, "SecretAccessKey": SECRET, "Token": SECRET, "Expiration": SECRET, SECRET * 2: 1}
+    async with listening(_json(200, wrong | {"RoleArn": SECRET})) as (url, _):
+        facts, _ = await ask(url, secret=None)
+    assert SECRET not in str(facts)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"[" * 60_000, b"\xff", json.dumps({"Expiration": "2027-99-99T09:00:00Z"}).encode()]
+)
+async def test_an_answer_that_makes_no_sense_is_no_set(body: bytes) -> None:
+    async with listening(Reply(200, body, "application/json")) as (url, _):
+        facts, keys = await ask(url)
+    assert keys is None
+    assert facts.served is not None
+    assert facts.served.expires_at is None
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1/", "http://sts.example/", "http://[::1", "", "http://\0/"])
+async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    facts, keys = await ask(url)
+    assert (facts.served, keys) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" + b"x" * 1_048_577, ""),
+    ],
+)
+async def test_what_speaks_no_http_or_too_much_of_it_gives_no_answer(raw: bytes, words: str) -> None:
+    async with scripted(RawReply(raw=raw)) as server:
+        facts, _ = await ask(server.url)
+    assert facts.served is not None
+    assert facts.served.error
+    assert words in facts.served.error
+
+
+async def test_silence_is_given_up(autojump_clock: object) -> None:
+    async with scripted(RawReply(delay_seconds=999.0)) as server:
+        facts, _ = await ask(server.url)
+    assert facts.served is not None
+    assert facts.served.error == "nothing came within 5 s"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem", "newline"),
+    [
+        (b"secret", "", False),
+        (b"secret\n", "", True),
+        (b"secret\r\n", "", True),
+        (b"", "it is empty", False),
+        (b"two\nlines", "it holds more than one line of visible ASCII", False),
+        (b"\xff", "it holds more than one line of visible ASCII", False),
+        (b"x" * 5000, "it is over 4096 bytes", False),
+    ],
+)
+async def test_the_secrets_file_is_read_as_sdks_read_it(
+    tmp_path: Path,
+    content: bytes,
+    problem: str,
+    newline: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    facts, _ = await ask("http://127.0.0.1:1", "secret", str(path))
+    assert (facts.secret.problem, facts.secret.ends_in_newline) == (problem, newline)
+    assert facts.secret.are_equal
+    assert (await ask("http://127.0.0.1:1", "secret", str(tmp_path)))[0].secret.problem == "it is no regular file"
+
+
+# The node's metadata, and the way to a server
+
+
+@pytest.mark.parametrize(
+    "raw", [b"nonsense\r\n\r\n", b"HTTP/1.1 500 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 99]
+)
+async def test_what_is_no_metadata_service_gives_no_role(raw: bytes) -> None:
+    async with scripted(RawReply(raw=raw)) as server:
+        facts = await metadata.look(server.url.rstrip("/"))
+    assert facts.role is None
+
+
+async def test_no_metadata_service_is_waited_for_longer_than_a_second(autojump_clock: object) -> None:
+    began = trio.current_time()
+    async with scripted(RawReply(delay_seconds=999.0)) as server:
+        facts = await metadata.look(server.url.rstrip("/"))
+    assert (facts.answers_v1, facts.answers_v2) == (False, False)
+    assert trio.current_time() - began < 3
+    assert not (await metadata.look("http://[::1")).answers_v1
+
+
+async def test_a_plain_proxy_is_asked_for_the_whole_url(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+    async with scripted(RawReply(400, b"", {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        way = await reach.reach("http://sts.example/", None)
+    assert way.failed == ""
+    assert way.skew_seconds is not None
+    assert proxy.requests[0].line == "GET http://sts.example/ HTTP/1.1"
+
+
+async def test_a_proxy_is_told_its_user_and_shown_without(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+    async with scripted(RawReply(407, b"")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//us%40er:pass@"))
+        way = await reach.reach("https://sts.example/", None)
+    assert (way.failed, way.why, way.proxy) == ("proxy", "it answers 407", f"127.0.0.1:{proxy.port}")
+    assert proxy.requests[0].header("proxy-authorization") == "Basic dXNAZXI6cGFzcw=="
+    assert "pass" not in str(way)
+
+
+async def test_a_way_through_a_proxy_is_encrypted_from_end_to_end(
+    monkeypatch: pytest.MonkeyPatch, no_proxies: None, tmp_path: Path
+) -> None:
+    """A proxy of our own that tunnels, and an STS behind it with a certificate."""
+    authority = Authority(tmp_path)
+    async with (
+        scripted(RawReply(400, b""), tls=authority.server(), host=STS_HOST) as sts,
+        trio.open_nursery() as nursery,
+    ):
+        proxy_url = await nursery.start(_tunnel_to, sts)
+        monkeypatch.setenv("HTTPS_PROXY", proxy_url)
+        way = await reach.reach(sts.url, authority.bundle)
+        nursery.cancel_scope.cancel()
+    assert (way.failed, way.why) == ("", "")
+    assert way.authority is not None
+    assert [name for name, _ in way.seconds] == ["name", "connect", "proxy", "tls", "answer"]
+
+
+async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> None:
+    async def pump(source: trio.SocketStream, target: trio.SocketStream) -> None:
+        async for piece in source:
+            await target.send_all(piece)
+
+    async def tunnel(client: trio.SocketStream) -> None:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += await client.receive_some()
+        server = await trio.open_tcp_stream("127.0.0.1", sts.port)
+        await client.send_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with server, trio.open_nursery() as nursery:
+            nursery.start_soon(pump, client, server)
+            await pump(server, client)
+            nursery.cancel_scope.cancel()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    task_status.started(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+    await trio.serve_listeners(tunnel, listeners)
+
+
+class _TwoAddresses(Resolver):
+    """Of which nobody listens on the first."""
+
+    async def getaddrinfo(self, _host: Any, port: Any, *_: int) -> list[Any]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, ("127.0.0.9", port)), (*kind, ("127.0.0.1", port))]
+
+
+async def test_all_addresses_of_a_name_are_tried(no_proxies: None) -> None:
+    trio.socket.set_custom_hostname_resolver(_TwoAddresses())
+    async with scripted(RawReply(400, b"")) as server:
+        way = await reach.reach(f"http://sts.example:{server.port}/", None)
+    assert (way.failed, way.addresses) == ("", ("127.0.0.9", "127.0.0.1"))
+
+
+async def test_a_bundle_that_is_none_ends_the_way_at_tls_and_no_secret_of_a_proxy_is_told(
+    tmp_path: Path, no_proxies: None
+) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
+    async with scripted(RawReply(400, b""), tls=Authority(tmp_path).server(), host=STS_HOST) as sts:
+        way = await reach.reach(sts.url, "/nowhere")
+    assert way.failed == "tls"
+    assert "AWS_CA_BUNDLE is '/nowhere'" in way.why
+
+
+async def test_an_issuer_without_a_name_or_with_a_bundle_that_is_none_is_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    for changes, reason in (({"iss": None}, None), ({}, "tls")):
+        path.write_text(service_account_token(1_800_000_000.0, **changes))
+        facts = token.look(Role("default", "arn", str(path), None, 3600), 0.0)
+        found = await issuer.look(facts, is_aws=True, ca_bundle="/nowhere")
+        assert (found.error and found.error.reason) == reason
+
+
+def test_a_botocore_without_what_it_knows_of_services_is_none_as_in_the_image_of_a_pod(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert aws.is_here()
+    monkeypatch.setattr(botocore, "BOTOCORE_ROOT", str(tmp_path))
+    assert not aws.is_here()

@@ -1,0 +1,304 @@
+"""Promises of injection that hold for every Pod, whatever is in it."""
+
+import json
+from typing import Any
+
+import hypothesis
+import jsonpatch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lightkube.models.core_v1 import Pod
+
+from sidecar.config.roles_file import parse_roles
+from sidecar.config.settings import read_settings
+from sidecar.errors import ConfigurationError
+from sidecar.injection.app_container import READ_WHEN_EMPTY
+from sidecar.injection.inject import Injected, inject
+from sidecar.injection.json_patch import json_patch
+from sidecar.injection.names import Document
+from sidecar.injection.settings import Settings
+from sidecar.role import DEFAULT_ROLE
+from tests.support.fakes import amazons_webhook
+from tests.unit.injection.pods import ACCOUNT, ARN, PLAIN, SETTINGS, container, pods, variables
+
+fewer = hypothesis.settings(max_examples=hypothesis.settings().max_examples // 3)
+"""A whole Pod takes a while to make; together the tests see as many as any."""
+
+settings_of_both_kinds = st.sampled_from([SETTINGS, PLAIN])
+
+LISTS = ("initContainers", "containers")
+
+
+def injected(pod: Document, settings: Settings) -> Injected:
+    return inject(pod, ACCOUNT, settings)
+
+
+def users(pod: Document) -> list[Document]:
+    return [each for key in LISTS for each in pod["spec"].get(key) or [] if each["name"] != "irsa-sidecar"]
+
+
+def sidecar_of(pod: Document) -> Document:
+    found: list[Document] = [each for key in LISTS for each in pod["spec"].get(key) or []]
+    (sidecar,) = [each for each in found if each["name"] == "irsa-sidecar"]
+    return sidecar
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_a_second_time_changes_nothing(pod: Document, settings: Settings) -> None:
+    once = injected(pod, settings)
+    assert json_patch(once.pod, injected(once.pod, settings).pod) == []
+
+
+@fewer
+@given(pods(), settings_of_both_kinds, settings_of_both_kinds)
+def test_another_setting_gives_what_it_would_have_given_at_first(pod: Document, one: Settings, other: Settings) -> None:
+    other = other._replace(image="other", region="us-east-1")
+    changed = sidecar_of(injected(injected(pod, one).pod, other).pod)
+    fresh = sidecar_of(injected(pod, other).pod)
+    assert {**changed, "env": sorted(changed["env"], key=str)} == {**fresh, "env": sorted(fresh["env"], key=str)}
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_the_pod_that_is_passed_stays_as_it_is_and_the_patch_makes_the_other(pod: Document, settings: Settings) -> None:
+    before = json.loads(json.dumps(pod))
+    result = injected(pod, settings).pod
+    assert pod == before
+    assert jsonpatch.apply_patch(before, json_patch(pod, result)) == result
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_what_the_user_wrote_stays(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    changing = {*LISTS, "volumes"}
+    assert {k: v for k, v in result["spec"].items() if k not in changing} == {
+        k: v for k, v in pod["spec"].items() if k not in changing
+    }
+    assert [each["name"] for each in users(result)] == [each["name"] for each in users(pod)]
+    for before, after in zip(users(pod), users(result), strict=True):
+        is_given = "http://127.0.0.1:4772" in str(after)
+        if not is_given:
+            assert after == before
+            continue
+        assert {k: v for k, v in after.items() if k not in {"env", "volumeMounts"}} == {
+            k: v for k, v in before.items() if k not in {"env", "volumeMounts"}
+        }
+        for key in ("env", "volumeMounts"):
+            kept = [item for item in before.get(key, []) if not (is_amazons(item, before) or is_misread(item))]
+            assert_begins_with(after[key], kept)
+
+
+def is_amazons(item: Document, container: Document) -> bool:
+    """By what the generator puts in, which is always the whole set."""
+    volumes = {mount["name"] for mount in container.get("volumeMounts", [])}
+    web, pod = "aws-iam-token" in volumes, "eks-pod-identity-token" in volumes
+    names = ({"aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"} if web else set()) | (
+        {"eks-pod-identity-token", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
+        if pod
+        else set()
+    )
+    return item["name"] in names
+
+
+def is_misread(item: Document) -> bool:
+    """Return whether it is an empty variable that SDKs read."""
+    return item["name"] in READ_WHEN_EMPTY and item.get("value") == ""
+
+
+def assert_begins_with(after: list[Document], kept: list[Document]) -> None:
+    for one, other in zip(kept, after, strict=False):
+        if one["name"].lower() == "no_proxy" and "value" in one:
+            assert other["value"] in {one["value"], f"{one['value']},127.0.0.1", "127.0.0.1"}
+        else:
+            assert one == other
+    assert len(after) >= len(kept)
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_annotations_and_volumes_of_others_stay(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    before, after = pod["metadata"].get("annotations", {}), result["metadata"]["annotations"]
+    theirs = "eks.amazonaws.com/skip-containers"
+    for name, value in before.items():
+        assert after[name].startswith(value) if name == theirs else after[name] == value
+    skipped = after[theirs].split(",")
+    assert {"irsa-sidecar"} | {each["name"] for each in users(result) if "127.0.0.1:4772" in str(each)} <= set(skipped)
+    kept = [v for v in pod["spec"].get("volumes", []) if v["name"] != "aws-iam-token"]
+    assert [v for v in result["spec"]["volumes"] if v["name"] == "data"] == kept
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_the_token_is_the_sidecars_alone(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    for each in users(result):
+        mounted = {mount["name"] for mount in each.get("volumeMounts", [])}
+        assert not {"irsa-sidecar-token", "irsa-sidecar-state"} & mounted
+        if "127.0.0.1:4772" in str(each):
+            assert not {"aws-iam-token", "eks-pod-identity-token"} & mounted
+            assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in variables(each)
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_state_is_kept_in_memory_and_bounded(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    sidecar = sidecar_of(result)
+    (mount,) = [mount for mount in sidecar["volumeMounts"] if mount["name"] == "irsa-sidecar-state"]
+    assert mount["mountPath"] == variables(sidecar)["IRSA_SIDECAR_STATE_DIR"]
+    assert not mount.get("readOnly")
+    (volume,) = [volume for volume in result["spec"]["volumes"] if volume["name"] == "irsa-sidecar-state"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Mi"}
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_what_the_sidecar_reads_fits_what_the_containers_are_told(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    sidecar = sidecar_of(result)
+    environ = variables(sidecar)
+    config, defaults = read_settings(environ, {})
+    if config.config_file is None:
+        roles: tuple[Any, ...] = (defaults.role(DEFAULT_ROLE, environ["AWS_ROLE_ARN"]),)
+    else:
+        roles = parse_roles(result["metadata"]["annotations"]["irsa-sidecar.io/roles"], "roles", defaults)
+    served = {f"http://127.0.0.1:{config.listen[1]}{role.path}": role for role in roles}
+    volume_path = {mount["mountPath"]: mount.get("subPath") for mount in sidecar["volumeMounts"]}
+    assert volume_path.pop("/var/run/secrets/kubernetes.io/serviceaccount") not in {role.name for role in roles}
+    for each in users(result):
+        told = variables(each)
+        if "127.0.0.1:4772" not in str(told):
+            continue
+        role = served[told["AWS_CONTAINER_CREDENTIALS_FULL_URI"]]
+        assert told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == role.authorization_token_file
+        (mount,) = [m for m in each["volumeMounts"] if m["name"] == "irsa-sidecar-authorization"]
+        assert mount["readOnly"]
+        assert role.authorization_token_file == f"{mount['mountPath']}/token"
+        assert volume_path[mount["mountPath"]] == mount.get("subPath")
+        assert "AWS_EC2_METADATA_DISABLED" in told
+        assert "AWS_REGION" in told or "AWS_DEFAULT_REGION" in told
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_the_result_is_a_pod_by_kubernetes_own_model(pod: Document, settings: Settings) -> None:
+    result = injected(pod, settings).pod
+    # An unknown field would not come back, and a value of the wrong type would not go in.
+    assert_holds(Pod.from_dict(result).to_dict(), result)
+
+
+def assert_holds(read: Any, written: Any) -> None:
+    if isinstance(written, dict):
+        assert set(written) <= set(read) | {key for key, value in written.items() if value in ([], {}, None)}
+        for key in set(written) & set(read):
+            assert_holds(read[key], written[key])
+    elif isinstance(written, list):
+        assert len(read) == len(written)
+        for one, other in zip(read, written, strict=True):
+            assert_holds(one, other)
+    else:
+        assert read == written
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["metadata", "spec", "annotations", "containers", "env", "volumeMounts", "ports", "name"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_whichever_webhook_runs_first_amazons_comes_to_no_container_of_ours(pod: Document, settings: Settings) -> None:
+    """Nor when both look again at what the other left, as often as they like."""
+
+    def amazons(found: Document) -> Document:
+        return amazons_webhook.mutated(found, role_arn=ARN, region="eu-west-1")
+
+    first, later = injected(amazons(pod), settings).pod, amazons(injected(pod, settings).pod)
+    for found in (first, amazons(first), later, injected(later, settings).pod):
+        ours = [each for each in users(found) if "127.0.0.1:4772" in str(each)]
+        assert len(ours) >= 1
+        for each in (*ours, sidecar_of(found)):
+            assert amazons_webhook.VOLUME not in {mount["name"] for mount in each["volumeMounts"]}
+            assert amazons_webhook.DIRECTORY not in str(each["env"])
+        assert amazons(injected(amazons(found), settings).pod) == amazons(injected(found, settings).pod)
+
+
+@fewer
+@given(pods(), settings_of_both_kinds)
+def test_whichever_webhook_runs_first_no_unused_pod_identity_stays(pod: Document, settings: Settings) -> None:
+    """The label and the volume stay exactly as long as a container mounts the volume."""
+
+    def amazons(found: Document) -> Document:
+        return amazons_webhook.mutated_for_pod_identity(found, region="eu-west-1")
+
+    first, later = injected(amazons(pod), settings).pod, injected(amazons(injected(pod, settings).pod), settings).pod
+    volume = amazons_webhook.POD_IDENTITY.volume
+    for found in (first, later, injected(first, settings).pod):
+        is_used = any(volume == mount["name"] for each in users(found) for mount in each.get("volumeMounts", []))
+        assert (amazons_webhook.LABEL in found["metadata"]["labels"]) == is_used
+        assert (volume in {each["name"] for each in found["spec"]["volumes"]}) == is_used
+        assert found["metadata"]["labels"]["irsa-sidecar.io/inject"] == "true"
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "spec"]), plain), settings_of_both_kinds)
+def test_whatever_is_no_pod_is_refused_in_a_sentence(document: Document, settings: Settings) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        inject(document, None, settings)
+    assert str(caught.value).endswith((".", "?"))
+
+
+def test_the_generator_makes_what_matters() -> None:
+    """A container that is given nothing, one that is, and both kinds of Amazon's injection come up."""
+    seen: set[str] = set()
+
+    @given(pods())
+    def look(pod: Document) -> None:
+        text = str(pod)
+        result = injected(pod, SETTINGS)
+        seen.update(word for word in ("aws-iam-token", "eks-pod-identity-token", "Rep.1", "skip") if word in text)
+        seen.update(["warned"] if result.warnings else [])
+        seen.update(["alone"] if container(result.pod, "app") and "web" not in text else [])
+
+    look()
+    assert seen == {"aws-iam-token", "eks-pod-identity-token", "Rep.1", "skip", "warned", "alone"}
+
+
+def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place below the document."""
+    items = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    return [found for key, value in items for found in [(*path, key), *places(value, (*path, key))]]
+
+
+@fewer
+@given(pods(), settings_of_both_kinds, st.data())
+def test_a_pod_with_something_else_anywhere_is_injected_or_refused_in_a_sentence(
+    pod: Document, settings: Settings, data: st.DataObject
+) -> None:
+    broken: Any = json.loads(json.dumps(injected(pod, settings).pod if data.draw(st.booleans()) else pod))
+    for _ in range(3):
+        *parents, last = data.draw(st.sampled_from(places(broken)))
+        target = broken
+        for key in parents:
+            target = target[key]
+        target[last] = data.draw(st.sampled_from([None, 5, True, "x", [], ["x"], {}, {"name": "x"}, [{}]]))
+    try:
+        result = inject(broken, ACCOUNT, settings).pod
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017  either is right
+    else:
+        assert json_patch(result, inject(result, ACCOUNT, settings).pod) == []

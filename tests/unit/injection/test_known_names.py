@@ -1,0 +1,228 @@
+"""Labels and annotations that are almost right are named, and those of other products never are."""
+
+import difflib
+from typing import Any
+
+import pytest
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection import similar_names
+from sidecar.injection.inject import inject
+from sidecar.injection.known_names import misnamed_label
+from sidecar.injection.names import Document
+from sidecar.injection.options import NoRoleError
+from sidecar.injection.settings import ServiceAccount
+from sidecar.injection.similar_names import MAX_COMPARED, MAX_NAMES
+from sidecar.injection.warning import MAX_CHARACTERS, NOT_READ, reason_of
+from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
+
+ROLE_ARN, AMAZONS = "irsa-sidecar.io/role-arn", "eks.amazonaws.com/role-arn"
+
+
+def refusal(given: Document, account: ServiceAccount | None = ACCOUNT) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        inject(given, account, SETTINGS)
+    return str(caught.value)
+
+
+def labelled(*names: Any) -> Document:
+    given = pod()
+    given["metadata"]["labels"] = {"irsa-sidecar.io/inject": "true", **dict.fromkeys(names, "true")}
+    return given
+
+
+def without_role(*names: str, account: ServiceAccount | None = None) -> str:
+    with pytest.raises(NoRoleError) as caught:
+        inject(pod(annotations=dict.fromkeys(names, ARN)), account, SETTINGS)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("irsa-sidecar.io/role-arm", "role-arn"),
+        ("irsa-sidecar.io/roleArn", "role-arn"),
+        ("irsa-sidecar.io/ROLE_ARN", "role-arn"),
+        ("irsa-sidecar.io/role", "roles"),
+        ("irsa-sidecar.com/role-arn", "role-arn"),
+        ("irsa-sidecar.dev/role-arn", "role-arn"),
+        ("irsa-sidecar/role-arn", "role-arn"),
+        ("irsa.sidecar.io/roles", "roles"),
+        ("irsa_sidecar.io/container", "containers"),
+        ("irsasidecar.io/audience", "audience"),
+        ("isra-sidecar.io/duration", "duration"),
+        ("irsa-sidcar.io/skip-container", "skip-containers"),
+        ("IRSA-Sidecar.IO/session-name", "session-name"),
+        ("irsa-sidecars.io/token_expiration", "token-expiration"),
+    ],
+)
+def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
+    """Although the ServiceAccount has a role, which the Pod would get silently instead of what its author wrote."""
+    message = refusal(pod(annotations={name: "x"}))
+    assert message == f"annotation {name} is none of irsa-sidecar's: did you mean irsa-sidecar.io/{meant}?"
+
+
+@pytest.mark.parametrize("name", ["injected", "injection", "Inject", "inyect"])
+@pytest.mark.parametrize("prefix", ["irsa-sidecar.io", "irsa-sidecar.com", "irsa_sidecar.io"])
+def test_almost_right_label_is_rejected_by_name(prefix: str, name: str) -> None:
+    wrong = f"{prefix}/{name}"
+    assert refusal(labelled(wrong)) == f"label {wrong} is none of irsa-sidecar's: did you mean irsa-sidecar.io/inject?"
+    assert misnamed_label({wrong: "true"}) == (wrong, "irsa-sidecar.io/inject")
+
+
+def test_other_label_of_ours_is_rejected_with_the_only_one() -> None:
+    assert refusal(labelled("irsa-sidecar.io/xyzzy")).endswith(
+        "none of irsa-sidecar's: after irsa-sidecar.io/ there are inject."
+    )
+
+
+@pytest.mark.parametrize("name", ["role-arn", "containers", "skip-containers", "duration", "session-name"])
+def test_annotation_written_as_a_label_is_rejected(name: str) -> None:
+    message = refusal(labelled(f"irsa-sidecar.io/{name}"))
+    assert (
+        message
+        == f"irsa-sidecar.io/{name} is a label here, and counts as an annotation: move it to metadata.annotations."
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sidecar.istio.io/inject",
+        "sidecar.opentelemetry.io/inject",
+        "linkerd.io/inject",
+        "sidecar.jaegertracing.io/inject",
+        "dapr.io/sidecar-image",
+        "irsa-sidecar.example.com/role-arn",
+        "irsa-sidecar.example.com/inject",
+        "iam.amazonaws.com/role",
+        "eks.amazonaws.com/skip-containers",
+        "irsa",
+        "irsa-sidecar",
+        "role-arn",
+        "inject",
+    ],
+)
+def test_names_of_others_are_accepted(name: str) -> None:
+    given = labelled(name)
+    given["metadata"]["annotations"] = {name: "x"}
+    assert inject(given, ACCOUNT, SETTINGS).pod["metadata"]["labels"][name] == "true"
+    assert misnamed_label({name: "true"}) is None
+
+
+def test_names_that_are_no_text_are_left_to_the_api_server() -> None:
+    """YAML has such keys; Kubernetes rejects them."""
+    assert inject(labelled(1, 2.5, None), ACCOUNT, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eks.amazon.com/role-arn",
+        "eks.aws.com/role-arn",
+        "aws.amazon.com/role-arn",
+        "eks.amzonaws.com/role-arn",
+        "eks.amazonaws.com.cn/role-arn",
+        "eks.amazonaws.com/role_arn",
+        "eks.amazonaws.com/roleArn",
+        "eks.amazonaws.com/rolearn",
+        "eks.amazonaws.com/role",
+        "eks.amazonaws.com/iam-role-arn",
+        "eks.amazonaws.com/roel-arn",
+        "EKS.AmazonAWS.com/Role-ARN",
+        "iam.amazonaws.com/role",
+        "irsa-sidecar.io/role-arn",
+        "role-arn",
+    ],
+)
+def test_missing_role_names_the_accounts_almost_right_one(name: str) -> None:
+    hint = f"ServiceAccount shop/cart has {name}, which is not read: did you mean {AMAZONS}?"
+    for account in (
+        ACCOUNT._replace(annotations={name: ARN}),
+        ACCOUNT._replace(annotations={}, unread=("meta.helm.sh/release-name", name)),
+    ):
+        message = without_role(account=account)
+        assert message.startswith("There is no role: give the annotation eks.amazonaws.com/role-arn of ServiceAccount")
+        assert message.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eks.amazonaws.com/audience",
+        "eks.amazonaws.com/audiance",
+        "eks.amazonaws.com/token-expiration",
+        "eks.amazonaws.com/sts-regional-endpoints",
+        "iam.gke.io/gcp-service-account",
+        "azure.workload.identity/client-id",
+        "meta.helm.sh/release-name",
+        "kubernetes.io/enforce-mountable-secrets",
+    ],
+)
+def test_missing_role_names_no_other_annotation(name: str) -> None:
+    account = ACCOUNT._replace(annotations={name: "sts.amazonaws.com"})
+    assert without_role(account=account).endswith("or the Pod irsa-sidecar.io/role-arn.")
+    assert without_role(name).endswith("or its ServiceAccount eks.amazonaws.com/role-arn.")
+
+
+@pytest.mark.parametrize("name", ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role-arn", "role-arn", "role_arn"])
+def test_missing_role_names_the_pods_almost_right_one(name: str) -> None:
+    """Amazon's annotation is read on a ServiceAccount only."""
+    hint = f"The Pod has {name}, which is not read: did you mean {ROLE_ARN}?"
+    assert without_role(name).endswith(hint)
+    assert without_role(name, account=ACCOUNT._replace(annotations={})).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("eks.amazonaws.com/audiance", "audience"),
+        ("eks.amazonaws.com/Audience", "audience"),
+        ("eks.amazon.com/audience", "audience"),
+        ("eks.amazonaws.com/token_expiration", "token-expiration"),
+        ("eks.amazonaws.com/token-expiration-seconds", "token-expiration"),
+        ("eks.amazonaws.com/sts-regional-endpoint", "sts-regional-endpoints"),
+    ],
+)
+def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: str) -> None:
+    """Without a warning the Pod gets the default, and STS or nobody tells its author."""
+    sentence = (
+        f"The ServiceAccount has the annotation {name}, which is not read: did you mean eks.amazonaws.com/{meant}?"
+    )
+    for account in (
+        ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"}),
+        ACCOUNT._replace(annotations={AMAZONS: ARN}, unread=(name,)),
+    ):
+        (warning,) = inject(pod(), account, SETTINGS).warnings
+        assert (warning, reason_of(warning)) == (sentence, NOT_READ)
+        assert len(warning) < MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
+)
+def test_accounts_other_names_are_not_warned_about(name: str) -> None:
+    """The Pod has a role, so another spelling of it changes nothing; kube2iam's stays during a migration."""
+    account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
+    assert inject(pod(), account, SETTINGS).warnings == ()
+
+
+@pytest.mark.parametrize("unit", ["irsa-sidecar.com/", "irsa-", "role-arn/", "eks.amazonaws.com/rol", "a"])
+def test_similar_names_are_compared_in_bounded_number(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server checks the size of annotations only after the webhooks."""
+    count = 0
+
+    class Counted(difflib.SequenceMatcher[str]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            nonlocal count
+            count += 1
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(similar_names, "SequenceMatcher", Counted)
+    monkeypatch.setattr(difflib, "SequenceMatcher", Counted)
+    names = [f"{unit}{number:05}" for number in range(10 * MAX_NAMES)]
+    with pytest.raises(ConfigurationError):
+        inject(
+            pod(annotations=dict.fromkeys(names, "x")), ACCOUNT._replace(annotations={}, unread=tuple(names)), SETTINGS
+        )
+    assert count < 8 * MAX_COMPARED

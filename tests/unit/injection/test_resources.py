@@ -1,0 +1,223 @@
+"""What the sidecar asks for: as an operator says, and so that a Guaranteed Pod stays one."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.inject import inject
+from sidecar.injection.names import Document
+from sidecar.injection.resources import RESOURCES, check_resources, read_quantity
+from sidecar.injection.settings import Settings
+from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, container, pod
+
+FLAG = "--sidecar-resources"
+
+LIMITS: Document = {"limits": {"cpu": "1", "memory": "1Gi"}}
+GUARANTEED: Document = {"name": "app", "image": "a", "resources": LIMITS}
+
+
+def given_to(made: Document, settings: Settings = SETTINGS) -> Any:
+    return container(inject(made, ACCOUNT, settings).pod, "irsa-sidecar")["resources"]
+
+
+def with_resources(text: str) -> Settings:
+    return SETTINGS._replace(resources=check_resources(FLAG, text))
+
+
+# Quantities
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("0", 0),
+        ("100m", "0.1"),
+        ("0.1", "0.1"),
+        (".5", "0.5"),
+        ("1.", 1),
+        ("+2", 2),
+        ("64Mi", 64 * 1024**2),
+        ("64M", 64 * 1000**2),
+        ("1k", 1000),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("1E", 10**18),
+        ("1Ei", 1024**6),
+        ("12e-3", "0.012"),
+        ("5n", "5e-9"),
+        (2, 2),
+        (0.5, "0.5"),
+    ],
+)
+def test_a_quantity_is_read_as_kubernetes_reads_it(text: Any, amount: Any) -> None:
+    assert read_quantity(text) == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-1",
+        "1 Mi",
+        "64MB",
+        "1K",
+        "1ki",
+        "1e",
+        "1ei",
+        "Mi",
+        "1e99",
+        "10Ei",
+        "1,5",
+        "½",
+        "٣",
+        True,
+        None,
+        [],
+        float("nan"),
+    ],
+)
+def test_what_is_no_quantity_is_none(text: Any) -> None:
+    with pytest.raises(ValueError, match="quantity"):
+        read_quantity(text)
+
+
+# The flag
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(RESOURCES), "limits: {cpu: 1, memory: 64Mi}", "{}", "{requests: {cpu: .5}}"]
+)
+def test_json_and_yaml_are_taken(text: str) -> None:
+    found = check_resources(FLAG, text)
+    assert given_to(pod(), SETTINGS._replace(resources=found)) == found
+
+
+WRONG = {
+    "": "is '': give requests and limits, as {",
+    "{": "is '{', which is not JSON or YAML: give",
+    '{"limits": {"memory": "64Mi"}, "limits": {}}': "the key 'limits' appears twice",
+    '{"limits": {"memory": 64Mi, "memory": 1Mi}}': "the key 'memory' appears twice",
+    '{"limits": &a {"memory": *a}}': "contains itself by an alias",
+    '{"limits": {"memory": !!int x}}': "not valid YAML (ValueError)",
+    r'{"limits": {"memory": "\UFFFFFFFF"}}': "not valid YAML (OverflowError)",
+    "[]": "is '[]': give requests and limits",
+    "requests: 5": "is 'requests: 5': give requests and limits",
+    "request: {cpu: 1}": "has 'request', which is neither requests nor limits: give",
+    "limits: {mem: 1Gi}": "has limits.mem: give cpu, memory or ephemeral-storage.",
+    "limits: {nvidia.com/gpu: 1}": "has limits.nvidia.com/gpu: give cpu",
+    "requests: {cpu: lots}": "has requests.cpu 'lots', which is no quantity of Kubernetes: give one, as 10m.",
+    "requests: {cpu: -1}": "has requests.cpu '-1', which is no quantity",
+    "requests: {cpu: [1]}": "has requests.cpu 'list', which is no quantity",
+    "requests: {memory: 40MB}": "has requests.memory '40MB', which is no quantity of Kubernetes: give one, as 64Mi.",
+    "requests: {memory: 64m}": "has requests.memory '64m', which is a fraction of 1, its unit: give a whole one",
+    "requests: {cpu: 0.0001}": "has requests.cpu '0.0001', which is a fraction of 1m, its unit: give a whole one",
+    "limits: {memory: 64}": "has limits.memory '64', with which the sidecar never starts: give at least 16Mi.",
+    "{requests: {memory: 80Mi}, limits: {memory: 64Mi}}": (
+        "has limits.memory 64Mi, which is less than requests.memory 80Mi: give no less."
+    ),
+    "requests: {cpu: 1}" + " " * 1000: "has 1018 characters: give requests and limits",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_is_told_in_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_resources(FLAG, text)
+    assert str(caught.value).startswith(f"{FLAG} ")
+    assert WRONG[text] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=40) | st.sampled_from(["a: &a [*a]", "{[]: 1}", "? {}", "1: {2: 3}", "requests: {null: 1}"]))
+def test_whatever_is_given_is_taken_or_told(text: str) -> None:
+    try:
+        check_resources(FLAG, text)
+    except ConfigurationError as error:
+        assert str(error).startswith(FLAG)  # noqa: PT017  either is right
+
+
+# The class of the Pod
+
+
+def qos(made: Document) -> str:
+    """Of a Pod, as the API server computes it (Kubernetes, pkg/apis/core/v1/helper/qos), with absent requests set."""
+    containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
+    parts = [each.get("resources", {}) for each in containers]
+    amounts = [
+        {
+            name: read_quantity(part.get(kind, {}).get(name, part.get("limits", {}).get(name, 0)))
+            for name in ("cpu", "memory")
+        }
+        for part in parts
+        for kind in ("requests", "limits")
+    ]
+    if not any(any(each.values()) for each in amounts):
+        return "BestEffort"
+    is_limited = all(each[name] for each in amounts[1::2] for name in ("cpu", "memory"))
+    is_equal = all(a == b for a, b in zip(amounts[::2], amounts[1::2], strict=True))
+    return "Guaranteed" if is_limited and is_equal else "Burstable"
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, PLAIN, with_resources("requests: {cpu: 5m}"), with_resources("{}")])
+@pytest.mark.parametrize(
+    "resources",
+    [LIMITS, {"requests": {"cpu": "1000m", "memory": "1024Mi"}, **LIMITS}, {"limits": {"cpu": 2, "memory": 10**9}}],
+)
+def test_a_guaranteed_pod_stays_one(settings: Settings, resources: Document) -> None:
+    migrate = {"name": "migrate", "image": "m", "resources": LIMITS}
+    made = pod({"name": "app", "image": "a", "resources": resources}, initContainers=[migrate])
+    assert qos(made) == "Guaranteed"
+    injected = inject(made, ACCOUNT, settings).pod
+    assert qos(injected) == "Guaranteed"
+    both = {"cpu": "100m", "memory": "64Mi"}
+    assert container(injected, "irsa-sidecar")["resources"] == {"requests": both, "limits": both}
+
+
+NOT_GUARANTEED: list[Any] = [
+    {},
+    None,
+    "x",
+    {"limits": {"cpu": "1"}},
+    {"limits": {"memory": "1Gi"}},
+    {"limits": {"cpu": "0", "memory": "1Gi"}},
+    {"limits": {"cpu": "1", "memory": "x"}},
+    {"limits": ["cpu"]},
+    {**LIMITS, "requests": {"cpu": "500m"}},
+    {**LIMITS, "requests": {"cpu": "0"}},
+    {**LIMITS, "requests": ["cpu"]},
+]
+
+
+@pytest.mark.parametrize("resources", NOT_GUARANTEED)
+@pytest.mark.parametrize("place", ["containers", "initContainers"])
+def test_where_one_container_is_not_guaranteed_the_sidecar_has_no_limit_on_cpu(place: str, resources: Any) -> None:
+    made = pod(GUARANTEED, initContainers=[])
+    made["spec"][place] = [*made["spec"][place], {"name": "other", "image": "o", "resources": resources}]
+    assert given_to(made) == RESOURCES
+
+
+def test_with_resources_of_the_pod_itself_the_sidecar_has_none() -> None:
+    """tests/cluster/test_manifests.py shows on a real API server why."""
+    for said in (SETTINGS, with_resources("requests: {cpu: 1}")):
+        assert given_to(pod(GUARANTEED, resources=LIMITS), said) == {}
+
+
+def test_what_an_operator_allows_is_what_a_guaranteed_pod_asks_for() -> None:
+    said = with_resources("{requests: {cpu: 20m, memory: 40Mi}, limits: {cpu: 250m, memory: 96Mi}}")
+    both = {"cpu": "250m", "memory": "96Mi"}
+    assert given_to(pod(GUARANTEED), said) == {"requests": both, "limits": both}
+    asked = with_resources("{requests: {cpu: 200m, memory: 80Mi, ephemeral-storage: 1Mi}}")
+    both = {"cpu": "200m", "memory": "80Mi"}
+    assert given_to(pod(GUARANTEED), asked) == {"requests": {**both, "ephemeral-storage": "1Mi"}, "limits": both}
+
+
+def test_a_pod_that_is_guaranteed_no_more_has_a_sidecar_as_any_other() -> None:
+    once = inject(pod(GUARANTEED), ACCOUNT, SETTINGS).pod
+    assert given_to(once)["limits"]["cpu"] == "100m"
+    once["spec"]["containers"][0]["resources"] = {}
+    assert given_to(once) == RESOURCES

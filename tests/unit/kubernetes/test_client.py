@@ -1,0 +1,212 @@
+"""The cluster as kubeconfig files say it, and its API: what is read, what is asked, what a person is told."""
+
+import json
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.kubernetes import kubeconfig as kubeconfig_module
+from sidecar.kubernetes.client import Connection, Kubernetes, open_cluster, reason
+from sidecar.kubernetes.kubeconfig import find_cluster
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+
+PATH = "/api/v1/namespaces/shop/serviceaccounts"
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "cart", "namespace": "shop"}}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with api_server() as fake:
+        yield fake
+
+
+def written(path: Path, document: Any) -> dict[str, str]:
+    path.write_text(yaml.safe_dump(document))
+    return {"KUBECONFIG": str(path)}
+
+
+@pytest.fixture
+def kubernetes(api: FakeApiServer, tmp_path: Path, no_proxies: None) -> Iterator[Kubernetes]:
+    with open_cluster(find_cluster(written(tmp_path / "config", kubeconfig(api.url)))) as found:
+        yield found
+
+
+def test_a_document_is_created_read_and_patched(kubernetes: Kubernetes) -> None:
+    assert kubernetes.get(f"{PATH}/cart") is None
+    kubernetes.create(PATH, ACCOUNT)
+    kubernetes.patch(f"{PATH}/cart", {"metadata": {"annotations": {"a": "b"}}})
+    found = kubernetes.get(f"{PATH}/cart")
+    assert found is not None
+    assert found["metadata"]["annotations"] == {"a": "b"}
+    assert (kubernetes.context, kubernetes.namespace) == ("lab", "shop")
+
+
+def test_a_dry_run_is_asked_for_and_changes_nothing(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    kubernetes.create(PATH, ACCOUNT, dry_run=True)
+    assert api.documents == {}
+    assert "dryRun=All" in api.requests[-1][1]
+
+
+def test_raw_bytes_come_as_they_are(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    api.faults.append((200, b'{"keys": []}'))
+    assert kubernetes.get_raw("/openid/v1/jwks") == b'{"keys": []}'
+    assert api.requests == [("GET", "/openid/v1/jwks")]
+
+
+def test_a_refusal_is_told_in_the_api_servers_words(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    api.faults += [(403, {"message": "serviceaccounts is forbidden"}), (502, b"<html>")]
+    with pytest.raises(KubernetesError, match=r"context lab refused GET /x \(403\): serviceaccounts is forbidden") as e:
+        kubernetes.get("/x")
+    assert e.value.status == 403
+    with pytest.raises(KubernetesError, match="<html>"):
+        kubernetes.create(PATH, ACCOUNT)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+def test_an_answer_of_something_else_names_what_may_be_in_between(
+    kubernetes: Kubernetes, api: FakeApiServer, body: bytes
+) -> None:
+    api.faults.append((200, body))
+    with pytest.raises(KubernetesError, match="proxy"):
+        kubernetes.get("/version")
+
+
+def test_a_cluster_out_of_reach_is_named(tmp_path: Path, no_proxies: None) -> None:
+    environ = written(tmp_path / "config", kubeconfig("http://127.0.0.1:1"))
+    with (
+        open_cluster(find_cluster(environ)) as kubernetes,
+        pytest.raises(KubernetesError, match=r"127\.0\.0\.1:1 .*lab.* was not reached"),
+    ):
+        kubernetes.get("/version")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_a_login_plugin_of_either_version_is_run_and_told_which(
+    api: FakeApiServer, tmp_path: Path, no_proxies: None, version: str
+) -> None:
+    seen = tmp_path / "seen"
+    program = (
+        f"import os; open({str(seen)!r}, 'w').write(os.environ['KUBERNETES_EXEC_INFO']); "
+        'print(\'{"status": {"token": "t"}}\')'
+    )
+    plugin = {
+        "apiVersion": f"client.authentication.k8s.io/{version}",
+        "command": sys.executable,
+        "args": ["-c", program],
+    }
+    environ = written(tmp_path / "config", kubeconfig(api.url, {"exec": plugin}))
+    with open_cluster(find_cluster(environ)) as kubernetes:
+        kubernetes.create(PATH, ACCOUNT)
+    assert api.headers[-1]["Authorization"] == "Bearer t"
+    assert json.loads(seen.read_text())["apiVersion"] == plugin["apiVersion"]
+
+
+def test_a_login_plugin_that_is_not_there_is_named(api: FakeApiServer, tmp_path: Path) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin"}
+    environ = written(tmp_path / "config", kubeconfig(api.url, {"exec": plugin}))
+    with open_cluster(find_cluster(environ)) as kubernetes, pytest.raises(ConfigurationError, match="no-such-plugin"):
+        kubernetes.get("/version")
+
+
+def test_of_several_files_the_first_to_say_it_is_right_and_paths_are_its_own(tmp_path: Path) -> None:
+    first = {"current-context": "lab", "users": [{"name": "me", "user": {"client-certificate": "me.crt"}}]}
+    second = kubeconfig("https://other.test", {"token": "t"}) | {"current-context": "nowhere"}
+    second["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    paths = [tmp_path / "a" / "config", tmp_path / "b" / "config", tmp_path / "missing"]
+    for path, document in zip(paths, [first, second], strict=False):
+        path.parent.mkdir()
+        written(path, document)
+    config = find_cluster({"KUBECONFIG": ":".join(map(str, paths))})
+    assert config.cluster.certificate_auth == str(tmp_path / "b" / "ca.crt")
+    assert config.user is not None
+    assert (config.user.client_cert, config.user.token) == (str(tmp_path / "a" / "me.crt"), None)
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "no YAML": ("{", "it is no YAML"),
+    "no mapping": ("[]", "no mapping"),
+    "a character beyond Unicode": (r'clusters: "\UFFFFFFFF"', "it is no YAML"),
+    "nesting": ("[" * 3000, "it is no YAML"),
+    "a number that is none": ("clusters: !!int x", "it is no YAML"),
+    "clusters in one word": ("clusters: lab", "kubectl config view"),
+    "a cluster in one word": ("clusters: [{name: lab, cluster: here}]", "kubectl config view"),
+    "a user's plugin in one word": ("users: [{name: a, user: {exec: aws}}]", "kubectl config view"),
+    "a context that is a list": ("contexts: [[a]]", "kubectl config view"),
+    "no server": (yaml.safe_dump(kubeconfig("x") | {"clusters": [{"name": "lab"}]}), "has no server"),
+    "another context": (yaml.safe_dump(kubeconfig("x") | {"current-context": "b"}), "there are lab"),
+    "no context": (yaml.safe_dump(kubeconfig("x") | {"current-context": ""}), "there are lab"),
+    "a cluster of no name": (yaml.safe_dump(kubeconfig("x") | {"clusters": []}), "names the cluster lab, which"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_kubeconfig_that_cannot_be_used_is_one_message(tmp_path: Path, what: str) -> None:
+    text, words = BAD[what]
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        find_cluster({"KUBECONFIG": str(tmp_path / "config")})
+
+
+def test_no_kubeconfig_at_all_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="aws eks update-kubeconfig"):
+        find_cluster({"KUBECONFIG": str(tmp_path / "none")})
+
+
+def test_in_a_pod_it_is_the_cluster_of_its_own_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubeconfig_module, "SERVICE_ACCOUNT", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    environ = {"KUBECONFIG": str(tmp_path / "none"), "KUBERNETES_SERVICE_HOST": "fd00::1"}
+    with pytest.raises(ConfigurationError, match="automountServiceAccountToken"):
+        find_cluster(environ)
+    for name, text in (("token", "t"), ("namespace", "irsa-sidecar")):
+        (tmp_path / name).write_text(text)
+    found = find_cluster(environ)
+    assert (found.cluster.server, found.namespace) == ("https://[fd00::1]:443", "irsa-sidecar")
+
+
+def test_a_user_without_a_home_has_no_kubeconfig_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(ConfigurationError, match=r"There is no kubeconfig at ~/\.kube/config"):
+        find_cluster({})
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    document = kubeconfig("https://127.0.0.1:1")
+    document["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    config = find_cluster(written(tmp_path / "config", document))
+    with pytest.raises(ConfigurationError, match="kubectl get pods"), open_cluster(config):
+        pass
+
+
+def test_an_authority_without_key_identifiers_will_do_and_nothing_else_is_let_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 wants them, and the authorities of EKS's clusters have none."""
+    strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: strict)
+    document = kubeconfig("https://127.0.0.1:1")
+    document["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    (tmp_path / "ca.crt").touch()
+    config = find_cluster(written(tmp_path / "config", document))
+    used = Connection().httpx_params(config)["verify"]
+    assert not used.verify_flags & ssl.VERIFY_X509_STRICT
+    assert used.check_hostname
+    assert used.verify_mode == ssl.CERT_REQUIRED
+
+
+def test_the_reason_is_the_nearest_that_says_anything() -> None:
+    wordless = OSError()
+    wordless.__cause__ = ValueError("certificate verify failed")
+    assert reason(wordless) == "certificate verify failed"
+    assert reason(OSError()) == "OSError"

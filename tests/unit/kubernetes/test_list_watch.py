@@ -1,0 +1,102 @@
+"""When a list and its watch are asked for again: an API server that does as it is told, and a clock that jumps."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.errors import KubernetesError
+from sidecar.injection.names import Document
+from sidecar.kubernetes.async_client import Kept, KubernetesApi, Take
+from sidecar.kubernetes.list_watch import FIRST_PAUSE_SECONDS, GONE, Collection, follow
+
+
+class Answer(NamedTuple):
+    """After so long, the end, or a failure with this status."""
+
+    seconds: float = 0.0
+    status: int | None = None
+
+
+class Told(KubernetesApi):
+    """Answers lists and watches in order, and notes when each was asked for; after the last one, nothing more."""
+
+    def __init__(self, lists: list[Answer], watches: list[Answer]) -> None:
+        self._answers = {"list": lists, "watch": watches}
+        self.asked: dict[str, list[float]] = {"list": [], "watch": []}
+        self.versions: list[str] = []
+        self._began_at = trio.current_time()
+
+    async def list(
+        self,
+        path: str,  # noqa: ARG002
+        parameters: Mapping[str, str],  # noqa: ARG002
+        keep: Callable[[Document], Kept],  # noqa: ARG002
+    ) -> tuple[list[Kept], str]:
+        await self._answer("list")
+        return [], "7"
+
+    async def watch(
+        self,
+        path: str,  # noqa: ARG002
+        version: str,
+        parameters: Mapping[str, str],  # noqa: ARG002
+        take: Take,  # noqa: ARG002
+    ) -> str:
+        self.versions.append(version)
+        await self._answer("watch")
+        return f"{version}+"
+
+    async def _answer(self, kind: str) -> None:
+        self.asked[kind].append(trio.current_time() - self._began_at)
+        answers = self._answers[kind]
+        answer = answers.pop(0) if answers else Answer(math.inf)
+        await trio.sleep(answer.seconds)
+        if answer.status is not None:
+            raise KubernetesError("as told", answer.status)
+
+
+async def asked(lists: list[Answer], watches: list[Answer], seconds: float = 1000) -> Told:
+    """What was asked for in that time, with pauses as long as they ever are."""
+    api = Told(lists, watches)
+    nothing: Any = lambda *_: None  # noqa: E731
+    with trio.move_on_after(seconds):
+        await follow(api, Collection("/x", nothing, nothing, nothing, nothing), lambda: 1.0)
+    return api
+
+
+AT_ONCE, SOON = Answer(), FIRST_PAUSE_SECONDS
+
+
+async def test_watches_that_end_at_once_are_asked_for_twice_a_second(autojump_clock: MockClock) -> None:
+    api = await asked([AT_ONCE], [AT_ONCE] * 3 + [Answer(0.2)])
+    assert api.asked == {"list": [0.0], "watch": [0.0, 0.5, 1.0, 1.5, 2.0]}
+    assert api.versions == ["7", "7+", "7++", "7+++", "7++++"]
+
+
+async def test_a_watch_that_lasted_is_followed_by_the_next_without_a_pause(autojump_clock: MockClock) -> None:
+    api = await asked([AT_ONCE], [Answer(60), Answer(60)])
+    assert api.asked["watch"] == [0.0, 60.0, 120.0]
+
+
+async def test_what_the_api_server_has_forgotten_is_listed_anew_without_a_pause(autojump_clock: MockClock) -> None:
+    api = await asked([AT_ONCE] * 2, [Answer(60, GONE)])
+    assert api.asked == {"list": [0.0, 60.0], "watch": [0.0, 60.0]}
+
+
+@pytest.mark.parametrize("where", ["list", "watch"])
+async def test_who_has_always_forgotten_is_asked_twice_a_second(autojump_clock: MockClock, where: str) -> None:
+    gone = [Answer(0.0, GONE)] * 4
+    api = await asked(gone if where == "list" else [AT_ONCE] * 5, gone if where == "watch" else [])
+    assert api.asked["list"] == [0.0, SOON, 2 * SOON, 3 * SOON, 4 * SOON]
+
+
+async def test_failures_are_followed_by_longer_and_longer_pauses_until_a_watch_ends_well(
+    autojump_clock: MockClock,
+) -> None:
+    api = await asked([Answer(status=503)] * 3 + [AT_ONCE] * 2, [Answer(60), Answer(60, 500)])
+    assert api.asked["list"] == [0.0, 0.5, 1.5, 3.5, 124.0]
+    assert api.asked["watch"] == [3.5, 63.5, 124.0]

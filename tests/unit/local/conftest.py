@@ -1,0 +1,146 @@
+"""Keys made once, and a small world of issuer, account and STS without sockets, for what needs no network."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import botocore.parsers
+import jwt
+import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from sidecar.clock import Clock
+from sidecar.local.http import Request
+from sidecar.local.issuer import Issuer, generate_key
+from sidecar.local.roles import Role
+from sidecar.local.service_account import PodIdentity, TokenRequest
+from sidecar.local.signing_keys import KeySet, signing_key
+from sidecar.local.sts import Account, Sts
+from sidecar.local.trust_policy import default_policy, parse_policy
+from sidecar.oidc.verification import Jwk, Provider
+from tests.support.fakes.clock import EPOCH
+
+ISSUER = "http://issuer.test:8080"
+KEY = "issuer.test:8080"
+ACCOUNT = "111122223333"
+APP = f"arn:aws:iam::{ACCOUNT}:role/team/app"
+NEXT = f"arn:aws:iam::{ACCOUNT}:role/next"
+LAST = f"arn:aws:iam::{ACCOUNT}:role/last"
+POD = PodIdentity("default", "app", "app-0", "local")
+AUDIENCE = "sts.amazonaws.com"
+
+_MODEL = ServiceModel(Loader().load_service_model("sts", "service-2"), "sts")
+_PARSER = botocore.parsers.create_parser("query")
+
+
+@pytest.fixture(scope="session")
+def private_keys() -> list[RSAPrivateKey]:
+    return [generate_key() for _ in range(3)]
+
+
+class StillClock:
+    """Stands at EPOCH until it is stepped."""
+
+    def __init__(self) -> None:
+        self._now = EPOCH
+
+    def step(self, seconds: float) -> None:
+        self._now += seconds
+
+    def time(self) -> float:
+        return self._now
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.time, self.time)
+
+
+class Publishes:
+    """An issuer whose keys are always at hand."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    async def keys_for(self, _kid: str | None, /) -> list[Jwk]:
+        return list(self._issuer.keys.jwks()["keys"])
+
+
+class World:
+    """Issuer, account and STS on one clock. `next` takes sessions of `app` with an external id, `last` without."""
+
+    def __init__(self, wall: StillClock, private_key: RSAPrivateKey) -> None:
+        self.wall = wall
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.issuer = Issuer(ISSUER, KeySet((signing_key(private_key),)), clock=wall.clock)
+        provider = Provider(ISSUER, (AUDIENCE,), ACCOUNT)
+        self.roles = {APP: self._app(provider), NEXT: self._next(), LAST: self._last()}
+        self.account = Account("us-east-1", self.roles, {ISSUER: provider}, {ISSUER: Publishes(self.issuer)})
+        self.sts = Sts(self.account, clock=wall.clock, tell=self.tell)
+
+    def tell(self, event: str, /, **fields: Any) -> None:
+        self.told.append((event, fields))
+
+    def token(self, **changes: Any) -> str:
+        """A service account token with these claims instead; None leaves one out."""
+        if not changes:
+            return self.issuer.issue(POD, TokenRequest(AUDIENCE, 600)).raw
+        now = int(self.wall.time())
+        claims = {"iss": ISSUER, "sub": POD.subject, "aud": [AUDIENCE], "iat": now, "nbf": now, "exp": now + 600}
+        kept = {name: value for name, value in (claims | changes).items() if value is not None}
+        key = self.issuer.keys.active
+        payload = json.dumps(kept).encode()
+        return jwt.PyJWS().encode(payload, key.private_key, algorithm="RS256", headers={"kid": key.kid})
+
+    async def ask(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> dict[str, Any]:
+        """The answer as botocore reads it. What is not said of a good exchange is filled in; None leaves it out."""
+        exchange = {"RoleArn": APP, "RoleSessionName": "app-0", "WebIdentityToken": self.token()}
+        filled = {"Action": operation, "Version": "2011-06-15", **exchange, **form}
+        body = urlencode({name: value for name, value in filled.items() if value is not None}).encode()
+        return await self.send(Request("POST", "/", (("host", "sts.test"),), body), operation)
+
+    async def send(self, request: Request, operation: str = "GetCallerIdentity") -> dict[str, Any]:
+        reply = await self.sts.answer(request)
+        response = {"status_code": reply.status, "headers": dict(reply.headers), "body": reply.body}
+        shape = _MODEL.operation_model(operation).output_shape
+        assert shape is not None
+        return dict(_PARSER.parse(response, shape))
+
+    async def refusal(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> tuple[int, str, str]:
+        """Status, code and text."""
+        return refusal_of(await self.ask(operation, **form))
+
+    @property
+    def why(self) -> str:
+        """The reason that was told last."""
+        return str(self.told[-1][1]["why"])
+
+    @staticmethod
+    def _app(provider: Provider) -> Role:
+        document = default_policy(provider.arn, provider.key, subject=POD.subject, audience=AUDIENCE)
+        return Role(APP, parse_policy(document, "app"), 43_200)
+
+    @staticmethod
+    def _next() -> Role:
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": APP},
+            "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+            "Condition": {"StringEquals": {"sts:ExternalId": "secret-handshake"}},
+        }
+        return Role(NEXT, parse_policy({"Version": "2012-10-17", "Statement": statement}, "next"), 43_200)
+
+    @staticmethod
+    def _last() -> Role:
+        statement = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+        return Role(LAST, parse_policy({"Version": "2012-10-17", "Statement": statement}, "last"))
+
+
+def refusal_of(answer: dict[str, Any]) -> tuple[int, str, str]:
+    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"], answer["Error"]["Message"]
+
+
+@pytest.fixture
+def world(private_keys: list[RSAPrivateKey]) -> World:
+    return World(StillClock(), private_keys[0])

@@ -1,0 +1,173 @@
+"""The YAML of `local`: the defaults, what is read, and what is refused by name."""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from sidecar.errors import ConfigurationError
+from sidecar.local.config import MAX_FILE_BYTES, LocalConfig, ProviderSettings, RoleSettings, read_config
+
+WHOLE = """
+account_id: "444455556666"
+region: eu-west-1
+audience: sts.amazonaws.com
+namespace: shop
+service_account: cart
+pod: cart-0
+node: laptop
+token_lifetime_seconds: 3600
+key_rotation_seconds: 60
+issuer_url: https://oidc.eks.eu-west-1.amazonaws.com/id/ABC
+issuer_port: 4774
+sts_port: 4775
+roles:
+  - name: cart
+    max_session_duration: 43200
+  - arn: arn:aws:iam::777788889999:role/path/other
+    trust_policy:
+      Version: 2012-10-17
+      Statement: []
+providers:
+  - issuer: https://issuer.example.com
+    audiences: [a, b]
+    jwks_file: /keys/jwks.json
+"""
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "local.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_no_file_and_an_empty_one_are_the_defaults(tmp_path: Path) -> None:
+    assert read_config(None) == read_config(_file(tmp_path, "# nothing\n")) == LocalConfig()
+
+
+def test_everything_can_be_set(tmp_path: Path) -> None:
+    config = read_config(_file(tmp_path, WHOLE))
+    assert config == LocalConfig(
+        account_id="444455556666",
+        region="eu-west-1",
+        audience="sts.amazonaws.com",
+        namespace="shop",
+        service_account="cart",
+        pod="cart-0",
+        node="laptop",
+        token_lifetime_seconds=3600,
+        key_rotation_seconds=60,
+        issuer_url="https://oidc.eks.eu-west-1.amazonaws.com/id/ABC",
+        issuer_port=4774,
+        sts_port=4775,
+        roles=(
+            RoleSettings(name="cart", max_session_duration=43_200),
+            RoleSettings(
+                arn="arn:aws:iam::777788889999:role/path/other",
+                trust_policy={"Version": "2012-10-17", "Statement": []},
+            ),
+        ),
+        providers=(ProviderSettings("https://issuer.example.com", ("a", "b"), Path("/keys/jwks.json")),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("regoin: eu-west-1", "'regoin' is no setting; did you mean region?"),
+        ("zzz: 1", "'zzz' is no setting: there are account_id, region"),
+        ("account_id: 111122223333", "account_id is 111122223333: give a 12-digit account id in quotes"),
+        ("region: mars", "region is 'mars'"),
+        ("token_lifetime_seconds: 599", "token_lifetime_seconds is 599: give seconds from 600 to 86400"),
+        ("token_lifetime_seconds: true", "token_lifetime_seconds is True"),
+        ('sts_port: "80"', "sts_port is '80'"),
+        ("issuer_url: oidc.example.com", "issuer_url is 'oidc.example.com': give a URL"),
+        ("service_account: App", "service_account is 'App'"),
+        ("roles: app", "roles is 'app': give a list"),
+        ("roles: []", "roles is empty"),
+        ("roles: [app]", "roles[0] is 'app': give a mapping"),
+        ("roles: [{}]", "roles[0]: give the role either a name or an arn"),
+        ("roles: [{name: a, arn: 'arn:aws:iam::111122223333:role/a'}]", "either a name or an arn"),
+        ("roles: [{name: a, trustpolicy: {}}]", "'trustpolicy' is no setting; did you mean trust_policy?"),
+        ("roles: [{arn: 'arn:aws:iam::1:role/a'}]", "roles[0]: arn is 'arn:aws:iam::1:role/a'"),
+        ("roles: [{name: a, max_session_duration: 900}]", "give seconds from 3600 to 43200"),
+        ("providers: [{audiences: [a]}]", "providers[0]: issuer is missing"),
+        ("providers: [{issuer: 'https://x.test', audiences: a}]", "audiences is 'a': give a list"),
+        ("- a", "is ['a']: give a mapping"),
+        ("region: eu-west-1\nregion: us-east-1", "line 2: the key 'region' appears twice"),
+        (
+            "roles: [{name: a, trust_policy: {Statement: [{Effect: Deny, Effect: Allow}]}}]",
+            "line 1: the key 'Effect' appears twice",
+        ),
+        ("providers: [{issuer: 'https://x.test', jwks_file: \"\\ud800\"}]", "a character that UTF-8 cannot encode"),
+        ("a: [" * 500, "nests deeper than"),
+        (r'region: "\UFFFFFFFF"', "this is not valid YAML (OverflowError)"),
+        ("account_id: !!int x", "this is not valid YAML (ValueError)"),
+        ("account_id: !!float x", "this is not valid YAML (ValueError)"),
+        ("account_id: !!timestamp x", "this is not valid YAML"),
+        ("? [a]\n: b", "this is not valid YAML"),
+        ("issuer_url: 'http://[::'", "has no usable host and port"),
+        ("issuer_url: 'http://a:99999'", "has no usable host and port"),
+        ("providers: [{issuer: 'http://a:b'}]", "has no usable host and port"),
+        ("roles: " + "[" + "a, " * 300 + "]", "roles[0] is 'a'"),
+        ("region: " + "a" * 100_000, "a…: give an AWS region"),
+        (
+            "roles: [" + ", ".join(f"&a{n} [" + f"*a{n - 1}, " * 10 + "]" if n else "&a0 x" for n in range(12)) + "]",
+            "it has more than 20000 parts",
+        ),
+        ("roles: &a [*a]", "line 1: it contains itself by an alias"),
+        ("roles: [{name: a, trust_policy: &p {Statement: *p}}]", "line 1: it contains itself by an alias"),
+        ("a: [", "line 1: this is not valid YAML"),
+        ("!!python/object:os.system {}", "line 1: this is not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file_and_the_way_out(tmp_path: Path, text: str, said: str) -> None:
+    path = _file(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("home", ["~nobody-of-that-name/keys", "~/keys"])
+def test_a_home_directory_that_is_unknown_is_no_traceback(tmp_path: Path, home: str) -> None:
+    path = _file(tmp_path, f"providers: [{{issuer: 'https://x.test', jwks_file: '{home}'}}]")
+    assert read_config(path).providers[0].jwks_file is not None
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
+def test_a_path_that_is_not_a_small_file_is_named(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "local.yaml")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(ConfigurationError, match=rf"--config is {path}"):
+        read_config(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.yaml"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_a_provider_can_be_added_by_flag() -> None:
+    config = LocalConfig().with_provider("https://issuer.example.com", jwks_file=Path("keys"))
+    assert config.providers == (ProviderSettings("https://issuer.example.com", ("sts.amazonaws.com",), Path("keys")),)
+    with pytest.raises(ConfigurationError, match="--issuer is 'nonsense'"):
+        LocalConfig().with_provider("nonsense")
+
+
+def test_the_example_in_the_documentation_is_taken(tmp_path: Path) -> None:
+    documentation = Path(__file__).parents[3] / "docs" / "local.md"
+    blocks = [block.partition("```")[0] for block in documentation.read_text().split("```yaml\n")[1:]]
+    example = next(block for block in blocks if "roles:" in block)
+    path = tmp_path / "local.yaml"
+    path.write_text(example)
+    config = read_config(path)
+    told = {item.name for item in fields(config) if getattr(config, item.name) is not None}
+    assert [role.name for role in config.roles] == ["app", "reporting"]
+    assert all(f"{name}:" in example for name in told)

@@ -1,0 +1,174 @@
+"""The token volume, as a reader of it sees it, and when it is renewed."""
+
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.local.issuer import IssuedToken
+from sidecar.local.kubelet import TokenVolume, keep_fresh, needs_renewal, renew
+from tests.support.fakes.clock import EPOCH, FakeWall
+
+
+def test_a_write_makes_the_layout_of_the_kubelet(tmp_path: Path) -> None:
+    volume = TokenVolume(tmp_path / "run" / "token-volume")
+    volume.write("first", EPOCH)
+    assert volume.token_file.read_bytes() == b"first"
+    assert volume.token_file.readlink() == Path("..data/token")
+    data = (volume.directory / "..data").readlink()
+    assert str(data).startswith("..2027_01_15_08_00_00.")
+    assert sorted(path.name for path in volume.directory.iterdir()) == sorted(["..data", data.name, "token"])
+
+
+def test_only_the_owner_may_read(tmp_path: Path) -> None:
+    volume = TokenVolume(tmp_path / "v")
+    volume.write("first", EPOCH)
+    for path, mode in ((volume.token_file, 0o600), (volume.directory / "..data", 0o700), (volume.directory, 0o700)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_second_write_swaps_the_directory_and_removes_the_old_one(tmp_path: Path) -> None:
+    volume = TokenVolume(tmp_path)
+    volume.write("first", EPOCH)
+    old = (tmp_path / "..data").readlink()
+    volume.write("second", EPOCH)
+    assert volume.token_file.read_bytes() == b"second"
+    assert (tmp_path / "..data").readlink() != old
+    assert not (tmp_path / old).exists()
+
+
+def test_the_same_token_again_changes_nothing(tmp_path: Path) -> None:
+    volume = TokenVolume(tmp_path)
+    volume.write("first", EPOCH)
+    before = (tmp_path / "..data").readlink()
+    volume.write("first", EPOCH + 60)
+    assert (tmp_path / "..data").readlink() == before
+
+
+def test_a_crash_before_the_rename_is_mended_by_the_next_write(tmp_path: Path) -> None:
+    volume = TokenVolume(tmp_path)
+    volume.write("first", EPOCH)
+    (tmp_path / "..data_tmp").symlink_to("nowhere")
+    volume.write("second", EPOCH)
+    assert volume.token_file.read_bytes() == b"second"
+
+
+def test_a_reader_never_sees_less_than_a_whole_token(tmp_path: Path) -> None:
+    volume = TokenVolume(tmp_path)
+    volume.write(token_of(0), EPOCH)
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                seen.add(volume.token_file.read_bytes())
+            except FileNotFoundError:
+                continue  # the old directory went between the two steps of opening; the next try finds the new one
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    written = 1
+    while written < 300 or (len(seen) < 2 and reader.is_alive()):  # it may get no processor for a while
+        volume.write(token_of(written), EPOCH)
+        written += 1
+    done.set()
+    reader.join()
+    assert len(seen) > 1
+    assert seen <= {token_of(number).encode() for number in range(written)}
+
+
+def token_of(number: int) -> str:
+    return f"{number}".zfill(900)
+
+
+TOKEN = IssuedToken("t", EPOCH, EPOCH + 600)
+LONG = IssuedToken("t", EPOCH, EPOCH + 200 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("token", "age", "jitter", "expected"),
+    [
+        (TOKEN, 0, 10, False),
+        (TOKEN, 480, 0, False),
+        (TOKEN, 481, 0, True),
+        (TOKEN, 471, 10, True),
+        (TOKEN, -1, 0, True),
+        (LONG, 86_400, 0, False),
+        (LONG, 86_401, 0, True),
+    ],
+)
+def test_a_token_is_renewed_by_the_rule_of_the_kubelet(
+    token: IssuedToken, age: float, jitter: float, *, expected: bool
+) -> None:
+    assert needs_renewal(token, EPOCH + age, jitter) is expected
+
+
+@given(st.integers(600, 200_000), st.floats(0, 10))
+def test_no_token_comes_near_its_end_before_it_is_renewed(life: int, jitter: float) -> None:
+    token = IssuedToken("t", EPOCH, EPOCH + life)
+    assert needs_renewal(token, token.expires_at - 0.19 * life, jitter)
+
+
+class Api:
+    """An API server that numbers its tokens, and what was told of it."""
+
+    def __init__(self, wall: FakeWall) -> None:
+        self.wall = wall
+        self.count = 0
+        self.told: list[str] = []
+
+    def issue(self) -> IssuedToken:
+        self.count += 1
+        return IssuedToken(f"token-{self.count}", self.wall.time(), self.wall.time() + 600)
+
+    def tell(self, event: str, /, **_: Any) -> None:
+        self.told.append(event)
+
+
+async def _keep(volume: TokenVolume, api: Api, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    token = renew(volume, api.issue, api.wall.time(), api.tell)
+    meanwhile()
+    with trio.move_on_after(seconds):
+        await keep_fresh(volume, token, api.issue, clock=api.wall.clock, jitter=lambda: 0.0, tell=api.tell)
+
+
+async def test_tokens_are_renewed_at_four_fifths_of_their_life(
+    tmp_path: Path, wall: FakeWall, autojump_clock: object
+) -> None:
+    volume, api = TokenVolume(tmp_path), Api(wall)
+    await _keep(volume, api, 479)
+    assert volume.token_file.read_text() == "token-1"
+    await _keep(volume, api, 491)
+    assert volume.token_file.read_text() == "token-3"
+
+
+async def test_a_clock_set_back_and_one_that_jumps_ahead_renew_at_once(
+    tmp_path: Path, wall: FakeWall, autojump_clock: object
+) -> None:
+    for step in (-100, 3600):
+        api = Api(wall)
+        await _keep(TokenVolume(tmp_path), api, 6, lambda step=step: wall.step(step))  # type: ignore[misc]
+        assert api.count == 2
+
+
+async def test_a_volume_that_cannot_be_written_keeps_its_token_and_is_tried_again(
+    tmp_path: Path, wall: FakeWall, autojump_clock: object
+) -> None:
+    volume, api = TokenVolume(tmp_path / "v"), Api(wall)
+    blocker = volume.directory / "..data_tmp"
+
+    def block() -> None:
+        blocker.mkdir()
+        wall.step(500)
+
+    await _keep(volume, api, 11, block)
+    assert api.told == ["token_renewed", "token_renewal_failed", "token_renewal_failed"]
+    assert volume.token_file.read_text() == "token-1"
+    assert len(list(volume.directory.glob("..2*"))) == 1

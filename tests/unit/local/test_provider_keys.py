@@ -1,0 +1,218 @@
+"""Keys fetched by discovery from an issuer that is really served, or not."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from sidecar.errors import ConfigurationError
+from sidecar.local.http import Reply, Request, plain
+from sidecar.local.provider_keys import MAX_FILE_BYTES, FileKeys, IssuerKeys, fetch_keys
+from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.verification import NO_KEY
+from tests.support.served_peer import serving_peer
+
+
+class Site:
+    """An issuer that serves what it is told to and counts how often its keys are fetched."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.pages: dict[str, Any] = {
+            "/.well-known/openid-configuration": {"issuer": url, "jwks_uri": f"{url}/keys"},
+            "/keys": {"keys": [{"kid": "a"}]},
+        }
+        self.fetches = 0
+        self.now = 1000.0
+
+    async def answer(self, request: Request) -> Reply:
+        page = self.pages.get(request.path)
+        self.fetches += request.path == "/keys"
+        if page is None:
+            return plain(404, "nothing")
+        return Reply(200, page if isinstance(page, bytes) else json.dumps(page).encode(), "application/json")
+
+    @property
+    def keys(self) -> IssuerKeys:
+        return IssuerKeys(self.url, self.url, lambda: self.now)
+
+
+def site() -> AbstractAsyncContextManager[Site]:
+    return serving_peer(Site)
+
+
+async def test_known_keys_are_fetched_once() -> None:
+    async with site() as served:
+        keys = served.keys
+        for _ in range(3):
+            assert await keys.keys_for("a") == [{"kid": "a"}]
+        assert served.fetches == 1
+
+
+async def test_an_unknown_kid_is_looked_for_once_more() -> None:
+    async with site() as served:
+        keys = served.keys
+        await keys.keys_for("a")
+        served.pages["/keys"] = {"keys": [{"kid": "b"}, {"kid": "a"}]}
+        served.now += 2
+        assert await keys.keys_for("b") == [{"kid": "b"}, {"kid": "a"}]
+        assert served.fetches == 2
+
+
+async def test_a_withdrawn_key_is_forgotten_after_a_while() -> None:
+    async with site() as served:
+        keys = served.keys
+        await keys.keys_for("a")
+        served.pages["/keys"] = {"keys": []}
+        served.now += 299
+        assert await keys.keys_for("a") == [{"kid": "a"}]
+        served.now += 2
+        assert await keys.keys_for("a") == []
+
+
+async def test_many_tokens_of_one_unknown_key_cost_one_fetch() -> None:
+    async with site() as served:
+        keys = served.keys
+        await keys.keys_for("a")
+        served.now += 2
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(keys.keys_for, "nowhere")
+        assert served.fetches == 2
+
+
+async def test_fetches_for_unknown_kids_are_a_second_apart(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    times: list[float] = []
+
+    async def fetch(_issuer: str, _address: str) -> list[Any]:
+        times.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        return []
+
+    async def fail(issuer: str, address: str) -> list[Any]:
+        await fetch(issuer, address)
+        raise StsRefusal("IDPCommunicationError", "down")
+
+    for answer in (fetch, fail):
+        monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", answer)
+        keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
+        times.clear()
+        for _ in range(3):
+            with suppress(StsRefusal):
+                await keys.keys_for("nowhere")
+        assert [at - times[0] for at in times] == [0.0, 1.0, 2.0]
+
+
+async def test_known_keys_are_not_held_up_by_the_search_for_others(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async def fetch(_issuer: str, _address: str) -> list[Any]:
+        await trio.sleep(5)
+        return [{"kid": "a"}]
+
+    monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", fetch)
+    keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
+    await keys.keys_for("a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.keys_for, "nowhere")
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.current_time()
+        assert await keys.keys_for("a") == [{"kid": "a"}]
+        assert trio.current_time() == before
+
+
+Spoil = Callable[[Site], None]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda served: served.pages.update({"/keys": b"<html>"}),
+        lambda served: served.pages.update({"/keys": []}),
+        lambda served: served.pages.update({"/keys": {"keys": "a"}}),
+        lambda served: served.pages.update({"/keys": {"keys": ["a"]}}),
+        lambda served: served.pages.update({"/keys": b" " * 300_000 + b"{}"}),
+        lambda served: served.pages.update({"/keys": b"[" * 200_000}),
+        lambda served: served.pages.update({"/.well-known/openid-configuration": {"issuer": "http://other.test"}}),
+        lambda served: served.pages.update({"/.well-known/openid-configuration": {"issuer": served.url}}),
+        lambda served: served.pages.update({"/.well-known/openid-configuration": "text"}),
+    ],
+)
+async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> None:
+    async with site() as served:
+        spoil(served)
+        with pytest.raises(StsRefusal) as caught:
+            await fetch_keys(served.url, served.url)
+        assert (caught.value.code, str(caught.value)) == ("InvalidIdentityToken", NO_KEY)
+        assert served.url in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda served: served.pages.clear(),
+        lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="http://127.0.0.1:9/keys"),
+        lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="gopher://x"),
+    ],
+)
+async def test_an_issuer_that_does_not_answer_is_a_communication_error(spoil: Spoil) -> None:
+    async with site() as served:
+        spoil(served)
+        with pytest.raises(StsRefusal) as caught:
+            await fetch_keys(served.url, served.url)
+        assert (caught.value.code, caught.value.status) == ("IDPCommunicationError", 400)
+        assert served.url in caught.value.why
+
+
+async def test_an_issuer_that_hangs_is_given_up(autojump_clock: object) -> None:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    async with listener:
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        with pytest.raises(StsRefusal) as caught:
+            await fetch_keys(url, url)
+    assert caught.value.code == "IDPCommunicationError"
+
+
+async def test_keys_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text('{"keys": [{"kid": "a"}]}')
+    keys = FileKeys(path)
+    assert await keys.keys_for("a") == [{"kid": "a"}]
+    path.write_text('{"keys": []}')
+    assert await keys.keys_for("a") == []
+    path.write_text("nonsense")
+    with pytest.raises(StsRefusal) as caught:
+        await keys.keys_for("a")
+    assert caught.value.code == "InvalidIdentityToken"
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
+def test_keys_file_that_is_not_a_small_file_is_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "jwks.json")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b" " * (MAX_FILE_BYTES + 1))
+    with pytest.raises(ConfigurationError, match="jwks_file is"):
+        FileKeys(path)
+
+
+@pytest.mark.parametrize(
+    "content", [None, "nonsense", "[]", '{"keys": 1}', "[" * 5000, '{"keys": [' + "9" * 5000 + "]}"]
+)
+def test_a_file_without_keys_is_a_configuration_error(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "jwks.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"jwks\.json"):
+        FileKeys(path)

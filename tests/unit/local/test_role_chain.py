@@ -1,0 +1,356 @@
+"""
+The daemon's client and a strict STS on a clock of its own: every signature is checked as AWS checks it.
+
+This machine's clock is months from STS's, so each of these chains also shows that it does not matter.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import trio
+
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.local import http
+from sidecar.local.http import Reply, Request
+from sidecar.local.trust_policy import parse_policy
+from sidecar.role import ChainStep
+from sidecar.sts.client import ExchangeReply, ExchangeRequest, StsClient
+from sidecar.sts.settings import explained
+from sidecar.token import decode_token
+from tests.unit.local.conftest import APP, LAST, NEXT, World
+
+pytestmark = pytest.mark.usefixtures("no_proxies")
+
+AGREED = "secret-handshake"
+TO_NEXT, TO_LAST = ChainStep(NEXT, "hop", external_id=AGREED), ChainStep(LAST, "jump")
+
+Answer = Callable[[Request], Awaitable[Reply]]
+
+
+def raise_it(exc: Exception) -> None:
+    raise exc
+
+
+@asynccontextmanager
+async def listening(answer: Answer) -> AsyncIterator[str]:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(http.serve, listener, answer, report=raise_it))
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+        nursery.cancel_scope.cancel()
+
+
+async def outcome(
+    world: World, *steps: ChainStep, answer: Answer | None = None, region: str = "us-east-1"
+) -> ExchangeReply | ExchangeError:
+    token = decode_token(world.token().encode(), "/token")
+    async with listening(answer or world.sts.answer) as url, StsClient(url, region=region) as client:
+        try:
+            return await client.exchange(ExchangeRequest(APP, "app-0", 3600, chain=steps), token)
+        except ExchangeError as error:
+            return error
+
+
+async def chained(world: World, *steps: ChainStep) -> ExchangeReply:
+    reply = await outcome(world, *steps)
+    assert isinstance(reply, ExchangeReply)
+    return reply
+
+
+async def refused(
+    world: World, *steps: ChainStep, answer: Answer | None = None, region: str = "us-east-1"
+) -> ExchangeError:
+    error = await outcome(world, *steps, answer=answer, region=region)
+    assert isinstance(error, ExchangeError)
+    return error
+
+
+async def test_a_chain_ends_as_its_last_role_though_this_machines_clock_is_months_off(world: World) -> None:
+    reply = await chained(world, TO_NEXT, TO_LAST)
+    assert reply.credentials.role_arn == LAST
+    event, told = world.told[-1]
+    assert event == "role_assumed"
+    assert told["arn"] == "arn:aws:sts::111122223333:assumed-role/last/jump"
+    assert told["caller"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
+    assert told["access_key_id"] == reply.credentials.access_key_id
+
+
+async def test_tags_policies_and_a_source_identity_are_taken(world: World) -> None:
+    step = TO_NEXT._replace(
+        tags=(("Größe", "XL + more"), ("team", "")),
+        transitive_tags=("team",),
+        source_identity="alice",
+        policy='{"Version":"2012-10-17","Statement":[]}',
+        policy_arns=("arn:aws:iam::aws:policy/ReadOnlyAccess",),
+        duration_seconds=900,
+    )
+    reply = await chained(world, step)
+    assert reply.credentials.expires_at.timestamp() == world.wall.time() + 900
+
+
+# Session policies and tags of the session that asks
+
+HOP = '{"Version":"2012-10-17","Statement":%s}'
+LETS_ALL = '{"Effect":"Allow","Action":"*","Resource":"*"}'
+DENIED = "with an explicit deny in a session policy"
+NOT_ALLOWED = "because no session policy allows the sts:AssumeRole action"
+
+
+@pytest.mark.parametrize(
+    ("statements", "ending"),
+    [
+        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"sts:*","Resource":"*"}}]', DENIED),
+        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"STS:assume*","Resource":"arn:aws:iam::*:role/last"}}]', DENIED),
+        (f'[{LETS_ALL},{{"Effect":"Deny","NotAction":"s3:*","Resource":"*"}}]', DENIED),
+        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","NotResource":"arn:aws:iam::*:role/next"}}]', DENIED),
+        (
+            f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
+            DENIED,
+        ),
+        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::${{aws:x}}:role/*"}}]', DENIED),
+        ("[]", NOT_ALLOWED),
+        ('{"Effect":"Allow","Action":"s3:*","Resource":"*"}', NOT_ALLOWED),
+        ('{"Effect":"Allow","NotAction":["s3:*","sts:AssumeRole"],"Resource":"*"}', NOT_ALLOWED),
+        ('{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::111122223333:role/other"}', NOT_ALLOWED),
+        ('{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::*:role/Last"}', NOT_ALLOWED),
+        ('{"Effect":"Allow","Action":"*","NotResource":"arn:aws:iam::*:role/l?st"}', NOT_ALLOWED),
+        ('{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:x":"y"}}}', NOT_ALLOWED),
+        ('{"Effect":"Allow","Action":"*","Resource":"arn:aws:iam::${aws:x}:role/*"}', NOT_ALLOWED),
+    ],
+)
+async def test_session_policy_binds_the_next_step(world: World, statements: str, ending: str) -> None:
+    error = await refused(world, TO_NEXT._replace(policy=HOP % statements), TO_LAST)
+    assert (error.code, error.step) == ("AccessDenied", 2)
+    user = "arn:aws:sts::111122223333:assumed-role/next/hop"
+    assert error.message.startswith(
+        f"step 2 of the chain, {LAST}: User: {user} is not authorized to perform: sts:AssumeRole on resource: "
+        f"{LAST} {ending}"
+    )
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        LETS_ALL,
+        '{"Effect":"Allow","Action":"sts:*","Resource":"arn:aws:iam::111122223333:role/last"}',
+        '{"Effect":"Allow","Action":["s3:*","STS:ASSUMEROLE"],"Resource":["arn:aws:s3:::*","arn:aws:iam::*:role/l?st"]}',
+        '{"Effect":"Allow","NotAction":"iam:*","NotResource":"arn:aws:iam::*:role/admin"}',
+        f'[{LETS_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*"}}]',
+        f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::*:role/admin"}}]',
+        f'[{LETS_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
+    ],
+)
+async def test_session_policy_that_allows_it_lets_the_chain_go_on(world: World, statements: str) -> None:
+    reply = await chained(world, TO_NEXT._replace(policy=HOP % statements), TO_LAST)
+    assert reply.credentials.role_arn == LAST
+
+
+@pytest.mark.parametrize(
+    ("arns", "policy", "is_allowed"),
+    [
+        (("arn:aws:iam::aws:policy/AdministratorAccess",), None, True),
+        (("arn:aws:iam::aws:policy/ReadOnlyAccess",), None, False),
+        (("arn:aws:iam::aws:policy/ReadOnlyAccess",), HOP % LETS_ALL, True),
+        (("arn:aws:iam::111122223333:policy/own",), HOP % LETS_ALL, False),
+        (("arn:aws:iam::111122223333:policy/AdministratorAccess",), None, False),
+        (
+            ("arn:aws:iam::aws:policy/AdministratorAccess",),
+            HOP % '{"Effect":"Deny","Action":"*","Resource":"*"}',
+            False,
+        ),
+    ],
+)
+async def test_managed_session_policy_binds_as_far_as_it_is_known(
+    world: World, arns: tuple[str, ...], policy: str | None, *, is_allowed: bool
+) -> None:
+    found = await outcome(world, TO_NEXT._replace(policy_arns=arns, policy=policy), TO_LAST)
+    assert isinstance(found, ExchangeReply) is is_allowed
+
+
+async def test_session_policy_is_of_its_own_session_only(world: World) -> None:
+    """The next session of the chain has its own, or none."""
+    world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
+    narrow = TO_NEXT._replace(policy=HOP % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
+    reply = await chained(world, narrow, TO_LAST, TO_LAST._replace(session_name="again", tags=(("a", "b"),)))
+    assert reply.credentials.role_arn == LAST
+
+
+@pytest.mark.parametrize("action", ["sts:TagSession", "sts:SetSourceIdentity"])
+async def test_session_policy_binds_tags_and_source_identity(world: World, action: str) -> None:
+    world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
+    assume_only = TO_NEXT._replace(policy=HOP % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
+    step = TO_LAST._replace(tags=(("a", "b"),)) if "Tag" in action else TO_LAST._replace(source_identity="alice")
+    assert f"no session policy allows the {action} action" in (await refused(world, assume_only, step)).message
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("{", "This policy contains invalid Json"),
+        ('{"Statement":1}', "Syntax errors in policy."),
+        ('{"Statement":[1]}', "Syntax errors in policy."),
+        ('{"Statement":{"Effect":"allow","Action":"*","Resource":"*"}}', "Syntax errors in policy."),
+        ('{"Statement":{"Effect":"Allow","Resource":"*"}}', "Policy statement must contain actions."),
+        ('{"Statement":{"Effect":"Allow","Action":"*"}}', "Policy statement must contain resources."),
+        ('{"Statement":{"Effect":"Allow","Action":"*","NotAction":"*","Resource":"*"}}', "Syntax errors in policy."),
+        ('{"Statement":{"Effect":"Allow","Action":"*","Resource":[]}}', "Syntax errors in policy."),
+        (
+            '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Principal":"*"}}',
+            "should not specify a principal",
+        ),
+        ('{"Statement":{"Effect":"Allow","Action":"AssumeRole","Resource":"*"}}', "must be prefaced by a vendor"),
+        ('{"Statement":{"Effect":"Allow","Action":"*","Resource":"role/x"}}', "must be in ARN format"),
+        (
+            '{"Statement":{"Effect":"Deny","Effect":"Allow","Action":"*","Resource":"*"}}',
+            "Syntax errors in policy.",
+        ),
+    ],
+)
+async def test_malformed_session_policy_is_refused(world: World, policy: str, message: str) -> None:
+    error = await refused(world, TO_NEXT._replace(policy=policy))
+    assert error.code == "MalformedPolicyDocument"
+    assert message in error.message
+
+
+ANYBODY = parse_policy(
+    {"Statement": {"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:*"}}, "anybody"
+)
+TAGGED = TO_NEXT._replace(tags=(("Team", "data"), ("stage", "test")), transitive_tags=("team",))
+CONFLICT = (
+    "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the "
+    "calling session."
+)
+
+
+@pytest.mark.parametrize("tag", [("Team", "other"), ("team", "data"), ("TEAM", "")])
+async def test_inherited_transitive_tag_cannot_be_set_again(world: World, tag: tuple[str, str]) -> None:
+    """In AWS's words, as recorded; keys are compared without case, and the value does not matter."""
+    world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
+    error = await refused(world, TAGGED, TO_LAST._replace(tags=(tag,)))
+    assert (error.code, error.status, error.step) == ("InvalidParameterValue", 400, 2)
+    assert CONFLICT in error.message
+
+
+async def test_transitive_tag_stays_through_the_chain(world: World) -> None:
+    world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
+    again = TO_LAST._replace(session_name="again")
+    error = await refused(world, TAGGED, TO_LAST, again._replace(tags=(("team", "x"),)))
+    assert (error.step, CONFLICT in error.message) == (3, True)
+    reply = await chained(world, TAGGED, TO_LAST._replace(tags=(("stage", "prod"),)), again)
+    assert reply.credentials.role_arn == LAST, "a tag that is not transitive may be set again"
+
+
+async def test_inherited_tags_need_tag_session_in_the_next_role(world: World) -> None:
+    error = await refused(world, TAGGED, TO_LAST)
+    assert error.code == "AccessDenied"
+    assert f"is not authorized to perform: sts:TagSession on resource: {LAST}" in error.message
+
+
+async def test_tags_and_inherited_tags_count_in_the_session_token(world: World) -> None:
+    world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
+    many = tuple((f"key-{number}", "v" * 250) for number in range(7))
+    passed_on = TO_NEXT._replace(tags=many, transitive_tags=tuple(key for key, _ in many))
+    reply = await chained(world, passed_on, TO_LAST)
+    assert len(reply.credentials.session_token) == 600 + 7 * 255
+    more = tuple((f"more-{number}", "v" * 250) for number in range(7))
+    error = await refused(world, passed_on, TO_LAST._replace(tags=more))
+    assert (error.code, error.step) == ("PackedPolicyTooLarge", 2)
+    assert "exceeded the maximum allowed size of 4096 bytes: it has 4177 bytes" in error.message
+
+
+# What an AWS that is asked wrongly says, and what we make of it
+
+
+def without_date(world: World) -> Answer:
+    async def answer(request: Request) -> Reply:
+        reply = await world.sts.answer(request)
+        return replace(reply, headers=tuple(pair for pair in reply.headers if pair[0] != "Date"))
+
+    return answer
+
+
+def changed_on_its_way(world: World) -> Answer:
+    async def answer(request: Request) -> Reply:
+        return await world.sts.answer(replace(request, body=request.body + b"&SourceIdentity=eve"))
+
+    return answer
+
+
+def unsigned_on_its_way(world: World) -> Answer:
+    async def answer(request: Request) -> Reply:
+        kept = tuple(pair for pair in request.headers if pair[0] != "authorization")
+        return await world.sts.answer(replace(request, headers=kept))
+
+    return answer
+
+
+def forgetting(world: World) -> Answer:
+    async def answer(request: Request) -> Reply:
+        if b"Action=AssumeRole&" in request.body:
+            world.sts._sessions._sessions.clear()
+        return await world.sts.answer(request)
+
+    return answer
+
+
+def two_hours_later(world: World) -> Answer:
+    async def answer(request: Request) -> Reply:
+        if b"Action=AssumeRole&" in request.body:
+            world.wall.step(7200)
+        return await world.sts.answer(request)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("make_answer", "code", "text", "next_step", "advice"),
+    [
+        (without_date, "SignatureDoesNotMatch", "Signature expired", NextStep.RETRY, "set this machine's clock"),
+        (changed_on_its_way, "SignatureDoesNotMatch", "we calculated", NextStep.WAIT, "HTTPS_PROXY"),
+        (unsigned_on_its_way, "MissingAuthenticationToken", "missing", NextStep.WAIT, "HTTPS_PROXY"),
+        (forgetting, "InvalidClientTokenId", "token included in the request is invalid", NextStep.RETRY, "just given"),
+        (two_hours_later, "ExpiredToken", "token included in the request is expired", NextStep.RETRY, "just given"),
+    ],
+)
+async def test_a_signature_that_is_refused_says_what_to_look_at(
+    world: World, make_answer: Callable[[World], Answer], *, code: str, text: str, next_step: NextStep, advice: str
+) -> None:
+    error = await refused(world, TO_NEXT, answer=make_answer(world))
+    assert (error.code, error.next_step, error.step) == (code, next_step, 1)
+    assert text in error.message
+    assert advice in explained(error)
+
+
+async def test_a_region_that_is_not_the_endpoints_is_for_the_operator(world: World) -> None:
+    error = await refused(world, TO_NEXT, region="eu-west-1")
+    assert (error.code, error.next_step) == ("SignatureDoesNotMatch", NextStep.ASK_OPERATOR)
+    assert "set AWS_REGION" in explained(error)
+
+
+@pytest.mark.parametrize(
+    ("steps", "code", "advice"),
+    [
+        ([TO_NEXT._replace(external_id="guess")], "AccessDenied", "match the external id"),
+        ([TO_NEXT._replace(external_id=None)], "AccessDenied", "must name the role before it"),
+        ([TO_NEXT, TO_NEXT], "AccessDenied", "must be allowed sts:AssumeRole"),
+        ([TO_LAST._replace(tags=(("team", "data"),))], "AccessDenied", "Tags need sts:TagSession"),
+        ([TO_LAST._replace(source_identity="alice")], "AccessDenied", "sts:SetSourceIdentity"),
+        ([TO_LAST._replace(session_name="a b")], "ValidationError", "IRSA_SIDECAR_CONFIG"),
+        ([TO_LAST._replace(policy="{")], "MalformedPolicyDocument", "session policy"),
+        (
+            [TO_LAST._replace(policy_arns=("arn:aws:iam::aws:policy/" + "x" * 900,) * 3)],
+            "PackedPolicyTooLarge",
+            "transitive tags",
+        ),
+    ],
+)
+async def test_a_step_that_is_refused_says_what_to_change(
+    world: World, steps: list[ChainStep], code: str, advice: str
+) -> None:
+    error = await refused(world, *steps)
+    assert (error.code, error.step) == (code, len(steps))
+    assert f"step {len(steps)} of the chain, {steps[-1].role_arn}: " in str(error)
+    assert advice in explained(error)

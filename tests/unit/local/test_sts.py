@@ -1,0 +1,319 @@
+"""Every answer of STS, with its exact status, code and text, as botocore reads it."""
+
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from sidecar.oidc.verification import NO_KEY
+from tests.support.fakes.clock import EPOCH
+from tests.unit.local.conftest import APP, AUDIENCE, ISSUER, KEY, POD, World
+
+NOW = int(EPOCH)
+NOT_VALIDATED = (
+    "The web identity token provided could not be validated. See the AssumeRoleWithWebIdentity documentation for "
+    "requirements."
+)
+SESSION_NAME = "satisfy regular expression pattern: [\\w+=,.@-]*"
+NOT_AUTHORIZED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+
+
+async def test_a_good_exchange_has_every_field_of_aws(world: World) -> None:
+    answer = await world.ask(DurationSeconds=900)
+    credentials = answer["Credentials"]
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert answer["ResponseMetadata"]["RequestId"] == answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
+    assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
+    role_id, _, session_name = answer["AssumedRoleUser"]["AssumedRoleId"].partition(":")
+    assert (role_id[:4], len(role_id), session_name) == ("AROA", 21, "app-0")
+    assert (credentials["AccessKeyId"][:4], len(credentials["AccessKeyId"])) == ("ASIA", 20)
+    assert len(credentials["SecretAccessKey"]) == 40
+    assert credentials["Expiration"].isoformat() == "2027-01-15T08:15:00+00:00"
+    assert answer["SubjectFromWebIdentityToken"] == POD.subject
+    assert answer["Provider"] == f"arn:aws:iam::111122223333:oidc-provider/{KEY}"
+    assert answer["Audience"] == AUDIENCE
+    assert "PackedPolicySize" not in answer
+
+
+async def test_the_role_id_stays_and_the_credentials_change(world: World) -> None:
+    first, second = await world.ask(), await world.ask()
+    assert first["AssumedRoleUser"] == second["AssumedRoleUser"]
+    for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"):
+        assert first["Credentials"][name] != second["Credentials"][name]
+
+
+async def test_a_grant_is_told_without_its_secrets(world: World) -> None:
+    token = world.token()
+    credentials = (await world.ask(WebIdentityToken=token))["Credentials"]
+    event, fields = world.told[-1]
+    assert event == "exchange_granted"
+    assert fields["subject"] == POD.subject
+    for secret in (token, credentials["SecretAccessKey"], credentials["SessionToken"]):
+        assert secret not in repr(world.told)
+
+
+@pytest.mark.parametrize("claim", ["iss", "sub", "aud", "iat", "exp"])
+async def test_each_required_claim_is_named_when_it_is_missing(world: World, claim: str) -> None:
+    token = world.token(**{claim: None})
+    assert await world.refusal(WebIdentityToken=token) == (
+        400, "InvalidIdentityToken", f"Missing a required claim: {claim}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("claims", "code", "message"),
+    [
+        (
+            {"aud": [AUDIENCE, "other"]},
+            "InvalidIdentityToken",
+            "Token audience contains more than one audience while authorized party is not present",
+        ),
+        ({"aud": ["kubernetes.default.svc"]}, "InvalidIdentityToken", NOT_VALIDATED),
+        ({"azp": "other"}, "InvalidIdentityToken", NOT_VALIDATED),
+        ({"iat": f"{NOW}"}, "InvalidIdentityToken", NOT_VALIDATED),
+        ({"exp": NOW + 600.5}, "InvalidIdentityToken", NOT_VALIDATED),
+        ({"sub": 7}, "InvalidIdentityToken", NOT_VALIDATED),
+        (
+            {"exp": NOW - 301},
+            "ExpiredTokenException",
+            f"Token expired: current date/time {NOW - 300} must be before the expiration date/time {NOW - 301}",
+        ),
+        (
+            {"exp": NOW - 300},
+            "ExpiredTokenException",
+            f"Token expired: current date/time {NOW - 300} must be before the expiration date/time {NOW - 300}",
+        ),
+        ({"iat": NOW + 3600}, "InvalidIdentityToken", f"Token issued in the future: {NOW + 3600}"),
+        ({"nbf": NOW + 3600}, "InvalidIdentityToken", f"Token not yet valid: {NOW + 3600}"),
+        (
+            {"iss": "https://elsewhere.test"},
+            "InvalidIdentityToken",
+            "No OpenIDConnect provider found in your account for https://elsewhere.test",
+        ),
+        (
+            {"iss": f"{ISSUER}/"},
+            "InvalidIdentityToken",
+            f"No OpenIDConnect provider found in your account for {ISSUER}/",
+        ),
+        ({"iss": ["x"]}, "InvalidIdentityToken", NOT_VALIDATED),
+    ],
+)
+async def test_bad_claims_get_the_text_of_the_real_service(
+    world: World, claims: dict[str, Any], code: str, message: str
+) -> None:
+    assert await world.refusal(WebIdentityToken=world.token(**claims)) == (400, code, message)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": NOW - 299},
+        {"exp": NOW - 1},
+        {"iat": NOW + 300},
+        {"nbf": NOW + 300},
+        {"nbf": None},
+        {"aud": AUDIENCE},
+        {"aud": [AUDIENCE, "other"], "azp": AUDIENCE},
+        {"aud": ["other"], "azp": AUDIENCE},
+        {"exp": NOW + 60},
+    ],
+)
+async def test_tokens_within_the_tolerance_and_with_a_party_are_taken(world: World, claims: dict[str, Any]) -> None:
+    answer = await world.ask(WebIdentityToken=world.token(**claims), DurationSeconds=7200)
+    assert answer["Audience"] == AUDIENCE
+
+
+@pytest.mark.parametrize("raw", ["abcd", "a.b.c", "eyJhbGciOiJSUzI1NiJ9.W10.c2ln", "é" * 10])
+async def test_what_is_no_jwt_is_called_so(world: World, raw: str) -> None:
+    assert await world.refusal(WebIdentityToken=raw) == (
+        400,
+        "InvalidIdentityToken",
+        "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
+    )
+
+
+async def test_unsigned_and_shared_secret_tokens_are_refused(world: World) -> None:
+    claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
+    for key, algorithm in (("", "none"), ("x" * 64, "HS256")):
+        token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
+        assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
+        assert f"alg is {algorithm}" in world.why
+
+
+async def test_a_token_of_another_key_under_a_known_kid_is_refused(
+    world: World, private_keys: list[RSAPrivateKey]
+) -> None:
+    claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
+    token = jwt.encode(claims, private_keys[1], algorithm="RS256", headers={"kid": kid})
+    assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
+
+
+@pytest.mark.parametrize("headers", [{}, {"kid": "unknown"}])
+async def test_a_token_without_a_published_kid_has_no_verification_key(
+    world: World, private_keys: list[RSAPrivateKey], headers: dict[str, str]
+) -> None:
+    claims = jwt.decode(world.token(), options={"verify_signature": False})
+    token = jwt.encode(claims, private_keys[0], algorithm="RS256", headers=headers)
+    assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NO_KEY)
+
+
+async def test_rotation_keeps_old_tokens_valid_until_they_end(world: World, private_keys: list[RSAPrivateKey]) -> None:
+    old = world.token()
+    world.issuer.rotate(private_keys[1])
+    assert "Credentials" in await world.ask(WebIdentityToken=old)
+    assert "Credentials" in await world.ask(WebIdentityToken=world.token())
+    world.wall.step(600 + 301)
+    world.issuer.rotate(private_keys[2])
+    assert (await world.refusal(WebIdentityToken=old))[1:] == ("InvalidIdentityToken", NO_KEY)
+
+
+async def test_the_trust_policy_decides_and_only_the_reason_that_is_told_says_how(world: World) -> None:
+    token = world.token(sub="system:serviceaccount:default:till")
+    assert await world.refusal(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
+    assert world.told[-1][0] == "request_refused"
+    assert world.why == (
+        f"the trust policy of {APP}: Statement 1: Condition StringEquals {KEY}:sub wants "
+        "system:serviceaccount:default:app, the request has system:serviceaccount:default:till"
+    )
+
+
+async def test_an_unknown_role_is_refused_like_an_untrusting_one(world: World) -> None:
+    arn = "arn:aws:iam::111122223333:role/nobody"
+    assert await world.refusal(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
+    assert world.why == f"there is no role {arn}"
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "rule"),
+    [
+        ({"RoleSessionName": "bad name/!"}, "Value 'bad name/!' at 'roleSessionName'", SESSION_NAME),
+        ({"RoleSessionName": "naïve"}, "Value 'naïve' at 'roleSessionName'", SESSION_NAME),
+        ({"RoleSessionName": "x"}, "Value 'x' at 'roleSessionName'", "have length greater than or equal to 2"),
+        (
+            {"RoleSessionName": "x" * 65},
+            f"Value '{'x' * 65}' at 'roleSessionName'",
+            "have length less than or equal to 64",
+        ),
+        ({"DurationSeconds": 60}, "Value '60' at 'durationSeconds'", "have value greater than or equal to 900"),
+        ({"DurationSeconds": 99999}, "Value '99999' at 'durationSeconds'", "have value less than or equal to 43200"),
+        ({"DurationSeconds": "1h"}, "Value '1h' at 'durationSeconds'", "be a whole number"),
+        ({"WebIdentityToken": "x" * 20_001}, "Value at 'webIdentityToken'", "have length less than or equal to 20000"),
+        (
+            {"PolicyArns.member.1.arn": "arn:short"},
+            "Value 'arn:short' at 'policyArns.1.member.arn'",
+            "have length greater than or equal to 20",
+        ),
+        ({"RoleArn": None}, "Value null at 'roleArn'", "not be null"),
+    ],
+)
+async def test_a_parameter_beyond_its_limits_is_named_as_aws_names_it(
+    world: World, form: dict[str, Any], value: str, rule: str
+) -> None:
+    message = f"1 validation error detected: {value} failed to satisfy constraint: Member must {rule}"
+    assert await world.refusal(**form) == (400, "ValidationError", message)
+
+
+async def test_all_violations_are_named_together(world: World) -> None:
+    assert (await world.refusal(RoleArn=None, RoleSessionName=None))[2] == (
+        "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member must not be null; "
+        "Value null at 'roleSessionName' failed to satisfy constraint: Member must not be null"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arn", "message"),
+    [
+        ("arn:aws:s3:::bucket/of/somebody", "Request ARN is invalid"),
+        ("app-role-without-an-arn", "app-role-without-an-arn is invalid"),
+    ],
+)
+async def test_what_is_no_role_is_called_invalid(world: World, arn: str, message: str) -> None:
+    assert await world.refusal(RoleArn=arn) == (400, "ValidationError", message)
+
+
+async def test_a_session_is_never_longer_than_the_role_allows(world: World) -> None:
+    world.roles[APP] = type(world.roles[APP])(APP, world.roles[APP].trust_policy, 7200)
+    assert "Credentials" in await world.ask(DurationSeconds=7200)
+    assert await world.refusal(DurationSeconds=7201) == (
+        400,
+        "ValidationError",
+        "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+    )
+
+
+SMALL = json.dumps({"Version": "2012-10-17", "Statement": []})
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "message"),
+    [
+        ({"Policy": "{"}, "MalformedPolicyDocument", "This policy contains invalid Json"),
+        ({"Policy": "[]"}, "MalformedPolicyDocument", "Syntax errors in policy."),
+        (
+            {"Policy": SMALL.ljust(1500), "PolicyArns.member.1.arn": "arn:aws:iam::aws:policy/" + "x" * 700},
+            "PackedPolicyTooLarge",
+            "Packed policy consumes 109% of allotted space, please use smaller policy.",
+        ),
+    ],
+)
+async def test_session_policies_are_held_to_form_and_size(
+    world: World, form: dict[str, str], code: str, message: str
+) -> None:
+    assert await world.refusal(**form) == (400, code, message)
+
+
+async def test_a_session_policy_that_fits_says_how_much_room_it_took(world: World) -> None:
+    answer = await world.ask(Policy=SMALL.ljust(1024))
+    assert answer["PackedPolicySize"] == 30
+    assert answer["SessionTokenSize"] == len(answer["Credentials"]["SessionToken"]) == 600 + 1024
+    assert answer["SessionTokenUtilization"] == 40
+
+
+@pytest.mark.parametrize(
+    ("minimum", "size", "utilization"),
+    [(None, 600, 15), (0, 600, 15), (601, 601, 15), (4095, 4095, 100), (4096, 4096, 100)],
+)
+async def test_session_token_is_as_long_as_the_request_wants(
+    world: World, minimum: int | None, size: int, utilization: int
+) -> None:
+    answer = await world.ask(MinimumSessionTokenSize=minimum)
+    assert len(answer["Credentials"]["SessionToken"]) == size
+    assert (answer["SessionTokenSize"], answer["SessionTokenUtilization"]) == (size, utilization)
+    assert "PackedPolicySize" not in answer
+
+
+async def test_session_token_of_more_than_the_limit_is_refused(world: World) -> None:
+    assert "less than or equal to 4096" in (await world.refusal(MinimumSessionTokenSize=4097))[2]
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "message"),
+    [
+        ({"Action": None}, "MissingAction", "Missing Action"),
+        (
+            {"Action": "GetSessionToken"},
+            "InvalidAction",
+            "Could not find operation GetSessionToken for version 2011-06-15",
+        ),
+        (
+            {"Version": None},
+            "InvalidAction",
+            "Could not find operation AssumeRoleWithWebIdentity for version NO_VERSION_SPECIFIED",
+        ),
+    ],
+)
+async def test_what_is_not_served_is_named(world: World, form: dict[str, Any], code: str, message: str) -> None:
+    assert await world.refusal(**form) == (400, code, message)
+
+
+async def test_text_that_is_xml_stays_text(world: World) -> None:
+    assert "'<b>&\"' at" in (await world.refusal(RoleSessionName='<b>&"'))[2]
+
+
+async def test_text_that_xml_cannot_hold_is_replaced(world: World) -> None:
+    assert "'a\ufffdb' at" in (await world.refusal(RoleSessionName="a\x00b"))[2]
+    token = world.token(iss="https://\ud800")
+    assert (await world.refusal(WebIdentityToken=token))[2].endswith("for https://\ufffd")

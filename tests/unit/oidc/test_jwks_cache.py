@@ -1,0 +1,203 @@
+"""An issuer's keys on disk: how long they are used, when the issuer is asked, and what is said of it."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.oidc.jwks import IssuerError, Published
+from sidecar.oidc.jwks_cache import DEFAULT_FRESH_SECONDS, LONGEST_FRESH_SECONDS, Found, KeyCache, find_keys, user_cache
+from sidecar.oidc.key_rotation import rotation_outlook
+from sidecar.token import decode_token
+from tests.support.fakes.clock import EPOCH as NOW
+from tests.support.fakes.tokens import service_account_token
+
+ISSUER = "https://oidc.example.com/id/A"
+EKS = "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
+DAY = 86_400.0
+
+
+class Source:
+    """An issuer behind a function: `answer` is what it publishes, or why it does not. Counts how often it is asked."""
+
+    def __init__(self, *kids: str, **said: Any) -> None:
+        self.answer: Published | IssuerError = published(*kids, **said)
+        self.asked = 0
+
+    async def fetch(self, _issuer: str) -> Published:
+        self.asked += 1
+        if isinstance(self.answer, IssuerError):
+            raise self.answer
+        return self.answer
+
+
+def published(*kids: str, **said: Any) -> Published:
+    return Published([{"kid": kid} for kid in kids], **said)
+
+
+DOWN = IssuerError("dns", ISSUER, "does not resolve here")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> KeyCache:
+    return KeyCache(str(tmp_path / "irsa-sidecar" / "keys"))
+
+
+async def ask(source: Source, cache: KeyCache, at: float = NOW, kid: str = "a") -> Found:
+    return await find_keys(ISSUER, kid, cache, source.fetch, at)
+
+
+@pytest.mark.parametrize(
+    ("max_age", "fresh_seconds"),
+    [(3600.0, 3600.0), (None, DEFAULT_FRESH_SECONDS), (10 * DAY, LONGEST_FRESH_SECONDS), (0.0, 0.0)],
+)
+async def test_keys_are_used_as_long_as_the_issuer_allows_and_then_fetched_again(
+    cache: KeyCache, max_age: float | None, fresh_seconds: float
+) -> None:
+    source = Source("a", max_age_seconds=max_age)
+    assert (await ask(source, cache)).is_new
+    if fresh_seconds:
+        found = await ask(source, cache, NOW + fresh_seconds - 1)
+        assert (found.is_new, found.kept.keys, source.asked) == (False, [{"kid": "a"}], 1)
+    assert (await ask(source, cache, NOW + fresh_seconds)).is_new
+    assert source.asked == 2
+
+
+async def test_an_unknown_key_id_is_looked_for_at_the_issuer_while_the_keys_are_fresh(cache: KeyCache) -> None:
+    source = Source("a", max_age_seconds=3600.0)
+    await ask(source, cache)
+    source.answer = published("b", "a", max_age_seconds=3600.0)
+    found = await ask(source, cache, NOW + 1, kid="b")
+    assert (found.is_new, source.asked) == (True, 2)
+    assert not (await ask(source, cache, NOW + 2, kid="b")).is_new
+
+
+async def test_kept_keys_go_on_being_used_while_the_issuer_does_not_answer(cache: KeyCache) -> None:
+    source = Source("a", max_age_seconds=60.0)
+    await ask(source, cache)
+    source.answer = DOWN
+    found = await ask(source, cache, NOW + 30 * DAY)
+    assert (found.kept.keys, found.is_new, found.trouble) == ([{"kid": "a"}], False, DOWN)
+    source.answer = published("a")
+    assert (await ask(source, cache, NOW + 30 * DAY)).trouble is None
+
+
+async def test_without_kept_keys_the_issuers_silence_is_the_answer(cache: KeyCache) -> None:
+    source = Source()
+    source.answer = DOWN
+    with pytest.raises(IssuerError):
+        await ask(source, cache)
+
+
+async def test_what_may_not_be_stored_is_not(cache: KeyCache) -> None:
+    source = Source("a", max_age_seconds=0.0, may_store=False)
+    await ask(source, cache)
+    assert cache.load(ISSUER) is None
+
+
+async def test_keys_from_the_future_are_fetched_again(cache: KeyCache) -> None:
+    """The clock was set back: how long they may be used, nobody knows."""
+    source = Source("a", max_age_seconds=3600.0)
+    await ask(source, cache)
+    assert (await ask(source, cache, NOW - DAY)).is_new
+
+
+async def test_two_issuers_do_not_share_keys(cache: KeyCache) -> None:
+    await ask(Source("a"), cache)
+    assert cache.load(ISSUER + "B") is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        b"",
+        b"not json",
+        b"[" * 100_000,
+        b"[]",
+        b"{}",
+        json.dumps({"issuer": ISSUER, "keys": "a", "fetched_at": 1, "fresh_until": 9e9, "first_seen": {}}).encode(),
+        json.dumps({"issuer": ISSUER, "keys": [], "fetched_at": "x", "fresh_until": 9e9, "first_seen": {}}).encode(),
+        json.dumps({"issuer": ISSUER, "keys": [], "fetched_at": 1, "fresh_until": 9e9, "first_seen": []}).encode(),
+        json.dumps({"issuer": "else", "keys": [], "fetched_at": 1, "fresh_until": 9e9, "first_seen": {}}).encode(),
+    ],
+)
+async def test_a_spoilt_file_is_none_and_is_replaced(cache: KeyCache, tmp_path: Path, spoil: bytes) -> None:
+    await ask(Source("a"), cache)
+    (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
+    file.write_bytes(spoil)
+    source = Source("a")
+    assert (await ask(source, cache)).is_new
+    assert not (await ask(source, cache)).is_new
+
+
+async def test_the_file_is_the_users_own_and_no_draft_stays(cache: KeyCache, tmp_path: Path) -> None:
+    await ask(Source("a"), cache)
+    (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+async def test_where_nothing_can_be_written_there_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    for directory in (None, str(blocked), "/proc/1/nowhere"):
+        source = Source("a")
+        for _ in range(2):
+            assert (await ask(source, KeyCache(directory))).is_new
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    assert (await ask(Source("a"), KeyCache(str(tmp_path)))).is_new
+    assert sorted(os.listdir(tmp_path)) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "where"),
+    [
+        ({"XDG_CACHE_HOME": "/cache", "HOME": "/home/a"}, "/cache/irsa-sidecar/keys"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/home/a"}, "/home/a/.cache/irsa-sidecar/keys"),
+        ({"HOME": "/home/a"}, "/home/a/.cache/irsa-sidecar/keys"),
+        ({"HOME": ""}, None),
+        ({}, None),
+    ],
+)
+def test_the_cache_is_where_the_users_caches_are(environ: dict[str, str], where: str | None) -> None:
+    assert user_cache(environ)._directory == where
+
+
+# When the key will go
+
+
+async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: Any) -> str:
+    found = await find_keys(issuer, kids[0], cache, Source(*kids, max_age_seconds=0.0).fetch, at)
+    decoded = decode_token(service_account_token(at, iss=issuer, **token).encode(), "/token")
+    return rotation_outlook(decoded, kids[0], found.kept)
+
+
+async def test_eks_signs_with_a_key_for_seven_days_from_when_it_was_first_seen(cache: KeyCache) -> None:
+    """2027-01-15T08:00:00Z is when; the token of five days later changes nothing of it."""
+    for days in (0, 5):
+        said = await outlook(cache, EKS, NOW + days * DAY, "a")
+        assert "a signs until 2027-01-22T08:00:00Z" in said
+        assert "2027-01-23T08:00:00Z at the latest" in said
+
+
+async def test_a_token_tells_of_its_key_from_before_it_was_seen(cache: KeyCache) -> None:
+    assert "signs until 2027-01-21T08:00:00Z" in await outlook(cache, EKS, NOW, "a", iat=int(NOW - DAY))
+
+
+async def test_a_newer_key_means_that_the_issuer_has_rotated(cache: KeyCache) -> None:
+    await outlook(cache, EKS, NOW, "a")
+    said = await outlook(cache, EKS, NOW + DAY, "a", "b")
+    assert "has rotated" in said
+    assert "key b since 2027-01-16T08:00:00Z" in said
+
+
+async def test_of_another_issuer_only_the_tokens_own_end_is_known(cache: KeyCache) -> None:
+    said = await outlook(cache, ISSUER, NOW, "a")
+    assert "does not say when key a will go, but this token needs it until 2027-01-15T09:00:00Z" in said

@@ -1,0 +1,277 @@
+"""The longest session that a role allows, found by asking: how soon, at what price, and what becomes of it."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.refresh.max_duration import HOURS, RECHECK_SECONDS, SURE_SECONDS, Longest, after_grant, after_refusal
+from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.token import Token
+from tests.scene import Scene, make_scene
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import TOO_LONG, FakeExchange, refusal
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import service_account_token
+
+HOUR, DAY = 3600, 86_400
+
+
+def whole_hours(limit: int) -> int:
+    return limit // HOUR * HOUR
+
+
+# What is asked for
+
+
+@dataclass
+class Asking:
+    """A role with a limit, and whoever asks for it as the refresher does."""
+
+    limit: int
+    longest: Longest = field(default_factory=Longest)
+
+    def refresh(self, now: float) -> list[int]:
+        """What is asked for in one refresh, the last of it granted."""
+        asked = [self.longest.seconds_to_ask(now)]
+        while asked[-1] > self.limit:
+            self.longest = after_refusal(self.longest, asked[-1], now)
+            asked.append(self.longest.surest_seconds)
+        self.longest = after_grant(self.longest, asked[-1])
+        return asked
+
+
+LIMITS = range(HOUR, 12 * HOUR + 1, HOUR // 2)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_every_limit_is_found_within_four_refreshes_and_no_refresh_takes_more_than_two_calls(limit: int) -> None:
+    role = Asking(limit)
+    asked = [role.refresh(0.0) for _ in range(6)]
+    assert max(map(len, asked)) <= 2
+    assert asked[0][0] == 12 * HOUR
+    assert [refresh[-1] for refresh in asked[4:]] == [whole_hours(limit)] * 2
+    assert asked[5] == [whole_hours(limit)]  # and then nothing more is tried
+
+
+@pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
+def test_a_usual_limit_is_in_use_at_the_second_refresh_after_the_first_at_the_latest(hours: int) -> None:
+    role = Asking(hours * HOUR)
+    assert [role.refresh(0.0) for _ in range(3)][-1][-1] == hours * HOUR
+
+
+def test_what_is_tried_is_each_hour_but_the_sure_one() -> None:
+    assert sorted(HOURS) == list(range(2, 13))
+
+
+def test_a_limit_that_is_known_is_asked_about_once_a_day() -> None:
+    role = Asking(4 * HOUR)
+    for _ in range(6):
+        role.refresh(0.0)
+    assert [role.refresh(now) for now in (RECHECK_SECONDS - 1, RECHECK_SECONDS, RECHECK_SECONDS + 1)] == [
+        [4 * HOUR],
+        [5 * HOUR, 4 * HOUR],
+        [4 * HOUR],
+    ]
+
+
+@pytest.mark.parametrize("raised", range(5, 13))
+def test_a_limit_that_was_raised_is_found_after_a_day(raised: int) -> None:
+    role = Asking(4 * HOUR)
+    for _ in range(6):
+        role.refresh(0.0)
+    role.limit = raised * HOUR
+    assert role.refresh(RECHECK_SECONDS - 1) == [4 * HOUR]
+    asked = [role.refresh(RECHECK_SECONDS) for _ in range(6)]
+    assert max(map(len, asked)) <= 2
+    assert asked[0] == [5 * HOUR]
+    assert asked[5] == [raised * HOUR]
+
+
+@pytest.mark.parametrize("lowered", [1, 2, 3])
+def test_a_limit_that_was_lowered_costs_one_call_and_goes_back_to_an_hour_first(lowered: int) -> None:
+    role = Asking(4 * HOUR)
+    for _ in range(6):
+        role.refresh(0.0)
+    role.limit = lowered * HOUR
+    asked = [role.refresh(60.0) for _ in range(6)]
+    assert asked[0] == [4 * HOUR, HOUR]
+    assert max(map(len, asked)) <= 2
+    assert asked[5] == [lowered * HOUR]
+
+
+@given(st.lists(st.tuples(st.integers(HOUR, 12 * HOUR), st.floats(0, 2 * DAY)), max_size=30))
+def test_however_the_limit_moves_a_refresh_ends_in_a_session_of_an_hour_or_more(moves: list[tuple[int, float]]) -> None:
+    role, now = Asking(HOUR), 0.0
+    for limit, seconds in moves:
+        role.limit, now = limit, now + seconds
+        asked = role.refresh(now)
+        assert len(asked) <= 3, "a try, what was known, an hour"
+        assert all(SURE_SECONDS <= seconds <= 12 * HOUR for seconds in asked)
+        assert asked == sorted(asked, reverse=True)
+        assert role.longest.granted_seconds == asked[-1] <= limit
+
+
+# In the loop, over a day
+
+
+class LimitedSts(FakeExchange):
+    """Gives what is asked for up to `limit`, and refuses what is longer as AWS does."""
+
+    limit = 12 * HOUR
+
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+        self.life_seconds = request.duration_seconds
+        trouble = self.trouble
+        if trouble is None and request.duration_seconds > self.limit:
+            self.trouble = ExchangeError("ValidationError", TOO_LONG, NextStep.ASK_OPERATOR, status=400)
+        try:
+            return await super().__call__(request, token)
+        finally:
+            self.trouble = trouble
+
+    @property
+    def asked(self) -> list[int]:
+        return [request.duration_seconds for request in self.requests]
+
+
+@pytest.fixture
+async def longest(wall: FakeWall, volume: FakeVolume) -> Scene:
+    """A refresher that is to ask for the longest, with a token."""
+    scene = make_scene(wall, volume, LimitedSts(wall.time))
+    scene.refresher.role = scene.refresher.role._replace(duration_seconds=None)
+    scene.write_token(lifetime_seconds=10 * DAY)
+    return scene
+
+
+def sts_of(scene: Scene) -> LimitedSts:
+    assert isinstance(scene.sts, LimitedSts)
+    return scene.sts
+
+
+async def live(scene: Scene, seconds: float) -> None:
+    """So long in the life of the refresher, without its looks at clocks and token between the attempts."""
+    end = trio.current_time() + seconds
+    while trio.current_time() < end:
+        await scene.refresher.turn()
+        await trio.sleep(min(end, scene.refresher._schedule.due.monotonic) - trio.current_time())
+
+
+CALLS_IN_A_DAY = {
+    3600: (51, 49),
+    5400: (51, 49),
+    7200: (28, 25),
+    10_800: (20, 17),
+    14_400: (17, 13),
+    28_800: (11, 7),
+    39_600: (8, 5),
+    43_200: (4, 4),
+}
+"""By the role's limit: on the first day, with the search, and on the second. A fixed hour takes 48 each day."""
+
+
+@pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
+async def test_a_day_takes_so_many_calls(autojump_clock: MockClock, longest: Scene, limit: int) -> None:
+    sts = sts_of(longest)
+    sts.limit = limit
+    await live(longest, DAY - 60)
+    first = len(sts.asked)
+    await live(longest, DAY)
+    second = len(sts.asked) - first
+    print(f"limit {limit:>6}: {first:>3} calls on the first day, {second:>3} on the second")
+    assert (first, second) == CALLS_IN_A_DAY[limit]
+    assert longest.refresher.health.session_seconds == whole_hours(limit)
+    assert longest.key is not None
+
+
+def test_the_documents_table_has_these_numbers() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "roles.md").read_text()
+    rows = re.findall(r"^\| (\d+) hours?[^|]*\| (\d+) \| (\d+) \|$", document, re.MULTILINE)
+    assert len(rows) == 5
+    for hours, first, later in rows:
+        assert CALLS_IN_A_DAY[int(hours) * HOUR] == (int(first), int(later))
+
+
+async def test_a_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, longest: Scene) -> None:
+    longest.refresher.role = longest.refresher.role._replace(duration_seconds=HOUR)
+    await live(longest, DAY - 60)
+    assert sts_of(longest).asked == [HOUR] * 48
+
+
+async def test_the_first_credentials_are_there_at_once_and_cost_two_calls_at_most_for_each_pod_of_a_fleet(
+    autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
+) -> None:
+    sts = LimitedSts(wall.time)
+    sts.limit = HOUR
+    volume = FakeVolume(tmp_path)
+    volume.write(service_account_token(wall.time()))
+    pods = [make_scene(wall, volume, sts) for _ in range(100)]
+    began = trio.current_time()
+    for pod in pods:
+        pod.refresher.role = pod.refresher.role._replace(duration_seconds=None)
+        await pod.refresher.turn()
+        assert pod.key is not None
+    assert trio.current_time() == began
+    assert sts.asked == [12 * HOUR, HOUR] * len(pods)
+
+
+async def test_a_try_that_is_refused_is_counted_by_its_code_and_is_no_trouble(
+    autojump_clock: MockClock, longest: Scene
+) -> None:
+    sts_of(longest).limit = 4 * HOUR
+    for _ in range(6):
+        await live(longest, 2 * HOUR)
+        assert longest.refresher.health.trouble is None
+    assert longest.outcomes["ValidationError"] == 4
+    assert longest.logged("refresh_failed") == []
+    assert longest.metrics.sts_seconds.counts[0] == len(sts_of(longest).asked)
+
+
+async def test_what_was_learned_is_told_each_time_it_changes(autojump_clock: MockClock, longest: Scene) -> None:
+    sts = sts_of(longest)
+    sts.limit = 4 * HOUR
+    await live(longest, DAY)
+    sts.limit = HOUR
+    await live(longest, DAY)
+    told = [(entry["seconds"], entry["refused_seconds"]) for entry in longest.logged("duration_learned")]
+    assert told == [(HOUR, 12 * HOUR), (4 * HOUR, 12 * HOUR), (HOUR, 4 * HOUR)]
+    assert longest.refresher.health.session_seconds == HOUR
+
+
+@pytest.mark.parametrize("trouble", [refusal("Throttling", NextStep.SLOW_DOWN), refusal("Timeout", NextStep.RETRY)])
+async def test_while_sts_fails_no_attempt_takes_a_second_call(
+    autojump_clock: MockClock, longest: Scene, trouble: ExchangeError
+) -> None:
+    sts = sts_of(longest)
+    sts.limit = HOUR
+    await longest.refresher.turn()
+    sts.trouble = trouble
+    await live(longest, 2 * HOUR)
+    tries = [seconds for seconds in sts.asked[2:] if seconds != HOUR]
+    assert tries == [4 * HOUR]  # the first attempt, as nobody knew yet
+    assert len(sts.asked) == sum(longest.outcomes.values())
+    sts.trouble = None
+    await live(longest, 1000)
+    assert longest.key is not None
+
+
+async def test_a_refusal_of_even_an_hour_is_for_the_operator(autojump_clock: MockClock, longest: Scene) -> None:
+    sts_of(longest).limit = 0
+    await longest.refresher.turn()
+    assert sts_of(longest).asked == [12 * HOUR, HOUR]
+    assert longest.refresher.health.trouble_code == "ValidationError"
+    assert longest.logged("refresh_failed")[0]["next_step"] == "ask_operator"
+
+
+async def test_a_duration_that_was_given_is_not_changed_by_a_refusal(autojump_clock: MockClock, longest: Scene) -> None:
+    longest.refresher.role = longest.refresher.role._replace(duration_seconds=2 * HOUR)
+    sts_of(longest).limit = HOUR
+    await longest.refresher.turn()
+    assert sts_of(longest).asked == [2 * HOUR]
+    assert "give `max`" in str(longest.refresher.health.trouble)

@@ -1,0 +1,354 @@
+"""The loop of one role under a fake of both clocks: hours pass in milliseconds."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sidecar.errors import NextStep
+from sidecar.refresh import schedule
+from tests.scene import Scene, running
+from tests.support.fakes.exchange import refusal
+
+
+async def test_credentials_are_there_after_one_exchange_and_renewed_at_half_of_their_life(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        assert scene.key == "ASIAFAKE0001"
+        await trio.sleep(3600 * 5)
+    assert scene.intervals == [pytest.approx(1800, abs=2)] * 10
+
+
+async def test_more_than_fifteen_minutes_remain_at_any_time_while_sts_works(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        for _ in range(200):
+            await trio.sleep(61)
+            alive = scene.refresher.store.alive(scene.wall.clock.now())
+            assert alive is not None
+            assert alive.ends.wall - scene.wall.time() > 15 * 60
+
+
+async def test_the_session_is_named_after_namespace_and_pod_and_keeps_its_name(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(3600)
+    assert {request.session_name for request in scene.sts.requests} == {"shop.cart-7d4b9c-x2x9z"}
+
+
+@pytest.mark.parametrize("next_step", list(NextStep))
+async def test_no_failure_of_any_kind_takes_living_credentials_out_of_service(
+    autojump_clock: MockClock, scene: Scene, next_step: NextStep
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.trouble = refusal("AccessDenied", next_step)
+        await trio.sleep(3500)
+        assert scene.key == "ASIAFAKE0001"
+        await trio.sleep(200)
+        assert scene.key is None  # and none is served beyond its end
+        scene.sts.trouble = None
+        await trio.sleep(schedule.BACK_OFFS[next_step].cap_seconds)
+        assert scene.key is not None
+
+
+@pytest.mark.parametrize("next_step", list(NextStep))
+async def test_hours_without_sts_cost_few_attempts_and_few_log_lines(
+    autojump_clock: MockClock, scene: Scene, next_step: NextStep
+) -> None:
+    scene.write_token()
+    scene.sts.trouble = refusal("Nope", next_step)
+    async with running(scene):
+        await trio.sleep(21_600)
+    back_off = schedule.BACK_OFFS[next_step]
+    assert len(scene.sts.asked_at) <= 21_600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
+    assert 25 < len(scene.logged("refresh_failed")) < 40  # the first, and then a reminder every ten minutes
+
+
+async def test_a_missing_token_is_waited_for_without_asking_sts(autojump_clock: MockClock, scene: Scene) -> None:
+    async with running(scene):
+        await trio.sleep(300)
+        assert scene.sts.asked_at == []
+        assert len(scene.logged("refresh_failed")) == 1
+        assert scene.volume.path in scene.logged("refresh_failed")[0]["reason"]
+        assert scene.refresher.health.trouble_code == "token_missing"
+        scene.write_token()
+        await trio.sleep(2)
+        assert scene.key == "ASIAFAKE0001"
+    assert scene.refresher.health.trouble is None
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "not.a", "a.b.c", "\x00" * 30])
+async def test_an_empty_or_half_written_token_never_reaches_sts_and_hurts_nothing(
+    autojump_clock: MockClock, scene: Scene, content: str
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        scene.volume.write(content)
+        await trio.sleep(2400)
+        assert len(scene.sts.asked_at) == 1
+        assert scene.key == "ASIAFAKE0001"
+        scene.write_token()
+        await trio.sleep(2)
+        assert scene.key == "ASIAFAKE0002"
+
+
+async def test_the_token_is_read_anew_for_every_attempt(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token(jti="first")
+    async with running(scene):
+        await trio.sleep(1)
+        scene.write_token(jti="second")
+        await trio.sleep(1900)
+    assert len(scene.sts.tokens) == 2
+    assert scene.sts.tokens[0] != scene.sts.tokens[1]
+    assert len(scene.logged("token_renewed")) == 1
+
+
+@pytest.mark.parametrize("next_step", [NextStep.REREAD_TOKEN, NextStep.WAIT_FOR_TOKEN])
+async def test_new_token_is_tried_at_once_after_a_refusal(
+    autojump_clock: MockClock, scene: Scene, next_step: NextStep
+) -> None:
+    scene.write_token()
+    scene.sts.trouble = refusal("ExpiredTokenException", next_step)
+    async with running(scene):
+        await trio.sleep(600)
+        scene.sts.trouble = None
+        scene.write_token(jti="fresh")
+        changed_at = trio.current_time()
+        await trio.sleep(schedule.CHECK_SECONDS + schedule.CHANGED_TOKEN_PAUSE_SECONDS)
+    assert scene.sts.asked_at[-1] - changed_at <= schedule.CHECK_SECONDS + schedule.CHANGED_TOKEN_PAUSE_SECONDS
+    assert scene.key is not None
+
+
+async def test_after_a_suspend_dead_credentials_are_not_served_and_new_ones_come_within_the_check_interval(
+    autojump_clock: MockClock,
+    scene: Scene,
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(60)
+        scene.wall.step(7200)
+        assert scene.key is None
+        await trio.sleep(schedule.CHECK_SECONDS + 0.1)
+        assert scene.key == "ASIAFAKE0002"
+    assert scene.metrics.clock_steps == 1
+    assert len(scene.logged("clock_stepped")) == 1
+
+
+async def test_a_wall_clock_set_back_does_not_keep_dead_credentials_alive(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(60)
+        scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
+        scene.wall.step(-86_400)
+        await trio.sleep(3500)
+        assert scene.key == "ASIAFAKE0001"
+        await trio.sleep(100)
+        assert scene.key is None
+
+
+async def test_a_wall_clock_hours_off_neither_hides_nor_stretches_credentials(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    true_time = scene.wall.time
+
+    def two_hours_ahead() -> float:
+        return true_time() + 7200
+
+    scene.sts._now = two_hours_ahead
+    async with running(scene):
+        await trio.sleep(1)
+        assert scene.key == "ASIAFAKE0001"
+        scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
+        await trio.sleep(3580)
+        assert scene.key == "ASIAFAKE0001"
+        await trio.sleep(40)
+        assert scene.key is None
+    assert scene.refresher.health.skew_seconds == pytest.approx(7200, abs=1)
+    assert scene.logged("clock_is_off")
+
+
+async def test_a_reply_that_arrives_late_and_ends_sooner_is_passed_over(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = 600
+        await trio.sleep(1850)
+        assert scene.key == "ASIAFAKE0001"
+    assert scene.logged("older_credentials_passed_over")
+
+
+@pytest.mark.parametrize("sends_date", [True, False])
+@pytest.mark.parametrize("ahead_seconds", [1, 600, 3240, 3600, 39_600, 86_400 * 365])
+async def test_sts_clock_set_back_leaves_no_gap(
+    autojump_clock: MockClock, scene: Scene, ahead_seconds: float, *, sends_date: bool
+) -> None:
+    """STS's clock was ahead, and then it was set right, or another STS answered."""
+    scene.write_token(lifetime_seconds=86_400)
+    scene.sts.clock_error, scene.sts.sends_date = ahead_seconds, sends_date or ahead_seconds > 39_600
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.clock_error = 0.0
+        await has_no_gap(scene, minutes=300)
+    assert len(scene.sts.asked_at) == pytest.approx(10, abs=1)
+    assert not scene.logged("older_credentials_passed_over")
+
+
+@pytest.mark.parametrize("ahead_seconds", [-86_400, -1800, 1800, 7200])
+async def test_sts_clock_that_jumps_at_each_reply_leaves_no_gap(
+    autojump_clock: MockClock, scene: Scene, ahead_seconds: float
+) -> None:
+    """Two STS endpoints behind one name, and only one of them has the right time."""
+    scene.write_token(lifetime_seconds=86_400)
+    async with running(scene):
+        await trio.sleep(1)
+        for _ in range(20):
+            scene.sts.clock_error = ahead_seconds - scene.sts.clock_error
+            calls = len(scene.sts.asked_at)
+            while len(scene.sts.asked_at) == calls:
+                await has_no_gap(scene, minutes=1)
+    assert all(1600 < seconds < 2000 for seconds in scene.intervals)
+
+
+@pytest.mark.parametrize("granted_seconds", [3601, 7200, 43_200])
+async def test_session_longer_than_requested_leaves_no_gap(
+    autojump_clock: MockClock, scene: Scene, granted_seconds: float
+) -> None:
+    scene.write_token(lifetime_seconds=86_400)
+    scene.sts.life_seconds = granted_seconds
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = 3600
+        await has_no_gap(scene, minutes=300)
+    assert len(scene.sts.asked_at) == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("granted_seconds", [30, 300, 900])
+async def test_ignored_credentials_never_delay_the_next_refresh(
+    autojump_clock: MockClock, scene: Scene, granted_seconds: float
+) -> None:
+    """STS grants shorter sessions than those in service, until those expire."""
+    scene.write_token(lifetime_seconds=86_400)
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = granted_seconds
+        await has_no_gap(scene, minutes=120)
+    assert scene.logged("older_credentials_passed_over")
+
+
+async def has_no_gap(scene: Scene, *, minutes: int) -> None:
+    for _ in range(minutes * 6):
+        await trio.sleep(10)
+        assert scene.key is not None
+
+
+async def test_a_set_that_has_expired_already_is_refused_and_the_old_one_stays(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.life_seconds = -10
+        await trio.sleep(1900)
+        assert scene.key == "ASIAFAKE0001"
+    assert scene.refresher.health.trouble_code == "MalformedReply"
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"aud": ["vault"]}, "vault"),
+        ({"exp": None}, "never expires"),
+        ({"exp": 1_700_000_000}, "expired"),
+        ({"iat": 1_900_000_000}, "future"),
+    ],
+)
+async def test_a_token_that_looks_wrong_is_told_once_and_tried_all_the_same(
+    autojump_clock: MockClock, scene: Scene, changes: dict[str, Any], word: str
+) -> None:
+    claims = dict(changes)
+    claims.setdefault("jti", "x")
+    scene.write_token(**claims)
+    async with running(scene):
+        await trio.sleep(4000)
+    warnings = scene.logged("token_looks_wrong")
+    assert len(warnings) == 1
+    assert word in warnings[0]["reason"]
+    assert len(scene.sts.asked_at) == 3
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "words"),
+    [(0, "before the daemon"), (200, "before the daemon"), (299, "before the daemon"), (4000, "was not renewed")],
+)
+async def test_token_that_is_expired_at_start_is_reported_once(
+    autojump_clock: MockClock, scene: Scene, age_seconds: float, words: str
+) -> None:
+    """STS accepts a token for 300 s after its expiration, so the first exchanges may still succeed."""
+    scene.write_token(exp=scene.wall.time() - age_seconds)
+    async with running(scene):
+        await trio.sleep(10)
+    (warning,) = scene.logged("token_looks_wrong")
+    assert "the token expired at " in warning["reason"]
+    assert words in warning["reason"]
+
+
+async def test_valid_token_is_not_reported_at_start(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(10)
+    assert scene.logged("token_looks_wrong") == []
+
+
+async def test_only_one_exchange_is_ever_in_flight(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token()
+    scene.sts.latency_seconds = 9.0
+    async with running(scene):
+        for number in range(50):
+            await trio.sleep(1)
+            scene.write_token(jti=str(number))
+    assert len(scene.sts.asked_at) == 1
+
+
+async def test_the_first_log_line_of_a_failure_names_code_next_step_and_what_is_still_served(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(1)
+        scene.sts.trouble = refusal("AccessDenied", NextStep.WAIT)
+        await trio.sleep(1900)
+    entry = scene.logged("refresh_failed")[0]
+    assert entry["code"] == "AccessDenied"
+    assert entry["next_step"] == "wait"
+    assert entry["still_serving_until"] == "2027-01-15T09:00:00Z"
+    assert scene.metrics.refreshes["default", "AccessDenied"] >= 1
+
+
+async def test_a_chain_that_now_fails_in_its_next_step_is_told_at_once(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token()
+    denied = refusal("AccessDenied", NextStep.WAIT)
+    async with running(scene):
+        for trouble in (denied, denied.in_step(1, "first"), denied.in_step(2, "second")):
+            scene.sts.trouble = trouble
+            await trio.sleep(200)
+    told = scene.logged("refresh_failed")
+    assert [entry.get("step") for entry in told] == [None, 1, 2]
+    assert {entry["code"] for entry in told} == {"AccessDenied"}
+    assert scene.outcomes.keys() == {"AccessDenied"}

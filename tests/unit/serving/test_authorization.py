@@ -1,0 +1,273 @@
+"""The file that holds the clients' secret: made, kept, changed, spoilt, and what is left behind when it cannot be."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigurationError
+from sidecar.serving.authorization import (
+    MAX_SECRET_BYTES,
+    SECRET_BYTES,
+    is_created_by_us,
+    new_secret,
+    start_secrets,
+    write_secret,
+)
+
+SETTING = "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "authorization-token"
+
+
+def start(path: Path, mode: int = 0o640) -> bytes:
+    """Return the secret that a daemon with this file starts with."""
+    return start_secrets([str(path)], mode)[str(path)].value
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        start(path)
+    message = str(caught.value)
+    assert SETTING in message
+    assert str(path) in message
+    return message
+
+
+# Making it
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_missing_file_is_made_for_owner_and_group_without_a_line_ending(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        secret = start(path)
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_who_may_read_a_file_that_is_made_can_be_said(path: Path) -> None:
+    start(path, 0o644)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_made_secrets_differ_and_fit_into_a_header() -> None:
+    made = {new_secret() for _ in range(100)}
+    assert len(made) == 100
+    for secret in made:
+        assert len(secret) >= SECRET_BYTES
+        assert secret.isascii()
+        assert secret.isprintable()
+        assert " " not in secret
+
+
+def test_a_file_that_is_there_is_kept_as_it_is(path: Path) -> None:
+    path.write_text("chosen-by-hand")
+    path.chmod(0o600)
+    assert start(path) == b"chosen-by-hand"
+    assert path.read_text() == "chosen-by-hand"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  "])
+def test_start_replaces_a_secret_that_we_created(path: Path, ending: str) -> None:
+    """Whoever listened on the port while the daemon was away may have received it."""
+    secrets = [start(path)]
+    for _ in range(3):
+        path.write_bytes(path.read_bytes() + ending.encode())
+        secrets.append(start(path))
+        assert path.read_bytes() == secrets[-1]
+    assert len(set(secrets)) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "chosen-by-hand",
+        "irsa-sidecar-",
+        "irsa-sidecar-test",
+        "x" * 43,
+        f"irsa-sidecar-{'x' * 42}",
+        f"irsa-sidecar-{'x' * 44}",
+        f"irsa-sidecar-{'x' * 42}=",
+        f"IRSA-SIDECAR-{'x' * 43}",
+        f"Bearer irsa-sidecar-{'x' * 43}",
+    ],
+)
+def test_start_keeps_the_secret_of_an_operator(path: Path, content: str) -> None:
+    path.write_text(content)
+    before = path.stat()
+    assert start(path) == content.encode()
+    assert path.stat() == before
+
+
+def test_secrets_that_we_create_are_recognized() -> None:
+    assert all(is_created_by_us(new_secret().encode()) for _ in range(1000))
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o400])
+def test_start_replaces_a_secret_that_may_only_be_read(path: Path, mode: int) -> None:
+    old = start(path)
+    path.chmod(mode)
+    assert start(path, 0o644) != old
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -> None:
+    """Also if each role spells the path in its own way."""
+    if is_there:
+        start(path)
+    (path.parent / "link").symlink_to(path.parent)
+    spellings = [str(path), str(path), str(path.parent / "link" / path.name), f"{path.parent}/./{path.name}"]
+    secrets = {secret.value for secret in start_secrets(spellings).values()}
+    assert secrets == {path.read_bytes()}
+
+
+def test_secrets_in_use_stay_as_they_are(path: Path) -> None:
+    known = start_secrets([str(path)])
+    other = str(path.parent / "other")
+    write_secret(other, new_secret())
+    before = Path(other).read_bytes()
+    assert start_secrets([str(path), other], known=known)[str(path)] == known[str(path)]
+    assert Path(other).read_bytes() != before
+
+
+def test_read_only_volume_with_a_secret_of_ours_is_named(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting needs root and CAP_SYS_ADMIN")
+    path = tmp_path / "token"
+    try:
+        start(path)
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        assert "Read-only file system" in refusal(path)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_secret_is_not_shown(path: Path) -> None:
+    secret = start_secrets([str(path)])[str(path)]
+    assert secret.value.decode() not in repr(secret)
+
+
+def test_a_line_ending_that_an_editor_added_is_no_part_of_the_secret(path: Path) -> None:
+    path.write_text("chosen-by-hand\r\n")
+    assert start(path) == b"chosen-by-hand"
+
+
+def test_a_link_that_leads_nowhere_is_replaced(path: Path) -> None:
+    path.symlink_to("nowhere")
+    secret = start(path)
+    assert path.read_bytes() == secret
+    assert not path.is_symlink()
+
+
+# Refusing it
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \r\n",
+        b"two\nlines",
+        b"tab\there",
+        b"nul\0",
+        b"delete\x7f",
+        b"caf\xc3\xa9",
+        b"x" * (MAX_SECRET_BYTES + 1),
+        # The bounded read ends right behind the first line.
+        b"x" * MAX_SECRET_BYTES + b"\nsecond line",
+    ],
+)
+def test_what_is_no_header_value_is_refused_without_being_shown(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    message = refusal(path)
+    assert "remove it" in message
+    assert "lines" not in message
+    assert "xxx" not in message
+
+
+def test_the_longest_secret_is_taken(path: Path) -> None:
+    path.write_bytes(b"x" * MAX_SECRET_BYTES)
+    assert start(path) == b"x" * MAX_SECRET_BYTES
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.binary(max_size=64))
+def test_any_content_is_a_sendable_secret_or_a_configuration_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "authorization-token"
+    path.write_bytes(content)
+    try:
+        secret = start(path)
+    except ConfigurationError:
+        return
+    assert secret == content.strip()
+    assert secret.decode("ascii").isprintable()
+
+
+def test_a_directory_or_a_fifo_is_refused(tmp_path: Path) -> None:
+    assert "one line" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    assert "one line" in refusal(tmp_path / "fifo")
+
+
+def test_a_file_that_fails_to_be_read_is_named_with_the_reason() -> None:
+    # The memory of a process opens like a file, and has nothing at its start.
+    if not os.path.exists("/proc/self/mem"):
+        pytest.skip("this system has no /proc")
+    assert "Input/output error" in refusal(Path("/proc/self/mem"))
+
+
+def test_a_directory_that_is_not_there_is_named_with_what_to_mount(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "missing" / "token")
+    assert "No such file or directory" in message
+    assert "emptyDir" in message
+
+
+def test_a_directory_that_may_not_be_written_is_named() -> None:
+    # /proc takes no new files from anybody, root included.
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("this system has no /proc")
+    assert "cannot be made" in refusal(Path("/proc/self/authorization-token"))
+
+
+@pytest.mark.parametrize("failing", ["fchmod", "rename"])
+def test_nothing_is_left_behind_when_writing_fails(path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, fail)
+    assert "No space left on device" in refusal(path)
+    assert os.listdir(path.parent) == []
+
+
+def test_a_full_disk_leaves_no_half_secret(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("making a small file system needs root and CAP_SYS_ADMIN")
+    try:
+        (tmp_path / "filler").write_bytes(b"x" * 4096)
+        assert "No space left on device" in refusal(tmp_path / "authorization-token")
+        assert os.listdir(tmp_path) == ["filler"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_a_killed_process_left_half_written_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    (tmp_path / "token.draft").write_text("half of a sec")
+    write_secret(str(path), "secret")
+    assert path.read_text() == "secret"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["token"]

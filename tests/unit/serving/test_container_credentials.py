@@ -1,0 +1,298 @@
+"""Who gets credentials, and what everybody else is told."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.clock import Instant
+from sidecar.credentials import Credentials
+from sidecar.serving.container_credentials import LOOPBACK_HOSTS, Answer, Hold, answer, credentials_response
+from sidecar.serving.http import Request
+from sidecar.store import Snapshot
+
+PATH = b"/v1/credentials"
+SECRET = b"s3cr3t-of-the-endpoint"
+NOW = Instant(wall=1_000_000.0, monotonic=50.0)
+CREDENTIALS = Credentials(
+    access_key_id="ASIAEXAMPLE",
+    secret_access_key="wJalr/secret+key",
+    session_token="IQoJb3JpZ2luX2Vj=",
+    expires_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    role_arn="arn:aws:iam::111122223333:role/app",
+    account_id="111122223333",
+)
+SNAPSHOT = Snapshot(CREDENTIALS, credentials_response(CREDENTIALS), NOW.later(3600), NOW.wall)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the daemon's role offers, as plain values."""
+
+    role: str = "default"
+    snapshot: Snapshot | None = SNAPSHOT
+    authorization: bytes | None = field(default=SECRET, repr=False)
+    can_check_secret: bool = False
+    failure: str | None = None
+    allow_uids: frozenset[int] | None = None
+
+
+ROLE = Role()
+
+
+GOOD: Mapping[bytes, bytes | None] = {b"host": b"127.0.0.1:4772", b"authorization": SECRET}
+
+
+def untold() -> NoReturn:
+    """Of a role without allow_uids nobody asks who it is."""
+    raise AssertionError
+
+
+def is_user(uid: int | None) -> Callable[[], int | None]:
+    return lambda: uid
+
+
+def ask(
+    role: Role = ROLE,
+    headers: Mapping[bytes, bytes | None] | None = None,
+    *,
+    path: bytes = PATH,
+    now: Instant = NOW,
+    uid: Callable[[], int | None] = untold,
+) -> Answer:
+    """A good request to the role, with headers added or changed, and left out where None."""
+    sent = {name: value for name, value in {**GOOD, **(headers or {})}.items() if value is not None}
+    return answer(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK_HOSTS, now, uid)
+
+
+def body_of(given: Answer) -> dict[str, Any]:
+    body = json.loads(given.response.partition(b"\r\n\r\n")[2])
+    assert isinstance(body, dict)
+    return body
+
+
+def test_a_good_request_gets_the_set_as_it_was_rendered() -> None:
+    assert ask() == Answer(200, SNAPSHOT.response, "default", SNAPSHOT)
+
+
+def test_the_body_has_exactly_the_six_names_that_sdks_read() -> None:
+    assert body_of(ask()) == {
+        "AccessKeyId": "ASIAEXAMPLE",
+        "SecretAccessKey": "wJalr/secret+key",
+        "Token": "IQoJb3JpZ2luX2Vj=",
+        "Expiration": "2026-01-02T03:04:05Z",
+        "AccountId": "111122223333",
+        "RoleArn": "arn:aws:iam::111122223333:role/app",
+    }
+
+
+@given(st.text(), st.text())
+def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str) -> None:
+    whole = credentials_response(replace(CREDENTIALS, secret_access_key=secret, session_token=token))
+    assert whole.isascii()
+    body = json.loads(whole.partition(b"\r\n\r\n")[2])
+    assert (body["SecretAccessKey"], body["Token"]) == (secret, token)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"127.0.0.1", b"127.0.0.1:4772", b"127.0.0.1:80", b"localhost", b"LOCALHOST:4772", b"[::1]", b"[::1]:4772", None],
+)
+def test_our_own_names_are_served_with_any_port_or_none(host: bytes | None) -> None:
+    assert ask(headers={b"host": host}).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"", b":4772", b"evil.example", b"127.0.0.1.evil.example", b"127.0.0.1:", b"127.0.0.1:80:80", b"127.0.0.1:http",
+     b"localhost.", b"2130706433", b"::1", b"[::1", b"127.0.0.1, evil", b"\xff", b"user@127.0.0.1"],
+)  # fmt: skip
+def test_any_other_host_is_refused(host: bytes) -> None:
+    assert ask(headers={b"host": host}).status == 403
+
+
+def test_a_configured_host_is_served() -> None:
+    request = Request(PATH, b"1.1", {b"host": b"Sidecar:4772", b"authorization": SECRET}, 100)
+    assert answer(request, {PATH: ROLE}, LOOPBACK_HOSTS | {b"sidecar"}, NOW, untold).status == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-forwarded-for", "x-forwarded-host", "x-forwarded-anything", "x-real-ip", "forwarded", "via", "origin",
+     "referer", "sec-fetch-site", "sec-fetch-mode"],
+)  # fmt: skip
+def test_what_only_browsers_and_proxies_send_is_refused(name: str) -> None:
+    assert ask(headers={name.encode(): b""}).status == 403
+
+
+@pytest.mark.parametrize("name", ["original", "x-via", "forwarded-by", "accept", "amz-sdk-request", "x-origin"])
+def test_headers_that_only_look_like_those_are_ignored(name: str) -> None:
+    assert ask(headers={name.encode(): b"x"}).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", [b"/", b"/v1/credentials/", b"/v1/credentials/other", b"/V1/credentials", b"//v1/credentials"]
+)
+def test_another_path_is_not_found(path: bytes) -> None:
+    assert ask(path=path).status == 404
+
+
+def test_a_missing_secret_is_401_with_a_challenge() -> None:
+    refused = ask(headers={b"authorization": None})
+    assert (refused.status, refused.role, refused.snapshot) == (401, "default", None)
+    assert b"\r\nWWW-Authenticate: " in refused.response
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"wrong", SECRET[:-1], SECRET + b"x", SECRET.upper(), b"Bearer " + SECRET, b"\xff\xfe"]
+)
+def test_a_wrong_secret_is_403(sent: bytes) -> None:
+    refused = ask(headers={b"authorization": sent})
+    assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [b"Bearer ", b"bearer ", b"Token ", b"TOKEN\t", b"Basic ", b"Digest ", b"AWS ", b"AWS4-HMAC-SHA256 ", b"token=",
+     b"Bearer:"],
+)  # fmt: skip
+def test_a_scheme_before_the_secret_is_named_as_the_problem(prefix: bytes) -> None:
+    denied = ask(headers={b"authorization": prefix + SECRET})
+    assert (denied.status, denied.refusal) == (403, "authorization scheme")
+    assert "without a scheme" in body_of(denied)["message"]
+    assert SECRET.decode() not in body_of(denied)["message"]
+
+
+@pytest.mark.parametrize("quote", [b'"', b"'"])
+def test_quotes_around_the_secret_are_named_as_the_problem(quote: bytes) -> None:
+    denied = ask(headers={b"authorization": quote + SECRET + quote})
+    assert (denied.status, denied.refusal) == (403, "quoted secret")
+    assert "without quotes" in body_of(denied)["message"]
+
+
+@pytest.mark.parametrize("sent", [b"Bearer", b"bearing " + SECRET, b"x " + SECRET, b'"' + SECRET, b'"', SECRET + b" x"])
+def test_other_wrong_values_get_the_general_message(sent: bytes) -> None:
+    assert ask(headers={b"authorization": sent}).refusal == "wrong secret"
+
+
+@pytest.mark.parametrize("secret", [b"Bearer abc", b'"quoted"', b"Token x"])
+def test_a_secret_that_has_a_scheme_or_quotes_itself_is_accepted(secret: bytes) -> None:
+    assert ask(Role(authorization=secret), headers={b"authorization": secret}).status == 200
+
+
+def test_a_missing_secret_is_refused_even_where_the_secret_is_empty() -> None:
+    assert ask(Role(authorization=b""), headers={b"authorization": None}).status == 401
+
+
+def test_without_a_configured_secret_an_authorization_header_is_ignored() -> None:
+    assert ask(Role(authorization=None), headers={b"authorization": b"anything"}).status == 200
+    assert ask(Role(authorization=None), headers={b"authorization": None}).status == 200
+
+
+def test_before_the_first_set_the_request_is_held_and_the_reason_told() -> None:
+    waiting = ask(Role(snapshot=None, failure="AccessDenied: Not authorized; check the trust policy."))
+    assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
+    assert body_of(waiting)["Code"] == "CredentialsUnavailable"
+    assert "AccessDenied: Not authorized; check the trust policy." in body_of(waiting)["message"]
+    assert b"\r\nRetry-After: 1\r\n" in waiting.response
+
+
+def test_before_the_first_exchange_ended_that_is_told() -> None:
+    assert "STS" in body_of(ask(Role(snapshot=None)))["message"]
+
+
+@pytest.mark.parametrize("now", [NOW.later(3600), NOW._replace(wall=NOW.wall + 3600), NOW._replace(monotonic=3650.0)])
+def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
+    expired = ask(Role(failure="Timeout: no answer"), now=now)
+    assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
+    assert "2026-01-02T03:04:05Z" in body_of(expired)["message"]
+    assert "Timeout: no answer" in body_of(expired)["message"]
+
+
+FOR_ONE = Role(allow_uids=frozenset({1001}))
+
+
+def test_a_role_with_users_is_for_them_alone_and_for_nobody_who_cannot_be_told() -> None:
+    assert ask(FOR_ONE, uid=is_user(1001)) == ask()
+    for uid in (1002, 0, 65534, None):
+        refused = ask(FOR_ONE, uid=is_user(uid))
+        assert (refused.status, refused.role, refused.snapshot, refused.hold) == (403, "default", None, None)
+        assert ("User id " + str(uid) in body_of(refused)["message"]) is (uid is not None)
+        assert "allow_uids" in body_of(refused)["message"]
+        assert "1001" not in body_of(refused)["message"], "who is allowed is nobody else's business"
+    assert ask(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
+
+
+def test_a_role_with_users_and_a_secret_needs_both_and_the_secret_first() -> None:
+    assert ask(FOR_ONE, headers={b"authorization": None}).status == 401
+    assert ask(FOR_ONE, headers={b"authorization": b"wrong"}) == ask(headers={b"authorization": b"wrong"})
+    without_secret = replace(FOR_ONE, authorization=None)
+    assert ask(without_secret, uid=is_user(1001)).status == 200
+    assert ask(without_secret, headers={b"authorization": SECRET}, uid=is_user(1002)).status == 403
+
+
+def test_a_refusal_says_why_for_the_audit_log() -> None:
+    refusals = [
+        ask(headers={b"authorization": None}),
+        ask(headers={b"authorization": b"wrong"}),
+        ask(FOR_ONE, uid=is_user(1002)),
+        ask(FOR_ONE, uid=is_user(None)),
+    ]
+    assert [given.refusal for given in refusals] == ["no secret", "wrong secret", "wrong user", "unknown user"]
+    assert ask().refusal is None
+    assert ask(Role(snapshot=None)).refusal is None
+
+
+STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall)]
+
+
+@pytest.mark.parametrize("sent", [None, b"wrong"])
+def test_without_the_secret_every_state_of_the_credentials_looks_the_same(sent: bytes | None) -> None:
+    answers = {
+        ask(Role(snapshot=snapshot, failure=failure), headers={b"authorization": sent}).response
+        for snapshot in STATES
+        for failure in (None, "AccessDenied")
+    }
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("uid", [None, 1002])
+def test_to_another_user_every_state_of_the_credentials_looks_the_same(uid: int | None) -> None:
+    answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).response for snapshot in STATES}
+    assert len(answers) == 1
+
+
+header_names = st.sampled_from([b"host", b"authorization", b"origin", b"via", b"accept", b"x-forwarded-for"])
+roles = st.builds(
+    Role,
+    snapshot=st.sampled_from(STATES),
+    failure=st.just("why"),
+    allow_uids=st.sampled_from([None, frozenset({1001})]),
+)
+
+
+@given(
+    roles,
+    st.sampled_from([PATH, b"/", b"/other"]),
+    st.dictionaries(header_names, st.sampled_from([None, b"", b"127.0.0.1", b"evil", SECRET])),
+    st.sampled_from([None, 1001, 1002]),
+    st.floats(-1e4, 1e4),
+)
+def test_no_answer_but_a_200_to_who_may_have_it_holds_a_secret(
+    role: Role, path: bytes, headers: dict[bytes, bytes | None], uid: int | None, passed_seconds: float
+) -> None:
+    given = ask(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))
+    secrets = (SECRET, b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")
+    if given.status == 200:
+        assert role.allow_uids is None or uid in role.allow_uids
+        assert given.snapshot is not None
+        assert given.snapshot.is_alive(NOW.later(passed_seconds))
+    else:
+        assert given.snapshot is None
+        assert not any(secret in given.response for secret in secrets)
+    assert not any(secret.decode() in repr(given) for secret in secrets)

@@ -1,0 +1,263 @@
+"""Sessions, documents and refusals in the form of EC2's metadata service."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.clock import Instant
+from sidecar.serving import imds
+from sidecar.serving.container_credentials import LOOPBACK_HOSTS, Answer, FindUid, Hold
+from sidecar.serving.http import Request
+from sidecar.store import Snapshot
+from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SNAPSHOT, Role, body_of, is_user, untold
+
+KEY = b"k" * imds.KEY_BYTES
+ROLES = "/latest/meta-data/iam/security-credentials/"
+TTL = "x-aws-ec2-metadata-token-ttl-seconds"
+TOKEN = "x-aws-ec2-metadata-token"
+
+
+@dataclass(frozen=True)
+class ImdsRole(Role):
+    role_arn: str = "arn:aws:iam::111122223333:role/shop/app"
+
+
+ROLE = ImdsRole()
+NO_HEADERS: Mapping[str, str] = {}
+
+
+def send(
+    method: str,
+    path: str,
+    headers: Mapping[str, str] = NO_HEADERS,
+    *,
+    role: ImdsRole = ROLE,
+    region: str | None = "eu-west-1",
+    key: bytes = KEY,
+    now: Instant = NOW,
+    uid: FindUid = untold,
+) -> Answer:
+    sent = {name.encode(): value.encode() for name, value in {"host": "127.0.0.1:4774", **headers}.items()}
+    request = Request(path.encode(), b"1.1", sent, 100, method.encode())
+    return imds.answer(request, role, region, now, uid, key=key, hosts=LOOPBACK_HOSTS)
+
+
+def text_of(given: Answer) -> str:
+    return given.response.partition(b"\r\n\r\n")[2].decode()
+
+
+def session(seconds: int = 21_600, *, key: bytes = KEY, now: Instant = NOW) -> str:
+    opened = send("PUT", "/latest/api/token", {TTL: str(seconds)}, key=key, now=now)
+    assert opened.status == 200
+    return text_of(opened)
+
+
+def ask(
+    path: str,
+    *,
+    role: ImdsRole = ROLE,
+    region: str | None = "eu-west-1",
+    now: Instant = NOW,
+    uid: FindUid = untold,
+) -> Answer:
+    """With a session that has just been opened."""
+    return send("GET", path, {TOKEN: session(now=now)}, role=role, region=region, now=now, uid=uid)
+
+
+# Sessions
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 21_600])
+def test_a_session_is_opened_for_the_time_asked_for_which_the_header_repeats(seconds: int) -> None:
+    opened = send("PUT", "/latest/api/token", {TTL: str(seconds)})
+    assert f"\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: {seconds}\r\n".encode() in opened.response
+    assert b"\r\nContent-Type: text/plain\r\n" in opened.response
+    token = text_of(opened)
+    for passed, status in ((0, 200), (seconds - 0.01, 200), (seconds, 401), (seconds + 1e6, 401)):
+        assert send("GET", ROLES, {TOKEN: token}, now=NOW.later(passed)).status == status
+
+
+@pytest.mark.parametrize("ttl", [None, "", "0", "21601", "-1", "+60", "6e1", "60.0", "six", "0x60", "9" * 5000, "٦٠"])
+def test_a_session_of_any_other_length_is_refused_with_the_limits(ttl: str | None) -> None:
+    refused = send("PUT", "/latest/api/token", NO_HEADERS if ttl is None else {TTL: ttl})
+    assert refused.status == 400
+    assert "1 to 21600" in body_of(refused)["message"]
+
+
+def test_a_wall_clock_that_is_set_neither_ends_nor_stretches_a_session() -> None:
+    token = session(60)
+    assert send("GET", ROLES, {TOKEN: token}, now=NOW._replace(wall=NOW.wall + 1e6)).status == 200
+    assert send("GET", ROLES, {TOKEN: token}, now=Instant(NOW.wall - 1e6, NOW.monotonic + 60)).status == 401
+
+
+def test_version_1_is_refused_and_told_of_version_2() -> None:
+    refused = send("GET", ROLES)
+    assert refused.status == 401
+    assert b"\r\nWWW-Authenticate: " in refused.response
+    assert "PUT /latest/api/token" in body_of(refused)["message"]
+
+
+@pytest.mark.parametrize("forge", [str.upper, str.strip, lambda token: token[:-1], lambda token: token + "0",
+                                   lambda token: f" {token}", lambda _: "", lambda _: "0" * 80, lambda _: "é" * 40,
+                                   lambda token: "f" * 16 + token[16:], lambda token: f"0x{token[2:]}"])  # fmt: skip
+def test_a_token_that_was_changed_opens_nothing(forge: object) -> None:
+    token = session()
+    changed = forge(token)  # type: ignore[operator]
+    assert send("GET", ROLES, {TOKEN: changed}).status == (200 if changed == token else 401)
+
+
+def test_a_token_of_another_process_opens_nothing() -> None:
+    assert send("GET", ROLES, {TOKEN: session(key=b"x" * imds.KEY_BYTES)}).status == 401
+
+
+@given(st.binary(max_size=100))
+def test_no_made_up_token_opens_anything(token: bytes) -> None:
+    request = Request(ROLES.encode(), b"1.1", {TOKEN.encode(): token}, 100)
+    assert imds.answer(request, ROLE, "eu-west-1", NOW, untold, key=KEY, hosts=LOOPBACK_HOSTS).status == 401
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"])
+def test_what_a_proxy_or_a_page_sends_is_refused_session_or_not(header: str) -> None:
+    assert send("PUT", "/latest/api/token", {TTL: "60", header: "x"}).status == 403
+    assert send("GET", ROLES, {TOKEN: session(), header: "x"}).status == 403
+
+
+def test_another_host_is_refused() -> None:
+    assert send("PUT", "/latest/api/token", {TTL: "60", "host": "rebound.example"}).status == 403
+    assert send("GET", ROLES, {TOKEN: session(), "host": "rebound.example"}).status == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"), [("PUT", ROLES, "GET"), ("PUT", "/", "GET"), ("GET", "/latest/api/token", "PUT")]
+)
+def test_the_wrong_method_is_told_the_right_one(method: str, path: str, allowed: str) -> None:
+    refused = send(method, path, {TTL: "60", TOKEN: session()})
+    assert refused.status == 405
+    assert f"\r\nAllow: {allowed}\r\n".encode() in refused.response
+
+
+# Documents
+
+
+@pytest.mark.parametrize("path", [ROLES, ROLES[:-1], f"/{ROLES}", f"//{ROLES}//"])
+def test_the_one_role_is_listed_by_the_name_that_iam_knows(path: str) -> None:
+    assert text_of(ask(path)) == "app"
+
+
+def test_the_credentials_are_laid_out_as_ec2_lays_them_out() -> None:
+    given = ask(f"{ROLES}app")
+    assert (given.status, given.role, given.snapshot) == (200, "default", SNAPSHOT)
+    assert b"\r\nContent-Type: text/plain\r\n" in given.response
+    assert text_of(given).splitlines() == [
+        "{",
+        '  "Code" : "Success",',
+        '  "LastUpdated" : "1970-01-12T13:46:40Z",',
+        '  "Type" : "AWS-HMAC",',
+        '  "AccessKeyId" : "ASIAEXAMPLE",',
+        '  "SecretAccessKey" : "wJalr/secret+key",',
+        '  "Token" : "IQoJb3JpZ2luX2Vj=",',
+        '  "Expiration" : "2026-01-02T03:04:05Z"',
+        "}",
+    ]
+
+
+@given(st.text(), st.text())
+def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str) -> None:
+    credentials = replace(CREDENTIALS, secret_access_key=secret, session_token=token)
+    role = ImdsRole(snapshot=replace(SNAPSHOT, credentials=credentials))
+    given = ask(f"{ROLES}app", role=role)
+    assert given.response.isascii()
+    assert (body_of(given)["SecretAccessKey"], body_of(given)["Token"]) == (secret, token)
+
+
+def test_the_place_is_told_by_the_region() -> None:
+    assert text_of(ask("/latest/meta-data/placement/region")) == "eu-west-1"
+    for path in ("/latest/meta-data/placement/availability-zone", "/latest/meta-data/placement/availability-zone/"):
+        assert text_of(ask(path)) == "eu-west-1a"
+    assert body_of(ask("/latest/dynamic/instance-identity/document")) == {
+        "accountId": "111122223333",
+        "region": "eu-west-1",
+        "version": "2017-09-30",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["meta-data/placement/region", "meta-data/placement/availability-zone", "dynamic/instance-identity/document"],
+)
+def test_a_region_that_nobody_said_is_not_made_up(path: str) -> None:
+    unknown = ask(f"/latest/{path}", region=None)
+    assert unknown.status == 404
+    assert "AWS_REGION" in body_of(unknown)["message"]
+
+
+def test_the_info_names_account_partition_and_role_and_hands_nothing_out() -> None:
+    given = ask("/latest/meta-data/iam/info", role=ImdsRole(role_arn="arn:aws-cn:iam::444455556666:role/data"))
+    assert given.snapshot is None
+    assert body_of(given) == {
+        "Code": "Success",
+        "LastUpdated": "1970-01-12T13:46:40Z",
+        "InstanceProfileArn": "arn:aws-cn:iam::444455556666:instance-profile/data",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/latest", "/latest/meta-data/", "/latest/meta-data/instance-id", "/latest/user-data", f"{ROLES}other",
+     f"{ROLES}app/x", f"{ROLES}APP", f"{ROLES}default", "/v1/credentials", "/latest//meta-data/iam/info",
+     "/latest/meta-data/iam/security-credentials-extended/", "/latest/meta-data/iam/security-credentials-extended/app"],
+)  # fmt: skip
+def test_anything_else_is_not_found(path: str) -> None:
+    assert ask(path).status == 404
+
+
+@pytest.mark.parametrize("path", [f"{ROLES}app", "/latest/meta-data/iam/info"])
+def test_before_the_first_set_the_request_is_held_and_the_reason_told(path: str) -> None:
+    waiting = ask(path, role=ImdsRole(snapshot=None, failure="AccessDenied: Not authorized"))
+    assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
+    assert "AccessDenied: Not authorized" in body_of(waiting)["Message"]
+
+
+def test_an_expired_set_is_never_served() -> None:
+    expired = ask(f"{ROLES}app", now=NOW.later(3600))
+    assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
+    assert "2026-01-02T03:04:05Z" in body_of(expired)["Message"]
+
+
+paths = st.sampled_from([ROLES, f"{ROLES}app", "/latest/meta-data/iam/info", "/latest/api/token", "/v1/credentials"])
+tokens = st.sampled_from([None, "", session(60), session(21_600), session(60, key=b"other"), "0" * 80])
+
+
+@given(st.sampled_from(["GET", "PUT"]), paths, tokens, st.sampled_from([SNAPSHOT, None]), st.floats(-100, 1e5))
+def test_only_an_open_session_gets_the_secrets_and_only_while_they_live(
+    method: str, path: str, token: str | None, snapshot: Snapshot | None, passed: float
+) -> None:
+    headers = {TTL: "60"} | ({} if token is None else {TOKEN: token})
+    now = NOW.later(passed)
+    given = send(method, path, headers, role=ImdsRole(snapshot=snapshot), now=now)
+    if any(secret in given.response for secret in (b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")):
+        assert (method, path, given.snapshot) == ("GET", f"{ROLES}app", snapshot)
+        assert snapshot is not None
+        assert snapshot.is_alive(now)
+        assert token in {session(60), session(21_600)}
+    else:
+        assert given.snapshot is None
+    assert "wJalr/secret+key" not in repr(given)
+    if given.status >= 400:
+        assert json.loads(text_of(given))["Code"]
+
+
+def test_a_role_with_users_is_for_them_alone_in_this_form_too() -> None:
+    role = ImdsRole(allow_uids=frozenset({1001}))
+    for path in (f"{ROLES}app", ROLES, "/latest/meta-data/iam/info", "/latest/meta-data/placement/region", "/"):
+        assert ask(path, role=role, uid=is_user(1001)) == ask(path)
+        for uid in (1002, None):
+            refused = ask(path, role=role, uid=is_user(uid))
+            assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
+            assert refused.refusal == ("unknown user" if uid is None else "wrong user")
+    assert send("PUT", "/latest/api/token", {TTL: "60"}, role=role).status == 200
+    assert send("GET", f"{ROLES}app", role=role).status == 401

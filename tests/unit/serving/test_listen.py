@@ -1,0 +1,267 @@
+"""Addresses as people write them, and listeners on both families or an error that says what to do."""
+
+import errno
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from benchmarks.subjects import free_port
+from sidecar.errors import ConfigurationError
+from sidecar.serving.listen import RECEIVE_BUFFER_BYTES, format_address, is_address, is_loopback, listen, parse_address
+
+SETTING = "IRSA_SIDECAR_LISTEN"
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6 loopback")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:4772", ("127.0.0.1", 4772)),
+        ("[::1]:0", ("::1", 0)),
+        ("[::]:4773", ("::", 4773)),
+        ("localhost:4772", ("127.0.0.1", 4772)),
+        ("LOCALHOST:4772", ("127.0.0.1", 4772)),
+        (":4773", ("0.0.0.0", 4773)),
+        (" 10.1.2.3:65535 ", ("10.1.2.3", 65535)),
+    ],
+)
+def test_an_address_is_read_as_people_write_it(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(SETTING, text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "4772", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:٤",
+        "::1:4772", "[127.0.0.1]:4772", "[::1:4772", "example.com:4772", "127.1:4772", "http://127.0.0.1:4772",
+        "127.0.0.1\0:4772",
+    ],
+)  # fmt: skip
+def test_a_bad_address_is_refused_naming_the_setting_and_an_example(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_address(SETTING, text)
+    message = str(caught.value)
+    assert message.startswith(SETTING)
+    assert repr(text) in message
+    assert "127.0.0.1:4772" in message
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("::2", False),
+        ("10.0.0.127", False),
+        ("::ffff:10.0.0.1", False),
+        ("7f00::1", False),
+        ("localhost", False),
+    ],
+)
+def test_only_loopback_addresses_are_loopback(host: str, *, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_an_address_is_written_as_urls_have_it() -> None:
+    assert format_address("127.0.0.1", 4772) == "127.0.0.1:4772"
+    assert format_address("::1", 4772) == "[::1]:4772"
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::"])
+def test_both_families_listen_on_one_port(host: str) -> None:
+    listeners = listen(SETTING, (host, 0))
+    try:
+        assert {listener.family for listener in listeners} == {socket.AF_INET, socket.AF_INET6}
+        assert len({listener.getsockname()[1] for listener in listeners}) == 1
+        port = listeners[0].getsockname()[1]
+        for loopback in ("127.0.0.1", "::1"):
+            socket.create_connection((loopback, port)).close()
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def hop_limit_of_an_answer(listener: socket.socket, client_host: str) -> int:
+    with socket.create_connection((client_host, listener.getsockname()[1])):
+        listener.settimeout(None)
+        connection, _ = listener.accept()
+        with connection:
+            return connection.getsockopt(*HOP_LIMIT[listener.family])
+
+
+HOP_LIMIT = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("host", "is_kept_near"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False)])
+def test_no_router_carries_what_a_loopback_listener_says(host: str, *, is_kept_near: bool) -> None:
+    listeners = listen(SETTING, (host, 0))
+    clients = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+    try:
+        limits = [hop_limit_of_an_answer(listener, clients[listener.family]) for listener in listeners]
+    finally:
+        for listener in listeners:
+            listener.close()
+    assert len(limits) == 2
+    assert all((limit == 1) is is_kept_near for limit in limits)
+
+
+def test_another_address_gets_one_listener() -> None:
+    (listener,) = listen(SETTING, ("127.0.0.2", 0))
+    with listener:
+        assert listener.getsockname()[0] == "127.0.0.2"
+        assert listener.gettimeout() == 0
+
+
+@needs_ipv6
+@pytest.mark.parametrize("taken", ["127.0.0.1", "::1"])
+def test_a_port_in_use_in_either_family_is_an_error_that_tells_how_to_find_the_holder(taken: str) -> None:
+    family = socket.AF_INET6 if ":" in taken else socket.AF_INET
+    with socket.create_server((taken, 0), family=family) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigurationError) as caught:
+            listen(SETTING, ("127.0.0.1", port))
+    message = str(caught.value)
+    assert SETTING in message
+    assert str(port) in message
+    assert "ss -ltnp" in message
+
+
+@needs_ipv6
+def test_a_failed_second_family_leaves_the_first_port_free() -> None:
+    port = free_port()  # in IPv4: of the kernel's own choices another process's connections may have any
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
+        with pytest.raises(ConfigurationError):
+            listen(SETTING, ("127.0.0.1", port))
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_an_address_of_no_interface_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="no interface here has this address"):
+        listen(SETTING, ("192.0.2.1", 0))
+
+
+class WithoutIpv6(socket.socket):
+    """What a kernel without IPv6 says when such a socket is asked for."""
+
+    def __init__(self, family: int = socket.AF_INET, *rest: int, **named: int) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        super().__init__(family, *rest, **named)
+
+
+def without_any(*_: int) -> socket.socket:
+    raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_missing_family_is_passed_over(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", WithoutIpv6)
+    (listener,) = listen(SETTING, (host, 0))
+    with listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+
+
+class Unlucky(socket.socket):
+    """The kernel's first free ports for IPv4 are taken in IPv6."""
+
+    taken = 2
+
+    def bind(self, address: Any) -> None:
+        if self.family == socket.AF_INET6 and Unlucky.taken:
+            Unlucky.taken -= 1
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        super().bind(address)
+
+
+@needs_ipv6
+def test_a_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Unlucky)
+    listeners = listen(SETTING, ("127.0.0.1", 0))
+    assert len({listener.getsockname()[1] for listener in listeners}) == 1
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_a_machine_without_any_loopback_is_told(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", without_any)
+    with pytest.raises(ConfigurationError, match="lacks that address family"):
+        listen(SETTING, (host, 0))
+
+
+def test_the_listener_is_opened_without_importing_anything_heavy() -> None:
+    script = "import sys, sidecar.serving.listen; print(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    heavy = {"typing", "re", "json", "dataclasses", "ipaddress", "asyncio", "trio", "ssl", "logging"}
+    assert heavy.isdisjoint(loaded.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("10.0.0.1", True),
+        ("[fd00::1]", True),
+        ("127.0.0.1", True),
+        ("fd00::1", False),
+        ("[10.0.0.1]", False),
+        ("evil.example", False),
+        ("", False),
+        ("[]", False),
+        ("10.0.0.1.evil.example", False),
+    ],
+)
+def test_an_address_is_an_ip_literal_as_a_url_has_it(host: str, *, expected: bool) -> None:
+    assert is_address(host) is expected
+
+
+def bytes_pushed(client: socket.socket) -> int:
+    """How many bytes the kernel takes while nobody reads, up to a mebibyte."""
+    pushed = 0
+    with suppress(BlockingIOError):
+        while pushed < 1024 * 1024:
+            pushed += client.send(bytes(4096))
+    return pushed
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
+def test_listen_bounds_what_the_kernel_buffers_per_connection(host: str) -> None:
+    """A client pushes until the kernel takes no more. Its own send buffer is small, so the rest is on our side."""
+    for listener in listen(SETTING, (host, 0)):
+        address = (listener.getsockname()[0].replace("0.0.0.0", "127.0.0.1"), listener.getsockname()[1])
+        with listener, socket.socket(listener.family) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            client.connect(address)
+            client.settimeout(0)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 2 * RECEIVE_BUFFER_BYTES
+                assert bytes_pushed(client) <= 4 * RECEIVE_BUFFER_BYTES

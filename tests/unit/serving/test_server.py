@@ -1,0 +1,622 @@
+"""
+The server on real loopback sockets, with clients of every temper.
+
+Time is virtual: it jumps once nothing has happened on any socket for a moment, so deadlines cost nothing.
+"""
+
+import errno
+import resource
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from sidecar.clock import Instant
+from sidecar.serving.container_credentials import Answer, Hold
+from sidecar.serving.http import MAX_HEAD_BYTES, Request, error_response, response
+from sidecar.serving.listen import listen
+from sidecar.serving.server import CLIENT_GONE, Limits, connection_limit, serve
+
+GET = b"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+OK = Answer(200, response(200, b"{}"))
+NOT_YET = Answer(503, error_response(503, "not yet"), hold=Hold.CREDENTIALS)
+Listener = TypeVar("Listener", bound=socket.socket)
+HEAD_SECONDS = Limits().head_seconds
+
+
+@pytest.fixture
+def clock(autojump_clock: MockClock) -> MockClock:
+    """Jumps, but leaves the kernel a moment to bring what was sent."""
+    autojump_clock.autojump_threshold = 0.02
+    return autojump_clock
+
+
+@dataclass
+class Server:
+    """One running `serve`, what it saw, and what it answers."""
+
+    respond: Callable[[Request, Instant], Answer] = lambda _request, _now: OK
+    observe: Callable[[], object] = lambda: None
+    arrival: Callable[[], Awaitable[None]] | None = None
+    report: Callable[[Exception], None] | None = None
+    limits: Limits = field(default_factory=Limits)
+    listeners: list[socket.socket] = field(default_factory=lambda: listen("LISTEN", ("127.0.0.1", 0)))
+    requests: list[Request] = field(default_factory=list)
+    asked_by: list[Any] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    peers: list[Any] = field(default_factory=list)
+    clients: list[trio.SocketStream] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    ready: trio.Event = field(default_factory=trio.Event)
+    stop: trio.Event = field(default_factory=trio.Event)
+    stopped: trio.Event = field(default_factory=trio.Event)
+
+    def decide(self, request: Request, now: Instant, sock: socket.socket) -> Answer:
+        self.requests.append(request)
+        with suppress(OSError):  # of a client that is gone
+            self.asked_by.append(sock.getpeername())
+        return self.respond(request, now)
+
+    def see(self, answer: Answer, peer: Any) -> None:
+        self.statuses.append(answer.status)
+        self.peers.append(peer)
+        self.observe()
+
+    def __post_init__(self) -> None:
+        self.address = self.listeners[0].getsockname()
+
+    async def wait(self, _answer: Answer) -> None:
+        await (self.arrival or self.ready.wait)()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await serve(
+            self.listeners,
+            self.decide,
+            now=lambda: Instant(0.0, trio.current_time()),
+            observe=self.see,
+            report=self.report or self.failures.append,
+            wait=self.wait,
+            limits=self.limits,
+            stop=self.stop,
+            task_status=task_status,
+        )
+        self.stopped.set()
+
+    async def connect(self) -> trio.SocketStream:
+        client = await trio.open_tcp_stream(*self.address)
+        self.clients.append(client)
+        return client
+
+    async def ask(self, *pieces: bytes) -> bytes:
+        """Send the pieces one by one and read to the end."""
+        async with await self.connect() as client:
+            for piece in pieces:
+                await client.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            return await read_all(client)
+
+    def connect_at_once(self, request: bytes = b"") -> trio.SocketStream:
+        """As most clients do: the request is there before the server has seen the connection."""
+        client = socket.create_connection(self.address)
+        client.sendall(request)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(client))
+
+    async def ask_at_once(self, request: bytes) -> bytes:
+        async with self.connect_at_once(request) as client:
+            return await read_all(client)
+
+
+async def read_all(client: trio.SocketStream) -> bytes:
+    return b"".join([chunk async for chunk in client])
+
+
+def status_of(whole: bytes) -> int:
+    return int(whole.split(b" ", 2)[1])
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[Server]:
+    server = Server(**options)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            yield server
+            nursery.cancel_scope.cancel()
+    finally:
+        for client in server.clients:
+            client.socket.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with running() as server:
+        yield server
+        assert server.failures == []
+
+
+async def settle() -> None:
+    """Until the server has seen everything that was sent."""
+    await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_a_request_is_answered_and_observed_with_its_peer(clock: MockClock, server: Server) -> None:
+    async with await server.connect() as client:
+        await client.send_all(GET)
+        assert await read_all(client) == OK.response
+        assert server.peers == server.asked_by == [client.socket.getsockname()]
+    assert await server.ask_at_once(GET) == OK.response
+    assert server.asked_by == server.peers
+    assert server.statuses == [200, 200]
+
+
+async def test_the_request_reaches_the_callback_parsed(clock: MockClock, server: Server) -> None:
+    await server.ask(GET)
+    assert [request.path for request in server.requests] == [b"/v1/credentials"]
+
+
+async def test_a_request_in_single_bytes_gets_the_same_answer(clock: MockClock, server: Server) -> None:
+    assert await server.ask(*[GET[i : i + 1] for i in range(len(GET))]) == OK.response
+
+
+async def test_many_clients_at_once_are_all_answered(clock: MockClock, server: Server) -> None:
+    answers: list[bytes] = []
+
+    async def one() -> None:
+        answers.append(await server.ask(GET))
+
+    async with trio.open_nursery() as clients:
+        for _ in range(200):
+            clients.start_soon(one)
+    assert answers == [OK.response] * 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost"], ids=["silent", "mid-header"])
+async def test_a_client_too_slow_with_its_request_gets_408(clock: MockClock, server: Server, sent: bytes) -> None:
+    start = trio.current_time()
+    async with await server.connect() as client:
+        await client.send_all(sent)
+        assert status_of(await read_all(client)) == 408
+    assert trio.current_time() - start >= HEAD_SECONDS
+
+
+async def test_the_deadline_counts_from_the_start_however_often_a_byte_comes(clock: MockClock, server: Server) -> None:
+    async with await server.connect() as client:
+        await client.send_all(b"GET / HTTP/1.1\r\nA: ")
+        for _ in range(int(HEAD_SECONDS)):
+            await client.send_all(b"a")
+            await trio.sleep(1)
+        assert status_of(await read_all(client)) == 408
+
+
+async def test_a_refused_client_sees_why_though_it_still_sends(clock: MockClock, server: Server) -> None:
+    body = b"x" * 50_000
+    refused = await server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
+    assert status_of(refused) == 405
+    assert server.statuses == [405]
+
+
+async def test_a_head_over_the_cap_is_refused_while_it_is_sent(clock: MockClock, server: Server) -> None:
+    assert status_of(await server.ask(b"GET /" + b"a" * 3 * MAX_HEAD_BYTES)) == 431
+
+
+async def test_a_client_that_sends_for_ever_after_a_refusal_is_cut_off(clock: MockClock, server: Server) -> None:
+    async with await server.connect() as client:
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send_all(b"\x16" * 64 * 1024 * 1024)
+
+
+async def test_a_half_closed_request_is_answered(clock: MockClock, server: Server) -> None:
+    async with await server.connect() as client:
+        await client.send_all(GET)
+        await client.send_eof()
+        assert await read_all(client) == OK.response
+
+
+async def test_a_request_that_ends_early_is_refused(clock: MockClock, server: Server) -> None:
+    async with await server.connect() as client:
+        await client.send_all(GET[:-2])
+        await client.send_eof()
+        assert status_of(await read_all(client)) == 400
+
+
+async def test_a_second_request_on_the_connection_is_not_read(clock: MockClock, server: Server) -> None:
+    assert await server.ask(GET + GET) == OK.response
+    assert await server.ask_at_once(GET + GET) == OK.response
+    assert server.statuses == [200, 200]
+
+
+async def test_a_client_that_sends_too_much_still_gets_its_answer_and_no_reset(
+    clock: MockClock, server: Server
+) -> None:
+    assert await server.ask_at_once(GET + b"x" * 8192) == OK.response
+
+
+async def test_a_port_probe_leaves_no_trace(clock: MockClock, server: Server) -> None:
+    await (await server.connect()).aclose()
+    await reset(server.connect_at_once())
+    silent = await server.connect()
+    await settle()
+    await reset(silent)
+    await settle()
+    assert await server.ask(GET) == OK.response
+    assert server.statuses == [200]
+
+
+async def reset(client: trio.SocketStream) -> None:
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await client.aclose()
+
+
+async def test_a_client_that_resets_mid_request_is_counted_and_harms_nobody(clock: MockClock, server: Server) -> None:
+    client = await server.connect()
+    await client.send_all(GET[:10])
+    await settle()
+    await reset(client)
+    await settle()
+    assert server.statuses == [CLIENT_GONE]
+    assert await server.ask(GET) == OK.response
+
+
+async def test_a_client_that_resets_right_after_its_request_is_counted(clock: MockClock, server: Server) -> None:
+    await reset(server.connect_at_once(GET))
+    await settle()
+    assert server.statuses == [CLIENT_GONE]
+
+
+async def test_a_client_that_resets_while_held_is_counted(clock: MockClock, server: Server) -> None:
+    server.respond = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
+    client = await server.connect()
+    await client.send_all(GET)
+    await settle()
+    await reset(client)
+    server.ready.set()
+    await settle()
+    assert server.statuses == [CLIENT_GONE]
+
+
+async def test_a_client_that_never_reads_is_given_up_at_the_write_deadline(clock: MockClock, server: Server) -> None:
+    server.respond = lambda _request, _now: Answer(200, b"x" * 32 * 1024 * 1024)
+    async with await server.connect() as client:
+        await client.send_all(GET)
+        await trio.sleep(Limits().write_seconds + 1)
+        assert server.statuses == [CLIENT_GONE]
+
+
+async def test_an_answer_too_large_for_the_socket_arrives_whole(clock: MockClock, server: Server) -> None:
+    large = Answer(200, b"0123456789" * 800_000)
+    server.respond = lambda _request, _now: large
+    assert await server.ask(GET) == large.response
+    assert await server.ask_at_once(GET) == large.response
+
+
+async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: MockClock, server: Server) -> None:
+    server.respond = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
+    start = trio.current_time()
+    async with await server.connect() as client:
+        await client.send_all(GET)
+        await settle()
+        assert server.statuses == []
+        server.ready.set()
+        assert await read_all(client) == OK.response
+        assert server.asked_by == [client.socket.getsockname()] * 2
+    assert trio.current_time() == start
+
+
+async def test_a_set_that_lands_before_the_held_task_runs_is_not_missed(clock: MockClock, server: Server) -> None:
+    server.respond = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
+    start = trio.current_time()
+    assert await server.ask_at_once(GET) == OK.response
+    assert trio.current_time() == start
+
+
+async def test_a_held_request_gets_its_503_when_no_set_lands(clock: MockClock, server: Server) -> None:
+    server.respond = lambda _request, _now: NOT_YET
+    start = trio.current_time()
+    assert await server.ask(GET) == NOT_YET.response
+    assert trio.current_time() - start >= Limits().hold_seconds
+    assert server.statuses == [503]
+
+
+async def test_over_the_limit_the_connection_idle_longest_makes_room(clock: MockClock) -> None:
+    async with running(limits=Limits(connections=2)) as server:
+        first, second, third = [await server.connect() for _ in range(3)]
+        assert status_of(await read_all(first)) == 503
+        assert await server.ask_at_once(GET) == OK.response
+        for client in (second, third):
+            await client.send_all(GET)
+            assert await read_all(client) == OK.response
+
+
+async def test_of_silent_clients_that_come_all_at_once_the_newest_keep_their_places(clock: MockClock) -> None:
+    async with running(limits=Limits(connections=2)) as server:
+        *early, late, last = [server.connect_at_once() for _ in range(8)]  # accepted in one pass
+        for client in early:
+            assert status_of(await read_all(client)) == 503
+            await client.aclose()
+        for client in (late, last):
+            await client.send_all(GET)
+            assert await read_all(client) == OK.response
+            await client.aclose()
+
+
+async def test_over_the_limit_a_client_that_lingers_after_its_refusal_makes_room(clock: MockClock) -> None:
+    async with running(limits=Limits(connections=1)) as server:
+        refused = await server.connect()
+        await refused.send_all(b"\x16")
+        assert status_of(await read_all(refused)) == 400
+        late = await server.connect()
+        await settle()
+        await late.send_all(GET)
+        assert await read_all(late) == OK.response
+
+
+async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock) -> None:
+    async with running(respond=lambda _request, _now: NOT_YET, limits=Limits(connections=1)) as server:
+        held = await server.connect()
+        await held.send_all(GET)
+        await settle()
+        start = trio.current_time()
+        assert await server.ask_at_once(GET) == NOT_YET.response
+        assert status_of(await server.ask()) == 503
+        assert trio.current_time() == start
+        assert await read_all(held) == NOT_YET.response
+
+
+class Exhausted(socket.socket):
+    """A listener whose next accepts fail, or which has `descriptors` for so many connections and no more."""
+
+    errors: tuple[int, ...] = ()
+    descriptors: int | None = None
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            error, *rest = self.errors
+            self.errors = tuple(rest)
+            raise OSError(error, "from the kernel")
+        if self.descriptors is not None and self.descriptors <= sum(sock.fileno() >= 0 for sock in self.accepted):
+            raise OSError(errno.EMFILE, "Too many open files")
+        sock, peer = super().accept()
+        self.accepted.append(sock)
+        return sock, peer
+
+    @cached_property
+    def accepted(self) -> list[socket.socket]:
+        return []
+
+
+class Unsending(socket.socket):
+    """A connection whose first send meets this error."""
+
+    error: OSError | None = None
+
+    def send(self, *args: Any) -> int:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return super().send(*args)
+
+
+class Choked(socket.socket):
+    """A listener of such connections."""
+
+    error: OSError
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        sock, peer = super().accept()
+        unsending = Unsending(fileno=sock.detach())
+        unsending.error = self.error
+        return unsending, peer
+
+
+def fake(kind: type[Listener]) -> Listener:
+    (real,) = listen("LISTEN", ("127.0.0.2", 0))
+    return kind(fileno=real.detach())
+
+
+@pytest.mark.parametrize(
+    ("error", "received", "status"),
+    [
+        (BlockingIOError(errno.EAGAIN, "full"), OK.response, 200),
+        (BrokenPipeError(errno.EPIPE, "gone"), b"", CLIENT_GONE),
+    ],
+)
+async def test_a_send_that_fails_at_first_is_tried_again_or_counted(
+    clock: MockClock, error: OSError, received: bytes, status: int
+) -> None:
+    listener = fake(Choked)
+    listener.error = error
+    async with running(listeners=[listener]) as server:
+        assert await server.ask_at_once(GET) == received
+        assert await server.ask(GET) == received
+        assert server.statuses == [status, status]
+
+
+async def test_a_client_that_left_the_queue_delays_nobody(clock: MockClock) -> None:
+    listener = fake(Exhausted)
+    listener.errors = (errno.ECONNABORTED,)
+    async with running(listeners=[listener]) as server:
+        start = trio.current_time()
+        assert await server.ask(GET) == OK.response
+        assert trio.current_time() == start
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENETDOWN])
+async def test_a_failing_accept_is_tried_again_without_spinning(clock: MockClock, error: int) -> None:
+    listener = fake(Exhausted)
+    listener.errors = (error,) * 3
+    async with running(listeners=[listener]) as server:
+        start = trio.current_time()
+        assert await server.ask(GET) == OK.response
+        assert trio.current_time() > start
+        assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
+
+
+async def test_without_descriptors_only_the_connection_idle_longest_is_given_up(clock: MockClock) -> None:
+    listener = fake(Exhausted)
+    listener.descriptors = 2
+    async with running(listeners=[listener]) as server:
+        first, second = await server.connect(), await server.connect()
+        await settle()
+        start = trio.current_time()
+        assert await server.ask_at_once(GET) == OK.response
+        assert status_of(await read_all(first)) == 503
+        assert trio.current_time() == start
+        await second.send_all(GET)
+        assert await read_all(second) == OK.response
+
+
+class BrokenError(Exception):
+    """What a callback with a bug raises."""
+
+
+def broken(*_: object) -> NoReturn:
+    raise BrokenError
+
+
+async def test_a_fault_in_respond_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+    server.respond = broken
+    assert status_of(await server.ask_at_once(GET)) == 500
+    assert status_of(await server.ask(GET[:5], GET[5:])) == 500
+    assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
+    server.failures.clear()
+    server.respond = lambda _request, _now: OK
+    assert await server.ask(GET) == OK.response
+
+
+def nothing(*_: object) -> Any:
+    """What no type checker would let through."""
+
+
+async def test_an_answer_that_is_none_costs_only_its_own_client(clock: MockClock, server: Server) -> None:
+    server.respond = nothing
+    assert await server.ask_at_once(GET) == b""
+    assert await server.ask(GET) == b""
+    assert [type(failure) for failure in server.failures] == [AttributeError, AttributeError]
+    server.failures.clear()
+    server.respond = lambda _request, _now: OK
+    assert await server.ask(GET) == OK.response
+
+
+async def test_a_fault_in_observe_is_reported_and_the_client_still_answered(clock: MockClock, server: Server) -> None:
+    server.observe = broken
+    assert await server.ask_at_once(GET) == OK.response
+    assert await server.ask(GET[:5], GET[5:]) == OK.response
+    assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
+    server.failures.clear()
+
+
+async def test_a_fault_in_observe_of_a_lost_client_harms_nobody(clock: MockClock, server: Server) -> None:
+    server.observe = broken
+    client = await server.connect()
+    await client.send_all(GET[:10])
+    await settle()
+    await reset(client)
+    await settle()
+    assert [type(failure) for failure in server.failures] == [BrokenError]
+    server.failures.clear()
+    assert await server.ask(GET) == OK.response
+    server.failures.clear()
+
+
+async def test_a_fault_in_wait_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+    async def broken_wait() -> None:
+        raise BrokenError
+
+    server.respond = lambda _request, _now: NOT_YET
+    server.arrival = broken_wait
+    assert status_of(await server.ask(GET)) == 500
+    assert [type(failure) for failure in server.failures] == [BrokenError]
+    server.failures.clear()
+
+
+async def test_a_report_that_fails_ends_nothing(clock: MockClock) -> None:
+    async with running(respond=broken, report=broken) as server:
+        assert status_of(await server.ask(GET)) == 500
+        assert status_of(await server.ask_at_once(GET)) == 500
+
+
+async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock) -> None:
+    async with running(respond=lambda _request, _now: NOT_YET) as server:
+        held = await server.connect()
+        await held.send_all(GET)
+        await settle()
+        server.stop.set()
+        await settle()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await server.connect()
+        assert await read_all(held) == NOT_YET.response
+        await held.aclose()
+        await server.stopped.wait()
+
+
+async def test_stopping_answers_requests_that_wait_in_the_queue(clock: MockClock) -> None:
+    server = Server()
+    server.stop.set()
+    async with await server.connect() as client:
+        await client.send_all(GET)
+        await server.run()
+        assert await read_all(client) == OK.response
+
+
+async def test_stopping_does_not_wait_for_silent_clients_in_the_queue(clock: MockClock) -> None:
+    server = Server()
+    server.stop.set()
+    start = trio.current_time()
+    async with server.connect_at_once() as silent, trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        assert status_of(await read_all(silent)) == 408
+        await silent.aclose()
+    assert trio.current_time() - start < 1
+
+
+async def test_stopping_does_not_wait_for_silent_clients(clock: MockClock) -> None:
+    async with running() as server:
+        silent = await server.connect()
+        await settle()
+        start = trio.current_time()
+        server.stop.set()
+        assert status_of(await read_all(silent)) == 408
+        await silent.aclose()
+        await server.stopped.wait()
+        assert trio.current_time() - start < Limits().stop_seconds
+
+
+async def test_stopping_ends_in_time_though_a_client_never_reads(clock: MockClock) -> None:
+    async with running(respond=lambda _request, _now: Answer(200, b"x" * 32 * 1024 * 1024)) as server:
+        client = await server.connect()
+        await client.send_all(GET)
+        await settle()
+        start = trio.current_time()
+        server.stop.set()
+        await server.stopped.wait()
+        assert trio.current_time() - start == Limits().stop_seconds
+
+
+async def test_cancellation_closes_listeners_and_connections(clock: MockClock) -> None:
+    server = Server()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        client = await server.connect()
+        await settle()
+        nursery.cancel_scope.cancel()
+    assert all(listener.fileno() == -1 for listener in server.listeners)
+    async with client:
+        assert await client.receive_some() == b""
+
+
+def test_the_connection_limit_leaves_half_of_the_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        assert connection_limit() == 128
+        assert connection_limit(64) == 64
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,180 @@
+"""AWS's errors and botocore's own, each as one sentence that says what to do."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import botocore.exceptions as fault
+import pytest
+
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.setup import aws
+from tests.support.fakes.threaded import serving
+from tests.unit.setup.conftest import ISSUER, Account, run_setup
+
+ROLE = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
+
+
+def refusal(code: str, message: str = "No.") -> bytes:
+    return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>".encode()
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Gives the next of `answers` to whatever it is asked."""
+
+    answers: list[tuple[int, bytes]]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = self.answers.pop(0)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def answers(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]]:
+    """What AWS's endpoint will answer. Botocore is not to try again."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    answers: list[tuple[int, bytes]] = []
+    with serving(type("Endpoint", (Endpoint,), {"answers": answers})) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        yield answers
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (403, "AccessDenied", "have sts:GetCallerIdentity allowed to these credentials"),
+        (403, "ExpiredToken", "sign in again"),
+        (403, "InvalidClientTokenId", "check --profile, and --region too"),
+        (403, "SignatureDoesNotMatch", "check --profile, and --region too"),
+        (400, "Throttling", "run this again later"),
+        (500, "InternalFailure", "run this again later"),
+        (400, "Newfangled", "AWS refused sts:GetCallerIdentity (Newfangled: No)."),
+    ],
+)
+def test_a_refusal_names_the_action_its_code_and_the_next_step(
+    answers: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int, code: str, advice: str
+) -> None:
+    answers.append((status, refusal(code)))
+    done = run_setup(capsys, *ROLE)
+    assert (done.status, done.out) == (1, "")
+    assert f"AWS refused sts:GetCallerIdentity ({code}: No)" in done.err
+    assert advice in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_what_is_not_aws_is_told_apart(
+    answers: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    answers.append((status, b"<html><p>hello"))
+    done = run_setup(capsys, *ROLE)
+    assert done.status == 1
+    assert "What answered sts:GetCallerIdentity is not AWS: check AWS_ENDPOINT_URL" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_gateway_in_trouble_is_asked_again_later(
+    answers: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers.append((502, b"<html><p>hello"))
+    assert "(502: Bad Gateway): run this again later." in run_setup(capsys, *ROLE).err
+
+
+def test_a_missing_permission_is_named_and_what_it_was_only_looked_for_is_gone_without(account: Account) -> None:
+    keys = _person(account, "sts:GetCallerIdentity", "iam:GetRole")
+    done = account.setup(*ROLE)
+    assert done.status == 1
+    assert f"Whether the account has the provider of {ISSUER} could not be seen" in done.err
+    assert "AWS refused iam:CreateRole (AccessDenied: " in done.err
+    assert "have iam:CreateRole allowed to these credentials, or name others with --profile." in done.err
+    assert keys["SecretAccessKey"] not in done.err
+
+
+@pytest.mark.parametrize(
+    ("step", "action"),
+    [(ROLE, "iam:GetRole"), (("oidc-provider", *ROLE[2:4], "--skip-checks"), "iam:GetOpenIDConnectProvider")],
+)
+def test_what_may_not_be_looked_at_is_not_guessed(account: Account, step: tuple[str, ...], action: str) -> None:
+    _person(account, "sts:GetCallerIdentity")
+    done = account.setup(*step)
+    assert (done.status, done.out) == (1, "")
+    assert f"AWS refused {action} (AccessDenied: " in done.err
+
+
+def _person(account: Account, *actions: str) -> dict[str, str]:
+    """From now on the command runs as somebody who may do this much."""
+    account.iam.create_user(UserName="somebody")
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    account.iam.put_user_policy(UserName="somebody", PolicyName="x", PolicyDocument=document)
+    keys: dict[str, str] = account.iam.create_access_key(UserName="somebody")["AccessKey"]
+    account.use(keys["AccessKeyId"], keys["SecretAccessKey"])
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "status", "word"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, (), 2, "sign in (aws configure"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, (), 2, "sign in (aws configure"),
+        ({}, ("--profile", "nobody"), 2, "(The config profile (nobody) could not be found): check --profile"),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, (), 2, "correct what it names"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, (), 1, "check the network, HTTPS_PROXY, --region"),
+        ({}, ("--region", "x y"), 2, "correct what it names"),
+    ],
+)
+def test_what_keeps_aws_from_being_asked_is_said_in_one_line(  # noqa: PLR0917
+    answers: list[tuple[int, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    arguments: tuple[str, ...],
+    status: int,
+    word: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = run_setup(capsys, *ROLE, *arguments)
+    assert (done.status, done.out) == (status, "")
+    assert word in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_cluster_needs_a_region(
+    answers: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    answers.append((200, b"<R><GetCallerIdentityResult><Arn>arn:aws:iam::1:user/x</Arn></GetCallerIdentityResult></R>"))
+    done = run_setup(capsys, "oidc-provider", "--cluster", "shop")
+    assert done.status == 2
+    assert "name the cluster's region with --region, or in AWS_REGION" in done.err
+
+
+def test_a_cluster_that_is_not_there_is_told_by_its_name(account: Account) -> None:
+    done = account.setup("oidc-provider", "--cluster", "nowhere")
+    assert done.status == 1
+    assert "eks:DescribeCluster (ResourceNotFoundException: No cluster found for name: nowhere)" in done.err
+
+
+def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _all_errors(child)
+
+
+def test_every_error_of_botocore_becomes_one_of_ours() -> None:
+    for kind in _all_errors(fault.BotoCoreError):
+        exc = kind.__new__(kind)
+        Exception.__init__(exc, "two\nlines.")
+        ours = aws._of_botocore(exc)
+        assert isinstance(ours, SidecarError)
+        assert "(two lines)" in str(ours) or str(ours).endswith("two lines.")
+    assert isinstance(aws._of_botocore(fault.SSOTokenLoadError(error_msg="x")), SidecarError)
+    assert not isinstance(aws._of_botocore(fault.SSOTokenLoadError(error_msg="x")), ConfigurationError)

@@ -1,0 +1,98 @@
+"""Whose tokens are meant, by each way to say so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.errors import SidecarError
+from sidecar.setup.issuer_choice import Issuer, issuer_of_eks
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.support.fakes.internet import Internet
+from tests.unit.setup.conftest import ISSUER, Offline, discovery
+
+CLUSTER = {"name": "shop", "status": "ACTIVE", "identity": {"oidc": {"issuer": ISSUER}}}
+
+
+def test_eks_names_the_issuer_of_a_cluster() -> None:
+    assert issuer_of_eks(CLUSTER) == ISSUER
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"outpostConfig": {"outpostArns": ["arn:x"]}, "identity": {}}, "is a local cluster on an Outpost"),
+        ({"outpostConfig": {"outpostArns": ["arn:x"]}}, "is a local cluster on an Outpost"),
+        ({"connectorConfig": {"provider": "OTHER"}, "identity": None}, "name its own issuer with --issuer"),
+        ({"identity": {}, "status": "CREATING"}, "(it is CREATING): wait until it is ACTIVE"),
+    ],
+)
+def test_a_cluster_without_an_issuer_for_iam_is_told_apart(changes: Any, word: str) -> None:
+    with pytest.raises(SidecarError) as caught:
+        issuer_of_eks(CLUSTER | changes)
+    assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://oidc.eks.eu-west-1.amazonaws.com/id/A", "eu-west-1"),
+        ("https://oidc.eks.cn-north-1.amazonaws.com.cn/id/A", "cn-north-1"),
+        ("https://oidc.eks.us-iso-east-1.c2s.ic.gov/id/A", "us-iso-east-1"),
+        ("https://oidc-eks.eu-west-1.api.aws/id/A", "eu-west-1"),
+        ("https://oidc.example.com/id/A", None),
+        ("https://oidc.eks.eu-west-1.amazonaws.com.evil.net/x", None),
+        ("https://oidc.eks.eu-west-1.amazonaws.com.cn/x", None),
+        ("https://xoidc.eks.eu-west-1.amazonaws.com/x", None),
+    ],
+)
+def test_an_issuer_of_eks_is_known_by_its_host(url: str, region: str | None) -> None:
+    assert Issuer(url).eks_region == region
+
+
+@pytest.fixture
+def cluster(offline: Offline, tmp_path: Path) -> Any:
+    with api_server() as fake:
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(fake.url)))
+        yield fake
+
+
+def test_the_kubeconfigs_cluster_is_asked_where_nothing_is_said(offline: Offline, cluster: FakeApiServer) -> None:
+    cluster.documents["/.well-known/openid-configuration"] = discovery()
+    done = offline("role", "cart", "--service-account", "shop/cart")
+    assert (done.status, done.err) == (0, "")
+    assert "oidc-provider/oidc.example.com/clusters/shop" in done.out
+
+
+def test_a_cluster_vouches_for_an_issuer_that_its_vpc_endpoint_hides(
+    offline: Offline, cluster: FakeApiServer, net: Internet
+) -> None:
+    url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
+    cluster.documents["/.well-known/openid-configuration"] = discovery(url)
+    done = offline("oidc-provider")
+    assert done.status == 0
+    assert "The cluster vouches for its issuer, so this goes on." in done.err
+    assert json.loads(done.out) == {"Url": url, "ClientIDList": ["sts.amazonaws.com"]}
+
+
+@pytest.mark.parametrize("document", [None, {"keys": []}, b"nothing", b"[]"])
+def test_a_cluster_that_says_nothing_is_told_apart(offline: Offline, cluster: FakeApiServer, document: Any) -> None:
+    if document is not None:
+        cluster.documents["/.well-known/openid-configuration"] = document
+    done = offline("role", "cart", "--service-account", "shop/cart")
+    assert (done.status, done.out) == (1, "")
+    assert "publishes no discovery document: name the issuer with --issuer" in done.err
+
+
+@pytest.mark.parametrize("step", [("oidc-provider",), ("role", "cart", "--service-account", "shop/cart")])
+def test_an_issuer_that_cannot_be_one_is_wrong_usage(offline: Offline, step: tuple[str, ...]) -> None:
+    done = offline(*step, "--issuer", "https://oidc.example.com:8443")
+    assert (done.status, done.out) == (2, "")
+    assert "it names a port, which IAM does not take" in done.err
+
+
+def test_where_there_is_no_cluster_either_the_ways_are_named(offline: Offline) -> None:
+    done = offline("role", "cart", "--service-account", "shop/cart")
+    assert done.status == 2
+    assert "There is no kubeconfig at" in done.err

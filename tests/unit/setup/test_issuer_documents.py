@@ -1,0 +1,210 @@
+"""`setup issuer-documents` from an API server to what is published."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import SidecarError
+from sidecar.setup.discovery_documents import key_differences, read_documents, to_publish
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.support.fakes.internet import Internet
+from tests.unit.setup.conftest import ISSUER, KEY, KEYS_URI, Done, discovery, run_setup
+
+DISCOVERY_PATH, KEYS_PATH = "/.well-known/openid-configuration", "/openid/v1/jwks"
+API_SERVERS_OWN = "https://172.18.0.2:6443/openid/v1/jwks"
+
+
+class Cluster:
+    """An API server, and the command for it."""
+
+    def __init__(self, fake: FakeApiServer, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+        self.fake, self.documents = fake, fake.documents
+        self.directory = directory
+        self._capsys = capsys
+        self.documents[DISCOVERY_PATH] = discovery(jwks_uri=API_SERVERS_OWN)
+        self.documents[KEYS_PATH] = {"keys": [KEY]}
+
+    def run(self, *arguments: str) -> Done:
+        return run_setup(self._capsys, "issuer-documents", *arguments)
+
+    def write(self, *arguments: str) -> Done:
+        return self.run("--directory", str(self.directory), *arguments)
+
+
+@pytest.fixture
+def cluster(aws_environment: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Cluster]:
+    with api_server() as fake:
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(fake.url)))
+        yield Cluster(fake, capsys, tmp_path / "public")
+
+
+def test_both_documents_are_written_where_they_belong_and_only_once(cluster: Cluster) -> None:
+    keys, found = cluster.directory / "openid/v1/jwks", cluster.directory / ".well-known/openid-configuration"
+    assert cluster.write("--issuer", ISSUER).without_next() == (
+        0,
+        f"{keys}: written (for {ISSUER}{KEYS_PATH})\n{found}: written (for {ISSUER}{DISCOVERY_PATH})\n",
+        "",
+    )
+    assert json.loads(keys.read_text()) == {"keys": [KEY]}
+    assert json.loads(found.read_text()) == discovery(jwks_uri=f"{ISSUER}{KEYS_PATH}")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (keys, found)} == {0o644}
+    assert sorted(path.name for path in keys.parent.iterdir()) == ["jwks"]
+    assert cluster.write().out.count("nothing to change") == 2
+    cluster.documents[KEYS_PATH] = {"keys": [KEY, KEY | {"kid": "k2"}]}
+    again = cluster.write().without_next()
+    assert [line.split(": ")[1].split(" (")[0] for line in again.out.splitlines()] == ["written", "nothing to change"]
+
+
+def test_the_key_set_is_asked_for_as_what_it_is(cluster: Cluster) -> None:
+    """A real API server answers 406 to who takes nothing but application/json."""
+    cluster.write()
+    assert cluster.fake.requests == [("GET", DISCOVERY_PATH), ("GET", KEYS_PATH)]
+    assert all("*/*" in headers["Accept"] for headers in cluster.fake.headers)
+
+
+def test_a_dry_run_writes_nothing(cluster: Cluster) -> None:
+    assert cluster.write("--dry-run").out.count("would be written") == 2
+    assert not cluster.directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "flag", "written", "url"),
+    [
+        (API_SERVERS_OWN, None, "openid/v1/jwks", f"{ISSUER}/openid/v1/jwks"),
+        (f"{ISSUER}/keys.json", None, "keys.json", f"{ISSUER}/keys.json"),
+        ("https://keys.example.net/a/keys", None, "a/keys", "https://keys.example.net/a/keys"),
+        (None, None, "openid/v1/jwks", f"{ISSUER}/openid/v1/jwks"),
+        (API_SERVERS_OWN, f"{ISSUER}/jwks.json", "jwks.json", f"{ISSUER}/jwks.json"),
+    ],
+)
+def test_the_discovery_document_names_where_the_keys_will_be(
+    cluster: Cluster, said: str | None, flag: str | None, written: str, url: str
+) -> None:
+    cluster.documents[DISCOVERY_PATH] = discovery(jwks_uri=said)
+    done = cluster.write(*(["--jwks-uri", flag] if flag else []))
+    assert f"{cluster.directory / written}: written (for {url})" in done.out
+    assert json.loads((cluster.directory / ".well-known/openid-configuration").read_text())["jwks_uri"] == url
+
+
+@pytest.mark.parametrize(
+    ("documents", "arguments", "status", "word"),
+    [
+        ({}, ("--issuer", "https://other.example.com"), 2, "set its --service-account-issuer"),
+        ({DISCOVERY_PATH: discovery("https://kubernetes.default.svc")}, (), 2, "the API server's default"),
+        ({KEYS_PATH: {"keys": []}}, (), 1, 'has no list of "keys"'),
+        ({KEYS_PATH: None}, (), 1, "The API server has no key set: it needs --service-account-issuer"),
+        ({DISCOVERY_PATH: None}, (), 1, "The API server has no discovery document"),
+        ({DISCOVERY_PATH: b"<html>"}, (), 1, "is no JSON"),
+        ({DISCOVERY_PATH: b"[]"}, (), 1, "is no JSON object"),
+        ({}, ("--jwks-uri", "http://x.example.com/keys"), 1, "it must be an https URL"),
+        ({}, ("--jwks-uri", f"{ISSUER}/../keys"), 1, "gives no file name"),
+        ({}, ("--jwks-uri", "https://x.example.com"), 1, "gives no file name"),
+    ],
+)
+def test_what_would_not_work_is_not_written(
+    cluster: Cluster, documents: dict[str, Any], arguments: tuple[str, ...], status: int, word: str
+) -> None:
+    for path, document in documents.items():
+        cluster.documents[path] = document
+        if document is None:
+            del cluster.documents[path]
+    done = cluster.write(*arguments)
+    assert (done.status, done.out) == (status, "")
+    assert word in done.err
+    assert done.err.count("\n") == 1
+    assert not cluster.directory.exists()
+
+
+def test_a_directory_that_cannot_be_written_is_named(cluster: Cluster) -> None:
+    cluster.directory.write_text("a file")
+    done = cluster.write()
+    assert done.status == 2
+    assert f"--directory is {str(cluster.directory)!r}" in done.err
+
+
+def test_an_interrupted_write_leaves_what_was_there(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.write()
+    cluster.documents[KEYS_PATH] = {"keys": [KEY | {"kid": "k2"}]}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert cluster.write().status == 2
+    assert json.loads((cluster.directory / "openid/v1/jwks").read_text()) == {"keys": [KEY]}
+
+
+def test_a_cluster_of_eks_needs_none_of_it(cluster: Cluster) -> None:
+    cluster.documents[DISCOVERY_PATH] = discovery("https://oidc.eks.eu-west-1.amazonaws.com/id/A")
+    assert "is published by EKS itself" in cluster.write().err
+
+
+# --check
+
+
+def test_what_is_published_as_it_is_passes(cluster: Cluster, issuer: Internet) -> None:
+    issuer.publish(KEYS_URI, {"keys": [KEY | {"alg": "RS512"}]})
+    assert cluster.run("--check") == (0, f"{ISSUER}: the published documents match the cluster's\n", "")
+
+
+@pytest.mark.parametrize(
+    ("published", "words"),
+    [
+        (["k0"], ["extra: the key k0", "missing: the cluster has the key k1"]),
+        (["k0", "k1"], ["extra: the key k0"]),
+        (["k2"], ["extra: the key k2", "missing: the cluster has the key k1"]),
+    ],
+)
+def test_keys_that_differ_are_named_and_the_exit_status_says_so(
+    cluster: Cluster, issuer: Internet, published: list[str], words: list[str]
+) -> None:
+    issuer.publish(KEYS_URI, {"keys": [KEY | {"kid": kid} for kid in published]})
+    done = cluster.run("--check")
+    assert (done.status, done.err) == (1, "")
+    assert [line.split(",")[0].split(" is published")[0] for line in done.out.splitlines()] == words
+
+
+def test_another_key_by_the_same_name_is_told_apart(cluster: Cluster, issuer: Internet) -> None:
+    issuer.publish(KEYS_URI, {"keys": [KEY | {"n": "other"}]})
+    done = cluster.run("--check")
+    assert done.status == 1
+    assert done.out.startswith("different: the key k1 that is published is not the cluster's")
+
+
+def test_an_issuer_that_does_not_answer_is_no_agreement(cluster: Cluster, net: Internet) -> None:
+    done = cluster.run("--check")
+    assert (done.status, done.out) == (1, "")
+    assert "publish the documents there" in done.err
+
+
+_KIDS = st.sets(st.sampled_from(["a", "b", "c"]), min_size=1)
+
+
+@given(_KIDS, _KIDS)
+def test_two_key_sets_differ_by_exactly_the_keys_that_one_of_them_lacks(there: set[str], here: set[str]) -> None:
+    published, current = ({"keys": [KEY | {"kid": kid} for kid in sorted(kids)]} for kids in (there, here))
+    differences = list(key_differences(published, current))
+    assert len(differences) == len(there ^ here)
+    for kid in here - there:
+        assert any(line.startswith("missing") and f"the key {kid}," in line for line in differences)
+    for kid in there - here:
+        assert any(line.startswith("extra") and f"the key {kid} " in line for line in differences)
+
+
+@given(st.text(st.sampled_from("/.%a\\?#:"), max_size=12))
+def test_no_address_of_keys_leads_out_of_the_directory(path: str) -> None:
+    documents = read_documents(json.dumps(discovery()).encode(), b'{"keys": []}')
+    try:
+        keys, _ = to_publish(documents, f"{ISSUER}/{path}")
+    except SidecarError:
+        return
+    assert os.path.normpath(keys.path) == keys.path
+    assert not keys.path.startswith("/")
+    assert ".." not in keys.path.split("/")

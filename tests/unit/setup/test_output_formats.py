@@ -1,0 +1,158 @@
+"""What is printed to be pasted elsewhere, read back by others' parsers."""
+
+import json
+import re
+from typing import Any
+
+import hcl2
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.setup.output_formats import FORMATS
+from sidecar.setup.resources import OidcProvider, Role
+from sidecar.setup.trust_policy import Grant, with_grant
+from tests.unit.setup.conftest import ISSUER, Offline
+
+POLICY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+BOUNDARY = "arn:aws:iam::111122223333:policy/edge"
+GRANT = Grant(
+    "arn:aws:iam::111122223333:oidc-provider/oidc.example.com",
+    "https://oidc.example.com",
+    "sts.amazonaws.com",
+    ("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"),
+)
+ROLE = Role(
+    "arn:aws:iam::111122223333:role/pods/cart",
+    "cart",
+    "/pods/",
+    with_grant(None, GRANT),
+    7200,
+    BOUNDARY,
+    (POLICY, BOUNDARY),
+    {"team": "shop", "with space": "1"},
+)
+PROVIDER = OidcProvider(GRANT.provider_arn, GRANT.issuer, ("sts.amazonaws.com", "vault"), ("0" * 40,), {"team": "shop"})
+
+
+def value_of(parsed: Any) -> Any:
+    """What Terraform makes of python-hcl2's reading, which leaves quotes, escapes and function calls as they are."""
+    if isinstance(parsed, list):
+        return [value_of(item) for item in parsed]
+    if isinstance(parsed, dict):
+        return {_text(key): value_of(item) for key, item in parsed.items() if not key.startswith("__")}
+    if isinstance(parsed, str) and (call := re.fullmatch(r"\$\{jsonencode\((.*)\)\}", parsed, re.DOTALL)):
+        return value_of(hcl2.loads(f"x = {call[1]}\n")["x"])
+    return _text(parsed) if isinstance(parsed, str) else parsed
+
+
+def _text(literal: str) -> str:
+    if not literal.startswith('"'):
+        return literal
+    assert not re.search(r"(?<!\$)\$\{|(?<!%)%\{", literal), "a template that Terraform would evaluate"
+    text: str = json.loads(literal.replace("$${", "${").replace("%%{", "%{"))
+    return text
+
+
+def blocks(text: str) -> list[tuple[str, str, Any]]:
+    """Kind, name and arguments of each resource."""
+    found = []
+    for block in hcl2.loads(text)["resource"]:
+        ((kind, named),) = block.items()
+        ((name, arguments),) = named.items()
+        found.append((_text(kind), _text(name), value_of(arguments)))
+    return found
+
+
+def test_terraform_has_the_role_and_each_attachment() -> None:
+    role, *attachments = blocks(FORMATS["terraform"](ROLE))
+    assert role == (
+        "aws_iam_role",
+        "cart",
+        {
+            "name": "cart",
+            "path": "/pods/",
+            "max_session_duration": 7200,
+            "permissions_boundary": BOUNDARY,
+            "assume_role_policy": ROLE.trust_policy,
+            "tags": ROLE.tags,
+        },
+    )
+    reference = "${aws_iam_role.cart.name}"
+    assert attachments == [
+        ("aws_iam_role_policy_attachment", "cart_ReadOnlyAccess", {"role": reference, "policy_arn": POLICY}),
+        ("aws_iam_role_policy_attachment", "cart_edge", {"role": reference, "policy_arn": BOUNDARY}),
+    ]
+
+
+def test_terraform_has_the_provider() -> None:
+    assert blocks(FORMATS["terraform"](PROVIDER)) == [
+        (
+            "aws_iam_openid_connect_provider",
+            "oidc_example_com",
+            {
+                "url": "https://oidc.example.com",
+                "client_id_list": ["sts.amazonaws.com", "vault"],
+                "thumbprint_list": ["0" * 40],
+                "tags": {"team": "shop"},
+            },
+        )
+    ]
+
+
+# python-hcl2 takes an escaped template only if it is closed.
+_PIECES = ["a", "1", "$", "%", "{", "}", "${x}", "$${x}", "%{if x}", '"', "\\", "\n", "\t", "\b", "\f", "\x7f", "é☃ ~#"]
+_TEXTS = st.lists(st.sampled_from(_PIECES), max_size=5).map(" ".join)
+_VALUES = st.recursive(
+    st.booleans() | st.integers(-9, 9999) | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), min_size=1, max_size=3), st.dictionaries(_TEXTS, _TEXTS))
+def test_no_text_is_read_as_anything_else_in_terraform(statements: Any, tags: dict[str, str]) -> None:
+    document = {"Version": "2012-10-17", "Statement": statements}
+    ((_, _, arguments),) = blocks(FORMATS["terraform"](Role("arn", "cart", "/", document, tags=tags)))
+    assert arguments["assume_role_policy"] == document
+    assert arguments.get("tags", {}) == tags
+
+
+@pytest.mark.parametrize("name", ["cart", "0cart", "a.b@c", "-x", "=", "cart/x"])
+def test_every_role_has_a_name_that_terraform_takes(name: str) -> None:
+    ((_, label, _),) = blocks(FORMATS["terraform"](Role("arn", name, "/", ROLE.trust_policy)))
+    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", label)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), max_size=3), st.dictionaries(_TEXTS, _TEXTS))
+def test_json_and_yaml_say_the_same(statements: Any, tags: dict[str, str]) -> None:
+    role = Role("arn", "cart", "/", {"Version": "2012-10-17", "Statement": statements}, tags=tags)
+    assert json.loads(FORMATS["json"](role)) == role.document()
+    assert yaml.safe_load(FORMATS["yaml"](role)) == role.document()
+
+
+def test_a_template_has_the_resource_in_cloudformations_names() -> None:
+    role = yaml.safe_load(FORMATS["cloudformation"](ROLE))["Resources"]["Role"]
+    assert role["Type"] == "AWS::IAM::Role"
+    assert set(role["Properties"]) == {
+        "RoleName",
+        "Path",
+        "MaxSessionDuration",
+        "AssumeRolePolicyDocument",
+        "PermissionsBoundary",
+        "ManagedPolicyArns",
+        "Tags",
+    }
+    provider = yaml.safe_load(FORMATS["cloudformation"](PROVIDER))["Resources"]["OidcProvider"]
+    assert provider["Type"] == "AWS::IAM::OIDCProvider"
+    assert set(provider["Properties"]) == {"Url", "ClientIdList", "ThumbprintList", "Tags"}
+
+
+def test_every_format_prints_the_document_and_nothing_else(offline: Offline) -> None:
+    for output in FORMATS:
+        done = offline("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart", output=output)
+        assert (done.status, done.err) == (0, "")
+        assert "system:serviceaccount:shop:cart" in done.out

@@ -1,0 +1,120 @@
+"""What is planned, of whatever is there and whatever is wanted."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ConfigurationError
+from sidecar.setup.plan import Plan, coloured, difference
+from sidecar.setup.plan_oidc_provider import plan_provider
+from sidecar.setup.plan_role import Wanted, plan_role
+from sidecar.setup.resources import Account, OidcProvider, Role, provider_arn
+from sidecar.setup.trust_policy import Change, Grant, own_subjects, with_grant
+
+ACCOUNT = Account("111122223333", "aws")
+_FEW = st.sampled_from(["a", "b", "c"])
+_TAGS = st.dictionaries(_FEW, _FEW, max_size=3)
+_ARNS = st.lists(_FEW, max_size=3, unique=True).map(tuple)
+
+
+def _grant(issuer: str, audience: str, subjects: list[str]) -> Grant:
+    url = f"https://{issuer}.example.com"
+    return Grant(provider_arn(ACCOUNT, url), url, audience, tuple(subjects))
+
+
+_GRANTS = st.builds(_grant, _FEW, _FEW, st.lists(_FEW, min_size=1, max_size=3, unique=True).map(sorted))
+_POLICIES = st.lists(_GRANTS, min_size=1, max_size=3).map(
+    lambda grants: {"Statement": [grant.statement() for grant in grants]}
+)
+_ROLES = st.builds(
+    Role,
+    st.just("arn:aws:iam::111122223333:role/cart"),
+    st.just("cart"),
+    st.just("/"),
+    _POLICIES,
+    st.sampled_from([3600, 7200]),
+    st.none() | _FEW,
+    _ARNS,
+    _TAGS,
+)
+_WANTED = st.builds(
+    Wanted,
+    st.just("cart"),
+    _GRANTS,
+    st.none() | st.just("/"),
+    st.sampled_from([None, 3600, 7200]),
+    st.none() | _FEW,
+    _ARNS,
+    _TAGS,
+    change=st.sampled_from([Change.ADD, Change.REPLACE]),
+    overwrite_edits=st.just(value=True),
+)
+
+
+def shown(plan: Plan) -> list[str]:
+    return list(difference(None if plan.now is None else plan.now.document(), plan.wanted.document()))
+
+
+@given(st.none() | _ROLES, _WANTED)
+def test_a_role_is_what_was_wanted_after_one_run_and_a_second_has_nothing_to_do(
+    now: Role | None, wanted: Wanted
+) -> None:
+    first = plan_role(now, wanted, ACCOUNT)
+    then = first.wanted
+    assert isinstance(then, Role)
+    assert with_grant(then.trust_policy, wanted.grant) == then.trust_policy
+    assert set(wanted.grant.subjects) <= set(own_subjects(then.trust_policy, wanted.grant))
+    assert set(wanted.policy_arns) <= set(then.policy_arns)
+    assert {**then.tags, **wanted.tags} == then.tags
+    if now is not None:
+        assert set(now.policy_arns) <= set(then.policy_arns)
+        assert now.tags.keys() <= then.tags.keys()
+    assert bool(first.calls) is bool(shown(first)) is (now != then)
+    again = plan_role(then, wanted, ACCOUNT)
+    assert (again.calls, again.wanted, shown(again)) == ((), then, [])
+
+
+_HASHES = st.lists(_FEW, max_size=3, unique=True).map(tuple)
+_PROVIDERS = st.builds(OidcProvider, st.just("arn"), st.just("https://x.example.com"), _HASHES, _HASHES, _TAGS)
+
+
+@given(st.none() | _PROVIDERS, _PROVIDERS)
+def test_a_provider_only_ever_gains_and_a_second_run_has_nothing_to_do(
+    now: OidcProvider | None, wanted: OidcProvider
+) -> None:
+    first = plan_provider(now, wanted)
+    then = first.wanted
+    assert isinstance(then, OidcProvider)
+    for before in [wanted, *([now] if now else [])]:
+        assert set(before.audiences) <= set(then.audiences)
+        assert set(before.thumbprints) <= set(then.thumbprints)
+    assert bool(first.calls) is bool(shown(first)) is (now != then)
+    assert plan_provider(then, wanted).calls == ()
+
+
+def test_a_sixth_thumbprint_is_refused_with_its_value() -> None:
+    full = OidcProvider("arn", "https://x.example.com", ("a",), tuple("12345"))
+    with pytest.raises(ConfigurationError, match="has 5 thumbprints, the most that IAM takes, and none is 6"):
+        plan_provider(full, replace(full, thumbprints=("6",)))
+
+
+def test_more_policies_than_the_default_quota_are_remarked_on() -> None:
+    wanted = Wanted("cart", _grant("a", "b", ["c"]), policy_arns=tuple("0123456789a"))
+    assert "would have 11 managed policies" in plan_role(None, wanted, ACCOUNT).notes[0]
+
+
+def test_a_difference_leaves_out_what_stays() -> None:
+    before = {name: name for name in "abcdefghijklmno"}
+    lines = list(difference(before, before | {"b": "x", "n": "y"}))
+    assert lines == [
+        "  a: a", "- b: b", "+ b: x", "  c: c", "  d: d", "  e: e", "  ⋮",
+        "  k: k", "  l: l", "  m: m", "- n: n", "+ n: y", "  o: o",
+    ]  # fmt: skip
+
+
+def test_colours_are_for_what_comes_and_goes() -> None:
+    assert coloured("+ a") == "\x1b[32m+ a\x1b[0m"
+    assert coloured("- a") == "\x1b[31m- a\x1b[0m"
+    assert coloured("  a") == "  a"

@@ -1,0 +1,561 @@
+"""`setup pod`: manifests as people keep them, in and out."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar import cli
+from sidecar.errors import ConfigurationError
+from sidecar.injection.inject import inject
+from sidecar.setup.manifests import Options, Workload, change_pods
+from sidecar.setup.steps import pod
+from tests.support.fakes import amazons_webhook
+from tests.unit.injection.pods import ARN, SETTINGS
+
+ROLE = SETTINGS._replace(role_arn=ARN)
+
+MANIFEST = """\
+# our shop
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+    name: cart     # an indent of four
+    namespace: shop
+    annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/cart"}
+---   # the app
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: cart
+  namespace: shop
+spec:
+  replicas:   2   # two
+  selector: { matchLabels: {app: cart} }
+  template:
+    metadata:
+      labels: {app: cart,  tier: "web"}
+    spec:
+      serviceAccountName: cart
+      # the only one
+      containers:
+      - name: cart
+        image: 'shop/cart:1'
+        env:
+        # first
+        - name: A
+          value: "1"   # one
+        command: ["sh", "-c",   "echo hi"]
+        args:
+          - |
+            a
+             b: c
+      volumes:
+        - name: data
+          emptyDir: {}
+
+---
+apiVersion: v1
+kind: ConfigMap
+data: {a: b,   c: d}
+# the end
+"""
+
+
+def change(workload: Workload) -> dict[str, Any]:
+    return inject(workload.pod, workload.account, SETTINGS).pod
+
+
+def with_role(workload: Workload) -> dict[str, Any]:
+    return inject(workload.pod, workload.account, ROLE).pod
+
+
+def run(*arguments: str) -> int:
+    return cli.run_command(pod, "irsa-sidecar setup pod", arguments)
+
+
+def deployment(spec: dict[str, Any], kind: str = "Deployment") -> dict[str, Any]:
+    template = {"metadata": {}, "spec": spec}
+    inner: dict[str, Any] = {"template": template}
+    if kind == "CronJob":
+        inner = {"schedule": "@daily", "jobTemplate": {"spec": inner}}
+    return {"kind": kind, "metadata": {"name": "cart"}, "spec": inner} if kind != "Pod" else {"kind": kind, **template}
+
+
+SPEC = {"containers": [{"name": "app", "image": "app"}]}
+
+
+def test_lines_are_added_and_no_other_line_is_touched() -> None:
+    written = change_pods(MANIFEST, "m.yaml", change).text
+    lines = iter(written.splitlines())
+    assert all(any(line == there for there in lines) for line in MANIFEST.splitlines()), written
+    _, app, config = yaml.safe_load_all(written)
+    assert app["spec"]["template"]["spec"]["initContainers"][0]["env"][0]["value"].endswith(":role/cart")
+    assert config == {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b", "c": "d"}}
+
+
+def test_a_second_time_changes_nothing() -> None:
+    once = change_pods(MANIFEST, "m.yaml", change)
+    again = change_pods(once.text, "m.yaml", change)
+    assert again.text == once.text
+    assert again.workloads == once.workloads == ("Deployment shop/cart",)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "---\n", "--- # x\n", "\n# comment\n---\n"])
+def test_markers_and_line_ends_stay_as_they_are(start: str, line_end: str) -> None:
+    text = (start + "kind: Pod\nspec:\n  containers:\n    - name: app\n").replace("\n", line_end)
+    written = change_pods(text, "m.yaml", with_role).text
+    assert written.startswith(start.replace("\n", line_end) + "kind: Pod")
+    assert written.count("\r\n") == (written.count("\n") if line_end == "\r\n" else 0)
+
+
+def test_a_document_that_begins_on_its_markers_line_is_read_too() -> None:
+    text = "--- {kind: Pod, spec: {containers: [{name: app}]}}\n--- {kind: Other}\n"
+    first, second = yaml.safe_load_all(change_pods(text, "m.yaml", with_role).text)
+    assert first["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
+    assert second == {"kind": "Other"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"],
+)
+def test_every_kind_that_makes_pods_is_known(kind: str) -> None:
+    written = change_pods(yaml.safe_dump(deployment(SPEC, kind)), "m.yaml", with_role)
+    assert "irsa-sidecar-authorization" in written.text
+    assert written.workloads[0].startswith(kind)
+
+
+def test_the_items_of_a_list_count_each() -> None:
+    items = [deployment(SPEC), {"kind": "Service", "metadata": {"name": "x"}}, deployment(SPEC, "Job")]
+    text = yaml.safe_dump(json.loads(json.dumps({"kind": "List", "items": items})))  # without aliases
+    written = change_pods(text, "m.yaml", with_role)
+    first, service, job = yaml.safe_load(written.text)["items"]
+    for each in (first, job):
+        assert each["spec"]["template"]["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
+    assert service == items[1]
+    assert "&id" not in written.text
+
+
+@pytest.mark.parametrize("before", ["", "          app: cart\n"])
+@pytest.mark.parametrize("after", ["", "          tier: web\n"])
+def test_pod_identity_label_of_amazon_is_removed(before: str, after: str) -> None:
+    """Only its line goes. The manifest is of a Pod that Amazon's webhook changed."""
+    spec = with_amazons_pod_identity()
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "spec": spec}, sort_keys=False)
+    metadata = f"metadata:\n  name: cart\n  labels:\n{before}          eks.amazonaws.com/pod-identity: enabled\n{after}"
+    written = change_pods(text + metadata, "x", with_role).text
+    assert "pod-identity" not in written
+    assert (before + after) in written
+    assert change_pods(written, "x", with_role).text == written
+
+
+def with_amazons_pod_identity() -> Any:
+    made = {"metadata": {"name": "cart"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
+    return amazons_webhook.mutated_for_pod_identity(made, region="eu-west-1")["spec"]
+
+
+def test_json_stays_json() -> None:
+    text = json.dumps(deployment(SPEC), indent=4)
+    written = change_pods(text, "m.json", with_role).text
+    assert json.loads(written)["spec"]["template"]["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
+    assert written.startswith('{\n    "kind"')
+
+
+def labelled(value: Any) -> dict[str, Any]:
+    found = deployment(SPEC)
+    found["spec"]["template"]["metadata"] = {"labels": {"irsa-sidecar.io/inject": value}}
+    return found
+
+
+def test_of_labelled_pods_only_those_are_changed() -> None:
+    text = yaml.safe_dump_all([deployment(SPEC), labelled("true")])
+    assert change_pods(text, "m.yaml", with_role).text.startswith(text.split("---\n")[0] + "---\n")
+    assert len(change_pods(text, "m.yaml", with_role).workloads) == 1
+
+
+def test_a_pod_that_declines_by_its_label_is_left_as_it_is_and_that_is_told() -> None:
+    text = yaml.safe_dump_all([deployment(SPEC), labelled("false")])
+    written = change_pods(text, "m.yaml", with_role)
+    assert written.text.endswith(yaml.safe_dump(labelled("false")))
+    assert len(written.workloads) == 1
+    assert written.notes == ('Deployment cart is left as it is: its label irsa-sidecar.io/inject is "false".',)
+
+
+@pytest.mark.parametrize("value", [True, "yes", "True", False, None])
+def test_another_value_of_the_label_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r'is .*: give "true", in quotes, or "false" for no sidecar'):
+        change_pods(yaml.safe_dump_all([deployment(SPEC), labelled(value)]), "m.yaml", with_role)
+
+
+@given(st.text(max_size=60) | st.text("-: {}[]\n#&*a|>\"'", max_size=60))
+def test_whatever_is_in_a_stream_it_is_passed_on_or_refused_in_a_sentence(text: str) -> None:
+    try:
+        written = change_pods(text, "m.yaml", with_role).text
+    except ConfigurationError as error:
+        written = text if str(error).startswith("m.yaml, line ") else str(error)
+    assert written == text
+
+
+BAD: dict[str, tuple[str, list[str]]] = {
+    "a template": ("kind: Pod\n{{- if .Values.x }}\nspec: {}\n", ["m.yaml, line 3: ", "only after `helm template`"]),
+    "a placeholder": ("image: {{ .Values.image }}\n", ["m.yaml, line 1: ", "only after `helm template`"]),
+    "a mapping as a key": (
+        "a:\n  ? [b]\n  : c\n",
+        ["m.yaml, line 2: ", "(a mapping key is itself a mapping or a list)."],
+    ),
+    "the second document": ("a: b\n---\nc: [\n", ["m.yaml, line 4: ", "(did not find expected node content)."]),
+    "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", ["Deployment b/a has no spec.template"]),
+    "a Pod that is refused": (
+        "kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: app}]}\n",
+        ["m.yaml: Pod a: The Pod has hostNetwork"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_error_names_the_place(what: str) -> None:
+    text, words = BAD[what]
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(text, "m.yaml", with_role)
+    assert [each for each in words if each not in str(caught.value)] == []
+
+
+UNREADABLE = ["a: {{ .Values.x }}\n", "a: [\n", "a:\n\tb: c\n", "? [a]\n: b\n", "a: *x\n", "a: \x01\n", "<<: 1\n"]
+UNREADABLE += ["# " * 200 + "\na: [\n", "[" * 1000 + "\n", '{"a":' * 900 + "1" + "}" * 900 + "\n", "a: &a [x]\nb: *A\n"]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+def test_unreadable_document_passes_beside_a_pod(bad: str) -> None:
+    good = yaml.safe_dump(deployment(SPEC))
+    written = change_pods(f"{bad}---\n{good}---\n{bad}", "m.yaml", with_role)
+    assert written.text.startswith(f"{bad}---\n")
+    assert written.text.endswith(f"---\n{bad}")
+    assert written.workloads == ("Deployment cart",)
+    assert [note.startswith("m.yaml, line ") and note.endswith("passed on as it is.") for note in written.notes] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+@pytest.mark.parametrize("name", ["inject", "role-arn"])
+def test_unreadable_document_that_asks_is_an_error(bad: str, name: str) -> None:
+    good = yaml.safe_dump(deployment(SPEC))
+    with pytest.raises(ConfigurationError, match="It asks for a sidecar"):
+        change_pods(f'labels:\n  irsa-sidecar.io/{name}: "true"\n{bad}---\n{good}', "m.yaml", with_role)
+
+
+def test_unreadable_document_that_declines_passes() -> None:
+    bad = '# irsa-sidecar.io/inject: "true"\nlabels: {irsa-sidecar.io/inject: "false"}\na: [\n'
+    written = change_pods(f"{bad}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
+    assert written.text.startswith(bad)
+
+
+AS_IT_IS = [
+    "metadata:\n  labels:\n    app: a\n    app: b\n",
+    "a:   b\t\nc: 0400\n",
+    "a: &x [1]\nb: *x\n%YAML 1.1 # c\n",
+    "{a: no,   b: 'c'}\n",
+    "a: |\n  ---\n  {{ x }}\n",
+]
+
+
+@pytest.mark.parametrize("text", AS_IT_IS)
+def test_document_without_a_pod_passes_as_it_is(text: str) -> None:
+    written = change_pods(f"{text}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
+    assert written.text.startswith(f"{text}---\n")
+    assert written.notes == ()
+
+
+def test_all_errors_are_reported_together() -> None:
+    bad = {**SPEC, "hostNetwork": True}
+    text = yaml.safe_dump_all([deployment(bad), deployment(SPEC), deployment(bad, "Job")])
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(text, "m.yaml", with_role)
+    lines = str(caught.value).splitlines()
+    assert [line.partition(": The Pod has hostNetwork")[0] for line in lines] == [
+        "m.yaml: Deployment cart",
+        "m.yaml: Job cart",
+    ]
+
+
+# ServiceAccounts
+
+
+def with_account(namespace: str, own_namespace: str = "", **spec: str) -> str:
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "cart", "annotations": {"eks.amazonaws.com/role-arn": ARN}},
+    }
+    workload = deployment({**SPEC, **spec})
+    names: list[tuple[dict[str, Any], str]] = [(account, namespace), (workload, own_namespace)]
+    for each, name in names:
+        each["metadata"] |= {"namespace": name} if name else {}
+    return yaml.safe_dump_all([workload, account])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"serviceAccountName": "cart"},
+        {"serviceAccount": "cart"},
+        {"serviceAccountName": "cart", "serviceAccount": "other"},
+        {"serviceAccountName": "", "serviceAccount": "cart"},
+    ],
+)
+def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) -> None:
+    """In conversion from v1, the old name fills the new one where that is empty."""
+    assert ARN in change_pods(with_account("", **spec), "m.yaml", change).text.split("---")[0]
+
+
+def test_old_name_of_the_service_account_does_not_win() -> None:
+    text = with_account("", serviceAccountName="other", serviceAccount="cart")
+    with pytest.raises(ConfigurationError, match=r"There is no role: .* Or use --role-arn\."):
+        change_pods(text, "m.yaml", change)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "own_namespace", "words"),
+    [
+        ("shop", "", "is in namespace shop, and Deployment cart has no namespace: give --namespace shop."),
+        ("shop", "web", "is in namespace shop, and Deployment web/cart is in web."),
+        ("", "web", "no namespace, and Deployment web/cart is in web: give --namespace web."),
+    ],
+)
+def test_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(with_account(namespace, own_namespace, serviceAccountName="cart"), "m.yaml", change)
+    assert "There is no role" in str(caught.value)
+    assert str(caught.value).endswith(words)
+
+
+@pytest.mark.parametrize(
+    "name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "EKS.amazonaws.com/Role-ARN"]
+)
+def test_almost_right_annotation_of_the_account_is_named(name: str) -> None:
+    text = with_account("shop", "shop", serviceAccountName="cart").replace("eks.amazonaws.com/role-arn", name)
+    with pytest.raises(ConfigurationError) as caught:
+        change_pods(text, "m.yaml", change)
+    assert str(caught.value).endswith(
+        f"ServiceAccount shop/cart has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
+    )
+
+
+@pytest.mark.parametrize("name", ["irsa-sidecar.io/injected", "irsa-sidecar.com/inject", "irsa_sidecar.io/Inject"])
+def test_almost_right_label_is_an_error_whatever_others_ask(name: str) -> None:
+    """Otherwise a Pod would be left as it is without a word, because others of the stream have the right label."""
+
+    def deployment(app: str, label: str) -> str:
+        return yaml.safe_dump(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": app},
+                "spec": {
+                    "template": {
+                        "metadata": {"labels": {label: "true"}, "annotations": {"irsa-sidecar.io/role-arn": ARN}},
+                        "spec": {"containers": [{"name": "app", "image": "i"}]},
+                    }
+                },
+            }
+        )
+
+    for text in (
+        deployment("web", name),
+        deployment("web", name) + "---\n" + deployment("b", "irsa-sidecar.io/inject"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            change_pods(text, "m.yaml", change)
+        assert "Deployment web" in str(caught.value)
+        assert name in str(caught.value)
+        assert str(caught.value).endswith("did you mean irsa-sidecar.io/inject?")
+
+
+@pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])
+def test_namespace_is_that_of_objects_without_one(namespace: str, own_namespace: str) -> None:
+    text = with_account(namespace, own_namespace, serviceAccountName="cart")
+    assert ARN in change_pods(text, "m.yaml", change, Options("shop")).text.split("---")[0]
+
+
+# Work
+
+
+def calls_for(items: int) -> int:
+    """Return how many calls `setup pod` makes for a List of this many Deployments."""
+    text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
+        "- " + yaml.safe_dump(deployment(SPEC)).replace("\n", "\n  ").rstrip(" ") for _ in range(items)
+    )
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        written = change_pods(text, "m.yaml", with_role)
+    finally:
+        sys.setprofile(None)
+    assert len(written.workloads) == items
+    return calls
+
+
+def test_work_grows_with_the_length_of_a_list() -> None:
+    calls_for(1)  # fills caches
+    assert calls_for(80) < 4.2 * calls_for(20)
+
+
+def test_progress_counts_the_pods() -> None:
+    seen: list[tuple[int, int]] = []
+    change_pods(MANIFEST, "m.yaml", with_role, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 1), (1, 1)]
+
+
+# The command
+
+
+def test_the_manifest_goes_to_stdout_and_warnings_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {"containers": [*SPEC["containers"], {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}]}
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(spec)))
+    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--env", "HTTPS_PROXY=http://p"]
+    assert run(str(tmp_path / "m.yaml"), *flags) == 0
+    shown = capsys.readouterr()
+    sidecar = yaml.safe_load(shown.out)["spec"]["template"]["spec"]["initContainers"][0]
+    assert {"name": "HTTPS_PROXY", "value": "http://p"} in sidecar["env"]
+    assert "Deployment cart: Container own gets no credentials" in shown.err
+
+
+def test_a_dry_run_shows_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MANIFEST.encode())))
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert run("--image", "x:1", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "--- stdin"
+    assert not [line for line in lines[2:] if line.startswith("-")]
+    assert "+      initContainers:" in lines
+
+
+def test_before_native_sidecars_the_sidecar_is_a_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
+    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--no-native-sidecar"]
+    assert run(str(tmp_path / "m.yaml"), *flags) == 0
+    spec = yaml.safe_load(capsys.readouterr().out)["spec"]["template"]["spec"]
+    assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.yaml", "--region", "eu-west-1"], "missing.yaml cannot be read"),
+        (["m.yaml"], "--region is not given"),
+        (["m.yaml", "--region", "here there"], "--region is 'here there'"),
+        (["m.yaml", "--region", "eu-west-1", "--role-arn", "app"], "--role-arn is 'app'"),
+        (["m.yaml", "--region", "eu-west-1", "--env", "x"], "--env is 'x'"),
+        (["m.yaml", "--region", "eu-west-1", "--env", "AWS_USE_FIPS_ENDPOINT=1"], "AWS_USE_FIPS_ENDPOINT is '1'"),
+        (["empty.yaml", "--region", "eu-west-1"], "empty.yaml has no Pod"),
+        (["m.yaml", "--region", "eu-west-1", "--namespace", "a/b"], "--namespace is 'a/b'"),
+        (["m.yaml", "--region", "eu-west-1", "--namespace", ""], "--namespace is ''"),
+        (["m.yaml", "--region", "eu-west-1", "--template-path", "spec..x"], "--template-path is 'spec..x'"),
+        (["m.yaml", "--region", "eu-west-1", "--template-path", "spec.x"], "--template-path is spec.x"),
+        (["binary.yaml", "--region", "eu-west-1"], "no UTF-8 text (byte 0)"),
+    ],
+)
+def test_wrong_usage_names_the_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError) as caught:
+        run(*arguments, "--image", "x:1")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_region_that_a_variable_gave_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "EU")
+    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU': give an AWS region"):
+        run("m.yaml", "--image", "x:1")
+
+
+def test_flags_of_the_manifest_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(with_account("shop", serviceAccountName="cart"))
+    assert run(str(path), "--image", "x:1", "--region", "eu-west-1", "--namespace", "shop") == 0
+    assert ARN in capsys.readouterr().out.split("---")[0]
+    path.write_text("apiVersion: a/v1\nkind: X\nspec: {driver: {template: {spec: {containers: [{name: app}]}}}}\n")
+    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--template-path", "spec.driver.template"]
+    assert run(str(path), *flags) == 0
+    assert "irsa-sidecar-token" in capsys.readouterr().out
+
+
+def test_refused_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = yaml.safe_dump_all([deployment(SPEC), deployment({**SPEC, "hostNetwork": True})])
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(ConfigurationError):
+        run(str(tmp_path / "m.yaml"), "--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN)
+    assert capsys.readouterr().out == ""
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = yaml.safe_dump_all([deployment(SPEC)] * 20)
+    outputs = {}
+    for is_terminal in (True, False):
+        stderr = io.StringIO()
+        monkeypatch.setattr(stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert run("--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN) == 0
+        outputs[is_terminal] = stderr.getvalue()
+    assert "1 of 20 Pods" in outputs[True]
+    assert outputs[True].partition("irsa-sidecar: next: ")[0].endswith("\r\033[K")
+    assert outputs[False] == ""
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        run("--help")
+    assert "kubectl apply -f -" in capsys.readouterr().out
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["Pod", "Job", "ServiceAccount", "List", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["kind", "metadata", "spec", "template", "items", "containers", "name", "namespace", "annotations"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.lists(plain, max_size=2))
+def test_whatever_the_documents_are_they_are_passed_on_or_refused_in_a_sentence(documents: list[Any]) -> None:
+    text = json.dumps({"kind": "List", "items": documents})
+    try:
+        written = change_pods(text, "m.json", with_role)
+    except ConfigurationError as error:
+        outcome = str(error)
+    else:
+        outcome = written.text
+    assert outcome

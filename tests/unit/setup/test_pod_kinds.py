@@ -1,0 +1,213 @@
+"""Which objects have Pods, and which of them are changed."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from sidecar.errors import ConfigurationError
+from sidecar.injection.inject import inject
+from sidecar.setup.manifests import Options, Workload, Written, change_pods
+from sidecar.setup.pod_kinds import template_path
+from tests.unit.injection.pods import ARN, SETTINGS
+
+LABEL = "irsa-sidecar.io/inject"
+ASKING = {"labels": {LABEL: "true"}}
+ANNOTATED = {"annotations": {"irsa-sidecar.io/role-arn": ARN}}
+ROLE = SETTINGS._replace(role_arn=ARN)
+
+
+def template(metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"metadata": copy.deepcopy(metadata or {}), "spec": {"containers": [{"name": "app", "image": "app"}]}}
+
+
+def resource(api_version: str, kind: str, spec: dict[str, Any], metadata: dict[str, Any] | None = None) -> Any:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": "x", **copy.deepcopy(metadata or {})},
+        "spec": spec,
+    }
+
+
+def workload(api_version: str, kind: str, metadata: dict[str, Any] | None = None) -> Any:
+    return resource(api_version, kind, {"template": template(metadata)})
+
+
+PLAIN = workload("apps/v1", "Deployment")
+
+
+def run(*objects: Any, paths: tuple[str, ...] = ()) -> Written:
+    def change(found: Workload) -> dict[str, Any]:
+        return inject(found.pod, found.account, ROLE).pod
+
+    options = Options("", tuple(template_path("--template-path", path) for path in paths))
+    return change_pods(yaml.safe_dump_all(objects, sort_keys=False), "m.yaml", change, options)
+
+
+def error_of(*objects: Any, paths: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        run(*objects, paths=paths)
+    return str(caught.value)
+
+
+NATIVE = [
+    *[("apps/v1", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")],
+    *[("extensions/v1beta1", "Deployment"), ("apps/v1beta2", "StatefulSet")],
+    *[("v1", "ReplicationController"), ("batch/v1", "Job")],
+]
+
+OTHERS = [
+    ("argoproj.io/v1alpha1", "Rollout"),
+    ("serving.knative.dev/v1", "Service"),
+    ("apps.kruise.io/v1alpha1", "CloneSet"),
+    ("apps.openshift.io/v1", "DeploymentConfig"),
+    ("apps.kruise.io/v1beta1", "StatefulSet"),
+    ("example.com/v1", "Deployment"),
+    ("batch.example.com/v1", "Job"),
+    ("example.com/v1", "Pod"),
+]
+
+
+@pytest.mark.parametrize(("api_version", "kind"), NATIVE)
+def test_native_kind_is_changed_unasked(api_version: str, kind: str) -> None:
+    assert run(workload(api_version, kind)).workloads == (f"{kind} x",)
+
+
+@pytest.mark.parametrize("metadata", [ASKING, ANNOTATED])
+@pytest.mark.parametrize(("api_version", "kind"), OTHERS)
+def test_other_kind_is_changed_if_its_template_asks(api_version: str, kind: str, metadata: dict[str, Any]) -> None:
+    written = run(workload(api_version, kind, metadata))
+    assert written.workloads == (f"{kind} x",)
+    found = yaml.safe_load(written.text)["spec"]["template"]["spec"]
+    assert found["initContainers"][0]["name"] == "irsa-sidecar"
+
+
+@pytest.mark.parametrize(("api_version", "kind"), OTHERS)
+def test_other_kind_that_does_not_ask_is_named(api_version: str, kind: str) -> None:
+    written = run(workload(api_version, kind), PLAIN)
+    assert written.workloads == ("Deployment x",)
+    assert f"{kind} x is left as it is" in written.notes[0]
+    assert f"{kind} x is left as it is" in error_of(workload(api_version, kind))
+    assert run(workload(api_version, kind), workload("apps/v1", "Deployment", ASKING)).notes == ()
+
+
+@pytest.mark.parametrize(("api_version", "kind"), OTHERS)
+def test_label_of_another_kind_leaves_others_alone(api_version: str, kind: str) -> None:
+    written = run(PLAIN, workload(api_version, kind, ASKING))
+    assert written.workloads == (f"{kind} x",)
+    assert written.text.startswith(yaml.safe_dump(PLAIN, sort_keys=False))
+
+
+def test_other_kind_that_declines_is_left_as_it_is() -> None:
+    rollout = workload("argoproj.io/v1alpha1", "Rollout", {"labels": {LABEL: "false"}, **ANNOTATED})
+    assert run(rollout, PLAIN).workloads == ("Deployment x",)
+
+
+VOLCANO = resource("batch.volcano.sh/v1alpha1", "Job", {"tasks": [{"name": "a", "template": template(ASKING)}]})
+SPARK = resource("sparkoperator.k8s.io/v1beta2", "SparkApplication", {"driver": {"labels": {LABEL: "true"}}})
+RAY = resource(
+    "ray.io/v1",
+    "RayCluster",
+    {"headGroupSpec": {"template": template()}, "workerGroupSpecs": [{"template": template(ANNOTATED)}]},
+)
+
+ASKING_ELSEWHERE: dict[str, tuple[Any, str, str]] = {
+    "a list of templates": (VOLCANO, "spec.tasks[0].template.metadata.labels", "--template-path spec.tasks[].template"),
+    "labels without a template": (SPARK, "spec.driver.labels", "--template-path"),
+    "an annotation in a list": (
+        RAY,
+        "spec.workerGroupSpecs[0].template.metadata.annotations",
+        "--template-path spec.workerGroupSpecs[].template",
+    ),
+    "the object itself": (resource("example.com/v1", "App", {}, ASKING), "metadata.labels", "--template-path"),
+    "a template without containers": (
+        resource("example.com/v1", "App", {"template": {"metadata": ASKING}}),
+        "spec.template.metadata.labels",
+        "--template-path",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ASKING_ELSEWHERE)
+def test_object_that_asks_elsewhere_is_an_error(what: str) -> None:
+    found, place, advice = ASKING_ELSEWHERE[what]
+    for objects in ((found,), (PLAIN, found), (resource("v1", "List", {}) | {"items": [PLAIN, found]},)):
+        error = error_of(*objects)
+        assert f"{found['kind']} x asks for a sidecar at {place}" in error
+        assert advice in error
+
+
+@pytest.mark.parametrize("found", [VOLCANO, RAY])
+def test_object_that_does_not_ask_passes(found: Any) -> None:
+    text = yaml.safe_dump(found).replace("irsa-sidecar.io/", "example.com/")
+    written = run(yaml.safe_load(text), PLAIN)
+    assert written.workloads == ("Deployment x",)
+    assert yaml.safe_load(written.text.split("---\n")[0]) == yaml.safe_load(text)
+
+
+def test_template_path_leads_to_pods() -> None:
+    written = run(VOLCANO, paths=("spec.tasks[].template",))
+    assert "irsa-sidecar-token" in written.text
+    paths = ("spec.headGroupSpec.template", ".spec.workerGroupSpecs[].template")
+    assert run(RAY, paths=paths).workloads == ("RayCluster x", "RayCluster x")
+    driver = resource("sparkoperator.k8s.io/v1beta2", "SparkApplication", {"driver": {"template": template()}})
+    assert run(driver, PLAIN, paths=("spec.driver.template",)).workloads == ("SparkApplication x", "Deployment x")
+
+
+def test_template_path_without_a_template_is_an_error() -> None:
+    assert "--template-path is spec.tasks.template" in error_of(VOLCANO, PLAIN, paths=("spec.tasks.template",))
+
+
+@pytest.mark.parametrize("text", ["", ".", "spec..x", "spec.x[0]", "spec/x", "spec.x y"])
+def test_template_path_must_be_a_path(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--template-path is"):
+        template_path("--template-path", text)
+
+
+def test_labels_on_everything_are_no_error() -> None:
+    """As kustomize puts them on objects, templates and selectors."""
+    service = resource("v1", "Service", {"selector": ASKING["labels"]}, ASKING)
+    rollout = workload("argoproj.io/v1alpha1", "Rollout", ASKING)
+    rollout["metadata"] |= copy.deepcopy(ASKING)
+    monitor = resource("monitoring.coreos.com/v1", "PodMonitor", {"selector": {"matchLabels": ASKING["labels"]}})
+    assert run(service, rollout, monitor).workloads == ("Rollout x",)
+
+
+def test_label_on_a_native_object_alone_is_named() -> None:
+    misplaced = workload("apps/v1", "StatefulSet")
+    misplaced["metadata"] |= copy.deepcopy(ASKING)
+    written = run(misplaced, workload("apps/v1", "Deployment", ASKING))
+    assert written.workloads == ("Deployment x",)
+    assert "StatefulSet x is left as it is" in written.notes[0]
+
+
+def test_items_of_a_typed_list_have_its_kind() -> None:
+    items = [{key: value for key, value in PLAIN.items() if key not in ("apiVersion", "kind")}]
+    written = run({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": items})
+    assert written.workloads == ("Deployment x",)
+    assert "kind" not in yaml.safe_load(written.text)["items"][0]
+
+
+def test_native_object_without_a_template_passes_beside_others() -> None:
+    """A kustomize patch is such an object."""
+    patch = resource("apps/v1", "Deployment", {"replicas": 3}, {"name": "patch"})
+    written = run(patch, PLAIN)
+    assert written.workloads == ("Deployment x",)
+    assert "Deployment patch has no spec.template" in written.notes[0]
+    assert "Deployment patch has no spec.template" in error_of(patch)
+    patch["metadata"] |= copy.deepcopy(ASKING)
+    assert "Deployment patch has no spec.template" in error_of(patch, PLAIN)
+
+
+def test_lists_in_lists_are_searched() -> None:
+    inner = {"apiVersion": "v1", "kind": "List", "items": [PLAIN]}
+    written = run({"apiVersion": "v1", "kind": "List", "items": [inner, workload("batch/v1", "Job")]})
+    assert written.workloads == ("Deployment x", "Job x")
+
+
+def test_title_is_safe_on_a_terminal() -> None:
+    found = workload("apps/v1", "Deployment")
+    found["metadata"]["name"] = "a\x1b[31m"
+    assert run(found).workloads == ("Deployment a\\x1b[31m",)

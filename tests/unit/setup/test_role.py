@@ -1,0 +1,425 @@
+"""`setup role` against an account that moto has."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from sidecar.local.issuer import generate_key
+from sidecar.local.signing_keys import KeySet, signing_key
+from tests.support.fakes.internet import Internet
+from tests.support.fakes.tokens import jwt_of, service_account_claims, service_account_token
+from tests.unit.setup.conftest import ISSUER, KEYS_URI, Account, Authorities, Offline
+
+PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/clusters/shop"
+CART = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
+
+
+@pytest.fixture
+def ready(account: Account) -> Account:
+    """With the provider that the role needs."""
+    account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"])
+    return account
+
+
+def role(account: Account, name: str = "cart") -> dict[str, Any]:
+    found: dict[str, Any] = account.iam.get_role(RoleName=name)["Role"]
+    return found
+
+
+def policy(account: Account, name: str) -> str:
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    arn: str = account.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+    return arn
+
+
+def attached(account: Account) -> list[str]:
+    found = account.iam.list_attached_role_policies(RoleName="cart")["AttachedPolicies"]
+    return [item["PolicyArn"] for item in found]
+
+
+def test_a_role_is_created_with_everything_and_a_second_run_changes_nothing(ready: Account) -> None:
+    read, write, boundary = (policy(ready, name) for name in ("read", "write", "boundary"))
+    flags = [*CART, "--path", "/pods/", "--policy-arn", read, "--policy-arn", write, "--max-session-duration", "43200"]
+    flags += ["--permissions-boundary", boundary, "--tag", "team=shop", "--tag", "empty="]
+    done = ready.setup(*flags)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("role arn:aws:iam::123456789012:role/pods/cart: to be created\n+ RoleName: cart\n")
+    assert done.without_next().out.endswith(f"done: create the role\ndone: attach {read}\ndone: attach {write}\n")
+    found = role(ready)
+    assert found["AssumeRolePolicyDocument"]["Statement"][0]["Condition"] == {
+        "StringEquals": {
+            "oidc.example.com/clusters/shop:aud": "sts.amazonaws.com",
+            "oidc.example.com/clusters/shop:sub": "system:serviceaccount:shop:cart",
+        }
+    }
+    assert found["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Federated": PROVIDER}
+    assert (found["Path"], found["MaxSessionDuration"]) == ("/pods/", 43200)
+    assert found["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary
+    assert {tag["Key"]: tag["Value"] for tag in found["Tags"]} == {"team": "shop", "empty": ""}
+    assert sorted(attached(ready)) == sorted([read, write])
+    again = ready.setup(*flags)
+    assert again.without_next() == (0, "role arn:aws:iam::123456789012:role/pods/cart: nothing to change\n", "")
+    assert ready.setup(*CART).out == again.out
+
+
+def test_a_role_that_is_there_gets_what_it_lacks_and_keeps_what_others_gave_it(ready: Account) -> None:
+    theirs = {
+        "Sid": "Theirs",
+        "Effect": "Allow",
+        "Principal": {"Service": "ec2.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    document = {"Version": "2012-10-17", "Statement": [theirs]}
+    ready.iam.create_role(
+        RoleName="cart",
+        AssumeRolePolicyDocument=json.dumps(document),
+        MaxSessionDuration=7200,
+        Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "1"}],
+    )
+    old, new, boundary = (policy(ready, name) for name in ("old", "new", "boundary"))
+    ready.iam.attach_role_policy(RoleName="cart", PolicyArn=old)
+    more = ["--policy-arn", new, "--policy-arn", old, "--tag", "b=2", "--permissions-boundary", boundary]
+    done = ready.setup(*CART, *more, "--max-session-duration", "3600")
+    assert done.without_next().out.splitlines()[-5:] == [
+        "done: write its trust policy",
+        "done: let its sessions last up to 3600 s",
+        f"done: bound its permissions by {boundary}",
+        "done: tag it with b",
+        f"done: attach {new}",
+    ]
+    assert "- MaxSessionDuration: 7200\n+ MaxSessionDuration: 3600\n" in done.out
+    found = role(ready)
+    assert found["AssumeRolePolicyDocument"]["Statement"][0] == theirs
+    assert len(found["AssumeRolePolicyDocument"]["Statement"]) == 2
+    assert {tag["Key"]: tag["Value"] for tag in found["Tags"]} == {"a": "1", "b": "2"}
+    assert sorted(attached(ready)) == sorted([old, new])
+    assert "nothing to change" in ready.setup(*CART, *more).out
+
+
+def subjects(account: Account) -> Any:
+    (statement,) = role(account)["AssumeRolePolicyDocument"]["Statement"]
+    return statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:sub"]
+
+
+def test_second_run_adds_its_service_account(ready: Account) -> None:
+    ready.setup(*CART)
+    done = ready.setup("role", "cart", "--issuer", ISSUER, "--service-account", "shop/till")
+    lines = done.without_next().out.splitlines()
+    assert lines[-4:-2] == ["adds shop/till", "keeps shop/cart"]
+    assert re.fullmatch(r"the trust policy has \d+ of 2048 characters", lines[-2])
+    assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
+
+
+@pytest.mark.parametrize("flag", ["--replace", "--remove"])
+def test_service_account_is_taken_away_by_name(ready: Account, flag: str) -> None:
+    ready.setup(*CART, "--service-account", "shop/till")
+    named = {"--replace": "shop/cart", "--remove": "shop/till"}[flag]
+    arguments = ("role", "cart", "--issuer", ISSUER, "--service-account", named, flag)
+    before = subjects(ready)
+    dry = ready.setup(*arguments, "--dry-run")
+    assert "takes away shop/till\nkeeps shop/cart\n" in dry.out
+    assert "takes away shop/till" in ready.setup(*arguments, "--output", "json").err
+    assert subjects(ready) == before
+    done = ready.setup(*arguments)
+    assert "-         - system:serviceaccount:shop:till" in done.out
+    assert done.out.index("takes away shop/till") < done.out.index("done: write its trust policy")
+    assert subjects(ready) == "system:serviceaccount:shop:cart"
+    assert "nothing to change" in ready.setup(*arguments).out
+
+
+def test_remove_never_leaves_a_role_that_iam_refuses(ready: Account) -> None:
+    arguments = (*CART, "--remove")
+    assert "there is no such role" in ready.setup(*arguments).err
+    ready.setup(*CART)
+    done = ready.setup(*arguments)
+    assert (done.status, "IAM requires one" in done.err) == (2, True)
+    assert subjects(ready) == "system:serviceaccount:shop:cart"
+
+
+def test_edited_statement_of_ours_is_shown_and_kept(ready: Account) -> None:
+    ready.setup(*CART)
+    document = role(ready)["AssumeRolePolicyDocument"]
+    document["Statement"][0]["Condition"]["IpAddress"] = {"aws:SourceIp": "10.0.0.0/8"}
+    ready.iam.update_assume_role_policy(RoleName="cart", PolicyDocument=json.dumps(document))
+    done = ready.setup(*CART, "--service-account", "shop/till")
+    assert (done.status, done.out) == (2, "")
+    assert '"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}' in done.err
+    assert role(ready)["AssumeRolePolicyDocument"] == document
+    done = ready.setup(*CART, "--service-account", "shop/till", "--overwrite-edits")
+    assert "-         aws:SourceIp: 10.0.0.0/8" in done.out
+    assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
+
+
+def test_statements_of_others_stay_and_wide_ones_are_warned_about(ready: Account) -> None:
+    deny = {
+        "Sid": "IrsaSidecarNeverDev",
+        "Effect": "Deny",
+        "Principal": {"Federated": PROVIDER},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringLike": {"oidc.example.com/clusters/shop:sub": "system:serviceaccount:dev:*"}},
+    }
+    wide = deny | {"Sid": "Wide", "Effect": "Allow"}
+    wide["Condition"] = {"StringLike": {"oidc.example.com/clusters/shop:sub": "*"}}
+    document = {"Version": "2012-10-17", "Statement": [wide, deny]}
+    ready.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(document))
+    done = ready.setup(*CART)
+    assert "irsa-sidecar: warning: Statement Wide of its trust policy" in done.err
+    assert "lets every service account" in done.err
+    after = role(ready)["AssumeRolePolicyDocument"]["Statement"]
+    assert after[:2] == [wide, deny]
+    assert len(after) == 3
+    removed = ready.setup(*CART, "--remove")
+    assert "warning: shop/cart may still assume the role, because" in removed.err
+    assert role(ready)["AssumeRolePolicyDocument"]["Statement"] == [wide, deny]
+
+
+def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
+    missing = "arn:aws:iam::123456789012:policy/later"
+    first = ready.setup(*CART, "--policy-arn", missing)
+    assert (first.status, first.out.splitlines()[-1]) == (1, "done: create the role")
+    assert "AWS refused iam:AttachRolePolicy (NoSuchEntity: " in first.err
+    assert policy(ready, "later") == missing
+    assert ready.setup(*CART, "--policy-arn", missing).without_next().out.endswith(f"done: attach {missing}\n")
+    assert attached(ready) == [missing]
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--output=yaml"])
+def test_looking_changes_nothing(ready: Account, flag: str) -> None:
+    assert ready.setup(*CART, flag).status == 0
+    assert ready.iam.list_roles()["Roles"] == []
+    ready.setup(*CART)
+    before = role(ready)
+    assert ready.setup(*CART, "--service-account", "shop/till", "--tag", "a=b", flag).status == 0
+    assert role(ready) == before
+
+
+def test_what_is_printed_of_a_role_that_is_there_is_all_of_it(ready: Account) -> None:
+    ready.setup(*CART, "--tag", "a=b")
+    other = ("role", "cart", "--issuer", "https://oidc.example.net", "--service-account", "shop/cart")
+    printed = json.loads(ready.setup(*other, "--output", "json").out)
+    assert len(printed["AssumeRolePolicyDocument"]["Statement"]) == 2
+    assert printed["Tags"] == [{"Key": "a", "Value": "b"}]
+
+
+def test_a_provider_that_is_missing_or_takes_another_audience_is_remarked_on(account: Account) -> None:
+    done = account.setup(*CART)
+    assert done.status == 0
+    assert f"no OIDC provider of {ISSUER} yet: make it with `irsa-sidecar setup oidc-provider`" in done.err
+    account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["vault"])
+    assert "takes the audiences vault: add the role's with" in account.setup(*CART).err
+
+
+def test_a_path_cannot_be_changed(ready: Account) -> None:
+    ready.setup(*CART)
+    done = ready.setup(*CART, "--path", "/pods/")
+    assert done.status == 2
+    assert "which IAM cannot change" in done.err
+
+
+def test_china_has_its_own_arns(account: Account) -> None:
+    wrong = account.setup(*CART, "--region", "cn-north-1", "--policy-arn", "arn:aws:iam::aws:policy/ReadOnlyAccess")
+    assert (wrong.status, "begin it with arn:aws-cn:" in wrong.err) == (2, True)
+    done = account.setup(*CART, "--region", "cn-north-1")
+    assert done.out.startswith("role arn:aws-cn:iam::123456789012:role/cart: to be created")
+    (statement,) = account.client("iam", "cn-north-1").get_role(RoleName="cart")["Role"]["AssumeRolePolicyDocument"][
+        "Statement"
+    ]
+    assert statement["Principal"]["Federated"].startswith("arn:aws-cn:iam::123456789012:oidc-provider/")
+    assert statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:aud"] == "sts.amazonaws.com"
+
+
+# Without an account
+
+
+def test_a_token_says_who_it_is_that_may_assume_the_role(offline: Offline, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), iss=ISSUER, aud=["vault"]))
+    done = offline("role", "cart", "--token-file", str(token))
+    assert done.status == 0
+    assert "the token was not verified: the issuer's keys are not to be had: https://oidc.example.com" in done.err
+    (statement,) = json.loads(done.out)["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Federated": PROVIDER.replace("123456789012", "111122223333")}
+    assert statement["Condition"]["StringEquals"] == {
+        "oidc.example.com/clusters/shop:aud": "vault",
+        "oidc.example.com/clusters/shop:sub": "system:serviceaccount:shop:cart",
+    }
+    named = offline("role", "cart", "--token-file", str(token), "--service-account", "a/b", "--audience", "c")
+    assert "system:serviceaccount:a:b" in named.out
+    assert '"c"' in named.out
+
+
+@pytest.mark.parametrize(
+    ("claims", "audience"),
+    [
+        ({"aud": "account", "azp": "aws-cli"}, "aws-cli"),
+        ({"aud": ["https://api.example.com", "https://t.auth0.com/userinfo"], "azp": "AbC"}, "AbC"),
+        ({"aud": "vault"}, "vault"),
+    ],
+)
+def test_audience_of_the_role_is_azp_where_the_token_has_one(
+    claims: dict[str, Any], audience: str, offline: Offline, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), iss=ISSUER, **claims))
+    done = offline("role", "cart", "--token-file", str(token))
+    (statement,) = json.loads(done.out)["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:aud"] == audience
+
+
+@pytest.mark.parametrize(
+    ("claims", "word"),
+    [
+        ({"sub": "system:serviceaccount:shop:cart", "aud": "x"}, "a token without iss"),
+        (
+            {"iss": ISSUER, "sub": "system:serviceaccount:shop:cart", "aud": ["a", "b"]},
+            "several audiences (a, b) and no azp",
+        ),
+        ({"iss": ISSUER, "sub": "system:serviceaccount:shop:cart", "aud": "a", "azp": ""}, "azp is empty"),
+        ({"iss": ISSUER, "aud": ["a"]}, "--service-account is not given"),
+    ],
+)
+def test_a_token_that_does_not_say_it_is_named(offline: Offline, tmp_path: Path, claims: Any, word: str) -> None:
+    token = tmp_path / "token"
+    token.write_text(jwt_of(claims))
+    done = offline("role", "cart", "--token-file", str(token))
+    assert done.status == 2
+    assert word in done.err
+
+
+HOSTILE = [
+    {"sub": "*"},
+    {"sub": "system:serviceaccount:*:*"},
+    {"sub": "system:serviceaccount:shop:ca?t"},
+    {"sub": "system:serviceaccount:shop"},
+    {"sub": "${oidc.example.com/clusters/shop:sub}"},
+    {"sub": "repo:acme/shop"},
+    {"sub": "repo:acme/*", "kubernetes.io": None},
+    {"sub": "${aws:username}", "kubernetes.io": None},
+    {"aud": "${oidc.example.com/clusters/shop:aud}"},
+    {"azp": "${oidc.example.com/clusters/shop:aud}"},
+    {"aud": "a\nb"},
+    {"iss": "https://oidc.example.com/*"},
+    {"iss": "https://oidc.example.com/${x}"},
+]
+
+
+@pytest.mark.parametrize("claims", HOSTILE, ids=str)
+@pytest.mark.parametrize("output", ["json", "yaml", "terraform", "cloudformation"])
+@pytest.mark.parametrize("flag", [(), ("--replace",)], ids=str)
+def test_token_with_a_wildcard_is_refused_in_every_form(
+    offline: Offline, tmp_path: Path, claims: Any, output: str, flag: tuple[str, ...]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), **{"iss": ISSUER, **claims}))
+    done = offline("role", "cart", "--token-file", str(token), *flag, output=output)
+    assert (done.status, done.out) == (2, "")
+
+
+def test_pattern_in_a_token_needs_the_flag(offline: Offline, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(service_account_token(time.time(), iss=ISSUER, sub="system:serviceaccount:shop:*"))
+    assert "--allow-wildcards" in offline("role", "cart", "--token-file", str(token)).err
+    done = offline("role", "cart", "--token-file", str(token), "--allow-wildcards")
+    assert (done.status, "StringLike" in done.out) == (0, True)
+
+
+SIGNING_KEY, OTHER_KEY = generate_key(), generate_key()
+
+
+def signed(tmp_path: Path, key: Any = SIGNING_KEY, **changes: Any) -> str:
+    claims = service_account_claims(time.time(), iss=ISSUER, **changes)
+    kid = signing_key(SIGNING_KEY).kid
+    (tmp_path / "token").write_text(jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid}))
+    return str(tmp_path / "token")
+
+
+@pytest.fixture
+def published(issuer: Internet, authorities: Authorities, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Internet:
+    """The issuer with the key that signs, and an empty cache."""
+    issuer.publish(KEYS_URI, KeySet((signing_key(SIGNING_KEY),)).jwks())
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authorities.public_file))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return issuer
+
+
+def test_token_is_verified_with_its_issuers_keys(published: Internet, offline: Offline, tmp_path: Path) -> None:
+    done = offline("role", "cart", "--token-file", signed(tmp_path))
+    assert done.status == 0
+    assert f"verified with key {signing_key(SIGNING_KEY).kid} that {ISSUER} publishes" in done.err
+    assert published.asked == [f"{ISSUER}/.well-known/openid-configuration", KEYS_URI]
+
+
+@pytest.mark.parametrize("changes", [{}, {"sub": "system:serviceaccount:kube-system:admin"}], ids=str)
+def test_token_that_its_issuer_did_not_sign_is_refused(
+    published: Internet, offline: Offline, tmp_path: Path, changes: Any
+) -> None:
+    done = offline("role", "cart", "--token-file", signed(tmp_path, OTHER_KEY, **changes))
+    assert (done.status, done.out) == (1, "")
+    assert "does not verify the signature" in done.err
+    assert published.asked
+
+
+def test_expired_token_still_names_its_service_account(published: Internet, offline: Offline, tmp_path: Path) -> None:
+    done = offline("role", "cart", "--token-file", signed(tmp_path, exp=1000))
+    assert done.status == 0
+    assert "its signature is right, but" in done.err
+    assert published.asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["role", "a/b"], "ROLE is 'a/b'"),
+        (["role", "arn:aws:iam::1:role/x"], "without path or ARN"),
+        (["role", "x" * 65], "1 to 64"),
+        (["role", "cart"], "--service-account is not given"),
+        (["role", "cart", "--service-account", "cart"], "NAMESPACE/NAME"),
+        (["role", "cart", "--service-account", "shop/*"], "--allow-wildcards"),
+        (["role", "cart", "--max-session-duration", "900"], "3600 to 43200 seconds"),
+        (["role", "cart", "--path", "pods"], "--path is 'pods'"),
+        (["role", "cart", "--trust-policy-limit", "9000"], "2048 to 8192"),
+        (["role", "cart", "--tag", "x"], "--tag is 'x'"),
+        (["role", "cart", "--tag", "x=${y}"], "KEY=VALUE"),
+        (["role", "cart", "--service-account", "a/b", "--policy-arn", "ReadOnlyAccess"], "the ARN of a managed policy"),
+        (
+            ["role", "cart", "--service-account", "a/b", "--policy-arn", "arn:aws:iam::222233334444:policy/x"],
+            "of its own account",
+        ),
+        (["role", "cart", "--service-account", "a/b", "--permissions-boundary", "x"], "--permissions-boundary is 'x'"),
+        (["role", "cart", "--service-account", "a/b", "--audience", ""], "--audience is ''"),
+        (["role", "cart", *[f"--service-account=shop/cart-{number}" for number in range(60)]], "and IAM takes 2048"),
+        (["oidc-provider", *[f"--audience={number}" for number in range(101)], "--skip-checks"], "IAM takes 100"),
+    ],
+)
+def test_what_iam_would_not_take_is_said_in_one_line(offline: Offline, arguments: list[str], word: str) -> None:
+    done = offline(*arguments, "--issuer", ISSUER)
+    assert (done.status, done.out) == (2, "")
+    assert word in done.err
+    assert done.err.startswith("irsa-sidecar: ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_region_that_no_partition_has_is_named(offline: Offline) -> None:
+    done = offline(*CART, "--region", "nowhere")
+    assert (done.status, done.out) == (2, "")
+    assert "nowhere" in done.err
+    assert "--region" in done.err
+
+
+def test_a_raised_quota_is_believed(offline: Offline) -> None:
+    accounts = [f"--service-account=shop/cart-{number}" for number in range(60)]
+    done = offline("role", "cart", "--issuer", ISSUER, *accounts, "--trust-policy-limit", "4096")
+    assert (done.status, done.err) == (0, "")
+
+
+def test_an_account_id_that_is_none_or_anothers_ends_it(account: Account) -> None:
+    assert "12 digits" in account.setup(*CART, "--account-id", "1").err
+    done = account.setup(*CART, "--account-id", "111122223333")
+    assert (done.status, done.out) == (2, "")
+    assert "the credentials are of 123456789012" in done.err
+    assert account.setup(*CART, "--account-id", "123456789012").status == 0

@@ -1,0 +1,205 @@
+"""What `run` takes from itself and from its neighbours: seen from outside, by another process of the same user."""
+
+import ctypes
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from sidecar.cli import READ_THE_TOKEN
+from sidecar.startup import hardening
+from tests.support.processes import get, our_program, pod_environment, run_daemon, scripted_sts, started
+from tests.unit.serving.test_listen import needs_ipv6
+
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is asked for is Linux's")
+
+DO_NOT_HIDE = "import sidecar.startup.hardening; sidecar.startup.hardening.hide_process = lambda: None"
+
+DO_NOT_HARDEN = "import sidecar.startup.hardening; sidecar.startup.hardening.harden = list"
+
+WITHOUT_CAPABILITIES = """
+import ctypes, os, sys
+if 0 in [ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) for capability in range(64)]:
+    os.execv(sys.executable, sys.orig_argv)
+"""
+"""As in a Pod, also where a test runs as root: every one is dropped (PR_CAPBSET_DROP), which an exec makes true."""
+
+LOOK = WITHOUT_CAPABILITIES + "sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
+
+REFUSE_CORE_LIMIT = """
+import resource
+def refuse(*_):
+    raise ValueError("not allowed to raise maximum limit")
+resource.setrlimit = refuse
+"""
+
+TELL_DUMPABLE = """
+import atexit, ctypes, sys
+atexit.register(lambda: print("DUMPABLE", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr))
+"""
+
+TELL_PROCESSES = """
+import sys
+started = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+sys.addaudithook(lambda event, _: event in started and print("STARTED", event, file=sys.stderr, flush=True))
+"""
+
+
+def unmeasured(environment: dict[str, str]) -> dict[str, str]:
+    """Without coverage, which could not write its file as another user, or in a process that looks at itself."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
+
+
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+async def neighbour_reads(pid: int, name: str) -> "subprocess.CompletedProcess[bytes]":
+    """What a process of the same user finds in /proc/PID."""
+    command = [sys.executable, "-c", LOOK, f"/proc/{pid}/{name}"]
+    return await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+
+
+@linux_only
+async def test_a_neighbour_of_the_same_user_cannot_look_into_it(tmp_path: Path) -> None:
+    environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
+    async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES) as running:
+        await running.logged("started")
+        for name in ("environ", "maps", "mem"):
+            found = await neighbour_reads(running.process.pid, name)
+            assert found.stdout == b""
+            assert b"Permission denied" in found.stderr
+
+
+@linux_only
+async def test_unhardened_the_same_neighbour_could(tmp_path: Path) -> None:
+    environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
+    async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES + DO_NOT_HARDEN) as running:
+        await running.logged("started")
+        for name, content in (("environ", b"AWS_ROLE_ARN"), ("maps", b"[heap]")):
+            assert content in (await neighbour_reads(running.process.pid, name)).stdout
+
+
+@linux_only
+async def test_it_is_not_dumpable_writes_no_core_and_takes_no_new_privileges(tmp_path: Path) -> None:
+    environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
+    async with run_daemon(environment, prelude=TELL_DUMPABLE) as running:
+        await running.logged("started")
+        assert status_of(running.process.pid)["NoNewPrivs"] == "1"
+        assert resource.prlimit(running.process.pid, resource.RLIMIT_CORE) == (0, 0)
+        assert await running.stop(signal.SIGTERM) == 0
+        assert await running.line_of("DUMPABLE") == "DUMPABLE 0"
+    assert "hardening_refused" not in running.errors
+
+
+TELL_DUMPABLE_AT_IMPORT = """
+import ctypes, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "sidecar.commands.NAME":
+            print("DUMPABLE", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr, flush=True)
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize("name", sorted(READ_THE_TOKEN))
+def test_command_is_not_dumpable_before_its_module_is_imported(name: str) -> None:
+    """The earliest moment that Python code of ours has: nothing was read, and no configuration was parsed."""
+    command = [*our_program(TELL_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == "DUMPABLE 0\n"
+
+
+@linux_only
+async def test_program_under_exec_is_dumpable_and_may_gain_privileges(tmp_path: Path) -> None:
+    look = "import ctypes; prctl = ctypes.CDLL(None).prctl; print(prctl(3, 0, 0, 0, 0), prctl(39, 0, 0, 0, 0))"
+    command = [*our_program(), "exec", "--", sys.executable, "-c", look]
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url)
+        done = await trio.run_process(command, env=environment, capture_stdout=True)
+    assert done.stdout == b"1 0\n"
+
+
+@linux_only
+@pytest.mark.parametrize(("hide", "found"), [("", b""), (DO_NOT_HIDE, b"the token")])
+async def test_neighbour_cannot_read_through_the_root_of_a_probe(tmp_path: Path, hide: str, found: bytes) -> None:
+    """A probe runs beside the application, and its container mounts the token. It hid itself before it connects."""
+    (tmp_path / "token").write_text("the token")
+    listener = trio.socket.socket()
+    with listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        command = [*our_program(WITHOUT_CAPABILITIES + hide), "probe", "--admin-listen", address]
+        async with started(command, {}) as running:
+            accepted, _ = await listener.accept()
+            with accepted:
+                seen = await neighbour_reads(running.process.pid, f"root{tmp_path}/token")
+    assert seen.stdout == found
+    assert (b"Permission denied" in seen.stderr) is (not found)
+
+
+@linux_only
+@needs_ipv6
+async def test_credentials_are_served_on_both_loopbacks_and_nowhere_else(tmp_path: Path) -> None:
+    async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
+        await running.logged("credentials_refreshed")
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await get(running.url.replace("127.0.0.1", host)))[0] == 200
+        with pytest.raises(OSError, match="connect"):
+            await get(running.url.replace("127.0.0.1", "127.0.0.2"))  # this machine's too, as all of 127.0.0.0/8
+
+
+@linux_only
+async def test_it_starts_no_process(tmp_path: Path) -> None:
+    async with (
+        scripted_sts() as sts,
+        run_daemon(unmeasured(pod_environment(tmp_path / "token", sts.url)), prelude=TELL_PROCESSES) as running,
+    ):
+        await running.logged("credentials_refreshed")
+        assert await running.stop(signal.SIGTERM) == 0
+    assert "STARTED" not in running.errors
+
+
+@linux_only
+async def test_what_a_sandbox_refuses_is_one_warning_and_all_else_goes_on(tmp_path: Path) -> None:
+    async with (
+        scripted_sts() as sts,
+        run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=REFUSE_CORE_LIMIT) as running,
+    ):
+        warning = await running.logged("hardening_refused")
+        assert warning["refused"] == ["no core files: not allowed to raise maximum limit"]
+        await running.logged("credentials_refreshed")
+        assert (await get(running.url))[0] == 200
+        assert status_of(running.process.pid)["NoNewPrivs"] == "1"
+    assert running.errors.count("hardening_refused") == 1
+
+
+def no_such_option() -> None:
+    hardening._set(0x7FFF_FFFF, 0)
+
+
+@linux_only
+def test_each_refusal_is_named_with_its_reason_and_stops_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    granted: list[str] = []
+    guards: dict[str, Callable[[], None]] = {"first": no_such_option, "second": lambda: granted.append("second")}
+    monkeypatch.setattr(hardening, "GUARDS", guards)
+    assert hardening.harden() == ["first: Invalid argument"]
+    assert granted == ["second"]
+
+
+def test_elsewhere_than_on_linux_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", unreachable)
+    monkeypatch.setattr(resource, "setrlimit", unreachable)
+    assert hardening.harden() == []

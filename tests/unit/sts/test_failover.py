@@ -1,0 +1,187 @@
+"""Which endpoint is asked next: rules that hold for every history of outcomes."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.sts.errors import NEXT_STEPS
+from sidecar.sts.failover import (
+    FIRST,
+    OUTAGES_TO_LEAVE,
+    RETURN_SECONDS,
+    Failover,
+    after_outage,
+    after_refusal,
+    after_success,
+    is_outage,
+)
+
+
+class Outcome(NamedTuple):
+    """What an attempt ended with, `wait_seconds` after the one before, at every endpoint whose number is in `out`."""
+
+    wait_seconds: float
+    out: frozenset[int]
+    refused: bool
+
+
+class Asked(NamedTuple):
+    """One request: where, when, what stood before and after it."""
+
+    number: int
+    at: float
+    before: Failover
+    after: Failover
+    outcome: Outcome
+
+
+endpoint_counts = st.integers(1, 4)
+waits = st.sampled_from([0.0, 1.0, 60.0, RETURN_SECONDS - 1, RETURN_SECONDS, 1800.0])
+outcomes = st.builds(Outcome, waits, st.frozensets(st.integers(0, 3)), st.booleans())
+histories = st.lists(outcomes, max_size=60)
+
+
+def follow(before: Failover, number: int, outcome: Outcome, now: float) -> Failover:
+    if number in outcome.out:
+        return after_outage(before, number, now)
+    return after_refusal(before, number, now) if outcome.refused else after_success(before, number)
+
+
+def walk(endpoints: int, history: list[Outcome]) -> list[Asked]:
+    """Every request of this history, as regions.py makes them: after a return that fails, the one in use."""
+    state, now, asked = Failover(endpoints), 0.0, []
+    for outcome in history:
+        now += outcome.wait_seconds
+        for number in dict.fromkeys([state.endpoint_at(now), state.in_use]):
+            before, state = state, follow(state, number, outcome, now)
+            asked.append(Asked(number, now, before, state, outcome))
+            if number not in outcome.out and not outcome.refused:
+                break
+    return asked
+
+
+@given(endpoint_counts, histories)
+def test_the_list_is_never_left(endpoints: int, history: list[Outcome]) -> None:
+    for request in walk(endpoints, history):
+        assert 0 <= request.number < endpoints
+        assert 0 <= request.after.in_use < endpoints
+
+
+@given(endpoint_counts, histories)
+def test_only_an_outage_leaves_an_endpoint_and_only_after_as_many_in_a_row(
+    endpoints: int, history: list[Outcome]
+) -> None:
+    in_a_row = 0
+    for request in walk(endpoints, history):
+        if request.number == request.before.in_use:
+            in_a_row = in_a_row + 1 if request.number in request.outcome.out else 0
+        if request.after.in_use == request.before.in_use:
+            assert in_a_row < OUTAGES_TO_LEAVE or endpoints == 1
+        elif request.number == request.before.in_use:
+            assert in_a_row == OUTAGES_TO_LEAVE
+            assert request.after.in_use == (request.before.in_use + 1) % endpoints
+            in_a_row = 0
+        else:
+            assert (request.number, request.after.in_use) == (FIRST, FIRST)
+            assert FIRST not in request.outcome.out
+            assert not request.outcome.refused
+            in_a_row = 0
+
+
+@given(endpoint_counts, histories)
+def test_a_refusal_never_moves_anything(endpoints: int, history: list[Outcome]) -> None:
+    for request in walk(endpoints, history):
+        if request.outcome.refused and request.number not in request.outcome.out:
+            assert request.after.in_use == request.before.in_use
+
+
+@given(endpoint_counts, histories)
+def test_trying_to_return_costs_one_request_in_a_while_and_no_more(endpoints: int, history: list[Outcome]) -> None:
+    requests = walk(endpoints, history)
+    extra = [request.at for request in requests if request.number != request.before.in_use]
+    assert all(later - earlier >= RETURN_SECONDS for earlier, later in pairwise(extra))
+    assert len(requests) <= len(history) + len(extra)
+
+
+@given(endpoint_counts, histories)
+def test_the_first_is_always_tried_again_and_a_success_there_is_for_good(
+    endpoints: int, history: list[Outcome]
+) -> None:
+    requests = walk(endpoints, history)
+    state, now = (requests[-1].after, requests[-1].at) if requests else (Failover(endpoints), 0.0)
+    assert state.endpoint_at(now + RETURN_SECONDS) == FIRST
+    assert after_success(state, FIRST) == Failover(endpoints)
+
+
+@given(endpoint_counts, histories, st.integers(0, 3), outcomes)
+def test_a_late_outcome_of_an_endpoint_no_longer_in_use_takes_nobody_there_but_home(
+    endpoints: int, history: list[Outcome], number: int, outcome: Outcome
+) -> None:
+    requests = walk(endpoints, history)
+    state = requests[-1].after if requests else Failover(endpoints)
+    if number != state.in_use:
+        assert follow(state, number, outcome, 1e9).in_use in {state.in_use, FIRST}
+
+
+@pytest.mark.parametrize("endpoints", [1, 2, 3])
+def test_when_all_are_out_each_has_its_turn_round_and_round(endpoints: int) -> None:
+    everywhere = Outcome(1.0, frozenset(range(endpoints)), refused=False)
+    turns = [request.number for request in walk(endpoints, [everywhere] * (2 * endpoints * OUTAGES_TO_LEAVE))]
+    assert turns == [number for number in [*range(endpoints)] * 2 for _ in range(OUTAGES_TO_LEAVE)]
+
+
+def test_going_on_along_the_list_does_not_put_the_return_off() -> None:
+    state = Failover(3, in_use=1, outages=OUTAGES_TO_LEAVE - 1, return_at=700.0)
+    assert after_outage(state, 1, now=650.0) == Failover(3, in_use=2, return_at=700.0)
+
+
+# What counts
+
+
+def error(code: str, status: int | None, next_step: NextStep = NextStep.RETRY) -> ExchangeError:
+    return ExchangeError(code, "says the test", next_step, status=status)
+
+
+@pytest.mark.parametrize("code", ["Timeout", "Unreachable", "Tls", "Proxy"])
+def test_an_endpoint_out_of_reach_is_out(code: str) -> None:
+    assert is_outage(error(code, None), FIRST)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("InternalFailure", 500), ("Http502", 502), ("ServiceUnavailable", 503), ("Http504", 504)],
+)
+def test_an_endpoint_that_answers_with_a_servers_error_is_out(code: str, status: int) -> None:
+    assert is_outage(error(code, status), FIRST)
+
+
+@pytest.mark.parametrize("code", ["RegionDisabledException", "OptInRequired"])
+def test_a_fallback_that_is_not_active_for_the_account_is_out_and_the_first_region_refuses(code: str) -> None:
+    assert is_outage(error(code, 403, NextStep.WAIT), FIRST + 1)
+    assert not is_outage(error(code, 403, NextStep.WAIT), FIRST)
+
+
+@pytest.mark.parametrize("code", sorted(NEXT_STEPS.keys() - {"RegionDisabledException", "OptInRequired"}))
+@pytest.mark.parametrize("status", [400, 403, 429])
+def test_a_refusal_of_the_request_is_no_outage(code: str, status: int) -> None:
+    assert not is_outage(error(code, status, NEXT_STEPS[code]), FIRST + 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "next_step"),
+    [
+        ("SlowDown", 503, NextStep.SLOW_DOWN),
+        ("Http509", 509, NextStep.SLOW_DOWN),
+        ("MalformedReply", 200, NextStep.RETRY),
+        ("MalformedReply", None, NextStep.RETRY),
+        ("Http302", 302, NextStep.WAIT),
+    ],
+)
+def test_neither_throttling_nor_an_answer_that_is_not_stss_own_is_an_outage(
+    code: str, status: int | None, next_step: NextStep
+) -> None:
+    assert not is_outage(error(code, status, next_step), FIRST)

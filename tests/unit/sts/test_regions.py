@@ -1,0 +1,315 @@
+"""The daemon with fallback regions: outages, refusals and returns, under a fake of both clocks."""
+
+import gc
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from benchmarks.subjects import free_port
+from sidecar.config.settings import StsSettings
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.errors import ConfigurationError, ExchangeError, NextStep
+from sidecar.metrics import Metrics
+from sidecar.refresh import schedule
+from sidecar.sts.client import StsClient
+from sidecar.sts.failover import OUTAGES_TO_LEAVE, RETURN_SECONDS
+from sidecar.sts.regions import StsRegion, StsRegions, open_regions
+from sidecar.sts.settings import fallbacks_of
+from tests.support.fakes.clock import FakeWall
+from tests.support.fakes.exchange import FakeExchange, refusal
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply
+from tests.support.fakes.tokens import service_account_token
+from tests.support.processes import scripted_sts
+from tests.test_daemon import make_config, make_log
+
+HOME, NEXT, LAST = "eu-west-1", "eu-central-1", "eu-north-1"
+OUT = ExchangeError("Unreachable", "nothing there", NextStep.RETRY)
+SETTINGS = StsSettings(HOME, None, use_fips=False, use_dualstack=False, ca_bundle=None)
+
+
+@dataclass
+class Scene:
+    """A daemon whose regions are `sts`, by name."""
+
+    daemon: Daemon
+    sts: dict[str, FakeExchange]
+    regions: StsRegions
+    metrics: Metrics
+    events: list[Any]
+
+    def fail(self, trouble: Exception | None, *names: str) -> None:
+        for name in names:
+            self.sts[name].trouble = trouble
+
+    @property
+    def is_served(self) -> bool:
+        return self.daemon.role.store.alive(self.daemon.clock.now()) is not None
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        told = [event for event in self.events if event["event"] == "sts_endpoint_changed"]
+        return [(event["from"], event["to"]) for event in told]
+
+    def attempts(self) -> int:
+        return sum(len(sts.asked_at) for sts in self.sts.values())
+
+
+@pytest.fixture
+async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
+    volume.write(service_account_token(wall.time()))
+    sts = {name: FakeExchange(wall.time) for name in (HOME, NEXT, LAST)}
+    events: list[Any] = []
+    log, metrics = make_log(events), Metrics()
+    regions = StsRegions(
+        [StsRegion(*pair) for pair in sts.items()], monotonic=wall.clock.monotonic, log=log, metrics=metrics
+    )
+    daemon = make_daemon(
+        make_config(volume.path), regions.exchange, clock=wall.clock, log=log, metrics=metrics, jitter=lambda: 0.5
+    )
+    return Scene(daemon, sts, regions, metrics, events)
+
+
+@asynccontextmanager
+async def serving(daemon: Daemon) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(daemon.serve, Listeners())
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_all_is_well_only_the_first_region_is_ever_asked(autojump_clock: MockClock, scene: Scene) -> None:
+    async with serving(scene.daemon):
+        await trio.sleep(10 * 3600)
+    assert scene.attempts() == len(scene.sts[HOME].asked_at) >= 20
+    assert scene.changes == []
+    assert scene.metrics.sts_regions == {HOME: True, NEXT: False, LAST: False}
+
+
+async def test_the_first_credentials_come_from_the_next_region_within_seconds_when_the_first_is_out(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.fail(OUT, HOME)
+    async with serving(scene.daemon):
+        await scene.daemon.roles.first_credentials()
+    assert trio.current_time() < scene.sts[HOME].asked_at[0] + 10
+    assert len(scene.sts[HOME].asked_at) == OUTAGES_TO_LEAVE
+    assert len(scene.sts[NEXT].asked_at) == 1
+    assert scene.sts[LAST].asked_at == []
+
+
+async def test_a_change_is_told_once_with_its_reason_and_shown_by_metrics(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.fail(OUT, HOME)
+    async with serving(scene.daemon):
+        await trio.sleep(1000)
+    told = [event for event in scene.events if event["event"] == "sts_endpoint_changed"]
+    assert told == [
+        {
+            "event": "sts_endpoint_changed",
+            "level": "warning",
+            "from": HOME,
+            "to": NEXT,
+            "reason": "Unreachable: nothing there",
+        }
+    ]
+    assert scene.metrics.sts_regions == {HOME: False, NEXT: True, LAST: False}
+    assert scene.metrics.sts_endpoint_changes == 1
+    assert scene.regions.in_use == NEXT
+
+
+async def test_the_first_is_back_for_good_at_the_refresh_after_it_is_back(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.fail(OUT, HOME)
+    async with serving(scene.daemon):
+        await trio.sleep(60)
+        scene.fail(None, HOME)
+        await trio.sleep(4 * 3600)
+    assert scene.changes == [(HOME, NEXT), (NEXT, HOME)]
+    assert len(scene.sts[NEXT].asked_at) == 1
+    assert scene.metrics.sts_regions[HOME]
+    assert scene.metrics.sts_endpoint_changes == 2
+
+
+async def test_a_return_that_fails_asks_the_region_in_use_at_once_and_is_no_failure(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.fail(OUT, HOME)
+    async with serving(scene.daemon):
+        await trio.sleep(60)
+        scene.events.clear()
+        await trio.sleep(4 * 3600)
+    returns = scene.sts[HOME].asked_at[OUTAGES_TO_LEAVE:]
+    assert returns == scene.sts[NEXT].asked_at[1:]
+    assert len(returns) == 8
+    assert scene.changes == []
+    assert not [event for event in scene.events if event["event"] == "refresh_failed"]
+
+
+@pytest.mark.parametrize(
+    ("code", "next_step"),
+    [
+        ("AccessDenied", NextStep.WAIT),
+        ("ExpiredTokenException", NextStep.WAIT_FOR_TOKEN),
+        ("Throttling", NextStep.SLOW_DOWN),
+        ("ValidationError", NextStep.ASK_OPERATOR),
+        ("IDPCommunicationError", NextStep.RETRY),
+    ],
+)
+async def test_no_refusal_takes_the_token_to_another_region(
+    autojump_clock: MockClock, scene: Scene, code: str, next_step: NextStep
+) -> None:
+    scene.fail(refusal(code, next_step), HOME)
+    async with serving(scene.daemon):
+        await trio.sleep(2 * 3600)
+    assert scene.attempts() == len(scene.sts[HOME].asked_at) > OUTAGES_TO_LEAVE
+    assert scene.changes == []
+
+
+async def test_a_region_that_is_not_active_for_the_account_is_passed_by(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.fail(OUT, HOME)
+    scene.fail(refusal("RegionDisabledException", NextStep.WAIT), NEXT)
+    async with serving(scene.daemon):
+        await scene.daemon.roles.first_credentials()
+    assert scene.changes == [(HOME, NEXT), (NEXT, LAST)]
+
+
+async def test_with_all_regions_out_for_hours_attempts_are_no_more_than_with_one_and_six_returns_an_hour(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    scene.fail(OUT, HOME, NEXT, LAST)
+    hours = 6
+    async with serving(scene.daemon):
+        await trio.sleep(hours * 3600)
+        back_off = schedule.BACK_OFFS[NextStep.RETRY]
+        alone = hours * 3600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
+        assert scene.attempts() <= alone + hours * 3600 / RETURN_SECONDS
+        assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each has its turns
+        scene.fail(None, LAST)
+        await trio.sleep(3 * OUTAGES_TO_LEAVE * back_off.cap_seconds)
+        assert scene.is_served
+    assert scene.changes[:3] == [(HOME, NEXT), (NEXT, LAST), (LAST, HOME)]
+
+
+async def test_credentials_outlive_an_outage_that_moves_from_region_to_region(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    async with serving(scene.daemon):
+        await scene.daemon.roles.first_credentials()
+        for out in [(HOME,), (HOME, NEXT), (NEXT, LAST), (LAST,), (HOME, LAST)] * 3:
+            scene.fail(None, *scene.sts)
+            scene.fail(OUT, *out)
+            for _ in range(60):
+                await trio.sleep(60)
+                assert scene.is_served
+
+
+async def test_a_bug_in_an_exchange_changes_nothing_here(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.fail(ZeroDivisionError("a bug"), HOME)
+    async with serving(scene.daemon):
+        await trio.sleep(600)
+    assert scene.changes == []
+    assert scene.attempts() == len(scene.sts[HOME].asked_at)
+
+
+# Real clients
+
+
+@pytest.mark.parametrize("broken", [None, error_reply(500, "InternalFailure"), Reply(raw=b"", reset=True)])
+async def test_real_clients_turn_from_a_region_that_is_out_to_one_that_answers(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, broken: Reply | None
+) -> None:
+    autojump_clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
+    volume.write(service_account_token(wall.time()))
+    events: list[Any] = []
+    log, metrics = make_log(events), Metrics()
+    async with (
+        scripted_sts(broken or good_reply()) as first,
+        scripted_sts(good_reply("ASIAFALLBACK")) as second,
+        StsClient(first.url if broken else f"http://127.0.0.1:{free_port()}/") as out,
+        StsClient(second.url) as answering,
+    ):
+        pairs = [StsRegion(HOME, out.exchange), StsRegion(NEXT, answering.exchange)]
+        regions = StsRegions(pairs, monotonic=wall.clock.monotonic, log=log, metrics=metrics)
+        daemon = make_daemon(
+            make_config(volume.path), regions.exchange, clock=wall.clock, log=log, metrics=metrics, jitter=lambda: 0.5
+        )
+        async with serving(daemon):
+            await daemon.roles.first_credentials()
+    assert daemon.role.store.snapshot is not None
+    assert daemon.role.store.snapshot.credentials.access_key_id == "ASIAFALLBACK"
+    assert len(first.requests) == (OUTAGES_TO_LEAVE if broken else 0)
+    assert len(second.requests) == 1
+    assert regions.in_use == NEXT
+
+
+# Settings
+
+
+async def open_with(settings: StsSettings) -> tuple[Metrics, int]:
+    """Once open: what the metrics show, and how many more sets of trusted authorities there are."""
+    metrics, before = Metrics(), contexts()
+    async with open_regions(settings, monotonic=trio.current_time, log=make_log([]), metrics=metrics):
+        return metrics, contexts() - before
+
+
+def contexts() -> int:
+    gc.collect()
+    return sum(isinstance(thing, ssl.SSLContext) for thing in gc.get_objects())
+
+
+async def test_all_clients_share_one_set_of_authorities_which_is_most_of_their_weight() -> None:
+    metrics, more = await open_with(SETTINGS._replace(fallback_regions=(NEXT, LAST)))
+    assert metrics.sts_regions == {HOME: True, NEXT: False, LAST: False}
+    _, alone = await open_with(SETTINGS)
+    assert more == alone > 0
+
+
+async def test_an_endpoint_that_was_given_is_named_by_its_url() -> None:
+    metrics, _ = await open_with(SETTINGS._replace(endpoint_url="http://127.0.0.1:1"))
+    assert metrics.sts_regions == {"http://127.0.0.1:1/": True}
+
+
+def test_fallbacks_are_their_regions_own_endpoints_with_the_flags_of_the_first() -> None:
+    american = SETTINGS._replace(region="us-east-1", fallback_regions=("us-west-2", "ca-central-1"))
+    assert fallbacks_of(SETTINGS) == []
+    assert fallbacks_of(american) == ["https://sts.us-west-2.amazonaws.com", "https://sts.ca-central-1.amazonaws.com"]
+    assert fallbacks_of(american._replace(use_fips=True, use_dualstack=True)) == [
+        "https://sts-fips.us-west-2.api.aws",
+        "https://sts-fips.ca-central-1.api.aws",
+    ]
+    chinese = SETTINGS._replace(region="cn-north-1", fallback_regions=("cn-northwest-1",))
+    assert fallbacks_of(chinese) == ["https://sts.cn-northwest-1.amazonaws.com.cn"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fallback_regions": ("cn-north-1",)}, ["'cn-north-1'", "partition aws,", "'eu-west-1'"]),
+        ({"fallback_regions": ("us-gov-west-1",)}, ["'us-gov-west-1'", "partition aws,"]),
+        ({"fallback_regions": ("frankfurt",)}, ["'frankfurt'", "Name regions of aws"]),
+        ({"fallback_regions": ("eu central 1",)}, ["'eu central 1'"]),
+        ({"fallback_regions": ("eu-\u00fcber-1",)}, ["no region of partition aws"]),
+        ({"fallback_regions": ("eu-a_b-1",)}, ["'eu-a_b-1'", "no region of partition aws"]),
+        ({"fallback_regions": ("evil.example/",)}, ["'evil.example/'"]),
+        ({"fallback_regions": (HOME,)}, ["'eu-west-1'", "asked already", "leave it out"]),
+        ({"fallback_regions": (NEXT, NEXT)}, ["'eu-central-1'", "asked already"]),
+        ({"fallback_regions": ("fips-eu-west-1",), "use_fips": True}, ["'fips-eu-west-1'", "asked already"]),
+        ({"fallback_regions": (NEXT,), "endpoint_url": "https://sts.example"}, ["AWS_ENDPOINT_URL_STS", "unset one"]),
+    ],
+)
+def test_fallbacks_that_cannot_be_used_are_named_with_the_fix(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        fallbacks_of(SETTINGS._replace(**changes))
+    for word in ["IRSA_SIDECAR_STS_FALLBACK_REGIONS", *words]:
+        assert word in str(refused.value)

@@ -1,0 +1,690 @@
+"""What a reply of STS's means: credentials as a whole, or one error that says what follows."""
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.credentials import Credentials
+from sidecar.errors import ExchangeError, NextStep
+from sidecar.sts.errors import is_too_long, next_step
+from sidecar.sts.wire import (
+    HEADERS,
+    HINTS,
+    NEXT_STEPS,
+    Operation,
+    assume_role,
+    assume_role_with_web_identity,
+    hint,
+    read_reply,
+)
+
+steady = settings(deadline=None, derandomize=True)
+"""The same input on every run, and however slow the machine is."""
+
+ROLE_ARN = "arn:aws:iam::111122223333:role/app"
+KEY, SECRET, SESSION_TOKEN = (
+    "ASIAIOSFODNN7EXAMPLE",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "IQoJb3JpZ2luX2VjEJr+/=",
+)
+JWT = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl"
+
+GOOD = f"""<?xml version="1.0" encoding="UTF-8"?>
+<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <AssumeRoleWithWebIdentityResult>
+    <SubjectFromWebIdentityToken>system:serviceaccount:shop:app</SubjectFromWebIdentityToken>
+    <Audience>sts.amazonaws.com</Audience>
+    <AssumedRoleUser>
+      <Arn>arn:aws:sts::111122223333:assumed-role/app/shop.app</Arn>
+      <AssumedRoleId>AROA3XFRBF535PLBIFPI4:shop.app</AssumedRoleId>
+    </AssumedRoleUser>
+    <Credentials>
+      <SessionToken>{SESSION_TOKEN}</SessionToken>
+      <SecretAccessKey>{SECRET}</SecretAccessKey>
+      <Expiration>2026-01-02T03:04:05Z</Expiration>
+      <AccessKeyId>{KEY}</AccessKeyId>
+    </Credentials>
+    <Provider>arn:aws:iam::111122223333:oidc-provider/oidc.example</Provider>
+  </AssumeRoleWithWebIdentityResult>
+  <ResponseMetadata><RequestId>ad4156e9-bce1-11e2-82e6-6b6efEXAMPLE</RequestId></ResponseMetadata>
+</AssumeRoleWithWebIdentityResponse>
+"""
+
+
+def read(
+    body: str | bytes, status: int = 200, retry_after: str | None = None, milliseconds: str | None = None
+) -> Credentials:
+    raw = body.encode() if isinstance(body, str) else body
+    return read_reply(status, raw, role_arn=ROLE_ARN, retry_after=retry_after, retry_after_milliseconds=milliseconds)
+
+
+def refusal(
+    body: str | bytes, status: int = 200, retry_after: str | None = None, milliseconds: str | None = None
+) -> ExchangeError:
+    with pytest.raises(ExchangeError) as caught:
+        read(body, status, retry_after, milliseconds)
+    return caught.value
+
+
+def error_body(code: str, message: str) -> str:
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+    return f"<ErrorResponse>{error}</ErrorResponse>"
+
+
+# The request
+
+
+def test_form_holds_what_was_asked_and_no_session_policy_that_was_not() -> None:
+    form = assume_role_with_web_identity(role_arn=ROLE_ARN, session_name="shop.app", token=JWT, duration_seconds=3600)
+    assert dict(parse_qsl(form.decode(), strict_parsing=True)) == {
+        "Action": "AssumeRoleWithWebIdentity",
+        "Version": "2011-06-15",
+        "RoleArn": ROLE_ARN,
+        "RoleSessionName": "shop.app",
+        "WebIdentityToken": JWT,
+        "DurationSeconds": "3600",
+    }
+
+
+def test_a_step_asks_for_nothing_that_was_not_said() -> None:
+    form = assume_role(role_arn=ROLE_ARN, session_name="shop.app", duration_seconds=3600)
+    assert dict(parse_qsl(form.decode(), strict_parsing=True)) == {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": ROLE_ARN,
+        "RoleSessionName": "shop.app",
+        "DurationSeconds": "3600",
+    }
+
+
+def test_what_is_no_text_is_sent_as_what_sts_refuses() -> None:
+    form = assume_role_with_web_identity(role_arn="\udcff", session_name="s", token="t", duration_seconds=900)
+    assert b"RoleArn=%3F&" in form
+
+
+def test_headers_cannot_be_changed_by_who_uses_them() -> None:
+    with pytest.raises(TypeError):
+        HEADERS["Authorization"] = "anything"  # type: ignore[index] # what is tested
+
+
+# Credentials
+
+
+def test_good_reply_is_credentials() -> None:
+    assert read(GOOD) == Credentials(
+        access_key_id=KEY,
+        secret_access_key=SECRET,
+        session_token=SESSION_TOKEN,
+        expires_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        role_arn=ROLE_ARN,
+        account_id="111122223333",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spelt", "expiration"),
+    [
+        ("2026-01-02T03:04:05.999999Z", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T03:04:05.123456789Z", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T03:04:05.5+05:30", "2026-01-01T21:34:05Z"),
+        ("2026-01-02T03:04:05-0800", "2026-01-02T11:04:05Z"),
+    ],
+)
+def test_expiration_is_cut_to_whole_seconds_of_utc(spelt: str, expiration: str) -> None:
+    got = read(GOOD.replace("2026-01-02T03:04:05Z", spelt))
+    assert got.expires_at.tzinfo is UTC
+    assert got.expires_at.microsecond == 0
+    assert got.expiration == expiration
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "",
+        " ",
+        "soon",
+        "2026-01-02",
+        "2026-01-02 03:04:05Z",
+        "2026-01-02T03:04:05",
+        "2026-01-02T03:04Z",
+        "2026-01-02T24:00:00Z",
+        "2026-01-02T03:04:60Z",
+        "2026-13-02T03:04:05Z",
+        "2026-02-30T03:04:05Z",
+        "0000-01-02T03:04:05Z",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+        "2026-01-02T03:04:05+24:00",
+        "2026-01-02T03:04:05+01:60",
+        "2026-01-02T03:04:05.Z",
+        "2026-01-02T03:04:05Z ",
+        "٢٠٢٦-01-02T03:04:05Z",
+        "1767323045",
+        "1e400",
+        "nan",
+        "Fri, 02 Jan 2026 03:04:05 GMT",
+    ],
+)
+def test_expiration_that_is_no_instant_is_refused(spelt: str) -> None:
+    assert "Expiration" in refusal(GOOD.replace("2026-01-02T03:04:05Z", spelt)).message
+
+
+FIELDS = {"AccessKeyId": KEY, "SecretAccessKey": SECRET, "SessionToken": SESSION_TOKEN}
+
+
+EMPTY = ("", " ", "\n\t", "&#13;", "<b>text</b>", "a<b/>")
+NO_CREDENTIAL = (f" {KEY}", f"{KEY}\n", "two words", "tab\there", "\x7f", "\x80", "naïve", "a\u2028b")
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(text, "is missing or empty") for text in EMPTY] + [(text, "holds characters") for text in NO_CREDENTIAL],
+)
+def test_credential_that_cannot_stand_in_a_header_is_refused(name: str, text: str, problem: str) -> None:
+    error = refusal(GOOD.replace(f"<{name}>{FIELDS[name]}</{name}>", f"<{name}>{text}</{name}>"))
+    assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, 200)
+    assert f"{name} {problem}" in error.message
+
+
+@pytest.mark.parametrize("name", [*FIELDS, "Expiration", "Arn", "Credentials", "AssumedRoleUser"])
+def test_reply_that_lacks_an_element_is_refused(name: str) -> None:
+    error = refusal(GOOD.replace(f"<{name}>", "<Other>").replace(f"</{name}>", "</Other>"))
+    assert error.code == "MalformedReply"
+
+
+@pytest.mark.parametrize("name", [*FIELDS, "Expiration", "Arn", "Credentials", "AssumedRoleUser"])
+def test_reply_that_has_an_element_twice_is_refused(name: str) -> None:
+    start, end = GOOD.index(f"<{name}>"), GOOD.index(f"</{name}>") + len(f"</{name}>")
+    assert refusal(GOOD[:end] + GOOD[start:end] + GOOD[end:]).code == "MalformedReply"
+
+
+def test_fields_of_two_sets_are_never_mixed() -> None:
+    second = "</Credentials><Credentials><SecretAccessKey>another</SecretAccessKey>"
+    mixed = GOOD.replace(f"<SecretAccessKey>{SECRET}</SecretAccessKey>", second)
+    assert refusal(mixed).code == "MalformedReply"
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "",
+        "111122223333",
+        "arn:aws:sts::111122223333",
+        "arn:aws:sts:::assumed-role/app/shop.app",
+        "arn:aws:sts::11112222333:assumed-role/app/shop.app",
+        "arn:aws:sts::1111222233334:assumed-role/app/shop.app",
+        "arn:aws:sts::١١١١٢٢٢٢٣٣٣٣:assumed-role/app/shop.app",
+        "arn:aws:sts::111122223333:",
+        " arn:aws:sts::111122223333:assumed-role/app/shop.app",
+    ],
+)
+def test_reply_that_names_no_account_is_refused(arn: str) -> None:
+    assert "account" in refusal(GOOD.replace("arn:aws:sts::111122223333:assumed-role/app/shop.app", arn)).message
+
+
+def nested(depth: int) -> str:
+    return GOOD.replace("<Audience>", "<New>" + "<a>" * depth + "</a>" * depth + "</New><Audience>")
+
+
+def test_elements_that_nobody_knows_may_nest_but_not_without_end() -> None:
+    assert read(nested(10)) == read(GOOD)
+    assert "nests deeper than 32" in refusal(nested(40)).message
+
+
+def test_session_token_may_be_long() -> None:
+    assert read(GOOD.replace(SESSION_TOKEN, "A&#66;" * 10_000)).session_token == "AB" * 10_000
+
+
+BILLION_LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        " \n",
+        "null",
+        '{"Credentials": {}}',
+        "<html><body>Welcome</body></html>",
+        "<!DOCTYPE html><html><body><p>Welcome</body></html>",
+        error_body("AccessDenied", "no"),
+        GOOD.replace("AssumeRoleWithWebIdentityResponse", "AssumeRoleResponse"),
+        GOOD.replace("AssumeRoleWithWebIdentityResult", "AssumeRoleResult"),
+        GOOD + GOOD,
+        GOOD + "trailing",
+        GOOD[: len(GOOD) // 2],
+        GOOD.replace("</Credentials>", ""),
+        BILLION_LAUGHS + GOOD.partition("?>")[2],
+        '<!DOCTYPE a SYSTEM "file:///etc/passwd">' + GOOD.partition("?>")[2],
+        GOOD.replace(KEY, "&undeclared;"),
+        GOOD.replace(KEY, "&#0;"),
+        GOOD.replace(KEY, "\0"),
+        GOOD.replace("<Audience>", "<undeclared:Audience>").replace("</Audience>", "</undeclared:Audience>"),
+        "<a>" * 50_000,
+        "<a>" * 80_000 + "</a>" * 80_000,
+        "<AssumeRoleWithWebIdentityResponse>" + "<a>" * 5_000 + "</a>" * 5_000 + "</AssumeRoleWithWebIdentityResponse>",
+        GOOD.encode().replace(KEY.encode(), b"\xff\xfe"),
+    ],
+)
+def test_200_that_is_no_reply_is_refused_as_a_whole(body: str | bytes) -> None:
+    error = refusal(body)
+    assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, 200)
+    assert "passed over as a whole" in error.message
+
+
+def test_byte_order_mark_and_a_wrongly_declared_encoding_do_no_harm() -> None:
+    assert read(b"\xef\xbb\xbf" + GOOD.encode()) == read(GOOD)
+    assert read(GOOD.replace("UTF-8", "ISO-8859-1")) == read(GOOD)
+    assert read(GOOD.encode("utf-16")) == read(GOOD)
+    assert read(GOOD.encode("utf-16-le")) == read(GOOD)
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 206, 299])
+def test_other_success_is_no_answer(status: int) -> None:
+    error = refusal(GOOD, status)
+    assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, status)
+
+
+@steady
+@given(
+    cut=st.integers(0, len(GOOD)), name=st.sampled_from(list(FIELDS)), junk=st.sampled_from(["\n", "é", "<x/>", "&x;"])
+)
+def test_error_about_a_200_holds_nothing_of_it(cut: int, name: str, junk: str) -> None:
+    broken = GOOD.replace(f"</{name}>", f"{junk}</{name}>")
+    for body in (broken, broken[:cut], GOOD.replace("Expiration", "Expires"), GOOD.replace("2026-01", SECRET)):
+        error = refusal(body)
+        shown = f"{error} {error!r} {error.args} {error.__cause__ or ''}"
+        assert not any(secret in shown for secret in FIELDS.values() if secret != KEY)
+
+
+# Errors
+
+STEPS = [
+    (
+        400,
+        "ExpiredTokenException",
+        "Token expired: current date/time 2 must be before the expiration date/time 1",
+        NextStep.WAIT_FOR_TOKEN,
+    ),
+    (400, "ExpiredToken", "The security token included in the request is expired", NextStep.WAIT_FOR_TOKEN),
+    (400, "InvalidIdentityToken", "Missing a required claim: iss", NextStep.REREAD_TOKEN),
+    (400, "InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider", NextStep.RETRY),
+    (400, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for https://oidc", NextStep.WAIT),
+    (400, "InvalidIdentityToken", "Incorrect token audience", NextStep.WAIT),
+    (400, "IDPCommunicationError", "unreachable", NextStep.RETRY),
+    (403, "IDPRejectedClaim", "rejected", NextStep.WAIT),
+    (403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", NextStep.WAIT),
+    (403, "AccessDenied", "what MaxSessionDuration says of another code means nothing", NextStep.WAIT),
+    (403, "RegionDisabledException", "disabled", NextStep.WAIT),
+    (400, "MalformedPolicyDocument", "Syntax errors in policy", NextStep.ASK_OPERATOR),
+    (400, "PackedPolicyTooLarge", "too large", NextStep.ASK_OPERATOR),
+    (400, "ValidationError", "1 validation error detected: Value at 'roleArn'", NextStep.ASK_OPERATOR),
+    (400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration", NextStep.ASK_OPERATOR),
+    (400, "ValidationError", "1 validation error detected: Value at 'webIdentityToken' failed", NextStep.REREAD_TOKEN),
+    (400, "Throttling", "Rate exceeded", NextStep.SLOW_DOWN),
+    (503, "SlowDown", "slow down", NextStep.SLOW_DOWN),
+    (500, "InternalFailure", "oops", NextStep.RETRY),
+    (503, "ServiceUnavailable", "oops", NextStep.RETRY),
+    (400, "RequestExpired", "oops", NextStep.RETRY),
+    (400, "NeverHeardOf", "oops", NextStep.WAIT),
+    (404, "NeverHeardOf", "oops", NextStep.WAIT),
+    (408, "NeverHeardOf", "oops", NextStep.RETRY),
+    (429, "NeverHeardOf", "oops", NextStep.SLOW_DOWN),
+    (500, "NeverHeardOf", "oops", NextStep.RETRY),
+    (504, "NeverHeardOf", "oops", NextStep.RETRY),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "message", "next_step"), STEPS)
+def test_error_says_what_follows(status: int, code: str, message: str, next_step: NextStep) -> None:
+    error = refusal(error_body(code, message), status)
+    assert (error.code, error.message, error.status) == (code, message, status)
+    assert error.next_step is next_step
+    assert str(error) == f"{code}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "next_step"),
+    [
+        ("AccessDenied", "User: x is not authorized to perform: sts:AssumeRole on resource: y", NextStep.WAIT),
+        ("ExpiredToken", "The security token included in the request is expired", NextStep.RETRY),
+        ("ExpiredTokenException", "The security token included in the request is expired", NextStep.RETRY),
+        ("InvalidClientTokenId", "The security token included in the request is invalid", NextStep.RETRY),
+        ("RequestExpired", "Request has expired.", NextStep.RETRY),
+        ("SignatureDoesNotMatch", "Signature not yet current: 1 is still later than 2", NextStep.RETRY),
+        ("SignatureDoesNotMatch", "Credential should be scoped to a valid region. ", NextStep.ASK_OPERATOR),
+        ("SignatureDoesNotMatch", "The request signature we calculated does not match", NextStep.WAIT),
+        ("IncompleteSignature", "Authorization header requires 'Signature' parameter.", NextStep.WAIT),
+        ("PackedPolicyTooLarge", "Packed policy consumes 120% of allotted space", NextStep.ASK_OPERATOR),
+        ("ValidationError", "1 validation error detected: Value at 'tags.1.member.key'", NextStep.ASK_OPERATOR),
+        ("InvalidParameterValue", "Duplicate tag keys found.", NextStep.ASK_OPERATOR),
+        ("Throttling", "Rate exceeded", NextStep.SLOW_DOWN),
+    ],
+)
+def test_an_error_of_a_chains_step_has_a_next_step_of_its_own(code: str, message: str, next_step: NextStep) -> None:
+    with pytest.raises(ExchangeError) as caught:
+        read_reply(400, error_body(code, message).encode(), role_arn=ROLE_ARN, operation=Operation.ASSUME_ROLE)
+    assert caught.value.next_step is next_step
+    advice = hint(code, message, Operation.ASSUME_ROLE)
+    assert "token file" not in advice
+    assert len(advice) < 220
+    assert advice.endswith(".") or code == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "step", "expected"),
+    [
+        ("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", 0, True),
+        ("ValidationError", "Value '43200' at 'durationSeconds' failed to satisfy constraint", 0, True),
+        (
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            1,
+            False,
+        ),
+        ("ValidationError", "1 validation error detected: Value at 'roleArn'", 0, False),
+        ("AccessDenied", "DurationSeconds", 0, False),
+    ],
+)
+def test_a_session_that_was_asked_for_too_long_is_known_by_what_sts_says(
+    code: str, message: str, step: int, *, expected: bool
+) -> None:
+    error = ExchangeError(code, message, NextStep.ASK_OPERATOR, status=400, step=step)
+    assert is_too_long(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "message", "next_step"),
+    [
+        (301, "", "Http301", "no message came with it", NextStep.WAIT),
+        (302, "<a href='https://login.example'>Sign in</a>", "Http302", "Sign in", NextStep.WAIT),
+        (407, "<html><h1>Proxy\n authentication</h1></html>", "Http407", "Proxy authentication", NextStep.WAIT),
+        (429, "", "Http429", "no message came with it", NextStep.SLOW_DOWN),
+        (500, "<ErrorResponse><Error>", "Http500", "no message came with it", NextStep.RETRY),
+        (502, b"\xff\x00\x1b[31mBad gateway", "Http502", "\ufffd  [31mBad gateway", NextStep.RETRY),
+        (
+            503,
+            "<html><b>Http/1.1 Service Unavailable</b></html>",
+            "Http503",
+            "Http/1.1 Service Unavailable",
+            NextStep.RETRY,
+        ),
+        (503, '{"message": "try later"}', "Http503", '{"message": "try later"}', NextStep.RETRY),
+        (400, error_body("", "who knows"), "Http400", "Sender who knows", NextStep.WAIT),
+        (400, error_body("two words", "who knows"), "Http400", "who knows", NextStep.WAIT),
+        (403, error_body("AccessDenied", ""), "AccessDenied", "no message came with it", NextStep.WAIT),
+    ],
+)
+def test_error_that_is_not_awss_goes_by_its_status(
+    status: int, body: str | bytes, code: str, message: str, next_step: NextStep
+) -> None:
+    error = refusal(body, status)
+    assert (error.code, error.message, error.next_step) == (code, message, next_step)
+
+
+def test_long_bodies_and_messages_are_cut() -> None:
+    assert refusal("word " * 10_000, 502).message == ("word " * 40)[:199] + "…"
+    assert refusal(error_body("Throttling", "so " * 1000), 400).message == ("so " * 1000)[:1999] + "…"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"<html>refused: WebIdentityToken={JWT}&amp;DurationSeconds=3600</html>",
+        error_body("InvalidIdentityToken", f"cannot read {JWT}!"),
+        error_body("InvalidIdentityToken", JWT),
+        f"<html>{'x' * 150} {JWT * 30}</html>",
+        f"<html>{'x' * 1980} {JWT}</html>",
+    ],
+    ids=["a proxy's page", "in a message", "the whole message", "across the excerpt's end", "across what is read"],
+)
+def test_token_that_an_error_echoes_is_hidden(body: str) -> None:
+    error = refusal(body, 400)
+    assert not any(part[:12] in str(error) for part in JWT.split("."))
+
+
+def test_piece_of_a_token_is_hidden_too() -> None:
+    assert refusal(f"<p>bad signature {'c2lnbmF0dXJl' * 20}</p>", 400).message == "bad signature [hidden]"
+
+
+DENIED = (
+    "User: arn:aws:sts::111122223333:assumed-role/cart/shop.cart is not authorized to perform: sts:AssumeRole on "
+    "resource: arn:aws:iam::444455556666:role/data with an explicit deny in a service control policy: "
+    "arn:aws:organizations::777788889999:policy/o-exampleorgid/service_control_policy/p-examplepolicyid111. "
+    "Go to https://us-east-1.console.aws.amazon.com/iam/home?region=us-east-1#/authorization-details/{id} for complete "
+    "details, or call the GetRequestAuthorizationDetails API with the following authorization id: {id}"
+)
+
+
+@pytest.mark.parametrize("length", [1, 20, 56, 57, 58, 79, 80, 81, 128, 255, 256])
+def test_authorization_id_and_its_link_are_shown(length: int) -> None:
+    message = DENIED.format(id="".join("a1b2c3d4e5f6g7h8i9z0"[n % 20] for n in range(length)))
+    assert refusal(error_body("AccessDenied", message), 403).message == message
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "A" * 80,
+        "aB3" * 30,
+        "abc123" * 50,
+        "abc/" * 30,
+        "ab=" * 40,
+        "ab_" * 40,
+        JWT,
+        JWT.split(".")[1],
+        SESSION_TOKEN * 6,
+        f"{'a' * 60}{JWT}",
+        f"{'a1' * 40}+{'B' * 90}",
+    ],
+)
+def test_token_in_place_of_an_authorization_id_is_hidden(secret: str) -> None:
+    message = refusal(error_body("AccessDenied", DENIED.format(id=secret)), 403).message
+    assert secret not in message
+    assert "[hidden]" in message
+    assert not any(part[:12] in message for part in JWT.split("."))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "token: {}",
+        "id: {}",
+        "/authorization-details/{}",
+        "authorization-details/{}",
+        "authorization id:{}",
+        "authorization id {}",
+        "authorizationid: {}",
+        "https://console.example/?id={}",
+    ],
+)
+def test_long_run_of_small_letters_elsewhere_is_hidden(text: str) -> None:
+    run = "0123456789abcdef" * 6
+    message = refusal(error_body("AccessDenied", text.format(run)), 403).message
+    assert run not in message
+    assert "[hidden]" in message
+
+
+@given(st.text("abzAZ019_-+/=.", max_size=400), st.sampled_from(["#/authorization-details/", "authorization id: "]))
+def test_only_lower_case_letters_and_digits_are_shown_there(text: str, place: str) -> None:
+    shown = refusal(error_body("AccessDenied", f"x {place}{text} y"), 403).message
+    run = re.search(r"[A-Za-z0-9_+/=-]{80,}", shown.partition(place)[2])
+    assert run is None or re.fullmatch(r"[0-9a-z]{80,256}", run[0])
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("1.5", None),
+        ("-1", None),
+        ("1e9", None),
+        ("inf", None),
+        ("\u0667", None),
+        ("9" * 400, None),
+        ("Fri, 02 Jan 2026 03:04:05 GMT", None),
+    ],
+)
+def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float | None) -> None:
+    assert refusal(error_body("Throttling", "Rate exceeded"), 400, header).retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds", "expected"),
+    [
+        ("1500", None, 1.5),
+        ("0", None, 0.0),
+        (" 250 ", None, 0.25),
+        ("1500", "7", 7.0),
+        ("7500", "7", 7.5),
+        ("1500", "soon", 1.5),
+        ("999999999", None, 999_999.999),
+        *[
+            (hostile, None, None)
+            for hostile in ("", "-1", "1.5", "1e9", "nan", "inf", "9" * 400, "0x10", "5, 5", "\u0667")
+        ],
+        ("nan", "7", 7.0),
+    ],
+)
+def test_amazons_retry_after_counts_in_milliseconds(
+    milliseconds: str, seconds: str | None, expected: float | None
+) -> None:
+    """The longer of the two headers counts. The schedule caps whatever they say."""
+    error = refusal(error_body("Throttling", "Rate exceeded"), 400, seconds, milliseconds)
+    assert error.retry_after_seconds == expected
+
+
+SIZES = "<SessionTokenSize>{}</SessionTokenSize><SessionTokenUtilization>{}</SessionTokenUtilization>"
+
+
+def sized(size: str, percent: str) -> str:
+    end = "</AssumeRoleWithWebIdentityResult>"
+    return GOOD.replace(end, SIZES.format(size, percent) + end)
+
+
+def test_size_of_the_session_token_is_kept() -> None:
+    found = read(sized("1234", "30"))
+    assert (found.token_bytes, found.token_percent) == (1234, 30)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "-1", "1.5", "many", "9" * 10, "9" * 100_000, "<x>1</x>", "1e5", "\u0667", "NaN"]
+)
+def test_odd_size_of_the_session_token_costs_no_credentials(value: str) -> None:
+    found = read(sized(value, value))
+    assert (found.token_bytes, found.token_percent) == (None, None)
+    assert found.session_token == SESSION_TOKEN
+
+
+# Hints
+
+
+def test_hints_are_sentences_for_known_codes() -> None:
+    assert HINTS.keys() <= NEXT_STEPS.keys() | {"MalformedReply"}
+    for text in HINTS.values():
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert len(text) < 200
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "part"),
+    [
+        ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", "`irsa-sidecar doctor`"),
+        ("InvalidIdentityToken", "Missing a required claim: iss", "`irsa-sidecar token --verify`"),
+        (
+            "InvalidIdentityToken",
+            "No OpenIDConnect provider found in your account",
+            "create it in IAM",
+        ),
+        ("InvalidIdentityToken", "Incorrect token audience", "client IDs"),
+        ("ValidationError", "1 validation error detected: Value at 'roleArn'", "AWS_ROLE_ARN"),
+        (
+            "ValidationError",
+            "DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            "IRSA_SIDECAR_DURATION",
+        ),
+        ("Throttling", "Rate exceeded", "throttling"),
+        ("Http407", "Proxy authentication", "HTTPS_PROXY"),
+        ("MalformedReply", "STS's answer is passed over", "AWS_ENDPOINT_URL_STS"),
+    ],
+)
+def test_hint_names_the_next_step(code: str, message: str, part: str) -> None:
+    assert part in hint(code, message)
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("service control policy", "SCP"),
+        ("resource control policy", "RCP"),
+        ("permissions boundary", "boundary"),
+        ("VPC endpoint policy", "VPC endpoint for STS"),
+        ("session policy", "session policy"),
+    ],
+)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "with an explicit deny in a {}",
+        "with an explicit deny in a {}: arn:aws:organizations::1:policy/o-a/kind/p-b",
+        "because no {} allows the sts:AssumeRole action",
+    ],
+)
+def test_denial_by_another_policy_does_not_blame_the_trust_policy(
+    kind: str, word: str, reason: str, code: str, operation: Operation
+) -> None:
+    message = f"User: a is not authorized to perform: sts:TagSession on resource: b {reason.format(kind)}"
+    found = hint(code, message, operation)
+    assert word in found
+    assert "trust policy must" not in found
+    assert "does not match" not in found
+    assert next_step(code, message, 403, operation) is NextStep.WAIT
+
+
+def test_denial_that_names_no_policy_keeps_its_hint() -> None:
+    message = "User: a is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::1:role/session-policy"
+    assert "trust policy" in hint("AccessDenied", message, Operation.ASSUME_ROLE)
+    assert "trust policy" in hint("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_packed_policy_hint_names_policy_tags_and_inherited_tags(operation: Operation) -> None:
+    found = hint("PackedPolicyTooLarge", "the session token exceeded the maximum allowed size", operation)
+    assert all(word in found for word in ("session policy", "tags", "ransitive tags", "inherits"))
+
+
+def test_nothing_is_added_to_what_explains_itself() -> None:
+    assert hint("Timeout", "no whole answer within 10 s") == ""
+    assert hint("NeverHeardOf", "oops") == ""
+
+
+# Weight
+
+
+def test_nothing_heavy_is_imported() -> None:
+    program = (
+        "import sys; before = set(sys.modules); "
+        "import sidecar.sts.wire, sidecar.sts.endpoint, sidecar.sts.session_name; "
+        "print(*(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "sidecar.sts.wire" in loaded
+    heavy = {"botocore", "httpx", "json", "logging", "random", "ssl", "structlog", "trio", "xml.etree.ElementTree"}
+    assert not loaded & heavy

@@ -1,0 +1,481 @@
+"""The token file as it can be found in a Pod: whole, half, huge, not there, somebody else's."""
+
+import base64
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sidecar.errors import TokenError
+from sidecar.files import file_identity
+from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.verification import Provider, _audience, parse_token
+from sidecar.token import (
+    MAX_TOKEN_BYTES,
+    STS_TOLERANCE_SECONDS,
+    Token,
+    decode_token,
+    instant_text,
+    read_token,
+    warning_from_claims,
+)
+from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.tokens import jwt_of, service_account_claims, service_account_token
+
+NOW = 1_800_000_000.0
+PATH = "/var/run/secrets/token"
+
+
+def refusal_at(path: str | Path) -> TokenError:
+    with pytest.raises(TokenError) as caught:
+        read_token(str(path))
+    return caught.value
+
+
+def refusal_of(content: str | bytes) -> TokenError:
+    with pytest.raises(TokenError) as caught:
+        decode_token(content.encode() if isinstance(content, str) else content, PATH)
+    return caught.value
+
+
+def token_with(**changes: Any) -> Token:
+    return decode_token(service_account_token(NOW, **changes).encode(), PATH)
+
+
+# Reading the file
+
+
+def test_a_projected_token_is_read_with_its_claims(volume: FakeVolume) -> None:
+    raw = service_account_token(NOW)
+    volume.write(raw)
+    assert read_token(volume.path) == Token(
+        raw=raw,
+        issuer="https://oidc.example.com/id/A",
+        subject="system:serviceaccount:shop:cart",
+        audiences=("sts.amazonaws.com",),
+        authorized_party=None,
+        issued_at=NOW,
+        not_before=NOW,
+        expires_at=NOW + 3600,
+        namespace="shop",
+        service_account="cart",
+        pod="cart-7d4b9c-x2x9z",
+        pod_uid="2",
+    )
+
+
+def test_a_rotated_token_is_read_anew(volume: FakeVolume) -> None:
+    for now in (NOW, NOW + 2880):
+        volume.write(service_account_token(now))
+        assert read_token(volume.path).issued_at == now
+
+
+def test_a_missing_file_is_named_with_its_variable(volume: FakeVolume) -> None:
+    error = refusal_at(volume.path)
+    assert error.reason == "missing"
+    assert volume.path in str(error)
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" in str(error)
+
+
+@pytest.mark.parametrize("misses", [1, 2])
+def test_a_file_that_is_missing_for_a_moment_is_tried_once_more(
+    volume: FakeVolume, monkeypatch: pytest.MonkeyPatch, misses: int
+) -> None:
+    volume.write(service_account_token(NOW))
+    real_open, opened = os.open, []
+
+    def open_between_two_renames(path: str, flags: int) -> int:
+        opened.append(path)
+        if len(opened) <= misses:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return real_open(path, flags)
+
+    monkeypatch.setattr(os, "open", open_between_two_renames)
+    if misses == 1:
+        assert read_token(volume.path).pod == "cart-7d4b9c-x2x9z"
+    else:
+        assert refusal_at(volume.path).reason == "missing"
+    assert len(opened) == 2
+
+
+def test_readers_during_rotations_see_the_old_token_or_the_new_one_whole(volume: FakeVolume) -> None:
+    tokens = [service_account_token(NOW + turn) for turn in range(100)]
+    volume.write(tokens[0])
+    ended = threading.Event()
+    seen: list[str] = []
+    failures: list[TokenError] = []
+
+    def read_on() -> None:
+        while not (seen and ended.is_set()):
+            try:
+                seen.append(read_token(volume.path).raw)
+            except TokenError as error:
+                failures.append(error)
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
+    for raw in tokens[1:]:
+        volume.write(raw)
+        assert read_token(volume.path).raw == raw
+    ended.set()
+    reader.join()
+    assert set(seen) <= set(tokens)
+    assert seen == sorted(seen, key=tokens.index)  # never an older one after a newer one
+    # A read that meets two renames in a row may see no file, and says so; nothing else is seen.
+    assert {error.reason for error in failures} <= {"missing"}
+
+
+def test_a_file_of_ten_megabytes_is_refused_after_a_bounded_read(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with path.open("wb") as file:
+        file.truncate(10 * 1024 * 1024)
+        file.write(b"eyJ")
+    assert refusal_at(path).reason == "too_long"
+
+
+def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    os.mkfifo(path)
+    assert refusal_at(path).reason == "not_a_file"
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    error = refusal_at(tmp_path)
+    assert error.reason == "not_a_file"
+    assert "Mount the volume at a directory" in str(error)
+
+
+def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refusal_at(tmp_path / "file" / "token").reason == "unreadable"
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "token").symlink_to("token")
+    error = refusal_at(tmp_path / "token")
+    assert error.reason == "unreadable"
+    assert "symbolic links" in str(error)
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Root may read everything, so it becomes another user for a while; others stay who they are."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setegid(4321)
+    os.seteuid(4321)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.mark.parametrize(
+    ("directory_mode", "seen"), [(0o755, "mode 0000, owner"), (0o000, "neither may its directory be searched")]
+)
+def test_an_unreadable_file_names_who_asks_what_it_allows_and_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_mode: int, seen: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the way here is root's own
+    (tmp_path / "token").write_text(service_account_token(NOW))
+    (tmp_path / "token").chmod(0o000)
+    tmp_path.chmod(directory_mode)
+    try:
+        with as_somebody_else():
+            error = refusal_at("token")
+            who = f"uid {os.geteuid()}, gid {os.getegid()}"
+    finally:
+        tmp_path.chmod(0o755)
+    assert error.reason == "unreadable"
+    assert who in str(error)
+    assert seen in str(error)
+    assert "fsGroup" in str(error)
+
+
+# Decoding
+
+
+@pytest.mark.parametrize(
+    "around",
+    [b"%s\n", b"%s\r\n", b"  %s\t\n\n", b"\xef\xbb\xbf%s", b"\xef\xbb\xbf%s\r\n"],
+    ids=["newline", "crlf", "blanks", "bom", "bom and crlf"],
+)
+def test_what_editors_put_around_a_token_is_stripped(around: bytes) -> None:
+    raw = service_account_token(NOW)
+    assert decode_token(around % raw.encode(), PATH).raw == raw
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+def test_an_empty_file_is_a_token_not_yet_written(content: bytes) -> None:
+    error = refusal_of(content)
+    assert error.reason == "empty"
+    assert "waiting" not in str(error)
+
+
+def test_a_token_cut_off_before_its_signature_is_malformed_wherever_it_is_cut() -> None:
+    raw = service_account_token(NOW).encode()
+    for end in range(1, raw.rindex(b".") + 1):
+        assert refusal_of(raw[:end]).reason == "malformed"
+
+
+def test_the_longest_token_that_sts_takes_is_read_and_one_byte_more_is_not() -> None:
+    raw = service_account_token(NOW)
+    longest = raw + "A" * (MAX_TOKEN_BYTES - len(raw))
+    assert decode_token(longest.encode(), PATH).raw == longest
+    assert refusal_of(longest.encode() + b"A").reason == "too_long"
+
+
+@pytest.mark.parametrize("junk", [b"\xff\xff\xff\xff", b"    ", b"\r\n\r\n", b"!!!!", b"\0\0\0\0", b"===="])
+def test_bytes_that_base64_would_pass_over_make_no_token(junk: bytes) -> None:
+    raw = service_account_token(NOW).encode()
+    for place in (4, raw.index(b".") + 5, raw.rindex(b".") + 5):
+        content = raw[:place] + junk + raw[place:]
+        assert refusal_of(content).reason == "malformed"
+
+
+@pytest.mark.parametrize("claims", [[], "text", 1, None, True])
+def test_claims_that_are_no_object_make_no_token(claims: Any) -> None:
+    assert refusal_of(jwt_of(claims)).reason == "malformed"
+
+
+@pytest.mark.parametrize("nested", ['{"a":' * 2000 + "1" + "}" * 2000, "[" * 7000, '{"a":' + "[" * 7000])
+def test_claims_that_nest_deep_do_no_harm(nested: str) -> None:
+    """How deep is too deep is Python's to say: 3.11 refuses what 3.13 reads."""
+    header, _, signature = service_account_token(NOW).split(".")
+    payload = base64.urlsafe_b64encode(nested.encode()).rstrip(b"=").decode()
+    with suppress(TokenError):
+        assert decode_token(f"{header}.{payload}.{signature}".encode(), PATH).subject is None
+
+
+def test_a_number_too_long_for_python_makes_no_token() -> None:
+    header, _, signature = service_account_token(NOW).split(".")
+    payload = base64.urlsafe_b64encode(b'{"exp":' + b"9" * 5000 + b"}").rstrip(b"=").decode()
+    assert refusal_of(f"{header}.{payload}.{signature}").reason == "malformed"
+
+
+def _base64url(content: bytes) -> bytes:
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+_CLAIM = st.sampled_from(["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "kubernetes.io"])
+
+
+@given(st.binary())
+@example(b"..")
+@example(b"a.b.c")
+@example(b"eyJ9.eyJ9.eyJ9")
+def test_of_any_bytes_only_token_errors_come(content: bytes) -> None:
+    with pytest.raises(TokenError):
+        decode_token(content, PATH)
+
+
+@given(st.binary(), st.binary(), st.binary())
+def test_of_any_three_parts_only_token_errors_come(header: bytes, payload: bytes, signature: bytes) -> None:
+    with pytest.raises(TokenError):
+        decode_token(b".".join(map(_base64url, (header, payload, signature))), PATH)
+
+
+@given(st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "x5c"]), _JSON))
+def test_of_any_header_only_token_errors_come(header: dict[str, Any]) -> None:
+    try:
+        token = decode_token(jwt_of(service_account_claims(NOW), header).encode(), PATH)
+    except TokenError:
+        return
+    assert token.pod == "cart-7d4b9c-x2x9z"
+
+
+@given(st.dictionaries(_CLAIM, _JSON))
+def test_any_claims_give_a_token_of_the_declared_types(claims: dict[str, Any]) -> None:
+    token = decode_token(jwt_of(claims).encode(), PATH)
+    for number in (token.issued_at, token.not_before, token.expires_at):
+        assert number is None or (type(number) is float and math.isfinite(number))
+    for text in (token.issuer, token.subject, token.namespace, token.service_account, token.pod):
+        assert text is None or (type(text) is str and text)
+    assert all(type(audience) is str for audience in token.audiences)
+    warning_from_claims(token, NOW)  # and nothing in it is too odd to be talked about
+
+
+def _with_number(text: str) -> bytes:
+    """`exp` written out, as no JSON library would."""
+    payload = json.dumps(service_account_claims(NOW) | {"exp": 0}).replace('"exp": 0', f'"exp": {text}')
+    header, _, signature = service_account_token(NOW).encode().split(b".")
+    return b".".join([header, _base64url(payload.encode()), signature])
+
+
+@pytest.mark.parametrize(
+    ("text", "expires_at"),
+    [
+        ("1800003600", 1_800_003_600.0),
+        ("1800003600.5", 1_800_003_600.5),
+        ("-1", -1.0),
+        ('"1800003600"', None),
+        ('"abc"', None),
+        ("true", None),
+        ("null", None),
+        ("[1]", None),
+        ("1e400", None),
+        ("-1e400", None),
+        ("NaN", None),
+        ("1" + "0" * 400, None),
+    ],
+)
+def test_an_expiration_counts_only_if_it_is_a_finite_number(text: str, expires_at: float | None) -> None:
+    assert decode_token(_with_number(text), PATH).expires_at == expires_at
+
+
+@pytest.mark.parametrize(
+    ("aud", "audiences"),
+    [
+        ("sts.amazonaws.com", ("sts.amazonaws.com",)),
+        (["a", "sts.amazonaws.com"], ("a", "sts.amazonaws.com")),
+        (["a", 1, None, ["b"]], ("a",)),
+        ([], ()),
+        (7, ()),
+        ({"sts.amazonaws.com": 1}, ()),
+    ],
+)
+def test_an_audience_is_a_text_or_a_list_of_texts(aud: Any, audiences: tuple[str, ...]) -> None:
+    assert token_with(aud=aud).audiences == audiences
+
+
+AUDIENCES: dict[str, tuple[dict[str, Any], str | None, str]] = {
+    "Kubernetes": ({"aud": ["sts.amazonaws.com"]}, "sts.amazonaws.com", "aud"),
+    "Google": (
+        {"aud": "8.apps.googleusercontent.com", "azp": "7.apps.googleusercontent.com"},
+        "7.apps.googleusercontent.com",
+        "azp",
+    ),
+    "Google service account": (
+        {"aud": "https://aws.example.com", "azp": "113774264463038321964"},
+        "113774264463038321964",
+        "azp",
+    ),
+    "Azure v1": ({"aud": "api://aws", "appid": "6e74172b"}, "api://aws", "aud"),
+    "Azure v2": ({"aud": "0b1c-api", "azp": "6e74172b", "azpacr": "1"}, "6e74172b", "azp"),
+    "Keycloak": ({"aud": "account", "azp": "aws-cli"}, "aws-cli", "azp"),
+    "Keycloak with two": ({"aud": ["account", "realm-management"], "azp": "aws-cli"}, "aws-cli", "azp"),
+    "Auth0": ({"aud": ["https://api.example.com", "https://t.auth0.com/userinfo"], "azp": "AbC"}, "AbC", "azp"),
+    "no azp": ({"aud": ["a", "b"]}, None, "aud"),
+    "null": ({"aud": "a", "azp": None}, "a", "aud"),
+    "empty": ({"aud": "a", "azp": ""}, None, "azp"),
+    "a number": ({"aud": "a", "azp": 5}, None, "azp"),
+    "a list": ({"aud": "a", "azp": ["a"]}, None, "azp"),
+    "false": ({"aud": "a", "azp": False}, None, "azp"),
+    "azp without aud": ({"aud": None, "azp": "a"}, None, "azp"),
+    "empty aud": ({"aud": [], "azp": "a"}, None, "azp"),
+}
+
+
+@pytest.mark.parametrize(("claims", "audience", "claim"), AUDIENCES.values(), ids=AUDIENCES)
+def test_audience_is_azp_where_the_token_has_one(claims: dict[str, Any], audience: str | None, claim: str) -> None:
+    token = token_with(**claims)
+    assert (token.audience, token.audience_claim) == (audience, claim)
+    assert (token.audience_problem is None) is (audience is not None)
+
+
+@pytest.mark.parametrize("claims", [claims for claims, _, _ in AUDIENCES.values()], ids=AUDIENCES)
+def test_audience_is_the_one_that_our_sts_accepts(claims: dict[str, Any]) -> None:
+    """Our STS is held to recorded answers of the real one, so both must mean the same audience."""
+    token = token_with(**claims)
+    provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")
+    sts_audience = None
+    with suppress(StsRefusal):
+        sts_audience = _audience(parse_token(token.raw).claims, provider)
+    assert sts_audience == token.audience
+
+
+@pytest.mark.parametrize("kubernetes", [None, "text", [], {"pod": "text"}, {"pod": {"name": 7}}, {"pod": {"name": ""}}])
+def test_a_token_that_names_no_pod_is_still_a_token(kubernetes: Any) -> None:
+    token = token_with(**{"kubernetes.io": kubernetes})
+    assert token.pod is None
+    assert token.subject == "system:serviceaccount:shop:cart"
+
+
+def test_neither_reprs_nor_errors_show_the_token() -> None:
+    raw = service_account_token(NOW)
+    assert raw not in repr(decode_token(raw.encode(), PATH))
+    parts = raw.split(".")
+    for content in (raw[:-100], "x" + raw, raw + ".x", f"{parts[0]}.{parts[1]}A.{parts[2]}"):
+        error = refusal_of(content)
+        assert not any(part in str(error) + repr(error) for part in parts)
+
+
+# What the claims foretell
+
+SOUND = token_with()
+
+
+@pytest.mark.parametrize(
+    ("token", "now", "warning"),
+    [
+        (SOUND, NOW, None),
+        (SOUND, NOW + 3600 + STS_TOLERANCE_SECONDS, None),
+        (SOUND, NOW + 3600 + STS_TOLERANCE_SECONDS + 1, "expired at 2027-01-15T09:00:00Z"),
+        (SOUND, NOW - STS_TOLERANCE_SECONDS, None),
+        (SOUND, NOW - STS_TOLERANCE_SECONDS - 1, "issued in the future, at 2027-01-15T08:00:00Z"),
+        (replace(SOUND, issued_at=None), NOW - 7200, None),
+        (replace(SOUND, expires_at=None), NOW, "never expires"),
+        (replace(SOUND, audiences=("sts.amazonaws.com.cn",)), NOW, None),
+        (replace(SOUND, audiences=("vault", "sts.amazonaws.com")), NOW, "several audiences (vault, sts.amazonaws.com)"),
+        (replace(SOUND, audiences=("vault",)), NOW, "audience (aud) is vault, not"),
+        (replace(SOUND, audiences=()), NOW, "has no aud"),
+        (replace(SOUND, audiences=("vault", "x"), authorized_party="sts.amazonaws.com"), NOW, None),
+        (replace(SOUND, authorized_party="party"), NOW, "audience (azp) is party, not"),
+        (replace(SOUND, authorized_party=""), NOW, "azp is empty or is not text"),
+    ],
+)
+def test_claims_that_sts_will_refuse_are_foretold(token: Token, now: float, warning: str | None) -> None:
+    found = warning_from_claims(token, now)
+    assert found is None if warning is None else warning in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("unix_seconds", "text"),
+    [
+        (NOW, "2027-01-15T08:00:00Z"),
+        (NOW + 0.9, "2027-01-15T08:00:00Z"),
+        (0.0, "1970-01-01T00:00:00Z"),
+        (1e300, "1e+300"),
+    ],
+)
+def test_an_instant_is_told_as_a_date_or_as_its_number(unix_seconds: float, text: str) -> None:
+    assert instant_text(unix_seconds) == text
+
+
+# Whether the file changed
+
+
+def test_the_identity_changes_with_each_rotation_and_only_then(volume: FakeVolume) -> None:
+    assert file_identity(volume.path) is None
+    seen = []
+    for now in range(3):
+        volume.write(service_account_token(NOW + now))
+        seen.append(file_identity(volume.path))
+        assert file_identity(volume.path) == seen[-1]
+    assert len(set(seen)) == 3
+    volume.remove()
+    assert file_identity(volume.path) is None
+
+
+def test_the_identity_changes_when_the_file_is_rewritten_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one")
+    before = file_identity(str(path))
+    path.write_text("other")
+    assert file_identity(str(path)) != before

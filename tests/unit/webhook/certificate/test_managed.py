@@ -1,0 +1,282 @@
+"""The webhook's own certificate: what the configuration says, what a Secret may hold, who wins, what is served when."""
+
+import base64
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from trio.testing import MockClock
+
+from sidecar.errors import KubernetesError
+from sidecar.kubernetes.async_client import KubernetesApi, open_api
+from sidecar.kubernetes.kubeconfig import find_cluster
+from sidecar.webhook.certificate.ca_rollover import KEPT_SECONDS, SETTLED_SECONDS
+from sidecar.webhook.certificate.issue import Identity, _signed, from_secret, now_utc, renewed, signer_of, to_secret
+from sidecar.webhook.certificate.managed import LOOK_SECONDS, OwnCertificate, bundles_of, names_of
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.tls import Tls
+from tests.support.fakes.api_server import FakeApiServer, api_server
+from tests.unit.webhook.cluster import CONFIGURATION, SECRET, Events, fill, kubeconfig_file, put_configuration
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeApiServer]:
+    with api_server() as found:
+        fill(found)
+        yield found
+
+
+@pytest.fixture
+async def api(fake: FakeApiServer, tmp_path: Path, no_proxies: None) -> AsyncIterator[KubernetesApi]:
+    async with open_api(find_cluster(kubeconfig_file(fake, tmp_path))) as found:
+        yield found
+
+
+@pytest.fixture
+def certificate(api: KubernetesApi) -> OwnCertificate:
+    return own_certificate(api)
+
+
+def own_certificate(api: KubernetesApi) -> OwnCertificate:
+    """A replica's, whose wall clock stands still."""
+    return OwnCertificate(
+        api,
+        configuration="irsa-sidecar",
+        secret="irsa-sidecar-webhook",
+        tls=Tls(),
+        log=Events().log,
+        metrics=WebhookMetrics(),
+        jitter=lambda: 0.0,
+        now=lambda: NOW,
+    )
+
+
+def held(fake: FakeApiServer) -> dict[str, bytes]:
+    return {name: base64.b64decode(value) for name, value in fake.documents[SECRET]["data"].items()}
+
+
+async def test_a_second_look_changes_nothing(fake: FakeApiServer, certificate: OwnCertificate) -> None:
+    await certificate.look()
+    before = len(fake.bodies)
+    await certificate.look()
+    assert len(fake.bodies) == before
+    assert fake.documents[SECRET]["type"] == "kubernetes.io/tls"
+
+
+@pytest.mark.parametrize("data", [{}, {"tls.crt": "AAAA"}, {"tls.crt": "not base64!"}])
+async def test_a_secret_that_holds_something_else_is_made_right(
+    fake: FakeApiServer, certificate: OwnCertificate, data: dict[str, str]
+) -> None:
+    metadata = {"name": "irsa-sidecar-webhook", "namespace": "shop", "labels": {"a": "b"}}
+    fake.put(SECRET, {"kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data})
+    await certificate.look()
+    assert from_secret(held(fake)) is not None
+    assert fake.documents[SECRET]["metadata"]["labels"] == {"a": "b"}
+
+
+async def test_a_secret_whose_certificate_openssl_does_not_serve_is_made_right(
+    fake: FakeApiServer, certificate: OwnCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (authority,) = renewed(None, ["127.0.0.1"], now_utc(NOW)).authorities
+    with monkeypatch.context() as meanwhile:
+        weak = rsa.generate_private_key(65537, 1024)
+        meanwhile.setattr("sidecar.webhook.certificate.issue.ec.generate_private_key", lambda _curve: weak)
+        serving = _signed(authority, ["127.0.0.1"], now_utc(NOW))
+    written = to_secret(Identity((authority,), serving))
+    data = {name: base64.b64encode(content).decode() for name, content in written.items()}
+    metadata = {"name": "irsa-sidecar-webhook", "namespace": "shop"}
+    fake.put(SECRET, {"kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data})
+    await certificate.look()
+    found = from_secret(held(fake))
+    assert found is not None
+    assert found.serving != serving
+
+
+async def test_who_comes_second_takes_what_the_first_wrote(fake: FakeApiServer, certificate: OwnCertificate) -> None:
+    configuration = fake.documents[CONFIGURATION]
+    # Neither sees a Secret, and the other's is there a moment before ours.
+    fake.faults += [(200, configuration), (404, {}), (409, {"message": "already exists"})]
+    with pytest.raises(KubernetesError) as caught:
+        await certificate.look()
+    assert caught.value.status == 409
+    await certificate.look()
+    assert from_secret(held(fake)) is not None
+
+
+async def test_a_configuration_that_changed_in_between_is_left_to_the_next_look(
+    fake: FakeApiServer, certificate: OwnCertificate
+) -> None:
+    old: Any = dict(fake.documents[CONFIGURATION])
+    fake.put(CONFIGURATION, dict(old))
+    fake.faults.append((200, {**old, "metadata": {**old["metadata"], "resourceVersion": "0"}}))
+    with pytest.raises(KubernetesError) as caught:
+        await certificate.look()
+    assert caught.value.status == 422
+    assert "caBundle" not in fake.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]
+    await certificate.look()
+    assert fake.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"]
+
+
+def test_the_certificate_is_for_the_names_that_are_called() -> None:
+    service = {"service": {"name": "webhook", "namespace": "irsa-sidecar", "path": "/inject"}}
+    clients = [service, {"url": "https://hook.example:8443/inject"}, service]
+    configuration = {"webhooks": [{"clientConfig": client} for client in clients]}
+    assert names_of(configuration) == ["hook.example", "webhook.irsa-sidecar.svc"]
+    with pytest.raises(KubernetesError, match="names no service and no url"):
+        names_of({"webhooks": []})
+
+
+# One certificate in another's place
+
+
+class Replica:
+    """One that runs, and what it serves, by its log."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self.certificate = own_certificate(api)
+
+    async def look(self) -> float | None:
+        """None where the other was there first."""
+        with suppress(KubernetesError):
+            return await self.certificate.look()
+        return None
+
+    @property
+    def serves(self) -> Identity | None:
+        return self.certificate._in_use
+
+    @property
+    def signer(self) -> bytes:
+        assert self.serves is not None
+        signer = signer_of(self.serves)
+        assert signer is not None
+        return signer.certificate
+
+
+def put_secret(fake: FakeApiServer, identity: Identity) -> None:
+    data = {name: base64.b64encode(value).decode() for name, value in to_secret(identity).items()}
+    fake.put(SECRET, {"kind": "Secret", "metadata": {"name": "irsa-sidecar-webhook"}, "data": data})
+
+
+def trusted(fake: FakeApiServer) -> set[bytes]:
+    (bundle,) = bundles_of(fake.documents[CONFIGURATION])
+    return set(bundle)
+
+
+async def test_after_a_deleted_secret_the_old_certificate_is_served_until_the_new_ones_authority_is_known(
+    fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
+) -> None:
+    one, other = Replica(api), Replica(api)
+    assert (await one.look(), await other.look()) == (LOOK_SECONDS, LOOK_SECONDS)
+    before = one.signer
+    fake.remove(SECRET)
+    for replica in (one, other):
+        assert await replica.look() == pytest.approx(SETTLED_SECONDS)
+        assert replica.signer == before
+    assert len(trusted(fake)) == 2
+    mock_clock.jump(SETTLED_SECONDS)
+    assert await one.look() == LOOK_SECONDS
+    assert other.signer == before != one.signer
+    assert {before, one.signer} == trusted(fake)
+    await other.look()
+    assert other.signer == one.signer
+    # An hour after it was seen that nobody needs it here, the old authority goes.
+    await other.look()
+    assert len(trusted(fake)) == 2
+    mock_clock.jump(KEPT_SECONDS)
+    await other.look()
+    assert trusted(fake) == {one.signer}
+
+
+async def test_a_renewal_by_the_clock_is_served_at_once_as_its_authority_is_known(
+    fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
+) -> None:
+    replica = Replica(api)
+    await replica.look()
+    assert replica.serves is not None
+    old = renewed(replica.serves, ["127.0.0.1"], now_utc(NOW) - timedelta(days=61))
+    put_secret(fake, old)
+    mock_clock.jump(SETTLED_SECONDS)
+    changes = len(fake.bodies)
+    assert await replica.look() == LOOK_SECONDS
+    assert replica.serves.serving != old.serving
+    assert from_secret(held(fake)) == replica.serves
+    assert len(fake.bodies) == changes + 1  # the Secret, and no other bundle
+
+
+async def test_a_certificate_that_has_ended_gives_way_at_once(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Replica(api)
+    await replica.look()
+    before = replica.signer
+    fake.remove(SECRET)
+    monkeypatch.setattr(replica.certificate, "_now", lambda: NOW + timedelta(days=91).total_seconds())
+    assert await replica.look() == LOOK_SECONDS
+    assert replica.signer != before
+
+
+async def test_a_replica_that_starts_while_the_secret_is_gone_takes_no_trust_from_those_that_run(
+    fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
+) -> None:
+    running, starting = Replica(api), Replica(api)
+    await running.look()
+    fake.remove(SECRET)
+    await starting.look()  # it serves what it made, as nothing was served before
+    assert trusted(fake) == {running.signer, starting.signer}
+
+
+async def test_a_bundle_that_is_taken_away_meanwhile_comes_back_with_what_is_still_served(
+    fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
+) -> None:
+    replica = Replica(api)
+    await replica.look()
+    fake.remove(SECRET)
+    await replica.look()
+    put_configuration(fake)
+    mock_clock.jump(SETTLED_SECONDS)
+    assert await replica.look() == pytest.approx(SETTLED_SECONDS)
+    assert replica.signer in trusted(fake)
+    assert len(trusted(fake)) == 2
+
+
+async def test_whatever_happens_to_the_secret_what_each_replica_serves_has_been_trusted(
+    fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
+) -> None:
+    """By the configuration as it is, and as an API server may have it that is some seconds behind."""
+    seed = 7
+    print("seed", seed)
+    chance = random.Random(seed)
+    replicas = [Replica(api) for _ in range(3)]
+    for replica in replicas:
+        await replica.look()
+    backup = from_secret(held(fake))
+    assert backup is not None
+    switches = 0
+    behind = trusted(fake)
+    for _ in range(30):
+        with suppress(KeyError):
+            what = chance.randrange(8)
+            if what == 0:
+                fake.remove(SECRET)
+            elif what == 1:
+                fake.documents[SECRET]["data"]["tls.crt"] = "eA=="
+            elif what == 2:
+                put_secret(fake, backup)
+        for replica in chance.sample(replicas, 2):
+            before = replica.signer
+            await replica.look()
+            if replica.signer != before:
+                switches += 1
+                assert replica.signer in behind
+        assert {replica.signer for replica in replicas} <= trusted(fake)
+        behind = trusted(fake)
+        mock_clock.jump(chance.choice([1.0, 6.0, 15.0]))
+    assert switches > 2

@@ -1,0 +1,100 @@
+"""A mounted certificate changes under the webhook: whatever comes, one that works stays in use."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trio.testing
+
+from sidecar.errors import ConfigurationError
+from sidecar.webhook.certificate.issue import Identity, renewed, to_secret
+from sidecar.webhook.certificate.mounted import MountedCertificate
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.tls import Tls
+from tests.support.fakes.hanging_volume import HangingDirectories
+from tests.unit.webhook.cluster import Events
+
+
+def identity() -> Identity:
+    return renewed(None, ["127.0.0.1"], datetime.now(UTC))
+
+
+class Mounted:
+    """Both files in a folder, and the one that keeps `tls` by them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write(identity())
+        self.events, self.tls, self.metrics = Events(), Tls(), WebhookMetrics()
+        paths = [str(folder / name) for name in ("tls.crt", "tls.key")]
+        self.certificate = MountedCertificate(paths[0], paths[1], self.tls, self.events.log, self.metrics)
+
+    def write(self, found: Identity) -> None:
+        """New files in the others' places, as a volume has them: two writes of one file can have one time and size."""
+        for name in ("tls.crt", "tls.key"):
+            draft = self.folder / f"{name}.draft"
+            draft.write_bytes(to_secret(found)[name])
+            draft.rename(self.folder / name)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Mounted:
+    return Mounted(tmp_path)
+
+
+async def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
+    in_use, validity = mounted.tls.context, mounted.metrics.certificate
+    mounted.write(identity())
+    path = mounted.folder / "tls.crt"
+    path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
+    Tls().use(identity().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
+    await mounted.certificate.look()
+    (refused,) = mounted.events.of("certificate_refused")
+    assert f"{path} has no certificate that can be read" in refused["reason"]
+    assert (mounted.tls.context, mounted.metrics.certificate) == (in_use, validity)
+    await mounted.certificate.look()
+    assert len(mounted.events.of("certificate_refused")) == 1
+    mounted.write(identity())
+    await mounted.certificate.look()
+    assert mounted.tls.context is not in_use
+
+
+def test_at_a_start_it_is_said_in_words(mounted: Mounted) -> None:
+    path = mounted.folder / "tls.crt"
+    path.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    with pytest.raises(ConfigurationError, match="no certificate that can be read"):
+        MountedCertificate(str(path), str(path), Tls(), mounted.events.log, WebhookMetrics())
+
+
+@pytest.mark.parametrize("call", ["open", "memfd_create"])
+async def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
+    mounted: Mounted, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    in_use = mounted.tls.context
+    mounted.write(identity())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, none_left)
+        await mounted.certificate.look()
+    assert "Too many open files" in mounted.events.of("certificate_not_read")[0]["reason"]
+    assert mounted.tls.context is in_use
+    await mounted.certificate.look()
+    assert mounted.tls.context is not in_use
+
+
+async def test_hung_volume_leaves_the_certificate_in_use(
+    autojump_clock: object, mounted: Mounted, volumes: HangingDirectories
+) -> None:
+    in_use = mounted.tls.context
+    mounted.write(identity())
+    with volumes.hang(str(mounted.folder / "tls.crt")):
+        await mounted.certificate.look()
+        assert mounted.tls.context is in_use
+        (logged,) = mounted.events.of("certificate_not_read")
+        assert "its volume hangs" in logged["reason"]
+    await trio.testing.wait_all_tasks_blocked(0.01)  # until the abandoned thread reported its end
+    await mounted.certificate.look()
+    assert mounted.tls.context is not in_use

@@ -1,0 +1,358 @@
+"""The webhook's HTTP server, on plain sockets: good clients, slow ones and hostile ones."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from sidecar.serving.listen import listen
+from sidecar.webhook import h11_server as server
+from sidecar.webhook.certificate.issue import renewed
+from sidecar.webhook.h11_server import Request, Response, serve
+from sidecar.webhook.tls import Tls
+
+
+class Served:
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.reported: list[Exception] = []
+        self.stop = trio.Event()
+        self.is_draining = False
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+
+LARGE = b"a" * 32 * 1024 * 1024
+"""More than the buffers of a socket's two ends hold."""
+
+
+async def echo(request: Request) -> Response:
+    if request.path == "/large":
+        return Response(200, LARGE)
+    if request.path == "/raise":
+        raise ValueError("nobody foresaw this")
+    await trio.lowlevel.checkpoint()
+    return Response(200, f"{request.method} {request.path} {len(request.body)}".encode(), "text/plain")
+
+
+@asynccontextmanager
+async def serving(
+    tls: server.Context | None = None, budget: server.Budget | None = None, max_body_bytes: int = server.MAX_BODY_BYTES
+) -> AsyncIterator[Served]:
+    listeners = listen("--listen", ("127.0.0.1", 0))
+    served = Served(listeners[0].getsockname()[1])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: serve(
+            listeners, echo, report=served.reported.append, stop=served.stop, is_draining=lambda: served.is_draining,
+            tls=tls, task_status=task_status, budget=budget or server.Budget(), max_body_bytes=max_body_bytes,
+        ))  # fmt: skip
+        yield served
+        served.stop.set()
+
+
+async def all_of(stream: trio.SocketStream) -> bytes:
+    received = b""
+    async for piece in stream:
+        received += piece
+    return received
+
+
+async def until(stream: trio.SocketStream, end: bytes, times: int = 1) -> bytes:
+    """What comes until it ends so for that many times: one read may take more answers than one."""
+    received = b""
+    while not received.endswith(end) or received.count(end) < times:
+        piece = await stream.receive_some()
+        assert piece, received
+        received += piece
+    return received
+
+
+POST = b"POST /inject?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+
+
+async def test_requests_follow_each_other_on_one_connection_however_they_arrive() -> None:
+    async with serving() as served, await served.connect() as stream:
+        for byte in POST:
+            await stream.send_all(bytes([byte]))
+        await until(stream, b"POST /inject 3")
+        await stream.send_all(POST + POST)
+        received = await until(stream, b"POST /inject 3", times=2)
+        assert received.count(b"HTTP/1.1 200") == 2
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"OPTIONS", b"TRACE", b"PURGE", b"DELETE"])
+async def test_every_method_is_answered_and_the_next_request_after_it(method: bytes) -> None:
+    """HEAD with the length of a body that is not sent (RFC 9110, section 9.3.2)."""
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(method + b" /inject HTTP/1.1\r\nHost: x\r\n\r\n" + POST)
+        received = await until(stream, b"POST /inject 3")
+        said = method + b" /inject 0"
+        head, _, rest = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert f"Content-Length: {len(said)}".encode() in head
+        assert rest.startswith(b"HTTP/1.1" if method == b"HEAD" else said)
+        assert not served.reported
+
+
+async def test_who_asks_whether_to_continue_is_told_to() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        assert (await until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b"a")
+        await until(stream, b"POST / 1")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n", b"400"),
+        (b"GET /\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 20_000, b"431"),
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_connection_ends(sent: bytes, status: bytes) -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(sent)
+        assert (await all_of(stream)).startswith(b"HTTP/1.1 " + status)
+        assert not served.reported
+
+
+async def test_a_body_that_is_too_long_is_refused_before_it_is_all_there() -> None:
+    async with serving(max_body_bytes=1000) as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 2000)
+        assert (await until(stream, b"too long.\n")).startswith(b"HTTP/1.1 413")
+
+
+async def test_what_nobody_foresaw_ends_its_connection_alone() -> None:
+    async with serving() as served:
+        async with await served.connect() as stream:
+            await stream.send_all(b"GET /raise HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await all_of(stream) == b""
+        async with await served.connect() as stream:
+            await stream.send_all(POST)
+            await until(stream, b"POST /inject 3")
+        assert [type(exc) for exc in served.reported] == [ValueError]
+
+
+async def test_a_client_that_is_slow_or_idle_is_let_go(autojump_clock: MockClock) -> None:
+    async with serving() as served:
+        for sent, seconds in ((b"POST / HTTP/1.1\r\n", server.READ_SECONDS), (b"", server.IDLE_SECONDS)):
+            async with await served.connect() as stream:
+                began_at = trio.current_time()
+                await stream.send_all(sent) if sent else None
+                assert await all_of(stream) == b""
+                assert trio.current_time() - began_at == pytest.approx(seconds, abs=1)
+
+
+async def test_a_client_that_does_not_read_is_let_go(autojump_clock: MockClock) -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await trio.sleep(server.WRITE_SECONDS + server.CLOSE_SECONDS + 1)
+        received = 0
+        with suppress(trio.BrokenResourceError):
+            async for piece in stream:
+                received += len(piece)
+        assert 0 < received < len(LARGE)
+
+
+async def test_answers_that_nobody_reads_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that waits longest does. Nothing is left in the budget."""
+    monkeypatch.setattr(server, "MAX_WAITING_BYTES", 2 * server.ANSWER_COPIES * len(LARGE))
+    budget = server.Budget()
+    async with serving(budget=budget) as served, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await served.connect()) for _ in range(3)]
+        for count, stream in enumerate(streams):
+            await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            while len(budget.writing) < min(count + 1, 2):
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        with suppress(trio.BrokenResourceError):
+            assert len(await all_of(streams[0])) < len(LARGE)
+        received = 0
+        while received < len(LARGE):
+            received += len(await streams[1].receive_some())
+        await streams[2].aclose()
+        while budget.writing:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        assert budget.waiting_bytes == 0
+
+
+async def test_a_client_that_does_not_shake_hands_is_let_go(autojump_clock: MockClock) -> None:
+    tls = Tls()
+    tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
+    async with serving(lambda: tls.context) as served, await served.connect() as stream:
+        began_at = trio.current_time()
+        assert await all_of(stream) == b""
+        assert trio.current_time() - began_at == pytest.approx(server.HANDSHAKE_SECONDS, abs=1)
+
+
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\n", HALF + b"a"])
+async def test_where_there_are_too_many_connections_the_one_that_waits_longest_gives_way(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with serving() as served, await served.connect() as oldest, await served.connect() as newer:
+        for stream in (oldest, newer):
+            await stream.send_all(sent) if sent else None
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        async with await served.connect() as honest:
+            await honest.send_all(POST)
+            await until(honest, b"POST /inject 3")
+            assert await all_of(oldest) == b""
+        assert served.reported == []
+
+
+async def test_a_handshake_that_does_not_come_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    tls = Tls()
+    tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
+    async with serving(lambda: tls.context) as served, await served.connect() as silent:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with await served.connect() as newer:
+            assert await all_of(silent) == b""
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await newer.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"HTTP" not in await all_of(newer)
+        assert served.reported == []
+
+
+async def test_bodies_that_never_end_give_way_to_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING_BYTES", 1500)
+    async with serving() as served, await served.connect() as one, await served.connect() as other:
+        for stream in (one, other):
+            await stream.send_all(HALF + b"a" * 800)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await all_of(one) == b""
+        await other.send_all(b"a" * 200)
+        await until(other, b"POST / 1000")
+        async with await served.connect() as next_one:
+            await next_one.send_all(HALF + b"a" * 1000)
+            await until(next_one, b"POST / 1000")
+
+
+CHUNKED = b"POST /inject HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("encoding", [b"chunked", b"CHUNKED", b"identity", b"gzip, chunked"])
+async def test_transfer_encoding_is_rejected_before_any_chunk_is_read(encoding: bytes) -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(CHUNKED.replace(b"chunked", encoding) + b"1\r\na\r\n" * 5_000)
+        answer = await all_of(stream)
+        assert answer.startswith((b"HTTP/1.1 411 ", b"HTTP/1.1 501 ", b"HTTP/1.1 400 "))
+        assert b"Connection: close" in answer
+    assert served.reported == []
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 1", b"Content-Length: 4000000", b"Transfer-Encoding: chunked"])
+async def test_listener_without_bodies_answers_by_the_head_alone(head: bytes) -> None:
+    async with serving(max_body_bytes=0) as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+        assert (await all_of(stream)).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 411 "))
+        async with await served.connect() as honest:
+            await honest.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(honest, b"GET /livez 0")
+
+
+@pytest.mark.parametrize("what", [b"a" * 4000, b"POST / HTTP/1.1\r\nX: " + b"a" * 4000])
+async def test_request_in_crumbs_is_given_up_after_a_bounded_number_of_pieces(
+    monkeypatch: pytest.MonkeyPatch, what: bytes
+) -> None:
+    """One byte at a time, in the head or in the body. Work per request is bounded by pieces and not only by bytes."""
+    head = b"" if what.startswith(b"POST") else b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+    monkeypatch.setattr(server, "CLOSE_SECONDS", 0.0)
+    sent = 0
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(head)
+        with suppress(trio.BrokenResourceError):
+            for byte in what:
+                await stream.send_all(bytes([byte]))
+                sent += 1
+                await trio.testing.wait_all_tasks_blocked()
+        assert sent <= server.MAX_PIECES + 20
+    assert served.reported == []
+
+
+async def test_request_in_segments_of_a_kibibyte_is_read() -> None:
+    async with serving() as served, await served.connect() as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1024000\r\n\r\n")
+        for _ in range(1000):
+            await stream.send_all(b"a" * 1024)
+            await trio.testing.wait_all_tasks_blocked()
+        await until(stream, b"POST / 1024000")
+
+
+async def test_listeners_share_one_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING_BYTES", 1500)
+    budget = server.Budget()
+    async with (
+        serving(budget=budget) as one,
+        serving(budget=budget) as other,
+        await one.connect() as first,
+        await other.connect() as second,
+    ):
+        await first.send_all(HALF + b"a" * 800)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await second.send_all(HALF + b"a" * 800)
+        assert await all_of(first) == b""
+        await second.send_all(b"a" * 200)
+        await until(second, b"POST / 1000")
+    assert budget.waiting_bytes == 0
+
+
+async def test_listeners_share_one_budget_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    budget = server.Budget()
+    async with serving(budget=budget) as one, serving(budget=budget) as other, await one.connect() as silent:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with await other.connect() as newer:
+            assert await all_of(silent) == b""
+            await newer.send_all(POST)
+            await until(newer, b"POST /inject 3")
+
+
+async def test_client_that_completed_a_request_gives_way_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server keeps connections, and its client does not send a POST again when one is closed."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    async with serving() as served, await served.connect() as known:
+        await known.send_all(POST)
+        await until(known, b"POST /inject 3")
+        async with await served.connect() as stranger:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            async with await served.connect() as newer:
+                assert await all_of(stranger) == b""
+                await newer.send_all(POST)
+                await until(newer, b"POST /inject 3")
+        await known.send_all(POST)
+        await until(known, b"POST /inject 3")
+
+
+async def test_the_end_waits_for_answers_and_not_for_idle_connections() -> None:
+    async with serving() as served, await served.connect() as idle, await served.connect() as busy:
+        await busy.send_all(POST[:-1])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        served.stop.set()
+        assert await all_of(idle) == b""
+        await busy.send_all(POST[-1:])
+        assert b"Connection: close" in await all_of(busy)
+
+
+async def test_in_a_drain_each_connection_ends_with_its_next_answer_and_new_ones_are_answered() -> None:
+    async with serving() as served, await served.connect() as before:
+        await before.send_all(POST)
+        assert b"Connection: close" not in await until(before, b"POST /inject 3")
+        served.is_draining = True
+        for stream in (before, await served.connect()):
+            async with stream:
+                await stream.send_all(POST)
+                answer = await all_of(stream)
+                assert b"Connection: close" in answer
+                assert answer.endswith(b"POST /inject 3")

@@ -1,0 +1,100 @@
+"""Each right of k8s/webhook/rbac.yaml taken away: the webhook says which it is, and does what it can without."""
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sidecar.webhook.certificate.issue import renewed, to_secret
+from tests.support.fakes.api_server import FakeApiServer, api_server
+from tests.support.manifests import read
+from tests.unit.injection.pods import pod
+from tests.unit.webhook.cluster import SECRET, fill, review, webhook
+
+CONFIGURATIONS = "mutatingwebhookconfigurations"
+
+
+class Without(NamedTuple):
+    """What is logged, and whether it is ready all the same; where Pods are refused, they are told why."""
+
+    event: str
+    is_ready: bool = True
+    is_allowed: bool = True
+
+
+NOT_READY = Without("certificate_not_kept", is_ready=False)
+
+RIGHTS = {
+    ("get", "serviceaccounts"): Without("pod_refused_for_now", is_allowed=False),
+    ("list", "serviceaccounts"): Without("service_accounts_watch_ended"),
+    ("watch", "serviceaccounts"): Without("service_accounts_watch_ended"),
+    ("create", "events"): Without("event_not_sent"),
+    ("get", CONFIGURATIONS): NOT_READY,
+    ("list", CONFIGURATIONS): Without("certificate_watch_ended"),
+    ("watch", CONFIGURATIONS): Without("certificate_watch_ended"),
+    ("patch", CONFIGURATIONS): NOT_READY,
+    ("get", "secrets"): NOT_READY,
+    ("list", "secrets"): Without("certificate_watch_ended"),
+    ("watch", "secrets"): Without("certificate_watch_ended"),
+    ("create", "secrets"): NOT_READY,
+    ("update", "secrets"): Without("certificate_not_renewed"),
+}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with api_server() as fake:
+        fill(fake)
+        yield fake
+
+
+def test_every_right_is_taken_away_once() -> None:
+    roles = [document for document in read("webhook/rbac.yaml") if document["kind"] in {"Role", "ClusterRole"}]
+    rules = [rule for role in roles for rule in role["rules"]]
+    assert {(verb, rule["resources"][0]) for rule in rules for verb in rule["verbs"]} == set(RIGHTS)
+
+
+@pytest.mark.parametrize("right", RIGHTS, ids=" ".join)
+async def test_a_right_that_is_missing_is_named_with_where_to_get_it(
+    api: FakeApiServer, tmp_path: Path, right: tuple[str, str]
+) -> None:
+    without = RIGHTS[right]
+    api.forbidden.add(right)
+    if right == ("get", "serviceaccounts"):
+        api.forbidden.add(("list", "serviceaccounts"))  # else the watch knows
+    if right == ("update", "secrets"):
+        put_due_certificate(api)
+    async with webhook(api, tmp_path) as hook:
+        await hook.events.logged("api_server_known")
+        if without.is_ready:
+            await hook.events.logged("certificate_in_use")
+            answer = (await hook.ask(review(left_alone_of_a_controller()))).json()["response"]
+            assert answer["allowed"] is without.is_allowed
+            told = answer.get("status", {}).get("message", "")
+        else:
+            await hook.events.logged(without.event)
+            told = (await hook.admin("/readyz")).text
+        reason = (await hook.events.logged(without.event))["reason"]
+        assert 'cannot {} resource "{}" in API group "'.format(*right) in reason
+        assert reason.endswith("Give it that right: k8s/webhook/rbac.yaml has all that the webhook needs.")
+        assert (await hook.admin("/readyz")).status_code == (200 if without.is_ready else 503)
+        assert (without.is_ready and without.is_allowed) or reason in told
+
+
+def put_due_certificate(api: FakeApiServer) -> None:
+    """Of 61 days ago: to be renewed, and good for a month."""
+    data = to_secret(renewed(None, ["127.0.0.1"], datetime.now(UTC) - timedelta(days=61)))
+    encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
+    api.put(SECRET, {"kind": "Secret", "metadata": {"name": "irsa-sidecar-webhook"}, "data": encoded})
+
+
+def left_alone_of_a_controller() -> dict[str, object]:
+    """A Pod that is a reason for an Event."""
+    own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
+    found = pod({"name": "app", "image": "i"}, own)
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
+    found["metadata"] = {"generateName": "cart-1-", "ownerReferences": [owner]}
+    return found

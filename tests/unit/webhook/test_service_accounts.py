@@ -1,0 +1,371 @@
+"""ServiceAccounts from a watch that breaks, falls behind and comes back; Events that never pile up."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.injection.inject import inject
+from sidecar.kubernetes import async_client as api_module
+from sidecar.kubernetes import list_watch as follow_module
+from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi, open_api
+from sidecar.kubernetes.kubeconfig import find_cluster
+from sidecar.kubernetes.list_watch import LONGEST_PAUSE_SECONDS, pause_seconds
+from sidecar.webhook import events as events_module
+from sidecar.webhook import known_accounts
+from sidecar.webhook.events import MAX_WAITING
+from sidecar.webhook.events import Events as PodEvents
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.review import Answered, Question, Verdict
+from sidecar.webhook.service_accounts import REQUESTS_AT_ONCE, ServiceAccounts
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.support.processes import GUARD_SECONDS
+from tests.unit.injection.pods import ARN, OTHER_ARN, SETTINGS, pod
+from tests.unit.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account, until
+
+ROLE = "eks.amazonaws.com/role-arn"
+WATCHED = "/api/v1/serviceaccounts"
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeApiServer]:
+    with api_server() as found:
+        put_account(found)
+        yield found
+
+
+@pytest.fixture
+async def api(fake: FakeApiServer, tmp_path: Path, no_proxies: None) -> AsyncIterator[KubernetesApi]:
+    async with open_api(find_cluster(kubeconfig_file(fake, tmp_path))) as found:
+        yield found
+
+
+class Followed:
+    def __init__(self, api: KubernetesApi) -> None:
+        self.events = Events()
+        self.metrics = WebhookMetrics()
+        self.accounts = ServiceAccounts(api, self.events.log, self.metrics, jitter=lambda: 0.0)
+
+    async def role(self, name: str = "cart") -> str | None:
+        found = await self.accounts.find("shop", name, needs_role=True)
+        return found.annotations.get(ROLE) if found else None
+
+
+async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        before = len(fake.requests)
+        assert await followed.role() == ARN
+        put_account(fake, role_arn=OTHER_ARN)
+        with trio.fail_after(GUARD_SECONDS):
+            while await followed.role() != OTHER_ARN:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        fake.remove(ACCOUNT)
+        await until(lambda: not len(followed.accounts))
+        assert [target for method, target in fake.requests[before:] if ACCOUNT in target] == []
+        assert await followed.role() is None
+        assert followed.metrics.lookups["asked"] == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    assert await followed.role() == ARN
+    assert followed.metrics.lookups == {"asked": 1}
+    fake.broken[ACCOUNT] = (500, {"message": "no"})
+    with pytest.raises(KubernetesError, match="no"):
+        await followed.role()
+    assert followed.metrics.lookups == {"asked": 1, "failed": 1}
+
+
+async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiServer, api: KubernetesApi) -> None:
+    """Whoever may make ServiceAccounts in one namespace could otherwise take the memory that all others need."""
+    read = {
+        "eks.amazonaws.com/role-arn": ARN,
+        "eks.amazonaws.com/audience": "sts.cn",
+        "eks.amazonaws.com/token-expiration": "600",
+        "eks.amazonaws.com/sts-regional-endpoints": "true",
+    }
+    metadata = {"name": "cart", "namespace": "shop"}
+    others = {"eks.amazonaws.com/any": "x" * 200_000, "example.com/other": "x"}
+    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": {**metadata, "annotations": {**others, **read}}})
+    followed = Followed(api)
+    found = await followed.accounts.find("shop", "cart", needs_role=True)
+    assert found is not None
+    assert found.annotations == read
+
+
+async def test_accounts_beyond_a_namespaces_share_are_asked_for(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_accounts, "MAX_BYTES_OF_NAMESPACE", 20_000)
+    for number in range(100):
+        put_account(fake, f"/api/v1/namespaces/evil/serviceaccounts/a{number}")
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        listed = await followed.events.logged("service_accounts_listed")
+        assert listed["count"] + listed["not_kept"] == 101
+        assert 20 < listed["count"] < 40
+        assert await followed.role() == ARN
+        assert followed.metrics.lookups == {"watch": 1}
+        for number in (0, 99):
+            found = await followed.accounts.find("evil", f"a{number}", needs_role=True)
+            assert found is not None
+            assert found.annotations == {ROLE: ARN}
+        assert followed.metrics.lookups == {"watch": 2, "asked": 1}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("value", ["arn:aws:iam::111122223333:user/me", f"{ARN}{'x' * 9000}", "", "\N{SNOWMAN}"])
+async def test_account_with_an_unusable_role_is_asked_for_and_its_value_named(
+    fake: FakeApiServer, api: KubernetesApi, value: str
+) -> None:
+    metadata = {"name": "cart", "namespace": "shop", "annotations": {ROLE: value}}
+    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": metadata})
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        assert (await followed.events.logged("service_accounts_listed"))["count"] == 0
+        account = await followed.accounts.find("shop", "cart", needs_role=True)
+        assert account is not None
+        with pytest.raises(ConfigurationError, match="give the ARN of an IAM role"):
+            inject(pod(), account, SETTINGS)
+        nursery.cancel_scope.cancel()
+
+
+async def test_requests_for_single_accounts_are_bounded(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed, running, most = Followed(api), 0, 0
+
+    async def read(_path: str, _keep: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.testing.wait_all_tasks_blocked()
+        running -= 1
+
+    monkeypatch.setattr(api, "read", read)
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
+    assert most == REQUESTS_AT_ONCE
+
+
+async def test_wait_for_a_request_for_a_single_account_ends(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The API server does not wait for the webhook without end either."""
+    followed = Followed(api)
+
+    async def read(_path: str, _keep: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(api, "read", read)
+    async with trio.open_nursery() as nursery:
+        for number in range(REQUESTS_AT_ONCE):
+            nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(KubernetesError, match="not answered yet"):
+            await followed.accounts.find("shop", "cart", needs_role=True)
+        assert trio.current_time() == pytest.approx(DEADLINE_SECONDS)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_watch_that_is_too_old_begins_anew_at_once(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        await until(lambda: bool(fake.open_watches))
+        fake.forget_history()
+        assert "too old" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        await followed.events.logged("service_accounts_listed", times=2)
+        assert await followed.role() == ARN
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_list_that_is_refused_is_tried_again(fake: FakeApiServer, api: KubernetesApi) -> None:
+    fake.broken[WATCHED] = (403, {"message": "forbidden"})
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        assert "forbidden" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        assert not followed.accounts.is_live
+        del fake.broken[WATCHED]
+        await followed.events.logged("service_accounts_listed")
+        nursery.cancel_scope.cancel()
+
+
+async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: FakeApiServer, api: KubernetesApi) -> None:
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        await until(lambda: bool(fake.open_watches))
+        fake.broken[WATCHED] = (503, {"message": "away"})
+        fake.forget_history()
+        await followed.events.logged("service_accounts_watch_ended")
+        put_account(fake, role_arn=OTHER_ARN)
+        assert await followed.role() == OTHER_ARN
+        assert followed.metrics.lookups == {"asked": 1}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_list_comes_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
+    pages: list[Any] = [
+        {"metadata": {"continue": "more", "resourceVersion": "1"}, "items": [{"a": 1}]},
+        {"metadata": {"resourceVersion": "2"}, "items": [{"b": 2}]},
+    ]
+    fake.faults += [(200, page) for page in pages]
+    assert await api.list(WATCHED, {}, lambda item: [*item]) == ([["a"], ["b"]], "2")
+    assert "continue=more" in fake.requests[-1][1]
+
+
+@pytest.mark.parametrize("body", [{}, {"metadata": {}, "items": [{}]}, {"metadata": {}, "items": 5}, {"metadata": []}])
+async def test_a_list_that_is_none_is_tried_again(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
+    fake.faults.append((200, body))
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        assert "no Kubernetes object" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        await followed.events.logged("service_accounts_listed")
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("body", [{}, {"metadata": 5}, {"metadata": {"name": "cart"}}])
+async def test_an_account_that_is_none_is_told_in_words(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
+    fake.faults.append((200, body))
+    followed = Followed(api)
+    with pytest.raises(KubernetesError, match="no Kubernetes object"):
+        await followed.accounts.find("shop", "cart", needs_role=True)
+    assert followed.metrics.lookups == {"failed": 1}
+
+
+@pytest.mark.parametrize("event", [{"type": "ADDED"}, {"type": "MODIFIED", "object": 5}])
+def test_an_event_that_is_none_ends_the_watch_in_words(event: Any) -> None:
+    def take(_kind: str, document: Any) -> None:
+        document["metadata"]
+
+    with pytest.raises(KubernetesError, match="no Kubernetes object"):
+        api_module._event(json.dumps(event), WATCHED, take)
+
+
+async def test_an_api_server_that_does_not_answer_is_not_waited_for(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "DEADLINE_SECONDS", 0.0)
+    with pytest.raises(KubernetesError, match="did not answer GET /version"):
+        await api.get("/version")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+async def test_what_is_no_document_is_said_to_be_none(fake: FakeApiServer, api: KubernetesApi, body: bytes) -> None:
+    fake.faults.append((200, body))
+    with pytest.raises(KubernetesError, match="/version with"):
+        await api.get("/version")
+
+
+async def test_a_login_plugin_is_refused_before_anything_runs(fake: FakeApiServer, tmp_path: Path) -> None:
+    plugin = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}}
+    (tmp_path / "k").write_text(str(kubeconfig(fake.url, plugin)))
+    with pytest.raises(ConfigurationError, match="logs in by a plugin"):
+        async with open_api(find_cluster({"KUBECONFIG": str(tmp_path / "k")})):
+            pass
+
+
+def test_pauses_double_up_to_a_limit_and_differ_by_chance() -> None:
+    assert [pause_seconds(n, 1.0) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
+    assert pause_seconds(1, 0.0) == 0.25
+    assert pause_seconds(10_000, 1.0) == LONGEST_PAUSE_SECONDS
+
+
+# Events
+
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
+QUESTION = Question("u-1", "shop", "cart", {"metadata": {"ownerReferences": [OWNER]}})
+
+
+def warned(text: str) -> Answered:
+    return Answered({}, Verdict.INJECTED, warnings=(text,))
+
+
+async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: KubernetesApi) -> None:
+    metrics, now = WebhookMetrics(), [0.0]
+    events = PodEvents(api, Events().log, metrics, lambda: now[0], "here")
+    for at in (0.0, 599.0, 600.0):
+        now[0] = at
+        events.tell(QUESTION, warned("the same"))
+    for number in range(MAX_WAITING):
+        events.tell(QUESTION, warned(str(number)))
+    assert metrics.events == {"dropped": 2}
+    events.tell(QUESTION._replace(is_dry_run=True), warned("dry"))
+    events.tell(QUESTION._replace(pod={}), warned("of nobody"))
+    assert metrics.events == {"dropped": 2}
+
+
+async def test_owners_without_end_are_not_remembered_without_end(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "MAX_REMEMBERED", 2)
+    now = [0.0]
+    events = PodEvents(api, Events().log, WebhookMetrics(), lambda: now[0], "here")
+    for at in range(5):
+        now[0] = float(at)
+        events.tell(QUESTION, warned(str(at)))
+    assert len(events._told_at) == 2
+    now[0] = 1000.0
+    events.tell(QUESTION, warned("later"))
+    assert list(events._told_at) == [("u", "later")]
+
+
+@pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
+async def test_an_owner_that_there_cannot_be_is_told_nothing_and_not_remembered(api: KubernetesApi, field: str) -> None:
+    """The API server looks at it after the webhook: until then, it may be as large as a Pod."""
+    events = PodEvents(api, Events().log, WebhookMetrics(), lambda: 0.0, "here")
+    wrong: list[Any] = ["x" * 254, "", None, {}]
+    for value in wrong:
+        owner = {**OWNER, field: value}
+        events.tell(QUESTION._replace(pod={"metadata": {"ownerReferences": [owner]}}), warned("of nobody"))
+    assert events._told_at == {}
+
+
+async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
+    fake: FakeApiServer, api: KubernetesApi
+) -> None:
+    metrics, log = WebhookMetrics(), Events()
+    events = PodEvents(api, log.log, metrics, lambda: 0.0, "here")
+    fake.faults.append((403, {"message": "forbidden"}))
+    for text in ("first", "second"):
+        events.tell(QUESTION, warned(text))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(events.run)
+        await log.logged("event_sent")
+        nursery.cancel_scope.cancel()
+    assert metrics.events == {"failed": 1, "sent": 1}
+
+
+async def test_a_watch_that_ends_is_taken_up_where_it_was(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
+    followed = Followed(api)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(followed.accounts.run)
+        await followed.events.logged("service_accounts_listed")
+        await until(lambda: sum("watch=" in target for _, target in fake.requests) >= 3)
+        assert followed.accounts.is_live
+        assert len(followed.events.of("service_accounts_listed")) == 1
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,496 @@
+"""The whole webhook as a process, over TLS, with an API server's storage behind it."""
+
+import base64
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import trio
+
+from sidecar import cli
+from sidecar.errors import ConfigurationError
+from sidecar.injection.inject import inject
+from sidecar.injection.settings import ServiceAccount, Settings
+from sidecar.webhook.certificate import ca_rollover as trust
+from sidecar.webhook.certificate.issue import BACKDATED, CERTIFICATE_LIFE, renewed, to_secret
+from sidecar.webhook.certificate.mounted import MountedCertificate
+from sidecar.webhook.h11_server import BACKLOG, Request
+from sidecar.webhook.metrics import WebhookMetrics
+from sidecar.webhook.review import Answered, Question, answer
+from sidecar.webhook.run import _stop_on_signal, open_listeners
+from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING
+from sidecar.webhook.tls import Tls
+from sidecar.webhook.turns import MAX_WAITING_OF_ONE
+from tests.support.fakes.api_server import FakeApiServer, api_server
+from tests.support.processes import GUARD_SECONDS, started
+from tests.unit.injection.pods import ARN, SETTINGS, pod
+from tests.unit.webhook.cluster import (
+    CONFIGURATION,
+    OPTIONS,
+    SECRET,
+    Events,
+    ask,
+    fill,
+    kubeconfig_file,
+    patched,
+    put_account,
+    put_configuration,
+    review,
+    until,
+    webhook,
+)
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApiServer]:
+    with api_server() as fake:
+        fill(fake)
+        yield fake
+
+
+async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        asked = review()
+        answer = (await hook.ask(asked)).json()
+        assert answer["response"]["uid"] == "u-1"
+        account = ServiceAccount("shop", "cart", {"eks.amazonaws.com/role-arn": ARN})
+        assert patched(asked["request"]["object"], answer) == inject(asked["request"]["object"], account, SETTINGS).pod
+        entry = await hook.events.logged("pod_injected")
+        assert (entry["namespace"], entry["pod"]) == ("shop", "cart-0")
+        scraped = (await hook.admin("/metrics")).text
+        assert 'irsa_sidecar_webhook_reviews_total{outcome="injected"} 1' in scraped
+        assert "irsa_sidecar_webhook_ready 1\n" in scraped
+        certificate = "irsa_sidecar_webhook_certificate_{}_timestamp_seconds ([0-9.]+)"
+        begins_at, expires_at = (
+            float(found)
+            for name in ("not_before", "expiration")
+            for found in re.findall(certificate.format(name), scraped)
+        )
+        assert expires_at - begins_at == (CERTIFICATE_LIFE + BACKDATED).total_seconds()
+        assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
+
+
+async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: FakeApiServer, tmp_path: Path) -> None:
+    flags = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain-seconds=0", "--log-format=json"]
+    command = [sys.executable, "-m", "sidecar", "webhook", "--image=x:1", "--region=eu-west-1", *flags]
+    environment = {**os.environ, **kubeconfig_file(api, tmp_path), "NO_PROXY": "127.0.0.1"}
+    async with started(command, environment) as running:
+        port, _ = (await running.logged("started"))["ports"]
+        await running.logged("certificate_in_use")
+        assert (await ask(api, port, review())).json()["response"]["allowed"] is True
+        assert await running.stop(signal.SIGTERM) == 0
+        await running.logged("stopped")
+
+
+async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        await nursery.start(_stop_on_signal, hook.service, 600)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await hook.events.logged("stopping")
+        assert ((await hook.admin("/readyz")).status_code, (await hook.admin("/readyz")).text) == (503, "stopping\n")
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert not hook.service.stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with trio.fail_after(GUARD_SECONDS):
+            await hook.service.stop.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        refused = (await hook.ask(review(account="late"))).json()["response"]
+        assert refused["allowed"] is False
+        assert "There is no role" in refused["status"]["message"]
+        put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late", None)
+        assert (
+            "ServiceAccount shop/late"
+            in (await hook.ask(review(account="late"))).json()["response"]["status"]["message"]
+        )
+        put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late")
+        assert (await hook.ask(review(account="late"))).json()["response"]["allowed"] is True
+
+
+@pytest.mark.parametrize("name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "irsa-sidecar.io/role-arn"])
+async def test_almost_right_annotation_of_the_account_is_named(api: FakeApiServer, tmp_path: Path, name: str) -> None:
+    path = "/api/v1/namespaces/shop/serviceaccounts/typo"
+    metadata = {"name": "typo", "namespace": "shop", "annotations": {"a": "b", name: ARN}}
+    api.put(path, {"kind": "ServiceAccount", "metadata": metadata})
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        message = (await hook.ask(review(account="typo"))).json()["response"]["status"]["message"]
+        assert message.endswith(
+            f"ServiceAccount shop/typo has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
+        )
+
+
+async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApiServer, tmp_path: Path) -> None:
+    """Read, a Pod of 3 MiB is 65 MiB, and is kept while its ServiceAccount is asked for."""
+    large = review(pod(tolerations=[{}] * LARGE_BYTES))
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        answers: list[int] = []
+
+        async def ask_for_large() -> None:
+            answers.append((await hook.ask(large)).status_code)
+
+        async with hook.service.large:
+            for _ in range(MAX_LARGE_WAITING):
+                nursery.start_soon(ask_for_large)
+            await until(lambda: hook.service.large.statistics().tasks_waiting == MAX_LARGE_WAITING)
+            refused = await hook.ask(large)
+            assert (refused.status_code, "try again" in refused.text) == (503, True)
+            await hook.events.logged("large_review_turned_away")
+            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        await until(lambda: len(answers) == MAX_LARGE_WAITING)
+        assert set(answers) == {200}
+
+
+def test_few_connections_wait_to_be_accepted() -> None:
+    """An honest one would wait behind all of them. tcp_info says how many a listener keeps, in its eighth number."""
+    for listener in chain(*open_listeners(OPTIONS)):
+        with listener:
+            numbers = struct.unpack("8x8I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40))
+            assert numbers[5] == BACKLOG
+
+
+SLOW = {
+    "large": review(pod(tolerations=[{}] * LARGE_BYTES)),
+    "many values in few bytes": review(pod(tolerations=[{}] * LONG_PARTS)),
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+async def test_review_that_takes_long_holds_up_no_other(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A thread works on it, and the loop answers others."""
+    is_worked_on, may_end = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def slow_answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:
+        if "tolerations" in (question.pod or {})["spec"]:
+            token.run_sync_soon(is_worked_on.set)
+            assert may_end.wait(GUARD_SECONDS)
+        return answer(question, account, settings)
+
+    monkeypatch.setattr("sidecar.webhook.service.answer", slow_answer)
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        nursery.start_soon(hook.ask, SLOW[kind])
+        with trio.fail_after(GUARD_SECONDS):
+            await is_worked_on.wait()
+            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        may_end.set()
+
+
+def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
+    found = pod()
+    found["metadata"]["annotations"] = {"irsa-sidecar.io/roles": text}
+    return review(found, namespace=namespace)
+
+
+async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api: FakeApiServer, tmp_path: Path) -> None:
+    roles = with_roles(f"[{{name: default, role_arn: '{ARN}'}}]")
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        answers: list[bool] = []
+
+        async def ask_with_roles() -> None:
+            answers.append((await hook.ask(roles)).json()["response"]["allowed"])
+
+        async with hook.service.roles.turn("another"):
+            for _ in range(MAX_WAITING_OF_ONE):
+                nursery.start_soon(ask_with_roles)
+            await until(lambda: hook.service.roles.waiting("shop") == MAX_WAITING_OF_ONE)
+            refused = (await hook.ask(roles)).json()["response"]
+            assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
+            assert "try again" in refused["status"]["message"]
+            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        await until(lambda: len(answers) == MAX_WAITING_OF_ONE)
+        assert answers == [True] * MAX_WAITING_OF_ONE
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+async def test_a_fault_on_a_pod_is_a_refusal_in_a_sentence(
+    api: FakeApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_list: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    def raises(*_: object) -> NoReturn:
+        raise OverflowError("what the Pod says of itself")
+
+    asked = with_roles("[]") if is_list else review()
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        with monkeypatch.context() as patch:
+            patch.setattr("sidecar.webhook.review.inject", raises)
+            response = (await hook.ask(asked)).json()["response"]
+        assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-1", False, 500)
+        assert "OverflowError" in response["status"]["message"]
+        assert "what the Pod says" not in response["status"]["message"]
+        await hook.events.logged("request_failed")
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+
+
+HOSTILE_ROLES = [
+    r'"\UFFFFFFFF"',
+    '["\\ud800"]',
+    "[" * 3000,
+    "- " * 4000,
+    "a: &a [*a]",
+    "!!python/name:os.system",
+    "\0",
+    "{",
+    "%YAML 9.9\n---",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_ROLES)
+async def test_hostile_lists_of_roles_are_refused_in_a_sentence(api: FakeApiServer, tmp_path: Path, text: str) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        response = (await hook.ask(with_roles(text))).json()["response"]
+        assert (response["allowed"], response["status"]["code"]) == (False, 422)
+        assert response["status"]["message"].startswith("annotation irsa-sidecar.io/roles")
+
+
+async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        await hook.events.logged("service_accounts_listed")
+        api.broken["/api/v1/namespaces/shop/serviceaccounts/other"] = (500, {"message": "etcd is full"})
+        response = (await hook.ask(review(account="other"))).json()["response"]
+        assert response["status"]["code"] == 503
+        assert "etcd is full" in response["status"]["message"]
+        # What the watch knows needs nobody.
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert "irsa_sidecar_webhook_watching 1\n" in (await hook.admin("/metrics")).text
+
+
+async def test_without_a_watch_it_is_ready_and_tells_so(api: FakeApiServer, tmp_path: Path) -> None:
+    api.broken["/api/v1/serviceaccounts"] = (403, {"message": "no list"})
+    async with webhook(api, tmp_path) as hook:
+        for event in ("certificate_in_use", "api_server_known", "service_accounts_watch_ended"):
+            await hook.events.logged(event)
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert "irsa_sidecar_webhook_watching 0\n" in (await hook.admin("/metrics")).text
+
+
+async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        put_configuration(api)
+        await hook.events.logged("authorities_made_trusted", times=2)
+        assert (await hook.ask(review())).status_code == 200
+
+
+async def test_replicas_share_one_certificate_whoever_made_it(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "SETTLED_SECONDS", 0.0)
+    (tmp_path / "b").mkdir()
+    async with webhook(api, tmp_path) as one, webhook(api, tmp_path / "b") as other:
+        for hook in (one, other):
+            await hook.until_ready()
+        assert (await one.ask(review())).status_code == (await other.ask(review())).status_code == 200
+        assert [each for hook in (one, other) for each in hook.events.of("certificate_renewed")]
+        before = api.documents[SECRET]["data"]["tls.crt"]
+        # Somebody deletes it: both serve the next one, and it is one.
+        api.remove(SECRET)
+        for hook in (one, other):
+            await hook.events.logged("certificate_in_use", times=2)
+        assert api.documents[SECRET]["data"]["tls.crt"] != before
+        assert (await one.ask(review())).status_code == (await other.ask(review())).status_code == 200
+
+
+async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeApiServer, tmp_path: Path) -> None:
+    fill(api, "28")
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        asked = review()
+        result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
+        assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
+        refused = (await hook.ask(review(pod(restartPolicy="Never")))).json()["response"]
+        assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
+
+
+async def test_while_nodes_are_older_than_their_api_server_an_operator_says_that_sidecars_are_plain(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    fill(api, "30")
+    async with webhook(api, tmp_path, OPTIONS._replace(native_sidecars="never")) as hook:
+        await hook.until_ready()
+        asked = review()
+        result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
+        assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
+        told = await hook.events.logged("api_server_known")
+        assert (told["version"], told["native_sidecars"]) == ("v1.30.0", False)
+        assert told["reason"] == "--native-sidecars never"
+
+
+async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_run(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
+
+    def asked() -> dict[str, Any]:
+        found = pod({"name": "app", "image": "i"}, own)
+        found["metadata"] = {"generateName": "cart-1-", "ownerReferences": [owner]}
+        return found
+
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        for is_dry_run in (True, False, False):
+            response = (await hook.ask(review(asked(), dryRun=is_dry_run))).json()["response"]
+            assert "own gets no credentials" in response["warnings"][0]
+        await hook.events.logged("event_sent")
+        event = api.documents["/api/v1/namespaces/shop/events/irsa-sidecar-x"]
+        assert event["involvedObject"]["name"] == "cart-1"
+        assert "own gets no credentials" in event["message"]
+        assert sum(target.startswith("/api/v1/namespaces/shop/events") for _, target in api.requests) == 1
+
+
+async def test_owners_that_no_pod_has_get_no_event_and_cost_nobody_the_answer(
+    api: FakeApiServer, tmp_path: Path
+) -> None:
+    asked = review()
+    asked["request"]["object"]["metadata"]["ownerReferences"] = 1.5
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        assert (await hook.ask(asked)).json()["response"]["allowed"] is True
+
+
+async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
+    api.remove(CONFIGURATION)
+    api.documents.pop("/version")
+    async with webhook(api, tmp_path) as hook:
+        await hook.events.logged("certificate_not_kept")
+        answer = await hook.admin("/readyz")
+        assert answer.status_code == 503
+        assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in answer.text
+        assert "version" in answer.text
+        assert (await hook.admin("/livez")).status_code == 200
+        assert "irsa_sidecar_webhook_ready 0\n" in (await hook.admin("/metrics")).text
+        fill(api)
+        await hook.until_ready()
+
+
+async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as first:
+        await first.until_ready()
+        data = api.documents[SECRET]["data"]
+    files = {name: tmp_path / name for name in ("tls.crt", "tls.key")}
+    for name, path in files.items():
+        path.write_bytes(base64.b64decode(data[name]))
+    options = OPTIONS._replace(mounted=(str(files["tls.crt"]), str(files["tls.key"])))
+    async with webhook(api, tmp_path, options) as hook:
+        await hook.until_ready()
+        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert not hook.events.of("certificate_renewed")
+        certificate = hook.service.certificate
+        assert isinstance(certificate, MountedCertificate)
+        in_use = hook.service.tls.context
+        await certificate.look()
+        assert hook.service.tls.context is in_use
+        files["tls.crt"].write_text("torn")
+        for _ in range(2):
+            await certificate.look()
+        assert len(hook.events.of("certificate_refused")) == 1
+        assert hook.service.tls.context is in_use
+        following = renewed(None, ["127.0.0.1"], datetime.now(UTC))
+        for name, path in files.items():
+            path.write_bytes(to_secret(following)[name])
+        await certificate.look()
+        assert hook.service.tls.context is not in_use
+
+
+async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApiServer, tmp_path: Path) -> None:
+    async with webhook(api, tmp_path) as hook:
+        await hook.until_ready()
+        assert (await hook.ask(review(), "/elsewhere")).status_code == 404
+        wrong = await hook.ask({"kind": "Status"})
+        assert (wrong.status_code, "no AdmissionReview" in wrong.text) == (400, True)
+        for method in ("GET", "HEAD", "PUT"):
+            told = await hook.service.respond(Request(method, "/inject", b""))
+            assert (told.status, told.allow) == (405, "POST")
+        assert (await hook.admin("/livez", "HEAD")).status_code == 200
+        posted = await hook.admin("/metrics", "POST")
+        assert (posted.status_code, posted.headers["Allow"]) == (405, "GET, HEAD")
+        assert (await hook.admin("/elsewhere")).status_code == 404
+        passed = (await hook.ask(review(operation="UPDATE"))).json()["response"]
+        assert passed == {"uid": "u-1", "allowed": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--image", "a b"], "--image is 'a b'"),
+        (["--image", "x"], "--region is not given"),
+        (["--image", "x", "--region", "eu-west-1", "--env", "AWS_REGION=x"], "--env sets AWS_REGION"),
+        (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "belong together"),
+        (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
+        (["--image", "x", "--region", "eu-west-1", "--listen", "x"], "--listen is 'x'"),
+        (["--image", "x", "--region", "eu-west-1", "--sidecar-resources", "[]"], "--sidecar-resources is '[]'"),
+    ],
+)
+def test_wrong_usage_ends_with_two_and_names_the_flag(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main(["webhook", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_mounted_certificate_that_is_not_there_ends_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name, words in (("none", "cannot be read"), ("empty", "no file with a certificate")):
+        path = str(tmp_path / name)
+        with pytest.raises(ConfigurationError, match=words):
+            MountedCertificate(path, path, Tls(), Events().log, WebhookMetrics())
+
+
+def as_a_process(prelude: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One with nothing wrong in its arguments. `prelude` is Python that it runs first."""
+    ending = "sys.exit(cli.main(['webhook', '--image', 'x', '--region', 'eu-west-1']))"
+    command = [sys.executable, "-c", f"import sys; from sidecar import cli; {prelude}; {ending}"]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_without_a_cluster_it_says_which_file_names_none(tmp_path: Path) -> None:
+    done = as_a_process("pass", KUBECONFIG=str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "There is no kubeconfig" in done.stderr
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+    done = as_a_process("sys.modules['lightkube'] = None")
+    assert done.returncode == 2
+    assert "needs the package lightkube, of the extra webhook. Run `make tools`" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_before_it_listens_for_one_ends_it_with_zero(name: str) -> None:
+    done = as_a_process(f"import signal, trio; trio.run = lambda *_: signal.raise_signal(signal.{name})")
+    assert (done.returncode, done.stderr) == (0, "")
