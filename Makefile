@@ -61,7 +61,7 @@ unit: $(VENV)/.dev.installed
 
 # CI has REQUIRED_PYTHONS=3.13, the image's: without it on the machine the target fails.
 test-pythons: $(VENV)/.dev.installed ## the tests of TLS, tokens and time on Python 3.12, 3.13 and newer, where they are
-	$(BIN)/python -m tests.pythons --require "$(REQUIRED_PYTHONS)"
+	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 
 # Most of a case's time is an SDK's own pauses, so more of them run at once than there are cores.
 test-sdks: $(VENV)/.dev.installed ## every AWS SDK in every case, and docs/sdks.md; needs Go, Rust, Java, Maven and Node.js

@@ -13,11 +13,11 @@ from trio.testing import MockClock
 
 from sidecar import file_thread
 from sidecar.file_thread import Operation
-from tests.scene import Scene, make_scene
 from tests.support.exchanges import Authority
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume
+from tests.support.scene import Scene, make_scene
 from tests.support.served import Served, serving
 
 # The same examples in every run: what fails here fails everywhere. HYPOTHESIS_PROFILE=explore looks further and prints

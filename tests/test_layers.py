@@ -73,11 +73,11 @@ ONLY_IMPORTER = {
     "sidecar.serving.proc_net": {"serving.peer"},
     "yaml": {"strict_yaml", "config.roles_file"},
     "sidecar.serving.imds": {"daemon.daemon"},
-    "sidecar.daemon.state_directory": {"daemon.daemon", "setting_problems"},
+    "sidecar.daemon.state_directory": {"daemon.daemon", "config.checks"},
     "sidecar.daemon.saved_state": {"daemon.state_directory"},
-    "sidecar.daemon.credentials_file": {"daemon.daemon", "doctor.probes.environment", "setting_problems"},
+    "sidecar.daemon.credentials_file": {"daemon.daemon", "doctor.probes.environment", "config.checks"},
     "sidecar.sts.signing": {"sts.client"},
-    "sidecar.config.roles_file": {"config.settings", "setting_problems", "injection.options"},
+    "sidecar.config.roles_file": {"config.settings", "config.checks", "injection.options"},
 }
 """Within what a Pod runs: who alone may know a module."""
 
@@ -195,7 +195,7 @@ def test_outbound_alone_creates_tls_contexts_and_clients_of_httpx() -> None:
     assert found == {"outbound"}
 
 
-NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.probes.aws", "doctor.gather.issuer"}
+NEED_AN_EXTRA = {"commands.local", "commands.token", "doctor.probes.aws", "doctor.probes.issuer"}
 """Where botocore or cryptography is imported, and only when it is asked for: a Pod's image has neither."""
 
 
@@ -263,7 +263,7 @@ def test_nothing_outside_of_the_side_rooms_imports_setup_but_its_command() -> No
             assert not any(name.startswith("sidecar.setup") for name in imports_of(path)), path
 
 
-LOOKS = {"sidecar_side", "application_side", "from_pod", "examination", "gather"}
+LOOKS = {"from_sidecar", "from_application", "from_pod", "run", "gather"}
 
 
 def test_what_doctor_judges_by_looks_at_nothing() -> None:

@@ -53,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from sidecar.doctor import examination, report  # noqa: PLC0415  imported only if they are needed
     from sidecar.doctor import from_pod as pod_side  # noqa: PLC0415  imported only if they are needed
+    from sidecar.doctor import report  # noqa: PLC0415  imported only if they are needed
+    from sidecar.doctor import run as examination  # noqa: PLC0415  imported only if they are needed
 
     address = None if args.no_imds else args.imds_address
     look = partial(examination.examine, os.environ, metadata_address=address, files=args.files)

@@ -9,10 +9,10 @@ import trio
 
 from sidecar.client.application import run_application, until_signalled, with_daemon
 from sidecar.client.first_credentials import WAIT_SECONDS
+from sidecar.config.checks import all_reported
 from sidecar.config.settings import Config, read_config
 from sidecar.log import make_logger
 from sidecar.role import check_whole_number
-from sidecar.setting_problems import all_reported
 from sidecar.sts.settings import endpoint_of
 
 EXAMPLE = """\

@@ -55,7 +55,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     try:
         return _main(args)
     except ConfigurationError as error:
-        from sidecar.setting_problems import every_problem  # noqa: PLC0415  for a process that ends
+        from sidecar.config.checks import every_problem  # noqa: PLC0415  for a process that ends
 
         raise every_problem(error, os.environ, vars(args), allow_non_loopback=args.allow_non_loopback) from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.setup.cluster_access import open_named_cluster
+from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.sts.endpoint import PARTITIONS
 from sidecar.token import Token, read_token

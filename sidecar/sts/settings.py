@@ -141,7 +141,7 @@ def explained(error: ExchangeError) -> str:
 
 async def once(environ: Mapping[str, str]) -> Credentials:
     """One exchange for a command. Raises SidecarError with the next step for a person in it."""
-    from sidecar.setting_problems import all_reported  # noqa: PLC0415  for one exchange of a command
+    from sidecar.config.checks import all_reported  # noqa: PLC0415  for one exchange of a command
 
     with all_reported(environ):
         role = read_role(environ, role_defaults(environ))

@@ -25,7 +25,7 @@ from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 SEED = int(os.environ.get("LONG_LIFE_SEED", "20270115"))
 

@@ -22,8 +22,8 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from sidecar.doctor.examination import examine
 from sidecar.doctor.report import as_json, as_text
+from sidecar.doctor.run import examine
 from sidecar.errors import SidecarError
 from sidecar.sts.settings import once
 from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply

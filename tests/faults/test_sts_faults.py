@@ -31,7 +31,6 @@ from sidecar.sts.client import (
     StsClient,
 )
 from sidecar.token import Token
-from tests.scene import Scene, make_scene, running
 from tests.support.exchanges import (
     REQUEST,
     STS_HOST,
@@ -48,6 +47,7 @@ from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply
 from tests.support.processes import GUARD_SECONDS
+from tests.support.scene import Scene, make_scene, running
 from tests.support.served import GET, Served, status_of
 
 pytestmark = pytest.mark.usefixtures("no_proxies")

@@ -15,10 +15,10 @@ from sidecar.errors import NextStep
 from sidecar.metrics import exposition
 from sidecar.refresh.schedule import BACK_OFFS, CHECK_SECONDS
 from sidecar.serving.admin import families
-from tests.scene import Scene, make_scene, running
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
+from tests.support.scene import Scene, make_scene, running
 
 OUT = refusal("Unreachable", NextStep.RETRY)
 

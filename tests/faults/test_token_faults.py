@@ -21,7 +21,6 @@ from sidecar.file_thread import DEADLINE_SECONDS
 from sidecar.injection.pod_termination import served_while_terminating_seconds
 from sidecar.refresh.schedule import CHECK_SECONDS, JITTER, TOKEN_POLL_SECONDS
 from sidecar.token import STS_TOLERANCE_SECONDS
-from tests.scene import Scene, make_scene, running
 from tests.support.exchanges import failure_of
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
@@ -30,6 +29,7 @@ from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.scripted_sts import error_reply
 from tests.support.fakes.tokens import jwt_of, service_account_claims, service_account_token
 from tests.support.processes import get, pod_environment, run_daemon, scripted_sts
+from tests.support.scene import Scene, make_scene, running
 from tests.support.served import GET, serving, status_of
 
 DAY_SECONDS = 86_400

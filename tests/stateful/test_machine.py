@@ -46,7 +46,7 @@ from tests.stateful.world import GOOD, Behaviour, Grant, StsInWorld, World
 from tests.support.fakes.exchange import ROLE_ARN
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
-from tests.test_daemon import make_log
+from tests.unit.daemon.test_daemon import make_log
 
 STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
 STEPS_A_RUN = 50

@@ -20,7 +20,7 @@ from tests.support.fakes.exchange import FakeExchange
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
 from tests.support.users import socket_of
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 SECRET = "endpoint-secret-of-the-pod"
 GET = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SECRET}\r\n\r\n".encode()

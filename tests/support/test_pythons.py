@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import pythons
-from tests.pythons import asked, found, main
+from tests.support import pythons
+from tests.support.pythons import asked, found, main
 
 THIS = sys.version_info[:2]
 
@@ -105,5 +105,5 @@ def test_makefile_and_ci_run_them() -> None:
         ["make", "--dry-run", "test", "REQUIRED_PYTHONS=3.13"],
         cwd=pythons.ROOT, capture_output=True, text=True, check=True, env={**os.environ, "MAKEFLAGS": ""},
     ).stdout  # fmt: skip
-    assert '-m tests.pythons --require "3.13"' in shown
+    assert '-m tests.support.pythons --require "3.13"' in shown
     assert "REQUIRED_PYTHONS=3.13 make test" in (pythons.ROOT / ".ci" / "run").read_text()

@@ -28,8 +28,8 @@ from tests.support.fakes.exchange import FakeExchange
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import get, pod_environment, run_daemon, run_to_its_end, scripted_sts
-from tests.test_daemon import make_config, make_log, serve
 from tests.unit.config.test_roles_file import RAISING, one
+from tests.unit.daemon.test_daemon import make_config, make_log, serve
 
 
 @dataclass

@@ -32,7 +32,7 @@ def look(environ: Mapping[str, str], where: str, context: str | None) -> PodFact
     Raises ConfigurationError if `where` is not such a name, and KubernetesError if the Pod cannot be read.
     """
     namespace, name = parse_pod_name(where)
-    from sidecar.setup.cluster_access import open_named_cluster  # noqa: PLC0415  for --pod only
+    from sidecar.kubernetes.open_cluster import open_named_cluster  # noqa: PLC0415  for --pod only
 
     with open_named_cluster(environ, context, "irsa-sidecar doctor --pod") as kubernetes:
         return _look(kubernetes, namespace or kubernetes.namespace or "default", name)

@@ -18,9 +18,9 @@ import trio
 
 from sidecar.console import remark
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
 from sidecar.setup.aws_steps import check_issuer, report
-from sidecar.setup.cluster_access import open_named_cluster
 from sidecar.setup.discovery_documents import KEYS_PATH, Documents, File, key_differences, read_documents, to_publish
 from sidecar.setup.issuer_checks import (
     DISCOVERY_PATH,

@@ -21,9 +21,9 @@ from sidecar.injection.options import (
     MAX_EXPIRATION_SECONDS,
     MIN_EXPIRATION_SECONDS,
 )
+from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
 from sidecar.role import check_role_arn, check_whole_number
-from sidecar.setup.cluster_access import open_named_cluster
 from sidecar.setup.outcome import Outcome, add_outcome_arguments, check_outcome_arguments, command, finish
 from sidecar.setup.steps.pod import difference
 

@@ -19,7 +19,7 @@ from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import GUARD_SECONDS, pod_environment, scripted_sts
-from tests.test_daemon import make_config, make_log, serve
+from tests.unit.daemon.test_daemon import make_config, make_log, serve
 
 
 @dataclass

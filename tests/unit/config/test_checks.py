@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.commands.exec import command_config
+from sidecar.config.checks import all_reported, every_problem
 from sidecar.errors import ConfigurationError
-from sidecar.setting_problems import all_reported, every_problem
 from tests.unit.config.test_roles_file import one
 
 RIGHT = {

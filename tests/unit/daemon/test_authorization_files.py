@@ -21,7 +21,7 @@ from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.served import GET, SECRET, Served, serving, status_of
-from tests.test_daemon import make_log
+from tests.unit.daemon.test_daemon import make_log
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.fakes.kubelet import FakeVolume
 from tests.support.processes import ROLE_ARN, pod_environment, run_daemon, scripted_sts
 from tests.support.served import GET, PUT, Served, serving, settle, status_of
 from tests.support.users import APP, BECOME, OTHER, needs_linux, needs_root
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 pytestmark = needs_linux
 

@@ -34,7 +34,7 @@ from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import get, pod_environment, run_daemon, scripted_sts
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 DENIED = refusal("AccessDenied", NextStep.WAIT)
 

@@ -32,7 +32,7 @@ from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
 from tests.support.users import needs_linux, needs_root
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 OUT = refusal("Unreachable", NextStep.RETRY)
 ARN = "arn:aws:iam::111122223333:role/cart"

@@ -20,7 +20,7 @@ import trio
 from sidecar.clock import Clock
 from sidecar.config.settings import read_config
 from sidecar.daemon.daemon import REAL_CLOCK, Listeners, make_daemon
-from sidecar.doctor import examination
+from sidecar.doctor import run as examination
 from sidecar.doctor.checks import endpoint
 from sidecar.doctor.report import Report
 from sidecar.local.config import LocalConfig, RoleSettings
@@ -32,7 +32,7 @@ from sidecar.serving.authorization import write_secret
 from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
 from tests.support.processes import GUARD_SECONDS
-from tests.test_daemon import make_log
+from tests.unit.daemon.test_daemon import make_log
 
 PRIVATE_KEY, ANOTHER_KEY = generate_key(), generate_key()
 KID = signing_key(PRIVATE_KEY).kid

@@ -16,10 +16,10 @@ from sidecar.doctor.checks.issuer import IssuerFacts
 from sidecar.doctor.checks.settings import SettingsFacts
 from sidecar.doctor.checks.sts import Reach, StsFacts
 from sidecar.doctor.checks.trust import TrustFacts
-from sidecar.doctor.examination import GROUPS
 from sidecar.doctor.finding import Check, Finding, Row, Status, judged, left_out, ok, split_advice, warning, wrong
 from sidecar.doctor.location import Side, side
 from sidecar.doctor.report import Report, as_json, as_text
+from sidecar.doctor.run import GROUPS
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.local.trust_policy import default_policy
 from sidecar.oidc.jwks import IssuerError, Published

@@ -16,10 +16,10 @@ import pytest
 import trio
 
 from sidecar import cli
-from sidecar.doctor.examination import GROUPS
 from sidecar.doctor.finding import Status
 from sidecar.doctor.probes import aws
 from sidecar.doctor.report import Report
+from sidecar.doctor.run import GROUPS
 from sidecar.local import http
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.trust_policy import default_policy

@@ -26,8 +26,7 @@ from sidecar.daemon.credentials_file import HEADER
 from sidecar.doctor.checks.certificate import signer
 from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.checks.sdks import BOTOCORE, CHECKS, FoundSdk, SdkFacts
-from sidecar.doctor.gather import issuer
-from sidecar.doctor.probes import aws, endpoint, environment, metadata, reach, sdks, token
+from sidecar.doctor.probes import aws, endpoint, environment, issuer, metadata, reach, sdks, token
 from sidecar.doctor.probes.endpoint import Endpoint, Keys
 from sidecar.local import http
 from sidecar.local.http import Reply, Request

@@ -14,11 +14,11 @@ from sidecar.errors import ExchangeError, NextStep
 from sidecar.refresh.max_duration import HOURS, RECHECK_SECONDS, SURE_SECONDS, Longest, after_grant, after_refusal
 from sidecar.sts.client import ExchangeReply, ExchangeRequest
 from sidecar.token import Token
-from tests.scene import Scene, make_scene
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import TOO_LONG, FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import service_account_token
+from tests.support.scene import Scene, make_scene
 
 HOUR, DAY = 3600, 86_400
 

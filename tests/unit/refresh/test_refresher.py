@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from sidecar.errors import NextStep
 from sidecar.refresh import schedule
-from tests.scene import Scene, running
 from tests.support.fakes.exchange import refusal
+from tests.support.scene import Scene, running
 
 
 async def test_credentials_are_there_after_one_exchange_and_renewed_at_half_of_their_life(

@@ -13,7 +13,7 @@ from sidecar.serving.audit import LINES_A_SECOND, Audit, Peer
 from sidecar.serving.container_credentials import Answer, Hold
 from sidecar.serving.peer import Asker
 from sidecar.store import Snapshot
-from tests.test_daemon import make_log
+from tests.unit.daemon.test_daemon import make_log
 
 CLIENT = ("127.0.0.1", 40_000)
 EXPIRES_AT = datetime(2027, 1, 15, 9, 0, 0, tzinfo=UTC)

@@ -23,7 +23,7 @@ from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.scripted_sts import Recorded, Reply, error_reply, good_reply
 from tests.support.fakes.tokens import service_account_token
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
 

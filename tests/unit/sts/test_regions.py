@@ -27,7 +27,7 @@ from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import scripted_sts
-from tests.test_daemon import make_config, make_log
+from tests.unit.daemon.test_daemon import make_config, make_log
 
 HOME, NEXT, LAST = "eu-west-1", "eu-central-1", "eu-north-1"
 OUT = ExchangeError("Unreachable", "nothing there", NextStep.RETRY)

@@ -23,18 +23,18 @@ from sidecar.doctor.checks.sts import SKEW_WARNING_SECONDS, Reach, StsFacts
 from sidecar.doctor.checks.token import TokenFacts
 from sidecar.doctor.checks.trust import TrustFacts, objection
 from sidecar.doctor.finding import Row
-from sidecar.doctor.gather import exchange as gather_exchange
-from sidecar.doctor.gather import identity as gather_identity
-from sidecar.doctor.gather import issuer as gather_issuer
-from sidecar.doctor.gather import trust as gather_trust
-from sidecar.doctor.gather.exchange import Outcome
 from sidecar.doctor.location import Side, is_in_pod, side
 from sidecar.doctor.probes import endpoint as gather_endpoint
+from sidecar.doctor.probes import exchange as gather_exchange
+from sidecar.doctor.probes import identity as gather_identity
+from sidecar.doctor.probes import issuer as gather_issuer
 from sidecar.doctor.probes import metadata as gather_metadata
 from sidecar.doctor.probes import reach as gather_reach
 from sidecar.doctor.probes import settings as gather_settings
 from sidecar.doctor.probes import token as gather_token
+from sidecar.doctor.probes import trust as gather_trust
 from sidecar.doctor.probes.endpoint import Endpoint, Keys
+from sidecar.doctor.probes.exchange import Outcome
 from sidecar.doctor.probes.guard import FILE_SECONDS, Looked, guarded, in_thread
 from sidecar.doctor.probes.settings import Told
 from sidecar.doctor.report import Report, rows

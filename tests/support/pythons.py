@@ -1,5 +1,5 @@
 """
-The tests of TLS, tokens and time, on every other Python that this machine has: `python -m tests.pythons`.
+The tests of TLS, tokens and time, on every other Python that this machine has: `python -m tests.support.pythons`.
 
 Python changes what it verifies of a certificate, how it parses times and how it warns: 3.13 rejected authorities that
 3.12 accepted, and the image has another Python than a laptop. Each Python gets a virtual environment of its own, from
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements" / "pythons.txt"
 OLDEST = (3, 11)
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.doctor import application_side, sidecar_side
+from sidecar.doctor import from_application as application_side
+from sidecar.doctor import from_sidecar as sidecar_side
 from sidecar.doctor.checks import (
     endpoint,
     environment,

@@ -6,9 +6,9 @@ from functools import partial
 import trio
 
 from sidecar.doctor.checks.trust import TrustFacts, provider_arn
-from sidecar.doctor.gather.identity import NO_AWS, aws_settings
 from sidecar.doctor.probes import aws
 from sidecar.doctor.probes.endpoint import Keys
+from sidecar.doctor.probes.identity import NO_AWS, aws_settings
 
 _OWN = ("HOME", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE")
 """Where a person's own credentials may come from."""

@@ -10,10 +10,10 @@ from sidecar.doctor.checks import endpoint, environment, identity, metadata, sdk
 from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.checks.environment import is_own_form
 from sidecar.doctor.checks.identity import IdentityFacts
-from sidecar.doctor.gather import identity as gather_identity
 from sidecar.doctor.location import is_in_pod, side
 from sidecar.doctor.probes import endpoint as gather_endpoint
 from sidecar.doctor.probes import environment as gather_environment
+from sidecar.doctor.probes import identity as gather_identity
 from sidecar.doctor.probes import metadata as gather_metadata
 from sidecar.doctor.probes import sdks as gather_sdks
 from sidecar.doctor.probes.endpoint import Endpoint, Keys

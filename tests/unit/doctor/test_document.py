@@ -8,13 +8,13 @@ from sidecar.commands import doctor as command
 from sidecar.doctor.finding import Row, Status, wrong
 from sidecar.doctor.location import Side
 from sidecar.doctor.report import Report, as_json
-from tests.doctor.document import DOCUMENT, TABLES, written_into
+from tests.unit.doctor.document import DOCUMENT, TABLES, written_into
 from tests.unit.doctor.test_broken_set_ups import BROKEN
 
 
 def test_the_document_has_every_check_and_every_set_up_that_was_broken() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert document == written_into(document), "run `python -m tests.doctor.document`"
+    assert document == written_into(document), "run `python -m tests.unit.doctor.document`"
     assert all(f"<!-- {name}: " in document for name in TABLES)
     assert len({row.what for row in BROKEN}) == len(BROKEN) >= 30
 

@@ -1,11 +1,11 @@
-"""The tables of docs/doctor.md, of the checks and the tests that hold them: `python -m tests.doctor.document`."""
+"""The tables of docs/doctor.md, of the checks and the tests that hold them: `python -m tests.unit.doctor.document`."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import sidecar
-from sidecar.doctor.examination import GROUPS
+from sidecar.doctor.run import GROUPS
 from tests.unit.doctor.test_broken_set_ups import BROKEN
 
 DOCUMENT = Path(sidecar.__file__).parent.parent / "docs" / "doctor.md"

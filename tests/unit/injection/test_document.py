@@ -17,7 +17,7 @@ from sidecar.webhook.service import PATH
 from tests.support.manifests import read
 from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
 
-DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "injection.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "injection.md").read_text()
 BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) for each in yaml.safe_load_all(block)]
 
 

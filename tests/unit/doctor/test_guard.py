@@ -9,16 +9,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.doctor import application_side, sidecar_side
+from sidecar.doctor import from_application as application_side
+from sidecar.doctor import from_sidecar as sidecar_side
 from sidecar.doctor.finding import Check, Finding, Status, judged, ok
-from sidecar.doctor.gather import identity as gather_identity
-from sidecar.doctor.gather import issuer as gather_issuer
-from sidecar.doctor.gather import trust as gather_trust
 from sidecar.doctor.probes import endpoint as gather_endpoint
 from sidecar.doctor.probes import environment as gather_environment
+from sidecar.doctor.probes import identity as gather_identity
+from sidecar.doctor.probes import issuer as gather_issuer
 from sidecar.doctor.probes import reach as gather_reach
 from sidecar.doctor.probes import settings as gather_settings
 from sidecar.doctor.probes import token as gather_token
+from sidecar.doctor.probes import trust as gather_trust
 from sidecar.doctor.probes.guard import guarded, in_thread
 from sidecar.doctor.report import Report
 from tests.unit.doctor.set_up import examine, set_up
