@@ -194,11 +194,11 @@ def check(paths: Iterable[str]) -> list[Finding]:
 
 def main(arguments: list[str]) -> int:
     """Print the findings and their number, and return the exit status."""
-    found = check(tracked([str(Path(argument).resolve()) for argument in arguments]))
+    paths = tracked([str(Path(argument).resolve()) for argument in arguments])
+    found = check(paths)
     for finding in found:
         print(finding)
-    files = len({finding.path for finding in found})
-    print(f"{len(found)} findings in {files} files", file=sys.stderr)
+    print(f"{len(found)} findings in {len({finding.path for finding in found})} of {len(paths)} files", file=sys.stderr)
     return 1 if found else 0
 
 

@@ -1,0 +1,77 @@
+"""
+Run the unit tests of what changed against main: `python -m tests.support.changed [--base REF] [--list]`.
+
+Rule: a package's tests run for a change in the package, and the flat modules' tests for a change of any flat module.
+Packages that import a flat module do not, because that would be nearly all of them: `make test` runs everything.
+Committed, staged, unstaged and untracked changes count.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+ALWAYS = "tests/test_layers.py"
+"""The import rules, which any change can break."""
+
+DOCUMENTATION = ("tests/docs/test_links.py", "tests/docs/test_decisions.py")
+"""The tests of documentation that need nothing but its files."""
+
+
+def _flat_tests() -> list[str]:
+    """Return the tests of the flat modules."""
+    return [str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "unit").glob("test_*.py")]
+
+
+def suites_of(path: str) -> Iterator[str]:
+    """Yield the tests to run for one changed file, as paths that may not exist."""
+    match Path(path).parts:
+        case ["sidecar", package, _, *_] | ["tests", "unit", package, _, *_]:
+            yield f"tests/unit/{package}"
+        case ["sidecar", _] | ["tests", "unit", _]:
+            yield from _flat_tests()
+        case ["tests", "support" | "conftest.py", *_]:
+            yield "tests/support"
+        case ["docs" | "changelog.d", *_] | [_] if path.endswith(".md"):
+            yield from DOCUMENTATION
+
+
+def targets(changed: Iterable[str]) -> list[str]:
+    """Return the existing tests of the changed files, each once."""
+    chosen = {ALWAYS, *(test for path in changed for test in suites_of(path))}
+    return sorted(test for test in chosen if (ROOT / test).exists())
+
+
+def _git(*arguments: str) -> list[str]:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def changed_files(base: str) -> list[str]:
+    """Return the files that differ from where this branch left `base`, and untracked ones."""
+    (fork,) = _git("merge-base", base, "HEAD")
+    return _git("diff", "--name-only", "--no-renames", fork) + _git("ls-files", "--others", "--exclude-standard")
+
+
+def main() -> int:
+    """Run pytest on the tests of the changed files, print the time, and return its exit status."""
+    parser = argparse.ArgumentParser(description="Run the unit tests of what changed.")
+    parser.add_argument("--base", default="main", help="branch or commit to compare with [%(default)s]")
+    parser.add_argument("--list", action="store_true", help="only print the tests")
+    arguments = parser.parse_args()
+    chosen = targets(changed_files(arguments.base))
+    print("\n".join(chosen))
+    if arguments.list:
+        return 0
+    began = time.monotonic()
+    status = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "auto", *chosen], cwd=ROOT, check=False)
+    print(f"test-fast took {time.monotonic() - began:.1f} s. `make test` runs everything.")
+    return status.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
