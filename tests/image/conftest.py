@@ -1,5 +1,6 @@
 """The image that `make image` built, run by docker or podman. Not part of `make test`."""
 
+import faulthandler
 import os
 
 import pytest
@@ -13,3 +14,9 @@ def engine() -> Engine:
     if image is None:
         pytest.fail("Which image? `make image` builds it and runs these tests.")
     return Engine(find_engine(), image)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Lift the time limit, because images start and stop for minutes."""
+    faulthandler.cancel_dump_traceback_later()

@@ -1,5 +1,6 @@
 """Keeps what a run showed, for the table; and tells what it left out."""
 
+import faulthandler
 import json
 from typing import Any
 
@@ -9,6 +10,12 @@ from tests.sdk.plan import IS_WHOLE, left_out
 from tests.sdk.table import RUN
 
 _results: list[dict[str, Any]] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Lift the time limit, because SDKs pause between their attempts."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
