@@ -79,7 +79,7 @@ def _run(arguments: list[str], *, is_own_process: bool) -> int:
     command = import_module(f"sidecar.commands.{name}")
     guard = getattr(command, "guard", None)
     with nullcontext() if guard is None else guard(arguments[1:]):
-        return run_command(command, f"irsa-sidecar {name}", arguments[1:])
+        return _run_command(command, f"irsa-sidecar {name}", arguments[1:])
 
 
 def _hide_process(*, gives_way: bool) -> None:
@@ -90,17 +90,15 @@ def _hide_process(*, gives_way: bool) -> None:
     hardening.hide_process()
 
 
-def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
-    """Parse the arguments as the command's module declares them, and run it. Returns its exit status."""
-    args = getattr(command, "NO_FLAGS", None)
-    if arguments or args is None:
-        from sidecar.commands.parsing import FlagParser  # noqa: PLC0415  for those who give flags
+def _run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
+    """Run the command. Without arguments, a command that has NO_FLAGS needs no parser, which saves its import."""
+    without_flags = getattr(command, "NO_FLAGS", None)
+    if not arguments and without_flags is not None:
+        status: int = command.main(without_flags)
+        return status
+    from sidecar.commands.parsing import run_command  # noqa: PLC0415  for those who give flags
 
-        parser = FlagParser(prog, command.__doc__, command.EXAMPLE)
-        command.add_arguments(parser)
-        args = parser.parse_args(arguments)
-    status: int = command.main(args)
-    return status
+    return run_command(command, prog, arguments)
 
 
 def _top_level(arguments: list[str]) -> int:

@@ -1,11 +1,23 @@
-"""Files that somebody else may replace at any time: read in one bounded go, and known again by what changes then."""
+"""
+Read files that others may replace at any time, and write files that hold secrets.
+
+Rules. A file is read in one bounded step, and its version shows whether it has changed since. A secret is written
+whole or not at all, for the owner and, by default, the Pod's group: a reader sees the file before or the file after,
+never a part of either. The file is not flushed to the disk (fsync), because after a power failure the process writes
+it again when it starts, and a slow disk would delay it.
+"""
 
 import errno
 import os
 import stat
+from contextlib import suppress
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK: opening a FIFO that somebody put at the path must not wait for a writer."""
+
+
+SECRET_MODE = 0o640
+"""Mode of a secret's file: the sidecar's user writes and the Pod's group (fsGroup) reads, whatever the umask."""
 
 
 def read_regular_file(path: str, limit: int) -> bytes | None:
@@ -37,3 +49,20 @@ def file_identity(path: str) -> FileIdentity | None:
     except (OSError, ValueError):
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def replace_secret_file(path: str, text: str, mode: int = SECRET_MODE) -> None:
+    """Replace the file or link at `path` by one with this ASCII text. Raises OSError, and then changes nothing."""
+    # Always the same name: what a killed process left there is replaced and not added to.
+    draft = f"{path}.draft"
+    with suppress(FileNotFoundError):
+        os.unlink(draft)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+        os.rename(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise

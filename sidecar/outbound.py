@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import httpcore  # noqa: F401  httpx would import it with the first client, outside of lean_imports.py
 import httpx
 
+from sidecar.addresses import is_loopback_host
 from sidecar.errors import ConfigurationError
-from sidecar.sts.endpoint import is_loopback
 
 CA_BUNDLE = "AWS_CA_BUNDLE"
 
@@ -142,7 +142,7 @@ def no_proxy_warning_for(url: str) -> str | None:
 
 def _may_have_proxy(host: str | None) -> bool:
     """Return whether it is worth to look: proxies are for other machines."""
-    return not is_loopback(host or "") and any(name.lower().endswith("_proxy") for name in os.environ)
+    return not is_loopback_host(host or "") and any(name.lower().endswith("_proxy") for name in os.environ)
 
 
 def proxy_for(url: str) -> str | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import trio
 
+from sidecar.addresses import format_address
 from sidecar.client.command import Command, pass_signals_on
 from sidecar.client.environment import Offer, client_environment
 from sidecar.client.first_credentials import WAIT_SECONDS, wait_for_attempts, wait_for_credentials
@@ -21,12 +22,12 @@ from sidecar.config.settings import Config
 from sidecar.console import complain
 from sidecar.daemon.daemon import REAL_CLOCK, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.files import replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.role import Role
-from sidecar.secret_file import replace_secret_file
 from sidecar.serving.authorization import new_secret, read_secret, write_secret
-from sidecar.serving.listen import format_address, listen
+from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)

@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+from sidecar.addresses import format_address, is_loopback, parse_address
 from sidecar.client.request import Reply, get, reachable
 from sidecar.client.shell_lines import failing_visibly
 from sidecar.config.settings import PREFIX
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.files import read_regular_file
 from sidecar.role import CREDENTIALS_PATH, DEFAULT_ROLE
-from sidecar.serving.listen import format_address, is_loopback, parse_address
 
 EXAMPLE = """\
 example, in ~/.aws/config:
@@ -225,11 +225,11 @@ def _of_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
     """Of one exchange. Raises SidecarError."""
     import trio  # noqa: PLC0415  for those that find no daemon: half a second of imports
 
-    from sidecar.sts import settings as exchange  # noqa: PLC0415
+    from sidecar.client.exchange import exchange_once  # noqa: PLC0415
 
     async def once() -> Credentials:
         with trio.move_on_after(seconds):
-            credentials = await exchange.once(environ)
+            credentials = await exchange_once(environ)
             return {
                 "AccessKeyId": credentials.access_key_id,
                 "SecretAccessKey": credentials.secret_access_key,

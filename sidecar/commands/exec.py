@@ -9,11 +9,11 @@ import trio
 
 from sidecar.client.application import run_application, until_signalled, with_daemon
 from sidecar.client.first_credentials import WAIT_SECONDS
-from sidecar.config.checks import all_reported
 from sidecar.config.settings import Config, read_config
+from sidecar.daemon.setting_checks import all_reported
 from sidecar.log import make_logger
 from sidecar.role import check_whole_number
-from sidecar.sts.settings import endpoint_of
+from sidecar.sts.request import endpoint_of
 
 EXAMPLE = """\
 example, in a CI job that has an OIDC token for the audience sts.amazonaws.com:

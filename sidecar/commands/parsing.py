@@ -8,6 +8,7 @@ import os
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 from sidecar.commands.help_text import fitted
@@ -107,3 +108,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     begun = [name for name in by_fold if len(word.strip("-")) > 1 and name.startswith(word.lower())]
     near = get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6) or begun[:1]
     return f". Did you mean {by_fold[near[0]]}?" if near else ""
+
+
+def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
+    """Parse the arguments as the command's module declares them, and run it. Return its exit status."""
+    parser = FlagParser(prog, command.__doc__, command.EXAMPLE)
+    command.add_arguments(parser)
+    status: int = command.main(parser.parse_args(arguments))
+    return status

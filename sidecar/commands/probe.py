@@ -4,12 +4,12 @@ import argparse
 import os
 import time
 
+from sidecar.addresses import format_address, parse_address
 from sidecar.client.request import get, reachable
 from sidecar.config.settings import PREFIX
 from sidecar.console import complain
 from sidecar.errors import ConfigurationError
 from sidecar.role import check_whole_number
-from sidecar.serving.listen import format_address, parse_address
 
 EXAMPLE = """\
 example:

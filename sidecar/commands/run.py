@@ -9,12 +9,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from sidecar.config.settings import PREFIX, SETTINGS, Address, Config, read_roles, read_settings
+from sidecar.addresses import Address, format_address
+from sidecar.config.settings import PREFIX, SETTINGS, Config, read_roles, read_settings
 from sidecar.errors import ConfigurationError
 from sidecar.files import file_identity
 from sidecar.role import secret_files
 from sidecar.serving.authorization import start_secrets
-from sidecar.serving.listen import bind, format_address, listen, start_listening
+from sidecar.serving.listen import bind, listen, start_listening
 from sidecar.startup.early_signals import end_at_once_on_signals
 from sidecar.startup.lean_imports import left_out
 
@@ -55,7 +56,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     try:
         return _main(args)
     except ConfigurationError as error:
-        from sidecar.config.checks import every_problem  # noqa: PLC0415  for a process that ends
+        from sidecar.daemon.setting_checks import every_problem  # noqa: PLC0415  for a process that ends
 
         raise every_problem(error, os.environ, vars(args), allow_non_loopback=args.allow_non_loopback) from error
 

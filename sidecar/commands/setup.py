@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sidecar.cli import run_command
+from sidecar.commands.parsing import run_command
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.extras import import_extra
 

@@ -11,13 +11,13 @@ import os
 
 import trio
 
+from sidecar.addresses import parse_address
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.injection import flags
 from sidecar.injection.settings import NATIVE_CHOICES
 from sidecar.log import default_format
 from sidecar.role import check_whole_number
-from sidecar.serving.listen import parse_address
 from sidecar.startup.early_signals import end_at_once_on_signals
 
 EXAMPLE = """\

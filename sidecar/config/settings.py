@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from sidecar.addresses import Address, format_address, is_loopback, parse_address
 from sidecar.errors import ConfigurationError
 from sidecar.role import (
     DEFAULT_ROLE,
@@ -21,8 +22,8 @@ from sidecar.role import (
     check_token_file,
     check_whole_number,
 )
-from sidecar.serving.listen import format_address, is_loopback, parse_address
 from sidecar.sts.session_name import check_session_name
+from sidecar.sts.settings import StsSettings, read_sts_settings
 
 PREFIX = "IRSA_SIDECAR_"
 
@@ -33,24 +34,6 @@ TOKEN_MODES = ("0600", "0640", "0644")
 
 POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
 """Where a manifest puts what the Downward API says of the Pod, in the order of PodNames."""
-
-Address = tuple[str, int]
-"""Host, as an IP literal, and port."""
-
-
-class StsSettings(NamedTuple):
-    """
-    Which STS is spoken to, and how it is trusted. `fallback_regions` are asked, in order, when the first is out.
-    `app_id` is the application's name for the User-Agent, as it was set.
-    """
-
-    region: str | None
-    endpoint_url: str | None
-    use_fips: bool
-    use_dualstack: bool
-    ca_bundle: str | None
-    fallback_regions: tuple[str, ...] = ()
-    app_id: str | None = None
 
 
 class Config(NamedTuple):
@@ -264,19 +247,6 @@ def read_token_file(environ: Mapping[str, str]) -> str:
     return check_token_file(name, _required(environ, name, "the path of the projected service account token"))
 
 
-def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
-    """Where STS is, as the SDKs read it. Raises ConfigurationError."""
-    return StsSettings(
-        region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
-        endpoint_url=read_endpoint_url(environ),
-        use_fips=read_boolean(environ, "AWS_USE_FIPS_ENDPOINT"),
-        use_dualstack=read_boolean(environ, "AWS_USE_DUALSTACK_ENDPOINT"),
-        ca_bundle=environ.get("AWS_CA_BUNDLE") or None,
-        fallback_regions=fallback_regions,
-        app_id=environ.get("AWS_SDK_UA_APP_ID") or None,
-    )
-
-
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each IRSA_SIDECAR_ variable that is no setting, with the nearest that is."""
     known = [setting.variable for setting in SETTINGS]
@@ -305,36 +275,6 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
             f"{name} is not set: it must be {meaning}. An EKS Pod gets it from the webhook, others from their manifest."
         )
     return value
-
-
-def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
-    """
-    Return the URL of STS as the SDKs find it: the service's own variable, then the general one.
-
-    Raises ConfigurationError if it holds a user name.
-    """
-    if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    for name in ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"):
-        if url := environ.get(name):
-            return _without_password(name, url)
-    return None
-
-
-def _without_password(name: str, url: str) -> str:
-    """Return the URL. Raises ConfigurationError if it may hold a password, before anything else can show it."""
-    if not url.isascii() or any(character in url for character in "@%"):
-        from sidecar.sts.endpoint import check_endpoint_url  # noqa: PLC0415  not before the bind, for this rare value
-
-        check_endpoint_url(name, url)
-    return url
-
-
-def read_boolean(environ: Mapping[str, str], name: str) -> bool:
-    text = environ.get(name, "").lower()
-    if text not in {"", "true", "false"}:
-        raise ConfigurationError(f"{name} is {environ[name][:100]!r}: give true or false.")
-    return text == "true"
 
 
 def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

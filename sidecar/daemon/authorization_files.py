@@ -15,10 +15,9 @@ import trio
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import check, in_thread
-from sidecar.files import FileIdentity, file_identity
+from sidecar.files import SECRET_MODE, FileIdentity, file_identity
 from sidecar.log import Logger
 from sidecar.refresh.schedule import CHECK_SECONDS
-from sidecar.secret_file import MODE
 from sidecar.serving.authorization import Secret, read_secret, start_secrets
 
 RECHECK_SECONDS = 0.1
@@ -82,7 +81,7 @@ class Authorization:
 class AuthorizationFiles:
     """The secrets in use, by the path of their file. `mode` is the mode of files that are created."""
 
-    def __init__(self, secrets: Mapping[str, Secret], log: Logger, mode: int = MODE) -> None:
+    def __init__(self, secrets: Mapping[str, Secret], log: Logger, mode: int = SECRET_MODE) -> None:
         self._log = log
         self._mode = mode
         self._by_path = {path: Authorization(path, secret) for path, secret in secrets.items()}

@@ -17,12 +17,11 @@ from sidecar.clock import Clock, Instant
 from sidecar.daemon.served_roles import ServedRoles
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
-from sidecar.files import file_identity, read_regular_file
+from sidecar.files import file_identity, read_regular_file, replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresh.refresher import REMINDER_SECONDS
 from sidecar.refresh.schedule import CHECK_SECONDS
-from sidecar.secret_file import replace_secret_file
 from sidecar.store import Snapshot
 
 FIRST_ATTEMPTS_SECONDS = 15.0

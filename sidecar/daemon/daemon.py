@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from sidecar import __version__
+from sidecar.addresses import WILDCARDS, format_address, is_address
 from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.clock import Clock, Instant
 from sidecar.config.settings import Config, unknown_variables
@@ -37,12 +38,12 @@ from sidecar.serving.audit import Audit
 from sidecar.serving.authorization import Secret, start_secrets
 from sidecar.serving.container_credentials import Answer, FindUid, Hold
 from sidecar.serving.http import Request
-from sidecar.serving.listen import WILDCARDS, format_address, is_address
 from sidecar.serving.peer import Peers
 from sidecar.store import Snapshot, Store
-from sidecar.sts import settings as exchange
 from sidecar.sts.client import Exchange
 from sidecar.sts.regions import open_regions
+from sidecar.sts.request import endpoint_of
+from sidecar.sts.warnings import short_session_warning, warnings_about
 
 if TYPE_CHECKING:
     from sidecar.daemon.credentials_file import CredentialsFile  # which, as imds.py, only those pay for who ask for it
@@ -263,7 +264,7 @@ def make_daemon(
                 log.warning("users_unknown", role=role.name, reason=_USERS_UNKNOWN)
             if config.credentials_file is not None:
                 log.warning("role_left_out", role=role.name, path=config.credentials_file, reason=_LEFT_OUT)
-        if sentence := exchange.short_session_warning(role):
+        if sentence := short_session_warning(role):
             log.warning("setting_doubtful", role=role.name, reason=sentence)
         refresher = Refresher(
             role,
@@ -343,7 +344,7 @@ async def _run(
     log, writer = make_logger(config.log_format or default_format(), config.log_level)
     for sentence in unknown_variables(os.environ):
         log.warning("setting_unknown", reason=sentence)
-    for sentence in exchange.warnings_about(config.roles, config.sts):
+    for sentence in warnings_about(config.roles, config.sts):
         log.warning("setting_doubtful", reason=sentence)
     metrics = Metrics()
     async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
@@ -378,7 +379,7 @@ async def _run(
 
 def _log_start(daemon: Daemon, listeners: Listeners, config: Config) -> None:
     origin = f"http://{format_address(*listeners.credentials[0].getsockname()[:2])}"
-    sts_url = exchange.endpoint_of(config.sts)
+    sts_url = endpoint_of(config.sts)
     for served in daemon.roles:
         role = served.refresher.role
         daemon.log.info("started", version=__version__, role_arn=role.final_arn, sts=sts_url, url=origin + role.path)

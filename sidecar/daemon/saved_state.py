@@ -18,13 +18,13 @@ from math import isfinite
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from sidecar.clock import Instant
-from sidecar.config.settings import StsSettings
 from sidecar.credentials import Credentials
 from sidecar.errors import SidecarError
 from sidecar.refresh.max_duration import Longest
 from sidecar.refresh.schedule import CLOCK_STEP_SECONDS, Schedule
 from sidecar.role import Role
 from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+from sidecar.sts.settings import StsSettings
 
 MAX_STATE_BYTES = 512 * 1024
 """STS's reply is 256 KiB at most (client.py), and JSON may spell a character in up to two."""

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import trio
 
 from sidecar.clock import Clock, Instant
-from sidecar.config.settings import StsSettings
 from sidecar.daemon.saved_state import (
     FILE_PREFIX,
     MAX_STATE_BYTES,
@@ -35,14 +34,14 @@ from sidecar.daemon.saved_state import (
 from sidecar.daemon.served_roles import ServedRole, ServedRoles
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import check, in_thread
-from sidecar.files import file_identity
+from sidecar.files import file_identity, replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.mounts import IN_MEMORY, MOUNTINFO, filesystem_type
 from sidecar.refresh.refresher import REMINDER_SECONDS, Health, Progress
 from sidecar.refresh.schedule import CHECK_SECONDS, Schedule
-from sidecar.secret_file import replace_secret_file
 from sidecar.store import Snapshot
+from sidecar.sts.settings import StsSettings
 
 SETTING, ALLOW_DISK = "IRSA_SIDECAR_STATE_DIR", "IRSA_SIDECAR_STATE_ALLOW_DISK"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from sidecar.addresses import format_address
 from sidecar.config.settings import PREFIX
 from sidecar.doctor.checks import calls, endpoint, exchange, identity, issuer, metadata, settings, sts, token, trust
 from sidecar.doctor.checks.endpoint import EndpointFacts
@@ -40,8 +41,7 @@ from sidecar.doctor.probes.settings import Told
 from sidecar.doctor.report import Report, rows
 from sidecar.errors import TokenError
 from sidecar.role import Role
-from sidecar.serving.listen import format_address
-from sidecar.sts.settings import request_for
+from sidecar.sts.request import request_for
 
 EXCHANGE_SECONDS = 300.0
 """The longest chain of roles is eleven calls, each with a deadline of its own."""

@@ -49,7 +49,7 @@ def check_environment(setting: str, region: str, variables: Iterable[tuple[str, 
     """
     from sidecar.config.settings import read_settings as read_settings_of_run  # noqa: PLC0415  for those who give some
     from sidecar.config.settings import unknown_variables  # noqa: PLC0415
-    from sidecar.sts.settings import endpoint_of, fallbacks_of  # noqa: PLC0415
+    from sidecar.sts.request import endpoint_of, fallbacks_of  # noqa: PLC0415
 
     environ = {"AWS_REGION": region, **dict(variables)}
     try:

@@ -16,10 +16,10 @@ import httpx2
 import trio
 from lightkube.config.kubeconfig import SingleConfig
 
+from sidecar.addresses import is_loopback_host
 from sidecar.errors import ConfigurationError
 from sidecar.kubernetes.exec_plugin import run_plugin
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry, Plugin, UserEntry
-from sidecar.sts.endpoint import is_loopback
 
 UNAUTHORIZED = 401
 
@@ -100,7 +100,7 @@ def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
 
 def _may_send_secrets(server: str) -> bool:
     """Return whether the way is encrypted or stays on this machine. kubectl sends no secret over http:// at all."""
-    return not server.lower().startswith("http://") or is_loopback(urlsplit(server).hostname or "")
+    return not server.lower().startswith("http://") or is_loopback_host(urlsplit(server).hostname or "")
 
 
 def acting_as(config: SingleConfig) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from sidecar.addresses import format_address
 from sidecar.background import keep_running
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
@@ -30,7 +31,6 @@ from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.oidc.verification import Provider, issuer_key
-from sidecar.serving.listen import format_address
 from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"

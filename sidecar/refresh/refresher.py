@@ -23,9 +23,9 @@ from sidecar.refresh import schedule
 from sidecar.role import Role
 from sidecar.store import Store
 from sidecar.sts.client import Exchange, ExchangeReply
-from sidecar.sts.errors import is_too_long
+from sidecar.sts.errors import explained, is_too_long
 from sidecar.sts.expiration import Lifetime, lifetime
-from sidecar.sts.settings import explained, request_for
+from sidecar.sts.request import request_for
 from sidecar.token import Token, expired_at_start_warning, instant_text, read_token, warning_from_claims
 
 REMINDER_SECONDS = 600.0

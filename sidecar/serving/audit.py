@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.addresses import format_address
 from sidecar.log import Logger
 from sidecar.serving.container_credentials import Answer
-from sidecar.serving.listen import format_address
 
 LINES_A_SECOND = 10
 

@@ -14,8 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.files import FileIdentity, file_identity, read_regular_file
-from sidecar.secret_file import MODE, replace_secret_file
+from sidecar.files import SECRET_MODE, FileIdentity, file_identity, read_regular_file, replace_secret_file
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096
@@ -37,7 +36,7 @@ class Secret(NamedTuple):
 
 
 def start_secrets(
-    paths: Iterable[str], mode: int = MODE, known: Mapping[str, Secret] | None = None
+    paths: Iterable[str], mode: int = SECRET_MODE, known: Mapping[str, Secret] | None = None
 ) -> dict[str, Secret]:
     """
     Create the secret of each file that is missing or has an older secret of ours, and read the others.
@@ -76,7 +75,7 @@ def new_secret() -> str:
     return PREFIX + digits.translate(bytes.maketrans(b"+/", b"-_")).decode("ascii")
 
 
-def write_secret(path: str, secret: str, mode: int = MODE) -> None:
+def write_secret(path: str, secret: str, mode: int = SECRET_MODE) -> None:
     """Put the secret at `path`, as replace_secret_file does. Raises ConfigurationError."""
     try:
         replace_secret_file(path, secret, mode)

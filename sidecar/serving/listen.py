@@ -2,26 +2,18 @@
 Listening sockets, opened before anything heavy is imported.
 
 Rule: this file imports `socket` and nothing dearer, so that the port is there within milliseconds of exec and
-early requests wait in the kernel's queue instead of being refused. An address is the `(host, port)` pair that
-`socket` itself uses; a host is always an IP literal, because a name would need a resolver and may move.
+early requests wait in the kernel's queue instead of being refused.
 """
 
 import errno
 import socket
 from contextlib import suppress
 
+from sidecar.addresses import OTHER_FAMILY, format_address, is_loopback
 from sidecar.errors import ConfigurationError
 
 BACKLOG = 1024
 """Connections the kernel keeps until they are accepted; it cuts this to `net.core.somaxconn` (4096 by default)."""
-
-_OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::", "::": "0.0.0.0"}  # noqa: S104  a table, not a bind
-"""The same place in the other family. `localhost` and clients' resolvers pick either one."""
-
-WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  a table, not a bind
-"""Every interface of the machine."""
-
-_HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  what `:4773` has always meant
 
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """What a kernel without IPv6 (or without IPv4 on its loopback) says."""
@@ -45,66 +37,8 @@ _HOP_LIMIT = {
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
 
-IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
-_IPV6_LOOPBACK = b"\0" * 15 + b"\1"
-
 _FREE_PORT_TRIES = 8
 """A port that is free in one family may be taken in the other; then the kernel is asked for another one."""
-
-_MAX_PORT = 65535
-
-
-def parse_address(setting: str, text: str) -> tuple[str, int]:
-    """
-    Read `host:port` as `(host, port)`: `127.0.0.1:4772`, `[::1]:0`, `localhost:4772`, `:4773` (every interface).
-
-    `setting` is the name a person knows it by. Port 0 asks the kernel for a free one. Raises ConfigurationError.
-    """
-    host, colon, port = text.strip().rpartition(":")
-    if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):
-        raise ConfigurationError(
-            f"{setting} is {text!r}, which is no HOST:PORT with a port of 0 to {_MAX_PORT}: "
-            "write for example 127.0.0.1:4772 or [::1]:4772."
-        )
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    literal = _HOST_WORDS.get(bare.lower(), bare)
-    if packed(literal) is None or (":" in literal) != (bare != host):
-        raise ConfigurationError(
-            f"{setting} is {text!r}, whose host is no IP address: "
-            "write for example 127.0.0.1:4772, [::1]:4772 or localhost:4772."
-        )
-    return literal, int(port)
-
-
-def format_address(host: str, port: int) -> str:
-    """The address as a URL has it, an IPv6 one in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """True for 127.0.0.0/8 and `::1` (RFC 1122 3.2.1.3, RFC 4291 2.5.3), also in the form `::ffff:127.0.0.1`."""
-    address = packed(host) or b""
-    return address == _IPV6_LOOPBACK or (len(address) == 4 and address[0] == 127)
-
-
-def packed(host: str) -> bytes | None:
-    """
-    The address in network bytes, or None for what is no IP literal. (`ipaddress` would cost 3 ms to import.)
-
-    4 bytes, or 16; `::ffff:127.0.0.1` is IPv4 in another spelling (RFC 4291 2.5.5.2), and so are its bytes.
-    """
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            return socket.inet_pton(family, host).removeprefix(IPV4_MAPPED)
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def is_address(host: str) -> bool:
-    """True for an IP literal as a URL has it, an IPv6 one in brackets."""
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    return packed(bare) is not None and (":" in bare) is (bare != host)
 
 
 def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
@@ -123,7 +57,7 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
 def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
     """As `listen`, but connections are refused until `start_listening`."""
     host, port = address
-    hosts = [host, _OTHER_FAMILY[host]] if host in _OTHER_FAMILY else [host]
+    hosts = [host, OTHER_FAMILY[host]] if host in OTHER_FAMILY else [host]
     tries = _FREE_PORT_TRIES if port == 0 else 1
     while True:
         try:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from sidecar.serving.listen import IPV4_MAPPED, packed
+from sidecar.addresses import IPV4_MAPPED, packed
 
 if TYPE_CHECKING:
     from sidecar.serving.pending import Pending

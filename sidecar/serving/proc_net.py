@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-from sidecar.serving.listen import IPV4_MAPPED
+from sidecar.addresses import IPV4_MAPPED
 from sidecar.serving.peer import CONNECTED, Ends, Owner
 from sidecar.serving.pending import PENDING, Pending
 

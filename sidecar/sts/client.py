@@ -29,11 +29,12 @@ from sidecar.outbound import (
     proxy_for,
     public_authorities,
 )
-from sidecar.role import ChainStep
 from sidecar.sts import wire as sts
 from sidecar.sts.endpoint import signing_region
+from sidecar.sts.errors import Operation
 from sidecar.sts.expiration import told_time
-from sidecar.sts.wire import Operation
+from sidecar.sts.request import ExchangeRequest, endpoint_of
+from sidecar.sts.settings import StsSettings
 from sidecar.token import Token
 
 ATTEMPT_SECONDS = 10.0
@@ -47,22 +48,6 @@ _TIMEOUTS = {"timeout": httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS).
 
 MAX_REPLY_BYTES = 256 * 1024
 """A reply is 1-3 KiB; session tokens have no stated maximum."""
-
-
-class ExchangeRequest(NamedTuple):
-    """What is asked of STS for one role. The names of the chain's sessions are filled in."""
-
-    role_arn: str
-    session_name: str
-    duration_seconds: int
-    policy: str | None = None
-    policy_arns: tuple[str, ...] = ()
-    chain: tuple[ChainStep, ...] = ()
-
-    @property
-    def served_seconds(self) -> int:
-        """How long what is served was asked for: by the last step of the chain."""
-        return self.chain[-1].duration_seconds if self.chain else self.duration_seconds
 
 
 class ExchangeReply(NamedTuple):
@@ -274,3 +259,10 @@ def _date(header: str | None) -> datetime | None:
 
 _IMF_FIXDATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def open_client(settings: StsSettings) -> StsClient:
+    """A client of that STS. Raises ConfigurationError."""
+    return StsClient(
+        endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle, app_id=settings.app_id
+    )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from sidecar.addresses import is_loopback_host
 from sidecar.errors import ConfigurationError
 
 
@@ -164,17 +165,7 @@ def _without_user_info(value: str) -> str:
 def is_plaintext_beyond_loopback(url: str) -> bool:
     """True when the token and the credentials would cross a network unencrypted."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """True for a loopback address and for `localhost`, which no resolver should send elsewhere (RFC 6761, 6.3)."""
-    if not host[:1].isdigit() and ":" not in host:  # without ipaddress, which few need
-        return host == "localhost"
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")
 
 
 def _partition(region: str) -> Partition | None:

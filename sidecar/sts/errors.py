@@ -297,3 +297,10 @@ def is_too_long(error: ExchangeError) -> bool:
 
 def _refinement(code: str, message: str, operation: Operation) -> _Refinement | None:
     return next((row for row in _REFINEMENTS[operation] if row.code == code and row.phrase in message), None)
+
+
+def explained(error: ExchangeError) -> str:
+    """What STS said, and what a person does about it."""
+    operation = Operation.ASSUME_ROLE if error.step else Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
+    advice = hint(error.code, error.message, operation)
+    return f"{str(error).removesuffix('.')}. {advice}" if advice else str(error)

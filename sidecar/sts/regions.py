@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import NamedTuple
 
-from sidecar.config.settings import StsSettings
 from sidecar.errors import ExchangeError
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.sts.client import Exchange, ExchangeReply, ExchangeRequest, StsClient
+from sidecar.sts.client import Exchange, ExchangeReply, StsClient, open_client
 from sidecar.sts.failover import FIRST, Failover, after_outage, after_refusal, after_success, is_outage
-from sidecar.sts.settings import fallbacks_of, open_client
+from sidecar.sts.request import ExchangeRequest, fallbacks_of
+from sidecar.sts.settings import StsSettings
 from sidecar.token import Token
 
 

@@ -27,7 +27,7 @@ from sidecar.local.services import LocalServices, serve_local
 from tests.end_to_end.test_refusals import BOTO3, tell_nobody
 from tests.end_to_end.test_run import TELL_MODULES
 from tests.support.processes import GUARD_SECONDS, Running, get, pod_environment, run_daemon
-from tests.test_layers import BOTOCORE_WITH_A_CHAIN, FORBIDDEN_IN_RUN, WITH_A_CHAIN
+from tests.unit.test_layers import COSTLY, COSTLY_WITH_A_CHAIN
 
 APP, PARTNER, DATA = (
     "arn:aws:iam::111122223333:role/app",
@@ -130,15 +130,16 @@ async def test_a_pod_whose_clock_is_an_hour_off_still_gets_through_its_chain(tmp
     assert -3600 <= told <= -3600 + math.ceil(time.monotonic() - began_at)
 
 
-async def test_with_a_chain_botocores_signer_comes_in_and_nothing_else_of_it(tmp_path: Path) -> None:
+async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None:
     async with pod(tmp_path, prelude=TELL_MODULES) as (_, running):
         await running.logged("credentials_refreshed", role="reports")
         await running.stop(signal.SIGTERM)
         imported = set((await running.line_of("MODULES")).split())
-    forbidden = FORBIDDEN_IN_RUN - WITH_A_CHAIN
-    assert not {name for name in imported if any(name == bad or name.startswith(bad + ".") for bad in forbidden)}
+    costly = COSTLY - COSTLY_WITH_A_CHAIN
+    assert not {name for name in imported if any(f"{name}.".startswith(f"{module}.") for module in costly)}
     found = {name.split(".")[1] for name in imported if name.startswith("botocore.")}
-    assert {"auth", "awsrequest"} <= found <= BOTOCORE_WITH_A_CHAIN
+    assert {"auth", "awsrequest"} <= found
+    assert not found & {"client", "configloader", "credentials", "endpoint", "loaders", "model", "parsers", "session"}
 
 
 async def test_a_reload_that_adds_a_chain_is_refused_where_no_region_is_set(tmp_path: Path) -> None:

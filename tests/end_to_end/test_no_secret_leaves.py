@@ -22,10 +22,10 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from sidecar.client.exchange import exchange_once
 from sidecar.doctor.report import as_json, as_text
 from sidecar.doctor.run import examine
 from sidecar.errors import SidecarError
-from sidecar.sts.settings import once
 from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import GUARD_SECONDS, get, pod_environment, run_daemon, scripted_sts
@@ -388,7 +388,7 @@ async def test_sts_hears_the_token_in_the_body_and_nowhere_else(tmp_path: Path) 
 async def test_no_bad_reply_makes_an_error_that_quotes_a_secret(tmp_path: Path, what: str) -> None:
     async with scripted_sts(BAD_REPLIES[what]) as sts:
         with pytest.raises(SidecarError) as caught:
-            await once(Pod(tmp_path, sts.url).environment)
+            await exchange_once(Pod(tmp_path, sts.url).environment)
     assert len(sts.requests) == 1
     assert not leaks(f"{caught.value} {caught.value!r}")
 

@@ -31,7 +31,7 @@ from tests.support.processes import (
     started,
     until_served,
 )
-from tests.test_layers import FORBIDDEN_IN_RUN
+from tests.unit.test_layers import COSTLY, MAX_OWN_MODULES
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
@@ -222,8 +222,8 @@ async def test_run_imports_nothing_that_a_pod_should_not_pay_for(tmp_path: Path)
             await running.stop(signal.SIGTERM)
             imported = set((await running.line_of("MODULES")).split())
     assert {"trio", "httpx", "sidecar.serving.server"} <= imported
-    found = {name for name in imported if any(name == bad or name.startswith(bad + ".") for bad in FORBIDDEN_IN_RUN)}
-    assert not found
+    assert not {name for name in imported if any(f"{name}.".startswith(f"{costly}.") for costly in COSTLY)}
+    assert len({name for name in imported if name.startswith("sidecar.")}) <= MAX_OWN_MODULES
 
 
 async def test_probe_says_ready_or_why_not(tmp_path: Path) -> None:

@@ -22,14 +22,8 @@ from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.refresh.schedule import patient
-from sidecar.sts.client import (
-    ATTEMPT_SECONDS,
-    CONNECT_SECONDS,
-    MAX_REPLY_BYTES,
-    ExchangeReply,
-    ExchangeRequest,
-    StsClient,
-)
+from sidecar.sts.client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeReply, StsClient
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.exchanges import (
     REQUEST,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import trio
 
+from sidecar.addresses import format_address
 from sidecar.client.environment import Offer, client_environment
 from sidecar.serving.authorization import new_secret, write_secret
-from sidecar.serving.listen import format_address
 from tests.sdk.asked import Asked
 from tests.sdk.build import command
 from tests.sdk.catalogue import ROOT, Client

@@ -39,8 +39,9 @@ from sidecar.serving import container_credentials as endpoint
 from sidecar.serving import http
 from sidecar.serving.authorization import Secret
 from sidecar.store import Store
-from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.sts.client import ExchangeReply
 from sidecar.sts.errors import NEXT_STEPS
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.stateful.world import GOOD, Behaviour, Grant, StsInWorld, World
 from tests.support.fakes.exchange import ROLE_ARN

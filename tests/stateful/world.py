@@ -15,8 +15,9 @@ from math import floor, inf
 from sidecar.clock import Clock
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.sts import wire as sts
-from sidecar.sts.client import ATTEMPT_SECONDS, ExchangeReply, ExchangeRequest
+from sidecar.sts.client import ATTEMPT_SECONDS, ExchangeReply
 from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
 from tests.support.fakes.clock import EPOCH
 from tests.support.fakes.exchange import TOO_LONG

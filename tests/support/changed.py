@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-ALWAYS = "tests/test_layers.py"
+ALWAYS = "tests/unit/test_layers.py"
 """The import rules, which any change can break."""
 
 DOCUMENTATION = ("tests/docs/test_links.py", "tests/docs/test_decisions.py")

@@ -13,7 +13,8 @@ import trio
 import trustme
 
 from sidecar.errors import ExchangeError
-from sidecar.sts.client import ExchangeReply, ExchangeRequest, StsClient
+from sidecar.sts.client import ExchangeReply, StsClient
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token, decode_token
 from tests.support.fakes.scripted_sts import Reply, ScriptedSts
 from tests.support.fakes.tokens import service_account_token

@@ -8,12 +8,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.settings import read_sts_settings
 from sidecar.errors import ConfigurationError
 from sidecar.outbound import proxy_for
 from sidecar.proxy_settings import checked_proxy, no_proxy_warning
 from sidecar.sts.client import StsClient
-from sidecar.sts.settings import warnings_about
+from sidecar.sts.settings import read_sts_settings
+from sidecar.sts.warnings import warnings_about
 from tests.support.exchanges import Resolver, failure
 from tests.support.processes import our_program, pod_environment, run_daemon, run_to_its_end, scripted_sts
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.settings import read_config, read_sts_settings
+from sidecar.config.settings import read_config
 from sidecar.console import remark
 from sidecar.doctor.finding import Check, Finding, Status
 from sidecar.doctor.report import rows
 from sidecar.errors import ConfigurationError, ExchangeError, KubernetesError, NextStep, SidecarError, TokenError
 from sidecar.log import make_logger
 from sidecar.redaction import without_user_info
-from sidecar.sts import settings as exchange
+from sidecar.sts.request import endpoint_of
+from sidecar.sts.settings import read_sts_settings
 from tests.support.fakes.tokens import service_account_token
 
 PASSWORD = "hunter2"
@@ -75,7 +76,7 @@ def test_url_with_a_user_is_rejected_unseen(url: str, flags: dict[str, str], set
 def test_settings_made_elsewhere_are_checked_before_anything_prints(url: str) -> None:
     settings = read_sts_settings(environment())._replace(endpoint_url=url, use_fips=True)
     with pytest.raises(ConfigurationError) as caught:
-        exchange.endpoint_of(settings)
+        endpoint_of(settings)
     assert PASSWORD not in str(caught.value)
 
 

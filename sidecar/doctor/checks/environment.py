@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from sidecar.addresses import is_loopback_host
 from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
-from sidecar.sts.endpoint import is_loopback
 
 STATIC_KEYS = (
     "AWS_ACCESS_KEY_ID",
@@ -164,7 +164,7 @@ def _no_proxy(facts: EnvironmentFacts) -> Finding | None:
 def is_own_form(environ: Mapping[str, str]) -> bool:
     """Whether credentials are to come in the form of EC2's metadata service, from the Pod's loopback."""
     try:
-        return is_loopback(urlsplit(environ.get(METADATA_ENDPOINT, "")).hostname or "")
+        return is_loopback_host(urlsplit(environ.get(METADATA_ENDPOINT, "")).hostname or "")
     except ValueError:
         return False
 

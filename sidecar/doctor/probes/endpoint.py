@@ -13,12 +13,12 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 import trio
 
+from sidecar.addresses import is_loopback
 from sidecar.doctor.checks.endpoint import EXPIRATION, FIELDS, EndpointFacts, SecretFacts, Served
 from sidecar.doctor.probes.conversation import Answer, ask
 from sidecar.doctor.probes.guard import FILE_SECONDS, guarded, in_thread
 from sidecar.files import read_regular_file
 from sidecar.serving.authorization import MAX_SECRET_BYTES
-from sidecar.serving.listen import is_loopback
 
 TRIES, PAUSE_SECONDS = 3, 1.0
 """As botocore has it: an endpoint that is not ready yet is asked again."""

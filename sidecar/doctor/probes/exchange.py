@@ -4,11 +4,13 @@ from time import perf_counter
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.config.settings import StsSettings
+from sidecar.client.exchange import DEFAULT_DURATION_SECONDS
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError
 from sidecar.role import Role
-from sidecar.sts.settings import DEFAULT_DURATION_SECONDS, endpoint_of, open_client, request_for
+from sidecar.sts.client import open_client
+from sidecar.sts.request import endpoint_of, request_for
+from sidecar.sts.settings import StsSettings
 from sidecar.token import Token
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import trio
 
-from sidecar.config.settings import read_sts_settings
 from sidecar.doctor.checks.identity import IdentityFacts
 from sidecar.doctor.probes import aws
 from sidecar.doctor.probes.aws import AwsSettings
 from sidecar.doctor.probes.endpoint import Keys
 from sidecar.errors import ConfigurationError
-from sidecar.sts.settings import endpoint_of
+from sidecar.sts.request import endpoint_of
+from sidecar.sts.settings import read_sts_settings
 
 NO_AWS = "the settings name no region, by which requests are signed, or no STS that can be asked"
 

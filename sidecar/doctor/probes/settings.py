@@ -4,21 +4,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from sidecar.config.settings import (
-    Config,
-    StsSettings,
-    read_role,
-    read_roles,
-    read_settings,
-    read_sts_settings,
-    role_defaults,
-    unknown_variables,
-)
+from sidecar.config.settings import Config, read_role, read_roles, read_settings, role_defaults, unknown_variables
 from sidecar.doctor.checks.settings import SettingsFacts
 from sidecar.doctor.location import Side, side
 from sidecar.errors import ConfigurationError
 from sidecar.role import Role
-from sidecar.sts.settings import endpoint_of, fallbacks_of, open_client, outbound_warnings
+from sidecar.sts.client import open_client
+from sidecar.sts.request import endpoint_of, fallbacks_of
+from sidecar.sts.settings import StsSettings, read_sts_settings
+from sidecar.sts.warnings import outbound_warnings
 
 _Value = TypeVar("_Value")
 

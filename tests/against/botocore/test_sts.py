@@ -27,15 +27,8 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts.wire import (
-    API_VERSION,
-    HEADERS,
-    NEXT_STEPS,
-    Operation,
-    assume_role,
-    assume_role_with_web_identity,
-    read_reply,
-)
+from sidecar.sts.errors import NEXT_STEPS, Operation
+from sidecar.sts.wire import API_VERSION, HEADERS, assume_role, assume_role_with_web_identity, read_reply
 
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""

@@ -7,7 +7,8 @@ import trio
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.sts.client import ExchangeReply
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"

@@ -176,7 +176,7 @@ def test_stderr_that_cannot_be_written_changes_no_status() -> None:
 INTERRUPTED = """
 import os, signal, sys
 from sidecar import cli
-real = cli.run_command
+real = cli._run_command
 def interrupted(command, prog, arguments):
     original = command.main
     def main(args):
@@ -184,7 +184,7 @@ def interrupted(command, prog, arguments):
         return original(args)
     command.main = main
     return real(command, prog, arguments)
-cli.run_command = interrupted
+cli._run_command = interrupted
 if sys.argv[1] == "setup":
     import sidecar.commands.setup
     sidecar.commands.setup.run_command = interrupted

@@ -16,14 +16,16 @@ import pytest
 import trio
 
 from sidecar import cli
+from sidecar.client.exchange import exchange_once
 from sidecar.clock import Clock
-from sidecar.config.settings import StsSettings
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.local.config import LocalConfig
 from sidecar.local.issuer import generate_key
 from sidecar.local.services import LocalServices, serve_local
 from sidecar.role import Role
-from sidecar.sts.settings import endpoint_of, once, request_for, warnings_about
+from sidecar.sts.request import endpoint_of, request_for
+from sidecar.sts.settings import StsSettings
+from sidecar.sts.warnings import warnings_about
 from sidecar.token import decode_token
 from tests.support.fakes.scripted_sts import error_reply
 from tests.support.fakes.tokens import jwt_of, service_account_token
@@ -268,6 +270,6 @@ def test_a_session_of_a_token_that_names_no_pod_is_named_after_its_subject(claim
 
 async def test_one_exchange_needs_a_token_and_a_role(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="AWS_ROLE_ARN"):
-        await once({})
+        await exchange_once({})
     with pytest.raises(ConfigurationError, match="AWS_ROLE_SESSION_NAME"):
-        await once(pod_environment(tmp_path / "token", "http://127.0.0.1:1", AWS_ROLE_SESSION_NAME="a b"))
+        await exchange_once(pod_environment(tmp_path / "token", "http://127.0.0.1:1", AWS_ROLE_SESSION_NAME="a b"))

@@ -16,12 +16,12 @@ import pytest
 import trio
 
 from sidecar import cli, file_thread
+from sidecar.client import exchange
 from sidecar.client.request import get
 from sidecar.commands import credentials as command
 from sidecar.serving import http
 from sidecar.serving.container_credentials import LOOPBACK_HOSTS, answer, credentials_response
 from sidecar.serving.http import Request
-from sidecar.sts import settings as exchange
 from tests.support.fakes.hanging_volume import hanging_volume
 from tests.support.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
 from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role, untold
@@ -458,6 +458,4 @@ async def test_no_library_is_loaded_where_a_daemon_answers(tmp_path: Path) -> No
     assert json.loads(done.stdout)["AccessKeyId"] == "ASIAFAKE0001"
     loaded = set(done.stderr.decode().split())
     assert "sidecar.commands.credentials" in loaded
-    assert (
-        not {"trio", "httpx", "jwt", "structlog", "ssl", "dataclasses", "http.client", "sidecar.sts.settings"} & loaded
-    )
+    assert not {"trio", "httpx", "jwt", "structlog", "ssl", "dataclasses", "http.client", "sidecar.sts.client"} & loaded

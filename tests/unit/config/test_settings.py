@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.config.settings import PREFIX, SETTINGS, Config, StsSettings, read_config, unknown_variables
+from sidecar.config.settings import PREFIX, SETTINGS, Config, read_config, unknown_variables
 from sidecar.errors import ConfigurationError
 from sidecar.role import Role
+from sidecar.sts.settings import StsSettings
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 ROLES_FILE = str(Path(__file__).parents[3] / "docs" / "roles.yaml")

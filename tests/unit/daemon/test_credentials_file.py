@@ -19,9 +19,9 @@ from trio.testing import MockClock
 
 from sidecar.daemon.credentials_file import HEADER, CredentialsFile, is_ours, text_of
 from sidecar.errors import ConfigurationError
+from sidecar.files import replace_secret_file
 from sidecar.refresh.refresher import REMINDER_SECONDS
 from sidecar.refresh.schedule import CHECK_SECONDS
-from sidecar.secret_file import replace_secret_file
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume

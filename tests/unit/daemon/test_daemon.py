@@ -10,10 +10,11 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
-from sidecar.config.settings import Config, StsSettings
+from sidecar.config.settings import Config
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.log import Logger
 from sidecar.role import Role
+from sidecar.sts.settings import StsSettings
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import ROLE_ARN, FakeExchange
 from tests.support.fakes.kubelet import FakeVolume

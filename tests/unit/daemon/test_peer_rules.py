@@ -15,7 +15,8 @@ from sidecar.daemon.daemon import make_daemon
 from sidecar.serving import peer, proc_net
 from sidecar.serving.audit import LINES_A_SECOND
 from sidecar.serving.peer import Asker, Peers, SockDiag
-from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.sts.client import ExchangeReply
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange

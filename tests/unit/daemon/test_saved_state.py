@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.clock import Instant
-from sidecar.config.settings import StsSettings
 from sidecar.credentials import Credentials
 from sidecar.daemon.saved_state import Owner, Saved, UnusableStateError, decode, encode, file_name, role_digest
 from sidecar.refresh.max_duration import Longest
 from sidecar.refresh.schedule import CLOCK_STEP_SECONDS, Schedule
 from sidecar.role import ChainStep, PodNames, Role
 from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+from sidecar.sts.settings import StsSettings
 
 SAVED_AT = Instant(1_800_000_000.0, 5_000.25)
 HOUR_LATER = SAVED_AT.later(3600)

@@ -26,7 +26,8 @@ from sidecar.role import ChainStep, Role
 from sidecar.serving import admin
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving.http import Request
-from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.sts.client import ExchangeReply
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal

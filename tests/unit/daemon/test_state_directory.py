@@ -22,11 +22,11 @@ from sidecar.daemon.saved_state import MAX_STATE_BYTES, file_name
 from sidecar.daemon.state_directory import Boot, StateDirectory, open_directory
 from sidecar.errors import ConfigurationError, NextStep
 from sidecar.file_thread import in_thread
+from sidecar.files import replace_secret_file
 from sidecar.mounts import filesystem_type
 from sidecar.refresh.refresher import REMINDER_SECONDS
 from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.role import ChainStep, Role
-from sidecar.secret_file import replace_secret_file
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
+from sidecar.client.exchange import exchange_once
 from sidecar.doctor.probes import aws
 from sidecar.doctor.report import as_text
 from sidecar.local import http
 from sidecar.local.http import Reply, Request
-from sidecar.sts.settings import once
 from tests.support.exchanges import STS_HOST, Authority, Resolver
 from tests.support.fakes.scripted_sts import Reply as StsReply
 from tests.support.fakes.scripted_sts import ScriptedSts, error_reply, good_reply
@@ -238,7 +238,7 @@ def with_iam(environ: Callable[[SetUp], Environ], change: Callable[[SetUp, Iam],
         provider = f"arn:aws:iam::111122223333:oidc-provider/{at.issuer_key}"
         iam.client_ids[provider] = ["sts.amazonaws.com"]
         change(at, iam)
-        given = await once(at.environ)
+        given = await exchange_once(at.environ)
         own = {
             "AWS_ACCESS_KEY_ID": given.access_key_id,
             "AWS_SECRET_ACCESS_KEY": given.secret_access_key,

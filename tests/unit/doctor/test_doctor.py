@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from sidecar import cli
+from sidecar.client.exchange import exchange_once
 from sidecar.doctor.finding import Status
 from sidecar.doctor.probes import aws
 from sidecar.doctor.report import Report
@@ -23,7 +24,6 @@ from sidecar.doctor.run import GROUPS
 from sidecar.local import http
 from sidecar.local.http import Reply, Request, plain
 from sidecar.local.trust_policy import default_policy
-from sidecar.sts.settings import once
 from tests.support.exchanges import Resolver
 from tests.support.processes import GUARD_SECONDS, our_program
 from tests.unit.doctor.iam import served_iam
@@ -273,7 +273,7 @@ async def test_a_persons_own_credentials_of_another_account_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
-        given = await once(at.environ)
+        given = await exchange_once(at.environ)
         for name, value in (
             ("AWS_ACCESS_KEY_ID", given.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", given.secret_access_key),

@@ -17,8 +17,9 @@ from sidecar.local import http
 from sidecar.local.http import Reply, Request
 from sidecar.local.trust_policy import parse_policy
 from sidecar.role import ChainStep
-from sidecar.sts.client import ExchangeReply, ExchangeRequest, StsClient
-from sidecar.sts.settings import explained
+from sidecar.sts.client import ExchangeReply, StsClient
+from sidecar.sts.errors import explained
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import decode_token
 from tests.unit.local.conftest import APP, LAST, NEXT, World
 

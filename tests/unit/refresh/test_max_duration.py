@@ -12,7 +12,8 @@ from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.refresh.max_duration import HOURS, RECHECK_SECONDS, SURE_SECONDS, Longest, after_grant, after_refusal
-from sidecar.sts.client import ExchangeReply, ExchangeRequest
+from sidecar.sts.client import ExchangeReply
+from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import TOO_LONG, FakeExchange, refusal

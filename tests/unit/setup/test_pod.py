@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import cli
+from sidecar.commands.parsing import run_command
 from sidecar.errors import ConfigurationError
 from sidecar.injection.inject import inject
 from sidecar.setup.manifests import Options, Workload, change_pods
@@ -77,7 +77,7 @@ def with_role(workload: Workload) -> dict[str, Any]:
 
 
 def run(*arguments: str) -> int:
-    return cli.run_command(pod, "irsa-sidecar setup pod", arguments)
+    return run_command(pod, "irsa-sidecar setup pod", arguments)
 
 
 def deployment(spec: dict[str, Any], kind: str = "Deployment") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar import cli
+from sidecar.commands.parsing import run_command
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.setup.steps import service_account
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
@@ -27,7 +27,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> It
 
 def run(*arguments: str, role: str = ARN) -> int:
     given = ("--name", "cart", "--role-arn", role, *arguments)
-    return cli.run_command(service_account, "irsa-sidecar setup service-account", given)
+    return run_command(service_account, "irsa-sidecar setup service-account", given)
 
 
 def test_one_that_is_not_there_is_made_in_the_contexts_namespace(api: FakeApiServer) -> None:

@@ -15,9 +15,9 @@ from sidecar.errors import ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.role import ChainStep, Role
 from sidecar.sts.client import ATTEMPT_SECONDS, Exchange, ExchangeReply, StsClient
+from sidecar.sts.errors import explained
 from sidecar.sts.failover import OUTAGES_TO_LEAVE
 from sidecar.sts.regions import StsRegion, StsRegions
-from sidecar.sts.settings import explained
 from tests.support.exchanges import REQUEST, TOKEN, scripted
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.kubelet import FakeVolume

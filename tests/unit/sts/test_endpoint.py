@@ -13,12 +13,12 @@ from botocore.utils import is_valid_uri
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.addresses import is_loopback_host
 from sidecar.errors import ConfigurationError
 from sidecar.sts.endpoint import (
     PARTITIONS,
     check_endpoint_url,
     check_partition,
-    is_loopback,
     is_plaintext_beyond_loopback,
     partition_of,
     signing_region,
@@ -276,7 +276,7 @@ def test_endpoint_urls_taken_are_taken_by_botocore_and_called_as_it_would(value:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "::1"])
 def test_loopback_hosts(host: str) -> None:
-    assert is_loopback(host)
+    assert is_loopback_host(host)
     bracketed = f"[{host}]" if ":" in host else host
     assert not is_plaintext_beyond_loopback(f"http://{bracketed}:4566/")
 

@@ -12,7 +12,6 @@ import trio
 from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
-from sidecar.config.settings import StsSettings
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.metrics import Metrics
@@ -20,7 +19,8 @@ from sidecar.refresh import schedule
 from sidecar.sts.client import StsClient
 from sidecar.sts.failover import OUTAGES_TO_LEAVE, RETURN_SECONDS
 from sidecar.sts.regions import StsRegion, StsRegions, open_regions
-from sidecar.sts.settings import fallbacks_of
+from sidecar.sts.request import fallbacks_of
+from sidecar.sts.settings import StsSettings
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.sts.endpoint import signing_region
+from sidecar.sts.errors import Operation
 from sidecar.sts.signing import signature_headers
-from sidecar.sts.wire import HEADERS, Operation
+from sidecar.sts.wire import HEADERS
 from tests.against.botocore.test_sts import Raw, render
 from tests.unit.sts.test_endpoint import new_regions
 

@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts.errors import is_too_long, next_step
-from sidecar.sts.wire import (
-    HEADERS,
-    HINTS,
-    NEXT_STEPS,
-    Operation,
-    assume_role,
-    assume_role_with_web_identity,
-    hint,
-    read_reply,
-)
+from sidecar.sts.errors import HINTS, NEXT_STEPS, Operation, hint, is_too_long, next_step
+from sidecar.sts.wire import HEADERS, assume_role, assume_role_with_web_identity, read_reply
 
 steady = settings(deadline=None, derandomize=True)
 """The same input on every run, and however slow the machine is."""

@@ -12,6 +12,7 @@ from typing import Any
 from sidecar.config import settings as config
 from sidecar.errors import ConfigurationError
 from sidecar.role import RoleDefaults
+from sidecar.sts.settings import read_boolean, read_endpoint_url, read_sts_settings
 
 Flags = Mapping[str, str | None]
 
@@ -105,16 +106,16 @@ def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
 
 def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
     from sidecar import outbound  # noqa: PLC0415  for processes that end
-    from sidecar.sts import settings as exchange  # noqa: PLC0415  for processes that end
     from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
+    from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end
 
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
-        yield lambda name=name: config.read_boolean(environ, name)  # type: ignore[misc]
-    yield lambda: config.read_endpoint_url(environ)
+        yield lambda name=name: read_boolean(environ, name)  # type: ignore[misc]
+    yield lambda: read_endpoint_url(environ)
     # Without flags that are wrong themselves, which would hide what is wrong with the region.
     clean = {name: value for name, value in environ.items() if not name.startswith("AWS_USE_")}
-    yield lambda: exchange.endpoint_of(config.read_sts_settings(clean))
-    yield lambda: exchange.endpoint_of(config.read_sts_settings(environ))
+    yield lambda: endpoint_of(read_sts_settings(clean))
+    yield lambda: endpoint_of(read_sts_settings(environ))
     if path := environ.get(outbound.CA_BUNDLE):
         yield lambda: outbound.trust_in(path)
     # Whatever the region is, its STS is beyond the proxy.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.commands.exec import command_config
-from sidecar.config.checks import all_reported, every_problem
+from sidecar.daemon.setting_checks import all_reported, every_problem
 from sidecar.errors import ConfigurationError
 from tests.unit.config.test_roles_file import one
 

@@ -1,0 +1,104 @@
+"""
+Build the request to STS for a role, and its URL, from the settings and the token's claims. Pure.
+
+Rule: the session is named `namespace.pod` unless a setting names it. CloudTrail shows that name, and unlike a timestamp
+it stays the same over refreshes.
+"""
+
+from typing import NamedTuple
+
+from sidecar.errors import ConfigurationError
+from sidecar.role import ChainStep, Role
+from sidecar.sts.endpoint import FALLBACK_REGIONS, check_endpoint_url, fallback_urls, sts_url
+from sidecar.sts.session_name import from_template, session_name
+from sidecar.sts.settings import StsSettings
+from sidecar.token import Token
+
+
+class ExchangeRequest(NamedTuple):
+    """What is asked of STS for one role. The names of the chain's sessions are filled in."""
+
+    role_arn: str
+    session_name: str
+    duration_seconds: int
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    chain: tuple[ChainStep, ...] = ()
+
+    @property
+    def served_seconds(self) -> int:
+        """How long what is served was asked for: by the last step of the chain."""
+        return self.chain[-1].duration_seconds if self.chain else self.duration_seconds
+
+
+def endpoint_of(settings: StsSettings) -> str:
+    """Return the URL of STS: the one that is set, else the one of the region. Raises ConfigurationError."""
+    if settings.endpoint_url is not None:
+        url = check_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
+        _reject_variants(settings)
+        return url
+    if settings.region is None:
+        raise ConfigurationError(
+            "AWS_REGION is not set: it must be the region whose STS to ask, as eu-west-1; an EKS Pod gets it from the "
+            "webhook or its manifest."
+        )
+    return sts_url(settings.region, fips=settings.use_fips, dualstack=settings.use_dualstack)
+
+
+def _reject_variants(settings: StsSettings) -> None:
+    """Reject FIPS and dual-stack flags beside a URL, as botocore's endpoint rules do. Raises ConfigurationError."""
+    for name, is_set in (
+        ("AWS_USE_FIPS_ENDPOINT", settings.use_fips),
+        ("AWS_USE_DUALSTACK_ENDPOINT", settings.use_dualstack),
+    ):
+        if is_set:
+            raise ConfigurationError(
+                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: unset one, since a URL that is "
+                "given is used as it is."
+            )
+
+
+def fallbacks_of(settings: StsSettings) -> list[str]:
+    """Return the URLs of STS in the fallback regions, in order. Raises ConfigurationError."""
+    if not settings.fallback_regions:
+        return []
+    if settings.endpoint_url is not None:
+        raise ConfigurationError(
+            f"{FALLBACK_REGIONS} is {','.join(settings.fallback_regions)} and AWS_ENDPOINT_URL_STS is "
+            f"{check_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}: unset one, since a URL that is "
+            "given is the only one that is asked."
+        )
+    first = settings.region or ""
+    return fallback_urls(first, settings.fallback_regions, fips=settings.use_fips, dualstack=settings.use_dualstack)
+
+
+def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequest:
+    """Return the request for credentials of the role with this token."""
+    name = _session_name(role.session_name, role, token) or _session_name_from(token)
+    chain = tuple(
+        step._replace(session_name=_session_name(step.session_name, role, token) or name) for step in role.chain
+    )
+    return ExchangeRequest(role.role_arn, name, duration_seconds, role.policy, role.policy_arns, chain)
+
+
+def _session_name(template: str | None, role: Role, token: Token) -> str | None:
+    """The name that was asked for, its fields filled from the token first, which is signed, and then from the Pod."""
+    if template is None:
+        return None
+    told = role.pod_names
+    return from_template(
+        template,
+        {
+            "namespace": token.namespace or told.namespace,
+            "service_account": token.service_account or told.service_account,
+            "pod": token.pod or told.pod,
+            "uid": token.pod_uid or told.uid,
+            "role": role.name,
+        },
+    )
+
+
+def _session_name_from(token: Token) -> str:
+    if token.namespace and token.pod:
+        return session_name(token.namespace, token.pod)
+    return session_name(token.subject or "irsa-sidecar")

@@ -1,0 +1,53 @@
+"""Find settings of STS and of roles that work, but that their owner probably did not intend. Pure."""
+
+from collections.abc import Iterable
+
+from sidecar.outbound import no_proxy_warning_for
+from sidecar.role import Role
+from sidecar.sts.endpoint import check_partition, is_plaintext_beyond_loopback
+from sidecar.sts.request import endpoint_of
+from sidecar.sts.settings import StsSettings
+
+SHORT_SESSION_SECONDS = 1800
+"""
+Sessions below this are warned about. AWS SDKs fetch credentials again on each use while less than 5 to 15 minutes are
+left, and the daemon refreshes at half of the session: with 900 s, all of it is within these windows.
+"""
+
+
+def short_session_warning(role: Role) -> str | None:
+    """Return a sentence if the role's sessions lie within the refresh windows of AWS SDKs."""
+    seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
+    if seconds is None or seconds >= SHORT_SESSION_SECONDS:
+        return None
+    which = f"the last step of the chain of role {role.name!r}" if role.chain else f"role {role.name!r}"
+    return (
+        f"The duration of {which} is {seconds} s, which is within the refresh windows of AWS SDKs, so some of them "
+        f"fetch credentials for every request. Use {SHORT_SESSION_SECONDS} s or more."
+    )
+
+
+def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
+    """Sentences about settings that work but are likely not meant."""
+    found = []
+    if settings.region is not None and settings.endpoint_url is None:
+        arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]
+        found += [check_partition(arn, settings.region) for arn in dict.fromkeys(arns)]
+    if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
+        found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
+    found += outbound_warnings(settings)
+    return [sentence for sentence in found if sentence]
+
+
+def outbound_warnings(settings: StsSettings) -> list[str]:
+    """
+    Return sentences about the proxy and the User-Agent that work, but are likely not meant.
+
+    Raises ConfigurationError if the settings give no STS.
+    """
+    found = [no_proxy_warning_for(endpoint_of(settings))]
+    if settings.app_id is not None:
+        from sidecar.sts.user_agent import app_id_warning  # noqa: PLC0415  for those who set one
+
+        found.append(app_id_warning(settings.app_id))
+    return [sentence for sentence in found if sentence]
