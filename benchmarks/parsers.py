@@ -66,8 +66,7 @@ def by_h11(h11: Any) -> Read:
 
 def parsers() -> dict[str, Read]:
     """Every parser that is installed here, by name."""
-    # Not `http.parse`, which keeps the last heads: this one would be read once.
-    found: dict[str, Read] = {"sidecar.serving.http": http.Grammar("GET").parse}
+    found: dict[str, Read] = {"sidecar.serving.http": http.parse}
     for name, make in (("httptools", by_httptools), ("h11", by_h11)):
         try:
             found[name] = make(importlib.import_module(name))

@@ -1,8 +1,9 @@
 """
-The one place that holds secrets between requests: for each role the last good credentials.
+Hold the credentials in service between requests: for each role, the last ones that STS returned.
 
-A failed refresh has no way to reach what is stored: the only change is a newer set replacing an older one, or
-one that no longer lives, whole. Whoever reads takes the current `Snapshot` once and uses only that.
+Rule: no other part of the daemon keeps credentials or their text. A failed refresh cannot reach what is stored. The
+only change is a whole replacement, by newer credentials or of expired ones. A reader takes the current `Snapshot` once
+and uses only that.
 """
 
 from collections.abc import Callable

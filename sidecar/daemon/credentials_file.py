@@ -1,23 +1,24 @@
 """
-The sets in service as an `~/.aws/credentials` file too, for programs that can do nothing but read one.
+Keep a copy of the credentials in service in an `~/.aws/credentials` file, for programs that read nothing else.
 
-Rule: the file says what the endpoint would hand out now: the living set of each role, as a profile of the role's name,
-and nothing else, so an expired one is taken out, and so is a role that is for some users alone, as a file does not know
-who reads it. It follows what is in service and never leads: it is written in the background, in a thread since a disk
-may hang, and what goes wrong is told, counted and tried again. In the end it stays: a process that is killed could not
-remove it anyway, its sets live on, and the rest of the Pod may need them.
+Rule: the file holds what the endpoint would serve now: the valid credentials of each role, as a profile with the role's
+name. Expired credentials are removed. A role that only some users may use is left out, because a file does not know who
+reads it. The file follows what is in service and never delays it: a background task writes it, in a thread because the
+disk may hang. That task logs and counts each error, then retries. When the daemon stops, the file stays: a process that
+is killed could not remove it, its credentials remain valid, and the rest of the Pod may need them.
 """
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import trio
 
-from sidecar.clock import Clock, Instant
+from sidecar.clock import Clock
 from sidecar.daemon.served_roles import ServedRoles
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
-from sidecar.files import file_identity, read_regular_file, replace_secret_file
+from sidecar.files import FileIdentity, file_identity, read_regular_file, replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresh.refresher import REMINDER_SECONDS
@@ -25,21 +26,21 @@ from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.store import Snapshot
 
 FIRST_ATTEMPTS_SECONDS = 15.0
-"""A file that a process before this one left stays until each role has tried for a set, but no longer than this."""
+"""Longest time that an earlier process's file stays while each role makes its first attempt."""
 
 _SETTING = "IRSA_SIDECAR_CREDENTIALS_FILE"
 
 HEADER = "# irsa-sidecar replaces this file whenever credentials change.\n"
-"""By its first line we know the file again, so that none of a person's is ever replaced."""
+"""The first line, which identifies our files, so that a person's own file is never replaced."""
 
 
-def text_of(sets: Mapping[str, Snapshot]) -> str:
+def text_of(snapshots: Mapping[str, Snapshot]) -> str:
     """
-    The whole file (AWS SDK reference, shared config and credentials files), a profile for each name.
+    Return the whole file (AWS SDK reference, shared config and credentials files), with a profile for each name.
 
-    No SDK reads `x_security_token_expires`, which other tools that keep such files write too.
+    No SDK reads `x_security_token_expires`. Other tools that write such files write it too.
     """
-    return HEADER + "".join(_profile(name, sets[name]) for name in sorted(sets))
+    return HEADER + "".join(_profile(name, snapshots[name]) for name in sorted(snapshots))
 
 
 def _profile(name: str, snapshot: Snapshot) -> str:
@@ -56,9 +57,9 @@ def _profile(name: str, snapshot: Snapshot) -> str:
 
 def is_ours(path: str) -> bool:
     """
-    Whether a process of ours left a file there; False where there is none, or an empty one.
+    Return whether an earlier process of ours left a file there. A missing or empty file gives False.
 
-    Raises ConfigurationError where it holds what somebody else wrote, such as a person's own keys.
+    Raises ConfigurationError if another program wrote the file, which may hold a person's own keys.
     """
     try:
         start = read_regular_file(path, len(HEADER))
@@ -75,7 +76,11 @@ _FIX = "name a file of its own, which is replaced as a whole, or remove this one
 
 
 class CredentialsFile:
-    """Keeps the file at `path` as `roles` are served. Raises ConfigurationError if it is somebody else's."""
+    """
+    The task that keeps the file at `path` equal to what `roles` serve.
+
+    Raises ConfigurationError if the file belongs to another program.
+    """
 
     def __init__(
         self,
@@ -94,66 +99,72 @@ class CredentialsFile:
         self._log = log.bind(path=path)
         self._metrics = metrics
         self._call = call
-        self._written: str | None = None
-        self._identity: tuple[int, int, int] | None = None
-        self._trouble: str | None = None
-        self._told_at = float("-inf")
+        self._written: bytes | None = None
+        """Digest of the text that was written last. The text itself would keep the secrets."""
+        self._version: FileIdentity | None = None
+        self._last_error: str | None = None
+        self._logged_at = float("-inf")
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Write the file whenever it differs from what is in service, until cancelled."""
         if self._is_left:
             with trio.move_on_after(FIRST_ATTEMPTS_SECONDS):
                 await self._roles.first_attempts()
         while True:
-            sets = self._living()
-            text = text_of(sets)
-            if text != self._written or await self._is_changed():
-                await self._write(text, sets)
-            if text == text_of(self._living()):  # else something changed meanwhile
-                with trio.move_on_after(self._pause(sets.values())):
+            considered = await self._update()
+            if considered == _digest(text_of(self._valid())):  # else something changed meanwhile
+                with trio.move_on_after(self._pause_seconds()):
                     await self._roles.next_set()
 
-    def _living(self) -> dict[str, Snapshot]:
-        now = self._clock.now()
-        everybodys = (served for served in self._roles if served.allow_uids is None)
-        return {served.role: alive for served in everybodys if (alive := served.alive(now)) is not None}
+    async def _update(self) -> bytes:
+        """Write the file if it is out of date. Return the digest of the text that it should have."""
+        valid = self._valid()
+        text = text_of(valid)
+        digest = _digest(text)
+        if digest != self._written or await self._is_changed():
+            await self._write(text, valid)
+        return digest
 
-    def _pause(self, sets: Iterable[Snapshot]) -> float:
-        """Seconds to the end of the first set, and no more than to the next look at the clocks and the roles."""
+    def _valid(self) -> dict[str, Snapshot]:
+        """Return the valid credentials of the roles that every user may have, by role name."""
         now = self._clock.now()
-        return max(min([CHECK_SECONDS, *(_seconds_between(now, snapshot.ends) for snapshot in sets)]), 0.0)
+        unrestricted = (served for served in self._roles if served.allow_uids is None)
+        return {served.role: snapshot for served in unrestricted if (snapshot := served.alive(now)) is not None}
+
+    def _pause_seconds(self) -> float:
+        """Return the seconds until the first credentials expire, at most those to the next check of the clocks."""
+        now = self._clock.now()
+        return min([CHECK_SECONDS, *(snapshot.life_seconds(now) for snapshot in self._valid().values())])
 
     async def _is_changed(self) -> bool:
-        """Return whether the file is another one than we wrote, or its volume hangs, which the next write reports."""
+        """Return whether the file differs from the one we wrote. If its volume hangs, the next write reports that."""
         try:
-            return bool(await self._call(self._path, file_identity, self._path) != self._identity)
+            return bool(await self._call(self._path, file_identity, self._path) != self._version)
         except (FileTimeoutError, OSError):
             return True
 
     async def _write(self, text: str, profiles: Iterable[str]) -> None:
         try:
             await self._call(self._path, replace_secret_file, self._path, text)
-            self._identity = await self._call(self._path, file_identity, self._path)
+            self._version = await self._call(self._path, file_identity, self._path)
         except FileTimeoutError as error:
-            self._metrics.count_credentials_file(is_written=False)
-            self._remember_trouble(str(error))
-            return
-        except Exception as exc:  # noqa: BLE001  whatever it is, it is this file's trouble alone
-            self._metrics.count_credentials_file(is_written=False)
-            self._remember_trouble(getattr(exc, "strerror", None) or type(exc).__name__)
-            return
-        self._written, self._trouble = text, None
-        self._metrics.count_credentials_file(is_written=True)
-        self._log.info("credentials_file_written", profiles=sorted(profiles))
+            self._record_error(str(error))
+        except Exception as exc:  # noqa: BLE001  whatever it is, only this file is affected
+            self._record_error(getattr(exc, "strerror", None) or type(exc).__name__)
+        else:
+            self._written, self._last_error = _digest(text), None
+            self._metrics.count_credentials_file(is_written=True)
+            self._log.info("credentials_file_written", profiles=sorted(profiles))
 
-    def _remember_trouble(self, trouble: str) -> None:
-        """Log what changed, or what has stayed so for long."""
+    def _record_error(self, error: str) -> None:
+        """Count the error. Log it if it is new, and again after each REMINDER_SECONDS."""
+        self._metrics.count_credentials_file(is_written=False)
         now = self._clock.monotonic()
-        if trouble == self._trouble and now - self._told_at < REMINDER_SECONDS:
+        if error == self._last_error and now - self._logged_at < REMINDER_SECONDS:
             return
-        self._trouble, self._told_at = trouble, now
-        self._log.warning("credentials_file_failed", reason=trouble, retry_in_seconds=CHECK_SECONDS)
+        self._last_error, self._logged_at = error, now
+        self._log.warning("credentials_file_failed", reason=error, retry_in_seconds=CHECK_SECONDS)
 
 
-def _seconds_between(now: Instant, then: Instant) -> float:
-    return min(then.wall - now.wall, then.monotonic - now.monotonic)
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

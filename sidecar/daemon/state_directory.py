@@ -147,8 +147,16 @@ def read_own_file(path: str) -> bytes | None:
         os.close(fd)
 
 
+class _FileContent(NamedTuple):
+    """The identity of what a file holds, without its secrets."""
+
+    access_key_id: str
+    ends: Instant
+    schedule: Schedule
+
+
 class StateDirectory:
-    """Keeps a file for each of `roles` in the directory `path`, which `open_directory` returned."""
+    """The task that keeps one file for each role in the directory `path`, which `open_directory` returned."""
 
     def __init__(
         self,
@@ -168,9 +176,9 @@ class StateDirectory:
         self._log = log
         self._metrics = metrics
         self._call = call
-        self._kept: dict[str, tuple[Snapshot, Schedule] | None] = {}
-        """What each file holds, by its name; None for one that an earlier process left."""
-        self._trouble: str | None = None
+        self._kept: dict[str, _FileContent | None] = {}
+        """Content of each file, by file name. None means that an earlier process left the file."""
+        self._last_error: str | None = None
         self._logged_at = float("-inf")
 
     def restore(self, roles: ServedRoles) -> None:
@@ -197,7 +205,7 @@ class StateDirectory:
         served.store.restore(saved.credentials, saved.ends, saved.arrived_at)
         served.refresher.resume(Progress(saved.schedule, health, saved.longest, None, now.monotonic))
         if served.store.own_snapshot is not None:
-            self._kept[name] = (served.store.own_snapshot, saved.schedule)
+            self._kept[name] = _content(served.store.own_snapshot, saved.schedule)
         self._log.info(
             "credentials_restored",
             role=served.role,
@@ -224,8 +232,11 @@ class StateDirectory:
                 continue
             if not snapshot.is_alive(now):
                 await self._remove(name)
-            elif self._kept.get(name) != (snapshot, served.refresher.progress.schedule) or await self._is_gone(name):
+            elif self._is_outdated(name, served, snapshot) or await self._is_gone(name):
                 await self._write(name, served, snapshot)
+
+    def _is_outdated(self, name: str, served: ServedRole, snapshot: Snapshot) -> bool:
+        return self._kept.get(name) != _content(snapshot, served.refresher.progress.schedule)
 
     async def _is_gone(self, name: str) -> bool:
         """Return whether somebody removed the file, such as another daemon that was given the same directory."""
@@ -233,7 +244,7 @@ class StateDirectory:
         try:
             return await check(path, file_identity, path) is None
         except FileTimeoutError as exc:
-            self._remember_trouble(str(exc))
+            self._report_change(str(exc))
         except OSError:  # no thread can be started
             pass
         return False
@@ -246,9 +257,9 @@ class StateDirectory:
         text = encode(saved, self._owner(served), Instant(now.wall, since_boot))
         if not await self._try(replace_secret_file, name, text, MODE):
             return
-        self._kept[name] = (snapshot, progress.schedule)
-        if before is None or before[0] is not snapshot:
-            self._log.info("credentials_saved", role=served.role, access_key_id=snapshot.credentials.access_key_id)
+        content = self._kept[name] = _content(snapshot, progress.schedule)
+        if before is None or before[:2] != content[:2]:
+            self._log.info("credentials_saved", role=served.role, access_key_id=content.access_key_id)
 
     async def _remove(self, name: str) -> None:
         if name in self._kept and await self._try(_unlink, name):
@@ -256,29 +267,33 @@ class StateDirectory:
 
     async def _try(self, function: Callable[..., Any], name: str, *arguments: Any) -> bool:
         """Call it with the file's path off the event loop, and return whether it did its work in time."""
-        path, trouble = os.path.join(self._path, name), None
+        path, error = os.path.join(self._path, name), None
         try:
             await self._call(path, function, path, *arguments)
         except FileTimeoutError as exc:
-            trouble = str(exc)
-        except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this directory alone
-            trouble = getattr(exc, "strerror", None) or type(exc).__name__
-        self._metrics.count_state_write(is_done=trouble is None)
-        self._remember_trouble(trouble)
-        return trouble is None
+            error = str(exc)
+        except Exception as exc:  # noqa: BLE001  whatever it is, only this directory is affected
+            error = getattr(exc, "strerror", None) or type(exc).__name__
+        self._metrics.count_state_write(is_done=error is None)
+        self._report_change(error)
+        return error is None
 
-    def _remember_trouble(self, trouble: str | None) -> None:
-        """Log a problem when it is new, and again when it has lasted for long."""
+    def _report_change(self, error: str | None) -> None:
+        """Log an error when it is new, and again after each REMINDER_SECONDS."""
         now = self._clock.monotonic()
-        is_known = trouble == self._trouble and now - self._logged_at < REMINDER_SECONDS
-        self._trouble = trouble
-        if trouble is None or is_known:
+        is_known = error == self._last_error and now - self._logged_at < REMINDER_SECONDS
+        self._last_error = error
+        if error is None or is_known:
             return
         self._logged_at = now
-        self._log.warning("state_write_failed", path=self._path, reason=trouble, retry_in_seconds=CHECK_SECONDS)
+        self._log.warning("state_write_failed", path=self._path, reason=error, retry_in_seconds=CHECK_SECONDS)
 
     def _owner(self, served: ServedRole) -> Owner:
         return Owner(role_digest(served.refresher.role, self._sts), self._boot.boot_id)
+
+
+def _content(snapshot: Snapshot, schedule: Schedule) -> _FileContent:
+    return _FileContent(snapshot.credentials.access_key_id, snapshot.ends, schedule)
 
 
 def _saved(snapshot: Snapshot, progress: Progress) -> Saved:

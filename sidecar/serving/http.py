@@ -11,7 +11,6 @@ A listener that needs another method has a grammar of its own, which differs in 
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -246,10 +245,9 @@ def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Refusal | None:
     return Refusal(400, f"The header {repeated.decode()} came more than once.") if repeated else None
 
 
-parse: Parse = lru_cache(maxsize=8)(Grammar("GET").parse)
+parse: Parse = Grammar("GET").parse
 """
-What all listeners speak that ask for nothing else.
+The grammar of every listener that needs no other method.
 
-An SDK sends the same bytes each time, so the last heads are kept with what was read from them: 10 of the 120 µs that
-a request takes. A head that differs in one byte is another one.
+Rule: no result is kept between requests, because a head may hold a secret (`Authorization`).
 """
