@@ -7,6 +7,7 @@ Whatever decides about time takes an `Instant`; only the shell reads a `Clock`.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 
@@ -28,3 +29,16 @@ class Clock(NamedTuple):
 
     def now(self) -> Instant:
         return Instant(self.wall(), self.monotonic())
+
+
+def instant_text(instant: datetime | float) -> str:
+    """
+    Return the instant as `2026-01-02T03:04:05Z`, which every SDK reads. JS v3 and Rust read no offset.
+
+    A float counts seconds since the Unix epoch. One that is out of range is returned as a number.
+    """
+    try:
+        at = instant if isinstance(instant, datetime) else datetime.fromtimestamp(instant, UTC)
+        return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return str(instant)

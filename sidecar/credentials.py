@@ -6,7 +6,9 @@ set's. Its secrets stay out of `repr`.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+
+from sidecar.clock import instant_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +31,5 @@ class Credentials:
 
     @property
     def expiration(self) -> str:
-        """`2026-01-02T03:04:05Z`: the one spelling that every SDK reads (JS v3 and Rust take no offset)."""
-        return self.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        """Return the instant of expiration in the only form that every SDK reads."""
+        return instant_text(self.expires_at)

@@ -9,12 +9,12 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
 import jwt
 
+from sidecar.clock import instant_text
 from sidecar.errors import TokenError
 from sidecar.files import read_regular_file
 
@@ -137,14 +137,6 @@ def expired_at_start_warning(token: Token, now: float) -> str | None:
         f"the token expired at {instant_text(token.expires_at)}, before the daemon started, and STS rejects it soon or "
         "already. Check what renews the file: the kubelet, or the job that wrote it"
     )
-
-
-def instant_text(unix_seconds: float) -> str:
-    """`2026-01-02T03:04:05Z`, for people and logs."""
-    try:
-        return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return str(unix_seconds)
 
 
 def _read_bounded(path: str) -> bytes:

@@ -23,6 +23,7 @@ from sidecar.client.application import private_directory, run_application, until
 from sidecar.client.environment import WINS_OVER_US, Offer, client_variables
 from sidecar.client.shell_lines import failing_visibly, print_failure
 from sidecar.client.signals import open_signals
+from sidecar.clock import instant_text
 from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS, Config, read_config
 from sidecar.daemon.daemon import REAL_CLOCK
 from sidecar.errors import ConfigurationError
@@ -116,10 +117,7 @@ def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
 
 def _tell(log: Logger, event: str, **fields: Any) -> None:
     """Log an event of the local services beside the daemon's own, with instants as AWS writes them."""
-    texts = {
-        name: value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
-        for name, value in fields.items()
-    }
+    texts = {name: instant_text(value) if isinstance(value, datetime) else value for name, value in fields.items()}
     level = "warning" if event in PROBLEMS else "info"
     getattr(log, level)(event, **texts)
 

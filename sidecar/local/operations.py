@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from sidecar.clock import instant_text
 from sidecar.local.parameters import Parameters
 from sidecar.local.roles import ROLE_ARN, Role
 from sidecar.local.session_policy import SessionPolicy, judge, read_session_policy
 from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
 from sidecar.local.sessions import RandomBytes, Session, new_session
-from sidecar.local.sts_xml import Tree, timestamp
+from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import Context, Decision, Principal
 from sidecar.oidc.sts_refusal import StsRefusal, validation_error
 from sidecar.oidc.verification import WebIdentity
@@ -202,7 +203,7 @@ def _grant(session: Session, size: SessionSize, members: Tree) -> Grant:
         "AccessKeyId": session.access_key_id,
         "SecretAccessKey": session.secret_access_key,
         "SessionToken": session.session_token,
-        "Expiration": timestamp(session.expires_at),
+        "Expiration": instant_text(session.expires_at),
     }
     user: Tree = {"AssumedRoleId": session.user_id, "Arn": session.arn}
     sizes: Tree = {

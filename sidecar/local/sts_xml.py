@@ -7,7 +7,6 @@ ErrorResponse. Names and nesting are those of botocore's sts service model, whic
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
@@ -32,11 +31,6 @@ def error(code: str, message: str, request_id: str, *, is_ours: bool = False) ->
     """`is_ours`: the fault is the server's, which AWS calls the receiver."""
     body: Tree = {"Type": "Receiver" if is_ours else "Sender", "Code": code, "Message": message}
     return _document("ErrorResponse", {"Error": body, "RequestId": request_id})
-
-
-def timestamp(instant: datetime) -> str:
-    """Whole seconds, in UTC, with a Z."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _document(name: str, children: Tree) -> bytes:

@@ -8,8 +8,9 @@ signed has ended (EKS User Guide, "Fetch signing keys to validate OIDC tokens");
 import re
 from datetime import timedelta
 
+from sidecar.clock import instant_text
 from sidecar.oidc.jwks_cache import Kept
-from sidecar.token import Token, instant_text
+from sidecar.token import Token
 
 EKS_ISSUER = re.compile(r"https://oidc[.-]eks\.[a-z0-9-]+\.[a-z.]+/id/[0-9A-F]{32}")
 

@@ -11,13 +11,14 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from sidecar.clock import instant_text
 from sidecar.console import remark
 from sidecar.errors import SidecarError
 from sidecar.extras import import_extra
 from sidecar.oidc import jwks as published_keys
 from sidecar.oidc.jwks import IssuerError
 from sidecar.oidc.jwks_cache import Found, find_keys, user_cache
-from sidecar.token import Token, instant_text
+from sidecar.token import Token
 
 
 class NotVerifiedError(SidecarError):

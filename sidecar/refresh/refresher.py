@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import trio
 
-from sidecar.clock import Clock, Instant
+from sidecar.clock import Clock, Instant, instant_text
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ExchangeError, FileTimeoutError, NextStep, TokenError
 from sidecar.file_thread import in_thread, shared_check
@@ -26,7 +26,7 @@ from sidecar.sts.client import Exchange, ExchangeReply
 from sidecar.sts.errors import explained, is_too_long
 from sidecar.sts.expiration import Lifetime, lifetime
 from sidecar.sts.request import request_for
-from sidecar.token import Token, expired_at_start_warning, instant_text, read_token, warning_from_claims
+from sidecar.token import Token, expired_at_start_warning, read_token, warning_from_claims
 
 REMINDER_SECONDS = 600.0
 """A failure that stays the same is logged again this often, so that the newest page of logs shows it."""

@@ -14,10 +14,9 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sidecar.clock import Instant
+from sidecar.clock import Instant, instant_text
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving import http
 from sidecar.serving.container_credentials import Answer, FindUid, refused
@@ -160,7 +159,7 @@ def _credentials(snapshot: "Snapshot") -> str:
     return _json(
         {
             "Code": "Success",
-            "LastUpdated": _instant_text(snapshot.arrived_at),
+            "LastUpdated": instant_text(snapshot.arrived_at),
             "Type": "AWS-HMAC",
             "AccessKeyId": credentials.access_key_id,
             "SecretAccessKey": credentials.secret_access_key,
@@ -175,7 +174,7 @@ def _info(arn: _Arn, snapshot: "Snapshot") -> str:
     return _json(
         {
             "Code": "Success",
-            "LastUpdated": _instant_text(snapshot.arrived_at),
+            "LastUpdated": instant_text(snapshot.arrived_at),
             "InstanceProfileArn": f"arn:{arn.partition}:iam::{arn.account_id}:instance-profile/{arn.name}",
         }
     )
@@ -201,10 +200,6 @@ _PLACES: Mapping[bytes, Callable[[_Arn, str], str]] = {
 def _json(values: Mapping[str, str]) -> str:
     """A value a line and ` : ` between, as EC2 has it: there are scripts that find a value by its line."""
     return json.dumps(values, indent=2, separators=(",", " : "))
-
-
-def _instant_text(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(body: str, *headers: tuple[str, str]) -> Answer:

@@ -8,11 +8,11 @@ then: the sixth Pod of a Deployment has nothing new to say.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import trio
 
+from sidecar.clock import instant_text
 from sidecar.errors import KubernetesError
 from sidecar.injection.names import Document
 from sidecar.injection.warning import reason_of
@@ -84,7 +84,7 @@ class Events:
         return True
 
     def _event(self, namespace: str, owner: Document, warning: str) -> Document:
-        at = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        at = instant_text(self._now())
         involved = {key: owner[key] for key in REFERENCE}
         return {
             "apiVersion": "v1",

@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 import trio
 
+from sidecar.clock import instant_text
 from sidecar.local import http, sigv4, sts_xml
 from sidecar.local.http import Reply, Request
 from sidecar.local.operations import caller_identity
@@ -99,7 +100,7 @@ class StrictSts:
                 "AccessKeyId": session.access_key_id,
                 "SecretAccessKey": session.secret_access_key,
                 "SessionToken": session.session_token,
-                "Expiration": sts_xml.timestamp(session.expires_at),
+                "Expiration": instant_text(session.expires_at),
             },
             "AssumedRoleUser": {"AssumedRoleId": session.user_id, "Arn": session.arn},
         }

@@ -15,19 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sidecar.clock import instant_text
 from sidecar.errors import TokenError
 from sidecar.files import file_identity
 from sidecar.oidc.sts_refusal import StsRefusal
 from sidecar.oidc.verification import Provider, _audience, parse_token
-from sidecar.token import (
-    MAX_TOKEN_BYTES,
-    STS_TOLERANCE_SECONDS,
-    Token,
-    decode_token,
-    instant_text,
-    read_token,
-    warning_from_claims,
-)
+from sidecar.token import MAX_TOKEN_BYTES, STS_TOLERANCE_SECONDS, Token, decode_token, read_token, warning_from_claims
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.tokens import jwt_of, service_account_claims, service_account_token
 

@@ -5,9 +5,9 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from sidecar.clock import instant_text
 from sidecar.doctor.checks.token import duration_text
 from sidecar.doctor.finding import Check, Finding, left_out, ok, split_advice, warning, wrong
-from sidecar.token import instant_text
 
 FIELDS = frozenset({"AccessKeyId", "SecretAccessKey", "Token", "Expiration"})
 """What every SDK's set of required fields comes to."""

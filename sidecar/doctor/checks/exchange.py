@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from sidecar.clock import instant_text
 from sidecar.doctor.checks.token import capitalised, change_audience, duration_text
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.errors import ExchangeError
 from sidecar.role import Role
 from sidecar.sts.errors import hint, is_denied_by_another_policy
-from sidecar.token import Token, instant_text
+from sidecar.token import Token
 
 
 class Granted(NamedTuple):

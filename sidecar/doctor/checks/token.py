@@ -3,10 +3,11 @@
 import stat
 from typing import NamedTuple
 
+from sidecar.clock import instant_text
 from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
 from sidecar.errors import TokenError
 from sidecar.role import Role
-from sidecar.token import STS_TOLERANCE_SECONDS, Token, instant_text
+from sidecar.token import STS_TOLERANCE_SECONDS, Token
 
 RENEWED_AT = 0.8
 """The share of its life after which the kubelet makes a new token (pkg/kubelet/token/token_manager.go)."""
