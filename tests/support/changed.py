@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-ALWAYS = "tests/unit/test_layers.py"
-"""The import rules, which any change can break."""
+LAYERS = "tests/unit/test_layers.py"
+"""The import rules, which any change of `sidecar/` can break."""
 
 DOCUMENTATION = ("tests/docs/test_links.py", "tests/docs/test_decisions.py")
 """The tests of documentation that need nothing but its files."""
@@ -29,7 +29,10 @@ def _flat_tests() -> list[str]:
 
 def suites_of(path: str) -> Iterator[str]:
     """Yield the tests to run for one changed file, as paths that may not exist."""
-    match Path(path).parts:
+    parts = Path(path).parts
+    if parts[0] == "sidecar" or path == LAYERS:
+        yield LAYERS
+    match parts:
         case ["sidecar", package, _, *_] | ["tests", "unit", package, _, *_]:
             yield f"tests/unit/{package}"
         case ["sidecar", _] | ["tests", "unit", _]:
@@ -42,7 +45,7 @@ def suites_of(path: str) -> Iterator[str]:
 
 def targets(changed: Iterable[str]) -> list[str]:
     """Return the existing tests of the changed files, each once."""
-    chosen = {ALWAYS, *(test for path in changed for test in suites_of(path))}
+    chosen = {test for path in changed for test in suites_of(path)}
     return sorted(test for test in chosen if (ROOT / test).exists())
 
 
@@ -64,8 +67,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="only print the tests")
     arguments = parser.parse_args()
     chosen = targets(changed_files(arguments.base))
-    print("\n".join(chosen))
-    if arguments.list:
+    print("\n".join(chosen) or f"Nothing with unit tests changed since {arguments.base}.")
+    if arguments.list or not chosen:
         return 0
     began = time.monotonic()
     status = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "auto", *chosen], cwd=ROOT, check=False)

@@ -7,27 +7,33 @@ from pathlib import Path
 import pytest
 
 from tests.support import changed
-from tests.support.changed import ALWAYS, DOCUMENTATION, changed_files, main, suites_of, targets
+from tests.support.changed import DOCUMENTATION, LAYERS, changed_files, main, suites_of, targets
 
 
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("sidecar/sts/wire.py", "tests/unit/sts"),
-        ("sidecar/doctor/checks/token.py", "tests/unit/doctor"),
         ("tests/unit/sts/test_wire.py", "tests/unit/sts"),
         ("tests/support/fakes/clock.py", "tests/support"),
         ("tests/conftest.py", "tests/support"),
     ],
 )
-def test_change_selects_its_package(path: str, expected: str) -> None:
+def test_change_of_tests_selects_their_folder(path: str, expected: str) -> None:
     assert list(suites_of(path)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("sidecar/sts/wire.py", "tests/unit/sts"), ("sidecar/doctor/checks/token.py", "tests/unit/doctor")],
+)
+def test_change_of_a_package_selects_its_tests(path: str, expected: str) -> None:
+    assert list(suites_of(path)) == [LAYERS, expected]
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one flat test and one package's, whose branch is `main`."""
-    for name in (ALWAYS, "tests/unit/test_store.py", "tests/unit/sts/test_wire.py", *DOCUMENTATION):
+    for name in (LAYERS, "tests/unit/test_store.py", "tests/unit/sts/test_wire.py", *DOCUMENTATION):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@a"]
@@ -39,23 +45,23 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("path", ["sidecar/store.py", "tests/unit/test_store.py"])
 def test_flat_module_selects_all_flat_tests(tree: Path, path: str) -> None:
-    assert targets([path]) == [ALWAYS, "tests/unit/test_store.py"]
+    assert targets([path]) == [LAYERS, "tests/unit/test_store.py"]
 
 
 @pytest.mark.parametrize("path", ["docs/a.md", "docs/decisions/a.md", "README.md", "changelog.d/1.fixed.md"])
 def test_documentation_selects_its_tests(tree: Path, path: str) -> None:
-    assert targets([path]) == sorted([ALWAYS, *DOCUMENTATION])
+    assert targets([path]) == sorted(DOCUMENTATION)
 
 
-@pytest.mark.parametrize("path", ["Makefile", "sidecar/unknown/a.py", "k8s/pod/a.yaml", "tests/sdk/cases.py"])
-def test_change_without_unit_tests_selects_only_layers(tree: Path, path: str) -> None:
-    assert targets([path]) == [ALWAYS]
+@pytest.mark.parametrize("path", ["Makefile", "tests/unit/unknown/a.py", "k8s/pod/a.yaml", "tests/sdk/cases.py"])
+def test_change_without_unit_tests_selects_nothing(tree: Path, path: str) -> None:
+    assert targets([path]) == []
 
 
 def test_every_kind_of_change_counts(tree: Path) -> None:
     for name in ("committed", "staged", "unstaged", "untracked"):
         (tree / name).touch()
-    (tree / ALWAYS).write_text("changed")
+    (tree / LAYERS).write_text("changed")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@a"]
     for command in (
         ["checkout", "-q", "-b", "topic"],
@@ -65,7 +71,7 @@ def test_every_kind_of_change_counts(tree: Path) -> None:
         subprocess.run([*git, *command], cwd=tree, check=True)
     (tree / "unstaged").write_text("changed")
     subprocess.run([*git, "add", "staged"], cwd=tree, check=True)
-    assert sorted(changed_files("main")) == sorted(["committed", "staged", "unstaged", "untracked", ALWAYS])
+    assert sorted(changed_files("main")) == sorted(["committed", "staged", "unstaged", "untracked", LAYERS])
 
 
 def test_list_prints_and_runs_nothing(
@@ -74,4 +80,12 @@ def test_list_prints_and_runs_nothing(
     monkeypatch.setattr(sys, "argv", ["changed", "--list"])
     (tree / "README.md").touch()
     assert main() == 0
-    assert capsys.readouterr().out.split() == sorted([ALWAYS, *DOCUMENTATION])
+    assert capsys.readouterr().out.split() == sorted(DOCUMENTATION)
+
+
+def test_no_change_runs_nothing(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["changed"])
+    assert main() == 0
+    assert capsys.readouterr().out == "Nothing with unit tests changed since main.\n"
