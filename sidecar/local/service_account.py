@@ -8,6 +8,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+"""The start of every service account's subject."""
+
 
 @dataclass(frozen=True, slots=True)
 class PodIdentity:
@@ -20,7 +23,7 @@ class PodIdentity:
 
     @property
     def subject(self) -> str:
-        return f"system:serviceaccount:{self.namespace}:{self.service_account}"
+        return f"{SERVICE_ACCOUNT_PREFIX}{self.namespace}:{self.service_account}"
 
     def uid(self, kind: str, name: str) -> str:
         """The object's UID: made from its name, so that a restart leaves it as it was."""

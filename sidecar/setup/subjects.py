@@ -9,8 +9,7 @@ import re
 from collections.abc import Sequence
 
 from sidecar.errors import ConfigurationError
-
-SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 
 MAX_SUBJECT_CHARACTERS = 255
 """Longest `sub` of an ID token (OpenID Connect Core 1.0, section 2). Kubernetes' own may be longer by its two names."""

@@ -10,16 +10,15 @@ from contextlib import suppress
 from typing import Any
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
+from sidecar.local.strangers import STRANGER
 from sidecar.local.trust_policy import Principal, Statement, TrustPolicy, read_statement
 from sidecar.local.trust_policy import is_like as matches
-from sidecar.setup.subjects import SERVICE_ACCOUNT_PREFIX, has_variable, has_wildcard, shown
+from sidecar.setup.subjects import has_variable, has_wildcard, shown
 from sidecar.setup.trust_policy import WEB_IDENTITY, Grant, is_own, listed, own_subjects, statements_of
 
 _EQUALS, _LIKE = ("stringequals", "stringequalsignorecase", "arnequals"), ("stringlike", "arnlike")
 _QUALIFIERS = re.compile(r"^(forallvalues:|foranyvalue:)|ifexists$")
-
-_STRANGER = f"{SERVICE_ACCOUNT_PREFIX}q7x:z9k"
-"""A service account that only a pattern for every service account matches."""
 
 _FREE = re.compile(r"|[a-z_]+:")
 """The start of a subject before it names anything: `repo:*` of GitHub matches every repository."""
@@ -141,7 +140,7 @@ def _is_wide(value: str, *, is_like: bool) -> bool:
 
 
 def _matches_stranger(value: str, *, is_like: bool) -> bool:
-    return has_variable(value) or (is_like and matches(_STRANGER, value))
+    return has_variable(value) or (is_like and matches(STRANGER, value))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from sidecar.doctor.location import Side, side
 from sidecar.doctor.report import Report, as_json, as_text
 from sidecar.doctor.run import GROUPS
 from sidecar.errors import ExchangeError, NextStep
+from sidecar.local.strangers import OTHER_NAME
 from sidecar.local.trust_policy import default_policy
 from sidecar.oidc.jwks import IssuerError, Published
 from sidecar.refresh.schedule import refresh_after_seconds
@@ -470,7 +471,7 @@ def test_deny_of_all_others_keeps_them_out() -> None:
     assert breadth_of(policy_of(wide, deny, effects=("Allow", "Deny"))).status is Status.OK
 
 
-@pytest.mark.parametrize("wanted", [f"{SA}:{NAMESPACE}:stranger", f"{SA}:kube-system:*"])
+@pytest.mark.parametrize("wanted", [f"{SA}:{NAMESPACE}:{OTHER_NAME}", f"{SA}:kube-system:*"])
 def test_negated_condition_lets_others_in(wanted: str) -> None:
     assert breadth_of(policy_of({"StringNotLike": wanted})).status is Status.WARNING
 
