@@ -1,15 +1,15 @@
-# Two images of irsa-sidecar, without a shell or anything else that is not run:
+# Two images of irsa-sidecar, without a shell or anything else that does not run:
 #
-#     docker build -t irsa-sidecar .                          what a Pod runs
-#     docker build -t irsa-sidecar:tools --target tools .     with what the other commands need besides
+#     docker build -t irsa-sidecar .                          for Pods
+#     docker build -t irsa-sidecar:tools --target tools .     with every command's packages
 #
-# Nothing here depends on the architecture: `docker buildx build --platform linux/amd64,linux/arm64 .` makes both.
-# BASE is any image with Python 3.11 or newer as `python3`, its venv module, and `ldd`. Only its Python and the
-# libraries of that stay. For builds that can be repeated, pin it: --build-arg BASE=python@sha256:…
+# Nothing here depends on the architecture: `docker buildx build --platform linux/amd64,linux/arm64 .` builds both.
+# BASE is any image with Python 3.11 or newer as `python3`, its venv module, and `ldd`. Only its Python and Python's
+# libraries are copied. For reproducible builds, pin it: --build-arg BASE=python@sha256:…
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-# A mirror of PyPI, where there is one: --build-arg PIP_INDEX_URL=https://…
+# For a mirror of PyPI: --build-arg PIP_INDEX_URL=https://…
 ARG PIP_INDEX_URL=https://pypi.org/simple
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -22,7 +22,7 @@ COPY image/rootfs.py image/authorities.py ./
 
 FROM build AS run-rootfs
 COPY requirements/run.txt ./
-# Where a role has a chain, botocore signs. That needs none of what it knows of services, which is 27 MB.
+# botocore signs the requests of chains. Its signer does not read its models of services, which are 27 MB.
 RUN python3 rootfs.py tools/bin/pip run.txt *.whl /rootfs botocore/data
 
 FROM build AS tools-rootfs
@@ -31,7 +31,7 @@ RUN python3 rootfs.py tools/bin/pip tools.txt *.whl /rootfs && mkdir -m 1777 /ro
 
 FROM scratch AS common
 ARG BASE
-# Version and revision are told by what builds it: `make image`.
+# `make image` adds the version and the revision.
 LABEL org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.title="irsa-sidecar" \
       org.opencontainers.image.description="AWS credentials for Pods from their service account token" \

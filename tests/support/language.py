@@ -1,6 +1,9 @@
 """
 Find avoided words in comments, docstrings, messages, test names and documentation: `python -m tests.support.language
-PATH…`. Without a PATH, all tracked files.
+PATH…`.
+
+Without a PATH, all tracked files are read except those below a path in `language_pending.txt`, which are not clean yet.
+A listed path that is clean is an error, so that the list shrinks.
 
 Each finding is one line: FILE:LINE: words → what to use. Exit status 1 if there are findings. A line that quotes others
 is exempt if it contains `language: quoted`.
@@ -20,6 +23,8 @@ from typing import NamedTuple
 from tests.support.avoided_words import Match, avoided_in, docstring_start
 
 ROOT = Path(__file__).parents[2]
+
+PENDING = Path(__file__).with_name("language_pending.txt")
 
 EXEMPT = "language: quoted"
 """Marks a line whose words are somebody else's."""
@@ -192,14 +197,31 @@ def check(paths: Iterable[str]) -> list[Finding]:
     return sorted(set(found))
 
 
+def pending() -> list[str]:
+    """Return the paths that are not clean yet: files, and folders with a slash at the end."""
+    lines = PENDING.read_text(encoding="utf-8").splitlines() if PENDING.exists() else []
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def split_pending(found: list[Finding], entries: list[str]) -> tuple[list[Finding], list[str]]:
+    """Return the findings outside of the pending paths, and the pending paths without findings."""
+    paths = {finding.path for finding in found}
+    clean = [entry for entry in entries if not any(_is_below(path, entry) for path in paths)]
+    return [finding for finding in found if not any(_is_below(finding.path, entry) for entry in entries)], clean
+
+
+def _is_below(path: str, entry: str) -> bool:
+    return path == entry or (entry.endswith("/") and path.startswith(entry))
+
+
 def main(arguments: list[str]) -> int:
     """Print the findings and their number, and return the exit status."""
     paths = tracked([str(Path(argument).resolve()) for argument in arguments])
-    found = check(paths)
-    for finding in found:
-        print(finding)
+    found, clean = split_pending(check(paths), [] if arguments else pending())
+    for line in (*found, *(f"{PENDING.name}: {entry} is clean: remove it from the list" for entry in clean)):
+        print(line)
     print(f"{len(found)} findings in {len({finding.path for finding in found})} of {len(paths)} files", file=sys.stderr)
-    return 1 if found else 0
+    return 1 if found or clean else 0
 
 
 if __name__ == "__main__":

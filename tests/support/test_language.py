@@ -1,11 +1,13 @@
 """The check of our language: each place that it reads, the lines that it reports, and what it lets through."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from tests.support import language
 from tests.support.avoided_words import AVOIDED, avoided_in, docstring_start
-from tests.support.language import Finding, findings, flatten, is_text, main
+from tests.support.language import Finding, findings, flatten, is_text, main, pending, split_pending
 
 SOURCE = '''
 """Whether it is so."""
@@ -132,6 +134,30 @@ def test_finding_reads_as_a_compiler_message() -> None:
 )
 def test_files_are_chosen_by_name(path: str, *, expected: bool) -> None:
     assert is_text(path) == expected
+
+
+ONE, TWO = Finding("a/b.py", 1, "anew", "again"), Finding("a/c/d.py", 2, "anew", "again")
+
+
+@pytest.mark.parametrize(
+    ("entries", "left", "clean"),
+    [
+        ([], [ONE, TWO], []),
+        (["a/"], [], []),
+        (["a/b.py"], [TWO], []),
+        (["a/c"], [ONE, TWO], ["a/c"]),
+        (["a/c/", "b/"], [ONE], ["b/"]),
+    ],
+)
+def test_pending_paths_are_exempt_until_clean(entries: list[str], left: list[Finding], clean: list[str]) -> None:
+    assert split_pending([ONE, TWO], entries) == (left, clean)
+
+
+def test_pending_list_is_read_without_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "PENDING", tmp_path / "list")
+    assert pending() == []
+    (tmp_path / "list").write_text("# why\n\na/\nb.py\n")
+    assert pending() == ["a/", "b.py"]
 
 
 def test_this_check_itself_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
