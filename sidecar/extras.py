@@ -1,4 +1,4 @@
-"""Modules that need packages which a Pod does not install."""
+"""Import modules that need packages which a Pod does not install."""
 
 from importlib import import_module
 from types import ModuleType
@@ -6,11 +6,11 @@ from types import ModuleType
 from sidecar.errors import ConfigurationError
 
 HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/bin/irsa-sidecar, or the image for tools"
-"""The name is not published on a package index, so there is nothing to install from there."""
+"""How to install the extras. No package index has irsa-sidecar."""
 
 
 def import_extra(module: str, command: str, extra: str) -> ModuleType:
-    """The module, which `command` needs. Raises ConfigurationError that says what to install where that is missing."""
+    """Return the module, which `command` needs. Raises ConfigurationError that names a missing package."""
     try:
         return import_module(module)
     except ModuleNotFoundError as exc:

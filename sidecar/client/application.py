@@ -1,7 +1,7 @@
 """
-The daemon around an application: its own ports and secret, the application's environment, signals and exit status.
+Run the daemon beside one application: ports, secret, the application's environment, signals and exit status.
 
-Used by `exec` and `local`; in a Pod the webhook or the manifest does this part.
+`exec` and `local` use it. In a Pod the webhook or the manifest does this part.
 """
 
 import os
@@ -31,14 +31,14 @@ from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that end us while there is no command, and that are passed on to it while there is one."""
+"""Signals that go to the command while it runs, and that end this process before and after."""
 
 
 async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
     """
-    Run `body`; its result, or 128 and the signal that ended it while nothing in it listened for signals.
+    Run `body` and return its result, or 128 plus the signal that ended it while nothing in it listened for signals.
 
-    So that no signal leaves a directory with a secret behind, whenever it comes.
+    The body is cancelled, so a signal never leaves a directory with a secret behind.
     """
     status = 0
 
@@ -58,7 +58,7 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
 
 @contextmanager
 def private_directory() -> Iterator[str]:
-    """A directory that only this user can look into, gone in the end. Raises ConfigurationError if none can be made."""
+    """Create a directory for this user only, and remove it at the end. Raises ConfigurationError if that fails."""
     try:
         directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
     except OSError as exc:
@@ -83,11 +83,11 @@ async def with_daemon(
     wait_seconds: float = WAIT_SECONDS,
 ) -> int:
     """
-    Run the daemon on the configured ports with a new secret, run `body` once there are credentials; return its result.
+    Run the daemon with a new secret, run `body` once there are credentials, and return its result.
 
-    The secret is written to the configured file, or to one that ends with us.
+    The secret is written to the configured file, or to a temporary one.
+    Without `needs_credentials`, the body also starts when each first attempt has failed, to show how an SDK reacts.
     Raises ConfigurationError, or SidecarError with the reason if there are no credentials within `wait_seconds`.
-    Without `needs_credentials` the body also starts when each first attempt has failed, to see what an SDK makes of it.
     """
     with private_directory() as directory:
         secret = new_secret()
@@ -125,7 +125,7 @@ def _listeners(config: Config) -> Listeners:
 
 
 def keep_secret(secret: str, path: str | None, directory: str) -> str:
-    """Write it to `path` if one is configured, or to a file of ours. Returns which. Raises ConfigurationError."""
+    """Write the secret to `path`, or to a file in `directory`. Return that file. Raises ConfigurationError."""
     if path is not None:
         write_secret(path, secret)
         return path
@@ -141,7 +141,7 @@ async def run_application(command: list[str], offer: Offer, extra: Mapping[str, 
     """
     Run the command with the offer in its environment.
 
-    Returns its exit status, or 128 and the number of the signal that ended it.
+    Return its exit status, or 128 plus the number of the signal that ended it.
     """
     environment = client_environment(os.environ, offer) | dict(extra or {})
     async with open_signals(_SIGNALS) as signals:
@@ -149,7 +149,7 @@ async def run_application(command: list[str], offer: Offer, extra: Mapping[str, 
             try:
                 running = Command.start(command, environment, signals.mask)
             except FileNotFoundError:
-                return _cannot_start(command, "there is no such command", 127)
+                return _cannot_start(command, "the command does not exist", 127)
             except OSError as exc:
                 return _cannot_start(command, exc.strerror or str(exc), 126)
             async with trio.open_nursery() as nursery:
@@ -163,6 +163,6 @@ def _url(listeners: Sequence[socket.socket], role: Role) -> str:
     return f"http://{format_address(*listeners[0].getsockname()[:2])}{role.path}"
 
 
-def _cannot_start(command: list[str], why: str, status: int) -> int:
-    complain(f"cannot start {command[0]!r}: {why}")
+def _cannot_start(command: list[str], reason: str, status: int) -> int:
+    complain(f"cannot start {command[0]!r}: {reason}")
     return status

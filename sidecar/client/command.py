@@ -1,8 +1,8 @@
 """
-The command that `exec` and `local` run: started with our signals unblocked, and waited for as process 1 has to.
+Start the command of `exec` and `local`, wait for it, and pass signals on to it.
 
-Rule: as process 1 of a container we are the parent of every orphan, and reap them (waitpid(2)). As any other process we
-wait for the command alone.
+Rule: process 1 of a container is the parent of every orphan and reaps them (waitpid(2)). Any other process waits for
+the command only.
 """
 
 import errno
@@ -15,11 +15,11 @@ import trio
 from sidecar.client.signals import Received
 
 _IGNORED_BY_PYTHON = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
-"""Signals that Python ignores for itself. A command expects their default."""
+"""Signals that Python ignores in its own process. The command gets their default action."""
 
 
 class Command:
-    """A running command. Create it by `start`."""
+    """A running command. `start` creates it."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -28,9 +28,9 @@ class Command:
     @classmethod
     def start(cls, command: Sequence[str], environment: Mapping[str, str], mask: Iterable[int]) -> "Command":
         """
-        Start the command with these signals blocked, as they were when we started. Raises OSError.
+        Start the command with these signals blocked, as they were when this process started. Raises OSError.
 
-        posix_spawn sets the mask after the fork: the command could get no signal otherwise, because ours are blocked.
+        posix_spawn sets the mask after the fork. Without it the command would inherit ours, and get no signal.
         """
         if not command[0]:  # posix_spawnp raises a ValueError
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -38,9 +38,9 @@ class Command:
 
     async def wait(self, deaths: AsyncIterator[int]) -> int:
         """
-        Return the command's exit status, or 128 and the number of the signal that ended it.
+        Return the command's exit status, or 128 plus the number of the signal that ended it.
 
-        `deaths` is a receiver of SIGCHLD that was opened before the command started.
+        `deaths` is a receiver of SIGCHLD that is open since before the command started.
         """
         self._reap()
         while self._status is None:
@@ -60,7 +60,7 @@ class Command:
             return False
 
     def _reap(self) -> None:
-        """Reap all that have ended."""
+        """Reap each child that has ended."""
         which = -1 if os.getpid() == 1 else self.pid
         while self._status is None or which == -1:
             try:

@@ -1,8 +1,8 @@
 """
-What an application's environment must hold, and must not, so that its SDK comes to us. Pure.
+Build the environment with which an application's SDK finds the daemon. Pure.
 
-The one host spelling that every SDK takes over plain HTTP is 127.0.0.1. The secret goes in both forms, variable
-and file, and equal: some SDKs know only the one, some only the other, and they differ in which wins.
+Rule: the host is 127.0.0.1, the only one that every SDK accepts over plain HTTP. The secret is both in a variable and
+in a file, with the same value: some SDKs read only one of them, and they differ in which one wins.
 """
 
 import os
@@ -24,14 +24,17 @@ WINS_OVER_US = (
     "AWS_SESSION_TOKEN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
-"""Every SDK's default chain asks these before the container endpoint. They are taken out and not emptied: to the
-Rust SDK an empty AWS_WEB_IDENTITY_TOKEN_FILE is a file named ""."""
+"""
+Variables that the default chain of some SDK reads before the container endpoint.
+
+They are removed, not emptied: the Rust SDK reads an empty AWS_WEB_IDENTITY_TOKEN_FILE as a file named "".
+"""
 
 _OURS = ("AWS_CONTAINER_", "IRSA_SIDECAR_")
 
 
 class Offer(NamedTuple):
-    """Where the credentials are to be had: the URL, the secret, the file that holds it too, the region if known."""
+    """The endpoint for an application: its URL, the secret, the file with the same secret, and the region if known."""
 
     url: str
     secret: str
@@ -40,18 +43,18 @@ class Offer(NamedTuple):
 
 
 def client_variables(offer: Offer, no_proxy: str = "") -> dict[str, str]:
-    """The variables to set; `no_proxy` is what was exempt from proxies before."""
+    """Return the variables to set. `no_proxy` lists the hosts that are already exempt from proxies."""
     exempt = with_loopback(no_proxy)
     variables = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": offer.url,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": offer.secret,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": offer.secret_file,
-        # The Java SDK turns to the node's role when the endpoint fails; others when it is not configured.
+        # If the endpoint fails, the Java SDK uses the node's role. Other SDKs do if the endpoint is not configured.
         "AWS_EC2_METADATA_DISABLED": "true",
         # Profiles in the home directory come before the container endpoint in every chain.
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_CONFIG_FILE": os.devnull,
-        # Rust's SDK and object_store send even loopback requests, secret and all, through HTTP_PROXY.
+        # The Rust SDK and object_store send even loopback requests, with the secret, through HTTP_PROXY.
         "NO_PROXY": exempt,
         "no_proxy": exempt,
     }
@@ -61,12 +64,12 @@ def client_variables(offer: Offer, no_proxy: str = "") -> dict[str, str]:
 
 
 def client_environment(environ: Mapping[str, str], offer: Offer) -> dict[str, str]:
-    """The whole environment of an application: what it had, less what would win over us, and our variables."""
+    """Return `environ` without the variables that win over the endpoint, and with the variables of the endpoint."""
     kept = {name: value for name, value in environ.items() if name not in WINS_OVER_US and not name.startswith(_OURS)}
     return kept | client_variables(offer, environ.get("NO_PROXY") or environ.get("no_proxy") or "")
 
 
 def with_loopback(no_proxy: str) -> str:
-    """The list with 127.0.0.1 in it. A lone `*` exempts everything, and to curl and Python only when it is alone."""
+    """Return the list with 127.0.0.1. A `*` stays alone, because only then curl and Python read it as all hosts."""
     names = [name.strip() for name in no_proxy.split(",")]
     return no_proxy if names == ["*"] or "127.0.0.1" in names else ",".join(filter(None, [no_proxy, "127.0.0.1"]))

@@ -1,7 +1,7 @@
 """
-The wait for the first credentials around a command: as long as a wait can help, and with a reason.
+Wait for the first credentials before a command starts, while waiting can help, and show the reason.
 
-Rule: a command is not started without credentials, because one clear message beats its SDK's guess at what is wrong.
+Rule: a command does not start without credentials, because one clear message is better than an SDK's guess.
 The wait ends early if only a person can fix the problem, or if no further attempt will be made in time.
 """
 
@@ -14,35 +14,35 @@ from sidecar.daemon.served_roles import ServedRole, ServedRoles
 from sidecar.errors import SidecarError
 
 WAIT_SECONDS = 15
-"""How long `exec` waits after the start, unless --wait says otherwise."""
+"""Default of --wait: how long `exec` waits for the first credentials."""
 
 CHECK_SECONDS = 0.2
-"""How often the reason is checked while waiting."""
+"""Interval of the checks for a new reason while waiting."""
 
 
 async def wait_for_credentials(
     roles: ServedRoles, wait_seconds: float, *, say: Callable[[str], object] = remark
 ) -> None:
     """
-    Wait until every role has credentials, but at least until each has tried once.
+    Wait until every role has credentials, but at least until each role has tried once.
 
-    Each new reason to wait is given to `say`. Raises SidecarError with the reason when waiting is over or is useless.
+    `say` is called with each new reason. Raises SidecarError with the reason if time is up or waiting is useless.
     """
     give_up_at = trio.current_time() + wait_seconds
-    said: str | None = None
+    reported: str | None = None
     while not await _within(CHECK_SECONDS, roles.first_credentials):
         role = _waited_for(roles)
         if role is None:
             continue
         _check_that_waiting_helps(role, give_up_at, wait_seconds)
-        if role.failure_code != said:
-            said = role.failure_code
+        if role.failure_code != reported:
+            reported = role.failure_code
             remaining = max(give_up_at - trio.current_time(), 0.0)
             say(f"waiting up to {remaining:.0f} s for credentials of role {role.role!r}. {role.failure}")
 
 
 async def wait_for_attempts(roles: ServedRoles, wait_seconds: float) -> None:
-    """Wait until every role has tried once. Raises SidecarError if one has not ended its attempt in time."""
+    """Wait until every role has tried once. Raises SidecarError if an attempt does not end in time."""
     if not await _within(wait_seconds, roles.first_attempts):
         failures = (role.failure for role in roles if not role.first_attempt.is_set())
         raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {next(failures)}")
@@ -55,7 +55,7 @@ async def _within(seconds: float, event: Callable[[], Awaitable[None]]) -> bool:
 
 
 def _waited_for(roles: ServedRoles) -> ServedRole | None:
-    """Return the first role that has tried without success; None while there is none."""
+    """Return the first role that has tried without success, or None."""
     return next((role for role in roles if role.snapshot is None and role.first_attempt.is_set()), None)
 
 

@@ -1,8 +1,8 @@
 """
-One GET to a daemon on this machine, by a bare socket.
+Send one GET to a daemon on this machine over a plain socket.
 
-What asks so is a process of its own, run by a probe every second or by an SDK whenever it needs credentials: an HTTP
-library would be most of its life.
+A probe starts such a process every second, and an SDK starts one for each refresh. Importing an HTTP library would take
+most of its run time.
 """
 
 import re
@@ -10,8 +10,8 @@ import socket
 import time
 from typing import NamedTuple
 
-MAX_ANSWER_BYTES = 1024 * 1024
-"""The daemon serves what STS replied, which may be 256 KiB (client.py) before it is JSON. Metrics have fewer."""
+MAX_RESPONSE_BYTES = 1024 * 1024
+"""Largest response. A reply of STS can have 256 KiB (sts/client.py), and grows as JSON. Metrics are smaller."""
 
 _READ_BYTES = 65_536
 
@@ -19,42 +19,45 @@ _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a table, not a
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
+    """Status and body of an HTTP response."""
+
     status: int
     body: bytes
 
 
 def reachable(address: tuple[str, int]) -> tuple[str, int]:
-    """Where to connect to a daemon that listens there: for every interface, to loopback."""
+    """Return the address at which a daemon can be reached that listens on `address`: loopback for a wildcard."""
     host, port = address
     return _REACHABLE.get(host, host), port
 
 
-def get(address: tuple[str, int], path: str, seconds: float, *, authorization: str | None = None) -> Reply:
+def get(address: tuple[str, int], path: str, seconds: float, *, authorization: str | None = None) -> Response:
     """
-    Ask once, for so many seconds in all. `path` and `authorization` are visible ASCII, the latter with spaces.
+    Send one request, with a deadline of `seconds` for all of it.
 
-    Raises OSError when nobody answers in that time, or not in HTTP.
+    `path` is visible ASCII, and `authorization` is visible ASCII and spaces. Raises OSError if no HTTP response arrives
+    in time.
     """
-    until = time.monotonic() + seconds
+    deadline_at = time.monotonic() + seconds
     lines = [f"GET {path} HTTP/1.0", *([] if authorization is None else [f"Authorization: {authorization}"]), "", ""]
-    answer = b""
+    received = b""
     with socket.create_connection(address, timeout=seconds) as connection:
         connection.sendall("\r\n".join(lines).encode("ascii"))
-        while piece := _receive(connection, until):
-            answer += piece
-            if len(answer) > MAX_ANSWER_BYTES:
-                raise ConnectionError(f"the answer is over {MAX_ANSWER_BYTES} bytes")
-    head, _, body = answer.partition(b"\r\n\r\n")
+        while piece := _receive(connection, deadline_at):
+            received += piece
+            if len(received) > MAX_RESPONSE_BYTES:
+                raise ConnectionError(f"the response has more than {MAX_RESPONSE_BYTES} bytes")
+    head, _, body = received.partition(b"\r\n\r\n")
     status = _STATUS_LINE.match(head)
     if status is None:
         raise ConnectionError("what listens there does not speak HTTP")
-    return Reply(int(status[1]), body)
+    return Response(int(status[1]), body)
 
 
-def _receive(connection: socket.socket, until: float) -> bytes:
-    left = until - time.monotonic()
-    if left <= 0:
+def _receive(connection: socket.socket, deadline_at: float) -> bytes:
+    remaining_seconds = deadline_at - time.monotonic()
+    if remaining_seconds <= 0:
         raise TimeoutError("timed out")
-    connection.settimeout(left)
+    connection.settimeout(remaining_seconds)
     return connection.recv(_READ_BYTES)

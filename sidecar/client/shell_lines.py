@@ -1,8 +1,9 @@
 """
-Lines for a shell that evaluates the output of a command, as `eval "$(irsa-sidecar local)"` does.
+Print lines for a shell that evaluates the output of a command, as in `eval "$(irsa-sidecar local)"`.
 
-A shell reports no error if the command in `$(…)` fails: it evaluates an empty text, which succeeds, and the next `aws`
-uses the person's own credentials. So a command that fails prints lines that fail when they are evaluated.
+Rule: a command that fails prints lines that fail when a shell evaluates them. Otherwise the shell evaluates an empty
+text, which succeeds, and the next `aws` uses the person's own credentials.
+
 Each line ends with a semicolon, because fish joins lines by spaces. `export NAME=value` works in sh, bash, dash, zsh,
 ksh and fish. `unset` does not work in fish, so variables get a value that no SDK accepts.
 """
@@ -18,7 +19,7 @@ from sidecar.client.environment import WINS_OVER_US
 
 @contextmanager
 def failing_visibly(command: str) -> Iterator[None]:
-    """Print the lines of `failure_lines` if what is within fails, wrong usage and Ctrl-C included."""
+    """Print the lines of `failure_lines` if the block fails, also for wrong usage and Ctrl-C."""
     try:
         yield
     except BaseException as exc:
@@ -28,7 +29,7 @@ def failing_visibly(command: str) -> Iterator[None]:
 
 
 def print_failure(command: str) -> None:
-    """Write the lines to stdout, unless that is a terminal, where nothing evaluates them."""
+    """Write the lines to stdout, unless it is a terminal, which evaluates nothing."""
     if sys.stdout is None or sys.stdout.isatty():
         return
     with suppress(OSError, ValueError):
@@ -40,7 +41,7 @@ def failure_lines(command: str) -> str:
     """
     Return the lines for a `command` that failed.
 
-    They disable every source of AWS credentials in that shell, say so on stderr, and end with status 1.
+    They disable every source of AWS credentials in that shell, print the reason to stderr, and end with status 1.
     """
     return "".join(f"{line};\n" for line in _failure(command))
 
@@ -50,15 +51,15 @@ def _failure(command: str) -> Iterator[str]:
     for name, value in _disabling(marker).items():
         yield f"export {name}={shlex.quote(value)}"
     text = (
-        f"{command} failed, and its error messages say why. This shell has no AWS credentials now, so that no command "
-        "uses your own by mistake. Start a new shell to get them back."
+        f"{command} failed. Its error messages show the reason. This shell has no AWS credentials now, so that no "
+        "command uses your own by mistake. Start a new shell to get them back."
     )
     yield f"printf '%s\\n' {shlex.quote(text)} >&2"
     yield "false"
 
 
 def _disabling(marker: str) -> Mapping[str, str]:
-    """Return variables with which no SDK finds credentials that work. The marker is in the SDKs' own error messages."""
+    """Return variables that keep every SDK from working credentials. Error messages of SDKs show the marker."""
     names = [name for name in WINS_OVER_US if name != "AWS_CREDENTIAL_EXPIRATION"]  # botocore parses it as a date
     return dict.fromkeys(names, marker) | {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:1/{marker}",

@@ -1,10 +1,10 @@
 """
-The signals that a process gets, and whether its terminal sent them or another process.
+Receive signals, and find out whether the terminal or another process sent them.
 
-Rule: on Linux the signals are blocked in all threads and read from a signalfd, which says how each was sent (si_code,
-signalfd(2)). A terminal sends its signals to the whole foreground process group, the command included. A signal that a
-process sent reached only us. Where there is no signalfd, such as on macOS, a guess by the terminal's foreground group
-takes its place.
+Rule: on Linux the signals are blocked in all threads and read from a signalfd, which reports how each was sent
+(si_code, signalfd(2)). A terminal sends its signals to the whole foreground process group, which includes the command.
+A signal from a process reaches this process only. On systems without signalfd, such as macOS, the terminal's foreground
+group decides instead.
 """
 
 import ctypes
@@ -19,30 +19,30 @@ from typing import NamedTuple
 import trio
 
 FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
-"""Signals that keys of a terminal send to the whole foreground group."""
+"""Signals that a key on a terminal sends to the whole foreground group."""
 
 _SI_KERNEL = 0x80
-"""The kernel sent it (asm-generic/siginfo.h). For the signals above this is the terminal's driver."""
+"""si_code of signals that the kernel sent (asm-generic/siginfo.h). For FROM_TERMINAL it is the terminal driver."""
 
 _SIGINFO_BYTES = 128
-"""Size of struct signalfd_siginfo, which begins with number, errno and code, four bytes each."""
+"""Size of struct signalfd_siginfo. It begins with number, errno and code, four bytes each."""
 
 _SFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Received(NamedTuple):
-    """A signal. `is_from_terminal` means that the whole foreground group got it, too."""
+    """A signal. With `is_from_terminal`, the whole foreground group received it too."""
 
     number: int
     is_from_terminal: bool = False
 
 
 class Signals:
-    """Delivers each signal to the newest listener."""
+    """The receiver of signals. It delivers each signal to the newest listener."""
 
     def __init__(self, mask: Sequence[int]) -> None:
         self.mask = mask
-        """The signals that were blocked before, which a command inherits."""
+        """Signals that were blocked before. A command inherits them."""
         self._listeners: list[trio.MemorySendChannel[Received]] = []
 
     @contextmanager
@@ -68,8 +68,8 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
     """
     Receive these signals until the block ends. A nested call returns the signals of the outer one.
 
-    A signal that was ignored at the start, as by nohup, stays ignored. Call it in the main thread, and before other
-    threads start: they inherit that the signals are blocked.
+    A signal that was ignored at the start, for example by nohup, stays ignored. Call it in the main thread before other
+    threads start, because they inherit the blocked signals.
     """
     current = _CURRENT.get()
     if current is not None:
@@ -81,7 +81,7 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
         token = _CURRENT.set(signals)
         try:
             async with trio.open_nursery() as nursery:
-                # Also for threads that do not block the signals, such as those of a program around us.
+                # trio receives the signals of threads that do not block them.
                 await nursery.start(_receive_from_trio, heeded, signals)
                 await nursery.start(_receive_from_kernel, heeded, signals)
                 yield signals
@@ -92,7 +92,7 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
 
 @contextmanager
 def _blocked(numbers: Sequence[int]) -> Iterator[set[signal.Signals | int]]:
-    """Block the signals if they can be read from a signalfd. Yields what was blocked before."""
+    """Block the signals if they can be read from a signalfd. Yield the signals that were blocked before."""
     if not _has_signalfd():
         yield set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         return
@@ -147,7 +147,7 @@ def _is_foreground() -> bool:
 
 
 def _signalfd(numbers: Sequence[int]) -> int | None:
-    """Return a descriptor from which these signals are read; None where there is none."""
+    """Return a descriptor from which these signals can be read, or None if the system has no signalfd."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""A stdout that was closed before the process started, as by `>&-` in a shell."""
+"""Replace a stdout that was closed before the process started, for example by `>&-` in a shell."""
 
 import errno
 import io
@@ -6,8 +6,8 @@ import os
 
 
 class ClosedStdout(io.TextIOBase):
-    """Fails like any stdout that cannot be written, where Python would print nothing and go on."""
+    """A stdout that fails on each write. Python itself would ignore what is printed."""
 
     def write(self, _text: str) -> int:
-        """Raises OSError."""
+        """Raise OSError."""
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))

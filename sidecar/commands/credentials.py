@@ -1,9 +1,8 @@
 """
-Print credentials as `credential_process` wants them, or as shell lines: those of the running daemon, else of STS.
+Print credentials of the running daemon, or of STS, for `credential_process` or for a shell.
 
-The daemon is asked where AWS_CONTAINER_CREDENTIALS_FULL_URI says, if that is on this machine, else on
-IRSA_SIDECAR_LISTEN or 127.0.0.1:4772. What it says stands: STS is asked only when no daemon is there, and only for the
-role of AWS_ROLE_ARN.
+The daemon's address is AWS_CONTAINER_CREDENTIALS_FULL_URI if that is on this machine, else IRSA_SIDECAR_LISTEN or
+127.0.0.1:4772. The command calls STS only if no daemon runs there, and only for the role of AWS_ROLE_ARN.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from sidecar.addresses import format_address, is_loopback, parse_address
-from sidecar.client.request import Reply, get, reachable
+from sidecar.client.request import Response, get, reachable
 from sidecar.client.shell_lines import failing_visibly
 from sidecar.config.settings import PREFIX
 from sidecar.errors import ConfigurationError, SidecarError
@@ -35,13 +34,13 @@ and in a shell:
   eval "$(irsa-sidecar credentials --format env)\""""
 
 TOTAL_SECONDS = 15.0
-"""For everything. The SDKs wait for a credential_process a minute or for ever."""
+"""Deadline for the command. SDKs wait a minute or forever for a credential_process."""
 
 SILENT_DAEMON_SECONDS = 2.0
-"""A daemon answers from memory, or within 0.8 s. One that is silent for longer is not there."""
+"""Deadline for a response of the daemon, which needs at most 0.8 s. After it, no daemon runs there."""
 
 EMPTY_DAEMON_SECONDS = 5.0
-"""One that says it has no credentials yet, or no longer, is asked again for so long, a second apart."""
+"""How long to retry, once a second, while the daemon has no credentials."""
 
 FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 LISTEN = f"{PREFIX}LISTEN"
@@ -49,7 +48,7 @@ SECRET_FILE = f"{PREFIX}AUTHORIZATION_TOKEN_FILE"
 CLIENT_SECRET_FILE, CLIENT_SECRET = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
 Credentials = Mapping[str, str]
-"""By the names of the daemon's answer: AccessKeyId, SecretAccessKey, Token, Expiration, AccountId, RoleArn."""
+"""Credentials by the daemon's names: AccessKeyId, SecretAccessKey, Token, Expiration, AccountId, RoleArn."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,27 +56,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=sorted(_FORMATS), default="json", help="json for credential_process, env for a shell"
     )
-    parser.add_argument("--no-daemon", action="store_true", help="ask STS, whether or not a daemon is there")
+    parser.add_argument("--no-daemon", action="store_true", help="call STS even if a daemon is running")
 
 
 def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
-    """Return what surrounds the command: a shell evaluates the output of --format env, and must see that it failed."""
+    """Return a context that makes a failure visible to the shell that evaluates the output of --format env."""
     is_evaluated = any(text in {"env", "--format=env"} for text in arguments)
     return failing_visibly("irsa-sidecar credentials") if is_evaluated else nullcontext()
 
 
 def main(args: argparse.Namespace) -> int:
-    until = time.monotonic() + TOTAL_SECONDS
+    deadline_at = time.monotonic() + TOTAL_SECONDS
     if args.no_daemon and args.role is not None:
         raise ConfigurationError("--role is a name that only the daemon knows: leave out --no-daemon, or --role.")
     credentials = None
     if not args.no_daemon:
         daemon = _find_daemon(os.environ, args.role)
-        credentials = _of_daemon(daemon, os.environ)
+        credentials = _fetch_from_daemon(daemon, os.environ)
         if credentials is None:
-            _check_that_sts_may_stand_in(daemon, os.environ)
+            _check_that_sts_may_be_called(daemon, os.environ)
     if credentials is None:
-        credentials = _of_sts(os.environ, max(until - time.monotonic(), 0.0))
+        credentials = _fetch_from_sts(os.environ, max(deadline_at - time.monotonic(), 0.0))
     print(_FORMATS[args.format](credentials))
     return 0
 
@@ -86,40 +85,40 @@ def main(args: argparse.Namespace) -> int:
 
 
 class _Daemon(NamedTuple):
-    """Where it is asked, and for what. `secret_settings` name what may hold its secret; `role` is one asked for."""
+    """The daemon to call. `secret_settings` are settings that may hold its secret; `role_name` is that of --role."""
 
     address: tuple[str, int]
     path: str
     secret_settings: tuple[str, ...]
-    role: str | None
+    role_name: str | None
 
     def __str__(self) -> str:
         return f"the daemon on {format_address(*self.address)}"
 
 
-def _find_daemon(environ: Mapping[str, str], role: str | None) -> _Daemon:
+def _find_daemon(environ: Mapping[str, str], role_name: str | None) -> _Daemon:
     """
-    The daemon that the SDKs of this environment are told of, if that is on this machine, else our own settings'.
+    Return the daemon that this environment's SDKs call, if it is on this machine, else the one of our settings.
 
-    The secret in AWS_CONTAINER_AUTHORIZATION_TOKEN is for whoever AWS_CONTAINER_CREDENTIALS_FULL_URI names, which may
-    be another agent altogether, and is sent to nobody else. Raises ConfigurationError.
+    The secret in AWS_CONTAINER_AUTHORIZATION_TOKEN is sent only to AWS_CONTAINER_CREDENTIALS_FULL_URI, which may be
+    another agent. Raises ConfigurationError.
     """
-    path = None if role is None else _path_of(role)
-    told = _loopback_uri(environ.get(FULL_URI, ""))
-    if told is not None:
-        return _Daemon(told[0], path or told[1], (CLIENT_SECRET_FILE, CLIENT_SECRET, SECRET_FILE), role)
+    path = None if role_name is None else _path_of(role_name)
+    target = _loopback_uri(environ.get(FULL_URI, ""))
+    if target is not None:
+        return _Daemon(target[0], path or target[1], (CLIENT_SECRET_FILE, CLIENT_SECRET, SECRET_FILE), role_name)
     address = reachable(parse_address(LISTEN, environ.get(LISTEN) or "127.0.0.1:4772"))
-    return _Daemon(address, path or CREDENTIALS_PATH, (SECRET_FILE,), role)
+    return _Daemon(address, path or CREDENTIALS_PATH, (SECRET_FILE,), role_name)
 
 
-def _path_of(role: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", role):
-        raise ConfigurationError(f"--role is {role!r}: give the name of one of the daemon's roles, as reporting.")
-    return CREDENTIALS_PATH if role == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{role}"
+def _path_of(role_name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", role_name):
+        raise ConfigurationError(f"--role is {role_name!r}: give the name of one of the daemon's roles, as reporting.")
+    return CREDENTIALS_PATH if role_name == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{role_name}"
 
 
 def _loopback_uri(uri: str) -> tuple[tuple[str, int], str] | None:
-    """Address and path of a plain HTTP URI on this machine; None for any other, which is no daemon's of ours."""
+    """Return address and path of a plain HTTP URI on this machine, or None for a URI that no daemon of ours has."""
     parts = re.fullmatch(r"http://([^/?#@]+)(/[!-\"$-~]*)?", uri)
     if parts is None:
         return None
@@ -131,22 +130,26 @@ def _loopback_uri(uri: str) -> tuple[tuple[str, int], str] | None:
     return (address, parts[2] or "/") if is_loopback(address[0]) else None
 
 
-def _of_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentials | None:
-    """Its credentials; None if no daemon is there. Raises SidecarError with what it says instead and what to change."""
+def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentials | None:
+    """
+    Return the daemon's credentials, or None if no daemon is running.
+
+    Raises SidecarError with the daemon's own message and the fix.
+    """
     secret_setting, secret = _secret(daemon.secret_settings, environ)
     give_up_at = time.monotonic() + EMPTY_DAEMON_SECONDS
     while True:
         try:
-            reply = get(daemon.address, daemon.path, SILENT_DAEMON_SECONDS, authorization=secret)
+            response = get(daemon.address, daemon.path, SILENT_DAEMON_SECONDS, authorization=secret)
         except OSError:
             return None
-        if reply.status != 503 or time.monotonic() + 1.0 > give_up_at:
-            return _judged(reply, daemon, secret_setting, environ.get("AWS_ROLE_ARN"))
-        time.sleep(1.0)  # as its Retry-After says
+        if response.status != 503 or time.monotonic() + 1.0 > give_up_at:
+            return _credentials_in(response, daemon, secret_setting, environ.get("AWS_ROLE_ARN"))
+        time.sleep(1.0)  # its Retry-After
 
 
 def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The setting that holds the secret, and the secret. Raises ConfigurationError."""
+    """Return the setting that holds the secret, and the secret. Raises ConfigurationError."""
     for setting in settings:
         value = environ.get(setting)
         if value:
@@ -171,17 +174,21 @@ def _read_secret(setting: str, path: str) -> str:
     return (content or b"").strip().decode("latin-1")
 
 
-def _judged(reply: Reply, daemon: _Daemon, secret_setting: str | None, role_arn: str | None) -> Credentials:
-    """The credentials in the reply. Raises SidecarError for any other."""
-    body = _object(reply.body)
-    if reply.status == 200:
-        return _expected(body, daemon, role_arn)
-    message = body.get("message") or f"its answer has the status {reply.status}"
-    if reply.status == 401 and secret_setting is None:
+def _credentials_in(
+    response: Response, daemon: _Daemon, secret_setting: str | None, role_arn: str | None
+) -> Credentials:
+    """Return the credentials in the response. Raises SidecarError if it has none."""
+    body = _object(response.body)
+    if response.status == 200:
+        return _checked(body, daemon, role_arn)
+    message = body.get("message") or f"its answer has the status {response.status}"
+    if response.status == 401 and secret_setting is None:
         raise ConfigurationError(f"{daemon} asks for its secret: set {daemon.secret_settings[0]} to the file with it.")
-    if reply.status == 404 and daemon.role is not None:
-        raise ConfigurationError(f"{daemon} has no role {daemon.role!r}: give --role the name of one that it serves.")
-    if reply.status in {401, 403, 404}:
+    if response.status == 404 and daemon.role_name is not None:
+        raise ConfigurationError(
+            f"{daemon} has no role {daemon.role_name!r}: give --role the name of one that it serves."
+        )
+    if response.status in {401, 403, 404}:
         told = f", told the secret of {secret_setting}," if secret_setting else ""
         raise ConfigurationError(f"{daemon}{told} refuses: {message}")
     raise SidecarError(f"{daemon}: {message}")
@@ -195,12 +202,16 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _expected(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> Credentials:
-    """The body, if it is credentials, and of the role that this environment is for unless another was asked for."""
+def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> Credentials:
+    """
+    Return the body if it is credentials of the expected role: that of AWS_ROLE_ARN, unless --role names one.
+
+    Raises SidecarError for another body, and ConfigurationError for another role.
+    """
     names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
     if not all(isinstance(body.get(name), str) and re.fullmatch("[!-~]+", body[name]) for name in names):
         raise SidecarError(f"{daemon} answers, but with something else than credentials: is it irsa-sidecar's?")
-    if role_arn and daemon.role is None and body["RoleArn"] != role_arn:
+    if role_arn and daemon.role_name is None and body["RoleArn"] != role_arn:
         raise ConfigurationError(
             f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}: say which is meant, by --role "
             "NAME or --no-daemon, or unset AWS_ROLE_ARN."
@@ -211,19 +222,19 @@ def _expected(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) ->
 # STS
 
 
-def _check_that_sts_may_stand_in(daemon: _Daemon, environ: Mapping[str, str]) -> None:
-    """Only for what AWS_ROLE_ARN says: what other roles there are is the daemon's to know. Raises SidecarError."""
+def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -> None:
+    """Raise SidecarError unless AWS_ROLE_ARN names the role. Only the daemon knows other roles."""
     names_the_role = environ.get("AWS_ROLE_ARN") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
-    if daemon.role is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
+    if daemon.role_name is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
         raise SidecarError(
             f"{daemon} does not answer: is `irsa-sidecar run` there? {LISTEN} says where. STS is asked without it only "
             "for the role of AWS_ROLE_ARN, with the token in AWS_WEB_IDENTITY_TOKEN_FILE."
         )
 
 
-def _of_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
-    """Of one exchange. Raises SidecarError."""
-    import trio  # noqa: PLC0415  for those that find no daemon: half a second of imports
+def _fetch_from_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
+    """Return the credentials of one exchange. Raises SidecarError."""
+    import trio  # noqa: PLC0415  half a second of imports, only if no daemon is running
 
     from sidecar.client.exchange import exchange_once  # noqa: PLC0415
 
@@ -242,11 +253,11 @@ def _of_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
     return trio.run(once)
 
 
-# How they are printed
+# Output
 
 
 def _as_json(credentials: Credentials) -> str:
-    """AWS SDK reference, process credential provider: Version 1; AccountId is read by newer SDKs."""
+    """Return the JSON of a credential_process (AWS SDK reference, Version 1). Newer SDKs read AccountId."""
     return json.dumps(
         {
             "Version": 1,

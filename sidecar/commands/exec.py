@@ -1,4 +1,8 @@
-"""Run one command with the daemon around it: its AWS SDK gets the role's credentials. Ends with its exit status."""
+"""
+Run one command with AWS credentials: the daemon runs beside it for as long as it runs.
+
+The exit status is that of the command.
+"""
 
 import argparse
 import os
@@ -33,12 +37,15 @@ FOR_PODS = frozenset(
         "STATE_DIR",
     )
 )
-"""What would have two daemons on one port, or in one file."""
+"""Settings of a daemon in a Pod. With them, two daemons would use one port or one file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--log-level", metavar="LEVEL", default="warning", help="of our own messages on stderr [warning]"
+        "--log-level",
+        metavar="LEVEL",
+        default="warning",
+        help="debug, info, warning or error, for messages on stderr [warning]",
     )
     parser.add_argument(
         "--wait",
@@ -59,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:
     """
-    Return the settings of a daemon around one command: free loopback ports, whatever a daemon in a Pod would use.
+    Return the settings of a daemon beside one command. It uses free loopback ports.
 
     Raises ConfigurationError that lists every setting that is missing or wrong.
     """

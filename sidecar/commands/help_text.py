@@ -10,19 +10,19 @@ import textwrap
 from collections.abc import Iterator
 
 _LISTED = re.compile(r"(\s*\S+(?: \S+)*?\s{2,})(\S.*)")
-"""A name, at least two spaces, and its description."""
+"""Matches a name, at least two spaces, and its description."""
 
 _COMMENTED = re.compile(r"(\s+)(\S.*?)\s+# (.*)")
-"""A shell command and a comment behind it."""
+"""Matches a shell command and the comment after it."""
 
 WORDS = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
-"""The words of a shell command, with quotes."""
+"""Matches one word of a shell command, with its quotes."""
 
 _CONTINUED = re.compile(r"\s*\\\n\s*")
 
 
 def fitted(text: str, width: int) -> str:
-    """Return the text with no line longer than `width`, where words allow that. A text that fits stays as it is."""
+    """Return the text with lines of at most `width`, unless one word is longer. A text that fits is not changed."""
     if all(len(line) <= width for line in text.splitlines()):
         return text
     blocks = re.split(r"\n\s*\n", text.strip("\n"))
@@ -49,7 +49,7 @@ def _block(block: str, width: int) -> Iterator[str]:
 
 
 def _hanging(name: str, summary: str, width: int) -> Iterator[str]:
-    """Yield the lines of a list's entry, its text below itself, or below the name if there is no room."""
+    """Yield the lines of a list's entry. Its text is beside the name, or below it if there is no room."""
     indent = len(name) if width - len(name) >= width // 2 else 4
     first = name if indent == len(name) else " " * indent
     if first != name:

@@ -1,9 +1,10 @@
 """
-All of IRSA on this machine, in one process.
+Run all of IRSA on this machine, in one process.
 
-An OIDC issuer with rotating keys, a service account token kept fresh on disk as the kubelet does, an STS that checks
-it against the keys and the trust policy of the role, and the daemon. With CMD: run it with its environment set, and
-end with its exit status. Without: print the `export` lines and serve until interrupted. What happens is told on stderr.
+It has an OIDC issuer with rotating keys, a service account token that is renewed as by a kubelet, an STS that checks
+the token against the keys and the role's trust policy, and the daemon. With CMD, it runs the command with credentials
+and ends with its exit status. Without CMD, it prints `export` lines and serves until interrupted. Events are logged to
+stderr.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from sidecar.log import Logger, make_logger
 EXAMPLE = """\
 examples:
   irsa-sidecar local -- aws sts get-caller-identity
-  irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends all of it
+  irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends everything
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
 
 PROBLEMS = frozenset({"request_refused", "request_failed", "token_renewal_failed", "trust_statement_not_evaluated"})
@@ -44,19 +45,23 @@ FREE_PORT = "127.0.0.1:0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
-    parser.add_argument("--issuer", metavar="URL", help="also take this issuer's tokens, as STS for another cluster")
-    parser.add_argument("--jwks-file", metavar="FILE", type=Path, help="that issuer's keys, if it cannot be reached")
-    parser.add_argument("--duration", metavar="SECONDS|max", default="3600", help="how long credentials live [3600]")
-    parser.add_argument("--listen", metavar="HOST:PORT", default=FREE_PORT, help=f"for credentials [{FREE_PORT}]")
-    parser.add_argument("--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"for probes [{FREE_PORT}]")
-    parser.add_argument("--authorization-token-file", metavar="FILE", help="where the new secret is to be found, too")
-    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="of what is told on stderr [info]")
-    parser.add_argument("--log-format", choices=LOG_FORMATS, default="console", help="of the same [console]")
+    parser.add_argument("--issuer", metavar="URL", help="also accept tokens of this issuer, for example of a cluster")
+    parser.add_argument("--jwks-file", metavar="FILE", type=Path, help="keys of that issuer, if it cannot be reached")
+    parser.add_argument("--duration", metavar="SECONDS|max", default="3600", help="lifetime of credentials [3600]")
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for credentials [{FREE_PORT}]"
+    )
+    parser.add_argument(
+        "--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for probes [{FREE_PORT}]"
+    )
+    parser.add_argument("--authorization-token-file", metavar="FILE", help="also write the new secret to this file")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="level of the log on stderr [info]")
+    parser.add_argument("--log-format", choices=LOG_FORMATS, default="console", help="format of the log [console]")
     parser.add_argument("command", nargs="*", metavar="CMD", help="the command and its arguments, after --")
 
 
 def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
-    """Return what surrounds the command: without CMD, a shell evaluates its output, and must see that it failed."""
+    """Return a context that, without CMD, makes a failure visible to the shell that evaluates the output."""
     return nullcontext() if "--" in arguments else failing_visibly("irsa-sidecar local")
 
 
@@ -65,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
     status = trio.run(until_signalled, partial(_local, args, log))
     if args.command:
         return status
-    print_failure("irsa-sidecar local")  # for one that is stopped early; later stdout is closed (_close_stdout)
+    print_failure("irsa-sidecar local")  # if it is stopped early; later stdout is closed (_close_stdout)
     return 0
 
 
@@ -73,8 +78,8 @@ async def _local(args: argparse.Namespace, log: Logger) -> int:
     services_module, settings = _local_services(args)
     with private_directory() as directory:
         async with trio.open_nursery() as nursery:
-            tell = partial(_tell, log)
-            start = partial(services_module.serve_local, settings, Path(directory), tell=tell, clock=REAL_CLOCK)
+            emit = partial(_log_event, log)
+            start = partial(services_module.serve_local, settings, Path(directory), tell=emit, clock=REAL_CLOCK)
             services = await nursery.start(start)
             extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
             body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)
@@ -84,7 +89,7 @@ async def _local(args: argparse.Namespace, log: Logger) -> int:
 
 
 def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The services and their settings."""
+    """Return the module of the local services, and their settings."""
     services = import_extra("sidecar.local.services", "irsa-sidecar local", "local")
     config = import_extra("sidecar.local.config", "irsa-sidecar local", "local")
     settings = config.read_config(args.config)
@@ -99,7 +104,7 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
-    """What a Pod's environment would say, for the local Pod."""
+    """Return the configuration of the daemon, as from the environment of a Pod."""
     environ = {
         "AWS_ROLE_ARN": services.role_arn,
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(services.token_file),
@@ -115,15 +120,15 @@ def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
     return read_config(environ, flags)
 
 
-def _tell(log: Logger, event: str, **fields: Any) -> None:
-    """Log an event of the local services beside the daemon's own, with instants as AWS writes them."""
+def _log_event(log: Logger, event: str, **fields: Any) -> None:
+    """Log an event of the local services among the daemon's, with instants in the form that AWS uses."""
     texts = {name: instant_text(value) if isinstance(value, datetime) else value for name, value in fields.items()}
     level = "warning" if event in PROBLEMS else "info"
     getattr(log, level)(event, **texts)
 
 
 async def _serve(extra: dict[str, str], offer: Offer) -> int:
-    """Tell the shell where everything is, and wait to be interrupted."""
+    """Print the shell's variables, and wait for a signal."""
     variables = client_variables(offer, os.environ.get("NO_PROXY", "")) | extra
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -137,7 +142,7 @@ async def _serve(extra: dict[str, str], offer: Offer) -> int:
 
 
 def _close_stdout() -> None:
-    """So that a shell's `$(…)` around us ends with the last line, while we go on."""
+    """Close stdout, so that a shell's `$(…)` ends while this process goes on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -1,7 +1,7 @@
 """
 Parse a command's flags, with help that fits the terminal and a suggestion for each misspelt name.
 
-Imported only for a person who gives flags or asks for help: a Pod's `run` has none.
+Imported only if there are flags: `run` in a Pod has none.
 """
 
 import os
@@ -13,19 +13,19 @@ from typing import Any, NoReturn
 
 from sidecar.commands.help_text import fitted
 
-LEAST_WIDTH, USUAL_WIDTH, MOST_WIDTH = 40, 100, 120
-"""Columns. The usual ones are for output that is not on a terminal."""
+MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 40, 100, 120
+"""Columns of help texts. The default is for output that is not on a terminal."""
 
 
 def help_width() -> int:
-    """Return the columns for help: those of COLUMNS, else of the terminal. (shutil would bring three compressors.)"""
+    """Return the columns for help: those of COLUMNS, else those of the terminal."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns):
-        return min(max(int(columns), LEAST_WIDTH), MOST_WIDTH)
-    try:
-        return min(max(os.get_terminal_size(1).columns, LEAST_WIDTH), MOST_WIDTH)
+        return min(max(int(columns), MIN_WIDTH), MAX_WIDTH)
+    try:  # shutil.get_terminal_size would import three compressors
+        return min(max(os.get_terminal_size(1).columns, MIN_WIDTH), MAX_WIDTH)
     except OSError:
-        return USUAL_WIDTH
+        return DEFAULT_WIDTH
 
 
 class _Formatter(RawDescriptionHelpFormatter):
@@ -57,7 +57,7 @@ class _Formatter(RawDescriptionHelpFormatter):
 
 
 class FlagParser(ArgumentParser):
-    """ArgumentParser that names what a misspelt flag, choice or command may have meant. Wrong usage ends with 2."""
+    """An ArgumentParser that suggests the right flag, choice or command. Wrong usage ends the process with 2."""
 
     def __init__(self, prog: str, description: str | None, epilog: str) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class FlagParser(ArgumentParser):
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return the arguments. Ends the process with 2 if one is unknown."""
+        """Return the arguments. End the process with 2 if one is unknown."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings if action.help != SUPPRESS]
@@ -81,7 +81,7 @@ class FlagParser(ArgumentParser):
             raise
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Write it. argparse would ignore that stdout cannot be written."""
+        """Write the message. argparse ignores errors of stdout."""
         if file is sys.stdout and file is not None:
             file.write(message)
         else:
@@ -101,12 +101,12 @@ def _for_flags(unknown: Sequence[str], flags: Sequence[str]) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `. Did you mean X?` for the nearest known names, else an empty text."""
+    """Return `. Did you mean X?` for the nearest known name, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415  for misspelt names
 
     by_fold = {name.lower(): name for name in known}
-    begun = [name for name in by_fold if len(word.strip("-")) > 1 and name.startswith(word.lower())]
-    near = get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6) or begun[:1]
+    begins_alike = [name for name in by_fold if len(word.strip("-")) > 1 and name.startswith(word.lower())]
+    near = get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6) or begins_alike[:1]
     return f". Did you mean {by_fold[near[0]]}?" if near else ""
 
 

@@ -1,4 +1,4 @@
-"""Ask the daemon whether it is ready: exit 0 if so, else 1 with the reason. For exec probes and HEALTHCHECK."""
+"""Check whether the daemon is ready: exit with 0, or with 1 and the reason. For exec probes and HEALTHCHECK."""
 
 import argparse
 import os
@@ -25,17 +25,19 @@ as a native sidecar's startup probe:
     failureThreshold: 100"""
 
 DEADLINE_SECONDS = 1.0
-"""Kubernetes gives a probe one second unless told otherwise (timeoutSeconds)."""
+"""Deadline for one check: Kubernetes' default for a probe (timeoutSeconds)."""
 
-LOOK_SECONDS = 0.05
-"""Between two looks while waiting: an application starts that much later at most, and a look costs 0.2 ms."""
+CHECK_SECONDS = 0.05
+"""Interval of the checks while waiting. An application starts at most that much later. A check takes 0.2 ms."""
 
 MAX_WAIT_SECONDS = 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--admin-listen", metavar="HOST:PORT", help=f"the daemon's ({PREFIX}ADMIN_LISTEN)")
-    parser.add_argument("--wait", metavar="SECONDS", default="0", help="how long to wait for it to become ready [0]")
+    parser.add_argument(
+        "--admin-listen", metavar="HOST:PORT", help=f"admin address of the daemon ({PREFIX}ADMIN_LISTEN)"
+    )
+    parser.add_argument("--wait", metavar="SECONDS", default="0", help="how long to wait until it is ready [0]")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -43,18 +45,18 @@ def main(args: argparse.Namespace) -> int:
     if text == "off":
         raise ConfigurationError(f"{setting} is off: a probe needs the admin address; give one to the daemon and here.")
     address = reachable(parse_address(setting, text))
-    ends_at = time.monotonic() + check_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
-    while (trouble := _trouble(address)) and time.monotonic() < ends_at:
-        time.sleep(LOOK_SECONDS)
-    if trouble:
-        complain(trouble)
-    return 1 if trouble else 0
+    deadline_at = time.monotonic() + check_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
+    while (problem := _problem(address)) and time.monotonic() < deadline_at:
+        time.sleep(CHECK_SECONDS)
+    if problem:
+        complain(problem)
+    return 1 if problem else 0
 
 
-def _trouble(address: tuple[str, int]) -> str | None:
-    """Why the daemon is not ready; None when it is."""
+def _problem(address: tuple[str, int]) -> str | None:
+    """Return why the daemon is not ready, or None if it is ready."""
     try:
         status, body = get(address, "/readyz", DEADLINE_SECONDS)
     except OSError as error:
-        return f"nothing answers on {format_address(*address)} ({error}): is the daemon running?"
+        return f"nothing answers on {format_address(*address)} ({error}). Check that the daemon is running."
     return None if status == 200 else f"not ready: {body.decode('utf-8', 'replace').strip()}"

@@ -32,7 +32,7 @@ and in the application's container:
   AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4772/v1/credentials"""
 
 NO_FLAGS = SimpleNamespace(allow_non_loopback=False)
-"""What parsing no flags comes to. A Pod gives none, and argparse would cost it 0.6 MiB."""
+"""The result of parsing no flags. A Pod gives none, and argparse would cost it 0.6 MiB."""
 
 
 def add_arguments(parser: "argparse.ArgumentParser") -> None:
@@ -52,7 +52,7 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 
 def main(args: "argparse.Namespace | SimpleNamespace") -> int:
-    """Run the daemon. A ConfigurationError lists every setting that is missing or wrong."""
+    """Run the daemon. Raises ConfigurationError that lists every setting that is missing or wrong."""
     try:
         return _main(args)
     except ConfigurationError as error:
@@ -62,10 +62,10 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
 
 
 def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
-    """Listen first, import later: early requests wait in the kernel's queue instead of being refused."""
+    """Listen before the imports, so that early requests wait in the kernel's queue and are not refused."""
     gc.disable()
     end_at_once_on_signals()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for, reading the roles, is still to be done
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the roles are read below anyway
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = bind("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
@@ -79,24 +79,24 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
-    from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes takes 3 ms, which trio would spend a little later
+    from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes, which trio imports anyway
 
     refusals = harden()
     with left_out():
         from sidecar.daemon import daemon  # noqa: PLC0415
 
     if refusals:
-        _tell_what_is_open(config, refusals)
+        _log_refused_hardening(config, refusals)
     all_listeners = daemon.Listeners(listeners, admin_listeners, imds_listeners)
     return daemon.run(config, all_listeners, roles_now, as_read, secrets)
 
 
-def _print_free_port(asked: Address | None, bound: Sequence[socket.socket], path: str) -> None:
-    if asked is not None and asked[1] == 0:
+def _print_free_port(configured: Address | None, bound: Sequence[socket.socket], path: str) -> None:
+    if configured is not None and configured[1] == 0:
         print(f"http://{format_address(*bound[0].getsockname()[:2])}/{path}", flush=True)
 
 
-def _tell_what_is_open(config: Config, refusals: list[str]) -> None:
+def _log_refused_hardening(config: Config, refusals: list[str]) -> None:
     from sidecar.log import default_format, make_logger  # noqa: PLC0415  not before the bind
 
     log, _ = make_logger(config.log_format or default_format(), config.log_level)

@@ -1,7 +1,7 @@
 """
-Set an account and a cluster up for IRSA, one step at a time.
+Set up an AWS account and a cluster for IRSA, step by step.
 
-Each step can be run again: it changes only what is not yet as it should be. --dry-run shows what that is.
+A step can be repeated: it changes only what is missing or different. --dry-run shows the changes.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """
-Print the claims of the service account token; with --verify, check it against its issuer's published keys.
+Print the claims of the service account token. With --verify, check it against its issuer's published keys.
 
-The keys are kept in the user's cache directory for as long as the issuer allows, and beyond when it does not answer.
+The keys are kept in the user's cache directory for as long as the issuer allows, and longer if it does not answer.
 """
 
 import argparse
@@ -25,13 +25,13 @@ EXAMPLE = """\
 example, in a Pod:
   irsa-sidecar token --verify
 
-of any token, wherever it came from:
+with any other token:
   kubectl create token app --audience sts.amazonaws.com > token
   irsa-sidecar token --file token --verify"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--file", help="the token's file (AWS_WEB_IDENTITY_TOKEN_FILE)")
+    parser.add_argument("--file", help="file of the token (AWS_WEB_IDENTITY_TOKEN_FILE)")
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -58,10 +58,10 @@ def main(args: argparse.Namespace) -> int:
 
 async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool) -> list[str]:
     """
-    Return what is known of the key that verifies the token, and of its audience.
+    Return sentences about the key that verifies the token, and about its audience.
 
-    The audience is not judged, because only the account's IAM OIDC provider says which it accepts.
-    Raises SidecarError with what STS would answer, and why.
+    The audience is not checked, because only the account's IAM OIDC provider knows which ones it accepts.
+    Raises SidecarError with the response that STS would give, and the reason.
     """
     verified = await verify_token(token, environ, "irsa-sidecar token --verify", allow_http=allow_http)
     return [
@@ -73,7 +73,7 @@ async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool)
 
 def _audience(token: Token) -> str:
     if token.audience is None:
-        return f"{token.audience_problem}: STS will refuse it"
+        return f"{token.audience_problem}: STS will reject it"
     return (
         f"its audience is {token.audience} ({token.audience_claim}), which must be among the client IDs of the "
         "account's IAM OIDC provider; that is not checked here"

@@ -1,9 +1,9 @@
 """
-Inject the sidecar into Pods that ask for it by the label irsa-sidecar.io/inject: "true": a mutating admission webhook.
+Serve the mutating admission webhook, which injects the sidecar into Pods with the label irsa-sidecar.io/inject: "true".
 
-Ends with 0 on SIGTERM or SIGINT. Its certificate is its own, kept in a Secret and trusted by the
-MutatingWebhookConfiguration, unless one is mounted. docs/injection.md says what a Pod is given, and what rights this
-needs in the cluster.
+Ends with 0 on SIGTERM or SIGINT. The webhook creates its certificate, keeps it in a Secret and writes its authority
+into the MutatingWebhookConfiguration, unless a certificate is mounted. docs/injection.md describes the injection and
+the rights that the webhook needs in the cluster.
 """
 
 import argparse
@@ -33,30 +33,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--native-sidecars",
         choices=NATIVE_CHOICES,
         default="auto",
-        help="never: while there are nodes before Kubernetes 1.29 [auto: by the API server's version]",
+        help="use never while a node is older than Kubernetes 1.29 [auto: by the API server's version]",
     )
-    parser.add_argument("--listen", default=":8443", metavar="HOST:PORT", help="for the API server, over TLS [:8443]")
-    parser.add_argument("--admin-listen", default=":8080", metavar="HOST:PORT", help="probes and metrics [:8080]")
+    parser.add_argument(
+        "--listen", default=":8443", metavar="HOST:PORT", help="address for the API server, over TLS [:8443]"
+    )
+    parser.add_argument(
+        "--admin-listen", default=":8080", metavar="HOST:PORT", help="address for probes and metrics [:8080]"
+    )
     parser.add_argument(
         "--configuration",
         default="irsa-sidecar",
         metavar="NAME",
-        help="the MutatingWebhookConfiguration [irsa-sidecar]",
+        help="name of the MutatingWebhookConfiguration [irsa-sidecar]",
     )
     parser.add_argument(
         "--secret",
         default="irsa-sidecar-webhook",
         metavar="NAME",
-        help="where the certificate is kept, in its own namespace",
+        help="Secret for the certificate, in the webhook's namespace",
     )
-    parser.add_argument("--certificate-file", metavar="FILE", help="a mounted certificate instead, as cert-manager's")
-    parser.add_argument("--key-file", metavar="FILE", help="its key")
-    parser.add_argument("--context", metavar="NAME", help="of a kubeconfig, outside of a cluster")
     parser.add_argument(
-        "--drain-seconds", default="10", metavar="SECONDS", help="how long to go on answering after SIGTERM [10]"
+        "--certificate-file", metavar="FILE", help="use a mounted certificate, for example of cert-manager"
     )
-    parser.add_argument("--log-format", choices=("json", "console"), help="[json unless stderr is a terminal]")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="[info]")
+    parser.add_argument("--key-file", metavar="FILE", help="key of the mounted certificate")
+    parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig, outside of a cluster")
+    parser.add_argument("--drain-seconds", default="10", metavar="SECONDS", help="how long to serve after SIGTERM [10]")
+    parser.add_argument(
+        "--log-format", choices=("json", "console"), help="format of the log [json unless stderr is a terminal]"
+    )
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error"), help="level of the log [info]"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

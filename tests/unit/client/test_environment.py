@@ -1,4 +1,4 @@
-"""The environment that an application is started with: ours in it, and nothing that would win over us."""
+"""The environment of an application: it has our variables, and none that wins over them."""
 
 import pytest
 from hypothesis import given
@@ -9,46 +9,46 @@ from sidecar.client.environment import WINS_OVER_US, Offer, client_environment, 
 OFFER = Offer("http://127.0.0.1:4772/v1/credentials", "s3cret", "/run/irsa-sidecar/token", "eu-west-1")
 
 
-def test_url_and_secret_are_given_and_the_secret_equal_in_both_forms() -> None:
+def test_secret_is_the_same_in_variable_and_file() -> None:
     variables = client_variables(OFFER)
     assert variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == OFFER.url
     assert variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"] == OFFER.secret
     assert variables["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == OFFER.secret_file
 
 
-def test_neither_the_nodes_role_nor_a_profile_is_fallen_back_on() -> None:
+def test_node_role_and_profiles_are_disabled() -> None:
     variables = client_variables(OFFER)
     assert variables["AWS_EC2_METADATA_DISABLED"] == "true"
     assert variables["AWS_SHARED_CREDENTIALS_FILE"] == variables["AWS_CONFIG_FILE"] == "/dev/null"
 
 
-def test_the_region_goes_by_both_names_or_by_none() -> None:
+def test_region_is_in_both_variables_or_in_none() -> None:
     variables = client_variables(OFFER)
     assert (variables["AWS_REGION"], variables["AWS_DEFAULT_REGION"]) == ("eu-west-1", "eu-west-1")
     assert client_variables(OFFER._replace(region=None)).keys().isdisjoint({"AWS_REGION", "AWS_DEFAULT_REGION"})
 
 
 @pytest.mark.parametrize("name", WINS_OVER_US)
-def test_what_would_win_over_us_is_taken_out_and_not_emptied(name: str) -> None:
+def test_variable_that_wins_over_ours_is_removed(name: str) -> None:
     assert name not in client_environment({name: "x"}, OFFER)
 
 
 @pytest.mark.parametrize("name", ["IRSA_SIDECAR_LISTEN", "AWS_CONTAINER_SOMETHING_NEW"])
-def test_what_was_meant_for_another_sidecar_is_taken_out(name: str) -> None:
+def test_variable_of_another_sidecar_is_removed(name: str) -> None:
     assert name not in client_environment({name: "x"}, OFFER)
 
 
-def test_a_url_from_before_is_replaced_by_ours() -> None:
+def test_earlier_url_is_replaced() -> None:
     environment = client_environment({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1"}, OFFER)
     assert environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == OFFER.url
 
 
 @pytest.mark.parametrize("name", ["PATH", "HOME", "HTTPS_PROXY", "AWS_CA_BUNDLE", "AWS_STS_REGIONAL_ENDPOINTS", "TZ"])
-def test_everything_else_is_kept(name: str) -> None:
+def test_other_variables_are_kept(name: str) -> None:
     assert client_environment({name: "as it was"}, OFFER)[name] == "as it was"
 
 
-def test_a_region_of_the_applications_own_is_kept_where_we_know_none() -> None:
+def test_region_of_the_application_is_kept_if_unknown() -> None:
     assert client_environment({"AWS_REGION": "us-east-1"}, OFFER._replace(region=None))["AWS_REGION"] == "us-east-1"
 
 
@@ -62,18 +62,18 @@ def test_a_region_of_the_applications_own_is_kept_where_we_know_none() -> None:
         ({"NO_PROXY": "127.0.0.1,.svc"}, "127.0.0.1,.svc"),
         ({"NO_PROXY": ".svc, 127.0.0.1"}, ".svc, 127.0.0.1"),
         ({"NO_PROXY": "127.0.0.11"}, "127.0.0.11,127.0.0.1"),
-        # curl and Python take a star for everything only when it stands alone.
+        # curl and Python read a star as all hosts only if it is alone.
         ({"NO_PROXY": "*"}, "*"),
         ({"NO_PROXY": " * "}, " * "),
     ],
 )
-def test_loopback_is_exempt_from_proxies_and_what_was_exempt_stays_so(environ: dict[str, str], no_proxy: str) -> None:
+def test_loopback_is_added_to_no_proxy(environ: dict[str, str], no_proxy: str) -> None:
     environment = client_environment(environ, OFFER)
     assert environment["NO_PROXY"] == environment["no_proxy"] == no_proxy
 
 
 @given(st.dictionaries(st.sampled_from([*WINS_OVER_US, "NO_PROXY", "no_proxy", "PATH", "AWS_REGION"]), st.text()))
-def test_the_environment_of_an_application_inside_an_application_is_the_same(environ: dict[str, str]) -> None:
+def test_environment_of_a_nested_application_is_the_same(environ: dict[str, str]) -> None:
     once = client_environment(environ, OFFER)
     assert client_environment(once, OFFER) == once
     assert once.keys().isdisjoint(WINS_OVER_US)

@@ -60,7 +60,7 @@ def test_evaluated_failure_fails_visibly(shell: str, command: str, tmp_path: Pat
     done = evaluated(shell, command, "", home(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
-        f"irsa-sidecar {command.partition(' ')[0]} failed, and its error messages say why. This shell has no AWS "
+        f"irsa-sidecar {command.partition(' ')[0]} failed. Its error messages show the reason. This shell has no AWS "
         "credentials now, so that no command uses your own by mistake. Start a new shell to get them back.\n"
     )
 

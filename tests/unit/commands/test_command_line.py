@@ -139,7 +139,7 @@ def test_full_disk_is_reported_in_a_sentence(arguments: list[str]) -> None:
         done = subprocess.run(command, stdout=full, stderr=-1, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "irsa-sidecar: error: stdout cannot be written (No space left on device): give it another place.\n"
+        "irsa-sidecar: error: stdout cannot be written (No space left on device). Redirect it to another place.\n"
     )
 
 

@@ -211,7 +211,7 @@ def test_a_full_disk_at_stdout_is_told_in_a_sentence(way: str) -> None:
     assert done.returncode == 1
     assert (
         done.stderr
-        == "irsa-sidecar: error: stdout cannot be written (No space left on device): give it another place.\n"
+        == "irsa-sidecar: error: stdout cannot be written (No space left on device). Redirect it to another place.\n"
     )
 
 

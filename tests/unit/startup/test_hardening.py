@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from sidecar.cli import READ_THE_TOKEN
+from sidecar.cli import NEAR_THE_TOKEN
 from sidecar.startup import hardening
 from tests.support.processes import get, our_program, pod_environment, run_daemon, scripted_sts, started
 from tests.unit.serving.test_listen import needs_ipv6
@@ -109,7 +109,7 @@ sys.meta_path.insert(0, Finder)
 
 
 @linux_only
-@pytest.mark.parametrize("name", sorted(READ_THE_TOKEN))
+@pytest.mark.parametrize("name", sorted(NEAR_THE_TOKEN))
 def test_command_is_not_dumpable_before_its_module_is_imported(name: str) -> None:
     """The earliest moment that Python code of ours has: nothing was read, and no configuration was parsed."""
     command = [*our_program(TELL_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
