@@ -12,8 +12,9 @@ SDKs that know only the variable (botocore before 1.32, version 2 for JavaScript
 from collections.abc import Iterable, Mapping
 
 from sidecar.client.environment import with_loopback
-from sidecar.injection.names import AUTHORIZATION_DIRECTORY, AUTHORIZATION_VOLUME, ORIGIN, Document
+from sidecar.injection.names import AUTHORIZATION_DIRECTORY, AUTHORIZATION_VOLUME, ORIGIN
 from sidecar.injection.options import Grant
+from sidecar.kubernetes.document import Document
 from sidecar.role import CREDENTIALS_PATH
 
 URI, SECRET_FILE = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.injection.app_container import own_credentials
 from sidecar.injection.eks_webhook import without_amazons
-from sidecar.injection.names import CONTAINER, CONTAINERS, ROLES, SKIP_CONTAINERS, Document
+from sidecar.injection.names import CONTAINER, CONTAINERS, ROLES, SKIP_CONTAINERS
 from sidecar.injection.options import Grant, Wishes
 from sidecar.injection.warning import LEFT_ALONE, Warned
+from sidecar.kubernetes.document import Document
 
 
 class Choice(NamedTuple):

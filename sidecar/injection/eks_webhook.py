@@ -13,7 +13,8 @@ way, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs trip over half
 from bisect import bisect
 from collections.abc import Iterable
 
-from sidecar.injection.names import AMAZON, Document
+from sidecar.injection.names import AMAZON
+from sidecar.kubernetes.document import Document
 
 SKIP_CONTAINERS = f"{AMAZON}skip-containers"
 

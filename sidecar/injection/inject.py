@@ -20,7 +20,7 @@ from sidecar.injection.eks_webhook import (
     without_unused_volumes,
 )
 from sidecar.injection.known_names import check_names
-from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, STATE_VOLUME, TOKEN_VOLUME, Document
+from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, STATE_VOLUME, TOKEN_VOLUME
 from sidecar.injection.options import Grant, Wishes, read_wishes
 from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
@@ -34,6 +34,7 @@ from sidecar.injection.validation import (
     check_sidecar,
 )
 from sidecar.injection.warning import warnings_about, warnings_about_account
+from sidecar.kubernetes.document import Document
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 

@@ -9,9 +9,10 @@ are Amazon's, so one that is almost right there is only suggested where the righ
 from collections.abc import Iterable
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import AMAZONS_ROLE_ARN, ANNOTATIONS, INJECT_LABEL, PREFIX, ROLE_ARN, Document
+from sidecar.injection.names import AMAZONS_ROLE_ARN, ANNOTATIONS, INJECT_LABEL, PREFIX, ROLE_ARN
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS, Misnamed, misnamed, nearest
+from sidecar.kubernetes.document import Document
 
 
 def check_names(metadata: Document) -> None:

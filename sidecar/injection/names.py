@@ -1,10 +1,5 @@
 """What is ours in a Pod, by name. Annotations and labels are what users write: these names do not change."""
 
-from typing import Any
-
-Document = dict[str, Any]
-"""A Kubernetes object, or a part of one, as JSON has it."""
-
 PREFIX = "irsa-sidecar.io/"
 
 INJECT_LABEL = f"{PREFIX}inject"

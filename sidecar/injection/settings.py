@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import DURATION, ROLE_ARN, ROLES, SESSION_NAME, Document
+from sidecar.injection.names import DURATION, ROLE_ARN, ROLES, SESSION_NAME
 from sidecar.injection.resources import RESOURCES
+from sidecar.kubernetes.document import Document
 
 FIRST_NATIVE = (1, 29)
 """Kubernetes from which init containers may have restartPolicy: Always without a feature gate."""

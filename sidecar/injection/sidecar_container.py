@@ -32,10 +32,10 @@ from sidecar.injection.names import (
     TOKEN_DIRECTORY,
     TOKEN_FILE,
     TOKEN_VOLUME,
-    Document,
 )
 from sidecar.injection.options import Wishes
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 
 USER = 65532
 """The image's. Said here too, as a Pod may say another for all, and without a group the process would have gid 0."""

@@ -19,9 +19,9 @@ from sidecar.injection.names import (
     INJECT_LABEL,
     STATE_VOLUME,
     TOKEN_VOLUME,
-    Document,
 )
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 
 CONTAINER_LISTS = ("initContainers", "containers")
 

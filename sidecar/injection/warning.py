@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterator
 from typing import Self
 
 from sidecar.injection.app_container import unknown_exemptions
-from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZONS_ROLE_ARN, DURATION, TOKEN_EXPIRATION, Document
+from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZONS_ROLE_ARN, DURATION, TOKEN_EXPIRATION
 from sidecar.injection.options import Grant, Wishes
 from sidecar.injection.pod_termination import outlives_its_credentials, served_while_terminating_seconds
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.shared_processes import How, readers
 from sidecar.injection.sidecar_container import GRACE_SECONDS, USER
 from sidecar.injection.similar_names import misnamed
+from sidecar.kubernetes.document import Document
 
 LEFT_ALONE = "ContainerLeftAlone"
 PROXY_UNKNOWN = "ProxyExemptionUnknown"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import Document
+from sidecar.kubernetes.document import Document
 from sidecar.setup.pod_kinds import Path
 from sidecar.setup.text_edits import Edit, with_edits
 from sidecar.setup.yaml.edit import edits_for, equal, json_text

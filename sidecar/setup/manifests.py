@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.known_names import misnamed_label
-from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX, Document
+from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX
 from sidecar.injection.options import NoRoleError
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.validation import asks, declines
+from sidecar.kubernetes.document import Document
 from sidecar.setup.document_changes import PodChange, with_changes
 from sidecar.setup.pod_kinds import (
     Path,

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import DECLINED, INJECT_LABEL, PREFIX, Document
+from sidecar.injection.names import DECLINED, INJECT_LABEL, PREFIX
+from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 
 Path = tuple[str | int, ...]

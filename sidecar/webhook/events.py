@@ -14,9 +14,9 @@ import trio
 
 from sidecar.clock import instant_text
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import Document
 from sidecar.injection.warning import reason_of
 from sidecar.kubernetes.async_client import KubernetesApi
+from sidecar.kubernetes.document import Document
 from sidecar.log import Logger
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Answered, Question

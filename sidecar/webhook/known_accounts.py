@@ -17,11 +17,11 @@ from sidecar.injection.names import (
     AMAZONS_ROLE_ARN,
     AMAZONS_STS_REGIONAL,
     AMAZONS_TOKEN_EXPIRATION,
-    Document,
 )
 from sidecar.injection.options import MAX_AUDIENCE_CHARACTERS
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
+from sidecar.kubernetes.document import Document
 
 ACCOUNT_BYTES = 700
 """What Python takes for one account, beside the text of its annotations."""

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.injection.inject import inject
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES, Document
+from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES
 from sidecar.injection.settings import ServiceAccount, Settings
 from sidecar.injection.validation import asks
+from sidecar.kubernetes.document import Document
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""

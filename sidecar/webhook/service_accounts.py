@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 import trio
 
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import AMAZONS_ROLE_ARN, Document
+from sidecar.injection.names import AMAZONS_ROLE_ARN
 from sidecar.injection.settings import ServiceAccount
 from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.list_watch import Collection, follow
 from sidecar.log import Logger
 from sidecar.webhook.known_accounts import KnownAccounts, read_account

@@ -22,8 +22,8 @@ from sidecar.console import is_on_terminal, remark, show_progress, warn
 from sidecar.errors import ConfigurationError
 from sidecar.injection import flags
 from sidecar.injection.inject import inject
-from sidecar.injection.names import Document
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 from sidecar.role import check_role_arn
 from sidecar.setup.manifests import Options, Workload, Written, change_pods

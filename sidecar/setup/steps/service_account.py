@@ -16,11 +16,12 @@ import yaml
 
 from sidecar.console import warn
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import AMAZONS_AUDIENCE, AMAZONS_ROLE_ARN, AMAZONS_TOKEN_EXPIRATION, Document
+from sidecar.injection.names import AMAZONS_AUDIENCE, AMAZONS_ROLE_ARN, AMAZONS_TOKEN_EXPIRATION
 from sidecar.injection.options import (
     MAX_EXPIRATION_SECONDS,
     MIN_EXPIRATION_SECONDS,
 )
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
 from sidecar.role import check_role_arn, check_whole_number

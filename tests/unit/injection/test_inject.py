@@ -17,9 +17,10 @@ from sidecar.injection.app_container import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.flags import check_environment
 from sidecar.injection.inject import inject
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import ANNOTATIONS, Document
+from sidecar.injection.names import ANNOTATIONS
 from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, choose_kind
 from sidecar.injection.warning import reason_of
+from sidecar.kubernetes.document import Document
 from tests.support.fakes import amazons_webhook
 from tests.unit.injection.pods import (
     ACCOUNT,

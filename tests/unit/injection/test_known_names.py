@@ -9,11 +9,11 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection import similar_names
 from sidecar.injection.inject import inject
 from sidecar.injection.known_names import misnamed_label
-from sidecar.injection.names import Document
 from sidecar.injection.options import NoRoleError
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_COMPARED, MAX_NAMES
 from sidecar.injection.warning import MAX_CHARACTERS, NOT_READ, reason_of
+from sidecar.kubernetes.document import Document
 from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 ROLE_ARN, AMAZONS = "irsa-sidecar.io/role-arn", "eks.amazonaws.com/role-arn"

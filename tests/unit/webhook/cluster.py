@@ -15,8 +15,8 @@ import trio
 import trio.testing
 import yaml
 
-from sidecar.injection.names import Document
 from sidecar.kubernetes.async_client import open_api
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.log import Logger
 from sidecar.serving.listen import listen
