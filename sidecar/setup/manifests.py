@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.known_names import misnamed_label
-from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX
+from sidecar.injection.names import EKS_ROLE_ARN, INJECT_FALSE, INJECT_LABEL, PREFIX
 from sidecar.injection.options import NoRoleError
 from sidecar.injection.settings import ServiceAccount
-from sidecar.injection.validation import asks, declines
+from sidecar.injection.validation import opts_out, wants_injection
 from sidecar.kubernetes.document import Document
 from sidecar.setup.document_changes import PodChange, with_changes
 from sidecar.setup.pod_kinds import (
@@ -36,7 +36,7 @@ from sidecar.setup.text_edits import Edit, with_edits
 from sidecar.setup.yaml import stream as yaml_stream
 from sidecar.setup.yaml.stream import read_document, split_stream
 
-_ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{DECLINED}\b)", re.MULTILINE)
+_ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{INJECT_FALSE}\b)", re.MULTILINE)
 """A line of a document that cannot be read, with a label or annotation of ours that asks for something."""
 
 _TEMPLATE_MARK = "{{"
@@ -129,13 +129,13 @@ class _Stream:
 
     def choose(self) -> list[_Found]:
         """Return the Pods that are to be changed."""
-        is_by_label = any(asks(found.place.pod) for found in self._found)
+        is_by_label = any(wants_injection(found.place.pod) for found in self._found)
         chosen = []
         for found in self._found:
             pod, name = found.place.pod, title(found.place.owner)
-            if declines(pod):
-                self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{DECLINED}".')
-            elif found.place.is_requested or asks(pod) or not is_by_label:
+            if opts_out(pod):
+                self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{INJECT_FALSE}".')
+            elif found.place.is_requested or wants_injection(pod) or not is_by_label:
                 chosen.append(found)
             elif wrong := misnamed_label(mapping(mapping(pod.get("metadata")).get("labels"))):
                 self._objections.append(f"{self._source}: {name}: the label {wrong}")
@@ -254,7 +254,7 @@ class _Stream:
     def _near_account(self, name: str, namespace: str, owner: Document) -> str:
         """Return a sentence about a ServiceAccount of the same name in another namespace that has a role."""
         for account in self._accounts.values():
-            if account.name == name and AMAZONS_ROLE_ARN in account.annotations:
+            if account.name == name and EKS_ROLE_ARN in account.annotations:
                 return _mismatch(account, namespace, title(owner))
         return ""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import DECLINED, INJECT_LABEL, PREFIX
+from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, PREFIX
 from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 
@@ -205,7 +205,7 @@ def _own_names(pod: Document) -> list[str]:
 
 
 def _asking(names: Document) -> list[str]:
-    if names.get(INJECT_LABEL) == DECLINED:
+    if names.get(INJECT_LABEL) == INJECT_FALSE:
         return []
     return [name for name in names if name.startswith(PREFIX)]
 
