@@ -47,7 +47,7 @@ class Outage(NamedTuple):
 
     begins_at: float
     ends_at: float
-    region: int = failover.FIRST
+    region: int = failover.PRIMARY
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ def _attempt(  # noqa: PLR0917  everything that a turn of the loop looks at
     """What regions.py and refresher.py do in one turn."""
     asked = pod.regions.endpoint_at(now)
     trouble, now = _ask(pod, asked, now, sts, counts)
-    if trouble is not None and asked != pod.regions.in_use:
-        trouble, now = _ask(pod, pod.regions.in_use, now, sts, counts)
+    if trouble is not None and asked != pod.regions.active:
+        trouble, now = _ask(pod, pod.regions.active, now, sts, counts)
     at = Instant(now, now)
     if trouble is None:
         if pod.lives_until < now:
@@ -179,7 +179,7 @@ def _attempt(  # noqa: PLR0917  everything that a turn of the loop looks at
         pod.plan = schedule.after_success(at, scenario.session_seconds, chance())
     else:
         life = max(0.0, pod.lives_until - now)
-        pod.plan = schedule.after_failure(pod.plan, at, trouble.next_step, chance(), life_seconds=life)
+        pod.plan = schedule.after_failure(pod.plan, at, trouble.next_step, chance(), remaining_seconds=life)
 
 
 def _ask(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[ExchangeError | None, float]:

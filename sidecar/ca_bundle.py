@@ -13,14 +13,14 @@ import trio
 
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
-from sidecar.files import FileIdentity, file_identity
+from sidecar.files import FileVersion, file_version
 from sidecar.outbound import CA_BUNDLE, Authorities, trust_in
 
 
 class Loaded(NamedTuple):
     """The file as it was looked at: its identity, None where it is missing, and what came of loading it."""
 
-    identity: FileIdentity | None
+    identity: FileVersion | None
     result: ssl.SSLContext | ConfigurationError
 
 
@@ -35,7 +35,7 @@ class CaBundle(Authorities):
         self._path = path
         self._lock = trio.Lock()
         self._hangs = False
-        self._identity = file_identity(path)
+        self._identity = file_version(path)
         super().__init__(trust_in(path))
 
     async def refresh(self) -> None:
@@ -64,13 +64,13 @@ class CaBundle(Authorities):
             self.report(self._path, error)
 
 
-def load_if_changed(path: str, before: FileIdentity | None) -> Loaded | None:
+def load_if_changed(path: str, before: FileVersion | None) -> Loaded | None:
     """
     Return the authorities of the file unless it is as it was `before`. It blocks.
 
     The identity is taken first: a file that changes while it is read is read again the next time.
     """
-    identity = file_identity(path)
+    identity = file_version(path)
     if identity == before:
         return None
     if identity is None:

@@ -1,9 +1,9 @@
 """
-Both clocks, read together.
+Read the wall clock and the monotonic clock together.
 
-The wall clock says when credentials end; the monotonic clock says how much time really passed. Either alone
-fails: the wall clock can be set back, and Linux's monotonic clock stands still while a machine is suspended.
-Whatever decides about time takes an `Instant`; only the shell reads a `Clock`.
+The wall clock shows when credentials expire. The monotonic clock shows how much time really passed. Neither is enough
+alone: the wall clock can be set back, and Linux's monotonic clock stops while a machine is suspended. Rule: functions
+that decide about time take an `Instant`; only the I/O shell reads a `Clock`.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,18 @@ class Instant(NamedTuple):
     monotonic: float
 
     def later(self, seconds: float) -> "Instant":
+        """Return the instant so many seconds later, on both clocks."""
         return Instant(self.wall + seconds, self.monotonic + seconds)
 
 
 class Clock(NamedTuple):
-    """Where the two clocks are read: `time.time` and `trio.current_time`, or one fake behind both."""
+    """The functions that read the two clocks: `time.time` and `trio.current_time`, or fakes of them."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]
 
     def now(self) -> Instant:
+        """Read both clocks."""
         return Instant(self.wall(), self.monotonic())
 
 

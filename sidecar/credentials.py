@@ -1,8 +1,8 @@
 """
-Temporary credentials of an IAM role, as one frozen value.
+Hold the temporary credentials of an IAM role in one frozen value.
 
-A set is made whole from one STS reply and swapped whole; no field of it is ever changed or mixed with another
-set's. Its secrets stay out of `repr`.
+Rule: credentials come from one STS response and are replaced as a whole. No field is ever changed or combined with a
+field of other credentials. `repr` shows no secret.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from sidecar.clock import instant_text
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """
-    What STS gave. `expires_at` is aware UTC in whole seconds, cut and never rounded up.
+    The credentials that STS returned. `expires_at` is aware UTC, truncated to whole seconds.
 
     `token_bytes` and `token_percent` are the session token's size as STS reports it, and the part of the maximum that
     it takes (SessionTokenSize, SessionTokenUtilization; since September 2026). None if STS does not report them.

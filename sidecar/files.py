@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-"""O_NONBLOCK: opening a FIFO that somebody put at the path must not wait for a writer."""
+"""Flags to open a file. With O_NONBLOCK, opening a FIFO at the path does not wait for a writer."""
 
 
 SECRET_MODE = 0o640
@@ -28,7 +28,7 @@ def read_regular_file(path: str, limit: int) -> bytes | None:
     """
     try:
         fd = os.open(path, _OPEN_FLAGS)
-    except ValueError as exc:  # a NUL, or what the file system's encoding has no bytes for
+    except ValueError as exc:  # a NUL, or a character that the file system's encoding lacks
         raise OSError(errno.EINVAL, "the path is not one that a file can have") from exc
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -39,11 +39,12 @@ def read_regular_file(path: str, limit: int) -> bytes | None:
         os.close(fd)
 
 
-FileIdentity = tuple[int, int, int]
+FileVersion = tuple[int, int, int]
+"""The inode, modification time in nanoseconds and size of a file."""
 
 
-def file_identity(path: str) -> FileIdentity | None:
-    """What changes whenever the file at `path` is replaced or rewritten; None while it is not there."""
+def file_version(path: str) -> FileVersion | None:
+    """Return a value that changes whenever the file at `path` is replaced or rewritten; None if it is missing."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -53,7 +54,7 @@ def file_identity(path: str) -> FileIdentity | None:
 
 def replace_secret_file(path: str, text: str, mode: int = SECRET_MODE) -> None:
     """Replace the file or link at `path` by one with this ASCII text. Raises OSError, and then changes nothing."""
-    # Always the same name: what a killed process left there is replaced and not added to.
+    # The name is always the same, so the draft of a killed process is replaced and drafts do not accumulate.
     draft = f"{path}.draft"
     with suppress(FileNotFoundError):
         os.unlink(draft)

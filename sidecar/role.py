@@ -113,7 +113,7 @@ class RoleDefaults(NamedTuple):
         return Role(name, role_arn, **{**self._asdict(), **own, **said})
 
 
-def check_role_arn(setting: str, text: str) -> str:
+def parse_role_arn(setting: str, text: str) -> str:
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}", text):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}: give the ARN of an IAM role, as arn:aws:iam::111122223333:role/app."
@@ -121,17 +121,17 @@ def check_role_arn(setting: str, text: str) -> str:
     return text
 
 
-def check_token_file(setting: str, path: str) -> str:
+def parse_token_file(setting: str, path: str) -> str:
     """The path, unless it is the token itself, which every later message about the file would show."""
     if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
         raise ConfigurationError(
             f"{setting} is a token itself (not shown here): give the path of the file that holds it, "
             "as /var/run/secrets/eks.amazonaws.com/serviceaccount/token."
         )
-    return check_path(setting, path)
+    return parse_path(setting, path)
 
 
-def check_path(setting: str, text: str) -> str:
+def parse_path(setting: str, text: str) -> str:
     """
     Return the path if a file can have it: it is not empty, has no NUL, and can be encoded for the operating system.
 
@@ -147,15 +147,15 @@ def check_path(setting: str, text: str) -> str:
     return text
 
 
-def check_duration(setting: str, text: str) -> int | None:
+def parse_duration(setting: str, text: str) -> int | None:
     """None for the longest that the role allows."""
     if text == LONGEST:
         return None
     limits = f"{MIN_DURATION_SECONDS} to {MAX_DURATION_SECONDS}, or {LONGEST} for the longest that the role allows"
-    return check_whole_number(setting, text, MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, limits)
+    return parse_whole_number(setting, text, MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, limits)
 
 
-def check_whole_number(setting: str, text: str, low: int, high: int, limits: str | None = None) -> int:
+def parse_whole_number(setting: str, text: str, low: int, high: int, limits: str | None = None) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}: give whole seconds from {limits or f'{low} to {high}'}."
@@ -163,7 +163,7 @@ def check_whole_number(setting: str, text: str, low: int, high: int, limits: str
     return int(text)
 
 
-def check_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) -> str | None:
+def parse_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) -> str | None:
     """The policy as compact JSON, if it and the ARNs are within STS's limits."""
     text = None if policy is None else json.dumps(policy, separators=(",", ":"))
     length = len(text or "") + sum(map(len, policy_arns))

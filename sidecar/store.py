@@ -18,24 +18,28 @@ from sidecar.credentials import Credentials
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """
-    One set of credentials, the bytes that answer a request for it, and the instant it ends on our own clocks.
+    Credentials, the bytes of the response that serves them, and the instant at which they expire on our own clocks.
 
-    `ends` is STS's Expiration moved by the clock skew seen when the set arrived, so that a wrong wall clock
-    neither hides a living set nor shows a dead one. `arrived_at` is Unix seconds by that wall clock.
+    `expires` is STS's Expiration, corrected by the clock skew at their arrival. So a wrong wall clock neither hides
+    valid credentials nor serves expired ones. `arrived_at` is Unix seconds by that wall clock.
     """
 
     credentials: Credentials
     response: bytes = field(repr=False)
-    ends: Instant
+    expires: Instant
     arrived_at: float
 
-    def is_alive(self, now: Instant) -> bool:
-        """Both clocks must agree: the wall clock sees a suspend, the monotonic one a wall clock set back."""
-        return now.wall < self.ends.wall and now.monotonic < self.ends.monotonic
+    def is_valid(self, now: Instant) -> bool:
+        """
+        Return whether the credentials are valid on both clocks.
 
-    def life_seconds(self, now: Instant) -> float:
-        """How long it lives yet, by the clock that gets to its end first; 0 once it has."""
-        return max(0.0, min(self.ends.wall - now.wall, self.ends.monotonic - now.monotonic))
+        The wall clock counts while the machine is suspended. The monotonic clock counts if the wall clock is set back.
+        """
+        return now.wall < self.expires.wall and now.monotonic < self.expires.monotonic
+
+    def remaining_seconds(self, now: Instant) -> float:
+        """Return the remaining lifetime on the clock that reaches the expiration first; 0 after that."""
+        return max(0.0, min(self.expires.wall - now.wall, self.expires.monotonic - now.monotonic))
 
 
 class Store:
@@ -62,23 +66,24 @@ class Store:
         """The newest credentials that were requested under the present configuration."""
         return self._snapshot
 
-    def restore(self, credentials: Credentials, ends: Instant, arrived_at: float) -> None:
+    def restore(self, credentials: Credentials, expires: Instant, arrived_at: float) -> None:
         """Put credentials into service that an earlier process kept. Call it before anything else arrives."""
-        self._snapshot = Snapshot(credentials, self._render(credentials), ends, arrived_at)
+        self._snapshot = Snapshot(credentials, self._render(credentials), expires, arrived_at)
 
-    def alive(self, now: Instant) -> Snapshot | None:
+    def valid_snapshot(self, now: Instant) -> Snapshot | None:
+        """Return the credentials in service if they are valid."""
         snapshot = self.snapshot
-        return snapshot if snapshot is not None and snapshot.is_alive(now) else None
+        return snapshot if snapshot is not None and snapshot.is_valid(now) else None
 
-    def replace(self, credentials: Credentials, ends: Instant, now: Instant) -> bool:
+    def replace(self, credentials: Credentials, expires: Instant, now: Instant) -> bool:
         """
         Put these credentials in service unless those in service remain valid for longer. Return whether they were.
 
         Both are compared by our own clocks as they are now. Their Expirations cannot be compared: STS's clock may have
-        been set between the two replies. Credentials that a clock step hides count as expired.
+        been set between the two responses. Credentials that a clock step hides count as expired.
         """
-        new = Snapshot(credentials, self._render(credentials), ends, now.wall)
-        if self._snapshot is not None and self._snapshot.life_seconds(now) > new.life_seconds(now):
+        new = Snapshot(credentials, self._render(credentials), expires, now.wall)
+        if self._snapshot is not None and self._snapshot.remaining_seconds(now) > new.remaining_seconds(now):
             return False
         self._snapshot = new
         self._arrival.set()
@@ -91,5 +96,5 @@ class Store:
         return self._arrival
 
     async def wait_for_next(self) -> None:
-        """Until the next set is in service. The caller brings the deadline."""
+        """Wait until the next credentials are in service. The caller sets the deadline."""
         await self._arrival.wait()

@@ -16,7 +16,7 @@ from sidecar.client.first_credentials import WAIT_SECONDS
 from sidecar.config.settings import Config, read_config
 from sidecar.daemon.setting_checks import all_reported
 from sidecar.log import make_logger
-from sidecar.role import check_whole_number
+from sidecar.role import parse_whole_number
 from sidecar.sts.request import endpoint_of
 
 EXAMPLE = """\
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     config = command_config(os.environ, args.log_level)
     log, _ = make_logger(config.log_format or "console", config.log_level)
-    wait_seconds = check_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
+    wait_seconds = parse_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
     body = partial(run_application, args.command)
     return trio.run(until_signalled, partial(with_daemon, config, body, log, wait_seconds=wait_seconds))
 

@@ -9,7 +9,7 @@ from sidecar.client.request import get, reachable
 from sidecar.config.settings import PREFIX
 from sidecar.console import complain
 from sidecar.errors import ConfigurationError
-from sidecar.role import check_whole_number
+from sidecar.role import parse_whole_number
 
 EXAMPLE = """\
 example:
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     if text == "off":
         raise ConfigurationError(f"{setting} is off: a probe needs the admin address; give one to the daemon and here.")
     address = reachable(parse_address(setting, text))
-    deadline_at = time.monotonic() + check_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
+    deadline_at = time.monotonic() + parse_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
     while (problem := _problem(address)) and time.monotonic() < deadline_at:
         time.sleep(CHECK_SECONDS)
     if problem:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sidecar.addresses import Address, format_address
 from sidecar.config.settings import PREFIX, SETTINGS, Config, read_roles, read_settings
 from sidecar.errors import ConfigurationError
-from sidecar.files import file_identity
+from sidecar.files import file_version
 from sidecar.role import secret_files
 from sidecar.serving.authorization import start_secrets
 from sidecar.serving.listen import bind, listen, start_listening
@@ -71,7 +71,7 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     imds_listeners = listen("IRSA_SIDECAR_IMDS_LISTEN", config.imds_listen) if config.imds_listen else []
     roles_now = partial(read_roles, config, os.environ, defaults)
-    as_read = file_identity(config.config_file) if config.config_file else None
+    as_read = file_version(config.config_file) if config.config_file else None
     config = config._replace(roles=roles_now())
     secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
     # After the secrets, because a client that finds the port open must find the file of the secret too.

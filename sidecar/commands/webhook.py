@@ -17,7 +17,7 @@ from sidecar.extras import import_extra
 from sidecar.injection import flags
 from sidecar.injection.settings import NATIVE_CHOICES
 from sidecar.log import default_format
-from sidecar.role import check_whole_number
+from sidecar.role import parse_whole_number
 from sidecar.startup.early_signals import end_at_once_on_signals
 
 EXAMPLE = """\
@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     settings = flags.read_settings(args, os.environ)
     if bool(args.certificate_file) != bool(args.key_file):
         raise ConfigurationError("--certificate-file and --key-file belong together: give both or neither.")
-    drain_seconds = check_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)
+    drain_seconds = parse_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)
     listen, admin_listen = parse_address("--listen", args.listen), parse_address("--admin-listen", args.admin_listen)
     end_at_once_on_signals()
     process = import_extra("sidecar.webhook.run", "irsa-sidecar webhook", "webhook")

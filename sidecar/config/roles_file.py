@@ -23,15 +23,15 @@ from sidecar.role import (
     ChainStep,
     Role,
     RoleDefaults,
-    check_duration,
-    check_path,
-    check_role_arn,
-    check_session_policy,
-    check_token_file,
-    check_whole_number,
+    parse_duration,
+    parse_path,
+    parse_role_arn,
+    parse_session_policy,
+    parse_token_file,
+    parse_whole_number,
 )
 from sidecar.strict_yaml import MAX_DEPTH, MERGE_TAG, Node, appears_twice, compose, line_of, reading
-from sidecar.sts.session_name import check_session_name
+from sidecar.sts.session_name import parse_session_name
 
 MAX_FILE_BYTES = 1024 * 1024
 """What a ConfigMap can hold."""
@@ -281,12 +281,12 @@ _external_id = _matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, di
 
 def _chained_duration(place: Place, node: Node) -> int:
     limits = f"{MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, the most that IAM gives a chained role"
-    return check_whole_number(str(place), _text(place, node), MIN_DURATION_SECONDS, MAX_CHAINED_SECONDS, limits)
+    return parse_whole_number(str(place), _text(place, node), MIN_DURATION_SECONDS, MAX_CHAINED_SECONDS, limits)
 
 
 _SESSION: Mapping[str, _Read] = {
-    "role_arn": _checked(check_role_arn),
-    "session_name": _checked(check_session_name),
+    "role_arn": _checked(parse_role_arn),
+    "session_name": _checked(parse_session_name),
     "policy": lambda place, node: (place, _policy(place, node)),
     "policy_arns": _list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
 }
@@ -320,7 +320,7 @@ def _session(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str
     """The fields of a role or step, its session policy held to STS's limits."""
     found = _mapping(place, node, readers)
     where, policy = found.pop("policy", (place, None))
-    found["policy"] = check_session_policy(str(where), policy, found.get("policy_arns", ()))
+    found["policy"] = parse_session_policy(str(where), policy, found.get("policy_arns", ()))
     return {_FIELDS.get(key, key): value for key, value in found.items()}
 
 
@@ -334,9 +334,9 @@ def _only_in_a_chain(place: Place, _node: Node) -> Any:
 _ROLE: Mapping[str, _Read] = {
     "name": _role_name,
     **_SESSION,
-    "token_file": _checked(check_token_file),
-    "duration": _checked(check_duration),
-    "authorization_token_file": _checked(check_path),
+    "token_file": _checked(parse_token_file),
+    "duration": _checked(parse_duration),
+    "authorization_token_file": _checked(parse_path),
     "allow_uids": _list_of(_uid),
     "containers": _list_of(_text),
     "chain": _list_of(_chain_step, MAX_CHAIN_STEPS, "steps"),

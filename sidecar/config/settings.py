@@ -16,13 +16,13 @@ from sidecar.role import (
     PodNames,
     Role,
     RoleDefaults,
-    check_duration,
-    check_path,
-    check_role_arn,
-    check_token_file,
-    check_whole_number,
+    parse_duration,
+    parse_path,
+    parse_role_arn,
+    parse_token_file,
+    parse_whole_number,
 )
-from sidecar.sts.session_name import check_session_name
+from sidecar.sts.session_name import parse_session_name
 from sidecar.sts.settings import StsSettings, read_sts_settings
 
 PREFIX = "IRSA_SIDECAR_"
@@ -82,7 +82,7 @@ def _address_or_off(setting: str, text: str) -> Address | None:
 
 
 def _drain(setting: str, text: str) -> int:
-    return check_whole_number(setting, text, 0, 86_400)
+    return parse_whole_number(setting, text, 0, 86_400)
 
 
 def _regions(setting: str, text: str) -> tuple[str, ...]:
@@ -120,21 +120,21 @@ SETTINGS = (
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
             "where probes and metrics are served, never credentials"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
-            check_path, "FILE", "the secret that clients must send as Authorization; made if it is not there; {role} "
+            parse_path, "FILE", "the secret that clients must send as Authorization; made if it is not there; {role} "
             "in it is the name of the role, as each of several may have its own"),
     Setting("authorization_mode", "AUTHORIZATION_MODE", "--authorization-mode", "0640", _mode,
             "|".join(TOKEN_MODES), "who may read that file when we make it: its owner, its group too, or everybody"),
-    Setting("duration_seconds", "DURATION", "--duration", "3600", check_duration, "SECONDS|max",
+    Setting("duration_seconds", "DURATION", "--duration", "3600", parse_duration, "SECONDS|max",
             "how long credentials are asked for: 900 to 43200, or the longest that the role allows, found by asking"),
-    Setting("config_file", "CONFIG", "--config", None, check_path, "FILE",
+    Setting("config_file", "CONFIG", "--config", None, parse_path, "FILE",
             "YAML with several roles, each on its own path; read again when it changes"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
             "whose STS to ask, in order, when that of AWS_REGION is out; the token goes there then"),
     Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
             "where clients too old for the container form get the role default as on EC2, without a secret"),
-    Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, check_path, "FILE",
+    Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, parse_path, "FILE",
             "also keep credentials there as an ~/.aws/credentials file, a profile for each role"),
-    Setting("state_dir", "STATE_DIR", "--state-dir", None, check_path, "DIRECTORY",
+    Setting("state_dir", "STATE_DIR", "--state-dir", None, parse_path, "DIRECTORY",
             "keep the last good credentials there over a restart; a memory volume that only the sidecar mounts"),
     Setting("state_allow_disk", "STATE_ALLOW_DISK", "--state-allow-disk", "false", _true_or_false, "true|false",
             "let that directory be on a disk, where credentials may outlive the machine"),
@@ -196,8 +196,8 @@ def role_defaults(
     token_file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None
     name = environ.get("AWS_ROLE_SESSION_NAME") or None
     return RoleDefaults(
-        token_file=token_file and check_token_file("AWS_WEB_IDENTITY_TOKEN_FILE", token_file),
-        session_name=name and check_session_name("AWS_ROLE_SESSION_NAME", name),
+        token_file=token_file and parse_token_file("AWS_WEB_IDENTITY_TOKEN_FILE", token_file),
+        session_name=name and parse_session_name("AWS_ROLE_SESSION_NAME", name),
         duration_seconds=duration_seconds,
         authorization_token_file=authorization_token_file,
         pod_names=PodNames(*(environ.get(variable) or None for variable in POD_VARIABLES)),
@@ -238,13 +238,13 @@ def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
 
 def read_role_arn(environ: Mapping[str, str]) -> str:
     """Return AWS_ROLE_ARN. Raises ConfigurationError if it is missing or is not the ARN of a role."""
-    return check_role_arn("AWS_ROLE_ARN", _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume"))
+    return parse_role_arn("AWS_ROLE_ARN", _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume"))
 
 
 def read_token_file(environ: Mapping[str, str]) -> str:
     """Return AWS_WEB_IDENTITY_TOKEN_FILE. Raises ConfigurationError if it is missing or cannot be a path."""
     name = "AWS_WEB_IDENTITY_TOKEN_FILE"
-    return check_token_file(name, _required(environ, name, "the path of the projected service account token"))
+    return parse_token_file(name, _required(environ, name, "the path of the projected service account token"))
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

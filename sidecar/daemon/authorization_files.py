@@ -15,7 +15,7 @@ import trio
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import check, in_thread
-from sidecar.files import SECRET_MODE, FileIdentity, file_identity
+from sidecar.files import SECRET_MODE, FileVersion, file_version
 from sidecar.log import Logger
 from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.serving.authorization import Secret, read_secret, start_secrets
@@ -59,7 +59,7 @@ class Authorization:
         finally:
             self.waiting -= 1
 
-    def needs_read(self, version: FileIdentity | None) -> bool:
+    def needs_read(self, version: FileVersion | None) -> bool:
         return version is not None and version != self._secret.version
 
     async def read(self) -> None:
@@ -71,7 +71,7 @@ class Authorization:
 
     async def _check(self) -> None:
         try:
-            version = await check(self.path, file_identity, self.path)
+            version = await check(self.path, file_version, self.path)
         except (FileTimeoutError, OSError):
             return
         if self.needs_read(version):
@@ -170,5 +170,5 @@ class AuthorizationFiles:
         return CHECK_SECONDS - trio.current_time() % CHECK_SECONDS if self._by_path else float("inf")
 
 
-def _versions(paths: list[str]) -> list[FileIdentity | None]:
-    return [file_identity(path) for path in paths]
+def _versions(paths: list[str]) -> list[FileVersion | None]:
+    return [file_version(path) for path in paths]

@@ -18,7 +18,7 @@ from sidecar.clock import Clock
 from sidecar.daemon.served_roles import ServedRoles
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
-from sidecar.files import FileIdentity, file_identity, read_regular_file, replace_secret_file
+from sidecar.files import FileVersion, file_version, read_regular_file, replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresh.refresher import REMINDER_SECONDS
@@ -101,7 +101,7 @@ class CredentialsFile:
         self._call = call
         self._written: bytes | None = None
         """Digest of the text that was written last. The text itself would keep the secrets."""
-        self._version: FileIdentity | None = None
+        self._version: FileVersion | None = None
         self._last_error: str | None = None
         self._logged_at = float("-inf")
 
@@ -129,24 +129,26 @@ class CredentialsFile:
         """Return the valid credentials of the roles that every user may have, by role name."""
         now = self._clock.now()
         unrestricted = (served for served in self._roles if served.allow_uids is None)
-        return {served.role: snapshot for served in unrestricted if (snapshot := served.alive(now)) is not None}
+        return {
+            served.role: snapshot for served in unrestricted if (snapshot := served.valid_snapshot(now)) is not None
+        }
 
     def _pause_seconds(self) -> float:
         """Return the seconds until the first credentials expire, at most those to the next check of the clocks."""
         now = self._clock.now()
-        return min([CHECK_SECONDS, *(snapshot.life_seconds(now) for snapshot in self._valid().values())])
+        return min([CHECK_SECONDS, *(snapshot.remaining_seconds(now) for snapshot in self._valid().values())])
 
     async def _is_changed(self) -> bool:
         """Return whether the file differs from the one we wrote. If its volume hangs, the next write reports that."""
         try:
-            return bool(await self._call(self._path, file_identity, self._path) != self._version)
+            return bool(await self._call(self._path, file_version, self._path) != self._version)
         except (FileTimeoutError, OSError):
             return True
 
     async def _write(self, text: str, profiles: Iterable[str]) -> None:
         try:
             await self._call(self._path, replace_secret_file, self._path, text)
-            self._version = await self._call(self._path, file_identity, self._path)
+            self._version = await self._call(self._path, file_version, self._path)
         except FileTimeoutError as error:
             self._record_error(str(error))
         except Exception as exc:  # noqa: BLE001  whatever it is, only this file is affected

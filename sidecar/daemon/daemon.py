@@ -27,7 +27,7 @@ from sidecar.config.settings import Config, unknown_variables
 from sidecar.daemon.authorization_files import AuthorizationFiles
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import ServedRole, ServedRoles
-from sidecar.files import FileIdentity
+from sidecar.files import FileVersion
 from sidecar.log import Logger, default_format, make_logger
 from sidecar.metrics import Metrics
 from sidecar.refresh.refresher import Refresher
@@ -321,7 +321,7 @@ def run(
     config: Config,
     listeners: Listeners,
     read_again: ReadRoles,
-    as_read: FileIdentity | None,
+    as_read: FileVersion | None,
     secrets: Mapping[str, Secret],
 ) -> int:
     """
@@ -338,7 +338,7 @@ async def _run(
     config: Config,
     listeners: Listeners,
     read_again: ReadRoles,
-    as_read: FileIdentity | None,
+    as_read: FileVersion | None,
     secrets: Mapping[str, Secret],
 ) -> None:
     log, writer = make_logger(config.log_format or default_format(), config.log_level)

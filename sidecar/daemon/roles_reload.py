@@ -17,7 +17,7 @@ from sidecar.daemon.served_roles import ServedRoles
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import check, in_thread
-from sidecar.files import FileIdentity, file_identity
+from sidecar.files import FileVersion, file_version
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresh.schedule import CHECK_SECONDS
@@ -37,7 +37,7 @@ class Reload:
         read: Callable[[], Sequence[Role]],
         roles: ServedRoles,
         *,
-        as_read: FileIdentity | None,
+        as_read: FileVersion | None,
         log: Logger,
         metrics: Metrics,
     ) -> None:
@@ -82,7 +82,7 @@ class Reload:
 
     async def _read_if_changed(self, path: str, *, is_asked: bool = False) -> None:
         try:
-            identity = await check(path, file_identity, path)
+            identity = await check(path, file_version, path)
             # A file that is missing during a swap is there at the next check.
             if is_asked or identity not in {None, self._identity}:
                 await self._read_now(path, is_asked=is_asked)

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
 from sidecar.errors import SidecarError
-from sidecar.refresh.max_duration import Longest
+from sidecar.refresh.max_duration import MaxDuration
 from sidecar.refresh.schedule import CLOCK_STEP_SECONDS, Schedule
 from sidecar.role import Role
-from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+from sidecar.sts.expiration import MAX_SESSION_SECONDS
 from sidecar.sts.settings import StsSettings
 
 MAX_STATE_BYTES = 512 * 1024
@@ -56,17 +56,17 @@ class Saved(NamedTuple):
     """
 
     credentials: Credentials
-    ends: Instant
+    expires: Instant
     arrived_at: float
     schedule: Schedule
-    longest: Longest
+    max_duration: MaxDuration
     health: Mapping[str, Any]
 
     def shifted(self, seconds: float) -> "Saved":
         """Return the same with the second clock of every instant moved by `seconds`."""
         plan = self.schedule
         return self._replace(
-            ends=_shifted(self.ends, seconds),
+            expires=_shifted(self.expires, seconds),
             schedule=Schedule(
                 due=_shifted(plan.due, seconds),
                 decided=_shifted(plan.decided, seconds),
@@ -74,8 +74,10 @@ class Saved(NamedTuple):
                 attempted_at=None if plan.attempted_at is None else plan.attempted_at + seconds,
                 wants_new_token=plan.wants_new_token,
             ),
-            longest=Longest(
-                self.longest.granted_seconds, self.longest.refused_seconds, self.longest.refused_at + seconds
+            max_duration=MaxDuration(
+                self.max_duration.granted_seconds,
+                self.max_duration.refused_seconds,
+                self.max_duration.refused_at + seconds,
             ),
         )
 
@@ -101,16 +103,16 @@ def role_digest(role: Role, sts: StsSettings) -> str:
 
 def encode(saved: Saved, owner: Owner, now: Instant) -> str:
     """Return the file's text, which is ASCII: a line with the checksum of the line after it, which is JSON."""
-    plan, longest = saved.schedule, saved.longest
+    plan, max_duration = saved.schedule, saved.max_duration
     body = json.dumps(
         {
             "owner": owner,
             "saved_at": now,
             "credentials": {**asdict(saved.credentials), "expires_at": saved.credentials.expires_at.timestamp()},
-            "ends": saved.ends,
+            "expires": saved.expires,
             "arrived_at": saved.arrived_at,
             "schedule": plan._asdict(),
-            "longest": longest._asdict(),
+            "max_duration": max_duration._asdict(),
             "health": dict(saved.health),
         }
     )
@@ -153,10 +155,10 @@ def _saved(found: Mapping[str, Any]) -> Saved:
     plan["due"], plan["decided"] = (Instant(*map(_number, plan[name])) for name in ("due", "decided"))
     return Saved(
         credentials=whole(Credentials, credentials),
-        ends=Instant(*map(_number, found["ends"])),
+        expires=Instant(*map(_number, found["expires"])),
         arrived_at=_number(found["arrived_at"]),
         schedule=whole(Schedule, plan),
-        longest=whole(Longest, found["longest"]),
+        max_duration=whole(MaxDuration, found["max_duration"]),
         health=dict(found["health"]),
     )
 
@@ -190,7 +192,7 @@ def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
     """A wall clock that was corrected by less than a step is no reason; the monotonic clock never goes back."""
     if saved_at.monotonic > now.monotonic or saved_at.wall > now.wall + CLOCK_STEP_SECONDS:
         raise UnusableStateError("it was written in the future, by one of the two clocks")
-    if _remaining_seconds(saved, saved_at) > LONGEST_LIFE_SECONDS:
+    if _remaining_seconds(saved, saved_at) > MAX_SESSION_SECONDS:
         raise UnusableStateError("its credentials would be valid for longer than any session")
     if _seconds_until(saved.schedule.due, saved_at) > max(_remaining_seconds(saved, saved_at), MAX_DELAY_SECONDS):
         raise UnusableStateError("its next refresh would come after its credentials have expired")
@@ -199,7 +201,7 @@ def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
 
 
 def _remaining_seconds(saved: Saved, now: Instant) -> float:
-    return _seconds_until(saved.ends, now)
+    return _seconds_until(saved.expires, now)
 
 
 def _seconds_until(instant: Instant, now: Instant) -> float:

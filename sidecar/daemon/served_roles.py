@@ -57,11 +57,11 @@ class ServedRole:
 
     @property
     def failure(self) -> str | None:
-        return self.refresher.health.trouble
+        return self.refresher.health.last_error
 
     @property
     def failure_code(self) -> str | None:
-        return self.refresher.health.trouble_code
+        return self.refresher.health.last_error_code
 
     @property
     def needs_person(self) -> bool:
@@ -72,9 +72,9 @@ class ServedRole:
         """The monotonic time of the next attempt, unless the token changes before."""
         return self.refresher.progress.schedule.due.monotonic
 
-    def alive(self, now: Instant) -> Snapshot | None:
+    def valid_snapshot(self, now: Instant) -> Snapshot | None:
         """The set in service, while it lives."""
-        return self.store.alive(now)
+        return self.store.valid_snapshot(now)
 
     def now(self) -> Instant:
         return self._clock.now()
@@ -83,9 +83,9 @@ class ServedRole:
         health, snapshot = self.refresher.health, self.snapshot
         return admin.RoleState(
             role=self.role,
-            is_ready=self.alive(now) is not None,
-            trouble=health.trouble,
-            looked_at=health.looked_at,
+            is_ready=self.valid_snapshot(now) is not None,
+            trouble=health.last_error,
+            looked_at=health.checked_at,
             credentials_expire_at=snapshot.credentials.expires_at.timestamp() if snapshot else None,
             token_expires_at=health.token_expires_at,
             skew_seconds=health.skew_seconds,

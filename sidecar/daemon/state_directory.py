@@ -34,7 +34,7 @@ from sidecar.daemon.saved_state import (
 from sidecar.daemon.served_roles import ServedRole, ServedRoles
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import check, in_thread
-from sidecar.files import file_identity, replace_secret_file
+from sidecar.files import file_version, replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.mounts import IN_MEMORY, MOUNTINFO, filesystem_type
@@ -151,7 +151,7 @@ class _FileContent(NamedTuple):
     """The identity of what a file holds, without its secrets."""
 
     access_key_id: str
-    ends: Instant
+    expires: Instant
     schedule: Schedule
 
 
@@ -201,9 +201,9 @@ class StateDirectory:
         now = self._clock.now()
         booted_at = now.monotonic - self._boot.now()
         saved = decode(data, self._owner(served), Instant(now.wall, self._boot.now())).shifted(booted_at)
-        health = whole(Health, {**saved.health, "looked_at": now.monotonic})
-        served.store.restore(saved.credentials, saved.ends, saved.arrived_at)
-        served.refresher.resume(Progress(saved.schedule, health, saved.longest, None, now.monotonic))
+        health = whole(Health, {**saved.health, "checked_at": now.monotonic})
+        served.store.restore(saved.credentials, saved.expires, saved.arrived_at)
+        served.refresher.resume(Progress(saved.schedule, health, saved.max_duration, None, now.monotonic))
         if served.store.own_snapshot is not None:
             self._kept[name] = _content(served.store.own_snapshot, saved.schedule)
         self._log.info(
@@ -230,7 +230,7 @@ class StateDirectory:
             snapshot, now = served.store.own_snapshot, self._clock.now()
             if snapshot is None:
                 continue
-            if not snapshot.is_alive(now):
+            if not snapshot.is_valid(now):
                 await self._remove(name)
             elif self._is_outdated(name, served, snapshot) or await self._is_gone(name):
                 await self._write(name, served, snapshot)
@@ -242,7 +242,7 @@ class StateDirectory:
         """Return whether somebody removed the file, such as another daemon that was given the same directory."""
         path = os.path.join(self._path, name)
         try:
-            return await check(path, file_identity, path) is None
+            return await check(path, file_version, path) is None
         except FileTimeoutError as exc:
             self._report_change(str(exc))
         except OSError:  # no thread can be started
@@ -293,13 +293,15 @@ class StateDirectory:
 
 
 def _content(snapshot: Snapshot, schedule: Schedule) -> _FileContent:
-    return _FileContent(snapshot.credentials.access_key_id, snapshot.ends, schedule)
+    return _FileContent(snapshot.credentials.access_key_id, snapshot.expires, schedule)
 
 
 def _saved(snapshot: Snapshot, progress: Progress) -> Saved:
     health = progress.health._asdict()
-    del health["looked_at"]
-    return Saved(snapshot.credentials, snapshot.ends, snapshot.arrived_at, progress.schedule, progress.longest, health)
+    del health["checked_at"]
+    return Saved(
+        snapshot.credentials, snapshot.expires, snapshot.arrived_at, progress.schedule, progress.max_duration, health
+    )
 
 
 def _unlink(path: str) -> None:

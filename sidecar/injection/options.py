@@ -13,14 +13,14 @@ from typing import NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.injection.known_names import role_hint
 from sidecar.injection.names import (
+    AMAZONS_AUDIENCE,
+    AMAZONS_ROLE_ARN,
+    AMAZONS_STS_REGIONAL,
+    AMAZONS_TOKEN_EXPIRATION,
     ANNOTATIONS,
     AUDIENCE,
     CONTAINERS,
     DURATION,
-    EKS_AUDIENCE,
-    EKS_ROLE_ARN,
-    EKS_STS_REGIONAL,
-    EKS_TOKEN_EXPIRATION,
     ROLE_ARN,
     ROLES,
     SESSION_NAME,
@@ -34,11 +34,11 @@ from sidecar.role import (
     DEFAULT_ROLE,
     Role,
     RoleDefaults,
-    check_duration,
-    check_role_arn,
-    check_whole_number,
+    parse_duration,
+    parse_role_arn,
+    parse_whole_number,
 )
-from sidecar.sts.session_name import check_session_name
+from sidecar.sts.session_name import parse_session_name
 
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
 
@@ -68,7 +68,7 @@ class NoRoleError(ConfigurationError):
     """Neither the Pod nor its ServiceAccount names a role."""
 
 
-class RoleAssignment(NamedTuple):
+class Grant(NamedTuple):
     """
     A role and the containers that get its credentials; None: those that no other role names.
 
@@ -81,7 +81,7 @@ class RoleAssignment(NamedTuple):
     session_seconds: int = DEFAULT_SESSION_SECONDS
 
 
-class InjectionOptions(NamedTuple):
+class Wishes(NamedTuple):
     """
     Everything that is asked for.
 
@@ -90,7 +90,7 @@ class InjectionOptions(NamedTuple):
     """
 
     role_arn: str | None
-    assignments: tuple[RoleAssignment, ...]
+    grants: tuple[Grant, ...]
     audience: str
     expiration_seconds: int
     duration: str | None
@@ -100,12 +100,10 @@ class InjectionOptions(NamedTuple):
     is_sts_regional: bool
 
 
-def read_options(
-    annotations: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings
-) -> InjectionOptions:
+def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, settings: Settings) -> Wishes:
     """What the Pod's annotations and its ServiceAccount's ask for. Raises ConfigurationError."""
     said = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
-    theirs = service_account.annotations if service_account else {}
+    theirs = account.annotations if account else {}
     if CONTAINERS in said and SKIP_CONTAINERS in said:
         raise ConfigurationError(
             f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there: keep one, as each says it all."
@@ -114,50 +112,50 @@ def read_options(
     setting = f"annotation {DURATION}"
     defaults = RoleDefaults(
         token_file=TOKEN_FILE,
-        session_name=session_name and check_session_name(f"annotation {SESSION_NAME}", session_name),
-        duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else check_duration(setting, duration),
+        session_name=session_name and parse_session_name(f"annotation {SESSION_NAME}", session_name),
+        duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else parse_duration(setting, duration),
     )
     try:
-        role_arn, assignments = _roles(said, service_account, settings, defaults)
+        role_arn, grants = _roles(said, account, settings, defaults)
     except NoRoleError as error:
-        raise NoRoleError(f"{error}{role_hint(annotations, service_account)}") from None
-    return InjectionOptions(
+        raise NoRoleError(f"{error}{role_hint(annotations, account)}") from None
+    return Wishes(
         role_arn=role_arn,
-        assignments=assignments,
+        grants=grants,
         audience=_audience(said, theirs),
         expiration_seconds=_expiration(said, annotations, theirs),
         duration=duration,
         session_name=session_name,
         containers=_names(CONTAINERS, said[CONTAINERS]) if CONTAINERS in said else None,
         skipped=_names(SKIP_CONTAINERS, said[SKIP_CONTAINERS]) if SKIP_CONTAINERS in said else (),
-        is_sts_regional=theirs.get(EKS_STS_REGIONAL, "").lower() == "true",
+        is_sts_regional=theirs.get(AMAZONS_STS_REGIONAL, "").lower() == "true",
     )
 
 
 def _roles(
-    said: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings, defaults: RoleDefaults
-) -> tuple[str | None, tuple[RoleAssignment, ...]]:
+    said: Mapping[str, str], account: ServiceAccount | None, settings: Settings, defaults: RoleDefaults
+) -> tuple[str | None, tuple[Grant, ...]]:
     if ROLES in said:
         if ROLE_ARN in said:
             raise ConfigurationError(
                 f"annotations {ROLES} and {ROLE_ARN} are both there: put the one role into the list."
             )
         return None, _listed(said[ROLES], defaults)
-    only = RoleAssignment(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
+    only = Grant(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
     if ROLE_ARN in said:
-        return check_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (only,)
+        return parse_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (only,)
     if settings.role_arn is not None:
         return settings.role_arn, (only,)
-    name = EKS_ROLE_ARN
-    if service_account is None:
+    name = AMAZONS_ROLE_ARN
+    if account is None:
         raise NoRoleError(f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}.")
-    setting = f"annotation {name} of ServiceAccount {service_account.namespace}/{service_account.name}"
-    if name not in service_account.annotations:
+    setting = f"annotation {name} of ServiceAccount {account.namespace}/{account.name}"
+    if name not in account.annotations:
         raise NoRoleError(f"There is no role: give the {setting}, or the Pod {ROLE_ARN}.")
-    return check_role_arn(setting, service_account.annotations[name]), (only,)
+    return parse_role_arn(setting, account.annotations[name]), (only,)
 
 
-def _listed(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ...]:
+def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
     from sidecar.config.roles_file import parse_roles  # noqa: PLC0415  a YAML parser, for those who need one
 
     where = f"annotation {ROLES}"
@@ -175,7 +173,7 @@ def _listed(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ...]:
             f"{where} has several roles without `containers`, {open_roles}, and a container has one role: say for all "
             "but one of them which containers get it."
         )
-    return tuple(RoleAssignment(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
+    return tuple(Grant(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
 
 
 def _session_seconds(role: Role) -> int:
@@ -203,7 +201,7 @@ def _check_files(where: str, role: Role) -> None:
 
 
 def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    name = AUDIENCE if AUDIENCE in said else EKS_AUDIENCE
+    name = AUDIENCE if AUDIENCE in said else AMAZONS_AUDIENCE
     audience = said.get(AUDIENCE, theirs.get(name, DEFAULT_AUDIENCE))
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
@@ -216,12 +214,12 @@ def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
 def _expiration(said: Mapping[str, str], annotations: Mapping[str, str], theirs: Mapping[str, str]) -> int:
     if TOKEN_EXPIRATION in said:
         setting = f"annotation {TOKEN_EXPIRATION}"
-        return check_whole_number(setting, said[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
-    name = EKS_TOKEN_EXPIRATION
+        return parse_whole_number(setting, said[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
+    name = AMAZONS_TOKEN_EXPIRATION
     text = annotations.get(name, theirs.get(name))
     if text is None:
         return DEFAULT_EXPIRATION_SECONDS
-    seconds = check_whole_number(f"annotation {name}", text, 0, 999_999_999)
+    seconds = parse_whole_number(f"annotation {name}", text, 0, 999_999_999)
     return max(MIN_EXPIRATION_SECONDS, min(seconds, MAX_EXPIRATION_SECONDS))
 
 

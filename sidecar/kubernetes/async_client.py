@@ -17,9 +17,9 @@ from lightkube.config.kubeconfig import SingleConfig
 
 from sidecar.errors import ConfigurationError, FileTimeoutError, KubernetesError
 from sidecar.file_thread import in_thread
-from sidecar.files import file_identity
+from sidecar.files import file_version
+from sidecar.injection.names import Document
 from sidecar.kubernetes.client import FIELD_MANAGER, Connection, read_document, reason, refusal
-from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
 
 DEADLINE_SECONDS = 5.0
@@ -203,7 +203,7 @@ class _Connected:
         self._stack = stack
         named = config.cluster.certificate_auth
         self._path = None if named is None else str(config.abs_file(named))
-        self._identity = None if self._path is None else file_identity(self._path)
+        self._identity = None if self._path is None else file_version(self._path)
 
     async def start(self) -> Self:
         """Raises ConfigurationError if the kubeconfig cannot be used."""
@@ -218,7 +218,7 @@ class _Connected:
         """Return the client. A file that cannot be read leaves the one before, and is tried again the next time."""
         if self._path is not None:
             with suppress(FileTimeoutError, *_UNUSABLE):
-                identity = await in_thread(self._path, file_identity, self._path)
+                identity = await in_thread(self._path, file_version, self._path)
                 if identity not in {None, self._identity}:
                     await self._take(await in_thread(self._path, self._created))
                     self._identity = identity

@@ -1,33 +1,35 @@
 """
-How long a session to ask for where the longest that the role allows is wanted (`duration: max`), as pure functions.
+Find the longest session that a role allows (`duration: max`), as pure functions.
 
-STS does not tell a role's limit; it only refuses what is beyond. Rules. The first credentials cost two calls at most,
-as an hour is always allowed. Then the limit is searched for by one try a refresh, and a try that is refused costs that
-refresh one call more and nothing else. What was learned holds until STS says otherwise, and once a day it is asked
-whether it still does.
+STS does not publish a role's limit; it only rejects durations above it. Rules. The first credentials cost at most two
+calls, because an hour is always allowed. After that each refresh tries one duration until the limit is found, and a
+rejected try costs that refresh one extra call and nothing else. What was found stays valid until STS contradicts it,
+and once a day one call checks whether the limit was raised.
 """
 
 from typing import NamedTuple
 
-SURE_SECONDS = 3600
-"""No role's limit is below an hour (IAM API reference, MaxSessionDuration)."""
+ALWAYS_ALLOWED_SECONDS = 3600
+"""Every role allows an hour (IAM API reference, MaxSessionDuration)."""
 
 HOURS = (12, 4, 8, 2, 6, 10, 3, 5, 7, 9, 11)
 """
-What is tried, the first that can still be: a bisection that begins at the lengths that IAM's console offers, as a role
-has one of them nearly always. At most four tries lead to any limit; limits between whole hours are rounded down.
+Durations to try, in this order, without those that are already excluded.
+
+It is a bisection that starts with the durations that IAM's console offers, because nearly every role has one of them.
+At most four tries find any limit. A limit between whole hours is rounded down.
 """
 
 RECHECK_SECONDS = 86_400.0
-"""After this long the shortest refused is asked for once more: a limit that was raised is above it."""
+"""After this time the shortest rejected duration is requested again, because the limit may have been raised."""
 
 
-class Longest(NamedTuple):
+class MaxDuration(NamedTuple):
     """
-    What is known of a role's limit. Each answer makes a new one out of the one before.
+    The known bounds of a role's limit.
 
-    `granted_seconds` is the longest session that STS gave, `refused_seconds` the shortest that it refused, and
-    `refused_at` the monotonic time of that.
+    `granted_seconds` is the longest session that STS granted, `refused_seconds` the shortest that it refused, and
+    `refused_at` the monotonic time of that refusal.
     """
 
     granted_seconds: int | None = None
@@ -35,30 +37,30 @@ class Longest(NamedTuple):
     refused_at: float = 0.0
 
     @property
-    def surest_seconds(self) -> int:
-        """What is known to be granted."""
-        return self.granted_seconds or SURE_SECONDS
+    def known_seconds(self) -> int:
+        """Return the longest duration that STS is known to grant."""
+        return self.granted_seconds or ALWAYS_ALLOWED_SECONDS
 
-    def seconds_to_ask(self, now: float) -> int:
-        """The next try, as long as there is one, and from then on what is known to be granted."""
+    def seconds_to_request(self, now: float) -> int:
+        """Return the next duration to try, or the longest known one when none is left to try."""
         granted, refused = self.granted_seconds or 0, self.refused_seconds
         if refused is not None:
             if not granted:
-                return SURE_SECONDS
+                return ALWAYS_ALLOWED_SECONDS
             if now - self.refused_at >= RECHECK_SECONDS:
                 return refused
         tries = (3600 * hours for hours in HOURS)
-        return next((s for s in tries if granted < s and (refused is None or s < refused)), self.surest_seconds)
+        return next((s for s in tries if granted < s and (refused is None or s < refused)), self.known_seconds)
 
 
-def after_grant(before: Longest, seconds: int) -> Longest:
-    """STS gave a session of `seconds`."""
+def after_grant(before: MaxDuration, seconds: int) -> MaxDuration:
+    """Return the bounds after STS granted a session of `seconds`."""
     if before.refused_seconds is not None and before.refused_seconds <= seconds:
-        return Longest(seconds)
-    return Longest(seconds, before.refused_seconds, before.refused_at)
+        return MaxDuration(seconds)
+    return MaxDuration(seconds, before.refused_seconds, before.refused_at)
 
 
-def after_refusal(before: Longest, seconds: int, now: float) -> Longest:
-    """A session of `seconds` is longer than the role allows."""
-    still = before.granted_seconds is not None and before.granted_seconds < seconds
-    return Longest(before.granted_seconds if still else None, seconds, now)
+def after_refusal(before: MaxDuration, seconds: int, now: float) -> MaxDuration:
+    """Return the bounds after STS refused a session of `seconds` because the role allows less."""
+    is_grant_valid = before.granted_seconds is not None and before.granted_seconds < seconds
+    return MaxDuration(before.granted_seconds if is_grant_valid else None, seconds, now)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.files import SECRET_MODE, FileIdentity, file_identity, read_regular_file, replace_secret_file
+from sidecar.files import SECRET_MODE, FileVersion, file_version, read_regular_file, replace_secret_file
 
 SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096
@@ -29,7 +29,7 @@ class Secret(NamedTuple):
     """The content of a secret's file, and the version of the file that it was read from."""
 
     value: bytes
-    version: FileIdentity | None
+    version: FileVersion | None
 
     def __repr__(self) -> str:
         return f"Secret(version={self.version})"
@@ -65,7 +65,7 @@ def is_created_by_us(secret: bytes) -> bool:
 
 def read_secret(path: str) -> Secret:
     """Read the file at `path`. Raises ConfigurationError."""
-    version = file_identity(path)  # first, so that a change during the read is found later
+    version = file_version(path)  # first, so that a change during the read is found later
     return Secret(_read(path), version)
 
 

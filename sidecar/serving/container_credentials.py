@@ -129,7 +129,7 @@ def answer(
     if refusal := _wrong_secret(route, request) or wrong_user(route, uid):
         return refusal
     snapshot = route.snapshot
-    if snapshot is not None and snapshot.is_alive(now):
+    if snapshot is not None and snapshot.is_valid(now):
         return Answer(200, snapshot.response, route.role, snapshot)
     return unavailable(route)
 

@@ -140,7 +140,7 @@ def _document(path: bytes, role: ImdsRole, region: str | None, now: Instant) -> 
     if not of_role and path != _INFO:
         return _of_the_place(path, arn, region)
     snapshot = role.snapshot
-    if snapshot is None or not snapshot.is_alive(now):
+    if snapshot is None or not snapshot.is_valid(now):
         return endpoint.unavailable(role)
     if not of_role:
         return _text(_info(arn, snapshot))

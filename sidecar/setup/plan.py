@@ -1,8 +1,7 @@
 """
-Plan what a step changes: the current resource, the planned resource, and the calls between them. Pure.
+What a step would change: the resource now, the resource then, and the calls that lead from one to the other. Pure.
 
-Rule: a plan has calls if and only if the two resources differ. A plan names everything that the step does, and the
-step does nothing else.
+Rule: a plan without calls is a plan without a difference. A plan names everything it does, and is all that is applied.
 """
 
 import difflib
@@ -15,14 +14,12 @@ import yaml
 from sidecar.setup.resources import Resource
 
 _CONTEXT_LINES = 3
-"""Number of unchanged lines that are shown around a change."""
-
 _HEADINGS = 3
-"""Number of lines before the first difference: two file names and a position."""
+"""Two names of files, and where the first difference is."""
 
 
 class Call(NamedTuple):
-    """A request to AWS, in AWS's own names. `what` describes it to a person, such as `attach …`."""
+    """One request to AWS in AWS's own names. `what` says it to a person, as `attach policy …`."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -32,25 +29,24 @@ class Call(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    The changes to one resource.
+    `now` is None for a resource that does not exist yet. `notes` are for the person, whatever is done.
 
-    `current` is None for a resource that does not exist yet. `notes` are for the person, with or without changes.
-    `effects` describe what the changes mean, such as which service accounts they remove.
+    `effects` say in words what the difference means, such as which service accounts it takes away.
     """
 
-    planned: Resource
-    current: Resource | None
+    wanted: Resource
+    now: Resource | None
     calls: tuple[Call, ...]
     notes: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        return self.planned.title
+        return self.wanted.title
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of both documents as YAML. Lines that differ begin with + or -. Equal documents yield none."""
+    """The lines of both documents as YAML, the differing ones marked with + or -; none where they are equal."""
     old = [] if before is None else _lines(before)
     lines = [*difflib.unified_diff(old, _lines(after), n=_CONTEXT_LINES, lineterm="")]
     for line in lines[_HEADINGS:]:

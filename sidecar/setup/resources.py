@@ -1,7 +1,7 @@
 """
-Model the two AWS resources that IRSA needs, as values. Pure.
+The two AWS resources that IRSA needs, as values. Pure.
 
-Rule: a value holds only what a person can choose, so two values are equal if nothing has to change.
+Rule: a value holds what a person can choose and no more, so that two are equal when nothing has to be changed.
 """
 
 import re
@@ -13,30 +13,30 @@ from sidecar.errors import ConfigurationError
 from sidecar.oidc.verification import issuer_key
 
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
-"""The audience of EKS's tokens in every partition, including China. It is an agreed name, not an address of STS."""
+"""Of EKS's tokens in every partition, China included: a name that was agreed on, and no address of STS."""
 
 DEFAULT_SESSION_SECONDS = 3600
-"""The maximum session duration that IAM gives a role by default."""
+"""What IAM gives a role that names none."""
 
 _POLICY_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(aws|[0-9]{12}):policy/[\x21-\x7e]+")
 
 
 class Resource(Protocol):
-    """An AWS resource that a step creates or changes."""
+    """What a step makes."""
 
     @property
     def title(self) -> str:
-        """Return the name for people, such as `role arn:…`."""
+        """What a person calls it, as `role arn:…`."""
         ...
 
     def document(self) -> dict[str, Any]:
-        """Return the resource in the names of the IAM API, without empty elements."""
+        """Itself in the names of the IAM API, without what is empty."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An AWS account. `partition` is the one in its ARNs, such as `aws` or `aws-cn`."""
+    """Where IAM's resources are. `partition` is as in ARNs: `aws`, `aws-cn`…"""
 
     account_id: str
     partition: str
@@ -45,7 +45,7 @@ class Account:
         return f"arn:{self.partition}:iam::{self.account_id}:{resource}"
 
     def check_policy_arn(self, setting: str, arn: str) -> str:
-        """Return the ARN. Raises ConfigurationError if this account cannot attach it as a managed policy."""
+        """Raises ConfigurationError for what is no managed policy, or one that this account cannot attach."""
         match = _POLICY_ARN.fullmatch(arn)
         if match is None:
             raise ConfigurationError(
@@ -67,7 +67,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class OidcProvider:
-    """An IAM OIDC provider: an issuer whose tokens the account accepts, for these audiences ("client ids")."""
+    """An IAM OIDC provider: an issuer whose tokens the account takes, for these audiences ("client ids")."""
 
     arn: str
     issuer: str
@@ -89,8 +89,8 @@ class OidcProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class IamRole:
-    """An IAM role. `policy_arns` are its attached managed policies; empty if they were not read."""
+class Role:
+    """An IAM role. `policy_arns` are the managed policies that are attached to it, as far as anybody asked."""
 
     arn: str
     name: str
@@ -122,7 +122,7 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def provider_arn(account: Account, issuer: str) -> str:
-    """Return the ARN of the issuer's provider. IAM names a provider after its issuer, without the scheme."""
+    """IAM names a provider after its issuer, without the scheme."""
     return account.arn(f"oidc-provider/{issuer_key(issuer)}")
 
 

@@ -1,9 +1,9 @@
 """
-One exchange with STS over HTTPS, its chain of roles included: the only module of `run` that knows httpx.
+Exchange a token at STS over HTTPS, including the role chain. No other module of `run` uses httpx.
 
-One deadline spans each whole call (httpx's own bound single reads, and a dripping body would pass them all).
-The reply is read up to a cap, nothing is redirected or unpacked, and every foreign exception leaves as an
-ExchangeError. There is no retry here: that is schedule.py's.
+Rules. One deadline covers each whole call, because httpx's own timeouts limit single reads and a slow body would pass
+them all. The response is read up to a limit, and is neither redirected nor unpacked. Every foreign exception becomes an
+ExchangeError. Nothing is retried here, because schedule.py decides that.
 """
 
 import re
@@ -32,37 +32,37 @@ from sidecar.outbound import (
 from sidecar.sts import wire as sts
 from sidecar.sts.endpoint import signing_region
 from sidecar.sts.errors import Operation
-from sidecar.sts.expiration import told_time
+from sidecar.sts.expiration import sts_time
 from sidecar.sts.request import ExchangeRequest, endpoint_of
 from sidecar.sts.settings import StsSettings
 from sidecar.token import Token
 
 ATTEMPT_SECONDS = 10.0
-"""One call in all: DNS, connect, TLS, request and reply."""
+"""Deadline for one whole call: DNS, connect, TLS, request and response."""
 
 CONNECT_SECONDS = 3.0
-"""STS is near, in the region: what takes longer to connect is a black hole."""
+"""Timeout of a connect. STS is in the same region, so packets of a slower connect are being dropped."""
 
 _TIMEOUTS = {"timeout": httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
-"""As httpx's transports take them, for each request."""
+"""The timeouts of each request, in the form that httpx's transports accept."""
 
 MAX_REPLY_BYTES = 256 * 1024
-"""A reply is 1-3 KiB; session tokens have no stated maximum."""
+"""Limit of a response body. Responses have 1-3 KiB; AWS states no maximum for session tokens."""
 
 
-class ExchangeReply(NamedTuple):
-    """A new set, and what STS's clock showed (None when it did not say)."""
+class ExchangeResult(NamedTuple):
+    """New credentials, and the time on STS's clock (None if the response does not show it)."""
 
     credentials: Credentials
     sts_date: datetime | None
 
 
-Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeReply]]
-"""What `StsClient.exchange` is to those who need not know where STS is. Raises ExchangeError."""
+Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeResult]]
+"""The type of `StsClient.exchange`, for callers that need not know where STS is. Raises ExchangeError."""
 
 
 class StsClient:
-    """Speaks to one STS endpoint. An async context manager; cheap to keep, as it keeps no connection open."""
+    """The client of one STS endpoint, and an async context manager. It keeps no connection open between exchanges."""
 
     def __init__(
         self,
@@ -74,10 +74,11 @@ class StsClient:
         app_id: str | None = None,
     ) -> None:
         """
-        `region` is whose STS it is, which only a chain asks. `authorities` are those of another client, to share: they
-        are nearly all that a client weighs (0.7 MiB). Otherwise they are those of the file `ca_bundle`, or public.
+        Create the client. Raises ConfigurationError if the CA bundle or the proxy setting cannot be used.
 
-        Raises ConfigurationError for a CA bundle or proxy setting that cannot be used.
+        `region` is the endpoint's region, which only a role chain needs. `authorities` are those of another client, to
+        share them: they are nearly all of a client's memory (0.7 MiB). Without them, the client trusts the file
+        `ca_bundle`, or else the public authorities.
         """
         self.url = url
         self._region = region
@@ -95,11 +96,11 @@ class StsClient:
     async def __aexit__(self, *_: object) -> None:
         await self._transport.aclose()
 
-    async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         """
-        Trade `token` for credentials of the role, or of the last role of its chain.
+        Exchange `token` for credentials of the role, or of the last role of its chain.
 
-        Raises ExchangeError, with the number of the step where it is one of the chain that failed.
+        Raises ExchangeError. If a step of the chain failed, the error has the number of the step.
         """
         await self._use_new_authorities()
         form = sts.assume_role_with_web_identity(
@@ -120,7 +121,7 @@ class StsClient:
         return reply
 
     async def _use_new_authorities(self) -> None:
-        """Changed ones take another transport. One in use by an exchange ends with it: no connection is kept."""
+        """Replace the transport if the authorities changed. An exchange that runs keeps its own until it ends."""
         if self.authorities is None:
             return
         await self.authorities.refresh()
@@ -129,10 +130,10 @@ class StsClient:
             self._transport = http_transport(self.url, self._trust)
 
     async def _call(
-        self, operation: Operation, form: bytes, role_arn: str, before: ExchangeReply | None = None
-    ) -> ExchangeReply:
-        """One call, signed with what came `before` it if that is given."""
-        with _foreign_errors_mapped(self._host, self._ca_bundle), trio.fail_after(ATTEMPT_SECONDS):
+        self, operation: Operation, form: bytes, role_arn: str, before: ExchangeResult | None = None
+    ) -> ExchangeResult:
+        """Call STS once. The request is signed with the credentials of the call `before`, if there was one."""
+        with _map_foreign_errors(self._host, self._ca_bundle), trio.fail_after(ATTEMPT_SECONDS):
             request = httpx.Request("POST", self.url, headers=self._headers, content=form, extensions=_TIMEOUTS)
             if before is not None:
                 self._sign(request, form, before)
@@ -145,13 +146,13 @@ class StsClient:
             retry_after=response.headers.get("retry-after"),
             retry_after_milliseconds=response.headers.get("x-amz-retry-after"),
         )
-        return ExchangeReply(credentials, _date(response.headers.get("date")))
+        return ExchangeResult(credentials, _date(response.headers.get("date")))
 
-    def _sign(self, request: httpx.Request, form: bytes, before: ExchangeReply) -> None:
-        """By STS's own clock, so that a wrong one here does no harm."""
-        from sidecar.sts.signing import signature_headers  # noqa: PLC0415  for those whose roles have a chain
+    def _sign(self, request: httpx.Request, form: bytes, before: ExchangeResult) -> None:
+        """Sign with the time of STS's own clock, so that a wrong clock here does no harm."""
+        from sidecar.sts.signing import signature_headers  # noqa: PLC0415  only role chains need it
 
-        at = told_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)
+        at = sts_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)
         region = signing_region(self._region or "")
         signed = {name: request.headers[name] for name in ("Host", "Content-Type")}
         request.headers.update(signature_headers(self.url, signed, form, before.credentials, region=region, at=at))
@@ -159,8 +160,8 @@ class StsClient:
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         body = bytearray()
         async with aclosing(await self._transport.handle_async_request(request)) as response:
-            # Leaving the loop early would leave httpx's nested generators to the garbage collector: cancelling what
-            # they wait for ends them in order.
+            # A loop that ends early would leave httpx's nested generators to the garbage collector. Cancelling their
+            # read ends them in order.
             with trio.CancelScope() as reading:
                 async for piece in response.aiter_raw():
                     if len(body) + len(piece) > MAX_REPLY_BYTES:
@@ -178,7 +179,7 @@ class StsClient:
 def _authorities(ca_bundle: str | None) -> Authorities:
     if ca_bundle is None:
         return Authorities(public_authorities())
-    from sidecar.ca_bundle import CaBundle  # noqa: PLC0415  for those who set one
+    from sidecar.ca_bundle import CaBundle  # noqa: PLC0415  only this setting needs it
 
     return CaBundle(ca_bundle)
 
@@ -187,13 +188,13 @@ def _user_agent(app_id: str | None) -> str:
     agent = f"irsa-sidecar/{__version__}"
     if app_id is None:
         return agent
-    from sidecar.sts.user_agent import with_app_id  # noqa: PLC0415  for those who set one
+    from sidecar.sts.user_agent import with_app_id  # noqa: PLC0415  only this setting needs it
 
     return with_app_id(agent, app_id)
 
 
 @contextmanager
-def _foreign_errors_mapped(host: str, ca_bundle: str | None) -> Iterator[None]:
+def _map_foreign_errors(host: str, ca_bundle: str | None) -> Iterator[None]:
     try:
         yield
     except trio.TooSlowError as exc:
@@ -228,7 +229,7 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
 
 
 def _is_of_proxy(host: str, reason: str) -> bool:
-    """Return whether OpenSSL's words are about a proxy's certificate: they quote the name that was expected."""
+    """Return whether OpenSSL's message is about a proxy's certificate. It quotes the expected name."""
     server, _, through = host.partition(" ")
     return bool(through) and f"'{urlsplit(f'//{server}').hostname}'" not in reason
 
@@ -243,9 +244,9 @@ def _malformed(message: str) -> ExchangeError:
 
 def _date(header: str | None) -> datetime | None:
     """
-    A Date header in the form that servers must send (RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+    Parse a Date header in the form that servers must send (RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
 
-    `email.utils` would read it too, and ten modules to do so.
+    `email.utils` could parse it too, but it imports ten modules.
     """
     found = _IMF_FIXDATE.fullmatch(header or "")
     if found is None:
@@ -262,7 +263,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def open_client(settings: StsSettings) -> StsClient:
-    """A client of that STS. Raises ConfigurationError."""
+    """Return a client of the STS of these settings. Raises ConfigurationError."""
     return StsClient(
         endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle, app_id=settings.app_id
     )

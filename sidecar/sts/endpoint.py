@@ -139,7 +139,7 @@ def check_partition(role_arn: str, region: str) -> str | None:
     )
 
 
-def check_endpoint_url(setting: str, value: str) -> str:
+def parse_endpoint_url(setting: str, value: str) -> str:
     """
     The URL that `setting` (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL) holds, with `/` for an empty path.
 

@@ -1,89 +1,95 @@
 """
-Which of the STS endpoints that the operator listed is asked next, as pure functions.
+Choose which of the operator's STS endpoints receives the next request, as pure functions.
 
-Rules. The list is never left. Only outages of the endpoint in use, in a row, turn to the next, and round again after
-the last; a refusal of the request is STS's answer and would be the same elsewhere. While another endpoint is in use,
-the first is tried again from time to time, and only credentials from it bring it back. Nothing here waits or retries:
-each attempt is one that schedule.py made due, and a return that fails costs one request more.
+Rules. Only endpoints of the list are used. Only consecutive outages of the active endpoint move on to the next one, and
+after the last one to the first again. An error response to the request itself moves nothing, because every endpoint
+would return the same. While a fallback is active, the primary endpoint is tried from time to time, and only credentials
+from it make it active again. Nothing here waits or retries: schedule.py decides when an attempt is due, and a failback
+that fails costs one extra request.
 """
 
 from typing import NamedTuple
 
 from sidecar.errors import ExchangeError, NextStep
 
-FIRST = 0
-"""The region's own endpoint: the list is numbered from it."""
+PRIMARY = 0
+"""The number of the region's own endpoint, which is first in the list."""
 
-OUTAGES_TO_LEAVE = 3
-"""One is a lost packet and two are bad luck; by the back-off, three span some seconds, or half a minute of silence."""
+MAX_OUTAGES = 3
+"""Consecutive outages after which the endpoint is left. One may be a lost packet. Because of the back-off, three take
+some seconds, or half a minute if the endpoint does not respond."""
 
-RETURN_SECONDS = 600.0
-"""How long the first endpoint is left alone. With a session of an hour, the next refresh is a try to return."""
+FAILBACK_SECONDS = 600.0
+"""Time until the primary endpoint is tried again. With a session of an hour, every refresh is such a try."""
 
-_OUT_OF_REACH = frozenset({"Timeout", "Unreachable", "Tls", "Proxy"})
-"""STS did not answer (errors.ExchangeError). A certificate that is not trusted may be one region's alone, as a proxy's
-refusal may."""
+_UNREACHABLE = frozenset({"Timeout", "Unreachable", "Tls", "Proxy"})
+"""Codes of an ExchangeError without a response from STS. An untrusted certificate or a rejection by a proxy may affect
+a single region."""
 
 _NOT_ACTIVE = frozenset({"OptInRequired", "RegionDisabledException"})
-"""Refusals that are about the region and not the request (STS API reference). In the first region they stay refusals,
-which somebody must mend; a fallback that says so is passed by, or it would hold the daemon until the next return."""
+"""Errors that concern the region and not the request (STS API reference). From the primary region they are errors that
+an operator has to fix. A fallback that returns them is skipped, because it would hold the daemon until the failback."""
 
 
 class Failover(NamedTuple):
     """
-    Where things stand with `endpoints` endpoints. Each attempt's outcome makes a new one out of the one before.
+    The state of the failover among `endpoints` endpoints. Each outcome of an attempt creates a new state.
 
-    `in_use` is the number of the endpoint that is asked, `outages` its outages in a row, `return_at` the monotonic
-    time from which the first is tried again (None while it is in use).
+    `active` is the number of the endpoint that receives requests, `outages` counts its consecutive outages, and
+    `failback_at` is the monotonic time from which the primary is tried again (None while it is active).
     """
 
     endpoints: int
-    in_use: int = FIRST
+    active: int = PRIMARY
     outages: int = 0
-    return_at: float | None = None
+    failback_at: float | None = None
 
     def endpoint_at(self, now: float) -> int:
-        """The endpoint to ask at this monotonic time: the one in use, or the first when it is time to try it again."""
-        return FIRST if self.return_at is not None and now >= self.return_at else self.in_use
+        """Return the endpoint for a request at this monotonic time: the active one, or the primary if it is due."""
+        return PRIMARY if self.failback_at is not None and now >= self.failback_at else self.active
 
 
-def is_outage(error: ExchangeError, asked: int) -> bool:
+def is_outage(error: ExchangeError, endpoint: int) -> bool:
     """
-    Whether endpoint `asked` is at fault: out of reach, answering 5xx, or a fallback that is not active for the account.
+    Return whether `endpoint` is at fault: unreachable, a 5xx, or a fallback that is not active for the account.
 
-    AWS's advice for a region's STS that stops responding is another region's (IAM User Guide, AWS STS Regions), and an
-    impaired one shows as 5xx as well as by silence. A 5xx that means throttling does not count: it would only move a
-    fleet's load along.
+    If a region's STS stops responding, AWS recommends to use another region (IAM User Guide, AWS STS Regions). An
+    impaired region returns 5xx, or nothing. A 5xx that means throttling does not count, because a failover would only
+    move a fleet's load to the next region.
     """
-    if error.code in _OUT_OF_REACH or (asked != FIRST and error.code in _NOT_ACTIVE):
+    if error.code in _UNREACHABLE or (endpoint != PRIMARY and error.code in _NOT_ACTIVE):
         return True
     return error.status is not None and error.status >= 500 and error.next_step is NextStep.RETRY
 
 
-def after_outage(before: Failover, asked: int, now: float) -> Failover:
-    """`asked` is out. Leave it if it is in use and this was one too many; if it was to be returned to, try later."""
-    if asked != before.in_use:
-        return _return_later(before, asked, now)
-    if before.outages + 1 < OUTAGES_TO_LEAVE:
+def after_outage(before: Failover, endpoint: int, now: float) -> Failover:
+    """
+    Return the state after an outage of `endpoint`.
+
+    The active endpoint is left after MAX_OUTAGES. The outage of a primary that is not active delays the failback.
+    """
+    if endpoint != before.active:
+        return _delay_failback(before, endpoint, now)
+    if before.outages + 1 < MAX_OUTAGES:
         return before._replace(outages=before.outages + 1)
-    following = (before.in_use + 1) % before.endpoints
-    if following == FIRST:
+    following = (before.active + 1) % before.endpoints
+    if following == PRIMARY:
         return Failover(before.endpoints)
-    since = before.return_at if before.return_at is not None else now + RETURN_SECONDS
-    return Failover(before.endpoints, following, return_at=since)
+    failback_at = before.failback_at if before.failback_at is not None else now + FAILBACK_SECONDS
+    return Failover(before.endpoints, following, failback_at=failback_at)
 
 
-def after_refusal(before: Failover, asked: int, now: float) -> Failover:
-    """`asked` answered, and gave no credentials. That never moves anything."""
-    return before._replace(outages=0) if asked == before.in_use else _return_later(before, asked, now)
+def after_refusal(before: Failover, endpoint: int, now: float) -> Failover:
+    """Return the state after `endpoint` returned an error of the request, which never changes the active endpoint."""
+    return before._replace(outages=0) if endpoint == before.active else _delay_failback(before, endpoint, now)
 
 
-def after_success(before: Failover, asked: int) -> Failover:
-    """`asked` gave credentials: the first is thereby back in use."""
-    if asked == FIRST:
+def after_success(before: Failover, endpoint: int) -> Failover:
+    """Return the state after `endpoint` returned credentials. Those of the primary make it active again."""
+    if endpoint == PRIMARY:
         return Failover(before.endpoints)
-    return before._replace(outages=0) if asked == before.in_use else before
+    return before._replace(outages=0) if endpoint == before.active else before
 
 
-def _return_later(before: Failover, asked: int, now: float) -> Failover:
-    return before._replace(return_at=now + RETURN_SECONDS) if asked == FIRST else before
+def _delay_failback(before: Failover, endpoint: int, now: float) -> Failover:
+    return before._replace(failback_at=now + FAILBACK_SECONDS) if endpoint == PRIMARY else before

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.role import ChainStep, Role
-from sidecar.sts.endpoint import FALLBACK_REGIONS, check_endpoint_url, fallback_urls, sts_url
+from sidecar.sts.endpoint import FALLBACK_REGIONS, fallback_urls, parse_endpoint_url, sts_url
 from sidecar.sts.session_name import from_template, session_name
 from sidecar.sts.settings import StsSettings
 from sidecar.token import Token
@@ -34,7 +34,7 @@ class ExchangeRequest(NamedTuple):
 def endpoint_of(settings: StsSettings) -> str:
     """Return the URL of STS: the one that is set, else the one of the region. Raises ConfigurationError."""
     if settings.endpoint_url is not None:
-        url = check_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
+        url = parse_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
         _reject_variants(settings)
         return url
     if settings.region is None:
@@ -65,7 +65,7 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
     if settings.endpoint_url is not None:
         raise ConfigurationError(
             f"{FALLBACK_REGIONS} is {','.join(settings.fallback_regions)} and AWS_ENDPOINT_URL_STS is "
-            f"{check_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}: unset one, since a URL that is "
+            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}: unset one, since a URL that is "
             "given is the only one that is asked."
         )
     first = settings.region or ""

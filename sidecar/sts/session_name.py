@@ -56,7 +56,7 @@ def from_template(template: str, values: Mapping[str, str | None]) -> str:
     return _cleaned(filled if is_whole else filled.strip(_PUNCTUATION))
 
 
-def check_session_name(setting: str, value: str) -> str:
+def parse_session_name(setting: str, value: str) -> str:
     """Give a name or template back, or raise ConfigurationError: a name that was chosen is not changed silently."""
     if _FIELD.search(value):
         return _check_template(setting, value)

@@ -57,9 +57,9 @@ def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
 def _without_password(name: str, url: str) -> str:
     """Return the URL. Raises ConfigurationError if it may hold a password, before anything else can show it."""
     if not url.isascii() or any(character in url for character in "@%"):
-        from sidecar.sts.endpoint import check_endpoint_url  # noqa: PLC0415  not before the bind, for this rare value
+        from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  not before the bind, for this rare value
 
-        check_endpoint_url(name, url)
+        parse_endpoint_url(name, url)
     return url
 
 

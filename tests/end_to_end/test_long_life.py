@@ -105,7 +105,7 @@ class LongLife:
         self.sts.trouble, self.sts.latency_seconds = None, 0.0
         self.volume.write(service_account_token(self.wall.time()))
         await trio.sleep(schedule.BACK_OFFS[NextStep.ASK_OPERATOR].cap_seconds)
-        assert self.daemon.role.store.alive(self.wall.clock.now()) is not None
+        assert self.daemon.role.store.valid_snapshot(self.wall.clock.now()) is not None
         self.daemon.stop.set()
 
 

@@ -150,7 +150,7 @@ def _grow_answer(served: Served) -> None:
     now = store.snapshot.credentials
     later = now.expires_at + timedelta(seconds=1)
     large = replace(now, session_token="x" * 32 * 1024 * 1024, expires_at=later)
-    store.replace(large, store.snapshot.ends, served.daemon.clock.now())
+    store.replace(large, store.snapshot.expires, served.daemon.clock.now())
 
 
 async def test_ten_thousand_connections_or_no_descriptor_left(tmp_path: Path) -> None:

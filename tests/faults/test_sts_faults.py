@@ -21,8 +21,8 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.refresh.schedule import patient
-from sidecar.sts.client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeReply, StsClient
+from sidecar.refresh.schedule import back_off_for
+from sidecar.sts.client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeResult, StsClient
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.exchanges import (
@@ -50,15 +50,15 @@ HOUR_SECONDS = 3600
 
 
 LAST_MINUTE, LAST_MINUTES = 60, 170
-"""Of a set's life, in which patience is over (schedule.patient): seconds."""
+"""Of a set's life, in which patience is over (schedule.back_off_for): seconds."""
 
 
 async def retries_after(
-    scene: Scene, trouble: ExchangeError, *, seconds: float, life_seconds: float = HOUR_SECONDS / 2
+    scene: Scene, trouble: ExchangeError, *, seconds: float, remaining_seconds: float = HOUR_SECONDS / 2
 ) -> list[float]:
     """
     The delays between attempts, once every refresh meets this trouble for so long, while a set is in service that has
-    `life_seconds` left.
+    `remaining_seconds` left.
 
     That set stays to its end, the trouble is told as a warning and counted, and when it passes all is well again
     within its longest delay.
@@ -68,15 +68,15 @@ async def retries_after(
         await scene.refresher.first_attempt.wait()
         key = scene.key
         scene.sts.trouble = trouble
-        scene.wall.step(HOUR_SECONDS - life_seconds - 2)
+        scene.wall.step(HOUR_SECONDS - remaining_seconds - 2)
         before = len(scene.sts.asked_at)
-        await trio.sleep(min(seconds, life_seconds - 5))
+        await trio.sleep(min(seconds, remaining_seconds - 5))
         assert scene.key == key is not None
-        await trio.sleep(seconds - min(seconds, life_seconds - 5))
+        await trio.sleep(seconds - min(seconds, remaining_seconds - 5))
         found = scene.intervals[before:]
         assert scene.outcomes[trouble.code] == len(found) + 1
         scene.sts.trouble = None
-        longest = max(patient(trouble.next_step, life_seconds).cap_seconds, trouble.retry_after_seconds or 0)
+        longest = max(back_off_for(trouble.next_step, remaining_seconds).cap_seconds, trouble.retry_after_seconds or 0)
         await trio.sleep(longest + 2 * scene.sts.latency_seconds)
         assert scene.key not in {key, None}
     assert scene.logged("refresh_failed")[0]["level"] == "warning"
@@ -118,7 +118,7 @@ async def test_a_400_idp_communication_error(autojump_clock: MockClock, wall: Fa
     by_luck = []
     for luck in (0.0, 0.999):
         scene = make_scene(wall, volume, jitter=cycle([luck]).__next__)
-        by_luck.append(await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES))
+        by_luck.append(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES))
     shortest, longest = by_luck
     assert [round(delay) for delay in longest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [round(10 * delay) for delay in shortest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -147,12 +147,12 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
     """From five seconds, or a minute while a set has long to live, doubling; never before the Retry-After."""
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, trouble = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
-        delays = await retries_after(scene, trouble, seconds=900, life_seconds=LAST_MINUTE)
+        delays = await retries_after(scene, trouble, seconds=900, remaining_seconds=LAST_MINUTE)
         assert [round(delay) for delay in delays[:6]] == [5, 10, 20, 40, 80, 120]
         patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
         assert [round(delay) for delay in patient_delays] == [60, 120, 240]
     told = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
-    delays = await retries_after(make_scene(wall, volume), told, seconds=900, life_seconds=LAST_MINUTES)
+    delays = await retries_after(make_scene(wall, volume), told, seconds=900, remaining_seconds=LAST_MINUTES)
     assert min(delays) >= 100
     assert max(delays) <= 120
 
@@ -164,7 +164,7 @@ async def test_a_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, v
         trouble = await failure_of(Reply(status, body))
         assert trouble.status == status
         scene = make_scene(wall, volume, jitter=lambda: 0.999)
-        delays = await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES)
+        delays = await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)
         assert [round(delay) for delay in delays[:7]] == [1, 2, 4, 8, 16, 32, 60]
         patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
         assert [round(delay) for delay in patient_delays] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
@@ -181,7 +181,7 @@ async def test_a_refused_connection_or_one_that_breaks_off_anywhere(autojump_clo
         port = closed.getsockname()[1]
     trouble = await failure(f"http://127.0.0.1:{port}/")
     assert "Connection refused" in trouble.message
-    assert max(await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES)) <= 60
+    assert max(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_a_black_hole_a_name_that_is_none_or_a_resolver_that_hangs(
@@ -198,7 +198,7 @@ async def test_a_black_hole_a_name_that_is_none_or_a_resolver_that_hangs(
     assert await _seconds_to_failure(f"https://{STS_HOST}/", "Unreachable") == 0
     scene.sts.latency_seconds = CONNECT_SECONDS
     trouble = await failure(f"https://{STS_HOST}/")
-    assert max(await retries_after(scene, trouble, seconds=600, life_seconds=LAST_MINUTES)) <= 60 + CONNECT_SECONDS
+    assert max(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60 + CONNECT_SECONDS
 
 
 async def _seconds_to_failure(url: str, code: str) -> float:
@@ -267,7 +267,7 @@ async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority
         assert setting in trouble.message
         assert sts.requests == []
         troubles.append(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
+    assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_an_authority_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ async def test_a_200_with_html_half_a_document_nothing_or_the_wrong_types(
     for trouble in troubles:
         assert (trouble.code, trouble.next_step) == ("MalformedReply", NextStep.RETRY)
         assert "ASIAFAKE" not in str(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
+    assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockClock, scene: Scene) -> None:
@@ -329,7 +329,7 @@ async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockCl
             assert elsewhere.requests == []
             assert sts.requests[0].header("accept-encoding") == "identity"
         troubles.append(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600, life_seconds=LAST_MINUTES)) <= 60
+    assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_an_expiration_that_is_past_missing_or_absurd(
@@ -376,7 +376,7 @@ class ThrottledSts(FakeExchange):
         self.throttled = self.most_in_flight = 0
         self._in_flight: dict[str, int] = {}
 
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         within = sum(asked > trio.current_time() - 1 for asked in self.asked_at[-self.A_SECOND :])
         self._in_flight[token.raw] = self._in_flight.get(token.raw, 0) + 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight[token.raw])

@@ -215,8 +215,8 @@ async def test_pod_that_terminates_while_its_token_is_no_longer_renewed(
     served_seconds = trio.current_time() - terminates_at
     longest = served_while_terminating_seconds(token_seconds, session_seconds)
     assert longest - session_seconds * (1 + JITTER) / 2 < served_seconds <= longest + STS_TOLERANCE_SECONDS + 22
-    assert "ExpiredTokenException" in str(scene.refresher.health.trouble)
-    assert "Pod that terminates" in str(scene.refresher.health.trouble)
+    assert "ExpiredTokenException" in str(scene.refresher.health.last_error)
+    assert "Pod that terminates" in str(scene.refresher.health.last_error)
 
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -290,7 +290,7 @@ async def test_ten_mebibytes_a_fifo_or_a_directory_at_the_path(
             before = _bytes_read()
             await trio.sleep(10)
             assert _bytes_read() - before < 11 * 2 * 32 * 1024
-            assert scene.refresher.health.trouble_code == reason
+            assert scene.refresher.health.last_error_code == reason
             assert len(scene.sts.asked_at) == number
             path.unlink()
             path.write_text(service_account_token(wall.time()))
@@ -316,7 +316,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
         with volumes.hang(scene.volume.path):
             await trio.sleep(60)
             assert scene.key is not None
-            assert scene.volume.path in str(scene.refresher.health.trouble)
+            assert scene.volume.path in str(scene.refresher.health.last_error)
             await trio.sleep(7200)
             assert scene.key is None
             told = scene.logged("refresh_failed")
@@ -327,7 +327,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
             assert (volumes.blocked, len(scene.sts.asked_at)) == (1, 1)
         await trio.sleep(TOKEN_POLL_SECONDS * 2)
         assert scene.key is not None
-        assert scene.refresher.health.trouble is None
+        assert scene.refresher.health.last_error is None
 
 
 async def test_token_volume_that_hangs_at_the_start(

@@ -39,7 +39,7 @@ from sidecar.serving import container_credentials as endpoint
 from sidecar.serving import http
 from sidecar.serving.authorization import Secret
 from sidecar.store import Store
-from sidecar.sts.client import ExchangeReply
+from sidecar.sts.client import ExchangeResult
 from sidecar.sts.errors import NEXT_STEPS
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
@@ -265,7 +265,7 @@ class Machine(RuleBasedStateMachine):
         self._turn()
         self.time_passes(self._longest_wait_seconds() + SHORTEST_SLEEP_SECONDS)
         self._turn()
-        assert self.refresher.health.trouble is None
+        assert self.refresher.health.last_error is None
         assert self.route.state(self.world.clock.now()).is_ready
 
     # Requests
@@ -326,7 +326,7 @@ class Machine(RuleBasedStateMachine):
             covers = self.in_service.latest_end(self.world) >= given.earliest_end(self.world)
             assert covers, "a later set did not win"
 
-    async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self._check_attempts()
         reply = await self.sts(request, token)
         self.credentials_are_served_while_they_live_and_no_longer()
@@ -346,16 +346,16 @@ class Machine(RuleBasedStateMachine):
 
     def _longest_wait_seconds(self) -> float:
         """The one back-off that may be under way."""
-        code, error = self.refresher.health.trouble_code, self.sts.refused
+        code, error = self.refresher.health.last_error_code, self.sts.refused
         if code is None:
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
         # At most as patient as with the longest life that a set can have had at the last failure.
         if error is None or error.code != code:  # a good reply that makes no sense on our clocks
-            return schedule.patient(NextStep.RETRY, DURATION_SECONDS).cap_seconds
+            return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds
         asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
-        return max(schedule.patient(error.next_step, DURATION_SECONDS).cap_seconds, asked)
+        return max(schedule.back_off_for(error.next_step, DURATION_SECONDS).cap_seconds, asked)
 
     def _ask(self, path: bytes, secret: bytes | None) -> endpoint.Answer:
         lines = [b"GET " + path + b" HTTP/1.1", b"Host: 127.0.0.1"]

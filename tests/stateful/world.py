@@ -15,8 +15,8 @@ from math import floor, inf
 from sidecar.clock import Clock
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.sts import wire as sts
-from sidecar.sts.client import ATTEMPT_SECONDS, ExchangeReply
-from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+from sidecar.sts.client import ATTEMPT_SECONDS, ExchangeResult
+from sidecar.sts.expiration import MAX_SESSION_SECONDS
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
 from tests.support.fakes.clock import EPOCH
@@ -124,7 +124,7 @@ class StsInWorld:
         self.refused: ExchangeError | None = None
         self._world = world
 
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self.asked_at.append(self._world.now)
         try:
             return self._reply(self.behaviour, request, token)
@@ -132,7 +132,7 @@ class StsInWorld:
             self.refused = error
             raise
 
-    def _reply(self, how: Behaviour, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    def _reply(self, how: Behaviour, request: ExchangeRequest, token: Token) -> ExchangeResult:
         world, asked_at = self._world, self._world.now
         before = world.wall_error, world.slept
         world.pass_time(min(how.latency_seconds, ATTEMPT_SECONDS) / 2)
@@ -148,7 +148,7 @@ class StsInWorld:
         if credentials.expires_at.timestamp() == grant.expiration:  # else its text was spoilt, and nothing may take it
             self.last = self.grants[grant.key] = grant
             self.granted_at.append(asked_at)
-        return ExchangeReply(credentials, _date(how, stamped_at + world.sts_error))
+        return ExchangeResult(credentials, _date(how, stamped_at + world.sts_error))
 
     def _grant(
         self, how: Behaviour, asked_seconds: int, asked_at: float, stamped_at: float, before: tuple[float, float]
@@ -156,7 +156,7 @@ class StsInWorld:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
         error = _error_told(how, life, before[0] - self._world.sts_error)
         # By a clock so far behind it is no session that IAM allows, and is passed over.
-        is_absurd = life - error > LONGEST_LIFE_SECONDS - ATTEMPT_SECONDS
+        is_absurd = life - error > MAX_SESSION_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.asked_at):07d}",
             expires_at=floor(stamped_at) + life,
@@ -189,7 +189,7 @@ def _error_told(how: Behaviour, life: float, wall_error: float) -> float:
     How far ahead of STS's clock the clock is that the daemon goes by: the reply's if it makes sense, else its own as it
     was when it asked, which `wall_error` is then about.
     """
-    if how.date_error is None or not 0 < life - how.date_error - 1 <= LONGEST_LIFE_SECONDS:
+    if how.date_error is None or not 0 < life - how.date_error - 1 <= MAX_SESSION_SECONDS:
         return wall_error
     return how.date_error
 

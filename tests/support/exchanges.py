@@ -13,7 +13,7 @@ import trio
 import trustme
 
 from sidecar.errors import ExchangeError
-from sidecar.sts.client import ExchangeReply, StsClient
+from sidecar.sts.client import ExchangeResult, StsClient
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token, decode_token
 from tests.support.fakes.scripted_sts import Reply, ScriptedSts
@@ -54,7 +54,7 @@ async def scripted(
         nursery.cancel_scope.cancel()
 
 
-async def exchange(url: str, *, ca_bundle: str | None = None) -> ExchangeReply:
+async def exchange(url: str, *, ca_bundle: str | None = None) -> ExchangeResult:
     async with StsClient(url, ca_bundle=ca_bundle) as client:
         return await client.exchange(REQUEST, TOKEN)
 

@@ -35,7 +35,7 @@ class Scene:
 
     @property
     def key(self) -> str | None:
-        alive = self.refresher.store.alive(self.wall.clock.now())
+        alive = self.refresher.store.valid_snapshot(self.wall.clock.now())
         return alive.credentials.access_key_id if alive else None
 
     @property

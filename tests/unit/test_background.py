@@ -18,7 +18,7 @@ from sidecar.daemon.credentials_file import CredentialsFile
 from sidecar.daemon.daemon import Daemon, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import ServedRoles
-from sidecar.files import file_identity
+from sidecar.files import file_version
 from sidecar.local import services
 from sidecar.metrics import Metrics
 from sidecar.serving.audit import Audit
@@ -143,7 +143,7 @@ async def test_failing_task_of_the_daemon_ends_nothing(
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
         await trio.sleep(5 * RESTART_SECONDS)
-        assert daemon.role.alive(pod.wall.clock.now()) is not None
+        assert daemon.role.valid_snapshot(pod.wall.clock.now()) is not None
         daemon.stop.set()
     failures = [entry["task"] for entry in pod.events if entry["event"] == "background_task_failed"]
     assert failures == [{CredentialsFile: "credentials_file", ServedRoles: "roles"}[owner]] * 3
@@ -225,7 +225,7 @@ async def test_reload_that_raises_keeps_the_roles(
     def read() -> Any:
         raise bug
 
-    as_read = file_identity(str(file))
+    as_read = file_version(str(file))
     reload = Reload(str(file), read, daemon.roles, as_read=as_read, log=make_log(pod.events), metrics=metrics)
     await reload.now()
     assert metrics.reloads == {"refused": 1}

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from sidecar import file_thread, mounts
 from sidecar.errors import FileTimeoutError
 from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS, Operation, check, in_thread, shared_check
-from sidecar.files import file_identity
+from sidecar.files import file_version
 from tests.support.fakes.hanging_volume import HangingVolume, hanging_volume
 
 HUNG, HEALTHY = "/hung/file", "/healthy/file"
@@ -294,7 +294,7 @@ async def test_checks_need_no_thread_once_the_file_was_seen_in_memory(
     monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: started == 1)
     arguments = [path] if run is check else []
     for _ in range(5):
-        assert await run(path, file_identity, *arguments) == file_identity(path)
+        assert await run(path, file_version, *arguments) == file_version(path)
     assert threads.count == started
 
 
@@ -304,15 +304,15 @@ async def test_each_file_is_checked_in_memory_by_itself(
     """A link beside a file in memory may lead to a volume that hangs."""
     link = f"{path}-link"
     monkeypatch.setattr(file_thread, "is_in_memory", lambda found: found == path)
-    await check(path, file_identity, path)
+    await check(path, file_version, path)
     assert threads.count == 1
     for count in (2, 3):
-        await check(link, file_identity, link)
-        await shared_check(link, file_identity)
-        await check(path, file_identity, link, others=[path, link])
+        await check(link, file_version, link)
+        await shared_check(link, file_version)
+        await check(path, file_version, link, others=[path, link])
         assert threads.count == 1 + 3 * (count - 1)
-    await check(path, file_identity, path, others=[path])
-    await shared_check(path, file_identity)
+    await check(path, file_version, path, others=[path])
+    await shared_check(path, file_version)
     assert threads.count == 7
 
 
@@ -320,8 +320,8 @@ async def test_operations_that_read_keep_their_thread(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
 ) -> None:
     monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: True)
-    await check(path, file_identity, path)
-    await in_thread(path, file_identity, path)
+    await check(path, file_version, path)
+    await in_thread(path, file_version, path)
     assert threads.count == 2
 
 
@@ -331,10 +331,10 @@ async def test_missing_file_is_checked_in_a_thread_until_it_is_there(
     monkeypatch.setattr(file_thread, "is_in_memory", os.path.exists)
     path = str(tmp_path / "token")
     for _ in range(3):
-        assert await check(path, file_identity, path) is None
+        assert await check(path, file_version, path) is None
     (tmp_path / "token").write_text("x")
     for _ in range(3):
-        assert await check(path, file_identity, path) is not None
+        assert await check(path, file_version, path) is not None
     assert threads.count == 4
 
 

@@ -63,7 +63,7 @@ def test_replace_compares_by_the_clocks_of_now(stepped_seconds: float) -> None:
     store.replace(SET, ENDS, NOW)
     same_end = ENDS._replace(wall=ENDS.wall + stepped_seconds)
     assert store.replace(replace(SET, access_key_id="ASIA1"), same_end, later)
-    assert store.alive(later.later(60)) is not None
+    assert store.valid_snapshot(later.later(60)) is not None
 
 
 @pytest.mark.parametrize("now", [Instant(ENDS.wall, NOW.monotonic), Instant(NOW.wall, ENDS.monotonic)])
@@ -72,7 +72,7 @@ def test_a_set_that_a_clock_hides_gives_way_to_any_that_lives(now: Instant) -> N
     store.replace(SET, ENDS, NOW)
     shorter = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))
     assert store.replace(shorter, now.later(900), now)
-    assert store.alive(now) is not None
+    assert store.valid_snapshot(now) is not None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_set_that_a_clock_hides_gives_way_to_any_that_lives(now: Instant) -> N
 def test_a_set_is_alive_only_while_both_clocks_say_so(now: Instant, *, is_alive: bool) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
-    assert (store.alive(now) is not None) is is_alive
+    assert (store.valid_snapshot(now) is not None) is is_alive
 
 
 async def test_whoever_waits_wakes_when_the_next_set_is_there(autojump_clock: object) -> None:

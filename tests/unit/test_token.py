@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sidecar.clock import instant_text
 from sidecar.errors import TokenError
-from sidecar.files import file_identity
+from sidecar.files import file_version
 from sidecar.oidc.sts_refusal import StsRefusal
 from sidecar.oidc.verification import Provider, _audience, parse_token
 from sidecar.token import MAX_TOKEN_BYTES, STS_TOLERANCE_SECONDS, Token, decode_token, read_token, warning_from_claims
@@ -455,20 +455,20 @@ def test_an_instant_is_told_as_a_date_or_as_its_number(unix_seconds: float, text
 
 
 def test_the_identity_changes_with_each_rotation_and_only_then(volume: FakeVolume) -> None:
-    assert file_identity(volume.path) is None
+    assert file_version(volume.path) is None
     seen = []
     for now in range(3):
         volume.write(service_account_token(NOW + now))
-        seen.append(file_identity(volume.path))
-        assert file_identity(volume.path) == seen[-1]
+        seen.append(file_version(volume.path))
+        assert file_version(volume.path) == seen[-1]
     assert len(set(seen)) == 3
     volume.remove()
-    assert file_identity(volume.path) is None
+    assert file_version(volume.path) is None
 
 
 def test_the_identity_changes_when_the_file_is_rewritten_in_place(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("one")
-    before = file_identity(str(path))
+    before = file_version(str(path))
     path.write_text("other")
-    assert file_identity(str(path)) != before
+    assert file_version(str(path)) != before

@@ -22,10 +22,10 @@ from sidecar.console import is_on_terminal, remark, show_progress, warn
 from sidecar.errors import ConfigurationError
 from sidecar.injection import flags
 from sidecar.injection.inject import inject
+from sidecar.injection.names import Document
 from sidecar.injection.settings import Settings
-from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
-from sidecar.role import check_role_arn
+from sidecar.role import parse_role_arn
 from sidecar.setup.manifests import Options, Workload, Written, change_pods
 from sidecar.setup.outcome import (
     WOULD_CHANGE,
@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
 def _suggest(outcome: Outcome) -> None:
     """Say what to run next to a person on a terminal. stdout has the manifest, and a pipe wants no more than that."""
     if is_on_terminal():
-        for line in outcome.next_commands:
+        for line in outcome.following:
             remark(f"next: {line}")
 
 
@@ -115,11 +115,11 @@ def _outcome(source: str, text: str, written: Written, namespace: str | None) ->
     """Return what was changed. The manifest is in `before` and `after`, because nothing is applied."""
     titles = written.workloads if written.edits else ()
     changes = tuple(f"add the sidecar to {title}" for title in titles)
-    next_commands = (
+    following = (
         command("kubectl", "apply", namespace=namespace, filename="-"),
         command("irsa-sidecar", "doctor", pod=f"{namespace or 'NAMESPACE'}/POD"),
     )
-    return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, next_commands)
+    return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, following)
 
 
 def shown_difference(text: str, written: Written, source: str) -> str:
@@ -131,7 +131,7 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     """What the flags say of every Pod. Raises ConfigurationError."""
     return flags.read_settings(args, environ)._replace(
         is_native=not args.no_native_sidecar,
-        role_arn=check_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
+        role_arn=parse_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
     )
 
 

@@ -7,7 +7,7 @@ whose the certificate is; cert-manager keeps its caBundle (annotation cert-manag
 
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
-from sidecar.files import file_identity, read_regular_file
+from sidecar.files import file_version, read_regular_file
 from sidecar.log import Logger
 from sidecar.webhook.certificate.issue import KeyPair, Validity, validity_of
 from sidecar.webhook.metrics import WebhookMetrics
@@ -55,7 +55,7 @@ class MountedCertificate:
             self._log.error("certificate_not_read", reason=str(exc), in_service="the certificate before")
 
     def _identity(self) -> _Identity:
-        return tuple(file_identity(path) for path in self._paths)
+        return tuple(file_version(path) for path in self._paths)
 
     def _read(self) -> KeyPair:
         return KeyPair(*(_read(path) for path in self._paths))

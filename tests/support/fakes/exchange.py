@@ -7,7 +7,7 @@ import trio
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.sts.client import ExchangeReply
+from sidecar.sts.client import ExchangeResult
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 
@@ -36,14 +36,14 @@ class FakeExchange:
         self.requests: list[ExchangeRequest] = []
         self.tokens: list[str] = []
 
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self.asked_at.append(trio.current_time())
         self.requests.append(request)
         self.tokens.append(token.raw)
         await trio.sleep(self.latency_seconds)
         if self.trouble is not None:
             raise self.trouble
-        return ExchangeReply(self.credentials(), self._date() if self.sends_date else None)
+        return ExchangeResult(self.credentials(), self._date() if self.sends_date else None)
 
     def credentials(self) -> Credentials:
         number = len(self.asked_at)

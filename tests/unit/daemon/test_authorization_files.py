@@ -14,7 +14,7 @@ from sidecar.daemon.authorization_files import MAX_WAITING, RECHECK_SECONDS, Aut
 from sidecar.directory_watch import SETTLE_SECONDS
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import DEADLINE_SECONDS
-from sidecar.files import FileIdentity, file_identity
+from sidecar.files import FileVersion, file_version
 from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.serving.authorization import MAX_SECRET_BYTES, is_created_by_us, start_secrets, write_secret
 from tests.support.fakes.clock import FakeWall
@@ -45,11 +45,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the checks from now on."""
     checks: list[str] = []
 
-    def count(path: str) -> FileIdentity | None:
+    def count(path: str) -> FileVersion | None:
         checks.append(path)
-        return file_identity(path)
+        return file_version(path)
 
-    monkeypatch.setattr(authorization_files, "file_identity", count)
+    monkeypatch.setattr(authorization_files, "file_version", count)
     return checks
 
 
@@ -110,7 +110,7 @@ async def test_files_of_one_directory_are_checked_by_one_thread(
         looks: list[list[str]] = []
         versions = authorization_files._versions
 
-        def count(paths: list[str]) -> list[FileIdentity | None]:
+        def count(paths: list[str]) -> list[FileVersion | None]:
             looks.append(paths)
             return versions(paths)
 

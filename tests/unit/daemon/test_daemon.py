@@ -62,7 +62,7 @@ async def test_a_refresher_that_raises_is_logged_and_started_again_while_its_cre
         await daemon.roles.first_credentials()
         sts.trouble = ZeroDivisionError("a bug, with a secret in its text")
         await trio.sleep(2000)
-        assert daemon.role.store.alive(wall.clock.now()) is not None
+        assert daemon.role.store.valid_snapshot(wall.clock.now()) is not None
         sts.trouble = None
         await trio.sleep(2 * RESTART_SECONDS)
         assert daemon.role.store.snapshot is not None

@@ -15,7 +15,7 @@ from sidecar.daemon.daemon import make_daemon
 from sidecar.serving import peer, proc_net
 from sidecar.serving.audit import LINES_A_SECOND
 from sidecar.serving.peer import Asker, Peers, SockDiag
-from sidecar.sts.client import ExchangeReply
+from sidecar.sts.client import ExchangeResult
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.fakes.clock import FakeWall
@@ -123,7 +123,7 @@ class LateExchange(FakeExchange):
 
     may_answer: trio.Event
 
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         await self.may_answer.wait()
         return await super().__call__(request, token)
 

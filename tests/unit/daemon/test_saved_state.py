@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
 from sidecar.daemon.saved_state import Owner, Saved, UnusableStateError, decode, encode, file_name, role_digest
-from sidecar.refresh.max_duration import Longest
+from sidecar.refresh.max_duration import MaxDuration
 from sidecar.refresh.schedule import CLOCK_STEP_SECONDS, Schedule
 from sidecar.role import ChainStep, PodNames, Role
-from sidecar.sts.expiration import LONGEST_LIFE_SECONDS
+from sidecar.sts.expiration import MAX_SESSION_SECONDS
 from sidecar.sts.settings import StsSettings
 
 SAVED_AT = Instant(1_800_000_000.0, 5_000.25)
@@ -31,10 +31,10 @@ CREDENTIALS = Credentials(
 )
 SAVED = Saved(
     credentials=CREDENTIALS,
-    ends=HOUR_LATER,
+    expires=HOUR_LATER,
     arrived_at=SAVED_AT.wall,
     schedule=Schedule(SAVED_AT.later(1800), SAVED_AT, failures=2, attempted_at=SAVED_AT.monotonic),
-    longest=Longest(7200, 14_400, 4_000.0),
+    max_duration=MaxDuration(7200, 14_400, 4_000.0),
     health={"trouble": None, "skew_seconds": 0.25, "session_seconds": 3600},
 )
 OWNER = Owner("digest", "boot")
@@ -57,10 +57,10 @@ def test_file_keeps_everything() -> None:
 
 def test_shifting_moves_the_second_clock_alone() -> None:
     shifted = SAVED.shifted(-4_000.0)
-    assert shifted.ends == Instant(HOUR_LATER.wall, 4_600.25)
+    assert shifted.expires == Instant(HOUR_LATER.wall, 4_600.25)
     assert shifted.schedule.due == Instant(SAVED_AT.wall + 1800, 2_800.25)
     assert shifted.schedule.attempted_at == 1_000.25
-    assert shifted.longest.refused_at == 0.0
+    assert shifted.max_duration.refused_at == 0.0
     assert shifted.shifted(4_000.0) == SAVED
 
 
@@ -75,7 +75,7 @@ def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) ->
     """Whatever each of the two clocks shows."""
     now = Instant(SAVED_AT.wall + wall, SAVED_AT.monotonic + monotonic)
     if -CLOCK_STEP_SECONDS <= wall < 3600 and 0 <= monotonic < 3600:
-        assert decode(saved_bytes(), OWNER, now).ends == HOUR_LATER
+        assert decode(saved_bytes(), OWNER, now).expires == HOUR_LATER
     else:
         assert reason(saved_bytes(), now)
 
@@ -113,7 +113,7 @@ def test_arbitrary_bytes_are_ignored(data: bytes) -> None:
         assert reason(saved_bytes() + data)
 
 
-@pytest.mark.parametrize("field", ["ends", "credentials", "schedule", "longest", "owner", "saved_at"])
+@pytest.mark.parametrize("field", ["expires", "credentials", "schedule", "max_duration", "owner", "saved_at"])
 @pytest.mark.parametrize(
     "value", ["null", "[]", "{}", "-1", '"x"', "[1]", "1e999", "[NaN,NaN]", "9" * 5000, "[" * 5000]
 )
@@ -143,7 +143,7 @@ ODD_VALUES = ["x", [1], {}, -(10**400), float("inf"), float("nan")]
     [
         *(("credentials", name) for name in ("token_bytes", "token_percent", "expires_at")),
         *(("schedule", name) for name in ("due", "decided", "failures", "attempted_at", "wants_new_token")),
-        *(("longest", name) for name in ("granted_seconds", "refused_seconds", "refused_at")),
+        *(("max_duration", name) for name in ("granted_seconds", "refused_seconds", "refused_at")),
     ],
 )
 def test_other_values_under_a_good_checksum_are_ignored(part: str, field: str, value: Any) -> None:
@@ -160,16 +160,16 @@ def test_refresh_after_the_expiration_is_ignored() -> None:
     """A file of ours has none. It would leave the role without credentials."""
     far = SAVED.schedule.due.later(1e9)
     assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=SAVED.schedule._replace(due=far))))
-    soon = SAVED._replace(ends=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
+    soon = SAVED._replace(expires=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
     assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # as a back-off may be
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])
 def test_lifetime_beyond_any_session_is_ignored(clock: str) -> None:
-    far = SAVED_AT.later(LONGEST_LIFE_SECONDS + 1)
-    assert "any session" in reason(saved_bytes(SAVED._replace(ends=far)))
+    far = SAVED_AT.later(MAX_SESSION_SECONDS + 1)
+    assert "any session" in reason(saved_bytes(SAVED._replace(expires=far)))
     one_clock = HOUR_LATER._replace(**{clock: getattr(far, clock)})
-    assert decode(saved_bytes(SAVED._replace(ends=one_clock)), OWNER, SAVED_AT).ends == one_clock
+    assert decode(saved_bytes(SAVED._replace(expires=one_clock)), OWNER, SAVED_AT).expires == one_clock
 
 
 def test_another_boot_or_configuration_is_ignored() -> None:

@@ -19,14 +19,14 @@ from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import MAX_ENDED
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
-from sidecar.files import file_identity
+from sidecar.files import file_version
 from sidecar.metrics import Metrics
 from sidecar.refresh.schedule import CHANGED_TOKEN_PAUSE_SECONDS, CHECK_SECONDS
 from sidecar.role import ChainStep, Role
 from sidecar.serving import admin
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving.http import Request
-from sidecar.sts.client import ExchangeReply
+from sidecar.sts.client import ExchangeResult
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.fakes.clock import FakeWall
@@ -54,7 +54,7 @@ class Stss:
     def __getitem__(self, name: str) -> FakeExchange:
         return self.by_arn.setdefault(arn(name), FakeExchange(self.wall.time))
 
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         return await self[request.role_arn.rpartition("/")[2]](request, token)
 
 
@@ -72,7 +72,7 @@ class Pod:
         return Role(name, arn(name), self.token_file, None, 3600)._replace(**changes)
 
     def key(self, name: str) -> str | None:
-        alive = self.daemon.roles[name].alive(self.wall.clock.now())
+        alive = self.daemon.roles[name].valid_snapshot(self.wall.clock.now())
         return alive.credentials.access_key_id if alive else None
 
     def logged(self, event: str) -> list[Any]:
@@ -177,7 +177,7 @@ async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: P
     assert calls[1] <= calls[0] + 1
     steady.trouble = changing.trouble = None
     await trio.sleep(400)
-    assert all(served.alive(pod.wall.clock.now()) for served in pod.daemon.roles)
+    assert all(served.valid_snapshot(pod.wall.clock.now()) for served in pod.daemon.roles)
 
 
 async def test_changed_role_waits_as_long_as_sts_said(autojump_clock: MockClock, pod: Pod) -> None:
@@ -308,7 +308,7 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
     pod.sts["reporting"].trouble = None
     await trio.sleep(2 * RESTART_SECONDS)
     assert served.failure is None
-    assert served.alive(pod.wall.clock.now())
+    assert served.valid_snapshot(pod.wall.clock.now())
 
 
 async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(
@@ -384,7 +384,7 @@ async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
             raise outcome
         return outcome
 
-    log, as_read = make_log(pod.events), file_identity(str(file))
+    log, as_read = make_log(pod.events), file_version(str(file))
     reload = Reload(str(file), read_again, pod.daemon.roles, as_read=as_read, log=log, metrics=metrics)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reload.run)
@@ -408,7 +408,7 @@ async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
     file, metrics = tmp_path / "volume" / "roles.yaml", Metrics()
     file.parent.mkdir()
     file.write_text("good")
-    log, as_read = make_log(pod.events), file_identity(str(file))
+    log, as_read = make_log(pod.events), file_version(str(file))
     reload = Reload(
         str(file), lambda: [pod.role("default")], pod.daemon.roles, as_read=as_read, log=log, metrics=metrics
     )

@@ -87,7 +87,7 @@ class Machine:
 
 def key(daemon: Daemon, role: str = "default") -> str | None:
     served = daemon.roles[role]
-    alive = served.alive(served.now())
+    alive = served.valid_snapshot(served.now())
     return alive.credentials.access_key_id if alive else None
 
 
@@ -166,7 +166,7 @@ async def test_longest_duration_survives_a_restart(autojump_clock: MockClock, ma
     granted = machine.sts.requests[-1].duration_seconds
     async with machine.process(longest) as daemon:
         await trio.sleep(2000)
-        assert daemon.role.refresher.progress.longest.granted_seconds == granted
+        assert daemon.role.refresher.progress.max_duration.granted_seconds == granted
 
 
 SLEPT, STEPPED, BOTH = "the machine slept", "the wall clock was set", "time passed"
@@ -332,7 +332,7 @@ def damaged(content: bytes) -> dict[str, Callable[[Path], object]]:
     }
 
 
-HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "trouble": 5, "trouble_step": None}
+HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "trouble": 5, "last_error_step": None}
 
 
 @pytest.mark.parametrize("field", sorted(HEALTH))

@@ -17,7 +17,7 @@ from sidecar.local import http
 from sidecar.local.http import Reply, Request
 from sidecar.local.trust_policy import parse_policy
 from sidecar.role import ChainStep
-from sidecar.sts.client import ExchangeReply, StsClient
+from sidecar.sts.client import ExchangeResult, StsClient
 from sidecar.sts.errors import explained
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import decode_token
@@ -46,7 +46,7 @@ async def listening(answer: Answer) -> AsyncIterator[str]:
 
 async def outcome(
     world: World, *steps: ChainStep, answer: Answer | None = None, region: str = "us-east-1"
-) -> ExchangeReply | ExchangeError:
+) -> ExchangeResult | ExchangeError:
     token = decode_token(world.token().encode(), "/token")
     async with listening(answer or world.sts.answer) as url, StsClient(url, region=region) as client:
         try:
@@ -55,9 +55,9 @@ async def outcome(
             return error
 
 
-async def chained(world: World, *steps: ChainStep) -> ExchangeReply:
+async def chained(world: World, *steps: ChainStep) -> ExchangeResult:
     reply = await outcome(world, *steps)
-    assert isinstance(reply, ExchangeReply)
+    assert isinstance(reply, ExchangeResult)
     return reply
 
 
@@ -168,7 +168,7 @@ async def test_managed_session_policy_binds_as_far_as_it_is_known(
     world: World, arns: tuple[str, ...], policy: str | None, *, is_allowed: bool
 ) -> None:
     found = await outcome(world, TO_NEXT._replace(policy_arns=arns, policy=policy), TO_LAST)
-    assert isinstance(found, ExchangeReply) is is_allowed
+    assert isinstance(found, ExchangeResult) is is_allowed
 
 
 async def test_session_policy_is_of_its_own_session_only(world: World) -> None:

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.refresh.max_duration import HOURS, RECHECK_SECONDS, SURE_SECONDS, Longest, after_grant, after_refusal
-from sidecar.sts.client import ExchangeReply
+from sidecar.refresh.max_duration import (
+    ALWAYS_ALLOWED_SECONDS,
+    HOURS,
+    RECHECK_SECONDS,
+    MaxDuration,
+    after_grant,
+    after_refusal,
+)
+from sidecar.sts.client import ExchangeResult
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
 from tests.support.fakes.clock import FakeWall
@@ -36,14 +43,14 @@ class Asking:
     """A role with a limit, and whoever asks for it as the refresher does."""
 
     limit: int
-    longest: Longest = field(default_factory=Longest)
+    longest: MaxDuration = field(default_factory=MaxDuration)
 
     def refresh(self, now: float) -> list[int]:
         """What is asked for in one refresh, the last of it granted."""
-        asked = [self.longest.seconds_to_ask(now)]
+        asked = [self.longest.seconds_to_request(now)]
         while asked[-1] > self.limit:
             self.longest = after_refusal(self.longest, asked[-1], now)
-            asked.append(self.longest.surest_seconds)
+            asked.append(self.longest.known_seconds)
         self.longest = after_grant(self.longest, asked[-1])
         return asked
 
@@ -114,7 +121,7 @@ def test_however_the_limit_moves_a_refresh_ends_in_a_session_of_an_hour_or_more(
         role.limit, now = limit, now + seconds
         asked = role.refresh(now)
         assert len(asked) <= 3, "a try, what was known, an hour"
-        assert all(SURE_SECONDS <= seconds <= 12 * HOUR for seconds in asked)
+        assert all(ALWAYS_ALLOWED_SECONDS <= seconds <= 12 * HOUR for seconds in asked)
         assert asked == sorted(asked, reverse=True)
         assert role.longest.granted_seconds == asked[-1] <= limit
 
@@ -127,7 +134,7 @@ class LimitedSts(FakeExchange):
 
     limit = 12 * HOUR
 
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeReply:
+    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self.life_seconds = request.duration_seconds
         trouble = self.trouble
         if trouble is None and request.duration_seconds > self.limit:
@@ -228,7 +235,7 @@ async def test_a_try_that_is_refused_is_counted_by_its_code_and_is_no_trouble(
     sts_of(longest).limit = 4 * HOUR
     for _ in range(6):
         await live(longest, 2 * HOUR)
-        assert longest.refresher.health.trouble is None
+        assert longest.refresher.health.last_error is None
     assert longest.outcomes["ValidationError"] == 4
     assert longest.logged("refresh_failed") == []
     assert longest.metrics.sts_seconds.counts[0] == len(sts_of(longest).asked)
@@ -266,7 +273,7 @@ async def test_a_refusal_of_even_an_hour_is_for_the_operator(autojump_clock: Moc
     sts_of(longest).limit = 0
     await longest.refresher.turn()
     assert sts_of(longest).asked == [12 * HOUR, HOUR]
-    assert longest.refresher.health.trouble_code == "ValidationError"
+    assert longest.refresher.health.last_error_code == "ValidationError"
     assert longest.logged("refresh_failed")[0]["next_step"] == "ask_operator"
 
 
@@ -275,4 +282,4 @@ async def test_a_duration_that_was_given_is_not_changed_by_a_refusal(autojump_cl
     sts_of(longest).limit = HOUR
     await longest.refresher.turn()
     assert sts_of(longest).asked == [2 * HOUR]
-    assert "give `max`" in str(longest.refresher.health.trouble)
+    assert "give `max`" in str(longest.refresher.health.last_error)

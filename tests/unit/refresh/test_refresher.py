@@ -31,9 +31,9 @@ async def test_more_than_fifteen_minutes_remain_at_any_time_while_sts_works(
         await trio.sleep(1)
         for _ in range(200):
             await trio.sleep(61)
-            alive = scene.refresher.store.alive(scene.wall.clock.now())
+            alive = scene.refresher.store.valid_snapshot(scene.wall.clock.now())
             assert alive is not None
-            assert alive.ends.wall - scene.wall.time() > 15 * 60
+            assert alive.expires.wall - scene.wall.time() > 15 * 60
 
 
 async def test_the_session_is_named_after_namespace_and_pod_and_keeps_its_name(
@@ -81,11 +81,11 @@ async def test_a_missing_token_is_waited_for_without_asking_sts(autojump_clock: 
         assert scene.sts.asked_at == []
         assert len(scene.logged("refresh_failed")) == 1
         assert scene.volume.path in scene.logged("refresh_failed")[0]["reason"]
-        assert scene.refresher.health.trouble_code == "token_missing"
+        assert scene.refresher.health.last_error_code == "token_missing"
         scene.write_token()
         await trio.sleep(2)
         assert scene.key == "ASIAFAKE0001"
-    assert scene.refresher.health.trouble is None
+    assert scene.refresher.health.last_error is None
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "not.a", "a.b.c", "\x00" * 30])
@@ -267,7 +267,7 @@ async def test_a_set_that_has_expired_already_is_refused_and_the_old_one_stays(
         scene.sts.life_seconds = -10
         await trio.sleep(1900)
         assert scene.key == "ASIAFAKE0001"
-    assert scene.refresher.health.trouble_code == "MalformedReply"
+    assert scene.refresher.health.last_error_code == "MalformedReply"
 
 
 @pytest.mark.parametrize(

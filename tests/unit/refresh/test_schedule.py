@@ -60,8 +60,8 @@ def test_a_delay_costs_a_living_set_a_third_of_its_life_at_most(
     step: NextStep, failures: int, jitter: float, life: float
 ) -> None:
     before = Schedule(due=NOW, decided=NOW, failures=failures)
-    delay = seconds_until_due(schedule.after_failure(before, NOW, step, jitter, life_seconds=life))
-    assert delay <= max(BACK_OFFS[step].cap_seconds, min(life / 3, schedule.MAX_PATIENCE_SECONDS))
+    delay = seconds_until_due(schedule.after_failure(before, NOW, step, jitter, remaining_seconds=life))
+    assert delay <= max(BACK_OFFS[step].cap_seconds, min(life / 3, schedule.MAX_SCALED_DELAY_SECONDS))
 
 
 @given(life=st.floats(0, 43_200), jitter=JITTERS)
@@ -70,7 +70,7 @@ def test_the_first_delay_of_a_throttled_refresh_is_long_where_the_set_is_and_sho
 ) -> None:
     before = schedule.at_start(NOW)
     throttled, unreached = (
-        seconds_until_due(schedule.after_failure(before, NOW, step, jitter, life_seconds=life))
+        seconds_until_due(schedule.after_failure(before, NOW, step, jitter, remaining_seconds=life))
         for step in (NextStep.SLOW_DOWN, NextStep.RETRY)
     )
     ceiling = max(BACK_OFFS[NextStep.SLOW_DOWN].first_seconds, min(life / 15, 60))
@@ -118,7 +118,7 @@ def test_a_missing_token_is_looked_for_every_second_and_is_no_failure_of_sts() -
     assert plan.failures == 0
 
 
-@pytest.mark.parametrize("step", sorted(schedule.ABOUT_THE_TOKEN, key=str))
+@pytest.mark.parametrize("step", sorted(schedule.TOKEN_STEPS, key=str))
 def test_new_token_is_tried_at_once_after_the_old_one_was_refused(step: NextStep) -> None:
     refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.99)
     later = NOW.later(schedule.CHANGED_TOKEN_PAUSE_SECONDS)
@@ -133,7 +133,7 @@ def test_expired_token_is_tried_again_after_a_minute(failures: int, jitter: floa
     assert seconds_until_due(schedule.after_failure(before, NOW, NextStep.WAIT_FOR_TOKEN, jitter)) == 60
 
 
-@pytest.mark.parametrize("step", sorted(schedule.ABOUT_THE_TOKEN, key=str))
+@pytest.mark.parametrize("step", sorted(schedule.TOKEN_STEPS, key=str))
 def test_token_rewritten_all_the_time_costs_one_attempt_per_pause(step: NextStep) -> None:
     refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.5)
     refused = schedule.after_failure(refused, NOW, step, 0.5)

@@ -291,7 +291,7 @@ def test_no_answer_but_a_200_to_who_may_have_it_holds_a_secret(
     if given.status == 200:
         assert role.allow_uids is None or uid in role.allow_uids
         assert given.snapshot is not None
-        assert given.snapshot.is_alive(NOW.later(passed_seconds))
+        assert given.snapshot.is_valid(NOW.later(passed_seconds))
     else:
         assert given.snapshot is None
         assert not any(secret in given.response for secret in secrets)

@@ -242,7 +242,7 @@ def test_only_an_open_session_gets_the_secrets_and_only_while_they_live(
     if any(secret in given.response for secret in (b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")):
         assert (method, path, given.snapshot) == ("GET", f"{ROLES}app", snapshot)
         assert snapshot is not None
-        assert snapshot.is_alive(now)
+        assert snapshot.is_valid(now)
         assert token in {session(60), session(21_600)}
     else:
         assert given.snapshot is None

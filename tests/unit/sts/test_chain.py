@@ -14,9 +14,9 @@ from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.role import ChainStep, Role
-from sidecar.sts.client import ATTEMPT_SECONDS, Exchange, ExchangeReply, StsClient
+from sidecar.sts.client import ATTEMPT_SECONDS, Exchange, ExchangeResult, StsClient
 from sidecar.sts.errors import explained
-from sidecar.sts.failover import OUTAGES_TO_LEAVE
+from sidecar.sts.failover import MAX_OUTAGES
 from sidecar.sts.regions import StsRegion, StsRegions
 from tests.support.exchanges import REQUEST, TOKEN, scripted
 from tests.support.fakes.clock import FakeWall
@@ -47,7 +47,7 @@ def granted(access_key_id: str, account_id: str = "444455556666", *, date: str |
 GOOD = (good_reply("ASIAFIRST", date=DATE), granted("ASIANEXT"), granted("ASIALAST", "777788889999"))
 
 
-async def exchange(url: str, region: str = "eu-west-1") -> ExchangeReply:
+async def exchange(url: str, region: str = "eu-west-1") -> ExchangeResult:
     async with StsClient(url, region=region) as client:
         return await client.exchange(CHAINED, TOKEN)
 
@@ -258,11 +258,11 @@ async def test_a_fallback_region_signs_the_whole_chain_for_itself(
         StsClient(out.url, region="eu-west-1") as home,
         StsClient(answering.url, region="eu-central-1") as fallback,
     ):
-        out.replies = [out.replies[0], out.replies[1]] * OUTAGES_TO_LEAVE
+        out.replies = [out.replies[0], out.replies[1]] * MAX_OUTAGES
         pairs = [StsRegion("eu-west-1", home.exchange), StsRegion("eu-central-1", fallback.exchange)]
         regions = StsRegions(pairs, monotonic=wall.clock.monotonic, log=make_log([]), metrics=Metrics())
         async with serving(autojump_clock, wall, volume, regions.exchange, []) as daemon:
             await daemon.roles.first_credentials()
-    assert len(out.requests) == 2 * OUTAGES_TO_LEAVE
+    assert len(out.requests) == 2 * MAX_OUTAGES
     scopes = [str(signed(request)[2]).partition("Credential=")[2].split("/")[2] for request in answering.requests[1:]]
     assert scopes == ["eu-central-1", "eu-central-1"]

@@ -17,9 +17,9 @@ from sidecar.addresses import is_loopback_host
 from sidecar.errors import ConfigurationError
 from sidecar.sts.endpoint import (
     PARTITIONS,
-    check_endpoint_url,
     check_partition,
     is_plaintext_beyond_loopback,
+    parse_endpoint_url,
     partition_of,
     signing_region,
     sts_url,
@@ -210,7 +210,7 @@ def test_nothing_is_said_of_roles_that_match_or_cannot_be_judged(role_arn: str, 
     ],
 )
 def test_endpoint_url_is_taken_with_a_path(value: str, expected: str) -> None:
-    assert check_endpoint_url("AWS_ENDPOINT_URL_STS", value) == expected
+    assert parse_endpoint_url("AWS_ENDPOINT_URL_STS", value) == expected
 
 
 @pytest.mark.parametrize(
@@ -238,14 +238,14 @@ def test_endpoint_url_is_taken_with_a_path(value: str, expected: str) -> None:
 )
 def test_endpoint_url_that_cannot_be_called_is_refused_by_name(value: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        check_endpoint_url("AWS_ENDPOINT_URL", value)
+        parse_endpoint_url("AWS_ENDPOINT_URL", value)
     assert str(caught.value).startswith(f"AWS_ENDPOINT_URL is {value!r}, ")
     assert why in str(caught.value)
 
 
 def test_password_in_an_endpoint_url_is_refused_and_not_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        check_endpoint_url("AWS_ENDPOINT_URL", "https://somebody:pass@word@host/")
+        parse_endpoint_url("AWS_ENDPOINT_URL", "https://somebody:pass@word@host/")
     assert "user name and password" in str(caught.value)
     assert "word" not in str(caught.value).replace("password", "")
     assert "somebody" not in str(caught.value)
@@ -264,14 +264,14 @@ urls = st.builds(
 @given(urls)
 def test_endpoint_urls_taken_are_taken_by_botocore_and_called_as_it_would(value: str) -> None:
     try:
-        url = check_endpoint_url("AWS_ENDPOINT_URL", value)
+        url = parse_endpoint_url("AWS_ENDPOINT_URL", value)
     except ConfigurationError:
         return
     assert is_valid_uri(value)
     request = {"url_path": "/", "query_string": "", "headers": {}}
     prepare_request_dict(request, value)
     assert url == request["url"]
-    assert check_endpoint_url("AWS_ENDPOINT_URL", url) == url
+    assert parse_endpoint_url("AWS_ENDPOINT_URL", url) == url
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "::1"])

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.sts.errors import NEXT_STEPS
 from sidecar.sts.failover import (
-    FIRST,
-    OUTAGES_TO_LEAVE,
-    RETURN_SECONDS,
+    FAILBACK_SECONDS,
+    MAX_OUTAGES,
+    PRIMARY,
     Failover,
     after_outage,
     after_refusal,
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 
 
 endpoint_counts = st.integers(1, 4)
-waits = st.sampled_from([0.0, 1.0, 60.0, RETURN_SECONDS - 1, RETURN_SECONDS, 1800.0])
+waits = st.sampled_from([0.0, 1.0, 60.0, FAILBACK_SECONDS - 1, FAILBACK_SECONDS, 1800.0])
 outcomes = st.builds(Outcome, waits, st.frozensets(st.integers(0, 3)), st.booleans())
 histories = st.lists(outcomes, max_size=60)
 
@@ -56,7 +56,7 @@ def walk(endpoints: int, history: list[Outcome]) -> list[Asked]:
     state, now, asked = Failover(endpoints), 0.0, []
     for outcome in history:
         now += outcome.wait_seconds
-        for number in dict.fromkeys([state.endpoint_at(now), state.in_use]):
+        for number in dict.fromkeys([state.endpoint_at(now), state.active]):
             before, state = state, follow(state, number, outcome, now)
             asked.append(Asked(number, now, before, state, outcome))
             if number not in outcome.out and not outcome.refused:
@@ -68,7 +68,7 @@ def walk(endpoints: int, history: list[Outcome]) -> list[Asked]:
 def test_the_list_is_never_left(endpoints: int, history: list[Outcome]) -> None:
     for request in walk(endpoints, history):
         assert 0 <= request.number < endpoints
-        assert 0 <= request.after.in_use < endpoints
+        assert 0 <= request.after.active < endpoints
 
 
 @given(endpoint_counts, histories)
@@ -77,17 +77,17 @@ def test_only_an_outage_leaves_an_endpoint_and_only_after_as_many_in_a_row(
 ) -> None:
     in_a_row = 0
     for request in walk(endpoints, history):
-        if request.number == request.before.in_use:
+        if request.number == request.before.active:
             in_a_row = in_a_row + 1 if request.number in request.outcome.out else 0
-        if request.after.in_use == request.before.in_use:
-            assert in_a_row < OUTAGES_TO_LEAVE or endpoints == 1
-        elif request.number == request.before.in_use:
-            assert in_a_row == OUTAGES_TO_LEAVE
-            assert request.after.in_use == (request.before.in_use + 1) % endpoints
+        if request.after.active == request.before.active:
+            assert in_a_row < MAX_OUTAGES or endpoints == 1
+        elif request.number == request.before.active:
+            assert in_a_row == MAX_OUTAGES
+            assert request.after.active == (request.before.active + 1) % endpoints
             in_a_row = 0
         else:
-            assert (request.number, request.after.in_use) == (FIRST, FIRST)
-            assert FIRST not in request.outcome.out
+            assert (request.number, request.after.active) == (PRIMARY, PRIMARY)
+            assert PRIMARY not in request.outcome.out
             assert not request.outcome.refused
             in_a_row = 0
 
@@ -96,14 +96,14 @@ def test_only_an_outage_leaves_an_endpoint_and_only_after_as_many_in_a_row(
 def test_a_refusal_never_moves_anything(endpoints: int, history: list[Outcome]) -> None:
     for request in walk(endpoints, history):
         if request.outcome.refused and request.number not in request.outcome.out:
-            assert request.after.in_use == request.before.in_use
+            assert request.after.active == request.before.active
 
 
 @given(endpoint_counts, histories)
 def test_trying_to_return_costs_one_request_in_a_while_and_no_more(endpoints: int, history: list[Outcome]) -> None:
     requests = walk(endpoints, history)
-    extra = [request.at for request in requests if request.number != request.before.in_use]
-    assert all(later - earlier >= RETURN_SECONDS for earlier, later in pairwise(extra))
+    extra = [request.at for request in requests if request.number != request.before.active]
+    assert all(later - earlier >= FAILBACK_SECONDS for earlier, later in pairwise(extra))
     assert len(requests) <= len(history) + len(extra)
 
 
@@ -113,8 +113,8 @@ def test_the_first_is_always_tried_again_and_a_success_there_is_for_good(
 ) -> None:
     requests = walk(endpoints, history)
     state, now = (requests[-1].after, requests[-1].at) if requests else (Failover(endpoints), 0.0)
-    assert state.endpoint_at(now + RETURN_SECONDS) == FIRST
-    assert after_success(state, FIRST) == Failover(endpoints)
+    assert state.endpoint_at(now + FAILBACK_SECONDS) == PRIMARY
+    assert after_success(state, PRIMARY) == Failover(endpoints)
 
 
 @given(endpoint_counts, histories, st.integers(0, 3), outcomes)
@@ -123,20 +123,20 @@ def test_a_late_outcome_of_an_endpoint_no_longer_in_use_takes_nobody_there_but_h
 ) -> None:
     requests = walk(endpoints, history)
     state = requests[-1].after if requests else Failover(endpoints)
-    if number != state.in_use:
-        assert follow(state, number, outcome, 1e9).in_use in {state.in_use, FIRST}
+    if number != state.active:
+        assert follow(state, number, outcome, 1e9).active in {state.active, PRIMARY}
 
 
 @pytest.mark.parametrize("endpoints", [1, 2, 3])
 def test_when_all_are_out_each_has_its_turn_round_and_round(endpoints: int) -> None:
     everywhere = Outcome(1.0, frozenset(range(endpoints)), refused=False)
-    turns = [request.number for request in walk(endpoints, [everywhere] * (2 * endpoints * OUTAGES_TO_LEAVE))]
-    assert turns == [number for number in [*range(endpoints)] * 2 for _ in range(OUTAGES_TO_LEAVE)]
+    turns = [request.number for request in walk(endpoints, [everywhere] * (2 * endpoints * MAX_OUTAGES))]
+    assert turns == [number for number in [*range(endpoints)] * 2 for _ in range(MAX_OUTAGES)]
 
 
 def test_going_on_along_the_list_does_not_put_the_return_off() -> None:
-    state = Failover(3, in_use=1, outages=OUTAGES_TO_LEAVE - 1, return_at=700.0)
-    assert after_outage(state, 1, now=650.0) == Failover(3, in_use=2, return_at=700.0)
+    state = Failover(3, active=1, outages=MAX_OUTAGES - 1, failback_at=700.0)
+    assert after_outage(state, 1, now=650.0) == Failover(3, active=2, failback_at=700.0)
 
 
 # What counts
@@ -148,7 +148,7 @@ def error(code: str, status: int | None, next_step: NextStep = NextStep.RETRY) -
 
 @pytest.mark.parametrize("code", ["Timeout", "Unreachable", "Tls", "Proxy"])
 def test_an_endpoint_out_of_reach_is_out(code: str) -> None:
-    assert is_outage(error(code, None), FIRST)
+    assert is_outage(error(code, None), PRIMARY)
 
 
 @pytest.mark.parametrize(
@@ -156,19 +156,19 @@ def test_an_endpoint_out_of_reach_is_out(code: str) -> None:
     [("InternalFailure", 500), ("Http502", 502), ("ServiceUnavailable", 503), ("Http504", 504)],
 )
 def test_an_endpoint_that_answers_with_a_servers_error_is_out(code: str, status: int) -> None:
-    assert is_outage(error(code, status), FIRST)
+    assert is_outage(error(code, status), PRIMARY)
 
 
 @pytest.mark.parametrize("code", ["RegionDisabledException", "OptInRequired"])
 def test_a_fallback_that_is_not_active_for_the_account_is_out_and_the_first_region_refuses(code: str) -> None:
-    assert is_outage(error(code, 403, NextStep.WAIT), FIRST + 1)
-    assert not is_outage(error(code, 403, NextStep.WAIT), FIRST)
+    assert is_outage(error(code, 403, NextStep.WAIT), PRIMARY + 1)
+    assert not is_outage(error(code, 403, NextStep.WAIT), PRIMARY)
 
 
 @pytest.mark.parametrize("code", sorted(NEXT_STEPS.keys() - {"RegionDisabledException", "OptInRequired"}))
 @pytest.mark.parametrize("status", [400, 403, 429])
 def test_a_refusal_of_the_request_is_no_outage(code: str, status: int) -> None:
-    assert not is_outage(error(code, status, NEXT_STEPS[code]), FIRST + 1)
+    assert not is_outage(error(code, status, NEXT_STEPS[code]), PRIMARY + 1)
 
 
 @pytest.mark.parametrize(
@@ -184,4 +184,4 @@ def test_a_refusal_of_the_request_is_no_outage(code: str, status: int) -> None:
 def test_neither_throttling_nor_an_answer_that_is_not_stss_own_is_an_outage(
     code: str, status: int | None, next_step: NextStep
 ) -> None:
-    assert not is_outage(error(code, status, next_step), FIRST)
+    assert not is_outage(error(code, status, next_step), PRIMARY)

@@ -17,7 +17,7 @@ from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresh import schedule
 from sidecar.sts.client import StsClient
-from sidecar.sts.failover import OUTAGES_TO_LEAVE, RETURN_SECONDS
+from sidecar.sts.failover import FAILBACK_SECONDS, MAX_OUTAGES
 from sidecar.sts.regions import StsRegion, StsRegions, open_regions
 from sidecar.sts.request import fallbacks_of
 from sidecar.sts.settings import StsSettings
@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def is_served(self) -> bool:
-        return self.daemon.role.store.alive(self.daemon.clock.now()) is not None
+        return self.daemon.role.store.valid_snapshot(self.daemon.clock.now()) is not None
 
     @property
     def changes(self) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ async def test_the_first_credentials_come_from_the_next_region_within_seconds_wh
     async with serving(scene.daemon):
         await scene.daemon.roles.first_credentials()
     assert trio.current_time() < scene.sts[HOME].asked_at[0] + 10
-    assert len(scene.sts[HOME].asked_at) == OUTAGES_TO_LEAVE
+    assert len(scene.sts[HOME].asked_at) == MAX_OUTAGES
     assert len(scene.sts[NEXT].asked_at) == 1
     assert scene.sts[LAST].asked_at == []
 
@@ -122,7 +122,7 @@ async def test_a_change_is_told_once_with_its_reason_and_shown_by_metrics(
     ]
     assert scene.metrics.sts_regions == {HOME: False, NEXT: True, LAST: False}
     assert scene.metrics.sts_endpoint_changes == 1
-    assert scene.regions.in_use == NEXT
+    assert scene.regions.active == NEXT
 
 
 async def test_the_first_is_back_for_good_at_the_refresh_after_it_is_back(
@@ -147,7 +147,7 @@ async def test_a_return_that_fails_asks_the_region_in_use_at_once_and_is_no_fail
         await trio.sleep(60)
         scene.events.clear()
         await trio.sleep(4 * 3600)
-    returns = scene.sts[HOME].asked_at[OUTAGES_TO_LEAVE:]
+    returns = scene.sts[HOME].asked_at[MAX_OUTAGES:]
     assert returns == scene.sts[NEXT].asked_at[1:]
     assert len(returns) == 8
     assert scene.changes == []
@@ -170,7 +170,7 @@ async def test_no_refusal_takes_the_token_to_another_region(
     scene.fail(refusal(code, next_step), HOME)
     async with serving(scene.daemon):
         await trio.sleep(2 * 3600)
-    assert scene.attempts() == len(scene.sts[HOME].asked_at) > OUTAGES_TO_LEAVE
+    assert scene.attempts() == len(scene.sts[HOME].asked_at) > MAX_OUTAGES
     assert scene.changes == []
 
 
@@ -193,10 +193,10 @@ async def test_with_all_regions_out_for_hours_attempts_are_no_more_than_with_one
         await trio.sleep(hours * 3600)
         back_off = schedule.BACK_OFFS[NextStep.RETRY]
         alone = hours * 3600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
-        assert scene.attempts() <= alone + hours * 3600 / RETURN_SECONDS
+        assert scene.attempts() <= alone + hours * 3600 / FAILBACK_SECONDS
         assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each has its turns
         scene.fail(None, LAST)
-        await trio.sleep(3 * OUTAGES_TO_LEAVE * back_off.cap_seconds)
+        await trio.sleep(3 * MAX_OUTAGES * back_off.cap_seconds)
         assert scene.is_served
     assert scene.changes[:3] == [(HOME, NEXT), (NEXT, LAST), (LAST, HOME)]
 
@@ -248,9 +248,9 @@ async def test_real_clients_turn_from_a_region_that_is_out_to_one_that_answers(
             await daemon.roles.first_credentials()
     assert daemon.role.store.snapshot is not None
     assert daemon.role.store.snapshot.credentials.access_key_id == "ASIAFALLBACK"
-    assert len(first.requests) == (OUTAGES_TO_LEAVE if broken else 0)
+    assert len(first.requests) == (MAX_OUTAGES if broken else 0)
     assert len(second.requests) == 1
-    assert regions.in_use == NEXT
+    assert regions.active == NEXT
 
 
 # Settings

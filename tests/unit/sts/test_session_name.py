@@ -14,8 +14,8 @@ from sidecar.sts.session_name import (
     MAX_LENGTH,
     MIN_LENGTH,
     NAMELESS,
-    check_session_name,
     from_template,
+    parse_session_name,
     session_name,
 )
 
@@ -92,24 +92,24 @@ def test_any_text_makes_a_valid_name_and_the_same_one_again(parts: list[str]) ->
     name = session_name(*parts)
     assert VALID.fullmatch(name)
     assert session_name(*parts) == name
-    assert check_session_name("AWS_ROLE_SESSION_NAME", name) == name
+    assert parse_session_name("AWS_ROLE_SESSION_NAME", name) == name
 
 
 @steady
 @given(st.from_regex(VALID, fullmatch=True))
 def test_valid_name_is_left_as_it_is(name: str) -> None:
     assert session_name(name) == name
-    assert check_session_name("AWS_ROLE_SESSION_NAME", name) == name
+    assert parse_session_name("AWS_ROLE_SESSION_NAME", name) == name
 
 
 @steady
 @given(any_text)
 def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -> None:
     if VALID.fullmatch(value):
-        assert check_session_name("AWS_ROLE_SESSION_NAME", value) == value
+        assert parse_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return
     with pytest.raises(ConfigurationError) as caught:
-        check_session_name("AWS_ROLE_SESSION_NAME", value)
+        parse_session_name("AWS_ROLE_SESSION_NAME", value)
     assert f"AWS_ROLE_SESSION_NAME is {value!r}" in str(caught.value)
     assert f"set it to {session_name(value)!r}" in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -
 @pytest.mark.parametrize("value", ["", "a", "a" * 65, "two words", "na/me", "naïve", "name\n"])
 def test_chosen_name_that_sts_would_refuse_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match="AWS_ROLE_SESSION_NAME"):
-        check_session_name("AWS_ROLE_SESSION_NAME", value)
+        parse_session_name("AWS_ROLE_SESSION_NAME", value)
 
 
 # Templates
@@ -150,7 +150,7 @@ def test_whatever_a_template_and_its_values_are_sts_takes_the_name(text: str, va
 )
 def test_a_template_that_cannot_be_filled_is_named_with_the_fields_there_are(template: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        check_session_name("AWS_ROLE_SESSION_NAME", template)
+        parse_session_name("AWS_ROLE_SESSION_NAME", template)
     assert f"AWS_ROLE_SESSION_NAME is {template!r}" in str(caught.value)
     assert words in str(caught.value)
     assert "{service_account}" in str(caught.value)
@@ -158,6 +158,6 @@ def test_a_template_that_cannot_be_filled_is_named_with_the_fields_there_are(tem
 
 def check_or_none(text: str) -> str | None:
     try:
-        return check_session_name("AWS_ROLE_SESSION_NAME", "{namespace}" + text)
+        return parse_session_name("AWS_ROLE_SESSION_NAME", "{namespace}" + text)
     except ConfigurationError:
         return None
