@@ -44,7 +44,7 @@ tools: $(VENV)/.tools.installed ## install irsa-sidecar with every extra into .v
 dev: $(VENV)/.dev.installed ## install what a contributor needs into .venv (CONTRIBUTING.md)
 	@echo "Next: make test-fast"
 
-test: lint types unit test-pythons ## run lint, types and tests; the tests of TLS, tokens and time also on other Pythons
+test: lint types unit test-pythons ## run lint, types and tests, and the unit tests also on other Pythons
 
 test-fast: $(VENV)/.dev.installed ## run the unit tests of what changed since SINCE (main), and print how long they took
 	$(BIN)/python -m tests.support.changed --base $(SINCE)
@@ -69,7 +69,7 @@ unit: $(VENV)/.dev.installed
 	$(BIN)/coverage report
 
 # CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
-test-pythons: $(VENV)/.dev.installed ## run the tests of TLS, tokens and time on Python 3.12, 3.13 and newer, if installed
+test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 
 # SDKs mostly wait, so more cases run at once than there are cores.
@@ -140,7 +140,7 @@ kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random 
 
 UPGRADE ?=
 lock: $(VENV)/.dev.installed ## pin new packages of pyproject.toml with hashes; UPGRADE=--upgrade upgrades all
-	for set in dev build demo bench fuzz pythons run tools; do \
+	for set in dev build demo bench fuzz run tools; do \
 		case $$set in \
 			run) what="pyproject.toml";; \
 			tools) what="--all-extras pyproject.toml";; \

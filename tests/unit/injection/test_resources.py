@@ -1,6 +1,7 @@
 """What the sidecar asks for: as an operator says, and so that a Guaranteed Pod stays one."""
 
 import json
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,9 @@ from sidecar.injection.settings import Settings
 from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, container, pod
 
 FLAG = "--sidecar-resources"
+
+BEYOND_UNICODE = "OverflowError" if sys.version_info < (3, 13) else "ValueError"
+"""Error of `chr` for a character beyond Unicode, which PyYAML passes on."""
 
 LIMITS: Document = {"limits": {"cpu": "1", "memory": "1Gi"}}
 GUARANTEED: Document = {"name": "app", "image": "a", "resources": LIMITS}
@@ -104,7 +108,7 @@ WRONG = {
     '{"limits": {"memory": 64Mi, "memory": 1Mi}}': "the key 'memory' appears twice",
     '{"limits": &a {"memory": *a}}': "contains itself by an alias",
     '{"limits": {"memory": !!int x}}': "not valid YAML (ValueError)",
-    r'{"limits": {"memory": "\UFFFFFFFF"}}': "not valid YAML (OverflowError)",
+    r'{"limits": {"memory": "\UFFFFFFFF"}}': f"not valid YAML ({BEYOND_UNICODE})",
     "[]": "is '[]': give requests and limits",
     "requests: 5": "is 'requests: 5': give requests and limits",
     "request: {cpu: 1}": "has 'request', which is neither requests nor limits: give",
