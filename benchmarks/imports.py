@@ -37,7 +37,7 @@ WITHOUT = """
 from sidecar.startup import lean_imports as left_out
 left_out.NOT_THERE, left_out.STOOD_IN_FOR, left_out.LATER = {left_out!r}
 with left_out.left_out():
-    import sidecar.daemon.daemon
+    import sidecar.daemon.run
 """
 
 RUN = WITHOUT.format(left_out=(NOT_THERE, STOOD_IN_FOR, LATER))
@@ -46,7 +46,7 @@ ROWS = {
     "nothing": "",
     "trio": "import trio",
     "trio, httpx, structlog, jwt": "import trio, httpx, structlog, jwt",
-    "what run would import, with all that is installed": "import sidecar.daemon.daemon",
+    "what run would import, with all that is installed": "import sidecar.daemon.run",
     "what run imports": RUN,
     "  and its client of STS, with the authorities to trust": RUN + CLIENT,
     "  and as the image has them, a file for each": RUN + "import sys; sys.path.insert(0, {image!r})" + CLIENT,

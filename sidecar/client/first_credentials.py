@@ -35,16 +35,16 @@ async def wait_for_credentials(
         if role is None:
             continue
         _check_that_waiting_helps(role, give_up_at, wait_seconds)
-        if role.failure_code != reported:
-            reported = role.failure_code
+        if role.last_error_code != reported:
+            reported = role.last_error_code
             remaining = max(give_up_at - trio.current_time(), 0.0)
-            say(f"waiting up to {remaining:.0f} s for credentials of role {role.role!r}. {role.failure}")
+            say(f"waiting up to {remaining:.0f} s for credentials of role {role.role_name!r}. {role.last_error}")
 
 
 async def wait_for_attempts(roles: ServedRoles, wait_seconds: float) -> None:
     """Wait until every role has tried once. Raises SidecarError if an attempt does not end in time."""
     if not await _within(wait_seconds, roles.first_attempts):
-        failures = (role.failure for role in roles if not role.first_attempt.is_set())
+        failures = (role.last_error for role in roles if not role.first_attempt.is_set())
         raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {next(failures)}")
 
 
@@ -61,12 +61,12 @@ def _waited_for(roles: ServedRoles) -> ServedRole | None:
 
 def _check_that_waiting_helps(role: ServedRole, give_up_at: float, wait_seconds: float) -> None:
     if role.needs_person:
-        raise SidecarError(f"no credentials for role {role.role!r}, and waiting does not help: {role.failure}")
+        raise SidecarError(f"no credentials for role {role.role_name!r}, and waiting does not help: {role.last_error}")
     now, next_at = trio.current_time(), role.next_attempt_at
     if now >= give_up_at:
-        raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {role.failure}")
+        raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {role.last_error}")
     if next_at > give_up_at:
         raise SidecarError(
-            f"no credentials within {wait_seconds:.0f} s: {role.failure} (The next attempt would be in "
+            f"no credentials within {wait_seconds:.0f} s: {role.last_error} (The next attempt would be in "
             f"{next_at - now:.0f} s. Use --wait to wait longer.)"
         )

@@ -83,12 +83,13 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
 
     refusals = harden()
     with left_out():
-        from sidecar.daemon import daemon  # noqa: PLC0415
+        from sidecar.daemon.daemon import Listeners  # noqa: PLC0415
+        from sidecar.daemon.run import RolesFile, run  # noqa: PLC0415
 
     if refusals:
         _log_refused_hardening(config, refusals)
-    all_listeners = daemon.Listeners(listeners, admin_listeners, imds_listeners)
-    return daemon.run(config, all_listeners, roles_now, as_read, secrets)
+    all_listeners = Listeners(listeners, admin_listeners, imds_listeners)
+    return run(config, all_listeners, RolesFile(roles_now, as_read), secrets)
 
 
 def _print_free_port(configured: Address | None, bound: Sequence[socket.socket], path: str) -> None:

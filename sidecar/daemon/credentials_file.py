@@ -114,7 +114,7 @@ class CredentialsFile:
             considered = await self._update()
             if considered == _digest(text_of(self._valid())):  # else something changed meanwhile
                 with trio.move_on_after(self._pause_seconds()):
-                    await self._roles.next_set()
+                    await self._roles.next_credentials()
 
     async def _update(self) -> bytes:
         """Write the file if it is out of date. Return the digest of the text that it should have."""
@@ -130,7 +130,9 @@ class CredentialsFile:
         now = self._clock.now()
         unrestricted = (served for served in self._roles if served.allow_uids is None)
         return {
-            served.role: snapshot for served in unrestricted if (snapshot := served.valid_snapshot(now)) is not None
+            served.role_name: snapshot
+            for served in unrestricted
+            if (snapshot := served.valid_snapshot(now)) is not None
         }
 
     def _pause_seconds(self) -> float:

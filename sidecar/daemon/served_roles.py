@@ -1,9 +1,10 @@
 """
-The roles in service: each with a loop and credentials of its own, and all of them changed as one.
+Keep the roles in service, each with its own refresh loop and credentials, and replace all of them at once.
 
-Rule: no failure of one role reaches another, and a change of roles is made whole or not at all. An unchanged role keeps
-its loop and its credentials. A changed role gets a new loop. While it is the same IAM role, its old credentials stay in
-service until the next ones arrive; while its IAM roles and token file are the same, its back-off goes on too.
+Rule: no failure of one role affects another, and a change of roles is applied whole or not at all. An unchanged role
+keeps its loop and its credentials. A changed role gets a new loop. If it is still the same IAM role, its old
+credentials stay in service until the next ones arrive. If its IAM roles and token file are the same, its back-off
+continues too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,17 +25,17 @@ from sidecar.store import Snapshot
 
 
 class ServedRole:
-    """A role as the endpoint sees it (endpoint.Route), put together from what keeps its parts."""
+    """One role in service: its refresher, store and secret. It implements `endpoint.Route`."""
 
     def __init__(self, refresher: Refresher, authorization: Authorization | None, clock: Clock) -> None:
         self.refresher = refresher
         self.store = refresher.store
-        self.role = refresher.role.name
+        self.role_name = refresher.role.name
         self.role_arn = refresher.role.final_arn
         self.allow_uids = refresher.role.allow_uids
         self.first_attempt = refresher.first_attempt
         self.scope = trio.CancelScope()
-        """Of its loop."""
+        """The scope of its refresh loop."""
         self._authorization = authorization
         self._clock = clock
 
@@ -56,11 +57,11 @@ class ServedRole:
             await self._authorization.check_after_mismatch()
 
     @property
-    def failure(self) -> str | None:
+    def last_error(self) -> str | None:
         return self.refresher.health.last_error
 
     @property
-    def failure_code(self) -> str | None:
+    def last_error_code(self) -> str | None:
         return self.refresher.health.last_error_code
 
     @property
@@ -69,11 +70,11 @@ class ServedRole:
 
     @property
     def next_attempt_at(self) -> float:
-        """The monotonic time of the next attempt, unless the token changes before."""
+        """The monotonic time of the next attempt, if the token does not change earlier."""
         return self.refresher.progress.schedule.due.monotonic
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:
-        """The set in service, while it lives."""
+        """Return the credentials in service if they are valid."""
         return self.store.valid_snapshot(now)
 
     def now(self) -> Instant:
@@ -82,10 +83,10 @@ class ServedRole:
     def state(self, now: Instant) -> admin.RoleState:
         health, snapshot = self.refresher.health, self.snapshot
         return admin.RoleState(
-            role=self.role,
+            role_name=self.role_name,
             is_ready=self.valid_snapshot(now) is not None,
-            trouble=health.last_error,
-            looked_at=health.checked_at,
+            last_error=health.last_error,
+            checked_at=health.checked_at,
             credentials_expire_at=snapshot.credentials.expires_at.timestamp() if snapshot else None,
             token_expires_at=health.token_expires_at,
             skew_seconds=health.skew_seconds,
@@ -107,7 +108,7 @@ def _token_utilization(snapshot: Snapshot) -> float | None:
 
 
 class Changes(NamedTuple):
-    """The names of the roles that a new configuration added, took away or asks for in another way."""
+    """The names of the roles that a new configuration added, removed or changed."""
 
     added: list[str]
     removed: list[str]
@@ -115,22 +116,23 @@ class Changes(NamedTuple):
 
 
 ExchangeKey = tuple[tuple[str, ...], str]
-"""The IAM roles that a role assumes, and its token file: what STS's failures are about, whatever the role's name."""
+"""The IAM roles that a role assumes, and its token file. STS's failures depend on these and not on the role's name."""
 
 MAX_ENDED = 100
-"""Loops that ended whose progress is kept, so that a role that comes and goes does not undo its back-off."""
+"""Number of ended loops whose progress is kept, so that removing and adding a role does not reset its back-off."""
 
 
 def exchange_key(role: Role) -> ExchangeKey:
+    """Return the key under which a role's progress is kept."""
     return (role.role_arn, *(step.role_arn for step in role.chain)), role.token_file
 
 
 Make = Callable[[Role, Snapshot | None], ServedRole]
-"""A role in service, with the set that it may go on with. Raises ConfigurationError."""
+"""Builds a role in service, with earlier credentials that it may still serve. Raises ConfigurationError."""
 
 
 class ServedRoles:
-    """All roles in service, and their secrets. `make` puts one together; `run` keeps their loops."""
+    """All roles in service, and their secrets. `make` builds a role, and `run` runs their loops."""
 
     def __init__(self, roles: Sequence[Role], make: Make, secrets: AuthorizationFiles, log: Logger) -> None:
         self._make = make
@@ -141,7 +143,7 @@ class ServedRoles:
         self._ended: dict[ExchangeKey, Progress] = {}
         self._replaced = trio.Event()
         self.routes: Mapping[bytes, endpoint.Route] = {}
-        """By path. Swapped whole, so whoever takes it once sees one configuration."""
+        """The roles by path. The mapping is replaced whole, so a reader that takes it once sees one configuration."""
         self.replace(roles)
 
     def __iter__(self) -> Iterator[ServedRole]:
@@ -152,11 +154,11 @@ class ServedRoles:
 
     @property
     def main(self) -> ServedRole:
-        """The role for whoever cannot say which: the one called `default`, else the first."""
+        """The role for clients that cannot name one: the role called `default`, or else the first."""
         return self._by_name.get(DEFAULT_ROLE) or next(iter(self))
 
     def replace(self, roles: Sequence[Role]) -> Changes:
-        """Put these in service instead of those before. Their secrets must have been read (`read_secrets`)."""
+        """Replace the roles in service. The new ones' secrets must have been read (`read_secrets`)."""
         before, ended = self._by_name, self._ended_without(roles)
         after = {role.name: self._successor(role, ended) for role in roles}
         self._by_name, self._ended = after, ended
@@ -178,37 +180,37 @@ class ServedRoles:
 
     async def read_secrets(self, roles: Sequence[Role]) -> None:
         """
-        Create or read the secrets that these roles have and no role before had.
+        Create or read the secrets of these roles that are not in use yet.
 
         Raises ConfigurationError if one cannot be used, and FileTimeoutError if its volume hangs.
         """
         await self._secrets.add(secret_files(roles))
 
     async def run(self) -> None:
-        """Every role's loop, until cancelled."""
+        """Run every role's loop until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._follow_secrets)
                 for served in self:
-                    served.scope = trio.CancelScope()  # one can be entered once, and this may be another start
+                    served.scope = trio.CancelScope()  # a scope can be entered only once, and this may be a restart
                     self._nursery.start_soon(self._keep, served)
                 await trio.sleep_forever()
         finally:
             self._nursery = None
 
     async def first_credentials(self) -> None:
-        """Until every role has had a set. The caller brings the deadline."""
+        """Wait until every role has had credentials. The caller sets the deadline."""
         for served in list(self):
             while served.snapshot is None:
                 await served.store.wait_for_next()
 
     async def first_attempts(self) -> None:
-        """Until every role has tried to get a set. The caller brings the deadline."""
+        """Wait until every role has made its first attempt. The caller sets the deadline."""
         for served in list(self):
             await served.first_attempt.wait()
 
-    async def next_set(self) -> None:
-        """Until any of the roles has another set, or there are other roles. The caller brings the deadline."""
+    async def next_credentials(self) -> None:
+        """Wait until a role has new credentials, or the roles are replaced. The caller sets the deadline."""
         # Collected before the tasks run, because credentials may arrive in between.
         events = [self._replaced, *(served.store.next_arrival for served in self)]
         async with trio.open_nursery() as nursery:
@@ -221,7 +223,7 @@ class ServedRoles:
                 nursery.start_soon(wake_after, event)
 
     def _ended_without(self, roles: Sequence[Role]) -> dict[ExchangeKey, Progress]:
-        """Return the progress of the loops that ended before or end with these roles, of the newest MAX_ENDED."""
+        """Return the progress of loops that have ended, or that end with these roles. At most MAX_ENDED, the newest."""
         ended = dict(self._ended)
         for served in self:
             if served.refresher.role not in roles:
@@ -251,7 +253,7 @@ class ServedRoles:
     async def _keep(self, served: ServedRole) -> None:
         def report(exc: Exception) -> None:
             served.refresher.report_crash(exc)
-            self._log.critical("refresher_failed", role=served.role, exc=exc, restart_in_seconds=RESTART_SECONDS)
+            self._log.critical("refresher_failed", role=served.role_name, exc=exc, restart_in_seconds=RESTART_SECONDS)
 
         with served.scope:
             await keep_running(served.refresher.run, report)

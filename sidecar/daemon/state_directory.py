@@ -189,12 +189,14 @@ class StateDirectory:
             try:
                 self._restore_role(served)
             except UnusableStateError as exc:
-                self._log.warning("saved_credentials_ignored", role=served.role, reason=str(exc))
+                self._log.warning("saved_credentials_ignored", role=served.role_name, reason=str(exc))
             except Exception as exc:  # noqa: BLE001  whatever a file makes us raise, the daemon starts without it
-                self._log.warning("saved_credentials_ignored", role=served.role, reason="it cannot be used", exc=exc)
+                self._log.warning(
+                    "saved_credentials_ignored", role=served.role_name, reason="it cannot be used", exc=exc
+                )
 
     def _restore_role(self, served: ServedRole) -> None:
-        name = file_name(served.role)
+        name = file_name(served.role_name)
         data = read_own_file(os.path.join(self._path, name))
         if data is None:
             return
@@ -208,7 +210,7 @@ class StateDirectory:
             self._kept[name] = _content(served.store.own_snapshot, saved.schedule)
         self._log.info(
             "credentials_restored",
-            role=served.role,
+            role=served.role_name,
             role_arn=saved.credentials.role_arn,
             access_key_id=saved.credentials.access_key_id,
             expiration=saved.credentials.expiration,
@@ -220,10 +222,10 @@ class StateDirectory:
         while True:
             await self._follow(roles)
             with trio.move_on_after(CHECK_SECONDS):
-                await roles.next_set()
+                await roles.next_credentials()
 
     async def _follow(self, roles: ServedRoles) -> None:
-        by_name = {file_name(served.role): served for served in roles}
+        by_name = {file_name(served.role_name): served for served in roles}
         for name in [name for name in self._kept if name not in by_name]:
             await self._remove(name)
         for name, served in by_name.items():
@@ -259,7 +261,7 @@ class StateDirectory:
             return
         content = self._kept[name] = _content(snapshot, progress.schedule)
         if before is None or before[:2] != content[:2]:
-            self._log.info("credentials_saved", role=served.role, access_key_id=content.access_key_id)
+            self._log.info("credentials_saved", role=served.role_name, access_key_id=content.access_key_id)
 
     async def _remove(self, name: str) -> None:
         if name in self._kept and await self._try(_unlink, name):

@@ -1,8 +1,8 @@
 """
-What the admin address answers: probes and metrics, never credentials. Pure, like endpoint.py.
+Decide the responses of the admin listener: probes and metrics, never credentials. Pure.
 
-`/livez` asks whether the loops still turn, `/readyz` whether every role has living credentials, `/readyz/NAME` whether
-that one has, with the reason where not, `/metrics` everything worth a graph.
+`/livez` reports whether every role's loop still runs. `/readyz` reports whether every role has valid credentials, and
+`/readyz/NAME` whether that role has; both give the reason if not. `/metrics` has all metrics.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,28 +12,28 @@ from sidecar import __version__
 from sidecar.clock import Instant
 from sidecar.metrics import Family, Metrics, Sample, exposition, histogram_family
 from sidecar.serving import http
-from sidecar.serving.container_credentials import Answer
+from sidecar.serving.container_credentials import Response
 from sidecar.serving.http import Request
 
 STALLED_SECONDS = 300.0
 """
-A turn is an exchange with two regions at most: 20 s, or 220 s with the longest chain. Far beyond that, and the loop is
-stuck in a way that a restart mends.
+Time after which a loop counts as stuck, in a way that a restart fixes.
+
+One turn of a loop calls two regions at most. That takes 20 s, or 220 s with the longest chain.
 """
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
-
-_READY_OF = b"/readyz/"
+_READY_PREFIX = b"/readyz/"
 
 
 class RoleState(NamedTuple):
-    """One role as seen from outside. Instants are Unix seconds, `looked_at` is monotonic."""
+    """The state of one role. Instants are in Unix seconds; `checked_at`, its loop's last turn, is monotonic."""
 
-    role: str
+    role_name: str
     is_ready: bool
-    trouble: str | None
-    looked_at: float
+    last_error: str | None
+    checked_at: float
     credentials_expire_at: float | None
     token_expires_at: float | None
     skew_seconds: float | None
@@ -42,41 +42,45 @@ class RoleState(NamedTuple):
     session_token_utilization: float | None = None
 
 
-def answer(request: Request, roles: Iterable[RoleState], metrics: Metrics, dropped_lines: int, now: Instant) -> Answer:
-    """Decide one request to the admin address."""
+def respond(
+    request: Request, roles: Iterable[RoleState], metrics: Metrics, dropped_lines: int, now: Instant
+) -> Response:
+    """Decide one request to the admin listener."""
     states = list(roles)
     if request.path == b"/livez":
-        return _probe([f"{s.role}: the refresh loop has not turned for {now.monotonic - s.looked_at:.0f} s"
-                       for s in states if now.monotonic - s.looked_at > STALLED_SECONDS])  # fmt: skip
+        return _probe([f"{s.role_name}: the refresh loop has been stuck for {now.monotonic - s.checked_at:.0f} s"
+                       for s in states if now.monotonic - s.checked_at > STALLED_SECONDS])  # fmt: skip
     if request.path == b"/readyz":
         return _ready(states)
-    if request.path.startswith(_READY_OF):
-        name = request.path.removeprefix(_READY_OF).decode("ascii")
-        one = [s for s in states if s.role == name]
-        return _ready(one) if one else _text(404, b"There is no role of that name.\n")
+    if request.path.startswith(_READY_PREFIX):
+        name = request.path.removeprefix(_READY_PREFIX).decode("ascii")
+        one = [s for s in states if s.role_name == name]
+        return _ready(one) if one else _text(404, b"No role has this name.\n")
     if request.path == b"/metrics":
         return _text(200, exposition(families(states, metrics, dropped_lines)), PROMETHEUS_TEXT)
-    return _text(404, b"Here are /livez, /readyz and /metrics.\n")
+    return _text(404, b"The paths are /livez, /readyz and /metrics.\n")
 
 
-def _ready(states: Iterable[RoleState]) -> Answer:
-    return _probe([f"{s.role}: {s.trouble or 'the credentials have expired'}" for s in states if not s.is_ready])
+def _ready(states: Iterable[RoleState]) -> Response:
+    return _probe(
+        [f"{s.role_name}: {s.last_error or 'the credentials have expired'}" for s in states if not s.is_ready]
+    )
 
 
 def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> list[Family]:
-    """Every metric there is, with the values of now."""
+    """Return every metric with its present value."""
     return [
-        Family("irsa_sidecar_build_info", "gauge", "The version that runs, as a label.",
+        Family("irsa_sidecar_build_info", "gauge", "The running version, as a label.",
                [Sample({"version": __version__}, 1)]),
-        Family("irsa_sidecar_credentials_available", "gauge", "1 while the role has living credentials, else 0.",
-               [Sample({"role": s.role}, int(s.is_ready)) for s in states]),
+        Family("irsa_sidecar_credentials_available", "gauge", "1 while the role has valid credentials, else 0.",
+               [Sample({"role": s.role_name}, int(s.is_ready)) for s in states]),
         Family("irsa_sidecar_credentials_expiration_timestamp_seconds", "gauge",
                "When the role's credentials expire, in Unix time.",
                _gauge(states, "credentials_expire_at")),
         Family("irsa_sidecar_session_duration_seconds", "gauge",
-               "How long a session STS was asked for and gave last; with the duration max, the longest found so far.",
+               "Duration of the last session that STS granted; with the duration max, the longest found so far.",
                _gauge(states, "session_seconds")),
-        Family("irsa_sidecar_session_token_bytes", "gauge", "Size of the session token in service.",
+        Family("irsa_sidecar_session_token_bytes", "gauge", "Size of the session token in service, in bytes.",
                _gauge(states, "session_token_bytes")),
         Family("irsa_sidecar_session_token_utilization_ratio", "gauge",
                "Used share of the session token's maximum size; absent if STS does not report it.",
@@ -85,27 +89,27 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "When the service account token expires, by its own claim, in Unix time.",
                _gauge(states, "token_expires_at")),
         Family("irsa_sidecar_clock_skew_seconds", "gauge",
-               "How far STS's clock is ahead of this machine's, seen in its last answer.",
+               "How far STS's clock is ahead of this machine's, from its last reply.",
                _gauge(states, "skew_seconds")),
         Family("irsa_sidecar_refreshes_total", "counter",
-               "Attempts to get new credentials: success, the error code, or token_ and what ails the token.",
+               "Attempts to get credentials, by outcome: success, the error code, or token_ and the token's problem.",
                [Sample({"role": role, "outcome": outcome}, count)
                 for (role, outcome), count in sorted(metrics.refreshes.items())]),
-        histogram_family("irsa_sidecar_sts_request_duration_seconds", "How long exchanges with STS took.",
+        histogram_family("irsa_sidecar_sts_request_duration_seconds", "Duration of exchanges with STS.",
                          metrics.sts_seconds),
-        Family("irsa_sidecar_sts_region_in_use", "gauge", "1 for the region whose STS is asked, else 0.",
-               [Sample({"region": region}, int(in_use)) for region, in_use in metrics.sts_regions.items()]),
+        Family("irsa_sidecar_sts_region_in_use", "gauge", "1 for the region whose STS is used, else 0.",
+               [Sample({"region": region}, int(is_active)) for region, is_active in metrics.sts_regions.items()]),
         Family("irsa_sidecar_sts_endpoint_changes_total", "counter",
-               "Times another region's STS was turned to, the returns to the first included.",
+               "Changes to another region's STS, including returns to the first region.",
                [Sample({}, metrics.sts_endpoint_changes)]),
         Family("irsa_sidecar_configuration_reloads_total", "counter",
-               "Times the file of roles was read again, by outcome.",
+               "Reloads of the roles file, by outcome.",
                [Sample({"outcome": outcome}, count) for outcome, count in sorted(metrics.reloads.items())]),
         Family("irsa_sidecar_configuration_refused", "gauge",
-               "1 while the file of roles cannot be taken as it is, and the configuration before it stays; else 0.",
+               "1 while the roles file is rejected and the earlier configuration stays in use; else 0.",
                [Sample({}, int(metrics.is_configuration_refused))]),
         Family("irsa_sidecar_ca_bundle_last_reload_successful", "gauge",
-               "0 while AWS_CA_BUNDLE cannot be read and the earlier authorities stay in use; else 1.",
+               "0 while AWS_CA_BUNDLE cannot be read and the earlier certificates stay in use; else 1.",
                [] if metrics.is_ca_bundle_in_use is None else [Sample({}, int(metrics.is_ca_bundle_in_use))]),
         Family("irsa_sidecar_requests_total", "counter", "Requests to the credentials endpoint, by HTTP status.",
                _by_status(metrics.requests)),
@@ -113,19 +117,20 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "Requests in the form of EC2's metadata service, by HTTP status.",
                _by_status(metrics.imds_requests)),
         Family("irsa_sidecar_credentials_file_writes_total", "counter",
-               "Times the credentials file was to be replaced, by outcome.",
+               "Writes of the credentials file, by outcome.",
                [Sample({"outcome": outcome}, count)
                 for outcome, count in sorted(metrics.credentials_file_writes.items())]),
         Family("irsa_sidecar_state_writes_total", "counter",
-               "Files written or removed in the state directory, by outcome: done or failed.",
+               "Writes and removals of files in the state directory, by outcome: done or failed.",
                [Sample({"outcome": outcome}, count) for outcome, count in sorted(metrics.state_writes.items())]),
         Family("irsa_sidecar_task_failures_total", "counter",
-               "Times a background task raised an unforeseen exception and was started again. Report it as a bug.",
+               "Unexpected exceptions of background tasks, which were restarted. Report each as a bug.",
                [Sample({"task": task}, count) for task, count in sorted(metrics.task_failures.items())]),
         Family("irsa_sidecar_clock_steps_total", "counter",
-               "Times the wall clock moved against the monotonic one: it was set, or the machine slept.",
+               "Steps of the wall clock, which was set, or ran on while the machine slept.",
                [Sample({}, metrics.clock_steps)]),
-        Family("irsa_sidecar_log_lines_dropped_total", "counter", "Log lines that stderr did not take in time.",
+        Family("irsa_sidecar_log_lines_dropped_total", "counter",
+               "Log lines that were dropped because stderr did not accept them in time.",
                [Sample({}, dropped_lines)]),
     ]  # fmt: skip
 
@@ -135,16 +140,16 @@ def _by_status(counts: Mapping[int, int]) -> list[Sample]:
 
 
 def _gauge(states: list[RoleState], field: str) -> list[Sample]:
-    """A sample for each role whose value is known; none says more than a made-up zero."""
-    values = ((state.role, getattr(state, field)) for state in states)
-    return [Sample({"role": role}, value) for role, value in values if value is not None]
+    """Return a sample for each role whose value is known. A missing sample is clearer than a false zero."""
+    values = ((state.role_name, getattr(state, field)) for state in states)
+    return [Sample({"role": role_name}, value) for role_name, value in values if value is not None]
 
 
-def _probe(failures: list[str]) -> Answer:
-    # A path from the environment need not be UTF-8, and may be named in a reason.
+def _probe(failures: list[str]) -> Response:
+    # A reason may contain a path from the environment, which is not always UTF-8.
     reasons = "\n".join(failures).encode("utf-8", "backslashreplace")
     return _text(503 if failures else 200, (reasons or b"ok") + b"\n")
 
 
-def _text(status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Answer:
-    return Answer(status, http.response(status, body, content_type=content_type))
+def _text(status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> Response:
+    return Response(status, http.response(status, body, content_type=content_type))

@@ -1,9 +1,10 @@
 """
-Who was given which credentials, and who was refused: one event each, summed up when there are too many to write.
+Log which clients got which credentials, and which clients were denied.
 
-Each second has a budget of lines for either kind, so that refused clients cannot use up the others' lines. What
-exceeds it is counted by role and key, or reason, and told in one line at the end of that second: no flood of requests
-makes logging set the pace, and no hand-out goes unmentioned.
+Rule: no flood of requests sets the pace of the log, and no response with credentials goes unlogged. Each second has a
+budget of lines for served credentials and another one for denials, so that denied clients cannot use up the lines of
+the others. What exceeds the budget is counted by role and key, or by role and reason. One line per count reports it at
+the end of that second.
 """
 
 from collections.abc import Callable
@@ -12,22 +13,25 @@ from typing import Any
 
 from sidecar.addresses import format_address
 from sidecar.log import Logger
-from sidecar.serving.container_credentials import Answer
+from sidecar.serving.container_credentials import Response
 
 LINES_A_SECOND = 10
+"""Budget of lines per second, for served credentials and again for denials."""
 
-Peer = tuple[Any, ...]
-"""A client's address as its socket has it: host, port, and two more numbers with IPv6."""
+Address = tuple[Any, ...]
+"""A client's address as its socket returns it: host, port, and two more numbers with IPv6."""
+
+_SERVED, _DENIED = "credentials_handed_out", "hand_out_refused"
 
 
-def _budget() -> dict[bool, int]:
-    """The lines of one second: for hand-outs (True), and for refusals."""
+def _full_budget() -> dict[bool, int]:
+    """Return the lines of one second, for served credentials (True) and for denials."""
     return {True: LINES_A_SECOND, False: LINES_A_SECOND}
 
 
 @dataclass(slots=True)
 class _Sum:
-    """Answers of one kind, role and key or reason that no line was left for."""
+    """The number of responses with the same event, role and key or reason that exceeded the budget."""
 
     event: str
     fields: dict[str, Any]
@@ -36,69 +40,69 @@ class _Sum:
 
 class Audit:
     """
-    Takes answers as they happen. `wake` is called when there is something to `flush` a second later.
+    The audit log of one listener. It calls `wake` when `flush` must be called within a second.
 
-    An answer's line is taken before it is sent, because who asked can only be looked up until then: one with an `asker`
-    has a line, and one without is summed up.
+    The caller reserves a line before it sends the response, because the client can be looked up only until then. A
+    response with a `peer` has a line; the others are counted.
     """
 
     def __init__(self, log: Logger, wake: Callable[[], None]) -> None:
         self._log = log
         self._wake = wake
         self._second = 0
-        self._left = _budget()
+        self._left = _full_budget()
         self._sums: dict[tuple[str | None, str | None], _Sum] = {}
 
-    def takes_line(self, answer: Answer, monotonic: float) -> bool:
-        """Whether a line of this second is for this answer, which is then to get its `asker`."""
-        is_hand_out = answer.snapshot is not None
-        if not is_hand_out and answer.refusal is None:
+    def reserve_line(self, response: Response, monotonic: float) -> bool:
+        """Return whether this response gets one of the lines of this second. If so, the caller sets its `peer`."""
+        is_served = response.snapshot is not None
+        if not is_served and response.denial is None:
             return False
         second = int(monotonic)
         if second != self._second:
-            self._second, self._left = second, _budget()
-        if self._left[is_hand_out] == 0:
+            self._second, self._left = second, _full_budget()
+        if self._left[is_served] == 0:
             return False
-        self._left[is_hand_out] -= 1
+        self._left[is_served] -= 1
         return True
 
-    def record(self, answer: Answer, peer: Peer) -> None:
-        """An answer that was sent to `peer`. One that neither gave nor refused anything is passed over."""
-        if answer.snapshot is None and answer.refusal is None:
+    def record(self, response: Response, address: Address) -> None:
+        """Log or count a response that was sent. One that neither served nor denied credentials is ignored."""
+        if response.snapshot is None and response.denial is None:
             return
-        if answer.asker is not None:
-            known = {name: value for name, value in answer.asker._asdict().items() if value is not None}
-            event, fields = _told(answer)
-            self._tell(event, **fields, peer=format_address(*peer[:2]), **known)
+        if response.peer is not None:
+            known = {name: value for name, value in response.peer._asdict().items() if value is not None}
+            event, fields = _event(response)
+            self._emit(event, **fields, peer=format_address(*address[:2]), **known)
             return
         if not self._sums:
             self._wake()
-        key = (answer.role, answer.snapshot.credentials.access_key_id if answer.snapshot else answer.refusal)
+        key = (
+            response.role_name,
+            response.snapshot.credentials.access_key_id if response.snapshot else response.denial,
+        )
         found = self._sums.get(key)
         if found is None:
-            found = self._sums[key] = _Sum(*_told(answer))
+            found = self._sums[key] = _Sum(*_event(response))
         found.count += 1
 
     def flush(self) -> None:
-        """Tell what was summed up, in one line for each role and set or reason."""
+        """Log what was counted, in one line for each role and key or reason."""
         sums, self._sums = self._sums, {}
         for found in sums.values():
-            self._tell(found.event, **found.fields, count=found.count)
+            self._emit(found.event, **found.fields, count=found.count)
 
-    def _tell(self, event: str, **fields: Any) -> None:
-        (self._log.warning if event == _REFUSED else self._log.info)(event, **fields)
-
-
-_HANDED_OUT, _REFUSED = "credentials_handed_out", "hand_out_refused"
+    def _emit(self, event: str, **fields: Any) -> None:
+        (self._log.warning if event == _DENIED else self._log.info)(event, **fields)
 
 
-def _told(answer: Answer) -> tuple[str, dict[str, Any]]:
-    """The event, and what it says of the answer whoever asked."""
-    if answer.snapshot is None:
-        return _REFUSED, {"role": answer.role, "reason": answer.refusal}
-    credentials = answer.snapshot.credentials
-    return _HANDED_OUT, {
-        "role": answer.role,
+def _event(response: Response) -> tuple[str, dict[str, Any]]:
+    """Return the event's name and its fields, without those of the client."""
+    if response.snapshot is None:
+        return _DENIED, {"role": response.role_name, "reason": response.denial}
+    credentials = response.snapshot.credentials
+    return _SERVED, {
+        "role": response.role_name,
         "access_key_id": credentials.access_key_id,
         "expiration": credentials.expiration,
     }

@@ -1,11 +1,11 @@
 """
-The few HTTP requests that are allowed, and the form of every response. Pure: bytes in, values out.
+Parse the few HTTP requests that are allowed, and render every response. Pure: bytes in, values out.
 
-Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, spelled exactly as RFC 9112 has it;
-one compiled pattern states that whole grammar. What does not match it is refused, never repaired, since two
-readers that repair differently are how requests are smuggled. Only then, off the fast path, are the lines walked
-to say what is wrong: the first wrong line decides, so the same bytes get the same refusal however they arrive.
-A listener that needs another method has a grammar of its own, which differs in nothing else.
+Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, exactly as RFC 9112 writes it. One compiled
+pattern states that whole grammar. Anything else is rejected and never repaired: two readers that repair differently
+make request smuggling possible. Only after a mismatch, off the fast path, the lines are read one by one to find the
+reason. The first wrong line decides, so the same bytes get the same rejection in whatever pieces they arrive.
+A listener that needs another method has its own grammar, which differs in nothing else.
 """
 
 import json
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 16 * 1024
-"""Request line and fields together. SDKs send under 1 KiB, and a secret may be long; Tomcat has 8 KiB, Node 16."""
+"""Limit for request line and fields together. SDKs send under 1 KiB; a secret may be long. Tomcat: 8 KiB, Node: 16."""
 
 MAX_FIELDS = 100
-"""SDKs send under 20 fields; Apache also stops at 100."""
+"""Limit for the number of fields. SDKs send fewer than 20; Apache also stops at 100."""
 
 REASONS = {
     200: "OK",
@@ -32,16 +32,16 @@ REASONS = {
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
-"""The statuses that are ever sent (RFC 9110 section 15, RFC 6585 section 5)."""
+"""Every status that is sent, with its reason phrase (RFC 9110 section 15, RFC 6585 section 5)."""
 
 
 class Request(NamedTuple):
     """
     One well-formed request.
 
-    `path` is the target up to its query. `headers` maps lower-case names to values without surrounding white space;
-    of a name that came twice the last value stands, and the names where that would matter cannot come twice.
-    `size` is how many bytes of the buffer were the request. `has_waited`: the server held the request.
+    `path` is the target without its query. `headers` maps lower-case names to values without surrounding white space.
+    If a name came twice, the last value counts; names for which that would matter cannot come twice. `size` is the
+    number of bytes that the request took of the buffer. `has_waited` is True once the server has held the request.
     """
 
     path: bytes
@@ -52,8 +52,8 @@ class Request(NamedTuple):
     has_waited: bool = False
 
 
-class Refusal(NamedTuple):
-    """Why bytes are no request of ours. `has_body` is False where HTTP forbids one: in the answer to a HEAD."""
+class Rejection(NamedTuple):
+    """The reason why bytes are not a valid request. `has_body` is False in the response to a HEAD (RFC 9110 9.3.2)."""
 
     status: int
     message: str
@@ -61,46 +61,46 @@ class Refusal(NamedTuple):
     has_body: bool = True
 
     @property
-    def response(self) -> bytes:
-        """The whole response."""
+    def content(self) -> bytes:
+        """The whole response in bytes."""
         whole = error_response(self.status, self.message, headers=self.headers)
         return whole if self.has_body else whole[: whole.index(b"\r\n\r\n") + 4]
 
 
-# RFC 9110 5.6.2 (token) and 5.5 (field-value with obs-text), RFC 9112 3.2.1 (origin-form). Possessive repeats
-# (`++`, `*+`) never step back, so matching is linear in the buffer.
+# RFC 9110 5.6.2 (token) and 5.5 (field-value with obs-text), RFC 9112 3.2.1 (origin-form). Possessive quantifiers
+# (`++`, `*+`) do not backtrack, so matching takes linear time.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TARGET = rb" (/[!\"$->@-~]*+)(?:\?[!\"$-~]*+)? HTTP/(1\.[01])\r\n"
 _FIELD = _TOKEN + rb"++:[\t -~\x80-\xff]*+\r\n"
 
-Parse = Callable[[bytes], Request | Refusal | None]
+Parse = Callable[[bytes], Request | Rejection | None]
 """
-Reads the request at the start of a buffer: the request, why it is refused, or None while more bytes are needed.
+Reads the request at the start of a buffer. Returns it, or the reason to reject it, or None if more bytes are needed.
 
-Bytes after the request are left alone. A refusal may come before the head is whole and stands whatever follows.
+Bytes after the request are ignored. A rejection may come before the head is complete, and later bytes do not change it.
 """
 
 
 class Grammar:
-    """The requests of these methods."""
+    """The grammar of requests with these methods."""
 
     def __init__(self, *methods: str) -> None:
         line = f"({'|'.join(methods)})".encode("ascii") + _TARGET
         self._head = re.compile(line + rb"((?:" + _FIELD + rb")*+)\r\n")
         self._line_rules = _line_rules(methods, line)
 
-    def parse(self, buffer: bytes) -> Request | Refusal | None:
-        """As Parse has it."""
+    def parse(self, buffer: bytes) -> Request | Rejection | None:
+        """Read the request at the start of the buffer (see Parse)."""
         match = self._head.match(buffer)
         if match is None or match.end() > MAX_HEAD_BYTES:
-            return _refusal(buffer, self._line_rules)
+            return _rejection(buffer, self._line_rules)
         method, path, version, lines = match.groups()
         fields = [line.partition(b":") for line in lines.split(b"\r\n")[:-1]]
         if len(fields) > MAX_FIELDS:
             return _TOO_LARGE
         headers = {name.lower(): value.strip(b" \t") for name, _, value in fields}
-        if len(headers) != len(fields) and (refusal := _repetition(fields)):
-            return refusal
+        if len(headers) != len(fields) and (rejection := _repetition(fields)):
+            return rejection
         if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
             return _BODY
         if b"host" not in headers and version == b"1.1":
@@ -116,11 +116,10 @@ def response(
     headers: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """
-    One whole response, after which the connection is closed.
+    Return one whole response, after which the server closes the connection.
 
-    The length is explicit, nothing is compressed and nothing may be kept: credentials must not rest in a cache.
-    Go's and Kotlin's SDKs read an error's body only if its type is exactly `application/json`. A 503 asks for another
-    try in a second.
+    The length is explicit and nothing is compressed. `no-store` keeps credentials out of caches. Go's and Kotlin's SDKs
+    read an error's body only if its type is exactly `application/json`. A 503 requests a retry after one second.
     """
     lines = [
         f"HTTP/1.1 {status} {REASONS[status]}",
@@ -136,9 +135,9 @@ def response(
 
 _RETRY_IN_ONE_SECOND = ("Retry-After: 1", "x-amz-retry-after: 1000")
 """
-The same second in RFC 9110's header (10.2.3) and in AWS's own, which counts milliseconds.
+One second in RFC 9110's header (10.2.3), and in AWS's own header, which counts milliseconds.
 
-SDKs of late 2026 obey the second one. Without it they retry after 50 ms and give up within half a second.
+SDKs of late 2026 obey AWS's. Without it they retry after 50 ms and give up within half a second.
 """
 
 
@@ -146,35 +145,38 @@ def error_response(
     status: int, message: str, *, code: str | None = None, headers: Iterable[tuple[str, str]] = ()
 ) -> bytes:
     """
-    A response that tells a person, through an SDK, what is wrong. The code defaults to the status's own words.
+    Return a response whose message an SDK shows to a person. The code defaults to the status's reason phrase.
 
-    Both spellings are sent because Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and
-    `Message`.
+    Both spellings are sent: Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and `Message`.
     """
     code = code or REASONS[status].replace(" ", "")
     body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode("ascii")
     return response(status, body, headers=headers)
 
 
-# What follows runs only for what is not served, and only says why.
+# The rest of this file runs only for rejected bytes, and only finds the reason.
 
-_NO_HOST = Refusal(400, "An HTTP/1.1 request needs a Host header.")
-_BODY = Refusal(400, "A request here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")
-_TOO_LARGE = Refusal(431, f"The request head is over {MAX_HEAD_BYTES} bytes or {MAX_FIELDS} fields.")
-_TLS = Refusal(400, "This looks like TLS, and the endpoint speaks plain HTTP: use http:// in the URI.")
-_BARE_LF = Refusal(400, "A line ends in a bare LF; lines end in CR LF.")
-_MALFORMED_LINE = Refusal(400, "The request line is not `GET /path HTTP/1.1` in visible ASCII characters.")
-_MALFORMED_FIELD = Refusal(400, "A header line is not `Name: value`.")
+_NO_HOST = Rejection(400, "An HTTP/1.1 request needs a Host header.")
+_BODY = Rejection(400, "A request here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")
+_TOO_LARGE = Rejection(431, f"The request head is over {MAX_HEAD_BYTES} bytes or {MAX_FIELDS} fields.")
+_TLS = Rejection(400, "This looks like TLS, and the endpoint speaks plain HTTP: use http:// in the URI.")
+_BARE_LF = Rejection(400, "A line ends in a bare LF; lines end in CR LF.")
+_MALFORMED_LINE = Rejection(400, "The request line is not `GET /path HTTP/1.1` in visible ASCII characters.")
+_MALFORMED_FIELD = Rejection(400, "A header line is not `Name: value`.")
 
 _SINGLE = (b"host", b"authorization", b"content-length")
-"""Fields that two readers might take from different lines."""
+"""Fields that must not repeat, because two readers might use different lines."""
 
-_Rules = tuple[re.Pattern[bytes], tuple[tuple[re.Pattern[bytes], Refusal], ...], Refusal]
+_Rules = tuple[re.Pattern[bytes], tuple[tuple[re.Pattern[bytes], Rejection], ...], Rejection]
 
 
-def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Refusal]], otherwise: Refusal) -> _Rules:
-    """What a line must match; else the first fault that it matches tells what is wrong; else `otherwise`."""
-    compiled = tuple((re.compile(fault, re.DOTALL), refusal) for fault, refusal in faults)
+def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Rejection]], otherwise: Rejection) -> _Rules:
+    """
+    Return the pattern that a line must match, and the rejections of lines that do not.
+
+    The first fault that matches the line gives the rejection. If none matches, it is `otherwise`.
+    """
+    compiled = tuple((re.compile(fault, re.DOTALL), rejection) for fault, rejection in faults)
     return re.compile(pattern), compiled, otherwise
 
 
@@ -185,16 +187,16 @@ def _line_rules(methods: tuple[str, ...], line: bytes) -> _Rules:
     return _rules(
         line,
         (
-            (rb"GET [!-~]+", Refusal(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
+            (rb"GET [!-~]+", Rejection(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
             (
                 rb"[^ ]+ [^ ]+ HTTP/(?!1\.[01]\Z)[0-9.]+",
-                Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+                Rejection(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
             ),
-            (rb"HEAD [!-~]+ HTTP/1\.[01]", Refusal(405, only, allow, has_body=False)),
-            (rb"(?!" + ours + rb" )" + _TOKEN + rb"+ [!-~]+ HTTP/1\.[01]", Refusal(405, only, allow)),
+            (rb"HEAD [!-~]+ HTTP/1\.[01]", Rejection(405, only, allow, has_body=False)),
+            (rb"(?!" + ours + rb" )" + _TOKEN + rb"+ [!-~]+ HTTP/1\.[01]", Rejection(405, only, allow)),
             (
                 ours + rb" [^/ ][!-~]* HTTP/1\.[01]",
-                Refusal(400, "The request target is not a path that starts with `/`."),
+                Rejection(400, "The request target is not a path that starts with `/`."),
             ),
         ),
         _MALFORMED_LINE,
@@ -204,10 +206,10 @@ def _line_rules(methods: tuple[str, ...], line: bytes) -> _Rules:
 _FIELD_RULES = _rules(
     _FIELD,
     (
-        (rb"[ \t].*", Refusal(400, "A header line starts with white space; folded headers are obsolete.")),
-        (rb":.*", Refusal(400, "A header has no name.")),
-        (rb"[^:]*[ \t]:.*", Refusal(400, "There is white space between a header's name and its colon.")),
-        (rb".*[\x00-\x08\n-\x1f\x7f].*", Refusal(400, "A header holds a control character.")),
+        (rb"[ \t].*", Rejection(400, "A header line starts with white space; folded headers are obsolete.")),
+        (rb":.*", Rejection(400, "A header has no name.")),
+        (rb"[^:]*[ \t]:.*", Rejection(400, "There is white space between a header's name and its colon.")),
+        (rb".*[\x00-\x08\n-\x1f\x7f].*", Rejection(400, "A header holds a control character.")),
     ),
     _MALFORMED_FIELD,
 )
@@ -216,19 +218,19 @@ _TLS_HANDSHAKE = b"\x16"
 _STARTS_LIKE_A_REQUEST = re.compile(_TOKEN)
 
 
-def _refusal(buffer: bytes, line_rules: _Rules) -> Refusal | None:
-    """Judge the complete lines in their order; None if all are well so far and the rest may still fit."""
+def _rejection(buffer: bytes, line_rules: _Rules) -> Rejection | None:
+    """Return the rejection of the first wrong line. None means that the complete lines are valid so far."""
     if buffer and not _STARTS_LIKE_A_REQUEST.match(buffer):
         return _TLS if buffer.startswith(_TLS_HANDSHAKE) else _MALFORMED_LINE
     lines = buffer[:MAX_HEAD_BYTES].split(b"\n")[:-1]
     for number, line in enumerate(lines):
-        if refusal := _line_refusal(number, line, line_rules):
-            return refusal
+        if rejection := _line_rejection(number, line, line_rules):
+            return rejection
     return _TOO_LARGE if len(buffer) >= MAX_HEAD_BYTES else None
 
 
-def _line_refusal(number: int, line: bytes, line_rules: _Rules) -> Refusal | None:
-    """What is wrong with one line, given without its LF; line 0 is the request line."""
+def _line_rejection(number: int, line: bytes, line_rules: _Rules) -> Rejection | None:
+    """Return the rejection of one line, which comes without its LF. Line 0 is the request line."""
     if not line.endswith(b"\r"):
         return _BARE_LF
     if number > MAX_FIELDS:
@@ -236,13 +238,13 @@ def _line_refusal(number: int, line: bytes, line_rules: _Rules) -> Refusal | Non
     pattern, faults, otherwise = line_rules if number == 0 else _FIELD_RULES
     if pattern.fullmatch(line + b"\n"):
         return None
-    return next((refusal for fault, refusal in faults if fault.fullmatch(line[:-1])), otherwise)
+    return next((rejection for fault, rejection in faults if fault.fullmatch(line[:-1])), otherwise)
 
 
-def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Refusal | None:
+def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Rejection | None:
     names = [name.lower() for name, _, _ in fields]
     repeated = next((single for single in _SINGLE if names.count(single) > 1), None)
-    return Refusal(400, f"The header {repeated.decode()} came more than once.") if repeated else None
+    return Rejection(400, f"The header {repeated.decode()} came more than once.") if repeated else None
 
 
 parse: Parse = Grammar("GET").parse

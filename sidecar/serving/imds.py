@@ -1,76 +1,81 @@
 """
-The credentials as EC2's instance metadata service gives them, for clients older than the container form. Pure.
+Decide responses in the form of EC2's instance metadata service, for clients older than the container form. Pure.
 
-Rule: version 2 of it and never version 1. A client opens a session by PUT and shows its token with every GET, which
-whatever can only be made to send a GET cannot. The token itself says when the session ends, under a MAC with a key of
-this process, so that no number of sessions takes memory. No secret is asked for, as these clients know of none, and
-there is one role, as they cannot choose: whoever can connect is given it, unless the role is for some users alone.
+Rule: only version 2, never version 1. A client opens a session by PUT and sends its token with every GET. A program
+that an attacker can make send only GETs cannot do that. The token holds the time when the session ends, and a MAC with
+a key of this process, so sessions take no memory. These clients send no secret and cannot choose a role. So there is
+one role, and every client that can connect gets it, unless the role has `allow_uids`.
 
 Paths, headers, statuses and documents: Amazon EC2 User Guide, "Use the Instance Metadata Service" and "Retrieve
-security credentials from instance metadata". What no honest answer exists for is 404.
+security credentials from instance metadata". A path for which the daemon has no true value is 404.
 """
 
 import hmac
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sidecar.clock import Instant, instant_text
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving import http
-from sidecar.serving.container_credentials import Answer, FindUid, refused
+from sidecar.serving.container_credentials import FindUid, Response, rejection
+from sidecar.serving.hosts import Hosts
 from sidecar.serving.http import Request
 
 if TYPE_CHECKING:
-    from sidecar.store import Snapshot  # as in endpoint.py
+    from sidecar.store import Snapshot  # as in container_credentials.py
 
 KEY_BYTES = 32
+"""Length of the key that signs session tokens."""
 
 MAX_SESSION_SECONDS = 21_600
+"""Longest session of EC2's service (6 hours)."""
 
 parse = http.Grammar("GET", "PUT").parse
-"""A PUT is as bare as a GET: the session's length is in a header, and EC2's clients send no body."""
+"""The grammar of GET and PUT. A PUT has no body either: EC2's clients send the session's length in a header."""
 
 
 class ImdsRole(endpoint.Route, Protocol):
-    """The role that is served, and its ARN, whose last part is the name that clients ask for."""
+    """The role that is served. The last part of its ARN is the role name in the path."""
 
     @property
     def role_arn(self) -> str: ...
 
 
-def answer(
-    request: Request,
-    role: ImdsRole,
-    region: str | None,
-    now: Instant,
-    uid: FindUid,
-    *,
-    key: bytes,
-    hosts: Collection[bytes],
-) -> Answer:
+class Instance(NamedTuple):
     """
-    Decide one request. `region` is where the Pod runs, if known, `key` makes and checks session tokens, and `uid` and
-    `hosts` are as in endpoint.answer.
+    The values that stay the same while the process runs.
 
-    Slashes around a path are passed over: an SDK may join it to an endpoint that ends in one, and botocore asks for the
-    availability zone with one behind. The path `…/security-credentials-extended/`, which SDKs of 2025 try first, is 404
-    as on most instances, and they go on to the one without `-extended`.
+    `key` signs session tokens. `region` is the Pod's region, or None if it is unknown.
     """
-    if stranger := endpoint.turned_away(request.headers, hosts):
-        return stranger
+
+    key: bytes
+    hosts: Hosts
+    region: str | None
+
+
+def respond(request: Request, role: ImdsRole, instance: Instance, now: Instant, uid: FindUid) -> Response:
+    """
+    Decide one request. `uid` is the same as in `container_credentials.respond`.
+
+    Slashes around a path are ignored: an SDK may append the path to an endpoint that ends in a slash, and botocore
+    requests the availability zone with a slash at the end. SDKs of 2025 try `…/security-credentials-extended/` first.
+    It is 404, as on most instances, and they go on to the path without `-extended`.
+    """
+    if denied := endpoint.reject_foreign(request.headers, instance.hosts):
+        return denied
     path = request.path.strip(b"/")
     if request.method == b"PUT":
-        return _open_session(path, request.headers.get(_TTL_HEADER), key, now)
+        return _open_session(path, request.headers.get(_TTL_HEADER), instance.key, now)
     token = request.headers.get(_TOKEN_HEADER)
     if token is None:
         return _NO_SESSION
-    if not _is_open(token, key, now):
+    if not _is_open(token, instance.key, now):
         return _SESSION_OVER
     if path == _TOKEN_PATH:
         return _ONLY_PUT
-    return endpoint.wrong_user(role, uid) or _document(path, role, region, now)
+    return endpoint.reject_user(role, uid) or _document(path, role, instance.region, now)
 
 
 # Sessions
@@ -80,11 +85,11 @@ _TOKEN_PATH = b"latest/api/token"
 _RECORD_DIGITS = 16
 
 
-def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> Answer:
+def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> Response:
     """
-    A token for as many seconds as were asked for, which the header repeats: Go's and Rust's SDKs read it there.
+    Return a token for the requested number of seconds. A header repeats that number for Go's and Rust's SDKs.
 
-    A 403, 404 or 405 here would make most SDKs try version 1 from then on; 400 ends their attempt.
+    After a 403, 404 or 405 here, most SDKs would use version 1 from then on. A 400 ends their attempt.
     """
     if path != _TOKEN_PATH:
         return _ONLY_GET
@@ -96,12 +101,12 @@ def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> A
 
 
 def _token(record: bytes, key: bytes) -> bytes:
-    """The record, which is when the session ends in monotonic milliseconds, and its MAC: both as hexadecimal digits."""
+    """Return the record and its MAC in hexadecimal. The record is the session's end in monotonic milliseconds."""
     return record + hmac.digest(key, record, "sha256").hex().encode("ascii")
 
 
 def _is_open(token: bytes, key: bytes, now: Instant) -> bool:
-    """Whether we made the token, told in a time that does not depend on how much of it is right, and it still lasts."""
+    """Return whether we signed the token and its session is still open. The comparison takes constant time."""
     record = token[:_RECORD_DIGITS]
     return hmac.compare_digest(token, _token(record, key)) and now.monotonic * 1000 < int(record, 16)
 
@@ -126,32 +131,32 @@ _ROLES = b"latest/meta-data/iam/security-credentials"
 _INFO = b"latest/meta-data/iam/info"
 
 
-def _document(path: bytes, role: ImdsRole, region: str | None, now: Instant) -> Answer:
+def _document(path: bytes, role: ImdsRole, region: str | None, now: Instant) -> Response:
     """
-    What the path stands for. Of the living set it is, where there is none, 503 with the reason.
+    Return the document at the path. Without valid credentials it is a 503 with the reason.
 
-    EC2 says 200 with a `Code` other than Success then. No SDK takes either for credentials, but only a 503 makes Go,
-    Rust and the older JavaScript ask again, and of a 503 Java shows a person the message.
+    EC2 returns 200 with a `Code` other than Success then. No SDK accepts either as credentials, but only a 503 makes
+    Go, Rust and the older JavaScript retry, and Java shows the message of a 503 to a person.
     """
     arn = _Arn.of(role.role_arn)
     if path == _ROLES:
         return _text(arn.name)
-    of_role = path == _ROLES + b"/" + arn.name.encode("ascii")
-    if not of_role and path != _INFO:
-        return _of_the_place(path, arn, region)
+    is_credentials = path == _ROLES + b"/" + arn.name.encode("ascii")
+    if not is_credentials and path != _INFO:
+        return _instance_document(path, arn, region)
     snapshot = role.snapshot
     if snapshot is None or not snapshot.is_valid(now):
         return endpoint.unavailable(role)
-    if not of_role:
+    if not is_credentials:
         return _text(_info(arn, snapshot))
-    return _text(_credentials(snapshot))._replace(role=role.role, snapshot=snapshot)
+    return _text(_credentials(snapshot))._replace(role_name=role.role_name, snapshot=snapshot)
 
 
-def _of_the_place(path: bytes, arn: _Arn, region: str | None) -> Answer:
-    tell = _PLACES.get(path)
-    if tell is None:
+def _instance_document(path: bytes, arn: _Arn, region: str | None) -> Response:
+    render = _INSTANCE_DOCUMENTS.get(path)
+    if render is None:
         return _NO_SUCH_PATH
-    return _NO_REGION if region is None else _text(tell(arn, region))
+    return _NO_REGION if region is None else _text(render(arn, region))
 
 
 def _credentials(snapshot: "Snapshot") -> str:
@@ -170,7 +175,7 @@ def _credentials(snapshot: "Snapshot") -> str:
 
 
 def _info(arn: _Arn, snapshot: "Snapshot") -> str:
-    """An instance profile has its role's name, unless somebody chose another. Clients take the account from the ARN."""
+    """Return the document from whose ARN clients read the account. A profile usually has the name of its role."""
     return _json(
         {
             "Code": "Success",
@@ -181,16 +186,16 @@ def _info(arn: _Arn, snapshot: "Snapshot") -> str:
 
 
 def _identity(arn: _Arn, region: str) -> str:
-    """What SDKs take the region from, and tools the account. Of an instance there is nothing else to tell."""
+    """Return the identity document, without fields of a real instance. SDKs read the region, and tools the account."""
     return _json({"accountId": arn.account_id, "region": region, "version": "2017-09-30"})
 
 
 def _zone(_arn: _Arn, region: str) -> str:
-    """The first zone: botocore takes a letter off to have the region. The Pod may well be in another one."""
+    """Return the region's first zone. botocore removes the letter to get the region; the Pod may be in another zone."""
     return f"{region}a"
 
 
-_PLACES: Mapping[bytes, Callable[[_Arn, str], str]] = {
+_INSTANCE_DOCUMENTS: Mapping[bytes, Callable[[_Arn, str], str]] = {
     b"latest/meta-data/placement/region": lambda _arn, region: region,
     b"latest/meta-data/placement/availability-zone": _zone,
     b"latest/dynamic/instance-identity/document": _identity,
@@ -198,33 +203,33 @@ _PLACES: Mapping[bytes, Callable[[_Arn, str], str]] = {
 
 
 def _json(values: Mapping[str, str]) -> str:
-    """A value a line and ` : ` between, as EC2 has it: there are scripts that find a value by its line."""
+    """Return JSON with one value per line and ` : ` as separator, like EC2. Some scripts find a value by its line."""
     return json.dumps(values, indent=2, separators=(",", " : "))
 
 
-def _text(body: str, *headers: tuple[str, str]) -> Answer:
-    return Answer(200, http.response(200, body.encode("ascii"), content_type="text/plain", headers=headers))
+def _text(body: str, *headers: tuple[str, str]) -> Response:
+    return Response(200, http.response(200, body.encode("ascii"), content_type="text/plain", headers=headers))
 
 
-# Refusals
+# Rejections
 
-_NO_SESSION = refused(
+_NO_SESSION = rejection(
     401,
     "This is version 2 of the metadata service: PUT /latest/api/token first, and send the token as "
     "X-aws-ec2-metadata-token.",
     ("WWW-Authenticate", "Token"),
 )
-_SESSION_OVER = refused(
+_SESSION_OVER = rejection(
     401,
-    "The session token is not of this process, or its time is over: PUT /latest/api/token for another one.",
+    "The session token has expired, or another process made it: PUT /latest/api/token for another one.",
     ("WWW-Authenticate", "Token"),
 )
-_BAD_TTL = refused(400, f"X-aws-ec2-metadata-token-ttl-seconds must be 1 to {MAX_SESSION_SECONDS}.")
-_ONLY_GET = refused(405, "Everything but /latest/api/token is asked for by GET.", ("Allow", "GET"))
-_ONLY_PUT = refused(405, "/latest/api/token is asked for by PUT.", ("Allow", "PUT"))
-_NO_REGION = refused(404, "The region is not known here: set AWS_REGION for irsa-sidecar.")
-_NO_SUCH_PATH = refused(
+_BAD_TTL = rejection(400, f"X-aws-ec2-metadata-token-ttl-seconds must be 1 to {MAX_SESSION_SECONDS}.")
+_ONLY_GET = rejection(405, "Only /latest/api/token accepts PUT: send GET.", ("Allow", "GET"))
+_ONLY_PUT = rejection(405, "/latest/api/token accepts only PUT.", ("Allow", "PUT"))
+_NO_REGION = rejection(404, "The region is unknown: set AWS_REGION for irsa-sidecar.")
+_NO_SUCH_PATH = rejection(
     404,
-    "irsa-sidecar knows no more of an instance than /latest/meta-data/iam, /latest/meta-data/placement and "
+    "irsa-sidecar serves only /latest/meta-data/iam, /latest/meta-data/placement and "
     "/latest/dynamic/instance-identity/document.",
 )

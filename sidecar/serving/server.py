@@ -1,14 +1,17 @@
 """
-The only listener code: connections in, one answer each, out.
+Accept connections on the listeners, and send one response on each.
 
-Rule: whatever a client does costs a bounded time, a bounded memory and one file descriptor, and never another
-client's answer. One request a connection. When it is already there as the connection is accepted, it is answered in
-the accept loop itself, because starting a task costs as much again; only a client that is slow, refused or held gets
-a task, and those are counted.
+Rule: each client costs a bounded time, a bounded memory and one file descriptor, whatever it does, and never the
+response of another client. There is one request per connection.
 
-TCP_DEFER_ACCEPT would let the kernel keep a connection until its request is there. Measured on Linux 6, it serves 4
-to 17% more requests a second with 32 clients and no fewer microseconds each at 200 a second, but a silent client
-then hears its 408 after 6.4 s instead of 5, on the kernel's own timer: so it stays off.
+A request that has arrived when its connection is accepted is answered in the accept loop, without a task. Only a slow,
+rejected or held client gets a task, and these tasks are counted. So there are two paths for a request, in the loop and
+in a task. The first one stays because of its measured gain: a prototype served 52,242 requests a second with it, and
+31,755 with a task for every connection (docs/decisions/0005-answer-in-the-accept-loop.md tells how to measure it).
+
+TCP_DEFER_ACCEPT would let the kernel keep a connection until its request has arrived. Measured on Linux 6, it serves 4
+to 17 % more requests a second with 32 clients, and takes as many microseconds for each at 200 a second. But a silent
+client then gets its 408 after 6.4 s instead of 5, on the kernel's own timer, so it stays off.
 """
 
 import errno
@@ -17,112 +20,121 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import trio
 
 from sidecar.clock import Instant
 from sidecar.serving import http
-from sidecar.serving.container_credentials import Answer
-from sidecar.serving.http import Refusal, Request
+from sidecar.serving.container_credentials import Response
+from sidecar.serving.http import Rejection, Request
 from sidecar.serving.listen import BACKLOG
 
 _READ_BYTES = 4096
-"""Below the head's cap, so that no single read can exceed it; SDK requests are under 1 KiB."""
+"""Size of one read. It is below the limit for a head, so no single read can exceed that; SDKs send under 1 KiB."""
 
 _NO_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What accept says when this process or machine has nothing left; the connection stays in the queue."""
+"""Errors of accept when this process or machine has no resources left. The connection stays in the queue."""
 
 _PAUSE_SECONDS = 0.05
-"""Between accepts that fail while there is nothing to give up, so that the loop never spins."""
+"""Pause after a failed accept when no connection can be evicted, so that the loop does not spin."""
 
-_LAST_WORDS_SECONDS = 0.2
-"""When the server stops, for a request whose bytes are on their way."""
+_STOP_HEAD_SECONDS = 0.2
+"""Time for a request to arrive once the server stops."""
 
 _MAX_HOLDS = 2
-"""How often one request may be held: a client with a new secret may also have to wait for its user to be known."""
+"""Most times that one request is held: for a newer secret, and then for its user to be found."""
 
 CLIENT_GONE = 499
-"""The status observed for a client that left before its whole answer; never sent. nginx logs the same number."""
+"""The status observed for a client that left before its whole response. It is never sent; nginx logs 499 too."""
 
-_GONE = Answer(CLIENT_GONE, b"")
-_FAULT = Answer(500, http.error_response(500, "A fault of the sidecar itself: its log has the details."))
-_TOO_SLOW = Refusal(408, "No whole request arrived in time.")
-_ENDED_EARLY = Refusal(400, "The connection ended before the request did.")
-_EVICTED = Refusal(503, "There are too many connections, and this one was idle longest.")
-_SHED = Answer(503, http.error_response(503, "There are too many connections."))
+_GONE = Response(CLIENT_GONE, b"")
+_FAULT = Response(500, http.error_response(500, "An internal error of the sidecar: its log has the details."))
+_TOO_SLOW = Rejection(408, "The request did not arrive completely in time.")
+_CLOSED_EARLY = Rejection(400, "The connection was closed before the request was complete.")
+_EVICTED = Rejection(503, "There are too many connections, and this one was idle longest.")
+_SHED = Response(503, http.error_response(503, "There are too many connections."))
 
 
-Respond = Callable[[Request, Instant, socket.socket], Answer]
-"""
-How a listener answers what came on this accepted socket: quick, without waiting, and without raising.
+class Handler(Protocol):
+    """The behaviour of one listener. The server reports what its methods raise, and goes on."""
 
-The socket is there to be asked about, and not to be read, written or kept.
-"""
+    @property
+    def parse(self) -> http.Parse:
+        """The grammar of a request."""
+
+    def now(self) -> Instant:
+        """Read the clocks."""
+
+    def respond(self, request: Request, now: Instant, sock: socket.socket, /) -> Response:
+        """
+        Decide the response, quickly and without waiting. If this raises, the client gets a 500.
+
+        The accepted socket is only for questions about the connection: do not read, write or keep it.
+        """
+
+    async def wait(self, response: Response, /) -> None:
+        """Wait for the event of a held response. The server sets the deadline, and then calls `respond` again."""
+
+    def observe(self, response: Response, address: Any, /) -> None:
+        """Count one response to a client that sent anything, after it was sent. This may be called very often."""
+
+    def report(self, error: Exception, /) -> None:
+        """Log an unexpected exception."""
 
 
 class Limits(NamedTuple):
-    """What one client, and all of them together, may take."""
+    """The limits for one client, and for all clients together."""
 
     head_seconds: float = 5.0
-    """From accept to the whole head; then 408."""
+    """Time from accept to the complete head; then the client gets a 408."""
     write_seconds: float = 5.0
-    """For a client to take its answer, which normally fits the socket's buffer at once."""
+    """Time for a client to read its response, which normally fits into the socket's buffer at once."""
     linger_seconds: float = 1.0
     linger_bytes: int = 64 * 1024
-    """How long and how much is still read and thrown away after a refusal; see `_linger`."""
+    """Time and bytes for which the server reads and discards input after a rejection; see `_linger`."""
     hold_seconds: float = 0.8
     """
-    Deadline for what a held request waits for: the first credentials, or a check of the secret's file. Most SDKs give
-    up at 1 s, and Java retries without a pause.
+    Deadline for the event of a held request, such as the first credentials or a check of the secret's file. Most SDKs
+    give up after 1 s, and Java retries without a pause.
     """
     stop_seconds: float = 3.0
-    """For answers under way when the server is told to stop."""
+    """Time for the last responses when the server stops."""
     connections: int = 256
     """
-    How many may be slow, held or lingering at once. Clients answered in the accept loop do not count.
+    Number of connections that may be slow, held or lingering at once. Clients answered in the accept loop do not count.
 
-    Each costs a task and up to 32 KiB of receive buffer: 256 and their process stay below 48 MiB, and the manifests'
-    memory limit is 64 (`python -m benchmarks.socket_memory`).
+    Each one costs a task and up to 32 KiB of receive buffer. With 256 the process stays below 48 MiB, and the
+    manifests' memory limit is 64 MiB (`python -m benchmarks.socket_memory`).
     """
     accepts_per_pass: int = 64
-    """Then every other task has its turn."""
+    """Number of accepts after which the other tasks get their turn."""
 
 
 def connection_limit(most: int = Limits().connections) -> int:
-    """At most this many, and never over half of the file descriptors that the process may open."""
+    """Return the limit for connections: `most`, or half of the file descriptors that the process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
 
 
 async def serve(
     listeners: Sequence[socket.socket],
-    respond: Respond,
+    handler: Handler,
     *,
-    now: Callable[[], Instant],
-    observe: Callable[[Answer, Any], None],
-    report: Callable[[Exception], None],
-    wait: Callable[[Answer], Awaitable[object]] | None = None,
-    parse: http.Parse = http.parse,
     limits: Limits = Limits(),  # noqa: B008  an immutable value
     stop: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """
-    Answer on these non-blocking listeners until `stop` is set; then close them and let answers end.
+    Serve on these non-blocking listeners until `stop` is set, then close them and finish the responses.
 
-    `parse` is the grammar of a request, and `respond` decides its answer. `wait` waits for what a held answer lacks;
-    the server brings the deadline and asks `respond` again. `observe` sees one answer for each client that said
-    anything, with the peer's address, once the answer is on its way; it may be called very often. `report` gets what
-    the other callbacks raise: the client gets a 500 if it has no answer yet, and the server goes on.
-
-    When `stop` is set: what waits in the kernel's queue is still accepted, then nothing more; clients without a whole
-    request have 0.2 s for it; answers have `stop_seconds`. Cancellation instead closes everything at once. The
-    listeners are closed in the end either way.
+    When `stop` is set, the server still accepts the connections in the kernel's queue, and then no more. Clients
+    without a complete request get 0.2 s for it, and responses get `stop_seconds`. Cancellation closes everything at
+    once instead. The listeners are closed in either case.
     """
     try:
         async with trio.open_nursery() as connections:
-            server = _Server(connections, respond, now, observe, report, wait, parse, limits)
+            server = _Server(connections, handler, limits)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(server.accept_forever, listener)
@@ -130,7 +142,7 @@ async def serve(
                 await (trio.Event() if stop is None else stop).wait()
                 accepting.cancel_scope.cancel()
             server.accept_last(listeners)
-            _close(listeners)  # before the wait, so that whoever comes now is refused at once
+            _close(listeners)  # before the wait, so that later clients are refused at once
             connections.cancel_scope.deadline = trio.current_time() + limits.stop_seconds
     finally:
         _close(listeners)
@@ -143,19 +155,14 @@ def _close(listeners: Iterable[socket.socket]) -> None:
 
 @dataclass(eq=False, slots=True)
 class _Server:
-    """What the connections of one `serve` share: its callbacks, how many have a task, and which of those are idle."""
+    """The state that the connections of one `serve` share: the number of tasks, and the idle ones."""
 
     nursery: trio.Nursery
-    respond: Respond
-    now: Callable[[], Instant]
-    observe: Callable[[Answer, Any], None]
-    report: Callable[[Exception], None]
-    wait: Callable[[Answer], Awaitable[object]] | None
-    parse: http.Parse
+    handler: Handler
     limits: Limits
     tasks: int = 0
     idle: dict[trio.CancelScope, None] = field(default_factory=dict)
-    """Oldest first. Cancelling one ends its wait for the client."""
+    """The scopes of waits for clients, oldest first. The server cancels one to end its wait."""
 
     async def accept_forever(self, listener: socket.socket) -> None:
         while True:
@@ -165,13 +172,13 @@ class _Server:
             except OSError as error:
                 await self._recover(error)
             except Exception as error:  # noqa: BLE001  whatever it is, the listener must go on
-                self._complain(error)
+                self._report_error(error)
                 await trio.sleep(_PAUSE_SECONDS)
 
     def accept_last(self, listeners: Iterable[socket.socket]) -> None:
-        """Take all that the kernel has queued, and let nobody be slow with a request any more."""
-        self.limits = self.limits._replace(head_seconds=_LAST_WORDS_SECONDS, accepts_per_pass=BACKLOG)
-        deadline = trio.current_time() + _LAST_WORDS_SECONDS
+        """Accept all connections in the kernel's queue, and shorten the time for requests that are not complete."""
+        self.limits = self.limits._replace(head_seconds=_STOP_HEAD_SECONDS, accepts_per_pass=BACKLOG)
+        deadline = trio.current_time() + _STOP_HEAD_SECONDS
         for scope in self.idle:
             scope.deadline = min(scope.deadline, deadline)
         for listener in listeners:
@@ -179,31 +186,31 @@ class _Server:
                 self._accept_ready(listener)
 
     def _accept_ready(self, listener: socket.socket) -> None:
-        now = self.now()  # one reading serves the pass, which lasts a few milliseconds at most
+        now = self.handler.now()  # one reading for the pass, which lasts a few milliseconds at most
         for _ in range(self.limits.accepts_per_pass):
             try:
-                sock, peer = listener.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
                 continue  # the client left the queue
             try:
-                self._welcome(sock, peer, now)
-            except Exception as error:  # noqa: BLE001  one connection's failure must not reach the listener
+                self._handle_accepted(sock, address, now)
+            except Exception as error:  # noqa: BLE001  an error of one connection must not reach the listener
                 sock.close()
-                self._complain(error)
+                self._report_error(error)
 
     async def _recover(self, error: OSError) -> None:
-        """After a failed accept: for lack of capacity give up the oldest idle connection; else pause."""
+        """After a failed accept, evict the oldest idle connection if resources are short. Otherwise pause."""
         if error.errno in _NO_CAPACITY and self._evict():
             await trio.lowlevel.checkpoint()  # in which its task closes it
             return
         if error.errno not in _NO_CAPACITY:
-            self._complain(error)
+            self._report_error(error)
         await trio.sleep(_PAUSE_SECONDS)
 
     def _evict(self) -> bool:
-        """End the wait of the connection that has been idle longest; says whether there was one."""
+        """End the wait of the connection that has been idle longest. Return whether there was one."""
         scope = next(iter(self.idle), None)
         if scope is None:
             return False
@@ -211,163 +218,162 @@ class _Server:
         scope.cancel()
         return True
 
-    def _welcome(self, sock: socket.socket, peer: Any, now: Instant) -> None:
-        """Answer now if the request is here, whole and alone; else give the connection a task."""
+    def _handle_accepted(self, sock: socket.socket, address: Any, now: Instant) -> None:
+        """Respond at once if exactly one complete request has arrived. Otherwise give the connection a task."""
         try:
             buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            self._start_reading(sock, peer, b"")
+            self._start_reading(sock, address, b"")
             return
         except OSError:
-            sock.close()  # a reset without a byte: how some port probes end
+            sock.close()  # a reset without a byte: some port probes end like this
             return
-        request = self.parse(buffer)
+        request = self.handler.parse(buffer)
         if not isinstance(request, Request) or request.size != len(buffer):
-            self._start_reading(sock, peer, buffer)
+            self._start_reading(sock, address, buffer)
             return
-        answer = self._ask(request, now, sock)
-        if answer.hold and self.wait is not None and self._has_room():
-            self._start(self._converse, sock, peer, buffer, trio.CancelScope())
+        response = self._respond(request, now, sock)
+        if response.hold and self._has_room():
+            self._start(self._serve_connection, sock, address, buffer, trio.CancelScope())
         else:
-            self._send_now(sock, peer, answer)
+            self._send_now(sock, address, response)
 
-    def _ask(self, request: Request, now: Instant, sock: socket.socket) -> Answer:
+    def _respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
         try:
-            return self.respond(request, now, sock)
-        except Exception as error:  # noqa: BLE001  a fault of ours is one client's 500, not everybody's end
-            self._complain(error)
+            return self.handler.respond(request, now, sock)
+        except Exception as error:  # noqa: BLE001  our bug is a 500 for one client, and serving goes on
+            self._report_error(error)
             return _FAULT
 
-    def _note(self, answer: Answer, peer: Any) -> None:
+    def _record(self, response: Response, address: Any) -> None:
         try:
-            self.observe(answer, peer)
-        except Exception as error:  # noqa: BLE001  counting must not cost anybody an answer
-            self._complain(error)
+            self.handler.observe(response, address)
+        except Exception as error:  # noqa: BLE001  a failure to count must not cost a client its response
+            self._report_error(error)
 
-    def _complain(self, error: Exception) -> None:
-        with suppress(Exception):  # a log that fails has nobody left to tell
-            self.report(error)
+    def _report_error(self, error: Exception) -> None:
+        with suppress(Exception):  # if the log fails, there is no other place to report it
+            self.handler.report(error)
 
-    def _send_now(self, sock: socket.socket, peer: Any, answer: Answer) -> None:
+    def _send_now(self, sock: socket.socket, address: Any, response: Response) -> None:
         try:
-            sent = sock.send(answer.response, socket.MSG_DONTWAIT)
+            sent = sock.send(response.content, socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._lose(sock, peer)
-            return
-        if sent == len(answer.response):
             sock.close()
-            self._note(answer, peer)
+            self._record(_GONE, address)
+            return
+        if sent == len(response.content):
+            sock.close()
+            self._record(response, address)
         else:
-            self._start(self._deliver, sock, peer, answer, sent)
-
-    def _lose(self, sock: socket.socket, peer: Any) -> None:
-        sock.close()
-        self._note(_GONE, peer)
+            self._start(self._send_rest, sock, address, response, sent)
 
     def _has_room(self) -> bool:
         return self.tasks < self.limits.connections or bool(self.idle)
 
-    def _start_reading(self, sock: socket.socket, peer: Any, buffer: bytes) -> None:
-        """A task that waits for the rest of the request, idle from now on: of many in a pass the newest stay."""
+    def _start_reading(self, sock: socket.socket, address: Any, buffer: bytes) -> None:
+        """Start a task that reads the rest. It is idle from now on, so a pass keeps its newest clients."""
         waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.head_seconds)
-        if self._start(self._converse, sock, peer, buffer, waiting):
+        if self._start(self._serve_connection, sock, address, buffer, waiting):
             self.idle[waiting] = None
 
-    def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object) -> bool:
-        """Give the connection a task, in place of the oldest idle one when there are too many; else shed it."""
+    def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, address: Any, *state: object) -> bool:
+        """Give the connection a task. If there are too many, evict the oldest idle one, or shed this connection."""
         if self.tasks >= self.limits.connections and not self._evict():
             with suppress(OSError):
-                sock.send(_SHED.response, socket.MSG_DONTWAIT)
+                sock.send(_SHED.content, socket.MSG_DONTWAIT)
             sock.close()
-            self._note(_SHED, peer)
+            self._record(_SHED, address)
             return False
         self.tasks += 1
-        self.nursery.start_soon(self._contain, task, sock, peer, *state)
+        self.nursery.start_soon(self._run_connection_task, task, sock, address, *state)
         return True
 
-    async def _contain(
-        self, task: Callable[..., Awaitable[None]], sock: socket.socket, peer: Any, *state: object
+    async def _run_connection_task(
+        self, task: Callable[..., Awaitable[None]], sock: socket.socket, address: Any, *state: object
     ) -> None:
-        """Run a connection's task so that nothing it raises goes further, and its socket is always closed."""
+        """Run a connection's task. Its exceptions go no further, and its socket is always closed."""
         try:
             with sock:
-                await task(sock, peer, *state)
+                await task(sock, address, *state)
         except OSError:
-            self._note(_GONE, peer)
+            self._record(_GONE, address)
         except Exception as error:  # noqa: BLE001  an exception here would end every listener
-            self._complain(error)
+            self._report_error(error)
         finally:
             self.tasks -= 1
 
-    async def _converse(self, sock: socket.socket, peer: Any, buffer: bytes, waiting: trio.CancelScope) -> None:
-        """Read until there is a request or a reason against one, answer, and leave politely."""
+    async def _serve_connection(
+        self, sock: socket.socket, address: Any, buffer: bytes, waiting: trio.CancelScope
+    ) -> None:
+        """Read until there is a request or a rejection, respond, and linger if the client may still be sending."""
         request, received = await self._read(sock, buffer, waiting)
         if request is None:
             return
         if isinstance(request, Request):
-            await self._deliver(sock, peer, await self._ask_or_hold(request, sock), 0)
+            await self._send_rest(sock, address, await self._respond_or_hold(request, sock), 0)
             has_more = received > request.size
         else:
-            await self._deliver(sock, peer, Answer(request.status, request.response), 0)
-            has_more = request is not _EVICTED  # whose descriptor somebody is waiting for
+            await self._send_rest(sock, address, Response(request.status, request.content), 0)
+            has_more = request is not _EVICTED  # another client waits for its descriptor
         if has_more:
             await self._linger(sock)
 
     async def _read(
         self, sock: socket.socket, buffer: bytes, waiting: trio.CancelScope
-    ) -> tuple[Request | Refusal | None, int]:
-        """The request, or why there is none, and how much came; None if the client never said anything."""
+    ) -> tuple[Request | Rejection | None, int]:
+        """Return the request or its rejection, and the bytes received. None means that the client sent nothing."""
         with self._evictable(waiting):
-            while (request := self.parse(buffer)) is None:
+            while (request := self.handler.parse(buffer)) is None:
                 chunk = await _receive(sock)
                 if not chunk:
-                    return _ENDED_EARLY if buffer else None, len(buffer)
+                    return _CLOSED_EARLY if buffer else None, len(buffer)
                 buffer += chunk
             return request, len(buffer)
         return _TOO_SLOW if trio.current_time() >= waiting.deadline else _EVICTED, len(buffer)
 
     @contextmanager
     def _evictable(self, waiting: trio.CancelScope) -> Iterator[None]:
-        """A wait for the client's next bytes, bounded, and cut short when somebody else needs the place."""
+        """Bound a wait for the client's next bytes. An eviction ends it early."""
         with waiting:
             try:
                 yield
             finally:
                 self.idle.pop(waiting, None)
 
-    async def _ask_or_hold(self, request: Request, sock: socket.socket) -> Answer:
-        answer = self._ask(request, self.now(), sock)
+    async def _respond_or_hold(self, request: Request, sock: socket.socket) -> Response:
+        response = self._respond(request, self.handler.now(), sock)
         deadline = trio.current_time() + self.limits.hold_seconds
         for _ in range(_MAX_HOLDS):
-            if not answer.hold or self.wait is None:
-                return answer
+            if not response.hold:
+                return response
             try:
                 with trio.move_on_at(deadline):
-                    await self.wait(answer)
-            except Exception as error:  # noqa: BLE001  as in `_ask`
-                self._complain(error)
+                    await self.handler.wait(response)
+            except Exception as error:  # noqa: BLE001  as in `_respond`
+                self._report_error(error)
                 return _FAULT
             request = request._replace(has_waited=True)
-            answer = self._ask(request, self.now(), sock)
-        return answer
+            response = self._respond(request, self.handler.now(), sock)
+        return response
 
-    async def _deliver(self, sock: socket.socket, peer: Any, answer: Answer, sent: int) -> None:
-        """Send the rest of the answer, for as long as the client takes it."""
+    async def _send_rest(self, sock: socket.socket, address: Any, response: Response, sent: int) -> None:
+        """Send what is left of the response, within `write_seconds`."""
         with trio.move_on_after(self.limits.write_seconds):
-            while sent < len(answer.response):
+            while sent < len(response.content):
                 try:
-                    sent += sock.send(answer.response[sent:], socket.MSG_DONTWAIT)
+                    sent += sock.send(response.content[sent:], socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(sock)
-        self._note(answer if sent == len(answer.response) else _GONE, peer)
+        self._record(response if sent == len(response.content) else _GONE, address)
 
     async def _linger(self, sock: socket.socket) -> None:
         """
-        Say that this was all, and throw away what still comes, for a while (RFC 9112 section 9.6).
+        Close the sending side, then read and discard input for a while (RFC 9112 section 9.6).
 
-        Closing with unread input makes the kernel send a reset, which may take the answer from the client's hands.
+        If a socket is closed with unread input, the kernel sends a reset, which can destroy the response at the client.
         """
         waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.linger_seconds)
         self.idle[waiting] = None
@@ -379,7 +385,7 @@ class _Server:
 
 
 async def _receive(sock: socket.socket) -> bytes:
-    """The next bytes, or none at the end; a reset is an end as well."""
+    """Return the next bytes. Empty bytes mean the end of the input or a reset."""
     while True:
         try:
             return sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)

@@ -352,9 +352,9 @@ async def test_token_volume_that_hangs_for_a_moment(
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(volume.path):
             await trio.sleep(CHECK_SECONDS + DEADLINE_SECONDS)
-            assert "its volume hangs" in str(served.daemon.role.failure)
+            assert "its volume hangs" in str(served.daemon.role.last_error)
         autojump_clock.autojump_threshold = 0.05
         await trio.sleep(CHECK_SECONDS)
-        assert served.daemon.role.failure is None
+        assert served.daemon.role.last_error is None
         assert status_of(await served.ask(GET)) == 200
         assert len(served.sts.asked_at) == 1

@@ -7,8 +7,9 @@ and no answer holds a secret unless the request held the one that opens it.
 
 import json
 
-from sidecar.serving.container_credentials import LOOPBACK_HOSTS, answer
-from sidecar.serving.http import MAX_HEAD_BYTES, Parse, Refusal, Request, parse
+from sidecar.serving.container_credentials import respond
+from sidecar.serving.hosts import LOOPBACK
+from sidecar.serving.http import MAX_HEAD_BYTES, Parse, Rejection, Request, parse
 from tests.against.h11.test_http import by_h11
 from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH, ROLE, SECRET, untold
 
@@ -28,8 +29,8 @@ def request_in(data: bytes, parse: Parse) -> Request | None:
     """The request at the start of the data, if there is one, after every check of the grammar."""
     found = parse(data)
     _prefixes_agree(data, found, parse)
-    if isinstance(found, Refusal):
-        is_a_whole_answer(found.response)
+    if isinstance(found, Rejection):
+        is_a_whole_answer(found.content)
     elif isinstance(found, Request):
         _h11_reads_the_same(data, found)
         return found
@@ -38,7 +39,7 @@ def request_in(data: bytes, parse: Parse) -> Request | None:
     return None
 
 
-def _prefixes_agree(data: bytes, found: Request | Refusal | None, parse: Parse) -> None:
+def _prefixes_agree(data: bytes, found: Request | Rejection | None, parse: Parse) -> None:
     """However the bytes arrive, the first answer is the answer, and nothing that follows changes it."""
     for end in range(0, len(data), len(data) // PREFIXES + 1):
         assert parse(data[:end]) in (None, found)
@@ -65,9 +66,9 @@ def _h11_reads_the_same(data: bytes, request: Request) -> None:
 
 
 def _only_the_secret_opens(request: Request) -> None:
-    given = answer(request, {PATH: ROLE}, LOOPBACK_HOSTS, NOW, untold)
-    is_a_whole_answer(given.response)
+    response = respond(request, {PATH: ROLE}, LOOPBACK, NOW, untold)
+    is_a_whole_answer(response.content)
     if request.headers.get(b"authorization") != SECRET or request.path != PATH:
-        assert given.status != 200
-    if given.status != 200:
-        assert not any(secret in given.response for secret in HIDDEN)
+        assert response.status != 200
+    if response.status != 200:
+        assert not any(secret in response.content for secret in HIDDEN)

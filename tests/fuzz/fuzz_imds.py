@@ -6,7 +6,7 @@ GET with the token of an open session, passed on by nobody.
 """
 
 from sidecar.serving import imds
-from sidecar.serving.container_credentials import LOOPBACK_HOSTS
+from sidecar.serving.hosts import LOOPBACK
 from tests.fuzz.fuzz_http import HIDDEN, is_a_whole_answer, request_in
 from tests.unit.serving.test_container_credentials import NOW, untold
 from tests.unit.serving.test_imds import KEY, ROLE
@@ -19,9 +19,9 @@ def target(data: bytes) -> None:
     request = request_in(data, imds.parse)
     if request is None:
         return
-    given = imds.answer(request, ROLE, "eu-west-1", NOW, untold, key=KEY, hosts=LOOPBACK_HOSTS)
-    is_a_whole_answer(given.response)
+    response = imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, untold)
+    is_a_whole_answer(response.content)
     is_open = request.headers.get(b"x-aws-ec2-metadata-token") == OPEN_SESSION
     if request.method != b"GET" or not is_open or b"x-forwarded-for" in request.headers:
-        assert given.status != 200 or request.path.strip(b"/") == b"latest/api/token"
-        assert not any(secret in given.response for secret in HIDDEN)
+        assert response.status != 200 or request.path.strip(b"/") == b"latest/api/token"
+        assert not any(secret in response.content for secret in HIDDEN)

@@ -167,7 +167,7 @@ def test_scanners_find_what_it_is_made_of(listing: dict[str, list[str]]) -> None
 
 COMPILED = """
 import json, sys
-import sidecar.daemon.daemon, sidecar.commands.run, sidecar.commands.probe, sidecar.cli
+import sidecar.daemon.run, sidecar.commands.run, sidecar.commands.probe, sidecar.cli
 def flags(path):
     with open(path, "rb") as file:
         return file.read(8)[4]

@@ -38,6 +38,7 @@ from sidecar.role import Role
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving import http
 from sidecar.serving.authorization import Secret
+from sidecar.serving.hosts import LOOPBACK
 from sidecar.store import Store
 from sidecar.sts.client import ExchangeResult
 from sidecar.sts.errors import NEXT_STEPS
@@ -280,14 +281,14 @@ class Machine(RuleBasedStateMachine):
         if not is_ours or secret != SECRET:
             assert answer.status == (404 if not is_ours else 401 if secret is None else 403)
             assert answer.snapshot is None
-            assert b"ASIA" not in answer.response
+            assert b"ASIA" not in answer.content
 
     @invariant()
     def credentials_are_served_while_they_live_and_no_longer(self) -> None:
         answer = self._ask(PATH, SECRET)
         Machine.answers[answer.status] = Machine.answers.get(answer.status, 0) + 1
         if answer.status == 200:
-            assert self._grant_in(answer.response) is self.in_service
+            assert self._grant_in(answer.content) is self.in_service
             assert self.in_service is not None
             assert self.in_service.may_be_served(self.world), "a set is served past its end"
         else:
@@ -357,12 +358,12 @@ class Machine(RuleBasedStateMachine):
         asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
         return max(schedule.back_off_for(error.next_step, DURATION_SECONDS).cap_seconds, asked)
 
-    def _ask(self, path: bytes, secret: bytes | None) -> endpoint.Answer:
+    def _ask(self, path: bytes, secret: bytes | None) -> endpoint.Response:
         lines = [b"GET " + path + b" HTTP/1.1", b"Host: 127.0.0.1"]
         lines += [b"Authorization: " + secret] if secret is not None else []
         request = http.parse(b"\r\n".join(lines) + b"\r\n\r\n")
         assert isinstance(request, http.Request)
-        return endpoint.answer(request, {PATH: self.route}, endpoint.LOOPBACK_HOSTS, self.world.clock.now(), os.getuid)
+        return endpoint.respond(request, {PATH: self.route}, LOOPBACK, self.world.clock.now(), os.getuid)
 
     def _grant_in(self, response: bytes) -> Grant:
         """The one set that every part of the answer is of."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -14,14 +14,17 @@ from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.daemon import daemon as daemon_module
+from sidecar.daemon import run as run_module
 from sidecar.daemon.credentials_file import CredentialsFile
-from sidecar.daemon.daemon import Daemon, make_daemon
+from sidecar.daemon.daemon import CredentialsHandler, Daemon, Form, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import ServedRoles
 from sidecar.files import file_version
 from sidecar.local import services
 from sidecar.metrics import Metrics
+from sidecar.serving import http
 from sidecar.serving.audit import Audit
+from sidecar.serving.container_credentials import Response
 from sidecar.webhook import service
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange
@@ -151,16 +154,18 @@ async def test_failing_task_of_the_daemon_ends_nothing(
     assert starts == 4
 
 
-async def test_failing_flush_of_the_audit_ends_nothing(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_failing_flush_of_the_audit_ends_nothing(
+    autojump_clock: MockClock, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
     daemon = pod.daemon()
 
-    class Broken(Audit):
-        def flush(self) -> None:
-            raise ZeroDivisionError
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError
 
-    audit = Broken(make_log([]), lambda: None)
+    monkeypatch.setattr(Audit, "flush", fail)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(daemon.keep, "audit", partial(daemon_module._flush_soon, audit))
+        handler = CredentialsHandler(daemon, nursery, Form(http.parse, fail, {}, make_log([])))
+        handler.observe(Response(403, b"", "default", denial="wrong user"), ("127.0.0.1", 40_000))
         await trio.sleep(2 * RESTART_SECONDS)
         nursery.cancel_scope.cancel()
     assert daemon.metrics.task_failures == {"audit": 2}
@@ -193,7 +198,8 @@ async def test_stop_survives_a_failing_log_and_audit(tmp_path: Path) -> None:
 
 
 CONTAINED = {
-    daemon_module: ("background", {"self.keep", "daemon.keep"}),
+    daemon_module: ("background", {"self.keep", "self._daemon.keep"}),
+    run_module: ("background", {"daemon.keep"}),
     service: ("background", {"keep_running"}),
     services: ("nursery", {"keep_running"}),
 }
@@ -207,7 +213,8 @@ def test_every_background_task_is_contained(module: ModuleType) -> None:
     calls = [
         node
         for node in ast.walk(ast.parse(Path(module.__file__).read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"{nursery}.start_soon", f"{nursery}.start"}
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).removeprefix("self._") in {f"{nursery}.start_soon", f"{nursery}.start"}
     ]
     assert calls
     assert {ast.unparse(call.args[0]) for call in calls} <= containing

@@ -20,7 +20,8 @@ from sidecar.client import exchange
 from sidecar.client.request import get
 from sidecar.commands import credentials as command
 from sidecar.serving import http
-from sidecar.serving.container_credentials import LOOPBACK_HOSTS, answer, credentials_response
+from sidecar.serving.container_credentials import credentials_response, respond
+from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import Request
 from tests.support.fakes.hanging_volume import hanging_volume
 from tests.support.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
@@ -61,7 +62,7 @@ class Answering:
     def _answer(self, data: bytes) -> bytes:
         request = http.parse(data)
         assert isinstance(request, Request)
-        return answer(request, self.routes, LOOPBACK_HOSTS, NOW, untold).response
+        return respond(request, self.routes, LOOPBACK, NOW, untold).content
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -278,7 +279,7 @@ def test_a_daemon_without_credentials_is_asked_again_and_its_reason_told_in_the_
         if len(pauses) == 2:
             daemon.routes[b"/v1/credentials"] = OPEN
 
-    waiting = Role(snapshot=None, authorization=None, failure="AccessDenied: Not authorized")
+    waiting = Role(snapshot=None, authorization=None, last_error="AccessDenied: Not authorized")
     with answering({b"/v1/credentials": waiting}) as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": CREDENTIALS.role_arn}
         environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/nowhere"

@@ -105,7 +105,7 @@ class Kept:
 
     @property
     def served(self) -> dict[str, str]:
-        keys = {served.role: self.pod.key(served.role) for served in self.pod.daemon.roles}
+        keys = {served.role_name: self.pod.key(served.role_name) for served in self.pod.daemon.roles}
         return {name: key for name, key in keys.items() if key is not None}
 
 

@@ -12,9 +12,10 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.daemon.daemon import make_daemon
-from sidecar.serving import peer, proc_net
+from sidecar.serving import peer, peer_process, proc_net
 from sidecar.serving.audit import LINES_A_SECOND
-from sidecar.serving.peer import Asker, Peers, SockDiag
+from sidecar.serving.peer import Peer, Peers
+from sidecar.serving.sock_diag import SockDiag
 from sidecar.sts.client import ExchangeResult
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
@@ -62,7 +63,9 @@ async def test_only_the_users_of_a_role_get_its_credentials(
 async def test_a_hand_out_is_told_with_the_user_and_the_process(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer, "_newest_processes", lambda: [os.getpid()])  # whatever else has started here since
+    monkeypatch.setattr(
+        peer_process, "_newest_processes", lambda: [os.getpid()]
+    )  # whatever else has started here since
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.ask(GET)) == 200
         assert status_of(await served.ask(GET[:9], GET[9:])) == 200
@@ -161,7 +164,7 @@ async def test_users_that_a_new_configuration_names_are_asked_for_at_once(
 async def test_where_users_cannot_be_told_a_role_with_users_refuses_everybody_and_says_so_at_the_start(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer, "_knows_ourselves", lambda _find: False)
+    monkeypatch.setattr(peer, "_finds_ourselves", lambda _find: False)
     own = frozenset({os.geteuid()})
     async with serving(autojump_clock, wall, volume, allow_uids=own) as served:
         (warning,) = served.logged("users_unknown")
@@ -188,21 +191,21 @@ async def test_a_role_with_users_is_left_out_of_the_credentials_file_and_that_is
 
 
 @pytest.fixture
-def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Asker]:
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
     """Whom the audit log had looked up."""
-    found: list[Asker] = []
-    asker = Peers.asker
+    found: list[Peer] = []
+    find_peer = Peers.peer
 
-    def note(self: Peers, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Asker:
-        found.append(asker(self, sock, monotonic, is_denial=is_denial))
+    def note(self: Peers, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Peer:
+        found.append(find_peer(self, sock, monotonic, is_denial=is_denial))
         return found[-1]
 
-    monkeypatch.setattr(Peers, "asker", note)
+    monkeypatch.setattr(Peers, "peer", note)
     return found
 
 
 async def test_in_a_flood_only_those_are_looked_up_who_have_a_line(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, looked_up: list[Asker]
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, looked_up: list[Peer]
 ) -> None:
     async with serving(autojump_clock, wall, volume) as served:
         for request in (GET, WITHOUT_SECRET):

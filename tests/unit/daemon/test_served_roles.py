@@ -264,7 +264,7 @@ async def test_changed_role_keeps_the_reason_and_the_longest_duration(autojump_c
     pod.sts["reporting"].trouble = DENIED
     await trio.sleep(10_000)
     pod.daemon.roles.replace([pod.role("default"), longest._replace(session_name="other")])
-    assert "AccessDenied" in str(pod.daemon.roles["reporting"].failure)
+    assert "AccessDenied" in str(pod.daemon.roles["reporting"].last_error)
     pod.sts["reporting"].trouble = None
     await trio.sleep(100)
     assert pod.sts["reporting"].requests[-1].duration_seconds == granted
@@ -298,8 +298,8 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
     await trio.sleep(3 * RESTART_SECONDS + 4000)
     served, now = pod.daemon.roles["reporting"], pod.wall.clock.now()
     states = [role.state(now) for role in pod.daemon.roles]
-    ready = admin.answer(Request(b"/readyz", b"HTTP/1.1", {}, 0), states, pod.daemon.metrics, 0, now).response
-    for shown in (endpoint.unavailable(served).response, ready):
+    ready = admin.respond(Request(b"/readyz", b"HTTP/1.1", {}, 0), states, pod.daemon.metrics, 0, now).content
+    for shown in (endpoint.unavailable(served).content, ready):
         assert type(bug).__name__.encode() in shown
         assert b"Report this as a bug" in shown
         assert b"still being fetched" not in shown
@@ -307,7 +307,7 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
     assert {entry["role"] for entry in pod.logged("refresher_failed")} == {"reporting"}
     pod.sts["reporting"].trouble = None
     await trio.sleep(2 * RESTART_SECONDS)
-    assert served.failure is None
+    assert served.last_error is None
     assert served.valid_snapshot(pod.wall.clock.now())
 
 
@@ -323,11 +323,11 @@ async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(
 async def test_who_cannot_say_which_role_gets_the_default_or_else_the_first(
     autojump_clock: MockClock, pod: Pod
 ) -> None:
-    assert pod.daemon.roles.main.role == "default"
+    assert pod.daemon.roles.main.role_name == "default"
     pod.daemon.roles.replace([pod.role("reporting"), pod.role("default")])
-    assert pod.daemon.roles.main.role == "default"
+    assert pod.daemon.roles.main.role_name == "default"
     pod.daemon.roles.replace([pod.role("reporting"), pod.role("archive")])
-    assert pod.daemon.roles.main.role == "reporting"
+    assert pod.daemon.roles.main.role_name == "reporting"
 
 
 async def test_a_configuration_that_cannot_be_taken_changes_nothing(

@@ -111,7 +111,7 @@ async def test_restarted_daemon_serves_at_once_and_refreshes_as_scheduled(
     for minutes in (5, 10, 5):
         async with machine.process() as daemon:
             assert key(daemon) == "ASIAFAKE0001"
-            assert daemon.role.failure is None
+            assert daemon.role.last_error is None
             await trio.sleep(60 * minutes)
         (restored,) = machine.logged("credentials_restored")
         assert restored["access_key_id"] == "ASIAFAKE0001"
@@ -154,7 +154,7 @@ async def test_back_off_and_retry_after_survive_a_restart(autojump_clock: MockCl
     refused_at = machine.sts.asked_at[-1]
     for _ in range(10):
         async with machine.process() as daemon:
-            assert "Throttling" in str(daemon.role.failure)
+            assert "Throttling" in str(daemon.role.last_error)
             await trio.sleep(20)
     assert machine.sts.asked_at[-1] == refused_at
 

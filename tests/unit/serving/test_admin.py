@@ -11,24 +11,24 @@ from sidecar.clock import Instant
 from sidecar.metrics import Metrics
 from sidecar.serving import admin, http
 from sidecar.serving.admin import PROMETHEUS_TEXT, STALLED_SECONDS, RoleState
-from sidecar.serving.container_credentials import Answer
+from sidecar.serving.container_credentials import Response
 
 NOW = Instant(1_800_000_000.0, 5000.0)
 
 READY = RoleState(
-    role="default",
+    role_name="default",
     is_ready=True,
-    trouble=None,
-    looked_at=NOW.monotonic - 1,
+    last_error=None,
+    checked_at=NOW.monotonic - 1,
     credentials_expire_at=NOW.wall + 1800,
     token_expires_at=NOW.wall + 2400.5,
     skew_seconds=-0.25,
     session_seconds=43_200,
 )
 STARTING = READY._replace(
-    role="reporting",
+    role_name="reporting",
     is_ready=False,
-    trouble="AccessDenied: not authorized",
+    last_error="AccessDenied: not authorized",
     credentials_expire_at=None,
     token_expires_at=None,
     skew_seconds=None,
@@ -36,20 +36,20 @@ STARTING = READY._replace(
 )
 
 
-def get(path: str, *roles: RoleState, metrics: Metrics | None = None, dropped_lines: int = 0) -> Answer:
+def get(path: str, *roles: RoleState, metrics: Metrics | None = None, dropped_lines: int = 0) -> Response:
     request = http.parse(f"GET {path} HTTP/1.1\r\nHost: 10.0.0.7:4773\r\nUser-Agent: kube-probe/1.34\r\n\r\n".encode())
     assert isinstance(request, http.Request)
-    return admin.answer(request, roles, metrics or Metrics(), dropped_lines, NOW)
+    return admin.respond(request, roles, metrics or Metrics(), dropped_lines, NOW)
 
 
-def headers_and_body(answer: Answer) -> tuple[str, str]:
-    head, _, body = answer.response.partition(b"\r\n\r\n")
+def headers_and_body(answer: Response) -> tuple[str, str]:
+    head, _, body = answer.content.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert head.startswith(f"HTTP/1.1 {answer.status} ".encode())
     return head.decode(), body.decode()
 
 
-def body_of(answer: Answer) -> str:
+def body_of(answer: Response) -> str:
     return headers_and_body(answer)[1]
 
 
@@ -92,20 +92,20 @@ def test_credentials_that_expired_without_a_failure_are_named_as_such() -> None:
 
 
 def test_a_failing_refresh_leaves_a_role_ready_while_its_credentials_live() -> None:
-    assert get("/readyz", READY._replace(trouble="Timeout: no answer")).status == 200
+    assert get("/readyz", READY._replace(last_error="Timeout: no answer")).status == 200
 
 
 @pytest.mark.parametrize(("age_seconds", "status"), [(0.0, 200), (STALLED_SECONDS, 200), (STALLED_SECONDS + 1, 503)])
 def test_a_loop_that_no_longer_turns_is_not_live(age_seconds: float, status: int) -> None:
-    answer = get("/livez", READY._replace(looked_at=NOW.monotonic - age_seconds))
+    answer = get("/livez", READY._replace(checked_at=NOW.monotonic - age_seconds))
     assert answer.status == status
     if status == 503:
-        assert body_of(answer) == "default: the refresh loop has not turned for 301 s\n"
+        assert body_of(answer) == "default: the refresh loop has been stuck for 301 s\n"
 
 
 def test_a_reason_that_names_a_path_which_is_no_utf8_is_still_told() -> None:
     path = b"/caf\xe9/token".decode("utf-8", "surrogateescape")
-    answer = get("/readyz", STARTING._replace(trouble=f"{path} does not exist"))
+    answer = get("/readyz", STARTING._replace(last_error=f"{path} does not exist"))
     assert answer.status == 503
     assert "does not exist" in body_of(answer)
 
@@ -122,7 +122,7 @@ def test_one_role_of_several_can_be_asked_for_by_its_name() -> None:
 @pytest.mark.parametrize("path", ["/", "/v1/credentials", "/livez/", "/LIVEZ", "/metrics/x", "/.env"])
 def test_any_other_path_says_what_is_here(path: str) -> None:
     answer = get(path, READY)
-    assert (answer.status, body_of(answer)) == (404, "Here are /livez, /readyz and /metrics.\n")
+    assert (answer.status, body_of(answer)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
 
 def test_no_answer_carries_credentials_or_asks_the_server_to_wait() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
-from sidecar.serving.audit import LINES_A_SECOND, Audit, Peer
-from sidecar.serving.container_credentials import Answer, Hold
-from sidecar.serving.peer import Asker
+from sidecar.serving.audit import LINES_A_SECOND, Address, Audit
+from sidecar.serving.container_credentials import Hold, Response
+from sidecar.serving.peer import Peer
 from sidecar.store import Snapshot
 from tests.unit.daemon.test_daemon import make_log
 
@@ -32,7 +32,7 @@ def snapshot(access_key_id: str) -> Snapshot:
 
 
 ONE, TWO = snapshot("ASIAONE"), snapshot("ASIATWO")
-NOBODY = Asker(None, None)
+NOBODY = Peer(None, None)
 
 
 class Lines:
@@ -47,17 +47,17 @@ class Lines:
         self.wakes += 1
 
     def hand_out(
-        self, role: str, given: Snapshot, monotonic: float, peer: Peer = CLIENT, asker: Asker = NOBODY
+        self, role: str, given: Snapshot, monotonic: float, address: Address = CLIENT, peer: Peer = NOBODY
     ) -> None:
-        self.answer(Answer(200, given.response, role, given), monotonic, peer, asker)
+        self.answer(Response(200, given.response, role, given), monotonic, address, peer)
 
-    def refuse(self, role: str, reason: str, monotonic: float, asker: Asker = NOBODY) -> None:
-        self.answer(Answer(403, b"", role, refusal=reason), monotonic, CLIENT, asker)
+    def refuse(self, role: str, reason: str, monotonic: float, peer: Peer = NOBODY) -> None:
+        self.answer(Response(403, b"", role, denial=reason), monotonic, CLIENT, peer)
 
-    def answer(self, answer: Answer, monotonic: float, peer: Peer = CLIENT, asker: Asker = NOBODY) -> None:
+    def answer(self, answer: Response, monotonic: float, address: Address = CLIENT, peer: Peer = NOBODY) -> None:
         """As the daemon does it: who asked is only looked up for what has a line."""
-        has_line = self.audit.takes_line(answer, monotonic)
-        self.audit.record(answer._replace(asker=asker) if has_line else answer, peer)
+        has_line = self.audit.reserve_line(answer, monotonic)
+        self.audit.record(answer._replace(peer=peer) if has_line else answer, address)
 
     def told(self) -> Counter[tuple[str, str]]:
         counts: Counter[tuple[str, str]] = Counter()
@@ -113,15 +113,15 @@ def test_a_new_second_has_a_new_budget() -> None:
 
 def test_the_user_and_the_process_are_told_as_far_as_they_are_known() -> None:
     told = Lines()
-    for asker in (Asker(1001, 7), Asker(0, None), NOBODY):
-        told.hand_out("default", ONE, 0.0, asker=asker)
+    for peer in (Peer(1001, 7), Peer(0, None), NOBODY):
+        told.hand_out("default", ONE, 0.0, peer=peer)
     assert [{"uid", "pid"} & line.keys() for line in told.lines] == [{"uid", "pid"}, {"uid"}, set()]
     assert (told.lines[0]["uid"], told.lines[0]["pid"], told.lines[1]["uid"]) == (1001, 7, 0)
 
 
 def test_a_refusal_is_a_warning_with_who_asked_and_why() -> None:
     told = Lines()
-    told.refuse("reporting", "wrong user", 0.0, Asker(1002, 7))
+    told.refuse("reporting", "wrong user", 0.0, Peer(1002, 7))
     assert told.lines == [
         {
             "event": "hand_out_refused",
@@ -154,7 +154,7 @@ def test_a_flood_of_refusals_is_summed_by_role_and_reason_and_takes_no_line_of_a
 
 def test_an_answer_that_gave_and_refused_nothing_is_no_event() -> None:
     told = Lines()
-    for answer in (Answer(404, b""), Answer(503, b"", "default", hold=Hold.CREDENTIALS), Answer(499, b"")):
+    for answer in (Response(404, b""), Response(503, b"", "default", hold=Hold.CREDENTIALS), Response(499, b"")):
         told.answer(answer, 0.0)
     told.audit.flush()
     assert told.lines == []

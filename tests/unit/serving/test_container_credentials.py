@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sidecar.clock import Instant
 from sidecar.credentials import Credentials
-from sidecar.serving.container_credentials import LOOPBACK_HOSTS, Answer, Hold, answer, credentials_response
+from sidecar.serving.container_credentials import Hold, Response, credentials_response, respond
+from sidecar.serving.hosts import LOOPBACK, Hosts
 from sidecar.serving.http import Request
 from sidecar.store import Snapshot
 
@@ -34,11 +35,11 @@ SNAPSHOT = Snapshot(CREDENTIALS, credentials_response(CREDENTIALS), NOW.later(36
 class Role:
     """What the daemon's role offers, as plain values."""
 
-    role: str = "default"
+    role_name: str = "default"
     snapshot: Snapshot | None = SNAPSHOT
     authorization: bytes | None = field(default=SECRET, repr=False)
     can_check_secret: bool = False
-    failure: str | None = None
+    last_error: str | None = None
     allow_uids: frozenset[int] | None = None
 
 
@@ -64,20 +65,20 @@ def ask(
     path: bytes = PATH,
     now: Instant = NOW,
     uid: Callable[[], int | None] = untold,
-) -> Answer:
+) -> Response:
     """A good request to the role, with headers added or changed, and left out where None."""
     sent = {name: value for name, value in {**GOOD, **(headers or {})}.items() if value is not None}
-    return answer(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK_HOSTS, now, uid)
+    return respond(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK, now, uid)
 
 
-def body_of(given: Answer) -> dict[str, Any]:
-    body = json.loads(given.response.partition(b"\r\n\r\n")[2])
+def body_of(given: Response) -> dict[str, Any]:
+    body = json.loads(given.content.partition(b"\r\n\r\n")[2])
     assert isinstance(body, dict)
     return body
 
 
 def test_a_good_request_gets_the_set_as_it_was_rendered() -> None:
-    assert ask() == Answer(200, SNAPSHOT.response, "default", SNAPSHOT)
+    assert ask() == Response(200, SNAPSHOT.response, "default", SNAPSHOT)
 
 
 def test_the_body_has_exactly_the_six_names_that_sdks_read() -> None:
@@ -118,7 +119,7 @@ def test_any_other_host_is_refused(host: bytes) -> None:
 
 def test_a_configured_host_is_served() -> None:
     request = Request(PATH, b"1.1", {b"host": b"Sidecar:4772", b"authorization": SECRET}, 100)
-    assert answer(request, {PATH: ROLE}, LOOPBACK_HOSTS | {b"sidecar"}, NOW, untold).status == 200
+    assert respond(request, {PATH: ROLE}, Hosts(LOOPBACK.names | {b"sidecar"}), NOW, untold).status == 200
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,8 @@ def test_another_path_is_not_found(path: bytes) -> None:
 
 def test_a_missing_secret_is_401_with_a_challenge() -> None:
     refused = ask(headers={b"authorization": None})
-    assert (refused.status, refused.role, refused.snapshot) == (401, "default", None)
-    assert b"\r\nWWW-Authenticate: " in refused.response
+    assert (refused.status, refused.role_name, refused.snapshot) == (401, "default", None)
+    assert b"\r\nWWW-Authenticate: " in refused.content
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_missing_secret_is_401_with_a_challenge() -> None:
 )
 def test_a_wrong_secret_is_403(sent: bytes) -> None:
     refused = ask(headers={b"authorization": sent})
-    assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
+    assert (refused.status, refused.role_name, refused.snapshot) == (403, "default", None)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_wrong_secret_is_403(sent: bytes) -> None:
 )  # fmt: skip
 def test_a_scheme_before_the_secret_is_named_as_the_problem(prefix: bytes) -> None:
     denied = ask(headers={b"authorization": prefix + SECRET})
-    assert (denied.status, denied.refusal) == (403, "authorization scheme")
+    assert (denied.status, denied.denial) == (403, "authorization scheme")
     assert "without a scheme" in body_of(denied)["message"]
     assert SECRET.decode() not in body_of(denied)["message"]
 
@@ -171,13 +172,13 @@ def test_a_scheme_before_the_secret_is_named_as_the_problem(prefix: bytes) -> No
 @pytest.mark.parametrize("quote", [b'"', b"'"])
 def test_quotes_around_the_secret_are_named_as_the_problem(quote: bytes) -> None:
     denied = ask(headers={b"authorization": quote + SECRET + quote})
-    assert (denied.status, denied.refusal) == (403, "quoted secret")
+    assert (denied.status, denied.denial) == (403, "quoted secret")
     assert "without quotes" in body_of(denied)["message"]
 
 
 @pytest.mark.parametrize("sent", [b"Bearer", b"bearing " + SECRET, b"x " + SECRET, b'"' + SECRET, b'"', SECRET + b" x"])
 def test_other_wrong_values_get_the_general_message(sent: bytes) -> None:
-    assert ask(headers={b"authorization": sent}).refusal == "wrong secret"
+    assert ask(headers={b"authorization": sent}).denial == "wrong secret"
 
 
 @pytest.mark.parametrize("secret", [b"Bearer abc", b'"quoted"', b"Token x"])
@@ -195,11 +196,11 @@ def test_without_a_configured_secret_an_authorization_header_is_ignored() -> Non
 
 
 def test_before_the_first_set_the_request_is_held_and_the_reason_told() -> None:
-    waiting = ask(Role(snapshot=None, failure="AccessDenied: Not authorized; check the trust policy."))
+    waiting = ask(Role(snapshot=None, last_error="AccessDenied: Not authorized; check the trust policy."))
     assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert body_of(waiting)["Code"] == "CredentialsUnavailable"
     assert "AccessDenied: Not authorized; check the trust policy." in body_of(waiting)["message"]
-    assert b"\r\nRetry-After: 1\r\n" in waiting.response
+    assert b"\r\nRetry-After: 1\r\n" in waiting.content
 
 
 def test_before_the_first_exchange_ended_that_is_told() -> None:
@@ -208,7 +209,7 @@ def test_before_the_first_exchange_ended_that_is_told() -> None:
 
 @pytest.mark.parametrize("now", [NOW.later(3600), NOW._replace(wall=NOW.wall + 3600), NOW._replace(monotonic=3650.0)])
 def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
-    expired = ask(Role(failure="Timeout: no answer"), now=now)
+    expired = ask(Role(last_error="Timeout: no answer"), now=now)
     assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["message"]
     assert "Timeout: no answer" in body_of(expired)["message"]
@@ -221,7 +222,7 @@ def test_a_role_with_users_is_for_them_alone_and_for_nobody_who_cannot_be_told()
     assert ask(FOR_ONE, uid=is_user(1001)) == ask()
     for uid in (1002, 0, 65534, None):
         refused = ask(FOR_ONE, uid=is_user(uid))
-        assert (refused.status, refused.role, refused.snapshot, refused.hold) == (403, "default", None, None)
+        assert (refused.status, refused.role_name, refused.snapshot, refused.hold) == (403, "default", None, None)
         assert ("User id " + str(uid) in body_of(refused)["message"]) is (uid is not None)
         assert "allow_uids" in body_of(refused)["message"]
         assert "1001" not in body_of(refused)["message"], "who is allowed is nobody else's business"
@@ -243,9 +244,9 @@ def test_a_refusal_says_why_for_the_audit_log() -> None:
         ask(FOR_ONE, uid=is_user(1002)),
         ask(FOR_ONE, uid=is_user(None)),
     ]
-    assert [given.refusal for given in refusals] == ["no secret", "wrong secret", "wrong user", "unknown user"]
-    assert ask().refusal is None
-    assert ask(Role(snapshot=None)).refusal is None
+    assert [given.denial for given in refusals] == ["no secret", "wrong secret", "wrong user", "unknown user"]
+    assert ask().denial is None
+    assert ask(Role(snapshot=None)).denial is None
 
 
 STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall)]
@@ -254,7 +255,7 @@ STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall
 @pytest.mark.parametrize("sent", [None, b"wrong"])
 def test_without_the_secret_every_state_of_the_credentials_looks_the_same(sent: bytes | None) -> None:
     answers = {
-        ask(Role(snapshot=snapshot, failure=failure), headers={b"authorization": sent}).response
+        ask(Role(snapshot=snapshot, last_error=failure), headers={b"authorization": sent}).content
         for snapshot in STATES
         for failure in (None, "AccessDenied")
     }
@@ -263,7 +264,7 @@ def test_without_the_secret_every_state_of_the_credentials_looks_the_same(sent: 
 
 @pytest.mark.parametrize("uid", [None, 1002])
 def test_to_another_user_every_state_of_the_credentials_looks_the_same(uid: int | None) -> None:
-    answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).response for snapshot in STATES}
+    answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).content for snapshot in STATES}
     assert len(answers) == 1
 
 
@@ -271,7 +272,7 @@ header_names = st.sampled_from([b"host", b"authorization", b"origin", b"via", b"
 roles = st.builds(
     Role,
     snapshot=st.sampled_from(STATES),
-    failure=st.just("why"),
+    last_error=st.just("why"),
     allow_uids=st.sampled_from([None, frozenset({1001})]),
 )
 
@@ -294,5 +295,5 @@ def test_no_answer_but_a_200_to_who_may_have_it_holds_a_secret(
         assert given.snapshot.is_valid(NOW.later(passed_seconds))
     else:
         assert given.snapshot is None
-        assert not any(secret in given.response for secret in secrets)
+        assert not any(secret in given.content for secret in secrets)
     assert not any(secret.decode() in repr(given) for secret in secrets)

@@ -11,7 +11,7 @@ from sidecar.serving.http import (
     MAX_HEAD_BYTES,
     Grammar,
     Parse,
-    Refusal,
+    Rejection,
     Request,
     error_response,
     parse,
@@ -25,9 +25,9 @@ WITH_PUT = Grammar("GET", "PUT").parse
 PUT = b"PUT /latest/api/token HTTP/1.1\r\n" + HOST
 
 
-def refusal_of(head: bytes) -> Refusal:
+def refusal_of(head: bytes) -> Rejection:
     refusal = parse(head)
-    assert isinstance(refusal, Refusal), refusal
+    assert isinstance(refusal, Rejection), refusal
     return refusal
 
 
@@ -186,7 +186,7 @@ def test_a_put_is_a_request_where_it_is_asked_for_and_nowhere_else(more: bytes) 
 )
 def test_a_put_has_no_body_either(more: bytes) -> None:
     refusal = WITH_PUT(PUT + more + b"\r\nx")
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejection)
     assert refusal.status == 400
 
 
@@ -200,22 +200,22 @@ def test_what_is_refused_of_a_get_is_refused_of_a_put(head: bytes) -> None:
     if head.startswith(b"PUT "):
         assert isinstance(refusal, Request)
         return
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Rejection)
     assert refusal.status == refusal_of(head).status
     if head.startswith(b"GET ") and head != OF_HTTP_0_9:
         assert WITH_PUT(b"PUT" + head[3:]) == refusal
 
 
 def test_every_refusal_of_a_method_names_the_allowed_ones() -> None:
-    assert b"\r\nAllow: GET\r\n" in refusal_of(b"POST / HTTP/1.1\r\n").response
+    assert b"\r\nAllow: GET\r\n" in refusal_of(b"POST / HTTP/1.1\r\n").content
     refusal = WITH_PUT(b"POST / HTTP/1.1\r\n")
-    assert isinstance(refusal, Refusal)
-    assert b"\r\nAllow: GET, PUT\r\n" in refusal.response
-    assert b"Only GET and PUT are allowed." in refusal.response
+    assert isinstance(refusal, Rejection)
+    assert b"\r\nAllow: GET, PUT\r\n" in refusal.content
+    assert b"Only GET and PUT are allowed." in refusal.content
 
 
 def test_the_answer_to_a_head_has_no_body() -> None:
-    head = refusal_of(b"HEAD / HTTP/1.1\r\n").response
+    head = refusal_of(b"HEAD / HTTP/1.1\r\n").content
     assert head.startswith(b"HTTP/1.1 405 ")
     assert head.endswith(b"\r\n\r\n")
 

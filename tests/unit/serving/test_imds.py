@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sidecar.clock import Instant
 from sidecar.serving import imds
-from sidecar.serving.container_credentials import LOOPBACK_HOSTS, Answer, FindUid, Hold
+from sidecar.serving.container_credentials import FindUid, Hold, Response
+from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import Request
 from sidecar.store import Snapshot
 from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SNAPSHOT, Role, body_of, is_user, untold
@@ -40,14 +41,14 @@ def send(
     key: bytes = KEY,
     now: Instant = NOW,
     uid: FindUid = untold,
-) -> Answer:
+) -> Response:
     sent = {name.encode(): value.encode() for name, value in {"host": "127.0.0.1:4774", **headers}.items()}
     request = Request(path.encode(), b"1.1", sent, 100, method.encode())
-    return imds.answer(request, role, region, now, uid, key=key, hosts=LOOPBACK_HOSTS)
+    return imds.respond(request, role, imds.Instance(key, LOOPBACK, region), now, uid)
 
 
-def text_of(given: Answer) -> str:
-    return given.response.partition(b"\r\n\r\n")[2].decode()
+def text_of(given: Response) -> str:
+    return given.content.partition(b"\r\n\r\n")[2].decode()
 
 
 def session(seconds: int = 21_600, *, key: bytes = KEY, now: Instant = NOW) -> str:
@@ -63,7 +64,7 @@ def ask(
     region: str | None = "eu-west-1",
     now: Instant = NOW,
     uid: FindUid = untold,
-) -> Answer:
+) -> Response:
     """With a session that has just been opened."""
     return send("GET", path, {TOKEN: session(now=now)}, role=role, region=region, now=now, uid=uid)
 
@@ -74,8 +75,8 @@ def ask(
 @pytest.mark.parametrize("seconds", [1, 60, 21_600])
 def test_a_session_is_opened_for_the_time_asked_for_which_the_header_repeats(seconds: int) -> None:
     opened = send("PUT", "/latest/api/token", {TTL: str(seconds)})
-    assert f"\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: {seconds}\r\n".encode() in opened.response
-    assert b"\r\nContent-Type: text/plain\r\n" in opened.response
+    assert f"\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: {seconds}\r\n".encode() in opened.content
+    assert b"\r\nContent-Type: text/plain\r\n" in opened.content
     token = text_of(opened)
     for passed, status in ((0, 200), (seconds - 0.01, 200), (seconds, 401), (seconds + 1e6, 401)):
         assert send("GET", ROLES, {TOKEN: token}, now=NOW.later(passed)).status == status
@@ -97,7 +98,7 @@ def test_a_wall_clock_that_is_set_neither_ends_nor_stretches_a_session() -> None
 def test_version_1_is_refused_and_told_of_version_2() -> None:
     refused = send("GET", ROLES)
     assert refused.status == 401
-    assert b"\r\nWWW-Authenticate: " in refused.response
+    assert b"\r\nWWW-Authenticate: " in refused.content
     assert "PUT /latest/api/token" in body_of(refused)["message"]
 
 
@@ -117,7 +118,7 @@ def test_a_token_of_another_process_opens_nothing() -> None:
 @given(st.binary(max_size=100))
 def test_no_made_up_token_opens_anything(token: bytes) -> None:
     request = Request(ROLES.encode(), b"1.1", {TOKEN.encode(): token}, 100)
-    assert imds.answer(request, ROLE, "eu-west-1", NOW, untold, key=KEY, hosts=LOOPBACK_HOSTS).status == 401
+    assert imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, untold).status == 401
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"])
@@ -137,7 +138,7 @@ def test_another_host_is_refused() -> None:
 def test_the_wrong_method_is_told_the_right_one(method: str, path: str, allowed: str) -> None:
     refused = send(method, path, {TTL: "60", TOKEN: session()})
     assert refused.status == 405
-    assert f"\r\nAllow: {allowed}\r\n".encode() in refused.response
+    assert f"\r\nAllow: {allowed}\r\n".encode() in refused.content
 
 
 # Documents
@@ -150,8 +151,8 @@ def test_the_one_role_is_listed_by_the_name_that_iam_knows(path: str) -> None:
 
 def test_the_credentials_are_laid_out_as_ec2_lays_them_out() -> None:
     given = ask(f"{ROLES}app")
-    assert (given.status, given.role, given.snapshot) == (200, "default", SNAPSHOT)
-    assert b"\r\nContent-Type: text/plain\r\n" in given.response
+    assert (given.status, given.role_name, given.snapshot) == (200, "default", SNAPSHOT)
+    assert b"\r\nContent-Type: text/plain\r\n" in given.content
     assert text_of(given).splitlines() == [
         "{",
         '  "Code" : "Success",',
@@ -170,7 +171,7 @@ def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str)
     credentials = replace(CREDENTIALS, secret_access_key=secret, session_token=token)
     role = ImdsRole(snapshot=replace(SNAPSHOT, credentials=credentials))
     given = ask(f"{ROLES}app", role=role)
-    assert given.response.isascii()
+    assert given.content.isascii()
     assert (body_of(given)["SecretAccessKey"], body_of(given)["Token"]) == (secret, token)
 
 
@@ -217,7 +218,7 @@ def test_anything_else_is_not_found(path: str) -> None:
 
 @pytest.mark.parametrize("path", [f"{ROLES}app", "/latest/meta-data/iam/info"])
 def test_before_the_first_set_the_request_is_held_and_the_reason_told(path: str) -> None:
-    waiting = ask(path, role=ImdsRole(snapshot=None, failure="AccessDenied: Not authorized"))
+    waiting = ask(path, role=ImdsRole(snapshot=None, last_error="AccessDenied: Not authorized"))
     assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert "AccessDenied: Not authorized" in body_of(waiting)["Message"]
 
@@ -239,7 +240,7 @@ def test_only_an_open_session_gets_the_secrets_and_only_while_they_live(
     headers = {TTL: "60"} | ({} if token is None else {TOKEN: token})
     now = NOW.later(passed)
     given = send(method, path, headers, role=ImdsRole(snapshot=snapshot), now=now)
-    if any(secret in given.response for secret in (b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")):
+    if any(secret in given.content for secret in (b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")):
         assert (method, path, given.snapshot) == ("GET", f"{ROLES}app", snapshot)
         assert snapshot is not None
         assert snapshot.is_valid(now)
@@ -257,7 +258,7 @@ def test_a_role_with_users_is_for_them_alone_in_this_form_too() -> None:
         assert ask(path, role=role, uid=is_user(1001)) == ask(path)
         for uid in (1002, None):
             refused = ask(path, role=role, uid=is_user(uid))
-            assert (refused.status, refused.role, refused.snapshot) == (403, "default", None)
-            assert refused.refusal == ("unknown user" if uid is None else "wrong user")
+            assert (refused.status, refused.role_name, refused.snapshot) == (403, "default", None)
+            assert refused.denial == ("unknown user" if uid is None else "wrong user")
     assert send("PUT", "/latest/api/token", {TTL: "60"}, role=role).status == 200
     assert send("GET", f"{ROLES}app", role=role).status == 401

@@ -16,10 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.serving import peer, proc_net
-from sidecar.serving.peer import Asker, Ends, Find, Owner, Peers, SockDiag, ends_of, owner_in, question
-from sidecar.serving.pending import PENDING, Pending
+from sidecar.serving import peer_process, proc_net
+from sidecar.serving.peer import Find, Peer, Peers, connection_key
 from sidecar.serving.proc_net import ProcTables, find_in_proc, owners_in
+from sidecar.serving.sock_diag import (
+    PENDING,
+    ConnectionKey,
+    Owner,
+    Pending,
+    SockDiag,
+    owner_in_reply,
+    request_message,
+)
 from tests.support.users import APP, BECOME, OTHER, in_namespaces, needs_linux, needs_root, socket_of
 
 pytestmark = needs_linux
@@ -60,7 +68,7 @@ def connect() -> Iterator[Connect]:
 def a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else runs here may have a hundred thousand sockets and open files."""
     monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)
-    monkeypatch.setattr(peer, "LOOKS_A_SECOND", 1 << 20)
+    monkeypatch.setattr(peer_process, "CHECKS_A_SECOND", 1 << 20)
 
 
 @pytest.fixture(params=["netlink", "proc"])
@@ -96,7 +104,7 @@ def fresh() -> Iterator[Peers]:
     peers = Peers()
     yield peers
     peers.__exit__()
-    assert not peers.can_tell
+    assert not peers.can_look_up
 
 
 _SECONDS = itertools.count(1000, 1000)
@@ -118,7 +126,7 @@ def has_ipv6() -> bool:
 def test_a_client_in_our_own_process_is_ourselves(connect: Connect, peers: Peers) -> None:
     _, accepted = connect()
     assert uid_of(peers, accepted) == os.geteuid()
-    assert peers.asker(accepted, 1.0) == Asker(os.geteuid(), os.getpid())
+    assert peers.peer(accepted, 1.0) == Peer(os.geteuid(), os.getpid())
 
 
 @needs_root
@@ -145,7 +153,7 @@ def test_a_listener_of_both_families_tells_its_ipv4_clients_too(find: Find) -> N
             client.connect(("127.0.0.1", listener.getsockname()[1]))
             with listener.accept()[0] as accepted:
                 assert accepted.getpeername()[0] == "::ffff:127.0.0.1"
-                owner = find(ends_of(accepted))
+                owner = find(connection_key(accepted))
     assert owner is not None
     assert owner.uid == APP
 
@@ -164,11 +172,11 @@ def test_a_client_that_sent_and_closed_is_nobody_and_not_root(connect: Connect, 
     client, accepted = connect()
     client.sendall(b"GET")
     client.close()
-    ends = ends_of(accepted)
-    assert peers.asker(accepted, 1.0) == Asker(None, None)
+    key = connection_key(accepted)
+    assert peers.peer(accepted, 1.0) == Peer(None, None)
     accepted.close()
     assert peers._find is not None
-    assert peers._find(ends) is None
+    assert peers._find(key) is None
     assert uid_of(peers, accepted) is None
 
 
@@ -176,13 +184,13 @@ def test_a_client_that_reset_is_nobody_also_where_something_listens_on_its_port(
     client = socket.socket()
     client.bind(OF_OUR_OWN)
     accepted = connect(client).accepted
-    ends, address = ends_of(accepted), client.getsockname()
+    key, address = connection_key(accepted), client.getsockname()
     client.setsockopt(*RESET_ON_CLOSE)
     client.close()
     assert uid_of(peers, accepted) is None
     with socket.create_server(address):
         assert peers._find is not None
-        assert peers._find(ends) is None
+        assert peers._find(key) is None
 
 
 @needs_root
@@ -192,15 +200,15 @@ def test_who_takes_the_port_of_a_client_that_left_is_not_taken_for_it(connect: C
     accepted, address = connect(first).accepted, first.getsockname()
     found: list[Owner | None] = []
 
-    def find_after_the_change(ends: Ends) -> Owner | None:
+    def find_after_the_change(key: ConnectionKey) -> Owner | None:
         """The old client resets, and another user's has its place before the kernel is asked."""
         first.setsockopt(*RESET_ON_CLOSE)
         first.close()
         late = socket_of(OTHER)
         late.bind(address)
-        found.append(find(ends_of(connect(late).accepted)))
-        assert find(ends) == found[0], "the ends are the same"
-        return find(ends)
+        found.append(find(connection_key(connect(late).accepted)))
+        assert find(key) == found[0], "the key are the same"
+        return find(key)
 
     peers = Peers()
     peers._find = find_after_the_change
@@ -225,10 +233,10 @@ def test_a_reply_that_was_left_behind_is_passed_over(connect: Connect) -> None:
     diag, one, two = SockDiag(), connect(), connect()
     try:
         for sequence in (5, 7, 5):
-            diag._socket.send(question(ends_of(one.accepted), sequence))
+            diag._socket.send(request_message(connection_key(one.accepted), sequence))
         diag._sequence = 2**32 - 2
         for accepted, client in ((two.accepted, two.client), (one.accepted, one.client)):
-            owner = diag.find(ends_of(accepted))
+            owner = diag.find(connection_key(accepted))
             assert owner is not None
             assert owner.inode == os.fstat(client.fileno()).st_ino
     finally:
@@ -247,13 +255,13 @@ def test_a_kernel_that_says_nothing_is_not_waited_for(connect: Connect) -> None:
         assert uid_of(peers, connect().accepted) is None
 
 
-ENDS = Ends(b"\x7f\0\0\1", 40_000, b"\x7f\0\0\1", 4772)
+KEY = ConnectionKey(b"\x7f\0\0\1", 40_000, b"\x7f\0\0\1", 4772)
 
 
 def reply(
     *, kind: int = 20, state: int = 1, family: int = socket.AF_INET, inode: int = 77, port: int = 40_000
 ) -> bytes:
-    """What the kernel says of user 1001's socket with ENDS, unless told otherwise."""
+    """What the kernel says of user 1001's socket with KEY, unless told otherwise."""
     address = b"\x7f\0\0\1" + b"\0" * 12
     return struct.pack(
         "=IHHII BBBB 2s2s16s16s IQ III II", 88, kind, 0, 1, 0, family, state, 0, 0,
@@ -262,7 +270,7 @@ def reply(
 
 
 def test_a_reply_counts_only_if_it_is_of_the_connected_socket_that_was_asked_for() -> None:
-    assert owner_in(reply(), ENDS) == Owner(1001, 77)
+    assert owner_in_reply(reply(), KEY) == Owner(1001, 77)
     spoilt = [
         *(reply(state=state) for state in (2, 3, 6, 7, 8, 9, 10, 11)),
         reply(inode=0),
@@ -272,24 +280,24 @@ def test_a_reply_counts_only_if_it_is_of_the_connected_socket_that_was_asked_for
         reply()[:-1],
         b"",
     ]
-    assert [owner_in(bad, ENDS) for bad in spoilt] == [None] * len(spoilt)
+    assert [owner_in_reply(bad, KEY) for bad in spoilt] == [None] * len(spoilt)
 
 
 @given(st.binary(max_size=200))
 def test_no_reply_is_a_fault(data: bytes) -> None:
-    assert owner_in(data, ENDS) is None
+    assert owner_in_reply(data, KEY) is None
 
 
 def test_a_table_that_is_cut_off_or_names_two_owners_says_nothing(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = ends_of(connect().accepted)
-    assert find_in_proc(ends) is not None
+    key = connection_key(connect().accepted)
+    assert find_in_proc(key) is not None
     with monkeypatch.context() as patch:
         patch.setattr(proc_net, "owners_in", lambda _table, _wanted: iter([Owner(1001, 1), Owner(1002, 2)]))
-        assert find_in_proc(ends) is None
+        assert find_in_proc(key) is None
     monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 160)  # the line of headings
-    assert find_in_proc(ends) is None
+    assert find_in_proc(key) is None
 
 
 LINE = (
@@ -350,7 +358,7 @@ def test_many_clients_at_once_share_a_reading(connect: Connect, readings: list[i
 
 
 def test_a_client_that_comes_after_a_reading_is_not_looked_for_in_it(connect: Connect, readings: list[int]) -> None:
-    """Its ends may have been another user's when the tables were read."""
+    """Its key may have been another user's when the tables were read."""
     peers = by_proc()
     first, second = connect().accepted, connect().accepted
     assert peers.uid(first, 100.0) == os.geteuid()
@@ -362,8 +370,8 @@ def test_a_client_that_comes_after_a_reading_is_not_looked_for_in_it(connect: Co
 def test_lines_of_denied_requests_do_not_use_up_the_others_readings(connect: Connect, readings: list[int]) -> None:
     peers = by_proc()
     accepted = [connect().accepted for _ in range(4)]
-    assert peers.asker(accepted[0], 100.0, is_denial=True).uid == os.geteuid()
-    assert peers.asker(accepted[1], 100.0, is_denial=True).uid is None
+    assert peers.peer(accepted[0], 100.0, is_denial=True).uid == os.geteuid()
+    assert peers.peer(accepted[1], 100.0, is_denial=True).uid is None
     assert peers.uid(accepted[2], 100.0) == os.geteuid()
     assert peers.uid(accepted[3], 100.0) is PENDING
     assert len(readings) == 2
@@ -400,30 +408,30 @@ def client_process(address: tuple[str, int], prelude: str = "") -> Iterator[int]
 def test_the_process_of_another_user_is_found_by_whoever_may_look_into_it(
     fresh: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fresh.can_tell
+    assert fresh.can_look_up
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         client_process(listener.getsockname(), BECOME.format(uid=APP)) as pid,
         listener.accept()[0] as accepted,
     ):
-        assert fresh.asker(accepted, 1.0) == Asker(APP, pid)
+        assert fresh.peer(accepted, 1.0) == Peer(APP, pid)
         told = subprocess.run(
             [sys.executable, "-c", ASK, str(accepted.fileno()), str(OTHER)],
             pass_fds=[accepted.fileno()], capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert told.stdout.split() == [str(APP), "None"], "another user's processes are not ours to look into"
         with monkeypatch.context() as patch:
-            patch.setattr(peer, "MAX_LISTED", 0)
-            patch.setattr(fresh, "_last_found", None)
-            assert fresh.asker(accepted, 1.0) == Asker(APP, None)
+            patch.setattr(peer_process, "MAX_LISTED", 0)
+            patch.setattr(fresh._processes, "_last_found", None)
+            assert fresh.peer(accepted, 1.0) == Peer(APP, None)
 
 
 def test_a_second_has_so_many_looks_and_then_only_the_user_is_told(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fresh.can_tell
-    accepted, looks, known, unknown = connect().accepted, 0, Asker(os.geteuid(), os.getpid()), Asker(os.geteuid(), None)
-    links = peer.open_files
+    assert fresh.can_look_up
+    accepted, looks, known, unknown = connect().accepted, 0, Peer(os.geteuid(), os.getpid()), Peer(os.geteuid(), None)
+    links = peer_process.open_files
 
     def counted(uid: int, first: int | None) -> Iterator[tuple[int, str]]:
         nonlocal looks
@@ -431,33 +439,33 @@ def test_a_second_has_so_many_looks_and_then_only_the_user_is_told(
             looks += 1
             yield link
 
-    monkeypatch.setattr(peer, "open_files", counted)
-    monkeypatch.setattr(peer, "_newest_processes", lambda: [os.getpid()])
-    assert fresh.asker(accepted, 1.0) == known
+    monkeypatch.setattr(peer_process, "open_files", counted)
+    monkeypatch.setattr(peer_process, "_newest_processes", lambda: [os.getpid()])
+    assert fresh.peer(accepted, 1.0) == known
     once = looks
-    monkeypatch.setattr(peer, "LOOKS_A_SECOND", 2 * once + 1)
-    assert [fresh.asker(accepted, 2.0 + passed) for passed in (0.0, 0.5, 0.9, 0.9)] == [known, known, unknown, unknown]
+    monkeypatch.setattr(peer_process, "CHECKS_A_SECOND", 2 * once + 1)
+    assert [fresh.peer(accepted, 2.0 + passed) for passed in (0.0, 0.5, 0.9, 0.9)] == [known, known, unknown, unknown]
     assert looks == once + 2 * once + 1
-    assert fresh.asker(accepted, 3.0) == known
+    assert fresh.peer(accepted, 3.0) == known
 
 
 def test_who_asked_last_is_looked_at_first_and_others_are_found_all_the_same(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the process has ended, and another one asks."""
-    assert fresh.can_tell
+    assert fresh.can_look_up
     listed: list[list[int]] = []
 
     def listing() -> list[int]:
         listed.append([os.getpid()])
         return listed[-1]
 
-    monkeypatch.setattr(peer, "_newest_processes", listing)
-    known = Asker(os.geteuid(), os.getpid())
-    assert [fresh.asker(connect().accepted, 1.0) for _ in range(3)] == [known] * 3
+    monkeypatch.setattr(peer_process, "_newest_processes", listing)
+    known = Peer(os.geteuid(), os.getpid())
+    assert [fresh.peer(connect().accepted, 1.0) for _ in range(3)] == [known] * 3
     assert len(listed) == 1
-    fresh._last_found = ended_process()
-    assert [fresh.asker(connect().accepted, 2.0) for _ in range(3)] == [known] * 3
+    fresh._processes._last_found = ended_process()
+    assert [fresh.peer(connect().accepted, 2.0) for _ in range(3)] == [known] * 3
     assert len(listed) == 2
 
 
@@ -475,8 +483,8 @@ os.setgroups([])
 os.setresgid(uid, uid, uid)
 os.setresuid(uid, uid, uid)
 with Peers() as peers, socket.socket(fileno=fd) as accepted:
-    asker = peers.asker(accepted, 1.0)
-print(asker.uid, asker.pid)
+    client = peers.peer(accepted, 1.0)
+print(client.uid, client.pid)
 """
 """As this user, say who is at the other end of a socket that was passed on."""
 
@@ -497,11 +505,11 @@ IN_A_NAMESPACE = """
 import fcntl, os, socket, struct, sys
 from sidecar.serving.peer import Peers
 with Peers() as peers:
-    print(peers.can_tell)  # there is no loopback yet
+    print(peers.can_look_up)  # there is no loopback yet
 with socket.socket() as any_socket:
     fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
 with Peers() as peers, socket.socket(fileno=int(sys.argv[1])) as elsewhere:
-    print(peers.can_tell, peers.uid(elsewhere, 1.0))
+    print(peers.can_look_up, peers.uid(elsewhere, 1.0))
 """
 
 
@@ -527,7 +535,7 @@ class WithoutNetlink(socket.socket):
 
 
 def test_netlink_is_the_first_way(fresh: Peers) -> None:
-    assert fresh.can_tell
+    assert fresh.can_look_up
     assert fresh._find != find_in_proc
 
 
@@ -545,7 +553,7 @@ def test_without_netlink_the_table_in_proc_is_read(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch, kind: type[socket.socket]
 ) -> None:
     monkeypatch.setattr(socket, "socket", kind)
-    assert fresh.can_tell
+    assert fresh.can_look_up
     assert fresh._find == find_in_proc
     assert uid_of(fresh, connect().accepted) == os.geteuid()
 
@@ -556,15 +564,15 @@ def test_a_way_that_does_not_know_ourselves_is_not_taken(
 ) -> None:
     monkeypatch.setattr(SockDiag, "find", lambda _self, _ends: lie)
     monkeypatch.setattr(proc_net, "find_in_proc", lambda _ends: lie)
-    assert not fresh.can_tell
-    assert fresh.asker(connect().accepted, 1.0) == Asker(None, None)
+    assert not fresh.can_look_up
+    assert fresh.peer(connect().accepted, 1.0) == Peer(None, None)
 
 
 def test_elsewhere_than_on_linux_nobody_is_told(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not fresh.can_tell
+    assert not fresh.can_look_up
     assert uid_of(fresh, connect().accepted) is None
 
 
@@ -572,11 +580,11 @@ def test_without_a_proc_the_user_is_told_and_the_process_is_not(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = connect().accepted
-    assert fresh.can_tell
+    assert fresh.can_look_up
     monkeypatch.setattr(os, "scandir", missing)
     monkeypatch.setattr(builtins, "open", missing)
-    assert fresh.asker(accepted, 1.0) == Asker(os.geteuid(), None)
-    assert find_in_proc(ends_of(accepted)) is None
+    assert fresh.peer(accepted, 1.0) == Peer(os.geteuid(), None)
+    assert find_in_proc(connection_key(accepted)) is None
 
 
 def missing(*_: object) -> NoReturn:
@@ -591,7 +599,7 @@ class LinkLocal(socket.socket):
 
 
 def test_a_client_from_a_link_local_address_is_nobody(connect: Connect, fresh: Peers) -> None:
-    assert fresh.can_tell
+    assert fresh.can_look_up
     with LinkLocal(fileno=connect().accepted.detach()) as accepted:
         assert uid_of(fresh, accepted) is None
 

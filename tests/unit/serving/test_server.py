@@ -20,14 +20,14 @@ import trio.testing
 from trio.testing import MockClock
 
 from sidecar.clock import Instant
-from sidecar.serving.container_credentials import Answer, Hold
-from sidecar.serving.http import MAX_HEAD_BYTES, Request, error_response, response
+from sidecar.serving.container_credentials import Hold, Response
+from sidecar.serving.http import MAX_HEAD_BYTES, Request, error_response, parse, response
 from sidecar.serving.listen import listen
 from sidecar.serving.server import CLIENT_GONE, Limits, connection_limit, serve
 
 GET = b"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-OK = Answer(200, response(200, b"{}"))
-NOT_YET = Answer(503, error_response(503, "not yet"), hold=Hold.CREDENTIALS)
+OK = Response(200, response(200, b"{}"))
+NOT_YET = Response(503, error_response(503, "not yet"), hold=Hold.CREDENTIALS)
 Listener = TypeVar("Listener", bound=socket.socket)
 HEAD_SECONDS = Limits().head_seconds
 
@@ -41,53 +41,51 @@ def clock(autojump_clock: MockClock) -> MockClock:
 
 @dataclass
 class Server:
-    """One running `serve`, what it saw, and what it answers."""
+    """A running server, with a handler (server.Handler) that a test configures and that records what it saw."""
 
-    respond: Callable[[Request, Instant], Answer] = lambda _request, _now: OK
-    observe: Callable[[], object] = lambda: None
+    decide: Callable[[Request, Instant], Response] = lambda _request, _now: OK
+    on_observe: Callable[[], object] = lambda: None
     arrival: Callable[[], Awaitable[None]] | None = None
-    report: Callable[[Exception], None] | None = None
+    on_report: Callable[[Exception], object] | None = None
     limits: Limits = field(default_factory=Limits)
     listeners: list[socket.socket] = field(default_factory=lambda: listen("LISTEN", ("127.0.0.1", 0)))
     requests: list[Request] = field(default_factory=list)
     asked_by: list[Any] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    peers: list[Any] = field(default_factory=list)
+    addresses: list[Any] = field(default_factory=list)
     clients: list[trio.SocketStream] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     ready: trio.Event = field(default_factory=trio.Event)
     stop: trio.Event = field(default_factory=trio.Event)
     stopped: trio.Event = field(default_factory=trio.Event)
 
-    def decide(self, request: Request, now: Instant, sock: socket.socket) -> Answer:
-        self.requests.append(request)
-        with suppress(OSError):  # of a client that is gone
-            self.asked_by.append(sock.getpeername())
-        return self.respond(request, now)
+    parse = staticmethod(parse)
 
-    def see(self, answer: Answer, peer: Any) -> None:
-        self.statuses.append(answer.status)
-        self.peers.append(peer)
-        self.observe()
+    def now(self) -> Instant:
+        return Instant(0.0, trio.current_time())
+
+    def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
+        self.requests.append(request)
+        with suppress(OSError):  # the client may be gone
+            self.asked_by.append(sock.getpeername())
+        return self.decide(request, now)
+
+    def observe(self, response: Response, address: Any) -> None:
+        self.statuses.append(response.status)
+        self.addresses.append(address)
+        self.on_observe()
+
+    def report(self, error: Exception) -> None:
+        (self.on_report or self.failures.append)(error)
+
+    async def wait(self, _response: Response) -> None:
+        await (self.arrival or self.ready.wait)()
 
     def __post_init__(self) -> None:
         self.address = self.listeners[0].getsockname()
 
-    async def wait(self, _answer: Answer) -> None:
-        await (self.arrival or self.ready.wait)()
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await serve(
-            self.listeners,
-            self.decide,
-            now=lambda: Instant(0.0, trio.current_time()),
-            observe=self.see,
-            report=self.report or self.failures.append,
-            wait=self.wait,
-            limits=self.limits,
-            stop=self.stop,
-            task_status=task_status,
-        )
+        await serve(self.listeners, self, limits=self.limits, stop=self.stop, task_status=task_status)
         self.stopped.set()
 
     async def connect(self) -> trio.SocketStream:
@@ -150,10 +148,10 @@ async def settle() -> None:
 async def test_a_request_is_answered_and_observed_with_its_peer(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         await client.send_all(GET)
-        assert await read_all(client) == OK.response
-        assert server.peers == server.asked_by == [client.socket.getsockname()]
-    assert await server.ask_at_once(GET) == OK.response
-    assert server.asked_by == server.peers
+        assert await read_all(client) == OK.content
+        assert server.addresses == server.asked_by == [client.socket.getsockname()]
+    assert await server.ask_at_once(GET) == OK.content
+    assert server.asked_by == server.addresses
     assert server.statuses == [200, 200]
 
 
@@ -163,7 +161,7 @@ async def test_the_request_reaches_the_callback_parsed(clock: MockClock, server:
 
 
 async def test_a_request_in_single_bytes_gets_the_same_answer(clock: MockClock, server: Server) -> None:
-    assert await server.ask(*[GET[i : i + 1] for i in range(len(GET))]) == OK.response
+    assert await server.ask(*[GET[i : i + 1] for i in range(len(GET))]) == OK.content
 
 
 async def test_many_clients_at_once_are_all_answered(clock: MockClock, server: Server) -> None:
@@ -175,7 +173,7 @@ async def test_many_clients_at_once_are_all_answered(clock: MockClock, server: S
     async with trio.open_nursery() as clients:
         for _ in range(200):
             clients.start_soon(one)
-    assert answers == [OK.response] * 200
+    assert answers == [OK.content] * 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost"], ids=["silent", "mid-header"])
@@ -217,7 +215,7 @@ async def test_a_half_closed_request_is_answered(clock: MockClock, server: Serve
     async with await server.connect() as client:
         await client.send_all(GET)
         await client.send_eof()
-        assert await read_all(client) == OK.response
+        assert await read_all(client) == OK.content
 
 
 async def test_a_request_that_ends_early_is_refused(clock: MockClock, server: Server) -> None:
@@ -228,15 +226,15 @@ async def test_a_request_that_ends_early_is_refused(clock: MockClock, server: Se
 
 
 async def test_a_second_request_on_the_connection_is_not_read(clock: MockClock, server: Server) -> None:
-    assert await server.ask(GET + GET) == OK.response
-    assert await server.ask_at_once(GET + GET) == OK.response
+    assert await server.ask(GET + GET) == OK.content
+    assert await server.ask_at_once(GET + GET) == OK.content
     assert server.statuses == [200, 200]
 
 
 async def test_a_client_that_sends_too_much_still_gets_its_answer_and_no_reset(
     clock: MockClock, server: Server
 ) -> None:
-    assert await server.ask_at_once(GET + b"x" * 8192) == OK.response
+    assert await server.ask_at_once(GET + b"x" * 8192) == OK.content
 
 
 async def test_a_port_probe_leaves_no_trace(clock: MockClock, server: Server) -> None:
@@ -246,7 +244,7 @@ async def test_a_port_probe_leaves_no_trace(clock: MockClock, server: Server) ->
     await settle()
     await reset(silent)
     await settle()
-    assert await server.ask(GET) == OK.response
+    assert await server.ask(GET) == OK.content
     assert server.statuses == [200]
 
 
@@ -262,7 +260,7 @@ async def test_a_client_that_resets_mid_request_is_counted_and_harms_nobody(cloc
     await reset(client)
     await settle()
     assert server.statuses == [CLIENT_GONE]
-    assert await server.ask(GET) == OK.response
+    assert await server.ask(GET) == OK.content
 
 
 async def test_a_client_that_resets_right_after_its_request_is_counted(clock: MockClock, server: Server) -> None:
@@ -272,7 +270,7 @@ async def test_a_client_that_resets_right_after_its_request_is_counted(clock: Mo
 
 
 async def test_a_client_that_resets_while_held_is_counted(clock: MockClock, server: Server) -> None:
-    server.respond = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
+    server.decide = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
     client = await server.connect()
     await client.send_all(GET)
     await settle()
@@ -283,7 +281,7 @@ async def test_a_client_that_resets_while_held_is_counted(clock: MockClock, serv
 
 
 async def test_a_client_that_never_reads_is_given_up_at_the_write_deadline(clock: MockClock, server: Server) -> None:
-    server.respond = lambda _request, _now: Answer(200, b"x" * 32 * 1024 * 1024)
+    server.decide = lambda _request, _now: Response(200, b"x" * 32 * 1024 * 1024)
     async with await server.connect() as client:
         await client.send_all(GET)
         await trio.sleep(Limits().write_seconds + 1)
@@ -291,36 +289,36 @@ async def test_a_client_that_never_reads_is_given_up_at_the_write_deadline(clock
 
 
 async def test_an_answer_too_large_for_the_socket_arrives_whole(clock: MockClock, server: Server) -> None:
-    large = Answer(200, b"0123456789" * 800_000)
-    server.respond = lambda _request, _now: large
-    assert await server.ask(GET) == large.response
-    assert await server.ask_at_once(GET) == large.response
+    large = Response(200, b"0123456789" * 800_000)
+    server.decide = lambda _request, _now: large
+    assert await server.ask(GET) == large.content
+    assert await server.ask_at_once(GET) == large.content
 
 
 async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: MockClock, server: Server) -> None:
-    server.respond = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
+    server.decide = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
     start = trio.current_time()
     async with await server.connect() as client:
         await client.send_all(GET)
         await settle()
         assert server.statuses == []
         server.ready.set()
-        assert await read_all(client) == OK.response
+        assert await read_all(client) == OK.content
         assert server.asked_by == [client.socket.getsockname()] * 2
     assert trio.current_time() == start
 
 
 async def test_a_set_that_lands_before_the_held_task_runs_is_not_missed(clock: MockClock, server: Server) -> None:
-    server.respond = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
+    server.decide = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
     start = trio.current_time()
-    assert await server.ask_at_once(GET) == OK.response
+    assert await server.ask_at_once(GET) == OK.content
     assert trio.current_time() == start
 
 
 async def test_a_held_request_gets_its_503_when_no_set_lands(clock: MockClock, server: Server) -> None:
-    server.respond = lambda _request, _now: NOT_YET
+    server.decide = lambda _request, _now: NOT_YET
     start = trio.current_time()
-    assert await server.ask(GET) == NOT_YET.response
+    assert await server.ask(GET) == NOT_YET.content
     assert trio.current_time() - start >= Limits().hold_seconds
     assert server.statuses == [503]
 
@@ -329,10 +327,10 @@ async def test_over_the_limit_the_connection_idle_longest_makes_room(clock: Mock
     async with running(limits=Limits(connections=2)) as server:
         first, second, third = [await server.connect() for _ in range(3)]
         assert status_of(await read_all(first)) == 503
-        assert await server.ask_at_once(GET) == OK.response
+        assert await server.ask_at_once(GET) == OK.content
         for client in (second, third):
             await client.send_all(GET)
-            assert await read_all(client) == OK.response
+            assert await read_all(client) == OK.content
 
 
 async def test_of_silent_clients_that_come_all_at_once_the_newest_keep_their_places(clock: MockClock) -> None:
@@ -343,7 +341,7 @@ async def test_of_silent_clients_that_come_all_at_once_the_newest_keep_their_pla
             await client.aclose()
         for client in (late, last):
             await client.send_all(GET)
-            assert await read_all(client) == OK.response
+            assert await read_all(client) == OK.content
             await client.aclose()
 
 
@@ -355,19 +353,19 @@ async def test_over_the_limit_a_client_that_lingers_after_its_refusal_makes_room
         late = await server.connect()
         await settle()
         await late.send_all(GET)
-        assert await read_all(late) == OK.response
+        assert await read_all(late) == OK.content
 
 
 async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock) -> None:
-    async with running(respond=lambda _request, _now: NOT_YET, limits=Limits(connections=1)) as server:
+    async with running(decide=lambda _request, _now: NOT_YET, limits=Limits(connections=1)) as server:
         held = await server.connect()
         await held.send_all(GET)
         await settle()
         start = trio.current_time()
-        assert await server.ask_at_once(GET) == NOT_YET.response
+        assert await server.ask_at_once(GET) == NOT_YET.content
         assert status_of(await server.ask()) == 503
         assert trio.current_time() == start
-        assert await read_all(held) == NOT_YET.response
+        assert await read_all(held) == NOT_YET.content
 
 
 class Exhausted(socket.socket):
@@ -424,7 +422,7 @@ def fake(kind: type[Listener]) -> Listener:
 @pytest.mark.parametrize(
     ("error", "received", "status"),
     [
-        (BlockingIOError(errno.EAGAIN, "full"), OK.response, 200),
+        (BlockingIOError(errno.EAGAIN, "full"), OK.content, 200),
         (BrokenPipeError(errno.EPIPE, "gone"), b"", CLIENT_GONE),
     ],
 )
@@ -444,7 +442,7 @@ async def test_a_client_that_left_the_queue_delays_nobody(clock: MockClock) -> N
     listener.errors = (errno.ECONNABORTED,)
     async with running(listeners=[listener]) as server:
         start = trio.current_time()
-        assert await server.ask(GET) == OK.response
+        assert await server.ask(GET) == OK.content
         assert trio.current_time() == start
 
 
@@ -454,7 +452,7 @@ async def test_a_failing_accept_is_tried_again_without_spinning(clock: MockClock
     listener.errors = (error,) * 3
     async with running(listeners=[listener]) as server:
         start = trio.current_time()
-        assert await server.ask(GET) == OK.response
+        assert await server.ask(GET) == OK.content
         assert trio.current_time() > start
         assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
 
@@ -466,11 +464,11 @@ async def test_without_descriptors_only_the_connection_idle_longest_is_given_up(
         first, second = await server.connect(), await server.connect()
         await settle()
         start = trio.current_time()
-        assert await server.ask_at_once(GET) == OK.response
+        assert await server.ask_at_once(GET) == OK.content
         assert status_of(await read_all(first)) == 503
         assert trio.current_time() == start
         await second.send_all(GET)
-        assert await read_all(second) == OK.response
+        assert await read_all(second) == OK.content
 
 
 class BrokenError(Exception):
@@ -482,13 +480,13 @@ def broken(*_: object) -> NoReturn:
 
 
 async def test_a_fault_in_respond_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
-    server.respond = broken
+    server.decide = broken
     assert status_of(await server.ask_at_once(GET)) == 500
     assert status_of(await server.ask(GET[:5], GET[5:])) == 500
     assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
     server.failures.clear()
-    server.respond = lambda _request, _now: OK
-    assert await server.ask(GET) == OK.response
+    server.decide = lambda _request, _now: OK
+    assert await server.ask(GET) == OK.content
 
 
 def nothing(*_: object) -> Any:
@@ -496,25 +494,25 @@ def nothing(*_: object) -> Any:
 
 
 async def test_an_answer_that_is_none_costs_only_its_own_client(clock: MockClock, server: Server) -> None:
-    server.respond = nothing
+    server.decide = nothing
     assert await server.ask_at_once(GET) == b""
     assert await server.ask(GET) == b""
     assert [type(failure) for failure in server.failures] == [AttributeError, AttributeError]
     server.failures.clear()
-    server.respond = lambda _request, _now: OK
-    assert await server.ask(GET) == OK.response
+    server.decide = lambda _request, _now: OK
+    assert await server.ask(GET) == OK.content
 
 
 async def test_a_fault_in_observe_is_reported_and_the_client_still_answered(clock: MockClock, server: Server) -> None:
-    server.observe = broken
-    assert await server.ask_at_once(GET) == OK.response
-    assert await server.ask(GET[:5], GET[5:]) == OK.response
+    server.on_observe = broken
+    assert await server.ask_at_once(GET) == OK.content
+    assert await server.ask(GET[:5], GET[5:]) == OK.content
     assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
     server.failures.clear()
 
 
 async def test_a_fault_in_observe_of_a_lost_client_harms_nobody(clock: MockClock, server: Server) -> None:
-    server.observe = broken
+    server.on_observe = broken
     client = await server.connect()
     await client.send_all(GET[:10])
     await settle()
@@ -522,7 +520,7 @@ async def test_a_fault_in_observe_of_a_lost_client_harms_nobody(clock: MockClock
     await settle()
     assert [type(failure) for failure in server.failures] == [BrokenError]
     server.failures.clear()
-    assert await server.ask(GET) == OK.response
+    assert await server.ask(GET) == OK.content
     server.failures.clear()
 
 
@@ -530,7 +528,7 @@ async def test_a_fault_in_wait_is_a_500_for_one_client(clock: MockClock, server:
     async def broken_wait() -> None:
         raise BrokenError
 
-    server.respond = lambda _request, _now: NOT_YET
+    server.decide = lambda _request, _now: NOT_YET
     server.arrival = broken_wait
     assert status_of(await server.ask(GET)) == 500
     assert [type(failure) for failure in server.failures] == [BrokenError]
@@ -538,13 +536,13 @@ async def test_a_fault_in_wait_is_a_500_for_one_client(clock: MockClock, server:
 
 
 async def test_a_report_that_fails_ends_nothing(clock: MockClock) -> None:
-    async with running(respond=broken, report=broken) as server:
+    async with running(decide=broken, on_report=broken) as server:
         assert status_of(await server.ask(GET)) == 500
         assert status_of(await server.ask_at_once(GET)) == 500
 
 
 async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock) -> None:
-    async with running(respond=lambda _request, _now: NOT_YET) as server:
+    async with running(decide=lambda _request, _now: NOT_YET) as server:
         held = await server.connect()
         await held.send_all(GET)
         await settle()
@@ -552,7 +550,7 @@ async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock)
         await settle()
         with pytest.raises(OSError, match="all attempts to connect"):
             await server.connect()
-        assert await read_all(held) == NOT_YET.response
+        assert await read_all(held) == NOT_YET.content
         await held.aclose()
         await server.stopped.wait()
 
@@ -563,7 +561,7 @@ async def test_stopping_answers_requests_that_wait_in_the_queue(clock: MockClock
     async with await server.connect() as client:
         await client.send_all(GET)
         await server.run()
-        assert await read_all(client) == OK.response
+        assert await read_all(client) == OK.content
 
 
 async def test_stopping_does_not_wait_for_silent_clients_in_the_queue(clock: MockClock) -> None:
@@ -590,7 +588,7 @@ async def test_stopping_does_not_wait_for_silent_clients(clock: MockClock) -> No
 
 
 async def test_stopping_ends_in_time_though_a_client_never_reads(clock: MockClock) -> None:
-    async with running(respond=lambda _request, _now: Answer(200, b"x" * 32 * 1024 * 1024)) as server:
+    async with running(decide=lambda _request, _now: Response(200, b"x" * 32 * 1024 * 1024)) as server:
         client = await server.connect()
         await client.send_all(GET)
         await settle()

@@ -25,7 +25,7 @@ IMPORTED = """
 import sys
 from sidecar.startup.lean_imports import LATER, NOT_THERE, STOOD_IN_FOR, left_out
 with left_out():
-    import sidecar.daemon.daemon
+    import sidecar.daemon.run
 """
 
 
