@@ -41,7 +41,7 @@ from benchmarks import measure
 from benchmarks.arguments import at_least
 from benchmarks.tables import Samples, Table, text
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
-from tests.unit.webhook.cluster import CONFIGURATION, fill, review
+from tests.unit.webhook.cluster import CONFIGURATION, admission_review, fill
 
 HOST = "127.0.0.1"
 ALL = "chunks+annotations+bodies"
@@ -156,7 +156,7 @@ def empty_lists(count: int) -> bytes:
 
 
 def review_with(annotations: dict[str, str]) -> dict[str, Any]:
-    document: dict[str, Any] = review()
+    document: dict[str, Any] = admission_review()
     document["request"]["object"]["metadata"]["annotations"] = annotations
     return document
 
@@ -287,7 +287,7 @@ class Watcher:
 
 def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
     """The row of one attack: honest reviews one after the other, the probe, and memory."""
-    honest = json.dumps(review()).encode()
+    honest = json.dumps(admission_review()).encode()
     took, unanswered = [], 0
     with api_server() as api, tempfile.TemporaryDirectory() as directory:
         fill(api)
@@ -336,7 +336,7 @@ def with_accounts(count: int) -> dict[str, list[float]]:
         "eks.amazonaws.com/token-expiration": "9" * 2048,
         "eks.amazonaws.com/sts-regional-endpoints": "t" * 2048,
     }
-    honest = json.dumps(review()).encode()
+    honest = json.dumps(admission_review()).encode()
     with api_server() as api, tempfile.TemporaryDirectory() as directory:
         fill(api)
         for number in range(count):

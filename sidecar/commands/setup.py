@@ -14,13 +14,13 @@ from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.extras import import_extra
 
 STEPS = {
-    "oidc-provider": "have an AWS account take the tokens of a cluster",
-    "role": "have service accounts of a cluster assume an IAM role",
-    "service-account": "have a ServiceAccount name its role",
+    "oidc-provider": "create the IAM OIDC provider of a cluster",
+    "role": "create an IAM role, and let service accounts assume it",
+    "service-account": "annotate a ServiceAccount with its role",
     "pod": "add the sidecar to the Pods of a manifest",
-    "issuer-documents": "publish the keys of a cluster whose issuer AWS does not host",
+    "issuer-documents": "write the issuer documents of a cluster outside EKS",
 }
-"""In the order in which a person needs them; the module of each is named after it."""
+"""The steps, in the order in which a person needs them. Each has a module of the same name in `sidecar.setup.steps`."""
 
 _LISTING = "\n".join(f"  {name:18} {summary}" for name, summary in STEPS.items())
 
@@ -28,13 +28,16 @@ EXAMPLE = f"""\
 steps:
 {_LISTING}
 
-irsa-sidecar setup STEP --help says more, with an example:
+for the flags of a step, and examples:
+  irsa-sidecar setup STEP --help
+
+example:
   irsa-sidecar setup oidc-provider --cluster shop --dry-run"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("step", metavar="STEP", nargs="?", choices=[*STEPS, "help"], help="one of those below")
-    parser.add_argument("arguments", metavar="…", nargs=argparse.REMAINDER, help="its own arguments")
+    parser.add_argument("step", metavar="STEP", nargs="?", choices=[*STEPS, "help"], help="one of the steps below")
+    parser.add_argument("arguments", metavar="…", nargs=argparse.REMAINDER, help="the arguments of the step")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -47,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _errors_apart(has_exit_code: bool) -> Iterator[None]:  # noqa: FBT001
-    """With --exit-code, end with 1 on wrong usage and configuration too, because 2 stands for a change."""
+    """With --exit-code, exit with 1 for usage and configuration errors too, because 2 means a change."""
     try:
         yield
     except ConfigurationError as exc:

@@ -12,8 +12,9 @@ SDKs that know only the variable (botocore before 1.32, version 2 for JavaScript
 from collections.abc import Iterable, Mapping
 
 from sidecar.client.environment import with_loopback
-from sidecar.injection.names import AUTHORIZATION_DIRECTORY, AUTHORIZATION_VOLUME, ORIGIN, Document
-from sidecar.injection.options import Grant
+from sidecar.injection.names import AUTHORIZATION_DIRECTORY, AUTHORIZATION_VOLUME, ORIGIN
+from sidecar.injection.options import RoleAssignment
+from sidecar.kubernetes.document import Document
 from sidecar.role import CREDENTIALS_PATH
 
 URI, SECRET_FILE = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
@@ -47,14 +48,18 @@ _PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _EXEMPTIONS = ("NO_PROXY", "no_proxy")
 
 
-def secret_directory(grant: Grant, *, is_only: bool) -> tuple[str, str | None]:
+def secret_directory(assignment: RoleAssignment, *, is_only: bool) -> tuple[str, str | None]:
     """Where the role's secret is mounted, and which part of the volume that is; None: all of it."""
-    return (AUTHORIZATION_DIRECTORY, None) if is_only else (f"{AUTHORIZATION_DIRECTORY}/{grant.role}", grant.role)
+    return (
+        (AUTHORIZATION_DIRECTORY, None)
+        if is_only
+        else (f"{AUTHORIZATION_DIRECTORY}/{assignment.role}", assignment.role)
+    )
 
 
-def secret_mount(grant: Grant, *, is_only: bool) -> Document:
+def secret_mount(assignment: RoleAssignment, *, is_only: bool) -> Document:
     """The mount of the role's secret, as the sidecar has it, which writes there."""
-    path, part = secret_directory(grant, is_only=is_only)
+    path, part = secret_directory(assignment, is_only=is_only)
     mount: Document = {"name": AUTHORIZATION_VOLUME, "mountPath": path}
     return mount if part is None else mount | {"subPath": part}
 
@@ -93,13 +98,13 @@ def without_ours(container: Document) -> Document:
 
 
 def with_credentials(
-    container: Document, grant: Grant, *, is_only: bool, region: str, is_sts_regional: bool
+    container: Document, assignment: RoleAssignment, *, is_only: bool, region: str, is_sts_regional: bool
 ) -> Document:
     """The container with what its SDK needs to come to the sidecar for this role."""
-    mount = secret_mount(grant, is_only=is_only) | {"readOnly": True}
+    mount = secret_mount(assignment, is_only=is_only) | {"readOnly": True}
     mounts = [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME]
     there = [m for m in container.get("volumeMounts") or () if m["name"] == AUTHORIZATION_VOLUME]
-    wanted = _wanted(container, grant, is_only=is_only, region=region, is_sts_regional=is_sts_regional)
+    wanted = _wanted(container, assignment, is_only=is_only, region=region, is_sts_regional=is_sts_regional)
     variables = _with(_without_misread(container.get("env") or ()), wanted)
     return {**container, "env": variables, "volumeMounts": _placed(container, mounts, there, mount)}
 
@@ -113,10 +118,10 @@ def _placed(container: Document, others: list[Document], ours: list[Document], m
 
 
 def _wanted(
-    container: Document, grant: Grant, *, is_only: bool, region: str, is_sts_regional: bool
+    container: Document, assignment: RoleAssignment, *, is_only: bool, region: str, is_sts_regional: bool
 ) -> Mapping[str, str]:
-    directory, _ = secret_directory(grant, is_only=is_only)
-    wanted = {URI: f"{ORIGIN}{grant.path}", SECRET_FILE: f"{directory}/token"}
+    directory, _ = secret_directory(assignment, is_only=is_only)
+    wanted = {URI: f"{ORIGIN}{assignment.path}", SECRET_FILE: f"{directory}/token"}
     there = variables_by_name(container)
     if not any(name in there and is_set(there[name]) for name in _REGIONS):
         wanted |= dict.fromkeys(_REGIONS, region)

@@ -13,11 +13,12 @@ way, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs trip over half
 from bisect import bisect
 from collections.abc import Iterable
 
-from sidecar.injection.names import AMAZON, Document
+from sidecar.injection.names import EKS_PREFIX
+from sidecar.kubernetes.document import Document
 
-SKIP_CONTAINERS = f"{AMAZON}skip-containers"
+SKIP_CONTAINERS = f"{EKS_PREFIX}skip-containers"
 
-POD_IDENTITY_LABEL, ENABLED = f"{AMAZON}pod-identity", "enabled"
+POD_IDENTITY_LABEL, ENABLED = f"{EKS_PREFIX}pod-identity", "enabled"
 """The label that Amazon's webhook sets on each Pod of an EKS Pod Identity association since March 2026 (its PR 295)."""
 
 _WEB_IDENTITY = ("aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
@@ -29,7 +30,7 @@ _POD_IDENTITY = (
 """Volume, the variable that names a file in it, and the one that comes with that."""
 
 
-def without_amazons(container: Document) -> Document:
+def strip_eks_webhook(container: Document) -> Document:
     """The container without what Amazon's webhook put into it; itself where there is none."""
     for volume, file_variable, other in (_WEB_IDENTITY, _POD_IDENTITY):
         directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts") or () if m["name"] == volume]

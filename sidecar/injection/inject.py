@@ -8,23 +8,24 @@ between stays.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sidecar.injection.app_container import secret_directory, with_credentials, without_ours
-from sidecar.injection.assignment import choose
+from sidecar.injection.assignment import assign_roles
 from sidecar.injection.eks_webhook import (
     SKIP_CONTAINERS,
     skipping,
-    without_amazons,
+    strip_eks_webhook,
     without_unused_label,
     without_unused_volumes,
 )
 from sidecar.injection.known_names import check_names
-from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, STATE_VOLUME, TOKEN_VOLUME, Document
-from sidecar.injection.options import Grant, Wishes, read_wishes
+from sidecar.injection.merge import strategic_merge
+from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, OUR_VARIABLES, STATE_VOLUME, TOKEN_VOLUME
+from sidecar.injection.options import InjectionOptions, RoleAssignment, read_options
 from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
-from sidecar.injection.sidecar_container import GRACE_SECONDS, OUR_VARIABLES, POST_START, sidecar_container, volumes
+from sidecar.injection.sidecar_container import GRACE_SECONDS, POST_START, sidecar_container, volumes
 from sidecar.injection.validation import (
     CONTAINER_LISTS,
     check_container,
@@ -33,7 +34,8 @@ from sidecar.injection.validation import (
     check_shape,
     check_sidecar,
 )
-from sidecar.injection.warning import warnings_about, warnings_about_account
+from sidecar.injection.warning import warnings_about, warnings_about_service_account
+from sidecar.kubernetes.document import Document
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -45,7 +47,7 @@ class Injected(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def inject(pod: Document, account: ServiceAccount | None, settings: Settings) -> Injected:
+def inject(pod: Document, service_account: ServiceAccount | None, settings: Settings) -> Injected:
     """
     Give the Pod a sidecar for the role that its annotations, or its ServiceAccount's, name.
 
@@ -56,55 +58,59 @@ def inject(pod: Document, account: ServiceAccount | None, settings: Settings) ->
     check_names(pod.get("metadata") or {})
     metadata, spec = pod.get("metadata") or {}, pod["spec"]
     annotations = metadata.get("annotations") or {}
-    wishes = read_wishes(annotations, account, settings)
+    options = read_options(annotations, service_account, settings)
     check_pod(annotations, spec, settings)
     theirs = {key: [c for c in spec.get(key) or () if c["name"] != CONTAINER] for key in CONTAINER_LISTS}
     by_name = {container["name"]: container for containers in theirs.values() for container in containers}
-    too_early = () if settings.is_native else [container["name"] for container in theirs["initContainers"]]
-    grants, warnings = choose(by_name, wishes, too_early)
+    runs_before_sidecar = () if settings.is_native else [container["name"] for container in theirs["initContainers"]]
+    assignments, warnings = assign_roles(by_name, options, runs_before_sidecar)
     given = {
-        key: [_given(container, grants.get(container["name"]), wishes, settings) for container in containers]
+        key: [_given(container, assignments.get(container["name"]), options, settings) for container in containers]
         for key, containers in theirs.items()
     }
     given["initContainers" if settings.is_native else "containers"].insert(
-        0, _sidecar(spec, by_name.values(), wishes, settings)
+        0, _sidecar(spec, by_name.values(), options, settings)
     )
     new_spec = {**spec, **{key: found for key, found in given.items() if found or key in spec}}
     all_given = [container for containers in given.values() for container in containers]
-    new_spec["volumes"] = _volumes(spec, wishes, all_given)
-    new_annotations = _annotations(annotations, grants, settings, first=theirs["containers"][0]["name"])
+    new_spec["volumes"] = _volumes(spec, options, all_given)
+    new_annotations = _annotations(annotations, assignments, settings, first=theirs["containers"][0]["name"])
     new_metadata = {**metadata, **_labels(metadata, spec, all_given), "annotations": new_annotations}
-    beside = [container for name, container in by_name.items() if name not in too_early]
-    warnings += tuple(warnings_about(spec, wishes, grants.values(), [by_name[name] for name in grants], beside))
-    warnings += tuple(warnings_about_account(account))
+    beside = [container for name, container in by_name.items() if name not in runs_before_sidecar]
+    warnings += tuple(
+        warnings_about(spec, options, assignments.values(), [by_name[name] for name in assignments], beside)
+    )
+    warnings += tuple(warnings_about_service_account(service_account))
     return Injected({**pod, "metadata": new_metadata, "spec": new_spec}, warnings)
 
 
-def _given(container: Document, grant: Grant | None, wishes: Wishes, settings: Settings) -> Document:
+def _given(
+    container: Document, assignment: RoleAssignment | None, options: InjectionOptions, settings: Settings
+) -> Document:
     """The user's container as it is then: with what it needs for its role, or without what it had for one."""
-    is_only = wishes.role_arn is not None
-    check_container(container, secret_directory(grant, is_only=is_only)[0] if grant else None)
-    if grant is None:
+    is_only = options.role_arn is not None
+    check_container(container, secret_directory(assignment, is_only=is_only)[0] if assignment else None)
+    if assignment is None:
         return without_ours(container)
     return with_credentials(
-        without_amazons(container),
-        grant,
+        strip_eks_webhook(container),
+        assignment,
         is_only=is_only,
         region=settings.region,
-        is_sts_regional=wishes.is_sts_regional,
+        is_sts_regional=options.is_sts_regional,
     )
 
 
-def _sidecar(spec: Document, others: Iterable[Document], wishes: Wishes, settings: Settings) -> Document:
+def _sidecar(spec: Document, others: Iterable[Document], options: InjectionOptions, settings: Settings) -> Document:
     """Ours, over what was added to an earlier one of ours."""
     grace = spec.get("terminationGracePeriodSeconds")
     resources = resources_in(spec, others, settings.resources)
-    made = sidecar_container(wishes, settings, resources, GRACE_SECONDS if grace is None else grace)
+    made = sidecar_container(options, settings, resources, GRACE_SECONDS if grace is None else grace)
     there = next((c for key in CONTAINER_LISTS for c in spec.get(key) or () if c["name"] == CONTAINER), None)
     if there is None:
         return made
     check_sidecar(there)
-    return _renewed(without_amazons(there), made)
+    return _renewed(strip_eks_webhook(there), made)
 
 
 def _renewed(there: Document, made: Document) -> Document:
@@ -122,13 +128,13 @@ def _renewed(there: Document, made: Document) -> Document:
     for key, only_kind in {"restartPolicy": "Always", "lifecycle": {"postStart": POST_START}}.items():
         if key not in made and kept.get(key) == only_kind:  # of the other kind of sidecar
             del kept[key]
-    renewed: Document = laid_over(kept, made)
+    renewed: Document = strategic_merge(kept, made)
     return renewed
 
 
-def _volumes(spec: Document, wishes: Wishes, containers: Iterable[Document]) -> list[Document]:
+def _volumes(spec: Document, options: InjectionOptions, containers: Iterable[Document]) -> list[Document]:
     there = without_unused_volumes(spec.get("volumes") or [], containers)
-    placed: list[Document] = laid_over(there, volumes(wishes), "volumes")
+    placed: list[Document] = strategic_merge(there, volumes(options), "volumes")
     return placed
 
 
@@ -147,21 +153,3 @@ def _annotations(annotations: Document, granted: Iterable[str], settings: Settin
         # kubectl's logs and exec would turn to the first container, the sidecar.
         new.setdefault(DEFAULT_CONTAINER, first)
     return new
-
-
-_KEYS = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort", "volumes": "name"}
-"""By what the items of a list are the same one (Kubernetes API reference, patch merge key)."""
-
-
-def laid_over(there: Any, ours: Any, key: str = "") -> Any:
-    """`there` with all of `ours`; mappings and lists keep what only they have, and everything keeps its place."""
-    if isinstance(there, dict) and isinstance(ours, dict):
-        return {**there, **{name: laid_over(there.get(name), value, name) for name, value in ours.items()}}
-    if not (isinstance(there, list) and isinstance(ours, list)):
-        return ours
-    if key not in _KEYS:
-        is_alike = len(there) == len(ours)
-        return [laid_over(a, b) for a, b in zip(there, ours, strict=True)] if is_alike else ours
-    name = _KEYS[key]
-    kept = [laid_over(item, next((own for own in ours if own[name] == item.get(name)), {})) for item in there]
-    return kept + [own for own in ours if not any(own[name] == item.get(name) for item in there)]

@@ -9,9 +9,10 @@ are Amazon's, so one that is almost right there is only suggested where the righ
 from collections.abc import Iterable
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import AMAZONS_ROLE_ARN, ANNOTATIONS, INJECT_LABEL, PREFIX, ROLE_ARN, Document
+from sidecar.injection.names import ANNOTATIONS, EKS_ROLE_ARN, INJECT_LABEL, PREFIX, ROLE_ARN
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS, Misnamed, misnamed, nearest
+from sidecar.kubernetes.document import Document
 
 
 def check_names(metadata: Document) -> None:
@@ -56,10 +57,12 @@ def misnamed_label(labels: Iterable[object]) -> Misnamed | None:
     return next(misnamed(others, (INJECT_LABEL,)), None)
 
 
-def role_hint(annotations: Iterable[str], account: ServiceAccount | None) -> str:
+def role_hint(annotations: Iterable[str], service_account: ServiceAccount | None) -> str:
     """Return a sentence about the annotation that was probably meant to name the role; empty if there is none."""
-    if account is not None and (found := nearest((*account.annotations, *account.unread), AMAZONS_ROLE_ARN)):
-        return f" ServiceAccount {account.namespace}/{account.name} has {_question(found)}"
+    if service_account is not None and (
+        found := nearest((*service_account.annotations, *service_account.unread), EKS_ROLE_ARN)
+    ):
+        return f" ServiceAccount {service_account.namespace}/{service_account.name} has {_question(found)}"
     found = nearest(annotations, ROLE_ARN)
     return f" The Pod has {_question(found)}" if found else ""
 

@@ -1,14 +1,9 @@
 """What is ours in a Pod, by name. Annotations and labels are what users write: these names do not change."""
 
-from typing import Any
-
-Document = dict[str, Any]
-"""A Kubernetes object, or a part of one, as JSON has it."""
-
 PREFIX = "irsa-sidecar.io/"
 
 INJECT_LABEL = f"{PREFIX}inject"
-ASKED, DECLINED = "true", "false"
+INJECT_TRUE, INJECT_FALSE = "true", "false"
 """The label's values. Any other asks too, and is refused: who wrote `yes` meant a sidecar."""
 
 ROLE_ARN = f"{PREFIX}role-arn"
@@ -33,14 +28,14 @@ ANNOTATIONS = {
 }
 """Of a Pod: what each says."""
 
-AMAZON = "eks.amazonaws.com/"
+EKS_PREFIX = "eks.amazonaws.com/"
 
-AMAZONS_ROLE_ARN = f"{AMAZON}role-arn"
-AMAZONS_AUDIENCE = f"{AMAZON}audience"
-AMAZONS_TOKEN_EXPIRATION = f"{AMAZON}token-expiration"
-AMAZONS_STS_REGIONAL = f"{AMAZON}sts-regional-endpoints"
+EKS_ROLE_ARN = f"{EKS_PREFIX}role-arn"
+EKS_AUDIENCE = f"{EKS_PREFIX}audience"
+EKS_TOKEN_EXPIRATION = f"{EKS_PREFIX}token-expiration"
+EKS_STS_REGIONAL = f"{EKS_PREFIX}sts-regional-endpoints"
 
-ACCOUNT_ANNOTATIONS = (AMAZONS_ROLE_ARN, AMAZONS_AUDIENCE, AMAZONS_TOKEN_EXPIRATION, AMAZONS_STS_REGIONAL)
+SERVICE_ACCOUNT_ANNOTATIONS = (EKS_ROLE_ARN, EKS_AUDIENCE, EKS_TOKEN_EXPIRATION, EKS_STS_REGIONAL)
 """Of a ServiceAccount: all that is read there."""
 
 CONTAINER = "irsa-sidecar"
@@ -56,3 +51,23 @@ STATE_DIRECTORY = "/run/irsa-sidecar-state"
 
 CREDENTIALS_PORT, ADMIN_PORT = 4772, 4773
 ORIGIN = f"http://127.0.0.1:{CREDENTIALS_PORT}"
+
+OUR_VARIABLES = (
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_REGION",
+    "IRSA_SIDECAR_CONFIG",
+    "IRSA_SIDECAR_DURATION",
+    "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
+    "IRSA_SIDECAR_AUTHORIZATION_MODE",
+    "IRSA_SIDECAR_STATE_DIR",
+    "IRSA_SIDECAR_DRAIN_SECONDS",
+    "IRSA_SIDECAR_LISTEN",
+    "IRSA_SIDECAR_ADMIN_LISTEN",
+)
+"""
+Variables of the sidecar that only injection sets.
+
+It leaves some at their defaults, because the application's variables depend on them.
+"""

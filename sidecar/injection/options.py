@@ -13,14 +13,14 @@ from typing import NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.injection.known_names import role_hint
 from sidecar.injection.names import (
-    AMAZONS_AUDIENCE,
-    AMAZONS_ROLE_ARN,
-    AMAZONS_STS_REGIONAL,
-    AMAZONS_TOKEN_EXPIRATION,
     ANNOTATIONS,
     AUDIENCE,
     CONTAINERS,
     DURATION,
+    EKS_AUDIENCE,
+    EKS_ROLE_ARN,
+    EKS_STS_REGIONAL,
+    EKS_TOKEN_EXPIRATION,
     ROLE_ARN,
     ROLES,
     SESSION_NAME,
@@ -68,7 +68,7 @@ class NoRoleError(ConfigurationError):
     """Neither the Pod nor its ServiceAccount names a role."""
 
 
-class Grant(NamedTuple):
+class RoleAssignment(NamedTuple):
     """
     A role and the containers that get its credentials; None: those that no other role names.
 
@@ -81,7 +81,7 @@ class Grant(NamedTuple):
     session_seconds: int = DEFAULT_SESSION_SECONDS
 
 
-class Wishes(NamedTuple):
+class InjectionOptions(NamedTuple):
     """
     Everything that is asked for.
 
@@ -90,7 +90,7 @@ class Wishes(NamedTuple):
     """
 
     role_arn: str | None
-    grants: tuple[Grant, ...]
+    assignments: tuple[RoleAssignment, ...]
     audience: str
     expiration_seconds: int
     duration: str | None
@@ -100,10 +100,12 @@ class Wishes(NamedTuple):
     is_sts_regional: bool
 
 
-def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, settings: Settings) -> Wishes:
+def read_options(
+    annotations: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings
+) -> InjectionOptions:
     """What the Pod's annotations and its ServiceAccount's ask for. Raises ConfigurationError."""
     said = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
-    theirs = account.annotations if account else {}
+    theirs = service_account.annotations if service_account else {}
     if CONTAINERS in said and SKIP_CONTAINERS in said:
         raise ConfigurationError(
             f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there: keep one, as each says it all."
@@ -116,46 +118,46 @@ def read_wishes(annotations: Mapping[str, str], account: ServiceAccount | None, 
         duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else parse_duration(setting, duration),
     )
     try:
-        role_arn, grants = _roles(said, account, settings, defaults)
+        role_arn, assignments = _roles(said, service_account, settings, defaults)
     except NoRoleError as error:
-        raise NoRoleError(f"{error}{role_hint(annotations, account)}") from None
-    return Wishes(
+        raise NoRoleError(f"{error}{role_hint(annotations, service_account)}") from None
+    return InjectionOptions(
         role_arn=role_arn,
-        grants=grants,
+        assignments=assignments,
         audience=_audience(said, theirs),
         expiration_seconds=_expiration(said, annotations, theirs),
         duration=duration,
         session_name=session_name,
         containers=_names(CONTAINERS, said[CONTAINERS]) if CONTAINERS in said else None,
         skipped=_names(SKIP_CONTAINERS, said[SKIP_CONTAINERS]) if SKIP_CONTAINERS in said else (),
-        is_sts_regional=theirs.get(AMAZONS_STS_REGIONAL, "").lower() == "true",
+        is_sts_regional=theirs.get(EKS_STS_REGIONAL, "").lower() == "true",
     )
 
 
 def _roles(
-    said: Mapping[str, str], account: ServiceAccount | None, settings: Settings, defaults: RoleDefaults
-) -> tuple[str | None, tuple[Grant, ...]]:
+    said: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings, defaults: RoleDefaults
+) -> tuple[str | None, tuple[RoleAssignment, ...]]:
     if ROLES in said:
         if ROLE_ARN in said:
             raise ConfigurationError(
                 f"annotations {ROLES} and {ROLE_ARN} are both there: put the one role into the list."
             )
         return None, _listed(said[ROLES], defaults)
-    only = Grant(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
+    only = RoleAssignment(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
     if ROLE_ARN in said:
         return parse_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (only,)
     if settings.role_arn is not None:
         return settings.role_arn, (only,)
-    name = AMAZONS_ROLE_ARN
-    if account is None:
+    name = EKS_ROLE_ARN
+    if service_account is None:
         raise NoRoleError(f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}.")
-    setting = f"annotation {name} of ServiceAccount {account.namespace}/{account.name}"
-    if name not in account.annotations:
+    setting = f"annotation {name} of ServiceAccount {service_account.namespace}/{service_account.name}"
+    if name not in service_account.annotations:
         raise NoRoleError(f"There is no role: give the {setting}, or the Pod {ROLE_ARN}.")
-    return parse_role_arn(setting, account.annotations[name]), (only,)
+    return parse_role_arn(setting, service_account.annotations[name]), (only,)
 
 
-def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
+def _listed(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ...]:
     from sidecar.config.roles_file import parse_roles  # noqa: PLC0415  a YAML parser, for those who need one
 
     where = f"annotation {ROLES}"
@@ -173,7 +175,7 @@ def _listed(text: str, defaults: RoleDefaults) -> tuple[Grant, ...]:
             f"{where} has several roles without `containers`, {open_roles}, and a container has one role: say for all "
             "but one of them which containers get it."
         )
-    return tuple(Grant(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
+    return tuple(RoleAssignment(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
 
 
 def _session_seconds(role: Role) -> int:
@@ -201,7 +203,7 @@ def _check_files(where: str, role: Role) -> None:
 
 
 def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    name = AUDIENCE if AUDIENCE in said else AMAZONS_AUDIENCE
+    name = AUDIENCE if AUDIENCE in said else EKS_AUDIENCE
     audience = said.get(AUDIENCE, theirs.get(name, DEFAULT_AUDIENCE))
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
@@ -215,7 +217,7 @@ def _expiration(said: Mapping[str, str], annotations: Mapping[str, str], theirs:
     if TOKEN_EXPIRATION in said:
         setting = f"annotation {TOKEN_EXPIRATION}"
         return parse_whole_number(setting, said[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
-    name = AMAZONS_TOKEN_EXPIRATION
+    name = EKS_TOKEN_EXPIRATION
     text = annotations.get(name, theirs.get(name))
     if text is None:
         return DEFAULT_EXPIRATION_SECONDS

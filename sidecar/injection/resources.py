@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import Document
+from sidecar.kubernetes.document import Document
 
 RESOURCES: Document = {
     # 29 MiB resident when warm.

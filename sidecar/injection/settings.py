@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import DURATION, ROLE_ARN, ROLES, SESSION_NAME, Document
+from sidecar.injection.names import DURATION, OUR_VARIABLES, ROLE_ARN, ROLES, SESSION_NAME
 from sidecar.injection.resources import RESOURCES
+from sidecar.kubernetes.document import Document
 
 FIRST_NATIVE = (1, 29)
 """Kubernetes from which init containers may have restartPolicy: Always without a feature gate."""
@@ -104,8 +105,6 @@ _SET_BY = {
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:
     """NAME=VALUE, of a variable that injection does not set itself."""
-    from sidecar.injection.sidecar_container import OUR_VARIABLES  # noqa: PLC0415  it builds on this module
-
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigurationError(f"{setting} is {name[:100]!r}: give a variable of the sidecar, as NAME=VALUE.")

@@ -32,10 +32,10 @@ from sidecar.injection.names import (
     TOKEN_DIRECTORY,
     TOKEN_FILE,
     TOKEN_VOLUME,
-    Document,
 )
-from sidecar.injection.options import Wishes
+from sidecar.injection.options import InjectionOptions
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 
 USER = 65532
 """The image's. Said here too, as a Pod may say another for all, and without a group the process would have gid 0."""
@@ -102,32 +102,18 @@ mounts something there (the ServiceAccount admission plugin), and the sidecar ha
 name begins with a dot.
 """
 
-OUR_VARIABLES = (
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_REGION",
-    "IRSA_SIDECAR_CONFIG",
-    "IRSA_SIDECAR_DURATION",
-    "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
-    "IRSA_SIDECAR_AUTHORIZATION_MODE",
-    "IRSA_SIDECAR_STATE_DIR",
-    "IRSA_SIDECAR_DRAIN_SECONDS",
-    "IRSA_SIDECAR_LISTEN",
-    "IRSA_SIDECAR_ADMIN_LISTEN",
-)
-"""Of the sidecar: what injection sets, or leaves at its default because the application's variables build on it."""
 
-
-def sidecar_container(wishes: Wishes, settings: Settings, resources: Document, grace_seconds: int) -> Document:
+def sidecar_container(
+    options: InjectionOptions, settings: Settings, resources: Document, grace_seconds: int
+) -> Document:
     """The sidecar: an init container that Kubernetes keeps running, or before 1.29 a container like the others."""
-    is_only = wishes.role_arn is not None
+    is_only = options.role_arn is not None
     container: Document = {
         "name": CONTAINER,
         "image": settings.image,
         "args": ["run"],
         "restartPolicy": "Always",
-        "env": [{"name": name, "value": value} for name, value in _variables(wishes, settings, grace_seconds).items()],
+        "env": [{"name": name, "value": value} for name, value in _variables(options, settings, grace_seconds).items()],
         "ports": [{"name": CONTAINER, "containerPort": ADMIN_PORT, "protocol": "TCP"}],
         "resources": resources,
         "securityContext": SECURITY_CONTEXT,
@@ -137,7 +123,7 @@ def sidecar_container(wishes: Wishes, settings: Settings, resources: Document, g
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
-            *(secret_mount(grant, is_only=is_only) for grant in wishes.grants),
+            *(secret_mount(assignment, is_only=is_only) for assignment in options.assignments),
             {"name": STATE_VOLUME, "mountPath": STATE_DIRECTORY},
             NO_API_TOKEN,
         ],
@@ -148,16 +134,16 @@ def sidecar_container(wishes: Wishes, settings: Settings, resources: Document, g
     return deepcopy(container)  # the constants are shared, and YAML would show that by anchors
 
 
-def volumes(wishes: Wishes) -> list[Document]:
+def volumes(options: InjectionOptions) -> list[Document]:
     """
     The token, with the roles where an annotation lists them, and room for the secrets and for the state.
 
     The annotation comes as a file through the Downward API, so a change of it reaches the sidecar as one of a ConfigMap
     would, and there is no ConfigMap to keep.
     """
-    token = {"audience": wishes.audience, "expirationSeconds": wishes.expiration_seconds, "path": "token"}
+    token = {"audience": options.audience, "expirationSeconds": options.expiration_seconds, "path": "token"}
     sources: list[Document] = [{"serviceAccountToken": token}]
-    if wishes.role_arn is None:
+    if options.role_arn is None:
         item = {"path": ROLES_FILE.rpartition("/")[2], "fieldRef": {"fieldPath": f"metadata.annotations['{ROLES}']"}}
         sources.append({"downwardAPI": {"items": [item]}})
     return [
@@ -167,16 +153,16 @@ def volumes(wishes: Wishes) -> list[Document]:
     ]
 
 
-def _variables(wishes: Wishes, settings: Settings, grace_seconds: int) -> dict[str, str]:
-    is_only = wishes.role_arn is not None
-    directory, _ = secret_directory(wishes.grants[0]._replace(role="{role}"), is_only=is_only)
+def _variables(options: InjectionOptions, settings: Settings, grace_seconds: int) -> dict[str, str]:
+    is_only = options.role_arn is not None
+    directory, _ = secret_directory(options.assignments[0]._replace(role="{role}"), is_only=is_only)
     said = {
-        "AWS_ROLE_ARN": wishes.role_arn,
+        "AWS_ROLE_ARN": options.role_arn,
         "IRSA_SIDECAR_CONFIG": None if is_only else ROLES_FILE,
         "AWS_WEB_IDENTITY_TOKEN_FILE": TOKEN_FILE,
         "AWS_REGION": settings.region,
-        "AWS_ROLE_SESSION_NAME": wishes.session_name,
-        "IRSA_SIDECAR_DURATION": wishes.duration,
+        "AWS_ROLE_SESSION_NAME": options.session_name,
+        "IRSA_SIDECAR_DURATION": options.duration,
         "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": f"{directory}/token",
         "IRSA_SIDECAR_AUTHORIZATION_MODE": "0644",
         "IRSA_SIDECAR_STATE_DIR": STATE_DIRECTORY,

@@ -11,17 +11,17 @@ from typing import Any
 from sidecar.errors import ConfigurationError
 from sidecar.injection.names import (
     ADMIN_PORT,
-    ASKED,
     AUTHORIZATION_VOLUME,
     CONTAINER,
     CREDENTIALS_PORT,
-    DECLINED,
+    INJECT_FALSE,
     INJECT_LABEL,
+    INJECT_TRUE,
     STATE_VOLUME,
     TOKEN_VOLUME,
-    Document,
 )
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 
 CONTAINER_LISTS = ("initContainers", "containers")
 
@@ -52,14 +52,14 @@ _KINDS: Mapping[str, tuple[type, str]] = {
 }
 
 
-def asks(pod: Any) -> bool:
+def wants_injection(pod: Any) -> bool:
     """Whether the Pod has the label, whatever its value but `"false"`. The webhook's objectSelector says the same."""
-    return INJECT_LABEL in _labels(pod) and not declines(pod)
+    return INJECT_LABEL in _labels(pod) and not opts_out(pod)
 
 
-def declines(pod: Any) -> bool:
+def opts_out(pod: Any) -> bool:
     """Whether the Pod's label says that it is to get none."""
-    return bool(_labels(pod).get(INJECT_LABEL) == DECLINED)
+    return bool(_labels(pod).get(INJECT_LABEL) == INJECT_FALSE)
 
 
 def _labels(pod: Any) -> Document:
@@ -70,9 +70,10 @@ def _labels(pod: Any) -> Document:
 
 def check_label(pod: Document) -> None:
     """Raises ConfigurationError for a value that is neither, as `yes` and, without its quotes, `true`."""
-    if asks(pod) and (value := _labels(pod)[INJECT_LABEL]) != ASKED:
+    if wants_injection(pod) and (value := _labels(pod)[INJECT_LABEL]) != INJECT_TRUE:
         raise ConfigurationError(
-            f'The Pod\'s label {INJECT_LABEL} is {value!r}: give "{ASKED}", in quotes, or "{DECLINED}" for no sidecar.'
+            f'The Pod\'s label {INJECT_LABEL} is {value!r}: give "{INJECT_TRUE}", in quotes, or '
+            f'"{INJECT_FALSE}" for no sidecar.'
         )
 
 

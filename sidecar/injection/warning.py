@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterator
 from typing import Self
 
 from sidecar.injection.app_container import unknown_exemptions
-from sidecar.injection.names import ACCOUNT_ANNOTATIONS, AMAZONS_ROLE_ARN, DURATION, TOKEN_EXPIRATION, Document
-from sidecar.injection.options import Grant, Wishes
+from sidecar.injection.names import DURATION, EKS_ROLE_ARN, SERVICE_ACCOUNT_ANNOTATIONS, TOKEN_EXPIRATION
+from sidecar.injection.options import InjectionOptions, RoleAssignment
 from sidecar.injection.pod_termination import outlives_its_credentials, served_while_terminating_seconds
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.shared_processes import How, readers
 from sidecar.injection.sidecar_container import GRACE_SECONDS, USER
 from sidecar.injection.similar_names import misnamed
+from sidecar.kubernetes.document import Document
 
 LEFT_ALONE = "ContainerLeftAlone"
 PROXY_UNKNOWN = "ProxyExemptionUnknown"
@@ -49,7 +50,11 @@ def reason_of(warning: str) -> str:
 
 
 def warnings_about(
-    spec: Document, wishes: Wishes, grants: Collection[Grant], given: Collection[Document], beside: Collection[Document]
+    spec: Document,
+    options: InjectionOptions,
+    assignments: Collection[RoleAssignment],
+    given: Collection[Document],
+    beside: Collection[Document],
 ) -> Iterator[Warned]:
     """
     Yield what the author of a Pod should know.
@@ -64,18 +69,18 @@ def warnings_about(
             f"Container {reader.name} {reader.clause(USER)}, irsa-sidecar's user, so it can read the token because "
             f"shareProcessNamespace is true. Set another runAsUser{drop}.",
         )
-    yield from _long_termination(spec, wishes, min(grant.session_seconds for grant in grants))
+    yield from _long_termination(spec, options, min(assignment.session_seconds for assignment in assignments))
 
 
-def warnings_about_account(account: ServiceAccount | None) -> Iterator[Warned]:
+def warnings_about_service_account(service_account: ServiceAccount | None) -> Iterator[Warned]:
     """
     Yield the annotations of the ServiceAccount that are almost right, except the role's.
 
     A Pod without a role is rejected with that name, and one that names its own role does not need it.
     """
-    names = (*account.annotations, *account.unread) if account else ()
-    for name, meant in misnamed(names, ACCOUNT_ANNOTATIONS):
-        if meant != AMAZONS_ROLE_ARN:
+    names = (*service_account.annotations, *service_account.unread) if service_account else ()
+    for name, meant in misnamed(names, SERVICE_ACCOUNT_ANNOTATIONS):
+        if meant != EKS_ROLE_ARN:
             yield Warned(
                 NOT_READ, f"The ServiceAccount has the annotation {name}, which is not read: did you mean {meant}?"
             )
@@ -89,12 +94,12 @@ def _unknown_proxy(container: Document, names: tuple[str, ...]) -> Warned:
     )
 
 
-def _long_termination(spec: Document, wishes: Wishes, session_seconds: int) -> Iterator[Warned]:
+def _long_termination(spec: Document, options: InjectionOptions, session_seconds: int) -> Iterator[Warned]:
     """The kubelet renews no token of a terminating Pod (kubernetes issue 116481)."""
     grace = spec.get("terminationGracePeriodSeconds")
     grace = GRACE_SECONDS if grace is None else grace
-    if outlives_its_credentials(grace, wishes.expiration_seconds, session_seconds):
-        served = served_while_terminating_seconds(wishes.expiration_seconds, session_seconds)
+    if outlives_its_credentials(grace, options.expiration_seconds, session_seconds):
+        served = served_while_terminating_seconds(options.expiration_seconds, session_seconds)
         yield Warned(
             LONG_TERMINATION,
             f"terminationGracePeriodSeconds is {str(grace)[:20]}, but no token of a terminating Pod is renewed: "

@@ -18,8 +18,8 @@ from lightkube.config.kubeconfig import SingleConfig
 from sidecar.errors import ConfigurationError, FileTimeoutError, KubernetesError
 from sidecar.file_thread import in_thread
 from sidecar.files import file_version
-from sidecar.injection.names import Document
 from sidecar.kubernetes.client import FIELD_MANAGER, Connection, read_document, reason, refusal
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
 
 DEADLINE_SECONDS = 5.0

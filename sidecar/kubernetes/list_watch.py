@@ -12,8 +12,8 @@ from typing import Generic
 import trio
 
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import Document
 from sidecar.kubernetes.async_client import Kept, KubernetesApi, Take
+from sidecar.kubernetes.document import Document
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 

@@ -1,8 +1,8 @@
 """
-AWS as a step asks it: botocore's clients, credential chain and retries, and its errors in our words.
+Call AWS for the steps, through botocore's clients, credential chain and retries.
 
-Rule: botocore is imported here and nowhere else in `setup`, and no exception of it goes further. A refusal names the
-IAM action that is missing.
+Rule: only this module of `setup` imports botocore, and no botocore exception leaves it. The error for a denied call
+names the missing IAM action.
 """
 
 import os
@@ -22,14 +22,14 @@ from sidecar.setup.plan import Call
 from sidecar.setup.resources import Account
 
 CONNECT_SECONDS, READ_SECONDS = 10, 30
-"""For each try of botocore's."""
+"""Timeouts for each attempt of botocore."""
 
 ANY_REGION = "us-east-1"
-"""For services that answer the same in every region of the partition aws, where no region was said."""
+"""Region for global services if no region is configured. They answer the same in every region of a partition."""
 
 
 class Aws:
-    """One account, through one set of credentials. A context manager; nothing is asked before the first call."""
+    """A client for one AWS account and a context manager. It sends nothing before the first call."""
 
     def __init__(self, profile: str | None = None, region: str | None = None) -> None:
         self._session = botocore.session.Session(profile=profile)
@@ -44,52 +44,52 @@ class Aws:
             client.close()
 
     def account(self) -> Account:
-        """Whose credentials these are. Raises SidecarError."""
+        """Return the account that the credentials belong to. Raises SidecarError if STS does not say."""
         _, partition, _, _, account_id, *_ = self.call("sts", "GetCallerIdentity")["Arn"].split(":")
         return Account(account_id, partition)
 
-    def account_named(self, account_id: str) -> Account:
-        """That account, in the partition of the region, without asking AWS. Raises ConfigurationError."""
+    def account_with_id(self, account_id: str) -> Account:
+        """Return the account in the partition of the region, without a call. Raises ConfigurationError."""
         try:
-            return Account(account_id, self._session.get_partition_for_region(self._region_said() or ANY_REGION))
+            return Account(account_id, self._session.get_partition_for_region(self._configured_region() or ANY_REGION))
         except fault.BotoCoreError as exc:
-            raise _of_botocore(exc) from exc
+            raise _botocore_error(exc) from exc
 
-    def make(self, call: Call) -> None:
-        """One planned call to IAM, and what it made is there. Raises SidecarError."""
+    def apply(self, call: Call) -> None:
+        """Make one planned call to IAM, and wait until a new role exists. Raises SidecarError."""
         self.call("iam", call.operation, **call.parameters)
         if call.operation == "CreateRole":
             self._wait_for_role(call.parameters["RoleName"])
 
     def _wait_for_role(self, name: str) -> None:
-        """IAM is eventually consistent, and a policy is not attached to a role that is not there yet."""
+        """Wait for the role. IAM is eventually consistent, and rejects a policy for a role that does not exist yet."""
         try:
             self._client("iam").get_waiter("role_exists").wait(RoleName=name)
         except fault.BotoCoreError as exc:
-            raise _of_botocore(exc) from exc
+            raise _botocore_error(exc) from exc
 
     def call(self, service: str, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        """The answer to one operation, all of its pages joined. Raises AwsError, or ConfigurationError."""
+        """Return the response to one operation, with all its pages joined. Raises AwsError or ConfigurationError."""
         method = xform_name(operation)
         try:
             client = self._client(service)
             if client.can_paginate(method):
                 pages: Mapping[str, Any] = client.get_paginator(method).paginate(**parameters).build_full_result()
                 return pages
-            answer: Mapping[str, Any] = getattr(client, method)(**parameters)
+            response: Mapping[str, Any] = getattr(client, method)(**parameters)
         except fault.ClientError as exc:
-            raise _of_aws(exc, f"{service}:{operation}") from exc
+            raise _rejection(exc, f"{service}:{operation}") from exc
         except ResponseParserError as exc:
             raise SidecarError(
                 f"What answered {service}:{operation} is not AWS: check AWS_ENDPOINT_URL and HTTPS_PROXY."
             ) from exc
-        except (fault.BotoCoreError, ValueError) as exc:  # ValueError: what is no URL in AWS_ENDPOINT_URL
-            raise _of_botocore(exc) from exc
-        return answer
+        except (fault.BotoCoreError, ValueError) as exc:  # ValueError: AWS_ENDPOINT_URL is not a URL
+            raise _botocore_error(exc) from exc
+        return response
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
-            region = self._region_said() or (ANY_REGION if service in _THE_SAME_EVERYWHERE else None)
+            region = self._configured_region() or (ANY_REGION if service in _GLOBAL_SERVICES else None)
             config = Config(
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
@@ -98,13 +98,13 @@ class Aws:
             self._clients[service] = self._session.create_client(service, region_name=region, config=config)
         return self._clients[service]
 
-    def _region_said(self) -> str | None:
-        """Botocore by itself knows AWS_DEFAULT_REGION only; all other SDKs, and Pods, AWS_REGION."""
+    def _configured_region(self) -> str | None:
+        """Return the configured region. Botocore reads only AWS_DEFAULT_REGION; other SDKs and Pods use AWS_REGION."""
         region: str | None = self._region or os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
         return region
 
 
-_THE_SAME_EVERYWHERE = {"iam", "sts"}
+_GLOBAL_SERVICES = {"iam", "sts"}
 
 _SIGN_IN = "sign in again (aws sso login, aws login), or name other credentials with --profile"
 _UNKNOWN = "check --profile, and --region too, which says in what partition they are asked about"
@@ -137,47 +137,47 @@ _ADVICE = {
         "InternalFailure",
         "ServiceFailure",
         "ServiceUnavailable",
-        *("500", "502", "503", "504"),  # what botocore calls an error without a code
+        *("500", "502", "503", "504"),  # botocore's code for an error without one
     ): "run this again later",
     ("MalformedPolicyDocument",): (
         "if the account lacks the provider, run `irsa-sidecar setup oidc-provider` first; else mend what was there"
     ),
 }
-"""AWS's codes (IAM, EKS and STS API references, Errors and Common Errors), and what a person can do."""
+"""The fix for each error code of AWS (IAM, EKS and STS API references, Errors and Common Errors)."""
 
 
-def _of_aws(exc: fault.ClientError, action: str) -> AwsError:
+def _rejection(exc: fault.ClientError, action: str) -> AwsError:
     error = exc.response.get("Error", {})
     code, message = error.get("Code", "Unknown"), error.get("Message") or "no reason given"
     advice = next((text.format(action=action) for codes, text in _ADVICE.items() if code in codes), None)
-    said = f"AWS refused {action} ({code}: {message.rstrip('.')})"
-    return AwsError(code, f"{said}: {advice}." if advice else f"{said}.")
+    problem = f"AWS refused {action} ({code}: {message.rstrip('.')})"
+    return AwsError(code, f"{problem}: {advice}." if advice else f"{problem}.")
 
 
-_Kinds = type[Exception] | tuple[type[Exception], ...]
+_Exceptions = type[Exception] | tuple[type[Exception], ...]
 
 
-class _Trouble(NamedTuple):
-    """What of botocore's errors is a matter of settings, and what of the outside."""
+class _ErrorKind(NamedTuple):
+    """Errors of botocore that have the same fix, and our error for them."""
 
-    kinds: _Kinds
+    exceptions: _Exceptions
     raised: type[SidecarError]
     advice: str
 
 
-_TROUBLES = (
-    _Trouble(
+_ERROR_KINDS = (
+    _ErrorKind(
         (fault.NoCredentialsError, fault.PartialCredentialsError),
         ConfigurationError,
         "sign in (aws configure, aws sso login), or name a profile with --profile",
     ),
-    _Trouble(fault.ProfileNotFound, ConfigurationError, "check --profile and AWS_PROFILE"),
-    _Trouble(
+    _ErrorKind(fault.ProfileNotFound, ConfigurationError, "check --profile and AWS_PROFILE"),
+    _ErrorKind(
         (fault.NoRegionError, fault.UnknownRegionError),
         ConfigurationError,
         "name the cluster's region with --region, or in AWS_REGION",
     ),
-    _Trouble(
+    _ErrorKind(
         (
             fault.ConfigParseError,
             fault.ConfigNotFound,
@@ -188,17 +188,17 @@ _TROUBLES = (
         ConfigurationError,
         "correct what it names",
     ),
-    _Trouble(
+    _ErrorKind(
         (fault.SSOError, fault.LoginError, fault.TokenRetrievalError, fault.CredentialRetrievalError),
         SidecarError,
         _SIGN_IN,
     ),
-    _Trouble(
+    _ErrorKind(
         fault.SSLError,
         SidecarError,
         "if a proxy here signs anew what it passes on, name its authority in AWS_CA_BUNDLE",
     ),
-    _Trouble(
+    _ErrorKind(
         (fault.ConnectionError, fault.HTTPClientError, fault.MetadataRetrievalError),
         SidecarError,
         "check the network, HTTPS_PROXY, --region and AWS_ENDPOINT_URL",
@@ -206,9 +206,9 @@ _TROUBLES = (
 )
 
 
-def _of_botocore(exc: Exception) -> SidecarError:
-    said = " ".join(str(exc).split()).rstrip(".")
-    for trouble in _TROUBLES:
-        if isinstance(exc, trouble.kinds):
-            return trouble.raised(f"AWS could not be asked ({said}): {trouble.advice}.")
-    return SidecarError(f"AWS could not be asked: {said}.")
+def _botocore_error(exc: Exception) -> SidecarError:
+    text = " ".join(str(exc).split()).rstrip(".")
+    for kind in _ERROR_KINDS:
+        if isinstance(exc, kind.exceptions):
+            return kind.raised(f"AWS could not be asked ({text}): {kind.advice}.")
+    return SidecarError(f"AWS could not be asked: {text}.")

@@ -1,10 +1,10 @@
-"""The error that AWS answered with, apart from botocore, so that `--help` needs no extra."""
+"""Define the error of a rejected AWS call, without botocore, so that `--help` needs no extra."""
 
 from sidecar.errors import SidecarError
 
 
 class AwsError(SidecarError):
-    """AWS refused a call. `code` is its own error code."""
+    """A call that AWS rejected. `code` is AWS's own error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
 """
-What the steps that make AWS resources have in common: their flags, and what is done with a plan.
+Read the flags that all AWS steps share, and show and apply a plan.
 
-Rule: the plan goes to stdout, remarks go to stderr, and nothing is changed with --dry-run or --output.
+Rule: the plan goes to stdout and remarks go to stderr. With --dry-run or --output nothing changes.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from sidecar.setup.outcome import Outcome, add_outcome_arguments, as_json, finis
 from sidecar.setup.output_formats import FORMATS
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.resources import Account
+from sidecar.setup.trust_policy import REMOVES
 from sidecar.terminal import wants_colours
 
 if TYPE_CHECKING:
@@ -26,46 +27,53 @@ if TYPE_CHECKING:
 
 _TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
-"""IAM API reference, Tag."""
+"""The characters that IAM accepts in a tag's key and value (IAM API reference, Tag)."""
 
 
 def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
     parser.set_defaults(step_name=step)
-    parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help="tag it; may be repeated")
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument(
+        "--tag", metavar="KEY=VALUE", action="append", default=[], help="a tag for the resource; can be repeated"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the changes without making them")
     form = parser.add_mutually_exclusive_group()
     add_outcome_arguments(parser, form)
     form.add_argument(
         "--output",
         metavar="FORMAT",
         choices=FORMATS,
-        help=f"print it instead, to paste elsewhere, as {', '.join(FORMATS)}; nothing is changed",
+        help=f"print the resource as {', '.join(FORMATS)}, and change nothing",
     )
-    parser.add_argument("--profile", metavar="NAME", help="of ~/.aws/config [AWS_PROFILE]")
-    parser.add_argument("--region", metavar="NAME", help="of the cluster and the partition [AWS_REGION, the profile's]")
+    parser.add_argument("--profile", metavar="NAME", help="a profile of ~/.aws/config [AWS_PROFILE]")
+    parser.add_argument(
+        "--region",
+        metavar="NAME",
+        help="the cluster's region, which also sets the partition [AWS_REGION, or the profile's]",
+    )
     parser.add_argument(
         "--account-id",
         metavar="ID",
-        help="end if the credentials are of another account; with --output none are needed, as AWS is not asked",
+        help="stop if the credentials belong to another account; with --output, no credentials are needed",
     )
 
 
 def open_aws(args: argparse.Namespace) -> "Aws":
-    """Raises ConfigurationError if botocore is not installed."""
+    """Return a client for AWS. Raises ConfigurationError if botocore is not installed."""
     aws: Aws = import_extra("sidecar.setup.aws", "irsa-sidecar setup", "setup").Aws(args.profile, args.region)
     return aws
 
 
 def is_offline(args: argparse.Namespace) -> bool:
+    """Return whether the flags are enough, so that no call to AWS is needed."""
     return bool(args.output and args.account_id)
 
 
 def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
-    """Raises ConfigurationError if it is not the one that was named."""
+    """Return the account to change. Raises ConfigurationError if it is not the one of --account-id."""
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
         raise ConfigurationError(f"--account-id is {args.account_id!r}: give the 12 digits of an AWS account.")
     if is_offline(args):
-        return aws.account_named(args.account_id)
+        return aws.account_with_id(args.account_id)
     account = aws.account()
     if args.account_id not in (None, account.account_id):
         raise ConfigurationError(
@@ -76,7 +84,7 @@ def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
 
 
 def read_tags(texts: Iterable[str]) -> dict[str, str]:
-    """Raises ConfigurationError for what IAM takes for no tag."""
+    """Return the tags of --tag. Raises ConfigurationError if IAM would reject one."""
     tags = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -88,19 +96,20 @@ def read_tags(texts: Iterable[str]) -> dict[str, str]:
     return tags
 
 
-def tags_of(answer: Mapping[str, object]) -> dict[str, str]:
-    tags = answer.get("Tags")
+def tags_of(response: Mapping[str, object]) -> dict[str, str]:
+    """Return the tags in a response of IAM."""
+    tags = response.get("Tags")
     return {tag["Key"]: tag["Value"] for tag in tags} if isinstance(tags, list) else {}
 
 
 def check_issuer(url: str) -> None:
-    """Raises ConfigurationError for what IAM takes for no issuer, or STS could never reach."""
+    """Raise ConfigurationError if IAM would reject the issuer, or if STS could never reach it."""
     if texts := fatal(url_concerns(url)):
         raise ConfigurationError(" ".join(texts))
 
 
-def report(concerns: Iterable[Concern]) -> None:
-    """Remark on what will not work. Raises SidecarError where that is everything."""
+def report_concerns(concerns: Iterable[Concern]) -> None:
+    """Warn about each concern. Raises SidecarError if one is fatal."""
     found = [*concerns]
     for concern in found:
         if not concern.is_fatal:
@@ -109,40 +118,40 @@ def report(concerns: Iterable[Concern]) -> None:
         raise SidecarError(" ".join(texts))
 
 
-def carry_out(plan: Plan, args: argparse.Namespace, aws: "Aws", following: tuple[str, ...] = ()) -> int:
-    """Print the plan as asked, or show it and do it. Returns the exit status. Raises SidecarError."""
+def apply_plan(plan: Plan, args: argparse.Namespace, aws: "Aws", next_commands: tuple[str, ...] = ()) -> int:
+    """Print the plan in the requested format, or show and apply it. Returns the exit status. Raises SidecarError."""
     for note in plan.notes:
         warn(note)
     if args.output or args.json:
         for effect in plan.effects:
-            if effect.startswith("takes away "):
+            if effect.startswith(REMOVES):
                 warn(f"{plan.title}: {effect}")
     if args.output:
-        sys.stdout.write(FORMATS[args.output](plan.wanted))
+        sys.stdout.write(FORMATS[args.output](plan.planned))
         return 0
-    outcome = _outcome(plan, args.step_name, following)
+    outcome = _outcome(plan, args.step_name, next_commands)
     if args.json:
-        _make_silently(plan, outcome, aws, dry_run=args.dry_run)
+        _apply_silently(plan, outcome, aws, dry_run=args.dry_run)
     elif plan.calls:
         _show(plan)
-        _make(plan, aws, dry_run=args.dry_run)
+        _apply(plan, aws, dry_run=args.dry_run)
     else:
         print(printable(f"{plan.title}: nothing to change"))
     return finish(outcome, args)
 
 
-def _outcome(plan: Plan, step: str, following: tuple[str, ...]) -> Outcome:
-    before = None if plan.now is None else plan.now.document()
+def _outcome(plan: Plan, step: str, next_commands: tuple[str, ...]) -> Outcome:
+    before = None if plan.current is None else plan.current.document()
     changes = tuple(call.what for call in plan.calls)
-    return Outcome(step, plan.title, changes, plan.effects, before, plan.wanted.document(), following)
+    return Outcome(step, plan.title, changes, plan.effects, before, plan.planned.document(), next_commands)
 
 
-def _make_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) -> None:
-    """Make the calls. If one fails, print what was done before it."""
+def _apply_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) -> None:
+    """Make the calls. If one fails, print which were made before it."""
     done = 0
     try:
         for call in () if dry_run else plan.calls:
-            aws.make(call)
+            aws.apply(call)
             done += 1
     except BaseException:
         print(as_json(outcome, dry_run=dry_run, done=done))
@@ -150,17 +159,17 @@ def _make_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) -
 
 
 def _show(plan: Plan) -> None:
-    print(printable(f"{plan.title}: {'to be created' if plan.now is None else 'to be changed'}"))
+    print(printable(f"{plan.title}: {'to be created' if plan.current is None else 'to be changed'}"))
     is_colour = sys.stdout.isatty() and wants_colours()
-    for line in difference(None if plan.now is None else plan.now.document(), plan.wanted.document()):
+    for line in difference(None if plan.current is None else plan.current.document(), plan.planned.document()):
         shown = printable(line)
         print(coloured(shown) if is_colour else shown)
     for effect in plan.effects:
         print(printable(effect))
 
 
-def _make(plan: Plan, aws: "Aws", *, dry_run: bool) -> None:
+def _apply(plan: Plan, aws: "Aws", *, dry_run: bool) -> None:
     for call in plan.calls:
         if not dry_run:
-            aws.make(call)
+            aws.apply(call)
         print(printable(f"{'would ' if dry_run else 'done: '}{call.what}"))

@@ -1,7 +1,7 @@
 """
-An issuer's two documents: from the API server to where AWS looks for them, and whether both places agree. Pure.
+Prepare an issuer's two documents for publishing, and compare the published keys with the API server's. Pure.
 
-Rule: nothing but `jwks_uri` is ever changed, and only to where the keys will be.
+Rule: only `jwks_uri` is ever changed, and only to the URL where the keys will be published.
 """
 
 import json
@@ -13,11 +13,11 @@ from sidecar.errors import SidecarError
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, is_private
 
 KEYS_PATH = "/openid/v1/jwks"
-"""Where the API server itself has them (Kubernetes, Service account issuer discovery)."""
+"""The API server's path of its keys (Kubernetes, Service account issuer discovery)."""
 
 
 class Documents(NamedTuple):
-    """As the API server has them."""
+    """The two documents of an issuer, as the API server serves them."""
 
     discovery: Mapping[str, Any]
     keys: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Documents(NamedTuple):
 
 
 class File(NamedTuple):
-    """One to be published. `path` is relative, with slashes."""
+    """A file to publish. `path` is relative, with slashes."""
 
     path: str
     url: str
@@ -36,12 +36,12 @@ class File(NamedTuple):
 
 
 def read_documents(discovery: bytes | None, keys: bytes | None) -> Documents:
-    """From the API server's answers, None for 404. Raises SidecarError."""
+    """Return the documents from the API server's response bodies, which are None for 404. Raises SidecarError."""
     return Documents(_object(discovery, "discovery document"), _object(keys, "key set"))
 
 
 def to_publish(documents: Documents, jwks_uri: str | None) -> tuple[File, File]:
-    """The keys, then the discovery document that names them. `jwks_uri` is where the keys will be, if it was said."""
+    """Return the keys and the discovery document that names them. `jwks_uri` is the keys' URL, if it is configured."""
     base = documents.issuer.rstrip("/")
     uri = jwks_uri or _published_uri(documents, base)
     discovery = {**documents.discovery, "jwks_uri": uri}
@@ -52,17 +52,20 @@ def to_publish(documents: Documents, jwks_uri: str | None) -> tuple[File, File]:
 
 
 def key_differences(published: Any, current: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps tokens from being verified, or old ones from being refused, by key id; nothing where they agree."""
-    there, here = _by_kid(published), _by_kid(current)
-    for kid in here.keys() - there.keys():
-        yield f"missing: the cluster has the key {kid}, which is not published: tokens that it signs are refused."
-    for kid in here.keys() & there.keys():
-        if here[kid] != there[kid]:
-            yield f"different: the key {kid} that is published is not the cluster's: tokens that it signs are refused."
-    for kid in there.keys() - here.keys():
+    """Yield a sentence for each key that is missing or different, and for each old key that is still published."""
+    public, own = _by_kid(published), _by_kid(current)
+    for kid in own.keys() - public.keys():
+        yield f"missing: the key {kid} of the cluster is not published. STS rejects tokens that it signs: publish it."
+    for kid in own.keys() & public.keys():
+        if own[kid] != public[kid]:
+            yield (
+                f"different: the published key {kid} is not the cluster's key of that ID. STS rejects tokens that the "
+                "cluster's key signs: publish the cluster's key."
+            )
+    for kid in public.keys() - own.keys():
         yield (
-            f"extra: the key {kid} is published, and the cluster has it no more: take it away once the last token that "
-            "it signed has ended."
+            f"extra: the key {kid} is published, but the cluster no longer has it. Remove it when the last token that "
+            "it signed has expired."
         )
 
 
@@ -70,7 +73,7 @@ _MATERIAL = ("kty", "crv", "n", "e", "x", "y")
 
 
 def _by_kid(document: Any) -> dict[str, tuple[Any, ...]]:
-    """Each key's material: what is said about its use besides is no difference."""
+    """Return the material of each key by key ID. Members about a key's use, such as `use`, are not compared."""
     keys = document.get("keys") if isinstance(document, Mapping) else None
     return {
         str(key.get("kid")): tuple(key.get(part) for part in _MATERIAL)
@@ -80,12 +83,12 @@ def _by_kid(document: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _published_uri(documents: Documents, base: str) -> str:
-    """The API server's own is right if it is on the internet; by default it is the API server's address."""
-    said = documents.discovery.get("jwks_uri")
-    if isinstance(said, str) and said.startswith(f"{base}/"):
-        return said
-    is_public = isinstance(said, str) and said.startswith("https://") and not _is_api_servers(said)
-    return str(said) if is_public else base + KEYS_PATH
+    """Return the keys' URL. The API server's own one is used only if it is public; by default it is not."""
+    uri = documents.discovery.get("jwks_uri")
+    if isinstance(uri, str) and uri.startswith(f"{base}/"):
+        return uri
+    is_public = isinstance(uri, str) and uri.startswith("https://") and not _is_api_servers(uri)
+    return str(uri) if is_public else base + KEYS_PATH
 
 
 def _is_api_servers(uri: str) -> bool:
@@ -94,7 +97,7 @@ def _is_api_servers(uri: str) -> bool:
 
 
 def _relative(uri: str, base: str) -> str:
-    """Where in the directory: below the issuer's URL, or below the root of another host."""
+    """Return the path in the directory: below the issuer's URL, or below the root of another host."""
     path = uri[len(base) :] if uri.startswith(f"{base}/") else urlsplit(uri).path
     segments = path.strip("/").split("/")
     if not all(segments) or {".", ".."} & set(segments) or "\\" in path or "?" in path or "#" in path:
@@ -102,18 +105,18 @@ def _relative(uri: str, base: str) -> str:
     return "/".join(segments)
 
 
-def _object(body: bytes | None, what: str) -> Mapping[str, Any]:
+def _object(body: bytes | None, name: str) -> Mapping[str, Any]:
     if body is None:
         raise SidecarError(
-            f"The API server has no {what}: it needs --service-account-issuer, and you the right to read it "
+            f"The API server has no {name}: it needs --service-account-issuer, and you the right to read it "
             "(ClusterRole system:service-account-issuer-discovery)."
         )
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise SidecarError(f"The API server's {what} is no JSON ({exc}): is a proxy in between?") from exc
+        raise SidecarError(f"The API server's {name} is no JSON ({exc}): is a proxy in between?") from exc
     if not isinstance(document, dict):
-        raise SidecarError(f"The API server's {what} is no JSON object: is a proxy in between?")
+        raise SidecarError(f"The API server's {name} is no JSON object: is a proxy in between?")
     return document
 
 

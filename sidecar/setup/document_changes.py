@@ -1,15 +1,15 @@
 """
-Put changed Pods into the text of a document.
+Put changed Pods into the text of a document. Pure.
 
-Rule: the result is read again and must mean what was meant. If it does not, the Pods are written again, or else the
-whole document, and a note says so. Pure.
+Rule: the result is read again and must have the wanted value. If it does not, the Pods are written as new text. If that
+fails too, the whole document is. A note then tells the person.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import Document
+from sidecar.kubernetes.document import Document
 from sidecar.setup.pod_kinds import Path
 from sidecar.setup.text_edits import Edit, with_edits
 from sidecar.setup.yaml.edit import edits_for, equal, json_text
@@ -19,11 +19,11 @@ from sidecar.setup.yaml.reader import Sequence as SequenceNode
 from sidecar.setup.yaml.stream import read_document
 
 _ATTEMPTS = 3
-"""Edits in place, the Pods written again, the document written again."""
+"""Number of ways to try: edits in place, then the Pods as new text, then the whole document as new text."""
 
 
 class PodChange(NamedTuple):
-    """The Pod that takes the place of what is at `path` under a root. `title` names its object."""
+    """The Pod that replaces the value at `path` under a root. `title` names its object."""
 
     root: int
     path: Path
@@ -31,19 +31,19 @@ class PodChange(NamedTuple):
     pod: Document
 
 
-class WithChanges(NamedTuple):
-    """The edits of the document's text, and what a person should know."""
+class DocumentEdits(NamedTuple):
+    """The edits of the document's text, and notes for the person."""
 
     edits: list[Edit]
     notes: tuple[str, ...]
 
 
-def with_changes(text: str, changes: list[PodChange]) -> WithChanges:
-    """Return how the document's text gets the Pods. Raises ConfigurationError if that cannot be done."""
+def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
+    """Return the edits that put the Pods into the text. Raises ConfigurationError if no way works."""
     for attempt in range(_ATTEMPTS):
         edits, wanted = _attempt(text, changes, attempt)
-        if _means(with_edits(text, edits), wanted):
-            return WithChanges(edits, tuple(_note(each) for each in changes if attempt))
+        if _has_values(with_edits(text, edits), wanted):
+            return DocumentEdits(edits, tuple(_note(each) for each in changes if attempt))
     raise ConfigurationError(
         f"{changes[0].title} cannot be changed as it is written: write it without anchors, tags and explicit keys."
     )
@@ -51,9 +51,9 @@ def with_changes(text: str, changes: list[PodChange]) -> WithChanges:
 
 def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Edit], list[Any]]:
     """
-    Return the edits, and the value that each root of the result shall have.
+    Return the edits, and the wanted value of each root.
 
-    The nodes, which take most of the memory, are gone when the result is read again.
+    The nodes use most of the memory. This function drops them before the result is read again.
     """
     document = read_document(text)
     wanted = [
@@ -72,19 +72,19 @@ def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Ed
     return [edit.moved(len(document.mark)) for edit in edits], wanted
 
 
-def _means(text: str, wanted: list[Any]) -> bool:
+def _has_values(text: str, wanted: list[Any]) -> bool:
     return equal(list(read_document(text).values), wanted)
 
 
 def _note(change: PodChange) -> str:
     return (
-        f"{change.title} was written again without its comments and aliases, because its YAML cannot be changed in "
-        "place."
+        f"{change.title} was written as new text without its comments and aliases, because its YAML cannot be edited "
+        "in place."
     )
 
 
 def _replaced(value: Any, changes: Iterable[tuple[Path, Document]]) -> Any:
-    """Return the value with other parts at these paths. What does not change is not copied."""
+    """Return the value with new parts at these paths. Unchanged parts are not copied."""
     by_step: dict[Any, list[tuple[Path, Document]]] = {}
     for path, new in changes:
         if not path:
@@ -97,7 +97,7 @@ def _replaced(value: Any, changes: Iterable[tuple[Path, Document]]) -> Any:
 
 
 def _node_at(node: Node, path: Path) -> Node:
-    """Return the node at the path, or the nearest above it that is in the text as itself."""
+    """Return the node at the path, or the nearest node above it that is in the text and not in an alias."""
     for step in path:
         inner: Mapping[Any, Node] = {}
         if isinstance(node, MappingNode):

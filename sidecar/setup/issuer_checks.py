@@ -120,11 +120,11 @@ def key_concerns(document: Any, issuer: str) -> Iterator[Concern]:
             is_fatal=True, text=f'The key set of {issuer} has no list of "keys", so no token can be verified.'
         )
         return
-    complaints = [(_name(key, index), _complaint(key)) for index, key in enumerate(keys, 1)]
-    for name, complaint in complaints:
-        if complaint:
-            yield Concern(is_fatal=False, text=f"{name} of {issuer} verifies no token: {complaint}.")
-    if all(complaint for _, complaint in complaints):
+    problems = [(_name(key, index), _key_problem(key)) for index, key in enumerate(keys, 1)]
+    for name, problem in problems:
+        if problem:
+            yield Concern(is_fatal=False, text=f"{name} of {issuer} verifies no token: {problem}.")
+    if all(problem for _, problem in problems):
         yield Concern(is_fatal=True, text=f"None of the {len(keys)} keys of {issuer} can verify a token at STS.")
     yield from _set_concerns([key for key in keys if isinstance(key, Mapping)], issuer)
 
@@ -143,19 +143,19 @@ def _set_concerns(keys: list[Mapping[str, Any]], issuer: str) -> Iterator[Concer
             )
 
 
-def _complaint(key: Any) -> str | None:
+def _key_problem(key: Any) -> str | None:
     """Why the key cannot be used; None for one that can."""
     if not isinstance(key, Mapping):
         return "it is no JSON object"
     algorithm = key.get("alg")
-    complaints = {
+    problems = {
         "it has no kid, by which tokens name it": not isinstance(key.get("kid"), str) or not key["kid"],
         f'its use is {key.get("use")!r}, and must be "sig"': key.get("use", "sig") != "sig",
         "it has key_ops, with which STS takes no key": "key_ops" in key,
         f"its alg is {algorithm!r}, and {_USABLE}": algorithm is not None and algorithm not in ALGORITHMS,
         f"its type is {_kind(key)}, and {_USABLE}": not _is_usable_kind(key),
     }
-    return next((text for text, is_wrong in complaints.items() if is_wrong), None)
+    return next((text for text, is_wrong in problems.items() if is_wrong), None)
 
 
 def _is_usable_kind(key: Mapping[str, Any]) -> bool:

@@ -13,20 +13,21 @@ from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.known_names import misnamed_label
-from sidecar.injection.names import AMAZONS_ROLE_ARN, DECLINED, INJECT_LABEL, PREFIX, Document
+from sidecar.injection.names import EKS_ROLE_ARN, INJECT_FALSE, INJECT_LABEL, PREFIX
 from sidecar.injection.options import NoRoleError
 from sidecar.injection.settings import ServiceAccount
-from sidecar.injection.validation import asks, declines
-from sidecar.setup.document_changes import PodChange, with_changes
+from sidecar.injection.validation import opts_out, wants_injection
+from sidecar.kubernetes.document import Document
+from sidecar.setup.document_changes import PodChange, document_edits
 from sidecar.setup.pod_kinds import (
     Path,
     PodPlace,
-    asks_in_own_metadata,
-    has_unasked_template,
+    has_unselected_template,
     mapping,
     objects_in,
-    places_asked_at,
     pods_in,
+    requests_in_own_metadata,
+    requests_outside_pods,
     shown,
     template_around,
     title,
@@ -35,7 +36,7 @@ from sidecar.setup.text_edits import Edit, with_edits
 from sidecar.setup.yaml import stream as yaml_stream
 from sidecar.setup.yaml.stream import read_document, split_stream
 
-_ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{DECLINED}\b)", re.MULTILINE)
+_ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{INJECT_FALSE}\b)", re.MULTILINE)
 """A line of a document that cannot be read, with a label or annotation of ours that asks for something."""
 
 _TEMPLATE_MARK = "{{"
@@ -121,34 +122,34 @@ class _Stream:
         self._objections: list[str] = []
         self._unusable: list[str] = []
         self._notes: list[str] = []
-        self._unasked: list[str] = []
+        self._unselected: list[str] = []
         for chunk, line in split_stream(text):
             self._texts.append(chunk)
             self._read(read_document(chunk, line))
 
     def choose(self) -> list[_Found]:
         """Return the Pods that are to be changed."""
-        is_by_label = any(asks(found.place.pod) for found in self._found)
+        is_by_label = any(wants_injection(found.place.pod) for found in self._found)
         chosen = []
         for found in self._found:
             pod, name = found.place.pod, title(found.place.owner)
-            if declines(pod):
-                self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{DECLINED}".')
-            elif found.place.is_requested or asks(pod) or not is_by_label:
+            if opts_out(pod):
+                self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{INJECT_FALSE}".')
+            elif found.place.is_requested or wants_injection(pod) or not is_by_label:
                 chosen.append(found)
             elif wrong := misnamed_label(mapping(mapping(pod.get("metadata")).get("labels"))):
                 self._objections.append(f"{self._source}: {name}: the label {wrong}")
-            elif asks_in_own_metadata(found.place.owner) or _has_annotation(pod):
+            elif requests_in_own_metadata(found.place.owner) or _has_annotation(pod):
                 self._notes.append(
                     f"{name} is left as it is: its Pods do not have the label {INJECT_LABEL}, as others here do."
                 )
-        self._notes += [] if is_by_label or not chosen else self._unasked
+        self._notes += [] if is_by_label or not chosen else self._unselected
         return chosen
 
     def check(self, chosen: list[_Found]) -> None:
         """Raise ConfigurationError if something asks for a sidecar that cannot get one, or if nothing can be read."""
         if not chosen and not self._notes:
-            self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unasked)]
+            self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unselected)]
         for path in self._options.template_paths:
             if not any(_matches(path, found.place.path) for found in self._found):
                 self._objections.append(f"--template-path is {'.'.join(path)}: no object has a Pod template there.")
@@ -165,7 +166,7 @@ class _Stream:
         starts = [0, *accumulate(map(len, self._texts))]
         edits: list[Edit] = []
         for index, each in changes.items():
-            written = with_changes(self._texts[index], each)
+            written = document_edits(self._texts[index], each)
             edits += [edit.moved(starts[index]) for edit in written.edits]
             self._notes += written.notes
         notes = (*self._notes, *(f"{each} It is passed on as it is." for each in self._unusable))
@@ -187,18 +188,18 @@ class _Stream:
         try:
             places = pods_in(owner, self._options.template_paths)
         except ConfigurationError as error:
-            problems = self._objections if asks_in_own_metadata(owner) else self._unusable
+            problems = self._objections if requests_in_own_metadata(owner) else self._unusable
             problems.append(f"{self._source}: {error}")
             return
-        if has_unasked_template(owner, places):
-            self._unasked.append(
+        if has_unselected_template(owner, places):
+            self._unselected.append(
                 f"{title(owner)} is left as it is: only Kubernetes' own kinds are changed unasked. Give its Pod "
                 f"template the label {INJECT_LABEL}, or give --template-path spec.template."
             )
         self._found += [_Found(document, root, owner_path, place) for place in places]
         self._objections += [
             f"{self._source}: {title(owner)} asks for a sidecar at {shown(path)}, {_advice(owner, path)}"
-            for path in places_asked_at(owner, places)[:1]
+            for path in requests_outside_pods(owner, places)[:1]
         ]
 
     def _judge_unreadable(self, document: yaml_stream.Document, error: Exception) -> None:
@@ -239,26 +240,26 @@ class _Stream:
 
     def _change(self, found: _Found, change: Change) -> Document:
         owner, pod = found.place.owner, found.place.pod
-        name, namespace = account_name(pod), self._namespace(owner)
+        name, namespace = service_account_name(pod), self._namespace(owner)
         account = self._accounts.get((namespace, name))
         if account is not None:
             account = account._replace(namespace=namespace or "default")
         try:
             return change(Workload(title(owner), pod, account))
         except NoRoleError as error:
-            hint = self._near_account(name, namespace, owner) if account is None else ""
+            hint = self._hint_at_other_namespace(name, namespace, owner) if account is None else ""
             flag = "" if str(error).endswith("?") else " Or use --role-arn."
             raise ConfigurationError(f"{error}{flag}{hint}") from error
 
-    def _near_account(self, name: str, namespace: str, owner: Document) -> str:
+    def _hint_at_other_namespace(self, name: str, namespace: str, owner: Document) -> str:
         """Return a sentence about a ServiceAccount of the same name in another namespace that has a role."""
         for account in self._accounts.values():
-            if account.name == name and AMAZONS_ROLE_ARN in account.annotations:
+            if account.name == name and EKS_ROLE_ARN in account.annotations:
                 return _mismatch(account, namespace, title(owner))
         return ""
 
 
-def account_name(pod: Document) -> str:
+def service_account_name(pod: Document) -> str:
     """Return the name of the Pod's ServiceAccount. As in the API server, the old name of the field counts last."""
     spec = mapping(pod.get("spec"))
     return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")

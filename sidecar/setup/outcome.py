@@ -26,7 +26,7 @@ class Outcome:
     """
     `changes` say in words what is done, in order; none if nothing has to be. `before` is None for something new.
 
-    `effects` say what the changes mean, such as whom a role no longer trusts. `following` are commands to run next.
+    `effects` say what the changes mean, such as whom a role no longer trusts. `next_commands` are commands to run next.
     """
 
     step: str
@@ -35,7 +35,7 @@ class Outcome:
     effects: tuple[str, ...] = ()
     before: Any = None
     after: Any = None
-    following: tuple[str, ...] = ()
+    next_commands: tuple[str, ...] = ()
 
     @property
     def action(self) -> str:
@@ -74,7 +74,7 @@ def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
         "effects": list(outcome.effects),
         "before": outcome.before,
         "after": outcome.after,
-        "next": list(outcome.following),
+        "next": list(outcome.next_commands),
     }
     return printable_json(json.dumps(document, indent=2))
 
@@ -86,7 +86,7 @@ def finish(outcome: Outcome, args: argparse.Namespace) -> int:
     elif args.dry_run and outcome.changes:
         print("next: run this again without --dry-run")
     else:
-        for command in outcome.following:
+        for command in outcome.next_commands:
             print(printable(f"next: {command}"))
     return WOULD_CHANGE if args.exit_code and outcome.changes else 0
 

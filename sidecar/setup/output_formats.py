@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sidecar.setup.resources import OidcProvider, Resource, Role
+from sidecar.setup.resources import IamRole, OidcProvider, Resource
 
 
 def as_json(resource: Resource) -> str:
@@ -26,7 +26,7 @@ def as_yaml(resource: Resource) -> str:
 
 def as_terraform(resource: Resource) -> str:
     """HCL for the `hashicorp/aws` provider."""
-    if isinstance(resource, Role):
+    if isinstance(resource, IamRole):
         return _terraform_role(resource)
     assert isinstance(resource, OidcProvider)
     return _block(
@@ -42,7 +42,7 @@ def as_terraform(resource: Resource) -> str:
 def as_cloudformation(resource: Resource) -> str:
     """A template with the one resource. It needs CAPABILITY_NAMED_IAM for a role."""
     document = resource.document()
-    if isinstance(resource, Role):
+    if isinstance(resource, IamRole):
         name, kind = "Role", "AWS::IAM::Role"
     else:
         name, kind = "OidcProvider", "AWS::IAM::OIDCProvider"
@@ -59,7 +59,7 @@ FORMATS: Mapping[str, Callable[[Resource], str]] = {
 }
 
 
-def _terraform_role(role: Role) -> str:
+def _terraform_role(role: IamRole) -> str:
     label = _label(role.name)
     blocks = [
         _block(

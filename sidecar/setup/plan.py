@@ -1,7 +1,8 @@
 """
-What a step would change: the resource now, the resource then, and the calls that lead from one to the other. Pure.
+Plan what a step changes: the current resource, the planned resource, and the calls between them. Pure.
 
-Rule: a plan without calls is a plan without a difference. A plan names everything it does, and is all that is applied.
+Rule: a plan has calls if and only if the two resources differ. A plan names everything that the step does, and the
+step does nothing else.
 """
 
 import difflib
@@ -14,12 +15,14 @@ import yaml
 from sidecar.setup.resources import Resource
 
 _CONTEXT_LINES = 3
+"""Number of unchanged lines that are shown around a change."""
+
 _HEADINGS = 3
-"""Two names of files, and where the first difference is."""
+"""Number of lines before the first difference: two file names and a position."""
 
 
 class Call(NamedTuple):
-    """One request to AWS in AWS's own names. `what` says it to a person, as `attach policy …`."""
+    """A request to AWS, in AWS's own names. `what` describes it to a person, such as `attach …`."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -29,24 +32,25 @@ class Call(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    `now` is None for a resource that does not exist yet. `notes` are for the person, whatever is done.
+    The changes to one resource.
 
-    `effects` say in words what the difference means, such as which service accounts it takes away.
+    `current` is None for a resource that does not exist yet. `notes` are for the person, with or without changes.
+    `effects` describe what the changes mean, such as which service accounts they remove.
     """
 
-    wanted: Resource
-    now: Resource | None
+    planned: Resource
+    current: Resource | None
     calls: tuple[Call, ...]
     notes: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        return self.wanted.title
+        return self.planned.title
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of both documents as YAML, the differing ones marked with + or -; none where they are equal."""
+    """Yield the lines of both documents as YAML. Lines that differ begin with + or -. Equal documents yield none."""
     old = [] if before is None else _lines(before)
     lines = [*difflib.unified_diff(old, _lines(after), n=_CONTEXT_LINES, lineterm="")]
     for line in lines[_HEADINGS:]:

@@ -1,24 +1,28 @@
-"""What has to change so that a role is as it is wanted. Pure."""
+"""Plan the changes that give an IAM role the wanted settings. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from sidecar.errors import ConfigurationError
 from sidecar.setup.plan import Call, Plan
-from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, Role, tag_list
-from sidecar.setup.trust_policy import DEFAULT_LIMIT, Change, Grant, check_size, compact, summary, with_grant
+from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, IamRole, tag_list
+from sidecar.setup.trust_policy import DEFAULT_LIMIT, Change, TrustGrant, check_size, compact, summary, with_grant
 from sidecar.setup.trust_remarks import remarks_on, still_allowed
 
 ATTACHED_POLICIES = 10
-"""IAM's quota for managed policies of one role, unless it was raised (to 20 at most)."""
+"""IAM's default quota for managed policies of one role. It can be raised to 20 at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was asked for. None: as it is, or IAM's default for a new role."""
+class WantedRole:
+    """
+    The settings that a person wants for a role.
+
+    None keeps the current value. For a new role it means IAM's default.
+    """
 
     name: str
-    grant: Grant
+    grant: TrustGrant
     path: str | None = None
     max_session_seconds: int | None = None
     boundary_arn: str | None = None
@@ -29,22 +33,22 @@ class Wanted:
     overwrite_edits: bool = False
 
 
-def plan_role(now: Role | None, wanted: Wanted, account: Account) -> Plan:
-    """Return the changes to make. Raises ConfigurationError if IAM cannot do this."""
-    then = _then(now, wanted, account)
-    check_size(then.trust_policy, wanted.trust_policy_limit, then.title)
-    calls = tuple(_creation(then)) if now is None else tuple(_update(now, then))
-    before = None if now is None else now.trust_policy
-    effects = tuple(summary(before, then.trust_policy, wanted.grant, wanted.trust_policy_limit))
-    return Plan(then, now, calls, tuple(_notes(now, then, wanted.grant)), effects)
+def plan_role(current: IamRole | None, wanted: WantedRole, account: Account) -> Plan:
+    """Return the changes to make. Raises ConfigurationError if IAM cannot make them."""
+    planned = _planned(current, wanted, account)
+    check_size(planned.trust_policy, wanted.trust_policy_limit, planned.title)
+    calls = tuple(_creation(planned)) if current is None else tuple(_update(current, planned))
+    before = None if current is None else current.trust_policy
+    effects = tuple(summary(before, planned.trust_policy, wanted.grant, wanted.trust_policy_limit))
+    return Plan(planned, current, calls, tuple(_notes(current, planned, wanted.grant)), effects)
 
 
-def _then(now: Role | None, wanted: Wanted, account: Account) -> Role:
-    if now is None:
+def _planned(current: IamRole | None, wanted: WantedRole, account: Account) -> IamRole:
+    if current is None:
         if wanted.change is Change.REMOVE:
             raise ConfigurationError(f"ROLE is {wanted.name!r}: there is no such role. Check its name.")
         path = wanted.path or "/"
-        return Role(
+        return IamRole(
             account.arn(f"role{path}{wanted.name}"),
             wanted.name,
             path,
@@ -54,62 +58,68 @@ def _then(now: Role | None, wanted: Wanted, account: Account) -> Role:
             wanted.policy_arns,
             wanted.tags,
         )
-    if wanted.path not in (None, now.path):
+    if wanted.path not in (None, current.path):
         raise ConfigurationError(
-            f"--path is {wanted.path!r}, and {now.title} is under {now.path!r}, which IAM cannot change: leave --path "
-            "out, or choose another name."
+            f"--path is {wanted.path!r}, and {current.title} is under {current.path!r}, which IAM cannot change: leave "
+            "--path out, or choose another name."
         )
     return replace(
-        now,
-        trust_policy=with_grant(now.trust_policy, wanted.grant, wanted.change, overwrite_edits=wanted.overwrite_edits),
-        max_session_seconds=wanted.max_session_seconds or now.max_session_seconds,
-        boundary_arn=wanted.boundary_arn or now.boundary_arn,
-        policy_arns=(*now.policy_arns, *(arn for arn in wanted.policy_arns if arn not in now.policy_arns)),
-        tags={**now.tags, **wanted.tags},
+        current,
+        trust_policy=with_grant(
+            current.trust_policy, wanted.grant, wanted.change, overwrite_edits=wanted.overwrite_edits
+        ),
+        max_session_seconds=wanted.max_session_seconds or current.max_session_seconds,
+        boundary_arn=wanted.boundary_arn or current.boundary_arn,
+        policy_arns=(*current.policy_arns, *(arn for arn in wanted.policy_arns if arn not in current.policy_arns)),
+        tags={**current.tags, **wanted.tags},
     )
 
 
-def _creation(then: Role) -> Iterator[Call]:
+def _creation(planned: IamRole) -> Iterator[Call]:
     parameters = {
-        "RoleName": then.name,
-        "Path": then.path,
-        "AssumeRolePolicyDocument": compact(then.trust_policy),
-        "MaxSessionDuration": then.max_session_seconds,
-        "PermissionsBoundary": then.boundary_arn,
-        "Tags": tag_list(then.tags),
+        "RoleName": planned.name,
+        "Path": planned.path,
+        "AssumeRolePolicyDocument": compact(planned.trust_policy),
+        "MaxSessionDuration": planned.max_session_seconds,
+        "PermissionsBoundary": planned.boundary_arn,
+        "Tags": tag_list(planned.tags),
     }
     yield Call("CreateRole", {name: value for name, value in parameters.items() if value}, "create the role")
-    yield from _attachments(then, then.policy_arns)
+    yield from _attachments(planned, planned.policy_arns)
 
 
-def _update(now: Role, then: Role) -> Iterator[Call]:
-    """Nothing is taken away: neither policies nor tags that others gave it."""
-    role = {"RoleName": then.name}
-    if then.trust_policy != now.trust_policy:
-        document = {"PolicyDocument": compact(then.trust_policy)}
-        yield Call("UpdateAssumeRolePolicy", role | document, "write its trust policy")
-    if then.max_session_seconds != now.max_session_seconds:
-        seconds = then.max_session_seconds
-        yield Call("UpdateRole", role | {"MaxSessionDuration": seconds}, f"let its sessions last up to {seconds} s")
-    if then.boundary_arn != now.boundary_arn:
-        boundary = {"PermissionsBoundary": then.boundary_arn}
-        yield Call("PutRolePermissionsBoundary", role | boundary, f"bound its permissions by {then.boundary_arn}")
-    if tags := {key: value for key, value in then.tags.items() if now.tags.get(key) != value}:
+def _update(current: IamRole, planned: IamRole) -> Iterator[Call]:
+    """Yield the calls that change an existing role. They remove no policies or tags that others gave it."""
+    role = {"RoleName": planned.name}
+    if planned.trust_policy != current.trust_policy:
+        document = {"PolicyDocument": compact(planned.trust_policy)}
+        yield Call("UpdateAssumeRolePolicy", role | document, "update its trust policy")
+    if planned.max_session_seconds != current.max_session_seconds:
+        seconds = planned.max_session_seconds
+        yield Call(
+            "UpdateRole", role | {"MaxSessionDuration": seconds}, f"set its maximum session duration to {seconds} s"
+        )
+    if planned.boundary_arn != current.boundary_arn:
+        boundary = {"PermissionsBoundary": planned.boundary_arn}
+        yield Call(
+            "PutRolePermissionsBoundary", role | boundary, f"set its permissions boundary to {planned.boundary_arn}"
+        )
+    if tags := {key: value for key, value in planned.tags.items() if current.tags.get(key) != value}:
         yield Call("TagRole", role | {"Tags": tag_list(tags)}, f"tag it with {', '.join(tags)}")
-    yield from _attachments(then, [arn for arn in then.policy_arns if arn not in now.policy_arns])
+    yield from _attachments(planned, [arn for arn in planned.policy_arns if arn not in current.policy_arns])
 
 
-def _attachments(then: Role, arns: tuple[str, ...] | list[str]) -> Iterator[Call]:
+def _attachments(planned: IamRole, arns: tuple[str, ...] | list[str]) -> Iterator[Call]:
     for arn in arns:
-        yield Call("AttachRolePolicy", {"RoleName": then.name, "PolicyArn": arn}, f"attach {arn}")
+        yield Call("AttachRolePolicy", {"RoleName": planned.name, "PolicyArn": arn}, f"attach {arn}")
 
 
-def _notes(now: Role | None, then: Role, grant: Grant) -> Iterator[str]:
-    if now is not None:
-        yield from still_allowed(now.trust_policy, then.trust_policy, grant)
-    yield from remarks_on(then.trust_policy, grant)
-    if len(then.policy_arns) > ATTACHED_POLICIES:
+def _notes(current: IamRole | None, planned: IamRole, grant: TrustGrant) -> Iterator[str]:
+    if current is not None:
+        yield from still_allowed(current.trust_policy, planned.trust_policy, grant)
+    yield from remarks_on(planned.trust_policy, grant)
+    if len(planned.policy_arns) > ATTACHED_POLICIES:
         yield (
-            f"It would have {len(then.policy_arns)} managed policies, and IAM's default quota is {ATTACHED_POLICIES}: "
-            'join some, or have "Managed policies attached to an IAM role" raised.'
+            f"The role would have {len(planned.policy_arns)} managed policies, and IAM's default quota is "
+            f"{ATTACHED_POLICIES}. Merge some, or request a higher quota (Managed policies attached to an IAM role)."
         )

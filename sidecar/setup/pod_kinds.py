@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import DECLINED, INJECT_LABEL, PREFIX, Document
+from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, PREFIX
+from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 
 Path = tuple[str | int, ...]
@@ -130,7 +131,7 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
     return found
 
 
-def has_unasked_template(owner: Document, pods: list[PodPlace]) -> bool:
+def has_unselected_template(owner: Document, pods: list[PodPlace]) -> bool:
     """Return whether an object that is not Kubernetes' own has a Pod template that nobody asked to change."""
     is_other = native_path(owner) is None and not is_of_kubernetes(owner)
     return is_other and not pods and _is_template(part(owner, _TEMPLATE))
@@ -141,7 +142,7 @@ def is_of_kubernetes(owner: Document) -> bool:
     return bool(owner.get("apiVersion")) and group_of(owner) in _NATIVE_GROUPS
 
 
-def places_asked_at(owner: Document, pods: list[PodPlace]) -> list[Path]:
+def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
     """
     Return where an object has our label or an annotation of ours outside of its Pods.
 
@@ -154,9 +155,9 @@ def places_asked_at(owner: Document, pods: list[PodPlace]) -> list[Path]:
     return [path for path in _names_in(owner, ()) if not any(path[: len(each)] == each for each in known)]
 
 
-def asks_in_own_metadata(owner: Document) -> bool:
+def requests_in_own_metadata(owner: Document) -> bool:
     """Return whether our label is on the object itself, and asks for something."""
-    return INJECT_LABEL in _asking(mapping(mapping(owner.get("metadata")).get("labels")))
+    return INJECT_LABEL in _requesting(mapping(mapping(owner.get("metadata")).get("labels")))
 
 
 def template_around(owner: Document, path: Path) -> Path | None:
@@ -200,11 +201,11 @@ def _is_template(pod: Any) -> bool:
 def _own_names(pod: Document) -> list[str]:
     """Return our label and annotations in a Pod's metadata, unless the label declines."""
     metadata = mapping(pod.get("metadata"))
-    return [name for key in ("labels", "annotations") for name in _asking(mapping(metadata.get(key)))]
+    return [name for key in ("labels", "annotations") for name in _requesting(mapping(metadata.get(key)))]
 
 
-def _asking(names: Document) -> list[str]:
-    if names.get(INJECT_LABEL) == DECLINED:
+def _requesting(names: Document) -> list[str]:
+    if names.get(INJECT_LABEL) == INJECT_FALSE:
         return []
     return [name for name in names if name.startswith(PREFIX)]
 
@@ -237,7 +238,7 @@ def _at(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, 
 def _names_in(value: Any, path: Path) -> Iterator[Path]:
     """Yield the way to each of our labels and annotations that asks for something."""
     if isinstance(value, dict):
-        for name in _asking(value):
+        for name in _requesting(value):
             yield (*path, name)
         for key, each in value.items():
             if not _SELECTS.search(str(key)):

@@ -1,7 +1,7 @@
 """
-The two AWS resources that IRSA needs, as values. Pure.
+Model the two AWS resources that IRSA needs, as values. Pure.
 
-Rule: a value holds what a person can choose and no more, so that two are equal when nothing has to be changed.
+Rule: a value holds only what a person can choose, so two values are equal if nothing has to change.
 """
 
 import re
@@ -13,30 +13,30 @@ from sidecar.errors import ConfigurationError
 from sidecar.oidc.verification import issuer_key
 
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
-"""Of EKS's tokens in every partition, China included: a name that was agreed on, and no address of STS."""
+"""The audience of EKS's tokens in every partition, including China. It is an agreed name, not an address of STS."""
 
 DEFAULT_SESSION_SECONDS = 3600
-"""What IAM gives a role that names none."""
+"""The maximum session duration that IAM gives a role by default."""
 
 _POLICY_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(aws|[0-9]{12}):policy/[\x21-\x7e]+")
 
 
 class Resource(Protocol):
-    """What a step makes."""
+    """An AWS resource that a step creates or changes."""
 
     @property
     def title(self) -> str:
-        """What a person calls it, as `role arn:…`."""
+        """Return the name for people, such as `role arn:…`."""
         ...
 
     def document(self) -> dict[str, Any]:
-        """Itself in the names of the IAM API, without what is empty."""
+        """Return the resource in the names of the IAM API, without empty elements."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where IAM's resources are. `partition` is as in ARNs: `aws`, `aws-cn`…"""
+    """An AWS account. `partition` is the one in its ARNs, such as `aws` or `aws-cn`."""
 
     account_id: str
     partition: str
@@ -45,7 +45,7 @@ class Account:
         return f"arn:{self.partition}:iam::{self.account_id}:{resource}"
 
     def check_policy_arn(self, setting: str, arn: str) -> str:
-        """Raises ConfigurationError for what is no managed policy, or one that this account cannot attach."""
+        """Return the ARN. Raises ConfigurationError if this account cannot attach it as a managed policy."""
         match = _POLICY_ARN.fullmatch(arn)
         if match is None:
             raise ConfigurationError(
@@ -67,7 +67,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class OidcProvider:
-    """An IAM OIDC provider: an issuer whose tokens the account takes, for these audiences ("client ids")."""
+    """An IAM OIDC provider: an issuer whose tokens the account accepts, for these audiences ("client ids")."""
 
     arn: str
     issuer: str
@@ -89,8 +89,8 @@ class OidcProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """An IAM role. `policy_arns` are the managed policies that are attached to it, as far as anybody asked."""
+class IamRole:
+    """An IAM role. `policy_arns` are its attached managed policies; empty if they were not read."""
 
     arn: str
     name: str
@@ -122,7 +122,7 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def provider_arn(account: Account, issuer: str) -> str:
-    """IAM names a provider after its issuer, without the scheme."""
+    """Return the ARN of the issuer's provider. IAM names a provider after its issuer, without the scheme."""
     return account.arn(f"oidc-provider/{issuer_key(issuer)}")
 
 

@@ -1,8 +1,8 @@
 """
-The subjects (`sub`) that a trust policy may name: service accounts in full, and patterns only if they are asked for.
+Check the subjects (`sub`) that a trust policy may name: full service accounts, and patterns only if requested. Pure.
 
-Pure. Rule: every subject passes through here, from whichever flag or file it comes. IAM reads `*` and `?` as wildcards
-under StringLike, and `${…}` as a policy variable under every operator, so a subject with either can match everybody.
+Rule: this module checks every subject, from any flag or file. IAM reads `*` and `?` as wildcards under StringLike, and
+`${…}` as a policy variable under every operator. So a subject with one of them can match every token.
 """
 
 import re
@@ -12,7 +12,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 
 MAX_SUBJECT_CHARACTERS = 255
-"""Longest `sub` of an ID token (OpenID Connect Core 1.0, section 2). Kubernetes' own may be longer by its two names."""
+"""The longest `sub` of an ID token (OpenID Connect Core 1.0, section 2). A `sub` of Kubernetes may be longer."""
 
 NAMESPACE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
@@ -44,7 +44,7 @@ def read_service_account(text: str, *, allow_wildcards: bool) -> str:
 
 
 def subjects_of(texts: Sequence[str], *, allow_wildcards: bool) -> tuple[str, ...]:
-    """Return the subjects sorted, so that their order on the command line changes nothing."""
+    """Return the subjects in sorted order, so that their order on the command line does not matter."""
     return tuple(sorted({read_service_account(text, allow_wildcards=allow_wildcards) for text in texts}))
 
 
@@ -52,7 +52,7 @@ def subject_of_token(subject: str, file: str, *, is_kubernetes: bool, allow_wild
     """
     Return the subject of a token if a trust policy may name it.
 
-    A token of Kubernetes names a service account. Other issuers, such as those of CI systems, have other forms, which
+    A Kubernetes token names a service account. Other issuers, such as CI systems, have subjects of other forms. They
     are accepted without wildcards. Raises ConfigurationError for any other subject.
     """
     setting = f"--token-file is {file!r}: its sub is {subject[:300]!r}"
@@ -87,15 +87,15 @@ def _check_kubernetes(subject: str, setting: str, *, allow_wildcards: bool) -> N
 
 
 def shown(subject: str) -> str:
-    """Return the subject as a person gives it: NAMESPACE/NAME for a service account."""
+    """Return the subject in the form of --service-account: NAMESPACE/NAME for a service account."""
     name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
     return subject if name == subject else name.replace(":", "/", 1)
 
 
 def service_account_of(subject: str) -> tuple[str, str] | None:
-    """Return namespace and name of the service account; None for a pattern or another kind of subject."""
+    """Return the namespace and the name of the service account; None for a pattern or another kind of subject."""
     name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX)
     if name == subject or has_wildcard(name):
         return None
-    namespace, _, account = name.partition(":")
-    return namespace, account
+    namespace, _, account_name = name.partition(":")
+    return namespace, account_name

@@ -1,4 +1,4 @@
-"""Verify the token that `setup` takes names from, or say that nobody verified it."""
+"""Verify the token of --token-file, or warn that it is not verified."""
 
 from collections.abc import Mapping
 
@@ -10,21 +10,21 @@ from sidecar.oidc.verified_token import NotVerifiedError, verify_token
 from sidecar.token import Token
 
 EXPIRED = "ExpiredTokenException"
-"""STS's code for a token whose signature is right, and whose time is over. Its names are still its issuer's."""
+"""STS's code for an expired token whose signature is valid. The issuer still vouches for its claims."""
 
 
 def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
     """
     Check the token's signature with the keys that its issuer publishes.
 
-    Raises SidecarError if those keys refute it. If they cannot be fetched, a remark says so and why.
+    Raises SidecarError if those keys refute it. If they cannot be fetched, a warning gives the reason.
     """
     try:
         verified = trio.run(lambda: verify_token(token, environ, "irsa-sidecar setup role --token-file"))
     except NotVerifiedError as exc:
         reason = str(exc).removeprefix("not verified: ")
         if exc.code == EXPIRED:
-            warn(f"--token-file is {file!r}: its signature is right, but {reason}. STS will refuse this token.")
+            warn(f"--token-file is {file!r}: its signature is valid, but {reason}. STS will reject this token.")
         elif exc.is_refuted:
             raise SidecarError(
                 f"--token-file is {file!r}: STS would refuse it: {reason}. Get a new token, or name the "
@@ -40,6 +40,6 @@ def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
 
 def _remark_on_unverified(file: str, reason: str) -> None:
     warn(
-        f"--token-file is {file!r}: the token was not verified: {reason.rstrip('.')}. Its issuer, audience and sub are "
-        "as the file says: check that the token is from a source that you trust."
+        f"--token-file is {file!r}: the token was not verified: {reason.rstrip('.')}. Its issuer, audience and sub "
+        "are unverified: check that the token is from a source that you trust."
     )

@@ -1,9 +1,9 @@
 """
-The statement that lets service accounts assume a role, within a trust policy that others may write too. Pure.
+Add service accounts to a role's trust policy, and remove them. Pure.
 
-Rule: a statement is ours if it has exactly our Sid for this issuer and allows. All others stay as they are and where
-they are, as do ours for other issuers, so that several clusters and several tools can share a role. A statement of ours
-that a person edited changes only with --overwrite-edits.
+Rule: a statement is ours if it has exactly our Sid for this issuer and its Effect is Allow. All other statements keep
+their content and their place, and so do our statements for other issuers. So several clusters and several tools can
+share a role. If a person edited our statement, it changes only with --overwrite-edits.
 """
 
 import hashlib
@@ -18,6 +18,9 @@ from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHA
 from sidecar.oidc.verification import issuer_key
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
 
+REMOVES = "removes"
+"""The first word of an effect that removes service accounts."""
+
 SID_PREFIX = "IrsaSidecar"
 WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 VERSION = "2012-10-17"
@@ -26,7 +29,7 @@ DEFAULT_LIMIT, HIGHEST_LIMIT = DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 
 
 class Change(Enum):
-    """What happens to the service accounts that our statement names already."""
+    """The change to the service accounts that our statement already names."""
 
     ADD = "add"
     REPLACE = "replace"
@@ -34,8 +37,8 @@ class Change(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """Who may assume the role: these subjects of this issuer, with tokens for this audience."""
+class TrustGrant:
+    """The right of these subjects of this issuer to assume the role, with tokens for this audience."""
 
     provider_arn: str
     issuer: str
@@ -48,14 +51,14 @@ class Grant:
 
     @property
     def sid(self) -> str:
-        """The same for the same issuer always. IAM takes letters and digits only."""
+        """Return the Sid of our statement. It depends only on the issuer. IAM accepts only letters and digits."""
         return SID_PREFIX + hashlib.sha256(self.issuer.encode()).hexdigest()[:12]
 
     def statement(self) -> dict[str, Any]:
         """
-        As in AWS's IRSA guide, with a Sid.
+        Return the statement of AWS's IRSA guide, with a Sid.
 
-        One wildcard makes all subjects StringLike, where a name without one stands for itself only.
+        One wildcard puts all subjects under StringLike. There, a name without a wildcard matches only itself.
         """
         audience = {f"{self.key}:aud": self.audience}
         subjects = {f"{self.key}:sub": self.subjects[0] if len(self.subjects) == 1 else list(self.subjects)}
@@ -72,7 +75,7 @@ class Grant:
 
 
 def with_grant(
-    document: Mapping[str, Any] | None, grant: Grant, change: Change = Change.ADD, *, overwrite_edits: bool = False
+    document: Mapping[str, Any] | None, grant: TrustGrant, change: Change = Change.ADD, *, overwrite_edits: bool = False
 ) -> dict[str, Any]:
     """
     Return the trust policy with the subjects of `grant` added, as the only ones, or removed.
@@ -89,11 +92,13 @@ def with_grant(
     if edited and not overwrite_edits:
         raise ConfigurationError(_edit_problem(edited[0], grant))
     before = own_subjects(document, grant)
-    then = _changed(before, grant.subjects, change)
-    is_said = not own and change is not Change.REMOVE and any(_says(statement, grant) for statement in statements)
-    if is_said or (before == then and not edited and len(own) <= 1):
+    subjects = _changed(before, grant.subjects, change)
+    is_granted_elsewhere = (
+        not own and change is not Change.REMOVE and any(_grants_the_same(statement, grant) for statement in statements)
+    )
+    if is_granted_elsewhere or (before == subjects and not edited and len(own) <= 1):
         return dict(document)
-    return {**document, "Statement": _replaced(statements, own, replace(grant, subjects=then))}
+    return {**document, "Statement": _replaced(statements, own, replace(grant, subjects=subjects))}
 
 
 def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) -> tuple[str, ...]:
@@ -106,8 +111,8 @@ def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) ->
             return tuple(sorted({*before} - {*named}))
 
 
-def _replaced(statements: list[Any], own: list[int], grant: Grant) -> list[Any]:
-    """Return the statements with ours in the place of its first. Raises ConfigurationError if none would be left."""
+def _replaced(statements: list[Any], own: list[int], grant: TrustGrant) -> list[Any]:
+    """Return the statements with ours at its first place. Raises ConfigurationError if none is left."""
     place = own[0] if own else len(statements)
     ours = [grant.statement()] if grant.subjects else []
     kept = [statement for index, statement in enumerate(statements) if index not in own]
@@ -120,23 +125,23 @@ def _replaced(statements: list[Any], own: list[int], grant: Grant) -> list[Any]:
     return result
 
 
-def own_subjects(document: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:
+def own_subjects(document: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...]:
     """Return the subjects that our statement for this issuer names, sorted."""
     own = (statement for statement in statements_of(document) if is_own(statement, grant))
     return tuple(sorted({subject for statement in own for subject in _subjects(statement, grant)}))
 
 
-def is_edited(statement: Mapping[str, Any], grant: Grant) -> bool:
+def is_edited(statement: Mapping[str, Any], grant: TrustGrant) -> bool:
     """Return whether our statement differs from what this command writes, apart from its subjects."""
     subjects = _subjects(statement, grant)
-    return not subjects or not _says(statement, replace(grant, subjects=subjects))
+    return not subjects or not _grants_the_same(statement, replace(grant, subjects=subjects))
 
 
-def _subjects(statement: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:
+def _subjects(statement: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...]:
     """
-    Return the subjects of the two forms that we write.
+    Return the subjects in the two forms that we write.
 
-    A wildcard under StringEquals is a literal character, so it must not get under StringLike.
+    A wildcard under StringEquals is a literal character, so such a subject must not move to StringLike.
     """
     condition = _mapping(statement.get("Condition"))
     found = {
@@ -150,7 +155,7 @@ def _subjects(statement: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _edit_problem(statement: Mapping[str, Any], grant: Grant) -> str:
+def _edit_problem(statement: Mapping[str, Any], grant: TrustGrant) -> str:
     ours = replace(grant, subjects=_subjects(statement, grant) or grant.subjects).statement()
     differing = {name: statement.get(name) for name in {**ours, **statement} if statement.get(name) != ours.get(name)}
     return (
@@ -160,8 +165,8 @@ def _edit_problem(statement: Mapping[str, Any], grant: Grant) -> str:
     )
 
 
-def _check_sid(statements: list[Any], grant: Grant) -> None:
-    """Raise ConfigurationError if a statement that does not allow has our Sid. IAM refuses the same Sid twice."""
+def _check_sid(statements: list[Any], grant: TrustGrant) -> None:
+    """Raise ConfigurationError if a Deny statement has our Sid. IAM rejects a policy with the same Sid twice."""
     if any(_mapping(item).get("Sid") == grant.sid and not is_own(item, grant) for item in statements):
         raise ConfigurationError(
             f"Statement {grant.sid} of the trust policy is a Deny, and this command needs that Sid for its Allow. "
@@ -170,7 +175,7 @@ def _check_sid(statements: list[Any], grant: Grant) -> None:
 
 
 def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
-    """Raises ConfigurationError for a trust policy that IAM would not take."""
+    """Raise ConfigurationError if IAM would reject the trust policy because of its size."""
     size = len(compact(document))
     if size > limit:
         raise ConfigurationError(
@@ -181,20 +186,24 @@ def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
 
 
 def compact(document: Mapping[str, Any]) -> str:
-    """Return the document as IAM counts it: white space between elements is free."""
+    """Return the document as IAM counts it, without white space between elements."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
-def is_own(statement: Any, grant: Grant) -> bool:
-    """Return whether the statement is ours for this issuer: exactly our Sid, and an Allow."""
+def is_own(statement: Any, grant: TrustGrant) -> bool:
+    """Return whether the statement is ours for this issuer. It must have exactly our Sid and be an Allow."""
     return isinstance(statement, Mapping) and statement.get("Sid") == grant.sid and statement.get("Effect") == "Allow"
 
 
-def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: Grant, limit: int) -> Iterator[str]:
-    """Yield which service accounts our statement gains and loses, by name, and the size against IAM's limit."""
-    was, then = own_subjects(before or {}, grant), own_subjects(after, grant)
-    for verb, subjects in (("adds", {*then} - {*was}), ("takes away", {*was} - {*then}), ("keeps", {*was} & {*then})):
-        if subjects and was != then:
+def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: TrustGrant, limit: int) -> Iterator[str]:
+    """Yield the service accounts that our statement gains and loses, and the size compared with IAM's limit."""
+    previous, current = own_subjects(before or {}, grant), own_subjects(after, grant)
+    for verb, subjects in (
+        ("adds", {*current} - {*previous}),
+        (REMOVES, {*previous} - {*current}),
+        ("keeps", {*previous} & {*current}),
+    ):
+        if subjects and previous != current:
             yield f"{verb} {', '.join(shown(subject) for subject in sorted(subjects))}"
     if before != after:
         yield f"the trust policy has {len(compact(after))} of {limit} characters"
@@ -205,8 +214,8 @@ def statements_of(document: Mapping[str, Any]) -> list[Any]:
     return listed(document.get("Statement"))
 
 
-def _says(statement: Any, grant: Grant) -> bool:
-    """Return whether it grants just this, apart from its Sid and the order and form of lists."""
+def _grants_the_same(statement: Any, grant: TrustGrant) -> bool:
+    """Return whether the statement grants the same, apart from its Sid and the order and form of lists."""
     if not isinstance(statement, Mapping):
         return False
     return bool(_normal(statement) == _normal(grant.statement()))
@@ -226,7 +235,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a value of a policy, which may be one or several, as a list."""
+    """Return a policy's value, which may be one item or a list, as a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

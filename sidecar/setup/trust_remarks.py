@@ -1,7 +1,7 @@
 """
 Find problems in the statements of others in a role's trust policy. Pure.
 
-Rule: a remark is about a statement that lets in more than this command's own would. Nothing of it is changed.
+Rule: a remark is about a statement that allows more than this command's own statement. The statement is not changed.
 """
 
 import re
@@ -15,31 +15,31 @@ from sidecar.local.strangers import STRANGER
 from sidecar.local.trust_policy import Principal, Statement, TrustPolicy, read_statement
 from sidecar.local.trust_policy import is_like as matches
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
-from sidecar.setup.trust_policy import WEB_IDENTITY, Grant, is_own, listed, own_subjects, statements_of
+from sidecar.setup.trust_policy import WEB_IDENTITY, TrustGrant, is_own, listed, own_subjects, statements_of
 
 _EQUALS, _LIKE = ("stringequals", "stringequalsignorecase", "arnequals"), ("stringlike", "arnlike")
 _QUALIFIERS = re.compile(r"^(forallvalues:|foranyvalue:)|ifexists$")
 
 _FREE = re.compile(r"|[a-z_]+:")
-"""The start of a subject before it names anything: `repo:*` of GitHub matches every repository."""
+"""A start of a subject that names nothing yet. For example, GitHub's `repo:*` matches every repository."""
 
 
-def remarks_on(document: Mapping[str, Any], grant: Grant) -> Iterator[str]:
-    """Yield a remark on each wide statement of others, and on patterns that our own statement keeps."""
+def remarks_on(document: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
+    """Yield a remark on each statement of others that is too wide, and on patterns that our own statement keeps."""
     for index, statement in enumerate(statements_of(document), 1):
         if isinstance(statement, Mapping) and statement.get("Effect") == "Allow" and not is_own(statement, grant):
-            label = f"Statement {statement.get('Sid', index)} of its trust policy, which is not of this command,"
+            label = f"Statement {statement.get('Sid', index)} of its trust policy, which another tool or person wrote,"
             yield from (f"{label} {text}" for text in _others(statement, grant))
     kept = [subject for subject in own_subjects(document, grant) if subject not in grant.subjects]
     if patterns := [shown(subject) for subject in kept if has_wildcard(subject)]:
         yield (
-            f"The role still trusts every service account that matches {', '.join(patterns)}. Take a pattern away with "
+            f"The role still trusts every service account that matches {', '.join(patterns)}. Remove a pattern with "
             f"--remove --service-account '{patterns[0]}'."
         )
 
 
-def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: Grant) -> Iterator[str]:
-    """Yield a remark on each service account that was taken away and that another statement still lets in."""
+def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
+    """Yield a remark on each service account that was removed but that another statement still allows."""
     policy = TrustPolicy(tuple(_readable(statements_of(after))))
     for subject in own_subjects(before, grant):
         if subject in own_subjects(after, grant):
@@ -52,20 +52,20 @@ def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: Gr
 
 def _readable(statements: list[Any]) -> Iterator[Statement]:
     for index, statement in enumerate(statements, 1):
-        with suppress(ConfigurationError):  # of elements that are not known here
+        with suppress(ConfigurationError):  # the evaluator does not know all elements
             yield read_statement(statement, index, "the trust policy")
 
 
-def _others(statement: Mapping[str, Any], grant: Grant) -> Iterator[str]:
+def _others(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
     if _is_for(statement, grant):
         found = [*_about_subject(statement, grant)]
         yield from found or _about_audience(statement, grant)
     principal, actions = _mapping(statement.get("Principal")), listed(statement.get("Action"))
     if "AWS" in principal and "sts:AssumeRole" in actions and "sts:TagSession" not in actions:
-        yield "allows sts:AssumeRole without sts:TagSession: a chain of roles that sends tags needs both there."
+        yield "allows sts:AssumeRole without sts:TagSession. A chain of roles with session tags needs both."
 
 
-def _about_audience(statement: Mapping[str, Any], grant: Grant) -> Iterator[str]:
+def _about_audience(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
     key = f"{grant.key}:aud"
     if not _limits(statement, key, lambda value, is_like: not _is_free(value, is_like=is_like)):
         yield (
@@ -78,23 +78,20 @@ def _is_free(value: str, *, is_like: bool) -> bool:
     return has_variable(value) or (is_like and value.strip("*?") == "")
 
 
-def _about_subject(statement: Mapping[str, Any], grant: Grant) -> Iterator[str]:
+def _about_subject(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
     key = f"{grant.key}:sub"
     advice = f"Give it a condition on {key} that names service accounts in full, or delete it."
     if not _limits(statement, key, lambda value, is_like: not _is_wide(value, is_like=is_like)):
         values = [*_values(statement, key)]
-        every = not values or any(_matches_stranger(value, is_like=is_like) for value, is_like in values)
-        who = "every service account" if every else "service accounts of every namespace"
+        is_every = not values or any(_matches_stranger(value, is_like=is_like) for value, is_like in values)
+        who = "every service account" if is_every else "service accounts of every namespace"
         given = f" ({key} is {', '.join(value for value, _ in values)})" if values else ""
         yield f"lets {who} of {grant.issuer} assume the role{given}. {advice}"
     elif literal := [value for value, is_like in _values(statement, key) if has_wildcard(value) and not is_like]:
-        yield (
-            f"compares {key} with {literal[0]} character by character, which no token has. Use StringLike, or delete "
-            "it."
-        )
+        yield (f"compares {key} with {literal[0]} literally, so it matches no token. Use StringLike, or delete it.")
 
 
-def _is_for(statement: Mapping[str, Any], grant: Grant) -> bool:
+def _is_for(statement: Mapping[str, Any], grant: TrustGrant) -> bool:
     """Return whether the statement allows an exchange of this provider's tokens."""
     principal = statement.get("Principal")
     federated = [principal] if principal == "*" else listed(_mapping(principal).get("Federated"))
@@ -109,7 +106,7 @@ def _is_web_identity(pattern: Any) -> bool:
 
 
 def _limits(statement: Mapping[str, Any], key: str, is_narrow: Callable[[str, bool], bool]) -> bool:
-    """Return whether one of the conditions on `key`, all of which have to be met, has narrow values only."""
+    """Return whether a condition on `key` has only narrow values. One is enough, because all conditions must hold."""
     return any(all(is_narrow(value, is_like) for value in values) for is_like, values in _conditions(statement, key))
 
 
@@ -119,7 +116,7 @@ def _values(statement: Mapping[str, Any], key: str) -> Iterator[tuple[str, bool]
 
 
 def _conditions(statement: Mapping[str, Any], key: str) -> Iterator[tuple[bool, list[str]]]:
-    """Yield whether wildcards count and the values, for each condition that compares `key` with texts."""
+    """Yield the values of each string condition on `key`, and whether the condition reads wildcards."""
     for operator, keys in _mapping(statement.get("Condition")).items():
         base = _QUALIFIERS.sub("", _QUALIFIERS.sub("", operator.lower()))
         if base not in _EQUALS + _LIKE:
@@ -130,7 +127,7 @@ def _conditions(statement: Mapping[str, Any], key: str) -> Iterator[tuple[bool, 
 
 
 def _is_wide(value: str, *, is_like: bool) -> bool:
-    """Return whether the value leaves the namespace open, or is a variable that may stand for anything."""
+    """Return whether the value leaves the namespace open, or has a policy variable, which can hold any text."""
     if has_variable(value):
         return True
     if not is_like or not has_wildcard(value):

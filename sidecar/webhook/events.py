@@ -14,12 +14,12 @@ import trio
 
 from sidecar.clock import instant_text
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import Document
 from sidecar.injection.warning import reason_of
 from sidecar.kubernetes.async_client import KubernetesApi
+from sidecar.kubernetes.document import Document
 from sidecar.log import Logger
 from sidecar.webhook.metrics import WebhookMetrics
-from sidecar.webhook.review import Answered, Question
+from sidecar.webhook.review import Review, ReviewResult
 
 AGAIN_SECONDS = 600.0
 """Before the same is said of the same owner again."""
@@ -49,16 +49,16 @@ class Events:
         self._send, self._receive = trio.open_memory_channel[tuple[str, Document]](MAX_WAITING)
         self._told_at: dict[tuple[str, str], float] = {}
 
-    def tell(self, question: Question, answered: Answered) -> None:
+    def tell(self, review: Review, result: ReviewResult) -> None:
         """Have an Event sent for each warning that nobody would see."""
-        owner = _owner(question)
-        if owner is None or question.is_dry_run:
+        owner = _owner(review)
+        if owner is None or review.is_dry_run:
             return
-        for warning in answered.warnings:
+        for warning in result.warnings:
             if self._is_news(owner["uid"], warning):
-                event = self._event(question.namespace, owner, warning)
+                event = self._event(review.namespace, owner, warning)
                 try:
-                    self._send.send_nowait((question.namespace, event))
+                    self._send.send_nowait((review.namespace, event))
                 except trio.WouldBlock:
                     self._metrics.count_event("dropped")
 
@@ -103,8 +103,8 @@ class Events:
         }
 
 
-def _owner(question: Question) -> Document | None:
-    owners = ((question.pod or {}).get("metadata") or {}).get("ownerReferences")
+def _owner(review: Review) -> Document | None:
+    owners = ((review.pod or {}).get("metadata") or {}).get("ownerReferences")
     if not isinstance(owners, list):
         return None
     return next((owner for owner in owners if _is_controller(owner)), None)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from sidecar import __version__
 from sidecar.metrics import Family, Histogram, Sample, exposition, histogram_family
 from sidecar.webhook.certificate.issue import Validity
-from sidecar.webhook.review import Verdict
+from sidecar.webhook.review import Outcome
 
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -21,7 +21,7 @@ class WebhookMetrics:
     """The counters of one process. `certificate` is that of the one in use, None while there is none."""
 
     def __init__(self) -> None:
-        self.reviews = dict.fromkeys(Verdict, 0)
+        self.reviews = dict.fromkeys(Outcome, 0)
         self.review_seconds = Histogram(REVIEW_SECONDS_BUCKETS)
         self.lookups: Counter[Lookup] = Counter()
         self.watch_ends = 0
@@ -44,7 +44,7 @@ class WebhookMetrics:
                    [Sample({}, int(is_ready))]),
             Family("irsa_sidecar_webhook_reviews_total", "counter",
                    "Pods looked at: injected, refused, passed on, or failed for want of their ServiceAccount.",
-                   [Sample({"outcome": verdict.value}, count) for verdict, count in self.reviews.items()]),
+                   [Sample({"outcome": outcome.value}, count) for outcome, count in self.reviews.items()]),
             histogram_family("irsa_sidecar_webhook_review_duration_seconds", "How long an answer took.",
                              self.review_seconds),
             Family("irsa_sidecar_webhook_watching", "gauge",

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.injection.inject import inject
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES, Document
+from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES
 from sidecar.injection.settings import ServiceAccount, Settings
-from sidecar.injection.validation import asks
+from sidecar.injection.validation import wants_injection
+from sidecar.kubernetes.document import Document
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""
@@ -37,7 +38,7 @@ MAX_REASON_CHARACTERS = 2000
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
 
-class Verdict(Enum):
+class Outcome(Enum):
     """As metrics and logs name it."""
 
     INJECTED = "injected"
@@ -48,12 +49,12 @@ class Verdict(Enum):
     """Refused for now, as the ServiceAccount could not be asked for."""
 
 
-class Question(NamedTuple):
+class Review(NamedTuple):
     """A review that can be answered. `account` is the name of the Pod's ServiceAccount; `pod` None: not ours."""
 
     uid: str
     namespace: str
-    account: str
+    service_account: str
     pod: Document | None
     is_dry_run: bool = False
 
@@ -76,17 +77,17 @@ class Question(NamedTuple):
         return isinstance(annotations, dict) and ROLES in annotations
 
 
-class Answered(NamedTuple):
+class ReviewResult(NamedTuple):
     """The answer, what it was, and what the Pod's author should know. `fault` is an exception that nobody foresaw."""
 
     document: Document
-    verdict: Verdict
+    outcome: Outcome
     reason: str | None = None
     warnings: tuple[str, ...] = ()
     fault: Exception | None = None
 
 
-def read_question(body: bytes) -> Question:
+def read_review(body: bytes) -> Review:
     """Raises ConfigurationError for what is no AdmissionReview of v1, or one that would take too much to parse."""
     if parts_in(body) > MAX_PARTS:
         raise ConfigurationError(f"The review has more than {MAX_PARTS} values: make the Pod smaller.")
@@ -96,19 +97,19 @@ def read_question(body: bytes) -> Question:
         uid, version = request["uid"], review["apiVersion"]
         pod = request.get("object")
         spec = pod.get("spec") or {} if isinstance(pod, dict) else {}
-        account, namespace = spec.get("serviceAccountName") or "default", request.get("namespace") or "default"
+        service_account, namespace = spec.get("serviceAccountName") or "default", request.get("namespace") or "default"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigurationError(
             "The body is no AdmissionReview: give its configuration this path for Pods only."
         ) from exc
-    if version != API_VERSION or not all(isinstance(text, str) for text in (uid, account, namespace)):
+    if version != API_VERSION or not all(isinstance(text, str) for text in (uid, service_account, namespace)):
         raise ConfigurationError(f"The body is no AdmissionReview of {API_VERSION}: set admissionReviewVersions: [v1].")
     # The configuration's objectSelector asks for the label too; without this, a wrong one would change every Pod.
-    is_ours = _is_pod(request) and request.get("operation") == "CREATE" and asks(pod)
-    if is_ours and not all(map(_NAME.fullmatch, (account, namespace))):
+    is_ours = _is_pod(request) and request.get("operation") == "CREATE" and wants_injection(pod)
+    if is_ours and not all(map(_NAME.fullmatch, (service_account, namespace))):
         # They become part of paths at the API server, which is asked with the webhook's own rights.
         raise ConfigurationError("The body names a namespace or a ServiceAccount that there cannot be.")
-    return Question(uid, namespace, account, pod if is_ours else None, bool(request.get("dryRun")))
+    return Review(uid, namespace, service_account, pod if is_ours else None, bool(request.get("dryRun")))
 
 
 def parts_in(body: bytes) -> int:
@@ -122,29 +123,31 @@ def _is_pod(request: Document) -> bool:
     return is_kind and not request.get("subResource")
 
 
-def answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:
+def decide(review: Review, service_account: ServiceAccount | None, settings: Settings) -> ReviewResult:
     """
     Return the response to a review, given what is known of the Pod's ServiceAccount. It never raises.
 
     A Pod whose content makes us raise something unforeseen is rejected with a sentence. Without a response the API
     server would show its author only that the webhook failed.
     """
-    if question.pod is None:
-        return Answered(_response(question, {"allowed": True}), Verdict.PASSED)
+    if review.pod is None:
+        return ReviewResult(_response(review, {"allowed": True}), Outcome.PASSED)
     try:
-        return _injected(question, question.pod, account, settings)
+        return _injected(review, review.pod, service_account, settings)
     except ConfigurationError as error:
-        return _refused(question, str(error), 422, Verdict.REFUSED)
+        return _denied(review, str(error), 422, Outcome.REFUSED)
     except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this Pod alone
         text = (
             f"irsa-sidecar could not read this Pod ({type(exc).__name__}). Remove unusual content from its annotations "
             "and fields, and report this as a bug."
         )
-        return _refused(question, text, 500, Verdict.FAILED)._replace(fault=exc)
+        return _denied(review, text, 500, Outcome.FAILED)._replace(fault=exc)
 
 
-def _injected(question: Question, pod: Document, account: ServiceAccount | None, settings: Settings) -> Answered:
-    injected = inject(pod, account, settings)
+def _injected(
+    review: Review, pod: Document, service_account: ServiceAccount | None, settings: Settings
+) -> ReviewResult:
+    injected = inject(pod, service_account, settings)
     patch = json.dumps(json_patch(pod, injected.pod)).encode()
     if len(patch) > MAX_PATCH_BYTES:
         raise ConfigurationError(
@@ -156,27 +159,27 @@ def _injected(question: Question, pod: Document, account: ServiceAccount | None,
         said |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     if injected.warnings:
         said["warnings"] = list(injected.warnings)
-    return Answered(_response(question, said), Verdict.INJECTED, warnings=injected.warnings)
+    return ReviewResult(_response(review, said), Outcome.INJECTED, warnings=injected.warnings)
 
 
-def not_now(question: Question, why: str) -> Answered:
+def temporarily_denied(review: Review, why: str) -> ReviewResult:
     """A refusal because something is out of order here and not in the Pod: whoever made it tries again."""
-    text = f"ServiceAccount {question.namespace}/{question.account} could not be asked for: {why}"
-    return _refused(question, text, 503, Verdict.FAILED)
+    text = f"ServiceAccount {review.namespace}/{review.service_account} could not be asked for: {why}"
+    return _denied(review, text, 503, Outcome.FAILED)
 
 
-def busy(question: Question) -> Answered:
+def busy(review: Review) -> ReviewResult:
     """A refusal because too many Pods that take long wait for their turn: whoever made it tries again."""
     text = f"Too many Pods with the annotation {ROLES}, or with very much in them, are being created: try again"
-    return _refused(question, text, 503, Verdict.FAILED)
+    return _denied(review, text, 503, Outcome.FAILED)
 
 
-def _refused(question: Question, reason: str, code: int, verdict: Verdict) -> Answered:
+def _denied(review: Review, reason: str, code: int, outcome: Outcome) -> ReviewResult:
     if len(reason) > MAX_REASON_CHARACTERS:
         reason = f"{reason[:MAX_REASON_CHARACTERS]}…"
     status = {"status": "Failure", "message": reason, "code": code}
-    return Answered(_response(question, {"allowed": False, "status": status}), verdict, reason)
+    return ReviewResult(_response(review, {"allowed": False, "status": status}), outcome, reason)
 
 
-def _response(question: Question, said: Document) -> Document:
-    return {"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": question.uid, **said}}
+def _response(review: Review, said: Document) -> Document:
+    return {"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": review.uid, **said}}

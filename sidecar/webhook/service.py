@@ -25,7 +25,16 @@ from sidecar.webhook.certificate.mounted import LOOK_SECONDS, MountedCertificate
 from sidecar.webhook.events import Events
 from sidecar.webhook.h11_server import Budget, Request, Response, serve
 from sidecar.webhook.metrics import WebhookMetrics
-from sidecar.webhook.review import Answered, Question, Verdict, answer, busy, not_now, parts_in, read_question
+from sidecar.webhook.review import (
+    Outcome,
+    Review,
+    ReviewResult,
+    busy,
+    decide,
+    parts_in,
+    read_review,
+    temporarily_denied,
+)
 from sidecar.webhook.service_accounts import ServiceAccounts
 from sidecar.webhook.tls import Tls
 from sidecar.webhook.turns import FullError, Turns
@@ -123,49 +132,51 @@ class Service:
         began_at = time.perf_counter()
         is_large = len(body) > LARGE_BYTES
         try:
-            question = await trio.to_thread.run_sync(read_question, body) if is_large else read_question(body)
+            review = await trio.to_thread.run_sync(read_review, body) if is_large else read_review(body)
         except ConfigurationError as error:
             return Response(400, f"{error}\n".encode(), _TEXT)
-        takes_turn = question.lists_roles or (not is_large and parts_in(body) > LONG_PARTS)
-        answered = await self._answer(question, takes_long=is_large or takes_turn, takes_turn=takes_turn)
-        if answered.fault is not None:
-            self._report(answered.fault)
-        self.metrics.reviews[answered.verdict] += 1
+        takes_turn = review.lists_roles or (not is_large and parts_in(body) > LONG_PARTS)
+        result = await self._answer(review, takes_long=is_large or takes_turn, takes_turn=takes_turn)
+        if result.fault is not None:
+            self._report(result.fault)
+        self.metrics.reviews[result.outcome] += 1
         self.metrics.review_seconds.observe(time.perf_counter() - began_at)
-        self._tell(question, answered)
-        return Response(200, json.dumps(answered.document).encode())
+        self._tell(review, result)
+        return Response(200, json.dumps(result.document).encode())
 
-    async def _answer(self, question: Question, *, takes_long: bool, takes_turn: bool) -> Answered:
-        if question.pod is None:
-            return answer(question, None, self.settings)
+    async def _answer(self, review: Review, *, takes_long: bool, takes_turn: bool) -> ReviewResult:
+        if review.pod is None:
+            return decide(review, None, self.settings)
         try:
-            account = await self.accounts.find(question.namespace, question.account, needs_role=not question.names_role)
+            service_account = await self.accounts.find(
+                review.namespace, review.service_account, needs_role=not review.names_role
+            )
         except KubernetesError as error:
-            return not_now(question, str(error))
+            return temporarily_denied(review, str(error))
         if not takes_long:
-            return answer(question, account, self.settings)
+            return decide(review, service_account, self.settings)
         try:
-            async with self.roles.turn(question.namespace) if takes_turn else nullcontext():
-                return await trio.to_thread.run_sync(answer, question, account, self.settings)
+            async with self.roles.turn(review.namespace) if takes_turn else nullcontext():
+                return await trio.to_thread.run_sync(decide, review, service_account, self.settings)
         except FullError:
-            return busy(question)
+            return busy(review)
 
-    def _tell(self, question: Question, answered: Answered) -> None:
-        if answered.verdict is Verdict.PASSED:
+    def _tell(self, review: Review, result: ReviewResult) -> None:
+        if result.outcome is Outcome.PASSED:
             return
-        log = self.log.info if answered.verdict is Verdict.INJECTED else self.log.warning
-        what = {"reason": answered.reason} if answered.reason else {}
-        left_alone = {"warnings": list(answered.warnings)} if answered.warnings else {}
+        log = self.log.info if result.outcome is Outcome.INJECTED else self.log.warning
+        what = {"reason": result.reason} if result.reason else {}
+        left_alone = {"warnings": list(result.warnings)} if result.warnings else {}
         log(
-            f"pod_{answered.verdict.value}" if answered.verdict is not Verdict.FAILED else "pod_refused_for_now",
-            namespace=question.namespace,
-            pod=question.name,
-            service_account=question.account,
-            dry_run=question.is_dry_run,
+            f"pod_{result.outcome.value}" if result.outcome is not Outcome.FAILED else "pod_refused_for_now",
+            namespace=review.namespace,
+            pod=review.name,
+            service_account=review.service_account,
+            dry_run=review.is_dry_run,
             **what,
             **left_alone,
         )
-        self.events.tell(question, answered)
+        self.events.tell(review, result)
 
     async def respond_to_admin(self, request: Request) -> Response:
         """Probes and metrics."""

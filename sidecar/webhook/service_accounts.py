@@ -1,10 +1,10 @@
 """
-ServiceAccounts by name: from a watch, and asked for at once where the watch does not know.
+Find ServiceAccounts by name, from a watch or by a request to the API server.
 
-A Pod is often created a moment after its ServiceAccount, and the watch may be behind. So the API server is asked for an
-account that is missing, or that has no role for a Pod that needs one; and for every account while there is no watch.
-The same is true of accounts that known_accounts.py does not keep, because whoever may create ServiceAccounts in one
-namespace must not take the memory that all others need.
+A Pod is often created a moment after its ServiceAccount, and the watch may be behind. So the webhook requests a
+ServiceAccount if the watch does not know it, or if it has no role and the Pod needs one. While no watch is running, it
+requests each. It also requests those that known_service_accounts.py does not keep, because a client that can create
+ServiceAccounts in one namespace must not take the memory that all others need.
 """
 
 import random
@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager
 import trio
 
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import AMAZONS_ROLE_ARN, Document
+from sidecar.injection.names import EKS_ROLE_ARN
 from sidecar.injection.settings import ServiceAccount
 from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.list_watch import Collection, follow
 from sidecar.log import Logger
-from sidecar.webhook.known_accounts import KnownAccounts, read_account
+from sidecar.webhook.known_service_accounts import KnownServiceAccounts, read_service_account
 from sidecar.webhook.metrics import WebhookMetrics
 
 PATH = "/api/v1/serviceaccounts"
@@ -38,7 +39,7 @@ class ServiceAccounts:
         self._log = log
         self._metrics = metrics
         self._jitter = jitter
-        self._known, self._coming = KnownAccounts(), KnownAccounts()
+        self._known, self._coming = KnownServiceAccounts(), KnownServiceAccounts()
         self._requests = trio.CapacityLimiter(REQUESTS_AT_ONCE)
         self.is_live = False
         """Whether a watch is under way, so that what is known is as it is now."""
@@ -57,17 +58,19 @@ class ServiceAccounts:
     async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
         """None where there is none. Raises KubernetesError when that cannot be found out."""
         known = self._known.get(namespace, name) if self.is_live else None
-        if known is not None and (not needs_role or AMAZONS_ROLE_ARN in known.annotations):
+        if known is not None and (not needs_role or EKS_ROLE_ARN in known.annotations):
             self._metrics.count_lookup("watch")
             return known
         try:
             async with self._slot():
-                account = await self._api.read(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", read_account)
+                service_account = await self._api.read(
+                    f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", read_service_account
+                )
         except KubernetesError:
             self._metrics.count_lookup("failed")
             raise
         self._metrics.count_lookup("asked")
-        return account
+        return service_account
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -83,23 +86,23 @@ class ServiceAccounts:
             self._requests.release()
 
     def _begin(self) -> None:
-        self._coming = KnownAccounts()
+        self._coming = KnownServiceAccounts()
 
     def _keep(self, document: Document) -> None:
         """Take one item of a list that is still coming, so that no list of all of them is ever in memory."""
-        self._coming.put(read_account(document))
+        self._coming.put(read_service_account(document))
 
     def _listed(self, _items: Sequence[None]) -> None:
-        self._known, self._coming = self._coming, KnownAccounts()
+        self._known, self._coming = self._coming, KnownServiceAccounts()
         self.is_live = True
         self._log.info("service_accounts_listed", count=len(self._known), not_kept=self._known.beyond)
 
     def _take(self, kind: str, document: Document) -> None:
-        account = read_account(document)
+        service_account = read_service_account(document)
         if kind == "DELETED":
-            self._known.remove(account.namespace, account.name)
+            self._known.remove(service_account.namespace, service_account.name)
         else:
-            self._known.put(account)
+            self._known.put(service_account)
 
     def _lost(self, error: KubernetesError) -> None:
         self.is_live = False

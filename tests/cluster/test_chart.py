@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from sidecar import __version__
+from sidecar.injection.names import OUR_VARIABLES
 from sidecar.injection.resources import check_resources, read_quantity
-from sidecar.injection.sidecar_container import OUR_VARIABLES
 from tests.cluster import binaries
 from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.certificates import Certificates

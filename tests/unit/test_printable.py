@@ -19,7 +19,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.log import make_logger
 from sidecar.printable import printable, printable_json, printable_lines
 from sidecar.setup.aws import Aws
-from sidecar.setup.aws_steps import carry_out
+from sidecar.setup.aws_steps import apply_plan
 from sidecar.setup.plan import Call, Plan
 from sidecar.setup.resources import OidcProvider
 from tests.support.fakes.tokens import jwt_of
@@ -211,11 +211,11 @@ def test_plan_of_setup_is_printable(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Aws, "make", lambda *_: None)
+    monkeypatch.setattr(Aws, "apply", lambda *_: None)
     provider = OidcProvider("https://\u202eissuer", "arn:\x1b[31m", ("aud\u200b",), (), {"key": MANY})
     plan = Plan(provider, None, (Call("Create", {}, f"create {MANY}"),), (f"a note {MANY}",), (f"adds {MANY}",))
     args = argparse.Namespace(output=None, dry_run=dry_run, json=as_json, exit_code=False, step_name="role")
-    assert carry_out(plan, args, Aws(None, "eu-west-1"), (f"next {MANY}",)) == 0
+    assert apply_plan(plan, args, Aws(None, "eu-west-1"), (f"next {MANY}",)) == 0
     shown = capsys.readouterr()
     assert_harmless(shown.out)
     assert_harmless(shown.err)

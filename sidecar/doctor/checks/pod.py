@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sidecar.doctor.checks.environment import ELSEWHERE
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.injection.known_names import misnamed_label
-from sidecar.injection.names import ASKED, DECLINED, INJECT_LABEL
+from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, INJECT_TRUE
 from sidecar.injection.pod_termination import outlives_its_credentials, served_while_terminating_seconds
 from sidecar.injection.shared_processes import readers, user_of
 
@@ -97,13 +97,13 @@ def _injected(facts: PodFacts) -> Finding:
         is_native = sidecar.get("restartPolicy") == "Always"
         return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'beside the application'}")
     labels = _mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels"))
-    value = labels.get(INJECT_LABEL, DECLINED)
-    if value not in (ASKED, DECLINED):
+    value = labels.get(INJECT_LABEL, INJECT_FALSE)
+    if value not in (INJECT_TRUE, INJECT_FALSE):
         return wrong(
             f"the Pod's label {INJECT_LABEL} is {value!r}, and there is no sidecar",
             f'Label its template {INJECT_LABEL}: "true"',
         )
-    if value == ASKED:
+    if value == INJECT_TRUE:
         return wrong(
             f"the Pod has the label {INJECT_LABEL}, and no sidecar: the webhook has not seen it",
             "See whether the webhook runs (kubectl get pods -n irsa-sidecar), and make the Pod anew: it sees Pods only "

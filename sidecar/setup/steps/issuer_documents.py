@@ -20,7 +20,7 @@ from sidecar.console import remark
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
-from sidecar.setup.aws_steps import check_issuer, report
+from sidecar.setup.aws_steps import check_issuer, report_concerns
 from sidecar.setup.discovery_documents import KEYS_PATH, Documents, File, key_differences, read_documents, to_publish
 from sidecar.setup.issuer_checks import (
     DISCOVERY_PATH,
@@ -72,8 +72,8 @@ def main(args: argparse.Namespace) -> int:
     if Issuer(documents.issuer).eks_region:
         remark(f"{documents.issuer} is published by EKS itself: there is no need to publish it anywhere.")
     files = to_publish(documents, args.jwks_uri)
-    report(discovery_concerns({**documents.discovery, "jwks_uri": files[0].url}, documents.issuer))
-    report(key_concerns(documents.keys, documents.issuer))
+    report_concerns(discovery_concerns({**documents.discovery, "jwks_uri": files[0].url}, documents.issuer))
+    report_concerns(key_concerns(documents.keys, documents.issuer))
     written = [path for file in files if (path := _write(args.directory, file, args)) is not None]
     return finish(_outcome(args, documents, written, files), args)
 
@@ -86,7 +86,7 @@ def _outcome(args: argparse.Namespace, documents: Documents, written: list[Path]
         changes,
         before={},
         after={file.url: json.loads(file.content) for file in files},
-        following=(*_uploads(documents.issuer, args.directory), _provider(args, documents.issuer)),
+        next_commands=(*_uploads(documents.issuer, args.directory), _provider(args, documents.issuer)),
     )
 
 
@@ -115,8 +115,8 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
         published = trio.run(fetch_issuer, documents.issuer, ca_file)
     except UnreachableError as exc:
         raise SidecarError(f"{exc}: publish the documents there, or run this where the internet is reached.") from exc
-    report(discovery_concerns(published.discovery, documents.issuer))
-    report(key_concerns(published.keys, documents.issuer))
+    report_concerns(discovery_concerns(published.discovery, documents.issuer))
+    report_concerns(key_concerns(published.keys, documents.issuer))
     differences = sorted(key_differences(published.keys, documents.keys))
     for difference in differences:
         print(printable(difference))

@@ -17,13 +17,13 @@ from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.aws_steps import (
     add_aws_arguments,
-    carry_out,
+    apply_plan,
     check_issuer,
     find_account,
     is_offline,
     open_aws,
     read_tags,
-    report,
+    report_concerns,
     tags_of,
 )
 from sidecar.setup.issuer_checks import discovery_concerns, key_concerns
@@ -73,11 +73,11 @@ def main(args: argparse.Namespace) -> int:
         published = None if args.skip_checks else look(issuer, args.ca_file)
         thumbprints = (published.thumbprint,) if published and published.thumbprint else ()
         wanted = OidcProvider(provider_arn(account, issuer.url), issuer.url, audiences, thumbprints, tags)
-        now = None if is_offline(args) else read_provider(aws, wanted.arn, issuer.url)
-        return carry_out(plan_provider(now, wanted), args, aws, _following(args, wanted))
+        current = None if is_offline(args) else read_provider(aws, wanted.arn, issuer.url)
+        return apply_plan(plan_provider(current, wanted), args, aws, _next_commands(args, wanted))
 
 
-def _following(args: argparse.Namespace, provider: OidcProvider) -> tuple[str, ...]:
+def _next_commands(args: argparse.Namespace, provider: OidcProvider) -> tuple[str, ...]:
     """Return the command that lets a service account assume a role by this provider."""
     audience = None if DEFAULT_AUDIENCE in provider.audiences else provider.audiences[0]
     flags = issuer_flags(args, provider.issuer)
@@ -93,8 +93,8 @@ def look(issuer: Issuer, ca_file: Path | None) -> Published | None:
     except UnreachableError as exc:
         _explain(issuer, str(exc))
         return None
-    report(discovery_concerns(published.discovery, issuer.url))
-    report(key_concerns(published.keys, issuer.url))
+    report_concerns(discovery_concerns(published.discovery, issuer.url))
+    report_concerns(key_concerns(published.keys, issuer.url))
     # EKS's certificates are public: what else was seen is a proxy's of this network.
     return published._replace(thumbprint=None) if issuer.eks_region else published
 

@@ -22,8 +22,8 @@ from sidecar.console import is_on_terminal, remark, show_progress, warn
 from sidecar.errors import ConfigurationError
 from sidecar.injection import flags
 from sidecar.injection.inject import inject
-from sidecar.injection.names import Document
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 from sidecar.role import parse_role_arn
 from sidecar.setup.manifests import Options, Workload, Written, change_pods
@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
 def _suggest(outcome: Outcome) -> None:
     """Say what to run next to a person on a terminal. stdout has the manifest, and a pipe wants no more than that."""
     if is_on_terminal():
-        for line in outcome.following:
+        for line in outcome.next_commands:
             remark(f"next: {line}")
 
 
@@ -115,11 +115,11 @@ def _outcome(source: str, text: str, written: Written, namespace: str | None) ->
     """Return what was changed. The manifest is in `before` and `after`, because nothing is applied."""
     titles = written.workloads if written.edits else ()
     changes = tuple(f"add the sidecar to {title}" for title in titles)
-    following = (
+    next_commands = (
         command("kubectl", "apply", namespace=namespace, filename="-"),
         command("irsa-sidecar", "doctor", pod=f"{namespace or 'NAMESPACE'}/POD"),
     )
-    return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, following)
+    return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, next_commands)
 
 
 def shown_difference(text: str, written: Written, source: str) -> str:

@@ -16,7 +16,7 @@ from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.aws_steps import (
     add_aws_arguments,
-    carry_out,
+    apply_plan,
     check_issuer,
     find_account,
     is_offline,
@@ -26,19 +26,19 @@ from sidecar.setup.aws_steps import (
 )
 from sidecar.setup.issuer_choice import Issuer, add_issuer_arguments, find_issuer
 from sidecar.setup.outcome import check_outcome_arguments, command
-from sidecar.setup.plan_role import Wanted, plan_role
+from sidecar.setup.plan_role import WantedRole, plan_role
 from sidecar.setup.resources import (
     DEFAULT_AUDIENCE,
     DEFAULT_SESSION_SECONDS,
     Account,
+    IamRole,
     Resource,
-    Role,
     provider_arn,
 )
 from sidecar.setup.steps.oidc_provider import check_audiences, read_provider
 from sidecar.setup.subjects import service_account_of, subject_of_token, subjects_of
 from sidecar.setup.token_check import check_token
-from sidecar.setup.trust_policy import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, Grant
+from sidecar.setup.trust_policy import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, TrustGrant
 from sidecar.token import Token
 
 if TYPE_CHECKING:
@@ -96,17 +96,17 @@ def main(args: argparse.Namespace) -> int:
     with open_aws(args) as aws:
         account = find_account(args, aws)
         wanted = _wanted(args, account, find_issuer(args, aws), tags)
-        now = None
+        current = None
         if not is_offline(args):
             check_provider(aws, wanted.grant)
-            now = read_role(aws, args.name, with_policies=bool(wanted.policy_arns))
-        plan = plan_role(now, wanted, account)
-        return carry_out(plan, args, aws, _following(plan.wanted, wanted))
+            current = read_role(aws, args.name, with_policies=bool(wanted.policy_arns))
+        plan = plan_role(current, wanted, account)
+        return apply_plan(plan, args, aws, _next_commands(plan.planned, wanted))
 
 
-def _following(role: Resource, wanted: Wanted) -> tuple[str, ...]:
+def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
     """Return the commands that let each service account name its role."""
-    if wanted.change is Change.REMOVE or not isinstance(role, Role):
+    if wanted.change is Change.REMOVE or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]
     audience = None if wanted.grant.audience == DEFAULT_AUDIENCE else wanted.grant.audience
@@ -119,8 +119,8 @@ def _following(role: Resource, wanted: Wanted) -> tuple[str, ...]:
     )
 
 
-def read_role(aws: "Aws", name: str, *, with_policies: bool) -> Role | None:
-    """The role as it is; None while there is none. Attached policies are asked for only `with_policies`."""
+def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
+    """Return the current role, or None if it does not exist. Attached policies are read only if `with_policies`."""
     try:
         found = aws.call("iam", "GetRole", RoleName=name)["Role"]
     except AwsError as exc:
@@ -130,7 +130,7 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> Role | None:
     if not isinstance(found["AssumeRolePolicyDocument"], dict):
         raise SidecarError(f"The trust policy of {found['Arn']} is no JSON object: mend it in the console first.")
     policies = aws.call("iam", "ListAttachedRolePolicies", RoleName=name)["AttachedPolicies"] if with_policies else []
-    return Role(
+    return IamRole(
         found["Arn"],
         found["RoleName"],
         found["Path"],
@@ -142,7 +142,7 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> Role | None:
     )
 
 
-def check_provider(aws: "Aws", grant: Grant) -> None:
+def check_provider(aws: "Aws", grant: TrustGrant) -> None:
     """Remark on what of the account's provider would keep the role from being assumed."""
     try:
         provider = read_provider(aws, grant.provider_arn, grant.issuer)
@@ -163,13 +163,13 @@ def check_provider(aws: "Aws", grant: Grant) -> None:
         )
 
 
-def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> Wanted:
+def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> WantedRole:
     """Raises SidecarError."""
     for arn in args.policy_arn:
         account.check_policy_arn("--policy-arn", arn)
     if args.permissions_boundary:
         account.check_policy_arn("--permissions-boundary", args.permissions_boundary)
-    return Wanted(
+    return WantedRole(
         args.name,
         _grant(args, issuer, account),
         args.path,
@@ -183,13 +183,13 @@ def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: di
     )
 
 
-def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> Grant:
+def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> TrustGrant:
     """Return who may assume the role. A token that was shown says what the arguments do not. Raises SidecarError."""
     check_issuer(issuer.url)
     audience, subjects = _audience(args, issuer.token), _subjects(args, issuer)
     if issuer.token is not None:
         check_token(issuer.token, args.token_file, os.environ)
-    return Grant(provider_arn(account, issuer.url), issuer.url, audience, subjects)
+    return TrustGrant(provider_arn(account, issuer.url), issuer.url, audience, subjects)
 
 
 def _audience(args: argparse.Namespace, token: Token | None) -> str:

@@ -16,11 +16,12 @@ import yaml
 
 from sidecar.console import warn
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import AMAZONS_AUDIENCE, AMAZONS_ROLE_ARN, AMAZONS_TOKEN_EXPIRATION, Document
+from sidecar.injection.names import EKS_AUDIENCE, EKS_ROLE_ARN, EKS_TOKEN_EXPIRATION
 from sidecar.injection.options import (
     MAX_EXPIRATION_SECONDS,
     MIN_EXPIRATION_SECONDS,
 )
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
 from sidecar.role import parse_role_arn, parse_whole_number
@@ -67,13 +68,13 @@ def main(args: argparse.Namespace) -> int:
 
 def read_annotations(args: argparse.Namespace) -> dict[str, str]:
     """What the flags ask for. Raises ConfigurationError."""
-    annotations = {AMAZONS_ROLE_ARN: parse_role_arn("--role-arn", args.role_arn)}
+    annotations = {EKS_ROLE_ARN: parse_role_arn("--role-arn", args.role_arn)}
     if args.audience:
-        annotations[AMAZONS_AUDIENCE] = args.audience
+        annotations[EKS_AUDIENCE] = args.audience
     if args.token_expiration:
         low, high = MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS
         seconds = parse_whole_number("--token-expiration", args.token_expiration, low, high)
-        annotations[AMAZONS_TOKEN_EXPIRATION] = str(seconds)
+        annotations[EKS_TOKEN_EXPIRATION] = str(seconds)
     return annotations
 
 

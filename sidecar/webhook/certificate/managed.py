@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import trio
 
 from sidecar.errors import ConfigurationError, KubernetesError
-from sidecar.injection.names import Document
 from sidecar.kubernetes.async_client import FORBIDDEN, KubernetesApi
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.list_watch import Collection, follow, pause_seconds
 from sidecar.log import Logger
 from sidecar.webhook.certificate.ca_rollover import (

@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sidecar.injection.names import Document
 from sidecar.injection.settings import ServiceAccount, Settings
+from sidecar.kubernetes.document import Document
 
 ARN = "arn:aws:iam::111122223333:role/app"
 OTHER_ARN = "arn:aws:iam::444455556666:role/reporting"

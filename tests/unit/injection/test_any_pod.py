@@ -16,8 +16,8 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection.app_container import READ_WHEN_EMPTY
 from sidecar.injection.inject import Injected, inject
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import Document
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 from sidecar.role import DEFAULT_ROLE
 from tests.support.fakes import amazons_webhook
 from tests.unit.injection.pods import ACCOUNT, ARN, PLAIN, SETTINGS, container, pods, variables

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.eks_webhook import without_amazons
+from sidecar.injection.eks_webhook import strip_eks_webhook
 from sidecar.injection.inject import inject
 from sidecar.injection.options import MAX_ROLES_CHARACTERS
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
@@ -118,7 +118,7 @@ def test_file_is_in_a_mount_if_the_path_begins_with_it(directories: list[str], f
     }
     is_amazons = any(file.startswith(f"{directory.rstrip('/')}/") for directory in directories for file in files)
     kept = [] if is_amazons else container["env"]
-    assert without_amazons(container).get("env", []) == kept
+    assert strip_eks_webhook(container).get("env", []) == kept
 
 
 @pytest.mark.parametrize("size", [MAX_NAME_CHARACTERS, 1_000_000])

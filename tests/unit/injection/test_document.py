@@ -8,7 +8,7 @@ import yaml
 
 from sidecar.injection.app_container import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.inject import inject
-from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, DECLINED, INJECT_LABEL
+from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, INJECT_FALSE, INJECT_LABEL
 from sidecar.injection.options import MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH
 from sidecar.injection.resources import GUARANTEED_CPU, RESOURCES
 from sidecar.injection.sidecar_container import LIVENESS_PROBE, STARTUP_PROBE
@@ -73,9 +73,11 @@ def test_all_that_is_added_is_told() -> None:
     for port in (CREDENTIALS_PORT, ADMIN_PORT):
         assert str(port) in DOCUMENT
     proxied = {"name": "app", "image": "a", "env": [{"name": "HTTP_PROXY", "value": "x"}]}
-    account = ACCOUNT._replace(annotations={**ACCOUNT.annotations, "eks.amazonaws.com/sts-regional-endpoints": "true"})
+    service_account = ACCOUNT._replace(
+        annotations={**ACCOUNT.annotations, "eks.amazonaws.com/sts-regional-endpoints": "true"}
+    )
     for settings in (SETTINGS, PLAIN):
-        result = inject(pod(proxied), account, settings).pod
+        result = inject(pod(proxied), service_account, settings).pod
         variables = {variable["name"] for variable in result["spec"]["containers"][-1]["env"]} - {"HTTP_PROXY"}
         volumes = {volume["name"] for volume in result["spec"]["volumes"]}
         for name in variables | volumes | set(result["metadata"]["annotations"]):
@@ -91,6 +93,6 @@ def test_the_webhooks_configuration_calls_it_for_labelled_pods_and_lets_none_pas
     assert webhook["clientConfig"]["service"]["path"] == PATH
     assert webhook["objectSelector"]["matchExpressions"] == [
         {"key": INJECT_LABEL, "operator": "Exists"},
-        {"key": INJECT_LABEL, "operator": "NotIn", "values": [DECLINED]},
+        {"key": INJECT_LABEL, "operator": "NotIn", "values": [INJECT_FALSE]},
     ]
     assert webhook["failurePolicy"] == "Fail"

@@ -17,9 +17,10 @@ from sidecar.injection.app_container import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.flags import check_environment
 from sidecar.injection.inject import inject
 from sidecar.injection.json_patch import json_patch
-from sidecar.injection.names import ANNOTATIONS, Document
+from sidecar.injection.names import ANNOTATIONS
 from sidecar.injection.settings import ServiceAccount, Settings, check_image, check_variable, choose_kind
 from sidecar.injection.warning import reason_of
+from sidecar.kubernetes.document import Document
 from tests.support.fakes import amazons_webhook
 from tests.unit.injection.pods import (
     ACCOUNT,
@@ -41,13 +42,15 @@ P = "irsa-sidecar.io/"
 DOCUMENT = Path(__file__).parents[3] / "docs/injection.md"
 
 
-def injected(given: Document, settings: Settings = SETTINGS, account: ServiceAccount | None = ACCOUNT) -> Document:
-    return inject(given, account, settings).pod
+def injected(
+    given: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT
+) -> Document:
+    return inject(given, service_account, settings).pod
 
 
-def refusal(given: Document, settings: Settings = SETTINGS, account: ServiceAccount | None = ACCOUNT) -> str:
+def refusal(given: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        inject(given, account, settings)
+        inject(given, service_account, settings)
     return str(caught.value)
 
 
@@ -112,13 +115,15 @@ def test_annotations_reach_the_sidecar_and_its_token() -> None:
 
 def test_amazons_annotations_of_the_service_account_count_as_amazon_reads_them() -> None:
     theirs = {"role-arn": ARN, "audience": "sts.cn", "token-expiration": "60", "sts-regional-endpoints": "true"}
-    account = ServiceAccount("shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in theirs.items()})
-    result = injected(pod(), account=account)
+    service_account = ServiceAccount(
+        "shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in theirs.items()}
+    )
+    result = injected(pod(), service_account=service_account)
     (source,) = result["spec"]["volumes"][0]["projected"]["sources"]
     assert source["serviceAccountToken"] == {"audience": "sts.cn", "expirationSeconds": 600, "path": "token"}
     assert variables(container(result, "app"))["AWS_STS_REGIONAL_ENDPOINTS"] == "regional"
     of_the_pod = pod(annotations={"eks.amazonaws.com/token-expiration": "90000"})
-    (source,) = injected(of_the_pod, account=account)["spec"]["volumes"][0]["projected"]["sources"]
+    (source,) = injected(of_the_pod, service_account=service_account)["spec"]["volumes"][0]["projected"]["sources"]
     assert source["serviceAccountToken"]["expirationSeconds"] == 86_400
 
 
@@ -743,11 +748,13 @@ def test_what_is_chosen_and_left_out_at_once_is_refused() -> None:
 
 def test_no_role_at_all_says_where_one_is_looked_for() -> None:
     assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart" in refusal(
-        pod(), account=ACCOUNT._replace(annotations={})
+        pod(), service_account=ACCOUNT._replace(annotations={})
     )
-    assert "annotation irsa-sidecar.io/role-arn, or its ServiceAccount" in refusal(pod(), account=None)
+    assert "annotation irsa-sidecar.io/role-arn, or its ServiceAccount" in refusal(pod(), service_account=None)
     bad = ACCOUNT._replace(annotations={"eks.amazonaws.com/role-arn": "app"})
-    assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart is 'app'" in refusal(pod(), account=bad)
+    assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart is 'app'" in refusal(
+        pod(), service_account=bad
+    )
 
 
 def test_a_job_before_native_sidecars_is_refused() -> None:

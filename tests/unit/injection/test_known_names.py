@@ -9,19 +9,19 @@ from sidecar.errors import ConfigurationError
 from sidecar.injection import similar_names
 from sidecar.injection.inject import inject
 from sidecar.injection.known_names import misnamed_label
-from sidecar.injection.names import Document
 from sidecar.injection.options import NoRoleError
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_COMPARED, MAX_NAMES
 from sidecar.injection.warning import MAX_CHARACTERS, NOT_READ, reason_of
+from sidecar.kubernetes.document import Document
 from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 ROLE_ARN, AMAZONS = "irsa-sidecar.io/role-arn", "eks.amazonaws.com/role-arn"
 
 
-def refusal(given: Document, account: ServiceAccount | None = ACCOUNT) -> str:
+def refusal(given: Document, service_account: ServiceAccount | None = ACCOUNT) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        inject(given, account, SETTINGS)
+        inject(given, service_account, SETTINGS)
     return str(caught.value)
 
 
@@ -31,9 +31,9 @@ def labelled(*names: Any) -> Document:
     return given
 
 
-def without_role(*names: str, account: ServiceAccount | None = None) -> str:
+def without_role(*names: str, service_account: ServiceAccount | None = None) -> str:
     with pytest.raises(NoRoleError) as caught:
-        inject(pod(annotations=dict.fromkeys(names, ARN)), account, SETTINGS)
+        inject(pod(annotations=dict.fromkeys(names, ARN)), service_account, SETTINGS)
     return str(caught.value)
 
 
@@ -137,11 +137,11 @@ def test_names_that_are_no_text_are_left_to_the_api_server() -> None:
 )
 def test_missing_role_names_the_accounts_almost_right_one(name: str) -> None:
     hint = f"ServiceAccount shop/cart has {name}, which is not read: did you mean {AMAZONS}?"
-    for account in (
+    for service_account in (
         ACCOUNT._replace(annotations={name: ARN}),
         ACCOUNT._replace(annotations={}, unread=("meta.helm.sh/release-name", name)),
     ):
-        message = without_role(account=account)
+        message = without_role(service_account=service_account)
         assert message.startswith("There is no role: give the annotation eks.amazonaws.com/role-arn of ServiceAccount")
         assert message.endswith(hint)
 
@@ -160,8 +160,8 @@ def test_missing_role_names_the_accounts_almost_right_one(name: str) -> None:
     ],
 )
 def test_missing_role_names_no_other_annotation(name: str) -> None:
-    account = ACCOUNT._replace(annotations={name: "sts.amazonaws.com"})
-    assert without_role(account=account).endswith("or the Pod irsa-sidecar.io/role-arn.")
+    service_account = ACCOUNT._replace(annotations={name: "sts.amazonaws.com"})
+    assert without_role(service_account=service_account).endswith("or the Pod irsa-sidecar.io/role-arn.")
     assert without_role(name).endswith("or its ServiceAccount eks.amazonaws.com/role-arn.")
 
 
@@ -170,7 +170,7 @@ def test_missing_role_names_the_pods_almost_right_one(name: str) -> None:
     """Amazon's annotation is read on a ServiceAccount only."""
     hint = f"The Pod has {name}, which is not read: did you mean {ROLE_ARN}?"
     assert without_role(name).endswith(hint)
-    assert without_role(name, account=ACCOUNT._replace(annotations={})).endswith(hint)
+    assert without_role(name, service_account=ACCOUNT._replace(annotations={})).endswith(hint)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: st
     sentence = (
         f"The ServiceAccount has the annotation {name}, which is not read: did you mean eks.amazonaws.com/{meant}?"
     )
-    for account in (
+    for service_account in (
         ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"}),
         ACCOUNT._replace(annotations={AMAZONS: ARN}, unread=(name,)),
     ):
-        (warning,) = inject(pod(), account, SETTINGS).warnings
+        (warning,) = inject(pod(), service_account, SETTINGS).warnings
         assert (warning, reason_of(warning)) == (sentence, NOT_READ)
         assert len(warning) < MAX_CHARACTERS
 
@@ -203,8 +203,8 @@ def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: st
 )
 def test_accounts_other_names_are_not_warned_about(name: str) -> None:
     """The Pod has a role, so another spelling of it changes nothing; kube2iam's stays during a migration."""
-    account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
-    assert inject(pod(), account, SETTINGS).warnings == ()
+    service_account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
+    assert inject(pod(), service_account, SETTINGS).warnings == ()
 
 
 @pytest.mark.parametrize("unit", ["irsa-sidecar.com/", "irsa-", "role-arn/", "eks.amazonaws.com/rol", "a"])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.inject import inject
-from sidecar.injection.names import Document
 from sidecar.injection.resources import RESOURCES, check_resources, read_quantity
 from sidecar.injection.settings import Settings
+from sidecar.kubernetes.document import Document
 from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, container, pod
 
 FLAG = "--sidecar-resources"

@@ -9,8 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.errors import KubernetesError
-from sidecar.injection.names import Document
 from sidecar.kubernetes.async_client import Kept, KubernetesApi, Take
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.list_watch import FIRST_PAUSE_SECONDS, GONE, Collection, follow
 
 

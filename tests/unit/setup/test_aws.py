@@ -169,12 +169,12 @@ def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
         yield from _all_errors(child)
 
 
-def test_every_error_of_botocore_becomes_one_of_ours() -> None:
+def test_every_error_botocore_error_becomes_one_of_ours() -> None:
     for kind in _all_errors(fault.BotoCoreError):
         exc = kind.__new__(kind)
         Exception.__init__(exc, "two\nlines.")
-        ours = aws._of_botocore(exc)
+        ours = aws._botocore_error(exc)
         assert isinstance(ours, SidecarError)
         assert "(two lines)" in str(ours) or str(ours).endswith("two lines.")
-    assert isinstance(aws._of_botocore(fault.SSOTokenLoadError(error_msg="x")), SidecarError)
-    assert not isinstance(aws._of_botocore(fault.SSOTokenLoadError(error_msg="x")), ConfigurationError)
+    assert isinstance(aws._botocore_error(fault.SSOTokenLoadError(error_msg="x")), SidecarError)
+    assert not isinstance(aws._botocore_error(fault.SSOTokenLoadError(error_msg="x")), ConfigurationError)

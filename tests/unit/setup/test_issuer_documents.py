@@ -157,9 +157,9 @@ def test_what_is_published_as_it_is_passes(cluster: Cluster, issuer: Internet) -
 @pytest.mark.parametrize(
     ("published", "words"),
     [
-        (["k0"], ["extra: the key k0", "missing: the cluster has the key k1"]),
+        (["k0"], ["extra: the key k0", "missing: the key k1 of the cluster"]),
         (["k0", "k1"], ["extra: the key k0"]),
-        (["k2"], ["extra: the key k2", "missing: the cluster has the key k1"]),
+        (["k2"], ["extra: the key k2", "missing: the key k1 of the cluster"]),
     ],
 )
 def test_keys_that_differ_are_named_and_the_exit_status_says_so(
@@ -168,14 +168,14 @@ def test_keys_that_differ_are_named_and_the_exit_status_says_so(
     issuer.publish(KEYS_URI, {"keys": [KEY | {"kid": kid} for kid in published]})
     done = cluster.run("--check")
     assert (done.status, done.err) == (1, "")
-    assert [line.split(",")[0].split(" is published")[0] for line in done.out.splitlines()] == words
+    assert [line.split(" is ")[0] for line in done.out.splitlines()] == words
 
 
 def test_another_key_by_the_same_name_is_told_apart(cluster: Cluster, issuer: Internet) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY | {"n": "other"}]})
     done = cluster.run("--check")
     assert done.status == 1
-    assert done.out.startswith("different: the key k1 that is published is not the cluster's")
+    assert done.out.startswith("different: the published key k1 is not the cluster's")
 
 
 def test_an_issuer_that_does_not_answer_is_no_agreement(cluster: Cluster, net: Internet) -> None:
@@ -193,7 +193,7 @@ def test_two_key_sets_differ_by_exactly_the_keys_that_one_of_them_lacks(there: s
     differences = list(key_differences(published, current))
     assert len(differences) == len(there ^ here)
     for kid in here - there:
-        assert any(line.startswith("missing") and f"the key {kid}," in line for line in differences)
+        assert any(line.startswith("missing") and f"the key {kid} " in line for line in differences)
     for kid in there - here:
         assert any(line.startswith("extra") and f"the key {kid} " in line for line in differences)
 

@@ -149,7 +149,7 @@ def test_a_new_thumbprint_joins_those_there(account: Account, net: Internet, aut
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"], ThumbprintList=[old])
     privately(net, authorities)
     flags = ("--issuer", ISSUER, "--ca-file", str(authorities.private_file))
-    assert "done: write its thumbprints" in account.setup("oidc-provider", *flags).out
+    assert "done: update its thumbprints" in account.setup("oidc-provider", *flags).out
     assert len(provider(account)["ThumbprintList"]) == 2
     assert provider(account)["ThumbprintList"][0] == old
     assert "nothing to change" in account.setup("oidc-provider", *flags).out

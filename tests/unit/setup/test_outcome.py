@@ -115,8 +115,8 @@ def test_json_says_what_was_done_before_a_failure(account: Account) -> None:
 def test_json_and_stderr_name_who_is_taken_away(account: Account) -> None:
     account.setup(*ROLE, "--service-account", "shop/till")
     done = account.setup(*ROLE, "--replace", "--json", "--dry-run")
-    assert "takes away shop/till" in done.err
-    assert json.loads(done.out)["effects"][0] == "takes away shop/till"
+    assert "removes shop/till" in done.err
+    assert json.loads(done.out)["effects"][0] == "removes shop/till"
 
 
 def test_json_excludes_a_paste(account: Account, capsys: pytest.CaptureFixture[str]) -> None:

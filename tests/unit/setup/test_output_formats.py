@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.setup.output_formats import FORMATS
-from sidecar.setup.resources import OidcProvider, Role
-from sidecar.setup.trust_policy import Grant, with_grant
+from sidecar.setup.resources import IamRole, OidcProvider
+from sidecar.setup.trust_policy import TrustGrant, with_grant
 from tests.unit.setup.conftest import ISSUER, Offline
 
 POLICY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 BOUNDARY = "arn:aws:iam::111122223333:policy/edge"
-GRANT = Grant(
+GRANT = TrustGrant(
     "arn:aws:iam::111122223333:oidc-provider/oidc.example.com",
     "https://oidc.example.com",
     "sts.amazonaws.com",
     ("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"),
 )
-ROLE = Role(
+ROLE = IamRole(
     "arn:aws:iam::111122223333:role/pods/cart",
     "cart",
     "/pods/",
@@ -115,21 +115,21 @@ _VALUES = st.recursive(
 @given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), min_size=1, max_size=3), st.dictionaries(_TEXTS, _TEXTS))
 def test_no_text_is_read_as_anything_else_in_terraform(statements: Any, tags: dict[str, str]) -> None:
     document = {"Version": "2012-10-17", "Statement": statements}
-    ((_, _, arguments),) = blocks(FORMATS["terraform"](Role("arn", "cart", "/", document, tags=tags)))
+    ((_, _, arguments),) = blocks(FORMATS["terraform"](IamRole("arn", "cart", "/", document, tags=tags)))
     assert arguments["assume_role_policy"] == document
     assert arguments.get("tags", {}) == tags
 
 
 @pytest.mark.parametrize("name", ["cart", "0cart", "a.b@c", "-x", "=", "cart/x"])
 def test_every_role_has_a_name_that_terraform_takes(name: str) -> None:
-    ((_, label, _),) = blocks(FORMATS["terraform"](Role("arn", name, "/", ROLE.trust_policy)))
+    ((_, label, _),) = blocks(FORMATS["terraform"](IamRole("arn", name, "/", ROLE.trust_policy)))
     assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", label)
 
 
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), max_size=3), st.dictionaries(_TEXTS, _TEXTS))
 def test_json_and_yaml_say_the_same(statements: Any, tags: dict[str, str]) -> None:
-    role = Role("arn", "cart", "/", {"Version": "2012-10-17", "Statement": statements}, tags=tags)
+    role = IamRole("arn", "cart", "/", {"Version": "2012-10-17", "Statement": statements}, tags=tags)
     assert json.loads(FORMATS["json"](role)) == role.document()
     assert yaml.safe_load(FORMATS["yaml"](role)) == role.document()
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sidecar.errors import ConfigurationError
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.plan_oidc_provider import plan_provider
-from sidecar.setup.plan_role import Wanted, plan_role
-from sidecar.setup.resources import Account, OidcProvider, Role, provider_arn
-from sidecar.setup.trust_policy import Change, Grant, own_subjects, with_grant
+from sidecar.setup.plan_role import WantedRole, plan_role
+from sidecar.setup.resources import Account, IamRole, OidcProvider, provider_arn
+from sidecar.setup.trust_policy import Change, TrustGrant, own_subjects, with_grant
 
 ACCOUNT = Account("111122223333", "aws")
 _FEW = st.sampled_from(["a", "b", "c"])
@@ -19,9 +19,9 @@ _TAGS = st.dictionaries(_FEW, _FEW, max_size=3)
 _ARNS = st.lists(_FEW, max_size=3, unique=True).map(tuple)
 
 
-def _grant(issuer: str, audience: str, subjects: list[str]) -> Grant:
+def _grant(issuer: str, audience: str, subjects: list[str]) -> TrustGrant:
     url = f"https://{issuer}.example.com"
-    return Grant(provider_arn(ACCOUNT, url), url, audience, tuple(subjects))
+    return TrustGrant(provider_arn(ACCOUNT, url), url, audience, tuple(subjects))
 
 
 _GRANTS = st.builds(_grant, _FEW, _FEW, st.lists(_FEW, min_size=1, max_size=3, unique=True).map(sorted))
@@ -29,7 +29,7 @@ _POLICIES = st.lists(_GRANTS, min_size=1, max_size=3).map(
     lambda grants: {"Statement": [grant.statement() for grant in grants]}
 )
 _ROLES = st.builds(
-    Role,
+    IamRole,
     st.just("arn:aws:iam::111122223333:role/cart"),
     st.just("cart"),
     st.just("/"),
@@ -40,7 +40,7 @@ _ROLES = st.builds(
     _TAGS,
 )
 _WANTED = st.builds(
-    Wanted,
+    WantedRole,
     st.just("cart"),
     _GRANTS,
     st.none() | st.just("/"),
@@ -54,26 +54,26 @@ _WANTED = st.builds(
 
 
 def shown(plan: Plan) -> list[str]:
-    return list(difference(None if plan.now is None else plan.now.document(), plan.wanted.document()))
+    return list(difference(None if plan.current is None else plan.current.document(), plan.planned.document()))
 
 
 @given(st.none() | _ROLES, _WANTED)
 def test_a_role_is_what_was_wanted_after_one_run_and_a_second_has_nothing_to_do(
-    now: Role | None, wanted: Wanted
+    current: IamRole | None, wanted: WantedRole
 ) -> None:
-    first = plan_role(now, wanted, ACCOUNT)
-    then = first.wanted
-    assert isinstance(then, Role)
-    assert with_grant(then.trust_policy, wanted.grant) == then.trust_policy
-    assert set(wanted.grant.subjects) <= set(own_subjects(then.trust_policy, wanted.grant))
-    assert set(wanted.policy_arns) <= set(then.policy_arns)
-    assert {**then.tags, **wanted.tags} == then.tags
-    if now is not None:
-        assert set(now.policy_arns) <= set(then.policy_arns)
-        assert now.tags.keys() <= then.tags.keys()
-    assert bool(first.calls) is bool(shown(first)) is (now != then)
-    again = plan_role(then, wanted, ACCOUNT)
-    assert (again.calls, again.wanted, shown(again)) == ((), then, [])
+    first = plan_role(current, wanted, ACCOUNT)
+    planned = first.planned
+    assert isinstance(planned, IamRole)
+    assert with_grant(planned.trust_policy, wanted.grant) == planned.trust_policy
+    assert set(wanted.grant.subjects) <= set(own_subjects(planned.trust_policy, wanted.grant))
+    assert set(wanted.policy_arns) <= set(planned.policy_arns)
+    assert {**planned.tags, **wanted.tags} == planned.tags
+    if current is not None:
+        assert set(current.policy_arns) <= set(planned.policy_arns)
+        assert current.tags.keys() <= planned.tags.keys()
+    assert bool(first.calls) is bool(shown(first)) is (current != planned)
+    again = plan_role(planned, wanted, ACCOUNT)
+    assert (again.calls, again.planned, shown(again)) == ((), planned, [])
 
 
 _HASHES = st.lists(_FEW, max_size=3, unique=True).map(tuple)
@@ -82,16 +82,16 @@ _PROVIDERS = st.builds(OidcProvider, st.just("arn"), st.just("https://x.example.
 
 @given(st.none() | _PROVIDERS, _PROVIDERS)
 def test_a_provider_only_ever_gains_and_a_second_run_has_nothing_to_do(
-    now: OidcProvider | None, wanted: OidcProvider
+    current: OidcProvider | None, wanted: OidcProvider
 ) -> None:
-    first = plan_provider(now, wanted)
-    then = first.wanted
-    assert isinstance(then, OidcProvider)
-    for before in [wanted, *([now] if now else [])]:
-        assert set(before.audiences) <= set(then.audiences)
-        assert set(before.thumbprints) <= set(then.thumbprints)
-    assert bool(first.calls) is bool(shown(first)) is (now != then)
-    assert plan_provider(then, wanted).calls == ()
+    first = plan_provider(current, wanted)
+    planned = first.planned
+    assert isinstance(planned, OidcProvider)
+    for before in [wanted, *([current] if current else [])]:
+        assert set(before.audiences) <= set(planned.audiences)
+        assert set(before.thumbprints) <= set(planned.thumbprints)
+    assert bool(first.calls) is bool(shown(first)) is (current != planned)
+    assert plan_provider(planned, wanted).calls == ()
 
 
 def test_a_sixth_thumbprint_is_refused_with_its_value() -> None:
@@ -101,7 +101,7 @@ def test_a_sixth_thumbprint_is_refused_with_its_value() -> None:
 
 
 def test_more_policies_than_the_default_quota_are_remarked_on() -> None:
-    wanted = Wanted("cart", _grant("a", "b", ["c"]), policy_arns=tuple("0123456789a"))
+    wanted = WantedRole("cart", _grant("a", "b", ["c"]), policy_arns=tuple("0123456789a"))
     assert "would have 11 managed policies" in plan_role(None, wanted, ACCOUNT).notes[0]
 
 

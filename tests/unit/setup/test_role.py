@@ -86,9 +86,9 @@ def test_a_role_that_is_there_gets_what_it_lacks_and_keeps_what_others_gave_it(r
     more = ["--policy-arn", new, "--policy-arn", old, "--tag", "b=2", "--permissions-boundary", boundary]
     done = ready.setup(*CART, *more, "--max-session-duration", "3600")
     assert done.without_next().out.splitlines()[-5:] == [
-        "done: write its trust policy",
-        "done: let its sessions last up to 3600 s",
-        f"done: bound its permissions by {boundary}",
+        "done: update its trust policy",
+        "done: set its maximum session duration to 3600 s",
+        f"done: set its permissions boundary to {boundary}",
         "done: tag it with b",
         f"done: attach {new}",
     ]
@@ -122,12 +122,12 @@ def test_service_account_is_taken_away_by_name(ready: Account, flag: str) -> Non
     arguments = ("role", "cart", "--issuer", ISSUER, "--service-account", named, flag)
     before = subjects(ready)
     dry = ready.setup(*arguments, "--dry-run")
-    assert "takes away shop/till\nkeeps shop/cart\n" in dry.out
-    assert "takes away shop/till" in ready.setup(*arguments, "--output", "json").err
+    assert "removes shop/till\nkeeps shop/cart\n" in dry.out
+    assert "removes shop/till" in ready.setup(*arguments, "--output", "json").err
     assert subjects(ready) == before
     done = ready.setup(*arguments)
     assert "-         - system:serviceaccount:shop:till" in done.out
-    assert done.out.index("takes away shop/till") < done.out.index("done: write its trust policy")
+    assert done.out.index("removes shop/till") < done.out.index("done: update its trust policy")
     assert subjects(ready) == "system:serviceaccount:shop:cart"
     assert "nothing to change" in ready.setup(*arguments).out
 
@@ -367,7 +367,7 @@ def test_token_that_its_issuer_did_not_sign_is_refused(
 def test_expired_token_still_names_its_service_account(published: Internet, offline: Offline, tmp_path: Path) -> None:
     done = offline("role", "cart", "--token-file", signed(tmp_path, exp=1000))
     assert done.status == 0
-    assert "its signature is right, but" in done.err
+    assert "its signature is valid, but" in done.err
     assert published.asked
 
 

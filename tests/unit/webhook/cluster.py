@@ -15,8 +15,8 @@ import trio
 import trio.testing
 import yaml
 
-from sidecar.injection.names import Document
 from sidecar.kubernetes.async_client import open_api
+from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.log import Logger
 from sidecar.serving.listen import listen
@@ -43,7 +43,7 @@ def fill(api: FakeApiServer, version: str = "34") -> None:
     """What an installed webhook finds."""
     api.documents["/version"] = {"major": "1", "minor": version, "gitVersion": f"v1.{version}.0"}
     put_configuration(api)
-    put_account(api)
+    put_service_account(api)
 
 
 def put_configuration(api: FakeApiServer) -> None:
@@ -54,7 +54,7 @@ def put_configuration(api: FakeApiServer) -> None:
     )
 
 
-def put_account(api: FakeApiServer, path: str = ACCOUNT, role_arn: str | None = ARN) -> None:
+def put_service_account(api: FakeApiServer, path: str = ACCOUNT, role_arn: str | None = ARN) -> None:
     annotations = {"eks.amazonaws.com/role-arn": role_arn} if role_arn else {}
     namespace, _, name = path.split("/")[4:]
     api.put(
@@ -62,11 +62,11 @@ def put_account(api: FakeApiServer, path: str = ACCOUNT, role_arn: str | None = 
     )
 
 
-def review(found: Document | None = None, *, account: str = "cart", **request: Any) -> Document:
+def admission_review(found: Document | None = None, *, service_account: str = "cart", **request: Any) -> Document:
     """An AdmissionReview of the creation of a labelled Pod."""
     asked = found or pod()
     asked["metadata"].setdefault("labels", LABEL)
-    asked["spec"].setdefault("serviceAccountName", account)
+    asked["spec"].setdefault("serviceAccountName", service_account)
     return {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",

@@ -19,62 +19,64 @@ from sidecar.webhook.review import (
     MAX_PARTS,
     MAX_PATCH_BYTES,
     MAX_REASON_CHARACTERS,
-    Question,
-    Verdict,
-    answer,
-    not_now,
-    read_question,
+    Outcome,
+    Review,
+    decide,
+    read_review,
+    temporarily_denied,
 )
 from tests.unit.config.test_roles_file import RAISING
 from tests.unit.injection.pods import ACCOUNT, SETTINGS, pod
-from tests.unit.webhook.cluster import patched, review
+from tests.unit.webhook.cluster import admission_review, patched
 
 
-def question(document: Any) -> Question:
-    return read_question(json.dumps(document).encode())
+def parsed(document: Any) -> Review:
+    return read_review(json.dumps(document).encode())
 
 
 def test_a_labelled_pod_is_patched() -> None:
-    asked = review()
-    answered = answer(question(asked), ACCOUNT, SETTINGS)
-    assert answered.verdict is Verdict.INJECTED
-    assert answered.document["response"]["patchType"] == "JSONPatch"
-    assert answered.document["response"]["uid"] == asked["request"]["uid"]
-    assert "irsa-sidecar-authorization" in str(patched(asked["request"]["object"], answered.document))
+    asked = admission_review()
+    result = decide(parsed(asked), ACCOUNT, SETTINGS)
+    assert result.outcome is Outcome.INJECTED
+    assert result.document["response"]["patchType"] == "JSONPatch"
+    assert result.document["response"]["uid"] == asked["request"]["uid"]
+    assert "irsa-sidecar-authorization" in str(patched(asked["request"]["object"], result.document))
 
 
 def test_a_pod_that_has_all_of_it_needs_no_patch() -> None:
-    asked = review()
-    there = patched(asked["request"]["object"], answer(question(asked), ACCOUNT, SETTINGS).document)
-    answered = answer(question(review(there)), ACCOUNT, SETTINGS)
-    assert answered.document["response"] == {"uid": "u-1", "allowed": True}
+    asked = admission_review()
+    there = patched(asked["request"]["object"], decide(parsed(asked), ACCOUNT, SETTINGS).document)
+    result = decide(parsed(admission_review(there)), ACCOUNT, SETTINGS)
+    assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
 def test_a_pod_as_deep_as_json_may_be_is_patched_where_it_changes() -> None:
     """Injection hands on what it does not change as it is, and that is not looked into."""
-    body = json.dumps(review(pod(affinity="DEEP"))).replace('"DEEP"', "[" * 600 + "]" * 600)
-    assert answer(read_question(body.encode()), ACCOUNT, SETTINGS).verdict is Verdict.INJECTED
+    body = json.dumps(admission_review(pod(affinity="DEEP"))).replace('"DEEP"', "[" * 600 + "]" * 600)
+    assert decide(read_review(body.encode()), ACCOUNT, SETTINGS).outcome is Outcome.INJECTED
 
 
 @pytest.mark.parametrize("part", ["[]", "{}", "1", '{"a":1}'])
 def test_a_review_of_too_many_values_is_rejected_unparsed(part: str) -> None:
-    body = json.dumps(review(pod(padding="PADDING"))).replace('"PADDING"', "[" + f"{part}," * MAX_PARTS + "1]")
+    body = json.dumps(admission_review(pod(padding="PADDING"))).replace(
+        '"PADDING"', "[" + f"{part}," * MAX_PARTS + "1]"
+    )
     with pytest.raises(ConfigurationError, match=f"more than {MAX_PARTS} values"):
-        read_question(body.encode())
+        read_review(body.encode())
 
 
 def test_the_largest_pod_of_short_variables_is_read() -> None:
     """3 MiB, the largest object that the API server takes."""
     variable = '{"name":"A","value":"b"}'
     count = 3 * 1024 * 1024 // (len(variable) + 1)
-    body = json.dumps(review(pod(env="ENV"))).replace('"ENV"', f"[{','.join([variable] * count)}]")
-    assert read_question(body.encode()).pod is not None
+    body = json.dumps(admission_review(pod(env="ENV"))).replace('"ENV"', f"[{','.join([variable] * count)}]")
+    assert read_review(body.encode()).pod is not None
 
 
 def test_a_refusal_is_a_sentence_and_no_patch() -> None:
-    answered = answer(question(review(pod(hostNetwork=True))), ACCOUNT, SETTINGS)
-    response = answered.document["response"]
-    assert answered.verdict is Verdict.REFUSED
+    result = decide(parsed(admission_review(pod(hostNetwork=True))), ACCOUNT, SETTINGS)
+    response = result.document["response"]
+    assert result.outcome is Outcome.REFUSED
     assert response["allowed"] is False
     assert response["status"]["message"].startswith("The Pod has hostNetwork")
     assert "patch" not in response
@@ -87,8 +89,8 @@ def test_the_longest_warning_is_one_that_the_api_server_passes_on_whole(kind: st
     own = {"name": "x" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
     app = {"name": "app", "image": "i"}
     asked = pod(app, own) if kind == "containers" else pod(app, initContainers=[own])
-    answered = answer(question(review(asked)), ACCOUNT, SETTINGS._replace(is_native=False))
-    (warning,) = answered.document["response"]["warnings"]
+    result = decide(parsed(admission_review(asked)), ACCOUNT, SETTINGS._replace(is_native=False))
+    (warning,) = result.document["response"]["warnings"]
     assert MAX_NAME_CHARACTERS < len(warning) <= 256
 
 
@@ -101,9 +103,9 @@ def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> No
     own = {"name": "y" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
     asked = pod(proxied, own, shareProcessNamespace=True, terminationGracePeriodSeconds=2**63 - 1)
     misnamed = "eks.amazonaws.com/" + "-" * (LONGEST_COMPARED - 26) + "audience"
-    answered = answer(question(review(asked)), ACCOUNT._replace(unread=(misnamed,)), SETTINGS)
-    warnings = answered.document["response"]["warnings"]
-    assert {reason_of(warning) for warning in answered.warnings} == REASONS.keys()
+    result = decide(parsed(admission_review(asked)), ACCOUNT._replace(unread=(misnamed,)), SETTINGS)
+    warnings = result.document["response"]["warnings"]
+    assert {reason_of(warning) for warning in result.warnings} == REASONS.keys()
     assert max(map(len, warnings)) <= MAX_CHARACTERS
     assert all(warning.endswith((".", "?")) for warning in warnings)
 
@@ -121,53 +123,53 @@ def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> No
     ],
 )
 def test_what_is_not_ours_passes_as_it_is(changes: dict[str, Any]) -> None:
-    answered = answer(question(review(**changes)), None, SETTINGS)
-    assert answered.verdict is Verdict.PASSED
-    assert answered.document["response"] == {"uid": "u-1", "allowed": True}
+    result = decide(parsed(admission_review(**changes)), None, SETTINGS)
+    assert result.outcome is Outcome.PASSED
+    assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
 @pytest.mark.parametrize("value", ["True", "yes", "1", "", "enabled"])
 def test_another_value_of_the_label_is_refused_and_not_passed_over(value: str) -> None:
     asked = pod()
     asked["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
-    answered = answer(question(review(asked)), ACCOUNT, SETTINGS)
-    assert answered.verdict is Verdict.REFUSED
-    assert answered.reason == (
+    result = decide(parsed(admission_review(asked)), ACCOUNT, SETTINGS)
+    assert result.outcome is Outcome.REFUSED
+    assert result.reason == (
         f'The Pod\'s label irsa-sidecar.io/inject is {value!r}: give "true", in quotes, or "false" for no sidecar.'
     )
 
 
 def test_a_failure_of_ours_says_so_with_another_code() -> None:
-    answered = not_now(question(review()), "it is slow.")
-    assert answered.verdict is Verdict.FAILED
-    assert answered.document["response"]["status"]["code"] == 503
-    assert answered.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be asked")
+    result = temporarily_denied(parsed(admission_review()), "it is slow.")
+    assert result.outcome is Outcome.FAILED
+    assert result.document["response"]["status"]["code"] == 503
+    assert result.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be asked")
 
 
 def test_a_pod_without_a_name_is_told_by_what_its_name_will_begin_with() -> None:
     made = pod()
     made["metadata"] = {"generateName": "cart-7d4-"}
-    assert question(review(made)).name == "cart-7d4-*"
+    assert parsed(admission_review(made)).name == "cart-7d4-*"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"request": {}}', b"[" * 100_000, b'{"request": 1}'])
 def test_what_is_no_review_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(ConfigurationError, match="no AdmissionReview"):
-        read_question(body)
+        read_review(body)
 
 
 def test_a_review_of_another_version_is_none() -> None:
     with pytest.raises(ConfigurationError, match="admissionReviewVersions"):
-        question(review() | {"apiVersion": "admission.k8s.io/v1beta1"})
+        parsed(admission_review() | {"apiVersion": "admission.k8s.io/v1beta1"})
 
 
 @pytest.mark.parametrize(
-    ("namespace", "account"),
+    ("namespace", "service_account"),
     [("irsa-sidecar/secrets/irsa-sidecar-webhook?x=", "a"), ("shop", "../a"), ("shop", "a\r\nX: y"), ("shop", "é")],
 )
-def test_what_would_lead_to_another_path_at_the_api_server_is_no_name(namespace: str, account: str) -> None:
+def test_what_would_lead_to_another_path_at_the_api_server_is_no_name(namespace: str, service_account: str) -> None:
     with pytest.raises(ConfigurationError, match="there cannot be"):
-        question(review(namespace=namespace, account=account))
+        parsed(admission_review(namespace=namespace, service_account=service_account))
 
 
 plain = st.recursive(
@@ -184,28 +186,28 @@ plain = st.recursive(
 
 @given(plain)
 def test_whatever_a_labelled_object_is_it_gets_an_answer(found: Any) -> None:
-    asked = review()
+    asked = admission_review()
     made = found if isinstance(found, dict) else {"spec": found}
     made["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
     asked["request"]["object"] = made
     try:
-        answered = answer(question(asked), ACCOUNT, SETTINGS)
+        result = decide(parsed(asked), ACCOUNT, SETTINGS)
     except ConfigurationError as error:
         text = str(error)
     else:
-        text = base64.b64encode(json.dumps(answered.document).encode()).decode()
+        text = base64.b64encode(json.dumps(result.document).encode()).decode()
     assert text
 
 
 @pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
 def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
     """The same texts end no daemon as a roles file."""
-    asked = review()
+    asked = admission_review()
     asked["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
-    answered = answer(question(asked), ACCOUNT, SETTINGS)
-    assert answered.verdict is Verdict.REFUSED
-    assert answered.document["response"]["allowed"] is False
-    assert f"annotation {ROLES}" in answered.document["response"]["status"]["message"]
+    result = decide(parsed(asked), ACCOUNT, SETTINGS)
+    assert result.outcome is Outcome.REFUSED
+    assert result.document["response"]["allowed"] is False
+    assert f"annotation {ROLES}" in result.document["response"]["status"]["message"]
 
 
 @pytest.mark.parametrize("error", [OverflowError, RecursionError, UnicodeError, KeyError, MemoryError])
@@ -214,12 +216,12 @@ def test_an_unforeseen_exception_denies_the_pod(monkeypatch: pytest.MonkeyPatch,
         raise error
 
     monkeypatch.setattr(review_module, "inject", fail)
-    answered = answer(question(review()), ACCOUNT, SETTINGS)
-    status = answered.document["response"]["status"]
-    assert answered.document["response"]["allowed"] is False
-    assert (status["code"], answered.verdict) == (500, Verdict.FAILED)
+    result = decide(parsed(admission_review()), ACCOUNT, SETTINGS)
+    status = result.document["response"]["status"]
+    assert result.document["response"]["allowed"] is False
+    assert (status["code"], result.outcome) == (500, Outcome.FAILED)
     assert error.__name__ in status["message"]
-    assert isinstance(answered.fault, error)
+    assert isinstance(result.fault, error)
 
 
 HUGE = {
@@ -240,9 +242,9 @@ HUGE = {
 @pytest.mark.parametrize("kind", HUGE)
 def test_answer_is_bounded_whatever_the_pod_is(kind: str) -> None:
     """The API server waits for all of it, and the log has the reason of a refusal."""
-    found = review(pod())
+    found = admission_review(pod())
     key, value = HUGE[kind]
     found["request"]["object"]["spec"][key] = value
-    answered = answer(read_question(json.dumps(found).encode()), ACCOUNT, SETTINGS)
-    assert len(json.dumps(answered.document)) < 2 * MAX_PATCH_BYTES
-    assert len(answered.reason or "") <= MAX_REASON_CHARACTERS + 1
+    result = decide(read_review(json.dumps(found).encode()), ACCOUNT, SETTINGS)
+    assert len(json.dumps(result.document)) < 2 * MAX_PATCH_BYTES
+    assert len(result.reason or "") <= MAX_REASON_CHARACTERS + 1

@@ -12,7 +12,7 @@ from sidecar.webhook.certificate.issue import renewed, to_secret
 from tests.support.fakes.api_server import FakeApiServer, api_server
 from tests.support.manifests import read
 from tests.unit.injection.pods import pod
-from tests.unit.webhook.cluster import SECRET, fill, review, webhook
+from tests.unit.webhook.cluster import SECRET, admission_review, fill, webhook
 
 CONFIGURATIONS = "mutatingwebhookconfigurations"
 
@@ -71,9 +71,9 @@ async def test_a_right_that_is_missing_is_named_with_where_to_get_it(
         await hook.events.logged("api_server_known")
         if without.is_ready:
             await hook.events.logged("certificate_in_use")
-            answer = (await hook.ask(review(left_alone_of_a_controller()))).json()["response"]
-            assert answer["allowed"] is without.is_allowed
-            told = answer.get("status", {}).get("message", "")
+            response = (await hook.ask(admission_review(left_alone_of_a_controller()))).json()["response"]
+            assert response["allowed"] is without.is_allowed
+            told = response.get("status", {}).get("message", "")
         else:
             await hook.events.logged(without.event)
             told = (await hook.admin("/readyz")).text

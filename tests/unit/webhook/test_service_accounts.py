@@ -17,16 +17,16 @@ from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi, ope
 from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.kubernetes.list_watch import LONGEST_PAUSE_SECONDS, pause_seconds
 from sidecar.webhook import events as events_module
-from sidecar.webhook import known_accounts
+from sidecar.webhook import known_service_accounts
 from sidecar.webhook.events import MAX_WAITING
 from sidecar.webhook.events import Events as PodEvents
 from sidecar.webhook.metrics import WebhookMetrics
-from sidecar.webhook.review import Answered, Question, Verdict
+from sidecar.webhook.review import Outcome, Review, ReviewResult
 from sidecar.webhook.service_accounts import REQUESTS_AT_ONCE, ServiceAccounts
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.processes import GUARD_SECONDS
 from tests.unit.injection.pods import ARN, OTHER_ARN, SETTINGS, pod
-from tests.unit.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_account, until
+from tests.unit.webhook.cluster import ACCOUNT, Events, kubeconfig_file, put_service_account, until
 
 ROLE = "eks.amazonaws.com/role-arn"
 WATCHED = "/api/v1/serviceaccounts"
@@ -35,7 +35,7 @@ WATCHED = "/api/v1/serviceaccounts"
 @pytest.fixture
 def fake() -> Iterator[FakeApiServer]:
     with api_server() as found:
-        put_account(found)
+        put_service_account(found)
         yield found
 
 
@@ -63,7 +63,7 @@ async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: K
         await followed.events.logged("service_accounts_listed")
         before = len(fake.requests)
         assert await followed.role() == ARN
-        put_account(fake, role_arn=OTHER_ARN)
+        put_service_account(fake, role_arn=OTHER_ARN)
         with trio.fail_after(GUARD_SECONDS):
             while await followed.role() != OTHER_ARN:
                 await trio.testing.wait_all_tasks_blocked(0.001)
@@ -105,9 +105,9 @@ async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiSe
 async def test_accounts_beyond_a_namespaces_share_are_asked_for(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_accounts, "MAX_BYTES_OF_NAMESPACE", 20_000)
+    monkeypatch.setattr(known_service_accounts, "MAX_BYTES_OF_NAMESPACE", 20_000)
     for number in range(100):
-        put_account(fake, f"/api/v1/namespaces/evil/serviceaccounts/a{number}")
+        put_service_account(fake, f"/api/v1/namespaces/evil/serviceaccounts/a{number}")
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
@@ -134,10 +134,10 @@ async def test_account_with_an_unusable_role_is_asked_for_and_its_value_named(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
         assert (await followed.events.logged("service_accounts_listed"))["count"] == 0
-        account = await followed.accounts.find("shop", "cart", needs_role=True)
-        assert account is not None
+        service_account = await followed.accounts.find("shop", "cart", needs_role=True)
+        assert service_account is not None
         with pytest.raises(ConfigurationError, match="give the ARN of an IAM role"):
-            inject(pod(), account, SETTINGS)
+            inject(pod(), service_account, SETTINGS)
         nursery.cancel_scope.cancel()
 
 
@@ -217,7 +217,7 @@ async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: Fake
         fake.broken[WATCHED] = (503, {"message": "away"})
         fake.forget_history()
         await followed.events.logged("service_accounts_watch_ended")
-        put_account(fake, role_arn=OTHER_ARN)
+        put_service_account(fake, role_arn=OTHER_ARN)
         assert await followed.role() == OTHER_ARN
         assert followed.metrics.lookups == {"asked": 1}
         nursery.cancel_scope.cancel()
@@ -294,11 +294,11 @@ def test_pauses_double_up_to_a_limit_and_differ_by_chance() -> None:
 # Events
 
 OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
-QUESTION = Question("u-1", "shop", "cart", {"metadata": {"ownerReferences": [OWNER]}})
+QUESTION = Review("u-1", "shop", "cart", {"metadata": {"ownerReferences": [OWNER]}})
 
 
-def warned(text: str) -> Answered:
-    return Answered({}, Verdict.INJECTED, warnings=(text,))
+def warned(text: str) -> ReviewResult:
+    return ReviewResult({}, Outcome.INJECTED, warnings=(text,))
 
 
 async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: KubernetesApi) -> None:

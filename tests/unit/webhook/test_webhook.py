@@ -27,7 +27,7 @@ from sidecar.webhook.certificate.issue import BACKDATED, CERTIFICATE_LIFE, renew
 from sidecar.webhook.certificate.mounted import MountedCertificate
 from sidecar.webhook.h11_server import BACKLOG, Request
 from sidecar.webhook.metrics import WebhookMetrics
-from sidecar.webhook.review import Answered, Question, answer
+from sidecar.webhook.review import Review, ReviewResult, decide
 from sidecar.webhook.run import _stop_on_signal, open_listeners
 from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING
 from sidecar.webhook.tls import Tls
@@ -40,13 +40,13 @@ from tests.unit.webhook.cluster import (
     OPTIONS,
     SECRET,
     Events,
+    admission_review,
     ask,
     fill,
     kubeconfig_file,
     patched,
-    put_account,
     put_configuration,
-    review,
+    put_service_account,
     until,
     webhook,
 )
@@ -62,11 +62,14 @@ def api() -> Iterator[FakeApiServer]:
 async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        asked = review()
-        answer = (await hook.ask(asked)).json()
-        assert answer["response"]["uid"] == "u-1"
-        account = ServiceAccount("shop", "cart", {"eks.amazonaws.com/role-arn": ARN})
-        assert patched(asked["request"]["object"], answer) == inject(asked["request"]["object"], account, SETTINGS).pod
+        asked = admission_review()
+        response = (await hook.ask(asked)).json()
+        assert response["response"]["uid"] == "u-1"
+        service_account = ServiceAccount("shop", "cart", {"eks.amazonaws.com/role-arn": ARN})
+        assert (
+            patched(asked["request"]["object"], response)
+            == inject(asked["request"]["object"], service_account, SETTINGS).pod
+        )
         entry = await hook.events.logged("pod_injected")
         assert (entry["namespace"], entry["pod"]) == ("shop", "cart-0")
         scraped = (await hook.admin("/metrics")).text
@@ -89,7 +92,7 @@ async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: Fake
     async with started(command, environment) as running:
         port, _ = (await running.logged("started"))["ports"]
         await running.logged("certificate_in_use")
-        assert (await ask(api, port, review())).json()["response"]["allowed"] is True
+        assert (await ask(api, port, admission_review())).json()["response"]["allowed"] is True
         assert await running.stop(signal.SIGTERM) == 0
         await running.logged("stopped")
 
@@ -103,7 +106,7 @@ async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
         os.kill(os.getpid(), signal.SIGTERM)
         await hook.events.logged("stopping")
         assert ((await hook.admin("/readyz")).status_code, (await hook.admin("/readyz")).text) == (503, "stopping\n")
-        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         assert not hook.service.stop.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
         with trio.fail_after(GUARD_SECONDS):
@@ -114,16 +117,16 @@ async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
 async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        refused = (await hook.ask(review(account="late"))).json()["response"]
+        refused = (await hook.ask(admission_review(service_account="late"))).json()["response"]
         assert refused["allowed"] is False
         assert "There is no role" in refused["status"]["message"]
-        put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late", None)
+        put_service_account(api, "/api/v1/namespaces/shop/serviceaccounts/late", None)
         assert (
             "ServiceAccount shop/late"
-            in (await hook.ask(review(account="late"))).json()["response"]["status"]["message"]
+            in (await hook.ask(admission_review(service_account="late"))).json()["response"]["status"]["message"]
         )
-        put_account(api, "/api/v1/namespaces/shop/serviceaccounts/late")
-        assert (await hook.ask(review(account="late"))).json()["response"]["allowed"] is True
+        put_service_account(api, "/api/v1/namespaces/shop/serviceaccounts/late")
+        assert (await hook.ask(admission_review(service_account="late"))).json()["response"]["allowed"] is True
 
 
 @pytest.mark.parametrize("name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "irsa-sidecar.io/role-arn"])
@@ -133,7 +136,7 @@ async def test_almost_right_annotation_of_the_account_is_named(api: FakeApiServe
     api.put(path, {"kind": "ServiceAccount", "metadata": metadata})
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        message = (await hook.ask(review(account="typo"))).json()["response"]["status"]["message"]
+        message = (await hook.ask(admission_review(service_account="typo"))).json()["response"]["status"]["message"]
         assert message.endswith(
             f"ServiceAccount shop/typo has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
         )
@@ -141,7 +144,7 @@ async def test_almost_right_annotation_of_the_account_is_named(api: FakeApiServe
 
 async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApiServer, tmp_path: Path) -> None:
     """Read, a Pod of 3 MiB is 65 MiB, and is kept while its ServiceAccount is asked for."""
-    large = review(pod(tolerations=[{}] * LARGE_BYTES))
+    large = admission_review(pod(tolerations=[{}] * LARGE_BYTES))
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
         answers: list[int] = []
@@ -156,7 +159,7 @@ async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApi
             refused = await hook.ask(large)
             assert (refused.status_code, "try again" in refused.text) == (503, True)
             await hook.events.logged("large_review_turned_away")
-            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_LARGE_WAITING)
         assert set(answers) == {200}
 
@@ -170,8 +173,8 @@ def test_few_connections_wait_to_be_accepted() -> None:
 
 
 SLOW = {
-    "large": review(pod(tolerations=[{}] * LARGE_BYTES)),
-    "many values in few bytes": review(pod(tolerations=[{}] * LONG_PARTS)),
+    "large": admission_review(pod(tolerations=[{}] * LARGE_BYTES)),
+    "many values in few bytes": admission_review(pod(tolerations=[{}] * LONG_PARTS)),
 }
 
 
@@ -183,26 +186,26 @@ async def test_review_that_takes_long_holds_up_no_other(
     is_worked_on, may_end = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()
 
-    def slow_answer(question: Question, account: ServiceAccount | None, settings: Settings) -> Answered:
-        if "tolerations" in (question.pod or {})["spec"]:
+    def slow_decide(review: Review, service_account: ServiceAccount | None, settings: Settings) -> ReviewResult:
+        if "tolerations" in (review.pod or {})["spec"]:
             token.run_sync_soon(is_worked_on.set)
             assert may_end.wait(GUARD_SECONDS)
-        return answer(question, account, settings)
+        return decide(review, service_account, settings)
 
-    monkeypatch.setattr("sidecar.webhook.service.answer", slow_answer)
+    monkeypatch.setattr("sidecar.webhook.service.decide", slow_decide)
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
         nursery.start_soon(hook.ask, SLOW[kind])
         with trio.fail_after(GUARD_SECONDS):
             await is_worked_on.wait()
-            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         may_end.set()
 
 
 def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
     found = pod()
     found["metadata"]["annotations"] = {"irsa-sidecar.io/roles": text}
-    return review(found, namespace=namespace)
+    return admission_review(found, namespace=namespace)
 
 
 async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api: FakeApiServer, tmp_path: Path) -> None:
@@ -221,7 +224,7 @@ async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api:
             refused = (await hook.ask(roles)).json()["response"]
             assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
             assert "try again" in refused["status"]["message"]
-            assert (await hook.ask(review())).json()["response"]["allowed"] is True
+            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_WAITING_OF_ONE)
         assert answers == [True] * MAX_WAITING_OF_ONE
 
@@ -236,7 +239,7 @@ async def test_a_fault_on_a_pod_is_a_refusal_in_a_sentence(
     def raises(*_: object) -> NoReturn:
         raise OverflowError("what the Pod says of itself")
 
-    asked = with_roles("[]") if is_list else review()
+    asked = with_roles("[]") if is_list else admission_review()
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         with monkeypatch.context() as patch:
@@ -246,7 +249,7 @@ async def test_a_fault_on_a_pod_is_a_refusal_in_a_sentence(
         assert "OverflowError" in response["status"]["message"]
         assert "what the Pod says" not in response["status"]["message"]
         await hook.events.logged("request_failed")
-        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
 
 
 HOSTILE_ROLES = [
@@ -276,11 +279,11 @@ async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: Fa
         await hook.until_ready()
         await hook.events.logged("service_accounts_listed")
         api.broken["/api/v1/namespaces/shop/serviceaccounts/other"] = (500, {"message": "etcd is full"})
-        response = (await hook.ask(review(account="other"))).json()["response"]
+        response = (await hook.ask(admission_review(service_account="other"))).json()["response"]
         assert response["status"]["code"] == 503
         assert "etcd is full" in response["status"]["message"]
         # What the watch knows needs nobody.
-        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         assert "irsa_sidecar_webhook_watching 1\n" in (await hook.admin("/metrics")).text
 
 
@@ -289,7 +292,7 @@ async def test_without_a_watch_it_is_ready_and_tells_so(api: FakeApiServer, tmp_
     async with webhook(api, tmp_path) as hook:
         for event in ("certificate_in_use", "api_server_known", "service_accounts_watch_ended"):
             await hook.events.logged(event)
-        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         assert "irsa_sidecar_webhook_watching 0\n" in (await hook.admin("/metrics")).text
 
 
@@ -298,7 +301,7 @@ async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServ
         await hook.until_ready()
         put_configuration(api)
         await hook.events.logged("authorities_made_trusted", times=2)
-        assert (await hook.ask(review())).status_code == 200
+        assert (await hook.ask(admission_review())).status_code == 200
 
 
 async def test_replicas_share_one_certificate_whoever_made_it(
@@ -309,7 +312,9 @@ async def test_replicas_share_one_certificate_whoever_made_it(
     async with webhook(api, tmp_path) as one, webhook(api, tmp_path / "b") as other:
         for hook in (one, other):
             await hook.until_ready()
-        assert (await one.ask(review())).status_code == (await other.ask(review())).status_code == 200
+        assert (
+            (await one.ask(admission_review())).status_code == (await other.ask(admission_review())).status_code == 200
+        )
         assert [each for hook in (one, other) for each in hook.events.of("certificate_renewed")]
         before = api.documents[SECRET]["data"]["tls.crt"]
         # Somebody deletes it: both serve the next one, and it is one.
@@ -317,17 +322,19 @@ async def test_replicas_share_one_certificate_whoever_made_it(
         for hook in (one, other):
             await hook.events.logged("certificate_in_use", times=2)
         assert api.documents[SECRET]["data"]["tls.crt"] != before
-        assert (await one.ask(review())).status_code == (await other.ask(review())).status_code == 200
+        assert (
+            (await one.ask(admission_review())).status_code == (await other.ask(admission_review())).status_code == 200
+        )
 
 
 async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeApiServer, tmp_path: Path) -> None:
     fill(api, "28")
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        asked = review()
+        asked = admission_review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
-        refused = (await hook.ask(review(pod(restartPolicy="Never")))).json()["response"]
+        refused = (await hook.ask(admission_review(pod(restartPolicy="Never")))).json()["response"]
         assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
 
 
@@ -337,7 +344,7 @@ async def test_while_nodes_are_older_than_their_api_server_an_operator_says_that
     fill(api, "30")
     async with webhook(api, tmp_path, OPTIONS._replace(native_sidecars="never")) as hook:
         await hook.until_ready()
-        asked = review()
+        asked = admission_review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
         told = await hook.events.logged("api_server_known")
@@ -359,7 +366,7 @@ async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_r
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         for is_dry_run in (True, False, False):
-            response = (await hook.ask(review(asked(), dryRun=is_dry_run))).json()["response"]
+            response = (await hook.ask(admission_review(asked(), dryRun=is_dry_run))).json()["response"]
             assert "own gets no credentials" in response["warnings"][0]
         await hook.events.logged("event_sent")
         event = api.documents["/api/v1/namespaces/shop/events/irsa-sidecar-x"]
@@ -371,7 +378,7 @@ async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_r
 async def test_owners_that_no_pod_has_get_no_event_and_cost_nobody_the_answer(
     api: FakeApiServer, tmp_path: Path
 ) -> None:
-    asked = review()
+    asked = admission_review()
     asked["request"]["object"]["metadata"]["ownerReferences"] = 1.5
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
@@ -383,10 +390,10 @@ async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path
     api.documents.pop("/version")
     async with webhook(api, tmp_path) as hook:
         await hook.events.logged("certificate_not_kept")
-        answer = await hook.admin("/readyz")
-        assert answer.status_code == 503
-        assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in answer.text
-        assert "version" in answer.text
+        response = await hook.admin("/readyz")
+        assert response.status_code == 503
+        assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in response.text
+        assert "version" in response.text
         assert (await hook.admin("/livez")).status_code == 200
         assert "irsa_sidecar_webhook_ready 0\n" in (await hook.admin("/metrics")).text
         fill(api)
@@ -403,7 +410,7 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
     options = OPTIONS._replace(mounted=(str(files["tls.crt"]), str(files["tls.key"])))
     async with webhook(api, tmp_path, options) as hook:
         await hook.until_ready()
-        assert (await hook.ask(review())).json()["response"]["allowed"] is True
+        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         assert not hook.events.of("certificate_renewed")
         certificate = hook.service.certificate
         assert isinstance(certificate, MountedCertificate)
@@ -425,7 +432,7 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
 async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        assert (await hook.ask(review(), "/elsewhere")).status_code == 404
+        assert (await hook.ask(admission_review(), "/elsewhere")).status_code == 404
         wrong = await hook.ask({"kind": "Status"})
         assert (wrong.status_code, "no AdmissionReview" in wrong.text) == (400, True)
         for method in ("GET", "HEAD", "PUT"):
@@ -435,7 +442,7 @@ async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApi
         posted = await hook.admin("/metrics", "POST")
         assert (posted.status_code, posted.headers["Allow"]) == (405, "GET, HEAD")
         assert (await hook.admin("/elsewhere")).status_code == 404
-        passed = (await hook.ask(review(operation="UPDATE"))).json()["response"]
+        passed = (await hook.ask(admission_review(operation="UPDATE"))).json()["response"]
         assert passed == {"uid": "u-1", "allowed": True}
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.injection.inject import inject
-from sidecar.setup.document_changes import PodChange, with_changes
+from sidecar.setup.document_changes import PodChange, document_edits
 from sidecar.setup.manifests import Workload, Written, change_pods
 from sidecar.setup.text_edits import with_edits
 from sidecar.setup.yaml.edit import edits_for, equal
@@ -143,7 +143,7 @@ def test_any_value_can_become_any_other(
 ) -> None:
     text = Writer(Random(seed), has_aliases=has_aliases, has_flow=has_flow).document(before)
     assert equal(value_of(text), before), text
-    result = with_changes(text, [PodChange(0, (), "x", after)])
+    result = document_edits(text, [PodChange(0, (), "x", after)])
     assert equal(yaml.load(with_edits(text, result.edits), yaml.CSafeLoader), after), text
 
 
@@ -155,7 +155,7 @@ def test_json_stays_json(
     is_ascii: bool,  # noqa: FBT001
 ) -> None:
     text = json.dumps({**before, "z": "😀"}, indent=indent, ensure_ascii=is_ascii)
-    result = with_changes(text, [PodChange(0, (), "x", {**after, "z": "😀"})])
+    result = document_edits(text, [PodChange(0, (), "x", {**after, "z": "😀"})])
     assert equal(json.loads(with_edits(text, result.edits)), {**after, "z": "😀"})
 
 
@@ -176,7 +176,7 @@ def test_json_that_libyaml_rejects_is_edited_in_place(escaped: str, indent: str)
     """Tabs and escapes of surrogates are JSON. A surrogate without its other half is U+FFFD, as in Go."""
     text = f'{{\n{indent}"kind": "Pod",\n{indent}"a": ["{escaped}", 1 ],\n{indent}"b": {{"c":\t"d"}}\n}}\n'
     old = json.loads(text)["a"][0].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    result = with_changes(text, [PodChange(0, (), "x", {"kind": "Pod", "a": [old, 1], "b": {"c": "e"}})])
+    result = document_edits(text, [PodChange(0, (), "x", {"kind": "Pod", "a": [old, 1], "b": {"c": "e"}})])
     assert with_edits(text, result.edits) == text.replace('"d"', '"e"')
 
 
@@ -241,7 +241,7 @@ def test_pod_that_cannot_be_changed_in_place_is_written_anew() -> None:
     text = "kind: Pod # kept\nspec:\n  containers:\n  - name: app\n    args:\n    - |\n      run"
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))
-    assert "written again without" in result.notes[0]
+    assert "written as new text without" in result.notes[0]
 
 
 AS_YAML_1_1 = [

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.injection.settings import ServiceAccount
-from sidecar.webhook import known_accounts
-from sidecar.webhook.known_accounts import KnownAccounts, is_usable, read_account
+from sidecar.webhook import known_service_accounts
+from sidecar.webhook.known_service_accounts import KnownServiceAccounts, is_usable, read_service_account
 from tests.unit.injection.pods import ARN
 
 ROLE, AUDIENCE = "eks.amazonaws.com/role-arn", "eks.amazonaws.com/audience"
 EXPIRATION, REGIONAL = "eks.amazonaws.com/token-expiration", "eks.amazonaws.com/sts-regional-endpoints"
 
 
-def account(name: str, namespace: str = "shop", **annotations: str) -> ServiceAccount:
+def service_account(name: str, namespace: str = "shop", **annotations: str) -> ServiceAccount:
     return ServiceAccount(namespace, name, annotations or {ROLE: ARN})
 
 
@@ -40,7 +40,7 @@ def account(name: str, namespace: str = "shop", **annotations: str) -> ServiceAc
 )
 def test_account_is_kept_only_if_injection_can_use_it(annotations: dict[str, str], *, usable: bool) -> None:
     found = ServiceAccount("shop", "cart", annotations)
-    known = KnownAccounts()
+    known = KnownServiceAccounts()
     known.put(found)
     assert is_usable(found) is usable
     assert known.get("shop", "cart") == (found if usable else None)
@@ -50,9 +50,11 @@ def test_account_is_kept_only_if_injection_can_use_it(annotations: dict[str, str
 def test_unread_names_are_kept_within_bounds_and_counted() -> None:
     """A role's annotation that is almost right is named in the refusal of a Pod, so its name has to be known."""
     names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
-    found = read_account({"metadata": {"namespace": "shop", "name": "cart", "annotations": dict.fromkeys(names, ARN)}})
+    found = read_service_account(
+        {"metadata": {"namespace": "shop", "name": "cart", "annotations": dict.fromkeys(names, ARN)}}
+    )
     assert found == ServiceAccount("shop", "cart", {}, ("eks.amazon.com/role-arn", "role-0", "role-1", "role-2"))
-    known = KnownAccounts()
+    known = KnownServiceAccounts()
     known.put(found)
     assert known.get("shop", "cart") == found
 
@@ -64,7 +66,9 @@ def test_size_of_an_account_is_not_counted_too_low() -> None:
         for unread in ((), ("role",), tuple(f"role{number}" for number in range(4)), ("x" * 100,) * 4):
             found = ServiceAccount("shop", "cart", annotations, unread)
             parts: tuple[object, ...] = ((found.namespace, found.name), annotations, *annotations.values(), *unread)
-            assert known_accounts._size(found) >= sum(map(sys.getsizeof, (found, "shop", "cart", unread, *parts)))
+            assert known_service_accounts._size(found) >= sum(
+                map(sys.getsizeof, (found, "shop", "cart", unread, *parts))
+            )
 
 
 @pytest.mark.parametrize(
@@ -72,36 +76,36 @@ def test_size_of_an_account_is_not_counted_too_low() -> None:
 )
 def test_no_other_name_is_kept(name: str) -> None:
     metadata = {"namespace": "shop", "name": "cart", "annotations": {name: "x"}}
-    assert read_account({"metadata": metadata}).unread == ()
+    assert read_service_account({"metadata": metadata}).unread == ()
 
 
 def test_version_that_cannot_be_used_removes_the_one_before() -> None:
-    known = KnownAccounts()
-    known.put(account("cart"))
+    known = KnownServiceAccounts()
+    known.put(service_account("cart"))
     known.put(ServiceAccount("shop", "cart", {ROLE: "nonsense"}))
     assert known.get("shop", "cart") is None
     assert len(known) == 0
 
 
 def test_namespace_cannot_take_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_accounts, "MAX_BYTES_OF_NAMESPACE", 10_000)
-    known = KnownAccounts()
+    monkeypatch.setattr(known_service_accounts, "MAX_BYTES_OF_NAMESPACE", 10_000)
+    known = KnownServiceAccounts()
     for number in range(1000):
-        known.put(account(f"a{number}", "evil"))
+        known.put(service_account(f"a{number}", "evil"))
     kept = len(known)
     assert kept < 15
-    known.put(account("cart"))
-    assert known.get("shop", "cart") == account("cart")
+    known.put(service_account("cart"))
+    assert known.get("shop", "cart") == service_account("cart")
     known.remove("evil", "a0")
-    known.put(account("a999", "evil"))
+    known.put(service_account("a999", "evil"))
     assert len(known) == kept + 1
 
 
 def test_all_namespaces_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_accounts, "MAX_BYTES", 10_000)
-    known = KnownAccounts()
+    monkeypatch.setattr(known_service_accounts, "MAX_BYTES", 10_000)
+    known = KnownServiceAccounts()
     for number in range(1000):
-        known.put(account("a", f"namespace-{number}"))
+        known.put(service_account("a", f"namespace-{number}"))
     assert len(known) < 15
     assert known.beyond == 1000 - len(known)
 
@@ -109,13 +113,13 @@ def test_all_namespaces_together_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 500))))
 def test_bookkeeping_is_what_is_kept(steps: list[tuple[bool, str, str, int]]) -> None:
     """Whatever is put and removed, the counts are those of the accounts that are there."""
-    known = KnownAccounts()
+    known = KnownServiceAccounts()
     for is_put, namespace, name, length in steps:
         if is_put:
             known.put(ServiceAccount(namespace, name, {ROLE: ARN + "a" * length}))
         else:
             known.remove(namespace, name)
-    sizes = {key: known_accounts._size(found) for key, found in known._accounts.items()}
+    sizes = {key: known_service_accounts._size(found) for key, found in known._accounts.items()}
     assert known._total == sum(sizes.values())
     assert dict(known._bytes) == {
         namespace: sum(size for (other, _), size in sizes.items() if other == namespace)

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from sidecar.injection.names import (
-    ACCOUNT_ANNOTATIONS,
-    AMAZONS_AUDIENCE,
-    AMAZONS_ROLE_ARN,
-    AMAZONS_STS_REGIONAL,
-    AMAZONS_TOKEN_EXPIRATION,
-    Document,
+    EKS_AUDIENCE,
+    EKS_ROLE_ARN,
+    EKS_STS_REGIONAL,
+    EKS_TOKEN_EXPIRATION,
+    SERVICE_ACCOUNT_ANNOTATIONS,
 )
 from sidecar.injection.options import MAX_AUDIENCE_CHARACTERS
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
+from sidecar.kubernetes.document import Document
 
-ACCOUNT_BYTES = 700
+SERVICE_ACCOUNT_BYTES = 700
 """What Python takes for one account, beside the text of its annotations."""
 
 TEXT_BYTES = 72
@@ -44,34 +44,34 @@ MAX_UNREAD = 4
 _MAY_BE_MEANT = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn|eks|amazon)", re.IGNORECASE).match
 
 _USABLE: Mapping[str, Callable[[str], object]] = {
-    AMAZONS_ROLE_ARN: re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,576}").fullmatch,
-    AMAZONS_AUDIENCE: re.compile(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}").fullmatch,
-    AMAZONS_STS_REGIONAL: re.compile(r"true|false", re.IGNORECASE).fullmatch,
-    AMAZONS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
+    EKS_ROLE_ARN: re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,576}").fullmatch,
+    EKS_AUDIENCE: re.compile(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}").fullmatch,
+    EKS_STS_REGIONAL: re.compile(r"true|false", re.IGNORECASE).fullmatch,
+    EKS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
 }
 """What a value must be so that injection can use it. An account with another value is asked for when it is needed."""
 
-assert set(_USABLE) == set(ACCOUNT_ANNOTATIONS)
+assert set(_USABLE) == set(SERVICE_ACCOUNT_ANNOTATIONS)
 
 Key = tuple[str, str]
 """Namespace and name."""
 
 
-def read_account(document: Document) -> ServiceAccount:
+def read_service_account(document: Document) -> ServiceAccount:
     """Return what injection reads of a ServiceAccount, whole. Raises KeyError, TypeError or AttributeError."""
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
-    kept = {name: annotations[name] for name in ACCOUNT_ANNOTATIONS if name in annotations}
+    kept = {name: annotations[name] for name in SERVICE_ACCOUNT_ANNOTATIONS if name in annotations}
     unread = (name for name in annotations if name not in kept and _MAY_BE_MEANT(name))
     return ServiceAccount(metadata["namespace"], metadata["name"], kept, tuple(islice(unread, MAX_UNREAD)))
 
 
-def is_usable(account: ServiceAccount) -> bool:
+def is_usable(service_account: ServiceAccount) -> bool:
     """Return whether each annotation has a value that injection can use."""
-    return all(_USABLE[name](value) for name, value in account.annotations.items())
+    return all(_USABLE[name](value) for name, value in service_account.annotations.items())
 
 
-class KnownAccounts:
+class KnownServiceAccounts:
     """The accounts of a cluster, as far as they fit."""
 
     def __init__(self) -> None:
@@ -87,21 +87,23 @@ class KnownAccounts:
     def get(self, namespace: str, name: str) -> ServiceAccount | None:
         return self._accounts.get((namespace, name))
 
-    def put(self, account: ServiceAccount) -> None:
+    def put(self, service_account: ServiceAccount) -> None:
         """Replace an earlier version by this account, if it is usable and fits."""
-        self.remove(account.namespace, account.name)
-        size = _size(account)
-        is_over = self._bytes[account.namespace] + size > MAX_BYTES_OF_NAMESPACE or self._total + size > MAX_BYTES
-        if not is_usable(account) or is_over:
+        self.remove(service_account.namespace, service_account.name)
+        size = _size(service_account)
+        is_over = (
+            self._bytes[service_account.namespace] + size > MAX_BYTES_OF_NAMESPACE or self._total + size > MAX_BYTES
+        )
+        if not is_usable(service_account) or is_over:
             self.beyond += 1
             return
-        self._accounts[account.namespace, account.name] = account
-        self._count(account.namespace, size)
+        self._accounts[service_account.namespace, service_account.name] = service_account
+        self._count(service_account.namespace, size)
 
     def remove(self, namespace: str, name: str) -> None:
-        account = self._accounts.pop((namespace, name), None)
-        if account is not None:
-            self._count(namespace, -_size(account))
+        service_account = self._accounts.pop((namespace, name), None)
+        if service_account is not None:
+            self._count(namespace, -_size(service_account))
 
     def _count(self, namespace: str, size: int) -> None:
         self._total += size
@@ -110,6 +112,11 @@ class KnownAccounts:
             del self._bytes[namespace]
 
 
-def _size(account: ServiceAccount) -> int:
-    texts = (account.namespace, account.name, *account.annotations.values(), *account.unread)
-    return ACCOUNT_BYTES + TEXT_BYTES * len(account.unread) + sum(map(len, texts))
+def _size(service_account: ServiceAccount) -> int:
+    texts = (
+        service_account.namespace,
+        service_account.name,
+        *service_account.annotations.values(),
+        *service_account.unread,
+    )
+    return SERVICE_ACCOUNT_BYTES + TEXT_BYTES * len(service_account.unread) + sum(map(len, texts))
