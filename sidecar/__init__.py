@@ -1,11 +1,11 @@
 """
-irsa-sidecar: temporary AWS credentials for a Pod, from its projected service account token.
+Exchange a Pod's projected service account token for temporary AWS credentials, and serve them on loopback.
 
-The flow, one module a station:
+The flow of `irsa-sidecar run`:
 
-    token.py -> sts.py / client.py -> refresher.py / schedule.py -> store.py -> endpoint.py / server.py
+    token.py -> sts/ -> refresh/ -> store.py -> serving/
 
-`daemon.py` joins them in one nursery. docs/architecture.md has the drawing and the reasons.
+`daemon/` joins them in one nursery. docs/architecture.md has the map and the reasons.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m sidecar`, the same as the `irsa-sidecar` command."""
+"""Run `irsa-sidecar` with `python -m sidecar`."""
 
 import sys
 

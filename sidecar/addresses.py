@@ -1,8 +1,8 @@
 """
-Parse and judge addresses: `HOST:PORT` as a person writes it, IP literals, loopback. Pure.
+Parse and classify addresses: `HOST:PORT` as people write it, IP literals, loopback. Pure.
 
 Rule: an address is the `(host, port)` pair that `socket` itself uses. A host to listen on is always an IP literal,
-because a name would need a resolver and may move. `ipaddress` is not imported: it takes 3 ms.
+because a name would need a resolver and may change its address. `ipaddress` is not used, because its import takes 3 ms.
 """
 
 import socket
@@ -13,10 +13,10 @@ Address = tuple[str, int]
 """A host, as an IP literal, and a port."""
 
 OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::", "::": "0.0.0.0"}  # noqa: S104  a table, not a bind
-"""The same address in the other family. `localhost` and clients' resolvers pick either one."""
+"""The same address in the other family. Clients that resolve `localhost` may use either one."""
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  a table, not a bind
-"""Every interface of the machine."""
+"""The addresses that mean every interface of the machine."""
 
 _HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  what `:4773` has always meant
 
@@ -30,7 +30,8 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
     """
     Read `host:port` as `(host, port)`: `127.0.0.1:4772`, `[::1]:0`, `localhost:4772`, `:4773` (every interface).
 
-    `setting` is the name a person knows it by. Port 0 asks the kernel for a free one. Raises ConfigurationError.
+    `setting` is the name of the setting in messages. With port 0 the kernel chooses a free one. Raises
+    ConfigurationError.
     """
     host, colon, port = text.strip().rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):
@@ -49,7 +50,7 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
 
 
 def format_address(host: str, port: int) -> str:
-    """The address as a URL has it, an IPv6 one in brackets."""
+    """Return the address as in a URL, with an IPv6 host in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -70,9 +71,9 @@ def is_loopback_host(host: str) -> bool:
 
 def packed(host: str) -> bytes | None:
     """
-    The address in network bytes, or None for what is no IP literal. (`ipaddress` would cost 3 ms to import.)
+    Return the 4 or 16 bytes of the address, or None if it is not an IP literal.
 
-    4 bytes, or 16; `::ffff:127.0.0.1` is IPv4 in another spelling (RFC 4291 2.5.5.2), and so are its bytes.
+    `::ffff:127.0.0.1` is another spelling of an IPv4 address (RFC 4291 2.5.5.2), so it has 4 bytes.
     """
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
@@ -83,6 +84,6 @@ def packed(host: str) -> bytes | None:
 
 
 def is_address(host: str) -> bool:
-    """True for an IP literal as a URL has it, an IPv6 one in brackets."""
+    """Return whether the host is an IP literal as in a URL, with IPv6 in brackets."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     return packed(bare) is not None and (":" in bare) is (bare != host)

@@ -23,10 +23,10 @@ async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exc
     while True:
         try:
             return await run()
-        except Exception as exc:  # noqa: BLE001  whatever it is, the process must go on
+        except Exception as exc:  # noqa: BLE001  no exception of the task may end the process
             error: Exception | None = exc
         except BaseExceptionGroup as group:
-            # A task that is cancelled while one of its own tasks raises: the cancellation must go on.
+            # A task was cancelled while one of its own tasks raised. The cancellation must continue.
             error, rest = group.split(Exception)
             if rest is not None:
                 _report(error, report)
@@ -37,5 +37,5 @@ async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exc
 
 def _report(error: Exception | None, report: Callable[[Exception], None]) -> None:
     if error is not None:
-        with suppress(Exception):  # a log that fails has nobody left to tell
+        with suppress(Exception):  # there is no other place to report an error of the log
             report(error)

@@ -1,9 +1,9 @@
 """
-The authorities of AWS_CA_BUNDLE, loaded again when the file changes.
+Load the authorities of AWS_CA_BUNDLE, and load them again when the file changes.
 
-Rule: the context in use is replaced as a whole, or stays. A file that cannot be read leaves it, and is reported once
-for each change of the file. The file is looked at before each exchange, in a thread, because its volume may hang. It is
-followed by its path: a mounted ConfigMap swaps a symbolic link of a directory above it.
+Rule: the context in use is replaced as a whole or not at all. A file that cannot be read does not change it, and is
+reported once for each change of the file. The file is checked before each exchange, in a thread, because its volume may
+hang. It is opened by its path each time, because a mounted ConfigMap swaps a symbolic link in the path.
 """
 
 import ssl
@@ -18,9 +18,9 @@ from sidecar.outbound import CA_BUNDLE, Authorities, trust_in
 
 
 class Loaded(NamedTuple):
-    """The file as it was looked at: its identity, None where it is missing, and what came of loading it."""
+    """The version of the file, None if it is missing, and the context or the error of loading it."""
 
-    identity: FileVersion | None
+    version: FileVersion | None
     result: ssl.SSLContext | ConfigurationError
 
 
@@ -35,30 +35,30 @@ class CaBundle(Authorities):
         self._path = path
         self._lock = trio.Lock()
         self._hangs = False
-        self._identity = file_version(path)
+        self._version = file_version(path)
         super().__init__(trust_in(path))
 
     async def refresh(self) -> None:
         """Load the file again if it has changed."""
-        async with self._lock:  # several roles' exchanges may begin at once
+        async with self._lock:  # exchanges of several roles may start at once
             try:
-                loaded = await in_thread(self._path, load_if_changed, self._path, self._identity)
+                loaded = await in_thread(self._path, load_if_changed, self._path, self._version)
             except (FileTimeoutError, OSError) as error:
-                self._tell_of_hanging(error)
+                self._report_hanging(error)
                 return
             self._hangs = False
             if loaded is not None:
-                self._take(loaded)
+                self._use(loaded)
 
-    def _take(self, loaded: Loaded) -> None:
-        self._identity = loaded.identity
+    def _use(self, loaded: Loaded) -> None:
+        self._version = loaded.version
         if isinstance(loaded.result, ConfigurationError):
             self.report(self._path, loaded.result)
             return
         self.context = loaded.result
         self.report(self._path, None)
 
-    def _tell_of_hanging(self, error: FileTimeoutError | OSError) -> None:
+    def _report_hanging(self, error: FileTimeoutError | OSError) -> None:
         if not self._hangs:
             self._hangs = True
             self.report(self._path, error)
@@ -66,17 +66,17 @@ class CaBundle(Authorities):
 
 def load_if_changed(path: str, before: FileVersion | None) -> Loaded | None:
     """
-    Return the authorities of the file unless it is as it was `before`. It blocks.
+    Load the authorities of the file, or return None if its version is still `before`. The call blocks.
 
-    The identity is taken first: a file that changes while it is read is read again the next time.
+    The version is read first, so a file that changes during the read is read again the next time.
     """
-    identity = file_version(path)
-    if identity == before:
+    version = file_version(path)
+    if version == before:
         return None
-    if identity is None:
+    if version is None:
         error = f"{CA_BUNDLE} is {path!r}, which no longer exists: restore it, or restart without the setting."
         return Loaded(None, ConfigurationError(error))
     try:
-        return Loaded(identity, trust_in(path))
+        return Loaded(version, trust_in(path))
     except ConfigurationError as error:
-        return Loaded(identity, error)
+        return Loaded(version, error)

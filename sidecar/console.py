@@ -1,4 +1,8 @@
-"""Write our own messages to a person on stderr, one place for all commands. Text from outside is made printable."""
+"""
+Write the messages of all commands to stderr.
+
+Rule: text from outside is escaped, and passwords in URLs are hidden.
+"""
 
 import os
 import sys
@@ -8,33 +12,33 @@ from sidecar.printable import printable, printable_lines
 from sidecar.redaction import without_user_info
 
 MAX_LENGTH = 8_000
-"""Characters of one message. A Pod, a file or a server can make a message as long as it likes."""
+"""The most characters of one message. A Pod, a file or a server can cause a message of any length."""
 
 
 def remark(text: str) -> None:
     """Write `irsa-sidecar: ` and the text to stderr. Lines after the first are indented."""
-    with suppress(OSError):  # such as of a reader that left, or of a full disk
-        if sys.stderr is not None:  # None where it was closed before the start
+    with suppress(OSError):  # for example because the reader has ended, or the disk is full
+        if sys.stderr is not None:  # None if it was closed before the start
             sys.stderr.write(f"irsa-sidecar: {printable_lines(without_user_info(text), max_length=MAX_LENGTH)}\n")
 
 
 def warn(text: str) -> None:
-    """Write a remark about something that a person should change, or know before going on."""
+    """Write a warning: something that a person should change, or know before they continue."""
     remark(f"warning: {text}")
 
 
 def complain(text: str) -> None:
-    """Write a remark about why the command ends without success."""
+    """Write the error that ends the command."""
     remark(f"error: {text}")
 
 
 def is_on_terminal() -> bool:
-    """Return whether a person sees stderr on a terminal that can erase a line."""
+    """Return whether stderr is a terminal that can erase a line."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def show_progress(text: str) -> None:
-    """Write a line of progress over the last one on the terminal of stderr. An empty text clears it."""
+    """Replace the line of progress on the terminal of stderr. An empty text clears it."""
     if is_on_terminal():
         sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(without_user_info(text))}' if text else ''}")
         sys.stderr.flush()

@@ -3,8 +3,8 @@ Report changes in directories at once, by one inotify instance for the whole dae
 
 The watch is on a file's *directory*: the kubelet renames `..data` inside it, and no event ever names the file's own
 path (kubernetes pkg/volume/util/atomic_writer.go). Rule: the watch only shortens a wait. inotify is missing on macOS,
-unreliable on some sandboxed runtimes, and limited per user and node (fs.inotify.max_user_instances is 128), so whoever
-follows a file also checks it every CHECK_SECONDS (schedule.py).
+unreliable on some sandboxed runtimes, and limited per user and node (fs.inotify.max_user_instances is 128). So callers
+also check their file every CHECK_SECONDS (schedule.py).
 """
 
 import ctypes
@@ -29,13 +29,13 @@ _LOST = _IN_MOVE_SELF | _IN_IGNORED
 """The watch is on another path now, or the kernel ended it: the directory was deleted or unmounted."""
 
 _READ_BYTES = 4096
-"""Room for many events: one is 16 bytes and a name of at most 255 (inotify(7))."""
+"""Size of one read, which holds many events: one has 16 bytes and a name of at most 255 (inotify(7))."""
 
 SETTLE_SECONDS = 0.05
-"""Delay after the first event of a rotation, which causes a handful, so that they cause one call."""
+"""Delay after the first event of a rotation, which causes several, so that they lead to one call."""
 
 REOPEN_SECONDS = 10.0
-"""How soon a directory that is missing or was replaced is watched again, and a lost instance is opened again."""
+"""Delay before a missing or replaced directory is watched again, and before a lost instance is opened again."""
 
 
 async def watch_directory(path: str, changed: Callable[[], None]) -> None:

@@ -6,11 +6,11 @@ from types import ModuleType
 from sidecar.errors import ConfigurationError
 
 HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/bin/irsa-sidecar, or the image for tools"
-"""How to install the extras. No package index has irsa-sidecar."""
+"""The instruction to install the extras. irsa-sidecar is not on a package index."""
 
 
 def import_extra(module: str, command: str, extra: str) -> ModuleType:
-    """Return the module, which `command` needs. Raises ConfigurationError that names a missing package."""
+    """Import a module for `command`. Raises ConfigurationError with the name of a missing package."""
     try:
         return import_module(module)
     except ModuleNotFoundError as exc:

@@ -57,15 +57,15 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
 
 async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, others: Collection[str] = ()) -> _T:
     """
-    Run `function`, which only looks at the status of `path`, or of the files of one directory that `others` names too.
+    Run `function`, which only reads the status of `path`, or also of `others`, which are files of one directory.
 
     It runs directly if all of them were seen in memory, else as in_thread does.
     """
     in_memory, paths = _operations_of_this_run().in_memory, {path, *others}
     if paths <= in_memory:
         return function(*arguments)
-    result, are_there = await in_thread(path, lambda: (function(*arguments), all(map(is_in_memory, paths))))
-    if are_there:
+    result, are_in_memory = await in_thread(path, lambda: (function(*arguments), all(map(is_in_memory, paths))))
+    if are_in_memory:
         in_memory |= paths
     return result
 
@@ -94,7 +94,7 @@ async def shared_check(path: str, function: Callable[[str], _T]) -> _T:
 
 
 class _SharedCall:
-    """`results` stays empty if the call failed or was cancelled. Then the next waiter makes its own."""
+    """A call that several waiters share. `results` stays empty if it failed; then the next waiter repeats it."""
 
     __slots__ = ("ended", "results")
 
@@ -122,7 +122,7 @@ class Operation:
         """Run in the thread."""
         try:
             self.value = self.function()
-        except BaseException as exc:  # noqa: BLE001  the task that waits for the result raises it
+        except BaseException as exc:  # noqa: BLE001  the waiting task raises it
             self.error = exc
         with suppress(trio.RunFinishedError):  # the daemon stopped while the operation hung
             self.token.run_sync_soon(self.end, self)

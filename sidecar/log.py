@@ -1,8 +1,8 @@
 """
-Structured logs on stderr that never set the pace.
+Write structured logs to stderr without ever waiting for their reader.
 
-A line is written only if the stream takes it at once; what it does not take is dropped and counted, whether the
-reader is slow, gone or was never there. Events are past tense, one for each change of state, and hold no secret.
+Rules. A line is written only if the stream accepts it at once. Otherwise it is dropped and counted, whether the reader
+is slow, has ended or never existed. Events are in the past tense, one per change of state, and hold no secret.
 """
 
 import os
@@ -16,10 +16,10 @@ import structlog
 from sidecar.redaction import without_user_info
 
 MAX_LINE_BYTES = 4096
-"""PIPE_BUF on Linux: a pipe that polls as writable takes this much whole and without waiting (pipe(7))."""
+"""PIPE_BUF on Linux: a pipe that polls as writable accepts a write of this size at once (pipe(7))."""
 
 VALUE_LENGTHS = (1000, 250, 60, 15)
-"""To what the values of a line are shortened, one length after the other, until it fits."""
+"""Lengths to which the values of a line are cut, one after the other, until the line fits."""
 
 Logger = structlog.typing.FilteringBoundLogger
 EventDict = structlog.typing.EventDict
@@ -32,7 +32,7 @@ _TIMES = {
 
 
 class LineWriter:
-    """Where structlog's lines end. `dropped` counts those that the stream did not take."""
+    """The writer behind structlog. `dropped` counts the lines that the stream did not accept."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -41,21 +41,21 @@ class LineWriter:
     def msg(self, line: str) -> None:
         data = _encoded(line)[: MAX_LINE_BYTES - 1] + b"\n"
         try:
-            if self._takes_a_line():
+            if self._is_writable():
                 os.write(self._fd, data)
                 return
-        except (OSError, ValueError):  # gone, full disk; select calls a closed descriptor a ValueError
+        except (OSError, ValueError):  # no reader, or a full disk; select raises ValueError for a closed descriptor
             pass
         self.dropped += 1
 
     debug = info = warning = error = critical = msg
 
-    def _takes_a_line(self) -> bool:
+    def _is_writable(self) -> bool:
         return bool(select.select([], [self._fd], [], 0)[1])
 
 
 def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tuple[Logger, LineWriter]:
-    """A logger that writes `json` or `console` lines to `fd`, and the writer behind it for its count."""
+    """Return a logger that writes `json` or `console` lines to `fd`, and its writer, which counts dropped lines."""
     writer = LineWriter(fd)
     logger: Logger = structlog.wrap_logger(
         writer,
@@ -75,16 +75,16 @@ def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tu
 
 
 def default_format() -> str:
-    """`console` where a person looks on, else `json`."""
+    """Return `console` if stderr is a terminal, else `json`."""
     return "console" if sys.stderr is not None and sys.stderr.isatty() else "json"
 
 
 def _renderer(log_format: str, fd: int) -> Any:
     if log_format == "json":
         return structlog.processors.JSONRenderer(default=str)
-    from structlog.dev import ConsoleRenderer  # noqa: PLC0415  for people, not for Pods (lean_imports.py)
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415  a Pod does not need it (lean_imports.py)
 
-    from sidecar.terminal import wants_colours  # noqa: PLC0415  for people, not for Pods
+    from sidecar.terminal import wants_colours  # noqa: PLC0415  a Pod does not need it
 
     is_colour = os.isatty(fd) and wants_colours()
     return _escaping(ConsoleRenderer(colors=is_colour, timestamp_key="time", pad_event_to=28))
@@ -92,7 +92,7 @@ def _renderer(log_format: str, fd: int) -> Any:
 
 def _escaping(render: Renderer) -> Renderer:
     """Make the values of each event safe for a terminal before `render` adds its colours."""
-    from sidecar.printable import printable  # noqa: PLC0415  for people, not for Pods
+    from sidecar.printable import printable  # noqa: PLC0415  a Pod does not need it
 
     def escaped(value: Any) -> Any:
         text = value if isinstance(value, str) else repr(value)
@@ -103,7 +103,7 @@ def _escaping(render: Renderer) -> Renderer:
 
 
 class _Shown(str):
-    """Text that is escaped already. ConsoleRenderer writes a text with spaces as its repr."""
+    """Text that is already escaped. ConsoleRenderer writes the `repr` of a text with spaces, so `repr` returns it."""
 
     __slots__ = ()
 
@@ -112,7 +112,7 @@ class _Shown(str):
 
 
 def _fitting(render: Renderer) -> Renderer:
-    """Shorten the values of a line that is too long, and not the line: half a JSON object is none."""
+    """Shorten the values of a line that is too long. A line that is cut itself would not be valid JSON."""
 
     def render_one_line(logger: Any, method: str, event: EventDict) -> str:
         line = render(logger, method, dict(event))
@@ -135,14 +135,14 @@ def _encoded(line: str) -> bytes:
 
 
 def _without_passwords(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """The event with no password of a URL in its values."""
+    """Remove the passwords of URLs from the values of the event."""
     return {name: without_user_info(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """An unexpected exception as its type and place. Its text and locals could hold what must not be logged."""
+    """Replace an unexpected exception by its type and place, because its text and locals may hold a secret."""
     exc = event.pop("exc", None)
-    while isinstance(exc, BaseExceptionGroup):  # which is what trio makes of whatever ends a nursery
+    while isinstance(exc, BaseExceptionGroup):  # trio's nurseries raise groups
         exc = exc.exceptions[0]
     if isinstance(exc, BaseException):
         trace, where = exc.__traceback__, []

@@ -1,9 +1,9 @@
 """
-What is counted, and its text for Prometheus.
+Count events, and write the counts in the text format of Prometheus.
 
-Counting is adding to plain integers, as it happens on the path of a request; everything else waits for a scrape.
-Written by hand because prometheus-client costs a Pod 1.4 MiB; tests hold the text to its parser and naming rules
-(Prometheus text exposition format 0.0.4). No label takes a value that a client or STS can make up without bound.
+Rules. Counting only adds to plain integers, because requests wait for it; everything else happens during a scrape. No
+label has a value that a client or STS can choose without limit. The module is our own because prometheus-client costs a
+Pod 1.4 MiB. Tests check the text with its parser and naming rules (Prometheus text exposition format 0.0.4).
 """
 
 from bisect import bisect_left
@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the histogram of STS calls, in seconds."""
 
 MAX_OUTCOMES = 50
-"""More different refresh outcomes of one role than AWS has codes for us; from then on they count as `other`."""
+"""The most different refresh outcomes of one role. AWS has fewer codes for our calls. Further ones count as `other`."""
 
 
 class Histogram:
-    """Cumulative counts of observations, as Prometheus has them."""
+    """Counts of observations per bucket. `histogram_family` adds them up, because Prometheus wants cumulative ones."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -39,17 +40,17 @@ class Metrics:
         self.sts_seconds = Histogram(STS_SECONDS_BUCKETS)
         self.clock_steps = 0
         self.sts_regions: dict[str, bool] = {}
-        """Of the regions whose STS may be asked: whether it is the one in use."""
+        """For each STS region of the settings: True if it is the active one."""
         self.sts_endpoint_changes = 0
         self.reloads: dict[str, int] = {}
         self.is_configuration_refused = False
-        """Whether the file of roles cannot be taken as it is now."""
+        """True if the current content of the roles file was rejected."""
 
         self.is_ca_bundle_in_use: bool | None = None
-        """Whether the file of AWS_CA_BUNDLE is in use as it is now; None where there is none."""
+        """True if the current content of the AWS_CA_BUNDLE file is in use; None without that setting."""
 
         self.task_failures: dict[str, int] = {}
-        """By the name of the background task."""
+        """Failures by the name of the background task."""
 
         self.credentials_file_writes: dict[str, int] = {}
         self.state_writes: dict[str, int] = {}
@@ -78,7 +79,7 @@ class Metrics:
 
 
 class Sample(NamedTuple):
-    """One line: what follows the family's name, the labels, the value."""
+    """One line: the suffix of the family's name, the labels and the value."""
 
     labels: Mapping[str, str]
     value: float
@@ -96,7 +97,7 @@ class Family(NamedTuple):
 
 def histogram_family(name: str, text: str, histogram: Histogram) -> Family:
     samples, total = [], 0
-    # `1.0` and not `1`, as OpenMetrics and Prometheus 3 spell it: a label is text, and `1` is another series.
+    # The label is `1.0` as in OpenMetrics and Prometheus 3. Labels are text, so `1` would be another series.
     for bound, count in zip((*map(str, map(float, histogram.bounds)), "+Inf"), histogram.counts, strict=True):
         total += count
         samples.append(Sample({"le": bound}, total, "_bucket"))
@@ -105,7 +106,7 @@ def histogram_family(name: str, text: str, histogram: Histogram) -> Family:
 
 
 def exposition(families: Iterable[Family]) -> bytes:
-    """The families as a scrape's body. A family without samples is left out."""
+    """Return the body of a scrape. Families without samples are omitted."""
     lines = []
     for family in families:
         if family.samples:

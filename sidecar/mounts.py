@@ -1,15 +1,16 @@
 """
-Which file system a path is on, by the kernel's table of mounts (proc(5), /proc/PID/mountinfo).
+Find out which file system a path is on, from the kernel's table of mounts (proc(5), /proc/PID/mountinfo).
 
-Rule: reading the table never waits for a volume. Looking at a path may, so it is done where files are read.
+Rule: a read of the table never waits for a volume. `stat` of a path may wait, so callers run it in file_thread.py.
 """
 
 import os
 
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
-"""File systems without a device or a server behind them: they cannot hang, and nothing of them reaches a disk."""
+"""File systems without a device or a server: they cannot hang, and their content never reaches a disk."""
 
 MOUNTINFO = "/proc/self/mountinfo"
+"""The table of mounts of this process."""
 
 
 def filesystem_type(mountinfo: str, device: int) -> str | None:
@@ -24,7 +25,7 @@ def filesystem_type(mountinfo: str, device: int) -> str | None:
 
 
 def is_in_memory(path: str) -> bool:
-    """Return whether the file or directory that `path` leads to is in memory. False where that cannot be known."""
+    """Return whether the file or directory at `path` is in memory; False if that is unknown."""
     try:
         device = os.stat(path).st_dev
         with open(MOUNTINFO, encoding="utf-8", errors="replace") as file:

@@ -1,5 +1,5 @@
 """
-Connections to servers outside: the authorities to trust, the proxy, the HTTP client, and what a failure means.
+Connect to servers outside: authorities to trust, the proxy, the HTTP client, and the meaning of failures.
 
 Rule: every TLS context and every httpx client that reaches another machine is created here, so STS, the issuer's keys,
 `setup` and `doctor` trust the same authorities and use the same proxy. A certificate is always verified.
@@ -33,10 +33,10 @@ class Authorities:
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
         self.report: Callable[[str, Exception | None], None] = lambda _path, _error: None
-        """Called with the path and the error after a change of the file that holds them; None: they are in use."""
+        """The function to call after the file of the authorities changed, with the path and the error, if any."""
 
     async def refresh(self) -> None:
-        """Look for a change. Public authorities come with the program, so they do not change while it runs."""
+        """Check for a change. Public authorities are part of the program, so they never change while it runs."""
 
 
 def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
@@ -56,7 +56,7 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
     """
     try:
         return accept_named(ssl.create_default_context(cafile=_regular(path)))
-    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; ValueError: a null byte in the path
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; a NUL in the path is a ValueError
         raise ConfigurationError(
             f"{setting} is {path!r}, which cannot be read as PEM certificates ({exc}): name a file that holds the "
             "authorities to trust, or leave it out."
@@ -64,12 +64,12 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
 
 
 def authorities_in(*, file: str | None = None, text: str | None = None) -> ssl.SSLContext:
-    """Return a context that trusts only these authorities, in PEM. Raises OSError, of which ssl.SSLError is one."""
+    """Return a context that trusts only these authorities, in PEM. Raises OSError, or its subclass ssl.SSLError."""
     return accept_named(ssl.create_default_context(cafile=None if file is None else _regular(file), cadata=text))
 
 
 def _regular(path: str) -> str:
-    """Return the path of a regular file: OpenSSL would wait for the writer of a FIFO. Raises OSError."""
+    """Return the path. Raises OSError unless it is a regular file, because OpenSSL would wait for a FIFO's writer."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("it is not a regular file")
     return path
@@ -79,8 +79,8 @@ def public_authorities(file: str | None = None) -> ssl.SSLContext:
     """
     Return a context that trusts the public authorities in `file`, or else those that certifi lists.
 
-    Where certifi brings no list, as in some distributions, these are the system's (or those of SSL_CERT_FILE), to
-    which an administrator may have added authorities.
+    If certifi has no list, as in some distributions, the context trusts the system's authorities (or those of
+    SSL_CERT_FILE). An administrator may have added authorities to these.
     """
     file, folder = (file, None) if file else _certifi()
     context = ssl.create_default_context(cafile=file, capath=folder)
@@ -89,11 +89,11 @@ def public_authorities(file: str | None = None) -> ssl.SSLContext:
 
 def accept_named(context: ssl.SSLContext) -> ssl.SSLContext:
     """
-    Let `context` accept the authorities that a person named, on each Python as botocore does.
+    Let `context` accept the authorities that a person named, on each Python, as botocore does.
 
-    Since Python 3.13 `ssl.create_default_context` rejects certificates that differ from RFC 5280 in form
-    (VERIFY_X509_STRICT), such as an authority without a key identifier. The authorities of many TLS-inspecting proxies
-    and clusters differ so. It also accepts an intermediate authority as an anchor, which older Pythons do not.
+    Since Python 3.13 `ssl.create_default_context` rejects certificates whose form violates RFC 5280
+    (VERIFY_X509_STRICT), such as an authority without a key identifier. Many TLS-inspecting proxies and clusters have
+    such authorities. It also accepts an intermediate authority as an anchor, which older Pythons do not.
     """
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -101,7 +101,7 @@ def accept_named(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def unverified() -> ssl.SSLContext:
-    """Return a context that accepts any certificate, only to look at the certificate: nothing may be sent."""
+    """Return a context that accepts any certificate. Use it only to read the certificate; send nothing."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -128,7 +128,7 @@ def _certifi() -> tuple[str | None, str | None]:
 
 
 def no_proxy_warning_for(url: str) -> str | None:
-    """Return a sentence about entries of NO_PROXY that are not understood, if a proxy is set for this URL."""
+    """Return a warning about entries of NO_PROXY without effect, if a proxy is set for this URL."""
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):
         return None
@@ -141,7 +141,7 @@ def no_proxy_warning_for(url: str) -> str | None:
 
 
 def _may_have_proxy(host: str | None) -> bool:
-    """Return whether it is worth to look: proxies are for other machines."""
+    """Return whether a proxy is possible: the host is another machine, and the environment names a proxy."""
     return not is_loopback_host(host or "") and any(name.lower().endswith("_proxy") for name in os.environ)
 
 
@@ -149,7 +149,8 @@ def proxy_for(url: str) -> str | None:
     """
     Return the proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
 
-    httpx's own reading of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
+    httpx's own parser of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
+
     Raises ConfigurationError if the proxy's user or password is not percent-encoded.
     """
     parts = urlsplit(url)
@@ -168,10 +169,11 @@ def proxy_for(url: str) -> str | None:
 
 def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
     """
-    Return what carries requests to the server of `url`, through its proxy if it has one.
+    Return a transport to the server of `url`, through its proxy if it has one.
 
-    It keeps no idle connection, and none waits for another. It follows no redirect, decodes no body, and knows no
-    cookies. `trust` verifies the server and a proxy over TLS; it may be None if neither uses TLS.
+    It keeps no idle connection, and no connection waits for another. It follows no redirect, decodes no body, and keeps
+    no cookies. `trust` verifies the server and a proxy over TLS; it may be None if neither uses TLS.
+
     Raises ConfigurationError if the proxy setting cannot be used.
     """
     proxy = proxy_for(url)
@@ -199,15 +201,15 @@ def is_over_tls(url: str | None) -> bool:
 
 
 def needs_trust(url: str) -> bool:
-    """Return whether the server of `url`, or the proxy to it, is spoken to over TLS. Raises ConfigurationError."""
+    """Return whether the server of `url`, or the proxy to it, uses TLS. Raises ConfigurationError."""
     return is_over_tls(url) or is_over_tls(proxy_for(url))
 
 
-# What a failure means
+# The meaning of failures
 
 
 class Failure(StrEnum):
-    """The kind of a failure to get a response."""
+    """The kind of a failed request without a response."""
 
     TIMEOUT = "timeout"
     PROXY = "proxy"
@@ -222,7 +224,7 @@ class Failure(StrEnum):
 
 
 class NetworkError(NamedTuple):
-    """Why there is no response: `reason` is in the words of OpenSSL, the resolver or the kernel; it may be empty."""
+    """A failed request. `reason` is the text of OpenSSL, the resolver or the kernel, and may be empty."""
 
     failure: Failure
     reason: str = ""
@@ -231,7 +233,7 @@ class NetworkError(NamedTuple):
 _OF_HTTPX = (
     (httpx.TimeoutException, Failure.TIMEOUT),
     (httpx.ProxyError, Failure.PROXY),
-    # Its own text may quote what was received, and an echo of the request holds the token.
+    # Its text may quote the received bytes, and an echo of the request would contain the token.
     (httpx.RemoteProtocolError, Failure.PROTOCOL),
 )
 
@@ -240,11 +242,11 @@ _OF_CERTIFICATES = {
     **dict.fromkeys((9, 10), Failure.WRONG_DATE),
     **dict.fromkeys((62, 64), Failure.WRONG_NAME),
 }
-"""OpenSSL's verification codes (x509_vfy.h). Any other code rejects the certificate or its authority as such."""
+"""OpenSSL's verification codes (x509_vfy.h). All other codes reject the form of the certificate or its authority."""
 
 
 def network_error(exc: BaseException) -> NetworkError:
-    """Describe an exception of httpx, trio, ssl or the kernel. httpx folds DNS, TLS and refusals into one class."""
+    """Classify an exception of httpx, trio, ssl or the kernel. httpx has one class for DNS, TLS and connect errors."""
     for kind, failure in _OF_HTTPX:
         if isinstance(exc, kind):
             return NetworkError(failure, str(exc) if failure is Failure.PROXY else "")
@@ -271,7 +273,7 @@ def _of_cause(cause: BaseException) -> NetworkError | None:
 
 
 def causes(exc: BaseException | None) -> Iterator[BaseException]:
-    """The exception and all below it. Trio groups the failures to connect to each address of a name."""
+    """Yield the exception and all its causes. Trio groups the connect errors of all addresses of a name."""
     while exc is not None:
         yield exc
         if isinstance(exc, BaseExceptionGroup):

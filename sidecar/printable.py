@@ -12,7 +12,7 @@ ELLIPSIS = "…"
 """The last character of a text that was cut."""
 
 _SPACES = frozenset("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
-"""Spaces with a width (Unicode category Zs). Only str.isprintable() holds them for unprintable."""
+"""Spaces with a width (Unicode category Zs), which str.isprintable() rejects."""
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks without a shape: the grapheme joiner, Hangul fillers, inherent vowels of Khmer."""
@@ -23,12 +23,12 @@ _SUSPECTS = re.compile(r"[^ -~]")
 
 def printable(text: str, *, keep: str = "", max_length: int | None = None) -> str:
     r"""
-    Return `text` with each character that a terminal would obey, hide or reorder replaced by its escape.
+    Escape each character of `text` that a terminal would obey, hide or reorder.
 
     Escapes are Python's: `\x1b`, `\n`, `\u202e`. They replace C0 and C1 controls, DEL, format characters
     (bidirectional overrides and isolates, zero-width characters, tags), line and paragraph separators, lone surrogates
-    and characters without a meaning in Unicode. Characters of `keep`, such as a line feed, stay. A result of more than
-    `max_length` characters is cut between two of them, and ends with an ellipsis.
+    and unassigned characters. Characters of `keep`, such as a line feed, are not changed. A result of more than
+    `max_length` characters is cut between two characters or escapes, and ends with an ellipsis.
     """
     shown = _SUSPECTS.sub(lambda match: match[0] if match[0] in keep else _shown(match[0]), text)
     if max_length is None or len(shown) <= max_length:
@@ -38,15 +38,15 @@ def printable(text: str, *, keep: str = "", max_length: int | None = None) -> st
 
 def printable_lines(text: str, *, indent: str = "  ", max_length: int | None = None) -> str:
     """
-    Return `text` as `printable` does, with its line feeds and tabs.
+    Escape `text` as `printable` does, but keep its line feeds and tabs.
 
-    Each line after the first begins with `indent`, so no line of it looks like a message of its own.
+    Each line after the first begins with `indent`, so no line looks like a separate message.
     """
     return printable(text, keep="\n\t", max_length=max_length).replace("\n", f"\n{indent}")
 
 
 def printable_json(document: str) -> str:
-    """Return a JSON document that json.dumps wrote in ASCII without DEL, the one control that JSON does not escape."""
+    """Escape DEL in an ASCII document of json.dumps. It is the only control character that JSON does not escape."""
     return document.replace("\x7f", r"\u007f")
 
 

@@ -1,5 +1,5 @@
 """
-HTTPS_PROXY and NO_PROXY as people write them: which values are not understood. Pure.
+Check HTTPS_PROXY and NO_PROXY for values that have no effect or a wrong one. Pure.
 
 Rule: a proxy's value may hold a password, so no message shows it.
 """
@@ -17,7 +17,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 _USER_INFO = re.compile(r"(?:[^\s\x00-\x20\x7f%@/?#\[\]\\\"<>`]|%[0-9A-Fa-f]{2})*")
 """
-The user and password of a URL (RFC 3986, section 3.2.1), without the characters that programs read differently.
+A pattern for the user and password of a URL (RFC 3986, section 3.2.1), without characters that programs parse
+differently.
 
 Characters that every client encodes automatically, such as letters beyond ASCII, are accepted.
 """
@@ -25,7 +26,7 @@ Characters that every client encodes automatically, such as letters beyond ASCII
 _IN_NO_HOST = frozenset("\"'<>\\^`{|}")
 
 _HOST = re.compile(r"\.*[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
-"""A name, with or without dots before it, an IPv4 address, or an IPv6 address in brackets."""
+"""A pattern for a name with or without leading dots, an IPv4 address, or an IPv6 address in brackets."""
 
 
 def checked_proxy(setting: str, value: str) -> str:
@@ -51,7 +52,7 @@ def checked_proxy(setting: str, value: str) -> str:
 
 
 def unusable_proxy(setting: str) -> ConfigurationError:
-    """Return the error for a value that is not a proxy's URL, or one of a kind that is not supported."""
+    """Return the error for a value that is not the URL of a proxy, or has an unsupported scheme."""
     return ConfigurationError(
         f"{setting} is not a proxy that can be used (its value is not shown, because it may hold a password): give it "
         "as http://HOST:PORT or https://HOST:PORT."
@@ -71,9 +72,9 @@ def _has_host(url: str) -> bool:
 
 def no_proxy_warning(text: str, netloc: str) -> str | None:
     """
-    Return a sentence that names the entries of NO_PROXY that have no effect on requests to `netloc`; None if all have.
+    Return a warning about the entries of NO_PROXY that have no effect on requests to `netloc`, or None.
 
-    Python and botocore read NO_PROXY as names between commas; `*` works only alone.
+    Python and botocore read NO_PROXY as names between commas. `*` works only as the whole value.
     """
     if text in {"", "*"}:
         return None
@@ -111,6 +112,6 @@ _FIXES = tuple(
 
 
 def _shown(entry: str) -> str:
-    """Quoted and shortened, without a user and password."""
+    """Return the entry quoted and shortened, without user and password."""
     plain = entry.rpartition("@")[2]
     return repr(plain if len(plain) <= MAX_ENTRY_LENGTH else plain[: MAX_ENTRY_LENGTH - 1] + "…")

@@ -1,9 +1,10 @@
 """
-What is asked of STS for one role and to whom the result is served, as one frozen value, and the limits of its parts.
+Hold the settings of one role in a frozen value, and parse its parts.
 
-Each `check_…` takes the setting as a person knows it, a variable or a place in a file, and the value; it returns what
-is kept, or raises ConfigurationError that names setting, value and fix. The limits are STS's (API reference,
-AssumeRoleWithWebIdentity and AssumeRole). Imported before the listener is bound, so it must stay light.
+Each `parse_…` function takes the setting's name as people know it (a variable, or a place in a file) and the value. It
+returns the parsed value, or raises ConfigurationError with setting, value and fix. The limits are those of STS (API
+reference, AssumeRoleWithWebIdentity and AssumeRole). Rule: the module is imported before the listener is bound, so it
+must stay light.
 """
 
 import json
@@ -14,30 +15,32 @@ from typing import Any, NamedTuple
 from sidecar.errors import ConfigurationError
 
 CREDENTIALS_PATH = "/v1/credentials"
+"""The path of the default role's credentials. Those of other roles are below it."""
 
 DEFAULT_ROLE = "default"
-"""The name of the role that is served on the path without a name."""
+"""The name of the role whose path has no name."""
 
 MIN_DURATION_SECONDS, MAX_DURATION_SECONDS = 900, 43_200
-"""The limits of DurationSeconds; what a role allows may be less."""
+"""The limits of DurationSeconds. A role may allow less."""
 
 MAX_CHAINED_SECONDS = 3600
-"""A role that is assumed with another role's credentials (IAM User Guide, role chaining)."""
+"""The longest session of a role that is assumed with another role's credentials (IAM User Guide, role chaining)."""
 
 MAX_CHAIN_STEPS = 10
-"""Each is a call with a deadline of its own, and the loop is taken for stuck (admin.py) when it waits for too many."""
+"""The most steps of a chain. Each is a call with its own deadline, and admin.py reports a loop that waits too long."""
 
 LONGEST = "max"
-"""In place of a duration: the longest that the role allows, found by asking."""
+"""The value for the longest duration that the role allows (refresh/max_duration.py)."""
 
 MAX_POLICY_CHARACTERS = 2048
-"""Session policy and policy ARNs together, in plain text."""
+"""Limit for the session policy and the policy ARNs together, in plain text."""
 
 MAX_POLICY_ARNS = 10
+"""The most policy ARNs of one session."""
 
 
 class PodNames(NamedTuple):
-    """What the Downward API says of the Pod, for what the token does not say (issuers other than Kubernetes)."""
+    """Names of the Pod from the Downward API, for tokens of other issuers than Kubernetes, which lack them."""
 
     namespace: str | None = None
     service_account: str | None = None
@@ -46,7 +49,7 @@ class PodNames(NamedTuple):
 
 
 class ChainStep(NamedTuple):
-    """One AssumeRole, signed with the credentials before it. `session_name` None: the name of the session before."""
+    """One AssumeRole, signed with the credentials of the step before. `session_name` None: that step's session name."""
 
     role_arn: str
     session_name: str | None = None
@@ -61,11 +64,11 @@ class ChainStep(NamedTuple):
 
 class Role(NamedTuple):
     """
-    One role to keep credentials for, and whom they are for.
+    The settings of one role: which credentials to request, and who may have them.
 
     `session_name` is a name or a template (session_name.py); None: from the token's claims. `duration_seconds` None:
-    the longest that the role allows. `policy` is JSON. `allow_uids` None: every user of the Pod. `containers` says
-    whom injection gives the role to (sidecar/injection); None: whoever no other role names.
+    the longest that the role allows. `policy` is JSON. `allow_uids` None: every user of the Pod. `containers` are the
+    containers to which injection assigns the role (sidecar/injection); None: those that no other role names.
     """
 
     name: str
@@ -83,12 +86,12 @@ class Role(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where its credentials are served."""
+        """Return the path of its credentials."""
         return CREDENTIALS_PATH if self.name == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{self.name}"
 
     @property
     def final_arn(self) -> str:
-        """The role whose credentials are served: the last of the chain."""
+        """Return the ARN of the role whose credentials are served: the last of the chain."""
         return self.chain[-1].role_arn if self.chain else self.role_arn
 
 
@@ -98,7 +101,7 @@ def secret_files(roles: Sequence[Role]) -> list[str]:
 
 
 class RoleDefaults(NamedTuple):
-    """What holds for each role that does not say otherwise. `{role}` in a path is the role's name."""
+    """The settings of roles that do not set their own. `{role}` in a path stands for the role's name."""
 
     token_file: str | None = None
     session_name: str | None = None
@@ -106,11 +109,11 @@ class RoleDefaults(NamedTuple):
     authorization_token_file: str | None = None
     pod_names: PodNames = PodNames()
 
-    def role(self, name: str, role_arn: str, **said: Any) -> Role:
-        """The role, with what is `said` of it in place of a default."""
+    def role(self, name: str, role_arn: str, **own: Any) -> Role:
+        """Return the role with its `own` settings, and the defaults for the others."""
         path = self.authorization_token_file
-        own = {"authorization_token_file": path and path.replace("{role}", name)}
-        return Role(name, role_arn, **{**self._asdict(), **own, **said})
+        secret = {"authorization_token_file": path and path.replace("{role}", name)}
+        return Role(name, role_arn, **{**self._asdict(), **secret, **own})
 
 
 def parse_role_arn(setting: str, text: str) -> str:
@@ -122,7 +125,7 @@ def parse_role_arn(setting: str, text: str) -> str:
 
 
 def parse_token_file(setting: str, path: str) -> str:
-    """The path, unless it is the token itself, which every later message about the file would show."""
+    """Return the path. Raises ConfigurationError for a token, because every later message would show it as the path."""
     if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
         raise ConfigurationError(
             f"{setting} is a token itself (not shown here): give the path of the file that holds it, "
@@ -148,7 +151,7 @@ def parse_path(setting: str, text: str) -> str:
 
 
 def parse_duration(setting: str, text: str) -> int | None:
-    """None for the longest that the role allows."""
+    """Return the duration in seconds; None for the longest that the role allows."""
     if text == LONGEST:
         return None
     limits = f"{MIN_DURATION_SECONDS} to {MAX_DURATION_SECONDS}, or {LONGEST} for the longest that the role allows"
@@ -164,7 +167,7 @@ def parse_whole_number(setting: str, text: str, low: int, high: int, limits: str
 
 
 def parse_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) -> str | None:
-    """The policy as compact JSON, if it and the ARNs are within STS's limits."""
+    """Return the policy as compact JSON if it and the ARNs are within STS's limits."""
     text = None if policy is None else json.dumps(policy, separators=(",", ":"))
     length = len(text or "") + sum(map(len, policy_arns))
     if length > MAX_POLICY_CHARACTERS:

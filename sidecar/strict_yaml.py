@@ -1,10 +1,10 @@
 """
-YAML text as nodes or plain values, read strictly. Pure.
+Parse YAML strictly, as nodes or plain values. Pure.
 
-Rule: whatever the text is, the only exception that leaves this file is ConfigurationError. PyYAML raises more than its
-own: ValueError and OverflowError for numbers and characters, RecursionError for deep nesting. A key that appears twice,
-nesting beyond MAX_DEPTH and text that UTF-8 cannot encode are errors, each with its line. Depth counts aliases, so no
-reader of nodes can recurse too deep; `load` also counts the parts that aliases stand for.
+Rule: for any text, the only exception of this module is ConfigurationError. PyYAML also raises exceptions of Python:
+ValueError and OverflowError for numbers and characters, RecursionError for deep nesting. A duplicate key, nesting
+beyond MAX_DEPTH and text that UTF-8 cannot encode are errors, each with its line. Depth counts aliases, so no reader of
+nodes can recurse too deep. `load` also counts the parts that aliases repeat.
 """
 
 import re
@@ -18,13 +18,13 @@ import yaml
 from sidecar.errors import ConfigurationError, SidecarError
 
 MAX_DEPTH = 24
-"""Levels of mappings and lists, unless the caller wants fewer. PyYAML's work for each token grows with each level."""
+"""The most levels of mappings and lists; a caller may set fewer. PyYAML's work per token grows with each level."""
 
 MAX_PARTS = 20_000
-"""Scalars, lists and mappings that `load` returns, each counted as often as aliases repeat it."""
+"""The most scalars, lists and mappings that `load` returns, each counted as often as aliases repeat it."""
 
 MAX_PROBLEM_CHARACTERS = 200
-"""How much of PyYAML's words a message shows, which can quote a tag of any length."""
+"""The most characters of PyYAML's text in a message. It can quote a tag of any length."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -40,7 +40,7 @@ def reading(where: str) -> Iterator[None]:
     """
     Turn whatever the block raises into a ConfigurationError about `where`. Our own errors pass unchanged.
 
-    Readers of configuration run in it, so that a value that nobody foresaw is a message and not a traceback.
+    Readers of configuration run in it, so that an unexpected value leads to a message instead of a traceback.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def reading(where: str) -> Iterator[None]:
 
 def compose(text: bytes | str, where: str, *, first_line: int = 1, max_depth: int = MAX_DEPTH) -> Node | None:
     """
-    Return the text's one document as nodes, None if it is empty.
+    Return the only document of the text as nodes; None if it is empty.
 
     `where` begins each message, and `first_line` is the line there on which the text begins.
     """
@@ -66,7 +66,7 @@ def compose(text: bytes | str, where: str, *, first_line: int = 1, max_depth: in
 
 def load(text: bytes | str, where: str) -> Any:
     """
-    Return the text's one document as plain values, None if it is empty.
+    Return the only document of the text as plain values; None if it is empty.
 
     Dates stay text, so that a policy's `Version: 2012-10-17` needs no quotes.
     """
@@ -80,9 +80,9 @@ _BRACKET = re.compile(rb"[][{}]")
 
 def _check_flow_depth(text: bytes | str, where: str, first_line: int, max_depth: int) -> None:
     """
-    Count brackets before PyYAML sees them, in strings too: its scanner reads 1,024 characters ahead at any depth.
+    Count brackets, also those in strings, before PyYAML reads the text. Raises ConfigurationError.
 
-    Raises ConfigurationError.
+    PyYAML's scanner reads 1,024 characters ahead at any depth.
     """
     depth = 0
     for match in _BRACKET.finditer(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):
@@ -98,7 +98,7 @@ def line_of(node: Node) -> int:
 
 
 def appears_twice(key: str) -> str:
-    """Return what messages say of a key that appears twice, without the full stop."""
+    """Return the message for a key that appears twice, without the full stop."""
     return f"the key {key[:40]!r} appears twice: keep one of them"
 
 
@@ -124,7 +124,7 @@ def _with_loader(loader: "_Loader", read: "Callable[[_Loader], _Value]") -> _Val
 
 
 class _Extent(NamedTuple):
-    """How large a node is with all that it contains, aliases replaced by what they stand for."""
+    """The size of a node with everything in it. The targets of aliases count once per alias."""
 
     depth: int = 1
     parts: int = 1

@@ -1,8 +1,8 @@
 """
-The projected service account token: one bounded read of the file, and what its claims say.
+Read the projected service account token and its claims.
 
-The token is read anew right before every exchange and kept nowhere else. Its signature is not verified here:
-that is STS's business. The claims serve for names, warnings and metrics, and never decide whether to try.
+Rules. The token is read again right before every exchange and kept nowhere else. Its signature is not verified here,
+because STS does that. The claims are used for names, warnings and metrics, and never to decide whether to try.
 """
 
 import os
@@ -19,25 +19,25 @@ from sidecar.errors import TokenError
 from sidecar.files import read_regular_file
 
 MAX_TOKEN_BYTES = 20_000
-"""The longest WebIdentityToken that STS takes (AWS STS API reference, AssumeRoleWithWebIdentity)."""
+"""The longest WebIdentityToken that STS accepts (AWS STS API reference, AssumeRoleWithWebIdentity)."""
 
 STS_TOLERANCE_SECONDS = 300
-"""How far off STS lets a token's times be (seen in recorded answers of the real service)."""
+"""The tolerance of STS for a token's times (from recorded responses of the real service)."""
 
 _COMPACT_JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
-"""RFC 7515, 3.1. Checked here, as Python's base64 passes over other bytes, and with it PyJWT up to 2.10 at least."""
+"""The form of a token (RFC 7515, 3.1). Python's base64 ignores other bytes, and so does PyJWT up to at least 2.10."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token. Instants are Unix seconds; a claim that is absent or of the wrong type is None or empty."""
+    """A token and its claims. Instants are Unix seconds. A missing or mistyped claim is None or empty."""
 
     raw: str = field(repr=False)
     issuer: str | None
     subject: str | None
     audiences: tuple[str, ...]
     authorized_party: str | None
-    """`azp`. None if the claim is absent, and "" if it is empty or not text."""
+    """The claim `azp`; None if it is absent, and "" if it is empty or not text."""
     issued_at: float | None
     not_before: float | None
     expires_at: float | None
@@ -54,9 +54,9 @@ class Token:
     @property
     def audience(self) -> str | None:
         """
-        Return what STS compares with the client IDs: `azp` where the token has one, else its only `aud`.
+        Return the value that STS compares with the client IDs: `azp` if the token has one, else its only `aud`.
 
-        None if STS cannot take the token for that. (IAM User Guide, "Available keys for AWS OIDC federation": `aud`.)
+        None if STS rejects the token for that. (IAM User Guide, "Available keys for AWS OIDC federation": `aud`.)
         """
         if self.audience_problem is not None:
             return None
@@ -78,8 +78,8 @@ def read_token(path: str) -> Token:
     """
     Read and decode the token at `path`. Raises TokenError.
 
-    The kubelet swaps the `..data` symlink under the path: a read sees the old token or the new one whole, and
-    for a moment may see neither, so a missing file is tried once more.
+    The kubelet swaps the `..data` symlink in the path. So a read returns the whole old or the whole new token. For a
+    moment neither may exist, so a missing file is tried a second time.
     """
     try:
         content = _read_bounded(path)
@@ -91,7 +91,7 @@ def read_token(path: str) -> Token:
 
 
 def decode_token(content: bytes, path: str) -> Token:
-    """Turn the file's bytes into a Token. Raises TokenError when it is empty, too long or no JWT."""
+    """Parse the file's bytes. Raises TokenError if they are empty, too long or not a JWT."""
     raw = content.removeprefix(b"\xef\xbb\xbf").strip()
     if not raw:
         raise TokenError("empty", f"{path} is empty", "See whether whatever writes the token is done")
@@ -99,16 +99,16 @@ def decode_token(content: bytes, path: str) -> Token:
         raise _no_token(path, content)
     try:
         claims = jwt.decode(raw, options={"verify_signature": False})
-    except (jwt.PyJWTError, RecursionError) as exc:  # the latter from older PyJWTs, for claims that nest deep
+    except (jwt.PyJWTError, RecursionError) as exc:  # older PyJWTs raise the latter for deeply nested claims
         raise TokenError("malformed", f"{path} holds no JWT: {exc}", _SEE_THE_WRITER) from exc
     return _from_claims(raw.decode("ascii"), claims)
 
 
 def warning_from_claims(token: Token, now: float) -> str | None:
     """
-    What STS will likely say about this token, in a sentence; None when it looks right.
+    Return a warning if STS will probably reject this token, else None.
 
-    `now` is Unix seconds by STS's clock as far as that is known. STS forgives 300 s either way.
+    `now` is Unix seconds on STS's clock, if that is known. STS tolerates 300 s in either direction.
     """
     if token.expires_at is None:
         return "the token never expires: a legacy Secret token, not a projected one, which STS does not take"
@@ -130,7 +130,7 @@ def warning_from_claims(token: Token, now: float) -> str | None:
 
 
 def expired_at_start_warning(token: Token, now: float) -> str | None:
-    """Return a sentence if the token had expired when the daemon read it first. `now` is Unix seconds."""
+    """Return a warning if the token had expired when the daemon first read it. `now` is Unix seconds."""
     if token.expires_at is None or now < token.expires_at:
         return None
     return (
@@ -160,7 +160,7 @@ _SEE_THE_WRITER = "See what writes that file"
 
 def _no_token(path: str, content: bytes) -> TokenError:
     """Return the problem with content that is too long or is not a signed JWT."""
-    from sidecar.token_mistake import find_mistake  # noqa: PLC0415  for files that hold no token
+    from sidecar.token_mistake import find_mistake  # noqa: PLC0415  only files without a token need it
 
     mistake = find_mistake(content)
     if mistake is not None:
@@ -224,7 +224,7 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    """JSON allows 1e400, which Python reads as infinity, and `true`, which is an int to it."""
+    """Return a finite number, else None. Python parses 1e400 as infinity, and `true` is an int."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     try:
         return float(value) if is_number and isfinite(value) else None

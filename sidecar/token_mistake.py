@@ -1,8 +1,9 @@
 """
-Describe the mistake in the content of a token file that holds no JWT. Pure.
+Describe the mistake in the content of a token file without a valid JWT. Pure.
 
-Rule: a mistake is named only if the content shows it. A token that is cut off is no mistake, because its writer may
-still be at work. Texts never quote the content, because it can hold a token. Imported only when a token was not read.
+Rule: a mistake is named only if the content shows it. A token that is cut off does not count, because its writer may
+not have finished. Texts never quote the content, because it can hold a token. The module is imported only if the token
+could not be read.
 """
 
 import base64
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Mistake(NamedTuple):
-    """A mistake that only a person can fix. `code` is one of CODES; `problem` completes "the file holds no token"."""
+    """A mistake that only a person can fix. `code` is one of CODES; `problem` follows "the file holds no token: "."""
 
     code: str
     problem: str
@@ -56,7 +57,7 @@ CODES = frozenset(_TEXTS)
 """Every code of a Mistake."""
 
 _TOKEN = r"e[wy][\w-]{8,}\.[\w-]{2,}\.[\w-]{2,}"  # noqa: S105  a pattern
-"""A signed JWT: its header is a JSON object, so its base64url begins with `ey` or `ew`."""
+"""A pattern for a signed JWT. Its header is a JSON object, so its base64url begins with `ey` or `ew`."""
 
 _JWS = re.compile(_TOKEN, re.ASCII)
 _JWS_WITHIN = re.compile(rf"(?<![\w-]){_TOKEN}(?![\w-])", re.ASCII)
@@ -70,7 +71,7 @@ _ASSIGNMENT = re.compile(
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MAGIC = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
-"""First bytes of gzip, zip, bzip2, xz and Zstandard."""
+"""The first bytes of gzip, zip, bzip2, xz and Zstandard files."""
 
 _NOTHING = frozenset(
     {"null", "none", "nil", "undefined", "(null)", "<nil>", "<none>", "nan", "false", "true", "n/a", "~"}
@@ -93,7 +94,7 @@ def find_mistake(content: bytes) -> Mistake | None:
     text = content.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if not text:
         return None
-    return next(filter(None, (judge(text) for judge in _JUDGES)), None)
+    return next(filter(None, (find(text) for find in _FINDERS)), None)
 
 
 def _mistake(code: str) -> Mistake:
@@ -101,7 +102,7 @@ def _mistake(code: str) -> Mistake:
 
 
 def _is_utf16(content: bytes) -> bool:
-    """Return whether it is UTF-16 or UTF-32: by its mark, or because every second byte of ASCII is zero there."""
+    """Return whether it is UTF-16 or UTF-32: it has a byte order mark, or every second byte is zero."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     half = len(content) // 2
@@ -123,7 +124,7 @@ def _json(text: str) -> Mistake | None:
 
 
 def _member_texts(path: tuple[str | int, ...]) -> tuple[str, str]:
-    """Name the member by its path as jq writes it, unless one of the names is not an ordinary one."""
+    """Return problem and fix with the member's path in jq's form, or without it if a name has unusual characters."""
     if path and all(isinstance(step, int) or _MEMBER.fullmatch(step) for step in path):
         name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         jq = name if name.startswith(".") else f".{name}"
@@ -171,7 +172,7 @@ def _json_object(part: str) -> dict[str, Any] | None:
 
 
 def _lines(text: str) -> Mistake | None:
-    """A token that is broken into lines of one length. Any line that is a token itself is another mistake."""
+    """Find a token that is broken into lines of one length. A line that is a token itself is another mistake."""
     first, *rest = lines = text.split()
     if not rest or any(_JWS.fullmatch(line) for line in lines) or not _JWS.fullmatch("".join(lines)):
         return None
@@ -180,7 +181,7 @@ def _lines(text: str) -> Mistake | None:
 
 
 def _within(text: str) -> Mistake | None:
-    """One token or several, and other text."""
+    """Find one or several tokens within other text."""
     text = _COLOUR.sub(" ", text)
     found = [*_JWS_WITHIN.finditer(text)]
     if not found or found[0][0] == text:
@@ -201,25 +202,25 @@ def _base64(text: str) -> Mistake | None:
     return _mistake("base64") if is_token and re.fullmatch(r"[\w+/=-]+", packed, re.ASCII) else None
 
 
-def _shaped(code: str, pattern: re.Pattern[str], *, whole: bool = True) -> Callable[[str], Mistake | None]:
+def _matcher(code: str, pattern: re.Pattern[str], *, whole: bool = True) -> Callable[[str], Mistake | None]:
     return lambda text: _mistake(code) if (pattern.fullmatch(text) if whole else pattern.match(text)) else None
 
 
-_JUDGES: tuple[Callable[[str], Mistake | None], ...] = (
+_FINDERS: tuple[Callable[[str], Mistake | None], ...] = (
     lambda text: _mistake("null") if text.strip("\"'").lower() in _NOTHING else None,
     _json,
-    _shaped("pem", re.compile("-----BEGIN "), whole=False),
-    _shaped("html", _HTML, whole=False),
-    _shaped("xml", _XML),
-    _shaped("placeholder", _PLACEHOLDER),
+    _matcher("pem", re.compile("-----BEGIN "), whole=False),
+    _matcher("html", _HTML, whole=False),
+    _matcher("xml", _XML),
+    _matcher("placeholder", _PLACEHOLDER),
     _parts,
-    _shaped("quoted", _QUOTED),
-    _shaped("scheme", _SCHEME),
-    _shaped("assignment", _ASSIGNMENT),
+    _matcher("quoted", _QUOTED),
+    _matcher("scheme", _SCHEME),
+    _matcher("assignment", _ASSIGNMENT),
     _lines,
     _within,
     _base64,
-    _shaped("path", _PATH),
-    _shaped("url", _URL),
+    _matcher("path", _PATH),
+    _matcher("url", _URL),
 )
-"""In the order of the checks: specific mistakes come first."""
+"""The checks in their order: specific mistakes come first."""
