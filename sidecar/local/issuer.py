@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sidecar.clock import Clock
 from sidecar.local.events import Tell
-from sidecar.local.http import Reply, Request, plain
 from sidecar.local.service_account import PodIdentity, TokenRequest, claims
 from sidecar.local.signing_keys import ALGORITHM, KeySet, signing_key
 from sidecar.oidc.jwks import DISCOVERY_PATH
+from sidecar.serving.h11_server import Request, Response, text_response
 
 KEYS_PATH = "/keys"
 """Where EKS has them."""
@@ -64,15 +64,15 @@ class Issuer:
         self.keys = self.keys.rotated(signing_key(new), self._clock.wall())
         return self.keys.active.kid
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         """The two documents, to GET and HEAD."""
         document = self._documents().get(request.path)
         if document is None:
-            return plain(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are here.")
+            return text_response(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are here.")
         if request.method not in {"GET", "HEAD"}:
-            return plain(405, "Only GET and HEAD are answered here.")
+            return text_response(405, "Only GET and HEAD are answered here.")
         content, content_type = document
-        return Reply(200, json.dumps(content).encode("ascii"), content_type, (_CACHE_CONTROL,))
+        return Response(200, json.dumps(content).encode("ascii"), content_type, (_CACHE_CONTROL,))
 
     def _documents(self) -> dict[str, tuple[dict[str, Any], str]]:
         return {

@@ -6,6 +6,7 @@ read, so that a mistake in one ends the start; then everything runs until cancel
 """
 
 import random
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,6 @@ from sidecar.addresses import format_address
 from sidecar.background import keep_running
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
-from sidecar.local import http
 from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
 from sidecar.local.events import Tell
 from sidecar.local.issuer import Issuer, generate_key, rotate_keys
@@ -31,11 +31,21 @@ from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.oidc.verification import Provider, issuer_key
+from sidecar.serving.h11_server import Limits, Server
 from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_OF = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  (compared with, not bound)
 """By the address that stands for all of its family."""
+
+HTTP_LIMITS = Limits(max_head_bytes=64 * 1024, max_body_bytes=256 * 1024, respond_seconds=30.0, keeps_connections=False)
+"""
+Limits of the issuer and of STS.
+
+A presigned GET carries a complete request in its target, with the session token. Bodies of STS requests have a few
+KiB: a token of at most 20,000 characters and a policy of 2,048. A response may wait for a slow issuer's keys, and SDKs
+give up after 60 s.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ async def serve_local(
     Started with LocalServices once the first token is there and both ports answer. Raises ConfigurationError for a
     port, directory, policy or key file that cannot be used.
     """
-    async with (
+    with (
         await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
         await _listen("sts_port", config.sts_host, config.sts_port) as sts_listener,
     ):
@@ -77,8 +87,8 @@ async def serve_local(
         async with trio.open_nursery() as nursery:
             rotation = partial(rotate_keys, issuer, config.key_rotation_seconds, tell=tell, generate=generate)
             for name, task in (
-                ("issuer", partial(http.serve, issuer_listener, issuer.answer, report=report)),
-                ("sts", partial(http.serve, sts_listener, sts.answer, report=report)),
+                ("issuer", partial(Server(issuer.answer, report, limits=HTTP_LIMITS).serve, [issuer_listener])),
+                ("sts", partial(Server(sts.answer, report, limits=HTTP_LIMITS).serve, [sts_listener])),
                 ("kubelet", kubelet),
                 ("key_rotation", rotation),
             ):
@@ -97,7 +107,7 @@ def _services(config: LocalConfig, directory: Path, issuer: Issuer, sts: Sts, st
     )
 
 
-async def _listen(setting: str, host: str, port: int) -> trio.SocketListener:
+async def _listen(setting: str, host: str, port: int) -> socket.socket:
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as exc:
@@ -105,12 +115,19 @@ async def _listen(setting: str, host: str, port: int) -> trio.SocketListener:
             f"{setting} is {port}, and {format_address(host, port)} is not to be had ({exc.strerror or exc}): "
             "give another port, or 0 for a free one."
         ) from exc
-    return listeners[0]
+    return _detached(listeners[0])
 
 
-def _url(listener: trio.SocketListener) -> str:
+def _detached(listener: trio.SocketListener) -> socket.socket:
+    """Return the listener as a socket of the standard library, which does not block."""
+    found = socket.socket(fileno=listener.socket.detach())
+    found.settimeout(0)
+    return found
+
+
+def _url(listener: socket.socket) -> str:
     """As this machine reaches it: a wildcard address answers on loopback too."""
-    host, port = listener.socket.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     return f"http://{format_address(LOOPBACK_OF.get(host, host), port)}"
 
 

@@ -19,9 +19,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from sidecar.local.http import Request
 from sidecar.local.sessions import Session
 from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.serving.h11_server import Request
 
 ALGORITHM, SERVICE, TERMINATOR = "AWS4-HMAC-SHA256", "sts", "aws4_request"
 WINDOW = timedelta(minutes=15)

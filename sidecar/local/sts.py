@@ -16,7 +16,6 @@ from email.utils import formatdate
 from sidecar.clock import Clock
 from sidecar.local import sigv4, sts_xml
 from sidecar.local.events import Tell
-from sidecar.local.http import Reply, Request
 from sidecar.local.operations import Grant, assume_role, assume_role_with_web_identity, caller_identity
 from sidecar.local.parameters import load_shapes, operation_name, parse_form, read_parameters
 from sidecar.local.provider_keys import KeySource
@@ -25,6 +24,7 @@ from sidecar.local.sessions import RandomBytes, Session, SessionTable
 from sidecar.local.sts_xml import Tree
 from sidecar.oidc import verification as web_identity
 from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.serving.h11_server import Request, Response
 
 Form = Mapping[str, str]
 
@@ -57,7 +57,7 @@ class Sts:
             "GetCallerIdentity": self._get_caller_identity,
         }
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         """The reply to any request: a result, or one of AWS's errors."""
         request_id = str(uuid.uuid4())
         form = _form(request)
@@ -112,10 +112,10 @@ class Sts:
             why=refusal.why,
         )
 
-    def _reply(self, status: int, body: bytes, request_id: str) -> Reply:
+    def _reply(self, status: int, body: bytes, request_id: str) -> Response:
         date = formatdate(self._clock.wall(), usegmt=True)
         headers = (("x-amzn-RequestId", request_id), ("Date", date))
-        return Reply(status, body, sts_xml.CONTENT_TYPE, headers)
+        return Response(status, body, sts_xml.CONTENT_TYPE, headers)
 
 
 def _form(request: Request) -> dict[str, str]:

@@ -19,11 +19,11 @@ from sidecar.injection.settings import Settings
 from sidecar.kubernetes.async_client import KubernetesApi, open_api
 from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.log import Logger, make_logger
+from sidecar.serving.h11_server import BACKLOG
 from sidecar.serving.listen import listen
 from sidecar.webhook.certificate.managed import OwnCertificate
 from sidecar.webhook.certificate.mounted import MountedCertificate
 from sidecar.webhook.events import Events
-from sidecar.webhook.h11_server import BACKLOG
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.service import PATH, Service
 from sidecar.webhook.service_accounts import ServiceAccounts

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
@@ -20,10 +20,10 @@ from sidecar.injection.settings import Settings, choose_kind
 from sidecar.kubernetes.async_client import KubernetesApi
 from sidecar.kubernetes.list_watch import pause_seconds
 from sidecar.log import Logger
+from sidecar.serving.h11_server import Limits, Request, Response, Server, text_response
 from sidecar.webhook.certificate.managed import OwnCertificate
 from sidecar.webhook.certificate.mounted import LOOK_SECONDS, MountedCertificate
 from sidecar.webhook.events import Events
-from sidecar.webhook.h11_server import Budget, Request, Response, serve
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import (
     Outcome,
@@ -53,7 +53,7 @@ LONG_PARTS = 2000
 MAX_LARGE_WAITING = 6
 """Each has at most 4 MiB. With the one that is parsed they leave 4 MiB of the server's budget to all other bodies."""
 
-_TEXT, _METRICS = "text/plain; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass
@@ -100,15 +100,16 @@ class Service:
             ):
                 background.start_soon(keep_running, task, partial(self._report_task, name))
             async with trio.open_nursery() as servers:
-                both = partial(
-                    serve,
-                    report=self._report,
-                    stop=self.stop,
+                server = Server(
+                    self.respond,
+                    self._report,
+                    tls=lambda: self.tls.context,
                     is_draining=lambda: self.is_stopping,
-                    budget=Budget(),
+                    stop=self.stop,
                 )
-                await servers.start(partial(both, listeners, self.respond, tls=lambda: self.tls.context))
-                await servers.start(partial(both, admin_listeners, self.respond_to_admin, max_body_bytes=0))
+                admin = replace(server, respond=self.respond_to_admin, tls=None, limits=Limits(max_body_bytes=0))
+                await servers.start(server.serve, listeners)
+                await servers.start(admin.serve, admin_listeners)
                 task_status.started()
             background.cancel_scope.cancel()
 
@@ -117,14 +118,14 @@ class Service:
     async def respond(self, request: Request) -> Response:
         """What the API server asks."""
         if request.path != PATH:
-            return Response(404, f"Here is {PATH}.\n".encode(), _TEXT)
+            return text_response(404, f"Here is {PATH}.")
         if request.method != "POST":
-            return Response(405, f"POST an AdmissionReview to {PATH}.\n".encode(), _TEXT, "POST")
+            return text_response(405, f"POST an AdmissionReview to {PATH}.", ("Allow", "POST"))
         if len(request.body) <= LARGE_BYTES:
             return await self._review(request.body)
         if self.large.statistics().tasks_waiting >= MAX_LARGE_WAITING:
             self.log.warning("large_review_turned_away", bytes=len(request.body), waiting=MAX_LARGE_WAITING)
-            return Response(503, b"Too many large Pods are being made: try again.\n", _TEXT)
+            return text_response(503, "Too many large Pods are being created. Try again.")
         async with self.large:
             return await self._review(request.body)
 
@@ -134,7 +135,7 @@ class Service:
         try:
             review = await trio.to_thread.run_sync(read_review, body) if is_large else read_review(body)
         except ConfigurationError as error:
-            return Response(400, f"{error}\n".encode(), _TEXT)
+            return text_response(400, str(error))
         takes_turn = review.lists_roles or (not is_large and parts_in(body) > LONG_PARTS)
         result = await self._answer(review, takes_long=is_large or takes_turn, takes_turn=takes_turn)
         if result.fault is not None:
@@ -181,12 +182,12 @@ class Service:
     async def respond_to_admin(self, request: Request) -> Response:
         """Probes and metrics."""
         if request.method not in ("GET", "HEAD"):
-            return Response(405, b"GET /livez, /readyz or /metrics.\n", _TEXT, "GET, HEAD")
+            return text_response(405, "GET /livez, /readyz or /metrics.", ("Allow", "GET, HEAD"))
         if request.path == "/livez":
-            return Response(200, b"ok\n", _TEXT)
+            return text_response(200, "ok")
         if request.path == "/readyz":
             troubles = self.troubles()
-            return Response(503 if troubles else 200, ("\n".join(troubles) or "ok").encode() + b"\n", _TEXT)
+            return text_response(503 if troubles else 200, "\n".join(troubles) or "ok")
         if request.path == "/metrics":
             body = self.metrics.exposition(
                 is_ready=not self.troubles(),
@@ -195,7 +196,7 @@ class Service:
                 dropped_lines=self.dropped_lines(),
             )
             return Response(200, body, _METRICS)
-        return Response(404, b"Here are /livez, /readyz and /metrics.\n", _TEXT)
+        return text_response(404, "Here are /livez, /readyz and /metrics.")
 
     def troubles(self) -> list[str]:
         """

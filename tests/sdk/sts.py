@@ -13,16 +13,18 @@ from email.utils import formatdate
 import trio
 
 from sidecar.clock import instant_text
-from sidecar.local import http, sigv4, sts_xml
-from sidecar.local.http import Reply, Request
+from sidecar.local import sigv4, sts_xml
 from sidecar.local.operations import caller_identity
 from sidecar.local.parameters import parse_form
 from sidecar.local.roles import Role
+from sidecar.local.services import HTTP_LIMITS
 from sidecar.local.session_size import PLAIN_TOKEN_BYTES
 from sidecar.local.sessions import Session, SessionTable, new_session
 from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import TrustPolicy
 from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.serving.h11_server import Request, Response, Server
+from sidecar.serving.listen import listen
 
 REGION = "us-east-1"
 
@@ -52,15 +54,15 @@ class StrictSts:
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        listeners = listen("--listen", ("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}"
         task_status.started()
-        await http.serve(listener, self._answer, report=self.faults.append)
+        await Server(self._answer, self.faults.append, limits=HTTP_LIMITS).serve(listeners)
 
     def session_of(self, access_key_id: str | None) -> Session | None:
         return self._sessions.get(access_key_id or "")
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, request: Request) -> Response:
         form = parse_form(request.query) | parse_form(request.body.decode())
         operation = form["Action"]
         request_id = str(uuid.uuid4())
@@ -106,5 +108,5 @@ class StrictSts:
         }
 
 
-def _reply(status: int, body: bytes) -> Reply:
-    return Reply(status, body, sts_xml.CONTENT_TYPE, (("Date", formatdate(usegmt=True)),))
+def _reply(status: int, body: bytes) -> Response:
+    return Response(status, body, sts_xml.CONTENT_TYPE, (("Date", formatdate(usegmt=True)),))

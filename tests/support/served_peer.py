@@ -1,18 +1,41 @@
-"""A peer of a test on a free loopback port, spoken to over real HTTP."""
+"""HTTP servers for tests, on free loopback ports. A test talks to them over real connections."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Protocol, TypeVar
 
 import trio
 
-from sidecar.local import http
-from sidecar.local.http import Reply, Request
+from sidecar.local.services import HTTP_LIMITS
+from sidecar.serving.h11_server import Request, Respond, Response, Server
+from sidecar.serving.listen import listen
+
+
+def raise_exception(exc: Exception) -> None:
+    raise exc
+
+
+def start_server(nursery: trio.Nursery, respond: Respond, report: Callable[[Exception], None] = raise_exception) -> str:
+    """
+    Serve until the nursery is cancelled, and return the address. The server accepts connections from now on.
+
+    By default, an exception of `respond` fails the test.
+    """
+    listeners = listen("--listen", ("127.0.0.1", 0))
+    nursery.start_soon(Server(respond, report, limits=HTTP_LIMITS).serve, listeners)
+    return f"127.0.0.1:{listeners[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serving(respond: Respond) -> AsyncIterator[str]:
+    """Serve for the block, and yield the URL of the server without a path."""
+    async with trio.open_nursery() as nursery:
+        yield f"http://{start_server(nursery, respond)}"
+        nursery.cancel_scope.cancel()
 
 
 class Peer(Protocol):
-    async def answer(self, request: Request) -> Reply: ...
+    async def answer(self, request: Request) -> Response: ...
 
 
 Served = TypeVar("Served", bound=Peer)
@@ -20,14 +43,10 @@ Served = TypeVar("Served", bound=Peer)
 
 @asynccontextmanager
 async def serving_peer(make: Callable[[str], Served]) -> AsyncIterator[Served]:
-    """What `make` makes of the peer's URL, while it is served. What its `answer` raises fails the test."""
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    served = make(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
-
-    def report(exc: Exception) -> None:
-        raise exc
-
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, served.answer, report=report))
-        yield served
+    """Serve the peer that `make` creates from its URL."""
+    listeners = listen("--listen", ("127.0.0.1", 0))
+    peer = make(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Server(peer.answer, raise_exception, limits=HTTP_LIMITS).serve, listeners)
+        yield peer
         nursery.cancel_scope.cancel()

@@ -13,11 +13,11 @@ import pytest
 from sidecar.clock import Clock
 from sidecar.commands.token import _verify
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.local.http import Reply, Request, plain
 from sidecar.local.issuer import Issuer, generate_key
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.oidc.verified_token import announce_request
+from sidecar.serving.h11_server import Request, Response, text_response
 from sidecar.token import decode_token
 from tests.support.fakes.tokens import jwt_of, service_account_token
 from tests.support.served_peer import serving_peer
@@ -38,10 +38,10 @@ class Site:
         self.is_up = True
         self.asked: list[str] = []
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         self.asked.append(request.path)
         if not self.is_up:
-            return plain(503, "down")
+            return text_response(503, "down")
         reply = await self.issuer.answer(request)
         return dataclasses.replace(reply, headers=(("Cache-Control", self.cache_control),))
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
-from sidecar.local.http import Reply, Request
+from sidecar.serving.h11_server import Request, Response
 from tests.support.served_peer import serving_peer
 
 _ROLE = """\
@@ -37,7 +37,7 @@ class Iam:
     denies: bool = False
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         form = dict(parse_qsl(request.body.decode()))
         signer = (request.header("authorization") or "").partition("Credential=")[2].partition("/")[0]
         self.asked.append((form["Action"], signer))
@@ -47,24 +47,24 @@ class Iam:
             return self._role(form["RoleName"])
         return self._provider(form["OpenIDConnectProviderArn"])
 
-    def _role(self, name: str) -> Reply:
+    def _role(self, name: str) -> Response:
         if name not in self.roles:
             return _error(404, "NoSuchEntity", f"The role with name {name} cannot be found.")
         policy = quote(json.dumps(self.roles[name]))
         return _xml(200, _ROLE.format(name=name, policy=policy, seconds=self.max_session_seconds))
 
-    def _provider(self, arn: str) -> Reply:
+    def _provider(self, arn: str) -> Response:
         if arn not in self.client_ids:
             return _error(404, "NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}")
         return _xml(200, _PROVIDER.format(ids="".join(f"<member>{escape(i)}</member>" for i in self.client_ids[arn])))
 
 
-def _error(status: int, code: str, message: str) -> Reply:
+def _error(status: int, code: str, message: str) -> Response:
     return _xml(status, _ERROR.format(code=code, message=escape(message)))
 
 
-def _xml(status: int, body: str) -> Reply:
-    return Reply(status, body.encode(), "text/xml")
+def _xml(status: int, body: str) -> Response:
+    return Response(status, body.encode(), "text/xml")
 
 
 def served_iam() -> AbstractAsyncContextManager[Iam]:

@@ -21,12 +21,12 @@ import trio
 from sidecar.client.exchange import exchange_once
 from sidecar.doctor.probes import aws
 from sidecar.doctor.report import as_text
-from sidecar.local import http
-from sidecar.local.http import Reply, Request
+from sidecar.serving.h11_server import Request, Response
 from tests.support.exchanges import STS_HOST, Authority, Resolver
 from tests.support.fakes.scripted_sts import Reply as StsReply
 from tests.support.fakes.scripted_sts import ScriptedSts, error_reply, good_reply
 from tests.support.fakes.tokens import jwt_of
+from tests.support.served_peer import start_server
 from tests.unit.doctor.iam import Iam, served_iam
 from tests.unit.doctor.set_up import ANOTHER_KEY, NOBODY, SECRET, SetUp, examine, set_up
 
@@ -263,14 +263,12 @@ def on_the_port(status: int, body: Any, content_type: str = "application/json") 
 
     async def break_it(at: SetUp) -> Environ:
         content = body() if callable(body) else body
-        reply = Reply(status, content if isinstance(content, bytes) else json.dumps(content).encode(), content_type)
+        reply = Response(status, content if isinstance(content, bytes) else json.dumps(content).encode(), content_type)
 
-        async def answer(_request: Request) -> Reply:
+        async def answer(_request: Request) -> Response:
             return reply
 
-        listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-        at.nursery.start_soon(partial(http.serve, listener, answer, report=print))
-        address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        address = start_server(at.nursery, answer)
         return at.application_but(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://{address}/v1/credentials")
 
     return break_it

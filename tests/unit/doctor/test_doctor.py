@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from sidecar.doctor.finding import Status
 from sidecar.doctor.probes import aws
 from sidecar.doctor.report import Report
 from sidecar.doctor.run import GROUPS
-from sidecar.local import http
-from sidecar.local.http import Reply, Request, plain
 from sidecar.local.trust_policy import default_policy
+from sidecar.serving.h11_server import Request, Response, text_response
 from tests.support.exchanges import Resolver
 from tests.support.processes import GUARD_SECONDS, our_program
+from tests.support.served_peer import serving
 from tests.unit.doctor.iam import served_iam
 from tests.unit.doctor.set_up import NOBODY, PATIENT, SECRET, examine, set_up
 from tests.unit.test_token import as_somebody_else
@@ -129,18 +128,15 @@ async def test_a_token_of_another_user_names_the_field_of_the_pod(
 async def node_metadata(*, wants_token: bool, role: str | None) -> AsyncIterator[str]:
     """An EC2 node's metadata service, of version 2 alone or of version 1 too."""
 
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         if request.method == "PUT" and request.header("x-aws-ec2-metadata-token-ttl-seconds"):
-            return plain(200, "imds-session")
+            return text_response(200, "imds-session")
         if wants_token and request.header("x-aws-ec2-metadata-token") != "imds-session":
-            return plain(401, "Unauthorized")
-        return plain(404, "Not Found") if role is None else plain(200, role)
+            return text_response(401, "Unauthorized")
+        return text_response(404, "Not Found") if role is None else text_response(200, role)
 
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, answer, report=print))
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-        nursery.cancel_scope.cancel()
+    async with serving(answer) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

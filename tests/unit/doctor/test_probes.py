@@ -11,7 +11,6 @@ import threading
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,13 @@ from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.checks.sdks import BOTOCORE, CHECKS, FoundSdk, SdkFacts
 from sidecar.doctor.probes import aws, endpoint, environment, issuer, metadata, reach, sdks, token
 from sidecar.doctor.probes.endpoint import Endpoint, Keys
-from sidecar.local import http
-from sidecar.local.http import Reply, Request
 from sidecar.role import Role
+from sidecar.serving.h11_server import Request, Response
 from tests.support.exchanges import STS_HOST, Authority, Resolver, scripted
 from tests.support.fakes.scripted_sts import Reply as RawReply
 from tests.support.fakes.scripted_sts import ScriptedSts
 from tests.support.fakes.tokens import service_account_token
+from tests.support.served_peer import serving
 
 SECRET = "s3cret-of-the-endpoint-that-nobody-must-see"
 
@@ -310,23 +309,20 @@ def test_the_home_directory_is_looked_in_and_a_token_that_lies_open_is_seen(tmp_
 
 
 @asynccontextmanager
-async def listening(*replies: Reply) -> AsyncIterator[tuple[str, list[Request]]]:
+async def listening(*replies: Response) -> AsyncIterator[tuple[str, list[Request]]]:
     asked: list[Request] = []
     left = list(replies)
 
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         asked.append(request)
         return left.pop(0) if len(left) > 1 else left[0]
 
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, answer, report=print))
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/v1/credentials", asked
-        nursery.cancel_scope.cancel()
+    async with serving(answer) as url:
+        yield f"{url}/v1/credentials", asked
 
 
-def _json(status: int, body: Any) -> Reply:
-    return Reply(status, json.dumps(body).encode(), "application/json")
+def _json(status: int, body: Any) -> Response:
+    return Response(status, json.dumps(body).encode(), "application/json")
 
 
 async def ask(url: str, secret: str | None = SECRET, file: str | None = None) -> tuple[EndpointFacts, Keys | None]:
@@ -376,7 +372,7 @@ async def test_what_is_told_of_an_answer_holds_no_credentials() -> None:
     "body", [b"", b"[]", b"[" * 60_000, b"\xff", json.dumps({"Expiration": "2027-99-99T09:00:00Z"}).encode()]
 )
 async def test_an_answer_that_makes_no_sense_is_no_set(body: bytes) -> None:
-    async with listening(Reply(200, body, "application/json")) as (url, _):
+    async with listening(Response(200, body, "application/json")) as (url, _):
         facts, keys = await ask(url)
     assert keys is None
     assert facts.served is not None

@@ -12,7 +12,6 @@ from botocore.model import ServiceModel
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from sidecar.clock import Clock
-from sidecar.local.http import Request
 from sidecar.local.issuer import Issuer, generate_key
 from sidecar.local.roles import Role
 from sidecar.local.service_account import PodIdentity, TokenRequest
@@ -20,6 +19,7 @@ from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.oidc.verification import Jwk, Provider
+from sidecar.serving.h11_server import Request
 from tests.support.fakes.clock import EPOCH
 
 ISSUER = "http://issuer.test:8080"

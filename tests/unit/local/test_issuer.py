@@ -12,9 +12,9 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sidecar.local.http import Request
 from sidecar.local.issuer import rotate_keys
 from sidecar.local.signing_keys import KeySet, signing_key
+from sidecar.serving.h11_server import Request
 from tests.unit.local.conftest import ISSUER, World
 
 

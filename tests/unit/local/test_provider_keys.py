@@ -12,10 +12,10 @@ import trio
 import trio.testing
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.http import Reply, Request, plain
 from sidecar.local.provider_keys import MAX_FILE_BYTES, FileKeys, IssuerKeys, fetch_keys
 from sidecar.oidc.sts_refusal import StsRefusal
 from sidecar.oidc.verification import NO_KEY
+from sidecar.serving.h11_server import Request, Response, text_response
 from tests.support.served_peer import serving_peer
 
 
@@ -31,12 +31,12 @@ class Site:
         self.fetches = 0
         self.now = 1000.0
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         page = self.pages.get(request.path)
         self.fetches += request.path == "/keys"
         if page is None:
-            return plain(404, "nothing")
-        return Reply(200, page if isinstance(page, bytes) else json.dumps(page).encode(), "application/json")
+            return text_response(404, "nothing")
+        return Response(200, page if isinstance(page, bytes) else json.dumps(page).encode(), "application/json")
 
     @property
     def keys(self) -> IssuerKeys:

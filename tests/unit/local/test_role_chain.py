@@ -7,20 +7,18 @@ This machine's clock is months from STS's, so each of these chains also shows th
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 
 import pytest
-import trio
 
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.local import http
-from sidecar.local.http import Reply, Request
 from sidecar.local.trust_policy import parse_policy
 from sidecar.role import ChainStep
+from sidecar.serving.h11_server import Request, Response
 from sidecar.sts.client import ExchangeResult, StsClient
 from sidecar.sts.errors import explained
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import decode_token
+from tests.support.served_peer import serving
 from tests.unit.local.conftest import APP, LAST, NEXT, World
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
@@ -28,20 +26,13 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 AGREED = "secret-handshake"
 TO_NEXT, TO_LAST = ChainStep(NEXT, "hop", external_id=AGREED), ChainStep(LAST, "jump")
 
-Answer = Callable[[Request], Awaitable[Reply]]
-
-
-def raise_it(exc: Exception) -> None:
-    raise exc
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 @asynccontextmanager
 async def listening(answer: Answer) -> AsyncIterator[str]:
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(http.serve, listener, answer, report=raise_it))
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
-        nursery.cancel_scope.cancel()
+    async with serving(answer) as url:
+        yield f"{url}/"
 
 
 async def outcome(
@@ -266,7 +257,7 @@ async def test_tags_and_inherited_tags_count_in_the_session_token(world: World) 
 
 
 def without_date(world: World) -> Answer:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         reply = await world.sts.answer(request)
         return replace(reply, headers=tuple(pair for pair in reply.headers if pair[0] != "Date"))
 
@@ -274,14 +265,14 @@ def without_date(world: World) -> Answer:
 
 
 def changed_on_its_way(world: World) -> Answer:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         return await world.sts.answer(replace(request, body=request.body + b"&SourceIdentity=eve"))
 
     return answer
 
 
 def unsigned_on_its_way(world: World) -> Answer:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         kept = tuple(pair for pair in request.headers if pair[0] != "authorization")
         return await world.sts.answer(replace(request, headers=kept))
 
@@ -289,7 +280,7 @@ def unsigned_on_its_way(world: World) -> Answer:
 
 
 def forgetting(world: World) -> Answer:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         if b"Action=AssumeRole&" in request.body:
             world.sts._sessions._sessions.clear()
         return await world.sts.answer(request)
@@ -298,7 +289,7 @@ def forgetting(world: World) -> Answer:
 
 
 def two_hours_later(world: World) -> Answer:
-    async def answer(request: Request) -> Reply:
+    async def answer(request: Request) -> Response:
         if b"Action=AssumeRole&" in request.body:
             world.wall.step(7200)
         return await world.sts.answer(request)

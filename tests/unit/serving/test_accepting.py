@@ -1,4 +1,4 @@
-"""Connections are accepted in groups, and errors of one are not those of others."""
+"""Connections are accepted in groups, and an error of one connection does not affect the others."""
 
 import errno
 import socket
@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.webhook import accepting
-from sidecar.webhook.accepting import MAX_AT_ONCE, PAUSE_SECONDS, accepted
+from sidecar.serving import accepting
+from sidecar.serving.accepting import MAX_AT_ONCE, PAUSE_SECONDS, accepted
 
 
 def listening() -> socket.socket:
@@ -19,7 +19,7 @@ def listening() -> socket.socket:
     return listener
 
 
-async def test_all_that_wait_are_accepted_together() -> None:
+async def test_waiting_connections_are_accepted_together() -> None:
     with listening() as listener, ExitStack() as stack:
         for _ in range(MAX_AT_ONCE + 3):
             stack.enter_context(socket.create_connection(listener.getsockname()))
@@ -30,7 +30,7 @@ async def test_all_that_wait_are_accepted_together() -> None:
 
 
 class Listener:
-    """Raises errors and then has nothing."""
+    """A listener that raises errors, and then has no connections."""
 
     def __init__(self, *errors: int) -> None:
         self._errors = [*errors]
@@ -44,15 +44,17 @@ class Listener:
 )
 def test_error_of_one_connection_does_not_end_the_group(number: int, left: int) -> None:
     listener = Listener(number, errno.ECONNABORTED)
-    assert list(accepting._all_there(listener)) == []  # type: ignore[arg-type]
+    assert list(accepting._waiting_connections(listener)) == []  # type: ignore[arg-type]
     assert len(listener._errors) == left
 
 
 async def test_without_file_descriptors_it_is_tried_again_after_a_pause(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    all_there, failures = accepting._all_there, [1, 1, 1]
-    monkeypatch.setattr(accepting, "_all_there", lambda each: [] if failures and failures.pop() else all_there(each))
+    waiting, failures = accepting._waiting_connections, [1, 1, 1]
+    monkeypatch.setattr(
+        accepting, "_waiting_connections", lambda each: [] if failures and failures.pop() else waiting(each)
+    )
     with listening() as listener, socket.create_connection(listener.getsockname()):
         (stream,) = await accepted(listener)
         await stream.aclose()

@@ -1,0 +1,41 @@
+"""
+Accept connections as fast as they arrive.
+
+trio.serve_listeners accepts one connection in each turn of the event loop. While other tasks keep the loop busy, one
+client that opens connections keeps the kernel's queue full. The kernel then drops most connections of honest clients.
+"""
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import trio
+
+MAX_AT_ONCE = 64
+"""Connections that are accepted before other tasks have their turn."""
+
+PAUSE_SECONDS = 0.1
+"""Pause after an error, for example when no file descriptor is left."""
+
+_CONNECTION_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+"""Errors of accept(2) for a connection that ended in the queue, or that the firewall rejected."""
+
+
+async def accepted(listener: socket.socket) -> list[trio.SocketStream]:
+    """Wait for connections, and return all that are waiting. The listener must not block."""
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        if found := list(_waiting_connections(listener)):
+            return found
+        await trio.sleep(PAUSE_SECONDS)
+
+
+def _waiting_connections(listener: socket.socket) -> Iterator[trio.SocketStream]:
+    for _ in range(MAX_AT_ONCE):
+        try:
+            connection, _ = listener.accept()
+        except OSError as exc:
+            if exc.errno in _CONNECTION_ERRORS:
+                continue
+            return  # the queue is empty, or this process cannot accept a connection now
+        yield trio.SocketStream(trio.socket.from_stdlib_socket(connection))
