@@ -1,20 +1,21 @@
 """
-What a Pod is given so that its AWS SDKs come to a sidecar: a Pod in, the same Pod with all of it out. Pure.
+Give a Pod a sidecar: a Pod goes in, and the same Pod with its sidecar comes out, or a rejection. Pure.
 
-    flags.py         what the commands are told of every Pod
-    known_names.py   names that are almost ours, by similar_names.py
-    options.py   what Pod and ServiceAccount ask for, checked
-    eks_webhook.py        what Amazon's own webhook put into containers, taken away again
-    assignment.py        which container gets which role
-    application.py   what a container of the user's gets
-    resources.py     what the sidecar asks for, by the Pod's class of QoS
-    sidecar_container.py         what is added: the sidecar's container and its volumes
-    shared_processes.py  which containers can read the sidecar's token through /proc
-    warning.py       what the author of a Pod should know although it is injected
-    validation.py      what is no Pod to inject
-    pod.py           all of it together, or a refusal in one sentence
-    json_patch.py    the difference of two documents, as an API server takes it
+    inject.py             the whole injection
+    validation.py         check the shape of a Pod, and that a sidecar fits into it
+    options.py            read the annotations of the Pod and of its ServiceAccount
+    known_names.py        reject labels and annotations that look like ours (similar_names.py compares them)
+    assignment.py         decide which container gets which role
+    eks_webhook.py        remove what Amazon's EKS Pod identity webhook added
+    app_container.py      change a container of the application
+    sidecar_container.py  create the sidecar's container and its volumes
+    merge.py              merge the new sidecar into an earlier one
+    resources.py          choose the sidecar's resources by the Pod's QoS class
+    warning.py            warn the Pod's author (pod_termination.py, shared_processes.py)
+    json_patch.py         compare two documents, for the response to the API server
+    settings.py           the settings for all Pods, and flags.py their command line
+    names.py              our names in a Pod
 
-`irsa-sidecar webhook` and `irsa-sidecar setup pod` do nothing else to a Pod, so what the one would do can be seen from
-the other.
+`irsa-sidecar webhook` and `irsa-sidecar setup pod` change a Pod only by this package. So the output of one command
+shows what the other does.
 """
