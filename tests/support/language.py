@@ -3,7 +3,7 @@ Find avoided words in comments, docstrings, messages, test names and documentati
 PATH…`.
 
 Without a PATH, all tracked files are read except those below a path in `language_pending.txt`, which are not clean yet.
-A listed path that is clean is an error, so that the list shrinks.
+A listed path that is clean is an error, so that the list shrinks. `--tidy` removes these.
 
 Each finding is one line: FILE:LINE: words → what to use. Exit status 1 if there are findings. A line that quotes others
 is exempt if it contains `language: quoted`.
@@ -214,8 +214,17 @@ def _is_below(path: str, entry: str) -> bool:
     return path == entry or (entry.endswith("/") and path.startswith(entry))
 
 
+def tidy(clean: list[str]) -> None:
+    """Remove the clean paths from the list of pending ones."""
+    lines = PENDING.read_text(encoding="utf-8").splitlines(keepends=True)
+    PENDING.write_text("".join(line for line in lines if line.rstrip("\n") not in clean), encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """Print the findings and their number, and return the exit status."""
+    if arguments == ["--tidy"]:
+        tidy(split_pending(check(tracked()), pending())[1])
+        arguments = []
     paths = tracked([str(Path(argument).resolve()) for argument in arguments])
     found, clean = split_pending(check(paths), [] if arguments else pending())
     for line in (*found, *(f"{PENDING.name}: {entry} is clean: remove it from the list" for entry in clean)):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import language
 from tests.support.avoided_words import AVOIDED, avoided_in, docstring_start
-from tests.support.language import Finding, findings, flatten, is_text, main, pending, split_pending
+from tests.support.language import Finding, findings, flatten, is_text, main, pending, split_pending, tidy
 
 SOURCE = '''
 """Whether it is so."""
@@ -158,6 +158,13 @@ def test_pending_list_is_read_without_comments(tmp_path: Path, monkeypatch: pyte
     assert pending() == []
     (tmp_path / "list").write_text("# why\n\na/\nb.py\n")
     assert pending() == ["a/", "b.py"]
+
+
+def test_tidy_removes_only_clean_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "PENDING", tmp_path / "list")
+    (tmp_path / "list").write_text("# why\na/\nb.py\nc/\n")
+    tidy(["a/", "c/"])
+    assert (tmp_path / "list").read_text() == "# why\nb.py\n"
 
 
 def test_this_check_itself_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
