@@ -1,8 +1,8 @@
 """
-What STS will want of an issuer: its URL, its discovery document, its key set. Pure.
+Check what STS requires of an issuer: its URL, its discovery document and its key set. Pure.
 
-Rule: a concern that is fatal is one with which no token of the issuer could ever be exchanged; any other names what of
-it cannot. Sources: IAM User Guide ("Create an OpenID Connect identity provider"), IAM and STS API references
+Rule: with a fatal concern, STS can never exchange any token of the issuer. Other concerns affect some tokens only.
+Sources: IAM User Guide ("Create an OpenID Connect identity provider"), IAM and STS API references
 (CreateOpenIDConnectProvider, AssumeRoleWithWebIdentity), OpenID Connect Discovery 1.0, RFC 7517.
 """
 
@@ -17,20 +17,20 @@ from sidecar.oidc.verification import ALGORITHMS
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_URL_CHARACTERS = 255
 MAX_KEYS = 100
-"""Of each type. An issuer that publishes more has none of that type looked at."""
+"""The most keys of one type that STS reads. If an issuer publishes more, STS ignores all keys of that type."""
 
 _CURVES = ("P-256", "P-384", "P-521")
-"""Of ES256, ES384 and ES512 (RFC 7518, 3.4)."""
+"""The curves of ES256, ES384 and ES512 (RFC 7518, 3.4)."""
 
-_USABLE = f"STS takes {', '.join(ALGORITHMS)}"
+_USABLE = f"STS accepts {', '.join(ALGORITHMS)}"
 _EXPECTED = ("response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported")
-"""What OpenID Connect requires of a discovery document beside the issuer and its keys, and IAM's guide asks for."""
+"""The members that OpenID Connect and IAM's guide require in a discovery document besides the issuer and its keys."""
 
 _PRIVATE_SUFFIXES = ("localhost", ".localhost", ".local", ".internal", ".svc", ".cluster.local")
 
 
 class Concern(NamedTuple):
-    """Something that will not work. `text` is a sentence."""
+    """A problem with an issuer. `text` is a sentence."""
 
     is_fatal: bool
     text: str
@@ -41,27 +41,26 @@ def fatal(concerns: Iterable[Concern]) -> list[str]:
 
 
 def url_concerns(issuer: str) -> Iterator[Concern]:
-    """What of the URL itself IAM or STS would not take. Every concern is fatal."""
+    """Yield the first reason why IAM or STS would reject the URL. It is always fatal."""
     try:
         parts = urlsplit(issuer)
         port, host = parts.port, parts.hostname or ""
     except ValueError as exc:
-        yield Concern(
-            is_fatal=True, text=f"The issuer {issuer!r} is no URL ({exc}): give its `iss`, as it is in tokens."
-        )
+        yield Concern(is_fatal=True, text=f"The issuer {issuer!r} is not a URL ({exc}): give the `iss` of its tokens.")
         return
     wrong = {
-        f"it is not https, and STS fetches keys by https only: {_publish(host)}": parts.scheme != "https" or not host,
-        "it names a port, which IAM does not take: have the issuer answer on 443, without a port in its name": (
+        f"it is not https, and STS fetches keys only by https: {_publish(host)}": parts.scheme != "https" or not host,
+        "it names a port, which IAM rejects: serve the issuer on port 443, and leave the port out of its URL": (
             port is not None or parts.netloc.endswith(":")
         ),
-        "it has a query or a fragment, which IAM does not take": bool(parts.query or parts.fragment)
+        "it has a query or a fragment, which IAM rejects": bool(parts.query or parts.fragment)
         or issuer.endswith(("?", "#")),
-        "it holds a user name, which IAM does not take": "@" in parts.netloc,
-        f"it has {len(issuer)} characters, and IAM takes {MAX_URL_CHARACTERS}": len(issuer) > MAX_URL_CHARACTERS,
-        "it holds * or $, which IAM reads as a wildcard or a policy variable": bool({"*", "$"} & {*issuer}),
-        "it holds white space or control characters": any(c <= " " or c == "\x7f" for c in issuer),
-        f"it is of a private network, where STS cannot fetch its keys: {_publish(host)}": is_private(host),
+        "it contains a user name, which IAM rejects": "@" in parts.netloc,
+        f"it has {len(issuer)} characters, and IAM accepts at most {MAX_URL_CHARACTERS}": len(issuer)
+        > MAX_URL_CHARACTERS,
+        "it contains * or $, which IAM reads as a wildcard or a policy variable": bool({"*", "$"} & {*issuer}),
+        "it contains white space or control characters": any(c <= " " or c == "\x7f" for c in issuer),
+        f"it is in a private network, where STS cannot fetch its keys: {_publish(host)}": is_private(host),
     }
     reason = next((text for text, is_wrong in wrong.items() if is_wrong), None)
     if reason:
@@ -69,7 +68,7 @@ def url_concerns(issuer: str) -> Iterator[Concern]:
 
 
 def is_private(host: str) -> bool:
-    """Whether the name or address can only be reached from within a network, as far as it tells."""
+    """Return whether the form of the name or address shows that only a private network can reach it."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -77,16 +76,16 @@ def is_private(host: str) -> bool:
 
 
 def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
-    """What of the discovery document would keep STS from its keys."""
+    """Yield each reason why STS could not find the keys by the discovery document."""
     if not isinstance(document, Mapping):
-        yield Concern(is_fatal=True, text=f"The discovery document of {issuer} is no JSON object.")
+        yield Concern(is_fatal=True, text=f"The discovery document of {issuer} is not a JSON object.")
         return
     found, keys = document.get("issuer"), document.get("jwks_uri")
     if found != issuer:
         yield Concern(
             is_fatal=True,
-            text=f"The discovery document of {issuer} says that its issuer is {found!r}: both must be what stands as "
-            "`iss` in tokens, to the last character.",
+            text=f"The discovery document of {issuer} says that its issuer is {found!r}: both must equal the `iss` of "
+            "tokens exactly.",
         )
     if not isinstance(keys, str) or not keys.startswith("https://"):
         yield Concern(
@@ -104,7 +103,7 @@ def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
 def _expected_concerns(document: Mapping[str, Any], issuer: str) -> Iterator[Concern]:
     missing = [name for name in _EXPECTED if not isinstance(document.get(name), list)]
     if missing:
-        yield Concern(is_fatal=False, text=f"The discovery document of {issuer} has no {', '.join(missing)}: add it.")
+        yield Concern(is_fatal=False, text=f"The discovery document of {issuer} lacks {', '.join(missing)}: add it.")
     signs_with = document.get("id_token_signing_alg_values_supported")
     if isinstance(signs_with, list) and not set(map(str, signs_with)) & set(ALGORITHMS):
         yield Concern(
@@ -113,7 +112,7 @@ def _expected_concerns(document: Mapping[str, Any], issuer: str) -> Iterator[Con
 
 
 def key_concerns(document: Any, issuer: str) -> Iterator[Concern]:
-    """What of the key set would keep STS from verifying tokens with it."""
+    """Yield each reason why STS could not verify tokens with the key set."""
     keys = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(keys, list) or not keys:
         yield Concern(
@@ -133,25 +132,25 @@ def _set_concerns(keys: list[Mapping[str, Any]], issuer: str) -> Iterator[Concer
     for kid, count in Counter(key["kid"] for key in keys if isinstance(key.get("kid"), str)).items():
         if count > 1:
             yield Concern(
-                is_fatal=False, text=f"{issuer} publishes {count} keys with kid {kid}: STS looks at the last of them."
+                is_fatal=False, text=f"{issuer} publishes {count} keys with kid {kid}: STS uses only the last of them."
             )
     for kind, count in Counter(str(key.get("kty")) for key in keys).items():
         if count > MAX_KEYS:
             yield Concern(
                 is_fatal=True,
-                text=f"{issuer} publishes {count} {kind} keys: with more than {MAX_KEYS} STS looks at none of them.",
+                text=f"{issuer} publishes {count} {kind} keys: with more than {MAX_KEYS} STS uses none of them.",
             )
 
 
 def _key_problem(key: Any) -> str | None:
-    """Why the key cannot be used; None for one that can."""
+    """Return why STS cannot use the key, or None if it can."""
     if not isinstance(key, Mapping):
-        return "it is no JSON object"
+        return "it is not a JSON object"
     algorithm = key.get("alg")
     problems = {
-        "it has no kid, by which tokens name it": not isinstance(key.get("kid"), str) or not key["kid"],
+        "it lacks a kid, by which tokens name it": not isinstance(key.get("kid"), str) or not key["kid"],
         f'its use is {key.get("use")!r}, and must be "sig"': key.get("use", "sig") != "sig",
-        "it has key_ops, with which STS takes no key": "key_ops" in key,
+        "it has key_ops, and STS rejects keys with key_ops": "key_ops" in key,
         f"its alg is {algorithm!r}, and {_USABLE}": algorithm is not None and algorithm not in ALGORITHMS,
         f"its type is {_kind(key)}, and {_USABLE}": not _is_usable_kind(key),
     }
@@ -165,7 +164,7 @@ def _is_usable_kind(key: Mapping[str, Any]) -> bool:
 
 
 def _kind(key: Mapping[str, Any]) -> str:
-    return " ".join(str(key[part]) for part in ("kty", "crv") if part in key) or "not said"
+    return " ".join(str(key[part]) for part in ("kty", "crv") if part in key) or "missing"
 
 
 def _name(key: Any, index: int) -> str:
@@ -174,10 +173,10 @@ def _name(key: Any, index: int) -> str:
 
 
 def _publish(host: str) -> str:
-    """For a cluster whose issuer is the API server's default."""
+    """Return the fix for an issuer that is not public, with more steps if it is the API server's default."""
     if host.split(".", maxsplit=1)[0] != "kubernetes":
         return "publish the issuer's documents on the internet (`irsa-sidecar setup issuer-documents`)"
     return (
-        "this is the API server's default, so choose an address on the internet, publish the documents there "
-        "(`irsa-sidecar setup issuer-documents`), and set the API server's --service-account-issuer to it"
+        "this is the API server's default, so choose a public https URL, publish the documents there "
+        "(`irsa-sidecar setup issuer-documents`), and set the API server's --service-account-issuer to that URL"
     )

@@ -1,6 +1,8 @@
 """
-Whose tokens are meant: the issuer of an EKS cluster, one that is named, that of a token, or that of the kubeconfig's
-cluster.
+Find the issuer that the flags mean.
+
+It is the issuer of an EKS cluster (--cluster), a given URL (--issuer), the issuer of a token (--token-file), or the
+issuer of the kubeconfig's cluster.
 """
 
 import argparse
@@ -26,11 +28,11 @@ _EKS_HOSTS = [
     for prefix, suffix in (("oidc\\.eks", partition.suffix), ("oidc-eks", partition.dual_stack_suffix))
     if suffix
 ]
-"""Where EKS publishes its clusters' documents: each region has a name for IPv4, and one for both."""
+"""Hosts where EKS publishes its clusters' documents. Each region has an IPv4 name and a dual-stack name."""
 
 
 class Issuer(NamedTuple):
-    """`is_certain`: EKS or the cluster itself said so. `token` is the one that was shown."""
+    """An issuer. `is_certain` is true if EKS or the cluster itself named it. `token` is the one of --token-file."""
 
     url: str
     is_certain: bool = False
@@ -38,7 +40,7 @@ class Issuer(NamedTuple):
 
     @property
     def eks_region(self) -> str | None:
-        """The region whose EKS publishes its documents; None for an issuer elsewhere."""
+        """Return the region whose EKS publishes the documents; None for an issuer outside EKS."""
         host = urlsplit(self.url).hostname or ""
         matches = (pattern.fullmatch(host) for pattern in _EKS_HOSTS)
         return next((match[1] for match in matches if match), None)
@@ -46,14 +48,16 @@ class Issuer(NamedTuple):
 
 def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--cluster", metavar="NAME", help="the EKS cluster whose issuer is meant")
-    which.add_argument("--issuer", metavar="URL", help="the issuer itself, as it stands in tokens as iss")
-    which.add_argument("--token-file", metavar="FILE", help="a service account token, for what it says")
-    parser.add_argument("--context", metavar="NAME", help="else the cluster of this kubeconfig context [current]")
+    which.add_argument("--cluster", metavar="NAME", help="the EKS cluster whose issuer to use")
+    which.add_argument("--issuer", metavar="URL", help="the issuer's URL, exactly as in the iss of its tokens")
+    which.add_argument("--token-file", metavar="FILE", help="a service account token; its claims give the issuer")
+    parser.add_argument(
+        "--context", metavar="NAME", help="without those flags: use the cluster of this kubeconfig context [current]"
+    )
 
 
 def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
-    """Raises SidecarError with what to say instead."""
+    """Return the issuer. Raises SidecarError if the flags lead to none."""
     if args.issuer:
         return Issuer(args.issuer)
     if args.token_file:
@@ -62,13 +66,13 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
             raise ConfigurationError(f"--token-file is {args.token_file!r}, a token without iss: name another.")
         return Issuer(token.issuer, token=token)
     if args.cluster:
-        answer = aws.call("eks", "DescribeCluster", name=args.cluster)
-        return Issuer(issuer_of_eks(answer["cluster"]), is_certain=True)
+        response = aws.call("eks", "DescribeCluster", name=args.cluster)
+        return Issuer(issuer_of_eks(response["cluster"]), is_certain=True)
     return Issuer(issuer_of_kubernetes(args.context), is_certain=True)
 
 
 def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
-    """From EKS's description of a cluster (API reference, Cluster). Raises SidecarError for one without an issuer."""
+    """Return the issuer in EKS's description of a cluster (API reference, Cluster). Raises SidecarError without one."""
     name = cluster.get("name")
     if cluster.get("outpostConfig"):
         raise SidecarError(
@@ -89,7 +93,7 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
 
 
 def issuer_of_kubernetes(context: str | None) -> str:
-    """From the API server's discovery document. Raises SidecarError."""
+    """Return the issuer in the API server's discovery document. Raises SidecarError if there is none."""
     with open_named_cluster(os.environ, context, "irsa-sidecar setup") as cluster:
         body = cluster.get_raw(DISCOVERY_PATH)
     try:
@@ -101,9 +105,9 @@ def issuer_of_kubernetes(context: str | None) -> str:
         ) from exc
 
 
-def hidden_by_endpoint(issuer: Issuer, said: str) -> str:
-    """Why EKS's issuer is out of reach from here, and what follows."""
+def hidden_by_endpoint(issuer: Issuer, problem: str) -> str:
+    """Return the probable reason why EKS's issuer cannot be reached from here, and the consequence."""
     return (
-        f"{said}, as within a VPC whose endpoint for EKS (com.amazonaws.{issuer.eks_region}.eks, with private DNS) "
-        "takes over that name; AWS itself reaches it, so it could only not be looked at from here"
+        f"{problem}, for example because an endpoint for EKS in this VPC (com.amazonaws.{issuer.eks_region}.eks, with "
+        "private DNS) hides that name; AWS itself can reach the issuer, so only the checks from here are impossible"
     )

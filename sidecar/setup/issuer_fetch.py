@@ -1,9 +1,9 @@
 """
-What an issuer publishes, fetched as STS fetches it: the discovery document, then the key set that it names.
+Fetch an issuer's documents as STS does: the discovery document, then the key set that it names.
 
-Rule: AWS trusts the public authorities, and beyond them only what a thumbprint names. So a server counts as public
-only by certifi's list, never by what this machine trusts besides; and a thumbprint is taken of no server but one that
-an authority verifies which the person named.
+Rule: AWS trusts the public authorities, and otherwise only servers that a thumbprint names. So a server counts as
+public only by certifi's list, never by other authorities that this machine trusts. A thumbprint is computed only for a
+server that the person's own authority (--ca-file) verifies.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from sidecar.outbound import (
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, discovery_concerns, fatal
 
 FETCH_SECONDS = 15.0
-"""For both documents together."""
+"""Deadline for both documents together."""
 
 CONNECT_SECONDS = 5.0
 
@@ -42,22 +42,22 @@ PUBLIC_AUTHORITIES = certifi.where()
 
 
 class UnreachableError(SidecarError):
-    """Nothing answers under the issuer's name from here, which says little about how STS sees it."""
+    """An issuer that cannot be reached from here. STS may reach it all the same."""
 
 
 class _UnknownAuthorityError(SidecarError):
-    """The server's certificate is of no authority in the list."""
+    """A server certificate whose authority is not in the list."""
 
 
 class Document(NamedTuple):
-    """`thumbprint` is of the topmost certificate that the server showed, if only the named authority verifies it."""
+    """A JSON document. `thumbprint` is set if only the authority of --ca-file verifies the server."""
 
     content: Any
     thumbprint: str | None
 
 
 class Published(NamedTuple):
-    """`thumbprint` is what IAM must know of the server of the keys; None where AWS trusts it anyway."""
+    """The documents of an issuer. `thumbprint` is that of the key server; None if AWS trusts the server anyway."""
 
     discovery: Any
     keys: Any
@@ -66,9 +66,10 @@ class Published(NamedTuple):
 
 async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
     """
-    Both documents. The keys are None where the discovery document is such that nobody would go on to them.
+    Return both documents. The keys are None if the discovery document has a fatal problem.
 
-    Raises UnreachableError, SidecarError for what is published wrongly, and ConfigurationError for `ca_file`.
+    Raises UnreachableError, SidecarError for a document that is published wrongly, and ConfigurationError for
+    `ca_file`.
     """
     named = None if ca_file is None else named_authorities("--ca-file", str(ca_file))
     with _deadline(issuer):
@@ -80,9 +81,9 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
 
 
 async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
-    """One JSON document over https, from a server that public authorities verify, or else `named` does."""
+    """Return one JSON document from an https server that public authorities verify, or else `named` does."""
     try:
-        # Python's strict check is not STS's, and an authority of one's own must be found out to be unknown.
+        # STS checks less strictly than Python. A private authority must be recognised as unknown.
         public = accept_named(public_authorities(PUBLIC_AUTHORITIES))
         return Document((await _get(url, public))[0], None)
     except _UnknownAuthorityError as exc:
@@ -99,9 +100,9 @@ async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
 
 def thumbprint(chain: list[bytes]) -> str:
     """
-    What IAM calls a thumbprint: SHA-1, in hex, of the last certificate (DER) that a server shows.
+    Return IAM's thumbprint of a server: the SHA-1, in hex, of the last certificate (DER) that it sends.
 
-    IAM User Guide, "Obtain the thumbprint for an OpenID Connect identity provider".
+    Source: IAM User Guide, "Obtain the thumbprint for an OpenID Connect identity provider".
     """
     return hashlib.sha1(chain[-1]).hexdigest()  # noqa: S324  (AWS's choice)
 
@@ -124,11 +125,11 @@ async def _get(url: str, trust: ssl.SSLContext) -> tuple[Any, str]:
 
 
 def presented_chain(connection: Any) -> list[bytes]:
-    """The certificates (DER) in the order in which the server sent them, its own first."""
+    """Return the certificates (DER) in the order in which the server sent them, its own first."""
     if sys.version_info >= (3, 13):
         chain: list[bytes] = connection.get_unverified_chain()
         return chain
-    # In Python since 3.10, by a public name since 3.13.
+    # Private since Python 3.10, public since 3.13.
     certificates = connection._sslobj.get_unverified_chain()  # noqa: SLF001
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in certificates]
 
@@ -174,8 +175,8 @@ def _as_our_error(host: str, exc: Exception) -> SidecarError:
         case Failure.NAME:
             return UnreachableError(f"{host} does not resolve here ({reason})")
         case Failure.PROTOCOL | Failure.CONNECTION | Failure.TLS:
-            why = str(exc) or reason or type(exc).__name__
-            return UnreachableError(f"{host} cannot be reached from here ({why})")
+            details = str(exc) or reason or type(exc).__name__
+            return UnreachableError(f"{host} cannot be reached from here ({details})")
         case Failure.UNKNOWN_AUTHORITY:
             return _UnknownAuthorityError(f"The certificate of {host} does not verify ({reason})")
     return SidecarError(

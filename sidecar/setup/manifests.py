@@ -1,9 +1,10 @@
 """
 Change the Pods in a stream of manifests and leave every other character as it is.
 
-A document without a Pod passes as it is, even if it cannot be read. In a document with one, edit.py makes the
-difference part by part. Rule: the result is read again and must mean what was meant. If it does not, the Pod, or else
-the document, is written again, and a note says so. Pure.
+A document without a Pod passes unchanged, even if it cannot be read. In a document with a Pod, `document_changes` edits
+the text part by part. Pure.
+
+Rule: a stream is changed completely or not at all. If a Pod asks for a sidecar and cannot get one, nothing is written.
 """
 
 import re
@@ -36,25 +37,26 @@ from sidecar.setup.text_edits import Edit, with_edits
 from sidecar.setup.yaml import stream as yaml_stream
 from sidecar.setup.yaml.stream import read_document, split_stream
 
-_ASKS = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{INJECT_FALSE}\b)", re.MULTILINE)
-"""A line of a document that cannot be read, with a label or annotation of ours that asks for something."""
+_REQUEST_LINE = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{INJECT_FALSE}\b)", re.MULTILINE)
+"""A line with a label or annotation of ours that requests a sidecar, in a document that cannot be read."""
 
 _TEMPLATE_MARK = "{{"
+"""The start of an action in a Helm template."""
 
 
 class Workload(NamedTuple):
-    """A Pod or the template of one: of what, where, and the ServiceAccount it runs as, if the stream has it."""
+    """A Pod or Pod template, the title of its object, and its ServiceAccount if that is in the stream."""
 
     title: str
     pod: Document
-    account: ServiceAccount | None
+    service_account: ServiceAccount | None
 
 
-Change = Callable[[Workload], Document]
-"""Returns the Pod as it shall be. Raises ConfigurationError if it cannot be that."""
+ChangePod = Callable[[Workload], Document]
+"""A function that returns the changed Pod. It raises ConfigurationError if the Pod cannot be changed."""
 
 Progress = Callable[[int, int], None]
-"""Called with the number of Pods that are done, and of all."""
+"""A function that is called with the number of finished Pods and the number of all Pods."""
 
 
 def no_progress(_done: int, _total: int) -> None:
@@ -63,18 +65,18 @@ def no_progress(_done: int, _total: int) -> None:
 
 class Options(NamedTuple):
     """
-    How to understand a stream.
+    The flags that say how to read a stream.
 
-    `namespace` is that of objects without one. `template_paths` say where objects that are not Kubernetes' own have Pod
-    templates.
+    `namespace` is used for objects without one. `template_paths` lead to the Pod templates of objects that are not
+    Kubernetes' own.
     """
 
     namespace: str = ""
     template_paths: tuple[tuple[str, ...], ...] = ()
 
 
-class Written(NamedTuple):
-    """The stream after, the edits that made it, the titles of what was changed, and what a person should know."""
+class ChangedStream(NamedTuple):
+    """The changed stream, its edits, the titles of the changed objects, and notes for the person."""
 
     text: str
     edits: tuple[Edit, ...]
@@ -85,15 +87,16 @@ class Written(NamedTuple):
 def change_pods(
     text: str,
     source: str,
-    change: Change,
+    change: ChangePod,
     options: Options = Options(),  # noqa: B008  it is frozen
     progress: Progress = no_progress,
-) -> Written:
+) -> ChangedStream:
     """
-    Change every Pod of the stream that is to be changed.
+    Change the selected Pods of the stream.
 
-    If a Pod asks by label, those that ask are changed; else all of Kubernetes' own objects, except those that decline.
-    `source` names the stream in messages. Raises ConfigurationError, with a line for each object that cannot be done.
+    If any Pod has our label, only the Pods with the label are selected. Otherwise the Pods of all Kubernetes' own
+    objects are, except those that opt out. `source` names the stream in messages. Raises ConfigurationError with one
+    line for each object that cannot be changed.
     """
     stream = _Stream(text, source, options)
     chosen = stream.choose()
@@ -102,7 +105,7 @@ def change_pods(
 
 
 class _Found(NamedTuple):
-    """A Pod of the stream: in which document, under which root, and the way from there to the object."""
+    """A Pod of the stream: its document, its root in the document, and the path from the root to the object."""
 
     document: int
     root: int
@@ -111,14 +114,14 @@ class _Found(NamedTuple):
 
 
 class _Stream:
-    """A stream that was read once."""
+    """A stream of manifests, read once."""
 
     def __init__(self, text: str, source: str, options: Options) -> None:
         self._source = source
         self._options = options
         self._texts: list[str] = []
         self._found: list[_Found] = []
-        self._accounts: dict[tuple[str, str], ServiceAccount] = {}
+        self._service_accounts: dict[tuple[str, str], ServiceAccount] = {}
         self._objections: list[str] = []
         self._unusable: list[str] = []
         self._notes: list[str] = []
@@ -128,26 +131,26 @@ class _Stream:
             self._read(read_document(chunk, line))
 
     def choose(self) -> list[_Found]:
-        """Return the Pods that are to be changed."""
+        """Return the selected Pods."""
         is_by_label = any(wants_injection(found.place.pod) for found in self._found)
         chosen = []
         for found in self._found:
             pod, name = found.place.pod, title(found.place.owner)
             if opts_out(pod):
-                self._notes.append(f'{name} is left as it is: its label {INJECT_LABEL} is "{INJECT_FALSE}".')
+                self._notes.append(f'{name} is left unchanged: its label {INJECT_LABEL} is "{INJECT_FALSE}".')
             elif found.place.is_requested or wants_injection(pod) or not is_by_label:
                 chosen.append(found)
             elif wrong := misnamed_label(mapping(mapping(pod.get("metadata")).get("labels"))):
                 self._objections.append(f"{self._source}: {name}: the label {wrong}")
             elif requests_in_own_metadata(found.place.owner) or _has_annotation(pod):
                 self._notes.append(
-                    f"{name} is left as it is: its Pods do not have the label {INJECT_LABEL}, as others here do."
+                    f"{name} is left unchanged: its Pods lack the label {INJECT_LABEL}, which other Pods here have."
                 )
         self._notes += [] if is_by_label or not chosen else self._unselected
         return chosen
 
     def check(self, chosen: list[_Found]) -> None:
-        """Raise ConfigurationError if something asks for a sidecar that cannot get one, or if nothing can be read."""
+        """Raise ConfigurationError if something requests a sidecar but cannot get one, or if nothing can be read."""
         if not chosen and not self._notes:
             self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unselected)]
         for path in self._options.template_paths:
@@ -156,7 +159,7 @@ class _Stream:
         if self._objections:
             raise ConfigurationError("\n".join(self._objections))
 
-    def write(self, chosen: list[_Found], change: Change, progress: Progress) -> Written:
+    def write(self, chosen: list[_Found], change: ChangePod, progress: Progress) -> ChangedStream:
         """Return the stream with the chosen Pods changed."""
         pods = self._changed(chosen, change, progress)
         changes: dict[int, list[PodChange]] = {}
@@ -169,22 +172,22 @@ class _Stream:
             written = document_edits(self._texts[index], each)
             edits += [edit.moved(starts[index]) for edit in written.edits]
             self._notes += written.notes
-        notes = (*self._notes, *(f"{each} It is passed on as it is." for each in self._unusable))
+        notes = (*self._notes, *(f"{each} It is passed on unchanged." for each in self._unusable))
         text = with_edits("".join(self._texts), edits)
-        return Written(text, tuple(edits), tuple(title(found.place.owner) for found in chosen), notes)
+        return ChangedStream(text, tuple(edits), tuple(title(found.place.owner) for found in chosen), notes)
 
     def _read(self, document: yaml_stream.Document) -> None:
         index = len(self._texts) - 1
         if document.error is not None:
-            self._judge_unreadable(document, document.error)
+            self._record_unreadable(document, document.error)
         for root, value in enumerate(document.values):
             for owner_path, owner in objects_in(value):
-                self._look_at(index, root, owner_path, owner)
+                self._read_object(index, root, owner_path, owner)
 
-    def _look_at(self, document: int, root: int, owner_path: Path, owner: Document) -> None:
+    def _read_object(self, document: int, root: int, owner_path: Path, owner: Document) -> None:
         if owner.get("kind") == "ServiceAccount":
-            account = self._account(owner)
-            self._accounts[account.namespace, account.name] = account
+            service_account = self._service_account(owner)
+            self._service_accounts[service_account.namespace, service_account.name] = service_account
         try:
             places = pods_in(owner, self._options.template_paths)
         except ConfigurationError as error:
@@ -193,7 +196,7 @@ class _Stream:
             return
         if has_unselected_template(owner, places):
             self._unselected.append(
-                f"{title(owner)} is left as it is: only Kubernetes' own kinds are changed unasked. Give its Pod "
+                f"{title(owner)} is left unchanged: only Kubernetes' own kinds are changed automatically. Give its Pod "
                 f"template the label {INJECT_LABEL}, or give --template-path spec.template."
             )
         self._found += [_Found(document, root, owner_path, place) for place in places]
@@ -202,30 +205,30 @@ class _Stream:
             for path in requests_outside_pods(owner, places)[:1]
         ]
 
-    def _judge_unreadable(self, document: yaml_stream.Document, error: Exception) -> None:
-        """Note a document that cannot be read. It is an objection if it asks for a sidecar."""
+    def _record_unreadable(self, document: yaml_stream.Document, error: Exception) -> None:
+        """Record a document that cannot be read. It is an objection if it requests a sidecar."""
         line = document.line + getattr(error, "line", 0)
         remark = "; a template is YAML only after `helm template`" if _TEMPLATE_MARK in document.text else ""
         message = f"{self._source}, line {line}: this cannot be read as YAML ({error}){remark}."
-        if _ASKS.search(document.text):
+        if _REQUEST_LINE.search(document.text):
             if document.is_unreadable:
                 self._objections.append(f"{message} It asks for a sidecar, so correct it.")
         elif document.is_unreadable:
             self._unusable.append(message)
 
-    def _account(self, owner: Document) -> ServiceAccount:
+    def _service_account(self, owner: Document) -> ServiceAccount:
         metadata = mapping(owner.get("metadata"))
         annotations = mapping(metadata.get("annotations"))
         texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
         return ServiceAccount(self._namespace(owner), str(metadata.get("name")), texts)
 
     def _namespace(self, owner: Document) -> str:
-        """Return the namespace as written, or else --namespace; empty if neither is known."""
+        """Return the object's namespace, or --namespace, or an empty text."""
         return str(mapping(owner.get("metadata")).get("namespace") or self._options.namespace)
 
     # Changing
 
-    def _changed(self, chosen: list[_Found], change: Change, progress: Progress) -> list[Document]:
+    def _changed(self, chosen: list[_Found], change: ChangePod, progress: Progress) -> list[Document]:
         pods, problems = [], []
         for done, found in enumerate(chosen):
             progress(done, len(chosen))
@@ -238,43 +241,43 @@ class _Stream:
             raise ConfigurationError("\n".join(problems))
         return pods
 
-    def _change(self, found: _Found, change: Change) -> Document:
+    def _change(self, found: _Found, change: ChangePod) -> Document:
         owner, pod = found.place.owner, found.place.pod
         name, namespace = service_account_name(pod), self._namespace(owner)
-        account = self._accounts.get((namespace, name))
-        if account is not None:
-            account = account._replace(namespace=namespace or "default")
+        service_account = self._service_accounts.get((namespace, name))
+        if service_account is not None:
+            service_account = service_account._replace(namespace=namespace or "default")
         try:
-            return change(Workload(title(owner), pod, account))
+            return change(Workload(title(owner), pod, service_account))
         except NoRoleError as error:
-            hint = self._hint_at_other_namespace(name, namespace, owner) if account is None else ""
+            hint = self._hint_at_other_namespace(name, namespace, owner) if service_account is None else ""
             flag = "" if str(error).endswith("?") else " Or use --role-arn."
             raise ConfigurationError(f"{error}{flag}{hint}") from error
 
     def _hint_at_other_namespace(self, name: str, namespace: str, owner: Document) -> str:
-        """Return a sentence about a ServiceAccount of the same name in another namespace that has a role."""
-        for account in self._accounts.values():
-            if account.name == name and EKS_ROLE_ARN in account.annotations:
-                return _mismatch(account, namespace, title(owner))
+        """Return a hint at a ServiceAccount with a role that has the same name in another namespace."""
+        for service_account in self._service_accounts.values():
+            if service_account.name == name and EKS_ROLE_ARN in service_account.annotations:
+                return _mismatch(service_account, namespace, title(owner))
         return ""
 
 
 def service_account_name(pod: Document) -> str:
-    """Return the name of the Pod's ServiceAccount. As in the API server, the old name of the field counts last."""
+    """Return the name of the Pod's ServiceAccount. The API server reads the field's old name last too."""
     spec = mapping(pod.get("spec"))
     return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
 
 
-def _mismatch(account: ServiceAccount, namespace: str, owner: str) -> str:
-    there = f"ServiceAccount {account.name}"
+def _mismatch(service_account: ServiceAccount, namespace: str, owner: str) -> str:
+    other = f"ServiceAccount {service_account.name}"
     if not namespace:
         return (
-            f" {there} has a role, but is in namespace {account.namespace}, and {owner} has no namespace: give "
-            f"--namespace {account.namespace}."
+            f" {other} has a role, but is in namespace {service_account.namespace}, and {owner} has no namespace: give "
+            f"--namespace {service_account.namespace}."
         )
-    if not account.namespace:
-        return f" {there} has a role, but no namespace, and {owner} is in {namespace}: give --namespace {namespace}."
-    return f" {there} has a role, but is in namespace {account.namespace}, and {owner} is in {namespace}."
+    if not service_account.namespace:
+        return f" {other} has a role, but no namespace, and {owner} is in {namespace}: give --namespace {namespace}."
+    return f" {other} has a role, but is in namespace {service_account.namespace}, and {owner} is in {namespace}."
 
 
 def _has_annotation(pod: Document) -> bool:

@@ -1,7 +1,7 @@
 """
-What a step of `setup` did, or would do with --dry-run: as JSON, as an exit status, and what to run next.
+Report what a step of `setup` did, or would do with --dry-run: as JSON, as an exit status, and as commands to run next.
 
-Rule: the document's shape is stable. Keys are only added while `version` stays.
+Rule: the shape of the JSON document is stable. While `version` stays the same, keys are only added.
 """
 
 import argparse
@@ -18,15 +18,17 @@ VERSION = 1
 """Version of the JSON document."""
 
 WOULD_CHANGE = 2
-"""Exit status of --exit-code if something would change (that of `terraform plan -detailed-exitcode`)."""
+"""Exit status of --exit-code if something would change, as in `terraform plan -detailed-exitcode`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    `changes` say in words what is done, in order; none if nothing has to be. `before` is None for something new.
+    The result of a step.
 
-    `effects` say what the changes mean, such as whom a role no longer trusts. `next_commands` are commands to run next.
+    `changes` describe the changes in order; they are empty if nothing has to change. `before` is None for a new
+    resource. `effects` describe what the changes mean, such as which service accounts a role no longer trusts.
+    `next_commands` are shell commands.
     """
 
     step: str
@@ -39,31 +41,30 @@ class Outcome:
 
     @property
     def action(self) -> str:
+        """Return `none`, `create` or `change`."""
         if not self.changes:
             return "none"
         return "create" if self.before is None else "change"
 
 
 def add_outcome_arguments(parser: argparse.ArgumentParser, form: argparse._ActionsContainer | None = None) -> None:
-    """`form` is the group of flags that exclude --json."""
-    (form or parser).add_argument(
-        "--json", action="store_true", help="for machines: one document of what was or would be done"
-    )
+    """Add --json and --exit-code. `form` is the group of flags that exclude --json."""
+    (form or parser).add_argument("--json", action="store_true", help="print the result as one JSON document")
     parser.add_argument(
         "--exit-code",
         action="store_true",
-        help=f"with --dry-run: {WOULD_CHANGE} if something would change, 1 on errors",
+        help=f"with --dry-run: exit with {WOULD_CHANGE} if something would change, and 1 on errors",
     )
 
 
 def check_outcome_arguments(args: argparse.Namespace) -> None:
-    """Raise ConfigurationError for --exit-code without --dry-run."""
+    """Raise ConfigurationError if --exit-code is given without --dry-run."""
     if args.exit_code and not args.dry_run:
         raise ConfigurationError("--exit-code is given without --dry-run: it says what would change. Add --dry-run.")
 
 
 def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
-    """Return the document. `done` is how many of the changes were made."""
+    """Return the JSON document. `done` is the number of changes that were made."""
     document = {
         "version": VERSION,
         "step": outcome.step,
@@ -80,7 +81,7 @@ def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
 
 
 def finish(outcome: Outcome, args: argparse.Namespace) -> int:
-    """Print the outcome as JSON, or what to run next. Returns the exit status."""
+    """Print the outcome as JSON, or the next commands. Returns the exit status."""
     if args.json:
         print(as_json(outcome, dry_run=args.dry_run, done=0 if args.dry_run else len(outcome.changes)))
     elif args.dry_run and outcome.changes:
@@ -92,15 +93,15 @@ def finish(outcome: Outcome, args: argparse.Namespace) -> int:
 
 
 def command(*words: str, **flags: str | Sequence[str] | None) -> str:
-    """Return a shell command. Flags that are None are left out; a word in capitals is for the person to replace."""
-    given: list[str] = [*words]
+    """Return a shell command without the flags that are None. The person replaces words in capitals."""
+    arguments: list[str] = [*words]
     for name, value in flags.items():
         for item in [value] if isinstance(value, str) else value or ():
-            given += [f"--{name.replace('_', '-')}", item]
-    return shlex.join(given)
+            arguments += [f"--{name.replace('_', '-')}", item]
+    return shlex.join(arguments)
 
 
 def issuer_flags(args: argparse.Namespace, issuer: str) -> Mapping[str, str | None]:
-    """Return the flags by which the next step finds the same issuer in the same account."""
+    """Return the flags with which the next step finds the same issuer in the same account."""
     named = {"cluster": args.cluster} if args.cluster else {"issuer": issuer}
     return {**named, "profile": args.profile, "region": args.region}

@@ -1,8 +1,7 @@
 """
-A resource as text to paste elsewhere: JSON or YAML in the API's names, Terraform, CloudFormation. Pure.
+Write a resource as text: JSON or YAML in the API's names, Terraform, or CloudFormation. Pure.
 
-Rule: nothing in a value is ever read as an expression of the format: texts are quoted, and Terraform's `${` and `%{`
-are escaped.
+Rule: no format reads a part of a value as an expression. Texts are quoted, and Terraform's `${` and `%{` are escaped.
 """
 
 import json
@@ -25,7 +24,7 @@ def as_yaml(resource: Resource) -> str:
 
 
 def as_terraform(resource: Resource) -> str:
-    """HCL for the `hashicorp/aws` provider."""
+    """Return HCL for the `hashicorp/aws` provider."""
     if isinstance(resource, IamRole):
         return _terraform_role(resource)
     assert isinstance(resource, OidcProvider)
@@ -40,7 +39,7 @@ def as_terraform(resource: Resource) -> str:
 
 
 def as_cloudformation(resource: Resource) -> str:
-    """A template with the one resource. It needs CAPABILITY_NAMED_IAM for a role."""
+    """Return a template with this one resource. For a role it needs CAPABILITY_NAMED_IAM."""
     document = resource.document()
     if isinstance(resource, IamRole):
         name, kind = "Role", "AWS::IAM::Role"
@@ -81,20 +80,21 @@ def _terraform_role(role: IamRole) -> str:
 
 
 class _Expression(str):
-    """HCL that stands as it is."""
+    """An HCL expression, which is written without quotes."""
 
     __slots__ = ()
 
 
 def _block(kind: str, label: str, **arguments: Any) -> str:
-    given = {name: value for name, value in arguments.items() if value not in (None, [], {})}
-    return "\n".join([f'resource "{kind}" "{label}" {{', *_assignments(given, 1), "}", ""])
+    present = {name: value for name, value in arguments.items() if value not in (None, [], {})}
+    return "\n".join([f'resource "{kind}" "{label}" {{', *_assignments(present, 1), "}", ""])
 
 
 def _assignments(values: Mapping[str, Any], depth: int) -> list[str]:
     """
-    `name = value` for each, indented for that depth, as `terraform fmt` has them: the signs of neighbours under each
-    other, except where a value takes several lines.
+    Return `name = value` for each value, indented for the depth and laid out like `terraform fmt`.
+
+    The equals signs of neighbours are aligned, except next to a value of several lines.
     """
     written = [(name if _IDENTIFIER.fullmatch(name) else _quoted(name), _hcl(values[name], depth)) for name in values]
     lines: list[str] = []
@@ -109,7 +109,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def _hcl(value: Any, depth: int) -> str:
-    """A value of JSON's kinds as an HCL expression, its lines after the first indented for that depth."""
+    """Return a JSON value as an HCL expression. Its lines after the first are indented for the depth."""
     if isinstance(value, _Expression):
         return value
     indent = "  " * depth
@@ -122,7 +122,7 @@ def _hcl(value: Any, depth: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """HCL's quoted template: JSON's escapes but two, and both template openings doubled at their first character."""
+    """Return an HCL quoted template. JSON's escapes are valid except two. `${` and `%{` are escaped."""
     quoted = re.sub(r"\\(.)", lambda match: _NOT_IN_HCL.get(match[1], match[0]), json.dumps(text, ensure_ascii=False))
     return quoted.replace("${", "$${").replace("%{", "%%{")
 
@@ -131,7 +131,7 @@ _NOT_IN_HCL = {"b": r"\u0008", "f": r"\u000c"}
 
 
 def _label(text: str) -> str:
-    """What Terraform takes as a name: letters, digits, _ and -, and a letter or _ first."""
+    """Return a valid Terraform name: letters, digits, _ and -, beginning with a letter or _."""
     label = re.sub(r"[^A-Za-z0-9_-]", "_", text)
     return label if _IDENTIFIER.fullmatch(label) else f"_{label}"
 

@@ -1,8 +1,8 @@
 """
 Find Pods and Pod templates in Kubernetes objects.
 
-Rule: an object is what its API group and its kind say together. A `Job` of another group than `batch` is another thing.
-Objects of other groups have a Pod template only where their author says so: by our label or annotation in
+Rule: API group and kind together identify an object. For example, a `Job` of a group other than `batch` is unknown.
+Objects of unknown groups have a Pod template only where their author marks it: by our label or annotation in
 `spec.template`, or by --template-path. Pure.
 """
 
@@ -32,7 +32,7 @@ _NATIVE: Mapping[tuple[str, str], Path] = {
     ("batch", "Job"): _TEMPLATE,
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-"""Where the Pod or Pod template is in Kubernetes' own objects, by API group and kind."""
+"""The path to the Pod or Pod template in Kubernetes' own objects, by API group and kind."""
 
 _BY_KIND = {kind: path for (_, kind), path in _NATIVE.items()}
 
@@ -45,10 +45,10 @@ _NATIVE_GROUPS = frozenset(
         *("resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io"),
     }
 )
-"""Kubernetes' own API groups (API reference 1.34). Other groups end in `.k8s.io` too, such as Spark's operator."""
+"""Kubernetes' own API groups (API reference 1.34). Others end in `.k8s.io` too, such as Spark's operator."""
 
 _SELECTS = re.compile(r"selector|matchlabels", re.IGNORECASE)
-"""Keys whose labels choose Pods instead of being given to them."""
+"""Keys with labels that select Pods, and that are not set on Pods."""
 
 _MAX_TITLE_CHARACTERS = 600
 """Longest title of an object in a message. Kubernetes allows 253 characters in a name and 63 in a namespace."""
@@ -58,9 +58,9 @@ _STEP = re.compile(r"([A-Za-z0-9_-]+)(\[\])?")
 
 class PodPlace(NamedTuple):
     """
-    A Pod or Pod template: the object that has it, and the way there.
+    A Pod or Pod template, the object that has it, and the path from the object to it.
 
-    `is_requested` tells that the object is not one of Kubernetes' own, and was found by our label or annotation.
+    `is_requested` is true if our label or annotation marks the Pod template of an object that is not Kubernetes' own.
     """
 
     owner: Document
@@ -70,7 +70,7 @@ class PodPlace(NamedTuple):
 
 
 def objects_in(document: Any) -> Iterator[tuple[Path, Document]]:
-    """Yield each object of a document with the way to it. The document may be a List, and so may its items."""
+    """Yield each object of a document with its path. The document may be a List, and so may its items."""
     if not isinstance(document, dict):
         return
     items, kind = document.get("items"), str(document.get("kind", ""))
@@ -101,13 +101,13 @@ def template_path(setting: str, text: str) -> tuple[str, ...]:
 
 
 def native_path(owner: Document) -> Path | None:
-    """Return where an object of Kubernetes' own has its Pod; None for all others. Without a group the kind decides."""
+    """Return the path to the Pod in one of Kubernetes' own objects, else None. Without a group the kind decides."""
     version, kind = owner.get("apiVersion"), str(owner.get("kind"))
     return _NATIVE.get((group_of(owner), kind)) if version else _BY_KIND.get(kind)
 
 
 def group_of(owner: Document) -> str:
-    """Return the API group of an object, which is empty for the core group."""
+    """Return the API group of an object. The core group is empty."""
     return str(owner.get("apiVersion") or "").rpartition("/")[0]
 
 
@@ -115,8 +115,8 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
     """
     Return the Pods of an object.
 
-    `paths` are those of --template-path, and hold for objects that are not Kubernetes' own. Raises ConfigurationError
-    if one of Kubernetes' own objects lacks its template.
+    `paths` come from --template-path and apply to objects that are not Kubernetes' own. Raises ConfigurationError if
+    one of Kubernetes' own objects lacks its template.
     """
     native = native_path(owner)
     if native is not None:
@@ -126,28 +126,28 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
     named = {path: pod for steps in paths for path, pod in _at(owner, steps, ()) if _is_template(pod)}
     found = [PodPlace(owner, path, pod) for path, pod in named.items()]
     template = part(owner, _TEMPLATE)
-    if _TEMPLATE not in named and _is_template(template) and _own_names(template):
+    if _TEMPLATE not in named and _is_template(template) and _requests_in_metadata(template):
         found.append(PodPlace(owner, _TEMPLATE, template, is_requested=True))
     return found
 
 
 def has_unselected_template(owner: Document, pods: list[PodPlace]) -> bool:
-    """Return whether an object that is not Kubernetes' own has a Pod template that nobody asked to change."""
+    """Return whether an object that is not Kubernetes' own has a Pod template that is not selected."""
     is_other = native_path(owner) is None and not is_of_kubernetes(owner)
     return is_other and not pods and _is_template(part(owner, _TEMPLATE))
 
 
 def is_of_kubernetes(owner: Document) -> bool:
-    """Return whether the object is one of Kubernetes' own, whose Pods are known."""
+    """Return whether the object is one of Kubernetes' own."""
     return bool(owner.get("apiVersion")) and group_of(owner) in _NATIVE_GROUPS
 
 
 def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
     """
-    Return where an object has our label or an annotation of ours outside of its Pods.
+    Return the paths of our label and annotations outside the object's Pods.
 
-    Only objects that are not Kubernetes' own count: the others have no Pods elsewhere. The object's own metadata counts
-    only if it has no Pods, because tools put labels on objects and their templates alike.
+    Kubernetes' own objects are skipped, because all their Pods are known. The object's own metadata counts only if the
+    object has no Pods, because tools put the same labels on objects and on their templates.
     """
     if is_of_kubernetes(owner):
         return []
@@ -156,25 +156,25 @@ def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
 
 
 def requests_in_own_metadata(owner: Document) -> bool:
-    """Return whether our label is on the object itself, and asks for something."""
+    """Return whether the object itself has our label, and the label requests a sidecar."""
     return INJECT_LABEL in _requesting(mapping(mapping(owner.get("metadata")).get("labels")))
 
 
 def template_around(owner: Document, path: Path) -> Path | None:
-    """Return the way to the Pod template whose label or annotation is at this path, if it looks like one."""
+    """Return the path of the Pod template whose label or annotation is at `path`; None if it is not a template."""
     template = path[:-3]
     is_metadata = path[-3:-1] in (("metadata", "labels"), ("metadata", "annotations"))
     return template if is_metadata and template and _is_template(part(owner, template)) else None
 
 
 def shown(path: Path) -> str:
-    """Return a path as people write it."""
+    """Return the path for a message, such as `spec.template`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
 
 
 def title(owner: Document) -> str:
-    """Return an object's kind, namespace and name."""
+    """Return an object's kind, namespace and name for a message."""
     metadata = mapping(owner.get("metadata"))
     name = metadata.get("name") or metadata.get("generateName") or "without a name"
     namespace = metadata.get("namespace")
@@ -198,8 +198,8 @@ def _is_template(pod: Any) -> bool:
     return isinstance(mapping(mapping(pod).get("spec")).get("containers"), list)
 
 
-def _own_names(pod: Document) -> list[str]:
-    """Return our label and annotations in a Pod's metadata, unless the label declines."""
+def _requests_in_metadata(pod: Document) -> list[str]:
+    """Return our label and annotations in a Pod's metadata, or nothing if the label opts out."""
     metadata = mapping(pod.get("metadata"))
     return [name for key in ("labels", "annotations") for name in _requesting(mapping(metadata.get(key)))]
 
@@ -211,7 +211,7 @@ def _requesting(names: Document) -> list[str]:
 
 
 def part(owner: Any, path: Path) -> Any:
-    """Return what is at the end of the path; None if it leads nowhere."""
+    """Return the value at the path; None if there is none."""
     for step in path:
         owner = owner.get(step) if isinstance(owner, dict) else _item(owner, step)
     return owner
@@ -222,7 +222,7 @@ def _item(items: Any, index: str | int) -> Any:
 
 
 def _at(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield what is at the end of the steps, once for each item of the lists on the way."""
+    """Yield each value at the end of the steps. A step with `[]` leads to each item of a list."""
     if not steps:
         yield path, value
         return
@@ -236,7 +236,7 @@ def _at(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, 
 
 
 def _names_in(value: Any, path: Path) -> Iterator[Path]:
-    """Yield the way to each of our labels and annotations that asks for something."""
+    """Yield the path of each of our labels and annotations that requests a sidecar."""
     if isinstance(value, dict):
         for name in _requesting(value):
             yield (*path, name)

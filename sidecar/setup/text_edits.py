@@ -1,8 +1,8 @@
 """
 Edit a text at known places, and show the edits as a unified diff.
 
-The diff is made from the edits, because comparing the texts (difflib) takes minutes for a List of 1,600 Deployments,
-whose lines repeat. Pure.
+The diff comes from the edits. Comparing the texts with difflib takes minutes for a List of 1,600 Deployments, because
+their lines repeat. Pure.
 """
 
 from bisect import bisect_right
@@ -12,26 +12,26 @@ from itertools import accumulate
 from typing import NamedTuple
 
 _CONTEXT = 3
-"""Unchanged lines around a change, as `diff -u` shows them."""
+"""Number of unchanged lines around a change, as in `diff -u`."""
 
 _MAX_COMPARED_LINES = 1000
-"""Longest change whose lines are compared with each other. A longer one is shown as a whole."""
+"""Longest change, in lines, whose lines are compared. A longer change is shown as a whole."""
 
 
 class Edit(NamedTuple):
-    """The characters from `start` to `end` give way to `text`."""
+    """A replacement of the characters from `start` to `end` by `text`."""
 
     start: int
     end: int
     text: str
 
     def moved(self, by: int) -> "Edit":
-        """Return the same edit in a text that begins so many characters earlier."""
+        """Return the same edit in a text that has `by` more characters in front."""
         return Edit(self.start + by, self.end + by, self.text)
 
 
 class _Change(NamedTuple):
-    """The lines from `start` to `end` give way to `lines`."""
+    """A replacement of the lines from `start` to `end` by `lines`."""
 
     start: int
     end: int
@@ -39,7 +39,7 @@ class _Change(NamedTuple):
 
 
 def with_edits(text: str, edits: Iterable[Edit]) -> str:
-    """Return the text with all edits made. Of two at one place, the first goes first."""
+    """Return the text with all edits applied. Edits at the same place keep their order."""
     parts: list[str] = []
     position = 0
     for edit in sorted(edits, key=lambda each: each.start):
@@ -73,7 +73,7 @@ _Opcode = tuple[str, int, int, int, int]
 
 
 class _Opcodes(SequenceMatcher[str]):
-    """A matcher that receives the differences."""
+    """A matcher that is given the differences instead of computing them."""
 
     def __init__(self, opcodes: list[_Opcode]) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Opcodes(SequenceMatcher[str]):
 
 
 def _changes(old: list[str], edits: list[Edit]) -> Iterator[_Change]:
-    """Yield the changed lines. Edits that share lines are one change."""
+    """Yield the changed lines. Edits on the same lines become one change."""
     starts = [0, *accumulate(map(len, old))]
     group: list[Edit] = []
     reach: tuple[int, int] | None = None
@@ -100,7 +100,7 @@ def _changes(old: list[str], edits: list[Edit]) -> Iterator[_Change]:
 
 
 def _lines_of(starts: list[int], edit: Edit) -> tuple[int, int]:
-    """Return the lines that an edit touches, the second of which is behind the last."""
+    """Return the first line that an edit touches, and the line after the last one."""
     start = bisect_right(starts, edit.start) - 1
     is_insertion_of_lines = edit.start == edit.end == starts[start] and edit.text.endswith(("\n", "\r"))
     last = bisect_right(starts, max(edit.start, edit.end - 1)) - 1
@@ -109,7 +109,7 @@ def _lines_of(starts: list[int], edit: Edit) -> tuple[int, int]:
 
 def _change(old: list[str], starts: list[int], reach: tuple[int, int], edits: list[Edit]) -> _Change:
     start = min(reach[0], len(old))
-    if start == len(old) > 0 and not old[-1].endswith(("\n", "\r")):  # behind a line without an end
+    if start == len(old) > 0 and not old[-1].endswith(("\n", "\r")):  # after a line without a line break
         start -= 1
     text = "".join(old[start : reach[1]])
     lines = with_edits(text, [edit.moved(-starts[start]) for edit in edits]).splitlines(keepends=True)
@@ -117,7 +117,7 @@ def _change(old: list[str], starts: list[int], reach: tuple[int, int], edits: li
 
 
 def _opcodes(old: list[str], changes: list[_Change]) -> tuple[list[_Opcode], list[str]]:
-    """Return the differences as difflib has them, and the new lines."""
+    """Return the differences as opcodes of difflib, and the new lines."""
     opcodes: list[_Opcode] = []
     new: list[str] = []
     position = 0
@@ -141,7 +141,7 @@ def _compared(before: list[str], after: list[str]) -> Iterable[_Opcode]:
 
 
 def _range(start: int, end: int) -> str:
-    """Return a range of lines as a unified diff has it."""
+    """Return a range of lines in the form of a unified diff."""
     length = end - start
     if length == 1:
         return str(start + 1)

@@ -1,9 +1,9 @@
 """
-The discovery document and the keys of a cluster whose issuer AWS does not host, for where STS will look for them.
+Write the discovery document and the keys of a cluster outside EKS, so that you can publish them for STS.
 
-Writes both, as the API server has them, into a directory to put behind the issuer's URL: a bucket, a web server. With
---check, compares what is published there with what the API server has now, and ends with 1 if they differ: run it once
-a new signing key was added, before the old one goes.
+Writes both documents of the API server into a directory. Publish the directory at the issuer's URL, for example from a
+bucket or a web server. With --check, compares the published keys with the API server's keys, and exits with 1 if they
+differ. Run it after you add a signing key, and before you remove the old one.
 """
 
 import argparse
@@ -39,18 +39,20 @@ examples:
 
 
 _BUCKET = re.compile(r"https://([a-z0-9.-]+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?(/.*)?")
-"""The URL of a bucket (Amazon S3 User Guide, Virtual hosting of general purpose buckets)."""
+"""The URL of an S3 bucket (Amazon S3 User Guide, Virtual hosting of general purpose buckets)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--directory", metavar="DIR", type=Path, help="write both documents there")
-    what.add_argument("--check", action="store_true", help="compare what is published with what the cluster has now")
-    parser.add_argument("--issuer", metavar="URL", help="end if the API server's issuer is another")
-    parser.add_argument("--jwks-uri", metavar="URL", help=f"where the keys will be [ISSUER{KEYS_PATH}]")
-    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig [current]")
-    parser.add_argument("--ca-file", metavar="FILE", type=Path, help="with --check: the issuer's authority, if private")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--directory", metavar="DIR", type=Path, help="write both documents into this directory")
+    mode.add_argument("--check", action="store_true", help="compare the published keys with the cluster's keys")
+    parser.add_argument("--issuer", metavar="URL", help="stop if the API server has another issuer")
+    parser.add_argument("--jwks-uri", metavar="URL", help=f"the future URL of the keys [ISSUER{KEYS_PATH}]")
+    parser.add_argument("--context", metavar="NAME", help="the kubeconfig context [current]")
+    parser.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="with --check: the private authority of the issuer's certificate"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show which files would be written, and write nothing")
     add_outcome_arguments(parser)
 
 
@@ -70,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     if args.check:
         return _check(documents, args.ca_file)
     if Issuer(documents.issuer).eks_region:
-        remark(f"{documents.issuer} is published by EKS itself: there is no need to publish it anywhere.")
+        remark(f"EKS itself publishes the documents of {documents.issuer}: you do not need to publish them.")
     files = to_publish(documents, args.jwks_uri)
     report_concerns(discovery_concerns({**documents.discovery, "jwks_uri": files[0].url}, documents.issuer))
     report_concerns(key_concerns(documents.keys, documents.issuer))
@@ -91,7 +93,7 @@ def _outcome(args: argparse.Namespace, documents: Documents, written: list[Path]
 
 
 def _uploads(issuer: str, directory: Path) -> tuple[str, ...]:
-    """Return the command that publishes the documents, if the issuer is a bucket of S3 by its name."""
+    """Return the command that publishes the documents, if the issuer's URL is that of an S3 bucket."""
     match = _BUCKET.fullmatch(issuer)
     if match is None:
         return ()
@@ -110,7 +112,7 @@ def _fetch(context: str | None) -> Documents:
 
 
 def _check(documents: Documents, ca_file: Path | None) -> int:
-    """1 if the keys differ. Raises SidecarError for what is not published in a way that STS can use."""
+    """Return 1 if the keys differ, else 0. Raises SidecarError if STS cannot use the published documents."""
     try:
         published = trio.run(fetch_issuer, documents.issuer, ca_file)
     except UnreachableError as exc:
@@ -126,11 +128,11 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
 
 
 def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None:
-    """Write the file unless it is there already. Returns its path if it was, or would be, written."""
+    """Write the file if it is missing or different. Returns its path if it was, or would be, written."""
     path = directory / file.path
     try:
         if path.exists() and path.read_text() == file.content:
-            _say(args, f"{path}: nothing to change (for {file.url})")
+            _print(args, f"{path}: nothing to change (for {file.url})")
             return None
         if not args.dry_run:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,17 +141,17 @@ def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None
         raise ConfigurationError(
             f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc}): name another."
         ) from exc
-    _say(args, f"{path}: {'would be written' if args.dry_run else 'written'} (for {file.url})")
+    _print(args, f"{path}: {'would be written' if args.dry_run else 'written'} (for {file.url})")
     return path
 
 
-def _say(args: argparse.Namespace, text: str) -> None:
+def _print(args: argparse.Namespace, text: str) -> None:
     if not args.json:
         print(printable(text))
 
 
 def _replace(path: Path, content: str) -> None:
-    """Whole or not at all, as it may be served already."""
+    """Replace the file at once, because a server may already serve it."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
     with os.fdopen(descriptor, "w") as file:
         file.write(content)

@@ -1,9 +1,9 @@
 """
-Have an AWS account take the tokens of a cluster: its IAM OIDC provider.
+Create the IAM OIDC provider of a cluster, so that an AWS account accepts the cluster's tokens.
 
-Creates the provider of the cluster's issuer, or adds to the one there what it lacks, and checks first what STS will
-check. The issuer is that of --cluster, --issuer or --token-file, else of the kubeconfig's cluster. Run it once for each
-cluster and account.
+Creates the provider of the cluster's issuer, or adds what an existing provider lacks. Before that, it checks what STS
+requires of the issuer. The issuer is that of --cluster, --issuer or --token-file, or of the kubeconfig's cluster. Run
+it once for each cluster and account.
 """
 
 import argparse
@@ -52,12 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audience",
         metavar="NAME",
         action="append",
-        help=f"of the tokens that are taken; may be repeated [{DEFAULT_AUDIENCE}, in every partition]",
+        help=f"an audience of the tokens; can be repeated [{DEFAULT_AUDIENCE}, in every partition]",
     )
     parser.add_argument(
-        "--ca-file", metavar="FILE", type=Path, help="the authority of an issuer that uses a private one"
+        "--ca-file", metavar="FILE", type=Path, help="the private authority of the issuer's certificate"
     )
-    parser.add_argument("--skip-checks", action="store_true", help="do not look at what the issuer publishes")
+    parser.add_argument(
+        "--skip-checks", action="store_true", help="do not check the documents that the issuer publishes"
+    )
     add_aws_arguments(parser, "oidc-provider")
 
 
@@ -70,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
         account = find_account(args, aws)
         issuer = find_issuer(args, aws)
         check_issuer(issuer.url)
-        published = None if args.skip_checks else look(issuer, args.ca_file)
+        published = None if args.skip_checks else fetch_published(issuer, args.ca_file)
         thumbprints = (published.thumbprint,) if published and published.thumbprint else ()
         wanted = OidcProvider(provider_arn(account, issuer.url), issuer.url, audiences, thumbprints, tags)
         current = None if is_offline(args) else read_provider(aws, wanted.arn, issuer.url)
@@ -78,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _next_commands(args: argparse.Namespace, provider: OidcProvider) -> tuple[str, ...]:
-    """Return the command that lets a service account assume a role by this provider."""
+    """Return the command that creates a role for a service account of this provider."""
     audience = None if DEFAULT_AUDIENCE in provider.audiences else provider.audiences[0]
     flags = issuer_flags(args, provider.issuer)
     return (
@@ -86,23 +88,28 @@ def _next_commands(args: argparse.Namespace, provider: OidcProvider) -> tuple[st
     )
 
 
-def look(issuer: Issuer, ca_file: Path | None) -> Published | None:
-    """What the issuer publishes, once it is such that STS can use it. Raises SidecarError."""
+def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
+    """
+    Return the documents that the issuer publishes, after checking them.
+
+    Returns None if the documents cannot be reached from here but the cluster vouches for its issuer. Raises
+    SidecarError if STS cannot use them.
+    """
     try:
         published = trio.run(fetch_issuer, issuer.url, ca_file)
     except UnreachableError as exc:
-        _explain(issuer, str(exc))
+        _check_reachable(issuer, str(exc))
         return None
     report_concerns(discovery_concerns(published.discovery, issuer.url))
     report_concerns(key_concerns(published.keys, issuer.url))
-    # EKS's certificates are public: what else was seen is a proxy's of this network.
+    # EKS's certificates are public, so another certificate comes from a proxy of this network.
     return published._replace(thumbprint=None) if issuer.eks_region else published
 
 
 def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
-    """The account's provider as it is; None while there is none. Raises SidecarError."""
+    """Return the account's current provider; None if it does not exist. Raises SidecarError."""
     try:
-        answer = aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
+        response = aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
     except AwsError as exc:
         if exc.code == "NoSuchEntity":
             return None
@@ -110,14 +117,14 @@ def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
     return OidcProvider(
         arn,
         issuer,
-        tuple(answer.get("ClientIDList", ())),
-        tuple(answer.get("ThumbprintList", ())),
-        tags_of(answer),
+        tuple(response.get("ClientIDList", ())),
+        tuple(response.get("ThumbprintList", ())),
+        tags_of(response),
     )
 
 
 def check_audiences(audiences: tuple[str, ...]) -> None:
-    """Raise ConfigurationError for an unusable audience. Remark on one that is an address of STS."""
+    """Raise ConfigurationError for an unusable audience. Warn about one that is an address of STS."""
     for audience in audiences:
         if has_variable(audience) or not audience.isprintable():
             raise ConfigurationError(
@@ -131,21 +138,21 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
         if audience.startswith("sts.") and audience != DEFAULT_AUDIENCE:
             warn(
                 f"--audience is {audience}: the tokens of EKS have {DEFAULT_AUDIENCE} in every region and partition, "
-                "since it is no address; keep yours if your Pods' tokens really have it."
+                "because it is not an address. Keep yours only if your Pods' tokens have it."
             )
 
 
-def _explain(issuer: Issuer, said: str) -> None:
-    """Goes on where the cluster vouches for an issuer of EKS's. Raises SidecarError elsewhere."""
+def _check_reachable(issuer: Issuer, problem: str) -> None:
+    """Warn that EKS's issuer cannot be reached, if the cluster vouches for it. Otherwise raise SidecarError."""
     if issuer.eks_region is None:
         raise SidecarError(
-            f"{said}: STS fetches keys from the internet, so have the issuer answer there; if it does and only this "
+            f"{problem}: STS fetches keys from the internet, so have the issuer answer there; if it does and only this "
             "machine is cut off, say --skip-checks."
         )
-    reason = hidden_by_endpoint(issuer, said)
+    reason = hidden_by_endpoint(issuer, problem)
     if not issuer.is_certain:
         raise SidecarError(
             f"{reason}: say --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside "
             "the VPC."
         )
-    warn(f"{reason}. The cluster vouches for its issuer, so this goes on.")
+    warn(f"{reason}. The step continues, because the cluster vouches for its issuer.")

@@ -1,12 +1,12 @@
 """
 Add the sidecar to the Pods of a manifest, as the webhook does, and write the manifest to stdout.
 
-If a Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", those with the label are changed.
-If none has it, all Pods and templates of Kubernetes' own kinds are changed, except those where it is "false". Objects
-of other kinds are changed if spec.template has the label or an annotation of ours, or with --template-path.
-The role is the Pod's annotation irsa-sidecar.io/role-arn, else --role-arn, else that of a ServiceAccount in the same
-stream. Everything else stays as it is, comments included, and a second run changes nothing. If something asks for a
-sidecar and cannot get one, nothing is written to stdout and the exit status is 2.
+If any Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", only those with the label are
+changed. If none has it, all Pods and templates of Kubernetes' own kinds are changed, except those where it is "false".
+Objects of other kinds are changed if spec.template has the label or an annotation of irsa-sidecar, or with
+--template-path. The role is that of the Pod's annotation irsa-sidecar.io/role-arn, or of --role-arn, or of a
+ServiceAccount in the same stream. Everything else stays unchanged, including comments, and a second run changes
+nothing. If a Pod requests a sidecar but cannot get one, nothing is written to stdout and the exit status is 2.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from sidecar.injection.settings import Settings
 from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 from sidecar.role import parse_role_arn
-from sidecar.setup.manifests import Options, Workload, Written, change_pods
+from sidecar.setup.manifests import ChangedStream, Options, Workload, change_pods
 from sidecar.setup.outcome import (
     WOULD_CHANGE,
     Outcome,
@@ -46,20 +46,20 @@ examples:
 STDIN = "-"
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Of a manifest: beyond that, something else was piped in."""
+"""Largest manifest. A larger input is probably not a manifest."""
 
 _MANY_PODS = 20
-"""From this number on, progress is shown on a terminal."""
+"""The number of Pods from which a terminal shows progress."""
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""A name of a namespace (Kubernetes, Object Names and IDs, RFC 1123 label names)."""
+"""A namespace name (Kubernetes, Object Names and IDs, RFC 1123 label names)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", default=STDIN, metavar="FILE", help="the manifest [-, which is stdin]")
     flags.add_arguments(parser)
-    parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name none themselves")
-    parser.add_argument("--namespace", metavar="NAME", help="the namespace of objects that name none themselves")
+    parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name no role")
+    parser.add_argument("--namespace", metavar="NAME", help="the namespace of objects that name no namespace")
     parser.add_argument(
         "--template-path",
         action="append",
@@ -69,9 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "can be repeated",
     )
     parser.add_argument(
-        "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: a container like the others"
+        "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: add an ordinary container"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the difference instead")
+    parser.add_argument("--dry-run", action="store_true", help="show the difference instead of the manifest")
     add_outcome_arguments(parser)
 
 
@@ -83,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
     warnings: list[str] = []
 
     def change(workload: Workload) -> Document:
-        injected = inject(workload.pod, workload.account, settings)
+        injected = inject(workload.pod, workload.service_account, settings)
         warnings.extend(f"{workload.title}: {warning}" for warning in injected.warnings)
         return injected.pod
 
@@ -105,14 +105,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _suggest(outcome: Outcome) -> None:
-    """Say what to run next to a person on a terminal. stdout has the manifest, and a pipe wants no more than that."""
+    """Show the next commands on a terminal. They go to stderr, because stdout has the manifest."""
     if is_on_terminal():
         for line in outcome.next_commands:
             remark(f"next: {line}")
 
 
-def _outcome(source: str, text: str, written: Written, namespace: str | None) -> Outcome:
-    """Return what was changed. The manifest is in `before` and `after`, because nothing is applied."""
+def _outcome(source: str, text: str, written: ChangedStream, namespace: str | None) -> Outcome:
+    """Return the outcome. `before` and `after` have the manifest, because nothing is applied."""
     titles = written.workloads if written.edits else ()
     changes = tuple(f"add the sidecar to {title}" for title in titles)
     next_commands = (
@@ -122,13 +122,13 @@ def _outcome(source: str, text: str, written: Written, namespace: str | None) ->
     return Outcome("pod", source, changes, (), {"manifest": text}, {"manifest": written.text}, next_commands)
 
 
-def shown_difference(text: str, written: Written, source: str) -> str:
+def shown_difference(text: str, written: ChangedStream, source: str) -> str:
     """Return the unified diff for a terminal."""
     return printable(unified_diff(text, written.edits, source, f"{source} with irsa-sidecar"), keep="\n\t")
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """What the flags say of every Pod. Raises ConfigurationError."""
+    """Return the settings of the flags, which apply to every Pod. Raises ConfigurationError."""
     return flags.read_settings(args, environ)._replace(
         is_native=not args.no_native_sidecar,
         role_arn=parse_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
@@ -136,7 +136,7 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 
 
 def read_options(args: argparse.Namespace) -> Options:
-    """Return what the flags say of the manifest. Raises ConfigurationError."""
+    """Return the options of the flags, which apply to the manifest. Raises ConfigurationError."""
     namespace = args.namespace or ""
     if args.namespace is not None and not _NAMESPACE.fullmatch(namespace):
         raise ConfigurationError(
@@ -147,24 +147,24 @@ def read_options(args: argparse.Namespace) -> Options:
 
 @contextmanager
 def without_cycle_collection() -> Iterator[None]:
-    """Keep the collector of cyclic garbage off: documents have no cycles, and each search through them takes longer."""
-    was_on = gc.isenabled()
+    """Turn the garbage collector off. Documents have no cycles, and each collection would take longer."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()
 
 
 def show_pods_done(done: int, total: int) -> None:
-    """Show on a terminal how many Pods are done, and clear the line at the end."""
+    """Show on a terminal how many Pods are finished, and clear the line at the end."""
     if total >= _MANY_PODS and (done == total or done % (total // 100 or 1) == 0):
         show_progress(f"{done} of {total} Pods" if done < total else "")
 
 
 def difference(source: str, before: str, after: str, result: str) -> str:
-    """A unified diff of both texts, which `source` and `result` name; empty where they are equal."""
+    """Return a unified diff of both texts, with the names `source` and `result`; empty if they are equal."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     return "".join(difflib.unified_diff(old, new, source, result))
 

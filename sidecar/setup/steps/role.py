@@ -1,9 +1,9 @@
 """
-Have service accounts of a cluster assume an IAM role.
+Create an IAM role, or change an existing one, so that service accounts of a cluster can assume it.
 
-Creates the role, or changes the existing one: its trust policy names this issuer, this audience and these service
-accounts in full. Service accounts are added; --replace and --remove take some away, and name them first. Statements of
-others stay, as do those for other clusters. Policies and tags are added only.
+The trust policy names this issuer, this audience and the full names of these service accounts. Service accounts are
+added. With --replace or --remove, some are removed and shown first. Statements of others and for other clusters stay.
+Policies and tags are only added.
 """
 
 import argparse
@@ -51,40 +51,51 @@ examples:
   irsa-sidecar setup role cart --token-file token --account-id 111122223333 --output json"""
 
 MAX_SESSION_SECONDS = 43_200
+"""Longest session that IAM accepts."""
+
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _PATH = re.compile(r"/|/[\x21-\x7e]{1,510}/")
-"""IAM API reference, CreateRole."""
+"""A role's name and path (IAM API reference, CreateRole)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="ROLE", help="the role's name")
     parser.add_argument(
-        "--service-account", metavar="NAMESPACE/NAME", action="append", help="who may assume it; may be repeated"
+        "--service-account",
+        metavar="NAMESPACE/NAME",
+        action="append",
+        help="a service account that may assume it; can be repeated",
     )
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--replace", action="store_true", help="trust only these service accounts of this issuer")
     change.add_argument("--remove", action="store_true", help="no longer trust these service accounts")
     parser.add_argument(
-        "--overwrite-edits", action="store_true", help="lose what a person changed in this command's own statement"
+        "--overwrite-edits", action="store_true", help="overwrite a person's edits in this command's own statement"
     )
     add_issuer_arguments(parser)
-    parser.add_argument("--audience", metavar="NAME", help=f"of the tokens [{DEFAULT_AUDIENCE}, or the token's own]")
-    parser.add_argument("--allow-wildcards", action="store_true", help="* and ? in --service-account are patterns")
-    parser.add_argument("--policy-arn", metavar="ARN", action="append", default=[], help="attach it; may be repeated")
-    parser.add_argument("--permissions-boundary", metavar="ARN", help="the policy that bounds the role's permissions")
+    parser.add_argument(
+        "--audience", metavar="NAME", help=f"the tokens' audience [{DEFAULT_AUDIENCE}, or that of --token-file]"
+    )
+    parser.add_argument("--allow-wildcards", action="store_true", help="read * and ? in --service-account as wildcards")
+    parser.add_argument(
+        "--policy-arn", metavar="ARN", action="append", default=[], help="a managed policy to attach; can be repeated"
+    )
+    parser.add_argument(
+        "--permissions-boundary", metavar="ARN", help="the policy that is the role's permissions boundary"
+    )
     parser.add_argument(
         "--max-session-duration",
         metavar="SECONDS",
         type=int,
-        help=f"how long credentials may be asked for, {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS}",
+        help=f"the longest session of the role, {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS}",
     )
-    parser.add_argument("--path", help="of a new role, as /pods/")
+    parser.add_argument("--path", help="the path of a new role, such as /pods/")
     parser.add_argument(
         "--trust-policy-limit",
         metavar="CHARACTERS",
         type=int,
         default=DEFAULT_LIMIT,
-        help=f"your quota, if it was raised [{DEFAULT_LIMIT}]",
+        help=f"your quota for the size of trust policies, if it was raised [{DEFAULT_LIMIT}]",
     )
     add_aws_arguments(parser, "role")
 
@@ -105,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
-    """Return the commands that let each service account name its role."""
+    """Return the commands that annotate each service account with its role."""
     if wanted.change is Change.REMOVE or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]
@@ -143,28 +154,28 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
 
 
 def check_provider(aws: "Aws", grant: TrustGrant) -> None:
-    """Remark on what of the account's provider would keep the role from being assumed."""
+    """Warn if the account's provider would prevent that anyone assumes the role."""
     try:
         provider = read_provider(aws, grant.provider_arn, grant.issuer)
     except AwsError as exc:
         if not exc.code.startswith("AccessDenied"):
             raise
-        warn(f"Whether the account has the provider of {grant.issuer} could not be seen: {exc}")
+        warn(f"The provider of {grant.issuer} could not be checked: {exc}")
         return
     if provider is None:
         warn(
-            f"The account has no OIDC provider of {grant.issuer} yet: make it with `irsa-sidecar setup oidc-provider`, "
-            "without which IAM may refuse the trust policy and nobody can assume the role."
+            f"The account has no OIDC provider of {grant.issuer} yet. Without it IAM may reject the trust policy, and "
+            "the role cannot be assumed. Create it with `irsa-sidecar setup oidc-provider`."
         )
     elif grant.audience not in provider.audiences:
         warn(
-            f"{provider.title} takes the audiences {', '.join(provider.audiences) or 'none'}: add the role's with "
+            f"{provider.title} accepts the audiences {', '.join(provider.audiences) or 'none'}: add the role's with "
             f"`irsa-sidecar setup oidc-provider --audience {grant.audience}`."
         )
 
 
 def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> WantedRole:
-    """Raises SidecarError."""
+    """Return the settings of the flags. Raises SidecarError."""
     for arn in args.policy_arn:
         account.check_policy_arn("--policy-arn", arn)
     if args.permissions_boundary:
@@ -184,7 +195,7 @@ def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: di
 
 
 def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> TrustGrant:
-    """Return who may assume the role. A token that was shown says what the arguments do not. Raises SidecarError."""
+    """Return the grant. The token of --token-file gives what other flags do not. Raises SidecarError."""
     check_issuer(issuer.url)
     audience, subjects = _audience(args, issuer.token), _subjects(args, issuer)
     if issuer.token is not None:
@@ -220,7 +231,7 @@ def _subjects(args: argparse.Namespace, issuer: Issuer) -> tuple[str, ...]:
 
 
 def _check_shape(args: argparse.Namespace) -> None:
-    """Raises ConfigurationError for what no account takes."""
+    """Raise ConfigurationError for a value that IAM rejects in every account."""
     seconds, limit = args.max_session_duration, args.trust_policy_limit
     wrong = {
         f"ROLE is {args.name!r}: give 1 to 64 letters, digits and _+=,.@- as its name, without path or ARN.": (

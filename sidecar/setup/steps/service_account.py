@@ -1,8 +1,8 @@
 """
-Have a ServiceAccount name the IAM role of its Pods: make it, or change the annotations of the one that is there.
+Annotate a ServiceAccount with the IAM role of its Pods. Create the ServiceAccount if it does not exist.
 
-The cluster is that of the kubeconfig's current context, or of --context. Labels and annotations of others stay. With
---dry-run the API server is asked too, which says whether it would allow it.
+The cluster is that of the kubeconfig's current context, or of --context. Other labels and annotations stay. With
+--dry-run, the API server checks whether it would allow the change.
 """
 
 import argparse
@@ -41,16 +41,16 @@ _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", required=True, help="of the ServiceAccount")
-    parser.add_argument("--namespace", help="[the context's]")
+    parser.add_argument("--name", required=True, help="the ServiceAccount's name")
+    parser.add_argument("--namespace", help="the ServiceAccount's namespace [that of the context]")
     parser.add_argument("--role-arn", required=True, metavar="ARN", help="the role of its Pods")
-    parser.add_argument("--audience", help="of its tokens, where it is not sts.amazonaws.com")
-    parser.add_argument("--token-expiration", metavar="SECONDS", help="of its tokens, where it is not 86400")
-    parser.add_argument("--context", help="of the kubeconfig [the current one]")
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--audience", help="the audience of its tokens, if it is not sts.amazonaws.com")
+    parser.add_argument("--token-expiration", metavar="SECONDS", help="the lifetime of its tokens, if it is not 86400")
+    parser.add_argument("--context", help="the kubeconfig context [current]")
+    parser.add_argument("--dry-run", action="store_true", help="show the changes without making them")
     form = parser.add_mutually_exclusive_group()
     add_outcome_arguments(parser, form)
-    form.add_argument("--output", choices=("yaml",), help="print it instead, to be kept elsewhere; no cluster is asked")
+    form.add_argument("--output", choices=("yaml",), help="print the ServiceAccount, and call no cluster")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -60,14 +60,14 @@ def main(args: argparse.Namespace) -> int:
     if args.namespace is not None:
         _check("--namespace", args.namespace, _NAMESPACE)
     if args.output:
-        sys.stdout.write(as_yaml(wanted(None, args.namespace or "default", args.name, annotations)))
+        sys.stdout.write(as_yaml(annotated(None, args.namespace or "default", args.name, annotations)))
         return 0
     with open_named_cluster(os.environ, args.context, "irsa-sidecar setup service-account") as kubernetes:
         return _carry_out(kubernetes, args.name, annotations, args)
 
 
 def read_annotations(args: argparse.Namespace) -> dict[str, str]:
-    """What the flags ask for. Raises ConfigurationError."""
+    """Return the annotations of the flags. Raises ConfigurationError."""
     annotations = {EKS_ROLE_ARN: parse_role_arn("--role-arn", args.role_arn)}
     if args.audience:
         annotations[EKS_AUDIENCE] = args.audience
@@ -78,9 +78,9 @@ def read_annotations(args: argparse.Namespace) -> dict[str, str]:
     return annotations
 
 
-def wanted(there: Document | None, namespace: str, name: str, annotations: Mapping[str, str]) -> Document:
-    """The ServiceAccount as it shall be: what is there, with these annotations."""
-    document = there or {
+def annotated(existing: Document | None, namespace: str, name: str, annotations: Mapping[str, str]) -> Document:
+    """Return the existing or a new ServiceAccount with these annotations."""
+    document = existing or {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
         "metadata": {"name": name, "namespace": namespace},
@@ -90,7 +90,7 @@ def wanted(there: Document | None, namespace: str, name: str, annotations: Mappi
 
 
 def as_yaml(document: Document) -> str:
-    """For people: without what the API server keeps for itself."""
+    """Return the ServiceAccount without the fields that the API server manages."""
     kept = ("name", "namespace", "labels", "annotations")
     metadata = {key: document["metadata"][key] for key in kept if document["metadata"].get(key)}
     shown: dict[str, Any] = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
@@ -100,47 +100,47 @@ def as_yaml(document: Document) -> str:
 def _carry_out(kubernetes: "Kubernetes", name: str, annotations: Mapping[str, str], args: argparse.Namespace) -> int:
     namespace = args.namespace or kubernetes.namespace
     collection = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    there = kubernetes.get(f"{collection}/{name}")
-    document = wanted(there, namespace, name, annotations)
+    existing = kubernetes.get(f"{collection}/{name}")
+    document = annotated(existing, namespace, name, annotations)
     title = f"ServiceAccount {namespace}/{name} (context {kubernetes.context})"
-    outcome = _outcome(title, namespace, there, document)
+    outcome = _outcome(title, namespace, existing, document)
     if not args.json:
-        _show(outcome, there, document)
+        _show(outcome, existing, document)
     if outcome.changes:
-        _remark_on_owner(there)
-        if there is None:
+        _remark_on_owner(existing)
+        if existing is None:
             kubernetes.create(collection, document, dry_run=args.dry_run)
         else:
-            change = {"metadata": {"annotations": dict(annotations)}}
-            kubernetes.patch(f"{collection}/{name}", change, dry_run=args.dry_run)
+            merge_patch = {"metadata": {"annotations": dict(annotations)}}
+            kubernetes.patch(f"{collection}/{name}", merge_patch, dry_run=args.dry_run)
         if not args.json:
-            done = outcome.changes[0]
-            print(f"would {done}; the API server would allow it" if args.dry_run else f"done: {done}")
+            change = outcome.changes[0]
+            print(f"would {change}; the API server would allow it" if args.dry_run else f"done: {change}")
     return finish(outcome, args)
 
 
-def _outcome(title: str, namespace: str, there: Document | None, document: Document) -> Outcome:
-    is_new = there is None
-    changes = () if there == document else ("create it" if is_new else "change its annotations",)
+def _outcome(title: str, namespace: str, existing: Document | None, document: Document) -> Outcome:
+    is_new = existing is None
+    changes = () if existing == document else ("create it" if is_new else "change its annotations",)
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "REGION"
     pods = command(*("irsa-sidecar", "setup", "pod", "app.yaml"), image="IMAGE", region=region, namespace=namespace)
-    before = None if there is None else yaml.safe_load(as_yaml(there))
+    before = None if existing is None else yaml.safe_load(as_yaml(existing))
     return Outcome("service-account", title, changes, (), before, yaml.safe_load(as_yaml(document)), (pods,))
 
 
-def _show(outcome: Outcome, there: Document | None, document: Document) -> None:
+def _show(outcome: Outcome, existing: Document | None, document: Document) -> None:
     if not outcome.changes:
         print(printable(f"{outcome.resource}: nothing to change"))
         return
-    print(printable(f"{outcome.resource}: {'to be created' if there is None else 'to be changed'}"))
-    changes = difference("now", as_yaml(there) if there else "", as_yaml(document), "then")
+    print(printable(f"{outcome.resource}: {'to be created' if existing is None else 'to be changed'}"))
+    changes = difference("now", as_yaml(existing) if existing else "", as_yaml(document), "then")
     sys.stdout.write(printable(changes, keep="\n\t"))
 
 
-def _remark_on_owner(there: Document | None) -> None:
-    owner = ((there or {}).get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/managed-by")
+def _remark_on_owner(existing: Document | None) -> None:
+    owner = ((existing or {}).get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/managed-by")
     if owner:
-        warn(f"It is managed by {owner}, which may take the change back: have it set there what --output yaml prints.")
+        warn(f"It is managed by {owner}, which may revert the change. Put the output of --output yaml into its source.")
 
 
 def _check(setting: str, text: str, pattern: re.Pattern[str]) -> None:

@@ -1,11 +1,11 @@
 """
 Change values in a YAML or JSON text and leave all other characters as they are.
 
-The text is not written again. Each difference between a node's value and the wanted one becomes an edit at the node's
-place: lines are inserted in the indentation of their neighbours, and scalars are replaced. An alias or merge key keeps
-its form as long as it still means what is wanted. A node in `rewritten` is written out as a whole.
+Each difference between a node's value and the wanted value becomes an edit at the node's place. New lines get the
+indentation of their neighbours, and scalars are replaced. An alias or merge key keeps its form while it still has the
+wanted value. A node in `rewritten` is replaced as a whole.
 
-Rule: whoever calls this reads the result again. A rare form of YAML may come out wrong here and must be noticed. Pure.
+Rule: the caller reads the result again and checks its value, because a rare form of YAML may come out wrong. Pure.
 """
 
 import json
@@ -32,9 +32,9 @@ from sidecar.setup.yaml.reader import Alias, Mapping, Node, Sequence, merged_val
 
 class Place(NamedTuple):
     """
-    Where a node is.
+    The place of a node.
 
-    `indent` is the column of the entries of the collection it belongs to; `is_item` tells an item of a list from the
+    `indent` is the column of the entries of its collection. `is_item` is true for an item of a list, and false for the
     value of a key.
     """
 
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 def edits_for(text: str, changes: list[tuple[Node, Any]], rewritten: Collection[Node] = ()) -> list[Edit]:
-    """Return the edits that give the documents, whose roots are in the text, the wanted values."""
+    """Return the edits that give each root of the text its wanted value."""
     edits: list[Edit] = []
     lines = Lines(text)
     for root, wanted in changes:
@@ -56,7 +56,7 @@ def edits_for(text: str, changes: list[tuple[Node, Any]], rewritten: Collection[
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Return whether two JSON values are the same, and true is not 1."""
+    """Return whether two JSON values are the same. Unlike in Python, true does not equal 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -65,7 +65,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 class _Editor:
-    """Collects the edits of one document."""
+    """The collected edits of one document."""
 
     def __init__(self, lines: Lines, root: Node, rewritten: Collection[Node]) -> None:
         self.edits: list[Edit] = []
@@ -77,13 +77,13 @@ class _Editor:
         self._has_aliases = any(isinstance(each, Alias) for each in walk(root))
         self._anchored: dict[int, Any] = {}
         """The new values of anchored nodes, by id."""
-        self._lost: set[int] = set()
-        """The anchored nodes that are no longer in the text, by id."""
+        self._removed_anchors: set[int] = set()
+        """The anchored nodes that the edits remove from the text, by id."""
 
     def visit(self, node: Node, wanted: Any, place: Place) -> None:
         """Edit the node so that it has the wanted value."""
         if isinstance(node, Alias):
-            if id(node.target) in self._lost or not equal(self._new_value(node), wanted):
+            if id(node.target) in self._removed_anchors or not equal(self._new_value(node), wanted):
                 self._replace(node, wanted, place)
             return
         if node.anchor is not None:
@@ -102,7 +102,7 @@ class _Editor:
             self._replace(node, wanted, place)
 
     def _new_value(self, node: Node) -> Any:
-        """Return what the node means after the edits that were made so far."""
+        """Return the node's value after the edits so far."""
         if isinstance(node, Alias):
             return self._anchored.get(id(node.target), node.value)
         return [self._new_value(each) for each in node.items] if isinstance(node, Sequence) else node.value
@@ -111,10 +111,10 @@ class _Editor:
 
     def _change_mapping(self, node: Mapping, wanted: dict[str, Any], place: Place) -> None:
         inherited = self._inherited(node)
-        gone = [name for name in node.own if name not in wanted]
+        removed = [name for name in node.own if name not in wanted]
         is_kept = inherited is not None and all(name in wanted or name in node.own for name in inherited)
         is_pair_in_list = node.is_flow and self._text[node.end - 1] != "}"
-        if inherited is None or not is_kept or is_pair_in_list or (gone and not self._can_remove(node, gone)):
+        if inherited is None or not is_kept or is_pair_in_list or (removed and not self._can_remove(node, removed)):
             self._replace(node, wanted, place)
             return
         inner = Place(column_of(self._lines, node), node.is_flow or place.is_flow)
@@ -132,20 +132,22 @@ class _Editor:
             self._add_entries(node, added)
 
     def _inherited(self, node: Mapping) -> dict[str, Any] | None:
-        """Return what the merge keys give after the edits; None if one of them refers to what is not there any more."""
+        """Return the entries of the merge keys after the edits; None if one refers to a removed anchor."""
         found: dict[str, Any] = {}
         for merge in node.merges:
             parts = merge.items if isinstance(merge, Sequence) else [merge]
-            if any(isinstance(part, Alias) and id(part.target) in self._lost for part in parts):
+            if any(isinstance(part, Alias) and id(part.target) in self._removed_anchors for part in parts):
                 return None
             found |= merged_value(merge, self._new_value(merge))
         return found
 
-    def _can_remove(self, node: Mapping, gone: list[str]) -> bool:
+    def _can_remove(self, node: Mapping, removed: list[str]) -> bool:
         """Return whether each of these entries has lines of its own."""
         names = [name for name, (key, _) in node.own.items() if not self._lines.is_first(key.start)]
-        has_doubles = len(node.entries) != len(node.own)
-        return not node.is_flow and not has_doubles and not set(names) & set(gone) and len(gone) < len(node.own)
+        has_duplicates = len(node.entries) != len(node.own)
+        return (
+            not node.is_flow and not has_duplicates and not set(names) & set(removed) and len(removed) < len(node.own)
+        )
 
     def _add_entries(self, node: Mapping, added: dict[str, Any]) -> None:
         if node.is_flow:
@@ -161,26 +163,26 @@ class _Editor:
 
     def _change_sequence(self, node: Sequence, wanted: list[Any], place: Place) -> None:
         pairs = _pairs(node.value, wanted)
-        gone = set(range(len(node.items))) - {old for old, _ in pairs}
+        removed = set(range(len(node.items))) - {old for old, _ in pairs}
         dashes = [] if node.is_flow else [dash_of(self._text, node, index) for index in range(len(node.items))]
-        is_awkward = gone if node.is_flow else not (dashes and self._lines.is_first(dashes[0]))
-        if is_awkward and (len(pairs) < len(wanted) or gone):
+        needs_rewrite = removed if node.is_flow else not (dashes and self._lines.is_first(dashes[0]))
+        if needs_rewrite and (len(pairs) < len(wanted) or removed):
             self._replace(node, wanted, place)
             return
         column = self._lines.column(dashes[0]) if dashes else 0
         inner = Place(column, node.is_flow or place.is_flow, is_item=True)
-        reached = reached_new = 0
+        next_old = next_new = 0
         for old, new in [*pairs, (len(node.items), len(wanted))]:
-            for index in range(reached, old):
+            for index in range(next_old, old):
                 self._remove_lines(dashes[index], node.items[index])
-            if reached_new < new:
-                self._insert_items(node, old, wanted[reached_new:new], dashes)
+            if next_new < new:
+                self._insert_items(node, old, wanted[next_new:new], dashes)
             if old < len(node.items):
                 self.visit(node.items[old], wanted[new], inner)
-            reached, reached_new = old + 1, new + 1
+            next_old, next_new = old + 1, new + 1
 
     def _insert_items(self, node: Sequence, index: int, values: list[Any], dashes: list[int]) -> None:
-        """Insert items in front of the item at the index, which may be behind the last."""
+        """Insert items before the item at the index. The index may be that after the last item."""
         is_last = index == len(node.items)
         if node.is_flow:
             pieces = [self._flow(value, node.items[0].start) for value in values]
@@ -198,12 +200,12 @@ class _Editor:
     # Braces and brackets
 
     def _add_to_flow(self, start: int, end: int, pieces: list[str]) -> None:
-        """Add entries behind the last one, which is at these places."""
+        """Add entries after the last one, which is at these positions."""
         comma = self._comma(start)
         self.edits.append(Edit(end, end, "".join(comma + piece for piece in pieces)))
 
     def _comma(self, start: int) -> str:
-        """Return what separates an entry from the next: a line break too, if the entry has its own line."""
+        """Return the separator between two entries. It has a line break if the entry starts a line."""
         if self._lines.is_first(start):
             return "," + self._lines.newline + self._lines.margin(start)
         return self._json.comma if self._json else ", "
@@ -214,7 +216,7 @@ class _Editor:
         return f"{json.dumps(name, ensure_ascii=False)}{self._json.colon}{self._flow(value, near)}"
 
     def _flow(self, value: Any, near: int) -> str:
-        """Return the value in braces, or as JSON with the margin of the line there."""
+        """Return the value in braces, or as JSON with the indentation of the line at `near`."""
         if self._json is None:
             return flow(value)
         lines = self._json.text(value).split("\n")
@@ -224,7 +226,7 @@ class _Editor:
 
     def _replace(self, node: Node, wanted: Any, place: Place) -> None:
         """Replace the node by the value."""
-        self._lose(node)
+        self._remove_anchors(node)
         if place.is_root:
             self._replace_root(node, wanted)
         elif self._json:
@@ -252,7 +254,7 @@ class _Editor:
 
     def _replace_inline(self, node: Node, text: str) -> None:
         start = node.start
-        if isinstance(node, Mapping | Sequence) and not node.is_flow:  # a block, usually on lines of its own
+        if isinstance(node, Mapping | Sequence) and not node.is_flow:  # a block, which usually has its own lines
             while self._text[start - 1].isspace():
                 start -= 1
         is_apart = start == node.start < node.end
@@ -266,7 +268,7 @@ class _Editor:
         self.edits.append(Edit(node.start, node.end, text))
 
     def _replace_block(self, node: Node, wanted: Any, place: Place) -> None:
-        """Write a mapping or list on lines below its key. A comment behind the key stays."""
+        """Write a mapping or list on lines below its key. A comment after the key stays."""
         layout = self._layout(node)
         inner = place.indent + (layout.step if isinstance(wanted, dict) else layout.list_offset)
         lines = block_lines(wanted, inner, layout)
@@ -283,37 +285,37 @@ class _Editor:
         self._insert_lines(self._lines.after(node.end), lines)
 
     def _remove_lines(self, start: int, node: Node) -> None:
-        self._lose(node)
+        self._remove_anchors(node)
         self.edits.append(Edit(self._lines.start(start), self._lines.after(node.end), ""))
 
-    def _lose(self, node: Node) -> None:
-        self._lost |= {id(each) for each in walk(node) if each.anchor is not None}
+    def _remove_anchors(self, node: Node) -> None:
+        self._removed_anchors |= {id(each) for each in walk(node) if each.anchor is not None}
 
     def _insert_lines(self, at: int, lines: list[str]) -> None:
         newline = self._lines.newline
         text = newline.join(lines)
-        is_behind_unfinished_line = at and at == len(self._text) and not self._lines.is_start(at)
-        self.edits.append(Edit(at, at, newline + text if is_behind_unfinished_line else text + newline))
+        is_after_unfinished_line = at and at == len(self._text) and not self._lines.is_start(at)
+        self.edits.append(Edit(at, at, newline + text if is_after_unfinished_line else text + newline))
 
     def _layout(self, node: Node) -> Layout:
         return layout_of(self._lines, node, self._root)
 
 
 class _JsonStyle(NamedTuple):
-    """How a JSON text is laid out."""
+    """The layout of a JSON text."""
 
     indent: str | None
     colon: str
     comma: str
 
     def text(self, value: Any) -> str:
-        """Return the value as JSON, on several lines if the document is."""
+        """Return the value as JSON, on several lines if the document has several."""
         separators = (self.comma if self.indent is None else ",", self.colon)
         return json.dumps(value, indent=self.indent, separators=separators, ensure_ascii=False)
 
 
 def _json_style(text: str, root: Node) -> _JsonStyle | None:
-    """Return the style of a document that is JSON; None for YAML."""
+    """Return the layout of a JSON document; None for other YAML."""
     if not (isinstance(root, Mapping) and root.is_flow and root.entries):
         return None
     (key, item), start = root.entries[0], root.start
@@ -325,7 +327,7 @@ def _json_style(text: str, root: Node) -> _JsonStyle | None:
 
 
 def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
-    """Return which items are the same ones, by their names or, if they have none, by their places."""
+    """Return the index pairs of equal items. Items match by name, or by place if they have no names."""
     names = [each for each in (*before, *after) if isinstance(each, dict) and ("name" in each or "mountPath" in each)]
     if not names and len(before) == len(after):
         return [(index, index) for index in range(len(before))]
@@ -333,7 +335,7 @@ def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
 
 
 def json_text(text: str, value: Any) -> str:
-    """Return a JSON value laid out as the text is: on one line or on several, with the same indent."""
+    """Return a JSON value in the layout of the text: on one line or on several, with the same indent."""
     found = re.match(r"\s*\{\s*?[\r\n]+([ \t]*)", text)
     indent = found[1] if found else None
     end = text[len(text.rstrip()) :]

@@ -1,8 +1,8 @@
 """
 Write values as YAML or JSON.
 
-Rule: readers of YAML 1.1 and of YAML 1.2 get the same value. Text is written without quotes only if both take it for
-text, and integers only in decimal. Pure.
+Rule: readers of YAML 1.1 and of YAML 1.2 get the same value. Text is written without quotes only if both read it as
+text. Integers are written only in decimal. Pure.
 """
 
 import json
@@ -16,23 +16,23 @@ from sidecar.setup.yaml.scalars import resolve_scalar
 
 _PLAIN = re.compile(r"[A-Za-z0-9/_.](?:[\w./@%+,-]|:(?=[^\s:]|:[^\s:]))*", re.ASCII)
 _PLAIN_IN_FLOW = re.compile(r"[A-Za-z0-9/_.][\w./@%+-]*", re.ASCII)
-"""go-yaml and libyaml disagree about a colon inside of braces."""
+"""Text that needs no quotes in braces. A colon needs quotes, because go-yaml and libyaml read it differently."""
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that JSON leaves as they are, and that YAML rejects or takes for line breaks."""
+"""Characters that JSON does not escape, but that YAML rejects or reads as line breaks."""
 
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 
 
 class Layout(NamedTuple):
-    """How a document is indented: `step` for a mapping in a mapping, `list_offset` for a list in one."""
+    """The indentation of a document: `step` for a mapping in a mapping, `list_offset` for a list in a mapping."""
 
     step: int = 2
     list_offset: int = 0
 
 
 def is_collection(value: Any) -> bool:
-    """Return whether the value is a mapping or a list with something in it."""
+    """Return whether the value is a mapping or a list that is not empty."""
     return isinstance(value, dict | list) and bool(value)
 
 
@@ -62,7 +62,7 @@ def item_lines(value: Any, indent: int, layout: Layout) -> list[str]:
 
 
 def inline(value: Any) -> str:
-    """Return a scalar or an empty collection as it is written behind a key."""
+    """Return the value as it is written on the line of its key."""
     return flow(value) if is_collection(value) else _scalar(value, _PLAIN)
 
 
@@ -81,12 +81,12 @@ def flow_entry(key: str, value: Any) -> str:
 
 
 def text_of(text: str) -> str:
-    """Return a text with quotes if it needs them."""
+    """Return the text, with quotes if it needs them."""
     return _text(text, _PLAIN)
 
 
 def quoted(text: str) -> str:
-    """Return a text in double quotes."""
+    """Return the text in double quotes."""
     escaped = json.dumps(text, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", escaped)
 
@@ -103,7 +103,7 @@ def _float(number: float) -> str:
     if math.isinf(number):
         return ".inf" if number > 0 else "-.inf"
     digits, letter, exponent = repr(number).partition("e")
-    # YAML 1.1 wants a point, and a sign in the exponent.
+    # YAML 1.1 requires a point, and a sign in the exponent.
     sign = "" if exponent.startswith(("-", "+")) or not letter else "+"
     return f"{digits}{'' if '.' in digits else '.0'}{letter}{sign}{exponent}"
 
@@ -113,7 +113,7 @@ def _text(text: str, plain: re.Pattern[str]) -> str:
 
 
 def _is_text_to_all(text: str) -> bool:
-    """Return whether neither kubectl nor a reader of YAML 1.1 or 1.2 takes the text for something else."""
+    """Return whether kubectl and readers of YAML 1.1 and 1.2 all read the unquoted text as text."""
     if not isinstance(resolve_scalar(text, None, is_implicit=True), str):
         return False
     resolvers = _RESOLVERS.get(text[0], [])

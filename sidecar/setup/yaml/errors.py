@@ -1,11 +1,11 @@
-"""The errors of documents that cannot be read."""
+"""Define the errors of documents that cannot be read."""
 
 
 class UnreadableError(ValueError):
-    """A YAML document that kubectl would not read either, or that this program does not follow."""
+    """A YAML document that kubectl cannot read either, or that this program does not support."""
 
     def __init__(self, problem: str, line: int = 0, at: int | None = None) -> None:
-        """`line` counts from 0 within the text that was read. `at` is a place in it whose line is not known yet."""
+        """Create the error. `line` counts from 0 in the text. `at` is a position whose line is not known yet."""
         super().__init__(problem)
         self.problem = problem
         self.line = line
@@ -13,4 +13,4 @@ class UnreadableError(ValueError):
 
 
 class TooDeepError(UnreadableError):
-    """A document whose nesting is too deep to walk through."""
+    """A document with too many levels of nesting."""

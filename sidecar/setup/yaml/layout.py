@@ -1,4 +1,4 @@
-"""Find lines, columns and the habits of indentation in a YAML text. Pure."""
+"""Find lines, columns and the style of indentation in a YAML text. Pure."""
 
 import re
 from bisect import bisect_right
@@ -8,7 +8,7 @@ from sidecar.setup.yaml.reader import Mapping, Node, Sequence, walk
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _GAP = re.compile(r"(?:\s|(?:(?<=\s)|^)#[^\r\n]*|[&!]\S*(?=\s))*")
-"""What may be between the start of a list, or the end of an item, and the next dash: blanks, comments, properties."""
+"""Text that may come before the dash of an item: blanks, comments, anchors and tags."""
 
 
 class Lines:
@@ -21,26 +21,26 @@ class Lines:
         self.newline = breaks[0][0] if breaks and breaks[0][0] in ("\r\n", "\r") else "\n"
 
     def start(self, at: int) -> int:
-        """Return where the line of this place starts."""
+        """Return the start of the line at this position."""
         return self._starts[bisect_right(self._starts, at) - 1]
 
     def is_start(self, at: int) -> bool:
-        """Return whether a line starts here."""
+        """Return whether a line starts at this position."""
         return self.start(at) == at
 
     def after(self, at: int) -> int:
-        """Return where the line behind this place starts; the place itself, if a line starts there."""
+        """Return the start of the next line, or the position itself if a line starts there."""
         if at and self.is_start(at):
             return at
         index = bisect_right(self._starts, at)
         return self._starts[index] if index < len(self._starts) else len(self.text)
 
     def column(self, at: int) -> int:
-        """Return how many characters are in front of this place in its line."""
+        """Return the number of characters before this position in its line."""
         return at - self.start(at)
 
     def margin(self, at: int) -> str:
-        """Return the blanks at the start of the line of this place."""
+        """Return the blanks at the start of the line at this position."""
         start = self.start(at)
         end = start
         while end < at and self.text[end] in " \t":
@@ -48,11 +48,11 @@ class Lines:
         return self.text[start:end]
 
     def is_first(self, at: int) -> bool:
-        """Return whether only blanks are in front of this place in its line."""
+        """Return whether only blanks are before this position in its line."""
         return len(self.margin(at)) == self.column(at)
 
     def above_comments(self, at: int, any_column: bool) -> int:  # noqa: FBT001
-        """Return the start of the line of this place, or of the comments right above it that belong to it."""
+        """Return the start of the line at this position, or of the comments directly above that belong to it."""
         column, start = self.column(at), self.start(at)
         while start:
             above = self.start(start - 1)
@@ -72,14 +72,14 @@ def column_of(lines: Lines, node: Mapping) -> int:
 
 
 def dash_of(text: str, node: Sequence, index: int) -> int:
-    """Return the place of the dash of an item of a list without brackets."""
+    """Return the position of an item's dash in a list without brackets."""
     start = node.items[index - 1].end if index else node.start
     found = _GAP.match(text, start)
     return found.end() if found else start
 
 
 def layout_of(lines: Lines, node: Node, root: Node) -> Layout:
-    """Return how the text is indented inside the node, or else in the whole document."""
+    """Return the indentation inside the node, or else that of the whole document."""
     step = offset = None
     for area in (node, root):
         for each in walk(area):

@@ -1,9 +1,9 @@
 """
-Read YAML documents into nodes that know their place in the text.
+Read YAML documents into nodes that have their position in the text.
 
-Rule: a document means here what it means to kubectl. libyaml (through PyYAML) finds the tokens, because go-yaml version
-2 is a port of it; the rest is this module and scalars.py. The last of equal keys wins, merge keys are
-applied in the order of the text, and a document may be followed by text that is not YAML. Pure.
+Rule: a document has the same value here as in kubectl. libyaml (through PyYAML) finds the tokens, because go-yaml
+version 2 is a port of it. This module and scalars.py do the rest. The last of equal keys wins, merge keys apply in the
+order of the text, and text that is not YAML may follow a document. Pure.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,16 @@ from sidecar.setup.yaml.errors import TooDeepError, UnreadableError
 from sidecar.setup.yaml.scalars import is_merge_key, key_text, resolve_scalar
 
 MAX_DEPTH = 200
-"""Deepest nesting that is read. The deepest custom resource definitions have about 60 levels."""
+"""Most levels of nesting that are read. The deepest custom resource definitions have about 60."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML without libyaml works too, but is slower and rejects a tab behind a value."""
+"""The parser of PyYAML. Without libyaml it works too, but it is slower and rejects a tab after a value."""
 
 _FEW_ALIASES, _FEW_NODES = 100, 1000
+"""Up to these numbers of expanded aliases and of nodes, go-yaml does not limit aliases."""
+
 _SMALL, _LARGE = 400_000, 4_000_000
-"""Expanded nodes between which go-yaml lowers the share that may come from aliases from 99 % to 10 %."""
+"""Numbers of expanded nodes. Between them go-yaml lowers the allowed share from aliases from 99 % to 10 %."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +34,8 @@ class Node:
     """
     A part of a document.
 
-    `start` is where its properties (anchor, tag) begin, `end` is behind its last character, without blanks, comments or
-    line breaks. `size` is the number of nodes after aliases are expanded.
+    `start` is the start of its properties (anchor, tag). `end` is the position after its last character; blanks,
+    comments and line breaks do not count. `size` is the number of nodes after aliases are expanded.
     """
 
     start: int
@@ -54,9 +56,9 @@ class Scalar(Node):
 @dataclass(slots=True, eq=False)
 class Mapping(Node):
     """
-    Keys with values.
+    A mapping of keys to values.
 
-    `own` has the entries that are in force, by key in JSON form; `merges` the values of merge keys; `entries` has all.
+    `own` has the valid entries, by key in JSON form. `merges` has the values of merge keys. `entries` has all entries.
     """
 
     is_flow: bool = False
@@ -82,7 +84,7 @@ class Alias(Node):
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A collection whose end has not been read."""
+    """A collection whose end has not been read yet."""
 
     start: Any
     children: list[Node]
@@ -90,14 +92,14 @@ class _Open:
 
 def read_documents(text: str) -> tuple[list[Node], UnreadableError | None]:
     """
-    Return the root of each document up to the first that cannot be read, and what is wrong with that one.
+    Return the root of each document before the first unreadable one, and the error of that one.
 
-    kubectl looks at the first document alone, so an error behind it matters only to other readers.
+    kubectl reads only the first document, so a later error matters only to other readers.
     """
     roots: list[Node] = []
     try:
         for root in _Composer(text).roots():
-            roots.append(root)  # noqa: PERF402  what was read before an error counts
+            roots.append(root)  # noqa: PERF402  keeps the roots before an error
     except yaml.YAMLError as exc:
         return roots, UnreadableError(_problem(exc), _line(exc))
     except UnreadableError as error:
@@ -130,7 +132,7 @@ def _line(exc: yaml.YAMLError) -> int:
 
 
 class _Composer:
-    """Makes nodes of libyaml's events."""
+    """A builder of nodes from libyaml's events."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -185,7 +187,7 @@ class _Composer:
         node = make(start, end, children)
         self._count += 1
         node.anchor = start.anchor
-        if node.anchor is not None and self._anchors[node.anchor] is opened:  # and not a node inside of it
+        if node.anchor is not None and self._anchors[node.anchor] is opened:  # it may be a node inside instead
             self._anchors[node.anchor] = node
         return node
 
@@ -202,7 +204,7 @@ class _Composer:
         return node
 
     def _content_end(self, event: Any, end: int) -> int:
-        """Return where a scalar ends. The blank lines behind a block scalar belong to it only if `+` keeps them."""
+        """Return the end of a scalar. Blank lines after a block scalar belong to it only if `+` keeps them."""
         if event.style not in ("|", ">"):
             return int(end)
         found = self._text[event.start_mark.index : end]
@@ -220,7 +222,7 @@ class _Composer:
         return Alias(start.index, event.end_mark.index, start.column, target.value, size=target.size + 1, target=target)
 
     def _check_aliases(self, root: Node) -> None:
-        """Raise UnreadableError for a document that aliases blow up, by go-yaml's own rule."""
+        """Raise UnreadableError if aliases expand the document beyond go-yaml's limit."""
         expanded = root.size - self._count
         if expanded > _FEW_ALIASES and root.size > _FEW_NODES and expanded / root.size > _allowed_share(root.size):
             raise UnreadableError("document contains excessive aliasing")
@@ -253,7 +255,7 @@ def _mapping(start: Any, end: int, children: list[Node]) -> Node:
 
 
 def _enter(node: Mapping, key: Node, item: Node) -> None:
-    """Add an entry to the mapping's value. As in go-yaml, a later one replaces an earlier one, merged or not."""
+    """Add an entry to the mapping's value. As in go-yaml, a later entry replaces an earlier or merged one."""
     if isinstance(key, Scalar) and key.is_merge:
         node.merges.append(item)
         merged = merged_value(item, item.value)

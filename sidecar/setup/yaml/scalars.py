@@ -1,8 +1,8 @@
 """
 Resolve YAML scalars to values as kubectl does.
 
-Rule: kubectl reads YAML with go-yaml version 2 (through sigs.k8s.io/yaml), so its resolution table is copied here. That
-is YAML 1.1 with octal `0400`, `yes` and `off`, plus `0o400`, but without base 60. Dates stay text. Pure.
+Rule: kubectl reads YAML with go-yaml version 2 (through sigs.k8s.io/yaml), so this module copies its resolution table.
+It is YAML 1.1 with octal `0400`, `yes` and `off`, plus `0o400`, but without base 60. Dates stay text. Pure.
 """
 
 import base64
@@ -27,27 +27,27 @@ _WORDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), (_FLOAT, math.inf)),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), (_FLOAT, -math.inf)),
 }
-"""The plain scalars that are neither numbers nor text, as go-yaml's `resolveMap` has them."""
+"""The plain scalars that are neither numbers nor text, from go-yaml's `resolveMap`."""
 
 _NON_NUMBERS = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
-"""How these floats are written in YAML, by how Python writes them."""
+"""The YAML forms of these floats, by their Python forms."""
 
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]([0-7]+)|0([0-7]+)|(0|[1-9][0-9]*))", re.ASCII)
-"""What Go's `strconv.ParseInt(text, 0, 64)` accepts once the underscores are removed."""
+"""The texts that Go's `strconv.ParseInt(text, 0, 64)` accepts, without underscores."""
 
 _UNDERSCORE_IN_DIGITS = re.compile(r"(?<=[0-9])_(?=[0-9])")
 
 _FLOATING = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 _MAX_EXACT_FLOAT = 2**53
-"""Up to here a float is exactly the integer that it is written as."""
+"""The largest float up to which every integer is exact."""
 
 
 def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
     """
     Return the value of a scalar in its JSON form.
 
-    `is_implicit` holds for plain scalars without a tag. Raises UnreadableError if the tag does not fit the text.
+    `is_implicit` is true for plain scalars without a tag. Raises UnreadableError if the tag does not fit the text.
     """
     if tag is None:
         return _resolved(text)[1] if is_implicit else text
@@ -63,7 +63,7 @@ def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
 
 
 def key_text(value: Any) -> str:
-    """Return a mapping key as JSON has it. Raises UnreadableError for null and for numbers that Go refuses as keys."""
+    """Return a mapping key as JSON text. Raises UnreadableError for null and for numbers that Go rejects as keys."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or (isinstance(value, int) and value >= 2**63):
@@ -91,7 +91,7 @@ def _resolved(text: str) -> tuple[str, Any]:
 
 
 def _integer(digits: str) -> int | None:
-    """Return the integer, or None for what is not one or needs more than 64 bits."""
+    """Return the integer; None if the text is not an integer or needs more than 64 bits."""
     found = _INTEGER.fullmatch(digits)
     if found is None or len(digits) > 70:  # 64 binary digits, a sign and a prefix
         return None
@@ -105,7 +105,7 @@ def _integer(digits: str) -> int | None:
 def _floating(digits: str, text: str) -> tuple[str, Any]:
     if not _FLOATING.fullmatch(digits) or math.isinf(number := float(digits)):
         return _TEXT, text
-    # JSON does not tell 8.0 from 8, and Go writes the latter.
+    # JSON does not distinguish 8.0 from 8, and Go writes 8.
     return _FLOAT, int(number) if number.is_integer() and abs(number) < _MAX_EXACT_FLOAT else number
 
 

@@ -1,8 +1,8 @@
 """
 Split a stream of manifests into documents, and read each.
 
-A line that begins with `---` starts a document, as in kubectl. JSON values that follow each other are documents too.
-All parts together are the stream, character for character. Pure.
+As in kubectl, a line that begins with `---` starts a document. JSON values that follow each other are documents too.
+All parts joined give the stream, character for character. Pure.
 """
 
 import json
@@ -15,18 +15,19 @@ from sidecar.setup.yaml.reader import Node, read_documents
 
 _MARKER = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 _BYTE_ORDER_MARK = "\ufeff"
-_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _JSON_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NOT_CONTENT = re.compile(r"(?:---|\.\.\.|[%#][^\r\n]*+|\s)*+")
-"""Markers, directives, comments and blanks. Possessive, because comments in comments could be tried in many ways."""
+"""Markers, directives, comments and blanks. The quantifiers are possessive to prevent slow backtracking."""
 
 
 class Document(NamedTuple):
     """
     One part of a stream.
 
-    `mark` is a byte order mark in front of `text`; `line` counts from 1. `values` has what kubectl reads, `roots` the
-    same with places; there are no roots for JSON that is not YAML. `error` says why the rest cannot be read.
+    `mark` is the byte order mark before `text`, or empty. `line` counts from 1. `values` has the values that kubectl
+    reads, and `roots` the same with positions. JSON that is not YAML has no roots. `error` is the reason why the rest
+    cannot be read.
     """
 
     mark: str
@@ -38,7 +39,7 @@ class Document(NamedTuple):
 
     @property
     def is_unreadable(self) -> bool:
-        """Return whether nothing of it could be read, although there is something."""
+        """Return whether the document has content but none of it could be read."""
         return self.error is not None and not self.values and not _NOT_CONTENT.fullmatch(self.text)
 
 
@@ -64,10 +65,9 @@ def read_document(text: str, line: int = 1) -> Document:
 
 def _as_yaml(text: str) -> str:
     """
-    Return JSON of the same length and meaning that libyaml can read; other text as it is.
+    Return JSON in a form of equal length and value that libyaml can read. Other text stays unchanged.
 
-    libyaml rejects tabs between tokens and the escapes of surrogates. As in Go, a surrogate without its other half is
-    U+FFFD.
+    libyaml rejects tabs between tokens and escaped surrogates. As in Go, a lone surrogate becomes U+FFFD.
     """
     is_rare = "\t" in text or "\\ud" in text.lower()
     if not (is_rare and text.lstrip().startswith("{") and _decoded(text)):
@@ -79,18 +79,18 @@ def _yaml_escape(found: re.Match[str]) -> str:
     escape = found[0]
     if len(escape) == len(r"\ud83d\ude00"):
         pair = json.loads(f'"{escape}"')
-        return f"\\\n\\U{ord(pair):08x}"  # an escaped line break is nothing
+        return f"\\\n\\U{ord(pair):08x}"  # an escaped line break adds no character
     return _whole_escape(found)
 
 
 def _whole_escape(found: re.Match[str]) -> str:
-    """Return the escape, or that of U+FFFD for half of a pair."""
+    """Return the escape, or the escape of U+FFFD for a lone surrogate."""
     escape = found[0]
-    return r"\ufffd" if _HALF_ESCAPE.fullmatch(escape) else escape
+    return r"\ufffd" if _LONE_SURROGATE.fullmatch(escape) else escape
 
 
 def _json_values(part: str) -> list[str]:
-    """Return the texts of JSON values that follow each other; empty unless the part is that and nothing else."""
+    """Return the texts of JSON values that follow each other; empty if the part has anything else."""
     if not part.lstrip(f"{_BYTE_ORDER_MARK} \t\r\n").startswith("{"):
         return []
     ends = [end for _, end in _decoded(part)]
@@ -99,7 +99,7 @@ def _json_values(part: str) -> list[str]:
 
 
 def _decoded(text: str) -> list[tuple[Any, int]]:
-    """Return the JSON values in the text, and where each ends; empty unless all of it is JSON."""
+    """Return each JSON value in the text with its end; empty if any part is not JSON."""
     decoder, found, at = json.JSONDecoder(), [], _blank_until(text, 0)
     while at < len(text):
         try:

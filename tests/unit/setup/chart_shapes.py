@@ -1,7 +1,7 @@
 """
-Manifests as well-known charts render them: indents, comments, quotes and braces of each, with invented content.
+Provide manifests in the styles of well-known charts, with invented content.
 
-Each has one object with a Pod. Lines that end with ` # replaced` are the only ones that a change may take away.
+Each has one object with a Pod. A change may remove only the lines that end with ` # replaced`.
 """
 
 REDIS_HA = """\

@@ -1,4 +1,4 @@
-"""An empty AWS account, an internet with an issuer on it, and steps run as a person runs them."""
+"""Provide an empty AWS account, an issuer on a fake internet, and a way to run the steps."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def discovery(issuer: str = ISSUER, **changes: Any) -> dict[str, Any]:
 
 
 class Done(NamedTuple):
-    """What a command left: exit status, stdout, stderr."""
+    """The exit status, stdout and stderr of a command."""
 
     status: int
     out: str
@@ -49,13 +49,13 @@ def without_next(text: str) -> str:
 
 
 def run_setup(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
-    """`irsa-sidecar setup …` in this process."""
+    """Run `irsa-sidecar setup …` in this process."""
     status = cli.main(["setup", *arguments])
     return Done(status, *capsys.readouterr())
 
 
 class Account:
-    """The one of moto's server."""
+    """The AWS account of moto's server."""
 
     def __init__(self, server: MotoServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.server = server
@@ -64,7 +64,7 @@ class Account:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, service: str, region: str = "eu-west-1") -> Any:
-        """Boto3's, to ask or fill the account past `setup`."""
+        """Return a client of boto3, to read or fill the account without `setup`."""
         if (service, region) not in self._clients:
             self._clients[service, region] = boto3.client(service, region_name=region)  # type: ignore[call-overload]
         return self._clients[service, region]
@@ -77,7 +77,7 @@ class Account:
         return run_setup(self._capsys, *arguments)
 
     def use(self, access_key_id: str, secret_access_key: str) -> None:
-        """From now on the command has these credentials, and may do what their owner's policies allow."""
+        """Give the command these credentials, with the permissions of their owner's policies."""
         self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key_id)
         self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_access_key)
         self.server.allow_without_looking(0)
@@ -105,7 +105,7 @@ def account(
 
 
 Offline = Callable[..., Done]
-"""`irsa-sidecar setup …` for an account that is only named, so that AWS is not asked."""
+"""A function that runs `irsa-sidecar setup …` with --account-id and --output, so without calls to AWS."""
 
 
 @pytest.fixture
@@ -120,13 +120,13 @@ def offline(aws_environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 @pytest.fixture(scope="session")
 def loader() -> Loader:
-    """Botocore's reader of service models, which otherwise reads megabytes for every session."""
+    """Share botocore's loader of service models, because each new loader reads megabytes."""
     return Loader()
 
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_proxies: None, loader: Loader) -> None:
-    """Credentials from the environment, and nothing of this machine's own."""
+    """Set credentials in the environment, and hide the configuration of this machine."""
     monkeypatch.setattr(botocore.session, "create_loader", lambda *_: loader)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN"):
         monkeypatch.delenv(name, raising=False)
@@ -141,7 +141,7 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_proxies:
 
 
 class Authorities:
-    """One that everybody trusts, and one that nobody does but who has `private_file`, with an intermediate below it."""
+    """A public authority, and a private one with an intermediate. Only `private_file` has the private one."""
 
     def __init__(self, directory: Path) -> None:
         self.public, self.private = trustme.CA(), trustme.CA()
@@ -164,7 +164,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
 
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch, no_proxies: None, authorities: Authorities) -> Iterator[Internet]:
-    """All that is beyond this machine, without a server yet."""
+    """Provide a fake internet without a server."""
     monkeypatch.setattr(issuer_fetch, "PUBLIC_AUTHORITIES", str(authorities.public_file))
     with internet() as net:
         monkeypatch.setenv("HTTPS_PROXY", net.proxy_url)
@@ -173,7 +173,7 @@ def net(monkeypatch: pytest.MonkeyPatch, no_proxies: None, authorities: Authorit
 
 @pytest.fixture
 def issuer(net: Internet, authorities: Authorities) -> Internet:
-    """With ISSUER, as it should be."""
+    """Provide the fake internet with a valid ISSUER."""
     net.serve("oidc.example.com", authorities.server(authorities.public, "oidc.example.com"))
     net.publish(f"{ISSUER}/.well-known/openid-configuration", discovery())
     net.publish(KEYS_URI, {"keys": [KEY]})

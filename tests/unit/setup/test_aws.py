@@ -1,4 +1,4 @@
-"""AWS's errors and botocore's own, each as one sentence that says what to do."""
+"""Test that each error of AWS and botocore becomes one sentence with a fix."""
 
 import json
 from collections.abc import Iterator
@@ -15,34 +15,34 @@ from tests.unit.setup.conftest import ISSUER, Account, run_setup
 ROLE = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
 
 
-def refusal(code: str, message: str = "No.") -> bytes:
+def rejection(code: str, message: str = "No.") -> bytes:
     return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>".encode()
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """Gives the next of `answers` to whatever it is asked."""
+    """A server that gives the next response of `queue` to each request."""
 
-    answers: list[tuple[int, bytes]]
+    queue: list[tuple[int, bytes]]
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        status, body = self.answers.pop(0)
+        status, body = self.queue.pop(0)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Write no log."""
 
 
 @pytest.fixture
-def answers(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]]:
-    """What AWS's endpoint will answer. Botocore is not to try again."""
+def responses(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]]:
+    """Return the list of responses of AWS's endpoint. Botocore does not retry."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    answers: list[tuple[int, bytes]] = []
-    with serving(type("Endpoint", (Endpoint,), {"answers": answers})) as url:
+    responses: list[tuple[int, bytes]] = []
+    with serving(type("Endpoint", (Endpoint,), {"queue": responses})) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        yield answers
+        yield responses
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def answers(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (400, "Newfangled", "AWS refused sts:GetCallerIdentity (Newfangled: No)."),
     ],
 )
-def test_a_refusal_names_the_action_its_code_and_the_next_step(
-    answers: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int, code: str, advice: str
+def test_rejected_call_names_action_code_and_fix(
+    responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int, code: str, advice: str
 ) -> None:
-    answers.append((status, refusal(code)))
+    responses.append((status, rejection(code)))
     done = run_setup(capsys, *ROLE)
     assert (done.status, done.out) == (1, "")
     assert f"AWS refused sts:GetCallerIdentity ({code}: No)" in done.err
@@ -69,28 +69,28 @@ def test_a_refusal_names_the_action_its_code_and_the_next_step(
 
 
 @pytest.mark.parametrize("status", [200, 403])
-def test_what_is_not_aws_is_told_apart(
-    answers: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int
+def test_response_that_is_not_from_aws_is_named(
+    responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
-    answers.append((status, b"<html><p>hello"))
+    responses.append((status, b"<html><p>hello"))
     done = run_setup(capsys, *ROLE)
     assert done.status == 1
     assert "What answered sts:GetCallerIdentity is not AWS: check AWS_ENDPOINT_URL" in done.err
     assert done.err.count("\n") == 1
 
 
-def test_a_gateway_in_trouble_is_asked_again_later(
-    answers: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
+def test_bad_gateway_advises_to_run_again_later(
+    responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers.append((502, b"<html><p>hello"))
+    responses.append((502, b"<html><p>hello"))
     assert "(502: Bad Gateway): run this again later." in run_setup(capsys, *ROLE).err
 
 
-def test_a_missing_permission_is_named_and_what_it_was_only_looked_for_is_gone_without(account: Account) -> None:
+def test_missing_permission_is_named(account: Account) -> None:
     keys = _person(account, "sts:GetCallerIdentity", "iam:GetRole")
     done = account.setup(*ROLE)
     assert done.status == 1
-    assert f"Whether the account has the provider of {ISSUER} could not be seen" in done.err
+    assert f"The provider of {ISSUER} could not be checked: " in done.err
     assert "AWS refused iam:CreateRole (AccessDenied: " in done.err
     assert "have iam:CreateRole allowed to these credentials, or name others with --profile." in done.err
     assert keys["SecretAccessKey"] not in done.err
@@ -100,7 +100,7 @@ def test_a_missing_permission_is_named_and_what_it_was_only_looked_for_is_gone_w
     ("step", "action"),
     [(ROLE, "iam:GetRole"), (("oidc-provider", *ROLE[2:4], "--skip-checks"), "iam:GetOpenIDConnectProvider")],
 )
-def test_what_may_not_be_looked_at_is_not_guessed(account: Account, step: tuple[str, ...], action: str) -> None:
+def test_denied_read_is_an_error(account: Account, step: tuple[str, ...], action: str) -> None:
     _person(account, "sts:GetCallerIdentity")
     done = account.setup(*step)
     assert (done.status, done.out) == (1, "")
@@ -108,7 +108,7 @@ def test_what_may_not_be_looked_at_is_not_guessed(account: Account, step: tuple[
 
 
 def _person(account: Account, *actions: str) -> dict[str, str]:
-    """From now on the command runs as somebody who may do this much."""
+    """Give the command the credentials of a user who has only these permissions."""
     account.iam.create_user(UserName="somebody")
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -129,8 +129,8 @@ def _person(account: Account, *actions: str) -> dict[str, str]:
         ({}, ("--region", "x y"), 2, "correct what it names"),
     ],
 )
-def test_what_keeps_aws_from_being_asked_is_said_in_one_line(  # noqa: PLR0917
-    answers: list[tuple[int, bytes]],
+def test_local_error_is_one_line_with_a_fix(  # noqa: PLR0917
+    responses: list[tuple[int, bytes]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     environment: dict[str, str],
@@ -146,18 +146,20 @@ def test_what_keeps_aws_from_being_asked_is_said_in_one_line(  # noqa: PLR0917
     assert done.err.count("\n") == 1
 
 
-def test_a_cluster_needs_a_region(
-    answers: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_cluster_needs_a_region(
+    responses: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    answers.append((200, b"<R><GetCallerIdentityResult><Arn>arn:aws:iam::1:user/x</Arn></GetCallerIdentityResult></R>"))
+    responses.append(
+        (200, b"<R><GetCallerIdentityResult><Arn>arn:aws:iam::1:user/x</Arn></GetCallerIdentityResult></R>")
+    )
     done = run_setup(capsys, "oidc-provider", "--cluster", "shop")
     assert done.status == 2
     assert "name the cluster's region with --region, or in AWS_REGION" in done.err
 
 
-def test_a_cluster_that_is_not_there_is_told_by_its_name(account: Account) -> None:
+def test_missing_cluster_is_named(account: Account) -> None:
     done = account.setup("oidc-provider", "--cluster", "nowhere")
     assert done.status == 1
     assert "eks:DescribeCluster (ResourceNotFoundException: No cluster found for name: nowhere)" in done.err
@@ -169,7 +171,7 @@ def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
         yield from _all_errors(child)
 
 
-def test_every_error_botocore_error_becomes_one_of_ours() -> None:
+def test_every_botocore_error_becomes_one_of_ours() -> None:
     for kind in _all_errors(fault.BotoCoreError):
         exc = kind.__new__(kind)
         Exception.__init__(exc, "two\nlines.")

@@ -1,4 +1,4 @@
-"""What STS will want of an issuer, and what the strict STS of `local` says to the same."""
+"""Test the checks of an issuer's URL, discovery document and key set."""
 
 from typing import Any
 
@@ -20,25 +20,25 @@ EC_KEY = {"kty": "EC", "crv": "P-256", "kid": "e1", "x": "AA", "y": "AA"}
         ("https://", "it is not https"),
         ("https://oidc.example.com:443", "it names a port"),
         ("https://oidc.example.com:", "it names a port"),
-        ("https://oidc.example.com:x", "is no URL"),
-        ("https://[::1", "is no URL"),
+        ("https://oidc.example.com:x", "is not a URL"),
+        ("https://[::1", "is not a URL"),
         ("https://oidc.example.com?a=b", "it has a query"),
         ("https://oidc.example.com?", "it has a query"),
         ("https://oidc.example.com/#", "a fragment"),
-        ("https://me@oidc.example.com", "it holds a user name"),
-        (f"https://oidc.example.com/{'a' * 240}", "it has 265 characters, and IAM takes 255"),
+        ("https://me@oidc.example.com", "it contains a user name"),
+        (f"https://oidc.example.com/{'a' * 240}", "it has 265 characters, and IAM accepts at most 255"),
         ("https://oidc.example.com/a b", "white space"),
-        ("https://10.0.0.1", "of a private network"),
-        ("https://127.0.0.1/id", "of a private network"),
-        ("https://[fd00::1]", "of a private network"),
-        ("https://api.cluster.local", "of a private network"),
-        ("https://issuer", "of a private network"),
+        ("https://10.0.0.1", "in a private network"),
+        ("https://127.0.0.1/id", "in a private network"),
+        ("https://[fd00::1]", "in a private network"),
+        ("https://api.cluster.local", "in a private network"),
+        ("https://issuer", "in a private network"),
         ("https://kubernetes.default.svc.cluster.local", "the API server's default"),
         ("https://kubernetes.default.svc", "set the API server's --service-account-issuer"),
-        ("https://localhost", "of a private network"),
+        ("https://localhost", "in a private network"),
     ],
 )
-def test_an_issuer_that_iam_or_sts_could_not_use_is_refused_with_the_reason(url: str, word: str) -> None:
+def test_unusable_issuer_url_has_one_fatal_reason(url: str, word: str) -> None:
     (text,) = fatal(url_concerns(url))
     assert word in text
     assert url.encode("unicode_escape").decode() in text
@@ -56,29 +56,33 @@ def test_an_issuer_that_iam_or_sts_could_not_use_is_refused_with_the_reason(url:
         f"https://oidc.example.com/{'a' * 230}",
     ],
 )
-def test_an_issuer_on_the_internet_is_taken(url: str) -> None:
+def test_public_issuer_url_is_accepted(url: str) -> None:
     assert list(url_concerns(url)) == []
 
 
 @pytest.mark.parametrize(
     ("document", "is_fatal", "word"),
     [
-        (None, True, "is no JSON object"),
-        ([discovery()], True, "is no JSON object"),
+        (None, True, "is not a JSON object"),
+        ([discovery()], True, "is not a JSON object"),
         (discovery(f"{ISSUER}/"), True, f"says that its issuer is '{ISSUER}/'"),
         ({}, True, "says that its issuer is None"),
         (discovery(jwks_uri=None), True, "has jwks_uri None"),
         (discovery(jwks_uri="http://oidc.example.com/keys"), True, "it must be an https URL"),
         (discovery(jwks_uri="https://172.18.0.2:6443/openid/v1/jwks"), True, "--service-account-jwks-uri"),
-        (discovery(id_token_signing_alg_values_supported=["EdDSA"]), True, "signs with EdDSA: STS takes RS256, RS384"),
+        (
+            discovery(id_token_signing_alg_values_supported=["EdDSA"]),
+            True,
+            "signs with EdDSA: STS accepts RS256, RS384",
+        ),
         (discovery(id_token_signing_alg_values_supported=[]), True, "signs with nothing"),
         (discovery(id_token_signing_alg_values_supported=["EdDSA", "ES384"]), None, ""),
-        (discovery(response_types_supported=None), False, "has no response_types_supported: add it"),
-        (discovery(subject_types_supported="public"), False, "has no subject_types_supported: add it"),
+        (discovery(response_types_supported=None), False, "lacks response_types_supported: add it"),
+        (discovery(subject_types_supported="public"), False, "lacks subject_types_supported: add it"),
         (discovery(more=1), None, ""),
     ],
 )
-def test_a_discovery_document_is_judged(document: Any, *, is_fatal: bool | None, word: str) -> None:
+def test_discovery_document_concerns(document: Any, *, is_fatal: bool | None, word: str) -> None:
     concerns = list(discovery_concerns(document, ISSUER))
     assert bool(concerns) is (is_fatal is not None)
     assert any(concern.is_fatal for concern in concerns) is bool(is_fatal)
@@ -94,11 +98,15 @@ def test_a_discovery_document_is_judged(document: Any, *, is_fatal: bool | None,
         ([{name: KEY[name] for name in ("kty", "kid", "n", "e")}], None, ""),
         ([], True, 'has no list of "keys"'),
         (None, True, 'has no list of "keys"'),
-        (["x"], True, "Key number 1 of https://oidc.example.com/clusters/shop verifies no token: it is no JSON object"),
+        (
+            ["x"],
+            True,
+            "Key number 1 of https://oidc.example.com/clusters/shop verifies no token: it is not a JSON object",
+        ),
         ([KEY, {"kty": "RSA", "n": "A", "e": "A"}], False, "Key number 2"),
         ([KEY, KEY | {"kid": "k2", "use": "enc"}], False, "The key k2"),
         ([KEY, KEY | {"kid": "k2", "key_ops": ["verify"]}], False, "it has key_ops"),
-        ([KEY, KEY | {"kid": "k2", "alg": "PS256"}], False, "its alg is 'PS256', and STS takes RS256"),
+        ([KEY, KEY | {"kid": "k2", "alg": "PS256"}], False, "its alg is 'PS256', and STS accepts RS256"),
         ([KEY, {"kty": "OKP", "crv": "Ed25519", "kid": "k2", "x": "A"}], False, "its type is OKP Ed25519"),
         ([KEY, EC_KEY | {"crv": ["P-256"]}], False, "its type is EC ['P-256']"),
         ([KEY, EC_KEY | {"crv": "secp256k1"}], False, "its type is EC secp256k1"),
@@ -108,7 +116,7 @@ def test_a_discovery_document_is_judged(document: Any, *, is_fatal: bool | None,
         ([KEY | {"use": "enc"}], True, "None of the 1 keys"),
     ],
 )
-def test_a_key_set_is_judged(keys: Any, *, is_fatal: bool | None, word: str) -> None:
+def test_key_set_concerns(keys: Any, *, is_fatal: bool | None, word: str) -> None:
     concerns = list(key_concerns({"keys": keys}, ISSUER))
     assert bool(concerns) is (is_fatal is not None)
     assert any(concern.is_fatal for concern in concerns) is bool(is_fatal)
@@ -129,7 +137,7 @@ _KEYS = st.fixed_dictionaries(
     _JSON | st.fixed_dictionaries({"keys": st.lists(_KEYS | _JSON, max_size=4)}),
     st.dictionaries(st.sampled_from([*discovery()]), _JSON),
 )
-def test_whatever_is_published_every_concern_is_a_sentence(keys: Any, document: Any) -> None:
+def test_every_concern_is_a_sentence(keys: Any, document: Any) -> None:
     for concern in [*key_concerns(keys, ISSUER), *discovery_concerns(discovery() | document, ISSUER)]:
         assert concern.text.endswith((".", "add it."))
 
@@ -138,5 +146,5 @@ def test_whatever_is_published_every_concern_is_a_sentence(keys: Any, document: 
     st.text(max_size=20)
     | st.text(st.sampled_from("htps:/[]@?#.%a1\\"), max_size=20).map(lambda text: f"https://{text}")
 )
-def test_whatever_is_called_an_issuer_at_most_one_reason_is_given(url: str) -> None:
+def test_any_url_has_at_most_one_reason(url: str) -> None:
     assert len(fatal(url_concerns(url))) <= 1

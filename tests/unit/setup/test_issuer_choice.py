@@ -1,4 +1,4 @@
-"""Whose tokens are meant, by each way to say so."""
+"""Test that each flag leads to its issuer."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.unit.setup.conftest import ISSUER, Offline, discovery
 CLUSTER = {"name": "shop", "status": "ACTIVE", "identity": {"oidc": {"issuer": ISSUER}}}
 
 
-def test_eks_names_the_issuer_of_a_cluster() -> None:
+def test_issuer_comes_from_the_eks_description() -> None:
     assert issuer_of_eks(CLUSTER) == ISSUER
 
 
@@ -28,7 +28,7 @@ def test_eks_names_the_issuer_of_a_cluster() -> None:
         ({"identity": {}, "status": "CREATING"}, "(it is CREATING): wait until it is ACTIVE"),
     ],
 )
-def test_a_cluster_without_an_issuer_for_iam_is_told_apart(changes: Any, word: str) -> None:
+def test_eks_cluster_without_an_issuer_is_an_error(changes: Any, word: str) -> None:
     with pytest.raises(SidecarError) as caught:
         issuer_of_eks(CLUSTER | changes)
     assert word in str(caught.value)
@@ -47,7 +47,7 @@ def test_a_cluster_without_an_issuer_for_iam_is_told_apart(changes: Any, word: s
         ("https://xoidc.eks.eu-west-1.amazonaws.com/x", None),
     ],
 )
-def test_an_issuer_of_eks_is_known_by_its_host(url: str, region: str | None) -> None:
+def test_eks_issuer_is_recognised_by_its_host(url: str, region: str | None) -> None:
     assert Issuer(url).eks_region == region
 
 
@@ -58,26 +58,24 @@ def cluster(offline: Offline, tmp_path: Path) -> Any:
         yield fake
 
 
-def test_the_kubeconfigs_cluster_is_asked_where_nothing_is_said(offline: Offline, cluster: FakeApiServer) -> None:
+def test_issuer_comes_from_the_kubeconfig_by_default(offline: Offline, cluster: FakeApiServer) -> None:
     cluster.documents["/.well-known/openid-configuration"] = discovery()
     done = offline("role", "cart", "--service-account", "shop/cart")
     assert (done.status, done.err) == (0, "")
     assert "oidc-provider/oidc.example.com/clusters/shop" in done.out
 
 
-def test_a_cluster_vouches_for_an_issuer_that_its_vpc_endpoint_hides(
-    offline: Offline, cluster: FakeApiServer, net: Internet
-) -> None:
+def test_step_continues_if_the_cluster_vouches(offline: Offline, cluster: FakeApiServer, net: Internet) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
     cluster.documents["/.well-known/openid-configuration"] = discovery(url)
     done = offline("oidc-provider")
     assert done.status == 0
-    assert "The cluster vouches for its issuer, so this goes on." in done.err
+    assert "The step continues, because the cluster vouches for its issuer." in done.err
     assert json.loads(done.out) == {"Url": url, "ClientIDList": ["sts.amazonaws.com"]}
 
 
 @pytest.mark.parametrize("document", [None, {"keys": []}, b"nothing", b"[]"])
-def test_a_cluster_that_says_nothing_is_told_apart(offline: Offline, cluster: FakeApiServer, document: Any) -> None:
+def test_cluster_without_discovery_is_an_error(offline: Offline, cluster: FakeApiServer, document: Any) -> None:
     if document is not None:
         cluster.documents["/.well-known/openid-configuration"] = document
     done = offline("role", "cart", "--service-account", "shop/cart")
@@ -86,13 +84,13 @@ def test_a_cluster_that_says_nothing_is_told_apart(offline: Offline, cluster: Fa
 
 
 @pytest.mark.parametrize("step", [("oidc-provider",), ("role", "cart", "--service-account", "shop/cart")])
-def test_an_issuer_that_cannot_be_one_is_wrong_usage(offline: Offline, step: tuple[str, ...]) -> None:
+def test_unusable_issuer_flag_exits_with_2(offline: Offline, step: tuple[str, ...]) -> None:
     done = offline(*step, "--issuer", "https://oidc.example.com:8443")
     assert (done.status, done.out) == (2, "")
-    assert "it names a port, which IAM does not take" in done.err
+    assert "it names a port, which IAM rejects" in done.err
 
 
-def test_where_there_is_no_cluster_either_the_ways_are_named(offline: Offline) -> None:
+def test_missing_kubeconfig_is_named(offline: Offline) -> None:
     done = offline("role", "cart", "--service-account", "shop/cart")
     assert done.status == 2
     assert "There is no kubeconfig at" in done.err

@@ -1,4 +1,4 @@
-"""`setup issuer-documents` from an API server to what is published."""
+"""Test `setup issuer-documents` with a fake API server."""
 
 import json
 import os
@@ -22,7 +22,7 @@ API_SERVERS_OWN = "https://172.18.0.2:6443/openid/v1/jwks"
 
 
 class Cluster:
-    """An API server, and the command for it."""
+    """A fake API server, and the command for it."""
 
     def __init__(self, fake: FakeApiServer, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
         self.fake, self.documents = fake, fake.documents
@@ -45,7 +45,7 @@ def cluster(aws_environment: None, capsys: pytest.CaptureFixture[str], tmp_path:
         yield Cluster(fake, capsys, tmp_path / "public")
 
 
-def test_both_documents_are_written_where_they_belong_and_only_once(cluster: Cluster) -> None:
+def test_documents_are_written_only_if_changed(cluster: Cluster) -> None:
     keys, found = cluster.directory / "openid/v1/jwks", cluster.directory / ".well-known/openid-configuration"
     assert cluster.write("--issuer", ISSUER).without_next() == (
         0,
@@ -62,20 +62,20 @@ def test_both_documents_are_written_where_they_belong_and_only_once(cluster: Clu
     assert [line.split(": ")[1].split(" (")[0] for line in again.out.splitlines()] == ["written", "nothing to change"]
 
 
-def test_the_key_set_is_asked_for_as_what_it_is(cluster: Cluster) -> None:
-    """A real API server answers 406 to who takes nothing but application/json."""
+def test_key_set_request_accepts_any_type(cluster: Cluster) -> None:
+    """A real API server returns 406 if a request accepts only application/json."""
     cluster.write()
     assert cluster.fake.requests == [("GET", DISCOVERY_PATH), ("GET", KEYS_PATH)]
     assert all("*/*" in headers["Accept"] for headers in cluster.fake.headers)
 
 
-def test_a_dry_run_writes_nothing(cluster: Cluster) -> None:
+def test_dry_run_writes_nothing(cluster: Cluster) -> None:
     assert cluster.write("--dry-run").out.count("would be written") == 2
     assert not cluster.directory.exists()
 
 
 @pytest.mark.parametrize(
-    ("said", "flag", "written", "url"),
+    ("configured", "flag", "written", "url"),
     [
         (API_SERVERS_OWN, None, "openid/v1/jwks", f"{ISSUER}/openid/v1/jwks"),
         (f"{ISSUER}/keys.json", None, "keys.json", f"{ISSUER}/keys.json"),
@@ -84,10 +84,10 @@ def test_a_dry_run_writes_nothing(cluster: Cluster) -> None:
         (API_SERVERS_OWN, f"{ISSUER}/jwks.json", "jwks.json", f"{ISSUER}/jwks.json"),
     ],
 )
-def test_the_discovery_document_names_where_the_keys_will_be(
-    cluster: Cluster, said: str | None, flag: str | None, written: str, url: str
+def test_discovery_document_names_the_keys_url(
+    cluster: Cluster, configured: str | None, flag: str | None, written: str, url: str
 ) -> None:
-    cluster.documents[DISCOVERY_PATH] = discovery(jwks_uri=said)
+    cluster.documents[DISCOVERY_PATH] = discovery(jwks_uri=configured)
     done = cluster.write(*(["--jwks-uri", flag] if flag else []))
     assert f"{cluster.directory / written}: written (for {url})" in done.out
     assert json.loads((cluster.directory / ".well-known/openid-configuration").read_text())["jwks_uri"] == url
@@ -108,7 +108,7 @@ def test_the_discovery_document_names_where_the_keys_will_be(
         ({}, ("--jwks-uri", "https://x.example.com"), 1, "gives no file name"),
     ],
 )
-def test_what_would_not_work_is_not_written(
+def test_unusable_documents_are_not_written(
     cluster: Cluster, documents: dict[str, Any], arguments: tuple[str, ...], status: int, word: str
 ) -> None:
     for path, document in documents.items():
@@ -122,14 +122,14 @@ def test_what_would_not_work_is_not_written(
     assert not cluster.directory.exists()
 
 
-def test_a_directory_that_cannot_be_written_is_named(cluster: Cluster) -> None:
+def test_unwritable_directory_is_named(cluster: Cluster) -> None:
     cluster.directory.write_text("a file")
     done = cluster.write()
     assert done.status == 2
     assert f"--directory is {str(cluster.directory)!r}" in done.err
 
 
-def test_an_interrupted_write_leaves_what_was_there(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_old_file(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.write()
     cluster.documents[KEYS_PATH] = {"keys": [KEY | {"kid": "k2"}]}
 
@@ -141,15 +141,15 @@ def test_an_interrupted_write_leaves_what_was_there(cluster: Cluster, monkeypatc
     assert json.loads((cluster.directory / "openid/v1/jwks").read_text()) == {"keys": [KEY]}
 
 
-def test_a_cluster_of_eks_needs_none_of_it(cluster: Cluster) -> None:
+def test_eks_cluster_needs_no_publishing(cluster: Cluster) -> None:
     cluster.documents[DISCOVERY_PATH] = discovery("https://oidc.eks.eu-west-1.amazonaws.com/id/A")
-    assert "is published by EKS itself" in cluster.write().err
+    assert "EKS itself publishes the documents of " in cluster.write().err
 
 
 # --check
 
 
-def test_what_is_published_as_it_is_passes(cluster: Cluster, issuer: Internet) -> None:
+def test_check_passes_if_the_keys_match(cluster: Cluster, issuer: Internet) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY | {"alg": "RS512"}]})
     assert cluster.run("--check") == (0, f"{ISSUER}: the published documents match the cluster's\n", "")
 
@@ -162,7 +162,7 @@ def test_what_is_published_as_it_is_passes(cluster: Cluster, issuer: Internet) -
         (["k2"], ["extra: the key k2", "missing: the key k1 of the cluster"]),
     ],
 )
-def test_keys_that_differ_are_named_and_the_exit_status_says_so(
+def test_check_names_different_keys_and_exits_with_1(
     cluster: Cluster, issuer: Internet, published: list[str], words: list[str]
 ) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY | {"kid": kid} for kid in published]})
@@ -171,14 +171,14 @@ def test_keys_that_differ_are_named_and_the_exit_status_says_so(
     assert [line.split(" is ")[0] for line in done.out.splitlines()] == words
 
 
-def test_another_key_by_the_same_name_is_told_apart(cluster: Cluster, issuer: Internet) -> None:
+def test_check_finds_another_key_of_the_same_kid(cluster: Cluster, issuer: Internet) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY | {"n": "other"}]})
     done = cluster.run("--check")
     assert done.status == 1
     assert done.out.startswith("different: the published key k1 is not the cluster's")
 
 
-def test_an_issuer_that_does_not_answer_is_no_agreement(cluster: Cluster, net: Internet) -> None:
+def test_check_fails_if_the_issuer_is_unreachable(cluster: Cluster, net: Internet) -> None:
     done = cluster.run("--check")
     assert (done.status, done.out) == (1, "")
     assert "publish the documents there" in done.err
@@ -188,18 +188,18 @@ _KIDS = st.sets(st.sampled_from(["a", "b", "c"]), min_size=1)
 
 
 @given(_KIDS, _KIDS)
-def test_two_key_sets_differ_by_exactly_the_keys_that_one_of_them_lacks(there: set[str], here: set[str]) -> None:
-    published, current = ({"keys": [KEY | {"kid": kid} for kid in sorted(kids)]} for kids in (there, here))
+def test_each_key_of_only_one_set_is_a_difference(public: set[str], own: set[str]) -> None:
+    published, current = ({"keys": [KEY | {"kid": kid} for kid in sorted(kids)]} for kids in (public, own))
     differences = list(key_differences(published, current))
-    assert len(differences) == len(there ^ here)
-    for kid in here - there:
+    assert len(differences) == len(public ^ own)
+    for kid in own - public:
         assert any(line.startswith("missing") and f"the key {kid} " in line for line in differences)
-    for kid in there - here:
+    for kid in public - own:
         assert any(line.startswith("extra") and f"the key {kid} " in line for line in differences)
 
 
 @given(st.text(st.sampled_from("/.%a\\?#:"), max_size=12))
-def test_no_address_of_keys_leads_out_of_the_directory(path: str) -> None:
+def test_no_keys_url_leads_out_of_the_directory(path: str) -> None:
     documents = read_documents(json.dumps(discovery()).encode(), b'{"keys": []}')
     try:
         keys, _ = to_publish(documents, f"{ISSUER}/{path}")

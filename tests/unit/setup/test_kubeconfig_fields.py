@@ -1,4 +1,4 @@
-"""Each field of a kubeconfig does what kubectl does with it, against an API server over TLS, or is named."""
+"""Test that each kubeconfig field is used as by kubectl, or named as unsupported."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ SETUP = ("service-account", "--name", "cart", "--role-arn", "arn:aws:iam::111122
 
 @pytest.fixture
 def secured(authorities: Authorities) -> Iterator[FakeApiServer]:
-    """An API server on 127.0.0.1 whose certificate is for NAME only."""
+    """Provide an API server on 127.0.0.1 whose certificate is only for NAME."""
     with api_server(authorities.server(authorities.private, NAME)) as fake:
         fake.broken[PATH] = (200, {"gitVersion": "v1"})
         yield fake
@@ -54,10 +54,10 @@ def ask(environ: dict[str, str]) -> Any:
         return kubernetes.get(PATH)
 
 
-# The server's certificate and the way there
+# The server's certificate and the network path to it
 
 
-def test_server_name_that_the_certificate_has_is_accepted(
+def test_tls_server_name_of_the_certificate_is_accepted(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None
 ) -> None:
     data = base64.b64encode(authorities.private_file.read_bytes()).decode()
@@ -66,7 +66,7 @@ def test_server_name_that_the_certificate_has_is_accepted(
 
 
 @pytest.mark.parametrize("cluster", [{}, {"tls-server-name": "other.example.com"}, {"tls-server-name": "127.0.0.1"}])
-def test_server_name_that_the_certificate_lacks_is_refused(
+def test_tls_server_name_of_no_certificate_is_rejected(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None, cluster: Any
 ) -> None:
     fields = {"certificate-authority": str(authorities.private_file), **cluster}
@@ -89,7 +89,7 @@ async def test_webhook_checks_the_server_name(
 
 
 @pytest.mark.parametrize("name", [None, NAME])
-def test_proxy_url_is_used_before_the_environment(
+def test_proxy_url_wins_over_the_environment(
     authorities: Authorities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None, name: str | None
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
@@ -107,14 +107,14 @@ def test_proxy_url_is_used_before_the_environment(
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "ftp://proxy", "proxy:3128", "http://user:secret@"])
-def test_proxy_url_that_cannot_be_used_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_proxy_url_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(ConfigurationError, match="proxy-url") as raised:
         ask(written(tmp_path / "config", "https://127.0.0.1:1", {"proxy-url": url}))
     assert "secret" not in str(raised.value)
 
 
-def test_client_certificate_of_data_is_shown(authorities: Authorities, tmp_path: Path, no_proxies: None) -> None:
+def test_client_certificate_data_is_sent(authorities: Authorities, tmp_path: Path, no_proxies: None) -> None:
     tls = authorities.server(authorities.private, NAME)
     authorities.private.configure_trust(tls)
     tls.verify_mode = ssl.CERT_REQUIRED
@@ -135,7 +135,7 @@ def test_client_certificate_of_data_is_shown(authorities: Authorities, tmp_path:
         assert ask(written(tmp_path / "config", fake.url, fields, plugin(status=printed)))
 
 
-def test_server_without_a_scheme_is_read_as_kubectl_reads_it(plain: FakeApiServer, tmp_path: Path) -> None:
+def test_server_without_a_scheme_is_read_like_kubectl(plain: FakeApiServer, tmp_path: Path) -> None:
     assert ask(written(tmp_path / "config", plain.url.removeprefix("http://")))
     config = find_cluster(written(tmp_path / "config", "x.test", {"insecure-skip-tls-verify": True}))
     assert config.cluster.server == "https://x.test"
@@ -146,7 +146,7 @@ def test_compression_is_disabled(plain: FakeApiServer, tmp_path: Path) -> None:
     assert plain.headers[-1]["Accept-Encoding"] == "identity"
 
 
-# Who asks
+# The user
 
 
 def test_impersonation_is_in_every_request(plain: FakeApiServer, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_token_file_is_relative_to_its_kubeconfig_and_read_again(
 def test_secret_is_never_sent_unencrypted(
     user: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: FakeApiServer
 ) -> None:
-    """Kubectl sends none over http:// either. On loopback, as to `kubectl proxy`, nobody reads along."""
+    """Kubectl sends none over http:// either. Loopback is safe, for example for `kubectl proxy`."""
     plain.broken["http://api.example.com/version"] = plain.broken[PATH]
     fields = {"proxy-url": plain.url}
     ask(written(tmp_path / "config", "http://api.example.com", fields, {**user, "as": "jane"}))
@@ -217,9 +217,9 @@ def test_secret_is_never_sent_unencrypted(
 
 
 def plugin(status: Any = None, more: str = "", **fields: Any) -> dict[str, Any]:
-    """A user whose plugin prints this status after `more` ran."""
-    answer = json.dumps({"status": {"token": "t"} if status is None else status})
-    program = f"import json, os, sys\n{more}\nprint({answer!r})"
+    """Return a user whose plugin runs `more` and prints this status."""
+    response = json.dumps({"status": {"token": "t"} if status is None else status})
+    program = f"import json, os, sys\n{more}\nprint({response!r})"
     entry = {
         "apiVersion": "client.authentication.k8s.io/v1",
         "command": sys.executable,
@@ -233,7 +233,7 @@ INSISTS = "json.loads(os.environ['KUBERNETES_EXEC_INFO'])['spec']['cluster']['se
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_plugin_that_insists_on_cluster_info_gets_it(
+def test_plugin_gets_requested_cluster_info(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None, version: str
 ) -> None:
     seen = tmp_path / "seen"
@@ -262,7 +262,7 @@ def test_plugin_that_insists_on_cluster_info_gets_it(
     }
 
 
-def test_plugin_gets_no_cluster_unless_it_asks(plain: FakeApiServer, tmp_path: Path) -> None:
+def test_plugin_gets_no_cluster_info_by_default(plain: FakeApiServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="ended with 1: .*KeyError: 'cluster'".replace(".*", r"[\s\S]*")):
         ask(written(tmp_path / "config", plain.url, None, plugin(more=INSISTS)))
 
@@ -282,7 +282,7 @@ def test_command_with_a_slash_is_relative_to_its_kubeconfig(
     assert plain.headers[-1]["Authorization"] == "Bearer t"
 
 
-def test_bare_command_comes_from_the_path(
+def test_bare_command_is_found_on_the_path(
     plain: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -328,7 +328,7 @@ def test_expired_credential_of_a_plugin_is_renewed(plain: FakeApiServer, tmp_pat
         ({"client-certificate": "gone"}, "cannot be used"),
     ],
 )
-def test_user_that_cannot_be_honoured_is_named(
+def test_unsupported_user_is_named(
     user: Any, words: str, plain: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
@@ -338,7 +338,7 @@ def test_user_that_cannot_be_honoured_is_named(
     assert plain.requests == []
 
 
-def test_insecure_with_an_authority_is_refused_as_by_kubectl(tmp_path: Path) -> None:
+def test_insecure_with_an_authority_is_rejected(tmp_path: Path) -> None:
     fields = {"insecure-skip-tls-verify": True, "certificate-authority-data": "YQ=="}
     with pytest.raises(ConfigurationError, match="insecure-skip-tls-verify and a certificate-authority"):
         find_cluster(written(tmp_path / "config", "https://x.test", fields))
@@ -348,9 +348,9 @@ def test_field_that_kubectl_does_not_know_is_shown(
     plain: FakeApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ask(written(tmp_path / "config", plain.url, {"tls-servername": "x"}, {"as-group": ["dev"]}))
-    said = capsys.readouterr().err
-    assert "its cluster lab has tls-servername, which kubectl does not know either" in said
-    assert "its user me has as-group" in said
+    shown = capsys.readouterr().err
+    assert "its cluster lab has tls-servername, which kubectl does not know either" in shown
+    assert "its user me has as-group" in shown
 
 
 # Contexts
@@ -377,11 +377,11 @@ def context_of(tmp_path: Path, **changes: Any) -> ConfigurationError:
         ({"clusters": [{"name": "lab", "cluster": None}]}, "has no server"),
     ],
 )
-def test_context_that_leads_nowhere_is_named(tmp_path: Path, changes: Any, words: str) -> None:
+def test_unusable_context_is_named(tmp_path: Path, changes: Any, words: str) -> None:
     assert words in str(context_of(tmp_path, **changes))
 
 
-def test_entries_of_several_files_are_joined(plain: FakeApiServer, tmp_path: Path) -> None:
+def test_entries_of_several_files_are_merged(plain: FakeApiServer, tmp_path: Path) -> None:
     parts = kubeconfig(plain.url, {"token": "t"})
     paths = []
     for key in ("contexts", "clusters", "users", "current-context"):
@@ -393,7 +393,7 @@ def test_entries_of_several_files_are_joined(plain: FakeApiServer, tmp_path: Pat
     assert plain.headers[-1]["Authorization"] == "Bearer t"
 
 
-# What the API server refuses
+# Requests that the API server rejects
 
 PRINT = 'print("""{"status": {"token": "t"}}""")'
 
@@ -419,7 +419,7 @@ def test_unauthorized_has_a_next_step(user: Any, words: str, plain: FakeApiServe
     assert words in str(raised.value)
 
 
-def test_forbidden_names_the_right_and_the_test(
+def test_forbidden_names_the_permission_and_its_check(
     plain: FakeApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain.forbidden.add(("get", "serviceaccounts"))
@@ -430,7 +430,7 @@ def test_forbidden_names_the_right_and_the_test(
     assert "`kubectl auth can-i get serviceaccounts -n shop --context lab`" in done.err
 
 
-def test_authority_of_another_cluster_is_refused(secured: FakeApiServer, tmp_path: Path, no_proxies: None) -> None:
+def test_authority_of_another_cluster_is_rejected(secured: FakeApiServer, tmp_path: Path, no_proxies: None) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
     fields = {"certificate-authority": "ca.crt", "tls-server-name": NAME}
     with pytest.raises(KubernetesError, match="certificate verify failed"):

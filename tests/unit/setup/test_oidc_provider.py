@@ -1,4 +1,4 @@
-"""`setup oidc-provider` against an account that moto has, and an issuer behind TLS."""
+"""Test `setup oidc-provider` with an account of moto and an issuer behind TLS."""
 
 import hashlib
 import socket
@@ -26,13 +26,13 @@ def provider(account: Account, arn: str = ARN) -> dict[str, Any]:
 
 
 def create_cluster(account: Account) -> str:
-    """An EKS cluster called shop. Returns its issuer."""
+    """Create an EKS cluster called shop, and return its issuer."""
     role = "arn:aws:iam::123456789012:role/eks"
     cluster = account.client("eks").create_cluster(name="shop", roleArn=role, resourcesVpcConfig={})["cluster"]
     return str(cluster["identity"]["oidc"]["issuer"])
 
 
-def test_a_provider_is_created_once(account: Account, issuer: Internet) -> None:
+def test_provider_is_created_once(account: Account, issuer: Internet) -> None:
     first = account.setup("oidc-provider", "--issuer", ISSUER)
     shown = f"+ Url: {ISSUER}\n+ ClientIDList:\n+ - sts.amazonaws.com\n"
     assert first.without_next() == (0, f"OIDC provider {ARN}: to be created\n{shown}done: create the provider\n", "")
@@ -42,7 +42,7 @@ def test_a_provider_is_created_once(account: Account, issuer: Internet) -> None:
     assert again == (0, f"OIDC provider {ARN}: nothing to change\n", "")
 
 
-def test_an_audience_and_tags_are_added_to_the_one_there(account: Account, issuer: Internet) -> None:
+def test_audience_and_tags_are_added_to_a_provider(account: Account, issuer: Internet) -> None:
     account.setup("oidc-provider", "--issuer", ISSUER, "--tag", "team=shop")
     done = account.setup("oidc-provider", "--issuer", ISSUER, "--audience", "vault", "--tag", "team=till")
     assert done.without_next().out.endswith("done: add audience vault\ndone: tag it with team\n")
@@ -52,7 +52,7 @@ def test_an_audience_and_tags_are_added_to_the_one_there(account: Account, issue
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--output=json", "--output=terraform"])
-def test_nothing_is_created_by_looking(account: Account, issuer: Internet, flag: str) -> None:
+def test_dry_run_and_output_create_nothing(account: Account, issuer: Internet, flag: str) -> None:
     assert account.setup("oidc-provider", "--issuer", ISSUER, flag).status == 0
     assert account.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"] == []
 
@@ -61,7 +61,7 @@ def test_nothing_is_created_by_looking(account: Account, issuer: Internet, flag:
     ("region", "partition"),
     [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
 )
-def test_every_partition_has_its_arns_and_the_same_audience(
+def test_each_partition_has_its_arns_and_one_audience(
     account: Account, issuer: Internet, region: str, partition: str
 ) -> None:
     done = account.setup("oidc-provider", "--issuer", ISSUER, "--region", region)
@@ -71,9 +71,7 @@ def test_every_partition_has_its_arns_and_the_same_audience(
     assert found["ClientIDList"] == ["sts.amazonaws.com"]
 
 
-def test_the_issuer_of_an_eks_cluster_is_asked_of_eks(
-    account: Account, net: Internet, authorities: Authorities
-) -> None:
+def test_cluster_flag_reads_the_issuer_from_eks(account: Account, net: Internet, authorities: Authorities) -> None:
     issuer = create_cluster(account)
     net.serve(
         "oidc.eks.eu-west-1.amazonaws.com", authorities.server(authorities.public, "*.eks.eu-west-1.amazonaws.com")
@@ -86,35 +84,35 @@ def test_the_issuer_of_an_eks_cluster_is_asked_of_eks(
     assert net.asked == [f"{issuer}/.well-known/openid-configuration", f"{issuer}/keys"]
 
 
-def test_eks_vouches_for_an_issuer_that_its_vpc_endpoint_hides(account: Account, net: Internet) -> None:
+def test_step_continues_if_eks_vouches_for_the_issuer(account: Account, net: Internet) -> None:
     create_cluster(account)
     done = account.setup("oidc-provider", "--cluster", "shop")
     assert done.status == 0
-    assert "com.amazonaws.eu-west-1.eks, with private DNS" in done.err
-    assert "The cluster vouches for its issuer" in done.err
+    assert "endpoint for EKS in this VPC (com.amazonaws.eu-west-1.eks, with " in done.err
+    assert "because the cluster vouches for its issuer" in done.err
     assert "done: create the provider" in done.out
 
 
-@pytest.mark.parametrize("trouble", [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), TimeoutError()])
-def test_one_who_only_names_a_hidden_issuer_is_told_what_hides_it(
-    account: Account, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+@pytest.mark.parametrize("error", [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), TimeoutError()])
+def test_hidden_issuer_names_the_vpc_endpoint(
+    account: Account, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
         if host in {"127.0.0.1", b"127.0.0.1"}:
             return real(host, *arguments, **options)
-        raise trouble
+        raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     done = account.setup("oidc-provider", "--issuer", "https://oidc.eks.eu-west-1.amazonaws.com/id/A")
     assert (done.status, done.out) == (1, "")
-    assert "endpoint for EKS (com.amazonaws.eu-west-1.eks, with private DNS)" in done.err
+    assert "endpoint for EKS in this VPC (com.amazonaws.eu-west-1.eks, with private DNS)" in done.err
     assert "say --cluster NAME" in done.err
     assert done.err.count("\n") == 1
 
 
-def test_an_issuer_that_does_not_answer_is_an_error_unless_nobody_looks(account: Account, net: Internet) -> None:
+def test_unreachable_issuer_fails_without_skip_checks(account: Account, net: Internet) -> None:
     done = account.setup("oidc-provider", "--issuer", ISSUER)
     assert done.status == 1
     assert "oidc.example.com: the proxy refused" in done.err
@@ -131,7 +129,7 @@ def privately(net: Internet, authorities: Authorities, **options: Any) -> None:
     net.publish(KEYS_URI, {"keys": [KEY]})
 
 
-def test_the_thumbprint_is_of_the_topmost_certificate_that_the_server_of_the_keys_shows(
+def test_thumbprint_is_of_the_last_certificate_sent(
     account: Account, issuer: Internet, authorities: Authorities
 ) -> None:
     keys = "https://keys.example.net/jwks"
@@ -144,7 +142,7 @@ def test_the_thumbprint_is_of_the_topmost_certificate_that_the_server_of_the_key
     assert provider(account)["ThumbprintList"] == [topmost.fingerprint(SHA1()).hex()]
 
 
-def test_a_new_thumbprint_joins_those_there(account: Account, net: Internet, authorities: Authorities) -> None:
+def test_new_thumbprint_is_added_to_the_others(account: Account, net: Internet, authorities: Authorities) -> None:
     old = hashlib.sha1(b"before").hexdigest()
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"], ThumbprintList=[old])
     privately(net, authorities)
@@ -163,7 +161,7 @@ def test_a_new_thumbprint_joins_those_there(account: Account, net: Internet, aut
         ("nowhere", 2, "cannot be read as PEM certificates"),
     ],
 )
-def test_no_thumbprint_is_taken_of_a_server_that_nobody_vouches_for(  # noqa: PLR0917
+def test_unverified_server_gives_no_thumbprint(  # noqa: PLR0917
     offline: Offline, net: Internet, authorities: Authorities, ca_file: str | None, status: int, word: str
 ) -> None:
     privately(net, authorities)
@@ -174,16 +172,14 @@ def test_no_thumbprint_is_taken_of_a_server_that_nobody_vouches_for(  # noqa: PL
     assert done.err.count("\n") == 1
 
 
-def test_a_certificate_for_another_name_is_nothing_that_a_thumbprint_mends(
-    offline: Offline, net: Internet, authorities: Authorities
-) -> None:
+def test_certificate_for_another_name_is_an_error(offline: Offline, net: Internet, authorities: Authorities) -> None:
     net.serve("oidc.example.com", authorities.server(authorities.public, "other.example.com"))
     done = offline("oidc-provider", "--issuer", ISSUER, "--ca-file", str(authorities.private_file))
     assert done.status == 1
     assert "replace it. Whether STS accepts it is not known" in done.err
 
 
-def test_a_proxys_certificate_gives_no_thumbprint_of_eks(
+def test_proxy_certificate_gives_no_thumbprint_of_eks(
     offline: Offline, net: Internet, authorities: Authorities
 ) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
@@ -195,7 +191,7 @@ def test_a_proxys_certificate_gives_no_thumbprint_of_eks(
     assert "ThumbprintList" not in done.out
 
 
-# What is published wrongly
+# Documents that STS cannot use
 
 
 @pytest.mark.parametrize(
@@ -205,14 +201,14 @@ def test_a_proxys_certificate_gives_no_thumbprint_of_eks(
         (DISCOVERY, b"", 403, "answers 403: publish it there, readable by everybody"),
         (DISCOVERY, b"[" * 300_000, 200, "is longer than"),
         (DISCOVERY, b"[" * 100_000, 200, "is no JSON"),
-        (DISCOVERY, [], 200, "is no JSON object"),
+        (DISCOVERY, [], 200, "is not a JSON object"),
         (DISCOVERY, discovery("https://other.example.com"), 200, "says that its issuer is 'https://other.example.com'"),
         (DISCOVERY, discovery(jwks_uri="https://10.0.0.1:6443/openid/v1/jwks"), 200, "--service-account-jwks-uri"),
         (KEYS_URI, {"keys": []}, 200, 'has no list of "keys"'),
         (KEYS_URI, {"keys": [KEY | {"use": "enc"}]}, 200, "None of the 1 keys"),
     ],
 )
-def test_what_sts_could_not_use_ends_it(  # noqa: PLR0917
+def test_unusable_document_stops_the_step(  # noqa: PLR0917
     offline: Offline, issuer: Internet, url: str, content: Any, status: int, word: str
 ) -> None:
     issuer.publish(url, content, status)
@@ -222,7 +218,7 @@ def test_what_sts_could_not_use_ends_it(  # noqa: PLR0917
     assert done.out == ""
 
 
-def test_a_key_that_no_token_needs_is_remarked_on(offline: Offline, issuer: Internet) -> None:
+def test_unusable_key_is_a_warning(offline: Offline, issuer: Internet) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY, KEY | {"kid": "k2", "use": "enc"}]})
     done = offline("oidc-provider", "--issuer", ISSUER)
     assert done.status == 0
@@ -232,7 +228,7 @@ def test_a_key_that_no_token_needs_is_remarked_on(offline: Offline, issuer: Inte
 
 
 @pytest.mark.parametrize("speaks_tls", [True, False])
-async def test_an_issuer_that_says_nothing_is_out_of_reach(  # the clock jumps to the deadline
+async def test_silent_issuer_is_unreachable(  # the virtual clock jumps to the deadline
     autojump_clock: object,
     monkeypatch: pytest.MonkeyPatch,
     no_proxies: None,
@@ -257,7 +253,7 @@ async def test_an_issuer_that_says_nothing_is_out_of_reach(  # the clock jumps t
         nursery.cancel_scope.cancel()
 
 
-def test_colours_are_for_terminals_that_want_them(
+def test_colours_are_only_for_terminals_without_no_color(
     account: Account, issuer: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -1,4 +1,4 @@
-"""What each step of `setup` says it did, or would do: --json, --exit-code and the next command."""
+"""Test how each step of `setup` reports its result: --json, --exit-code and the next commands."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ BUCKET = "https://shop-oidc.s3.eu-west-1.amazonaws.com"
 def cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None, account: Account
 ) -> Iterator[FakeApiServer]:
-    """An account, a cluster that publishes for a bucket, and a directory with a manifest."""
+    """Provide an account, a cluster whose issuer is a bucket, and a directory with a manifest."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "app.yaml").write_text(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: a\n    image: b\n"
@@ -50,13 +50,13 @@ def cluster(
 
 
 def apply(done: Done, step: str) -> None:
-    """Keep what `setup pod` printed, as a person does."""
+    """Save the output of `setup pod`, as a person does."""
     if step == "pod":
         Path("app.yaml").write_text(done.out)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_exit_code_tells_whether_something_would_change(
+def test_exit_code_is_2_if_something_would_change(
     step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_setup(capsys, *STEPS[step], "--dry-run", "--exit-code").status == 2
@@ -68,9 +68,7 @@ def test_exit_code_tells_whether_something_would_change(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_errors_are_not_taken_for_a_change(
-    step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_code_is_1_on_errors(step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     done = run_setup(capsys, *STEPS[step], "--exit-code")
     assert (done.status, done.out) == (1, "")
     assert "Add --dry-run" in done.err
@@ -84,7 +82,7 @@ def test_errors_are_not_taken_for_a_change(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_json_has_one_shape_for_every_step(
+def test_json_has_the_same_keys_for_every_step(
     step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry = json.loads(run_setup(capsys, *STEPS[step], "--dry-run", "--json").out)
@@ -93,18 +91,18 @@ def test_json_has_one_shape_for_every_step(
     assert dry["action"] in {"create", "change"}
     assert dry["changes"]
     assert not any(change["done"] for change in dry["changes"])
-    made = json.loads(run_setup(capsys, *STEPS[step], "--json").out)
-    assert made == dry | {
+    applied = json.loads(run_setup(capsys, *STEPS[step], "--json").out)
+    assert applied == dry | {
         "dry_run": False,
         "changes": [change | {"done": True} for change in dry["changes"]],
     }
     if step == "pod":
-        Path("app.yaml").write_text(made["after"]["manifest"])
+        Path("app.yaml").write_text(applied["after"]["manifest"])
     again = json.loads(run_setup(capsys, *STEPS[step], "--json").out)
-    assert (again["action"], again["changes"], again["after"]) == ("none", [], made["after"])
+    assert (again["action"], again["changes"], again["after"]) == ("none", [], applied["after"])
 
 
-def test_json_says_what_was_done_before_a_failure(account: Account) -> None:
+def test_json_marks_changes_before_a_failure(account: Account) -> None:
     done = account.setup(*ROLE, "--policy-arn", "arn:aws:iam::123456789012:policy/none", "--json")
     assert done.status == 1
     document = json.loads(done.out)
@@ -112,14 +110,14 @@ def test_json_says_what_was_done_before_a_failure(account: Account) -> None:
     assert "NoSuchEntity" in done.err
 
 
-def test_json_and_stderr_name_who_is_taken_away(account: Account) -> None:
+def test_json_and_stderr_name_removed_service_accounts(account: Account) -> None:
     account.setup(*ROLE, "--service-account", "shop/till")
     done = account.setup(*ROLE, "--replace", "--json", "--dry-run")
     assert "removes shop/till" in done.err
     assert json.loads(done.out)["effects"][0] == "removes shop/till"
 
 
-def test_json_excludes_a_paste(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_excludes_output(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (ROLE, PROVIDER, SERVICE_ACCOUNT):
         with pytest.raises(SystemExit):
             run_setup(capsys, *arguments, "--json", "--output", "yaml")

@@ -1,4 +1,4 @@
-"""What is printed to be pasted elsewhere, read back by others' parsers."""
+"""Test the output formats with the parsers of others."""
 
 import json
 import re
@@ -37,7 +37,7 @@ PROVIDER = OidcProvider(GRANT.provider_arn, GRANT.issuer, ("sts.amazonaws.com", 
 
 
 def value_of(parsed: Any) -> Any:
-    """What Terraform makes of python-hcl2's reading, which leaves quotes, escapes and function calls as they are."""
+    """Return Terraform's value of python-hcl2's result, which keeps quotes, escapes and function calls."""
     if isinstance(parsed, list):
         return [value_of(item) for item in parsed]
     if isinstance(parsed, dict):
@@ -56,7 +56,7 @@ def _text(literal: str) -> str:
 
 
 def blocks(text: str) -> list[tuple[str, str, Any]]:
-    """Kind, name and arguments of each resource."""
+    """Return the kind, the name and the arguments of each resource."""
     found = []
     for block in hcl2.loads(text)["resource"]:
         ((kind, named),) = block.items()
@@ -101,7 +101,7 @@ def test_terraform_has_the_provider() -> None:
     ]
 
 
-# python-hcl2 takes an escaped template only if it is closed.
+# python-hcl2 accepts an escaped template only if it is closed.
 _PIECES = ["a", "1", "$", "%", "{", "}", "${x}", "$${x}", "%{if x}", '"', "\\", "\n", "\t", "\b", "\f", "\x7f", "é☃ ~#"]
 _TEXTS = st.lists(st.sampled_from(_PIECES), max_size=5).map(" ".join)
 _VALUES = st.recursive(
@@ -113,7 +113,7 @@ _VALUES = st.recursive(
 
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), min_size=1, max_size=3), st.dictionaries(_TEXTS, _TEXTS))
-def test_no_text_is_read_as_anything_else_in_terraform(statements: Any, tags: dict[str, str]) -> None:
+def test_terraform_reads_no_text_as_an_expression(statements: Any, tags: dict[str, str]) -> None:
     document = {"Version": "2012-10-17", "Statement": statements}
     ((_, _, arguments),) = blocks(FORMATS["terraform"](IamRole("arn", "cart", "/", document, tags=tags)))
     assert arguments["assume_role_policy"] == document
@@ -121,20 +121,20 @@ def test_no_text_is_read_as_anything_else_in_terraform(statements: Any, tags: di
 
 
 @pytest.mark.parametrize("name", ["cart", "0cart", "a.b@c", "-x", "=", "cart/x"])
-def test_every_role_has_a_name_that_terraform_takes(name: str) -> None:
+def test_every_role_has_a_valid_terraform_name(name: str) -> None:
     ((_, label, _),) = blocks(FORMATS["terraform"](IamRole("arn", name, "/", ROLE.trust_policy)))
     assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", label)
 
 
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), max_size=3), st.dictionaries(_TEXTS, _TEXTS))
-def test_json_and_yaml_say_the_same(statements: Any, tags: dict[str, str]) -> None:
+def test_json_and_yaml_have_the_same_document(statements: Any, tags: dict[str, str]) -> None:
     role = IamRole("arn", "cart", "/", {"Version": "2012-10-17", "Statement": statements}, tags=tags)
     assert json.loads(FORMATS["json"](role)) == role.document()
     assert yaml.safe_load(FORMATS["yaml"](role)) == role.document()
 
 
-def test_a_template_has_the_resource_in_cloudformations_names() -> None:
+def test_template_has_the_names_of_cloudformation() -> None:
     role = yaml.safe_load(FORMATS["cloudformation"](ROLE))["Resources"]["Role"]
     assert role["Type"] == "AWS::IAM::Role"
     assert set(role["Properties"]) == {
@@ -151,7 +151,7 @@ def test_a_template_has_the_resource_in_cloudformations_names() -> None:
     assert set(provider["Properties"]) == {"Url", "ClientIdList", "ThumbprintList", "Tags"}
 
 
-def test_every_format_prints_the_document_and_nothing_else(offline: Offline) -> None:
+def test_every_format_prints_only_the_document(offline: Offline) -> None:
     for output in FORMATS:
         done = offline("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart", output=output)
         assert (done.status, done.err) == (0, "")

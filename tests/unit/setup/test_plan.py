@@ -1,4 +1,4 @@
-"""What is planned, of whatever is there and whatever is wanted."""
+"""Test plans with any current and any wanted resource."""
 
 from dataclasses import replace
 
@@ -58,9 +58,7 @@ def shown(plan: Plan) -> list[str]:
 
 
 @given(st.none() | _ROLES, _WANTED)
-def test_a_role_is_what_was_wanted_after_one_run_and_a_second_has_nothing_to_do(
-    current: IamRole | None, wanted: WantedRole
-) -> None:
+def test_second_run_has_no_changes_for_a_role(current: IamRole | None, wanted: WantedRole) -> None:
     first = plan_role(current, wanted, ACCOUNT)
     planned = first.planned
     assert isinstance(planned, IamRole)
@@ -81,9 +79,7 @@ _PROVIDERS = st.builds(OidcProvider, st.just("arn"), st.just("https://x.example.
 
 
 @given(st.none() | _PROVIDERS, _PROVIDERS)
-def test_a_provider_only_ever_gains_and_a_second_run_has_nothing_to_do(
-    current: OidcProvider | None, wanted: OidcProvider
-) -> None:
+def test_second_run_has_no_changes_for_a_provider(current: OidcProvider | None, wanted: OidcProvider) -> None:
     first = plan_provider(current, wanted)
     planned = first.planned
     assert isinstance(planned, OidcProvider)
@@ -94,18 +90,18 @@ def test_a_provider_only_ever_gains_and_a_second_run_has_nothing_to_do(
     assert plan_provider(planned, wanted).calls == ()
 
 
-def test_a_sixth_thumbprint_is_refused_with_its_value() -> None:
+def test_sixth_thumbprint_is_rejected() -> None:
     full = OidcProvider("arn", "https://x.example.com", ("a",), tuple("12345"))
     with pytest.raises(ConfigurationError, match="has 5 thumbprints, the most that IAM takes, and none is 6"):
         plan_provider(full, replace(full, thumbprints=("6",)))
 
 
-def test_more_policies_than_the_default_quota_are_remarked_on() -> None:
+def test_policies_beyond_the_default_quota_are_noted() -> None:
     wanted = WantedRole("cart", _grant("a", "b", ["c"]), policy_arns=tuple("0123456789a"))
     assert "would have 11 managed policies" in plan_role(None, wanted, ACCOUNT).notes[0]
 
 
-def test_a_difference_leaves_out_what_stays() -> None:
+def test_difference_shows_only_changes_and_context() -> None:
     before = {name: name for name in "abcdefghijklmno"}
     lines = list(difference(before, before | {"b": "x", "n": "y"}))
     assert lines == [
@@ -114,7 +110,7 @@ def test_a_difference_leaves_out_what_stays() -> None:
     ]  # fmt: skip
 
 
-def test_colours_are_for_what_comes_and_goes() -> None:
+def test_added_and_removed_lines_are_coloured() -> None:
     assert coloured("+ a") == "\x1b[32m+ a\x1b[0m"
     assert coloured("- a") == "\x1b[31m- a\x1b[0m"
     assert coloured("  a") == "  a"

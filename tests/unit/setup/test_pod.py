@@ -1,4 +1,4 @@
-"""`setup pod`: manifests as people keep them, in and out."""
+"""Test `setup pod` with manifests of people."""
 
 import io
 import json
@@ -69,11 +69,11 @@ data: {a: b,   c: d}
 
 
 def change(workload: Workload) -> dict[str, Any]:
-    return inject(workload.pod, workload.account, SETTINGS).pod
+    return inject(workload.pod, workload.service_account, SETTINGS).pod
 
 
 def with_role(workload: Workload) -> dict[str, Any]:
-    return inject(workload.pod, workload.account, ROLE).pod
+    return inject(workload.pod, workload.service_account, ROLE).pod
 
 
 def run(*arguments: str) -> int:
@@ -91,16 +91,16 @@ def deployment(spec: dict[str, Any], kind: str = "Deployment") -> dict[str, Any]
 SPEC = {"containers": [{"name": "app", "image": "app"}]}
 
 
-def test_lines_are_added_and_no_other_line_is_touched() -> None:
+def test_other_lines_stay_unchanged() -> None:
     written = change_pods(MANIFEST, "m.yaml", change).text
     lines = iter(written.splitlines())
-    assert all(any(line == there for there in lines) for line in MANIFEST.splitlines()), written
+    assert all(any(line == each for each in lines) for line in MANIFEST.splitlines()), written
     _, app, config = yaml.safe_load_all(written)
     assert app["spec"]["template"]["spec"]["initContainers"][0]["env"][0]["value"].endswith(":role/cart")
     assert config == {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b", "c": "d"}}
 
 
-def test_a_second_time_changes_nothing() -> None:
+def test_second_run_changes_nothing() -> None:
     once = change_pods(MANIFEST, "m.yaml", change)
     again = change_pods(once.text, "m.yaml", change)
     assert again.text == once.text
@@ -109,14 +109,14 @@ def test_a_second_time_changes_nothing() -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "---\n", "--- # x\n", "\n# comment\n---\n"])
-def test_markers_and_line_ends_stay_as_they_are(start: str, line_end: str) -> None:
+def test_markers_and_line_ends_stay(start: str, line_end: str) -> None:
     text = (start + "kind: Pod\nspec:\n  containers:\n    - name: app\n").replace("\n", line_end)
     written = change_pods(text, "m.yaml", with_role).text
     assert written.startswith(start.replace("\n", line_end) + "kind: Pod")
     assert written.count("\r\n") == (written.count("\n") if line_end == "\r\n" else 0)
 
 
-def test_a_document_that_begins_on_its_markers_line_is_read_too() -> None:
+def test_document_on_the_line_of_its_marker_is_read() -> None:
     text = "--- {kind: Pod, spec: {containers: [{name: app}]}}\n--- {kind: Other}\n"
     first, second = yaml.safe_load_all(change_pods(text, "m.yaml", with_role).text)
     assert first["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
@@ -127,13 +127,13 @@ def test_a_document_that_begins_on_its_markers_line_is_read_too() -> None:
     "kind",
     ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"],
 )
-def test_every_kind_that_makes_pods_is_known(kind: str) -> None:
+def test_every_native_kind_with_pods_is_changed(kind: str) -> None:
     written = change_pods(yaml.safe_dump(deployment(SPEC, kind)), "m.yaml", with_role)
     assert "irsa-sidecar-authorization" in written.text
     assert written.workloads[0].startswith(kind)
 
 
-def test_the_items_of_a_list_count_each() -> None:
+def test_each_item_of_a_list_is_changed() -> None:
     items = [deployment(SPEC), {"kind": "Service", "metadata": {"name": "x"}}, deployment(SPEC, "Job")]
     text = yaml.safe_dump(json.loads(json.dumps({"kind": "List", "items": items})))  # without aliases
     written = change_pods(text, "m.yaml", with_role)
@@ -146,9 +146,9 @@ def test_the_items_of_a_list_count_each() -> None:
 
 @pytest.mark.parametrize("before", ["", "          app: cart\n"])
 @pytest.mark.parametrize("after", ["", "          tier: web\n"])
-def test_pod_identity_label_of_amazon_is_removed(before: str, after: str) -> None:
-    """Only its line goes. The manifest is of a Pod that Amazon's webhook changed."""
-    spec = with_amazons_pod_identity()
+def test_pod_identity_label_of_eks_is_removed(before: str, after: str) -> None:
+    """Only the label's line is removed. The EKS webhook changed this Pod before."""
+    spec = spec_after_eks_webhook()
     text = yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "spec": spec}, sort_keys=False)
     metadata = f"metadata:\n  name: cart\n  labels:\n{before}          eks.amazonaws.com/pod-identity: enabled\n{after}"
     written = change_pods(text + metadata, "x", with_role).text
@@ -157,9 +157,9 @@ def test_pod_identity_label_of_amazon_is_removed(before: str, after: str) -> Non
     assert change_pods(written, "x", with_role).text == written
 
 
-def with_amazons_pod_identity() -> Any:
-    made = {"metadata": {"name": "cart"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
-    return amazons_webhook.mutated_for_pod_identity(made, region="eu-west-1")["spec"]
+def spec_after_eks_webhook() -> Any:
+    before = {"metadata": {"name": "cart"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
+    return amazons_webhook.mutated_for_pod_identity(before, region="eu-west-1")["spec"]
 
 
 def test_json_stays_json() -> None:
@@ -175,28 +175,28 @@ def labelled(value: Any) -> dict[str, Any]:
     return found
 
 
-def test_of_labelled_pods_only_those_are_changed() -> None:
+def test_only_labelled_pods_are_changed() -> None:
     text = yaml.safe_dump_all([deployment(SPEC), labelled("true")])
     assert change_pods(text, "m.yaml", with_role).text.startswith(text.split("---\n")[0] + "---\n")
     assert len(change_pods(text, "m.yaml", with_role).workloads) == 1
 
 
-def test_a_pod_that_declines_by_its_label_is_left_as_it_is_and_that_is_told() -> None:
+def test_pod_that_opts_out_stays_and_is_noted() -> None:
     text = yaml.safe_dump_all([deployment(SPEC), labelled("false")])
     written = change_pods(text, "m.yaml", with_role)
     assert written.text.endswith(yaml.safe_dump(labelled("false")))
     assert len(written.workloads) == 1
-    assert written.notes == ('Deployment cart is left as it is: its label irsa-sidecar.io/inject is "false".',)
+    assert written.notes == ('Deployment cart is left unchanged: its label irsa-sidecar.io/inject is "false".',)
 
 
 @pytest.mark.parametrize("value", [True, "yes", "True", False, None])
-def test_another_value_of_the_label_is_refused(value: Any) -> None:
+def test_other_value_of_the_label_is_rejected(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r'is .*: give "true", in quotes, or "false" for no sidecar'):
         change_pods(yaml.safe_dump_all([deployment(SPEC), labelled(value)]), "m.yaml", with_role)
 
 
 @given(st.text(max_size=60) | st.text("-: {}[]\n#&*a|>\"'", max_size=60))
-def test_whatever_is_in_a_stream_it_is_passed_on_or_refused_in_a_sentence(text: str) -> None:
+def test_any_text_passes_or_is_rejected_with_a_message(text: str) -> None:
     try:
         written = change_pods(text, "m.yaml", with_role).text
     except ConfigurationError as error:
@@ -213,7 +213,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "the second document": ("a: b\n---\nc: [\n", ["m.yaml, line 4: ", "(did not find expected node content)."]),
     "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", ["Deployment b/a has no spec.template"]),
-    "a Pod that is refused": (
+    "a Pod that is rejected": (
         "kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: app}]}\n",
         ["m.yaml: Pod a: The Pod has hostNetwork"],
     ),
@@ -239,7 +239,7 @@ def test_unreadable_document_passes_beside_a_pod(bad: str) -> None:
     assert written.text.startswith(f"{bad}---\n")
     assert written.text.endswith(f"---\n{bad}")
     assert written.workloads == ("Deployment cart",)
-    assert [note.startswith("m.yaml, line ") and note.endswith("passed on as it is.") for note in written.notes] == [
+    assert [note.startswith("m.yaml, line ") and note.endswith("passed on unchanged.") for note in written.notes] == [
         True,
         True,
     ]
@@ -247,19 +247,19 @@ def test_unreadable_document_passes_beside_a_pod(bad: str) -> None:
 
 @pytest.mark.parametrize("bad", UNREADABLE)
 @pytest.mark.parametrize("name", ["inject", "role-arn"])
-def test_unreadable_document_that_asks_is_an_error(bad: str, name: str) -> None:
+def test_unreadable_document_with_a_request_is_an_error(bad: str, name: str) -> None:
     good = yaml.safe_dump(deployment(SPEC))
     with pytest.raises(ConfigurationError, match="It asks for a sidecar"):
         change_pods(f'labels:\n  irsa-sidecar.io/{name}: "true"\n{bad}---\n{good}', "m.yaml", with_role)
 
 
-def test_unreadable_document_that_declines_passes() -> None:
+def test_unreadable_document_that_opts_out_passes() -> None:
     bad = '# irsa-sidecar.io/inject: "true"\nlabels: {irsa-sidecar.io/inject: "false"}\na: [\n'
     written = change_pods(f"{bad}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
     assert written.text.startswith(bad)
 
 
-AS_IT_IS = [
+WITHOUT_POD = [
     "metadata:\n  labels:\n    app: a\n    app: b\n",
     "a:   b\t\nc: 0400\n",
     "a: &x [1]\nb: *x\n%YAML 1.1 # c\n",
@@ -268,8 +268,8 @@ AS_IT_IS = [
 ]
 
 
-@pytest.mark.parametrize("text", AS_IT_IS)
-def test_document_without_a_pod_passes_as_it_is(text: str) -> None:
+@pytest.mark.parametrize("text", WITHOUT_POD)
+def test_document_without_a_pod_passes_unchanged(text: str) -> None:
     written = change_pods(f"{text}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
     assert written.text.startswith(f"{text}---\n")
     assert written.notes == ()
@@ -290,17 +290,17 @@ def test_all_errors_are_reported_together() -> None:
 # ServiceAccounts
 
 
-def with_account(namespace: str, own_namespace: str = "", **spec: str) -> str:
-    account = {
+def with_service_account(namespace: str, own_namespace: str = "", **spec: str) -> str:
+    service_account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
         "metadata": {"name": "cart", "annotations": {"eks.amazonaws.com/role-arn": ARN}},
     }
     workload = deployment({**SPEC, **spec})
-    names: list[tuple[dict[str, Any], str]] = [(account, namespace), (workload, own_namespace)]
+    names: list[tuple[dict[str, Any], str]] = [(service_account, namespace), (workload, own_namespace)]
     for each, name in names:
         each["metadata"] |= {"namespace": name} if name else {}
-    return yaml.safe_dump_all([workload, account])
+    return yaml.safe_dump_all([workload, service_account])
 
 
 @pytest.mark.parametrize(
@@ -313,12 +313,12 @@ def with_account(namespace: str, own_namespace: str = "", **spec: str) -> str:
     ],
 )
 def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) -> None:
-    """In conversion from v1, the old name fills the new one where that is empty."""
-    assert ARN in change_pods(with_account("", **spec), "m.yaml", change).text.split("---")[0]
+    """In a conversion from v1, the API server copies the old field into the new one if the new one is empty."""
+    assert ARN in change_pods(with_service_account("", **spec), "m.yaml", change).text.split("---")[0]
 
 
 def test_old_name_of_the_service_account_does_not_win() -> None:
-    text = with_account("", serviceAccountName="other", serviceAccount="cart")
+    text = with_service_account("", serviceAccountName="other", serviceAccount="cart")
     with pytest.raises(ConfigurationError, match=r"There is no role: .* Or use --role-arn\."):
         change_pods(text, "m.yaml", change)
 
@@ -331,9 +331,9 @@ def test_old_name_of_the_service_account_does_not_win() -> None:
         ("", "web", "no namespace, and Deployment web/cart is in web: give --namespace web."),
     ],
 )
-def test_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
+def test_service_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        change_pods(with_account(namespace, own_namespace, serviceAccountName="cart"), "m.yaml", change)
+        change_pods(with_service_account(namespace, own_namespace, serviceAccountName="cart"), "m.yaml", change)
     assert "There is no role" in str(caught.value)
     assert str(caught.value).endswith(words)
 
@@ -341,8 +341,8 @@ def test_account_of_another_namespace_is_named(namespace: str, own_namespace: st
 @pytest.mark.parametrize(
     "name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "EKS.amazonaws.com/Role-ARN"]
 )
-def test_almost_right_annotation_of_the_account_is_named(name: str) -> None:
-    text = with_account("shop", "shop", serviceAccountName="cart").replace("eks.amazonaws.com/role-arn", name)
+def test_misspelt_annotation_is_named(name: str) -> None:
+    text = with_service_account("shop", "shop", serviceAccountName="cart").replace("eks.amazonaws.com/role-arn", name)
     with pytest.raises(ConfigurationError) as caught:
         change_pods(text, "m.yaml", change)
     assert str(caught.value).endswith(
@@ -351,8 +351,8 @@ def test_almost_right_annotation_of_the_account_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["irsa-sidecar.io/injected", "irsa-sidecar.com/inject", "irsa_sidecar.io/Inject"])
-def test_almost_right_label_is_an_error_whatever_others_ask(name: str) -> None:
-    """Otherwise a Pod would be left as it is without a word, because others of the stream have the right label."""
+def test_misspelt_label_is_an_error_beside_other_pods(name: str) -> None:
+    """Otherwise the Pod would stay unchanged without a message, because other Pods have the right label."""
 
     def deployment(app: str, label: str) -> str:
         return yaml.safe_dump(
@@ -381,16 +381,16 @@ def test_almost_right_label_is_an_error_whatever_others_ask(name: str) -> None:
 
 
 @pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])
-def test_namespace_is_that_of_objects_without_one(namespace: str, own_namespace: str) -> None:
-    text = with_account(namespace, own_namespace, serviceAccountName="cart")
+def test_namespace_flag_is_for_objects_without_one(namespace: str, own_namespace: str) -> None:
+    text = with_service_account(namespace, own_namespace, serviceAccountName="cart")
     assert ARN in change_pods(text, "m.yaml", change, Options("shop")).text.split("---")[0]
 
 
-# Work
+# Speed and progress
 
 
 def calls_for(items: int) -> int:
-    """Return how many calls `setup pod` makes for a List of this many Deployments."""
+    """Return the number of Python calls of `setup pod` for a List of `items` Deployments."""
     text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
         "- " + yaml.safe_dump(deployment(SPEC)).replace("\n", "\n  ").rstrip(" ") for _ in range(items)
     )
@@ -409,7 +409,7 @@ def calls_for(items: int) -> int:
     return calls
 
 
-def test_work_grows_with_the_length_of_a_list() -> None:
+def test_work_grows_linearly_with_a_list() -> None:
     calls_for(1)  # fills caches
     assert calls_for(80) < 4.2 * calls_for(20)
 
@@ -423,7 +423,7 @@ def test_progress_counts_the_pods() -> None:
 # The command
 
 
-def test_the_manifest_goes_to_stdout_and_warnings_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_manifest_is_on_stdout_and_warnings_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {"containers": [*SPEC["containers"], {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}]}
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(spec)))
     flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--env", "HTTPS_PROXY=http://p"]
@@ -434,7 +434,7 @@ def test_the_manifest_goes_to_stdout_and_warnings_to_stderr(tmp_path: Path, caps
     assert "Deployment cart: Container own gets no credentials" in shown.err
 
 
-def test_a_dry_run_shows_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_shows_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MANIFEST.encode())))
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     assert run("--image", "x:1", "--dry-run") == 0
@@ -444,7 +444,7 @@ def test_a_dry_run_shows_the_difference(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "+      initContainers:" in lines
 
 
-def test_before_native_sidecars_the_sidecar_is_a_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_native_sidecar_adds_an_ordinary_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
     flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--no-native-sidecar"]
     assert run(str(tmp_path / "m.yaml"), *flags) == 0
@@ -484,7 +484,7 @@ def test_wrong_usage_names_the_flag(
 
 
 @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
-def test_a_region_that_a_variable_gave_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "EU")
@@ -492,9 +492,9 @@ def test_a_region_that_a_variable_gave_is_refused_by_its_name(monkeypatch: pytes
         run("m.yaml", "--image", "x:1")
 
 
-def test_flags_of_the_manifest_reach_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_for_the_manifest_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text(with_account("shop", serviceAccountName="cart"))
+    path.write_text(with_service_account("shop", serviceAccountName="cart"))
     assert run(str(path), "--image", "x:1", "--region", "eu-west-1", "--namespace", "shop") == 0
     assert ARN in capsys.readouterr().out.split("---")[0]
     path.write_text("apiVersion: a/v1\nkind: X\nspec: {driver: {template: {spec: {containers: [{name: app}]}}}}\n")
@@ -503,7 +503,7 @@ def test_flags_of_the_manifest_reach_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert "irsa-sidecar-token" in capsys.readouterr().out
 
 
-def test_refused_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = yaml.safe_dump_all([deployment(SPEC), deployment({**SPEC, "hostNetwork": True})])
     (tmp_path / "m.yaml").write_text(text)
     with pytest.raises(ConfigurationError):
@@ -550,7 +550,7 @@ plain = st.recursive(
 
 
 @given(st.lists(plain, max_size=2))
-def test_whatever_the_documents_are_they_are_passed_on_or_refused_in_a_sentence(documents: list[Any]) -> None:
+def test_any_document_passes_or_is_rejected(documents: list[Any]) -> None:
     text = json.dumps({"kind": "List", "items": documents})
     try:
         written = change_pods(text, "m.json", with_role)

@@ -1,4 +1,4 @@
-"""Which objects have Pods, and which of them are changed."""
+"""Test which objects have Pods, and which of them are changed."""
 
 import copy
 from typing import Any
@@ -8,12 +8,12 @@ import yaml
 
 from sidecar.errors import ConfigurationError
 from sidecar.injection.inject import inject
-from sidecar.setup.manifests import Options, Workload, Written, change_pods
+from sidecar.setup.manifests import ChangedStream, Options, Workload, change_pods
 from sidecar.setup.pod_kinds import template_path
 from tests.unit.injection.pods import ARN, SETTINGS
 
 LABEL = "irsa-sidecar.io/inject"
-ASKING = {"labels": {LABEL: "true"}}
+REQUESTING = {"labels": {LABEL: "true"}}
 ANNOTATED = {"annotations": {"irsa-sidecar.io/role-arn": ARN}}
 ROLE = SETTINGS._replace(role_arn=ARN)
 
@@ -38,9 +38,9 @@ def workload(api_version: str, kind: str, metadata: dict[str, Any] | None = None
 PLAIN = workload("apps/v1", "Deployment")
 
 
-def run(*objects: Any, paths: tuple[str, ...] = ()) -> Written:
+def run(*objects: Any, paths: tuple[str, ...] = ()) -> ChangedStream:
     def change(found: Workload) -> dict[str, Any]:
-        return inject(found.pod, found.account, ROLE).pod
+        return inject(found.pod, found.service_account, ROLE).pod
 
     options = Options("", tuple(template_path("--template-path", path) for path in paths))
     return change_pods(yaml.safe_dump_all(objects, sort_keys=False), "m.yaml", change, options)
@@ -71,13 +71,13 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("api_version", "kind"), NATIVE)
-def test_native_kind_is_changed_unasked(api_version: str, kind: str) -> None:
+def test_native_kind_is_changed_without_a_label(api_version: str, kind: str) -> None:
     assert run(workload(api_version, kind)).workloads == (f"{kind} x",)
 
 
-@pytest.mark.parametrize("metadata", [ASKING, ANNOTATED])
+@pytest.mark.parametrize("metadata", [REQUESTING, ANNOTATED])
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_other_kind_is_changed_if_its_template_asks(api_version: str, kind: str, metadata: dict[str, Any]) -> None:
+def test_other_kind_is_changed_if_its_template_has_it(api_version: str, kind: str, metadata: dict[str, Any]) -> None:
     written = run(workload(api_version, kind, metadata))
     assert written.workloads == (f"{kind} x",)
     found = yaml.safe_load(written.text)["spec"]["template"]["spec"]
@@ -85,27 +85,27 @@ def test_other_kind_is_changed_if_its_template_asks(api_version: str, kind: str,
 
 
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_other_kind_that_does_not_ask_is_named(api_version: str, kind: str) -> None:
+def test_other_kind_without_a_request_is_named(api_version: str, kind: str) -> None:
     written = run(workload(api_version, kind), PLAIN)
     assert written.workloads == ("Deployment x",)
-    assert f"{kind} x is left as it is" in written.notes[0]
-    assert f"{kind} x is left as it is" in error_of(workload(api_version, kind))
-    assert run(workload(api_version, kind), workload("apps/v1", "Deployment", ASKING)).notes == ()
+    assert f"{kind} x is left unchanged" in written.notes[0]
+    assert f"{kind} x is left unchanged" in error_of(workload(api_version, kind))
+    assert run(workload(api_version, kind), workload("apps/v1", "Deployment", REQUESTING)).notes == ()
 
 
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_label_of_another_kind_leaves_others_alone(api_version: str, kind: str) -> None:
-    written = run(PLAIN, workload(api_version, kind, ASKING))
+def test_label_of_another_kind_selects_only_it(api_version: str, kind: str) -> None:
+    written = run(PLAIN, workload(api_version, kind, REQUESTING))
     assert written.workloads == (f"{kind} x",)
     assert written.text.startswith(yaml.safe_dump(PLAIN, sort_keys=False))
 
 
-def test_other_kind_that_declines_is_left_as_it_is() -> None:
+def test_other_kind_that_opts_out_stays_unchanged() -> None:
     rollout = workload("argoproj.io/v1alpha1", "Rollout", {"labels": {LABEL: "false"}, **ANNOTATED})
     assert run(rollout, PLAIN).workloads == ("Deployment x",)
 
 
-VOLCANO = resource("batch.volcano.sh/v1alpha1", "Job", {"tasks": [{"name": "a", "template": template(ASKING)}]})
+VOLCANO = resource("batch.volcano.sh/v1alpha1", "Job", {"tasks": [{"name": "a", "template": template(REQUESTING)}]})
 SPARK = resource("sparkoperator.k8s.io/v1beta2", "SparkApplication", {"driver": {"labels": {LABEL: "true"}}})
 RAY = resource(
     "ray.io/v1",
@@ -113,7 +113,7 @@ RAY = resource(
     {"headGroupSpec": {"template": template()}, "workerGroupSpecs": [{"template": template(ANNOTATED)}]},
 )
 
-ASKING_ELSEWHERE: dict[str, tuple[Any, str, str]] = {
+REQUESTS_ELSEWHERE: dict[str, tuple[Any, str, str]] = {
     "a list of templates": (VOLCANO, "spec.tasks[0].template.metadata.labels", "--template-path spec.tasks[].template"),
     "labels without a template": (SPARK, "spec.driver.labels", "--template-path"),
     "an annotation in a list": (
@@ -121,18 +121,18 @@ ASKING_ELSEWHERE: dict[str, tuple[Any, str, str]] = {
         "spec.workerGroupSpecs[0].template.metadata.annotations",
         "--template-path spec.workerGroupSpecs[].template",
     ),
-    "the object itself": (resource("example.com/v1", "App", {}, ASKING), "metadata.labels", "--template-path"),
+    "the object itself": (resource("example.com/v1", "App", {}, REQUESTING), "metadata.labels", "--template-path"),
     "a template without containers": (
-        resource("example.com/v1", "App", {"template": {"metadata": ASKING}}),
+        resource("example.com/v1", "App", {"template": {"metadata": REQUESTING}}),
         "spec.template.metadata.labels",
         "--template-path",
     ),
 }
 
 
-@pytest.mark.parametrize("what", ASKING_ELSEWHERE)
-def test_object_that_asks_elsewhere_is_an_error(what: str) -> None:
-    found, place, advice = ASKING_ELSEWHERE[what]
+@pytest.mark.parametrize("what", REQUESTS_ELSEWHERE)
+def test_request_outside_a_template_is_an_error(what: str) -> None:
+    found, place, advice = REQUESTS_ELSEWHERE[what]
     for objects in ((found,), (PLAIN, found), (resource("v1", "List", {}) | {"items": [PLAIN, found]},)):
         error = error_of(*objects)
         assert f"{found['kind']} x asks for a sidecar at {place}" in error
@@ -140,7 +140,7 @@ def test_object_that_asks_elsewhere_is_an_error(what: str) -> None:
 
 
 @pytest.mark.parametrize("found", [VOLCANO, RAY])
-def test_object_that_does_not_ask_passes(found: Any) -> None:
+def test_object_without_a_request_passes(found: Any) -> None:
     text = yaml.safe_dump(found).replace("irsa-sidecar.io/", "example.com/")
     written = run(yaml.safe_load(text), PLAIN)
     assert written.workloads == ("Deployment x",)
@@ -166,21 +166,21 @@ def test_template_path_must_be_a_path(text: str) -> None:
         template_path("--template-path", text)
 
 
-def test_labels_on_everything_are_no_error() -> None:
-    """As kustomize puts them on objects, templates and selectors."""
-    service = resource("v1", "Service", {"selector": ASKING["labels"]}, ASKING)
-    rollout = workload("argoproj.io/v1alpha1", "Rollout", ASKING)
-    rollout["metadata"] |= copy.deepcopy(ASKING)
-    monitor = resource("monitoring.coreos.com/v1", "PodMonitor", {"selector": {"matchLabels": ASKING["labels"]}})
+def test_labels_on_all_objects_are_accepted() -> None:
+    """Kustomize puts labels on objects, templates and selectors."""
+    service = resource("v1", "Service", {"selector": REQUESTING["labels"]}, REQUESTING)
+    rollout = workload("argoproj.io/v1alpha1", "Rollout", REQUESTING)
+    rollout["metadata"] |= copy.deepcopy(REQUESTING)
+    monitor = resource("monitoring.coreos.com/v1", "PodMonitor", {"selector": {"matchLabels": REQUESTING["labels"]}})
     assert run(service, rollout, monitor).workloads == ("Rollout x",)
 
 
-def test_label_on_a_native_object_alone_is_named() -> None:
+def test_label_only_on_a_native_object_is_named() -> None:
     misplaced = workload("apps/v1", "StatefulSet")
-    misplaced["metadata"] |= copy.deepcopy(ASKING)
-    written = run(misplaced, workload("apps/v1", "Deployment", ASKING))
+    misplaced["metadata"] |= copy.deepcopy(REQUESTING)
+    written = run(misplaced, workload("apps/v1", "Deployment", REQUESTING))
     assert written.workloads == ("Deployment x",)
-    assert "StatefulSet x is left as it is" in written.notes[0]
+    assert "StatefulSet x is left unchanged" in written.notes[0]
 
 
 def test_items_of_a_typed_list_have_its_kind() -> None:
@@ -197,7 +197,7 @@ def test_native_object_without_a_template_passes_beside_others() -> None:
     assert written.workloads == ("Deployment x",)
     assert "Deployment patch has no spec.template" in written.notes[0]
     assert "Deployment patch has no spec.template" in error_of(patch)
-    patch["metadata"] |= copy.deepcopy(ASKING)
+    patch["metadata"] |= copy.deepcopy(REQUESTING)
     assert "Deployment patch has no spec.template" in error_of(patch, PLAIN)
 
 

@@ -1,4 +1,4 @@
-"""`setup role` against an account that moto has."""
+"""Test `setup role` with an account of moto."""
 
 import json
 import re
@@ -21,7 +21,7 @@ CART = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
 
 @pytest.fixture
 def ready(account: Account) -> Account:
-    """With the provider that the role needs."""
+    """Provide an account with the provider that the role needs."""
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"])
     return account
 
@@ -42,7 +42,7 @@ def attached(account: Account) -> list[str]:
     return [item["PolicyArn"] for item in found]
 
 
-def test_a_role_is_created_with_everything_and_a_second_run_changes_nothing(ready: Account) -> None:
+def test_role_is_created_once_with_all_settings(ready: Account) -> None:
     read, write, boundary = (policy(ready, name) for name in ("read", "write", "boundary"))
     flags = [*CART, "--path", "/pods/", "--policy-arn", read, "--policy-arn", write, "--max-session-duration", "43200"]
     flags += ["--permissions-boundary", boundary, "--tag", "team=shop", "--tag", "empty="]
@@ -67,7 +67,7 @@ def test_a_role_is_created_with_everything_and_a_second_run_changes_nothing(read
     assert ready.setup(*CART).out == again.out
 
 
-def test_a_role_that_is_there_gets_what_it_lacks_and_keeps_what_others_gave_it(ready: Account) -> None:
+def test_existing_role_keeps_the_settings_of_others(ready: Account) -> None:
     theirs = {
         "Sid": "Theirs",
         "Effect": "Allow",
@@ -116,7 +116,7 @@ def test_second_run_adds_its_service_account(ready: Account) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--replace", "--remove"])
-def test_service_account_is_taken_away_by_name(ready: Account, flag: str) -> None:
+def test_service_account_is_removed_by_name(ready: Account, flag: str) -> None:
     ready.setup(*CART, "--service-account", "shop/till")
     named = {"--replace": "shop/cart", "--remove": "shop/till"}[flag]
     arguments = ("role", "cart", "--issuer", ISSUER, "--service-account", named, flag)
@@ -132,7 +132,7 @@ def test_service_account_is_taken_away_by_name(ready: Account, flag: str) -> Non
     assert "nothing to change" in ready.setup(*arguments).out
 
 
-def test_remove_never_leaves_a_role_that_iam_refuses(ready: Account) -> None:
+def test_remove_keeps_the_last_statement(ready: Account) -> None:
     arguments = (*CART, "--remove")
     assert "there is no such role" in ready.setup(*arguments).err
     ready.setup(*CART)
@@ -141,7 +141,7 @@ def test_remove_never_leaves_a_role_that_iam_refuses(ready: Account) -> None:
     assert subjects(ready) == "system:serviceaccount:shop:cart"
 
 
-def test_edited_statement_of_ours_is_shown_and_kept(ready: Account) -> None:
+def test_edited_statement_is_shown_and_kept(ready: Account) -> None:
     ready.setup(*CART)
     document = role(ready)["AssumeRolePolicyDocument"]
     document["Statement"][0]["Condition"]["IpAddress"] = {"aws:SourceIp": "10.0.0.0/8"}
@@ -155,7 +155,7 @@ def test_edited_statement_of_ours_is_shown_and_kept(ready: Account) -> None:
     assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
 
 
-def test_statements_of_others_stay_and_wide_ones_are_warned_about(ready: Account) -> None:
+def test_wide_statement_of_others_stays_with_a_warning(ready: Account) -> None:
     deny = {
         "Sid": "IrsaSidecarNeverDev",
         "Effect": "Deny",
@@ -178,7 +178,7 @@ def test_statements_of_others_stay_and_wide_ones_are_warned_about(ready: Account
     assert role(ready)["AssumeRolePolicyDocument"]["Statement"] == [wide, deny]
 
 
-def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
+def test_next_run_completes_a_failed_one(ready: Account) -> None:
     missing = "arn:aws:iam::123456789012:policy/later"
     first = ready.setup(*CART, "--policy-arn", missing)
     assert (first.status, first.out.splitlines()[-1]) == (1, "done: create the role")
@@ -189,7 +189,7 @@ def test_a_run_that_failed_half_way_is_gone_on_with(ready: Account) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--output=yaml"])
-def test_looking_changes_nothing(ready: Account, flag: str) -> None:
+def test_dry_run_and_output_change_nothing(ready: Account, flag: str) -> None:
     assert ready.setup(*CART, flag).status == 0
     assert ready.iam.list_roles()["Roles"] == []
     ready.setup(*CART)
@@ -198,7 +198,7 @@ def test_looking_changes_nothing(ready: Account, flag: str) -> None:
     assert role(ready) == before
 
 
-def test_what_is_printed_of_a_role_that_is_there_is_all_of_it(ready: Account) -> None:
+def test_output_has_the_whole_existing_role(ready: Account) -> None:
     ready.setup(*CART, "--tag", "a=b")
     other = ("role", "cart", "--issuer", "https://oidc.example.net", "--service-account", "shop/cart")
     printed = json.loads(ready.setup(*other, "--output", "json").out)
@@ -206,15 +206,16 @@ def test_what_is_printed_of_a_role_that_is_there_is_all_of_it(ready: Account) ->
     assert printed["Tags"] == [{"Key": "a", "Value": "b"}]
 
 
-def test_a_provider_that_is_missing_or_takes_another_audience_is_remarked_on(account: Account) -> None:
+def test_missing_provider_or_audience_is_a_warning(account: Account) -> None:
     done = account.setup(*CART)
     assert done.status == 0
-    assert f"no OIDC provider of {ISSUER} yet: make it with `irsa-sidecar setup oidc-provider`" in done.err
+    assert f"no OIDC provider of {ISSUER} yet" in done.err
+    assert "Create it with `irsa-sidecar setup oidc-provider`." in done.err
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["vault"])
-    assert "takes the audiences vault: add the role's with" in account.setup(*CART).err
+    assert "accepts the audiences vault: add the role's with" in account.setup(*CART).err
 
 
-def test_a_path_cannot_be_changed(ready: Account) -> None:
+def test_path_of_a_role_cannot_be_changed(ready: Account) -> None:
     ready.setup(*CART)
     done = ready.setup(*CART, "--path", "/pods/")
     assert done.status == 2
@@ -233,10 +234,10 @@ def test_china_has_its_own_arns(account: Account) -> None:
     assert statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:aud"] == "sts.amazonaws.com"
 
 
-# Without an account
+# With --account-id and --output, without calls to AWS
 
 
-def test_a_token_says_who_it_is_that_may_assume_the_role(offline: Offline, tmp_path: Path) -> None:
+def test_token_file_gives_issuer_subject_and_audience(offline: Offline, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(service_account_token(time.time(), iss=ISSUER, aud=["vault"]))
     done = offline("role", "cart", "--token-file", str(token))
@@ -261,7 +262,7 @@ def test_a_token_says_who_it_is_that_may_assume_the_role(offline: Offline, tmp_p
         ({"aud": "vault"}, "vault"),
     ],
 )
-def test_audience_of_the_role_is_azp_where_the_token_has_one(
+def test_azp_of_the_token_is_the_audience(
     claims: dict[str, Any], audience: str, offline: Offline, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -283,7 +284,7 @@ def test_audience_of_the_role_is_azp_where_the_token_has_one(
         ({"iss": ISSUER, "aud": ["a"]}, "--service-account is not given"),
     ],
 )
-def test_a_token_that_does_not_say_it_is_named(offline: Offline, tmp_path: Path, claims: Any, word: str) -> None:
+def test_token_with_missing_claims_is_rejected(offline: Offline, tmp_path: Path, claims: Any, word: str) -> None:
     token = tmp_path / "token"
     token.write_text(jwt_of(claims))
     done = offline("role", "cart", "--token-file", str(token))
@@ -311,7 +312,7 @@ HOSTILE = [
 @pytest.mark.parametrize("claims", HOSTILE, ids=str)
 @pytest.mark.parametrize("output", ["json", "yaml", "terraform", "cloudformation"])
 @pytest.mark.parametrize("flag", [(), ("--replace",)], ids=str)
-def test_token_with_a_wildcard_is_refused_in_every_form(
+def test_token_with_a_wildcard_is_rejected(
     offline: Offline, tmp_path: Path, claims: Any, output: str, flag: tuple[str, ...]
 ) -> None:
     token = tmp_path / "token"
@@ -320,7 +321,7 @@ def test_token_with_a_wildcard_is_refused_in_every_form(
     assert (done.status, done.out) == (2, "")
 
 
-def test_pattern_in_a_token_needs_the_flag(offline: Offline, tmp_path: Path) -> None:
+def test_pattern_in_a_token_needs_allow_wildcards(offline: Offline, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(service_account_token(time.time(), iss=ISSUER, sub="system:serviceaccount:shop:*"))
     assert "--allow-wildcards" in offline("role", "cart", "--token-file", str(token)).err
@@ -340,7 +341,7 @@ def signed(tmp_path: Path, key: Any = SIGNING_KEY, **changes: Any) -> str:
 
 @pytest.fixture
 def published(issuer: Internet, authorities: Authorities, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Internet:
-    """The issuer with the key that signs, and an empty cache."""
+    """Provide an issuer that publishes the signing key, and an empty cache."""
     issuer.publish(KEYS_URI, KeySet((signing_key(SIGNING_KEY),)).jwks())
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authorities.public_file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -355,7 +356,7 @@ def test_token_is_verified_with_its_issuers_keys(published: Internet, offline: O
 
 
 @pytest.mark.parametrize("changes", [{}, {"sub": "system:serviceaccount:kube-system:admin"}], ids=str)
-def test_token_that_its_issuer_did_not_sign_is_refused(
+def test_token_with_another_signature_is_rejected(
     published: Internet, offline: Offline, tmp_path: Path, changes: Any
 ) -> None:
     done = offline("role", "cart", "--token-file", signed(tmp_path, OTHER_KEY, **changes))
@@ -396,7 +397,7 @@ def test_expired_token_still_names_its_service_account(published: Internet, offl
         (["oidc-provider", *[f"--audience={number}" for number in range(101)], "--skip-checks"], "IAM takes 100"),
     ],
 )
-def test_what_iam_would_not_take_is_said_in_one_line(offline: Offline, arguments: list[str], word: str) -> None:
+def test_value_that_iam_rejects_is_one_line(offline: Offline, arguments: list[str], word: str) -> None:
     done = offline(*arguments, "--issuer", ISSUER)
     assert (done.status, done.out) == (2, "")
     assert word in done.err
@@ -404,20 +405,20 @@ def test_what_iam_would_not_take_is_said_in_one_line(offline: Offline, arguments
     assert done.err.count("\n") == 1
 
 
-def test_a_region_that_no_partition_has_is_named(offline: Offline) -> None:
+def test_unknown_region_is_named(offline: Offline) -> None:
     done = offline(*CART, "--region", "nowhere")
     assert (done.status, done.out) == (2, "")
     assert "nowhere" in done.err
     assert "--region" in done.err
 
 
-def test_a_raised_quota_is_believed(offline: Offline) -> None:
+def test_trust_policy_limit_raises_the_quota(offline: Offline) -> None:
     accounts = [f"--service-account=shop/cart-{number}" for number in range(60)]
     done = offline("role", "cart", "--issuer", ISSUER, *accounts, "--trust-policy-limit", "4096")
     assert (done.status, done.err) == (0, "")
 
 
-def test_an_account_id_that_is_none_or_anothers_ends_it(account: Account) -> None:
+def test_wrong_account_id_is_rejected(account: Account) -> None:
     assert "12 digits" in account.setup(*CART, "--account-id", "1").err
     done = account.setup(*CART, "--account-id", "111122223333")
     assert (done.status, done.out) == (2, "")

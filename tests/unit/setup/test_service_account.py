@@ -1,4 +1,4 @@
-"""`setup service-account`, against an API server's storage."""
+"""Test `setup service-account` with a fake API server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +26,11 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> It
 
 
 def run(*arguments: str, role: str = ARN) -> int:
-    given = ("--name", "cart", "--role-arn", role, *arguments)
-    return run_command(service_account, "irsa-sidecar setup service-account", given)
+    flags = ("--name", "cart", "--role-arn", role, *arguments)
+    return run_command(service_account, "irsa-sidecar setup service-account", flags)
 
 
-def test_one_that_is_not_there_is_made_in_the_contexts_namespace(api: FakeApiServer) -> None:
+def test_missing_one_is_created_in_the_contexts_namespace(api: FakeApiServer) -> None:
     assert run("--audience", "sts.example", "--token-expiration", "3600") == 0
     assert api.documents[PATH]["metadata"]["annotations"] == {
         ROLE: ARN,
@@ -39,7 +39,7 @@ def test_one_that_is_not_there_is_made_in_the_contexts_namespace(api: FakeApiSer
     }
 
 
-def test_a_second_time_changes_nothing(api: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_run_changes_nothing(api: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     run()
     before = len(api.bodies)
     assert run() == 0
@@ -47,9 +47,7 @@ def test_a_second_time_changes_nothing(api: FakeApiServer, capsys: pytest.Captur
     assert without_next(capsys.readouterr().out).endswith("ServiceAccount shop/cart (context lab): nothing to change\n")
 
 
-def test_what_others_wrote_stays_and_the_difference_is_shown(
-    api: FakeApiServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_annotations_stay_and_difference_is_shown(api: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     labels, annotations = {"app.kubernetes.io/managed-by": "Helm"}, {"owner": "me", ROLE: ARN}
     api.put(
         PATH, {"kind": "ServiceAccount", "metadata": {"name": "cart", "labels": labels, "annotations": annotations}}
@@ -63,9 +61,7 @@ def test_what_others_wrote_stays_and_the_difference_is_shown(
     assert "managed by Helm" in shown.err
 
 
-def test_a_dry_run_asks_the_api_server_and_changes_nothing(
-    api: FakeApiServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dry_run_is_checked_by_the_api_server(api: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--dry-run") == 0
     assert api.documents == {}
     assert "dryRun=All" in api.requests[-1][1]
@@ -75,7 +71,7 @@ def test_a_dry_run_asks_the_api_server_and_changes_nothing(
         run("--dry-run")
 
 
-def test_its_manifest_can_be_had_without_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_yaml_needs_no_cluster(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--output", "yaml") == 0
     assert yaml.safe_load(capsys.readouterr().out) == {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""`irsa-sidecar setup` itself."""
+"""Test the command `irsa-sidecar setup` itself."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from sidecar.commands.setup import STEPS
 from tests.unit.setup.conftest import run_setup
 
 
-def test_help_lists_the_steps_and_each_has_its_own_with_an_example(
+def test_help_lists_all_steps_with_examples(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
@@ -29,7 +29,7 @@ def test_help_lists_the_steps_and_each_has_its_own_with_an_example(
 
 
 @pytest.mark.parametrize("arguments", [["rol"], ["role"], ["role", "cart", "--issue", "x"], ["issuer-documents"]])
-def test_wrong_usage_ends_with_two(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["setup", *arguments])
     assert ended.value.code == 2
@@ -45,7 +45,7 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("step", ARGUMENTS)
-def test_a_missing_extra_is_named_with_what_to_install(
+def test_missing_extra_is_named_with_its_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
     for name in [
@@ -72,7 +72,7 @@ def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "--template-path" in capsys.readouterr().out
 
 
-def test_a_fault_of_ours_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_import_error_is_not_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sidecar.setup.steps.role", None)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["setup", "role"])
@@ -85,7 +85,7 @@ def test_each_step_is_a_module_with_an_example(step: str) -> None:
     assert module.__doc__
 
 
-def test_role_and_provider_need_neither_kubernetes_nor_cryptography() -> None:
+def test_aws_steps_import_no_kubernetes_or_cryptography() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['lightkube', 'cryptography']));"
         "import sidecar.setup.steps.role, sidecar.setup.steps.oidc_provider"

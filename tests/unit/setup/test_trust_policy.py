@@ -1,4 +1,4 @@
-"""A role's statement for service accounts, held to the strict STS of `local` and to what others wrote beside it."""
+"""Test our statement in a trust policy with the strict evaluator of `local`, beside statements of others."""
 
 import json
 from fnmatch import fnmatchcase
@@ -36,7 +36,7 @@ def grant(*subjects: str, issuer: str = ISSUER, audience: str = "sts.amazonaws.c
 
 
 def is_assumable(document: Any, subject: str, *, audience: str = "sts.amazonaws.com", provider: str = PROVIDER) -> bool:
-    """What the local STS says to a verified token of that provider."""
+    """Return whether the local STS allows a verified token of that provider."""
     key = provider.partition("/")[2].lower()
     context = {f"{key}:sub": (subject,), f"{key}:aud": (audience,)}
     policy = parse_policy(json.loads(json.dumps(document)), "it")
@@ -51,7 +51,7 @@ _SUBJECTS = st.tuples(_NAMES, _NAMES).map(lambda parts: "system:serviceaccount:"
 
 
 @given(st.lists(_ACCOUNTS, min_size=1, max_size=4), st.lists(_SUBJECTS, max_size=4))
-def test_exactly_the_named_service_accounts_may_assume_it(accounts: list[str], others: list[str]) -> None:
+def test_only_the_named_service_accounts_are_allowed(accounts: list[str], others: list[str]) -> None:
     subjects = subjects_of(accounts, allow_wildcards=False)
     document = with_grant(None, grant(*subjects))
     for subject in [*subjects, *others]:
@@ -65,9 +65,7 @@ def test_exactly_the_named_service_accounts_may_assume_it(accounts: list[str], o
 
 
 @given(st.lists(_ACCOUNTS | _ACCOUNT_PATTERNS, min_size=1, max_size=4), st.lists(_SUBJECTS, min_size=1, max_size=8))
-def test_patterns_stand_for_what_they_match_and_names_beside_them_for_themselves(
-    accounts: list[str], candidates: list[str]
-) -> None:
+def test_pattern_allows_exactly_its_matches(accounts: list[str], candidates: list[str]) -> None:
     subjects = subjects_of(accounts, allow_wildcards=True)
     document = with_grant(None, grant(*subjects))
     for candidate in candidates:
@@ -101,7 +99,7 @@ _DOCUMENTS = st.builds(
 
 
 def texts(document: Any, wanted: TrustGrant) -> list[str]:
-    """Byte for byte, what is not ours for this issuer."""
+    """Return the exact texts of the statements that are not ours for this issuer."""
     statements = document["Statement"]
     return [
         json.dumps(statement)
@@ -111,7 +109,7 @@ def texts(document: Any, wanted: TrustGrant) -> list[str]:
 
 
 @given(_DOCUMENTS, st.lists(_ACCOUNTS, min_size=1, max_size=3))
-def test_what_others_wrote_stays_byte_for_byte_and_in_order(document: Any, accounts: list[str]) -> None:
+def test_statements_of_others_stay_in_order(document: Any, accounts: list[str]) -> None:
     wanted = grant(*subjects_of(accounts, allow_wildcards=False))
     before = json.dumps(document)
     after = with_grant(document, wanted)
@@ -126,13 +124,13 @@ def test_what_others_wrote_stays_byte_for_byte_and_in_order(document: Any, accou
 
 
 @given(_OTHERS, st.lists(_ACCOUNTS, min_size=1, max_size=3))
-def test_a_single_statement_without_a_list_stays_too(statement: Any, accounts: list[str]) -> None:
+def test_single_statement_without_a_list_stays(statement: Any, accounts: list[str]) -> None:
     wanted = grant(*subjects_of(accounts, allow_wildcards=False))
     after = with_grant({"Version": "2012-10-17", "Statement": statement}, wanted)
     assert texts(after, wanted) == [json.dumps(statement)]
 
 
-def test_what_another_tool_wrote_in_the_same_words_is_enough() -> None:
+def test_equal_statement_of_another_tool_is_enough() -> None:
     wanted = grant("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till")
     theirs = {
         "Effect": "Allow",
@@ -151,25 +149,25 @@ def test_what_another_tool_wrote_in_the_same_words_is_enough() -> None:
 
 
 @pytest.mark.parametrize("statements", ["x", ["x", 1], [], None])
-def test_statements_that_are_none_are_left_to_iam(statements: Any) -> None:
+def test_invalid_statements_stay_unchanged(statements: Any) -> None:
     after = with_grant({"Statement": statements}, grant())["Statement"]
     kept = statements if isinstance(statements, list) else [statements] if statements else []
     assert after == [*kept, grant().statement()]
     assert list(remarks_on({"Statement": statements}, grant())) == []
 
 
-def test_clusters_share_a_role_each_by_a_statement_of_its_own() -> None:
-    here, there = grant(), grant(issuer="https://oidc.example.com")
-    document = with_grant(with_grant(None, here), there)
-    assert [statement["Sid"] for statement in document["Statement"]] == [here.sid, there.sid]
+def test_each_cluster_has_its_own_statement() -> None:
+    first, second = grant(), grant(issuer="https://oidc.example.com")
+    document = with_grant(with_grant(None, first), second)
+    assert [statement["Sid"] for statement in document["Statement"]] == [first.sid, second.sid]
     changed = with_grant(document, grant("system:serviceaccount:shop:till"), Change.REPLACE)
-    assert changed["Statement"][1] == there.statement()
+    assert changed["Statement"][1] == second.statement()
     assert not is_assumable(changed, "system:serviceaccount:shop:cart")
-    assert is_assumable(changed, "system:serviceaccount:shop:cart", provider=there.provider_arn)
+    assert is_assumable(changed, "system:serviceaccount:shop:cart", provider=second.provider_arn)
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "words"),
     [
         ({"Principal": {"Federated": PROVIDER}}, "lets every service account"),
         ({"Principal": {"Federated": [OTHER, PROVIDER]}, "Condition": {}}, "lets every service account"),
@@ -193,30 +191,30 @@ def test_clusters_share_a_role_each_by_a_statement_of_its_own() -> None:
         ({"Effect": "Deny", "Principal": {"Federated": PROVIDER}}, None),
     ],
 )
-def test_what_others_wrote_is_remarked_on_where_it_defeats_or_lacks(statement: Any, said: str | None) -> None:
+def test_statement_of_others_is_remarked_on(statement: Any, words: str | None) -> None:
     document = with_grant({"Statement": [{"Sid": "Theirs", "Effect": "Allow"} | statement]}, grant())
     remarks = list(remarks_on(document, grant()))
-    assert len(remarks) == (said is not None)
-    assert all(said and said in remark and "Statement Theirs" in remark for remark in remarks)
+    assert len(remarks) == (words is not None)
+    assert all(words and words in remark and "Statement Theirs" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize(
     "text", ["cart", "shop/", "/cart", "Shop/cart", "shop/cart/x", "shop:cart", "-a/b", "a/-", "", "a b/c"]
 )
-def test_what_is_no_service_account_is_named_with_the_form(text: str) -> None:
+def test_invalid_service_account_is_rejected(text: str) -> None:
     for allow_wildcards in (False, True):
         with pytest.raises(ConfigurationError, match="write NAMESPACE/NAME"):
             read_service_account(text, allow_wildcards=allow_wildcards)
 
 
 @pytest.mark.parametrize("text", ["shop/*", "*/cart", "sho?/cart"])
-def test_a_wildcard_is_never_taken_by_accident(text: str) -> None:
+def test_wildcard_needs_the_flag(text: str) -> None:
     with pytest.raises(ConfigurationError, match="--allow-wildcards"):
         read_service_account(text, allow_wildcards=False)
     assert read_service_account(text, allow_wildcards=True) == f"system:serviceaccount:{text.replace('/', ':')}"
 
 
-def test_a_trust_policy_beyond_the_quota_is_refused_with_ways_out() -> None:
+def test_trust_policy_beyond_the_quota_is_rejected() -> None:
     document = with_grant(None, grant(*(f"system:serviceaccount:shop:cart-{number:02}" for number in range(50))))
     size = len(compact(document))
     with pytest.raises(
@@ -226,7 +224,7 @@ def test_a_trust_policy_beyond_the_quota_is_refused_with_ways_out() -> None:
     check_size(document, size, "role app")
 
 
-# Statements of ours, and of others that look like ours
+# Our statements, and statements of others that look like ours
 
 
 def deny(sid: str, **more: Any) -> dict[str, Any]:
@@ -252,7 +250,7 @@ def test_deny_whose_sid_begins_with_our_prefix_stays(sid: str, change: Change) -
         assert [item["Sid"] for item in after["Statement"]][: len(statements)] == [item["Sid"] for item in statements]
 
 
-def test_deny_with_our_very_sid_is_named_and_stays() -> None:
+def test_deny_with_our_sid_is_named_and_stays() -> None:
     with pytest.raises(ConfigurationError, match=f"Statement {grant().sid} of the trust policy is a Deny.*another Sid"):
         with_grant({"Statement": [deny(grant().sid)]}, grant())
 
@@ -281,7 +279,7 @@ EDITS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("change", [Change.ADD, Change.REPLACE, Change.REMOVE])
-def test_edited_statement_of_ours_changes_only_by_the_flag(edit: str, change: Change) -> None:
+def test_edited_statement_changes_only_with_the_flag(edit: str, change: Change) -> None:
     edited = grant().statement() | EDITS[edit]
     wanted = grant("system:serviceaccount:shop:till")
     document = {"Statement": [deny("Theirs"), edited, deny("Last")]}
@@ -316,7 +314,7 @@ def test_service_accounts_are_added_replaced_and_removed() -> None:
     assert emptied == {"Statement": [deny("A")]}
 
 
-def test_pattern_stays_when_a_name_is_added_and_is_remarked_on() -> None:
+def test_pattern_that_stays_is_remarked_on() -> None:
     document = with_grant(None, grant("system:serviceaccount:shop:*"))
     after = with_grant(document, grant("system:serviceaccount:till:x"))
     assert own_subjects(after, grant()) == ("system:serviceaccount:shop:*", "system:serviceaccount:till:x")
@@ -405,7 +403,7 @@ def test_statement_of_others_without_an_audience_is_remarked_on(audience: Any) -
         "system:node:a", "shop/cart", "${aws:username}", f"${{{KEY}:sub}}", "system:serviceaccount:shop:${a}",
     ],
 )  # fmt: skip
-def test_subject_that_is_not_one_service_account_is_refused(subject: str) -> None:
+def test_subject_of_kubernetes_is_one_service_account(subject: str) -> None:
     with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
         subject_of_token(subject, "t", is_kubernetes=True, allow_wildcards=False)
 
@@ -414,12 +412,12 @@ def test_subject_that_is_not_one_service_account_is_refused(subject: str) -> Non
     "subject",
     ["repo:acme/*", "repo:acme/shop:*", "*", "project?", "${x}", "a\nb", "a" * 256, "system:serviceaccount:*"],
 )
-def test_subject_of_a_ci_system_is_exact(subject: str) -> None:
+def test_subject_of_a_ci_system_has_no_wildcard(subject: str) -> None:
     with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
         subject_of_token(subject, "t", is_kubernetes=False, allow_wildcards=False)
 
 
-def test_good_subjects_of_tokens_are_used_as_they_are() -> None:
+def test_valid_subject_of_a_token_stays_unchanged() -> None:
     for subject in ("system:serviceaccount:shop:cart", "system:serviceaccount:shop:a.b-c"):
         assert subject_of_token(subject, "t", is_kubernetes=True, allow_wildcards=False) == subject
     for subject in ("repo:acme/shop:ref:refs/heads/main", "project_path:g/p:ref_type:branch:ref:main", "{uuid}:{uuid}"):
@@ -428,7 +426,7 @@ def test_good_subjects_of_tokens_are_used_as_they_are() -> None:
         assert subject_of_token(subject, "t", is_kubernetes=is_kubernetes, allow_wildcards=True) == subject
 
 
-def test_service_account_that_another_statement_lets_in_is_named() -> None:
+def test_removed_account_that_others_allow_is_named() -> None:
     cart, till = (f"system:serviceaccount:shop:{name}" for name in ("cart", "till"))
     condition = {"StringLike": {f"{KEY}:sub": "system:serviceaccount:shop:c*"}, "StringEquals": AUDIENCE}
     theirs = grant(cart).statement() | {"Sid": "Theirs", "Condition": condition}

@@ -1,4 +1,4 @@
-"""Write a value as YAML in the many ways in which people and tools do."""
+"""Write a value as YAML in the different styles of people and tools."""
 
 from itertools import count
 from random import Random
@@ -13,7 +13,7 @@ _COMMENTS = ["# a comment", "#", "# name: not-an-entry", "#- item", "# {{ not a 
 
 class Writer:
     """
-    Writes one value in a style of its own.
+    A writer of one value in a random style.
 
     `has_aliases` lets equal parts become aliases and merge keys. `has_flow` lets parts be in braces and brackets.
     """
@@ -51,7 +51,7 @@ class Writer:
         return lines
 
     def _entries(self, value: dict[str, Any]) -> list[tuple[str, Any]]:
-        """Return keys as they are written, with their values. A merge key may stand for some of them."""
+        """Return keys as they are written, with their values. A merge key may replace some of them."""
         for name, base in self._anchors:
             if self._has_aliases and isinstance(base, dict) and base and base.keys() <= value.keys():
                 own = {key: each for key, each in value.items() if key not in base or base[key] != each}
@@ -93,13 +93,13 @@ class Writer:
         return self._random.choice([" ", " ", " ", "  "])
 
     def _with_comment(self, lines: list[str]) -> list[str]:
-        """Return the lines with blanks or a comment at the end of the last, if that is allowed there."""
+        """Return the lines with blanks or a comment after the last one, if YAML allows it there."""
         if len(lines) == 1 and self._chance(0.15):
             return [lines[0] + self._random.choice([" # c", "  # it's: a", " ", "\t", "\t# t"])]
         return lines
 
     def _inline(self, value: Any) -> list[str] | None:
-        """Return the value behind its key; None for a collection on lines of its own."""
+        """Return the value for the line of its key; None for a collection on its own lines."""
         if isinstance(value, _Alias):
             return [f"*{value.name}"]
         for name, known in self._anchors:
@@ -150,7 +150,7 @@ class _Alias:
 
 
 def _is_plain(text: str, *, in_flow: bool) -> bool:
-    """Return whether readers take the text for itself without quotes."""
+    """Return whether readers read the text unchanged without quotes."""
     if not text or text != text.strip() or any(each in text for each in ("#", ": ", "\t")) or text.endswith(":"):
         return False
     if text[0] in "-?:,[]{}#&*!|>'\"%@`" or (in_flow and set(text) & set(",[]{}:")):

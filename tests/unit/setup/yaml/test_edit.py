@@ -1,4 +1,4 @@
-"""Only what has to change in a manifest changes, and it means what was meant."""
+"""Test that edits change only the necessary lines, and give the wanted value."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.injection.inject import inject
 from sidecar.setup.document_changes import PodChange, document_edits
-from sidecar.setup.manifests import Workload, Written, change_pods
+from sidecar.setup.manifests import ChangedStream, Workload, change_pods
 from sidecar.setup.text_edits import with_edits
 from sidecar.setup.yaml.edit import edits_for, equal
 from sidecar.setup.yaml.emit import flow, inline
@@ -28,7 +28,7 @@ def injected(pod: dict[str, Any]) -> dict[str, Any]:
     return inject(pod, None, ROLE).pod
 
 
-def written(text: str) -> Written:
+def written(text: str) -> ChangedStream:
     def change(workload: Workload) -> dict[str, Any]:
         return injected(workload.pod)
 
@@ -58,12 +58,12 @@ def with_pod(value: Any) -> Any:
 
 def assert_lines_stay(before: str, after: str) -> None:
     lines = iter(after.splitlines())
-    lost = [line for line in before.splitlines() if "# replaced" not in line and line not in lines]
-    assert lost == [], after
+    removed = [line for line in before.splitlines() if "# replaced" not in line and line not in lines]
+    assert removed == [], after
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_only_lines_that_must_change_do(shape: str) -> None:
+def test_other_lines_stay(shape: str) -> None:
     result = written(SHAPES[shape])
     assert_lines_stay(SHAPES[shape], result.text)
     assert equal(value_of(result.text), with_pod(value_of(SHAPES[shape])))
@@ -106,10 +106,10 @@ def in_a_workload(pod: dict[str, Any], kind: str) -> Any:
     st.integers(0, 2**32),
     st.sampled_from([(False, False), (False, True), (True, True)]),
 )
-def test_result_means_the_input_plus_the_injection(
+def test_result_has_the_value_of_the_injected_input(
     pod: dict[str, Any], kind: str, seed: int, allowed: tuple[bool, bool]
 ) -> None:
-    """PyYAML, which reads YAML 1.1, is the judge. Without aliases and braces, lines stay too."""
+    """PyYAML, which reads YAML 1.1, checks the result. Without aliases and braces, other lines stay too."""
     has_aliases, has_flow = allowed
     value = json.loads(json.dumps(in_a_workload(pod, kind)))
     text = Writer(Random(seed), has_aliases=has_aliases, has_flow=has_flow).document(value)
@@ -134,7 +134,7 @@ objects = st.dictionaries(st.sampled_from(["k", "l", "m"]), plain, min_size=1, m
 
 
 @given(objects, objects, st.integers(0, 2**32), st.booleans(), st.booleans())
-def test_any_value_can_become_any_other(
+def test_any_value_becomes_any_other(
     before: dict[str, Any],
     after: dict[str, Any],
     seed: int,
@@ -173,22 +173,22 @@ def test_json_stays_json(
     ],
 )
 def test_json_that_libyaml_rejects_is_edited_in_place(escaped: str, indent: str) -> None:
-    """Tabs and escapes of surrogates are JSON. A surrogate without its other half is U+FFFD, as in Go."""
+    """Tabs and escaped surrogates are valid JSON. As in Go, a lone surrogate becomes U+FFFD."""
     text = f'{{\n{indent}"kind": "Pod",\n{indent}"a": ["{escaped}", 1 ],\n{indent}"b": {{"c":\t"d"}}\n}}\n'
     old = json.loads(text)["a"][0].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     result = document_edits(text, [PodChange(0, (), "x", {"kind": "Pod", "a": [old, 1], "b": {"c": "e"}})])
     assert with_edits(text, result.edits) == text.replace('"d"', '"e"')
 
 
-def test_second_run_changes_nothing_of_json_that_cannot_be_edited_in_place() -> None:
+def test_second_run_keeps_rewritten_json() -> None:
     pod = '{"kind":"Pod","metadata":{"labels":{"\\ud83d\\ude00":"x"}},"spec":{"containers":[{"name":"a\\u0080"}]}}'
     text = f"{pod}{pod}\n"
     once = written(text).text
     assert written(once).text == once
 
 
-def test_pairs_of_surrogates_stay_in_json_that_cannot_be_edited_in_place() -> None:
-    """A key may not have a line break in YAML, which U+2028 is there."""
+def test_surrogate_pairs_stay_in_rewritten_json() -> None:
+    """A YAML key must not have a line break, and U+2028 is a line break in YAML."""
     labels = '{"a\u2028": "\\ud83d\\ude00", "b": "\\ud83d"}'
     text = f'{{"kind":"Pod","metadata":{{"labels":{labels}}},"spec":{{"containers":[{{"name":"a"}}]}}}}'
     result = json.loads(written(text).text)
@@ -201,18 +201,18 @@ IN_PLACE: dict[str, tuple[str, Any, str]] = {
         {"a": {"b": "c", "f": [1]}},
         "a:\n  b: c # d\n  f:\n  - 1\n\n# e\n",
     ),
-    "an item goes in front, with its comment": ("a:\n# b\n- b\n", {"a": ["x", "b"]}, "a:\n- x\n# b\n- b\n"),
+    "an item is added in front of a comment": ("a:\n# b\n- b\n", {"a": ["x", "b"]}, "a:\n- x\n# b\n- b\n"),
     "an item is removed": ("a:\n- b # c\n- d\n", {"a": ["d"]}, "a:\n- d\n"),
     "the last item is removed": ("a:\n- b # c\n", {"a": []}, "a: [] # c\n"),
     "a key is removed": ("a: 0400\nb: no\nc: d\n", {"a": 256, "c": "d"}, "a: 0400\nc: d\n"),
     "a scalar keeps its quotes": ("a: 'b' # c\n", {"a": "d"}, 'a: "d" # c\n'),
     "null becomes a list": ("a: # b\nc: d\n", {"a": ["e"], "c": "d"}, "a: # b\n- e\nc: d\n"),
     "an empty list is filled": ("a: [] # b\n", {"a": [{"b": "c"}]}, "a: # b\n- b: c\n"),
-    "an item goes between brackets": ("a: [b, c] # d\n", {"a": ["b", "e", "c"]}, "a: [b, e, c] # d\n"),
+    "an item is added in brackets": ("a: [b, c] # d\n", {"a": ["b", "e", "c"]}, "a: [b, e, c] # d\n"),
     "a comma at the end stays": ("a: {b: c,}\n", {"a": {"b": "c", "d": "e"}}, "a: {b: c, d: e,}\n"),
     "braces on several lines": ("a: {\n  b: c # d\n}\n", {"a": {"b": "c", "d": "e"}}, "a: {\n  b: c,\n  d: e # d\n}\n"),
     "an alias keeps its meaning": ("a: &x [b]\nc: *x\n", {"a": ["b", "d"], "c": ["b"]}, "a: &x [b, d]\nc:\n- b\n"),
-    "a merge gives what it gave": (
+    "a merge key keeps its value": (
         "a: &x {b: 1}\nc:\n  <<: *x\n  d: 2\n",
         {"a": {"b": 3}, "c": {"b": 1, "d": 2}},
         "a: &x {b: 3}\nc:\n  <<: *x\n  d: 2\n  b: 1\n",
@@ -236,8 +236,8 @@ def test_edit_in_place(what: str) -> None:
     assert with_edits(before, edits_for(before, [(roots[0], wanted)])) == after
 
 
-def test_pod_that_cannot_be_changed_in_place_is_written_anew() -> None:
-    """A block scalar at the end of a file without a line break gets one from whatever is put behind it."""
+def test_pod_is_rewritten_if_it_cannot_be_edited() -> None:
+    """New lines after a block scalar add a line break to it, if the file does not end with one."""
     text = "kind: Pod # kept\nspec:\n  containers:\n  - name: app\n    args:\n    - |\n      run"
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))
@@ -308,7 +308,7 @@ TEXTS += [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_written_text_is_text_to_every_reader(text: str) -> None:
+def test_every_reader_reads_written_text_as_text(text: str) -> None:
     for line in (f"{inline(text)}: {inline(text)}\n", flow({text: [text]})):
         assert yaml.safe_load(line) in ({text: text}, {text: [text]})
         assert value_of(line) in ({text: text}, {text: [text]})
@@ -317,6 +317,6 @@ def test_written_text_is_text_to_every_reader(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 256, -1, 1.5, 1e22, 1e-7, 2**63, True, False, None, float("inf")])
-def test_written_number_is_the_same_to_every_reader(number: Any) -> None:
+def test_every_reader_reads_the_same_number(number: Any) -> None:
     assert equal(yaml.safe_load(inline(number)), number)
     assert equal(value_of(inline(number) + "\n"), number)

@@ -1,7 +1,7 @@
 """
-The reader of manifests means what kubectl means.
+Test that manifests have the same values as in kubectl.
 
-The expected values were printed by Go: sigs.k8s.io/yaml 1.6.0 (`YAMLToJSON`) for documents, and the stream decoder of
+Go printed the expected values: sigs.k8s.io/yaml 1.6.0 (`YAMLToJSON`) for documents, and the stream decoder of
 k8s.io/apimachinery 0.36.2 for streams.
 """
 
@@ -64,12 +64,12 @@ SCALARS: dict[str, Any] = {
     "1,000": "1,000",
     "10m": "10m",
 }
-"""Plain scalars, and what kubectl reads."""
+"""Plain scalars, and the values that kubectl reads."""
 
 DOCUMENTS: dict[str, Any] = {
     "a: b\na: c\n": {"a": "c"},
     "labels: {app: a, app: b}\n": {"labels": {"app": "b"}},
-    # A tab behind a value.
+    # A tab after a value.
     "a: x\t\n": {"a": "x"},
     "a:\tx\n": {"a": "x"},
     'a: ["x"]\t# c\n': {"a": ["x"]},
@@ -158,7 +158,7 @@ STREAMS: dict[str, list[Any]] = {
     "a: b\n ---\nc: d\n": [{"a": "b ---", "c": "d"}],
     "---": [],
     "": [],
-    # kubectl reads less than this of the last ones: a document on the line of its marker, and lone CR.
+    # kubectl reads less of the last ones: a document on the line of its marker, and a lone CR.
     "--- {a: b}\n": [{"a": "b"}],
     "a: b\r---\rc: d\r": [{"a": "b"}, {"c": "d"}],
 }
@@ -172,19 +172,19 @@ def value_of(text: str) -> Any:
 
 
 @pytest.mark.parametrize("text", SCALARS)
-def test_scalar_means_what_kubectl_reads(text: str) -> None:
+def test_scalar_has_the_value_of_kubectl(text: str) -> None:
     assert equal(value_of(f"a: {text}\n"), {"a": SCALARS[text]})
     assert equal(value_of(f"- '{text}'\n"), [text])
     assert equal(value_of(f"a: !!str {text}\n"), {"a": text})
 
 
 @pytest.mark.parametrize("text", DOCUMENTS)
-def test_document_means_what_kubectl_reads(text: str) -> None:
+def test_document_has_the_value_of_kubectl(text: str) -> None:
     assert equal(value_of(text), DOCUMENTS[text])
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_reader_refuses_what_kubectl_refuses(what: str) -> None:
+def test_reader_rejects_what_kubectl_rejects(what: str) -> None:
     with pytest.raises(UnreadableError):
         value_of(REFUSED[what])
 
@@ -208,7 +208,7 @@ def test_error_names_its_line() -> None:
     assert error.line == 2
 
 
-def test_nodes_know_their_places() -> None:
+def test_nodes_have_their_positions() -> None:
     text = "a: &x 'b c' # d\né: |\n  😀\n  f\n\n\ng: [h,  i]\n"
     root = read_documents(text)[0][0]
     found = [text[node.start : node.end] for node in walk(root) if isinstance(node, Scalar)]
