@@ -13,8 +13,10 @@ from botocore.loaders import Loader
 
 from sidecar import cli
 from sidecar.setup import issuer_fetch
+from tests.support.fakes.api_server import FakeApiServer, api_server
 from tests.support.fakes.internet import Internet, internet
 from tests.support.fakes.moto_server import MotoServer, moto_server
+from tests.unit.setup.kubeconfigs import NAME, PATH
 
 ISSUER = "https://oidc.example.com/clusters/shop"
 KEYS_URI = f"{ISSUER}/keys"
@@ -178,3 +180,18 @@ def issuer(net: Internet, authorities: Authorities) -> Internet:
     net.publish(f"{ISSUER}/.well-known/openid-configuration", discovery())
     net.publish(KEYS_URI, {"keys": [KEY]})
     return net
+
+
+@pytest.fixture
+def secured(authorities: Authorities) -> Iterator[FakeApiServer]:
+    """Provide an API server on 127.0.0.1 whose certificate is only for NAME."""
+    with api_server(authorities.server(authorities.private, NAME)) as fake:
+        fake.broken[PATH] = (200, {"gitVersion": "v1"})
+        yield fake
+
+
+@pytest.fixture
+def plain(no_proxies: None) -> Iterator[FakeApiServer]:
+    with api_server() as fake:
+        fake.broken[PATH] = (200, {"gitVersion": "v1"})
+        yield fake

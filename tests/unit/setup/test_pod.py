@@ -1,9 +1,7 @@
 """Test `setup pod` with manifests of people."""
 
-import io
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,84 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.commands.parsing import run_command
 from sidecar.errors import ConfigurationError
-from sidecar.injection.inject import inject
-from sidecar.setup.manifests import Options, Workload, change_pods
-from sidecar.setup.steps import pod
+from sidecar.setup.manifests import Options, change_pods
 from tests.support.fakes import amazons_webhook
-from tests.unit.injection.pods import ARN, SETTINGS
-
-ROLE = SETTINGS._replace(role_arn=ARN)
-
-MANIFEST = """\
-# our shop
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-    name: cart     # an indent of four
-    namespace: shop
-    annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/cart"}
----   # the app
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: cart
-  namespace: shop
-spec:
-  replicas:   2   # two
-  selector: { matchLabels: {app: cart} }
-  template:
-    metadata:
-      labels: {app: cart,  tier: "web"}
-    spec:
-      serviceAccountName: cart
-      # the only one
-      containers:
-      - name: cart
-        image: 'shop/cart:1'
-        env:
-        # first
-        - name: A
-          value: "1"   # one
-        command: ["sh", "-c",   "echo hi"]
-        args:
-          - |
-            a
-             b: c
-      volumes:
-        - name: data
-          emptyDir: {}
-
----
-apiVersion: v1
-kind: ConfigMap
-data: {a: b,   c: d}
-# the end
-"""
-
-
-def change(workload: Workload) -> dict[str, Any]:
-    return inject(workload.pod, workload.service_account, SETTINGS).pod
-
-
-def with_role(workload: Workload) -> dict[str, Any]:
-    return inject(workload.pod, workload.service_account, ROLE).pod
-
-
-def run(*arguments: str) -> int:
-    return run_command(pod, "irsa-sidecar setup pod", arguments)
-
-
-def deployment(spec: dict[str, Any], kind: str = "Deployment") -> dict[str, Any]:
-    template = {"metadata": {}, "spec": spec}
-    inner: dict[str, Any] = {"template": template}
-    if kind == "CronJob":
-        inner = {"schedule": "@daily", "jobTemplate": {"spec": inner}}
-    return {"kind": kind, "metadata": {"name": "cart"}, "spec": inner} if kind != "Pod" else {"kind": kind, **template}
-
-
-SPEC = {"containers": [{"name": "app", "image": "app"}]}
+from tests.unit.injection.pods import ARN
+from tests.unit.setup.pod_manifests import MANIFEST, SPEC, change, deployment, with_role, with_service_account
 
 
 def test_other_lines_stay_unchanged() -> None:
@@ -290,19 +215,6 @@ def test_all_errors_are_reported_together() -> None:
 # ServiceAccounts
 
 
-def with_service_account(namespace: str, own_namespace: str = "", **spec: str) -> str:
-    service_account = {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": "cart", "annotations": {"eks.amazonaws.com/role-arn": ARN}},
-    }
-    workload = deployment({**SPEC, **spec})
-    names: list[tuple[dict[str, Any], str]] = [(service_account, namespace), (workload, own_namespace)]
-    for each, name in names:
-        each["metadata"] |= {"namespace": name} if name else {}
-    return yaml.safe_dump_all([workload, service_account])
-
-
 @pytest.mark.parametrize(
     "spec",
     [
@@ -418,119 +330,6 @@ def test_progress_counts_the_pods() -> None:
     seen: list[tuple[int, int]] = []
     change_pods(MANIFEST, "m.yaml", with_role, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 1), (1, 1)]
-
-
-# The command
-
-
-def test_manifest_is_on_stdout_and_warnings_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = {"containers": [*SPEC["containers"], {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}]}
-    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(spec)))
-    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--env", "HTTPS_PROXY=http://p"]
-    assert run(str(tmp_path / "m.yaml"), *flags) == 0
-    shown = capsys.readouterr()
-    sidecar = yaml.safe_load(shown.out)["spec"]["template"]["spec"]["initContainers"][0]
-    assert {"name": "HTTPS_PROXY", "value": "http://p"} in sidecar["env"]
-    assert "Deployment cart: Container own gets no credentials" in shown.err
-
-
-def test_dry_run_shows_the_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MANIFEST.encode())))
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert run("--image", "x:1", "--dry-run") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "--- stdin"
-    assert not [line for line in lines[2:] if line.startswith("-")]
-    assert "+      initContainers:" in lines
-
-
-def test_no_native_sidecar_adds_an_ordinary_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
-    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--no-native-sidecar"]
-    assert run(str(tmp_path / "m.yaml"), *flags) == 0
-    spec = yaml.safe_load(capsys.readouterr().out)["spec"]["template"]["spec"]
-    assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["missing.yaml", "--region", "eu-west-1"], "missing.yaml cannot be read"),
-        (["m.yaml"], "--region is not given"),
-        (["m.yaml", "--region", "here there"], "--region is 'here there'"),
-        (["m.yaml", "--region", "eu-west-1", "--role-arn", "app"], "--role-arn is 'app'"),
-        (["m.yaml", "--region", "eu-west-1", "--env", "x"], "--env is 'x'"),
-        (["m.yaml", "--region", "eu-west-1", "--env", "AWS_USE_FIPS_ENDPOINT=1"], "AWS_USE_FIPS_ENDPOINT is '1'"),
-        (["empty.yaml", "--region", "eu-west-1"], "empty.yaml has no Pod"),
-        (["m.yaml", "--region", "eu-west-1", "--namespace", "a/b"], "--namespace is 'a/b'"),
-        (["m.yaml", "--region", "eu-west-1", "--namespace", ""], "--namespace is ''"),
-        (["m.yaml", "--region", "eu-west-1", "--template-path", "spec..x"], "--template-path is 'spec..x'"),
-        (["m.yaml", "--region", "eu-west-1", "--template-path", "spec.x"], "--template-path is spec.x"),
-        (["binary.yaml", "--region", "eu-west-1"], "no UTF-8 text (byte 0)"),
-    ],
-)
-def test_wrong_usage_names_the_flag(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(SPEC)))
-    (tmp_path / "empty.yaml").write_text("# nothing\n")
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigurationError) as caught:
-        run(*arguments, "--image", "x:1")
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
-def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(each, raising=False)
-    monkeypatch.setenv(name, "EU")
-    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU': give an AWS region"):
-        run("m.yaml", "--image", "x:1")
-
-
-def test_flags_for_the_manifest_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "m.yaml"
-    path.write_text(with_service_account("shop", serviceAccountName="cart"))
-    assert run(str(path), "--image", "x:1", "--region", "eu-west-1", "--namespace", "shop") == 0
-    assert ARN in capsys.readouterr().out.split("---")[0]
-    path.write_text("apiVersion: a/v1\nkind: X\nspec: {driver: {template: {spec: {containers: [{name: app}]}}}}\n")
-    flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--template-path", "spec.driver.template"]
-    assert run(str(path), *flags) == 0
-    assert "irsa-sidecar-token" in capsys.readouterr().out
-
-
-def test_rejected_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = yaml.safe_dump_all([deployment(SPEC), deployment({**SPEC, "hostNetwork": True})])
-    (tmp_path / "m.yaml").write_text(text)
-    with pytest.raises(ConfigurationError):
-        run(str(tmp_path / "m.yaml"), "--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN)
-    assert capsys.readouterr().out == ""
-
-
-def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = yaml.safe_dump_all([deployment(SPEC)] * 20)
-    outputs = {}
-    for is_terminal in (True, False):
-        stderr = io.StringIO()
-        monkeypatch.setattr(stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
-        monkeypatch.setattr(sys, "stderr", stderr)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        assert run("--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN) == 0
-        outputs[is_terminal] = stderr.getvalue()
-    assert "1 of 20 Pods" in outputs[True]
-    assert outputs[True].partition("irsa-sidecar: next: ")[0].endswith("\r\033[K")
-    assert outputs[False] == ""
-
-
-def test_help_has_an_example(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-    with pytest.raises(SystemExit):
-        run("--help")
-    assert "kubectl apply -f -" in capsys.readouterr().out
 
 
 plain = st.recursive(

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.trust_policy import Principal, parse_policy
-from sidecar.setup.subjects import has_wildcard, read_service_account, subject_of_token, subjects_of
+from sidecar.setup.subjects import has_wildcard, subjects_of
 from sidecar.setup.trust_policy import (
     SID_PREFIX,
     WEB_IDENTITY,
@@ -22,26 +21,8 @@ from sidecar.setup.trust_policy import (
     summary,
     with_grant,
 )
-from sidecar.setup.trust_remarks import remarks_on, still_allowed
-
-ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
-PROVIDER = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/A"
-KEY = "oidc.eks.eu-west-1.amazonaws.com/id/A"
-OTHER = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"
-
-
-def grant(*subjects: str, issuer: str = ISSUER, audience: str = "sts.amazonaws.com") -> TrustGrant:
-    provider = f"arn:aws:iam::111122223333:oidc-provider/{issuer[8:]}"
-    return TrustGrant(provider, issuer, audience, subjects or ("system:serviceaccount:shop:cart",))
-
-
-def is_assumable(document: Any, subject: str, *, audience: str = "sts.amazonaws.com", provider: str = PROVIDER) -> bool:
-    """Return whether the local STS allows a verified token of that provider."""
-    key = provider.partition("/")[2].lower()
-    context = {f"{key}:sub": (subject,), f"{key}:aud": (audience,)}
-    policy = parse_policy(json.loads(json.dumps(document)), "it")
-    return policy.evaluate(WEB_IDENTITY, Principal((provider,), None), context).is_allowed
-
+from sidecar.setup.trust_remarks import remarks_on
+from tests.unit.setup.trust_policies import KEY, OTHER, PROVIDER, grant, is_assumable
 
 _NAMES = st.text(st.sampled_from("ab-"), min_size=1, max_size=3).map(lambda text: f"x{text}x")
 _PATTERNS = st.text(st.sampled_from("ab-*?"), min_size=1, max_size=4)
@@ -166,54 +147,6 @@ def test_each_cluster_has_its_own_statement() -> None:
     assert is_assumable(changed, "system:serviceaccount:shop:cart", provider=second.provider_arn)
 
 
-@pytest.mark.parametrize(
-    ("statement", "words"),
-    [
-        ({"Principal": {"Federated": PROVIDER}}, "lets every service account"),
-        ({"Principal": {"Federated": [OTHER, PROVIDER]}, "Condition": {}}, "lets every service account"),
-        (
-            {
-                "Principal": {"Federated": PROVIDER},
-                "Condition": {"StringNotLike": {f"{PROVIDER.partition('/')[2]}:sub": "x"}},
-            },
-            "lets every service account",
-        ),
-        (
-            {
-                "Principal": {"Federated": PROVIDER},
-                "Condition": {"StringLike": {f"{KEY}:SUB": "system:serviceaccount:a:*", f"{KEY}:aud": "x"}},
-            },
-            None,
-        ),
-        ({"Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"}, "without sts:TagSession"),
-        ({"Principal": {"AWS": "111122223333"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}, None),
-        ({"Principal": {"Federated": OTHER}}, None),
-        ({"Effect": "Deny", "Principal": {"Federated": PROVIDER}}, None),
-    ],
-)
-def test_statement_of_others_is_remarked_on(statement: Any, words: str | None) -> None:
-    document = with_grant({"Statement": [{"Sid": "Theirs", "Effect": "Allow"} | statement]}, grant())
-    remarks = list(remarks_on(document, grant()))
-    assert len(remarks) == (words is not None)
-    assert all(words and words in remark and "Statement Theirs" in remark for remark in remarks)
-
-
-@pytest.mark.parametrize(
-    "text", ["cart", "shop/", "/cart", "Shop/cart", "shop/cart/x", "shop:cart", "-a/b", "a/-", "", "a b/c"]
-)
-def test_invalid_service_account_is_rejected(text: str) -> None:
-    for allow_wildcards in (False, True):
-        with pytest.raises(ConfigurationError, match="write NAMESPACE/NAME"):
-            read_service_account(text, allow_wildcards=allow_wildcards)
-
-
-@pytest.mark.parametrize("text", ["shop/*", "*/cart", "sho?/cart"])
-def test_wildcard_needs_the_flag(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--allow-wildcards"):
-        read_service_account(text, allow_wildcards=False)
-    assert read_service_account(text, allow_wildcards=True) == f"system:serviceaccount:{text.replace('/', ':')}"
-
-
 def test_trust_policy_beyond_the_quota_is_rejected() -> None:
     document = with_grant(None, grant(*(f"system:serviceaccount:shop:cart-{number:02}" for number in range(50))))
     size = len(compact(document))
@@ -312,132 +245,3 @@ def test_service_accounts_are_added_replaced_and_removed() -> None:
         with_grant(document, grant(cart, till), Change.REMOVE)
     emptied = with_grant({"Statement": [deny("A"), *document["Statement"]]}, grant(cart, till), Change.REMOVE)
     assert emptied == {"Statement": [deny("A")]}
-
-
-def test_pattern_that_stays_is_remarked_on() -> None:
-    document = with_grant(None, grant("system:serviceaccount:shop:*"))
-    after = with_grant(document, grant("system:serviceaccount:till:x"))
-    assert own_subjects(after, grant()) == ("system:serviceaccount:shop:*", "system:serviceaccount:till:x")
-    assert is_assumable(after, "system:serviceaccount:shop:any")
-    (remark,) = remarks_on(after, grant("system:serviceaccount:till:x"))
-    assert "still trusts every service account that matches shop/*" in remark
-
-
-# Wide statements of others
-
-
-AUDIENCE = {f"{KEY}:aud": "sts.amazonaws.com"}
-
-
-@pytest.mark.parametrize(
-    ("operator", "subject", "words"),
-    [
-        ("StringLike", "*", "lets every service account"),
-        ("StringLike", ["system:serviceaccount:shop:cart", "*"], "lets every service account"),
-        ("StringLike", "system:serviceaccount:*", "lets every service account"),
-        ("StringLike", "system:serviceaccount:*:*", "lets every service account"),
-        ("StringLike", "system:*", "lets every service account"),
-        ("StringLike", "s*", "lets every service account"),
-        ("StringLike", "?*", "lets every service account"),
-        ("StringLike", "system:serviceaccount:??*:*", "lets every service account"),
-        ("StringLike", "*:cart", "lets service accounts of every namespace"),
-        ("StringLike", "system:serviceaccount:*:cart", "lets service accounts of every namespace"),
-        ("StringLike", "repo:*", "lets service accounts of every namespace"),
-        ("StringLikeIfExists", "*", "lets every service account"),
-        ("ForAnyValue:StringLike", "*", "lets every service account"),
-        ("ForAllValues:StringLikeIfExists", "*", "lets every service account"),
-        ("stringlike", "*", "lets every service account"),
-        ("StringNotEquals", "system:serviceaccount:dev:x", "lets every service account"),
-        ("StringNotLike", "system:serviceaccount:dev:*", "lets every service account"),
-        ("Null", "false", "lets every service account"),
-        ("StringEquals", f"${{{KEY}:sub}}", "lets every service account"),
-        ("StringEquals", "*", "literally, so it matches no token"),
-        ("StringEquals", "system:serviceaccount:shop:*", "literally, so it matches no token"),
-        ("StringLike", "system:serviceaccount:shop:*", None),
-        ("StringLike", "system:serviceaccount:shop-*:cart", None),
-        ("StringLike", "repo:acme/*", None),
-        ("StringEquals", "system:serviceaccount:shop:cart", None),
-        ("StringEqualsIgnoreCase", "system:serviceaccount:shop:cart", None),
-    ],
-)
-@pytest.mark.parametrize("action", [WEB_IDENTITY, "sts:*", "*", ["sts:TagSession", "sts:assumerolewith*"]])
-def test_wide_statement_of_others_is_remarked_on(operator: str, subject: Any, words: str | None, action: Any) -> None:
-    theirs = {
-        "Sid": "Theirs",
-        "Effect": "Allow",
-        "Principal": {"Federated": PROVIDER},
-        "Action": action,
-        "Condition": {operator: {f"{KEY}:sub": subject}, "StringEqualsIfExists": AUDIENCE},
-    }
-    found = [*remarks_on({"Statement": [theirs]}, grant())]
-    assert len(found) == (words is not None)
-    assert all(words and words in remark and "Statement Theirs" in remark for remark in found)
-
-
-@pytest.mark.parametrize(
-    "audience",
-    [{}, {"StringLike": {f"{KEY}:aud": "*"}}, {"StringNotEquals": AUDIENCE}, {"Null": {f"{KEY}:aud": "false"}}],
-)
-def test_statement_of_others_without_an_audience_is_remarked_on(audience: Any) -> None:
-    theirs = {
-        "Effect": "Allow",
-        "Principal": {"Federated": PROVIDER},
-        "Action": WEB_IDENTITY,
-        "Condition": {"StringEquals": {f"{KEY}:sub": "system:serviceaccount:a:b"}, **audience},
-    }
-    (remark,) = remarks_on({"Statement": [theirs]}, grant())
-    assert "for every audience" in remark
-    assert [*remarks_on({"Statement": [theirs | {"Action": "sts:AssumeRole"}]}, grant())] == []
-
-
-# The subject of a token
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "*", "?", "system:serviceaccount:*", "system:serviceaccount:*:*", "system:serviceaccount:shop:*",
-        "system:serviceaccount:sh?p:cart", "system:serviceaccount:shop", "system:serviceaccount:shop:cart:x",
-        "system:serviceaccount:shop/cart", "system:serviceaccount::cart", "system:serviceaccount:Shop:cart",
-        "system:serviceaccount:shop:cart ", "system:serviceaccount:shop:cart\n", "system:serviceaccount:shop:c\u202ert",
-        "system:node:a", "shop/cart", "${aws:username}", f"${{{KEY}:sub}}", "system:serviceaccount:shop:${a}",
-    ],
-)  # fmt: skip
-def test_subject_of_kubernetes_is_one_service_account(subject: str) -> None:
-    with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
-        subject_of_token(subject, "t", is_kubernetes=True, allow_wildcards=False)
-
-
-@pytest.mark.parametrize(
-    "subject",
-    ["repo:acme/*", "repo:acme/shop:*", "*", "project?", "${x}", "a\nb", "a" * 256, "system:serviceaccount:*"],
-)
-def test_subject_of_a_ci_system_has_no_wildcard(subject: str) -> None:
-    with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
-        subject_of_token(subject, "t", is_kubernetes=False, allow_wildcards=False)
-
-
-def test_valid_subject_of_a_token_stays_unchanged() -> None:
-    for subject in ("system:serviceaccount:shop:cart", "system:serviceaccount:shop:a.b-c"):
-        assert subject_of_token(subject, "t", is_kubernetes=True, allow_wildcards=False) == subject
-    for subject in ("repo:acme/shop:ref:refs/heads/main", "project_path:g/p:ref_type:branch:ref:main", "{uuid}:{uuid}"):
-        assert subject_of_token(subject, "t", is_kubernetes=False, allow_wildcards=False) == subject
-    for subject, is_kubernetes in (("system:serviceaccount:shop:*", True), ("repo:acme/*", False)):
-        assert subject_of_token(subject, "t", is_kubernetes=is_kubernetes, allow_wildcards=True) == subject
-
-
-def test_removed_account_that_others_allow_is_named() -> None:
-    cart, till = (f"system:serviceaccount:shop:{name}" for name in ("cart", "till"))
-    condition = {"StringLike": {f"{KEY}:sub": "system:serviceaccount:shop:c*"}, "StringEquals": AUDIENCE}
-    theirs = grant(cart).statement() | {"Sid": "Theirs", "Condition": condition}
-    odd = {"Sid": "Odd", "Effect": "Allow", "NotPrincipal": {"AWS": "*"}, "Action": WEB_IDENTITY}
-    for statements in ([theirs], [odd, theirs]):
-        before = with_grant({"Version": "2012-10-17", "Statement": statements}, grant(cart, till))
-        after = with_grant(before, grant(cart, till), Change.REMOVE)
-        (remark,) = still_allowed(before, after, grant(cart, till))
-        assert remark.startswith("shop/cart may still assume the role, because ")
-        assert "Theirs" in remark
-    pattern = with_grant(None, grant(cart, "system:serviceaccount:shop:*"))
-    after = with_grant(pattern, grant(cart), Change.REMOVE)
-    assert len([*still_allowed(pattern, after, grant(cart))]) == 1
-    assert [*still_allowed(pattern, pattern, grant(cart))] == []
