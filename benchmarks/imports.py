@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from benchmarks.arguments import at_least
 from benchmarks.measure import on_linux
-from sidecar.startup.lean_imports import LATER, NOT_THERE, STOOD_IN_FOR
+from sidecar.startup.lean_imports import BLOCKED, LAZY, STUBBED, Part
 
 PRELUDE = """
 import gc, sys, time
@@ -34,13 +34,14 @@ print(*kibibytes, sum(module is not None for module in sys.modules.values()), to
 """
 
 WITHOUT = """
-from sidecar.startup import lean_imports as left_out
-left_out.NOT_THERE, left_out.STOOD_IN_FOR, left_out.LATER = {left_out!r}
-with left_out.left_out():
+from sidecar.startup import lean_imports
+from sidecar.startup.lean_imports import Part
+lean_imports.BLOCKED, lean_imports.STUBBED, lean_imports.LAZY = {parts!r}
+with lean_imports.lean_imports():
     import sidecar.daemon.run
 """
 
-RUN = WITHOUT.format(left_out=(NOT_THERE, STOOD_IN_FOR, LATER))
+RUN = WITHOUT.format(parts=(BLOCKED, STUBBED, LAZY))
 CLIENT = "\nfrom sidecar.sts.client import StsClient; client = StsClient('https://sts.eu-west-1.amazonaws.com/')\n"
 ROWS = {
     "nothing": "",
@@ -57,10 +58,6 @@ ROWS = {
     "  and botocore's STS client": RUN + "import botocore.session\n"
     "botocore.session.Session().create_client('sts', 'eu-west-1')",
 }
-
-
-GROUPED = {"urllib": "http", "pathlib": "trio"}
-"""Parts are measured by package, as those of one need each other. These packages need each other too."""
 
 
 class Cost(NamedTuple):
@@ -84,17 +81,13 @@ def measure(code: str, rounds: int) -> Cost:
     return Cost(*(statistics.median(values) for values in zip(*found, strict=True)))
 
 
-def parts(rounds: int) -> Iterator[tuple[str, float, float]]:
-    """Each part that is left out, with the anonymous MiB and the modules that it would bring."""
-    groups: dict[str, list[str]] = {}
-    for name in [*STOOD_IN_FOR, *LATER]:
-        root = name.partition(".")[0]
-        groups.setdefault(GROUPED.get(root, root), []).append(name)
+def parts(rounds: int) -> Iterator[tuple[Part, float, float]]:
+    """Yield each part that is left out, with the anonymous MiB and the modules that it would add."""
     least = measure(RUN, rounds)
-    for group in groups.values():
-        kept = tuple(tuple(name for name in names if name not in group) for names in (NOT_THERE, STOOD_IN_FOR, LATER))
-        cost = measure(WITHOUT.format(left_out=kept), rounds)
-        yield ", ".join(group), cost.anonymous_mib - least.anonymous_mib, cost.modules - least.modules
+    for part in (*STUBBED, *LAZY):
+        stubbed, lazy = (tuple(other for other in all_parts if other != part) for all_parts in (STUBBED, LAZY))
+        cost = measure(WITHOUT.format(parts=(BLOCKED, stubbed, lazy)), rounds)
+        yield part, cost.anonymous_mib - least.anonymous_mib, cost.modules - least.modules
 
 
 def main() -> None:
@@ -103,9 +96,9 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="what each part that is left out would cost")
     args = parser.parse_args()
     if args.parts:
-        print(f"{'left in':108} {'MiB':>8} {'modules':>8}")
-        for name, mebibytes, modules in parts(args.rounds):
-            print(f"{name:108} {mebibytes:+8.2f} {modules:+8.0f}")
+        print(f"{'left in':84} {'MiB':>8} {'listed':>8} {'modules':>8}")
+        for part, mebibytes, modules in parts(args.rounds):
+            print(f"{', '.join(part.modules):84} {mebibytes:+8.2f} {part.mebibytes:+8.2f} {modules:+8.0f}")
         return
     print(f"{'after importing':54} {'RSS MiB':>8} {'anon MiB':>8} {'modules':>8} {'ms':>6}")
     with tempfile.TemporaryDirectory(prefix="imports-") as image:

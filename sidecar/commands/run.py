@@ -17,7 +17,7 @@ from sidecar.role import secret_files
 from sidecar.serving.authorization import start_secrets
 from sidecar.serving.listen import bind, listen, start_listening
 from sidecar.startup.early_signals import end_at_once_on_signals
-from sidecar.startup.lean_imports import left_out
+from sidecar.startup.lean_imports import lean_imports
 
 if TYPE_CHECKING:
     import argparse
@@ -82,12 +82,14 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes, which trio imports anyway
 
     refusals = harden()
-    with left_out():
+    with lean_imports() as unchecked:
         from sidecar.daemon.daemon import Listeners  # noqa: PLC0415
         from sidecar.daemon.run import RolesFile, run  # noqa: PLC0415
 
     if refusals:
         _log_refused_hardening(config, refusals)
+    if unchecked:
+        _log_real_imports(config, unchecked)
     all_listeners = Listeners(listeners, admin_listeners, imds_listeners)
     return run(config, all_listeners, RolesFile(roles_now, as_read), secrets)
 
@@ -95,6 +97,13 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
 def _print_free_port(configured: Address | None, bound: Sequence[socket.socket], path: str) -> None:
     if configured is not None and configured[1] == 0:
         print(f"http://{format_address(*bound[0].getsockname()[:2])}/{path}", flush=True)
+
+
+def _log_real_imports(config: Config, unchecked: list[str]) -> None:
+    from sidecar.log import default_format, make_logger  # noqa: PLC0415  not before the bind
+
+    log, _ = make_logger(config.log_format or default_format(), config.log_level)
+    log.debug("lean_imports_skipped", packages=unchecked, reason="their versions are not the checked ones")
 
 
 def _log_refused_hardening(config: Config, refusals: list[str]) -> None:

@@ -1,77 +1,145 @@
 """
-What `run` leaves out of the packages that it imports: parts that a Pod would pay for and never uses.
+Import the packages of `run` without the parts that a daemon never uses.
 
-Rule: a part is stood in for only while `run` imports its own. Whatever imports it later gets the real one, as botocore
-does for a role with a chain. A stand-in that is called after that raises an error with its name: what it stands for is
-used after all. `tests/end_to_end/test_rare_paths.py` takes the paths on which that could happen.
+Rule: a part is stubbed only while `run` imports its packages. A later import gets the real module, such as botocore's
+for a role with a chain. A stub that is called later raises an error with its name, because then the part is used after
+all. `tests/end_to_end/test_rare_paths.py` runs the paths on which that could happen.
 
-What each is worth is measured (docs/architecture.md); below 0.05 MiB nothing is here.
+Rule: a stub is applied only if each package that imports the part has the version that it was checked with. With any
+other version the real part is imported, and the daemon logs that. So a new release of a package costs memory instead of
+breaking `run`. A test compares the versions with requirements/run.txt.
+
+Rule: every part states the MiB of anonymous memory that it saves, measured alone (`benchmarks/imports.py --parts`). A
+part that saves less than 0.1 MiB is not listed.
 """
 
+import os.path
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-NOT_THERE = (
-    "anyio", "awscrt", "brotli", "click", "colorama", "cryptography", "h2", "pygments", "rich", "socksio", "zstandard",
-    "httpcore._async.http2", "httpcore._async.socks_proxy", "httpx._main", "structlog.twisted",
+BLOCKED = (
+    "anyio",  # wants asyncio
+    "awscrt", "brotli", "click", "colorama",
+    "cryptography",  # 3.4 MiB, and 8.9 MiB resident
+    "h2", "pygments", "rich", "socksio", "zstandard",
 )  # fmt: skip
 """
-Packages that ours use if they happen to be installed, and that a Pod would pay up to 15 MiB for: PyJWT without
-cryptography, structlog and httpx without terminal colours, botocore's signer without the one in C. Only unverified
-claims are read here, and only HTTP/1.1 is spoken. And what ours try in vain where these are not there.
+Optional packages that ours import if they are installed. A Pod's image has none, so they cost nothing there.
+
+Where everything is installed, they would take 15 MiB: cryptography for PyJWT, terminal colours for structlog and httpx,
+the C signer for botocore. `run` reads only unverified claims and speaks only HTTP/1.1.
 """
 
-STOOD_IN_FOR = (
-    "ast",  # inspect, to read source
-    "asyncio",  # structlog's asynchronous methods
-    "attr.validators",  # outcome, to check what trio gives it
-    "calendar",  # PyJWT, to encode
-    "ctypes.util",  # trio, to look for a library with processes of their own, for no more than names of threads
-    "http.client", "http.cookiejar", "urllib.request",  # httpx's clients, for cookies and digests: we use its transport
-    "httpcore._sync", "httpcore._sync.connection_pool", "httpcore._sync.interfaces",
-    "jwt.jwks_client",
-    "pathlib",  # httpx's uploads
-    "pickle",  # structlog, to refuse it
-    "platform",  # attrs, to ask for PyPy
-    "structlog.dev", "structlog.stdlib", "structlog.testing", "structlog.threadlocal", "structlog.tracebacks",
-    "trio._dtls", "trio._file_io", "trio._path", "trio._subprocess",
-)  # fmt: skip
-"""Parts of which ours import names at once, and use none of them in a Pod."""
+CHECKED_VERSIONS = {
+    "attrs": "26.1.0",
+    "httpcore": "1.0.9",
+    "httpx": "0.28.1",
+    "outcome": "1.3.0.post0",
+    "pyjwt": "2.15.1",
+    "structlog": "26.1.0",
+    "trio": "0.35.0",
+}
+"""Versions with which the parts below were checked, by the name in the package's `dist-info` directory."""
 
-LATER = ("certifi", "email.message", "idna", "ipaddress", "mimetypes")
-"""
-Modules that ours import at once, and use seldom: real ones, as soon as one of their names is used.
+CHECKED_PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""Versions of Python with which the parts below were checked. Its own modules import some of them."""
 
-httpx imports certifi with each client, and asks it for authorities only where it is given none, which outbound.py
-always does.
-"""
+PYTHON = "python"
+"""The importer of a part that Python's own modules import."""
+
+
+class Part(NamedTuple):
+    """Modules that save memory only together, the packages that import them, and the MiB that the modules save."""
+
+    modules: tuple[str, ...]
+    importers: tuple[str, ...]
+    mebibytes: float
+
+
+STUBBED = (
+    # structlog has asynchronous methods, which `run` does not call.
+    Part(("asyncio",), ("structlog",), 1.76),
+    # httpx's clients read cookies and digests. `run` uses httpx's transport, which has neither.
+    Part(("http.client", "http.cookiejar", "urllib.request"), ("httpx",), 1.68),
+    # `run` opens no file through trio and starts no process; httpx uses paths for uploads.
+    Part(("pathlib", "trio._dtls", "trio._file_io", "trio._path", "trio._subprocess"), ("httpx", "trio"), 0.99),
+    # trio names threads. This would start processes to find libpthread.
+    Part(("ctypes.util",), ("trio",), 0.73),
+    # PyJWT fetches keys, which is the task of STS.
+    Part(("jwt.jwks_client",), ("pyjwt",), 0.54),
+    # structlog's defaults, of which `run` uses none.
+    Part(("structlog.dev", "structlog.stdlib", "structlog.threadlocal", "structlog.tracebacks"), ("structlog",), 0.47),
+    # outcome validates the values that trio gives it.
+    Part(("attr.validators",), ("attrs", "outcome"), 0.32),
+    # PyJWT encodes times.
+    Part(("calendar",), ("pyjwt",), 0.29),
+    # inspect parses source code.
+    Part(("ast",), (PYTHON,), 0.28),
+    # structlog rejects it.
+    Part(("pickle",), ("structlog",), 0.25),
+    # attrs detects PyPy.
+    Part(("platform",), ("attrs",), 0.11),
+    # `run` uses the asynchronous half of httpcore.
+    Part(("httpcore._sync", "httpcore._sync.connection_pool", "httpcore._sync.interfaces"), ("httpcore",), 0.15),
+)
+"""Parts from which packages import names that `run` never uses."""
+
+LAZY = (
+    # httpx imports it with each client. It reads the authorities only without a TLS context, which outbound.py gives.
+    Part(("certifi",), ("httpx",), 0.52),
+    # httpx parses charsets.
+    Part(("email.message",), ("httpx",), 0.51),
+    # httpx reads host names that are not ASCII, and URLs with an IP address.
+    Part(("idna", "ipaddress"), ("httpx",), 0.43),
+)
+"""Parts that `run` rarely uses. The first use of one of its names imports the real module."""
 
 
 @contextmanager
-def left_out() -> Iterator[None]:
-    """Import within it what `run` needs. What was imported before stays as it is."""
+def lean_imports() -> Iterator[list[str]]:
+    """
+    Stub parts for the imports in this block. Modules that are imported already stay as they are.
+
+    Yields the packages whose version is another one. The parts that they import are real.
+    """
     modules: dict[str, Any] = sys.modules
-    _Nothing.is_harmless = True
-    for name in NOT_THERE:
+    _Stub.is_harmless = True
+    for name in BLOCKED:
         modules.setdefault(name, None)
-    for name in LATER:
-        if name not in modules:
-            _put(_Later(name))
-    stand_ins = [_put(_StandIn(name)) for name in STOOD_IN_FOR if name not in modules]
+    unchecked = unchecked_importers()
+    for name in _applicable(LAZY, unchecked):
+        _put(_LazyModule(name))
+    stubs = [_put(_StubModule(name)) for name in _applicable(STUBBED, unchecked)]
     try:
-        yield
+        yield unchecked
     finally:
-        _Nothing.is_harmless = False
-        for stand_in in stand_ins:
-            del modules[stand_in.__name__]
+        _Stub.is_harmless = False
+        for stub in stubs:
+            del modules[stub.__name__]
+
+
+def unchecked_importers() -> list[str]:
+    """Return the packages, and Python, whose installed version differs from the checked one."""
+    python = [] if sys.version_info[:2] in CHECKED_PYTHONS else [PYTHON]
+    return python + [name for name, version in CHECKED_VERSIONS.items() if not _is_installed(name, version)]
+
+
+def _is_installed(name: str, version: str) -> bool:
+    """Return whether this version is installed. (`importlib.metadata` would import half of what is stubbed here.)"""
+    return any(os.path.isdir(os.path.join(path, f"{name}-{version}.dist-info")) for path in sys.path if path)
+
+
+def _applicable(parts: tuple[Part, ...], unchecked: list[str]) -> list[str]:
+    applicable = (part for part in parts if not set(part.importers) & set(unchecked))
+    return [name for part in applicable for name in part.modules if name not in sys.modules]
 
 
 def _put(module: ModuleType) -> ModuleType:
-    """Where `import` finds it: among the modules, and in its package if that is there already or light."""
+    """Put the module where `import` finds it: in sys.modules, and in its package if that is small or imported."""
     sys.modules[module.__name__] = module
     package, _, name = module.__name__.rpartition(".")
     if package in {"email", "urllib", "ctypes"}:
@@ -79,13 +147,13 @@ def _put(module: ModuleType) -> ModuleType:
     return module
 
 
-class _Nothing:
-    """A stand-in for a class or function: it may be named and inherited, and called while `run` imports."""
+class _Stub:
+    """A stub for a class or function. It can be named and inherited, and called while `run` imports."""
 
     is_harmless = True
 
     def __init__(self, *_args: object, **_kwargs: object) -> None:
-        if not _Nothing.is_harmless:
+        if not _Stub.is_harmless:
             name = f"{type(self).__module__}.{type(self).__qualname__}"
             raise RuntimeError(f"{name} is used, which lean_imports.py leaves out of `irsa-sidecar run`")
 
@@ -96,21 +164,21 @@ class _Nothing:
         return False
 
 
-class _StandIn(ModuleType):
-    """A module that has every name."""
+class _StubModule(ModuleType):
+    """A module in which every name exists, as a stub."""
 
-    def __getattr__(self, name: str) -> type[_Nothing]:
-        _refuse_inner(self, name)
-        made = type(name, (_Nothing,), {"__module__": self.__name__})
-        setattr(self, name, made)
-        return made
+    def __getattr__(self, name: str) -> type[_Stub]:
+        _reject_dunder(self, name)
+        stub = type(name, (_Stub,), {"__module__": self.__name__})
+        setattr(self, name, stub)
+        return stub
 
 
-class _Later(ModuleType):
-    """A module that becomes the real one when something of it is used."""
+class _LazyModule(ModuleType):
+    """A module that becomes the real one when one of its names is used."""
 
     def __getattr__(self, name: str) -> Any:
-        _refuse_inner(self, name)
+        _reject_dunder(self, name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         real = import_module(self.__name__)
@@ -118,7 +186,7 @@ class _Later(ModuleType):
         return getattr(real, name)
 
 
-def _refuse_inner(module: ModuleType, name: str) -> None:
-    """`import` asks modules for names such as `__path__` and `__all__`, and takes their absence for an answer."""
+def _reject_dunder(module: ModuleType, name: str) -> None:
+    """Raise AttributeError for names such as `__path__` and `__all__`, which `import` looks up in each module."""
     if name.startswith("__"):
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")

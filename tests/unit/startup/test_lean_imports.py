@@ -1,4 +1,4 @@
-"""What `run` leaves out is not missed: not by what it imports, and not by what is imported later."""
+"""Parts that `run` does not import are not needed, neither by its imports nor later."""
 
 import json
 import os
@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.startup.lean_imports import LATER, NOT_THERE, STOOD_IN_FOR
+from sidecar.startup import lean_imports as module
+from sidecar.startup.lean_imports import BLOCKED, CHECKED_VERSIONS, LAZY, PYTHON, STUBBED, unchecked_importers
 from tests.support.exchanges import Authority, scripted
 from tests.support.processes import ROLE_ARN, hour_long_reply, pod_environment, run_daemon
 
+REQUIREMENTS = Path(__file__).parents[3] / "requirements" / "run.txt"
+LAZY_NAMES = [name for part in LAZY for name in part.modules]
 
-def in_a_fresh_interpreter(code: str) -> str:
-    """Without coverage's measuring, which imports some of what is left out."""
+
+def in_fresh_interpreter(code: str) -> str:
+    """Run the code without coverage, which imports some of the parts. Return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -23,23 +27,74 @@ def in_a_fresh_interpreter(code: str) -> str:
 
 IMPORTED = """
 import sys
-from sidecar.startup.lean_imports import LATER, NOT_THERE, STOOD_IN_FOR, left_out
-with left_out():
+from sidecar.startup.lean_imports import STUBBED, lean_imports
+with lean_imports() as unchecked:
     import sidecar.daemon.run
+assert unchecked == []
 """
 
 
-def test_nothing_is_left_out_twice_or_in_two_ways() -> None:
-    names = [*NOT_THERE, *STOOD_IN_FOR, *LATER]
+def test_no_module_is_listed_twice() -> None:
+    names = [*BLOCKED, *(name for part in (*STUBBED, *LAZY) for name in part.modules)]
     assert len(set(names)) == len(names)
 
 
-def test_what_is_imported_afterwards_is_real() -> None:
-    found = in_a_fresh_interpreter(
+def test_parts_save_at_least_a_tenth_of_a_mebibyte() -> None:
+    assert [part for part in (*STUBBED, *LAZY) if part.mebibytes < 0.1] == []
+
+
+def test_checked_versions_are_the_locked_ones() -> None:
+    """After `make lock`: run the tests, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
+    pins = [line.split()[0] for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
+    locked = dict(pin.split("==") for pin in pins)
+    assert {name: locked[name] for name in CHECKED_VERSIONS} == dict(CHECKED_VERSIONS)
+
+
+def test_every_importer_has_a_checked_version() -> None:
+    importers = {name for part in (*STUBBED, *LAZY) for name in part.importers}
+    assert importers == {*CHECKED_VERSIONS, PYTHON}
+
+
+def test_other_versions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unchecked_importers() == []
+    monkeypatch.setattr(module, "CHECKED_PYTHONS", ())
+    monkeypatch.setitem(CHECKED_VERSIONS, "trio", "0.0.1")
+    assert unchecked_importers() == [PYTHON, "trio"]
+
+
+def test_package_of_another_version_gets_its_real_parts() -> None:
+    code = """
+import sys
+from sidecar.startup import lean_imports
+lean_imports.CHECKED_VERSIONS["trio"] = "0.0.1"
+with lean_imports.lean_imports() as unchecked:
+    import sidecar.daemon.run
+import trio
+print(unchecked, "trio._path" in sys.modules, trio.Path("a").name, "asyncio" in sys.modules)
+"""
+    assert in_fresh_interpreter(code) == "['trio'] True a False"
+
+
+def test_daemon_can_be_imported_without_any_stub() -> None:
+    code = """
+import sys
+from sidecar.startup import lean_imports
+lean_imports.CHECKED_PYTHONS = ()
+lean_imports.CHECKED_VERSIONS.update(dict.fromkeys(lean_imports.CHECKED_VERSIONS, "0.0.1"))
+with lean_imports.lean_imports():
+    import sidecar.daemon.run
+print(*(name in sys.modules for name in ("asyncio", "http.client", "trio._path", "structlog.dev")))
+"""
+    assert in_fresh_interpreter(code) == "True True True True"
+
+
+def test_later_import_is_real() -> None:
+    found = in_fresh_interpreter(
         IMPORTED
         + """
-for name in STOOD_IN_FOR:
-    assert name not in sys.modules, name
+for part in STUBBED:
+    for name in part.modules:
+        assert name not in sys.modules, name
 import ast, http.client, urllib.request, pathlib, structlog.dev
 print(type(ast.parse("1")).__name__, pathlib.Path("a"), http.client.OK, urllib.request.Request("http://a").host)
 """
@@ -47,36 +102,36 @@ print(type(ast.parse("1")).__name__, pathlib.Path("a"), http.client.OK, urllib.r
     assert found == "Module a 200 a"
 
 
-def test_what_botocore_brings_works_beside_it() -> None:
-    """A role with a chain has its requests signed by botocore, long after the start."""
+def test_botocore_works_beside_it() -> None:
+    """Botocore signs the requests of a role with a chain, long after the start."""
     code = "from botocore.auth import SigV4Auth; from botocore.awsrequest import AWSRequest; print(SigV4Auth.__name__)"
-    assert in_a_fresh_interpreter(IMPORTED + code) == "SigV4Auth"
+    assert in_fresh_interpreter(IMPORTED + code) == "SigV4Auth"
 
 
-@pytest.mark.parametrize("name", LATER)
-def test_a_later_module_is_the_real_one_once_it_is_used(name: str) -> None:
-    used = {"email.message": "Message", "idna": "encode", "ipaddress": "ip_address", "certifi": "where"}
+@pytest.mark.parametrize("name", LAZY_NAMES)
+def test_lazy_module_is_real_once_it_is_used(name: str) -> None:
+    used = {"certifi": "where", "email.message": "Message", "idna": "encode", "ipaddress": "ip_address"}[name]
     code = f"""
 import importlib
 early = sys.modules[{name!r}]
-assert "Later" in type(early).__name__, "imported after all: is it worth its line?"
-thing = early.{used.get(name, "guess_type")}
+assert "Lazy" in type(early).__name__, "it was imported after all"
+thing = early.{used}
 assert thing is getattr(importlib.import_module({name!r}), thing.__name__)
 print(type(sys.modules[{name!r}]).__name__)
 """
-    assert in_a_fresh_interpreter(IMPORTED + code) == "module"
+    assert in_fresh_interpreter(IMPORTED + code) == "module"
 
 
-def test_what_was_imported_before_stays_as_it_is() -> None:
+def test_modules_imported_before_stay_as_they_are() -> None:
     code = """
-import ast, idna, platform
-from sidecar.startup.lean_imports import left_out
-with left_out():
-    import ast as again, idna as later, platform as third
-assert (again, later, third) == (ast, idna, platform)
-assert ast.parse("1") and idna.encode("a") and platform.system()
+import ast, idna, calendar
+from sidecar.startup.lean_imports import lean_imports
+with lean_imports():
+    import ast as again, idna as later, calendar as third
+assert (again, later, third) == (ast, idna, calendar)
+assert ast.parse("1") and idna.encode("a") and calendar.timegm
 """
-    in_a_fresh_interpreter(code)
+    in_fresh_interpreter(code)
 
 
 @pytest.mark.parametrize(
@@ -85,25 +140,25 @@ assert ast.parse("1") and idna.encode("a") and platform.system()
         ("import httpx; httpx.AsyncClient()", "CookieJar"),
         ("import trio; trio.open_file('a')", "open_file"),
         ("import trio; trio.Path('a')", "Path"),
-        ("import structlog; structlog.ReturnLogger()", "ReturnLogger"),
+        ("import structlog; structlog.dev.ConsoleRenderer()", "ConsoleRenderer"),
         ("import httpcore; httpcore.ConnectionPool()", "ConnectionPool"),
     ],
 )
-def test_use_of_a_stand_in_after_the_start_raises_its_name(use: str, name: str) -> None:
-    """A stand-in that did nothing in silence would break a path that no test takes."""
+def test_stub_used_after_the_start_raises_its_name(use: str, name: str) -> None:
+    """A stub that silently did nothing would break a path that no test takes."""
     code = f"""
 try:
     {use}
 except RuntimeError as error:
     print(error)
 """
-    assert in_a_fresh_interpreter(IMPORTED + code).partition(" is used")[0].endswith(f".{name}")
+    assert in_fresh_interpreter(IMPORTED + code).partition(" is used")[0].endswith(f".{name}")
 
 
-def test_certifi_is_real_for_whoever_asks_it() -> None:
-    """It is asked by httpcore for a proxy over TLS that was given no context."""
+def test_certifi_is_real_once_it_is_used() -> None:
+    """Httpcore uses it for a proxy over TLS without a context."""
     code = "import httpcore, ssl; print(httpcore.default_ssl_context().cert_store_stats()['x509_ca'] > 50)"
-    assert in_a_fresh_interpreter(IMPORTED + code) == "True"
+    assert in_fresh_interpreter(IMPORTED + code) == "True"
 
 
 COMPILED = ("/cryptography/", "/_cffi_backend.")
