@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from sidecar import strict_yaml
 from sidecar.errors import ConfigurationError
 from sidecar.files import read_regular_file
+from sidecar.kubernetes.names import NAME
 from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
 from sidecar.local.shown_value import shown
 
@@ -86,7 +87,7 @@ _port = _number(0, 65535, "a port (0: a free one)")
 _ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, as 127.0.0.1")
 _role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, as arn:aws:iam::111122223333:role/app")
 _role_name = _matching(r"[A-Za-z0-9_+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
-_label = _matching(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a Kubernetes name: lower-case letters, digits and -")
+_label = _matching(NAME, "a Kubernetes name: lower-case letters, digits and -")
 _account = _matching(r"[0-9]{12}", 'a 12-digit account id in quotes, as "111122223333"')
 _session_seconds = _number(MIN_SESSION_SECONDS, MAX_SESSION_SECONDS, "seconds")
 

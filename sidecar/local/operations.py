@@ -16,7 +16,7 @@ from sidecar.local.session_policy import SessionPolicy, judge, read_session_poli
 from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
 from sidecar.local.sessions import RandomBytes, Session, new_session
 from sidecar.local.sts_xml import Tree
-from sidecar.local.trust_policy import Context, Decision, Principal
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Context, Decision, Principal
 from sidecar.oidc.sts_refusal import StsRefusal, validation_error
 from sidecar.oidc.verification import WebIdentity
 
@@ -95,7 +95,7 @@ def _trusts_web_identity(role: Role | None, parameters: Parameters, identity: We
     key, context = identity.provider.key.lower(), _request_context(parameters)
     context |= {f"{key}:aud": (identity.audience,), f"{key}:sub": (identity.subject,), f"{key}:amr": identity.amr}
     principal = Principal((identity.provider.arn,), None)
-    return _evaluate(role, "sts:AssumeRoleWithWebIdentity", principal, context, parameters)
+    return _evaluate(role, ASSUME_ROLE_WITH_WEB_IDENTITY, principal, context, parameters)
 
 
 def _trusts_session(role: Role | None, action: str, parameters: Parameters, caller: Session) -> Decision:

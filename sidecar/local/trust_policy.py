@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 from sidecar.errors import ConfigurationError
 from sidecar.local.shown_value import shown
 
+ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
+"""The action that a trust policy allows, so that tokens of an OIDC provider can assume the role."""
+
 DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
 """IAM's quota of a trust policy in characters without white space, and the highest it can be raised to (May 2026)."""
 
@@ -191,7 +194,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     if version not in _VERSIONS:
         raise ConfigurationError(f'{name}: Version is {shown(version)}: write "2012-10-17".')
     _check_size(document, name)
-    statements = _as_list(document.get("Statement"))
+    statements = as_list(document.get("Statement"))
     if not statements:
         raise ConfigurationError(f"{name}: there is no Statement, so nobody could assume the role: add one.")
     return TrustPolicy(tuple(read_statement(item, index, name) for index, item in enumerate(statements, 1)))
@@ -205,7 +208,7 @@ def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience
             {
                 "Effect": "Allow",
                 "Principal": {"Federated": provider_arn},
-                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Action": ASSUME_ROLE_WITH_WEB_IDENTITY,
                 "Condition": {"StringEquals": {f"{issuer_key}:sub": subject, f"{issuer_key}:aud": audience}},
             }
         ],
@@ -363,7 +366,7 @@ def _refuse_others(mapping: Mapping[str, Any], known: set[str], name: str) -> No
 
 
 def _strings(value: Any, name: str) -> tuple[str, ...]:
-    items = _as_list(value)
+    items = as_list(value)
     if not items or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(f"{name} is {shown(value)}: it must be text or a list of texts (quote numbers).")
     return tuple(items)
@@ -377,7 +380,8 @@ def _matching(pattern: re.Pattern[str], value: Any, name: str, wanted: str) -> t
     return texts
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return a policy's value, which may be one item or a list, as a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

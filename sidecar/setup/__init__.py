@@ -1,7 +1,7 @@
 """
 Set up an AWS account and a cluster for IRSA, with commands that can be run again.
 
-The flags of one step enter. Changes to AWS, to the cluster, to files or to stdout leave. A step reads the current
+Input: the flags of one step. Output: changes in AWS, in the cluster, in files or on stdout. A step reads the current
 state, plans the changes (pure), shows them and applies them. Each step is one module, which `sidecar.commands.setup`
 imports only if the step runs. Needs the extra `setup`.
 

@@ -25,7 +25,7 @@ CONNECT_SECONDS, READ_SECONDS = 10, 30
 """Timeouts for each attempt of botocore."""
 
 ANY_REGION = "us-east-1"
-"""Region for global services if no region is configured. They answer the same in every region of a partition."""
+"""Region for global services if no region is configured. They answer the same in every region of the partition aws."""
 
 
 class Aws:

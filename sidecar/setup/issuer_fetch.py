@@ -42,7 +42,7 @@ PUBLIC_AUTHORITIES = certifi.where()
 
 
 class UnreachableError(SidecarError):
-    """An issuer that cannot be reached from here. STS may reach it all the same."""
+    """An issuer that cannot be reached from here. STS may still reach it."""
 
 
 class _UnknownAuthorityError(SidecarError):

@@ -1,5 +1,5 @@
 """
-Change the Pods in a stream of manifests and leave every other character as it is.
+Change the Pods in a stream of manifests and leave all other characters unchanged.
 
 A document without a Pod passes unchanged, even if it cannot be read. In a document with a Pod, `document_changes` edits
 the text part by part. Pure.

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS
 from sidecar.setup.plan import Call, Plan
 from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, IamRole, tag_list
-from sidecar.setup.trust_policy import DEFAULT_LIMIT, Change, TrustGrant, check_size, compact, summary, with_grant
+from sidecar.setup.trust_policy import Change, TrustGrant, check_size, compact, summary, with_grant
 from sidecar.setup.trust_remarks import remarks_on, still_allowed
 
 ATTACHED_POLICIES = 10
@@ -28,7 +29,7 @@ class WantedRole:
     boundary_arn: str | None = None
     policy_arns: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    trust_policy_limit: int = DEFAULT_LIMIT
+    trust_policy_limit: int = DEFAULT_POLICY_CHARACTERS
     change: Change = Change.ADD
     overwrite_edits: bool = False
 

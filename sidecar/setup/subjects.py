@@ -9,14 +9,11 @@ import re
 from collections.abc import Sequence
 
 from sidecar.errors import ConfigurationError
+from sidecar.kubernetes.names import NAME, NAMESPACE
 from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 
 MAX_SUBJECT_CHARACTERS = 255
 """The longest `sub` of an ID token (OpenID Connect Core 1.0, section 2). A `sub` of Kubernetes may be longer."""
-
-NAMESPACE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
-"""Kubernetes' names: an RFC 1123 label and an RFC 1123 subdomain."""
 
 _EXACT = re.compile(f"{NAMESPACE}/{NAME}")
 _PATTERN = re.compile(r"[a-z0-9*?-]{1,63}/[a-z0-9.*?-]{1,253}")

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, MAX_POLICY_CHARACTERS, as_list
 from sidecar.oidc.verification import issuer_key
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
 
@@ -22,10 +22,7 @@ REMOVES = "removes"
 """The first word of an effect that removes service accounts."""
 
 SID_PREFIX = "IrsaSidecar"
-WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 VERSION = "2012-10-17"
-
-DEFAULT_LIMIT, HIGHEST_LIMIT = DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 
 
 class Change(Enum):
@@ -69,7 +66,7 @@ class TrustGrant:
             "Sid": self.sid,
             "Effect": "Allow",
             "Principal": {"Federated": self.provider_arn},
-            "Action": WEB_IDENTITY,
+            "Action": ASSUME_ROLE_WITH_WEB_IDENTITY,
             "Condition": condition,
         }
 
@@ -80,7 +77,7 @@ def with_grant(
     """
     Return the trust policy with the subjects of `grant` added, as the only ones, or removed.
 
-    Every other statement stays, in its place. A statement of another tool that says the same is enough.
+    Every other statement stays, in its place. A statement of another tool that grants the same is enough.
     Raises ConfigurationError if our statement was edited, if our Sid is taken, or if nothing would be left.
     """
     if document is None:
@@ -143,13 +140,13 @@ def _subjects(statement: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...
 
     A wildcard under StringEquals is a literal character, so such a subject must not move to StringLike.
     """
-    condition = _mapping(statement.get("Condition"))
+    condition = as_mapping(statement.get("Condition"))
     found = {
         str(value)
         for operator in ("StringEquals", "StringLike")
-        for key, values in _mapping(condition.get(operator)).items()
+        for key, values in as_mapping(condition.get(operator)).items()
         if key.lower() == f"{grant.key}:sub".lower()
-        for value in listed(values)
+        for value in as_list(values)
         if not has_variable(str(value)) and (operator == "StringLike" or not has_wildcard(str(value)))
     }
     return tuple(sorted(found))
@@ -167,7 +164,7 @@ def _edit_problem(statement: Mapping[str, Any], grant: TrustGrant) -> str:
 
 def _check_sid(statements: list[Any], grant: TrustGrant) -> None:
     """Raise ConfigurationError if a Deny statement has our Sid. IAM rejects a policy with the same Sid twice."""
-    if any(_mapping(item).get("Sid") == grant.sid and not is_own(item, grant) for item in statements):
+    if any(as_mapping(item).get("Sid") == grant.sid and not is_own(item, grant) for item in statements):
         raise ConfigurationError(
             f"Statement {grant.sid} of the trust policy is a Deny, and this command needs that Sid for its Allow. "
             "Give the Deny another Sid to keep it."
@@ -181,7 +178,7 @@ def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
         raise ConfigurationError(
             f"The trust policy of {name} would have {size} characters, and IAM takes {limit}. Use a second role, let "
             "one pattern stand for several service accounts (--allow-wildcards), or have the quota for trust policies "
-            f"raised, to {HIGHEST_LIMIT} at most, and name it with --trust-policy-limit."
+            f"raised, to {MAX_POLICY_CHARACTERS} at most, and name it with --trust-policy-limit."
         )
 
 
@@ -211,7 +208,7 @@ def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: T
 
 def statements_of(document: Mapping[str, Any]) -> list[Any]:
     """Return the statements. IAM accepts a single one without a list around it."""
-    return listed(document.get("Statement"))
+    return as_list(document.get("Statement"))
 
 
 def _grants_the_same(statement: Any, grant: TrustGrant) -> bool:
@@ -230,12 +227,6 @@ def _normal(statement: Mapping[str, Any]) -> Any:
     return {name: sorted_lists(value) for name, value in statement.items() if name != "Sid"}
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return the value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, Mapping) else {}
-
-
-def listed(value: Any) -> list[Any]:
-    """Return a policy's value, which may be one item or a list, as a list."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]

@@ -18,8 +18,9 @@ from sidecar.injection.names import CONTAINER, ROLE_ARN, ROLES
 from sidecar.injection.settings import ServiceAccount, Settings
 from sidecar.injection.validation import wants_injection
 from sidecar.kubernetes.document import Document
+from sidecar.kubernetes.names import NAME
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_NAME = re.compile(NAME)
 """Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""
 
 MAX_PARTS = 400_000

@@ -151,7 +151,7 @@ def _print(args: argparse.Namespace, text: str) -> None:
 
 
 def _replace(path: Path, content: str) -> None:
-    """Replace the file at once, because a server may already serve it."""
+    """Replace the file atomically, because a server may already serve it."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
     with os.fdopen(descriptor, "w") as file:
         file.write(content)

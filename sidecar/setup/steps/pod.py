@@ -10,7 +10,6 @@ nothing. If a Pod requests a sidecar but cannot get one, nothing is written to s
 """
 
 import argparse
-import difflib
 import gc
 import os
 import re
@@ -24,6 +23,7 @@ from sidecar.injection import flags
 from sidecar.injection.inject import inject
 from sidecar.injection.settings import Settings
 from sidecar.kubernetes.document import Document
+from sidecar.kubernetes.names import NAMESPACE
 from sidecar.printable import printable
 from sidecar.role import parse_role_arn
 from sidecar.setup.manifests import ChangedStream, Options, Workload, change_pods
@@ -50,9 +50,6 @@ MAX_BYTES = 64 * 1024 * 1024
 
 _MANY_PODS = 20
 """The number of Pods from which a terminal shows progress."""
-
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""A namespace name (Kubernetes, Object Names and IDs, RFC 1123 label names)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +135,7 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 def read_options(args: argparse.Namespace) -> Options:
     """Return the options of the flags, which apply to the manifest. Raises ConfigurationError."""
     namespace = args.namespace or ""
-    if args.namespace is not None and not _NAMESPACE.fullmatch(namespace):
+    if args.namespace is not None and not re.fullmatch(NAMESPACE, namespace):
         raise ConfigurationError(
             f"--namespace is {namespace[:100]!r}: it is not a namespace's name. Give it as in kubectl."
         )
@@ -161,12 +158,6 @@ def show_pods_done(done: int, total: int) -> None:
     """Show on a terminal how many Pods are finished, and clear the line at the end."""
     if total >= _MANY_PODS and (done == total or done % (total // 100 or 1) == 0):
         show_progress(f"{done} of {total} Pods" if done < total else "")
-
-
-def difference(source: str, before: str, after: str, result: str) -> str:
-    """Return a unified diff of both texts, with the names `source` and `result`; empty if they are equal."""
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    return "".join(difflib.unified_diff(old, new, source, result))
 
 
 def _read(path: str) -> str:

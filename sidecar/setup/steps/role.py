@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.console import warn
 from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.aws_steps import (
     add_aws_arguments,
@@ -38,7 +39,7 @@ from sidecar.setup.resources import (
 from sidecar.setup.steps.oidc_provider import check_audiences, read_provider
 from sidecar.setup.subjects import service_account_of, subject_of_token, subjects_of
 from sidecar.setup.token_check import check_token
-from sidecar.setup.trust_policy import DEFAULT_LIMIT, HIGHEST_LIMIT, Change, TrustGrant
+from sidecar.setup.trust_policy import Change, TrustGrant
 from sidecar.token import Token
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trust-policy-limit",
         metavar="CHARACTERS",
         type=int,
-        default=DEFAULT_LIMIT,
-        help=f"your quota for the size of trust policies, if it was raised [{DEFAULT_LIMIT}]",
+        default=DEFAULT_POLICY_CHARACTERS,
+        help=f"your quota for the size of trust policies, if it was raised [{DEFAULT_POLICY_CHARACTERS}]",
     )
     add_aws_arguments(parser, "role")
 
@@ -243,8 +244,8 @@ def _check_shape(args: argparse.Namespace) -> None:
         f"--max-session-duration is {seconds}: give {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS} seconds.": (
             seconds is not None and not DEFAULT_SESSION_SECONDS <= seconds <= MAX_SESSION_SECONDS
         ),
-        f"--trust-policy-limit is {limit}: give {DEFAULT_LIMIT} to {HIGHEST_LIMIT}.": (
-            not DEFAULT_LIMIT <= limit <= HIGHEST_LIMIT
+        f"--trust-policy-limit is {limit}: give {DEFAULT_POLICY_CHARACTERS} to {MAX_POLICY_CHARACTERS}.": (
+            not DEFAULT_POLICY_CHARACTERS <= limit <= MAX_POLICY_CHARACTERS
         ),
     }
     for text, is_wrong in wrong.items():

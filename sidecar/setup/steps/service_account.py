@@ -6,6 +6,7 @@ The cluster is that of the kubeconfig's current context, or of --context. Other 
 """
 
 import argparse
+import difflib
 import os
 import re
 import sys
@@ -22,11 +23,11 @@ from sidecar.injection.options import (
     MIN_EXPIRATION_SECONDS,
 )
 from sidecar.kubernetes.document import Document
+from sidecar.kubernetes.names import NAME, NAMESPACE
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
 from sidecar.role import parse_role_arn, parse_whole_number
 from sidecar.setup.outcome import Outcome, add_outcome_arguments, check_outcome_arguments, command, finish
-from sidecar.setup.steps.pod import difference
 
 if TYPE_CHECKING:
     from sidecar.kubernetes.client import Kubernetes
@@ -35,9 +36,6 @@ EXAMPLE = """\
 examples:
   irsa-sidecar setup service-account --namespace shop --name cart --role-arn arn:aws:iam::111122223333:role/cart
   irsa-sidecar setup service-account --name cart --role-arn arn:aws:iam::111122223333:role/cart --output yaml"""
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     check_outcome_arguments(args)
     annotations = read_annotations(args)
-    _check("--name", args.name, _NAME)
+    _check("--name", args.name, NAME)
     if args.namespace is not None:
-        _check("--namespace", args.namespace, _NAMESPACE)
+        _check("--namespace", args.namespace, NAMESPACE)
     if args.output:
         sys.stdout.write(as_yaml(annotated(None, args.namespace or "default", args.name, annotations)))
         return 0
@@ -133,8 +131,14 @@ def _show(outcome: Outcome, existing: Document | None, document: Document) -> No
         print(printable(f"{outcome.resource}: nothing to change"))
         return
     print(printable(f"{outcome.resource}: {'to be created' if existing is None else 'to be changed'}"))
-    changes = difference("now", as_yaml(existing) if existing else "", as_yaml(document), "then")
+    changes = _difference(as_yaml(existing) if existing else "", as_yaml(document))
     sys.stdout.write(printable(changes, keep="\n\t"))
+
+
+def _difference(before: str, after: str) -> str:
+    """Return a unified diff of both texts; empty if they are equal."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, "now", "then"))
 
 
 def _remark_on_owner(existing: Document | None) -> None:
@@ -143,8 +147,8 @@ def _remark_on_owner(existing: Document | None) -> None:
         warn(f"It is managed by {owner}, which may revert the change. Put the output of --output yaml into its source.")
 
 
-def _check(setting: str, text: str, pattern: re.Pattern[str]) -> None:
-    if not pattern.fullmatch(text):
+def _check(setting: str, text: str, pattern: str) -> None:
+    if not re.fullmatch(pattern, text):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}: give a name of lower-case letters, digits and -, as cart."
         )

@@ -1,5 +1,5 @@
 """
-Change values in a YAML or JSON text and leave all other characters as they are.
+Change values in a YAML or JSON text and leave all other characters unchanged.
 
 Each difference between a node's value and the wanted value becomes an edit at the node's place. New lines get the
 indentation of their neighbours, and scalars are replaced. An alias or merge key keeps its form while it still has the

@@ -23,7 +23,7 @@ def written(path: Path, url: str, cluster: Any = None, user: Any = None) -> dict
     return {"KUBECONFIG": str(path)}
 
 
-def ask(environ: dict[str, str]) -> Any:
+def get_version(environ: dict[str, str]) -> Any:
     with open_cluster(find_cluster(environ)) as kubernetes:
         return kubernetes.get(PATH)
 

@@ -118,6 +118,7 @@ def _person(account: Account, *actions: str) -> dict[str, str]:
     return keys
 
 
+@pytest.mark.usefixtures("responses")
 @pytest.mark.parametrize(
     ("environment", "arguments", "status", "word"),
     [
@@ -130,7 +131,6 @@ def _person(account: Account, *actions: str) -> dict[str, str]:
     ],
 )
 def test_local_error_is_one_line_with_a_fix(  # noqa: PLR0917
-    responses: list[tuple[int, bytes]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     environment: dict[str, str],

@@ -18,7 +18,7 @@ from sidecar.kubernetes.kubeconfig import find_cluster
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.internet import internet
 from tests.unit.setup.conftest import Authorities, run_setup
-from tests.unit.setup.kubeconfigs import NAME, PATH, ask, plugin, written
+from tests.unit.setup.kubeconfigs import NAME, PATH, get_version, plugin, written
 
 SETUP = ("service-account", "--name", "cart", "--role-arn", "arn:aws:iam::111122223333:role/cart", "--dry-run")
 
@@ -31,7 +31,7 @@ def test_tls_server_name_of_the_certificate_is_accepted(
 ) -> None:
     data = base64.b64encode(authorities.private_file.read_bytes()).decode()
     for authority in ({"certificate-authority": str(authorities.private_file)}, {"certificate-authority-data": data}):
-        assert ask(written(tmp_path / "config", secured.url, {**authority, "tls-server-name": NAME}))
+        assert get_version(written(tmp_path / "config", secured.url, {**authority, "tls-server-name": NAME}))
 
 
 @pytest.mark.parametrize("cluster", [{}, {"tls-server-name": "other.example.com"}, {"tls-server-name": "127.0.0.1"}])
@@ -40,7 +40,7 @@ def test_tls_server_name_of_no_certificate_is_rejected(
 ) -> None:
     fields = {"certificate-authority": str(authorities.private_file), **cluster}
     with pytest.raises(KubernetesError, match="certificate verify failed"):
-        ask(written(tmp_path / "config", secured.url, fields))
+        get_version(written(tmp_path / "config", secured.url, fields))
     assert secured.requests == []
 
 
@@ -68,18 +68,18 @@ def test_proxy_url_wins_over_the_environment(
         net.publish(f"https://api.internal.test{PATH}", {"gitVersion": "v1"})
         fields = {"certificate-authority": str(authorities.private_file), "proxy-url": net.proxy_url}
         fields |= {"tls-server-name": name} if name else {}
-        assert ask(written(tmp_path / "config", "https://api.internal.test", fields))
+        assert get_version(written(tmp_path / "config", "https://api.internal.test", fields))
         assert net.asked == [f"https://api.internal.test{PATH}"]
         fields["tls-server-name"] = "other.example.com"
         with pytest.raises(KubernetesError, match="certificate verify failed"):
-            ask(written(tmp_path / "config", "https://api.internal.test", fields))
+            get_version(written(tmp_path / "config", "https://api.internal.test", fields))
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "ftp://proxy", "proxy:3128", "http://user:secret@"])
 def test_unusable_proxy_url_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(ConfigurationError, match="proxy-url") as raised:
-        ask(written(tmp_path / "config", "https://127.0.0.1:1", {"proxy-url": url}))
+        get_version(written(tmp_path / "config", "https://127.0.0.1:1", {"proxy-url": url}))
     assert "secret" not in str(raised.value)
 
 
@@ -98,20 +98,20 @@ def test_client_certificate_data_is_sent(authorities: Authorities, tmp_path: Pat
     with api_server(tls) as fake:
         fake.broken[PATH] = (200, {"gitVersion": "v1"})
         for user in (data, {"client-certificate": "me.crt", "client-key": "me.key"}, {**data, "client-key": "gone"}):
-            assert ask(written(tmp_path / "config", fake.url, fields, user))
+            assert get_version(written(tmp_path / "config", fake.url, fields, user))
         printed = {"clientCertificateData": (tmp_path / "me.crt").read_text()}
         printed["clientKeyData"] = (tmp_path / "me.key").read_text()
-        assert ask(written(tmp_path / "config", fake.url, fields, plugin(status=printed)))
+        assert get_version(written(tmp_path / "config", fake.url, fields, plugin(status=printed)))
 
 
 def test_server_without_a_scheme_is_read_like_kubectl(plain: FakeApiServer, tmp_path: Path) -> None:
-    assert ask(written(tmp_path / "config", plain.url.removeprefix("http://")))
+    assert get_version(written(tmp_path / "config", plain.url.removeprefix("http://")))
     config = find_cluster(written(tmp_path / "config", "x.test", {"insecure-skip-tls-verify": True}))
     assert config.cluster.server == "https://x.test"
 
 
 def test_compression_is_disabled(plain: FakeApiServer, tmp_path: Path) -> None:
-    ask(written(tmp_path / "config", plain.url, {"disable-compression": True}))
+    get_version(written(tmp_path / "config", plain.url, {"disable-compression": True}))
     assert plain.headers[-1]["Accept-Encoding"] == "identity"
 
 
@@ -165,7 +165,7 @@ def test_token_file_is_relative_to_its_kubeconfig_and_read_again(
     assert [headers["Authorization"] for headers in plain.headers] == ["Bearer one", "Bearer one", "Bearer two"]
     (tmp_path / "kube" / "token").unlink()
     with pytest.raises(ConfigurationError, match=r"tokenFile .*kube/token cannot be read"):
-        ask(environ)
+        get_version(environ)
 
 
 @pytest.mark.parametrize("user", [{"token": "t"}, {"username": "u", "password": "p"}], ids=str)
@@ -175,10 +175,10 @@ def test_secret_is_never_sent_unencrypted(
     """Kubectl sends none over http:// either. Loopback is safe, for example for `kubectl proxy`."""
     plain.broken["http://api.example.com/version"] = plain.broken[PATH]
     fields = {"proxy-url": plain.url}
-    ask(written(tmp_path / "config", "http://api.example.com", fields, {**user, "as": "jane"}))
+    get_version(written(tmp_path / "config", "http://api.example.com", fields, {**user, "as": "jane"}))
     assert "Authorization" not in plain.headers[-1]
     assert plain.headers[-1]["Impersonate-User"] == "jane"
-    ask(written(tmp_path / "config", plain.url, None, user))
+    get_version(written(tmp_path / "config", plain.url, None, user))
     assert "Authorization" in plain.headers[-1]
 
 
@@ -191,7 +191,7 @@ def test_insecure_with_an_authority_is_rejected(tmp_path: Path) -> None:
 def test_field_that_kubectl_does_not_know_is_shown(
     plain: FakeApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ask(written(tmp_path / "config", plain.url, {"tls-servername": "x"}, {"as-group": ["dev"]}))
+    assert get_version(written(tmp_path / "config", plain.url, {"tls-servername": "x"}, {"as-group": ["dev"]}))
     shown = capsys.readouterr().err
     assert "its cluster lab has tls-servername, which kubectl does not know either" in shown
     assert "its user me has as-group" in shown
@@ -233,7 +233,7 @@ def test_entries_of_several_files_are_merged(plain: FakeApiServer, tmp_path: Pat
         paths[-1].parent.mkdir()
         paths[-1].write_text(yaml.safe_dump({key: parts[key]}))
     environ = {"KUBECONFIG": os.pathsep.join(["", str(tmp_path / "missing"), *map(str, paths)])}
-    assert ask(environ)
+    assert get_version(environ)
     assert plain.headers[-1]["Authorization"] == "Bearer t"
 
 
@@ -255,4 +255,4 @@ def test_authority_of_another_cluster_is_rejected(secured: FakeApiServer, tmp_pa
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
     fields = {"certificate-authority": "ca.crt", "tls-server-name": NAME}
     with pytest.raises(KubernetesError, match="certificate verify failed"):
-        ask(written(tmp_path / "config", secured.url, fields))
+        get_version(written(tmp_path / "config", secured.url, fields))

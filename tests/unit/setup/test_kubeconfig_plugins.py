@@ -14,7 +14,7 @@ from sidecar.kubernetes.client import open_cluster
 from sidecar.kubernetes.kubeconfig import find_cluster
 from tests.support.fakes.api_server import FakeApiServer
 from tests.unit.setup.conftest import Authorities
-from tests.unit.setup.kubeconfigs import NAME, PATH, ask, plugin, written
+from tests.unit.setup.kubeconfigs import NAME, PATH, get_version, plugin, written
 
 INSISTS = "json.loads(os.environ['KUBERNETES_EXEC_INFO'])['spec']['cluster']['server'] or sys.exit(3)"
 
@@ -33,7 +33,7 @@ def test_plugin_gets_requested_cluster_info(
     )
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "shop"}}
     fields = {"certificate-authority": str(authorities.private_file), "tls-server-name": NAME}
-    assert ask(written(tmp_path / "config", secured.url, {**fields, "extensions": [extension]}, user))
+    assert get_version(written(tmp_path / "config", secured.url, {**fields, "extensions": [extension]}, user))
     assert json.loads(seen.read_text().removesuffix("1")) == {
         "kind": "ExecCredential",
         "apiVersion": f"client.authentication.k8s.io/{version}",
@@ -51,7 +51,7 @@ def test_plugin_gets_requested_cluster_info(
 
 def test_plugin_gets_no_cluster_info_by_default(plain: FakeApiServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="ended with 1: .*KeyError: 'cluster'".replace(".*", r"[\s\S]*")):
-        ask(written(tmp_path / "config", plain.url, None, plugin(more=INSISTS)))
+        get_version(written(tmp_path / "config", plain.url, None, plugin(more=INSISTS)))
 
 
 @pytest.mark.parametrize("command", ["./plug.sh", "bin/plug.sh", "../plug.sh"])
@@ -65,7 +65,7 @@ def test_command_with_a_slash_is_relative_to_its_kubeconfig(
     script.chmod(0o755)
     environ = written(tmp_path / "kube" / "config", plain.url, None, plugin(command=command, args=None, env=None))
     monkeypatch.chdir("/")
-    assert ask(environ)
+    assert get_version(environ)
     assert plain.headers[-1]["Authorization"] == "Bearer t"
 
 
@@ -77,7 +77,7 @@ def test_bare_command_is_found_on_the_path(
     script.write_text('#!/bin/sh\necho \'{"status": {"token": "p"}}\'\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    assert ask(written(tmp_path / "config", plain.url, None, plugin(command="plug", args=None)))
+    assert get_version(written(tmp_path / "config", plain.url, None, plugin(command="plug", args=None)))
 
 
 def test_expired_credential_of_a_plugin_is_renewed(plain: FakeApiServer, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_unsupported_user_is_named(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(ConfigurationError, match=words) as raised:
-        ask(written(tmp_path / "config", plain.url, None, user))
+        get_version(written(tmp_path / "config", plain.url, None, user))
     assert "secret" not in str(raised.value)
     assert plain.requests == []
 
@@ -145,5 +145,5 @@ PRINT = 'print("""{"status": {"token": "t"}}""")'
 def test_unauthorized_has_a_next_step(user: Any, words: str, plain: FakeApiServer, tmp_path: Path) -> None:
     plain.broken[PATH] = (401, {"message": "Unauthorized"})
     with pytest.raises(KubernetesError, match=r"\(401\): Unauthorized\. ") as raised:
-        ask(written(tmp_path / "config", plain.url, None, user))
+        get_version(written(tmp_path / "config", plain.url, None, user))
     assert words in str(raised.value)

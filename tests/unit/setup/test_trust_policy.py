@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY
 from sidecar.setup.subjects import has_wildcard, subjects_of
 from sidecar.setup.trust_policy import (
     SID_PREFIX,
-    WEB_IDENTITY,
     Change,
     TrustGrant,
     check_size,
@@ -64,7 +64,7 @@ _OTHERS = st.fixed_dictionaries(
     optional={
         "Sid": st.sampled_from(["", "Mine", "irsaSidecar", f"x{SID_PREFIX}", f"{SID_PREFIX}NeverDev"]),
         "Principal": st.sampled_from(["*", {"Federated": PROVIDER}, {"AWS": "111122223333"}]) | _JSON,
-        "Action": st.sampled_from([WEB_IDENTITY, ["sts:AssumeRole"]]) | _JSON,
+        "Action": st.sampled_from([ASSUME_ROLE_WITH_WEB_IDENTITY, ["sts:AssumeRole"]]) | _JSON,
         "Condition": _JSON,
     },
 )
@@ -115,7 +115,7 @@ def test_equal_statement_of_another_tool_is_enough() -> None:
     wanted = grant("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till")
     theirs = {
         "Effect": "Allow",
-        "Action": [WEB_IDENTITY],
+        "Action": [ASSUME_ROLE_WITH_WEB_IDENTITY],
         "Principal": {"Federated": [PROVIDER]},
         "Condition": {
             "StringEquals": {
@@ -166,7 +166,7 @@ def deny(sid: str, **more: Any) -> dict[str, Any]:
         "Sid": sid,
         "Effect": "Deny",
         "Principal": {"Federated": PROVIDER},
-        "Action": WEB_IDENTITY,
+        "Action": ASSUME_ROLE_WITH_WEB_IDENTITY,
         "Condition": condition,
         **more,
     }
@@ -205,7 +205,7 @@ EDITS: dict[str, dict[str, Any]] = {
     },
     "no condition": {"Condition": {}},
     "another principal": {"Principal": {"Federated": [PROVIDER, OTHER]}},
-    "another action": {"Action": [WEB_IDENTITY, "sts:TagSession"]},
+    "another action": {"Action": [ASSUME_ROLE_WITH_WEB_IDENTITY, "sts:TagSession"]},
     "another element": {"NotPrincipal": {"AWS": "*"}},
 }
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.setup.trust_policy import WEB_IDENTITY, Change, own_subjects, with_grant
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY
+from sidecar.setup.trust_policy import Change, own_subjects, with_grant
 from sidecar.setup.trust_remarks import remarks_on, still_allowed
 from tests.unit.setup.trust_policies import KEY, OTHER, PROVIDER, grant, is_assumable
 
@@ -83,7 +84,9 @@ def test_pattern_that_stays_is_remarked_on() -> None:
         ("StringEqualsIgnoreCase", "system:serviceaccount:shop:cart", None),
     ],
 )
-@pytest.mark.parametrize("action", [WEB_IDENTITY, "sts:*", "*", ["sts:TagSession", "sts:assumerolewith*"]])
+@pytest.mark.parametrize(
+    "action", [ASSUME_ROLE_WITH_WEB_IDENTITY, "sts:*", "*", ["sts:TagSession", "sts:assumerolewith*"]]
+)
 def test_wide_statement_of_others_is_remarked_on(operator: str, subject: Any, words: str | None, action: Any) -> None:
     theirs = {
         "Sid": "Theirs",
@@ -105,7 +108,7 @@ def test_statement_of_others_without_an_audience_is_remarked_on(audience: Any) -
     theirs = {
         "Effect": "Allow",
         "Principal": {"Federated": PROVIDER},
-        "Action": WEB_IDENTITY,
+        "Action": ASSUME_ROLE_WITH_WEB_IDENTITY,
         "Condition": {"StringEquals": {f"{KEY}:sub": "system:serviceaccount:a:b"}, **audience},
     }
     (remark,) = remarks_on({"Statement": [theirs]}, grant())
@@ -117,7 +120,7 @@ def test_removed_account_that_others_allow_is_named() -> None:
     cart, till = (f"system:serviceaccount:shop:{name}" for name in ("cart", "till"))
     condition = {"StringLike": {f"{KEY}:sub": "system:serviceaccount:shop:c*"}, "StringEquals": AUDIENCE}
     theirs = grant(cart).statement() | {"Sid": "Theirs", "Condition": condition}
-    odd = {"Sid": "Odd", "Effect": "Allow", "NotPrincipal": {"AWS": "*"}, "Action": WEB_IDENTITY}
+    odd = {"Sid": "Odd", "Effect": "Allow", "NotPrincipal": {"AWS": "*"}, "Action": ASSUME_ROLE_WITH_WEB_IDENTITY}
     for statements in ([theirs], [odd, theirs]):
         before = with_grant({"Version": "2012-10-17", "Statement": statements}, grant(cart, till))
         after = with_grant(before, grant(cart, till), Change.REMOVE)

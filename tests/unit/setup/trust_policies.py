@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from sidecar.local.trust_policy import Principal, parse_policy
-from sidecar.setup.trust_policy import WEB_IDENTITY, TrustGrant
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Principal, parse_policy
+from sidecar.setup.trust_policy import TrustGrant
 
 ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
 PROVIDER = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/A"
@@ -22,4 +22,4 @@ def is_assumable(document: Any, subject: str, *, audience: str = "sts.amazonaws.
     key = provider.partition("/")[2].lower()
     context = {f"{key}:sub": (subject,), f"{key}:aud": (audience,)}
     policy = parse_policy(json.loads(json.dumps(document)), "it")
-    return policy.evaluate(WEB_IDENTITY, Principal((provider,), None), context).is_allowed
+    return policy.evaluate(ASSUME_ROLE_WITH_WEB_IDENTITY, Principal((provider,), None), context).is_allowed
