@@ -51,18 +51,14 @@ _PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _EXEMPTIONS = ("NO_PROXY", "no_proxy")
 
 
-def secret_directory(assignment: RoleAssignment, *, is_only: bool) -> tuple[str, str | None]:
+def secret_directory(role: RoleAssignment, *, is_only: bool) -> tuple[str, str | None]:
     """Return the directory where the role's secret is mounted, and the volume's subpath: None for the whole volume."""
-    return (
-        (AUTHORIZATION_DIRECTORY, None)
-        if is_only
-        else (f"{AUTHORIZATION_DIRECTORY}/{assignment.role}", assignment.role)
-    )
+    return (AUTHORIZATION_DIRECTORY, None) if is_only else (f"{AUTHORIZATION_DIRECTORY}/{role.name}", role.name)
 
 
-def secret_mount(assignment: RoleAssignment, *, is_only: bool) -> Document:
+def secret_mount(role: RoleAssignment, *, is_only: bool) -> Document:
     """Return the mount of the role's secret in the sidecar, which writes the secret."""
-    path, part = secret_directory(assignment, is_only=is_only)
+    path, part = secret_directory(role, is_only=is_only)
     mount: Document = {"name": AUTHORIZATION_VOLUME, "mountPath": path}
     return mount if part is None else mount | {"subPath": part}
 
@@ -101,13 +97,13 @@ def without_ours(container: Document) -> Document:
 
 
 def with_credentials(
-    container: Document, assignment: RoleAssignment, *, is_only: bool, region: str, is_sts_regional: bool
+    container: Document, role: RoleAssignment, *, is_only: bool, region: str, is_sts_regional: bool
 ) -> Document:
     """Return the container with the mount and the variables that its SDK needs for this role."""
-    mount = secret_mount(assignment, is_only=is_only) | {"readOnly": True}
+    mount = secret_mount(role, is_only=is_only) | {"readOnly": True}
     mounts = [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME]
     ours = [m for m in container.get("volumeMounts") or () if m["name"] == AUTHORIZATION_VOLUME]
-    wanted = _wanted(container, assignment, is_only=is_only, region=region, is_sts_regional=is_sts_regional)
+    wanted = _wanted(container, role, is_only=is_only, region=region, is_sts_regional=is_sts_regional)
     variables = _with(_without_misread(container.get("env") or ()), wanted)
     return {**container, "env": variables, "volumeMounts": _placed(container, mounts, ours, mount)}
 
@@ -121,10 +117,10 @@ def _placed(container: Document, others: list[Document], ours: list[Document], m
 
 
 def _wanted(
-    container: Document, assignment: RoleAssignment, *, is_only: bool, region: str, is_sts_regional: bool
+    container: Document, role: RoleAssignment, *, is_only: bool, region: str, is_sts_regional: bool
 ) -> Mapping[str, str]:
-    directory, _ = secret_directory(assignment, is_only=is_only)
-    wanted = {URI: f"{ORIGIN}{assignment.path}", SECRET_FILE: f"{directory}/token"}
+    directory, _ = secret_directory(role, is_only=is_only)
+    wanted = {URI: f"{ORIGIN}{role.path}", SECRET_FILE: f"{directory}/token"}
     existing = variables_by_name(container)
     if not any(name in existing and is_set(existing[name]) for name in _REGIONS):
         wanted |= dict.fromkeys(_REGIONS, region)

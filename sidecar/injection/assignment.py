@@ -1,8 +1,9 @@
 """
-Which container gets which role. Pure.
+Decide which container gets which role. Pure.
 
-Rule: a container has one role at most, as an SDK knows one endpoint. One that an annotation names gets its role or the
-Pod is refused; one that nobody names and that cannot have it is left alone, and its author is told why.
+Rule: a container has at most one role, because an SDK knows one endpoint. A container that an annotation names gets its
+role, or the Pod is rejected. A container that no annotation names and that cannot get a role stays unchanged, and a
+warning gives the reason.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,9 +19,9 @@ from sidecar.kubernetes.document import Document
 
 
 class Assignment(NamedTuple):
-    """The grant of each container that gets one, by name, and what is to be said of the others."""
+    """The role of each container that gets one, by the container's name, and warnings about the others."""
 
-    assignments: dict[str, RoleAssignment]
+    roles: dict[str, RoleAssignment]
     warnings: tuple[str, ...]
 
 
@@ -28,74 +29,74 @@ def assign_roles(
     containers: Mapping[str, Document], options: InjectionOptions, runs_before_sidecar: Collection[str]
 ) -> Assignment:
     """
-    Of the user's containers by name; `too_early` names those that run before there is a sidecar.
+    Assign the roles to the containers of the application, which are given by name.
 
-    Raises ConfigurationError for what does not fit together, and where nobody would get credentials.
+    Raises ConfigurationError if annotations contradict each other, or if no container would get credentials.
     """
     named = _named(options, containers)
-    open_assignment = next((assignment for assignment in options.assignments if assignment.containers is None), None)
-    assignments: dict[str, RoleAssignment] = {}
+    default_role = next((role for role in options.roles if role.containers is None), None)
+    roles: dict[str, RoleAssignment] = {}
     warnings: list[str] = []
     for name, container in containers.items():
-        assignment = named.get(name, open_assignment)
-        if assignment is None or _left_out_by(name, options):
+        role = named.get(name, default_role)
+        if role is None or _excluded_by(name, options):
             continue
         obstacle = _obstacle(container, is_before_sidecar=name in runs_before_sidecar)
         if obstacle is None:
-            assignments[name] = assignment
+            roles[name] = role
         elif name in named or name in (options.containers or ()):
             raise ConfigurationError(
                 f"Container {name} is to get credentials, but it {obstacle}: change one or the other."
             )
         else:
-            warnings.append(f"Container {name} gets no credentials of irsa-sidecar, as it {obstacle}.")
-    if not assignments:
+            warnings.append(f"Container {name} gets no credentials from irsa-sidecar because it {obstacle}.")
+    if not roles:
         why = "the annotations leave all of them out."
         if not containers:
             why = f"the Pod has none but {CONTAINER}, whose name is the sidecar's."
         raise ConfigurationError("No container would get credentials: " + (" ".join(warnings) or why))
-    return Assignment(assignments, tuple(Warned(LEFT_ALONE, text) for text in warnings))
+    return Assignment(roles, tuple(Warned(LEFT_ALONE, text) for text in warnings))
 
 
 def _obstacle(container: Document, *, is_before_sidecar: bool) -> str | None:
     if is_before_sidecar:
-        return "runs before the sidecar, which before Kubernetes 1.29 starts with the application"
+        return "runs before the sidecar, which starts together with the application before Kubernetes 1.29"
     variable = own_credentials(strip_eks_webhook(container))
-    return f"sets {variable}, which says where its credentials come from" if variable else None
+    return f"sets {variable}, which names another source of credentials" if variable else None
 
 
-def _left_out_by(name: str, options: InjectionOptions) -> str | None:
-    """The annotation that leaves the container out; None if none does."""
+def _excluded_by(name: str, options: InjectionOptions) -> str | None:
+    """Return the annotation that excludes the container, or None."""
     if name in options.skipped:
         return SKIP_CONTAINERS
     return CONTAINERS if options.containers is not None and name not in options.containers else None
 
 
 def _named(options: InjectionOptions, known: Collection[str]) -> dict[str, RoleAssignment]:
-    """The grants of the containers that a role names."""
+    """Return the roles of the containers that a role names."""
     for annotation, names in ((CONTAINERS, options.containers), (SKIP_CONTAINERS, options.skipped)):
         _check_names(f"annotation {annotation}", names or (), known)
     named: dict[str, RoleAssignment] = {}
-    for assignment in options.assignments:
-        _check_names(f"annotation {ROLES}: role {assignment.role}", assignment.containers or (), known)
-        for name in assignment.containers or ():
+    for role in options.roles:
+        _check_names(f"annotation {ROLES}: role {role.name}", role.containers or (), known)
+        for name in role.containers or ():
             if name in named:
                 raise ConfigurationError(
-                    f"annotation {ROLES} gives container {name} the roles {named[name].role} and {assignment.role}, "
+                    f"annotation {ROLES} gives container {name} the roles {named[name].name} and {role.name}, "
                     "and an SDK asks for one: name it in one of them."
                 )
-            if out_by := _left_out_by(name, options):
+            if excluding := _excluded_by(name, options):
                 raise ConfigurationError(
-                    f"annotation {ROLES} gives role {assignment.role} to container {name}, which {out_by} leaves out: "
+                    f"annotation {ROLES} gives role {role.name} to container {name}, which {excluding} leaves out: "
                     "change one or the other."
                 )
-            named[name] = assignment
+            named[name] = role
     return named
 
 
-def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:
+def _check_names(place: str, names: Collection[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             raise ConfigurationError(
-                f"{what} names {name!r}, which is no container of the Pod: it has {', '.join(known)}."
+                f"{place} names {name!r}, which is no container of the Pod: it has {', '.join(known)}."
             )

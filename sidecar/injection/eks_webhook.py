@@ -1,13 +1,13 @@
 """
-What Amazon's EKS Pod identity webhook puts into containers, told apart from what a user wrote, and taken away. Pure.
+Remove what Amazon's EKS Pod identity webhook added to containers, and nothing that a user wrote. Pure.
 
-Every SDK but one takes a web identity before the container endpoint, so a container that keeps Amazon's would never
-ask the sidecar, and would hold the token that it should not have. Amazon's is known by its volume, whose name no
-setting of that webhook changes (`aws-iam-token`, and `eks-pod-identity-token` of EKS Pod Identity): a variable that
-names a file in a mount of that volume is Amazon's, and any other is the user's own.
+Every SDK except one prefers a web identity to the container endpoint. So a container with Amazon's additions would
+never call the sidecar, and would hold a token that it should not have. The additions are recognised by their volume,
+whose name no setting of that webhook changes: `aws-iam-token`, and `eks-pod-identity-token` for EKS Pod Identity. A
+variable that names a file in a mount of that volume is Amazon's. Any other variable is the user's.
 
-It is kept from coming back by Amazon's annotation `skip-containers`, which spares a container altogether. The other
-way, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs trip over half a web identity.
+Amazon's annotation `skip-containers` keeps that webhook from adding them again, because it excludes a container
+completely. The alternative, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs fail with half a web identity.
 """
 
 from bisect import bisect
@@ -27,11 +27,11 @@ _POD_IDENTITY = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-"""Volume, the variable that names a file in it, and the one that comes with that."""
+"""Each has a volume, the variable that names a file in it, and a second variable that Amazon's webhook adds with it."""
 
 
 def strip_eks_webhook(container: Document) -> Document:
-    """The container without what Amazon's webhook put into it; itself where there is none."""
+    """Return the container without the additions of Amazon's webhook. An unchanged container is returned itself."""
     for volume, file_variable, other in (_WEB_IDENTITY, _POD_IDENTITY):
         directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts") or () if m["name"] == volume]
         if not directories:
@@ -49,21 +49,21 @@ def strip_eks_webhook(container: Document) -> Document:
 
 
 def without_unused_volumes(volumes: list[Document], containers: Iterable[Document]) -> list[Document]:
-    """The Pod's volumes without those of Amazon's that no container mounts any more."""
-    theirs = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - _mounted(containers)
-    return [volume for volume in volumes if volume["name"] not in theirs]
+    """Return the Pod's volumes without those of Amazon's webhook that no container mounts."""
+    unused = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - _mounted(containers)
+    return [volume for volume in volumes if volume["name"] not in unused]
 
 
 def without_unused_label(labels: Document, before: Document, containers: Iterable[Document]) -> Document:
     """
     Return the Pod's labels without the one of EKS Pod Identity, if Amazon's webhook set it and no container uses it.
 
-    `before` is the Pod's spec as it came. Amazon's webhook sets the label together with its volume. A label without the
-    volume is the user's, and a selector may need it.
+    `before` is the Pod's spec before injection. Amazon's webhook sets the label together with its volume. A label
+    without the volume is the user's, and a selector may need it.
     """
     volume = _POD_IDENTITY[0]
-    is_amazons = labels.get(POD_IDENTITY_LABEL) == ENABLED and _mentions(before, volume)
-    if not is_amazons or volume in _mounted(containers):
+    is_from_webhook = labels.get(POD_IDENTITY_LABEL) == ENABLED and _mentions(before, volume)
+    if not is_from_webhook or volume in _mounted(containers):
         return labels
     return {name: value for name, value in labels.items() if name != POD_IDENTITY_LABEL}
 
@@ -79,18 +79,18 @@ def _mounted(containers: Iterable[Document]) -> set[str]:
 
 
 def skipping(annotation: str | None, names: Iterable[str]) -> str:
-    """The annotation's value with these names in it. Amazon's reading trims nothing, so no space is added."""
-    there = annotation.split(",") if annotation else []
-    known = set(there)
-    return ",".join([*there, *(name for name in names if name not in known)])
+    """Return the annotation's value with these names added. Amazon's webhook trims no spaces, so none are added."""
+    existing = annotation.split(",") if annotation else []
+    known = set(existing)
+    return ",".join([*existing, *(name for name in names if name not in known)])
 
 
 def _is_any_in(directories: Iterable[str], files: Iterable[str]) -> bool:
     """
     Return whether a file is below one of the directories.
 
-    Of directories inside each other only the outermost counts. It is the nearest one in front of the file in the order
-    of the alphabet, so the time does not go with the product of both numbers.
+    Only the outermost of nested directories counts. In alphabetical order it is the nearest one before the file, so
+    the time does not grow with the product of both numbers.
     """
     outermost: list[str] = []
     for directory in sorted(f"{each}/" for each in directories):

@@ -1,4 +1,4 @@
-"""The flags by which a command is told what it injects, whether into a manifest or at admission."""
+"""Read the flags for the settings of injection, for `setup pod` and the webhook."""
 
 import argparse
 import json
@@ -11,24 +11,26 @@ from sidecar.injection.settings import Settings, check_image, check_variable, fi
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", required=True, metavar="REF", help="the sidecar's image")
-    parser.add_argument("--region", metavar="REGION", help="whose STS to ask, and the containers' default [AWS_REGION]")
+    parser.add_argument(
+        "--region", metavar="REGION", help="AWS region of STS, and the default region of the containers [AWS_REGION]"
+    )
     parser.add_argument(
         "--env",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a variable more for the sidecar; may come again",
+        help="another variable for the sidecar; repeatable",
     )
     parser.add_argument(
         "--sidecar-resources",
         default=json.dumps(RESOURCES),
         metavar="JSON",
-        help="what it asks for and may use, as a container has it [%(default)s]",
+        help="the sidecar's resource requests and limits, as in a container [%(default)s]",
     )
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """What these flags say of every Pod. Raises ConfigurationError."""
+    """Return the settings of these flags. Raises ConfigurationError."""
     settings = Settings(
         image=check_image("--image", args.image),
         region=find_region(args.region, environ),
@@ -42,12 +44,12 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 
 def check_environment(setting: str, region: str, variables: Iterable[tuple[str, str]]) -> None:
     """
-    Read the variables as the sidecar will. Raises ConfigurationError for those with which none would start.
+    Read the variables as the sidecar does. Raises ConfigurationError for variables with which no sidecar starts.
 
-    A name of ours that there is not is refused too: `run` passes it over, as Kubernetes makes such by itself, but
-    nobody gives one here without meaning a setting.
+    An unknown variable with our prefix is rejected too. `run` ignores it, because Kubernetes creates such variables
+    automatically, but here an operator means a setting.
     """
-    from sidecar.config.settings import read_settings as read_settings_of_run  # noqa: PLC0415  for those who give some
+    from sidecar.config.settings import read_settings as read_settings_of_run  # noqa: PLC0415  only for flags that need it
     from sidecar.config.settings import unknown_variables  # noqa: PLC0415
     from sidecar.sts.request import endpoint_of, fallbacks_of  # noqa: PLC0415
 

@@ -1,13 +1,16 @@
 """
-The whole of it: a Pod, and the same Pod with a sidecar, or one sentence that says why not. Pure.
+Give a Pod its sidecar, or reject it with a message. Pure.
 
-Rules. What a user wrote stays: containers, their order, their variables; what is promised to change is listed in
-docs/injection.md. Applied to its own result it changes nothing. Applied after an annotation or a setting changed it
-gives what a first time would, in another order at most. What is ours is known by its name; what others added to it in
-between stays.
+Rules:
+
+- Everything that a user wrote stays: the containers, their order and their variables. docs/injection.md lists what
+  changes.
+- A second injection changes nothing.
+- An injection after a change of an annotation or setting has the same result as a first one, except for the order.
+- Our parts are recognised by their names. Additions of others to them stay.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from sidecar.injection.app_container import secret_directory, with_credentials, without_ours
@@ -41,7 +44,7 @@ DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
 class Injected(NamedTuple):
-    """The Pod with its sidecar, and what its author should know."""
+    """The Pod with its sidecar, and warnings for its author."""
 
     pod: Document
     warnings: tuple[str, ...]
@@ -49,9 +52,9 @@ class Injected(NamedTuple):
 
 def inject(pod: Document, service_account: ServiceAccount | None, settings: Settings) -> Injected:
     """
-    Give the Pod a sidecar for the role that its annotations, or its ServiceAccount's, name.
+    Give the Pod a sidecar for the role that its annotations name, or else its ServiceAccount.
 
-    The Pod that is passed stays as it is. Raises ConfigurationError, whose text is the refusal.
+    The Pod that is passed does not change. Raises ConfigurationError, whose text is the rejection.
     """
     check_shape(pod)
     check_label(pod)
@@ -60,41 +63,54 @@ def inject(pod: Document, service_account: ServiceAccount | None, settings: Sett
     annotations = metadata.get("annotations") or {}
     options = read_options(annotations, service_account, settings)
     check_pod(annotations, spec, settings)
-    theirs = {key: [c for c in spec.get(key) or () if c["name"] != CONTAINER] for key in CONTAINER_LISTS}
-    by_name = {container["name"]: container for containers in theirs.values() for container in containers}
-    runs_before_sidecar = () if settings.is_native else [container["name"] for container in theirs["initContainers"]]
-    assignments, warnings = assign_roles(by_name, options, runs_before_sidecar)
-    given = {
-        key: [_given(container, assignments.get(container["name"]), options, settings) for container in containers]
-        for key, containers in theirs.items()
-    }
-    given["initContainers" if settings.is_native else "containers"].insert(
-        0, _sidecar(spec, by_name.values(), options, settings)
-    )
-    new_spec = {**spec, **{key: found for key, found in given.items() if found or key in spec}}
-    all_given = [container for containers in given.values() for container in containers]
-    new_spec["volumes"] = _volumes(spec, options, all_given)
-    new_annotations = _annotations(annotations, assignments, settings, first=theirs["containers"][0]["name"])
-    new_metadata = {**metadata, **_labels(metadata, spec, all_given), "annotations": new_annotations}
-    beside = [container for name, container in by_name.items() if name not in runs_before_sidecar]
-    warnings += tuple(
-        warnings_about(spec, options, assignments.values(), [by_name[name] for name in assignments], beside)
-    )
+    application = {key: [c for c in spec.get(key) or () if c["name"] != CONTAINER] for key in CONTAINER_LISTS}
+    by_name = {container["name"]: container for containers in application.values() for container in containers}
+    early = () if settings.is_native else [container["name"] for container in application["initContainers"]]
+    roles, warnings = assign_roles(by_name, options, early)
+    new_spec = _spec(spec, application, roles, options, settings)
+    new_annotations = _annotations(annotations, roles, settings, first=application["containers"][0]["name"])
+    new_metadata = {**metadata, **_labels(metadata, spec, new_spec), "annotations": new_annotations}
+    beside = [container for name, container in by_name.items() if name not in early]
+    warnings += tuple(warnings_about(spec, options, roles.values(), [by_name[name] for name in roles], beside))
     warnings += tuple(warnings_about_service_account(service_account))
     return Injected({**pod, "metadata": new_metadata, "spec": new_spec}, warnings)
 
 
-def _given(
-    container: Document, assignment: RoleAssignment | None, options: InjectionOptions, settings: Settings
+def _spec(
+    spec: Document,
+    application: Mapping[str, list[Document]],
+    roles: Mapping[str, RoleAssignment],
+    options: InjectionOptions,
+    settings: Settings,
 ) -> Document:
-    """The user's container as it is then: with what it needs for its role, or without what it had for one."""
+    """Return the Pod's spec with the sidecar, and with the containers of the application as they are then."""
+    lists = {
+        key: [_container(container, roles.get(container["name"]), options, settings) for container in containers]
+        for key, containers in application.items()
+    }
+    others = [container for containers in application.values() for container in containers]
+    lists["initContainers" if settings.is_native else "containers"].insert(0, _sidecar(spec, others, options, settings))
+    new_spec = {**spec, **{key: containers for key, containers in lists.items() if containers or key in spec}}
+    existing = without_unused_volumes(spec.get("volumes") or [], _containers(new_spec))
+    new_spec["volumes"] = strategic_merge(existing, volumes(options), "volumes")
+    return new_spec
+
+
+def _containers(spec: Document) -> list[Document]:
+    return [container for key in CONTAINER_LISTS for container in spec.get(key) or ()]
+
+
+def _container(
+    container: Document, role: RoleAssignment | None, options: InjectionOptions, settings: Settings
+) -> Document:
+    """Return a container of the application with what it needs for its role, or without what it had for one."""
     is_only = options.role_arn is not None
-    check_container(container, secret_directory(assignment, is_only=is_only)[0] if assignment else None)
-    if assignment is None:
+    check_container(container, secret_directory(role, is_only=is_only)[0] if role else None)
+    if role is None:
         return without_ours(container)
     return with_credentials(
         strip_eks_webhook(container),
-        assignment,
+        role,
         is_only=is_only,
         region=settings.region,
         is_sts_regional=options.is_sts_regional,
@@ -102,54 +118,49 @@ def _given(
 
 
 def _sidecar(spec: Document, others: Iterable[Document], options: InjectionOptions, settings: Settings) -> Document:
-    """Ours, over what was added to an earlier one of ours."""
+    """Return our container, merged into an earlier one."""
     grace = spec.get("terminationGracePeriodSeconds")
     resources = resources_in(spec, others, settings.resources)
-    made = sidecar_container(options, settings, resources, GRACE_SECONDS if grace is None else grace)
-    there = next((c for key in CONTAINER_LISTS for c in spec.get(key) or () if c["name"] == CONTAINER), None)
-    if there is None:
-        return made
-    check_sidecar(there)
-    return _renewed(strip_eks_webhook(there), made)
+    new = sidecar_container(options, settings, resources, GRACE_SECONDS if grace is None else grace)
+    existing = next((container for container in _containers(spec) if container["name"] == CONTAINER), None)
+    if existing is None:
+        return new
+    check_sidecar(existing)
+    merged: Document = strategic_merge(_without_outdated(strip_eks_webhook(existing), new), new)
+    return merged
 
 
-def _renewed(there: Document, made: Document) -> Document:
-    """What we made, over an earlier one without what was ours alone and is not wanted any more."""
-    variables = {variable["name"] for variable in made["env"]}
-    paths = {mount["mountPath"] for mount in made["volumeMounts"]}
+def _without_outdated(existing: Document, new: Document) -> Document:
+    """Return an earlier sidecar without those parts that only injection adds and that the new one lacks."""
+    variables = {variable["name"] for variable in new["env"]}
+    paths = {mount["mountPath"] for mount in new["volumeMounts"]}
     ours = {TOKEN_VOLUME, AUTHORIZATION_VOLUME, STATE_VOLUME}
     kept = {
-        **{key: value for key, value in there.items() if key != "resources"},  # what asks for less may allow too much
-        "env": [v for v in there.get("env") or () if v["name"] in variables or v["name"] not in OUR_VARIABLES],
+        # A merge would keep requests and limits that the new sidecar does not have.
+        **{key: value for key, value in existing.items() if key != "resources"},
+        "env": [v for v in existing.get("env") or () if v["name"] in variables or v["name"] not in OUR_VARIABLES],
         "volumeMounts": [
-            m for m in there.get("volumeMounts") or () if m["mountPath"] in paths or m["name"] not in ours
+            m for m in existing.get("volumeMounts") or () if m["mountPath"] in paths or m["name"] not in ours
         ],
     }
-    for key, only_kind in {"restartPolicy": "Always", "lifecycle": {"postStart": POST_START}}.items():
-        if key not in made and kept.get(key) == only_kind:  # of the other kind of sidecar
+    for key, value in {"restartPolicy": "Always", "lifecycle": {"postStart": POST_START}}.items():
+        if key not in new and kept.get(key) == value:  # from the other kind of sidecar
             del kept[key]
-    renewed: Document = strategic_merge(kept, made)
-    return renewed
+    return kept
 
 
-def _volumes(spec: Document, options: InjectionOptions, containers: Iterable[Document]) -> list[Document]:
-    there = without_unused_volumes(spec.get("volumes") or [], containers)
-    placed: list[Document] = strategic_merge(there, volumes(options), "volumes")
-    return placed
-
-
-def _labels(metadata: Document, spec: Document, containers: Iterable[Document]) -> Document:
-    """Return what to write over the metadata's labels, which is nothing if they stay."""
+def _labels(metadata: Document, spec: Document, new_spec: Document) -> Document:
+    """Return the new `labels` of the metadata, or nothing if they do not change."""
     labels = metadata.get("labels")
     if not isinstance(labels, dict):
         return {}
-    kept = without_unused_label(labels, spec, containers)
+    kept = without_unused_label(labels, spec, _containers(new_spec))
     return {"labels": kept} if len(kept) < len(labels) else {}
 
 
 def _annotations(annotations: Document, granted: Iterable[str], settings: Settings, *, first: str) -> Document:
     new = {**annotations, SKIP_CONTAINERS: skipping(annotations.get(SKIP_CONTAINERS), [CONTAINER, *granted])}
     if not settings.is_native:
-        # kubectl's logs and exec would turn to the first container, the sidecar.
+        # Without it, kubectl logs and exec would use the first container, which is the sidecar.
         new.setdefault(DEFAULT_CONTAINER, first)
     return new

@@ -1,12 +1,13 @@
 """
-The difference of two documents as a JSON Patch (RFC 6902), which is how a webhook answers. Pure.
+Compare two documents and return their difference as a JSON Patch (RFC 6902), which a webhook responds with. Pure.
 
-Three operations of the six, and no `move`, so that a patch in an audit log reads as what was done. Items of a list are
-taken for the same by name, so that a container put in front of others is one operation. (The package jsonpatch compares
-lists by position and then shortens by moves; tests apply ours with it.)
+A patch has three of the six operations, and no `move`, so that a patch in an audit log shows what changed. Items of a
+list are matched by their names, so that a new first container is one operation. The package jsonpatch compares lists by
+position and then shortens by moves. The tests apply our patches with it.
 
-Rule: the time is that of the documents' length, whatever is in them. Who may make a Pod can give a container ten
-thousand variables of one name, for which difflib, whose time goes with the square, would hold up a whole cluster.
+Rule: the time is proportional to the length of the documents, whatever they contain. A user who can create a Pod can
+give a container ten thousand variables with one name. difflib, whose time grows with the square, would then delay
+all Pods of the cluster.
 """
 
 import json
@@ -18,15 +19,15 @@ Operation = dict[str, Any]
 
 
 def json_patch(before: Any, after: Any, path: str = "") -> list[Operation]:
-    """The operations that make `after` of `before`, in the order in which they apply."""
+    """Return the operations that change `before` into `after`, in the order in which they apply."""
     return list(_differences(before, after, path))
 
 
 def applied(document: Any, patch: list[Operation]) -> Any:
     """
-    The document with the patch applied in place, whatever kind of mapping and list it is made of, comments and all.
+    Apply a patch of `json_patch` in place, and return the document, or the new one if the patch replaces it.
 
-    Only for what json_patch made. Returns the document, or another if it was replaced whole.
+    The document may consist of any kind of mapping and list, for example with comments.
     """
     for operation in patch:
         *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")][1:] or [
@@ -43,17 +44,17 @@ def applied(document: Any, patch: list[Operation]) -> Any:
 
 
 def _differences(before: Any, after: Any, path: str) -> Iterator[Operation]:
-    if before is after:  # most of a document, and it may be deeper than this can go
+    if before is after:  # most of a document, which may be nested deeper than Python can recurse
         return
     if isinstance(before, dict) and isinstance(after, dict):
-        yield from _of_mappings(before, after, path)
+        yield from _mapping_differences(before, after, path)
     elif isinstance(before, list) and isinstance(after, list):
-        yield from _of_lists(before, after, path)
-    elif before != after or isinstance(before, bool) != isinstance(after, bool):  # to Python, true is 1
+        yield from _list_differences(before, after, path)
+    elif before != after or isinstance(before, bool) != isinstance(after, bool):  # in Python, True equals 1
         yield {"op": "replace", "path": path, "value": after}
 
 
-def _of_mappings(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterator[Operation]:
+def _mapping_differences(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterator[Operation]:
     for key, value in before.items():
         place = f"{path}/{_escaped(key)}"
         if key in after:
@@ -65,10 +66,10 @@ def _of_mappings(before: dict[str, Any], after: dict[str, Any], path: str) -> It
             yield {"op": "add", "path": f"{path}/{_escaped(key)}", "value": value}
 
 
-def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
+def _list_differences(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
     old_start = start = 0
     for old, new in [*matched_items(before, after), (len(before), len(after))]:
-        # All before `start` is as it will be, so that is where the next operation finds its place.
+        # Everything before `start` is in its final place, so the next operation applies at `start`.
         for _gone in range(old_start, old):
             yield {"op": "remove", "path": f"{path}/{start}"}
         for index in range(start, new):
@@ -79,7 +80,7 @@ def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operat
 
 
 def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Where an item of `before` is in `after`, as far as the order is the same: both places rise."""
+    """Yield the positions of each item in `before` and in `after`. Both rise, so items out of order are left out."""
     places = {identity: place for place, identity in enumerate(_identities(after))}
     reached = -1
     for old, identity in enumerate(_identities(before)):
@@ -90,7 +91,7 @@ def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple
 
 
 def _identities(items: Sequence[Any]) -> Iterator[Hashable]:
-    """Of each item, which of the items of one name it is included."""
+    """Yield a key for each item: its name, and its number among the items with that name."""
     seen: Counter[str] = Counter()
     for item in items:
         name = _identity(item)
@@ -99,7 +100,7 @@ def _identities(items: Sequence[Any]) -> Iterator[Hashable]:
 
 
 def _identity(item: Any) -> str:
-    """What makes an item of a list the same one: the merge keys of Kubernetes' lists, or all of it."""
+    """Return the text that identifies an item: the merge key of Kubernetes' lists, or the whole item as JSON."""
     name = (item.get("mountPath") or item.get("name")) if isinstance(item, dict) else item
     return name if isinstance(name, str) else json.dumps(name or item, sort_keys=True)
 

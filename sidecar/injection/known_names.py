@@ -1,9 +1,9 @@
 """
-Labels and annotations that look like irsa-sidecar's and are not read. Pure.
+Reject labels and annotations that look like irsa-sidecar's but have no effect. Pure.
 
-Rule: a name of ours that is wrong is a refusal, also where it would change nothing, because a Pod that starts with less
-than its author wrote is found out too late. That includes a prefix that is almost ours. The names on a ServiceAccount
-are Amazon's, so one that is almost right there is only suggested where the right one is missing.
+Rule: a wrong name with our prefix, or with almost our prefix, rejects the Pod. That holds even if the name would have
+no effect: a Pod that starts with less than its author wrote is noticed too late. The names on a ServiceAccount are
+Amazon's. An almost right name there is only suggested if the right one is missing.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from sidecar.kubernetes.document import Document
 
 
 def check_names(metadata: Document) -> None:
-    """Raises ConfigurationError for a label or annotation that is meant to be irsa-sidecar's and is not."""
+    """Raise ConfigurationError for a label or annotation that is probably meant for irsa-sidecar."""
     labels = metadata.get("labels")
     _check("annotation", metadata.get("annotations") or {}, tuple(ANNOTATIONS), INJECT_LABEL)
     if isinstance(labels, dict):
@@ -52,13 +52,13 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
 
 
 def misnamed_label(labels: Iterable[object]) -> Misnamed | None:
-    """Return a label that is meant to ask for a sidecar and does not."""
+    """Return a label that is probably meant to request a sidecar."""
     others = [name for name in labels if isinstance(name, str) and name != INJECT_LABEL]
     return next(misnamed(others, (INJECT_LABEL,)), None)
 
 
 def role_hint(annotations: Iterable[str], service_account: ServiceAccount | None) -> str:
-    """Return a sentence about the annotation that was probably meant to name the role; empty if there is none."""
+    """Return a sentence about the annotation that was probably meant to name the role, or an empty text."""
     if service_account is not None and (
         found := nearest((*service_account.annotations, *service_account.unread), EKS_ROLE_ARN)
     ):

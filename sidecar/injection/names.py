@@ -1,10 +1,10 @@
-"""What is ours in a Pod, by name. Annotations and labels are what users write: these names do not change."""
+"""Name our parts of a Pod. Users write the annotations and labels, so these names do not change."""
 
 PREFIX = "irsa-sidecar.io/"
 
 INJECT_LABEL = f"{PREFIX}inject"
 INJECT_TRUE, INJECT_FALSE = "true", "false"
-"""The label's values. Any other asks too, and is refused: who wrote `yes` meant a sidecar."""
+"""The label's values. Any other value requests a sidecar too, and is rejected, because `yes` means a sidecar."""
 
 ROLE_ARN = f"{PREFIX}role-arn"
 ROLES = f"{PREFIX}roles"
@@ -17,16 +17,17 @@ SESSION_NAME = f"{PREFIX}session-name"
 
 ANNOTATIONS = {
     ROLE_ARN: "the role; without it, the ServiceAccount's `eks.amazonaws.com/role-arn`",
-    ROLES: "several roles in place of one: a YAML list, with `containers: [NAME, …]` in each",
-    CONTAINERS: "the containers that get credentials, between commas; without it, all of them",
-    SKIP_CONTAINERS: "the containers that get none, in place of `containers`",
-    AUDIENCE: "the token's; without it, the ServiceAccount's `eks.amazonaws.com/audience`, else `sts.amazonaws.com`",
-    TOKEN_EXPIRATION: "how many seconds a token is good for, 600 to 86400; without it, "
+    ROLES: "several roles instead of one: a YAML list, with `containers: [NAME, …]` in each",
+    CONTAINERS: "the containers that get credentials, separated by commas; without it, all of them",
+    SKIP_CONTAINERS: "the containers that get none, instead of `containers`",
+    AUDIENCE: "the token's audience; without it, the ServiceAccount's `eks.amazonaws.com/audience`, else "
+    "`sts.amazonaws.com`",
+    TOKEN_EXPIRATION: "how many seconds a token is valid, 600 to 86400; without it, "
     "`eks.amazonaws.com/token-expiration` of Pod or ServiceAccount, else 86400",
-    DURATION: "how long credentials are asked for: 900 to 43200 seconds, or `max`; without it, 3600",
-    SESSION_NAME: "the role session's name or a template of it; without it, `{namespace}.{pod}`",
+    DURATION: "how long credentials are valid: 900 to 43200 seconds, or `max`; without it, 3600",
+    SESSION_NAME: "the role session's name, or a template for it; without it, `{namespace}.{pod}`",
 }
-"""Of a Pod: what each says."""
+"""The annotations of a Pod, and what each means."""
 
 EKS_PREFIX = "eks.amazonaws.com/"
 
@@ -36,7 +37,7 @@ EKS_TOKEN_EXPIRATION = f"{EKS_PREFIX}token-expiration"
 EKS_STS_REGIONAL = f"{EKS_PREFIX}sts-regional-endpoints"
 
 SERVICE_ACCOUNT_ANNOTATIONS = (EKS_ROLE_ARN, EKS_AUDIENCE, EKS_TOKEN_EXPIRATION, EKS_STS_REGIONAL)
-"""Of a ServiceAccount: all that is read there."""
+"""The annotations of a ServiceAccount that injection reads."""
 
 CONTAINER = "irsa-sidecar"
 TOKEN_VOLUME = "irsa-sidecar-token"  # noqa: S105  a name

@@ -1,9 +1,10 @@
 """
-What a Pod and its ServiceAccount ask for in their annotations, checked by the rules of `run`'s own settings. Pure.
+Read the annotations of a Pod and its ServiceAccount, and check them by the rules for the settings of `run`. Pure.
 
-Rule: whatever of ours is wrong is a refusal that names annotation, value and fix, also where it would change nothing:
-a Pod that starts with less than its author wrote is found out too late. Amazon's annotations on a ServiceAccount keep
-Amazon's reading of them, which clips a lifetime instead of refusing it.
+Rule: a wrong annotation of ours rejects the Pod, and the message names the annotation, its value and the fix. That
+holds even if the annotation has no effect: a Pod that starts with less than its author wrote is noticed too late.
+Amazon's annotations of a ServiceAccount mean what they mean to Amazon, which clips a token lifetime instead of
+rejecting it.
 """
 
 import re
@@ -43,25 +44,24 @@ from sidecar.sts.session_name import parse_session_name
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
-"""What Amazon's webhook asks for. A token outlives its Pod's last exchange by that much at most."""
+"""The lifetime that Amazon's webhook requests. A token is valid for at most this long after its Pod's last exchange."""
 
 MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS = 600, 86_400
-"""The API server issues nothing shorter, and EKS nothing longer."""
+"""The shortest lifetime that the API server issues, and the longest that EKS issues."""
 
 MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH = 8192, 10
 """
-The length and the nesting of a list of roles, in which a chain's session policy has ten levels.
+Limits for the length and the nesting of a list of roles. A chain's session policy has ten levels.
 
-PyYAML's work is the number of tokens times the number of open levels: at most 0.1 s within these limits, where 60,000
-characters that nest 200 deep took 4 s.
+PyYAML's work is the number of tokens times the number of open levels. Within these limits it takes at most 0.1 s, and
+60,000 characters with 200 levels took 4 s.
 """
 
 MAX_AUDIENCE_CHARACTERS = 255
-"""IAM's limit of a client ID of an OIDC provider."""
-
+"""IAM's limit for a client ID of an OIDC provider."""
 
 DEFAULT_SESSION_SECONDS = 3600
-"""Duration of a session unless another is given, and IAM's shortest maximum of a role."""
+"""Default duration of a session, and the shortest maximum that IAM allows for a role."""
 
 
 class NoRoleError(ConfigurationError):
@@ -70,12 +70,12 @@ class NoRoleError(ConfigurationError):
 
 class RoleAssignment(NamedTuple):
     """
-    A role and the containers that get its credentials; None: those that no other role names.
+    A role and the containers that get its credentials. None stands for all containers that no other role names.
 
-    `session_seconds` is how long its credentials are valid. For the duration `max` it is the shortest maximum of IAM.
+    `session_seconds` is how long the credentials are valid. For the duration `max` it is IAM's shortest maximum.
     """
 
-    role: str
+    name: str
     containers: tuple[str, ...] | None = None
     path: str = CREDENTIALS_PATH
     session_seconds: int = DEFAULT_SESSION_SECONDS
@@ -83,14 +83,14 @@ class RoleAssignment(NamedTuple):
 
 class InjectionOptions(NamedTuple):
     """
-    Everything that is asked for.
+    The options of one Pod.
 
-    `role_arn` is None where `grants` come from the annotation of several roles. `duration` and `session_name` stay as
-    they were written, once they are known to be right. `containers` None: all but `skipped`.
+    `role_arn` is None if `roles` come from the annotation for several roles. `duration` and `session_name` are the
+    checked texts of their annotations. If `containers` is None, all containers except `skipped` get credentials.
     """
 
     role_arn: str | None
-    assignments: tuple[RoleAssignment, ...]
+    roles: tuple[RoleAssignment, ...]
     audience: str
     expiration_seconds: int
     duration: str | None
@@ -103,14 +103,14 @@ class InjectionOptions(NamedTuple):
 def read_options(
     annotations: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings
 ) -> InjectionOptions:
-    """What the Pod's annotations and its ServiceAccount's ask for. Raises ConfigurationError."""
-    said = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
-    theirs = service_account.annotations if service_account else {}
-    if CONTAINERS in said and SKIP_CONTAINERS in said:
+    """Return the options in the annotations of the Pod and its ServiceAccount. Raises ConfigurationError."""
+    own = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
+    of_service_account = service_account.annotations if service_account else {}
+    if CONTAINERS in own and SKIP_CONTAINERS in own:
         raise ConfigurationError(
             f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there: keep one, as each says it all."
         )
-    duration, session_name = said.get(DURATION), said.get(SESSION_NAME)
+    duration, session_name = own.get(DURATION), own.get(SESSION_NAME)
     setting = f"annotation {DURATION}"
     defaults = RoleDefaults(
         token_file=TOKEN_FILE,
@@ -118,34 +118,34 @@ def read_options(
         duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else parse_duration(setting, duration),
     )
     try:
-        role_arn, assignments = _roles(said, service_account, settings, defaults)
+        role_arn, roles = _roles(own, service_account, settings, defaults)
     except NoRoleError as error:
         raise NoRoleError(f"{error}{role_hint(annotations, service_account)}") from None
     return InjectionOptions(
         role_arn=role_arn,
-        assignments=assignments,
-        audience=_audience(said, theirs),
-        expiration_seconds=_expiration(said, annotations, theirs),
+        roles=roles,
+        audience=_audience(own, of_service_account),
+        expiration_seconds=_expiration(own, annotations, of_service_account),
         duration=duration,
         session_name=session_name,
-        containers=_names(CONTAINERS, said[CONTAINERS]) if CONTAINERS in said else None,
-        skipped=_names(SKIP_CONTAINERS, said[SKIP_CONTAINERS]) if SKIP_CONTAINERS in said else (),
-        is_sts_regional=theirs.get(EKS_STS_REGIONAL, "").lower() == "true",
+        containers=_names(CONTAINERS, own[CONTAINERS]) if CONTAINERS in own else None,
+        skipped=_names(SKIP_CONTAINERS, own[SKIP_CONTAINERS]) if SKIP_CONTAINERS in own else (),
+        is_sts_regional=of_service_account.get(EKS_STS_REGIONAL, "").lower() == "true",
     )
 
 
 def _roles(
-    said: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings, defaults: RoleDefaults
+    own: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings, defaults: RoleDefaults
 ) -> tuple[str | None, tuple[RoleAssignment, ...]]:
-    if ROLES in said:
-        if ROLE_ARN in said:
+    if ROLES in own:
+        if ROLE_ARN in own:
             raise ConfigurationError(
                 f"annotations {ROLES} and {ROLE_ARN} are both there: put the one role into the list."
             )
-        return None, _listed(said[ROLES], defaults)
+        return None, _parsed_roles(own[ROLES], defaults)
     only = RoleAssignment(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
-    if ROLE_ARN in said:
-        return parse_role_arn(f"annotation {ROLE_ARN}", said[ROLE_ARN]), (only,)
+    if ROLE_ARN in own:
+        return parse_role_arn(f"annotation {ROLE_ARN}", own[ROLE_ARN]), (only,)
     if settings.role_arn is not None:
         return settings.role_arn, (only,)
     name = EKS_ROLE_ARN
@@ -157,8 +157,8 @@ def _roles(
     return parse_role_arn(setting, service_account.annotations[name]), (only,)
 
 
-def _listed(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ...]:
-    from sidecar.config.roles_file import parse_roles  # noqa: PLC0415  a YAML parser, for those who need one
+def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ...]:
+    from sidecar.config.roles_file import parse_roles  # noqa: PLC0415  a YAML parser, only for Pods that need one
 
     where = f"annotation {ROLES}"
     if len(text) > MAX_ROLES_CHARACTERS:
@@ -179,13 +179,13 @@ def _listed(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ...]:
 
 
 def _session_seconds(role: Role) -> int:
-    """Return how long credentials of the role are valid: of a chain, those of its last step."""
+    """Return how long credentials of the role are valid. The last step decides for a chain."""
     seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
     return seconds or DEFAULT_SESSION_SECONDS
 
 
 def _check_files(where: str, role: Role) -> None:
-    """In a Pod that is injected the files are ours to choose: nothing else is mounted."""
+    """Check that the role names no files: injection chooses them, and only its files are mounted."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
             f"{where} has a token_file for role {role.name}, which nothing mounts into the sidecar: leave it out; "
@@ -202,9 +202,9 @@ def _check_files(where: str, role: Role) -> None:
         )
 
 
-def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    name = AUDIENCE if AUDIENCE in said else EKS_AUDIENCE
-    audience = said.get(AUDIENCE, theirs.get(name, DEFAULT_AUDIENCE))
+def _audience(own: Mapping[str, str], of_service_account: Mapping[str, str]) -> str:
+    name = AUDIENCE if AUDIENCE in own else EKS_AUDIENCE
+    audience = own.get(AUDIENCE, of_service_account.get(name, DEFAULT_AUDIENCE))
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
             f"annotation {name} is {audience[:100]!r}: give the audience that IAM's OIDC provider knows, as "
@@ -213,12 +213,12 @@ def _audience(said: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     return audience
 
 
-def _expiration(said: Mapping[str, str], annotations: Mapping[str, str], theirs: Mapping[str, str]) -> int:
-    if TOKEN_EXPIRATION in said:
+def _expiration(own: Mapping[str, str], annotations: Mapping[str, str], of_service_account: Mapping[str, str]) -> int:
+    if TOKEN_EXPIRATION in own:
         setting = f"annotation {TOKEN_EXPIRATION}"
-        return parse_whole_number(setting, said[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
+        return parse_whole_number(setting, own[TOKEN_EXPIRATION], MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS)
     name = EKS_TOKEN_EXPIRATION
-    text = annotations.get(name, theirs.get(name))
+    text = annotations.get(name, of_service_account.get(name))
     if text is None:
         return DEFAULT_EXPIRATION_SECONDS
     seconds = parse_whole_number(f"annotation {name}", text, 0, 999_999_999)

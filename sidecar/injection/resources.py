@@ -1,10 +1,10 @@
 """
-What the sidecar asks for and may use at most, as Kubernetes has it: `{"requests": {…}, "limits": {…}}`. Pure.
+Choose the sidecar's resources, in the form of Kubernetes: `{"requests": {…}, "limits": {…}}`. Pure.
 
-Rule: a Pod of the QoS class Guaranteed stays one. Kubernetes gives the class where every container has a limit of CPU
-and memory and asks for as much (Kubernetes documentation, Pod Quality of Service Classes), so there the sidecar's
-requests and limits are the same too. Elsewhere it has no limit on CPU unless it is given one: throttled, it answers
-later than SDKs wait, which is 1 s.
+Rule: a Pod of the QoS class Guaranteed stays in that class. A Pod has the class if every container has limits for CPU
+and memory, and requests that equal them (Kubernetes documentation, Pod Quality of Service Classes). In such a Pod the
+sidecar's requests equal its limits too. In other Pods it has no CPU limit by default, because a throttled sidecar
+responds later than SDKs wait, which is 1 s.
 """
 
 import json
@@ -17,20 +17,20 @@ from sidecar.errors import ConfigurationError
 from sidecar.kubernetes.document import Document
 
 RESOURCES: Document = {
-    # 29 MiB resident when warm.
+    # A warm sidecar has 29 MiB resident.
     "requests": {"cpu": "10m", "memory": "40Mi"},
-    # Beside it a probe's process (12 MiB), or a chain's signer (10 MiB).
+    # The rest is for the process of a probe (12 MiB), or the signer of a chain (10 MiB).
     "limits": {"memory": "64Mi"},
 }
 
 GUARANTEED_CPU, GUARANTEED_MEMORY = "100m", "64Mi"
-"""In a Guaranteed Pod, unless more is given. Within 100m of CPU a start takes a second and a half, within 10m 20."""
+"""The minimum in a Guaranteed Pod. A start takes 1.5 s with 100m of CPU, and 20 s with 10m."""
 
 NAMES = ("cpu", "memory", "ephemeral-storage")
-"""The resources that the sidecar can do anything with."""
+"""The resources that the sidecar can use."""
 
 MIN_MEMORY_LIMIT = "16Mi"
-"""With less it never starts, and such a number is a slip of the unit, as 64 or 64m in place of 64Mi."""
+"""With less the sidecar never starts. Such a number has the wrong unit, such as 64 or 64m instead of 64Mi."""
 
 MAX_CHARACTERS = 1000
 
@@ -52,16 +52,16 @@ _MAX_QUANTITY = 2**63 - 1
 
 def read_quantity(value: Any) -> Decimal:
     """
-    The number that a quantity of Kubernetes stands for, as `100m`, `64Mi`, `1e3` or 2 (API reference, Quantity).
+    Return the number of a Kubernetes quantity, such as `100m`, `64Mi`, `1e3` or 2 (API reference, Quantity).
 
-    Raises ValueError for what is none, and for what is negative.
+    Raises ValueError if it is not a quantity, or negative.
     """
     found = _QUANTITY.fullmatch(str(value)) if _is_scalar(value) else None
     if found is None or (found[3] or "") not in _UNITS:
-        raise ValueError("this is no quantity")
+        raise ValueError("not a quantity")
     amount = Decimal(found[1] + (found[2] or "")) * _UNITS[found[3] or ""]
     if amount > _MAX_QUANTITY:
-        raise ValueError("this is more than a quantity can be")
+        raise ValueError("larger than any quantity")
     return amount
 
 
@@ -70,8 +70,8 @@ def _is_scalar(value: Any) -> bool:
 
 
 def check_resources(setting: str, text: str) -> Document:
-    """The resources in `text`, JSON or YAML. Raises ConfigurationError."""
-    from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, for those who need one
+    """Return the resources in `text`, which is JSON or YAML. Raises ConfigurationError."""
+    from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, only for flags that need it
 
     example = f"give requests and limits, as {json.dumps(RESOURCES)}."
     if len(text) > MAX_CHARACTERS:
@@ -115,10 +115,10 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
 
 
 def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:
-    """Those of the sidecar in a Pod with these other containers."""
+    """Return the sidecar's resources in a Pod with these other containers."""
     if spec.get("resources"):
-        # The Pod's own (Kubernetes 1.32), which decide its class. Its requests, where it says none, are what containers
-        # ask for together, and may not be less than that: anything the sidecar asked for could be too much.
+        # The Pod's own resources (Kubernetes 1.32) decide its class. If the Pod has no requests, its requests
+        # are the sum of those of its containers, and must not be less. So any request of the sidecar may be too much.
         return {}
     if not all(map(_is_guaranteed, others)):
         return resources
@@ -135,7 +135,7 @@ def _more(given: str | None, least: str) -> str:
 
 
 def _is_guaranteed(container: Document) -> bool:
-    """Whether it has limits of both, and asks for as much; what is not asked for is asked for as far as the limit."""
+    """Return whether it has limits for both and equal requests. A missing request equals the limit."""
     resources = container.get("resources")
     if not isinstance(resources, dict):
         return False

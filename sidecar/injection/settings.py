@@ -1,4 +1,4 @@
-"""What is the same for every Pod: what the operator of the webhook, or whoever runs `setup pod`, says."""
+"""The settings for all Pods, from the operator of the webhook or the user of `setup pod`. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from sidecar.injection.resources import RESOURCES
 from sidecar.kubernetes.document import Document
 
 FIRST_NATIVE = (1, 29)
-"""Kubernetes from which init containers may have restartPolicy: Always without a feature gate."""
+"""The first version of Kubernetes whose init containers may have `restartPolicy: Always` without a feature gate."""
 
 KUBELET_SKEW = 3
-"""How many minor versions a node may be older than the API server (Kubernetes documentation, Version Skew Policy)."""
+"""The most minor versions that a node may be behind the API server (Kubernetes documentation, Version Skew Policy)."""
 
 NATIVE_CHOICES = ("auto", "always", "never")
-"""Which sidecars a webhook gives: by the API server's version, or whatever it is."""
+"""The choices for native sidecars: by the API server's version, always, or never."""
 
 
 class ServiceAccount(NamedTuple):
-    """The known facts about a Pod's. `unread` are names of annotations that may be meant to be ones that are read."""
+    """The ServiceAccount of a Pod. `unread` holds names of other annotations, which may be misspelled ones of ours."""
 
     namespace: str
     name: str
@@ -29,20 +29,20 @@ class ServiceAccount(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """`is_native`: all nodes have native sidecars. `role_arn` holds where a Pod and its ServiceAccount name none."""
+    """The settings. `is_native` means that all nodes have native sidecars. `role_arn` is the default role."""
 
     image: str
     region: str
     is_native: bool = True
     role_arn: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
-    """More variables for the sidecar: proxies, FIPS, fallback regions."""
+    """Other variables for the sidecar, for example for proxies, FIPS or fallback regions."""
     resources: Document = RESOURCES
-    """The sidecar's, in a Pod whose class of QoS does not come of it."""
+    """The sidecar's resources in a Pod that is not of the QoS class Guaranteed."""
 
 
 class SidecarKind(NamedTuple):
-    """Which sidecars Pods get, and why these, for the log."""
+    """The kind of sidecar that Pods get, and the reason for the log."""
 
     is_native: bool
     reason: str
@@ -50,24 +50,24 @@ class SidecarKind(NamedTuple):
 
 def choose_kind(choice: str, version: Document) -> SidecarKind:
     """
-    By one of NATIVE_CHOICES and what /version answers: `{"major": "1", "minor": "29+", …}`.
+    Choose by one of NATIVE_CHOICES and the response to /version: `{"major": "1", "minor": "29+", …}`.
 
-    The API server tells its own version alone, and its nodes may be older. A kubelet of 1.28 refuses a Pod with a
-    native sidecar (InitContainerRestartPolicyForbidden), and one before that knows no restartPolicy of an init
-    container and waits for its end, which never comes.
+    The API server reports only its own version, and its nodes may be older. A kubelet of 1.28 rejects a Pod with a
+    native sidecar (InitContainerRestartPolicyForbidden). An older kubelet ignores the restartPolicy of an init
+    container, and waits forever for its end.
     """
     if choice != "auto":
         return SidecarKind(choice == "always", f"--native-sidecars {choice}")
     major, minor = (int(re.match(r"\d+", str(version[part]))[0]) for part in ("major", "minor"))  # type: ignore[index]
     if (major, minor) < FIRST_NATIVE:
-        return SidecarKind(False, f"the API server is of {major}.{minor}, and 1.29 is the first with them")  # noqa: FBT003
-    said = f"the API server is of {major}.{minor}, and has them"
+        return SidecarKind(False, f"the API server has version {major}.{minor}, and native sidecars need 1.29")  # noqa: FBT003
+    reason = f"the API server has version {major}.{minor}"
     if (major, minor - KUBELET_SKEW) < FIRST_NATIVE:
-        said += (
-            f"; its nodes may be of 1.{minor - KUBELET_SKEW} still, and have none before 1.29: --native-sidecars never "
-            "until all of them are"
+        reason += (
+            f"; nodes may still have 1.{minor - KUBELET_SKEW}, and native sidecars need 1.29: set --native-sidecars "
+            "never until all nodes have 1.29"
         )
-    return SidecarKind(True, said)  # noqa: FBT003
+    return SidecarKind(True, reason)  # noqa: FBT003
 
 
 def check_image(setting: str, text: str) -> str:
@@ -85,7 +85,7 @@ def check_region(setting: str, text: str) -> str:
 
 
 def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
-    """The region of --region, else of AWS's variables. Raises ConfigurationError."""
+    """Return the region of --region, or else of AWS's variables. Raises ConfigurationError."""
     given = {"--region": flag} | {name: environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")}
     for setting, region in given.items():
         if region:
@@ -100,11 +100,11 @@ _SET_BY = {
     "IRSA_SIDECAR_CONFIG": f"a Pod the annotation {ROLES}",
     "IRSA_SIDECAR_DURATION": f"a Pod the annotation {DURATION}",
 }
-"""What to give in place of a variable that injection sets. The others build on each other, and nothing sets them."""
+"""The setting to use instead of a variable that injection sets. The other variables are fixed."""
 
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:
-    """NAME=VALUE, of a variable that injection does not set itself."""
+    """Parse NAME=VALUE. Raises ConfigurationError if injection sets the variable itself."""
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigurationError(f"{setting} is {name[:100]!r}: give a variable of the sidecar, as NAME=VALUE.")

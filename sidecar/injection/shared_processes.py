@@ -2,9 +2,9 @@
 Which containers can read another container's files through `/proc` in a shared process namespace. Pure.
 
 `/proc/PID/root` of a process is open to processes of the same user (kernel, ptrace access mode). The sidecar makes its
-process not dumpable, which closes it, but Python needs some milliseconds before it can, and each exec probe needs them
-again. So with `shareProcessNamespace` only another user is kept out. Root is not kept out if it has CAP_SETUID, with
-which it becomes any user and which container runtimes grant by default, or CAP_SYS_PTRACE.
+process not dumpable, which closes it. But Python needs some milliseconds until then, and so does each exec probe. So
+with `shareProcessNamespace` only another user is kept out. Root is not kept out if it has CAP_SETUID or CAP_SYS_PTRACE.
+With CAP_SETUID, which container runtimes grant by default, it becomes any user.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,21 +1,21 @@
 """
-What is added to a Pod: the sidecar's container and its three volumes. Pure.
+Create the sidecar's container and its three volumes. Pure.
 
-The token and the state (state_directory.py) are mounted into the sidecar alone, and each role's secret into the sidecar
-and the containers of that role.
-The secret's file is readable by every user (0644): containers run as whom they like, and lose supplementary groups
-where a server starts its workers as others. What keeps it from others is that the volume is nowhere else.
+Mounts. Only the sidecar mounts the token and the state (state_directory.py). The sidecar and the containers of a role
+mount the secret of that role. Every user can read the secret's file (0644), because containers run as any user, and a
+server that starts its workers as other users loses supplementary groups. Other containers cannot read it, because they
+do not mount the volume.
 
-Probes. The startup probe holds the application back until there are credentials, as some SDKs (PHP, minio) take a
-first refusal for the last. It is the command and not a GET, since only a command's words come into the Pod's events,
-`AccessDenied …` in place of `status 503`, and since it can wait: one process for a usual start, one in four seconds for
-a start that hangs. Liveness is a GET, so that a Pod that lives starts no process for it. There is no readiness probe:
-an outage of STS would take every Pod of every Service out at one time, though credentials last and the application may
-do more than AWS.
+Probes. The startup probe delays the application until credentials are available, because some SDKs (PHP, minio) do not
+retry after a first error. It is a command instead of a GET for two reasons. The Pod's events show the output of a
+command, such as `AccessDenied …`, but only `status 503` for a GET. And a command can wait: a usual start takes one
+process, and a start that hangs takes one process every four seconds. The liveness probe is a GET, because it starts no
+process in a running Pod. There is no readiness probe. With one, an outage of STS would remove all Pods of all Services
+at the same time, although credentials are still valid and the application may do more than call AWS.
 
-A plain sidecar, before Kubernetes 1.29, starts together with the application, and no startup probe holds that back. But
-the kubelet starts containers in the order of the list, and the next one once the postStart hook of the one before has
-ended, so there the hook is what waits (Kubernetes: Container Lifecycle Hooks; kubelet's SyncPod).
+A plain sidecar, before Kubernetes 1.29, starts together with the application, so a startup probe cannot delay the
+application. But the kubelet starts containers in the order of the list, each after the postStart hook of the previous
+one. So the hook of a plain sidecar waits for credentials (Kubernetes: Container Lifecycle Hooks; kubelet's SyncPod).
 """
 
 from copy import deepcopy
@@ -38,7 +38,10 @@ from sidecar.injection.settings import Settings
 from sidecar.kubernetes.document import Document
 
 USER = 65532
-"""The image's. Said here too, as a Pod may say another for all, and without a group the process would have gid 0."""
+"""The user of the image. It is set here too, because a Pod may set another user for all its containers.
+
+Without a group the process would have gid 0.
+"""
 
 SECURITY_CONTEXT: Document = {
     "runAsNonRoot": True,
@@ -49,7 +52,7 @@ SECURITY_CONTEXT: Document = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-"""Pod Security Standards, profile restricted."""
+"""The profile `restricted` of the Pod Security Standards."""
 
 PROBE_WAIT_SECONDS = 4
 
@@ -57,7 +60,7 @@ STARTUP_PROBE: Document = {
     "exec": {"command": ["irsa-sidecar", "probe", "--wait", str(PROBE_WAIT_SECONDS)]},
     "timeoutSeconds": PROBE_WAIT_SECONDS + 2,
     "periodSeconds": 1,
-    # Some ten minutes, in which a role or its trust policy may still come. A restart after that hurts nobody.
+    # About ten minutes, for a role or a trust policy that is created later. A restart after that does no harm.
     "failureThreshold": 120,
 }
 
@@ -67,27 +70,31 @@ LIVENESS_PROBE: Document = {
     "periodSeconds": 30,
     "failureThreshold": 4,
 }
-"""/livez itself waits for five minutes before it says that the loop is stuck."""
+"""The liveness probe. /livez itself reports a stuck event loop only after five minutes."""
 
 POST_START: Document = {"exec": {"command": ["irsa-sidecar", "probe", "--wait", "60"]}}
 """
-Of a plain sidecar. Without credentials after a minute the hook fails: the kubelet starts the application all the same,
-and the sidecar anew. The Pod's status is `PostStartHookError` then.
+The postStart hook of a plain sidecar, which waits for credentials.
+
+Without credentials after a minute the hook fails. The kubelet then starts the application anyway, and restarts the
+sidecar. The Pod's status is `PostStartHookError`.
 """
 
 MAX_DRAIN_SECONDS = 10
-"""How long a plain sidecar, which gets SIGTERM together with the application, goes on serving it."""
+"""Longest time that a plain sidecar serves after SIGTERM, which the application gets at the same time."""
 
 GRACE_SECONDS = 30
-"""Kubernetes' default of terminationGracePeriodSeconds."""
+"""The default of terminationGracePeriodSeconds in Kubernetes."""
 
 SECRET_SPACE = "1Mi"  # noqa: S105
-"""A page for each of at most 50 roles' secrets and directories. Memory of the Pod, so it has a limit."""
+"""One page for each secret and directory of at most 50 roles. The volume takes memory of the Pod, so it has a limit."""
 
 STATE_SPACE = "2Mi"
 """
-Two files of 16 KiB, the second one while the first is replaced, for each of at most 50 roles. A session token has up to
-4,096 bytes. Memory of the Pod that counts against the sidecar's limit, so it has a limit of its own.
+Two files of 16 KiB for each of at most 50 roles: the second file exists while it replaces the first.
+
+A session token has up to 4,096 bytes. The volume takes memory that counts against the sidecar's limit, so it has a
+limit of its own.
 """
 
 NO_API_TOKEN: Document = {
@@ -97,16 +104,17 @@ NO_API_TOKEN: Document = {
     "readOnly": True,
 }
 """
-An empty directory where the API server would mount its own token into every container of the Pod: it spares one that
-mounts something there (the ServiceAccount admission plugin), and the sidecar has no business with the API. No role's
-name begins with a dot.
+An empty directory at the path where the API server mounts its own token into every container of a Pod.
+
+The ServiceAccount admission plugin skips a container that mounts something there, and the sidecar does not use the API.
+The name of a role never starts with a dot.
 """
 
 
 def sidecar_container(
     options: InjectionOptions, settings: Settings, resources: Document, grace_seconds: int
 ) -> Document:
-    """The sidecar: an init container that Kubernetes keeps running, or before 1.29 a container like the others."""
+    """Return the sidecar: an init container that Kubernetes keeps running, or a plain container before 1.29."""
     is_only = options.role_arn is not None
     container: Document = {
         "name": CONTAINER,
@@ -119,11 +127,11 @@ def sidecar_container(
         "securityContext": SECURITY_CONTEXT,
         "startupProbe": STARTUP_PROBE,
         "livenessProbe": LIVENESS_PROBE,
-        # A setting that cannot be used shows in `kubectl describe pod`.
+        # `kubectl describe pod` then shows an invalid setting.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
-            *(secret_mount(assignment, is_only=is_only) for assignment in options.assignments),
+            *(secret_mount(role, is_only=is_only) for role in options.roles),
             {"name": STATE_VOLUME, "mountPath": STATE_DIRECTORY},
             NO_API_TOKEN,
         ],
@@ -131,15 +139,14 @@ def sidecar_container(
     if not settings.is_native:
         del container["restartPolicy"]
         container["lifecycle"] = {"postStart": POST_START}
-    return deepcopy(container)  # the constants are shared, and YAML would show that by anchors
+    return deepcopy(container)  # a copy, because YAML would write shared constants as anchors
 
 
 def volumes(options: InjectionOptions) -> list[Document]:
     """
-    The token, with the roles where an annotation lists them, and room for the secrets and for the state.
+    Return the volumes for the token, the secrets and the state. An annotation with roles is in the token's volume.
 
-    The annotation comes as a file through the Downward API, so a change of it reaches the sidecar as one of a ConfigMap
-    would, and there is no ConfigMap to keep.
+    The Downward API mounts the annotation as a file, so a change of it reaches the sidecar without a ConfigMap.
     """
     token = {"audience": options.audience, "expirationSeconds": options.expiration_seconds, "path": "token"}
     sources: list[Document] = [{"serviceAccountToken": token}]
@@ -155,8 +162,8 @@ def volumes(options: InjectionOptions) -> list[Document]:
 
 def _variables(options: InjectionOptions, settings: Settings, grace_seconds: int) -> dict[str, str]:
     is_only = options.role_arn is not None
-    directory, _ = secret_directory(options.assignments[0]._replace(role="{role}"), is_only=is_only)
-    said = {
+    directory, _ = secret_directory(options.roles[0]._replace(name="{role}"), is_only=is_only)
+    values = {
         "AWS_ROLE_ARN": options.role_arn,
         "IRSA_SIDECAR_CONFIG": None if is_only else ROLES_FILE,
         "AWS_WEB_IDENTITY_TOKEN_FILE": TOKEN_FILE,
@@ -169,9 +176,9 @@ def _variables(options: InjectionOptions, settings: Settings, grace_seconds: int
         "IRSA_SIDECAR_DRAIN_SECONDS": None if settings.is_native else str(drain_seconds(grace_seconds)),
         **dict(settings.environment),
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def drain_seconds(grace_seconds: int) -> int:
-    """Of a plain sidecar: as long as the application may take to end, and never so long that it is killed itself."""
+    """Return how long a plain sidecar serves after SIGTERM: until shortly before the kubelet kills the containers."""
     return max(0, min(MAX_DRAIN_SECONDS, grace_seconds - 2))

@@ -1,5 +1,5 @@
 """
-Names of labels and annotations that nothing reads, and the name that each probably means. Pure.
+Find labels and annotations that have no effect, and the name that each probably means. Pure.
 
 Rule: the work and the result are bounded, because the API server checks names only after the webhooks. At most
 MAX_NAMES names are read, and at most MAX_COMPARED of them are compared letter by letter.
@@ -12,29 +12,29 @@ from itertools import islice
 from typing import NamedTuple
 
 MAX_NAME_CHARACTERS = 100
-"""Longest name that is compared. The longest that is read has 40."""
+"""Longest name that is compared. The longest name of ours has 40 characters."""
 
 MAX_NAMES, MAX_COMPARED = 256, 32
 
 PREFIX_RATIO = 0.83
 """
-How alike two prefixes must be (difflib).
+Minimum ratio of difflib for two similar prefixes.
 
-`eks.amazon.com` and `irsa-sidecar.com` are like ours. Istio's `sidecar.istio.io`, kube2iam's `iam.amazonaws.com` and a
-company's `irsa-sidecar.example.com` are not.
+`eks.amazon.com` and `irsa-sidecar.com` are similar to ours. Istio's `sidecar.istio.io`, kube2iam's `iam.amazonaws.com`
+and a company's `irsa-sidecar.example.com` are not.
 """
 
 SHORT_RATIO = 0.7
-"""How alike the parts behind the prefix must be."""
+"""Minimum ratio for the parts after the prefix."""
 
 MIN_WORD_CHARACTERS = 3
 
 WHOLE_RATIO = 0.75
-"""How alike whole names must be where something is missing anyway."""
+"""Minimum ratio for whole names, when the right name is missing."""
 
 
 class Misnamed(NamedTuple):
-    """A name that nothing reads, and the one that it probably means."""
+    """A name without effect, and the name that it probably means."""
 
     name: str
     meant: str
@@ -44,7 +44,7 @@ class Misnamed(NamedTuple):
 
 
 def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]:
-    """Yield the names that are almost one of the known, which share one prefix, in prefix and in the rest."""
+    """Yield the names whose prefix and rest are similar to a known name. All known names share one prefix."""
     prefix = _split(next(iter(known)))[0]
     shorts = {_split(name)[1]: name for name in known}
     compared = (name for name in _readable(names, known) if _has_part(_split(name)[0], prefix))
@@ -55,7 +55,7 @@ def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]
 
 
 def nearest(names: Iterable[str], known: str) -> Misnamed | None:
-    """Return the name that probably means `known`, which is missing: by its end, whatever its prefix, or by letters."""
+    """Return the name that probably means the missing name `known`: with the same end, or else with similar letters."""
     others = _readable(names, (known,))
     short = _split(known)[1]
     for name in others:
@@ -67,7 +67,7 @@ def nearest(names: Iterable[str], known: str) -> Misnamed | None:
 
 
 def plain(text: str) -> str:
-    """Return the text without what people mix up: the case, and `-`, `_` and `.`."""
+    """Return the text without details that people confuse: case, `-`, `_` and `.`."""
     return re.sub(r"[^a-z0-9]+", "", text.lower())
 
 
@@ -81,7 +81,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _has_part(text: str, known: str) -> bool:
-    """Return whether the text has one of the words of the known one, except the shortest, such as `io`."""
+    """Return whether the text contains a word of `known`, except short ones such as `io`."""
     return any(word in text.lower() for word in re.split(r"\W", known) if len(word) >= MIN_WORD_CHARACTERS)
 
 

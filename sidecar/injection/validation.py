@@ -1,8 +1,8 @@
 """
-What is no Pod to inject, each told in a sentence that says what to change. Pure.
+Reject Pods that cannot get a sidecar, with a message that says what to change. Pure.
 
-The API server checks a Pod only after the webhooks have had their turn, and a manifest on disk was checked by nobody,
-so the shape that the rest takes for granted is looked at here too.
+The API server checks a Pod only after the webhooks, and a manifest on disk has not been checked at all. So this module
+also checks the shape that the rest of the package relies on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,21 +26,21 @@ from sidecar.kubernetes.document import Document
 CONTAINER_LISTS = ("initContainers", "containers")
 
 MAX_CONTAINERS = 1000
-"""With what each is given, etcd takes no more of them: 1.5 MiB an object."""
+"""With the additions to each container, etcd stores no more of them: its limit is 1.5 MiB for an object."""
 
 MAX_NAME_CHARACTERS = 63
-"""Of a container (Kubernetes, Object Names and IDs, RFC 1123 label names). Warnings and Events repeat it."""
+"""Longest name of a container (Kubernetes, Object Names and IDs, RFC 1123 label names). Warnings repeat the name."""
 
 MAX_ANNOTATION_BYTES = 256 * 1024
-"""Of all annotations together (Kubernetes, ValidateAnnotationsSize)."""
+"""Limit for all annotations together (Kubernetes, ValidateAnnotationsSize)."""
 
 STATIC = "kubernetes.io/config.mirror"
-"""The annotation of what stands for a static Pod in the API (Kubernetes reference, Well-Known Annotations)."""
+"""The annotation of a mirror Pod, the API object of a static Pod (Kubernetes reference, Well-Known Annotations)."""
 
 _OUR_VOLUMES = {TOKEN_VOLUME: "projected", AUTHORIZATION_VOLUME: "emptyDir", STATE_VOLUME: "emptyDir"}
 
 _FOR_THE_SIDECAR_ALONE = {TOKEN_VOLUME: "token is", STATE_VOLUME: "credentials are"}
-"""By name, what each is."""
+"""Volumes that only the sidecar may mount, and the subject of the message about each."""
 
 _PARTS = {"env": ("name",), "volumeMounts": ("name", "mountPath"), "ports": ()}
 
@@ -53,12 +53,12 @@ _KINDS: Mapping[str, tuple[type, str]] = {
 
 
 def wants_injection(pod: Any) -> bool:
-    """Whether the Pod has the label, whatever its value but `"false"`. The webhook's objectSelector says the same."""
+    """Return whether the Pod has the label with any value except `"false"`, as the webhook's objectSelector does."""
     return INJECT_LABEL in _labels(pod) and not opts_out(pod)
 
 
 def opts_out(pod: Any) -> bool:
-    """Whether the Pod's label says that it is to get none."""
+    """Return whether the Pod's label excludes it from injection."""
     return bool(_labels(pod).get(INJECT_LABEL) == INJECT_FALSE)
 
 
@@ -69,7 +69,7 @@ def _labels(pod: Any) -> Document:
 
 
 def check_label(pod: Document) -> None:
-    """Raises ConfigurationError for a value that is neither, as `yes` and, without its quotes, `true`."""
+    """Raise ConfigurationError for any other value of the label, such as `yes`, or `true` without quotes."""
     if wants_injection(pod) and (value := _labels(pod)[INJECT_LABEL]) != INJECT_TRUE:
         raise ConfigurationError(
             f'The Pod\'s label {INJECT_LABEL} is {value!r}: give "{INJECT_TRUE}", in quotes, or '
@@ -78,7 +78,7 @@ def check_label(pod: Document) -> None:
 
 
 def check_shape(pod: Document) -> None:
-    """Lists are lists, and what has a name has one. Raises ConfigurationError."""
+    """Raise ConfigurationError unless lists are lists, and named items have a name."""
     spec, metadata = pod.get("spec"), pod.get("metadata") or {}
     if not isinstance(spec, dict) or not spec.get("containers"):
         raise ConfigurationError("The Pod has no spec.containers: give it some.")
@@ -100,7 +100,7 @@ def check_shape(pod: Document) -> None:
 
 
 def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
-    """What the API server would refuse afterwards, since until then it takes time and memory here."""
+    """Check limits that the API server checks too late, because large Pods take time and memory here."""
     count = sum(len(spec.get(key) or ()) for key in CONTAINER_LISTS if isinstance(spec.get(key), list))
     if count > MAX_CONTAINERS:
         raise ConfigurationError(f"The Pod has {count} containers: give it at most {MAX_CONTAINERS}.")
@@ -139,7 +139,7 @@ def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Doc
 
 
 def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings) -> None:
-    """Raises ConfigurationError for a Pod that a sidecar does not fit into."""
+    """Raise ConfigurationError for a Pod that a sidecar does not fit into."""
     selector = spec.get("nodeSelector") or {}
     systems = [(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))]
     if "windows" in systems:
@@ -172,9 +172,9 @@ def _check_volumes(volumes: Iterable[Document]) -> None:
             )
 
 
-def check_sidecar(there: Document) -> None:
-    """Raises ConfigurationError for a container that has the sidecar's name and is another program."""
-    if there.get("command"):
+def check_sidecar(existing: Document) -> None:
+    """Raise ConfigurationError for a container with the sidecar's name that runs another program."""
+    if existing.get("command"):
         raise ConfigurationError(
             f"Container {CONTAINER} has a command, and the name is the sidecar's, whose image has its own: give yours "
             "another name."
@@ -183,8 +183,9 @@ def check_sidecar(there: Document) -> None:
 
 def check_container(container: Document, secret_directory: str | None) -> None:
     """
-    Raises ConfigurationError for what would clash with the sidecar; `secret_directory` is where its secret would be
-    mounted, if the container gets one.
+    Raise ConfigurationError if the container conflicts with the sidecar.
+
+    `secret_directory` is where its secret is mounted, or None if it gets none.
     """
     name = container["name"]
     for port in container.get("ports") or ():

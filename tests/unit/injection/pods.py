@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
+from sidecar.errors import ConfigurationError
+from sidecar.injection.inject import inject
 from sidecar.injection.settings import ServiceAccount, Settings
 from sidecar.kubernetes.document import Document
 
@@ -172,3 +175,37 @@ def _metadata(draw: st.DrawFn, names: list[str]) -> Document:
             f"- {{name: default, role_arn: '{ARN}'}}\n- {{name: Rep.1, role_arn: '{OTHER_ARN}', containers: [app]}}"
         )
     return metadata | ({"annotations": annotations} if annotations else {})
+
+
+P = "irsa-sidecar.io/"
+
+
+def injected(
+    given: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT
+) -> Document:
+    return inject(given, service_account, settings).pod
+
+
+def rejection(given: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        inject(given, service_account, settings)
+    return str(caught.value)
+
+
+def app(*env: tuple[str, str], **more: Any) -> Document:
+    return {"name": "app", "image": "app", "env": [{"name": name, "value": value} for name, value in env], **more}
+
+
+EMPTY: dict[str, Document] = {
+    "an empty text": {"value": ""},
+    "null": {"value": None},
+    "no value": {},
+    "no value and no source": {"valueFrom": None},
+    "an empty text and no source": {"value": "", "valueFrom": None},
+}
+VALUE_FROM: list[Document] = [
+    {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    {"valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": True}}},
+    {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    {"value": "", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+]

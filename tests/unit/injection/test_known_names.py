@@ -187,7 +187,7 @@ def test_missing_role_names_the_pods_almost_right_one(name: str) -> None:
 def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: str) -> None:
     """Without a warning the Pod gets the default, and STS or nobody tells its author."""
     sentence = (
-        f"The ServiceAccount has the annotation {name}, which is not read: did you mean eks.amazonaws.com/{meant}?"
+        f"The ServiceAccount has the annotation {name}, which has no effect: did you mean eks.amazonaws.com/{meant}?"
     )
     for service_account in (
         ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"}),
