@@ -44,7 +44,7 @@ tools: $(VENV)/.tools.installed ## install irsa-sidecar with every extra into .v
 dev: $(VENV)/.dev.installed ## install what a contributor needs into .venv (CONTRIBUTING.md)
 	@echo "Next: make test-fast"
 
-test: lint types unit test-pythons ## run lint, types and tests, and the unit tests also on other Pythons
+test: lint types unit test-pythons test-newest ## run lint, types and tests, and the unit tests also on other Pythons
 
 test-fast: $(VENV)/.dev.installed ## run the unit tests of what changed since SINCE (main), and print how long they took
 	$(BIN)/python -m tests.support.changed --base $(SINCE)
@@ -71,6 +71,15 @@ unit: $(VENV)/.dev.installed
 # CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
+
+# Without the lock files: the versions that `pip install` gets, and that the next `make lock` will bring.
+NEWEST = .venv-newest
+test-newest: $(VENV)/.dev.installed ## the unit tests and `run` with the newest versions of all dependencies
+	rm -rf $(NEWEST)
+	$(BIN)/uv venv --quiet --python $(BIN)/python $(NEWEST)
+	$(BIN)/uv pip install --quiet --python $(NEWEST) --upgrade --all-extras --group dev -r pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(NEWEST) --no-deps --no-build-isolation --editable .
+	$(NEWEST)/bin/python -m pytest -n auto tests/unit tests/end_to_end/test_run.py
 
 # SDKs mostly wait, so more cases run at once than there are cores.
 test-sdks: $(VENV)/.dev.installed ## run every AWS SDK in every case, and write docs/sdks.md; needs Go, Rust, Java, Maven and Node.js

@@ -1,10 +1,10 @@
 """
-The secrets of all roles, followed in the background.
+Follow the secrets of all roles in the background.
 
-Rule: no request reads a file. Changes are found by inotify and by a check every CHECK_SECONDS. A client that sends a
-wrong secret may have read a new one just before, so its request waits for a check that starts after its arrival. There
-is at most one such check each RECHECK_SECONDS, however many wrong secrets are sent. A file that cannot be read, or
-whose volume hangs, leaves the secret in use.
+Rule: no request reads a file. inotify and a check every CHECK_SECONDS find changes. A client that sends a wrong secret
+may have read a new one just before. So its request waits for a check that starts after its arrival. There is at most
+one such check every RECHECK_SECONDS, no matter how many wrong secrets arrive. If a file cannot be read, or its volume
+hangs, the earlier secret stays in use.
 """
 
 import os.path
@@ -24,7 +24,7 @@ RECHECK_SECONDS = 0.1
 """Shortest time between two checks that wrong secrets cause, for each file."""
 
 MAX_WAITING = 64
-"""How many requests with a wrong secret may wait for a check, for each file. More are rejected at once."""
+"""Most requests with a wrong secret that may wait for a check of one file. Further ones are rejected at once."""
 
 
 class Authorization:
@@ -63,7 +63,7 @@ class Authorization:
         return version is not None and version != self._secret.version
 
     async def read(self) -> None:
-        """Use what the file holds now. A file that holds no usable secret for the moment changes nothing."""
+        """Read the file and use its secret. If the file has no usable secret, the earlier one stays in use."""
         try:
             self._secret = await in_thread(self.path, read_secret, self.path)
         except (ConfigurationError, FileTimeoutError, OSError):

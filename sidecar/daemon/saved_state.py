@@ -1,11 +1,11 @@
 """
-The last good credentials of a role as the bytes of a file, for the next process of the same Pod. Pure.
+Encode a role's credentials for a file, and decode them in the next process of the same Pod. Pure.
 
-Rule: what a file says counts as a whole or not at all. It is used only while both clocks show that the credentials are
-valid, on the same boot of the machine, and for the same configuration of the role; a checksum finds every damage.
-Nothing is ever stretched: the remaining lifetime is the shorter one of the two clocks.
+Rule: a file is used whole or not at all. It is used only while both clocks show that the credentials are valid, on the
+same boot of the machine, and for the same configuration of the role. A checksum finds any damage. The lifetime is never
+extended: the remaining lifetime is the shorter one of the two clocks.
 
-The monotonic clock of a process means nothing to the next one. So instants are kept by the seconds since the machine
+The monotonic clock of one process has no meaning for the next one. So instants are stored as seconds since the machine
 booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/random/boot_id).
 """
 
@@ -27,15 +27,15 @@ from sidecar.sts.expiration import MAX_SESSION_SECONDS
 from sidecar.sts.settings import StsSettings
 
 MAX_STATE_BYTES = 512 * 1024
-"""STS's reply is 256 KiB at most (client.py), and JSON may spell a character in up to two."""
+"""Limit for a file. STS's reply has at most 256 KiB (client.py), and JSON may double its size."""
 
 FILE_PREFIX, FILE_SUFFIX = "role-", ".state"
 
 MAX_NUMBER = 2.0**53
-"""More than any number that is saved. Infinity and NaN are not below it."""
+"""Limit for numbers, larger than any that is saved. It also excludes infinity and NaN."""
 
 MAX_DELAY_SECONDS = 600.0
-"""The next attempt is planned before the credentials expire, or within this time (schedule.py, BACK_OFFS)."""
+"""Longest delay of an attempt, unless it comes before the credentials expire (schedule.py, BACK_OFFS)."""
 
 _FORMAT = "irsa-sidecar state 1"
 
@@ -45,14 +45,14 @@ _Kind = TypeVar("_Kind")
 
 
 class UnusableStateError(SidecarError):
-    """A saved file that is not used. The text is the reason, and holds nothing of the file."""
+    """A saved file that cannot be used. Its text is the reason, and contains nothing of the file."""
 
 
 class Saved(NamedTuple):
     """
-    What is kept of a role. The second clock of every instant here is the seconds since boot.
+    The saved state of one role. The monotonic part of every instant here is in seconds since boot.
 
-    `health` are those fields of refresher.Health that a restart does not change.
+    `health` has the fields of refresher.Health that a restart does not change.
     """
 
     credentials: Credentials
@@ -83,26 +83,26 @@ class Saved(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """For whom and where a file is good: the digest of the role's configuration, and the boot's id."""
+    """The validity of a file: the digest of the role's configuration, and the boot's id."""
 
     role_digest: str
     boot_id: str
 
 
 def file_name(role_name: str) -> str:
-    """Return the file's name, which is a digest, so that no role name can leave the directory or clash by its case."""
+    """Return the file's name. It is a digest, so no role name can leave the directory or differ only in case."""
     return f"{FILE_PREFIX}{hashlib.sha256(role_name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}{FILE_SUFFIX}"
 
 
 def role_digest(role: Role, sts: StsSettings) -> str:
-    """Return the digest of everything that decides which credentials STS grants; not of whom they are served to."""
-    asked = role._replace(authorization_token_file=None, allow_uids=None, containers=None)
-    text = json.dumps([asked, sts.region, sts.endpoint_url])
+    """Return the digest of the settings that decide which credentials STS grants, without those for serving them."""
+    requested = role._replace(authorization_token_file=None, allow_uids=None, containers=None)
+    text = json.dumps([requested, sts.region, sts.endpoint_url])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def encode(saved: Saved, owner: Owner, now: Instant) -> str:
-    """Return the file's text, which is ASCII: a line with the checksum of the line after it, which is JSON."""
+    """Return the file's text in ASCII: a line with a checksum, and a line of JSON that it belongs to."""
     plan, max_duration = saved.schedule, saved.max_duration
     body = json.dumps(
         {
@@ -121,7 +121,7 @@ def encode(saved: Saved, owner: Owner, now: Instant) -> str:
 
 def decode(data: bytes, owner: Owner, now: Instant) -> Saved:
     """
-    Return what the file keeps.
+    Return the content of a file.
 
     Raises UnusableStateError unless the credentials are the owner's and valid by both clocks.
     """
@@ -129,10 +129,10 @@ def decode(data: bytes, owner: Owner, now: Instant) -> Saved:
     try:
         found = json.loads(body)
         saved, saved_at = _saved(found), Instant(*map(_number, found["saved_at"]))
-        told = Owner(*found["owner"])
+        saved_for = Owner(*found["owner"])
     except (KeyError, TypeError, ValueError, OverflowError, OSError, RecursionError) as exc:
         raise UnusableStateError(_DAMAGED) from exc
-    _check_owner(told, owner)
+    _check_owner(saved_for, owner)
     _check_time(saved, saved_at, now)
     return saved
 
@@ -181,15 +181,19 @@ def _is_of_type(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not (is_number and not abs(value) < MAX_NUMBER)
 
 
-def _check_owner(told: Owner, owner: Owner) -> None:
-    if told.boot_id != owner.boot_id:
+def _check_owner(saved_for: Owner, owner: Owner) -> None:
+    if saved_for.boot_id != owner.boot_id:
         raise UnusableStateError("the machine has been restarted since")
-    if told.role_digest != owner.role_digest:
+    if saved_for.role_digest != owner.role_digest:
         raise UnusableStateError("the role's configuration has changed since")
 
 
 def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
-    """A wall clock that was corrected by less than a step is no reason; the monotonic clock never goes back."""
+    """
+    Raise UnusableStateError unless the times in the file are possible and the credentials are valid.
+
+    A correction of the wall clock by less than a step is accepted. The monotonic clock never goes back.
+    """
     if saved_at.monotonic > now.monotonic or saved_at.wall > now.wall + CLOCK_STEP_SECONDS:
         raise UnusableStateError("it was written in the future, by one of the two clocks")
     if _remaining_seconds(saved, saved_at) > MAX_SESSION_SECONDS:
@@ -205,7 +209,7 @@ def _remaining_seconds(saved: Saved, now: Instant) -> float:
 
 
 def _seconds_until(instant: Instant, now: Instant) -> float:
-    """Return the seconds by the clock that gets there first."""
+    """Return the seconds by the clock that reaches the instant first."""
     return min(instant.wall - now.wall, instant.monotonic - now.monotonic)
 
 

@@ -1,12 +1,12 @@
 """
-The last good credentials of each role in IRSA_SIDECAR_STATE_DIR, so that they survive a restart of the process.
+Save the credentials of each role in IRSA_SIDECAR_STATE_DIR, so that they survive a restart of the process.
 
-Rule: the directory follows what is in service and never leads. It is read once, at the start, and a file that cannot be
-used is logged and ignored. It is written in the background, in a thread because a disk may hang; no failure there
-delays or ends anything else. Credentials are kept in memory only (tmpfs, ramfs), unless the operator allows a disk.
+Rule: the directory follows what is in service and never delays it. It is read once, at the start. A file that cannot be
+used is logged and ignored. A background task writes the files, in a thread because a disk may hang. No failure there
+delays or ends anything else. Credentials are saved only in memory (tmpfs, ramfs), unless the operator allows a disk.
 
 The directory may be a volume that others can list (Kubernetes creates an emptyDir with mode 0777). So the files are in
-a directory of our own below it, unless it is ours and private already.
+our own directory below it, unless it is ours and private already.
 """
 
 import os
@@ -48,20 +48,20 @@ SETTING, ALLOW_DISK = "IRSA_SIDECAR_STATE_DIR", "IRSA_SIDECAR_STATE_ALLOW_DISK"
 MODE = 0o600
 
 OWN_DIRECTORY = "irsa-sidecar"
-"""Below a directory that is not ours alone."""
+"""Name of our directory below one that others can list."""
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Boot(NamedTuple):
-    """The id of this boot of the machine, and a clock that counts the seconds since, in every process alike."""
+    """The id of this boot of the machine, and a clock that counts the seconds since it. All processes share both."""
 
     boot_id: str
     now: Callable[[], float]
 
 
 def this_boot() -> Boot | None:
-    """Return the boot that this process is in; None if the kernel does not say, as that of a sandbox may not."""
+    """Return the machine's boot, or None if the kernel does not report it, such as in a sandbox."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             boot_id = file.read(64).strip()
@@ -73,7 +73,7 @@ def this_boot() -> Boot | None:
 
 
 def open_directory(path: str, *, allow_disk: bool) -> str:
-    """Return the private directory to keep files in, and create what is missing. Raises ConfigurationError."""
+    """Return the private directory for the files. Create it if it is missing. Raises ConfigurationError."""
     try:
         if not allow_disk:
             _check_in_memory(path)
@@ -89,7 +89,7 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
 
 
 def _check_in_memory(path: str) -> None:
-    """Raise ConfigurationError unless the directory, or where it would be created, is on a file system in memory."""
+    """Raise ConfigurationError unless the directory, or its parent if it is missing, is on a file system in memory."""
     place = path if os.path.exists(path) else os.path.dirname(path.rstrip("/")) or "."
     with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
         found = filesystem_type(file.read(), os.stat(place).st_dev)
@@ -121,9 +121,9 @@ def _is_private(status: os.stat_result) -> bool:
 
 def read_own_file(path: str) -> bytes | None:
     """
-    Return the bytes of a file that we wrote, without ever waiting, or None if there is none.
+    Return the bytes of a file that we wrote, or None if it does not exist. It never waits.
 
-    Raises UnusableStateError if it is not such a file.
+    Raises UnusableStateError if we did not write the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -182,7 +182,7 @@ class StateDirectory:
         self._logged_at = float("-inf")
 
     def restore(self, roles: ServedRoles) -> None:
-        """Put into service what an earlier process kept. Call it before the roles run."""
+        """Put the credentials that an earlier process saved into service. Call it before the roles run."""
         with suppress(OSError):
             self._kept = {name: None for name in os.listdir(self._path) if name.startswith(FILE_PREFIX)}
         for served in roles:
@@ -190,7 +190,7 @@ class StateDirectory:
                 self._restore_role(served)
             except UnusableStateError as exc:
                 self._log.warning("saved_credentials_ignored", role=served.role_name, reason=str(exc))
-            except Exception as exc:  # noqa: BLE001  whatever a file makes us raise, the daemon starts without it
+            except Exception as exc:  # noqa: BLE001  whatever a file causes, the daemon starts without it
                 self._log.warning(
                     "saved_credentials_ignored", role=served.role_name, reason="it cannot be used", exc=exc
                 )
@@ -241,7 +241,7 @@ class StateDirectory:
         return self._kept.get(name) != _content(snapshot, served.refresher.progress.schedule)
 
     async def _is_gone(self, name: str) -> bool:
-        """Return whether somebody removed the file, such as another daemon that was given the same directory."""
+        """Return whether the file was removed, such as by another daemon with the same directory."""
         path = os.path.join(self._path, name)
         try:
             return await check(path, file_version, path) is None
@@ -268,7 +268,7 @@ class StateDirectory:
             del self._kept[name]
 
     async def _try(self, function: Callable[..., Any], name: str, *arguments: Any) -> bool:
-        """Call it with the file's path off the event loop, and return whether it did its work in time."""
+        """Call the function with the file's path in a thread. Return whether it succeeded in time."""
         path, error = os.path.join(self._path, name), None
         try:
             await self._call(path, function, path, *arguments)

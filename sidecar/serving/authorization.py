@@ -17,10 +17,12 @@ from sidecar.errors import ConfigurationError
 from sidecar.files import SECRET_MODE, FileVersion, file_version, read_regular_file, replace_secret_file
 
 SECRET_BYTES = 32
+"""Random bytes in a secret that we create."""
 MAX_SECRET_BYTES = 4096
+"""Limit for the content of a secret's file."""
 
 PREFIX = "irsa-sidecar-"
-"""Start of each secret that we create. It tells ours from an operator's, without any state."""
+"""Start of each secret that we create. It distinguishes ours from an operator's without any state."""
 
 _CREATED_BY_US = re.compile(rb"irsa-sidecar-[\w-]{43}", re.ASCII)
 
@@ -41,7 +43,7 @@ def start_secrets(
     """
     Create the secret of each file that is missing or has an older secret of ours, and read the others.
 
-    Files of `known` secrets stay as they are, under whatever path. Raises ConfigurationError.
+    Files whose secret is among the `known` ones stay as they are, even under another path. Raises ConfigurationError.
     """
     secrets: dict[str, Secret] = {}
     for path in dict.fromkeys(paths):
@@ -70,13 +72,17 @@ def read_secret(path: str) -> Secret:
 
 
 def new_secret() -> str:
-    """Return a new secret: PREFIX and 256 random bits in base64url. (`secrets` would import OpenSSL.)"""
+    """
+    Return a new secret: PREFIX and 256 random bits in base64url.
+
+    The module `secrets` would import OpenSSL.
+    """
     digits = b2a_base64(os.urandom(SECRET_BYTES), newline=False).rstrip(b"=")
     return PREFIX + digits.translate(bytes.maketrans(b"+/", b"-_")).decode("ascii")
 
 
 def write_secret(path: str, secret: str, mode: int = SECRET_MODE) -> None:
-    """Put the secret at `path`, as replace_secret_file does. Raises ConfigurationError."""
+    """Write the secret to `path` with replace_secret_file. Raises ConfigurationError."""
     try:
         replace_secret_file(path, secret, mode)
     except (OSError, ValueError) as exc:

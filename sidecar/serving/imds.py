@@ -2,7 +2,7 @@
 Decide responses in the form of EC2's instance metadata service, for clients older than the container form. Pure.
 
 Rule: only version 2, never version 1. A client opens a session by PUT and sends its token with every GET. A program
-that an attacker can make send only GETs cannot do that. The token holds the time when the session ends, and a MAC with
+that an attacker can make send only GETs cannot do that. The token holds the session's expiration, and a MAC with
 a key of this process, so sessions take no memory. These clients send no secret and cannot choose a role. So there is
 one role, and every client that can connect gets it, unless the role has `allow_uids`.
 

@@ -1,8 +1,8 @@
 """
-Listening sockets, opened before anything heavy is imported.
+Open listening sockets, before anything heavy is imported.
 
-Rule: this file imports `socket` and nothing dearer, so that the port is there within milliseconds of exec and
-early requests wait in the kernel's queue instead of being refused.
+Rule: this file imports `socket` and nothing heavier, so that the port is open within milliseconds of exec. Early
+requests then wait in the kernel's queue instead of being refused.
 """
 
 import errno
@@ -13,20 +13,22 @@ from sidecar.addresses import OTHER_FAMILY, format_address, is_loopback
 from sidecar.errors import ConfigurationError
 
 BACKLOG = 1024
-"""Connections the kernel keeps until they are accepted; it cuts this to `net.core.somaxconn` (4096 by default)."""
+"""Connections that the kernel queues until they are accepted, at most `net.core.somaxconn` (4096 by default)."""
 
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
-"""What a kernel without IPv6 (or without IPv4 on its loopback) says."""
+"""Errors of a kernel without IPv6, or without IPv4 on its loopback."""
 
 LOOPBACK_HOPS = 1
 """
-How far what a loopback listener says may travel: no router passes it on, should a node's NAT or a badly set
-`route_localnet` ever let the outside in. The metadata service of EC2 (IMDSv2) answers with the same limit.
+Hop limit of the packets that a loopback listener sends, so that no router forwards them.
+
+It protects if a node's NAT or a wrong `route_localnet` lets outside clients in. EC2's metadata service (IMDSv2) has the
+same limit.
 """
 
 RECEIVE_BUFFER_BYTES = 16 * 1024
 """
-Receive buffer of each accepted connection: one request head. The kernel doubles it for its own bookkeeping (tcp(7)).
+Receive buffer of each accepted connection, enough for one request head. The kernel doubles it for overhead (tcp(7)).
 
 The kernel charges these buffers to the container's memory. Without this limit a client fills several MiB for each
 connection.
@@ -38,16 +40,16 @@ _HOP_LIMIT = {
 }
 
 _FREE_PORT_TRIES = 8
-"""A port that is free in one family may be taken in the other; then the kernel is asked for another one."""
+"""Most tries to find a free port. A port that is free in one family may be in use in the other."""
 
 
 def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
     """
     Open non-blocking listeners on the address and, for a loopback or wildcard host, on the other family's as well.
 
-    Both get the same port, and connections to a loopback one a hop limit of LOOPBACK_HOPS. A family that this machine
-    lacks is passed over as long as the other is there; a port in use is an error in either. Raises ConfigurationError
-    naming the setting, the address and the next step.
+    Both get the same port. Connections to a loopback listener get the hop limit LOOPBACK_HOPS. If this machine lacks
+    one family, that family is skipped. A port in use is an error in either family. Raises ConfigurationError with the
+    setting, the address and the fix.
     """
     listeners = bind(setting, address)
     start_listening(setting, listeners, backlog)
@@ -55,7 +57,7 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
 
 
 def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
-    """As `listen`, but connections are refused until `start_listening`."""
+    """Bind the sockets of `listen`. The kernel refuses connections until `start_listening`."""
     host, port = address
     hosts = [host, OTHER_FAMILY[host]] if host in OTHER_FAMILY else [host]
     tries = _FREE_PORT_TRIES if port == 0 else 1
@@ -69,7 +71,7 @@ def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
 
 
 def start_listening(setting: str, listeners: list[socket.socket], backlog: int = BACKLOG) -> None:
-    """Accept connections on bound sockets. Raises ConfigurationError if another process listens there meanwhile."""
+    """Accept connections on bound sockets. Raises ConfigurationError if another process listens there by now."""
     for listener in listeners:
         try:
             listener.listen(backlog)
@@ -81,7 +83,7 @@ def start_listening(setting: str, listeners: list[socket.socket], backlog: int =
 
 
 def _bind_all(hosts: list[str], port: int) -> list[socket.socket]:
-    """One socket for each host that this machine has; OSError for anything worse, with nothing left open."""
+    """Bind one socket for each host whose family exists here. On another OSError close all of them and raise it."""
     listeners: list[socket.socket] = []
     absent: OSError | None = None
     for host in hosts:
@@ -104,10 +106,10 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Without it a restart would wait for the last connections' TIME_WAIT; two listeners stay impossible.
+        # Without it a restart would wait for the TIME_WAIT of the last connections. Two listeners stay impossible.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Each family has its own listener, whatever the machine's bindv6only says.
+            # Each family has its own listener, with any value of the machine's bindv6only.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_loopback(host):
             _keep_near(listener)

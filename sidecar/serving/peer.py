@@ -69,7 +69,7 @@ class Peers:
 
     @property
     def can_look_up(self) -> bool:
-        """Whether the users of clients on this machine can be found at all."""
+        """True if the users of clients on this machine can be found."""
         self._open()
         return self._find is not lookup_unavailable
 

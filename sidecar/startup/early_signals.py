@@ -1,9 +1,9 @@
 """
-A signal to stop that comes before a daemon listens for it, or after it has ceased to: nothing is in flight then.
+Handle stop signals while no daemon listens for them: before it starts to, and after it stops to.
 
-Rule: it ends the process there, and raises nothing. An exception inside trio while it starts or ends is an internal
-error to it. Process 1 of a container has no default to rely on either: the kernel passes over a SIGTERM that nothing
-was set up for (pid_namespaces(7)), and the Pod would take its whole grace period to end.
+Rule: such a signal ends the process at once and raises nothing. No request is in progress then. An exception while trio
+starts or stops would be an internal error for trio. Process 1 of a container has no default action either: the kernel
+ignores a SIGTERM without a handler (pid_namespaces(7)), and the Pod would need its whole grace period to stop.
 """
 
 import os
@@ -11,13 +11,13 @@ import signal
 
 
 def end_as_any_process_would() -> None:
-    """Status 143 on SIGTERM, as process 1 too, which every command of an image is."""
+    """End with status 143 on SIGTERM as process 1 too. Every command of an image is process 1."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def end_at_once_on_signals() -> None:
-    """Status 0 on SIGTERM and SIGINT, until somebody listens for them."""
+    """End with status 0 on SIGTERM and SIGINT, until other handlers replace these."""
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
 

@@ -1,10 +1,10 @@
 """
-What a process with secrets in its memory asks of Linux, so that its neighbours cannot read them there.
+Harden the process on Linux, so that other processes cannot read the secrets in its memory.
 
-Rule: hardening only takes away, and nothing depends on it. If a kernel or sandbox denies a step, the rest still
-applies, and on other systems than Linux nothing happens. It comes before the process reads its first secret. `run`
-takes all three steps. Other commands that run beside it only stop being dumpable, because the programs that some of
-them start would inherit the other two.
+Rule: hardening only removes rights, and nothing depends on it. If a kernel or sandbox denies a step, the other steps
+still apply. On other systems nothing happens. Hardening comes before the process reads its first secret. `run` takes
+all three steps. Other commands that run beside it only become not dumpable, because the programs that some of them
+start would inherit the other two.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
-"""Both from linux/prctl.h, the same on every architecture."""
+"""Options of prctl, from linux/prctl.h. They are the same on every architecture."""
 
 
 def hide_process() -> None:
@@ -34,9 +34,9 @@ def hide_process() -> None:
 
 def give_way() -> None:
     """
-    Be the first process that the kernel ends when the container's memory is short: the daemon beside it must stay.
+    Let the kernel end this process first when the container's memory is short, because the daemon must stay.
 
-    See proc(5), oom_score_adj. On other systems no memory is shared with the daemon.
+    See proc(5), oom_score_adj. On other systems the process shares no memory limit with the daemon.
     """
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
@@ -44,31 +44,31 @@ def give_way() -> None:
 
 def harden() -> list[str]:
     """
-    Close what is open by default, as far as this system lets us; a sentence for each thing that it did not.
+    Take all steps of GUARDS. Return a sentence for each step that this system denied.
 
-    Not dumpable (PR_SET_DUMPABLE(2const)): /proc/PID/mem, environ and fd become root's and ptrace needs
-    CAP_SYS_PTRACE, which walls off a container of the same user in a shared process namespace. No core file, whatever
-    the image or node says. No new privileges (PR_SET_NO_NEW_PRIVS(2const)), also where the Pod does not say so itself.
+    Not dumpable (PR_SET_DUMPABLE(2const)): /proc/PID/mem, environ and fd then belong to root, and ptrace needs
+    CAP_SYS_PTRACE. This isolates a container of the same user in a shared process namespace. No core files, with any
+    setting of the image or node. No new privileges (PR_SET_NO_NEW_PRIVS(2const)), even if the Pod does not set it.
     """
     if not sys.platform.startswith("linux"):
         return []
-    return [f"{name}: {reason}" for name, apply in GUARDS.items() if (reason := _refusal(apply)) is not None]
+    return [f"{name}: {reason}" for name, apply in GUARDS.items() if (reason := _denial(apply)) is not None]
 
 
-def _refusal(apply: Callable[[], None]) -> str | None:
+def _denial(apply: Callable[[], None]) -> str | None:
     try:
         apply()
-    except (OSError, ValueError) as exc:  # setrlimit raises ValueError for what it may not do
+    except (OSError, ValueError) as exc:  # setrlimit raises ValueError if it is not permitted
         return getattr(exc, "strerror", None) or str(exc)
     return None
 
 
-def _refuse_core_files() -> None:
+def _forbid_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _set(option: int, value: int) -> None:
-    """One prctl. Every argument is an unsigned long: the kernel wants unused ones to be zero in all their bits."""
+    """Call prctl. Every argument is an unsigned long, because the kernel requires all bits of unused ones to be 0."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     if prctl(option, value, 0, 0, 0) != 0:
@@ -79,8 +79,8 @@ def _set(option: int, value: int) -> None:
 GUARDS: Mapping[str, Callable[[], None]] = MappingProxyType(
     {
         "not dumpable": lambda: _set(_PR_SET_DUMPABLE, 0),
-        "no core files": _refuse_core_files,
+        "no core files": _forbid_core_files,
         "no new privileges": lambda: _set(_PR_SET_NO_NEW_PRIVS, 1),
     }
 )
-"""What is asked for, by the name that a warning gives it."""
+"""The steps, by their names in warnings."""

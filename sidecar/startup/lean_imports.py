@@ -129,7 +129,11 @@ def unchecked_importers() -> list[str]:
 
 
 def _is_installed(name: str, version: str) -> bool:
-    """Return whether this version is installed. (`importlib.metadata` would import half of what is stubbed here.)"""
+    """
+    Return whether this version is installed.
+
+    `importlib.metadata` would import half of the parts that are stubbed here.
+    """
     return any(os.path.isdir(os.path.join(path, f"{name}-{version}.dist-info")) for path in sys.path if path)
 
 

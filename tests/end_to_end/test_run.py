@@ -14,6 +14,7 @@ import trio
 
 from benchmarks.subjects import free_port
 from sidecar.serving.authorization import new_secret
+from sidecar.startup.lean_imports import unchecked_importers
 from tests.support.fakes.scripted_sts import Reply, error_reply
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import (
@@ -209,6 +210,7 @@ atexit.register(tell)
 """
 
 
+@pytest.mark.skipif(bool(unchecked_importers()), reason="stubs need the checked versions")
 async def test_run_imports_nothing_that_a_pod_should_not_pay_for(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "")
     for name in [name for name in environment if name.startswith("COVERAGE_")]:
