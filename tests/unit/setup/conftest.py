@@ -34,14 +34,14 @@ def discovery(issuer: str = ISSUER, **changes: Any) -> dict[str, Any]:
     return document | changes
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     """The exit status, stdout and stderr of a command."""
 
     status: int
     out: str
     err: str
 
-    def without_next(self) -> "Done":
+    def without_next(self) -> "CommandResult":
         """Return the same without the commands to run next (test_outcome.py)."""
         return self._replace(out=without_next(self.out))
 
@@ -50,10 +50,10 @@ def without_next(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("next: "))
 
 
-def run_setup(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
+def run_setup(capsys: pytest.CaptureFixture[str], *arguments: str) -> CommandResult:
     """Run `irsa-sidecar setup …` in this process."""
     status = cli.main(["setup", *arguments])
-    return Done(status, *capsys.readouterr())
+    return CommandResult(status, *capsys.readouterr())
 
 
 class Account:
@@ -75,7 +75,7 @@ class Account:
     def iam(self) -> Any:
         return self.client("iam")
 
-    def setup(self, *arguments: str) -> Done:
+    def setup(self, *arguments: str) -> CommandResult:
         return run_setup(self._capsys, *arguments)
 
     def use(self, access_key_id: str, secret_access_key: str) -> None:
@@ -106,7 +106,7 @@ def account(
     account.close()
 
 
-Offline = Callable[..., Done]
+Offline = Callable[..., CommandResult]
 """A function that runs `irsa-sidecar setup …` with --account-id and --output, so without calls to AWS."""
 
 
@@ -114,7 +114,7 @@ Offline = Callable[..., Done]
 def offline(aws_environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Offline:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 
-    def run(*arguments: str, output: str = "json") -> Done:
+    def run(*arguments: str, output: str = "json") -> CommandResult:
         return run_setup(capsys, *arguments, "--account-id", "111122223333", "--output", output)
 
     return run

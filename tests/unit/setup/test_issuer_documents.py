@@ -15,7 +15,7 @@ from sidecar.errors import SidecarError
 from sidecar.setup.discovery_documents import key_differences, read_documents, to_publish
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.internet import Internet
-from tests.unit.setup.conftest import ISSUER, KEY, KEYS_URI, Done, discovery, run_setup
+from tests.unit.setup.conftest import ISSUER, KEY, KEYS_URI, CommandResult, discovery, run_setup
 
 DISCOVERY_PATH, KEYS_PATH = "/.well-known/openid-configuration", "/openid/v1/jwks"
 API_SERVERS_OWN = "https://172.18.0.2:6443/openid/v1/jwks"
@@ -31,10 +31,10 @@ class Cluster:
         self.documents[DISCOVERY_PATH] = discovery(jwks_uri=API_SERVERS_OWN)
         self.documents[KEYS_PATH] = {"keys": [KEY]}
 
-    def run(self, *arguments: str) -> Done:
+    def run(self, *arguments: str) -> CommandResult:
         return run_setup(self._capsys, "issuer-documents", *arguments)
 
-    def write(self, *arguments: str) -> Done:
+    def write(self, *arguments: str) -> CommandResult:
         return self.run("--directory", str(self.directory), *arguments)
 
 

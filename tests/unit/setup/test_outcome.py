@@ -11,7 +11,7 @@ import yaml
 
 from sidecar.setup.outcome import Outcome, as_json, command
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
-from tests.unit.setup.conftest import ISSUER, Account, Done, run_setup
+from tests.unit.setup.conftest import ISSUER, Account, CommandResult, run_setup
 
 ROLE_ARN = "arn:aws:iam::123456789012:role/cart"
 ROLE = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
@@ -49,7 +49,7 @@ def cluster(
         yield fake
 
 
-def apply(done: Done, step: str) -> None:
+def apply(done: CommandResult, step: str) -> None:
     """Save the output of `setup pod`, as a person does."""
     if step == "pod":
         Path("app.yaml").write_text(done.out)
