@@ -30,9 +30,8 @@ class Stranger(NamedTuple):
 def strangers(subject: str) -> list[Stranger]:
     """Return strangers to this subject, the widest first. The first has nothing in common with it."""
     found = [Stranger(STRANGER, "any service account of this issuer")]
-    kind, _, names = subject.rpartition(SERVICE_ACCOUNT_PREFIX)
-    namespace, colon, name = names.partition(":")
-    if kind or not colon:
+    namespace, colon, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
+    if not (subject.startswith(SERVICE_ACCOUNT_PREFIX) and colon):
         return found
     for each, who in (
         (f"{OTHER_NAMESPACE}:{name}", f"service accounts with the name {name} in any namespace"),
