@@ -150,5 +150,5 @@ def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDic
             where.append(f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}")
             trace = trace.tb_next
         event["exception"] = type(exc).__name__
-        event["where"] = " > ".join(where[-8:])
+        event["stack"] = " > ".join(where[-8:])
     return event

@@ -16,6 +16,8 @@ STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MAX_OUTCOMES = 50
 """The most different refresh outcomes of one role. AWS has fewer codes for our calls. Further ones count as `other`."""
 
+_SUCCESS, _FAILURE = "success", "failure"
+
 
 class Histogram:
     """Counts of observations per bucket. `histogram_family` adds them up, because Prometheus wants cumulative ones."""
@@ -43,8 +45,8 @@ class Metrics:
         """For each STS region of the settings: True if it is the active one."""
         self.sts_endpoint_changes = 0
         self.reloads: dict[str, int] = {}
-        self.is_configuration_refused = False
-        """True if the current content of the roles file was rejected."""
+        self.is_configuration_current = True
+        """Whether the last reload of the roles file succeeded. True before the first one."""
 
         self.is_ca_bundle_in_use: bool | None = None
         """True if the current content of the AWS_CA_BUNDLE file is in use; None without that setting."""
@@ -58,18 +60,18 @@ class Metrics:
     def count_task_failure(self, task: str) -> None:
         self.task_failures[task] = self.task_failures.get(task, 0) + 1
 
-    def count_credentials_file(self, *, is_written: bool) -> None:
-        outcome = "written" if is_written else "failed"
+    def count_credentials_file(self, *, is_successful: bool) -> None:
+        outcome = _SUCCESS if is_successful else _FAILURE
         self.credentials_file_writes[outcome] = self.credentials_file_writes.get(outcome, 0) + 1
 
-    def count_state_write(self, *, is_done: bool) -> None:
-        outcome = "done" if is_done else "failed"
+    def count_state_write(self, *, is_successful: bool) -> None:
+        outcome = _SUCCESS if is_successful else _FAILURE
         self.state_writes[outcome] = self.state_writes.get(outcome, 0) + 1
 
-    def count_reload(self, *, is_taken: bool) -> None:
-        outcome = "taken" if is_taken else "refused"
+    def count_reload(self, *, is_accepted: bool) -> None:
+        outcome = _SUCCESS if is_accepted else _FAILURE
         self.reloads[outcome] = self.reloads.get(outcome, 0) + 1
-        self.is_configuration_refused = not is_taken
+        self.is_configuration_current = is_accepted
 
     def count_refresh(self, role: str, outcome: str) -> None:
         key = (role, outcome)

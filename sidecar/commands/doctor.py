@@ -26,7 +26,7 @@ EXAMPLE = """\
 examples:
   kubectl exec POD -c irsa-sidecar -- irsa-sidecar doctor
   irsa-sidecar doctor --pod shop/cart-7d4b9c-x2x9z
-  irsa-sidecar doctor --json | jq -r '.first_wrong.seen'"""
+  irsa-sidecar doctor --json | jq -r '.first_failure.observed'"""
 
 METADATA_ADDRESS = "http://169.254.169.254"
 """Of EC2 (EC2 User Guide, instance metadata)."""

@@ -110,4 +110,6 @@ def _log_refused_hardening(config: Config, refusals: list[str]) -> None:
     from sidecar.log import default_format, make_logger  # noqa: PLC0415  not before the bind
 
     log, _ = make_logger(config.log_format or default_format(), config.log_level)
-    log.warning("hardening_refused", refused=refusals, why="the kernel or the sandbox does not do it; the rest holds")
+    log.warning(
+        "hardening_failed", failed=refusals, reason="the kernel or the sandbox rejects it; the other measures work"
+    )

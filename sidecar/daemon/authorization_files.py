@@ -163,7 +163,7 @@ class AuthorizationFiles:
         """Log it once until a check succeeds."""
         if directory not in self._hung:
             self._hung.add(directory)
-            self._log.warning("authorization_check_failed", reason=str(error), in_service="the secret before")
+            self._log.warning("authorization_check_failed", reason=str(error), still_active="the previous secret")
 
     def _pause_seconds(self) -> float:
         """Return the seconds to the next check, which comes in the same wake-up as those of all roles."""

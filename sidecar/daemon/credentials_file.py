@@ -157,17 +157,17 @@ class CredentialsFile:
             self._record_error(getattr(exc, "strerror", None) or type(exc).__name__)
         else:
             self._written, self._last_error = _digest(text), None
-            self._metrics.count_credentials_file(is_written=True)
+            self._metrics.count_credentials_file(is_successful=True)
             self._log.info("credentials_file_written", profiles=sorted(profiles))
 
     def _record_error(self, error: str) -> None:
         """Count the error. Log it if it is new, and again after each REMINDER_SECONDS."""
-        self._metrics.count_credentials_file(is_written=False)
+        self._metrics.count_credentials_file(is_successful=False)
         now = self._clock.monotonic()
         if error == self._last_error and now - self._logged_at < REMINDER_SECONDS:
             return
         self._last_error, self._logged_at = error, now
-        self._log.warning("credentials_file_failed", reason=error, retry_in_seconds=CHECK_SECONDS)
+        self._log.warning("credentials_file_write_failed", reason=error, retry_in_seconds=CHECK_SECONDS)
 
 
 def _digest(text: str) -> bytes:

@@ -141,7 +141,7 @@ class Daemon:
         def decide(request: Request, now: Instant, uid: FindUid) -> Response:
             return imds.respond(request, roles.main, instance, now, uid)
 
-        form = Form(imds.parse, decide, self.metrics.imds_requests, self.log.bind(form="imds"))
+        form = Form(imds.parse, decide, self.metrics.imds_requests, self.log.bind(endpoint="imds"))
         handler = CredentialsHandler(self, background, form)
         limits = server.Limits(connections=server.connection_limit(IMDS_CONNECTIONS))
         await self._serve(listeners, handler, limits, task_status)
@@ -299,11 +299,11 @@ def make_daemon(
 def _log_warnings(role: Role, config: Config, peers: Peers, log: Logger) -> None:
     if role.allow_uids is not None:
         if not peers.can_look_up:
-            log.warning("users_unknown", role=role.name, reason=_USERS_UNKNOWN)
+            log.warning("uid_lookup_unavailable", role_name=role.name, reason=_USERS_UNKNOWN)
         if config.credentials_file is not None:
-            log.warning("role_left_out", role=role.name, path=config.credentials_file, reason=_EXCLUDED)
+            log.warning("role_excluded", role_name=role.name, path=config.credentials_file, reason=_EXCLUDED)
     if sentence := short_session_warning(role):
-        log.warning("setting_doubtful", role=role.name, reason=sentence)
+        log.warning("suspicious_setting_found", role_name=role.name, reason=sentence)
 
 
 _USERS_UNKNOWN = (

@@ -107,16 +107,16 @@ class Reload:
     def _report_hung(self, error: Exception) -> None:
         """Log once that the volume hangs. The next check tries again, so this does not reject the content."""
         if not self._hung:
-            self._log.error("configuration_check_failed", reason=str(error), in_service="the configuration before")
+            self._log.error("configuration_check_failed", reason=str(error), still_active="the previous configuration")
         self._hung = True
 
     def _reject(self, **fields: Any) -> None:
-        self._metrics.count_reload(is_taken=False)
-        self._log.error("configuration_refused", **fields, in_service="the configuration before")
+        self._metrics.count_reload(is_accepted=False)
+        self._log.error("configuration_rejected", **fields, still_active="the previous configuration")
 
     def _use(self, roles: Sequence[Role], *, is_requested: bool) -> None:
         changes = self._roles.replace(roles)
-        self._metrics.count_reload(is_taken=True)
+        self._metrics.count_reload(is_accepted=True)
         # A volume that also holds the token is swapped whenever the token is renewed, without any change of roles.
         if is_requested or any(changes):
             self._log.info("configuration_reloaded", path=self._path, **changes._asdict())

@@ -78,9 +78,9 @@ async def _run(config: Config, listeners: Listeners, roles_file: RolesFile, secr
 
 def _log_warnings(config: Config, log: Logger) -> None:
     for sentence in unknown_variables(os.environ):
-        log.warning("setting_unknown", reason=sentence)
+        log.warning("unknown_setting_ignored", reason=sentence)
     for sentence in warnings_about(config.roles, config.sts):
-        log.warning("setting_doubtful", reason=sentence)
+        log.warning("suspicious_setting_found", reason=sentence)
 
 
 def _reload_tasks(
@@ -106,7 +106,7 @@ def _reload_tasks(
 
 async def _ignore_reload(log: Logger, hangups: AsyncIterator[int]) -> None:
     async for _ in hangups:
-        log.info("nothing_to_reload", why="IRSA_SIDECAR_CONFIG names no file, and variables do not change")
+        log.info("reload_ignored", reason="IRSA_SIDECAR_CONFIG names no file, and variables do not change")
 
 
 async def _reload_on_signal(reload: Callable[[], Awaitable[None]], hangups: AsyncIterator[int]) -> None:
@@ -126,10 +126,10 @@ def _log_start(daemon: Daemon, listeners: Listeners, config: Config) -> None:
 
 def _log_imds_start(served: ServedRole, listeners: Sequence[socket.socket], log: Logger) -> None:
     role, url = served.refresher.role, f"http://{format_address(*listeners[0].getsockname()[:2])}/"
-    log.info("imds_started", role=role.name, role_arn=role.final_arn, url=url)
+    log.info("imds_started", role_name=role.name, role_arn=role.final_arn, url=url)
     if role.authorization_token_file is not None:
         log.warning(
-            "setting_doubtful",
+            "suspicious_setting_found",
             reason=f"IRSA_SIDECAR_IMDS_LISTEN serves role {role.name!r} to every container of the Pod, without the "
             f"secret in {role.authorization_token_file}. Unset it unless all of them may have the role.",
         )

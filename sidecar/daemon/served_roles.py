@@ -253,7 +253,9 @@ class ServedRoles:
     async def _keep(self, served: ServedRole) -> None:
         def report(exc: Exception) -> None:
             served.refresher.report_crash(exc)
-            self._log.critical("refresher_failed", role=served.role_name, exc=exc, restart_in_seconds=RESTART_SECONDS)
+            self._log.critical(
+                "refresher_failed", role_name=served.role_name, exc=exc, restart_in_seconds=RESTART_SECONDS
+            )
 
         with served.scope:
             await keep_running(served.refresher.run, report)

@@ -189,10 +189,10 @@ class StateDirectory:
             try:
                 self._restore_role(served)
             except UnusableStateError as exc:
-                self._log.warning("saved_credentials_ignored", role=served.role_name, reason=str(exc))
+                self._log.warning("saved_credentials_ignored", role_name=served.role_name, reason=str(exc))
             except Exception as exc:  # noqa: BLE001  whatever a file causes, the daemon starts without it
                 self._log.warning(
-                    "saved_credentials_ignored", role=served.role_name, reason="it cannot be used", exc=exc
+                    "saved_credentials_ignored", role_name=served.role_name, reason="it cannot be used", exc=exc
                 )
 
     def _restore_role(self, served: ServedRole) -> None:
@@ -210,7 +210,7 @@ class StateDirectory:
             self._kept[name] = _content(served.store.own_snapshot, saved.schedule)
         self._log.info(
             "credentials_restored",
-            role=served.role_name,
+            role_name=served.role_name,
             role_arn=saved.credentials.role_arn,
             access_key_id=saved.credentials.access_key_id,
             expiration=saved.credentials.expiration,
@@ -261,7 +261,7 @@ class StateDirectory:
             return
         content = self._kept[name] = _content(snapshot, progress.schedule)
         if before is None or before[:2] != content[:2]:
-            self._log.info("credentials_saved", role=served.role_name, access_key_id=content.access_key_id)
+            self._log.info("credentials_saved", role_name=served.role_name, access_key_id=content.access_key_id)
 
     async def _remove(self, name: str) -> None:
         if name in self._kept and await self._try(_unlink, name):
@@ -276,7 +276,7 @@ class StateDirectory:
             error = str(exc)
         except Exception as exc:  # noqa: BLE001  whatever it is, only this directory is affected
             error = getattr(exc, "strerror", None) or type(exc).__name__
-        self._metrics.count_state_write(is_done=error is None)
+        self._metrics.count_state_write(is_successful=error is None)
         self._report_change(error)
         return error is None
 

@@ -16,8 +16,8 @@ Facts = TypeVar("Facts")
 class Status(Enum):
     OK = "ok"
     WARNING = "warning"
-    WRONG = "wrong"
-    LEFT_OUT = "left_out"
+    WRONG = "failed"
+    LEFT_OUT = "skipped"
     """Not looked at, or not to be known from here. `seen` says why."""
 
 

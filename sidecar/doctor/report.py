@@ -24,7 +24,7 @@ class Report(NamedTuple):
     calls: Mapping[str, Calls]
 
     @property
-    def first_wrong(self) -> Row | None:
+    def first_failure(self) -> Row | None:
         return next((row for row in self.rows if row.finding.status is Status.WRONG), None)
 
     def count(self, status: Status) -> int:
@@ -63,12 +63,12 @@ def rows(
 
 def as_json(report: Report) -> str:
     """One JSON document; docs/doctor.md states its schema."""
-    first = report.first_wrong
+    first = report.first_failure
     document = {
         "version": SCHEMA_VERSION,
         "side": report.side.value,
         "status": report.status.value,
-        "first_wrong": None if first is None else _row(first),
+        "first_failure": None if first is None else _row(first),
         "checks": [_row(row) for row in report.rows],
         "sts_calls_per_day": {name: counted._asdict() for name, counted in report.calls.items()},
     }
@@ -83,7 +83,7 @@ def _row(row: Row) -> dict[str, Any]:
         "role": row.role,
         "container": row.container,
         "status": finding.status.value,
-        "seen": finding.seen,
+        "observed": finding.seen,
         "next_step": finding.next_step or None,
     }
 
@@ -141,7 +141,7 @@ def _has_no_ground(row: Row) -> bool:
 
 
 def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) -> Iterator[str]:
-    first = report.first_wrong
+    first = report.first_failure
     if first is None:
         warnings = report.count(Status.WARNING)
         told = ["Nothing wrong found", *([_counted(warnings, "warning")] if warnings else [])]

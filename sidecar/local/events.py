@@ -4,13 +4,13 @@ Where the local services tell what happens: past-tense events for whoever shows 
 | event | fields |
 |---|---|
 | `token_renewed` | path, expires_at |
-| `token_renewal_failed` | path, error |
-| `signing_keys_rotated` | kid, published (how many keys) |
+| `token_renewal_failed` | path, reason |
+| `signing_keys_rotated` | kid, published_keys (their number) |
 | `exchange_granted` | arn, access_key_id, expires_at, subject, audience |
 | `role_assumed` | arn, access_key_id, expires_at, caller |
-| `caller_identity_told` | arn |
-| `trust_statement_not_evaluated` | role_arn, why |
-| `request_refused` | operation, role_arn, code, message (what the caller reads), why (what it does not) |
+| `caller_identity_returned` | arn |
+| `trust_statement_not_evaluated` | role_arn, reason |
+| `request_rejected` | operation, role_arn, code, message (for the caller), reason (not for the caller) |
 | `request_failed` | exception (a fault of ours) |
 """
 

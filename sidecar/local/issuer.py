@@ -105,4 +105,4 @@ async def rotate_keys(
     while True:
         await trio.sleep(interval_seconds)
         kid = issuer.rotate(await trio.to_thread.run_sync(generate))
-        tell("signing_keys_rotated", kid=kid, published=len(issuer.keys.keys))
+        tell("signing_keys_rotated", kid=kid, published_keys=len(issuer.keys.keys))

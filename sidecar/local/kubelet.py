@@ -120,7 +120,7 @@ async def keep_fresh(
             try:
                 token = renew(volume, issue, now, tell)
             except OSError as exc:
-                tell("token_renewal_failed", path=str(volume.token_file), error=str(exc))
+                tell("token_renewal_failed", path=str(volume.token_file), reason=str(exc))
 
 
 def _content(path: Path) -> bytes | None:

@@ -169,7 +169,9 @@ def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
 def _tell_unknown(account: Account, tell: Tell) -> None:
     for role in account.roles.values():
         for reason in role.trust_policy.unknown:
-            tell("trust_statement_not_evaluated", role_arn=role.arn, why=f"{reason}. It allows nothing, and may deny")
+            tell(
+                "trust_statement_not_evaluated", role_arn=role.arn, reason=f"{reason}. It allows nothing, and may deny"
+            )
 
 
 def _source(issuer: str, address: str, jwks_file: Path | None, clock: Clock) -> KeySource:

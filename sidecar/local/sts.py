@@ -89,7 +89,7 @@ class Sts:
 
     async def _get_caller_identity(self, request: Request, _form: Form) -> Tree:
         caller = self._signer(request)
-        self._tell("caller_identity_told", arn=caller.arn)
+        self._tell("caller_identity_returned", arn=caller.arn)
         return caller_identity(caller)
 
     def _signer(self, request: Request) -> Session:
@@ -104,12 +104,12 @@ class Sts:
 
     def _tell_refusal(self, form: Form, refusal: StsRefusal) -> None:
         self._tell(
-            "request_refused",
+            "request_rejected",
             operation=form.get("Action"),
             role_arn=form.get("RoleArn"),
             code=refusal.code,
             message=str(refusal),
-            why=refusal.why,
+            reason=refusal.why,
         )
 
     def _reply(self, status: int, body: bytes, request_id: str) -> Response:

@@ -89,7 +89,7 @@ class Refresher:
         self._exchange = exchange
         self._clock = clock
         self._jitter = jitter
-        self._log = log.bind(role=role.name)
+        self._log = log.bind(role_name=role.name)
         self._metrics = metrics
         now = clock.now()
         self.health = Health(checked_at=now.monotonic)
@@ -166,7 +166,7 @@ class Refresher:
         if abs(step) > schedule.CLOCK_STEP_SECONDS:
             self._clock_offset += step
             self._metrics.clock_steps += 1
-            self._log.warning("clock_stepped", seconds=round(step, 1), why="the clock was set, or the machine slept")
+            self._log.warning("clock_stepped", seconds=round(step, 1), reason="the clock was set, or the machine slept")
 
     async def _notice_new_token(self) -> None:
         path = self.role.token_file
@@ -249,7 +249,7 @@ class Refresher:
     def _set_max_duration(self, new: max_duration.MaxDuration) -> None:
         before, self._max_duration = self._max_duration, new
         if new.granted_seconds not in {None, before.granted_seconds}:
-            self._log.info("duration_learned", seconds=new.granted_seconds, refused_seconds=new.refused_seconds)
+            self._log.info("max_duration_found", seconds=new.granted_seconds, rejected_seconds=new.refused_seconds)
 
     async def _exchange_for(self, seconds: int, token: Token) -> None:
         request = request_for(self.role, token, seconds)
@@ -282,7 +282,7 @@ class Refresher:
         )
         self._count("success")
         self._log.info(
-            "credentials_refreshed" if is_newer else "older_credentials_passed_over",
+            "credentials_refreshed" if is_newer else "older_credentials_ignored",
             role_arn=credentials.role_arn,
             access_key_id=credentials.access_key_id,
             expiration=credentials.expiration,
@@ -293,9 +293,9 @@ class Refresher:
     def _warn_about_skew(self, skew_seconds: float | None) -> None:
         if skew_seconds is not None and abs(skew_seconds) > LARGE_SKEW_SECONDS:
             self._log.warning(
-                "clock_is_off",
+                "clock_skew_detected",
                 seconds=round(-skew_seconds),
-                why="this machine's clock differs from that of STS; requests signed here fail from 300 s on",
+                reason="this machine's clock differs from that of STS: AWS rejects requests signed 300 s off",
             )
 
     def _remaining_seconds(self, now: Instant, new: Expiration) -> float:
@@ -348,7 +348,7 @@ class Refresher:
         if warning is None and is_first:  # STS accepts an expired token for a few more minutes
             warning = expired_at_start_warning(token, wall)
         if warning is not None and warning != self._token_warning:
-            self._log.warning("token_looks_wrong", reason=warning)
+            self._log.warning("token_claims_suspicious", reason=warning)
         self._token_warning = warning
         self.health = self.health._replace(token_expires_at=token.expires_at)
 

@@ -21,7 +21,7 @@ LINES_A_SECOND = 10
 Address = tuple[Any, ...]
 """A client's address as its socket returns it: host, port, and two more numbers with IPv6."""
 
-_SERVED, _DENIED = "credentials_handed_out", "hand_out_refused"
+_SERVED, _DENIED = "credentials_served", "request_denied"
 
 
 def _full_budget() -> dict[bool, int]:
@@ -99,10 +99,10 @@ class Audit:
 def _event(response: Response) -> tuple[str, dict[str, Any]]:
     """Return the event's name and its fields, without those of the client."""
     if response.snapshot is None:
-        return _DENIED, {"role": response.role_name, "reason": response.denial}
+        return _DENIED, {"role_name": response.role_name, "reason": response.denial}
     credentials = response.snapshot.credentials
     return _SERVED, {
-        "role": response.role_name,
+        "role_name": response.role_name,
         "access_key_id": credentials.access_key_id,
         "expiration": credentials.expiration,
     }

@@ -71,7 +71,7 @@ def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
         "resource": outcome.resource,
         "action": outcome.action,
         "dry_run": dry_run,
-        "changes": [{"what": what, "done": index < done} for index, what in enumerate(outcome.changes)],
+        "changes": [{"description": text, "done": index < done} for index, text in enumerate(outcome.changes)],
         "effects": list(outcome.effects),
         "before": outcome.before,
         "after": outcome.after,

@@ -83,7 +83,7 @@ def _report_bundle(log: Logger, metrics: Metrics, path: str, error: Exception | 
     if error is None:
         log.info("ca_bundle_reloaded", path=path)
     else:
-        log.error("ca_bundle_rejected", path=path, reason=str(error), in_use="the authorities that were read before")
+        log.error("ca_bundle_rejected", path=path, reason=str(error), still_active="the previous authorities")
 
 
 @asynccontextmanager

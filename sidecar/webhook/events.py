@@ -68,10 +68,10 @@ class Events:
             try:
                 await self._api.create(f"/api/v1/namespaces/{namespace}/events", event)
                 self._metrics.count_event("sent")
-                self._log.info("event_sent", namespace=namespace, about=event["involvedObject"]["name"])
+                self._log.info("event_sent", namespace=namespace, involved_object=event["involvedObject"]["name"])
             except KubernetesError as error:
                 self._metrics.count_event("failed")
-                self._log.warning("event_not_sent", reason=str(error))
+                self._log.warning("event_send_failed", reason=str(error))
 
     def _is_news(self, owner: str, warning: str) -> bool:
         now = self._now()

@@ -10,11 +10,11 @@ from sidecar.webhook.review import Outcome
 
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
-Lookup = Literal["watch", "asked", "failed"]
-"""Where a Pod's ServiceAccount was known from."""
+Lookup = Literal["cached", "fetched", "failed"]
+"""Outcome of a lookup of a Pod's ServiceAccount."""
 
 Sent = Literal["sent", "failed", "dropped"]
-"""What became of an Event."""
+"""Outcome of an attempt to send an Event."""
 
 
 class WebhookMetrics:
@@ -24,7 +24,7 @@ class WebhookMetrics:
         self.reviews = dict.fromkeys(Outcome, 0)
         self.review_seconds = Histogram(REVIEW_SECONDS_BUCKETS)
         self.lookups: Counter[Lookup] = Counter()
-        self.watch_ends = 0
+        self.watch_restarts = 0
         self.events: Counter[Sent] = Counter()
         self.certificate: Validity | None = None
 
@@ -38,34 +38,37 @@ class WebhookMetrics:
         """The body of a scrape. What can be counted is there from the start, as a rate begins with a first value."""
         validity = self.certificate
         return exposition([
-            Family("irsa_sidecar_webhook_build_info", "gauge", "The version that runs, as a label.",
+            Family("irsa_sidecar_webhook_build_info", "gauge", "The running version, as a label.",
                    [Sample({"version": __version__}, 1)]),
-            Family("irsa_sidecar_webhook_ready", "gauge", "Whether it can answer reviews, as /readyz tells.",
+            Family("irsa_sidecar_webhook_ready", "gauge",
+                   "1 while the webhook can answer reviews, as /readyz reports, else 0.",
                    [Sample({}, int(is_ready))]),
             Family("irsa_sidecar_webhook_reviews_total", "counter",
-                   "Pods looked at: injected, refused, passed on, or failed for want of their ServiceAccount.",
+                   "Reviews: injected, denied, skipped, or failed (denied because of a temporary or internal error).",
                    [Sample({"outcome": outcome.value}, count) for outcome, count in self.reviews.items()]),
-            histogram_family("irsa_sidecar_webhook_review_duration_seconds", "How long an answer took.",
+            histogram_family("irsa_sidecar_webhook_review_duration_seconds", "Duration of a review.",
                              self.review_seconds),
-            Family("irsa_sidecar_webhook_watching", "gauge",
-                   "Whether ServiceAccounts are followed by a watch; if not, each is asked for.",
+            Family("irsa_sidecar_webhook_watch_active", "gauge",
+                   "1 while a watch follows the ServiceAccounts, else 0. Without it, the webhook fetches each one.",
                    [Sample({}, int(is_watching))]),
-            Family("irsa_sidecar_webhook_service_accounts", "gauge", "ServiceAccounts known from the watch.",
+            Family("irsa_sidecar_webhook_service_accounts", "gauge", "ServiceAccounts in the cache of the watch.",
                    [Sample({}, accounts)]),
             Family("irsa_sidecar_webhook_service_account_lookups_total", "counter",
-                   "ServiceAccounts needed for a Pod: known from the watch, asked for, or failed.",
+                   "Lookups of a Pod's ServiceAccount, by outcome: cached, fetched or failed.",
                    [Sample({"outcome": outcome}, self.lookups[outcome]) for outcome in get_args(Lookup)]),
-            Family("irsa_sidecar_webhook_watch_ends_total", "counter",
-                   "Times the watch of ServiceAccounts broke or was too old, and they were listed anew.",
-                   [Sample({}, self.watch_ends)]),
-            Family("irsa_sidecar_webhook_events_total", "counter", "Kubernetes Events: sent, failed or dropped.",
+            Family("irsa_sidecar_webhook_watch_restarts_total", "counter",
+                   "Restarts of the watch of ServiceAccounts after it broke or was too old.",
+                   [Sample({}, self.watch_restarts)]),
+            Family("irsa_sidecar_webhook_events_total", "counter",
+                   "Kubernetes Events, by outcome: sent, failed or dropped.",
                    [Sample({"outcome": outcome}, self.events[outcome]) for outcome in get_args(Sent)]),
             Family("irsa_sidecar_webhook_certificate_not_before_timestamp_seconds", "gauge",
-                   "Since when the certificate in use is good, in Unix time.",
+                   "When the active certificate becomes valid, in Unix time.",
                    [] if validity is None else [Sample({}, validity.begins_at.timestamp())]),
             Family("irsa_sidecar_webhook_certificate_expiration_timestamp_seconds", "gauge",
-                   "When the certificate in use expires, in Unix time.",
+                   "When the active certificate expires, in Unix time.",
                    [] if validity is None else [Sample({}, validity.expires_at.timestamp())]),
-            Family("irsa_sidecar_log_lines_dropped_total", "counter", "Log lines that stderr did not take in time.",
+            Family("irsa_sidecar_log_lines_dropped_total", "counter",
+                   "Log lines that were dropped because stderr did not accept them at once.",
                    [Sample({}, dropped_lines)]),
         ])  # fmt: skip

@@ -43,8 +43,8 @@ class Outcome(Enum):
     """As metrics and logs name it."""
 
     INJECTED = "injected"
-    REFUSED = "refused"
-    PASSED = "passed"
+    DENIED = "denied"
+    SKIPPED = "skipped"
     """Not ours to change."""
     FAILED = "failed"
     """Refused for now, as the ServiceAccount could not be asked for."""
@@ -132,11 +132,11 @@ def decide(review: Review, service_account: ServiceAccount | None, settings: Set
     server would show its author only that the webhook failed.
     """
     if review.pod is None:
-        return ReviewResult(_response(review, {"allowed": True}), Outcome.PASSED)
+        return ReviewResult(_response(review, {"allowed": True}), Outcome.SKIPPED)
     try:
         return _injected(review, review.pod, service_account, settings)
     except ConfigurationError as error:
-        return _denied(review, str(error), 422, Outcome.REFUSED)
+        return _denied(review, str(error), 422, Outcome.DENIED)
     except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this Pod alone
         text = (
             f"irsa-sidecar could not read this Pod ({type(exc).__name__}). Remove unusual content from its annotations "

@@ -124,7 +124,7 @@ class Service:
         if len(request.body) <= LARGE_BYTES:
             return await self._review(request.body)
         if self.large.statistics().tasks_waiting >= MAX_LARGE_WAITING:
-            self.log.warning("large_review_turned_away", bytes=len(request.body), waiting=MAX_LARGE_WAITING)
+            self.log.warning("large_review_rejected", bytes=len(request.body), waiting=MAX_LARGE_WAITING)
             return text_response(503, "Too many large Pods are being created. Try again.")
         async with self.large:
             return await self._review(request.body)
@@ -163,13 +163,13 @@ class Service:
             return busy(review)
 
     def _tell(self, review: Review, result: ReviewResult) -> None:
-        if result.outcome is Outcome.PASSED:
+        if result.outcome is Outcome.SKIPPED:
             return
         log = self.log.info if result.outcome is Outcome.INJECTED else self.log.warning
         what = {"reason": result.reason} if result.reason else {}
         left_alone = {"warnings": list(result.warnings)} if result.warnings else {}
         log(
-            f"pod_{result.outcome.value}" if result.outcome is not Outcome.FAILED else "pod_refused_for_now",
+            f"pod_{result.outcome.value}" if result.outcome is not Outcome.FAILED else "pod_denied_temporarily",
             namespace=review.namespace,
             pod=review.name,
             service_account=review.service_account,
@@ -229,14 +229,16 @@ class Service:
             except (KubernetesError, KeyError, TypeError, ValueError) as error:
                 failures += 1
                 pause = pause_seconds(failures, self.jitter())
-                self.log.warning("version_not_known", reason=str(error), retry_in_seconds=round(pause, 1))
+                self.log.warning("api_server_version_fetch_failed", reason=str(error), retry_in_seconds=round(pause, 1))
             await trio.sleep(pause)
 
     def _take_version(self, version: dict[str, str]) -> None:
         kind = choose_kind(self.native_sidecars, version)
         name = version.get("gitVersion") or "unknown"
         if name != self.version:
-            self.log.info("api_server_known", version=name, native_sidecars=kind.is_native, reason=kind.reason)
+            self.log.info(
+                "api_server_version_changed", version=name, native_sidecars=kind.is_native, reason=kind.reason
+            )
         self.version = name
         self.settings = self.settings._replace(is_native=kind.is_native)
 

@@ -59,7 +59,7 @@ class ServiceAccounts:
         """None where there is none. Raises KubernetesError when that cannot be found out."""
         known = self._known.get(namespace, name) if self.is_live else None
         if known is not None and (not needs_role or EKS_ROLE_ARN in known.annotations):
-            self._metrics.count_lookup("watch")
+            self._metrics.count_lookup("cached")
             return known
         try:
             async with self._slot():
@@ -69,7 +69,7 @@ class ServiceAccounts:
         except KubernetesError:
             self._metrics.count_lookup("failed")
             raise
-        self._metrics.count_lookup("asked")
+        self._metrics.count_lookup("fetched")
         return service_account
 
     @asynccontextmanager
@@ -95,7 +95,7 @@ class ServiceAccounts:
     def _listed(self, _items: Sequence[None]) -> None:
         self._known, self._coming = self._coming, KnownServiceAccounts()
         self.is_live = True
-        self._log.info("service_accounts_listed", count=len(self._known), not_kept=self._known.beyond)
+        self._log.info("service_accounts_listed", count=len(self._known), not_cached=self._known.beyond)
 
     def _take(self, kind: str, document: Document) -> None:
         service_account = read_service_account(document)
@@ -106,5 +106,5 @@ class ServiceAccounts:
 
     def _lost(self, error: KubernetesError) -> None:
         self.is_live = False
-        self._metrics.watch_ends += 1
+        self._metrics.watch_restarts += 1
         self._log.warning("service_accounts_watch_ended", reason=str(error))

@@ -83,9 +83,9 @@ def test_no_pod_is_refused_while_cert_manager_issues_another(
 
 def test_it_was_refused_nothing(issued: Namespace) -> None:
     told = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
-    assert told.count("certificate_in_use") >= 2
+    assert told.count("certificate_activated") >= 2
     assert "forbidden" not in told
-    assert "certificate_refused" not in told
+    assert "certificate_rejected" not in told
 
 
 def in_secret(issued: Namespace, secret: str, name: str) -> str:

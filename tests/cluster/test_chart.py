@@ -492,7 +492,7 @@ def _webhook_pod(installed: Namespace) -> str:
 
 
 def _certificates_taken(installed: Namespace, pod: str) -> int:
-    return installed.logs(pod, "webhook").count('"certificate_in_use"')
+    return installed.logs(pod, "webhook").count('"certificate_activated"')
 
 
 def _admitted(namespace: Namespace, sts: ClusterSts) -> str:

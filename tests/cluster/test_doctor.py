@@ -38,10 +38,10 @@ class Person:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def first_wrong(self, command: str) -> dict[str, Any]:
+    def first_failure(self, command: str) -> dict[str, Any]:
         status, told = self.run(f"{command} --json")
         assert status == 1, told
-        found: dict[str, Any] = json.loads(told)["first_wrong"]
+        found: dict[str, Any] = json.loads(told)["first_failure"]
         return found
 
 
@@ -77,11 +77,11 @@ def test_a_trust_policy_for_somebody_else_is_named_and_what_it_must_allow(
     annotated.apply(asking_pod(authored_spec(sts, program=TELL), annotations=role))
     annotated.logged("web", "irsa-sidecar", "refresh_failed")
     outside = f"irsa-sidecar doctor --pod {annotated.name}/web"
-    found = person.first_wrong(outside)
+    found = person.first_failure(outside)
     assert (found["group"], found["check"]) == ("pod", "readiness")
-    assert "AccessDenied" in found["seen"]
-    assert "The role's trust policy does not match this token" in found["seen"]
-    found = person.first_wrong(f"{outside} --exec")
+    assert "AccessDenied" in found["observed"]
+    assert "The role's trust policy does not match this token" in found["observed"]
+    found = person.first_failure(f"{outside} --exec")
     assert (found["group"], found["check"]) == ("pod", "readiness")
     assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
     _, told = person.run(f"{outside} --exec")
@@ -99,9 +99,9 @@ def test_a_web_identity_that_an_application_was_left_is_named_with_its_container
     namespace.apply(made)
     namespace.logged("web", "irsa-sidecar", "credentials_refreshed")
     for more in ("", " --exec"):
-        found = person.first_wrong(f"irsa-sidecar doctor --pod {namespace.name}/web{more}")
+        found = person.first_failure(f"irsa-sidecar doctor --pod {namespace.name}/web{more}")
         assert (found["group"], found["check"], found["container"]) == ("environment", "web_identity", "app")
-        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in found["seen"]
+        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in found["observed"]
 
 
 def test_a_pod_that_no_webhook_saw_is_told_to_be_made_anew(
@@ -110,6 +110,6 @@ def test_a_pod_that_no_webhook_saw_is_told_to_be_made_anew(
     """Here, as it got its label only later."""
     annotated.apply(asking_pod(authored_spec(sts), labels={}))
     annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
-    found = person.first_wrong(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")
+    found = person.first_failure(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")
     assert (found["group"], found["check"]) == ("pod", "sidecar")
     assert "make the Pod anew" in found["next_step"]

@@ -30,7 +30,7 @@ READY = {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "1x120"}
 FIRING: list[tuple[str, dict[str, str], str]] = [
     ("IrsaSidecarHasNoCredentials", {f"irsa_sidecar_credentials_available{{{ROLE}}}": "0x10"}, "5m"),
     (
-        "IrsaSidecarCredentialsAreRunningOut",
+        "IrsaSidecarCredentialsExpireSoon",
         {f"irsa_sidecar_credentials_expiration_timestamp_seconds{{{ROLE}}}": "3600x60"},
         "57m",
     ),
@@ -41,13 +41,17 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
         "15m",
     ),
     ("IrsaSidecarClockIsWrong", {f"irsa_sidecar_clock_skew_seconds{{{ROLE}}}": "-90x60"}, "15m"),
-    ("IrsaSidecarIsAskedWithoutItsSecret", {f'irsa_sidecar_requests_total{{{POD}, status="403"}}': "0+2x60"}, "30m"),
-    ("IrsaSidecarConfigurationIsRefused", {f"irsa_sidecar_configuration_refused{{{POD}}}": "1x60"}, "10m"),
-    ("IrsaSidecarAsksAnotherRegion", {f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x5 1x60"}, "10m"),
+    ("IrsaSidecarRequestsDenied", {f'irsa_sidecar_requests_total{{{POD}, status="403"}}': "0+2x60"}, "30m"),
+    (
+        "IrsaSidecarConfigurationReloadFailed",
+        {f"irsa_sidecar_configuration_last_reload_successful{{{POD}}}": "0x60"},
+        "10m",
+    ),
+    ("IrsaSidecarStsRegionChanged", {f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x5 1x60"}, "10m"),
     ("IrsaSidecarWebhookIsNotReady", {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "0x10"}, "5m"),
     ("IrsaSidecarWebhookIsNotReady", {f"irsa_sidecar_webhook_ready{{{WEBHOOK}}}": "1x10 stale"}, "15m"),
-    ("IrsaSidecarWebhookCannotAsk", {f'{REVIEWS}"failed"}}': "0+1x60"}, "10m"),
-    ("IrsaSidecarWebhookRefusesPods", {f'{REVIEWS}"refused"}}': "0+1x60"}, "30m"),
+    ("IrsaSidecarWebhookLookupsFail", {f'{REVIEWS}"failed"}}': "0+1x60"}, "10m"),
+    ("IrsaSidecarWebhookDeniesPods", {f'{REVIEWS}"denied"}}': "0+1x60"}, "30m"),
     (
         "IrsaSidecarWebhookIsSlow",
         {
@@ -74,14 +78,14 @@ QUIET = {
     f"irsa_sidecar_clock_skew_seconds{{{ROLE}}}": "5x120",
     f'irsa_sidecar_requests_total{{{POD}, status="200"}}': "0+100x120",
     f'irsa_sidecar_requests_total{{{POD}, status="401"}}': "1x120",
-    f"irsa_sidecar_configuration_refused{{{POD}}}": "0x120",
+    f"irsa_sidecar_configuration_last_reload_successful{{{POD}}}": "1x120",
     f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x120",
     # Its other replica is replaced, and somebody has misspelt an annotation.
     'irsa_sidecar_webhook_ready{namespace="irsa-sidecar", pod="webhook-2"}': "1x30 0x2 stale",
     BEGINS_AT: "0x120",
     EXPIRES_AT: f"{90 * 86400}x120",
     f'{REVIEWS}"injected"}}': "0+10x120",
-    f'{REVIEWS}"refused"}}': "0x10 3x110",
+    f'{REVIEWS}"denied"}}': "0x10 3x110",
     f'{REVIEWS}"failed"}}': "0x120",
     f'{REVIEW_SECONDS}"0.01"}}': "0+9.5x120",
     f'{REVIEW_SECONDS}"+Inf"}}': "0+10x120",
@@ -91,7 +95,7 @@ QUIET = {
 LIVES = [1, 48, 90 * 24, 365 * 24]
 """Of certificates, in hours: the least that cert-manager takes, and more."""
 
-OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpires": 0.1}
+OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpiresSoon": 0.1}
 """With what share of its life left each comes up."""
 
 _UP = 'count by (alertname) (ALERTS{alertstate="firing"})'

@@ -76,7 +76,7 @@ def test_a_plain_sidecar_without_credentials_holds_the_application_back(
     namespace.apply(_injected_plainly(sts, "web", role="foreign"))
 
     def is_refused(_: dict[str, Any]) -> bool:
-        return any(namespace.name in refused["why"] for refused in sts.events("request_refused"))
+        return any(namespace.name in refused["reason"] for refused in sts.events("request_rejected"))
 
     found = namespace.wait_for("web", is_refused)
     assert container_state(found, "app")["state"] == {"waiting": {"reason": "ContainerCreating"}}

@@ -148,7 +148,7 @@ def test_alerts_and_panels_find_what_replicas_tell_and_no_alert_is_up(
 def test_it_was_refused_nothing(webhook: Namespace) -> None:
     told = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
     assert "service_accounts_listed" in told
-    assert "certificate_in_use" in told
+    assert "certificate_activated" in told
     assert "forbidden" not in told
 
 

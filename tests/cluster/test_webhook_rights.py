@@ -42,16 +42,16 @@ def test_each_missing_right_is_named_and_it_goes_on_as_far_as_it_can(
     spec["containers"].append(deepcopy(spec["containers"][0]) | own)
     annotated.apply(asking_deployment(spec))
     assert SIDECAR in {each["name"] for each in pod_of(annotated, "app=web")["spec"]["initContainers"]}
-    wait_until(lambda: "event_not_sent" in _log(trimmed), "the Event that is missed")
+    wait_until(lambda: "event_send_failed" in _log(trimmed), "the Event that is missed")
     trimmed.kubectl(
         "patch", CONFIGURATION, "--type=json", '--patch=[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
     )
-    wait_until(lambda: "certificate_not_kept" in _log(trimmed), "the bundle that is missed")
+    wait_until(lambda: "certificate_update_failed" in _log(trimmed), "the bundle that is missed")
     told = {entry["event"]: entry["reason"] for entry in _entries(trimmed) if "Give it that right" in str(entry)}
     assert {event: reason.partition(" cannot ")[2].split(" in ")[0] for event, reason in told.items()} == {
         "service_accounts_watch_ended": 'list resource "serviceaccounts"',
-        "event_not_sent": 'create resource "events"',
-        "certificate_not_kept": 'patch resource "mutatingwebhookconfigurations"',
+        "event_send_failed": 'create resource "events"',
+        "certificate_update_failed": 'patch resource "mutatingwebhookconfigurations"',
     }
 
 

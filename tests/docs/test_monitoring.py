@@ -40,7 +40,7 @@ def _of_a_pod() -> bytes:
     metrics.count_refresh("default", "success")
     metrics.sts_seconds.observe(0.1)
     metrics.sts_regions["eu-west-1"] = True
-    metrics.count_reload(is_taken=True)
+    metrics.count_reload(is_accepted=True)
     role = RoleState("default", True, None, 0, 1.0, 1.0, 1.0, 3600)  # noqa: FBT003
     return exposition(families([role], metrics, 0))
 

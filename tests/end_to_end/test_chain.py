@@ -98,7 +98,7 @@ async def what_boto3_says(services: LocalServices, url: str) -> str:
 
 async def test_boto3_is_the_last_role_of_a_chain_of_two_steps(tmp_path: Path) -> None:
     async with pod(tmp_path) as (services, running):
-        refreshed = await running.logged("credentials_refreshed", role="reports")
+        refreshed = await running.logged("credentials_refreshed", role_name="reports")
         assert refreshed["role_arn"] == DATA
         _, body = await get(f"{running.url}/reports")
         assert (body["RoleArn"], body["AccountId"]) == (DATA, "777788889999")
@@ -110,10 +110,10 @@ async def test_a_wrong_external_id_shows_awss_code_and_our_advice_in_boto3s_erro
     tmp_path: Path,
 ) -> None:
     async with pod(tmp_path, external_id="guess") as (services, running):
-        failed = await running.logged("refresh_failed", role="reports")
+        failed = await running.logged("refresh_failed", role_name="reports")
         assert (failed["code"], failed["step"], failed["next_step"]) == ("AccessDenied", 1, "wait")
         said = await what_boto3_says(services, f"{running.url}/reports")
-        await running.logged("credentials_refreshed", role="default")
+        await running.logged("credentials_refreshed", role_name="default")
         assert (await get(running.url))[0] == 200
     assert "CredentialRetrievalError" in said
     assert f"AccessDenied: step 1 of the chain, {PARTNER}: User: arn:aws:sts::111122223333:assumed-role/app/" in said
@@ -124,15 +124,15 @@ async def test_a_wrong_external_id_shows_awss_code_and_our_advice_in_boto3s_erro
 async def test_a_pod_whose_clock_is_an_hour_off_still_gets_through_its_chain(tmp_path: Path) -> None:
     began_at = time.monotonic()
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
-        assert (await running.logged("credentials_refreshed", role="reports"))["role_arn"] == DATA
-        told = (await running.logged("clock_is_off", role="reports"))["seconds"]
+        assert (await running.logged("credentials_refreshed", role_name="reports"))["role_arn"] == DATA
+        told = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
     # STS's Date is of whole seconds, and as much older as its answer took; what is made of it, virtual time tests.
     assert -3600 <= told <= -3600 + math.ceil(time.monotonic() - began_at)
 
 
 async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None:
     async with pod(tmp_path, prelude=TELL_MODULES) as (_, running):
-        await running.logged("credentials_refreshed", role="reports")
+        await running.logged("credentials_refreshed", role_name="reports")
         await running.stop(signal.SIGTERM)
         imported = set((await running.line_of("MODULES")).split())
     costly = COSTLY - COSTLY_WITH_A_CHAIN
@@ -149,6 +149,6 @@ async def test_a_reload_that_adds_a_chain_is_refused_where_no_region_is_set(tmp_
     async with run_daemon(environment | {"AWS_REGION": ""}) as running:
         await running.logged("started")
         roles_file(tmp_path)
-        refused = await running.logged("configuration_refused")
+        refused = await running.logged("configuration_rejected")
         assert refused["reason"].startswith("AWS_REGION is not set, and role reports has a chain")
         assert await running.stop(signal.SIGTERM) == 0

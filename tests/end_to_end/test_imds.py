@@ -61,7 +61,7 @@ async def test_boto3_finds_credentials_and_region(tmp_path: Path) -> None:
     async with scripted_sts() as sts, run_daemon(with_imds(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         done = await run_client(running, tmp_path, sys.executable, "-c", BOTO3)
-        told = await running.logged("credentials_handed_out", form="imds")
+        told = await running.logged("credentials_served", endpoint="imds")
     assert done.stdout.decode().split() == [
         "iam-role",
         "ASIAFAKE0001",
@@ -105,7 +105,7 @@ async def test_a_secret_that_this_form_passes_over_is_told_at_the_start(tmp_path
     async with scripted_sts() as sts, run_daemon(with_imds(tmp_path / "token", sts.url, **environment)) as running:
         started = await running.logged("imds_started")
         assert started["url"] == running.imds_url
-        doubtful = await running.logged("setting_doubtful")
+        doubtful = await running.logged("suspicious_setting_found")
         assert str(secret_file) in doubtful["reason"]
         assert "IRSA_SIDECAR_IMDS_LISTEN" in doubtful["reason"]
 

@@ -69,7 +69,7 @@ def test_the_aws_cli_is_the_assumed_role() -> None:
     done = run_local(*WHO_AM_I)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
-    for event in ("token_renewed", "exchange_granted", "credentials_handed_out", "caller_identity_told"):
+    for event in ("token_renewed", "exchange_granted", "credentials_served", "caller_identity_returned"):
         assert event in done.stderr
 
 
@@ -145,7 +145,7 @@ def test_without_a_command_it_prints_what_a_shell_needs_and_serves_until_interru
         finally:
             serving.kill()
             serving.wait()
-    assert "caller_identity_told" in (tmp_path / "log").read_text()
+    assert "caller_identity_returned" in (tmp_path / "log").read_text()
 
 
 def _read_to_the_end(process: "subprocess.Popen[str]") -> str:

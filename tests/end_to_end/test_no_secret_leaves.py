@@ -107,7 +107,9 @@ def test_the_search_finds_any_piece_of_any_secret_in_any_form(name: str, kind: s
         middle = len(form) // 2
         shown = f'{{"reason": "{form[middle - PIECE // 2 : middle + PIECE // 2]}"}}'
         assert any(found.startswith(name) for found in leaks(shown))
-    assert not leaks(json.dumps({"event": "credentials_refreshed", "role": "default", "access_key_id": "ASIAFAKE0001"}))
+    assert not leaks(
+        json.dumps({"event": "credentials_refreshed", "role_name": "default", "access_key_id": "ASIAFAKE0001"})
+    )
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])

@@ -130,7 +130,7 @@ async def test_run_judges_each_unusual_reply_by_itself(tmp_path: Path) -> None:
             for name, arn in arns.items():
                 role = arn.rpartition("/")[2]
                 entry = await running.logged_one_of(
-                    "credentials_refreshed", "refresh_failed", "refresher_failed", role=role
+                    "credentials_refreshed", "refresh_failed", "refresher_failed", role_name=role
                 )
                 found[name] = entry.get("code") or entry.get("access_key_id") or entry["event"]
     expected = {**dict.fromkeys(TAKEN, "ASIARARE"), **{name: code for name, (_, code) in REFUSED.items()}}

@@ -44,7 +44,7 @@ async def test_it_serves_credentials_after_one_call_and_ends_with_zero(tmp_path:
         assert set(body) == {"AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn"}
         assert body["AccessKeyId"] == "ASIAFAKE0001"
         assert (await get(running.ready_url))[0] == 200
-        assert (await running.logged("credentials_handed_out"))["access_key_id"] == "ASIAFAKE0001"
+        assert (await running.logged("credentials_served"))["access_key_id"] == "ASIAFAKE0001"
         assert await running.stop(signal_number) == 0
         assert len(sts.requests) == 1
 

@@ -193,9 +193,9 @@ async def test_a_sandbox_that_does_not_say_who_asks(tmp_path: Path) -> None:
         async with run_daemon(environment, prelude=WITHOUT_NETLINK) as running:
             await running.logged("credentials_refreshed")
             assert (await get(running.url))[0] == 200
-            await running.logged("credentials_handed_out", uid=os.geteuid())
+            await running.logged("credentials_served", uid=os.geteuid())
         async with run_daemon(environment, prelude=WITHOUT_NETLINK + WITHOUT_PROC_NET) as running:
-            assert "denied" in (await running.logged("users_unknown", role="default"))["reason"]
+            assert "denied" in (await running.logged("uid_lookup_unavailable", role_name="default"))["reason"]
             await running.logged("credentials_refreshed")
             status, body = await get(running.url)
             assert (status, "allow_uids" in body["message"]) == (403, True)
@@ -231,11 +231,11 @@ async def test_a_credentials_file_that_cannot_be_written(tmp_path: Path) -> None
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CREDENTIALS_FILE=path)
         async with run_daemon(_unmeasured(environment), prelude=NOTHING_CAN_BE_WRITTEN) as running:
-            failed = await running.logged("credentials_file_failed")
+            failed = await running.logged("credentials_file_write_failed")
             assert (failed["path"], failed["reason"]) == (path, "File too large")
             assert (await get(running.url))[0] == 200
             _, metrics = await get(running.ready_url.replace("readyz", "metrics"))
-            count = metrics["text"].partition('irsa_sidecar_credentials_file_writes_total{outcome="failed"} ')[2]
+            count = metrics["text"].partition('irsa_sidecar_credentials_file_writes_total{outcome="failure"} ')[2]
             assert int(count.split()[0]) in {1, 2}  # before the first set and after it, or only after
             assert await running.stop(signal.SIGTERM) == 0
     assert list(volume.iterdir()) == []

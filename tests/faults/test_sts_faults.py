@@ -363,7 +363,7 @@ async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: Mo
         scene.sts.life_seconds = 3600
         await trio.sleep(600)
         assert scene.key not in {"ASIAFAKE0001", None}
-    assert scene.logged("older_credentials_passed_over")
+    assert scene.logged("older_credentials_ignored")
 
 
 class ThrottledSts(FakeExchange):

@@ -75,7 +75,7 @@ async def test_a_clock_that_is_off_against_stss(autojump_clock: MockClock, wall:
             assert scene.key == "ASIAFAKE0001"
             await trio.sleep(3)
             assert scene.key is None
-        (told,) = scene.logged("clock_is_off")
+        (told,) = scene.logged("clock_skew_detected")
         assert told["seconds"] == pytest.approx(-ahead, abs=1)
 
 

@@ -183,7 +183,7 @@ async def test_a_token_that_nobody_renews_for_days(autojump_clock: MockClock, sc
         scene.write_token()
         await trio.sleep(1)
         assert scene.key is not None
-    (foretold,) = scene.logged("token_looks_wrong")
+    (foretold,) = scene.logged("token_claims_suspicious")
     assert "subPath" in foretold["reason"]
     assert "kubelet" in foretold["reason"]
     told = scene.logged("refresh_failed")[0]
@@ -241,7 +241,7 @@ async def test_a_wrong_audience_or_issuer_or_an_expiry_that_is_none(
         async with running(scene):
             await trio.sleep(3700)
         assert scene.intervals == [pytest.approx(1800, abs=2)] * 2
-        reasons = [entry["reason"] for entry in scene.logged("token_looks_wrong")]
+        reasons = [entry["reason"] for entry in scene.logged("token_claims_suspicious")]
         assert [words in reason for reason in reasons] == [True] * bool(words)
 
 

@@ -235,10 +235,10 @@ async def test_reload_that_raises_keeps_the_roles(
     as_read = file_version(str(file))
     reload = Reload(str(file), read, daemon.roles, as_read=as_read, log=make_log(pod.events), metrics=metrics)
     await reload.now()
-    assert metrics.reloads == {"refused": 1}
-    assert metrics.is_configuration_refused
+    assert metrics.reloads == {"failure": 1}
+    assert not metrics.is_configuration_current
     assert dict(daemon.roles.routes) == before
-    (entry,) = (entry for entry in pod.events if entry["event"] == "configuration_refused")
+    (entry,) = (entry for entry in pod.events if entry["event"] == "configuration_rejected")
     assert type(bug).__name__ in entry["reason"]
     assert entry["exc"] is bug
 
@@ -255,7 +255,7 @@ async def test_no_text_of_a_roles_file_ends_a_running_daemon(tmp_path: Path) -> 
         await running.logged("credentials_refreshed")
         for count, text in enumerate(RAISING.values(), start=1):
             volume.write(text.encode("utf-8", "surrogatepass"))
-            await running.logged("configuration_refused", times=count)
+            await running.logged("configuration_rejected", times=count)
             assert (await get(f"{running.url}/app"))[0] == 200
         assert await running.stop(signal.SIGTERM) == 0
 

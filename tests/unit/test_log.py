@@ -49,15 +49,15 @@ def pipe() -> Iterator[Pipe]:
 
 def test_each_event_is_one_line_of_json_with_level_and_utc_time(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
-    log.info("credentials_refreshed", role="default", life_seconds=3600)
+    log.info("credentials_refreshed", role_name="default", remaining_seconds=3600)
     log.warning("exchange_failed", code="Timeout")
     first, second = pipe.events()
     assert first["time"].endswith("Z")
     assert {name: first[name] for name in first if name != "time"} == {
         "event": "credentials_refreshed",
         "level": "info",
-        "role": "default",
-        "life_seconds": 3600,
+        "role_name": "default",
+        "remaining_seconds": 3600,
     }
     assert (second["event"], second["level"]) == ("exchange_failed", "warning")
     assert writer.dropped == 0
@@ -135,7 +135,7 @@ def test_an_exception_is_told_by_type_and_place_without_its_text(pipe: Pipe) -> 
     assert "hush-hush" not in line
     event = json.loads(line)
     assert event["exception"] == "ValueError"
-    assert event["where"].count("tests.unit.test_log:") == 2
+    assert event["stack"].count("tests.unit.test_log:") == 2
     assert "exc" not in event
 
 
@@ -147,7 +147,7 @@ async def test_an_exception_that_ended_a_nursery_is_told_as_itself(pipe: Pipe) -
     log.error("refresher_failed", exc=caught.value)
     (event,) = pipe.events()
     assert event["exception"] == "ValueError"
-    assert event["where"].endswith(f"tests.unit.test_log:{_fail_with.__code__.co_firstlineno + 1}")
+    assert event["stack"].endswith(f"tests.unit.test_log:{_fail_with.__code__.co_firstlineno + 1}")
 
 
 # Lines that are too long

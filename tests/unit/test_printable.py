@@ -184,7 +184,7 @@ def test_doctor_report_is_printable(colours: bool) -> None:  # noqa: FBT001
 def test_console_log_is_printable(value: object) -> None:
     reader, writer = os.pipe()
     log, _ = make_logger("console", "info", fd=writer)
-    log.info("request_refused", role_arn=value)
+    log.info("request_rejected", role_arn=value)
     os.close(writer)
     with os.fdopen(reader) as lines:
         line = lines.read()

@@ -165,9 +165,9 @@ def test_no_proxy_is_judged_only_where_a_proxy_is_set(monkeypatch: pytest.Monkey
 async def test_run_warns_of_no_proxy_at_the_start(tmp_path: Path) -> None:
     proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": "10.0.0.0/8"}
     async with run_daemon(pod_environment(tmp_path / "token", "http://sts.invalid/", **proxy)) as running:
-        entry = await running.logged("setting_doubtful", level="warning")
+        entry = await running.logged("suspicious_setting_found", level="warning")
         if "NO_PROXY" not in entry["reason"]:
-            entry = await running.logged("setting_doubtful", times=2)
+            entry = await running.logged("suspicious_setting_found", times=2)
     assert "'10.0.0.0/8'" in entry["reason"]
 
 
@@ -232,7 +232,7 @@ async def test_app_id_goes_into_the_user_agent_of_run(tmp_path: Path) -> None:
         environment = pod_environment(tmp_path / "token", sts.url, AWS_SDK_UA_APP_ID="shop cart")
         async with run_daemon(environment) as running:
             await running.logged("credentials_refreshed")
-            entry = await running.logged("setting_doubtful")
+            entry = await running.logged("suspicious_setting_found")
     assert (sts.requests[0].header("user-agent") or "").endswith(" app/shop-cart")
     assert "AWS_SDK_UA_APP_ID is 'shop cart'" in entry["reason"]
 

@@ -118,5 +118,5 @@ def look_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
 
 
 def _row(check: Mapping[str, Any]) -> Row:
-    finding = Finding(Status(check["status"]), str(check["seen"]), str(check.get("next_step") or ""))
+    finding = Finding(Status(check["status"]), str(check["observed"]), str(check.get("next_step") or ""))
     return Row(str(check["group"]), str(check["check"]), finding, check.get("role"), check.get("container"))

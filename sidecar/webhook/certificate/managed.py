@@ -92,7 +92,7 @@ class OwnCertificate:
                 failures += 1
                 pause = pause_seconds(failures, self._jitter())
                 self.trouble = str(error) if self._in_use is None else None
-                self._log.warning("certificate_not_kept", reason=str(error), retry_in_seconds=round(pause, 1))
+                self._log.warning("certificate_update_failed", reason=str(error), retry_in_seconds=round(pause, 1))
             with trio.move_on_after(pause):
                 await self._changed.wait()
 
@@ -126,7 +126,7 @@ class OwnCertificate:
             if there is None or error.status == CONFLICT or not is_usable(there, names, now_utc(self._now())):
                 raise
             expires_at = there.expires_at.isoformat()
-            self._log.warning("certificate_not_renewed", reason=str(error), expires_at=expires_at)
+            self._log.warning("certificate_renewal_failed", reason=str(error), expires_at=expires_at)
             return there
         self._log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
         return wanted
@@ -154,7 +154,7 @@ class OwnCertificate:
             as_it_was = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
             await self._api.patch(f"{CONFIGURATIONS}/{self._configuration}", [as_it_was, *operations])
             self._trust = observed(self._trust, [authorities], needed, trio.current_time())
-            self._log.info("authorities_made_trusted", configuration=self._configuration, authorities=len(authorities))
+            self._log.info("ca_bundle_updated", configuration=self._configuration, authorities=len(authorities))
 
     def _seconds_until_usable(self, identity: Identity) -> float:
         """What is served gives way once its successor is trusted; where nothing is that could be, at once."""
@@ -170,7 +170,7 @@ class OwnCertificate:
             self._in_use = identity
             self._metrics.certificate = identity.validity
             self._log.info(
-                "certificate_in_use", source=f"Secret {self._secret}", expires_at=identity.expires_at.isoformat()
+                "certificate_activated", source=f"Secret {self._secret}", expires_at=identity.expires_at.isoformat()
             )
 
     def _woken(self, _documents: Sequence[None]) -> None:

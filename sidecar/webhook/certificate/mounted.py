@@ -49,10 +49,10 @@ class MountedCertificate:
             self._seen = identity
         except ConfigurationError as error:
             self._seen = identity
-            self._log.error("certificate_refused", reason=str(error), in_service="the certificate before")
+            self._log.error("certificate_rejected", reason=str(error), still_active="the previous certificate")
         except (OSError, FileTimeoutError) as exc:  # the next check tries again, although nothing changed
             self._seen = None
-            self._log.error("certificate_not_read", reason=str(exc), in_service="the certificate before")
+            self._log.error("certificate_read_failed", reason=str(exc), still_active="the previous certificate")
 
     def _identity(self) -> _Identity:
         return tuple(file_version(path) for path in self._paths)
@@ -64,7 +64,7 @@ class MountedCertificate:
         validity = _validity(pair, self._paths[0])  # before it is in use: OpenSSL takes what cryptography does not
         self._tls.use(pair)
         self._metrics.certificate = validity
-        self._log.info("certificate_in_use", source=self._paths[0], expires_at=validity.expires_at.isoformat())
+        self._log.info("certificate_activated", source=self._paths[0], expires_at=validity.expires_at.isoformat())
 
 
 def _validity(pair: KeyPair, path: str) -> Validity:

@@ -438,7 +438,7 @@ async def test_boto3_gets_the_daemons_credentials_by_a_profile_and_sts_ones_wher
             listen = "{}:{}".format(*running.address)
             done = await run_process(client | {"IRSA_SIDECAR_LISTEN": listen}, "-c", BOTO3)
             assert done.stdout == b"ASIAFAKE0001\n", done.stderr.decode()
-            handed_out = await running.logged("credentials_handed_out")
+            handed_out = await running.logged("credentials_served")
             assert handed_out["access_key_id"] == "ASIAFAKE0001"
         assert len(sts.requests) == 1
         direct = environment | {"IRSA_SIDECAR_LISTEN": listen}

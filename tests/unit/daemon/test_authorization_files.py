@@ -197,7 +197,7 @@ async def test_client_with_a_wrong_secret_waits_for_one_check(
     assert status_of(await served.ask(sent("wrong"))) == 403
     assert len(checks) == 1
     assert trio.current_time() - before <= 1.0
-    assert len(served.logged("hand_out_refused")) == 1
+    assert len(served.logged("request_denied")) == 1
 
 
 async def test_right_secret_needs_no_check(

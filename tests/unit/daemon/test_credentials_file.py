@@ -127,7 +127,7 @@ async def test_the_file_says_what_is_served_as_soon_as_it_is(autojump_clock: Moc
         await trio.testing.wait_all_tasks_blocked()
         assert kept.keys == kept.served
     assert kept.keys["default"] > "ASIAFAKE0005"
-    assert "failed" not in kept.pod.daemon.metrics.credentials_file_writes
+    assert "failure" not in kept.pod.daemon.metrics.credentials_file_writes
 
 
 async def test_an_expired_set_is_taken_out_and_the_others_stay(autojump_clock: MockClock, kept: Kept) -> None:
@@ -203,10 +203,10 @@ async def test_a_failure_is_told_counted_and_tried_again_and_serving_goes_on(
     before = kept.keys
     await trio.sleep(5 * REMINDER_SECONDS)
     assert kept.keys == before != kept.served
-    told = kept.pod.logged("credentials_file_failed")
+    told = kept.pod.logged("credentials_file_write_failed")
     assert {(entry["reason"], entry["path"]) for entry in told} == {("No space left on device", str(kept.path))}
     assert 2 <= len(told) <= 3
-    assert kept.pod.daemon.metrics.credentials_file_writes["failed"] > 10
+    assert kept.pod.daemon.metrics.credentials_file_writes["failure"] > 10
     kept.trouble = None
     await trio.sleep(CHECK_SECONDS)
     assert kept.keys == kept.served
@@ -217,7 +217,7 @@ async def test_a_bug_is_told_by_its_name_and_ends_nothing(autojump_clock: MockCl
     kept.trouble = ZeroDivisionError("a secret")
     kept.path.unlink()
     await trio.sleep(CHECK_SECONDS)
-    assert [entry["reason"] for entry in kept.pod.logged("credentials_file_failed")] == ["ZeroDivisionError"]
+    assert [entry["reason"] for entry in kept.pod.logged("credentials_file_write_failed")] == ["ZeroDivisionError"]
     assert kept.served
 
 
@@ -233,7 +233,7 @@ async def test_hung_volume_of_the_credentials_file_is_reported(
             nursery.start_soon(file.run)
             assert status_of(await served.ask(GET)) == 200
             await trio.sleep(REMINDER_SECONDS / 2)
-            (told,) = served.logged("credentials_file_failed")
+            (told,) = served.logged("credentials_file_write_failed")
             assert "its volume hangs" in told["reason"]
             assert volumes.blocked == 1
         await trio.sleep(CHECK_SECONDS)
@@ -252,7 +252,7 @@ async def test_volume_that_hangs_after_the_credentials_file_was_written(
         await trio.sleep(1)
         with volumes.hang(str(path)):
             await trio.sleep(CHECK_SECONDS * 3)
-            assert len(served.logged("credentials_file_failed")) == 1
+            assert len(served.logged("credentials_file_write_failed")) == 1
         path.unlink()
         await trio.sleep(CHECK_SECONDS)
         assert read(path).access_key == "ASIAFAKE0001"

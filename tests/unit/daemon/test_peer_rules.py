@@ -49,15 +49,15 @@ async def test_only_the_users_of_a_role_get_its_credentials(
             assert status_of(refused) == 403
             assert f"User id {uid} may not have the credentials of role 'default'" in body_of(refused)["message"]
         assert status_of(await served.ask_as(APP, WITHOUT_SECRET)) == 401
-    assert [line["uid"] for line in served.logged("credentials_handed_out")] == [APP]
-    told = [(line["role"], line["reason"], line["uid"]) for line in served.logged("hand_out_refused")]
+    assert [line["uid"] for line in served.logged("credentials_served")] == [APP]
+    told = [(line["role_name"], line["reason"], line["uid"]) for line in served.logged("request_denied")]
     assert told == [
         ("default", "wrong user", OTHER),
         ("default", "wrong user", 0),
         ("default", "no secret", APP),
     ]
     assert served.statuses == {200: 1, 403: 2, 401: 1}
-    assert served.logged("users_unknown") == []
+    assert served.logged("uid_lookup_unavailable") == []
 
 
 async def test_a_hand_out_is_told_with_the_user_and_the_process(
@@ -69,7 +69,7 @@ async def test_a_hand_out_is_told_with_the_user_and_the_process(
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.ask(GET)) == 200
         assert status_of(await served.ask(GET[:9], GET[9:])) == 200
-    told = [(line["uid"], line["pid"]) for line in served.logged("credentials_handed_out")]
+    told = [(line["uid"], line["pid"]) for line in served.logged("credentials_served")]
     assert told == [(os.geteuid(), os.getpid())] * 2
 
 
@@ -117,7 +117,7 @@ async def test_the_form_of_ec2_keeps_to_the_users_of_a_role_too(
         path = b"/latest/meta-data/iam/security-credentials/cart"
         request = b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token: " + token + b"\r\n\r\n"
         assert [status_of(await served.ask_as(uid, request, imds=True)) for uid in (APP, OTHER)] == [200, 403]
-    told = [(line["form"], line["uid"]) for line in served.events if "peer" in line]
+    told = [(line["endpoint"], line["uid"]) for line in served.events if "peer" in line]
     assert told == [("imds", APP), ("imds", OTHER)]
 
 
@@ -147,7 +147,7 @@ async def test_a_request_is_held_for_a_user_of_the_role_and_for_no_other(
             assert served.statuses == {403: 1}
             sts.may_answer.set()
         assert served.statuses == {403: 1, 200: 1}
-        assert [line["uid"] for line in served.logged("credentials_handed_out")] == [APP]
+        assert [line["uid"] for line in served.logged("credentials_served")] == [APP]
 
 
 @needs_root
@@ -167,12 +167,12 @@ async def test_where_users_cannot_be_told_a_role_with_users_refuses_everybody_an
     monkeypatch.setattr(peer, "_finds_ourselves", lambda _find: False)
     own = frozenset({os.geteuid()})
     async with serving(autojump_clock, wall, volume, allow_uids=own) as served:
-        (warning,) = served.logged("users_unknown")
-        assert (warning["level"], warning["role"]) == ("warning", "default")
+        (warning,) = served.logged("uid_lookup_unavailable")
+        assert (warning["level"], warning["role_name"]) == ("warning", "default")
         refused = await served.ask(GET)
         assert status_of(refused) == 403
         assert "allow_uids" in body_of(refused)["message"]
-        (line,) = served.logged("hand_out_refused")
+        (line,) = served.logged("request_denied")
         assert line["reason"] == "unknown user"
         assert not {"uid", "pid"} & line.keys()
         role = served.daemon.role.refresher.role
@@ -187,7 +187,7 @@ async def test_a_role_with_users_is_left_out_of_the_credentials_file_and_that_is
     config = make_config(str(tmp_path / "token"))._replace(credentials_file=str(tmp_path / "credentials"))
     config = config._replace(roles=(config.role, config.role._replace(name="reporting", allow_uids=FOR_APP)))
     with make_daemon(config, FakeExchange(wall.time), clock=wall.clock, log=make_log(events)).peers:
-        assert [(entry["event"], entry["role"]) for entry in events] == [("role_left_out", "reporting")]
+        assert [(entry["event"], entry["role_name"]) for entry in events] == [("role_excluded", "reporting")]
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ async def test_in_a_flood_only_those_are_looked_up_who_have_a_line(
         for request in (GET, WITHOUT_SECRET):
             for _ in range(3 * LINES_A_SECOND):
                 await served.ask(request)
-    lines = [*served.logged("credentials_handed_out"), *served.logged("hand_out_refused")]
+    lines = [*served.logged("credentials_served"), *served.logged("request_denied")]
     assert 0 < len(looked_up) == len([line for line in lines if "count" not in line])
     assert sum(line.get("count", 1) for line in lines) == 6 * LINES_A_SECOND
 
@@ -245,7 +245,7 @@ async def test_a_running_daemon_tells_users_and_processes_apart(tmp_path: Path) 
         run_daemon(pod_environment(tmp_path / "token", sts.url, **environment)) as running,
     ):
         await running.logged("credentials_refreshed")
-        for uid, expected, event in ((APP, 200, "credentials_handed_out"), (OTHER, 403, "hand_out_refused")):
+        for uid, expected, event in ((APP, 200, "credentials_served"), (OTHER, 403, "request_denied")):
             pid, status = await ask_as_a_process(uid, running.address)
             assert status == expected
             await running.logged(event, uid=uid, pid=pid)

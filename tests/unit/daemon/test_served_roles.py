@@ -112,7 +112,7 @@ async def test_a_role_that_is_refused_or_breaks_costs_the_others_nothing(autojum
         await trio.sleep(7300)
         assert pod.key("default") is not None
         assert pod.key("reporting") is None
-    assert pod.logged("refresher_failed")[0]["role"] == "reporting"
+    assert pod.logged("refresher_failed")[0]["role_name"] == "reporting"
     intervals = len(pod.sts["default"].asked_at)
     assert intervals == pytest.approx(2 * 7300 / 1800, abs=1)
     pod.sts["reporting"].trouble = None
@@ -304,7 +304,7 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
         assert b"Report this as a bug" in shown
         assert b"still being fetched" not in shown
     assert pod.daemon.metrics.refreshes["reporting", "unexpected_error"] >= 3
-    assert {entry["role"] for entry in pod.logged("refresher_failed")} == {"reporting"}
+    assert {entry["role_name"] for entry in pod.logged("refresher_failed")} == {"reporting"}
     pod.sts["reporting"].trouble = None
     await trio.sleep(2 * RESTART_SECONDS)
     assert served.last_error is None
@@ -360,10 +360,10 @@ async def test_short_session_is_warned_about_at_start_and_when_it_changes(
     """Of a chain, the last step's session is served."""
     chain = (ChainStep(arn("other"), duration_seconds=chained_seconds),) if chained_seconds else ()
     role = pod.role("reporting", duration_seconds=seconds, chain=chain)
-    assert pod.logged("setting_doubtful") == []
+    assert pod.logged("suspicious_setting_found") == []
     for name in ("reporting", "archive"):
         pod.daemon.roles.replace([pod.role("default"), role._replace(name=name)])
-    reasons = [entry["reason"] for entry in pod.logged("setting_doubtful")]
+    reasons = [entry["reason"] for entry in pod.logged("suspicious_setting_found")]
     assert len(reasons) == (2 if is_warned_about else 0)
     assert all("1800 s or more" in reason and "refresh windows" in reason for reason in reasons)
 
@@ -394,10 +394,10 @@ async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
             file.write_text(f"changed to {outcome}")
             await trio.sleep(10 * CHECK_SECONDS)
         nursery.cancel_scope.cancel()
-    assert [entry["reason"] for entry in pod.logged("configuration_refused")] == ["line 3: wrong"]
+    assert [entry["reason"] for entry in pod.logged("configuration_rejected")] == ["line 3: wrong"]
     assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
-    assert metrics.reloads == {"refused": 1, "taken": 1}
-    assert not metrics.is_configuration_refused
+    assert metrics.reloads == {"failure": 1, "success": 1}
+    assert metrics.is_configuration_current
     assert pod.key("default") == "ASIAFAKE0001"
 
 
@@ -425,7 +425,7 @@ async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
         await trio.sleep(2 * CHECK_SECONDS)
         nursery.cancel_scope.cancel()
     assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
-    assert metrics.reloads == {"taken": 1}
+    assert metrics.reloads == {"success": 1}
     assert volumes.blocked == 1
 
 
@@ -445,11 +445,11 @@ async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path)
         assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
         assert (await get(reporting))[0] == 200
         volume.write("roles: [")
-        refused = await running.logged("configuration_refused")
+        refused = await running.logged("configuration_rejected")
         assert refused["reason"].startswith(f"{volume.path}, line 1: ")
         assert (await get(reporting))[0] == 200
         os.kill(running.process.pid, signal.SIGHUP)
-        await running.logged("configuration_refused", times=2)
+        await running.logged("configuration_rejected", times=2)
         assert (await get(running.url))[0] == 200
         assert await running.stop(signal.SIGTERM) == 0
 
@@ -484,7 +484,7 @@ async def test_sighup_without_a_file_is_told_and_harmless(tmp_path: Path) -> Non
     async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         os.kill(running.process.pid, signal.SIGHUP)
-        await running.logged("nothing_to_reload")
+        await running.logged("reload_ignored")
         assert (await get(running.url))[0] == 200
 
 

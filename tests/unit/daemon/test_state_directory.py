@@ -382,7 +382,7 @@ async def test_unusable_file_is_ignored_logged_and_replaced(
         await trio.sleep(1)
         assert key(daemon) == "ASIAFAKE0002"
     (ignored,) = machine.logged("saved_credentials_ignored")
-    assert ignored["role"] == "default"
+    assert ignored["role_name"] == "default"
     assert "secret" not in str(machine.events)
     if way == "a directory":
         path.rmdir()
@@ -441,10 +441,10 @@ async def test_failed_write_is_logged_counted_and_tried_again(autojump_clock: Mo
         await trio.sleep(REMINDER_SECONDS - 1)
         assert key(daemon) == "ASIAFAKE0001"
         assert [entry["reason"] for entry in machine.logged("state_write_failed")] == ["No space left on device"]
-        assert daemon.metrics.state_writes["failed"] == pytest.approx(REMINDER_SECONDS / CHECK_SECONDS, abs=2)
+        assert daemon.metrics.state_writes["failure"] == pytest.approx(REMINDER_SECONDS / CHECK_SECONDS, abs=2)
         machine.trouble = None
         await trio.sleep(CHECK_SECONDS)
-        assert daemon.metrics.state_writes["done"] == 1
+        assert daemon.metrics.state_writes["success"] == 1
     async with machine.process() as daemon:
         assert key(daemon) == "ASIAFAKE0001"
 
@@ -453,7 +453,7 @@ async def test_writes_happen_only_when_something_changed(autojump_clock: MockClo
     async with machine.process() as daemon:
         await trio.sleep(9 * 3600)
         assert 18 <= len(machine.sts.asked_at) <= 20
-        assert daemon.metrics.state_writes == {"done": len(machine.sts.asked_at)}
+        assert daemon.metrics.state_writes == {"success": len(machine.sts.asked_at)}
 
 
 async def test_write_that_hangs_is_given_up_reported_and_never_comes_late(

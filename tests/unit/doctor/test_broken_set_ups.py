@@ -730,7 +730,7 @@ async def test_the_one_thing_that_is_broken_is_named_first(
         environ = await row.break_it(at)
         stay_on_this_machine(environ, monkeypatch)
         report = await examine(environ, files=environ.get("FILES"))
-    first = report.first_wrong
+    first = report.first_failure
     text = as_text(report, width=1000, colours=False)
     assert first is not None, text
     assert f"{first.group}.{first.check}" == row.check, text

@@ -82,7 +82,7 @@ async def test_several_roles_are_looked_at_each_and_named(tmp_path: Path) -> Non
     (tmp_path / "roles.yaml").write_text(roles)
     async with set_up(tmp_path) as at:
         report = await examine(at.but(IRSA_SIDECAR_CONFIG=str(tmp_path / "roles.yaml")))
-    first = report.first_wrong
+    first = report.first_failure
     assert first is not None
     assert (first.group, first.check, first.role) == ("exchange", "granted", "other")
     assert {row.role for row in report.rows if row.group == "exchange"} == {"default", "other"}
@@ -115,7 +115,7 @@ async def test_a_token_of_another_user_names_the_field_of_the_pod(
         with as_somebody_else():
             report = await examine(at.but(AWS_WEB_IDENTITY_TOKEN_FILE="token"))
             uid = os.geteuid()
-    first = report.first_wrong
+    first = report.first_failure
     assert first is not None
     assert first.finding.seen.startswith(f"token may not be read by uid {uid}")
     assert "fsGroup" in first.finding.next_step
@@ -302,16 +302,16 @@ async def test_the_exit_status_and_the_document_for_machines(tmp_path: Path) -> 
         document = json.loads(done.stdout)
         assert (done.returncode, done.stderr) == (0, b"")
         assert (document["version"], document["side"], document["status"]) == (1, "sidecar", "ok")
-        assert document["first_wrong"] is None
+        assert document["first_failure"] is None
         assert document["sts_calls_per_day"]["max"] == {"least": 4, "most": 48}
-        fields = {"group", "check", "role", "container", "status", "seen", "next_step"}
+        fields = {"group", "check", "role", "container", "status", "observed", "next_step"}
         assert all(set(check) == fields for check in document["checks"])
 
         done = await doctor(at.but(AWS_ROLE_ARN=at.role("refusing")), "--json")
         document = json.loads(done.stdout)
-        assert (done.returncode, document["status"]) == (1, "wrong")
-        assert document["first_wrong"]["check"] == "granted"
-        assert document["first_wrong"] in document["checks"]
+        assert (done.returncode, document["status"]) == (1, "failed")
+        assert document["first_failure"]["check"] == "granted"
+        assert document["first_failure"] in document["checks"]
 
         warned = at.application_but(AWS_EC2_METADATA_DISABLED=None)
         assert (await doctor(warned)).returncode == 0
@@ -342,7 +342,7 @@ async def test_with_what_run_needs_alone_the_core_works_and_the_rest_says_how_to
             )
     document = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, b"")
-    left_out = {check["check"]: check for check in document["checks"] if check["status"] == "left_out"}
+    left_out = {check["check"]: check for check in document["checks"] if check["status"] == "skipped"}
     assert set(left_out) == {"verification", "policy", "breadth", "session", "caller"}
     for name in ("verification", "policy", "caller"):
         assert "make tools" in left_out[name]["next_step"]
@@ -383,9 +383,9 @@ async def test_a_token_that_is_mounted_by_sub_path_is_found_before_it_expires(tm
             done = await trio.run_process(command, env=environ, capture_stdout=True, capture_stderr=True, check=False)
     if b"mount" in done.stderr or b"unshare" in done.stderr:
         pytest.skip("making a mount needs user namespaces")
-    first = json.loads(done.stdout)["first_wrong"]
+    first = json.loads(done.stdout)["first_failure"]
     assert (done.returncode, first["check"]) == (1, "volume")
-    assert f"{mounted} is mounted by subPath: it is never renewed, and works until" in first["seen"]
+    assert f"{mounted} is mounted by subPath: it is never renewed, and works until" in first["observed"]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="no Linux")

@@ -23,7 +23,7 @@ def test_the_document_names_every_field_of_the_json() -> None:
     report = Report(Side.SIDECAR, (Row("token", "file", wrong("gone", "bring it back")),), {})
     document = json.loads(as_json(report))
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name in (*document, *document["first_wrong"]):
+    for name in (*document, *document["first_failure"]):
         assert f"`{name}`" in text
     for value in [status.value for status in Status] + [side.value for side in Side]:
         assert f"`{value}`" in text

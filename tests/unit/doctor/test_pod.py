@@ -274,7 +274,7 @@ async def test_what_is_wrong_with_a_pod_is_named_first(what: str, api: FakeApiSe
     change(pod)
     api.put(f"{PODS}/cart", pod)
     report = await examine(environ, "shop/cart")
-    first = report.first_wrong
+    first = report.first_failure
     text = as_text(report, width=1000, colours=False)
     assert first is not None, text
     assert f"{first.group}.{first.check}" == check, text
@@ -308,7 +308,7 @@ async def test_what_works_in_a_pod_and_is_not_meant_is_a_warning(
     api.put(f"{PODS}/cart", pod)
     report = await examine(environ)
     assert {name for name, status in statuses(report).items() if status is Status.WARNING} == {check}
-    assert report.first_wrong is None
+    assert report.first_failure is None
 
 
 async def test_a_plain_sidecar_and_settings_from_elsewhere_are_taken_as_they_are(
@@ -335,7 +335,7 @@ async def test_an_application_that_is_built_on_our_image_is_no_sidecar(
     app(pod)["image"] = "registry.example/irsa-sidecar:1-tools"
     api.put(f"{PODS}/cart", pod)
     report = await examine(environ)
-    assert report.first_wrong is None
+    assert report.first_failure is None
     assert any(row.container == "app" for row in report.rows)
 
 
@@ -368,7 +368,7 @@ async def test_an_event_says_why_a_container_does_not_start(api: FakeApiServer, 
         api.put(
             f"/api/v1/namespaces/shop/events/e{number}", {"kind": "Event", "metadata": {"name": f"e{number}"}, **event}
         )
-    first = (await examine(environ)).first_wrong
+    first = (await examine(environ)).first_failure
     assert first is not None
     assert first.finding.seen.endswith("FailedMount: MountVolume.SetUp failed for volume token")
 
@@ -376,7 +376,7 @@ async def test_an_event_says_why_a_container_does_not_start(api: FakeApiServer, 
 async def test_a_pod_that_there_is_not_or_that_may_not_be_read_is_told(
     api: FakeApiServer, environ: dict[str, str]
 ) -> None:
-    first = (await examine(environ, "other/cart")).first_wrong
+    first = (await examine(environ, "other/cart")).first_failure
     assert first is not None
     assert first.finding.seen == "there is no Pod cart in namespace other of context lab"
     api.faults.append((403, {"message": "pods is forbidden"}))
@@ -430,7 +430,7 @@ async def test_what_doctor_finds_inside_follows_what_the_api_shows(
         report = await examine(environ, execs=True)
     assert asked.read_text() == "exec -n shop cart -c irsa-sidecar -- irsa-sidecar doctor --json\n"
     assert report.rows[0].group == "pod"
-    first = report.first_wrong
+    first = report.first_failure
     assert first is not None
     assert (first.group, first.check) == ("exchange", "granted")
     assert "sub is system:serviceaccount:default:app" in first.finding.seen
@@ -444,11 +444,17 @@ async def test_what_helps_against_what_was_found_inside_is_the_next_step_of_a_da
     monkeypatch.setattr(
         api, "answer", lambda method, target, body: unready if "proxy" in target else answer(method, target, body)
     )
-    cause = {"group": "exchange", "check": "granted", "status": "wrong", "seen": "no", "next_step": "Let it allow this"}
+    cause = {
+        "group": "exchange",
+        "check": "granted",
+        "status": "failed",
+        "observed": "no",
+        "next_step": "Let it allow this",
+    }
     document = json.dumps({"version": 1, "checks": [cause]})
     stand_in_for_kubectl(tmp_path / "bin", f"echo '{document}'")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    first = (await examine(environ, execs=True)).first_wrong
+    first = (await examine(environ, execs=True)).first_failure
     assert first is not None
     assert (first.check, first.finding.next_step) == ("readiness", "Let it allow this")
 

@@ -114,7 +114,7 @@ class World:
     @property
     def why(self) -> str:
         """The reason that was told last."""
-        return str(self.told[-1][1]["why"])
+        return str(self.told[-1][1]["reason"])
 
     @staticmethod
     def _app(provider: Provider) -> Role:

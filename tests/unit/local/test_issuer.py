@@ -89,7 +89,7 @@ async def test_keys_rotate_by_the_interval(
     fresh, rotated_at, twice = iter(private_keys[1:]), [], trio.Event()
 
     def tell(event: str, /, **fields: Any) -> None:
-        rotated_at.append((event, fields["kid"], fields["published"]))
+        rotated_at.append((event, fields["kid"], fields["published_keys"]))
         if len(rotated_at) == 2:
             twice.set()
 

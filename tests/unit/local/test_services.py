@@ -148,7 +148,7 @@ async def test_boto3_exchanges_the_token_and_uses_the_credentials(
         answer = await run.exchange()
         identity = await run.call(answer["Credentials"], "get_caller_identity")
     assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/test"
-    assert [event for event, _ in run.told] == ["token_renewed", "exchange_granted", "caller_identity_told"]
+    assert [event for event, _ in run.told] == ["token_renewed", "exchange_granted", "caller_identity_returned"]
 
 
 async def test_boto3_presigns_what_the_services_take(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
@@ -319,6 +319,6 @@ async def test_real_trust_policy_is_tried_as_it_is(tmp_path: Path, generate: Cal
         with pytest.raises(ClientError) as denied:
             await run.call(keys, "assume_role", RoleArn=run.services.role_arn, RoleSessionName="again")
     assert code_and_text(denied.value)[0] == "AccessDenied"
-    reported = [fields["why"] for event, fields in run.told if event == "trust_statement_not_evaluated"]
+    reported = [fields["reason"] for event, fields in run.told if event == "trust_statement_not_evaluated"]
     assert [why.partition(":")[0] for why in reported] == ["Statement PodIdentity", "Statement Organization"]
-    assert "the condition key aws:PrincipalOrgID is not evaluated here" in run.told[-1][1]["why"]
+    assert "the condition key aws:PrincipalOrgID is not evaluated here" in run.told[-1][1]["reason"]

@@ -62,7 +62,7 @@ async def test_the_caller_is_the_session_that_signed(world: World, sign: Sign) -
     assert answer["Account"] == "111122223333"
     assert answer["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
     assert answer["UserId"].startswith("AROA")
-    assert world.told[-1] == ("caller_identity_told", {"arn": answer["Arn"]})
+    assert world.told[-1] == ("caller_identity_returned", {"arn": answer["Arn"]})
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

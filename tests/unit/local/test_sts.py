@@ -173,7 +173,7 @@ async def test_rotation_keeps_old_tokens_valid_until_they_end(world: World, priv
 async def test_the_trust_policy_decides_and_only_the_reason_that_is_told_says_how(world: World) -> None:
     token = world.token(sub="system:serviceaccount:default:till")
     assert await world.refusal(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
-    assert world.told[-1][0] == "request_refused"
+    assert world.told[-1][0] == "request_rejected"
     assert world.why == (
         f"the trust policy of {APP}: Statement 1: Condition StringEquals {KEY}:sub wants "
         "system:serviceaccount:default:app, the request has system:serviceaccount:default:till"

@@ -247,7 +247,7 @@ async def test_what_was_learned_is_told_each_time_it_changes(autojump_clock: Moc
     await live(longest, DAY)
     sts.limit = HOUR
     await live(longest, DAY)
-    told = [(entry["seconds"], entry["refused_seconds"]) for entry in longest.logged("duration_learned")]
+    told = [(entry["seconds"], entry["rejected_seconds"]) for entry in longest.logged("max_duration_found")]
     assert told == [(HOUR, 12 * HOUR), (4 * HOUR, 12 * HOUR), (HOUR, 4 * HOUR)]
     assert longest.refresher.health.session_seconds == HOUR
 

@@ -142,10 +142,10 @@ TYPES = {
     "irsa_sidecar_clock_skew_seconds": "gauge",
     "irsa_sidecar_refreshes": "counter",
     "irsa_sidecar_sts_request_duration_seconds": "histogram",
-    "irsa_sidecar_sts_region_in_use": "gauge",
+    "irsa_sidecar_sts_region_active": "gauge",
     "irsa_sidecar_sts_endpoint_changes": "counter",
     "irsa_sidecar_configuration_reloads": "counter",
-    "irsa_sidecar_configuration_refused": "gauge",
+    "irsa_sidecar_configuration_last_reload_successful": "gauge",
     "irsa_sidecar_ca_bundle_last_reload_successful": "gauge",
     "irsa_sidecar_requests": "counter",
     "irsa_sidecar_clock_steps": "counter",
@@ -163,8 +163,8 @@ def busy() -> Metrics:
     metrics.clock_steps = 2
     metrics.sts_regions = {"eu-west-1": False, "eu-central-1": True}
     metrics.sts_endpoint_changes = 1
-    metrics.count_reload(is_taken=True)
-    metrics.count_reload(is_taken=False)
+    metrics.count_reload(is_accepted=True)
+    metrics.count_reload(is_accepted=False)
     metrics.is_ca_bundle_in_use = False
     return metrics
 
@@ -191,11 +191,11 @@ def test_each_value_is_where_a_graph_looks_for_it() -> None:
     assert values(families["irsa_sidecar_refreshes"]) == {("default", "success"): 1, ("default", "Timeout"): 1}
     assert values(families["irsa_sidecar_requests"]) == {"200": 7, "403": 1}
     assert values(families["irsa_sidecar_clock_steps"]) == {(): 2}
-    assert values(families["irsa_sidecar_configuration_reloads"]) == {"refused": 1, "taken": 1}
-    assert values(families["irsa_sidecar_configuration_refused"]) == {(): 1}
+    assert values(families["irsa_sidecar_configuration_reloads"]) == {"failure": 1, "success": 1}
+    assert values(families["irsa_sidecar_configuration_last_reload_successful"]) == {(): 0}
     assert values(families["irsa_sidecar_ca_bundle_last_reload_successful"]) == {(): 0}
     assert values(families["irsa_sidecar_log_lines_dropped"]) == {(): 4}
-    assert values(families["irsa_sidecar_sts_region_in_use"]) == {"eu-west-1": 0, "eu-central-1": 1}
+    assert values(families["irsa_sidecar_sts_region_active"]) == {"eu-west-1": 0, "eu-central-1": 1}
     assert values(families["irsa_sidecar_sts_endpoint_changes"]) == {(): 1}
     observed = {sample.name: sample.value for sample in families["irsa_sidecar_sts_request_duration_seconds"].samples}
     assert observed["irsa_sidecar_sts_request_duration_seconds_count"] == 1

@@ -62,7 +62,7 @@ class Lines:
     def told(self) -> Counter[tuple[str, str]]:
         counts: Counter[tuple[str, str]] = Counter()
         for line in self.lines:
-            counts[line["role"], line["access_key_id"]] += line.get("count", 1)
+            counts[line["role_name"], line["access_key_id"]] += line.get("count", 1)
         return counts
 
 
@@ -71,9 +71,9 @@ def test_a_hand_out_is_told_with_who_got_what_and_no_secret() -> None:
     told.hand_out("default", ONE, 0.0)
     assert told.lines == [
         {
-            "event": "credentials_handed_out",
+            "event": "credentials_served",
             "level": "info",
-            "role": "default",
+            "role_name": "default",
             "access_key_id": "ASIAONE",
             "expiration": "2027-01-15T09:00:00Z",
             "peer": "127.0.0.1:40000",
@@ -97,7 +97,7 @@ def test_beyond_the_budget_of_a_second_hand_outs_are_summed_by_role_and_key() ->
     assert len(told.lines) == LINES_A_SECOND
     assert told.wakes == 1
     told.audit.flush()
-    summed = [(line["role"], line["access_key_id"], line["count"]) for line in told.lines[LINES_A_SECOND:]]
+    summed = [(line["role_name"], line["access_key_id"], line["count"]) for line in told.lines[LINES_A_SECOND:]]
     assert summed == [("default", "ASIAONE", 2), ("default", "ASIATWO", 1), ("reporting", "ASIAONE", 1)]
     assert not any("peer" in line for line in told.lines[LINES_A_SECOND:])
 
@@ -124,9 +124,9 @@ def test_a_refusal_is_a_warning_with_who_asked_and_why() -> None:
     told.refuse("reporting", "wrong user", 0.0, Peer(1002, 7))
     assert told.lines == [
         {
-            "event": "hand_out_refused",
+            "event": "request_denied",
             "level": "warning",
-            "role": "reporting",
+            "role_name": "reporting",
             "reason": "wrong user",
             "peer": "127.0.0.1:40000",
             "uid": 1002,
@@ -141,13 +141,15 @@ def test_a_flood_of_refusals_is_summed_by_role_and_reason_and_takes_no_line_of_a
         told.refuse(role, reason, 5.0)
     assert len(told.lines) == LINES_A_SECOND
     told.hand_out("default", ONE, 5.9)
-    assert told.lines[-1]["event"] == "credentials_handed_out"
+    assert told.lines[-1]["event"] == "credentials_served"
     told.audit.flush()
-    summed = [(line["event"], line["role"], line["reason"], line["count"]) for line in told.lines[LINES_A_SECOND + 1 :]]
+    summed = [
+        (line["event"], line["role_name"], line["reason"], line["count"]) for line in told.lines[LINES_A_SECOND + 1 :]
+    ]
     assert summed == [
-        ("hand_out_refused", "default", "wrong user", 500 - LINES_A_SECOND),
-        ("hand_out_refused", "default", "no secret", 1),
-        ("hand_out_refused", "reporting", "wrong user", 1),
+        ("request_denied", "default", "wrong user", 500 - LINES_A_SECOND),
+        ("request_denied", "default", "no secret", 1),
+        ("request_denied", "reporting", "wrong user", 1),
     ]
     assert told.wakes == 1
 

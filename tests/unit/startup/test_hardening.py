@@ -95,7 +95,7 @@ async def test_it_is_not_dumpable_writes_no_core_and_takes_no_new_privileges(tmp
         assert resource.prlimit(running.process.pid, resource.RLIMIT_CORE) == (0, 0)
         assert await running.stop(signal.SIGTERM) == 0
         assert await running.line_of("DUMPABLE") == "DUMPABLE 0"
-    assert "hardening_refused" not in running.errors
+    assert "hardening_failed" not in running.errors
 
 
 TELL_DUMPABLE_AT_IMPORT = """
@@ -174,12 +174,12 @@ async def test_what_a_sandbox_refuses_is_one_warning_and_all_else_goes_on(tmp_pa
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=REFUSE_CORE_LIMIT) as running,
     ):
-        warning = await running.logged("hardening_refused")
-        assert warning["refused"] == ["no core files: not allowed to raise maximum limit"]
+        warning = await running.logged("hardening_failed")
+        assert warning["failed"] == ["no core files: not allowed to raise maximum limit"]
         await running.logged("credentials_refreshed")
         assert (await get(running.url))[0] == 200
         assert status_of(running.process.pid)["NoNewPrivs"] == "1"
-    assert running.errors.count("hardening_refused") == 1
+    assert running.errors.count("hardening_failed") == 1
 
 
 def no_such_option() -> None:

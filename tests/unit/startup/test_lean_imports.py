@@ -187,8 +187,9 @@ async def test_run_leaves_installed_cryptography_out_of_memory(tmp_path: Path, a
         settings = {"AWS_CA_BUNDLE": authority.bundle, "IRSA_SIDECAR_CONFIG": str(tmp_path / "roles.yaml")}
         environment = pod_environment(tmp_path / "token", sts.url, **settings)
         async with run_daemon(environment, prelude=IS_INSTALLED) as running:
-            await running.logged("credentials_refreshed", role="default")
-            await running.logged("refresh_failed", role="chained")  # the script has no AssumeRole, which was signed
+            await running.logged("credentials_refreshed", role_name="default")
+            # The script has no AssumeRole, which was signed.
+            await running.logged("refresh_failed", role_name="chained")
             mapped = Path(f"/proc/{running.process.pid}/maps").read_text()
     assert any((request.header("authorization") or "").startswith("AWS4-HMAC-SHA256") for request in sts.requests)
     assert [name for name in COMPILED if name in mapped] == []

@@ -98,7 +98,7 @@ class Webhook:
         self._api = api
 
     async def until_ready(self) -> None:
-        for event in ("certificate_in_use", "api_server_known", "service_accounts_listed"):
+        for event in ("certificate_activated", "api_server_version_changed", "service_accounts_listed"):
             await self.events.logged(event)
 
     async def ask(self, document: Document, path: str = "/inject") -> httpx.Response:

@@ -76,7 +76,7 @@ def test_the_largest_pod_of_short_variables_is_read() -> None:
 def test_a_refusal_is_a_sentence_and_no_patch() -> None:
     result = decide(parsed(admission_review(pod(hostNetwork=True))), ACCOUNT, SETTINGS)
     response = result.document["response"]
-    assert result.outcome is Outcome.REFUSED
+    assert result.outcome is Outcome.DENIED
     assert response["allowed"] is False
     assert response["status"]["message"].startswith("The Pod has hostNetwork")
     assert "patch" not in response
@@ -124,7 +124,7 @@ def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> No
 )
 def test_what_is_not_ours_passes_as_it_is(changes: dict[str, Any]) -> None:
     result = decide(parsed(admission_review(**changes)), None, SETTINGS)
-    assert result.outcome is Outcome.PASSED
+    assert result.outcome is Outcome.SKIPPED
     assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
@@ -133,7 +133,7 @@ def test_another_value_of_the_label_is_refused_and_not_passed_over(value: str) -
     asked = pod()
     asked["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
     result = decide(parsed(admission_review(asked)), ACCOUNT, SETTINGS)
-    assert result.outcome is Outcome.REFUSED
+    assert result.outcome is Outcome.DENIED
     assert result.reason == (
         f'The Pod\'s label irsa-sidecar.io/inject is {value!r}: give "true", in quotes, or "false" for no sidecar.'
     )
@@ -205,7 +205,7 @@ def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
     asked = admission_review()
     asked["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
     result = decide(parsed(asked), ACCOUNT, SETTINGS)
-    assert result.outcome is Outcome.REFUSED
+    assert result.outcome is Outcome.DENIED
     assert result.document["response"]["allowed"] is False
     assert f"annotation {ROLES}" in result.document["response"]["status"]["message"]
 

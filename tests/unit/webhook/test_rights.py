@@ -25,13 +25,13 @@ class Without(NamedTuple):
     is_allowed: bool = True
 
 
-NOT_READY = Without("certificate_not_kept", is_ready=False)
+NOT_READY = Without("certificate_update_failed", is_ready=False)
 
 RIGHTS = {
-    ("get", "serviceaccounts"): Without("pod_refused_for_now", is_allowed=False),
+    ("get", "serviceaccounts"): Without("pod_denied_temporarily", is_allowed=False),
     ("list", "serviceaccounts"): Without("service_accounts_watch_ended"),
     ("watch", "serviceaccounts"): Without("service_accounts_watch_ended"),
-    ("create", "events"): Without("event_not_sent"),
+    ("create", "events"): Without("event_send_failed"),
     ("get", CONFIGURATIONS): NOT_READY,
     ("list", CONFIGURATIONS): Without("certificate_watch_ended"),
     ("watch", CONFIGURATIONS): Without("certificate_watch_ended"),
@@ -40,7 +40,7 @@ RIGHTS = {
     ("list", "secrets"): Without("certificate_watch_ended"),
     ("watch", "secrets"): Without("certificate_watch_ended"),
     ("create", "secrets"): NOT_READY,
-    ("update", "secrets"): Without("certificate_not_renewed"),
+    ("update", "secrets"): Without("certificate_renewal_failed"),
 }
 
 
@@ -68,9 +68,9 @@ async def test_a_right_that_is_missing_is_named_with_where_to_get_it(
     if right == ("update", "secrets"):
         put_due_certificate(api)
     async with webhook(api, tmp_path) as hook:
-        await hook.events.logged("api_server_known")
+        await hook.events.logged("api_server_version_changed")
         if without.is_ready:
-            await hook.events.logged("certificate_in_use")
+            await hook.events.logged("certificate_activated")
             response = (await hook.ask(admission_review(left_alone_of_a_controller()))).json()["response"]
             assert response["allowed"] is without.is_allowed
             told = response.get("status", {}).get("message", "")

@@ -71,18 +71,18 @@ async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: K
         await until(lambda: not len(followed.accounts))
         assert [target for method, target in fake.requests[before:] if ACCOUNT in target] == []
         assert await followed.role() is None
-        assert followed.metrics.lookups["asked"] == 1
+        assert followed.metrics.lookups["fetched"] == 1
         nursery.cancel_scope.cancel()
 
 
 async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
     followed = Followed(api)
     assert await followed.role() == ARN
-    assert followed.metrics.lookups == {"asked": 1}
+    assert followed.metrics.lookups == {"fetched": 1}
     fake.broken[ACCOUNT] = (500, {"message": "no"})
     with pytest.raises(KubernetesError, match="no"):
         await followed.role()
-    assert followed.metrics.lookups == {"asked": 1, "failed": 1}
+    assert followed.metrics.lookups == {"fetched": 1, "failed": 1}
 
 
 async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiServer, api: KubernetesApi) -> None:
@@ -112,15 +112,15 @@ async def test_accounts_beyond_a_namespaces_share_are_asked_for(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
         listed = await followed.events.logged("service_accounts_listed")
-        assert listed["count"] + listed["not_kept"] == 101
+        assert listed["count"] + listed["not_cached"] == 101
         assert 20 < listed["count"] < 40
         assert await followed.role() == ARN
-        assert followed.metrics.lookups == {"watch": 1}
+        assert followed.metrics.lookups == {"cached": 1}
         for number in (0, 99):
             found = await followed.accounts.find("evil", f"a{number}", needs_role=True)
             assert found is not None
             assert found.annotations == {ROLE: ARN}
-        assert followed.metrics.lookups == {"watch": 2, "asked": 1}
+        assert followed.metrics.lookups == {"cached": 2, "fetched": 1}
         nursery.cancel_scope.cancel()
 
 
@@ -219,7 +219,7 @@ async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: Fake
         await followed.events.logged("service_accounts_watch_ended")
         put_service_account(fake, role_arn=OTHER_ARN)
         assert await followed.role() == OTHER_ARN
-        assert followed.metrics.lookups == {"asked": 1}
+        assert followed.metrics.lookups == {"fetched": 1}
         nursery.cancel_scope.cancel()
 
 

@@ -91,7 +91,7 @@ async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: Fake
     environment = {**os.environ, **kubeconfig_file(api, tmp_path), "NO_PROXY": "127.0.0.1"}
     async with started(command, environment) as running:
         port, _ = (await running.logged("started"))["ports"]
-        await running.logged("certificate_in_use")
+        await running.logged("certificate_activated")
         assert (await ask(api, port, admission_review())).json()["response"]["allowed"] is True
         assert await running.stop(signal.SIGTERM) == 0
         await running.logged("stopped")
@@ -158,7 +158,7 @@ async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApi
             await until(lambda: hook.service.large.statistics().tasks_waiting == MAX_LARGE_WAITING)
             refused = await hook.ask(large)
             assert (refused.status_code, "Try again" in refused.text) == (503, True)
-            await hook.events.logged("large_review_turned_away")
+            await hook.events.logged("large_review_rejected")
             assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_LARGE_WAITING)
         assert set(answers) == {200}
@@ -284,23 +284,23 @@ async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: Fa
         assert "etcd is full" in response["status"]["message"]
         # What the watch knows needs nobody.
         assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-        assert "irsa_sidecar_webhook_watching 1\n" in (await hook.admin("/metrics")).text
+        assert "irsa_sidecar_webhook_watch_active 1\n" in (await hook.admin("/metrics")).text
 
 
 async def test_without_a_watch_it_is_ready_and_tells_so(api: FakeApiServer, tmp_path: Path) -> None:
     api.broken["/api/v1/serviceaccounts"] = (403, {"message": "no list"})
     async with webhook(api, tmp_path) as hook:
-        for event in ("certificate_in_use", "api_server_known", "service_accounts_watch_ended"):
+        for event in ("certificate_activated", "api_server_version_changed", "service_accounts_watch_ended"):
             await hook.events.logged(event)
         assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-        assert "irsa_sidecar_webhook_watching 0\n" in (await hook.admin("/metrics")).text
+        assert "irsa_sidecar_webhook_watch_active 0\n" in (await hook.admin("/metrics")).text
 
 
 async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         put_configuration(api)
-        await hook.events.logged("authorities_made_trusted", times=2)
+        await hook.events.logged("ca_bundle_updated", times=2)
         assert (await hook.ask(admission_review())).status_code == 200
 
 
@@ -320,7 +320,7 @@ async def test_replicas_share_one_certificate_whoever_made_it(
         # Somebody deletes it: both serve the next one, and it is one.
         api.remove(SECRET)
         for hook in (one, other):
-            await hook.events.logged("certificate_in_use", times=2)
+            await hook.events.logged("certificate_activated", times=2)
         assert api.documents[SECRET]["data"]["tls.crt"] != before
         assert (
             (await one.ask(admission_review())).status_code == (await other.ask(admission_review())).status_code == 200
@@ -347,7 +347,7 @@ async def test_while_nodes_are_older_than_their_api_server_an_operator_says_that
         asked = admission_review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
-        told = await hook.events.logged("api_server_known")
+        told = await hook.events.logged("api_server_version_changed")
         assert (told["version"], told["native_sidecars"]) == ("v1.30.0", False)
         assert told["reason"] == "--native-sidecars never"
 
@@ -389,7 +389,7 @@ async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path
     api.remove(CONFIGURATION)
     api.documents.pop("/version")
     async with webhook(api, tmp_path) as hook:
-        await hook.events.logged("certificate_not_kept")
+        await hook.events.logged("certificate_update_failed")
         response = await hook.admin("/readyz")
         assert response.status_code == 503
         assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in response.text
@@ -420,7 +420,7 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
         files["tls.crt"].write_text("torn")
         for _ in range(2):
             await certificate.look()
-        assert len(hook.events.of("certificate_refused")) == 1
+        assert len(hook.events.of("certificate_rejected")) == 1
         assert hook.service.tls.context is in_use
         following = renewed(None, ["127.0.0.1"], datetime.now(UTC))
         for name, path in files.items():

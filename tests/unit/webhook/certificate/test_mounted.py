@@ -50,11 +50,11 @@ async def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is
     path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
     Tls().use(identity().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
     await mounted.certificate.look()
-    (refused,) = mounted.events.of("certificate_refused")
+    (refused,) = mounted.events.of("certificate_rejected")
     assert f"{path} has no certificate that can be read" in refused["reason"]
     assert (mounted.tls.context, mounted.metrics.certificate) == (in_use, validity)
     await mounted.certificate.look()
-    assert len(mounted.events.of("certificate_refused")) == 1
+    assert len(mounted.events.of("certificate_rejected")) == 1
     mounted.write(identity())
     await mounted.certificate.look()
     assert mounted.tls.context is not in_use
@@ -79,7 +79,7 @@ async def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
     with monkeypatch.context() as patched:
         patched.setattr(os, call, none_left)
         await mounted.certificate.look()
-    assert "Too many open files" in mounted.events.of("certificate_not_read")[0]["reason"]
+    assert "Too many open files" in mounted.events.of("certificate_read_failed")[0]["reason"]
     assert mounted.tls.context is in_use
     await mounted.certificate.look()
     assert mounted.tls.context is not in_use
@@ -93,7 +93,7 @@ async def test_hung_volume_leaves_the_certificate_in_use(
     with volumes.hang(str(mounted.folder / "tls.crt")):
         await mounted.certificate.look()
         assert mounted.tls.context is in_use
-        (logged,) = mounted.events.of("certificate_not_read")
+        (logged,) = mounted.events.of("certificate_read_failed")
         assert "its volume hangs" in logged["reason"]
     await trio.testing.wait_all_tasks_blocked(0.01)  # until the abandoned thread reported its end
     await mounted.certificate.look()
