@@ -1,17 +1,20 @@
 """
-The injecting admission webhook: an AdmissionReview in, the same with a patch or a refusal out.
+Respond to admission reviews: an AdmissionReview goes in, and the same with a patch or a rejection comes out.
 
-    review.py        pure: a review, a ServiceAccount and settings → the answer
-    service_accounts.py      ServiceAccounts, from a watch, and asked for where the watch does not know
-    certificate.py   pure: authorities and certificate, made and renewed by the clock that is passed
-    managed.py      … kept in a Secret that replicas share, and in the webhook's configuration
-    mounted.py  … or somebody else's, read again when its files change
-    tls.py           the TLS context in use, swapped whole
-    api.py, list_watch.py  the API server: requests with deadlines; lists and watches that never end
-    events.py        what only the maker of a Pod's owner can be told
-    server.py        HTTP/1.1 over TLS
-    service.py       routes and the one tree of tasks
-    run.py       the parts put together, and their end in order
+    run.py                     put the parts together, and stop them in order
+    service.py                 the routes, and the one tree of tasks
+    review.py                  decide on a review by the Pod, its ServiceAccount and the settings (pure)
+    service_accounts.py        find ServiceAccounts, from a watch or by a request
+    known_service_accounts.py  the bounded memory of the watch (pure)
+    turns.py                   let namespaces take turns with expensive reviews
+    events.py                  send warnings to the owners of Pods
+    metrics.py                 count, and write the metrics
+    tls.py                     the active TLS context
+    certificate/issue.py       create and renew authorities and certificates (pure)
+    certificate/ca_rollover.py decide which authorities the API server trusts (pure)
+    certificate/managed.py     keep a certificate of our own in a Secret
+    certificate/mounted.py     read a certificate of another issuer from files
 
-Injection itself is sidecar/injection, which `setup pod` uses too. Needs the extra `webhook`.
+Injection itself is sidecar/injection, which `setup pod` uses too. The HTTP server is sidecar/serving/h11_server.py.
+This package needs the extra `webhook`.
 """

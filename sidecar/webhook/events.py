@@ -1,10 +1,11 @@
 """
-Events for what its author would not hear otherwise.
+Send warnings that a Pod's author would not see otherwise as Kubernetes Events.
 
-A refusal reaches whoever made the Pod: kubectl prints it, and a ReplicaSet or Job gets an Event of its controller's
-(FailedCreate) with the same words. A warning reaches kubectl only; of a Pod that a controller makes, nobody would see
-it, so it becomes an Event of the Pod's owner. Never for a dry run, never in the way of an answer, and each only now and
-then: the sixth Pod of a Deployment has nothing new to say.
+The client that creates a Pod sees a rejection: kubectl prints it, and the controller of a ReplicaSet or Job sends an
+Event (FailedCreate) with the same text. But only kubectl shows warnings. If a controller creates the Pod, the warning
+becomes an Event of the Pod's owner.
+
+Rule: a dry run sends no Event, no response waits for an Event, and an Event is not repeated for each Pod of an owner.
 """
 
 from collections.abc import Callable
@@ -21,22 +22,22 @@ from sidecar.log import Logger
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Review, ReviewResult
 
-AGAIN_SECONDS = 600.0
-"""Before the same is said of the same owner again."""
+REPEAT_SECONDS = 600.0
+"""Minimum time between two equal Events about one owner."""
 
 MAX_WAITING, MAX_REMEMBERED = 100, 1000
 
 REFERENCE = ("apiVersion", "kind", "name", "uid")
-"""What an Event is about (Kubernetes API reference, ObjectReference)."""
+"""The fields that identify the object of an Event (Kubernetes API reference, ObjectReference)."""
 
 MAX_REFERENCE_CHARACTERS = 253
-"""Of each: the longest that a name may be. The API server looks at a Pod's owners only after the webhooks."""
+"""Limit for each field, which is that of a name. The API server checks a Pod's owners only after the webhooks."""
 
 COMPONENT = "irsa-sidecar-webhook"
 
 
 class Events:
-    """`tell` never waits; `run` sends."""
+    """The queue of Events. `emit` never waits, and `run` sends."""
 
     def __init__(
         self, api: KubernetesApi, log: Logger, metrics: WebhookMetrics, now: Callable[[], float], instance: str
@@ -47,15 +48,15 @@ class Events:
         self._now = now
         self._instance = instance
         self._send, self._receive = trio.open_memory_channel[tuple[str, Document]](MAX_WAITING)
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._emitted_at: dict[tuple[str, str], float] = {}
 
-    def tell(self, review: Review, result: ReviewResult) -> None:
-        """Have an Event sent for each warning that nobody would see."""
+    def emit(self, review: Review, result: ReviewResult) -> None:
+        """Queue an Event for each warning, if the Pod has an owner to show it."""
         owner = _owner(review)
         if owner is None or review.is_dry_run:
             return
         for warning in result.warnings:
-            if self._is_news(owner["uid"], warning):
+            if self._is_new(owner["uid"], warning):
                 event = self._event(review.namespace, owner, warning)
                 try:
                     self._send.send_nowait((review.namespace, event))
@@ -63,7 +64,7 @@ class Events:
                     self._metrics.count_event("dropped")
 
     async def run(self) -> None:
-        """Send them until cancelled."""
+        """Send the queued Events until cancelled."""
         async for namespace, event in self._receive:
             try:
                 await self._api.create(f"/api/v1/namespaces/{namespace}/events", event)
@@ -73,14 +74,14 @@ class Events:
                 self._metrics.count_event("failed")
                 self._log.warning("event_send_failed", reason=str(error))
 
-    def _is_news(self, owner: str, warning: str) -> bool:
+    def _is_new(self, owner: str, warning: str) -> bool:
         now = self._now()
-        if now - self._told_at.get((owner, warning), float("-inf")) < AGAIN_SECONDS:
+        if now - self._emitted_at.get((owner, warning), float("-inf")) < REPEAT_SECONDS:
             return False
-        if len(self._told_at) >= MAX_REMEMBERED:
-            self._told_at = {key: at for key, at in self._told_at.items() if now - at < AGAIN_SECONDS}
-        if len(self._told_at) < MAX_REMEMBERED:
-            self._told_at[owner, warning] = now
+        if len(self._emitted_at) >= MAX_REMEMBERED:
+            self._emitted_at = {key: at for key, at in self._emitted_at.items() if now - at < REPEAT_SECONDS}
+        if len(self._emitted_at) < MAX_REMEMBERED:
+            self._emitted_at[owner, warning] = now
         return True
 
     def _event(self, namespace: str, owner: Document, warning: str) -> Document:
@@ -111,7 +112,7 @@ def _owner(review: Review) -> Document | None:
 
 
 def _is_controller(owner: Any) -> bool:
-    """Whether it is the Pod's, and one that there can be: of what there cannot be nothing is kept."""
+    """Return whether this is a well-formed reference to the Pod's controller. Malformed references are never stored."""
     return (
         isinstance(owner, dict)
         and bool(owner.get("controller"))

@@ -1,9 +1,9 @@
 """
-What is remembered of ServiceAccounts, within bounds that no namespace can use up for the others. Pure.
+Keep ServiceAccounts in memory, within limits that one namespace cannot use up for the others. Pure.
 
-Rule: of each account only annotations that injection can use are kept: a role's ARN that is one, and values no longer
-than they can be. Accounts beyond a namespace's share, or beyond what all may take, are not remembered, and the API
-server is asked for them.
+Rule: only annotations that injection can use are kept: a valid ARN for the role, and values that are not too long.
+ServiceAccounts beyond the limit of their namespace, or beyond the limit for all, are not kept. The webhook requests
+those from the API server.
 """
 
 import re
@@ -24,22 +24,22 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from sidecar.kubernetes.document import Document
 
 SERVICE_ACCOUNT_BYTES = 700
-"""What Python takes for one account, beside the text of its annotations."""
+"""Memory that Python takes for one ServiceAccount, without the texts of its annotations."""
 
 TEXT_BYTES = 72
-"""What Python takes for one more text in a tuple, beside its characters."""
+"""Memory that Python takes for one text in a tuple, without its characters."""
 
 MAX_BYTES = 64 * 1024 * 1024
-"""For all accounts: some 80,000 with a role each. The manifests give the process 256 MiB."""
+"""Limit for all ServiceAccounts, about 80,000 with a role each. The manifests give the process 256 MiB."""
 
 MAX_BYTES_OF_NAMESPACE = 4 * 1024 * 1024
-"""For one namespace: some 5,000 accounts with a role each."""
+"""Limit for one namespace, about 5,000 ServiceAccounts with a role each."""
 
 MAX_ROLE_ARN_CHARACTERS = 600
 """IAM's limits: 64 characters for a name, 512 for a path."""
 
 MAX_UNREAD = 4
-"""How many names of an account's other annotations are kept, for the sentence that names one that is almost right."""
+"""Names of other annotations that are kept for each ServiceAccount, to suggest the right name in a message."""
 
 _MAY_BE_MEANT = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn|eks|amazon)", re.IGNORECASE).match
 
@@ -49,7 +49,7 @@ _USABLE: Mapping[str, Callable[[str], object]] = {
     EKS_STS_REGIONAL: re.compile(r"true|false", re.IGNORECASE).fullmatch,
     EKS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
 }
-"""What a value must be so that injection can use it. An account with another value is asked for when it is needed."""
+"""The values that injection can use. A ServiceAccount with another value is requested when a Pod needs it."""
 
 assert set(_USABLE) == set(SERVICE_ACCOUNT_ANNOTATIONS)
 
@@ -58,7 +58,7 @@ Key = tuple[str, str]
 
 
 def read_service_account(document: Document) -> ServiceAccount:
-    """Return what injection reads of a ServiceAccount, whole. Raises KeyError, TypeError or AttributeError."""
+    """Return the fields that injection reads. Raises KeyError, TypeError or AttributeError for a malformed document."""
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
     kept = {name: annotations[name] for name in SERVICE_ACCOUNT_ANNOTATIONS if name in annotations}
@@ -72,14 +72,14 @@ def is_usable(service_account: ServiceAccount) -> bool:
 
 
 class KnownServiceAccounts:
-    """The accounts of a cluster, as far as they fit."""
+    """The ServiceAccounts of a cluster, within the limits."""
 
     def __init__(self) -> None:
         self._accounts: dict[Key, ServiceAccount] = {}
         self._bytes: Counter[str] = Counter()
         self._total = 0
         self.beyond = 0
-        """How many accounts were not kept since this was created."""
+        """ServiceAccounts that were not kept."""
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -88,7 +88,7 @@ class KnownServiceAccounts:
         return self._accounts.get((namespace, name))
 
     def put(self, service_account: ServiceAccount) -> None:
-        """Replace an earlier version by this account, if it is usable and fits."""
+        """Replace an earlier version by this one, if it is usable and within the limits."""
         self.remove(service_account.namespace, service_account.name)
         size = _size(service_account)
         is_over = (

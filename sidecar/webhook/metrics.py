@@ -1,4 +1,4 @@
-"""What the webhook counts, and its text for Prometheus, as sidecar/metrics.py writes it."""
+"""Count reviews, lookups and Events, and write the webhook's metrics for Prometheus."""
 
 from collections import Counter
 from typing import Literal, get_args
@@ -18,7 +18,7 @@ Sent = Literal["sent", "failed", "dropped"]
 
 
 class WebhookMetrics:
-    """The counters of one process. `certificate` is that of the one in use, None while there is none."""
+    """The counters of one process. `certificate` is the validity of the active one, or None without one."""
 
     def __init__(self) -> None:
         self.reviews = dict.fromkeys(Outcome, 0)
@@ -35,7 +35,7 @@ class WebhookMetrics:
         self.events[outcome] += 1
 
     def exposition(self, *, is_ready: bool, is_watching: bool, accounts: int, dropped_lines: int) -> bytes:
-        """The body of a scrape. What can be counted is there from the start, as a rate begins with a first value."""
+        """Return the body of a scrape. Each counter has a first value, because `rate` needs one."""
         validity = self.certificate
         return exposition([
             Family("irsa_sidecar_webhook_build_info", "gauge", "The running version, as a label.",

@@ -1,8 +1,8 @@
 """
-What a review is answered with. Pure.
+Decide on an admission review. Pure.
 
-Rule: a Pod that asked for a sidecar gets one or is refused with a sentence; it never starts without one in silence,
-where its SDKs would turn to the node's role. (AdmissionReview v1: Kubernetes documentation, Dynamic Admission Control.)
+Rule: a Pod that requests a sidecar gets one, or is rejected with a message. It never starts without one, because its
+SDKs would then use the node's role. (AdmissionReview v1: Kubernetes documentation, Dynamic Admission Control.)
 """
 
 import base64
@@ -21,17 +21,18 @@ from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.names import NAME
 
 _NAME = re.compile(NAME)
-"""Of a namespace or a ServiceAccount (RFC 1123 subdomain), which the API server has checked; others have not."""
+"""Names of namespaces and ServiceAccounts (RFC 1123 subdomain). Only the API server checks them."""
 
 MAX_PARTS = 400_000
 """
-Values in a review, counted by their separators before it is parsed: parsed, a value takes up to 150 bytes.
+Limit for the values in a review, which are counted by their separators before parsing.
 
-A Pod of 3 MiB, the largest object that the API server takes, has 380,000 if it is nothing but short variables.
+A parsed value takes up to 150 bytes. A Pod of 3 MiB, the largest object that the API server accepts, has 380,000 values
+if it consists of short variables.
 """
 
 MAX_PATCH_BYTES = 1024 * 1024
-"""Of the change to a Pod. etcd takes objects of 1.5 MiB."""
+"""Limit for the change to a Pod. etcd accepts objects of 1.5 MiB."""
 
 MAX_REASON_CHARACTERS = 2000
 """Longest rejection, which is logged and shown to the Pod's author. It may quote the Pod."""
@@ -40,18 +41,18 @@ API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
 
 class Outcome(Enum):
-    """As metrics and logs name it."""
+    """The outcome of a review, by its name in metrics and logs."""
 
     INJECTED = "injected"
     DENIED = "denied"
     SKIPPED = "skipped"
-    """Not ours to change."""
+    """The review is not about a Pod that requests a sidecar."""
     FAILED = "failed"
-    """Refused for now, as the ServiceAccount could not be asked for."""
+    """The Pod is denied because of a temporary or internal error."""
 
 
 class Review(NamedTuple):
-    """A review that can be answered. `account` is the name of the Pod's ServiceAccount; `pod` None: not ours."""
+    """A valid review. `service_account` is a name. `pod` is None if it does not request a sidecar."""
 
     uid: str
     namespace: str
@@ -61,25 +62,25 @@ class Review(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The Pod's, which is made up after the webhooks for those that a controller makes."""
+        """Return the Pod's name, or its prefix: the API server completes a generated name after the webhooks."""
         metadata = (self.pod or {}).get("metadata") or {}
         return str(metadata.get("name") or f"{metadata.get('generateName') or ''}*")
 
     @property
     def names_role(self) -> bool:
-        """Whether the Pod says itself which role it wants."""
+        """Return whether the Pod names its own role."""
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
         return isinstance(annotations, dict) and (ROLE_ARN in annotations or ROLES in annotations)
 
     @property
     def lists_roles(self) -> bool:
-        """Whether the Pod has a list of roles, which takes a parser."""
+        """Return whether the Pod has a list of roles, which needs a parser."""
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
         return isinstance(annotations, dict) and ROLES in annotations
 
 
 class ReviewResult(NamedTuple):
-    """The answer, what it was, and what the Pod's author should know. `fault` is an exception that nobody foresaw."""
+    """The response to a review, its outcome, and warnings for the author. `fault` is an unexpected exception."""
 
     document: Document
     outcome: Outcome
@@ -89,7 +90,7 @@ class ReviewResult(NamedTuple):
 
 
 def read_review(body: bytes) -> Review:
-    """Raises ConfigurationError for what is no AdmissionReview of v1, or one that would take too much to parse."""
+    """Parse a review. Raises ConfigurationError unless it is an AdmissionReview v1 of an acceptable size."""
     if parts_in(body) > MAX_PARTS:
         raise ConfigurationError(f"The review has more than {MAX_PARTS} values: make the Pod smaller.")
     try:
@@ -105,16 +106,16 @@ def read_review(body: bytes) -> Review:
         ) from exc
     if version != API_VERSION or not all(isinstance(text, str) for text in (uid, service_account, namespace)):
         raise ConfigurationError(f"The body is no AdmissionReview of {API_VERSION}: set admissionReviewVersions: [v1].")
-    # The configuration's objectSelector asks for the label too; without this, a wrong one would change every Pod.
+    # The configuration's objectSelector requires the label too. Without this check, a wrong one would change all Pods.
     is_ours = _is_pod(request) and request.get("operation") == "CREATE" and wants_injection(pod)
     if is_ours and not all(map(_NAME.fullmatch, (service_account, namespace))):
-        # They become part of paths at the API server, which is asked with the webhook's own rights.
+        # The names become part of request paths at the API server, with the webhook's own permissions.
         raise ConfigurationError("The body names a namespace or a ServiceAccount that there cannot be.")
     return Review(uid, namespace, service_account, pod if is_ours else None, bool(request.get("dryRun")))
 
 
 def parts_in(body: bytes) -> int:
-    """Return how many values the JSON text has, or more: what is between quotes counts too."""
+    """Return at least the number of values in the JSON text. Separators within quotes count too."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
@@ -126,10 +127,10 @@ def _is_pod(request: Document) -> bool:
 
 def decide(review: Review, service_account: ServiceAccount | None, settings: Settings) -> ReviewResult:
     """
-    Return the response to a review, given what is known of the Pod's ServiceAccount. It never raises.
+    Return the result of a review, given the Pod's ServiceAccount. It never raises.
 
-    A Pod whose content makes us raise something unforeseen is rejected with a sentence. Without a response the API
-    server would show its author only that the webhook failed.
+    A Pod that causes an unexpected exception is rejected with a message. Without a response, the API server would show
+    its author only that the webhook failed.
     """
     if review.pod is None:
         return ReviewResult(_response(review, {"allowed": True}), Outcome.SKIPPED)
@@ -137,7 +138,7 @@ def decide(review: Review, service_account: ServiceAccount | None, settings: Set
         return _injected(review, review.pod, service_account, settings)
     except ConfigurationError as error:
         return _denied(review, str(error), 422, Outcome.DENIED)
-    except Exception as exc:  # noqa: BLE001  whatever it is, it concerns this Pod alone
+    except Exception as exc:  # noqa: BLE001  it affects only this Pod
         text = (
             f"irsa-sidecar could not read this Pod ({type(exc).__name__}). Remove unusual content from its annotations "
             "and fields, and report this as a bug."
@@ -155,23 +156,23 @@ def _injected(
             f"The change to the Pod has {len(patch)} bytes, and may have {MAX_PATCH_BYTES}: give it fewer "
             f"containers, or less in its container {CONTAINER}."
         )
-    said: Document = {"allowed": True}
+    response: Document = {"allowed": True}
     if patch != b"[]":
-        said |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
+        response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     if injected.warnings:
-        said["warnings"] = list(injected.warnings)
-    return ReviewResult(_response(review, said), Outcome.INJECTED, warnings=injected.warnings)
+        response["warnings"] = list(injected.warnings)
+    return ReviewResult(_response(review, response), Outcome.INJECTED, warnings=injected.warnings)
 
 
-def temporarily_denied(review: Review, why: str) -> ReviewResult:
-    """A refusal because something is out of order here and not in the Pod: whoever made it tries again."""
-    text = f"ServiceAccount {review.namespace}/{review.service_account} could not be asked for: {why}"
+def temporarily_denied(review: Review, reason: str) -> ReviewResult:
+    """Deny the Pod because of an error that is not the Pod's, so that its creator tries again."""
+    text = f"ServiceAccount {review.namespace}/{review.service_account} could not be fetched: {reason}"
     return _denied(review, text, 503, Outcome.FAILED)
 
 
 def busy(review: Review) -> ReviewResult:
-    """A refusal because too many Pods that take long wait for their turn: whoever made it tries again."""
-    text = f"Too many Pods with the annotation {ROLES}, or with very much in them, are being created: try again"
+    """Deny the Pod because too many expensive reviews are waiting, so that its creator tries again."""
+    text = f"Too many Pods with the annotation {ROLES}, or with very much content, are being created. Try again."
     return _denied(review, text, 503, Outcome.FAILED)
 
 
@@ -182,5 +183,5 @@ def _denied(review: Review, reason: str, code: int, outcome: Outcome) -> ReviewR
     return ReviewResult(_response(review, {"allowed": False, "status": status}), outcome, reason)
 
 
-def _response(review: Review, said: Document) -> Document:
-    return {"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": review.uid, **said}}
+def _response(review: Review, fields: Document) -> Document:
+    return {"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": review.uid, **fields}}

@@ -1,8 +1,8 @@
 """
-The webhook as a process: its parts put together, and its end in order.
+Run the webhook as a process, and stop it in order.
 
-The first signal makes it unready while it goes on answering, for as long as the Service's endpoints may take to learn
-of that: a review that nobody answers is a Pod that is not made. Connections end with their next answer from then on.
+After the first signal the webhook is not ready but still responds, until the Service's endpoints have changed. A review
+without a response is a Pod that is not created. From then on, each response is the last of its connection.
 """
 
 import os
@@ -32,8 +32,10 @@ from sidecar.webhook.tls import Tls
 
 class Options(NamedTuple):
     """
-    What the command line says. `native_sidecars` is one of NATIVE_CHOICES; `mounted` are the files of a certificate and
-    its key, if it is not our own.
+    The options of the command line.
+
+    `native_sidecars` is one of NATIVE_CHOICES. `mounted` names the files of a certificate and its key, or is None if
+    the webhook issues its own.
     """
 
     settings: Settings
@@ -50,7 +52,7 @@ class Options(NamedTuple):
 
 
 async def run(options: Options) -> None:
-    """Serve until a signal ends it in order. Raises ConfigurationError."""
+    """Serve until a signal. Raises ConfigurationError."""
     log, writer = make_logger(options.log_format, options.log_level)
     async with open_api(find_cluster(os.environ, options.context)) as api:
         service = make_service(options, api, log)
@@ -72,7 +74,7 @@ def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.s
 
 
 def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:
-    """The parts put together. Raises ConfigurationError for a mounted certificate that cannot be used."""
+    """Create the service. Raises ConfigurationError for a mounted certificate that cannot be used."""
     metrics, tls = WebhookMetrics(), Tls()
     return Service(
         api=api,
@@ -107,7 +109,7 @@ def _certificate(
 async def _stop_on_signal(
     service: Service, drain_seconds: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """The first signal starts the drain, and its end or a second one the orderly stop."""
+    """Drain after the first signal, and stop after the drain or a second signal."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
         number = await anext(signals)

@@ -1,7 +1,7 @@
 """
-The webhook's routes, and its one tree of tasks: what is known of the cluster, the certificate, two listeners.
+Serve the webhook's routes, and run its one tree of tasks.
 
-`/inject` over TLS, for the API server. `/livez`, `/readyz` and `/metrics` on an address of their own, without.
+`/inject` is for the API server, over TLS. `/livez`, `/readyz` and `/metrics` have an address of their own without TLS.
 """
 
 import json
@@ -22,7 +22,7 @@ from sidecar.kubernetes.list_watch import pause_seconds
 from sidecar.log import Logger
 from sidecar.serving.h11_server import Limits, Request, Response, Server, text_response
 from sidecar.webhook.certificate.managed import OwnCertificate
-from sidecar.webhook.certificate.mounted import LOOK_SECONDS, MountedCertificate
+from sidecar.webhook.certificate.mounted import CHECK_SECONDS, MountedCertificate
 from sidecar.webhook.events import Events
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import (
@@ -42,16 +42,16 @@ from sidecar.webhook.turns import FullError, Turns
 PATH = "/inject"
 
 VERSION_SECONDS = 3600.0
-"""Between two looks at the API server's version: a cluster is upgraded under a running webhook."""
+"""Interval of checks of the API server's version, which changes while the webhook runs."""
 
 LARGE_BYTES = 64 * 1024
-"""Of a review. Read, it can be 24 times that, and all that are read wait for their ServiceAccounts side by side."""
+"""Size of a large review. A parsed review can take 24 times that, and several wait for ServiceAccounts together."""
 
 LONG_PARTS = 2000
-"""Values in a review whose Pod takes long, 20 ms and more. Those of most Pods have 200 to 600."""
+"""Values in a review that takes long, 20 ms or more. The reviews of most Pods have 200 to 600."""
 
 MAX_LARGE_WAITING = 6
-"""Each has at most 4 MiB. With the one that is parsed they leave 4 MiB of the server's budget to all other bodies."""
+"""Limit for waiting large reviews of 4 MiB each. With the one that is parsed, they leave 4 MiB for other bodies."""
 
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -59,8 +59,10 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 @dataclass
 class Service:
     """
-    One process of the webhook. `certificate` keeps `tls`; `settings.is_native` is what `native_sidecars`, one of
-    NATIVE_CHOICES, and the API server's version say.
+    One process of the webhook.
+
+    `certificate` updates `tls`. `settings.is_native` follows `native_sidecars`, which is one of NATIVE_CHOICES, and the
+    API server's version.
     """
 
     api: KubernetesApi
@@ -75,10 +77,12 @@ class Service:
     jitter: Callable[[], float]
     dropped_lines: Callable[[], int] = lambda: 0
     large: trio.Lock = field(default_factory=trio.Lock)
-    """Held by the one large review that is read."""
+    """The lock of the one large review that is parsed."""
     roles: Turns = field(default_factory=Turns)
-    """For reviews that take long, such as those with a list of roles. A thread works on them: others are answered
-    meanwhile."""
+    """The queue of reviews that take long, such as those with a list of roles.
+
+    A thread decides on them, so that other reviews do not wait.
+    """
     stop: trio.Event = field(default_factory=trio.Event)
     is_stopping: bool = False
     version: str | None = None
@@ -90,13 +94,13 @@ class Service:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Until `stop` is set and the answers under way are sent."""
+        """Serve until `stop` is set and the responses under way are sent."""
         async with trio.open_nursery() as background:
             for name, task in (
                 ("service_accounts", self.accounts.run),
                 ("events", self.events.run),
                 ("certificate", self._keep_certificate),
-                ("api_server_version", self._follow_version),
+                ("api_server_version", self._keep_version),
             ):
                 background.start_soon(keep_running, task, partial(self._report_task, name))
             async with trio.open_nursery() as servers:
@@ -116,7 +120,7 @@ class Service:
     # Routes
 
     async def respond(self, request: Request) -> Response:
-        """What the API server asks."""
+        """Respond to a review of the API server."""
         if request.path != PATH:
             return text_response(404, f"Here is {PATH}.")
         if request.method != "POST":
@@ -142,7 +146,7 @@ class Service:
             self._report(result.fault)
         self.metrics.reviews[result.outcome] += 1
         self.metrics.review_seconds.observe(time.perf_counter() - began_at)
-        self._tell(review, result)
+        self._log_result(review, result)
         return Response(200, json.dumps(result.document).encode())
 
     async def _answer(self, review: Review, *, takes_long: bool, takes_turn: bool) -> ReviewResult:
@@ -162,12 +166,12 @@ class Service:
         except FullError:
             return busy(review)
 
-    def _tell(self, review: Review, result: ReviewResult) -> None:
+    def _log_result(self, review: Review, result: ReviewResult) -> None:
         if result.outcome is Outcome.SKIPPED:
             return
         log = self.log.info if result.outcome is Outcome.INJECTED else self.log.warning
         what = {"reason": result.reason} if result.reason else {}
-        left_alone = {"warnings": list(result.warnings)} if result.warnings else {}
+        warnings = {"warnings": list(result.warnings)} if result.warnings else {}
         log(
             f"pod_{result.outcome.value}" if result.outcome is not Outcome.FAILED else "pod_denied_temporarily",
             namespace=review.namespace,
@@ -175,22 +179,22 @@ class Service:
             service_account=review.service_account,
             dry_run=review.is_dry_run,
             **what,
-            **left_alone,
+            **warnings,
         )
-        self.events.tell(review, result)
+        self.events.emit(review, result)
 
     async def respond_to_admin(self, request: Request) -> Response:
-        """Probes and metrics."""
+        """Respond to probes and scrapes."""
         if request.method not in ("GET", "HEAD"):
             return text_response(405, "GET /livez, /readyz or /metrics.", ("Allow", "GET, HEAD"))
         if request.path == "/livez":
             return text_response(200, "ok")
         if request.path == "/readyz":
-            troubles = self.troubles()
-            return text_response(503 if troubles else 200, "\n".join(troubles) or "ok")
+            problems = self.problems()
+            return text_response(503 if problems else 200, "\n".join(problems) or "ok")
         if request.path == "/metrics":
             body = self.metrics.exposition(
-                is_ready=not self.troubles(),
+                is_ready=not self.problems(),
                 is_watching=self.accounts.is_live,
                 accounts=len(self.accounts),
                 dropped_lines=self.dropped_lines(),
@@ -198,16 +202,16 @@ class Service:
             return Response(200, body, _METRICS)
         return text_response(404, "Here are /livez, /readyz and /metrics.")
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """
-        Why no review should come here. A watch that broke is none: then ServiceAccounts are asked for one by one, and
-        with an API server out of reach no Pods are made either.
+        Return the reasons why the webhook is not ready.
+
+        A broken watch is not one of them, because the webhook then requests each ServiceAccount. While the API server
+        cannot be reached, no Pods are created either.
         """
-        found = (
-            [] if self.tls.context else [getattr(self.certificate, "trouble", None) or "there is no certificate yet"]
-        )
+        found = [] if self.tls.context else [getattr(self.certificate, "last_error", None) or "no certificate yet"]
         if self.version is None:
-            found.append("the API server has not told its version yet")
+            found.append("the API server's version is not yet known")
         return [*found, *(["stopping"] if self.is_stopping else [])]
 
     # Tasks
@@ -217,14 +221,14 @@ class Service:
             await self.certificate.run()
         else:
             while True:
-                await trio.sleep(LOOK_SECONDS)
-                await self.certificate.look()
+                await trio.sleep(CHECK_SECONDS)
+                await self.certificate.check()
 
-    async def _follow_version(self) -> None:
+    async def _keep_version(self) -> None:
         failures = 0
         while True:
             try:
-                self._take_version(await self.api.get("/version") or {})
+                self._apply_version(await self.api.get("/version") or {})
                 failures, pause = 0, VERSION_SECONDS
             except (KubernetesError, KeyError, TypeError, ValueError) as error:
                 failures += 1
@@ -232,7 +236,7 @@ class Service:
                 self.log.warning("api_server_version_fetch_failed", reason=str(error), retry_in_seconds=round(pause, 1))
             await trio.sleep(pause)
 
-    def _take_version(self, version: dict[str, str]) -> None:
+    def _apply_version(self, version: dict[str, str]) -> None:
         kind = choose_kind(self.native_sidecars, version)
         name = version.get("gitVersion") or "unknown"
         if name != self.version:

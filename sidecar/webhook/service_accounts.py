@@ -26,11 +26,11 @@ from sidecar.webhook.metrics import WebhookMetrics
 PATH = "/api/v1/serviceaccounts"
 
 REQUESTS_AT_ONCE = 32
-"""To the API server for single accounts. Further reviews wait for their turn."""
+"""Limit for simultaneous requests for single ServiceAccounts. Other reviews wait for their turn."""
 
 
 class ServiceAccounts:
-    """Those of the whole cluster. `run` keeps them; `find` may be called before and beside it."""
+    """The ServiceAccounts of the cluster. `run` watches them, and `find` also works before and without it."""
 
     def __init__(
         self, api: KubernetesApi, log: Logger, metrics: WebhookMetrics, jitter: Callable[[], float] = random.random
@@ -39,24 +39,24 @@ class ServiceAccounts:
         self._log = log
         self._metrics = metrics
         self._jitter = jitter
-        self._known, self._coming = KnownServiceAccounts(), KnownServiceAccounts()
+        self._known, self._next = KnownServiceAccounts(), KnownServiceAccounts()
         self._requests = trio.CapacityLimiter(REQUESTS_AT_ONCE)
         self.is_live = False
-        """Whether a watch is under way, so that what is known is as it is now."""
+        """True while a watch is running, so that the known ServiceAccounts are current."""
 
     def __len__(self) -> int:
         return len(self._known)
 
     async def run(self) -> None:
-        """Follow them until cancelled."""
+        """Watch the ServiceAccounts until cancelled."""
         try:
-            collection = Collection(PATH, self._keep, self._listed, self._take, self._lost, begin=self._begin)
+            collection = Collection(PATH, self._add, self._listed, self._apply, self._lost, begin=self._begin)
             await follow(self._api, collection, self._jitter)
         finally:
             self.is_live = False
 
     async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
-        """None where there is none. Raises KubernetesError when that cannot be found out."""
+        """Return the ServiceAccount, or None if it does not exist. Raises KubernetesError if a request fails."""
         known = self._known.get(namespace, name) if self.is_live else None
         if known is not None and (not needs_role or EKS_ROLE_ARN in known.annotations):
             self._metrics.count_lookup("cached")
@@ -74,7 +74,7 @@ class ServiceAccounts:
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        """One of the requests at once. Raises KubernetesError if none is free in time."""
+        """Wait for one of REQUESTS_AT_ONCE. Raises KubernetesError if none is free in time."""
         try:
             with trio.fail_after(DEADLINE_SECONDS):
                 await self._requests.acquire()
@@ -86,18 +86,18 @@ class ServiceAccounts:
             self._requests.release()
 
     def _begin(self) -> None:
-        self._coming = KnownServiceAccounts()
+        self._next = KnownServiceAccounts()
 
-    def _keep(self, document: Document) -> None:
-        """Take one item of a list that is still coming, so that no list of all of them is ever in memory."""
-        self._coming.put(read_service_account(document))
+    def _add(self, document: Document) -> None:
+        """Add one item of an incomplete list, so that the whole list is never in memory."""
+        self._next.put(read_service_account(document))
 
     def _listed(self, _items: Sequence[None]) -> None:
-        self._known, self._coming = self._coming, KnownServiceAccounts()
+        self._known, self._next = self._next, KnownServiceAccounts()
         self.is_live = True
         self._log.info("service_accounts_listed", count=len(self._known), not_cached=self._known.beyond)
 
-    def _take(self, kind: str, document: Document) -> None:
+    def _apply(self, kind: str, document: Document) -> None:
         service_account = read_service_account(document)
         if kind == "DELETED":
             self._known.remove(service_account.namespace, service_account.name)

@@ -1,6 +1,7 @@
 """
-The TLS context that new connections get: one at a time, swapped whole, so that a certificate changes without a restart
-and one that cannot be used changes nothing.
+Keep the TLS context for new connections.
+
+Rule: a new certificate replaces the whole context without a restart. A certificate that cannot be used changes nothing.
 """
 
 import os
@@ -13,18 +14,18 @@ from sidecar.webhook.certificate.issue import KeyPair
 
 
 class Tls:
-    """`context` is None until there is a certificate."""
+    """The active TLS context, which is None until there is a certificate."""
 
     def __init__(self) -> None:
         self.context: ssl.SSLContext | None = None
 
     def use(self, pair: KeyPair) -> None:
-        """Take this certificate for connections from now on. Raises ConfigurationError if it cannot be used."""
+        """Use this certificate for new connections. Raises ConfigurationError if it cannot be used."""
         self.context = context_with(pair)
 
 
 def context_with(pair: KeyPair) -> ssl.SSLContext:
-    """What serves this certificate. Raises ConfigurationError if OpenSSL does not, as for a key that is too short."""
+    """Return a context with this certificate. Raises ConfigurationError if OpenSSL rejects it, as with a short key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -40,7 +41,7 @@ def context_with(pair: KeyPair) -> ssl.SSLContext:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path under which OpenSSL reads it, in memory only: a key touches no disk, and the Pod's may be read-only."""
+    """Yield a path in memory from which OpenSSL reads. No key reaches a disk, and the Pod's may be read-only."""
     fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         os.write(fd, content)

@@ -1,9 +1,9 @@
 """
-One expensive piece of work at a time, with a queue in which no namespace takes the places of the others.
+Run one expensive task at a time, and share the queue fairly between namespaces.
 
-Rule: work that is proportional to what a tenant wrote never runs twice at once, and never waits without a bound. The
-namespaces take turns, whatever each has waiting. When the queue is full, a namespace that has few waiting takes a place
-of the one that has most.
+Rule: work that is proportional to a tenant's input never runs twice at the same time, and never waits without a limit.
+The namespaces take turns, no matter how many tasks each has waiting. When the queue is full, a namespace with few
+waiting tasks replaces a task of the namespace with the most.
 """
 
 from collections import deque
@@ -14,36 +14,36 @@ from dataclasses import dataclass, field
 import trio
 
 MAX_WAITING, MAX_WAITING_OF_ONE = 32, 12
-"""In the queue, in all and of one namespace. A turn takes a quarter of a second at most, and usually a few ms."""
+"""Limits of the queue, for all namespaces and for one. A turn takes at most 0.25 s, and usually a few ms."""
 
 
 class FullError(Exception):
-    """The queue, or the namespace's part of it, is full."""
+    """The queue is full, or the namespace has too many places in it."""
 
 
 @dataclass(eq=False)
 class _Place:
-    """A place in the queue. `called` is set when it has come to the front, or was given to another."""
+    """A place in the queue. `called` is set when its turn begins, or when another namespace replaced it."""
 
     called: trio.Event = field(default_factory=trio.Event)
     has_turn: bool = False
 
 
 class Turns:
-    """The queue. Each turn belongs to a namespace."""
+    """The queue of all namespaces. Each turn belongs to a namespace."""
 
     def __init__(self) -> None:
         self._is_taken = False
         self._waiting: dict[str, deque[_Place]] = {}
-        """By namespace; the one whose turn is next comes first."""
+        """The places by namespace. The namespace with the next turn comes first."""
 
     def waiting(self, namespace: str) -> int:
-        """Return how many of the namespace wait."""
+        """Return how many places of the namespace are waiting."""
         return len(self._waiting.get(namespace, ()))
 
     @asynccontextmanager
     async def turn(self, namespace: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold it for the block. Raises FullError if there are too many waiting."""
+        """Wait for a turn and hold it for the block. Raises FullError if too many are waiting."""
         if self._is_taken:
             await self._wait(namespace)
         self._is_taken = True
@@ -68,7 +68,7 @@ class Turns:
             raise FullError
 
     def _make_room(self, namespace: str) -> None:
-        """Raises FullError if there is no place for one more of the namespace."""
+        """Raise FullError if there is no place for the namespace, or remove a place of another one."""
         own = self.waiting(namespace)
         if own >= MAX_WAITING_OF_ONE:
             raise FullError
@@ -87,7 +87,7 @@ class Turns:
                 del self._waiting[namespace]
 
     def _call_next(self) -> None:
-        """Give the turn to the next namespace, which goes to the end."""
+        """Give the turn to the next namespace, and move that namespace to the end."""
         self._is_taken = bool(self._waiting)
         if not self._waiting:
             return

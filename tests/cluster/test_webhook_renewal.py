@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.webhook.certificate.issue import Identity, from_secret, renewed, to_secret
+from sidecar.webhook.certificate.issue import CertificateBundle, from_secret, renewed, to_secret
 from tests.cluster.applications import authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.creations import Creations, creations
@@ -29,7 +29,7 @@ def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -
 
 def make_due(webhook: Namespace) -> None:
     """As 61 days later."""
-    held = identity(webhook)
+    held = bundle(webhook)
     put(webhook, renewed(held, [NAME], datetime.now(UTC) - timedelta(days=61)))
 
 
@@ -62,18 +62,18 @@ def test_no_pod_is_refused_while_other_replicas_take_over(webhook: Namespace, ma
     assert made.failed == []
 
 
-def identity(webhook: Namespace) -> Identity:
+def bundle(webhook: Namespace) -> CertificateBundle:
     data = webhook.get(SECRET)["data"]
     found = from_secret({name: base64.b64decode(value) for name, value in data.items()})
     assert found is not None
     return found
 
 
-def put(webhook: Namespace, wanted: Identity) -> None:
+def put(webhook: Namespace, wanted: CertificateBundle) -> None:
     data = {name: base64.b64encode(value).decode() for name, value in to_secret(wanted).items()}
     webhook.kubectl("patch", SECRET, f"--patch={json.dumps({'data': data})}")
 
 
 def is_another_served(node: Cluster, webhook: Namespace, before: set[str]) -> bool:
     now = served(node, webhook)
-    return len(now) == 1 and now != before and now == {identity(webhook).serving.certificate.decode().strip()}
+    return len(now) == 1 and now != before and now == {bundle(webhook).serving.certificate.decode().strip()}

@@ -1,12 +1,13 @@
 """
-Which authorities the API server trusts, and since when: the order in which one certificate takes another's place. Pure.
+Decide which authorities the API server trusts, and when a replica may serve a new certificate. Pure.
 
-Rule: the API server hears of it first. What a new authority signed is served only once that authority has been in the
-configuration for some seconds, in which every API server's watch has told it. An authority that the Secret does not
-hold stays there for an hour, since another replica may still serve what it signed; if none does, nothing is lost.
+Rule: the API server trusts an authority before a replica serves a certificate of it. A replica serves a certificate of
+a new authority only when the authority has been in the configuration for some seconds, so that every API server has
+seen it. An authority that is not in the Secret stays in the configuration for an hour, because another replica may
+still serve a certificate of it.
 
-So a Secret that is deleted, spoilt or put back from a backup under a running webhook costs no Pod: what was served
-before is trusted until no replica serves it.
+So no Pod is lost if the Secret is deleted, damaged or restored from a backup while the webhook runs: the previous
+certificate is trusted until no replica serves it.
 """
 
 import base64
@@ -17,55 +18,55 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 SETTLED_SECONDS = 10.0
-"""Until what an authority signed may be served. A watch's event takes well under one."""
+"""Delay before a certificate of a new authority is served. An event of a watch takes much less than 1 s."""
 
 KEPT_SECONDS = 3600.0
-"""For which an authority stays that nobody here needs: longer than a replica may be cut off from the API server."""
+"""Time that an unneeded authority stays: longer than a replica may be disconnected from the API server."""
 
 MAX_KEPT = 8
-"""Of those: should somebody spoil the Secret without end, the configuration must not grow with it."""
+"""Limit for unneeded authorities, so that repeated damage to the Secret does not grow the configuration."""
 
 Authorities = tuple[bytes, ...]
-"""Their certificates, PEM, newest first."""
+"""The certificates of authorities in PEM, newest first."""
 
 
 class Trust(NamedTuple):
-    """By authority: since when it is in the whole configuration, and since when it is there though nobody needs it."""
+    """The time since when each authority is in all webhooks of the configuration, and since when it is unneeded."""
 
     trusted_at: Mapping[bytes, float] = {}
     unneeded_at: Mapping[bytes, float] = {}
 
 
-def authorities_in(bundle: str) -> Authorities:
-    """Those of a caBundle, which is base64 of PEM; none where it is not."""
+def authorities_in(ca_bundle: str) -> Authorities:
+    """Return the authorities in a caBundle, which is base64 of PEM, or none if it is malformed."""
     try:
-        found = x509.load_pem_x509_certificates(base64.b64decode(bundle))
+        found = x509.load_pem_x509_certificates(base64.b64decode(ca_bundle))
         return tuple(each.public_bytes(Encoding.PEM) for each in found)
     except ValueError:
         return ()
 
 
-def observed(trust: Trust, bundles: Sequence[Authorities], needed: Collection[bytes], now: float) -> Trust:
-    """After a look at a configuration whose webhooks have these bundles. `needed` are the authorities of ours."""
-    everywhere = set(bundles[0]).intersection(*bundles) if bundles else set()
-    there = dict.fromkeys(each for bundle in bundles for each in bundle)
+def updated_trust(trust: Trust, ca_bundles: Sequence[Authorities], needed: Collection[bytes], now: float) -> Trust:
+    """Return the trust after reading the caBundles of the configuration. `needed` are the authorities in use."""
+    everywhere = set(ca_bundles[0]).intersection(*ca_bundles) if ca_bundles else set()
+    present = dict.fromkeys(each for ca_bundle in ca_bundles for each in ca_bundle)
     return Trust(
-        {each: trust.trusted_at.get(each, now) for each in there if each in everywhere},
-        {each: trust.unneeded_at.get(each, now) for each in there if each not in needed},
+        {each: trust.trusted_at.get(each, now) for each in present if each in everywhere},
+        {each: trust.unneeded_at.get(each, now) for each in present if each not in needed},
     )
 
 
-def to_trust(trust: Trust, needed: Collection[bytes], now: float) -> Authorities:
-    """What each webhook's bundle is to hold."""
+def authorities_to_trust(trust: Trust, needed: Collection[bytes], now: float) -> Authorities:
+    """Return the authorities that each caBundle must contain."""
     kept = [each for each, since in trust.unneeded_at.items() if now - since < KEPT_SECONDS]
     return (*needed, *kept[:MAX_KEPT])
 
 
-def bundle_of(authorities: Authorities) -> str:
-    """The caBundle that holds them."""
+def ca_bundle_of(authorities: Authorities) -> str:
+    """Return the caBundle with these authorities."""
     return base64.b64encode(b"".join(authorities)).decode()
 
 
 def seconds_until_settled(trust: Trust, authority: bytes, now: float) -> float:
-    """How long what this authority signed must wait; 0 when it may be served."""
+    """Return how long a certificate of this authority must wait, or 0 if it may be served."""
     return max(0.0, trust.trusted_at.get(authority, now) + SETTLED_SECONDS - now)

@@ -1,10 +1,11 @@
 """
-The webhook's authorities and its certificate: made, and renewed by the clock that is passed. Pure, but for the chance
-that keys are made of.
+Create and renew the webhook's authorities and certificate, by the time that is passed. Pure, except for random keys.
 
-Rule: an authority signs only once it has been in the bundle for a day, so that the API server knows it before it meets
-a certificate of it; the very first one signs at once. Renewal is early by far: a certificate at two thirds of its life,
-an authority a year before its end.
+Rules:
+
+- An authority signs only after it has been in the bundle for a day, so that the API server trusts it before it sees a
+  certificate of it. Only the first authority signs at once.
+- A certificate is renewed after two thirds of its lifetime, and an authority a year before it expires.
 """
 
 import ipaddress
@@ -18,20 +19,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CERTIFICATE_LIFE = timedelta(days=90)
-AUTHORITY_LIFE = timedelta(days=3650)
+CERTIFICATE_LIFETIME = timedelta(days=90)
+AUTHORITY_LIFETIME = timedelta(days=3650)
 AUTHORITY_RENEWAL = timedelta(days=365)
-"""Before its end: more than a certificate's life, which it must outlast."""
+"""Time of renewal before an authority expires. It is longer than a certificate's lifetime."""
 
 TRUST_DELAY = timedelta(days=1)
-"""Until a new authority signs."""
+"""Delay before a new authority signs."""
 
 BACKDATED = timedelta(hours=1)
-"""For clocks that are behind."""
+"""Time by which certificates are backdated, for clocks that are behind."""
 
 
 class KeyPair(NamedTuple):
-    """A certificate and its private key, PEM both."""
+    """A certificate and its private key, both in PEM."""
 
     certificate: bytes
     key: bytes
@@ -41,21 +42,21 @@ class KeyPair(NamedTuple):
 
 
 class Validity(NamedTuple):
-    """When a certificate begins to be good, and when it ends (RFC 5280, 4.1.2.5)."""
+    """The validity period of a certificate (RFC 5280, 4.1.2.5)."""
 
     begins_at: datetime
     expires_at: datetime
 
 
-class Identity(NamedTuple):
+class CertificateBundle(NamedTuple):
     """The authorities, oldest first, and the certificate that one of them signed."""
 
     authorities: tuple[KeyPair, ...]
     serving: KeyPair
 
     @property
-    def bundle(self) -> bytes:
-        """What the API server is to trust: all authorities' certificates."""
+    def ca_bundle(self) -> bytes:
+        """Return the certificates of all authorities, which the API server must trust."""
         return b"".join(authority.certificate for authority in self.authorities)
 
     @property
@@ -68,34 +69,34 @@ class Identity(NamedTuple):
 
 
 def validity_of(pair: KeyPair) -> Validity:
-    """Of its certificate. Raises ValueError where there is none that can be read."""
+    """Return the validity of the pair's certificate. Raises ValueError if it cannot be read."""
     certificate = _read(pair)
     return Validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
-def renewed(identity: Identity | None, names: Sequence[str], now: datetime) -> Identity:
-    """The identity for these DNS names and addresses as it shall be now; itself, where nothing is due."""
-    authorities = tuple(a for a in (identity.authorities if identity else ()) if _read(a).not_valid_after_utc > now)
+def renewed(bundle: CertificateBundle | None, names: Sequence[str], now: datetime) -> CertificateBundle:
+    """Return the bundle for these DNS names and addresses, renewed if it is due. Otherwise return it unchanged."""
+    authorities = tuple(a for a in (bundle.authorities if bundle else ()) if _read(a).not_valid_after_utc > now)
     if not authorities or _read(authorities[-1]).not_valid_after_utc - now < AUTHORITY_RENEWAL:
         authorities = (*authorities, _new_authority(now))
-    if identity is not None and authorities == identity.authorities and not _is_due(identity, names, now):
-        return identity
-    if identity is not None and not _is_due(identity._replace(authorities=authorities), names, now):
-        return Identity(authorities, identity.serving)
-    return Identity(authorities, _signed(_signer(authorities, now), names, now))
+    if bundle is not None and authorities == bundle.authorities and not _is_due(bundle, names, now):
+        return bundle
+    if bundle is not None and not _is_due(bundle._replace(authorities=authorities), names, now):
+        return CertificateBundle(authorities, bundle.serving)
+    return CertificateBundle(authorities, _signed(_signer(authorities, now), names, now))
 
 
-def signer_of(identity: Identity) -> KeyPair | None:
-    """The authority that signed its certificate; None where none of them did."""
-    serving = _read(identity.serving)
-    return next((each for each in identity.authorities if _has_signed(_read(each), serving)), None)
+def signer_of(bundle: CertificateBundle) -> KeyPair | None:
+    """Return the authority that signed the certificate, or None."""
+    serving = _read(bundle.serving)
+    return next((each for each in bundle.authorities if _has_signed(_read(each), serving)), None)
 
 
-def is_usable(identity: Identity, names: Iterable[str], now: datetime) -> bool:
-    """Whether it may be served for these names, due or not."""
-    certificate = _read(identity.serving)
+def is_usable(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> bool:
+    """Return whether the certificate may be served for these names, even if it is due."""
+    certificate = _read(bundle.serving)
     is_now = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
-    return is_now and _names_of(certificate) == set(names) and signer_of(identity) is not None
+    return is_now and _names_of(certificate) == set(names) and signer_of(bundle) is not None
 
 
 def _signer(authorities: Sequence[KeyPair], now: datetime) -> KeyPair:
@@ -103,14 +104,14 @@ def _signer(authorities: Sequence[KeyPair], now: datetime) -> KeyPair:
     return known[-1] if known else authorities[0]
 
 
-def _is_due(identity: Identity, names: Iterable[str], now: datetime) -> bool:
-    certificate = _read(identity.serving)
-    renew_at = certificate.not_valid_before_utc + BACKDATED + CERTIFICATE_LIFE * 2 / 3
+def _is_due(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> bool:
+    certificate = _read(bundle.serving)
+    renew_at = certificate.not_valid_before_utc + BACKDATED + CERTIFICATE_LIFETIME * 2 / 3
     return (
         now >= renew_at
         or now < certificate.not_valid_before_utc
         or _names_of(certificate) != set(names)
-        or signer_of(identity) is None
+        or signer_of(bundle) is None
     )
 
 
@@ -122,7 +123,7 @@ def _new_authority(now: datetime) -> KeyPair:
         key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
     )  # fmt: skip
     builder = (
-        _builder(name, name, key.public_key(), now, AUTHORITY_LIFE)
+        _builder(name, name, key.public_key(), now, AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
     )
@@ -136,7 +137,7 @@ def _signed(authority: KeyPair, names: Sequence[str], now: datetime) -> KeyPair:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "irsa-sidecar webhook")])
     builder = (
-        _builder(subject, issuer.subject, key.public_key(), now, CERTIFICATE_LIFE)
+        _builder(subject, issuer.subject, key.public_key(), now, CERTIFICATE_LIFETIME)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -146,7 +147,7 @@ def _signed(authority: KeyPair, names: Sequence[str], now: datetime) -> KeyPair:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -155,7 +156,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + life)
+        .not_valid_after(now + lifetime)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -191,31 +192,31 @@ def _read(pair: KeyPair) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pair.certificate)
 
 
-# In a Secret
+# The form in a Secret
 
 
-def to_secret(identity: Identity) -> dict[str, bytes]:
-    """As data of a Secret of type kubernetes.io/tls."""
+def to_secret(bundle: CertificateBundle) -> dict[str, bytes]:
+    """Return the data for a Secret of type kubernetes.io/tls."""
     return {
-        "tls.crt": identity.serving.certificate,
-        "tls.key": identity.serving.key,
-        "ca.crt": identity.bundle,
-        "ca.key": b"".join(authority.key for authority in identity.authorities),
+        "tls.crt": bundle.serving.certificate,
+        "tls.key": bundle.serving.key,
+        "ca.crt": bundle.ca_bundle,
+        "ca.key": b"".join(authority.key for authority in bundle.authorities),
     }
 
 
-def from_secret(data: dict[str, bytes]) -> Identity | None:
-    """What to_secret wrote; None for what it did not."""
+def from_secret(data: dict[str, bytes]) -> CertificateBundle | None:
+    """Read the data of to_secret. Return None for other data."""
     try:
         certificates = [_pem(each) for each in x509.load_pem_x509_certificates(data["ca.crt"])]
         keys = [key + _END for key in data["ca.key"].split(_END)[:-1]]
         authorities = tuple(KeyPair(*each) for each in zip(certificates, keys, strict=True))
-        identity = Identity(authorities, KeyPair(data["tls.crt"], data["tls.key"]))
-        for pair in (*authorities, identity.serving):
+        bundle = CertificateBundle(authorities, KeyPair(data["tls.crt"], data["tls.key"]))
+        for pair in (*authorities, bundle.serving):
             _check_pair(pair)
     except (KeyError, ValueError, TypeError, x509.ExtensionNotFound):
         return None
-    return identity
+    return bundle
 
 
 _END = b"-----END PRIVATE KEY-----\n"
@@ -226,10 +227,10 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 def _check_pair(pair: KeyPair) -> None:
-    """Raises ValueError where key and certificate do not belong together."""
+    """Raise ValueError if the key does not belong to the certificate."""
     key = serialization.load_pem_private_key(pair.key, None)
     if key.public_key() != _read(pair).public_key():
-        raise ValueError("the key is another's")
+        raise ValueError("the key does not belong to the certificate")
 
 
 def now_utc(seconds: float) -> datetime:

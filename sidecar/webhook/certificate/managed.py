@@ -1,11 +1,11 @@
 """
-A certificate that the webhook makes and renews itself, in a Secret that its replicas share.
+Keep a certificate that the webhook issues and renews itself, in a Secret that its replicas share.
 
-The Secret is what counts. Who finds it missing, unusable or due writes it anew, and of two who do at once the API
-server takes one (resourceVersion, or that the name is taken); the other reads again. Every replica sees to it that the
-MutatingWebhookConfiguration trusts all authorities in the Secret, also after somebody applied a manifest without them,
-and serves what the Secret holds once the API server knows them (trust.py has the order). For which names the
-certificate is, that configuration says: those that the API server will call.
+The Secret decides. A replica that finds it missing, unusable or due writes a new one. If two replicas write at the same
+time, the API server accepts one (by resourceVersion, or because the name exists), and the other replica reads again.
+Every replica adds all authorities in the Secret to the MutatingWebhookConfiguration, even after an operator applied a
+manifest without them. It serves the certificate in the Secret when the API server trusts its authority (ca_rollover.py
+has the order). The certificate is for the names in that configuration, because the API server calls them.
 """
 
 import base64
@@ -25,19 +25,27 @@ from sidecar.webhook.certificate.ca_rollover import (
     Authorities,
     Trust,
     authorities_in,
-    bundle_of,
-    observed,
+    authorities_to_trust,
+    ca_bundle_of,
     seconds_until_settled,
-    to_trust,
+    updated_trust,
 )
-from sidecar.webhook.certificate.issue import Identity, from_secret, is_usable, now_utc, renewed, signer_of, to_secret
+from sidecar.webhook.certificate.issue import (
+    CertificateBundle,
+    from_secret,
+    is_usable,
+    now_utc,
+    renewed,
+    signer_of,
+    to_secret,
+)
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls, context_with
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
-LOOK_SECONDS = 3600.0
-"""Between two looks at the clock; what others change is seen from watches."""
+CHECK_SECONDS = 3600.0
+"""Interval of checks whether renewal is due. Watches report changes by others."""
 
 CONFLICT = 409
 
@@ -45,7 +53,7 @@ _Jitter = Callable[[], float]
 
 
 class OwnCertificate:
-    """Keeps `tls`, the Secret and the configuration's caBundle in step. `trouble` says why there is none yet."""
+    """The certificate in the Secret, in `tls`, and in the configuration. `last_error` says why there is none yet."""
 
     def __init__(
         self,
@@ -68,17 +76,17 @@ class OwnCertificate:
         self._metrics = metrics
         self._jitter = jitter
         self._now = now
-        self._in_use: Identity | None = None
+        self._active: CertificateBundle | None = None
         self._trust = Trust()
         self._changed = trio.Event()
-        self.trouble: str | None = "there is no certificate yet"
+        self.last_error: str | None = "no certificate yet"
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Keep the certificate current until cancelled."""
         async with trio.open_nursery() as nursery:
             for path, name in ((CONFIGURATIONS, self._configuration), (self._secrets, self._secret)):
                 only = {"fieldSelector": f"metadata.name={name}"}
-                collection = Collection(path, lambda _: None, self._woken, self._woken_by_one, self._lost, only)
+                collection = Collection(path, lambda _: None, self._wake, self._wake_by_event, self._lost, only)
                 nursery.start_soon(follow, self._api, collection, self._jitter)
             await self._keep()
 
@@ -87,106 +95,106 @@ class OwnCertificate:
         while True:
             self._changed = trio.Event()
             try:
-                failures, pause = 0, await self.look()
+                failures, pause = 0, await self.reconcile()
             except KubernetesError as error:
                 failures += 1
                 pause = pause_seconds(failures, self._jitter())
-                self.trouble = str(error) if self._in_use is None else None
+                self.last_error = str(error) if self._active is None else None
                 self._log.warning("certificate_update_failed", reason=str(error), retry_in_seconds=round(pause, 1))
             with trio.move_on_after(pause):
                 await self._changed.wait()
 
-    async def look(self) -> float:
-        """Bring all three one step closer. Returns in how many seconds to look again. Raises KubernetesError."""
+    async def reconcile(self) -> float:
+        """Bring the certificate up to date, and return the seconds until the next check. Raises KubernetesError."""
         configuration = await self._api.get(f"{CONFIGURATIONS}/{self._configuration}")
         if configuration is None:
             raise KubernetesError(
                 f"There is no MutatingWebhookConfiguration {self._configuration}: apply the manifests."
             )
-        identity = await self._shared(names_of(configuration))
-        await self._make_trusted(configuration, identity)
-        if wait_seconds := self._seconds_until_usable(identity):
+        bundle = await self._shared_bundle(names_of(configuration))
+        await self._trust_authorities(configuration, bundle)
+        if wait_seconds := self._seconds_until_usable(bundle):
             return wait_seconds
-        self._use(identity)
-        return LOOK_SECONDS
+        self._activate(bundle)
+        return CHECK_SECONDS
 
-    async def _shared(self, names: Sequence[str]) -> Identity:
-        """What the Secret holds, once it is as it shall be."""
+    async def _shared_bundle(self, names: Sequence[str]) -> CertificateBundle:
+        """Return the bundle in the Secret, and renew it first if it is due."""
         path = f"{self._secrets}/{self._secret}"
         secret = await self._api.get(path)
-        there = _held(secret) if secret else None
-        wanted = renewed(there, names, now_utc(self._now()))
-        if wanted is there:
+        existing = _bundle_in(secret) if secret else None
+        wanted = renewed(existing, names, now_utc(self._now()))
+        if wanted is existing:
             return wanted
         document = _secret(secret, self._secret, self._api.namespace, wanted)
         try:
             await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
         except KubernetesError as error:
-            # A conflict is the other replica's: the caller comes back soon and reads what that one wrote.
-            if there is None or error.status == CONFLICT or not is_usable(there, names, now_utc(self._now())):
+            # In a conflict, another replica has written. The caller tries again soon, and reads that Secret.
+            if existing is None or error.status == CONFLICT or not is_usable(existing, names, now_utc(self._now())):
                 raise
-            expires_at = there.expires_at.isoformat()
+            expires_at = existing.expires_at.isoformat()
             self._log.warning("certificate_renewal_failed", reason=str(error), expires_at=expires_at)
-            return there
+            return existing
         self._log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
         return wanted
 
-    async def _make_trusted(self, configuration: Document, identity: Identity) -> None:
-        """The authorities of the Secret, and those of what is served here."""
+    async def _trust_authorities(self, configuration: Document, bundle: CertificateBundle) -> None:
+        """Add the authorities of the Secret, and of the active certificate, to the configuration."""
         needed = tuple(
             dict.fromkeys(
                 authority.certificate
-                for each in (identity, self._in_use)
+                for each in (bundle, self._active)
                 if each is not None
                 for authority in reversed(each.authorities)
             )
         )
-        bundles = bundles_of(configuration)
-        self._trust = observed(self._trust, bundles, needed, trio.current_time())
-        authorities = to_trust(self._trust, needed, trio.current_time())
+        ca_bundles = ca_bundles_of(configuration)
+        self._trust = updated_trust(self._trust, ca_bundles, needed, trio.current_time())
+        authorities = authorities_to_trust(self._trust, needed, trio.current_time())
         operations = [
-            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle_of(authorities)}
-            for index, bundle in enumerate(bundles)
-            if set(bundle) != set(authorities)
+            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": ca_bundle_of(authorities)}
+            for index, ca_bundle in enumerate(ca_bundles)
+            if set(ca_bundle) != set(authorities)
         ]
         if operations:
             version = configuration["metadata"]["resourceVersion"]
-            as_it_was = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
-            await self._api.patch(f"{CONFIGURATIONS}/{self._configuration}", [as_it_was, *operations])
-            self._trust = observed(self._trust, [authorities], needed, trio.current_time())
+            unchanged = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+            await self._api.patch(f"{CONFIGURATIONS}/{self._configuration}", [unchanged, *operations])
+            self._trust = updated_trust(self._trust, [authorities], needed, trio.current_time())
             self._log.info("ca_bundle_updated", configuration=self._configuration, authorities=len(authorities))
 
-    def _seconds_until_usable(self, identity: Identity) -> float:
-        """What is served gives way once its successor is trusted; where nothing is that could be, at once."""
-        signer = signer_of(identity)
-        if signer is None or self._in_use is None or self._in_use.expires_at <= now_utc(self._now()):
+    def _seconds_until_usable(self, bundle: CertificateBundle) -> float:
+        """Return how long the active certificate stays. Without a valid one, the new certificate is used at once."""
+        signer = signer_of(bundle)
+        if signer is None or self._active is None or self._active.expires_at <= now_utc(self._now()):
             return 0.0
         return seconds_until_settled(self._trust, signer.certificate, trio.current_time())
 
-    def _use(self, identity: Identity) -> None:
-        self.trouble = None
-        if identity != self._in_use:
-            self._tls.use(identity.serving)
-            self._in_use = identity
-            self._metrics.certificate = identity.validity
+    def _activate(self, bundle: CertificateBundle) -> None:
+        self.last_error = None
+        if bundle != self._active:
+            self._tls.use(bundle.serving)
+            self._active = bundle
+            self._metrics.certificate = bundle.validity
             self._log.info(
-                "certificate_activated", source=f"Secret {self._secret}", expires_at=identity.expires_at.isoformat()
+                "certificate_activated", source=f"Secret {self._secret}", expires_at=bundle.expires_at.isoformat()
             )
 
-    def _woken(self, _documents: Sequence[None]) -> None:
+    def _wake(self, _documents: Sequence[None]) -> None:
         self._changed.set()
 
-    def _woken_by_one(self, _kind: str, _document: Document) -> None:
+    def _wake_by_event(self, _kind: str, _document: Document) -> None:
         self._changed.set()
 
     def _lost(self, error: KubernetesError) -> None:
-        """The hourly look goes on without. Only a right that is missing does not come back by itself."""
+        """Log the end of a watch. Hourly checks go on. Only a missing permission needs the operator."""
         log = self._log.warning if error.status == FORBIDDEN else self._log.debug
         log("certificate_watch_ended", reason=str(error))
 
 
 def names_of(configuration: Document) -> list[str]:
-    """The hosts that the API server calls, by service or by URL. Raises KubernetesError if there are none."""
+    """Return the hosts that the API server calls, by service or by URL. Raises KubernetesError if there are none."""
     found: set[str] = set()
     for webhook in configuration.get("webhooks") or ():
         client = webhook["clientConfig"]
@@ -200,22 +208,22 @@ def names_of(configuration: Document) -> list[str]:
     return sorted(found)
 
 
-def bundles_of(configuration: Document) -> list[Authorities]:
-    """The authorities that each of its webhooks trusts."""
+def ca_bundles_of(configuration: Document) -> list[Authorities]:
+    """Return the authorities that each webhook of the configuration trusts."""
     return [
         authorities_in(webhook["clientConfig"].get("caBundle") or "") for webhook in configuration.get("webhooks") or ()
     ]
 
 
-def _held(secret: Document) -> Identity | None:
-    """What it holds; None where that is nothing that could be served."""
-    identity = from_secret(_decoded(secret))
+def _bundle_in(secret: Document) -> CertificateBundle | None:
+    """Return the bundle in the Secret, or None if it cannot be served."""
+    bundle = from_secret(_decoded(secret))
     try:
-        if identity is not None:
-            context_with(identity.serving)
+        if bundle is not None:
+            context_with(bundle.serving)
     except ConfigurationError:
         return None
-    return identity
+    return bundle
 
 
 def _decoded(secret: Document) -> dict[str, bytes]:
@@ -226,10 +234,10 @@ def _decoded(secret: Document) -> dict[str, bytes]:
         return {}
 
 
-def _secret(there: Document | None, name: str, namespace: str, identity: Identity) -> Document:
-    data = {key: base64.b64encode(value).decode() for key, value in to_secret(identity).items()}
-    if there is not None:
-        return {**there, "data": {**(there.get("data") or {}), **data}}
+def _secret(existing: Document | None, name: str, namespace: str, bundle: CertificateBundle) -> Document:
+    data = {key: base64.b64encode(value).decode() for key, value in to_secret(bundle).items()}
+    if existing is not None:
+        return {**existing, "data": {**(existing.get("data") or {}), **data}}
     return {
         "apiVersion": "v1",
         "kind": "Secret",

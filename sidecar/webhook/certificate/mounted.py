@@ -1,8 +1,8 @@
 """
-Somebody else's certificate, as cert-manager's from a mounted Secret: read again whenever its files change.
+Use a certificate of another issuer, such as cert-manager's in a mounted Secret, and read it again after a change.
 
-A certificate that cannot be used, for whatever reason, leaves the one before in use. The webhook's configuration is
-whose the certificate is; cert-manager keeps its caBundle (annotation cert-manager.io/inject-ca-from).
+Rule: after an unusable certificate the previous one stays active. The issuer of the certificate also maintains the
+caBundle of the webhook's configuration. cert-manager does so by the annotation cert-manager.io/inject-ca-from.
 """
 
 from sidecar.errors import ConfigurationError, FileTimeoutError
@@ -13,55 +13,56 @@ from sidecar.webhook.certificate.issue import KeyPair, Validity, validity_of
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
 
-LOOK_SECONDS = 10.0
+CHECK_SECONDS = 10.0
 
 MAX_FILE_BYTES = 1024 * 1024
 
-_Identity = tuple[tuple[int, int, int] | None, ...]
+_Versions = tuple[tuple[int, int, int] | None, ...]
 
 
 class MountedCertificate:
-    """Keeps `tls` as the two files have it. Raises ConfigurationError if they cannot be used at first."""
+    """The certificate in two files, which is active in `tls`. Raises ConfigurationError if it is unusable at first."""
 
     def __init__(self, certificate_file: str, key_file: str, tls: Tls, log: Logger, metrics: WebhookMetrics) -> None:
         self._paths = (certificate_file, key_file)
         self._tls = tls
         self._log = log
         self._metrics = metrics
-        self._seen: _Identity | None = self._identity()
+        self._seen: _Versions | None = self._versions()
         try:
-            self._use(self._read())
+            self._activate(self._read())
         except OSError as exc:
             path = exc.filename or certificate_file
             raise ConfigurationError(
                 f"{path} cannot be read ({exc.strerror or exc}): is the volume mounted there?"
             ) from exc
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Read the files again if they changed, in a thread because their volume may hang."""
-        identity: _Identity | None = None
+        versions: _Versions | None = None
         try:
-            identity = await in_thread(self._paths[0], self._identity)
-            if identity == self._seen:
+            versions = await in_thread(self._paths[0], self._versions)
+            if versions == self._seen:
                 return
             pair = await in_thread(self._paths[0], self._read)
-            self._use(pair)
-            self._seen = identity
+            self._activate(pair)
+            self._seen = versions
         except ConfigurationError as error:
-            self._seen = identity
+            self._seen = versions
             self._log.error("certificate_rejected", reason=str(error), still_active="the previous certificate")
         except (OSError, FileTimeoutError) as exc:  # the next check tries again, although nothing changed
             self._seen = None
             self._log.error("certificate_read_failed", reason=str(exc), still_active="the previous certificate")
 
-    def _identity(self) -> _Identity:
+    def _versions(self) -> _Versions:
         return tuple(file_version(path) for path in self._paths)
 
     def _read(self) -> KeyPair:
         return KeyPair(*(_read(path) for path in self._paths))
 
-    def _use(self, pair: KeyPair) -> None:
-        validity = _validity(pair, self._paths[0])  # before it is in use: OpenSSL takes what cryptography does not
+    def _activate(self, pair: KeyPair) -> None:
+        # Before activation, because OpenSSL accepts more than cryptography does.
+        validity = _validity(pair, self._paths[0])
         self._tls.use(pair)
         self._metrics.certificate = validity
         self._log.info("certificate_activated", source=self._paths[0], expires_at=validity.expires_at.isoformat())

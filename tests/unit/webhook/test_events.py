@@ -30,7 +30,7 @@ async def test_event_has_the_reason_of_its_warning(
     log = Events()
     async with open_api(find_cluster(kubeconfig_file(fake, tmp_path))) as api, trio.open_nursery() as nursery:
         events = PodEvents(api, log.log, WebhookMetrics(), lambda: 0.0, "here")
-        events.tell(QUESTION, ReviewResult({}, Outcome.INJECTED, warnings=(Warned(reason, "A sentence."),)))
+        events.emit(QUESTION, ReviewResult({}, Outcome.INJECTED, warnings=(Warned(reason, "A sentence."),)))
         nursery.start_soon(events.run)
         await log.logged("event_sent")
         nursery.cancel_scope.cancel()

@@ -143,7 +143,7 @@ def test_a_failure_of_ours_says_so_with_another_code() -> None:
     result = temporarily_denied(parsed(admission_review()), "it is slow.")
     assert result.outcome is Outcome.FAILED
     assert result.document["response"]["status"]["code"] == 503
-    assert result.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be asked")
+    assert result.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be fetched")
 
 
 def test_a_pod_without_a_name_is_told_by_what_its_name_will_begin_with() -> None:

@@ -306,12 +306,12 @@ async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: Kub
     events = PodEvents(api, Events().log, metrics, lambda: now[0], "here")
     for at in (0.0, 599.0, 600.0):
         now[0] = at
-        events.tell(QUESTION, warned("the same"))
+        events.emit(QUESTION, warned("the same"))
     for number in range(MAX_WAITING):
-        events.tell(QUESTION, warned(str(number)))
+        events.emit(QUESTION, warned(str(number)))
     assert metrics.events == {"dropped": 2}
-    events.tell(QUESTION._replace(is_dry_run=True), warned("dry"))
-    events.tell(QUESTION._replace(pod={}), warned("of nobody"))
+    events.emit(QUESTION._replace(is_dry_run=True), warned("dry"))
+    events.emit(QUESTION._replace(pod={}), warned("of nobody"))
     assert metrics.events == {"dropped": 2}
 
 
@@ -323,11 +323,11 @@ async def test_owners_without_end_are_not_remembered_without_end(
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: now[0], "here")
     for at in range(5):
         now[0] = float(at)
-        events.tell(QUESTION, warned(str(at)))
-    assert len(events._told_at) == 2
+        events.emit(QUESTION, warned(str(at)))
+    assert len(events._emitted_at) == 2
     now[0] = 1000.0
-    events.tell(QUESTION, warned("later"))
-    assert list(events._told_at) == [("u", "later")]
+    events.emit(QUESTION, warned("later"))
+    assert list(events._emitted_at) == [("u", "later")]
 
 
 @pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
@@ -337,8 +337,8 @@ async def test_an_owner_that_there_cannot_be_is_told_nothing_and_not_remembered(
     wrong: list[Any] = ["x" * 254, "", None, {}]
     for value in wrong:
         owner = {**OWNER, field: value}
-        events.tell(QUESTION._replace(pod={"metadata": {"ownerReferences": [owner]}}), warned("of nobody"))
-    assert events._told_at == {}
+        events.emit(QUESTION._replace(pod={"metadata": {"ownerReferences": [owner]}}), warned("of nobody"))
+    assert events._emitted_at == {}
 
 
 async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
@@ -348,7 +348,7 @@ async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
     events = PodEvents(api, log.log, metrics, lambda: 0.0, "here")
     fake.faults.append((403, {"message": "forbidden"}))
     for text in ("first", "second"):
-        events.tell(QUESTION, warned(text))
+        events.emit(QUESTION, warned(text))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(events.run)
         await log.logged("event_sent")

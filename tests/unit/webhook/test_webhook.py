@@ -24,7 +24,7 @@ from sidecar.injection.inject import inject
 from sidecar.injection.settings import ServiceAccount, Settings
 from sidecar.serving.h11_server import BACKLOG, Request
 from sidecar.webhook.certificate import ca_rollover as trust
-from sidecar.webhook.certificate.issue import BACKDATED, CERTIFICATE_LIFE, renewed, to_secret
+from sidecar.webhook.certificate.issue import BACKDATED, CERTIFICATE_LIFETIME, renewed, to_secret
 from sidecar.webhook.certificate.mounted import MountedCertificate
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Review, ReviewResult, decide
@@ -81,7 +81,7 @@ async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: Fak
             for name in ("not_before", "expiration")
             for found in re.findall(certificate.format(name), scraped)
         )
-        assert expires_at - begins_at == (CERTIFICATE_LIFE + BACKDATED).total_seconds()
+        assert expires_at - begins_at == (CERTIFICATE_LIFETIME + BACKDATED).total_seconds()
         assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
 
 
@@ -223,7 +223,7 @@ async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api:
             await until(lambda: hook.service.roles.waiting("shop") == MAX_WAITING_OF_ONE)
             refused = (await hook.ask(roles)).json()["response"]
             assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
-            assert "try again" in refused["status"]["message"]
+            assert "Try again" in refused["status"]["message"]
             assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_WAITING_OF_ONE)
         assert answers == [True] * MAX_WAITING_OF_ONE
@@ -415,17 +415,17 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
         certificate = hook.service.certificate
         assert isinstance(certificate, MountedCertificate)
         in_use = hook.service.tls.context
-        await certificate.look()
+        await certificate.check()
         assert hook.service.tls.context is in_use
         files["tls.crt"].write_text("torn")
         for _ in range(2):
-            await certificate.look()
+            await certificate.check()
         assert len(hook.events.of("certificate_rejected")) == 1
         assert hook.service.tls.context is in_use
         following = renewed(None, ["127.0.0.1"], datetime.now(UTC))
         for name, path in files.items():
             path.write_bytes(to_secret(following)[name])
-        await certificate.look()
+        await certificate.check()
         assert hook.service.tls.context is not in_use
 
 

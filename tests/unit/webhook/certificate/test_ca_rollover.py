@@ -11,10 +11,10 @@ from sidecar.webhook.certificate.ca_rollover import (
     Authorities,
     Trust,
     authorities_in,
-    bundle_of,
-    observed,
+    authorities_to_trust,
+    ca_bundle_of,
     seconds_until_settled,
-    to_trust,
+    updated_trust,
 )
 from sidecar.webhook.certificate.issue import renewed
 
@@ -22,47 +22,47 @@ OLD, NEW, OTHER = b"old", b"new", b"other"
 
 
 def test_what_a_new_authority_signed_waits_until_it_has_been_trusted_for_a_while() -> None:
-    trust = observed(Trust(), [(OLD,)], (NEW, OLD), now=0.0)
-    assert to_trust(trust, (NEW, OLD), now=0.0) == (NEW, OLD)
-    trust = observed(trust, [(NEW, OLD)], (NEW, OLD), now=1.0)
+    trust = updated_trust(Trust(), [(OLD,)], (NEW, OLD), now=0.0)
+    assert authorities_to_trust(trust, (NEW, OLD), now=0.0) == (NEW, OLD)
+    trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=1.0)
     assert seconds_until_settled(trust, OLD, now=1.0) == SETTLED_SECONDS - 1.0
     assert seconds_until_settled(trust, NEW, now=1.0) == SETTLED_SECONDS
     assert seconds_until_settled(trust, NEW, now=1.0 + SETTLED_SECONDS) == 0.0
 
 
 def test_an_authority_that_was_taken_out_in_between_waits_from_the_beginning() -> None:
-    trust = observed(Trust(), [(NEW,)], (NEW,), now=0.0)
-    trust = observed(trust, [()], (NEW,), now=10.0)
+    trust = updated_trust(Trust(), [(NEW,)], (NEW,), now=0.0)
+    trust = updated_trust(trust, [()], (NEW,), now=10.0)
     assert seconds_until_settled(trust, NEW, now=10.0) == SETTLED_SECONDS
-    trust = observed(trust, [(NEW,)], (NEW,), now=12.0)
+    trust = updated_trust(trust, [(NEW,)], (NEW,), now=12.0)
     assert seconds_until_settled(trust, NEW, now=13.0) == SETTLED_SECONDS - 1.0
 
 
 def test_it_is_trusted_once_every_webhook_of_the_configuration_trusts_it() -> None:
-    trust = observed(Trust(), [(OLD, NEW), (OLD,)], (NEW,), now=0.0)
+    trust = updated_trust(Trust(), [(OLD, NEW), (OLD,)], (NEW,), now=0.0)
     assert seconds_until_settled(trust, NEW, now=0.0 + SETTLED_SECONDS) == SETTLED_SECONDS
     assert seconds_until_settled(trust, OLD, now=0.0 + SETTLED_SECONDS) == 0.0
 
 
 def test_one_that_nobody_needs_here_stays_for_an_hour_as_another_replica_may() -> None:
-    trust = observed(Trust(), [(NEW, OLD)], (NEW,), now=0.0)
-    assert to_trust(trust, (NEW,), now=KEPT_SECONDS - 1) == (NEW, OLD)
-    assert to_trust(trust, (NEW,), now=KEPT_SECONDS) == (NEW,)
+    trust = updated_trust(Trust(), [(NEW, OLD)], (NEW,), now=0.0)
+    assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS - 1) == (NEW, OLD)
+    assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS) == (NEW,)
     # Needed in between, it is kept from then on.
-    trust = observed(trust, [(NEW, OLD)], (NEW, OLD), now=KEPT_SECONDS - 1)
-    trust = observed(trust, [(NEW, OLD)], (NEW,), now=KEPT_SECONDS)
-    assert to_trust(trust, (NEW,), now=KEPT_SECONDS + 1) == (NEW, OLD)
+    trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=KEPT_SECONDS - 1)
+    trust = updated_trust(trust, [(NEW, OLD)], (NEW,), now=KEPT_SECONDS)
+    assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS + 1) == (NEW, OLD)
 
 
 def test_of_a_secret_that_is_spoilt_without_end_only_the_last_authorities_stay() -> None:
     trust = Trust()
-    bundle: Authorities = (OLD,)
+    ca_bundle: Authorities = (OLD,)
     for number in range(30):
         needed = (b"%d" % number, OLD)
-        trust = observed(trust, [bundle], needed, now=float(number))
-        bundle = to_trust(trust, needed, now=float(number))
-    assert len(bundle) == MAX_KEPT + 2
-    assert {b"29", b"28", OLD} <= set(bundle)
+        trust = updated_trust(trust, [ca_bundle], needed, now=float(number))
+        ca_bundle = authorities_to_trust(trust, needed, now=float(number))
+    assert len(ca_bundle) == MAX_KEPT + 2
+    assert {b"29", b"28", OLD} <= set(ca_bundle)
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "not base64!"])
@@ -73,4 +73,4 @@ def test_a_bundle_that_is_none_holds_no_authority(text: str) -> None:
 def test_a_bundle_holds_what_was_put_into_it() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     both = tuple(renewed(None, ["a"], now).authorities[0].certificate for _ in range(2))
-    assert authorities_in(bundle_of(both)) == both
+    assert authorities_in(ca_bundle_of(both)) == both

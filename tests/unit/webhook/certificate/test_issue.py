@@ -8,9 +8,9 @@ from cryptography import x509
 
 from sidecar.errors import ConfigurationError
 from sidecar.webhook.certificate.issue import (
-    AUTHORITY_LIFE,
-    CERTIFICATE_LIFE,
-    Identity,
+    AUTHORITY_LIFETIME,
+    CERTIFICATE_LIFETIME,
+    CertificateBundle,
     KeyPair,
     from_secret,
     renewed,
@@ -22,22 +22,22 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = ("webhook.irsa-sidecar.svc", "127.0.0.1")
 
 
-def signer_of(identity: Identity) -> int:
+def signer_of(bundle: CertificateBundle) -> int:
     """Which of the authorities signed, by its place."""
-    serving = x509.load_pem_x509_certificate(identity.serving.certificate)
-    for index, authority in enumerate(identity.authorities):
+    serving = x509.load_pem_x509_certificate(bundle.serving.certificate)
+    for index, authority in enumerate(bundle.authorities):
         if x509.load_pem_x509_certificate(authority.certificate).subject == serving.issuer:
             return index
     raise AssertionError("none of them")
 
 
 def test_the_first_authority_signs_at_once_for_every_name() -> None:
-    identity = renewed(None, NAMES, START)
-    serving = x509.load_pem_x509_certificate(identity.serving.certificate)
+    bundle = renewed(None, NAMES, START)
+    serving = x509.load_pem_x509_certificate(bundle.serving.certificate)
     names = serving.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {str(each.value) for each in names} == set(NAMES)
-    assert identity.expires_at == START + CERTIFICATE_LIFE
-    context = ssl.create_default_context(cadata=identity.bundle.decode())
+    assert bundle.expires_at == START + CERTIFICATE_LIFETIME
+    context = ssl.create_default_context(cadata=bundle.ca_bundle.decode())
     assert len(context.get_ca_certs()) == 1
 
 
@@ -55,48 +55,48 @@ def test_other_names_need_another_certificate() -> None:
 
 
 def test_a_new_authority_is_trusted_for_a_day_before_it_signs_and_the_old_one_goes_when_it_ends() -> None:
-    identity = renewed(None, NAMES, START)
+    bundle = renewed(None, NAMES, START)
     changed_at: list[int] = []
-    for day in range(0, AUTHORITY_LIFE.days + 400, 5):
+    for day in range(0, AUTHORITY_LIFETIME.days + 400, 5):
         now = START + timedelta(days=day)
-        following = renewed(identity, NAMES, now)
+        following = renewed(bundle, NAMES, now)
         assert following.expires_at > now
-        if following.authorities != identity.authorities:
+        if following.authorities != bundle.authorities:
             changed_at.append(day)
-            if len(following.authorities) > len(identity.authorities):
+            if len(following.authorities) > len(bundle.authorities):
                 # What is served changes not at the same time as what is to be trusted.
-                assert following.serving == identity.serving or signer_of(following) == 0
-        if following.serving != identity.serving:
+                assert following.serving == bundle.serving or signer_of(following) == 0
+        if following.serving != bundle.serving:
             signer = following.authorities[signer_of(following)]
             end = x509.load_pem_x509_certificate(signer.certificate).not_valid_after_utc
             assert end > following.expires_at
-        identity = following
+        bundle = following
     added, removed = changed_at
-    assert added == AUTHORITY_LIFE.days - 365 + 5
-    assert removed == AUTHORITY_LIFE.days
-    assert signer_of(identity) == 0
+    assert added == AUTHORITY_LIFETIME.days - 365 + 5
+    assert removed == AUTHORITY_LIFETIME.days
+    assert signer_of(bundle) == 0
 
 
 def test_what_is_due_on_a_new_authoritys_first_day_is_signed_by_the_one_before_it() -> None:
-    began_at = START + AUTHORITY_LIFE - timedelta(days=364)
-    identity = renewed(renewed(None, NAMES, START), NAMES, began_at)
-    assert (len(identity.authorities), signer_of(identity)) == (2, 0)
-    assert signer_of(renewed(identity, NAMES[:1], began_at + timedelta(hours=23))) == 0
-    assert signer_of(renewed(identity, NAMES[:1], began_at + timedelta(hours=25))) == 1
+    began_at = START + AUTHORITY_LIFETIME - timedelta(days=364)
+    bundle = renewed(renewed(None, NAMES, START), NAMES, began_at)
+    assert (len(bundle.authorities), signer_of(bundle)) == (2, 0)
+    assert signer_of(renewed(bundle, NAMES[:1], began_at + timedelta(hours=23))) == 0
+    assert signer_of(renewed(bundle, NAMES[:1], began_at + timedelta(hours=25))) == 1
 
 
 def test_a_clock_from_before_makes_a_certificate_that_it_takes() -> None:
-    identity = renewed(None, NAMES, START)
-    earlier = renewed(identity, NAMES, START - timedelta(days=1))
+    bundle = renewed(None, NAMES, START)
+    earlier = renewed(bundle, NAMES, START - timedelta(days=1))
     assert x509.load_pem_x509_certificate(earlier.serving.certificate).not_valid_before_utc < START - timedelta(days=1)
 
 
 def test_a_secret_holds_all_of_it() -> None:
-    identity = renewed(None, NAMES, START)
-    two = renewed(identity, NAMES, START + AUTHORITY_LIFE - timedelta(days=300))
-    for each in (identity, two):
+    bundle = renewed(None, NAMES, START)
+    two = renewed(bundle, NAMES, START + AUTHORITY_LIFETIME - timedelta(days=300))
+    for each in (bundle, two):
         assert from_secret(to_secret(each)) == each
-    assert "PRIVATE" not in repr(identity)
+    assert "PRIVATE" not in repr(bundle)
 
 
 def test_what_is_in_a_secret_and_not_ours_is_none() -> None:

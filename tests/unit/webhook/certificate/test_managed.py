@@ -16,8 +16,16 @@ from sidecar.errors import KubernetesError
 from sidecar.kubernetes.async_client import KubernetesApi, open_api
 from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.webhook.certificate.ca_rollover import KEPT_SECONDS, SETTLED_SECONDS
-from sidecar.webhook.certificate.issue import Identity, _signed, from_secret, now_utc, renewed, signer_of, to_secret
-from sidecar.webhook.certificate.managed import LOOK_SECONDS, OwnCertificate, bundles_of, names_of
+from sidecar.webhook.certificate.issue import (
+    CertificateBundle,
+    _signed,
+    from_secret,
+    now_utc,
+    renewed,
+    signer_of,
+    to_secret,
+)
+from sidecar.webhook.certificate.managed import CHECK_SECONDS, OwnCertificate, ca_bundles_of, names_of
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
 from tests.support.fakes.api_server import FakeApiServer, api_server
@@ -63,9 +71,9 @@ def held(fake: FakeApiServer) -> dict[str, bytes]:
 
 
 async def test_a_second_look_changes_nothing(fake: FakeApiServer, certificate: OwnCertificate) -> None:
-    await certificate.look()
+    await certificate.reconcile()
     before = len(fake.bodies)
-    await certificate.look()
+    await certificate.reconcile()
     assert len(fake.bodies) == before
     assert fake.documents[SECRET]["type"] == "kubernetes.io/tls"
 
@@ -76,7 +84,7 @@ async def test_a_secret_that_holds_something_else_is_made_right(
 ) -> None:
     metadata = {"name": "irsa-sidecar-webhook", "namespace": "shop", "labels": {"a": "b"}}
     fake.put(SECRET, {"kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data})
-    await certificate.look()
+    await certificate.reconcile()
     assert from_secret(held(fake)) is not None
     assert fake.documents[SECRET]["metadata"]["labels"] == {"a": "b"}
 
@@ -89,11 +97,11 @@ async def test_a_secret_whose_certificate_openssl_does_not_serve_is_made_right(
         weak = rsa.generate_private_key(65537, 1024)
         meanwhile.setattr("sidecar.webhook.certificate.issue.ec.generate_private_key", lambda _curve: weak)
         serving = _signed(authority, ["127.0.0.1"], now_utc(NOW))
-    written = to_secret(Identity((authority,), serving))
+    written = to_secret(CertificateBundle((authority,), serving))
     data = {name: base64.b64encode(content).decode() for name, content in written.items()}
     metadata = {"name": "irsa-sidecar-webhook", "namespace": "shop"}
     fake.put(SECRET, {"kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": data})
-    await certificate.look()
+    await certificate.reconcile()
     found = from_secret(held(fake))
     assert found is not None
     assert found.serving != serving
@@ -104,9 +112,9 @@ async def test_who_comes_second_takes_what_the_first_wrote(fake: FakeApiServer, 
     # Neither sees a Secret, and the other's is there a moment before ours.
     fake.faults += [(200, configuration), (404, {}), (409, {"message": "already exists"})]
     with pytest.raises(KubernetesError) as caught:
-        await certificate.look()
+        await certificate.reconcile()
     assert caught.value.status == 409
-    await certificate.look()
+    await certificate.reconcile()
     assert from_secret(held(fake)) is not None
 
 
@@ -117,10 +125,10 @@ async def test_a_configuration_that_changed_in_between_is_left_to_the_next_look(
     fake.put(CONFIGURATION, dict(old))
     fake.faults.append((200, {**old, "metadata": {**old["metadata"], "resourceVersion": "0"}}))
     with pytest.raises(KubernetesError) as caught:
-        await certificate.look()
+        await certificate.reconcile()
     assert caught.value.status == 422
     assert "caBundle" not in fake.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]
-    await certificate.look()
+    await certificate.reconcile()
     assert fake.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"]
 
 
@@ -142,15 +150,15 @@ class Replica:
     def __init__(self, api: KubernetesApi) -> None:
         self.certificate = own_certificate(api)
 
-    async def look(self) -> float | None:
+    async def reconcile(self) -> float | None:
         """None where the other was there first."""
         with suppress(KubernetesError):
-            return await self.certificate.look()
+            return await self.certificate.reconcile()
         return None
 
     @property
-    def serves(self) -> Identity | None:
-        return self.certificate._in_use
+    def serves(self) -> CertificateBundle | None:
+        return self.certificate._active
 
     @property
     def signer(self) -> bytes:
@@ -160,38 +168,38 @@ class Replica:
         return signer.certificate
 
 
-def put_secret(fake: FakeApiServer, identity: Identity) -> None:
-    data = {name: base64.b64encode(value).decode() for name, value in to_secret(identity).items()}
+def put_secret(fake: FakeApiServer, bundle: CertificateBundle) -> None:
+    data = {name: base64.b64encode(value).decode() for name, value in to_secret(bundle).items()}
     fake.put(SECRET, {"kind": "Secret", "metadata": {"name": "irsa-sidecar-webhook"}, "data": data})
 
 
 def trusted(fake: FakeApiServer) -> set[bytes]:
-    (bundle,) = bundles_of(fake.documents[CONFIGURATION])
-    return set(bundle)
+    (ca_bundle,) = ca_bundles_of(fake.documents[CONFIGURATION])
+    return set(ca_bundle)
 
 
 async def test_after_a_deleted_secret_the_old_certificate_is_served_until_the_new_ones_authority_is_known(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     one, other = Replica(api), Replica(api)
-    assert (await one.look(), await other.look()) == (LOOK_SECONDS, LOOK_SECONDS)
+    assert (await one.reconcile(), await other.reconcile()) == (CHECK_SECONDS, CHECK_SECONDS)
     before = one.signer
     fake.remove(SECRET)
     for replica in (one, other):
-        assert await replica.look() == pytest.approx(SETTLED_SECONDS)
+        assert await replica.reconcile() == pytest.approx(SETTLED_SECONDS)
         assert replica.signer == before
     assert len(trusted(fake)) == 2
     mock_clock.jump(SETTLED_SECONDS)
-    assert await one.look() == LOOK_SECONDS
+    assert await one.reconcile() == CHECK_SECONDS
     assert other.signer == before != one.signer
     assert {before, one.signer} == trusted(fake)
-    await other.look()
+    await other.reconcile()
     assert other.signer == one.signer
     # An hour after it was seen that nobody needs it here, the old authority goes.
-    await other.look()
+    await other.reconcile()
     assert len(trusted(fake)) == 2
     mock_clock.jump(KEPT_SECONDS)
-    await other.look()
+    await other.reconcile()
     assert trusted(fake) == {one.signer}
 
 
@@ -199,13 +207,13 @@ async def test_a_renewal_by_the_clock_is_served_at_once_as_its_authority_is_know
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     replica = Replica(api)
-    await replica.look()
+    await replica.reconcile()
     assert replica.serves is not None
     old = renewed(replica.serves, ["127.0.0.1"], now_utc(NOW) - timedelta(days=61))
     put_secret(fake, old)
     mock_clock.jump(SETTLED_SECONDS)
     changes = len(fake.bodies)
-    assert await replica.look() == LOOK_SECONDS
+    assert await replica.reconcile() == CHECK_SECONDS
     assert replica.serves.serving != old.serving
     assert from_secret(held(fake)) == replica.serves
     assert len(fake.bodies) == changes + 1  # the Secret, and no other bundle
@@ -215,11 +223,11 @@ async def test_a_certificate_that_has_ended_gives_way_at_once(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = Replica(api)
-    await replica.look()
+    await replica.reconcile()
     before = replica.signer
     fake.remove(SECRET)
     monkeypatch.setattr(replica.certificate, "_now", lambda: NOW + timedelta(days=91).total_seconds())
-    assert await replica.look() == LOOK_SECONDS
+    assert await replica.reconcile() == CHECK_SECONDS
     assert replica.signer != before
 
 
@@ -227,9 +235,9 @@ async def test_a_replica_that_starts_while_the_secret_is_gone_takes_no_trust_fro
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     running, starting = Replica(api), Replica(api)
-    await running.look()
+    await running.reconcile()
     fake.remove(SECRET)
-    await starting.look()  # it serves what it made, as nothing was served before
+    await starting.reconcile()  # it serves what it made, as nothing was served before
     assert trusted(fake) == {running.signer, starting.signer}
 
 
@@ -237,12 +245,12 @@ async def test_a_bundle_that_is_taken_away_meanwhile_comes_back_with_what_is_sti
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     replica = Replica(api)
-    await replica.look()
+    await replica.reconcile()
     fake.remove(SECRET)
-    await replica.look()
+    await replica.reconcile()
     put_configuration(fake)
     mock_clock.jump(SETTLED_SECONDS)
-    assert await replica.look() == pytest.approx(SETTLED_SECONDS)
+    assert await replica.reconcile() == pytest.approx(SETTLED_SECONDS)
     assert replica.signer in trusted(fake)
     assert len(trusted(fake)) == 2
 
@@ -256,7 +264,7 @@ async def test_whatever_happens_to_the_secret_what_each_replica_serves_has_been_
     chance = random.Random(seed)
     replicas = [Replica(api) for _ in range(3)]
     for replica in replicas:
-        await replica.look()
+        await replica.reconcile()
     backup = from_secret(held(fake))
     assert backup is not None
     switches = 0
@@ -272,7 +280,7 @@ async def test_whatever_happens_to_the_secret_what_each_replica_serves_has_been_
                 put_secret(fake, backup)
         for replica in chance.sample(replicas, 2):
             before = replica.signer
-            await replica.look()
+            await replica.reconcile()
             if replica.signer != before:
                 switches += 1
                 assert replica.signer in behind

@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 
 from sidecar.errors import ConfigurationError
-from sidecar.webhook.certificate.issue import Identity, renewed, to_secret
+from sidecar.webhook.certificate.issue import CertificateBundle, renewed, to_secret
 from sidecar.webhook.certificate.mounted import MountedCertificate
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.tls import Tls
@@ -16,7 +16,7 @@ from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.unit.webhook.cluster import Events
 
 
-def identity() -> Identity:
+def bundle() -> CertificateBundle:
     return renewed(None, ["127.0.0.1"], datetime.now(UTC))
 
 
@@ -25,12 +25,12 @@ class Mounted:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.write(identity())
+        self.write(bundle())
         self.events, self.tls, self.metrics = Events(), Tls(), WebhookMetrics()
         paths = [str(folder / name) for name in ("tls.crt", "tls.key")]
         self.certificate = MountedCertificate(paths[0], paths[1], self.tls, self.events.log, self.metrics)
 
-    def write(self, found: Identity) -> None:
+    def write(self, found: CertificateBundle) -> None:
         """New files in the others' places, as a volume has them: two writes of one file can have one time and size."""
         for name in ("tls.crt", "tls.key"):
             draft = self.folder / f"{name}.draft"
@@ -45,18 +45,18 @@ def mounted(tmp_path: Path) -> Mounted:
 
 async def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
     in_use, validity = mounted.tls.context, mounted.metrics.certificate
-    mounted.write(identity())
+    mounted.write(bundle())
     path = mounted.folder / "tls.crt"
     path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
-    Tls().use(identity().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
-    await mounted.certificate.look()
+    Tls().use(bundle().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
+    await mounted.certificate.check()
     (refused,) = mounted.events.of("certificate_rejected")
     assert f"{path} has no certificate that can be read" in refused["reason"]
     assert (mounted.tls.context, mounted.metrics.certificate) == (in_use, validity)
-    await mounted.certificate.look()
+    await mounted.certificate.check()
     assert len(mounted.events.of("certificate_rejected")) == 1
-    mounted.write(identity())
-    await mounted.certificate.look()
+    mounted.write(bundle())
+    await mounted.certificate.check()
     assert mounted.tls.context is not in_use
 
 
@@ -75,13 +75,13 @@ async def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
         raise OSError(24, "Too many open files")
 
     in_use = mounted.tls.context
-    mounted.write(identity())
+    mounted.write(bundle())
     with monkeypatch.context() as patched:
         patched.setattr(os, call, none_left)
-        await mounted.certificate.look()
+        await mounted.certificate.check()
     assert "Too many open files" in mounted.events.of("certificate_read_failed")[0]["reason"]
     assert mounted.tls.context is in_use
-    await mounted.certificate.look()
+    await mounted.certificate.check()
     assert mounted.tls.context is not in_use
 
 
@@ -89,12 +89,12 @@ async def test_hung_volume_leaves_the_certificate_in_use(
     autojump_clock: object, mounted: Mounted, volumes: HangingDirectories
 ) -> None:
     in_use = mounted.tls.context
-    mounted.write(identity())
+    mounted.write(bundle())
     with volumes.hang(str(mounted.folder / "tls.crt")):
-        await mounted.certificate.look()
+        await mounted.certificate.check()
         assert mounted.tls.context is in_use
         (logged,) = mounted.events.of("certificate_read_failed")
         assert "its volume hangs" in logged["reason"]
     await trio.testing.wait_all_tasks_blocked(0.01)  # until the abandoned thread reported its end
-    await mounted.certificate.look()
+    await mounted.certificate.check()
     assert mounted.tls.context is not in_use
