@@ -1,10 +1,10 @@
 """
-The cluster's API, as plain JSON documents in and out.
+Call the cluster's API with plain JSON documents.
 
-lightkube is the client here and in the webhook: released in August 2026 by its author and Canonical's charms' choice,
-MIT, typed, 4 MB without compiled parts of its own, its client the same under trio; kr8s needs asyncio's loop and leaves
-client keys in /tmp, and the official client is 126 MB. What it adds to an HTTP client, kubeconfig's ways to log in, is
-all that is used of it: our documents are dicts, which the patch of a Pod is made from too.
+lightkube is the client here and in the webhook. Its author released it in August 2026, Canonical's charms use it, and
+its licence is MIT. It is typed, has 4 MB without compiled parts of its own, and its client is the same under trio. kr8s
+needs asyncio's loop and leaves client keys in /tmp, and the official client has 126 MB. Only lightkube's logins of a
+kubeconfig are used here. Documents are dicts, because the patch of a Pod is computed from dicts too.
 """
 
 import base64
@@ -21,36 +21,37 @@ from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import SingleConfig
 
 from sidecar.errors import ConfigurationError, KubernetesError
-from sidecar.kubernetes.api_refusals import with_next_step
-from sidecar.kubernetes.credentials import acting_as, login_of, present
+from sidecar.kubernetes.api_errors import with_next_step
+from sidecar.kubernetes.credentials import impersonation_headers, login_of, present
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry
 from sidecar.outbound import accept_named, authorities_in
 from sidecar.redaction import without_user_info
 
 DEADLINE_SECONDS = 15.0
-"""Of one request: a person waits, and the API server itself gives up on an admission webhook after 10 s."""
+"""Deadline for one request. A person waits, and the API server itself waits 10 s for an admission webhook."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
 FIELD_MANAGER = "irsa-sidecar"
-"""Under which managedFields show what was set by us."""
+"""The name under which managedFields shows the fields that irsa-sidecar set."""
 
 
 class Connection(ConnectionParams):
     """
-    A connection to a cluster's API server, by either client, as kubectl makes it.
+    A connection to a cluster's API server, as kubectl creates it, for both clients.
 
-    Many a cluster's authority has no key identifier, as those of EKS. It is the only one that is trusted here.
+    The authorities of many clusters, such as those of EKS, have no key identifier. Only the cluster's authority is
+    trusted.
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
-        """Raises ConfigurationError and OSError if a field of the kubeconfig cannot be used."""
+        """Return the client's parameters. Raises ConfigurationError and OSError for an unusable field."""
         trust, cluster = _trust(config), config.cluster
         parameters: dict[str, Any] = {
             "base_url": cluster.server,
             "verify": trust,
             "auth": login_of(config, trust),
-            "headers": acting_as(config),
+            "headers": impersonation_headers(config),
             "timeout": self.timeout,
             "trust_env": self.trust_env,
         }
@@ -100,7 +101,7 @@ def _decoded(field: str, text: str) -> bytes:
 
 
 def _proxy(url: str) -> httpx2.Proxy:
-    """Raises ConfigurationError for a proxy that httpx cannot use."""
+    """Return the proxy. Raises ConfigurationError if httpx cannot use it."""
     try:
         if url.partition("://")[0].startswith("socks"):
             import_module("socksio")
@@ -121,7 +122,7 @@ def _proxy(url: str) -> httpx2.Proxy:
 
 
 class Kubernetes:
-    """One cluster. Raises KubernetesError for what it refuses and for what does not reach it."""
+    """One cluster. Methods raise KubernetesError if a request is rejected, or has no response."""
 
     def __init__(self, client: httpx2.Client, config: SingleConfig) -> None:
         self._client = client
@@ -131,25 +132,25 @@ class Kubernetes:
         self.namespace = config.namespace
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """The document at `path`, as /api/v1/namespaces/shop/serviceaccounts/cart; None when it is not there."""
+        """Return the document at `path`, such as /api/v1/namespaces/shop/serviceaccounts/cart, or None."""
         body = self.get_raw(path)
         return None if body is None else read_document(path, body)
 
     def get_raw(self, path: str) -> bytes | None:
-        """The bytes at `path`, as /openid/v1/jwks; None when it is not there."""
-        return self._ask("GET", path)
+        """Return the bytes at `path`, such as /openid/v1/jwks, or None if it does not exist."""
+        return self._request("GET", path)
 
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Create the document in the collection at `path`, and return it as the API server has it."""
-        body = self._ask("POST", path, document, parameters=_parameters(dry_run=dry_run))
-        return read_document(path, _there(path, body))
+        """Create the document in the collection at `path`, and return the API server's version of it."""
+        body = self._request("POST", path, document, parameters=_parameters(dry_run=dry_run))
+        return read_document(path, _present(path, body))
 
     def patch(self, path: str, change: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Apply a JSON merge patch (RFC 7386) to the document at `path`, and return it as it is then."""
-        body = self._ask("PATCH", path, change, MERGE_PATCH, parameters=_parameters(dry_run=dry_run))
-        return read_document(path, _there(path, body))
+        """Apply a JSON merge patch (RFC 7386) to the document at `path`, and return the new document."""
+        body = self._request("PATCH", path, change, MERGE_PATCH, parameters=_parameters(dry_run=dry_run))
+        return read_document(path, _present(path, body))
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
@@ -158,7 +159,7 @@ class Kubernetes:
         parameters: Mapping[str, str] | None = None,
     ) -> bytes | None:
         content = None if document is None else json.dumps(document).encode()
-        # The key set is application/jwk-set+json, and refused (406) to who takes application/json only.
+        # The key set is application/jwk-set+json. A client that accepts only application/json gets 406.
         headers = {"Accept": "application/json, */*"} | ({"Content-Type": content_type} if content else {})
         try:
             response = self._client.request(method, path, content=content, headers=headers, params=parameters)
@@ -174,14 +175,14 @@ class Kubernetes:
         if response.status_code == 404 and method == "GET":
             return None
         if response.is_error:
-            error = refusal(method, path, response.status_code, response.content, self.context)
+            error = api_error(method, path, response.status_code, response.content, self.context)
             raise with_next_step(error, method, path, self._config)
         return response.content
 
 
 @contextmanager
 def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
-    """The cluster that `config` (kubeconfig.py) says how to reach. Raises ConfigurationError."""
+    """Open the cluster of `config` (kubeconfig.py). Raises ConfigurationError."""
     try:
         client = Client(config, Connection(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
     except (OSError, ValueError) as exc:
@@ -193,33 +194,33 @@ def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
 
 
 def reason(exc: BaseException) -> str:
-    """In words: those of its cause where it has none, as a TLS handshake's failure under trio."""
+    """Return the text of the exception, or of its cause, such as for a failed TLS handshake under trio."""
     cause: BaseException | None = exc
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__
     return str(cause) if cause is not None else type(exc).__name__
 
 
-def refusal(method: str, path: str, status: int, body: bytes, context: str) -> KubernetesError:
-    """What the API server said, which is a Status document (API conventions, Response Status Kind)."""
+def api_error(method: str, path: str, status: int, body: bytes, context: str) -> KubernetesError:
+    """Return the API server's error, which is a Status document (API conventions, Response Status Kind)."""
     try:
-        said = str(json.loads(body)["message"])
+        message = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        said = body[:200].decode("utf-8", "replace")
-    return KubernetesError(f"The API server of context {context} refused {method} {path} ({status}): {said}", status)
+        message = body[:200].decode("utf-8", "replace")
+    return KubernetesError(f"The API server of context {context} refused {method} {path} ({status}): {message}", status)
 
 
 def _parameters(*, dry_run: bool) -> dict[str, str]:
     return {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
 
 
-def _there(path: str, body: bytes | None) -> bytes:
+def _present(path: str, body: bytes | None) -> bytes:
     assert body is not None, path
     return body
 
 
 def read_document(path: str, body: bytes) -> dict[str, Any]:
-    """What the API server answered. Raises KubernetesError for what is no JSON object."""
+    """Return the JSON object in a response of the API server. Raises KubernetesError for anything else."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:

@@ -1,7 +1,7 @@
 """
-How a request to the API server says who it is from: a token, a password, a plugin's answer, and whom it acts as.
+Authenticate requests to the API server: by a token, a password or a login plugin, with impersonation.
 
-Rule: what the kubeconfig says of the user is in every request, as kubectl sends it.
+Rule: every request contains all settings of the kubeconfig's user, as kubectl sends them.
 """
 
 import base64
@@ -24,15 +24,15 @@ from sidecar.kubernetes.kubeconfig_entries import ClusterEntry, Plugin, UserEntr
 UNAUTHORIZED = 401
 
 _HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
-"""Punctuation that a header's name may have (RFC 9110, section 5.1), without the %, which escapes others here."""
+"""Punctuation in a header's name (RFC 9110, section 5.1), without the %, which escapes other characters here."""
 
 
 class Login(httpx2.Auth):
     """
-    The Authorization header of each request, and the name that the server's certificate has to have.
+    The Authorization header of each request, and the required name in the server's certificate.
 
-    `read` returns the header and when it expires. It is called for the first request, after it expired, and after the
-    API server refused it.
+    `read` returns the header and its expiration. It is called for the first request, after the header expired, and
+    after the API server rejected the header.
     """
 
     def __init__(self, read: Callable[[], tuple[str | None, float | None]], server_name: str | None) -> None:
@@ -44,28 +44,28 @@ class Login(httpx2.Auth):
 
     def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         if self._is_stale():
-            self._keep(self._read())
-        response = yield self._dressed(request)
-        if response.status_code == UNAUTHORIZED and self._keep(self._read()):
-            yield self._dressed(request)
+            self._set_header(self._read())
+        response = yield self._with_login(request)
+        if response.status_code == UNAUTHORIZED and self._set_header(self._read()):
+            yield self._with_login(request)
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         if self._is_stale():
-            self._keep(await trio.to_thread.run_sync(self._read))
-        response = yield self._dressed(request)
-        if response.status_code == UNAUTHORIZED and self._keep(await trio.to_thread.run_sync(self._read)):
-            yield self._dressed(request)
+            self._set_header(await trio.to_thread.run_sync(self._read))
+        response = yield self._with_login(request)
+        if response.status_code == UNAUTHORIZED and self._set_header(await trio.to_thread.run_sync(self._read)):
+            yield self._with_login(request)
 
     def _is_stale(self) -> bool:
         return not self._is_read or (self._expires_at is not None and time.time() >= self._expires_at)
 
-    def _keep(self, found: tuple[str | None, float | None]) -> bool:
-        """Return whether the header is another than before."""
+    def _set_header(self, found: tuple[str | None, float | None]) -> bool:
+        """Set the header, and return whether it differs from the previous one."""
         before, (self._header, self._expires_at) = self._header, found
         self._is_read = True
         return self._header != before
 
-    def _dressed(self, request: httpx2.Request) -> httpx2.Request:
+    def _with_login(self, request: httpx2.Request) -> httpx2.Request:
         if self._header is not None:
             request.headers["Authorization"] = self._header
         if self._server_name:
@@ -75,7 +75,7 @@ class Login(httpx2.Auth):
 
 def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
     """
-    Return how the context's user logs in, in client-go's order: token file, token, password, plugin.
+    Return the login of the context's user, in client-go's order: token file, token, password, plugin.
 
     A client certificate that a plugin prints goes into `trust`.
     """
@@ -99,11 +99,11 @@ def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
 
 
 def _may_send_secrets(server: str) -> bool:
-    """Return whether the way is encrypted or stays on this machine. kubectl sends no secret over http:// at all."""
+    """Return whether the connection is encrypted or local. kubectl never sends a secret over http://."""
     return not server.lower().startswith("http://") or is_loopback_host(urlsplit(server).hostname or "")
 
 
-def acting_as(config: SingleConfig) -> list[tuple[str, str]]:
+def impersonation_headers(config: SingleConfig) -> list[tuple[str, str]]:
     """Return the headers of impersonation (client-go, impersonatingRoundTripper)."""
     user = config.user
     if not isinstance(user, UserEntry) or not user.impersonate:
@@ -136,8 +136,8 @@ def _from_plugin(config: SingleConfig, plugin: Plugin, trust: ssl.SSLContext) ->
 
 
 def present(trust: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Show this client certificate to servers. OpenSSL reads it from a file. Raises OSError and ValueError."""
-    with tempfile.NamedTemporaryFile() as file:  # of mode 0600
+    """Add a client certificate to the context. OpenSSL reads it from a file. Raises OSError and ValueError."""
+    with tempfile.NamedTemporaryFile() as file:  # its mode is 0600
         file.write(certificate.rstrip() + b"\n" + key)
         file.flush()
         trust.load_cert_chain(file.name)

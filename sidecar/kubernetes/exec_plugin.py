@@ -1,8 +1,8 @@
 """
 Run the login plugin of a kubeconfig's user, and read what it prints (Kubernetes reference, client authentication v1).
 
-Rule: the plugin gets what kubectl gives it: the caller's environment, its own variables, and KUBERNETES_EXEC_INFO with
-the cluster where `provideClusterInfo` asks for it.
+Rule: the plugin gets the same input as from kubectl: the caller's environment, its own variables, and
+KUBERNETES_EXEC_INFO, which includes the cluster if `provideClusterInfo` is set.
 """
 
 import base64
@@ -34,13 +34,13 @@ class PluginCredential(NamedTuple):
 
 
 def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
-    """Raises ConfigurationError that names the plugin and what it printed."""
+    """Run the plugin, and return its credential. Raises ConfigurationError with the plugin's name and output."""
     interactive = _is_interactive(config, plugin)
     info = {"kind": "ExecCredential", "apiVersion": plugin.apiVersion, "spec": _spec(config, plugin, interactive)}
     environ = {**os.environ, **{each.name: each.value for each in plugin.env or ()}}
     environ["KUBERNETES_EXEC_INFO"] = json.dumps(info)
     try:
-        done = subprocess.run(  # noqa: S603  a list, no shell, of the person's own kubeconfig
+        done = subprocess.run(  # noqa: S603  a list without a shell, from the user's own kubeconfig
             [plugin.command, *(plugin.args or ())],
             env=environ,
             stdin=None if interactive else subprocess.DEVNULL,
@@ -53,10 +53,10 @@ def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise _unusable(config, f"exec.command {plugin.command} cannot be run ({reason}). {hint}") from exc
     if done.returncode:
-        said = (done.stderr or b"").decode("utf-8", "replace").strip()[:SHOWN_CHARACTERS]
+        stderr = (done.stderr or b"").decode("utf-8", "replace").strip()[:SHOWN_CHARACTERS]
         raise _unusable(
             config,
-            f"exec.command {plugin.command} ended with {done.returncode}{f': {said}' if said else ''}. "
+            f"exec.command {plugin.command} ended with {done.returncode}{f': {stderr}' if stderr else ''}. "
             "Log in again, and see whether `kubectl get pods` works.",
         )
     return _read(config, plugin, done.stdout)
@@ -106,10 +106,10 @@ def _read(config: SingleConfig, plugin: Plugin, printed: bytes) -> PluginCredent
             status.get("token"),
             status.get("clientCertificateData"),
             status.get("clientKeyData"),
-            _instant(status.get("expirationTimestamp")),
+            _unix_seconds(status.get("expirationTimestamp")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        # What it printed may hold a token.
+        # The message does not quote the output, because it may hold a token.
         raise _unusable(
             config, f"exec.command {plugin.command} printed what is not an ExecCredential. Run it by hand to see it."
         ) from exc
@@ -126,7 +126,7 @@ def _read(config: SingleConfig, plugin: Plugin, printed: bytes) -> PluginCredent
     return found
 
 
-def _instant(text: str | None) -> float | None:
+def _unix_seconds(text: str | None) -> float | None:
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 

@@ -1,9 +1,8 @@
 """
-Which cluster a person means: the kubeconfig files as kubectl reads them, else the Pod's own service account.
+Find the cluster: in the kubeconfig files, as kubectl reads them, or else by the Pod's own service account.
 
-Rule: of several files the first to say a thing is right (Kubernetes documentation, Organizing Cluster Access Using
-kubeconfig Files), and a relative path in one is relative to that file. A field that cannot be honoured ends the command
-by its name.
+Rule: the first file that sets a value wins (Kubernetes documentation, Organizing Cluster Access Using kubeconfig
+Files). A relative path is relative to its file. An unsupported field ends the command with a message that names it.
 """
 
 import os
@@ -35,7 +34,7 @@ _LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 
 def find_cluster(environ: Mapping[str, str], context: str | None = None) -> SingleConfig:
-    """The cluster of `context`, else of the current one. Raises ConfigurationError."""
+    """Return the cluster of `context`, or else of the current context. Raises ConfigurationError."""
     named = [*_files(environ)]
     files = [path for path in named if path.is_file()]
     if not files and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT).is_dir():
@@ -70,7 +69,7 @@ def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     for name in (environ.get("KUBECONFIG") or DEFAULT_FILE).split(os.pathsep):
-        with suppress(RuntimeError):  # of a user without a home, as in a container
+        with suppress(RuntimeError):  # for a user without a home directory, as in a container
             if name:
                 yield Path(name).expanduser()
 
@@ -97,7 +96,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError besides its own errors
-        # The text of a parser's error quotes the file, which may hold a token.
+        # The message omits the parser's error, because it quotes the file, which may hold a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is no YAML"
         raise ConfigurationError(f"The kubeconfig {path} cannot be read ({why}): mend it, or set KUBECONFIG.") from exc
     if not isinstance(content, dict):
@@ -111,7 +110,7 @@ def _resolved(path: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     absolute: dict[str, Any] = {key: str(folder / entry[key]) for key in _PATH_KEYS if entry.get(key)}
     if plugin := entry.get("exec"):
         plugin = {"apiVersion": PLUGIN_VERSIONS[0], **_given(plugin)}
-        # client-go looks for a bare name in PATH, and takes any other as relative to the file.
+        # client-go searches PATH for a plain name. Any other command is relative to the file.
         command = str(plugin.get("command") or "")
         absolute["exec"] = plugin | ({"command": os.path.normpath(folder / command)} if os.sep in command else {})
     return _given({**entry, **absolute})
@@ -122,7 +121,7 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _selected(found: Mapping[str, Any], where: str, context: str | None) -> SingleConfig:
-    """Return what the context names. Raises ConfigurationError, ValidationError and their like for a wrong form."""
+    """Return the cluster and user of the context. A malformed kubeconfig raises ValidationError or a builtin error."""
     name, entry = _context(found, where, context)
     title = f"Context {name} of the kubeconfig {where}"
     if not entry.get("cluster"):

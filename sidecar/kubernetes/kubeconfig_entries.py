@@ -1,8 +1,8 @@
 """
-The fields of a kubeconfig's clusters and users, as kubectl knows them (client-go, clientcmd API v1). Pure.
+Define the fields of a kubeconfig's clusters and users, as in kubectl (client-go, clientcmd API v1). Pure.
 
-Rule: every field is either honoured or ends the command by its name. Names that kubectl does not know are ignored by
-both, and shown.
+Rule: every field is either used, or ends the command with a message that names it. A field that kubectl does not know
+is ignored, as in kubectl, and a warning names it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ PLUGIN_VERSIONS = (f"{EXEC_GROUP}/v1", f"{EXEC_GROUP}/v1beta1")
 
 
 class ClusterEntry(Cluster, omit_defaults=True):
-    """One of `clusters`. `plugin_config` is the extension that a login plugin gets."""
+    """An item of `clusters`. `plugin_config` is the extension that a login plugin gets."""
 
     server: str = ""
     tls_server_name: str | None = msgspec.field(name="tls-server-name", default=None)
@@ -31,14 +31,14 @@ class ClusterEntry(Cluster, omit_defaults=True):
 
 
 class Plugin(UserExec, omit_defaults=True):
-    """The `exec` of a user."""
+    """The field `exec` of a user."""
 
     provide_cluster_info: bool = msgspec.field(name="provideClusterInfo", default=False)
     interactive_mode: str = msgspec.field(name="interactiveMode", default="IfAvailable")
 
 
 class UserEntry(User, omit_defaults=True):
-    """One of `users`."""
+    """An item of `users`."""
 
     exec: Plugin | None = None
     impersonate: str | None = msgspec.field(name="as", default=None)
@@ -55,7 +55,7 @@ def unknown_fields(entry: Mapping[str, Any], kind: type[msgspec.Struct]) -> Iter
 
 
 def cluster_problem(cluster: ClusterEntry) -> str | None:
-    """Return the field that kubectl refuses, and why, as a clause; None if the cluster can be used."""
+    """Return a clause with the field that kubectl rejects and the reason, or None if the cluster is usable."""
     if not cluster.server:
         return "has no server. Name the API server's URL in clusters[].cluster.server"
     if cluster.insecure and (cluster.certificate_auth or cluster.certificate_auth_data):
@@ -64,15 +64,15 @@ def cluster_problem(cluster: ClusterEntry) -> str | None:
 
 
 def user_problem(user: UserEntry) -> str | None:
-    """Return the field that cannot be honoured, and why, as a clause; None if the user can be used."""
+    """Return a clause with the unsupported field and the reason, or None if the user is usable."""
     more = {
         "as-uid": user.impersonate_uid,
         "as-groups": user.impersonate_groups,
         "as-user-extra": user.impersonate_extra,
     }
-    given = [name for name, value in more.items() if value]
-    if given and not user.impersonate:
-        return f"has {given[0]} without as. Name the user to act as in as, as kubectl requires"
+    names = [name for name, value in more.items() if value]
+    if names and not user.impersonate:
+        return f"has {names[0]} without as. Name the user to act as in as, as kubectl requires"
     if user.auth_provider and not (user.token or user.token_file or user.exec):
         return "has auth-provider, which kubectl no longer has since 1.26. Log in by a plugin (exec) or a token"
     return _plugin_problem(user)

@@ -1,8 +1,9 @@
 """
-Lists and watches that never end: a collection as it is now, and every change of it.
+Follow a collection: list it, and watch its changes until cancelled.
 
-Rule: whatever breaks is told to `lost` and begun anew, sooner or later by how often it broke; the caller decides what
-it makes of what it last knew. (Kubernetes documentation, API concepts, Efficient detection of changes.)
+Rule: every error is reported to `lost`, and the list starts again. The pause grows with the number of errors in a row.
+The caller decides whether it still uses the last known items. (Kubernetes documentation, API concepts, Efficient
+detection of changes.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +19,21 @@ from sidecar.kubernetes.document import Document
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 GONE = 410
-"""The version is older than the API server remembers: nothing is wrong, and it is listed anew at once; or soon, if
-the last time was a moment ago, as whoever answers nothing else must not be asked without end."""
+"""
+The status for a version that the API server no longer remembers. It is not an error, and the list starts again at once.
+
+If the last list started a moment ago, there is a short pause, because a server could respond with nothing else.
+"""
 
 
 @dataclass(frozen=True)
 class Collection(Generic[Kept]):
     """
-    What to follow: `begin` is called before each list, `listed` gets what `keep` made of all its items, `take` gets
-    what happens to one later, and `lost` the error that ended it. A whole cluster's documents are many times what is
-    needed of them, so none outlives its page.
+    The collection to follow, and the receivers of its items.
+
+    `begin` is called before each list. `listed` gets the results of `keep` for all items. `take` gets each later
+    change. `lost` gets the error that ended the watch. The documents of a whole cluster are much larger than the
+    results, so only one page of them is in memory.
     """
 
     path: str
@@ -40,7 +46,7 @@ class Collection(Generic[Kept]):
 
 
 async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Callable[[], float]) -> None:
-    """Until cancelled. `jitter` gives numbers from 0 to 1."""
+    """Follow the collection until cancelled. `jitter` returns numbers from 0 to 1."""
     failures = 0
     while True:
         listed_at = trio.current_time()
@@ -52,7 +58,7 @@ async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Calla
                 began_at = trio.current_time()
                 version = await api.watch(collection.path, version, collection.parameters, collection.take)
                 failures = 0
-                # One that ends as soon as it begins must not be asked for without end.
+                # Without a pause, a watch that ends at once would be repeated without end.
                 await _sleep_until(began_at + FIRST_PAUSE_SECONDS)
         except KubernetesError as error:
             collection.lost(error)
@@ -68,6 +74,6 @@ async def _sleep_until(instant: float) -> None:
 
 
 def pause_seconds(failures: int, jitter: float) -> float:
-    """Doubling, from half to the whole of it by chance."""
+    """Return a pause that doubles with each failure. `jitter` chooses between half of it and the whole."""
     longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
     return longest * (0.5 + jitter / 2)

@@ -17,11 +17,11 @@ _RESOURCE = re.compile(
 
 
 def with_next_step(error: KubernetesError, method: str, path: str, config: SingleConfig) -> KubernetesError:
-    """Return the error with what to do about it, for the statuses where a person can."""
+    """Return the error with the next step, for the statuses that a person can fix."""
     if error.status == UNAUTHORIZED:
         return KubernetesError(f"{str(error).rstrip('.')}. {log_in_again(config)}", error.status)
     if error.status == FORBIDDEN:
-        return KubernetesError(f"{str(error).rstrip('.')}. {_ask_for_right(method, path, config)}", error.status)
+        return KubernetesError(f"{str(error).rstrip('.')}. {_missing_permission(method, path, config)}", error.status)
     return error
 
 
@@ -45,7 +45,7 @@ def log_in_again(config: SingleConfig) -> str:
     )
 
 
-def _ask_for_right(method: str, path: str, config: SingleConfig) -> str:
+def _missing_permission(method: str, path: str, config: SingleConfig) -> str:
     match = _RESOURCE.match(path)
     context = f" --context {config.context_name}"
     acting = config.user.impersonate if isinstance(config.user, UserEntry) else None
