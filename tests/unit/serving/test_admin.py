@@ -1,4 +1,4 @@
-"""What probes and Prometheus see, through the same parser that reads their requests."""
+"""Responses to probes and Prometheus, with requests from the real parser."""
 
 from typing import Any
 
@@ -75,35 +75,35 @@ def values(family: Metric) -> dict[Any, float]:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/readyz?verbose"])
-def test_a_healthy_daemon_is_live_and_ready(path: str) -> None:
+def test_healthy_daemon_is_live_and_ready(path: str) -> None:
     answer = get(path, READY)
     assert (answer.status, body_of(answer)) == (200, "ok\n")
 
 
-def test_a_role_without_credentials_is_not_ready_with_its_reason_and_yet_live() -> None:
+def test_role_without_credentials_is_live_but_not_ready() -> None:
     answer = get("/readyz", READY, STARTING)
     assert (answer.status, body_of(answer)) == (503, "reporting: AccessDenied: not authorized\n")
     assert get("/livez", READY, STARTING).status == 200
 
 
-def test_credentials_that_expired_without_a_failure_are_named_as_such() -> None:
+def test_expired_credentials_are_the_default_reason() -> None:
     answer = get("/readyz", READY._replace(is_ready=False))
     assert (answer.status, body_of(answer)) == (503, "default: the credentials have expired\n")
 
 
-def test_a_failing_refresh_leaves_a_role_ready_while_its_credentials_live() -> None:
+def test_failing_refresh_stays_ready_until_expiration() -> None:
     assert get("/readyz", READY._replace(last_error="Timeout: no answer")).status == 200
 
 
 @pytest.mark.parametrize(("age_seconds", "status"), [(0.0, 200), (STALLED_SECONDS, 200), (STALLED_SECONDS + 1, 503)])
-def test_a_loop_that_no_longer_turns_is_not_live(age_seconds: float, status: int) -> None:
+def test_stuck_loop_is_not_live(age_seconds: float, status: int) -> None:
     answer = get("/livez", READY._replace(checked_at=NOW.monotonic - age_seconds))
     assert answer.status == status
     if status == 503:
         assert body_of(answer) == "default: the refresh loop has been stuck for 301 s\n"
 
 
-def test_a_reason_that_names_a_path_which_is_no_utf8_is_still_told() -> None:
+def test_reason_with_a_non_utf8_path_is_shown() -> None:
     path = b"/caf\xe9/token".decode("utf-8", "surrogateescape")
     answer = get("/readyz", STARTING._replace(last_error=f"{path} does not exist"))
     assert answer.status == 503
@@ -120,12 +120,12 @@ def test_one_role_of_several_can_be_asked_for_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/credentials", "/livez/", "/LIVEZ", "/metrics/x", "/.env"])
-def test_any_other_path_says_what_is_here(path: str) -> None:
+def test_other_path_lists_the_paths(path: str) -> None:
     answer = get(path, READY)
     assert (answer.status, body_of(answer)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
 
-def test_no_answer_carries_credentials_or_asks_the_server_to_wait() -> None:
+def test_no_response_has_credentials_or_a_hold() -> None:
     for path in ("/livez", "/readyz", "/metrics", "/other"):
         answer = get(path, STARTING)
         assert (answer.snapshot, answer.hold) == (None, None)

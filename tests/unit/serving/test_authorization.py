@@ -1,4 +1,4 @@
-"""The file that holds the clients' secret: made, kept, changed, spoilt, and what is left behind when it cannot be."""
+"""The file with the clients' secret: created, kept, replaced and rejected, and failures to write it."""
 
 import os
 import stat
@@ -41,11 +41,11 @@ def refusal(path: Path) -> str:
     return message
 
 
-# Making it
+# Creating it
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_missing_file_is_made_for_owner_and_group_without_a_line_ending(path: Path, umask: int) -> None:
+def test_missing_file_is_created_for_owner_and_group(path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         secret = start(path)
@@ -56,12 +56,12 @@ def test_a_missing_file_is_made_for_owner_and_group_without_a_line_ending(path: 
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_who_may_read_a_file_that_is_made_can_be_said(path: Path) -> None:
+def test_mode_of_a_new_file_is_configurable(path: Path) -> None:
     start(path, 0o644)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_made_secrets_differ_and_fit_into_a_header() -> None:
+def test_new_secrets_differ_and_fit_into_a_header() -> None:
     made = {new_secret() for _ in range(100)}
     assert len(made) == 100
     for secret in made:
@@ -71,7 +71,7 @@ def test_made_secrets_differ_and_fit_into_a_header() -> None:
         assert " " not in secret
 
 
-def test_a_file_that_is_there_is_kept_as_it_is(path: Path) -> None:
+def test_existing_file_is_kept(path: Path) -> None:
     path.write_text("chosen-by-hand")
     path.chmod(0o600)
     assert start(path) == b"chosen-by-hand"
@@ -81,7 +81,7 @@ def test_a_file_that_is_there_is_kept_as_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  "])
 def test_start_replaces_a_secret_that_we_created(path: Path, ending: str) -> None:
-    """Whoever listened on the port while the daemon was away may have received it."""
+    """A program that listened on the port while the daemon was stopped may have received it."""
     secrets = [start(path)]
     for _ in range(3):
         path.write_bytes(path.read_bytes() + ending.encode())
@@ -125,7 +125,7 @@ def test_start_replaces_a_secret_that_may_only_be_read(path: Path, mode: int) ->
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -> None:
-    """Also if each role spells the path in its own way."""
+    """This holds even if each role writes the path differently."""
     if is_there:
         start(path)
     (path.parent / "link").symlink_to(path.parent)
@@ -161,19 +161,19 @@ def test_secret_is_not_shown(path: Path) -> None:
     assert secret.value.decode() not in repr(secret)
 
 
-def test_a_line_ending_that_an_editor_added_is_no_part_of_the_secret(path: Path) -> None:
+def test_line_ending_is_ignored(path: Path) -> None:
     path.write_text("chosen-by-hand\r\n")
     assert start(path) == b"chosen-by-hand"
 
 
-def test_a_link_that_leads_nowhere_is_replaced(path: Path) -> None:
+def test_dangling_link_is_replaced(path: Path) -> None:
     path.symlink_to("nowhere")
     secret = start(path)
     assert path.read_bytes() == secret
     assert not path.is_symlink()
 
 
-# Refusing it
+# Rejecting it
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,11 @@ def test_a_link_that_leads_nowhere_is_replaced(path: Path) -> None:
         b"delete\x7f",
         b"caf\xc3\xa9",
         b"x" * (MAX_SECRET_BYTES + 1),
-        # The bounded read ends right behind the first line.
+        # The bounded read stops directly after the first line.
         b"x" * MAX_SECRET_BYTES + b"\nsecond line",
     ],
 )
-def test_what_is_no_header_value_is_refused_without_being_shown(path: Path, content: bytes) -> None:
+def test_invalid_header_value_is_rejected_and_not_shown(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     message = refusal(path)
     assert "remove it" in message
@@ -199,14 +199,14 @@ def test_what_is_no_header_value_is_refused_without_being_shown(path: Path, cont
     assert "xxx" not in message
 
 
-def test_the_longest_secret_is_taken(path: Path) -> None:
+def test_longest_secret_is_accepted(path: Path) -> None:
     path.write_bytes(b"x" * MAX_SECRET_BYTES)
     assert start(path) == b"x" * MAX_SECRET_BYTES
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.binary(max_size=64))
-def test_any_content_is_a_sendable_secret_or_a_configuration_error(tmp_path: Path, content: bytes) -> None:
+def test_any_content_is_a_valid_secret_or_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "authorization-token"
     path.write_bytes(content)
     try:
@@ -217,34 +217,34 @@ def test_any_content_is_a_sendable_secret_or_a_configuration_error(tmp_path: Pat
     assert secret.decode("ascii").isprintable()
 
 
-def test_a_directory_or_a_fifo_is_refused(tmp_path: Path) -> None:
+def test_directory_or_fifo_is_rejected(tmp_path: Path) -> None:
     assert "one line" in refusal(tmp_path)
     os.mkfifo(tmp_path / "fifo")
     assert "one line" in refusal(tmp_path / "fifo")
 
 
-def test_a_file_that_fails_to_be_read_is_named_with_the_reason() -> None:
-    # The memory of a process opens like a file, and has nothing at its start.
+def test_unreadable_file_is_an_error_with_the_reason() -> None:
+    # /proc/self/mem opens like a file, and its first bytes cannot be read.
     if not os.path.exists("/proc/self/mem"):
         pytest.skip("this system has no /proc")
     assert "Input/output error" in refusal(Path("/proc/self/mem"))
 
 
-def test_a_directory_that_is_not_there_is_named_with_what_to_mount(tmp_path: Path) -> None:
+def test_missing_directory_is_an_error_with_the_fix(tmp_path: Path) -> None:
     message = refusal(tmp_path / "missing" / "token")
     assert "No such file or directory" in message
     assert "emptyDir" in message
 
 
-def test_a_directory_that_may_not_be_written_is_named() -> None:
-    # /proc takes no new files from anybody, root included.
+def test_read_only_directory_is_an_error() -> None:
+    # /proc accepts no new files, not even from root.
     if not os.path.isdir("/proc/self"):
         pytest.skip("this system has no /proc")
     assert "cannot be made" in refusal(Path("/proc/self/authorization-token"))
 
 
 @pytest.mark.parametrize("failing", ["fchmod", "rename"])
-def test_nothing_is_left_behind_when_writing_fails(path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_failed_write_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -253,7 +253,7 @@ def test_nothing_is_left_behind_when_writing_fails(path: Path, monkeypatch: pyte
     assert os.listdir(path.parent) == []
 
 
-def test_a_full_disk_leaves_no_half_secret(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_partial_secret(tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("making a small file system needs root and CAP_SYS_ADMIN")
@@ -265,7 +265,7 @@ def test_a_full_disk_leaves_no_half_secret(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_what_a_killed_process_left_half_written_is_replaced(tmp_path: Path) -> None:
+def test_partial_file_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "token"
     (tmp_path / "token.draft").write_text("half of a sec")
     write_secret(str(path), "secret")

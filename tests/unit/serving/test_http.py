@@ -1,4 +1,4 @@
-"""The grammar: what is a request, what is refused and how, and what a response looks like."""
+"""The grammar of a request, the rejections of everything else, and the form of a response."""
 
 import json
 
@@ -25,13 +25,13 @@ WITH_PUT = Grammar("GET", "PUT").parse
 PUT = b"PUT /latest/api/token HTTP/1.1\r\n" + HOST
 
 
-def refusal_of(head: bytes) -> Rejection:
-    refusal = parse(head)
-    assert isinstance(refusal, Rejection), refusal
-    return refusal
+def rejection_of(head: bytes) -> Rejection:
+    rejection = parse(head)
+    assert isinstance(rejection, Rejection), rejection
+    return rejection
 
 
-def test_a_request_is_read_into_path_version_and_headers() -> None:
+def test_request_has_path_version_and_headers() -> None:
     request = parse(START + HOST + b"Accept: \t*/* \t\r\nX-Empty:\r\n\r\n")
     assert isinstance(request, Request)
     assert request.path == b"/v1/credentials"
@@ -39,7 +39,7 @@ def test_a_request_is_read_into_path_version_and_headers() -> None:
     assert request.headers == {b"host": b"127.0.0.1:4772", b"accept": b"*/*", b"x-empty": b""}
 
 
-def test_the_query_is_no_part_of_the_path() -> None:
+def test_path_does_not_include_the_query() -> None:
     request = parse(b"GET /v1/credentials?a=1&b=%2F?/ HTTP/1.1\r\n" + HOST + b"\r\n")
     assert isinstance(request, Request)
     assert request.path == b"/v1/credentials"
@@ -51,22 +51,22 @@ def test_http_1_0_needs_no_host() -> None:
     assert (request.path, request.version, request.headers) == (b"/", b"1.0", {})
 
 
-def test_bytes_after_the_request_are_left_alone() -> None:
+def test_bytes_after_the_request_are_ignored() -> None:
     request = parse(PLAIN + b"\0 anything")
     assert isinstance(request, Request)
     assert request.size == len(PLAIN)
 
 
-def test_a_length_of_zero_is_no_body() -> None:
+def test_content_length_zero_is_accepted() -> None:
     assert isinstance(parse(START + HOST + b"Content-Length: 0\r\n\r\n"), Request)
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, len(START), len(PLAIN) - 1])
-def test_an_unfinished_request_asks_for_more(length: int) -> None:
+def test_incomplete_request_needs_more_bytes(length: int) -> None:
     assert parse(PLAIN[:length]) is None
 
 
-REFUSED = {
+REJECTED = {
     "bare LF after the request line": (400, b"GET / HTTP/1.1\n" + HOST + b"\r\n"),
     "bare LF after a header": (400, START + b"Host: a\n\r\n"),
     "bare LF inside a value": (400, START + b"Host: a\nX: y\r\n\r\n"),
@@ -117,27 +117,27 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("status", "head"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_refused_has_its_status(status: int, head: bytes) -> None:
-    assert refusal_of(head).status == status
+@pytest.mark.parametrize(("status", "head"), REJECTED.values(), ids=REJECTED.keys())
+def test_rejected_request_has_its_status(status: int, head: bytes) -> None:
+    assert rejection_of(head).status == status
 
 
-@pytest.mark.parametrize("head", [head[:20_000] for _, head in REFUSED.values()], ids=REFUSED.keys())
-def test_a_refusal_is_the_same_whole_and_in_pieces(head: bytes) -> None:
+@pytest.mark.parametrize("head", [head[:20_000] for _, head in REJECTED.values()], ids=REJECTED.keys())
+def test_rejection_is_the_same_for_pieces(head: bytes) -> None:
     step = 1 if len(head) < 1000 else 499
-    first = next(answer for end in range(0, len(head) + step, step) if (answer := parse(head[:end])) is not None)
-    assert first == refusal_of(head)
+    first = next(result for end in range(0, len(head) + step, step) if (result := parse(head[:end])) is not None)
+    assert first == rejection_of(head)
 
 
-def test_a_head_that_just_fits_is_read_and_one_byte_more_is_refused() -> None:
+def test_head_limit_is_exact() -> None:
     padding = MAX_HEAD_BYTES - len(PLAIN) - len(b"A: \r\n")
     head = START + HOST + b"A: " + b"b" * padding + b"\r\n\r\n"
     assert len(head) == MAX_HEAD_BYTES
     assert isinstance(parse(head), Request)
-    assert refusal_of(head.replace(b"A: ", b"A: b")).status == 431
+    assert rejection_of(head.replace(b"A: ", b"A: b")).status == 431
 
 
-def test_as_many_fields_as_allowed_are_read() -> None:
+def test_maximum_number_of_fields_is_accepted() -> None:
     assert isinstance(parse(START + HOST + b"A: b\r\n" * (MAX_FIELDS - 1) + b"\r\n"), Request)
 
 
@@ -158,69 +158,69 @@ grammars = st.sampled_from([parse, WITH_PUT])
     st.lists(pieces, max_size=12).map(b"".join)
     | st.lists(pieces, max_size=8).map(lambda rest: START + HOST + b"".join(rest)),
 )
-def test_any_bytes_give_one_answer_however_they_arrive(read: Parse, data: bytes) -> None:
-    first = next((answer for end in range(len(data) + 1) if (answer := read(data[:end])) is not None), None)
+def test_result_does_not_depend_on_the_pieces(read: Parse, data: bytes) -> None:
+    first = next((result for end in range(len(data) + 1) if (result := read(data[:end])) is not None), None)
     assert first == read(data)
 
 
 @given(grammars, st.lists(pieces, max_size=12).map(b"".join), st.binary(max_size=20))
-def test_what_follows_never_changes_an_answer(read: Parse, data: bytes, more: bytes) -> None:
-    answer = read(data)
-    if answer is not None:
-        assert read(data + more) == answer
+def test_later_bytes_never_change_the_result(read: Parse, data: bytes, more: bytes) -> None:
+    result = read(data)
+    if result is not None:
+        assert read(data + more) == result
 
 
 # A grammar with another method
 
 
 @pytest.mark.parametrize("more", [b"", b"Content-Length: 0\r\n"])
-def test_a_put_is_a_request_where_it_is_asked_for_and_nowhere_else(more: bytes) -> None:
+def test_put_is_accepted_only_by_its_grammar(more: bytes) -> None:
     request = WITH_PUT(PUT + more + b"\r\n")
     assert isinstance(request, Request)
     assert (request.method, request.path) == (b"PUT", b"/latest/api/token")
-    assert refusal_of(PUT + more + b"\r\n").status == 405
+    assert rejection_of(PUT + more + b"\r\n").status == 405
 
 
 @pytest.mark.parametrize(
     "more", [b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 00\r\n"]
 )
-def test_a_put_has_no_body_either(more: bytes) -> None:
-    refusal = WITH_PUT(PUT + more + b"\r\nx")
-    assert isinstance(refusal, Rejection)
-    assert refusal.status == 400
+def test_put_with_a_body_is_rejected(more: bytes) -> None:
+    rejection = WITH_PUT(PUT + more + b"\r\nx")
+    assert isinstance(rejection, Rejection)
+    assert rejection.status == 400
 
 
-OF_HTTP_0_9 = b"GET /\r\n"
-"""Which has no other method."""
+HTTP_0_9 = b"GET /\r\n"
+"""A request in HTTP/0.9, which has no other method."""
 
 
-@pytest.mark.parametrize("head", [head[:20_000] for _, head in REFUSED.values()], ids=REFUSED.keys())
-def test_what_is_refused_of_a_get_is_refused_of_a_put(head: bytes) -> None:
-    refusal = WITH_PUT(head)
+@pytest.mark.parametrize("head", [head[:20_000] for _, head in REJECTED.values()], ids=REJECTED.keys())
+def test_put_is_rejected_for_the_same_reasons_as_get(head: bytes) -> None:
+    rejection = WITH_PUT(head)
     if head.startswith(b"PUT "):
-        assert isinstance(refusal, Request)
+        assert isinstance(rejection, Request)
         return
-    assert isinstance(refusal, Rejection)
-    assert refusal.status == refusal_of(head).status
-    if head.startswith(b"GET ") and head != OF_HTTP_0_9:
-        assert WITH_PUT(b"PUT" + head[3:]) == refusal
+    assert isinstance(rejection, Rejection)
+    assert rejection.status == rejection_of(head).status
+    if head.startswith(b"GET ") and head != HTTP_0_9:
+        assert WITH_PUT(b"PUT" + head[3:]) == rejection
 
 
-def test_every_refusal_of_a_method_names_the_allowed_ones() -> None:
-    assert b"\r\nAllow: GET\r\n" in refusal_of(b"POST / HTTP/1.1\r\n").content
-    refusal = WITH_PUT(b"POST / HTTP/1.1\r\n")
-    assert isinstance(refusal, Rejection)
-    assert b"\r\nAllow: GET, PUT\r\n" in refusal.content
-    assert b"Only GET and PUT are allowed." in refusal.content
+def test_rejected_method_gets_the_allowed_ones() -> None:
+    assert b"\r\nAllow: GET\r\n" in rejection_of(b"POST / HTTP/1.1\r\n").content
+    rejection = WITH_PUT(b"POST / HTTP/1.1\r\n")
+    assert isinstance(rejection, Rejection)
+    assert b"\r\nAllow: GET, PUT\r\n" in rejection.content
+    assert b"Only GET and PUT are allowed." in rejection.content
 
 
-def test_the_answer_to_a_head_has_no_body() -> None:
-    head = refusal_of(b"HEAD / HTTP/1.1\r\n").content
+def test_response_to_head_has_no_body() -> None:
+    head = rejection_of(b"HEAD / HTTP/1.1\r\n").content
     assert head.startswith(b"HTTP/1.1 405 ")
     assert head.endswith(b"\r\n\r\n")
 
 
-def test_a_response_has_its_length_and_ends_the_connection() -> None:
+def test_response_has_length_and_connection_close() -> None:
     assert response(200, b'{"a": 1}') == (
         b"HTTP/1.1 200 OK\r\n"
         b"Content-Type: application/json\r\n"
@@ -232,14 +232,14 @@ def test_a_response_has_its_length_and_ends_the_connection() -> None:
     )
 
 
-def test_a_response_may_have_another_type_and_more_headers() -> None:
+def test_response_can_have_another_type_and_headers() -> None:
     whole = response(200, b"ok\n", content_type="text/plain; charset=utf-8", headers=[("X-A", "b")])
     assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in whole
     assert b"\r\nX-A: b\r\n\r\nok\n" in whole
 
 
 @pytest.mark.parametrize("message", ["plain", 'with "quotes" and \u00e9', ""])
-def test_an_error_says_it_in_both_spellings(message: str) -> None:
+def test_error_has_both_spellings(message: str) -> None:
     head, _, body = error_response(503, message, code="CredentialsUnavailable").partition(b"\r\n\r\n")
     assert json.loads(body) == {
         "code": "CredentialsUnavailable",
@@ -251,12 +251,12 @@ def test_an_error_says_it_in_both_spellings(message: str) -> None:
     assert b"\r\nRetry-After: 1\r\nx-amz-retry-after: 1000" in head
 
 
-def test_an_error_without_a_code_has_the_words_of_its_status() -> None:
+def test_error_without_code_has_the_reason_phrase() -> None:
     whole = error_response(404, "x")
     assert json.loads(whole.partition(b"\r\n\r\n")[2])["Code"] == "NotFound"
     assert b"retry-after" not in whole.lower()
 
 
-def test_every_503_asks_for_another_try_in_a_second() -> None:
+def test_every_503_requests_a_retry_in_a_second() -> None:
     for whole in (response(503, b"starting\n", content_type="text/plain"), error_response(503, "starting")):
         assert b"\r\nRetry-After: 1\r\nx-amz-retry-after: 1000\r\n" in whole

@@ -1,4 +1,4 @@
-"""Sessions, documents and refusals in the form of EC2's metadata service."""
+"""Sessions, documents and rejections in the form of EC2's metadata service."""
 
 import json
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def ask(
     now: Instant = NOW,
     uid: FindUid = untold,
 ) -> Response:
-    """With a session that has just been opened."""
+    """Send a GET in a new session."""
     return send("GET", path, {TOKEN: session(now=now)}, role=role, region=region, now=now, uid=uid)
 
 
@@ -73,7 +73,7 @@ def ask(
 
 
 @pytest.mark.parametrize("seconds", [1, 60, 21_600])
-def test_a_session_is_opened_for_the_time_asked_for_which_the_header_repeats(seconds: int) -> None:
+def test_put_opens_a_session_of_the_requested_length(seconds: int) -> None:
     opened = send("PUT", "/latest/api/token", {TTL: str(seconds)})
     assert f"\r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: {seconds}\r\n".encode() in opened.content
     assert b"\r\nContent-Type: text/plain\r\n" in opened.content
@@ -83,19 +83,19 @@ def test_a_session_is_opened_for_the_time_asked_for_which_the_header_repeats(sec
 
 
 @pytest.mark.parametrize("ttl", [None, "", "0", "21601", "-1", "+60", "6e1", "60.0", "six", "0x60", "9" * 5000, "٦٠"])
-def test_a_session_of_any_other_length_is_refused_with_the_limits(ttl: str | None) -> None:
+def test_session_of_invalid_length_is_rejected(ttl: str | None) -> None:
     refused = send("PUT", "/latest/api/token", NO_HEADERS if ttl is None else {TTL: ttl})
     assert refused.status == 400
     assert "1 to 21600" in body_of(refused)["message"]
 
 
-def test_a_wall_clock_that_is_set_neither_ends_nor_stretches_a_session() -> None:
+def test_wall_clock_change_does_not_affect_a_session() -> None:
     token = session(60)
     assert send("GET", ROLES, {TOKEN: token}, now=NOW._replace(wall=NOW.wall + 1e6)).status == 200
     assert send("GET", ROLES, {TOKEN: token}, now=Instant(NOW.wall - 1e6, NOW.monotonic + 60)).status == 401
 
 
-def test_version_1_is_refused_and_told_of_version_2() -> None:
+def test_version_1_is_rejected_with_a_hint_to_version_2() -> None:
     refused = send("GET", ROLES)
     assert refused.status == 401
     assert b"\r\nWWW-Authenticate: " in refused.content
@@ -105,29 +105,29 @@ def test_version_1_is_refused_and_told_of_version_2() -> None:
 @pytest.mark.parametrize("forge", [str.upper, str.strip, lambda token: token[:-1], lambda token: token + "0",
                                    lambda token: f" {token}", lambda _: "", lambda _: "0" * 80, lambda _: "é" * 40,
                                    lambda token: "f" * 16 + token[16:], lambda token: f"0x{token[2:]}"])  # fmt: skip
-def test_a_token_that_was_changed_opens_nothing(forge: object) -> None:
+def test_changed_token_is_rejected(forge: object) -> None:
     token = session()
     changed = forge(token)  # type: ignore[operator]
     assert send("GET", ROLES, {TOKEN: changed}).status == (200 if changed == token else 401)
 
 
-def test_a_token_of_another_process_opens_nothing() -> None:
+def test_token_of_another_process_is_rejected() -> None:
     assert send("GET", ROLES, {TOKEN: session(key=b"x" * imds.KEY_BYTES)}).status == 401
 
 
 @given(st.binary(max_size=100))
-def test_no_made_up_token_opens_anything(token: bytes) -> None:
+def test_any_other_token_is_rejected(token: bytes) -> None:
     request = Request(ROLES.encode(), b"1.1", {TOKEN.encode(): token}, 100)
     assert imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, untold).status == 401
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"])
-def test_what_a_proxy_or_a_page_sends_is_refused_session_or_not(header: str) -> None:
+def test_request_from_a_proxy_or_page_is_rejected(header: str) -> None:
     assert send("PUT", "/latest/api/token", {TTL: "60", header: "x"}).status == 403
     assert send("GET", ROLES, {TOKEN: session(), header: "x"}).status == 403
 
 
-def test_another_host_is_refused() -> None:
+def test_other_host_is_rejected() -> None:
     assert send("PUT", "/latest/api/token", {TTL: "60", "host": "rebound.example"}).status == 403
     assert send("GET", ROLES, {TOKEN: session(), "host": "rebound.example"}).status == 403
 
@@ -135,7 +135,7 @@ def test_another_host_is_refused() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"), [("PUT", ROLES, "GET"), ("PUT", "/", "GET"), ("GET", "/latest/api/token", "PUT")]
 )
-def test_the_wrong_method_is_told_the_right_one(method: str, path: str, allowed: str) -> None:
+def test_wrong_method_gets_the_right_one(method: str, path: str, allowed: str) -> None:
     refused = send(method, path, {TTL: "60", TOKEN: session()})
     assert refused.status == 405
     assert f"\r\nAllow: {allowed}\r\n".encode() in refused.content
@@ -145,11 +145,11 @@ def test_the_wrong_method_is_told_the_right_one(method: str, path: str, allowed:
 
 
 @pytest.mark.parametrize("path", [ROLES, ROLES[:-1], f"/{ROLES}", f"//{ROLES}//"])
-def test_the_one_role_is_listed_by_the_name_that_iam_knows(path: str) -> None:
+def test_role_is_listed_by_its_iam_name(path: str) -> None:
     assert text_of(ask(path)) == "app"
 
 
-def test_the_credentials_are_laid_out_as_ec2_lays_them_out() -> None:
+def test_credentials_have_the_format_of_ec2() -> None:
     given = ask(f"{ROLES}app")
     assert (given.status, given.role_name, given.snapshot) == (200, "default", SNAPSHOT)
     assert b"\r\nContent-Type: text/plain\r\n" in given.content
@@ -167,7 +167,7 @@ def test_the_credentials_are_laid_out_as_ec2_lays_them_out() -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str) -> None:
+def test_any_text_of_sts_arrives_unchanged_as_ascii(secret: str, token: str) -> None:
     credentials = replace(CREDENTIALS, secret_access_key=secret, session_token=token)
     role = ImdsRole(snapshot=replace(SNAPSHOT, credentials=credentials))
     given = ask(f"{ROLES}app", role=role)
@@ -175,7 +175,7 @@ def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str)
     assert (body_of(given)["SecretAccessKey"], body_of(given)["Token"]) == (secret, token)
 
 
-def test_the_place_is_told_by_the_region() -> None:
+def test_zone_and_identity_follow_the_region() -> None:
     assert text_of(ask("/latest/meta-data/placement/region")) == "eu-west-1"
     for path in ("/latest/meta-data/placement/availability-zone", "/latest/meta-data/placement/availability-zone/"):
         assert text_of(ask(path)) == "eu-west-1a"
@@ -190,13 +190,13 @@ def test_the_place_is_told_by_the_region() -> None:
     "path",
     ["meta-data/placement/region", "meta-data/placement/availability-zone", "dynamic/instance-identity/document"],
 )
-def test_a_region_that_nobody_said_is_not_made_up(path: str) -> None:
+def test_unknown_region_is_not_found(path: str) -> None:
     unknown = ask(f"/latest/{path}", region=None)
     assert unknown.status == 404
     assert "AWS_REGION" in body_of(unknown)["message"]
 
 
-def test_the_info_names_account_partition_and_role_and_hands_nothing_out() -> None:
+def test_info_has_the_profile_arn_and_no_credentials() -> None:
     given = ask("/latest/meta-data/iam/info", role=ImdsRole(role_arn="arn:aws-cn:iam::444455556666:role/data"))
     assert given.snapshot is None
     assert body_of(given) == {
@@ -212,18 +212,18 @@ def test_the_info_names_account_partition_and_role_and_hands_nothing_out() -> No
      f"{ROLES}app/x", f"{ROLES}APP", f"{ROLES}default", "/v1/credentials", "/latest//meta-data/iam/info",
      "/latest/meta-data/iam/security-credentials-extended/", "/latest/meta-data/iam/security-credentials-extended/app"],
 )  # fmt: skip
-def test_anything_else_is_not_found(path: str) -> None:
+def test_other_path_is_not_found(path: str) -> None:
     assert ask(path).status == 404
 
 
 @pytest.mark.parametrize("path", [f"{ROLES}app", "/latest/meta-data/iam/info"])
-def test_before_the_first_set_the_request_is_held_and_the_reason_told(path: str) -> None:
+def test_request_before_the_first_credentials_is_held(path: str) -> None:
     waiting = ask(path, role=ImdsRole(snapshot=None, last_error="AccessDenied: Not authorized"))
     assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert "AccessDenied: Not authorized" in body_of(waiting)["Message"]
 
 
-def test_an_expired_set_is_never_served() -> None:
+def test_expired_credentials_are_never_served() -> None:
     expired = ask(f"{ROLES}app", now=NOW.later(3600))
     assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["Message"]
@@ -234,7 +234,7 @@ tokens = st.sampled_from([None, "", session(60), session(21_600), session(60, ke
 
 
 @given(st.sampled_from(["GET", "PUT"]), paths, tokens, st.sampled_from([SNAPSHOT, None]), st.floats(-100, 1e5))
-def test_only_an_open_session_gets_the_secrets_and_only_while_they_live(
+def test_secrets_need_an_open_session_and_validity(
     method: str, path: str, token: str | None, snapshot: Snapshot | None, passed: float
 ) -> None:
     headers = {TTL: "60"} | ({} if token is None else {TOKEN: token})
@@ -252,7 +252,7 @@ def test_only_an_open_session_gets_the_secrets_and_only_while_they_live(
         assert json.loads(text_of(given))["Code"]
 
 
-def test_a_role_with_users_is_for_them_alone_in_this_form_too() -> None:
+def test_allow_uids_applies_to_this_form_too() -> None:
     role = ImdsRole(allow_uids=frozenset({1001}))
     for path in (f"{ROLES}app", ROLES, "/latest/meta-data/iam/info", "/latest/meta-data/placement/region", "/"):
         assert ask(path, role=role, uid=is_user(1001)) == ask(path)

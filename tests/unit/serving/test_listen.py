@@ -58,8 +58,8 @@ HOP_LIMIT = {
 
 
 @needs_ipv6
-@pytest.mark.parametrize(("host", "is_kept_near"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False)])
-def test_no_router_carries_what_a_loopback_listener_says(host: str, *, is_kept_near: bool) -> None:
+@pytest.mark.parametrize(("host", "is_limited"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False)])
+def test_loopback_listener_has_a_hop_limit_of_one(host: str, *, is_limited: bool) -> None:
     listeners = listen(SETTING, (host, 0))
     clients = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
     try:
@@ -68,10 +68,10 @@ def test_no_router_carries_what_a_loopback_listener_says(host: str, *, is_kept_n
         for listener in listeners:
             listener.close()
     assert len(limits) == 2
-    assert all((limit == 1) is is_kept_near for limit in limits)
+    assert all((limit == 1) is is_limited for limit in limits)
 
 
-def test_another_address_gets_one_listener() -> None:
+def test_other_address_gets_one_listener() -> None:
     (listener,) = listen(SETTING, ("127.0.0.2", 0))
     with listener:
         assert listener.getsockname()[0] == "127.0.0.2"
@@ -80,7 +80,7 @@ def test_another_address_gets_one_listener() -> None:
 
 @needs_ipv6
 @pytest.mark.parametrize("taken", ["127.0.0.1", "::1"])
-def test_a_port_in_use_in_either_family_is_an_error_that_tells_how_to_find_the_holder(taken: str) -> None:
+def test_port_in_use_in_either_family_is_an_error(taken: str) -> None:
     family = socket.AF_INET6 if ":" in taken else socket.AF_INET
     with socket.create_server((taken, 0), family=family) as holder:
         port = holder.getsockname()[1]
@@ -93,21 +93,21 @@ def test_a_port_in_use_in_either_family_is_an_error_that_tells_how_to_find_the_h
 
 
 @needs_ipv6
-def test_a_failed_second_family_leaves_the_first_port_free() -> None:
-    port = free_port()  # in IPv4: of the kernel's own choices another process's connections may have any
+def test_failure_of_one_family_frees_the_port_of_the_other() -> None:
+    port = free_port()  # in IPv4, because a connection of another process may have any port that the kernel chooses
     with socket.create_server(("::1", port), family=socket.AF_INET6):
         with pytest.raises(ConfigurationError):
             listen(SETTING, ("127.0.0.1", port))
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_an_address_of_no_interface_is_an_error() -> None:
+def test_address_without_interface_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="no interface here has this address"):
         listen(SETTING, ("192.0.2.1", 0))
 
 
 class WithoutIpv6(socket.socket):
-    """What a kernel without IPv6 says when such a socket is asked for."""
+    """Raise the error of a kernel without IPv6."""
 
     def __init__(self, family: int = socket.AF_INET, *rest: int, **named: int) -> None:
         if family == socket.AF_INET6:
@@ -120,7 +120,7 @@ def without_any(*_: int) -> socket.socket:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_missing_family_is_passed_over(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_family_is_skipped(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", WithoutIpv6)
     (listener,) = listen(SETTING, (host, 0))
     with listener:
@@ -128,7 +128,7 @@ def test_a_missing_family_is_passed_over(host: str, monkeypatch: pytest.MonkeyPa
 
 
 class Unlucky(socket.socket):
-    """The kernel's first free ports for IPv4 are taken in IPv6."""
+    """A socket whose first free ports for IPv4 are in use in IPv6."""
 
     taken = 2
 
@@ -140,7 +140,7 @@ class Unlucky(socket.socket):
 
 
 @needs_ipv6
-def test_a_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", Unlucky)
     listeners = listen(SETTING, ("127.0.0.1", 0))
     assert len({listener.getsockname()[1] for listener in listeners}) == 1
@@ -149,13 +149,13 @@ def test_a_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_a_machine_without_any_loopback_is_told(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_loopback_is_an_error(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", without_any)
     with pytest.raises(ConfigurationError, match="lacks that address family"):
         listen(SETTING, (host, 0))
 
 
-def test_the_listener_is_opened_without_importing_anything_heavy() -> None:
+def test_listen_imports_nothing_heavy() -> None:
     script = "import sys, sidecar.serving.listen; print(*sorted(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
@@ -168,7 +168,7 @@ def test_the_listener_is_opened_without_importing_anything_heavy() -> None:
 
 
 def bytes_pushed(client: socket.socket) -> int:
-    """How many bytes the kernel takes while nobody reads, up to a mebibyte."""
+    """Return how many bytes the kernel accepts while no process reads, up to a mebibyte."""
     pushed = 0
     with suppress(BlockingIOError):
         while pushed < 1024 * 1024:
@@ -177,8 +177,8 @@ def bytes_pushed(client: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
-def test_listen_bounds_what_the_kernel_buffers_per_connection(host: str) -> None:
-    """A client pushes until the kernel takes no more. Its own send buffer is small, so the rest is on our side."""
+def test_listen_limits_the_receive_buffer(host: str) -> None:
+    """A client sends until the kernel accepts no more. Its send buffer is small, so the server's side has the rest."""
     for listener in listen(SETTING, (host, 0)):
         address = (listener.getsockname()[0].replace("0.0.0.0", "127.0.0.1"), listener.getsockname()[1])
         with listener, socket.socket(listener.family) as client:

@@ -1,4 +1,4 @@
-"""Whose socket is at the other end, by both ways of asking, and what is not believed."""
+"""Lookup of the client of a connection, by both methods, and the results that it does not trust."""
 
 import builtins
 import itertools
@@ -32,8 +32,8 @@ from tests.support.users import APP, BECOME, OTHER, in_namespaces, needs_linux, 
 
 pytestmark = needs_linux
 
-OF_OUR_OWN = ("127.77.0.1", 0)
-"""A client's address on loopback whose ports nothing else on this machine has."""
+UNUSED_ADDRESS = ("127.77.0.1", 0)
+"""A client's address on loopback that nothing else on this machine uses."""
 
 RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -48,7 +48,7 @@ Connect = Callable[..., Connection]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Makes connections to a listener of ours: with `client` unconnected, from whom and where it likes."""
+    """Return a function that connects to a listener of the test, from a new socket or from `client`."""
     with ExitStack() as stack:
         listeners: dict[str, socket.socket] = {}
 
@@ -65,15 +65,15 @@ def connect() -> Iterator[Connect]:
 
 
 @pytest.fixture(autouse=True)
-def a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else runs here may have a hundred thousand sockets and open files."""
+def no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise the limits, because other tests may have a hundred thousand sockets and open files."""
     monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)
     monkeypatch.setattr(peer_process, "CHECKS_A_SECOND", 1 << 20)
 
 
 @pytest.fixture(params=["netlink", "proc"])
 def find(request: pytest.FixtureRequest) -> Iterator[Find]:
-    """Each of the two ways."""
+    """Return each of the two methods."""
     if request.param == "proc":
         yield find_in_proc
         return
@@ -83,7 +83,7 @@ def find(request: pytest.FixtureRequest) -> Iterator[Find]:
 
 
 def by_proc() -> Peers:
-    """Peers of a system without netlink."""
+    """Return Peers of a system without netlink."""
     peers = Peers()
     peers._find, peers._tables = find_in_proc, ProcTables()
     return peers
@@ -100,7 +100,7 @@ def peers(find: Find) -> Peers:
 
 @pytest.fixture
 def fresh() -> Iterator[Peers]:
-    """Opened when it is first asked whether it can tell."""
+    """Return Peers that opens at the first use of `can_look_up`."""
     peers = Peers()
     yield peers
     peers.__exit__()
@@ -111,7 +111,7 @@ _SECONDS = itertools.count(1000, 1000)
 
 
 def uid_of(peers: Peers, accepted: socket.socket) -> int | Pending | None:
-    """Each call comes so much later that the tables of /proc may be read again."""
+    """Look up the user. Each call is so much later that the tables of /proc may be read again."""
     return peers.uid(accepted, next(_SECONDS))
 
 
@@ -123,30 +123,28 @@ def has_ipv6() -> bool:
     return True
 
 
-def test_a_client_in_our_own_process_is_ourselves(connect: Connect, peers: Peers) -> None:
+def test_client_in_our_process_has_our_uid_and_pid(connect: Connect, peers: Peers) -> None:
     _, accepted = connect()
     assert uid_of(peers, accepted) == os.geteuid()
     assert peers.peer(accepted, 1.0) == Peer(os.geteuid(), os.getpid())
 
 
 @needs_root
-def test_the_client_is_told_and_not_our_own_end(connect: Connect, peers: Peers) -> None:
+def test_finds_the_user_of_the_client_and_not_ours(connect: Connect, peers: Peers) -> None:
     for uid in (APP, OTHER, 0, 65534, 4_294_967_294):
         assert uid_of(peers, connect(socket_of(uid)).accepted) == uid
 
 
 @needs_root
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_an_ipv6_client_and_one_that_speaks_ipv4_through_an_ipv6_socket_are_told(
-    connect: Connect, peers: Peers
-) -> None:
+def test_finds_users_of_ipv6_and_mapped_ipv4_clients(connect: Connect, peers: Peers) -> None:
     assert uid_of(peers, connect(socket_of(APP, socket.AF_INET6), "::1").accepted) == APP
     mapped = socket_of(OTHER, socket.AF_INET6)
     assert uid_of(peers, connect(mapped, to="::ffff:127.0.0.1").accepted) == OTHER
 
 
 @needs_root
-def test_a_listener_of_both_families_tells_its_ipv4_clients_too(find: Find) -> None:
+def test_dual_stack_listener_finds_ipv4_clients(find: Find) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
         client = socket_of(APP)
         with client:
@@ -159,7 +157,7 @@ def test_a_listener_of_both_families_tells_its_ipv4_clients_too(find: Find) -> N
 
 
 @needs_root
-def test_a_client_that_half_closed_is_still_there(connect: Connect, peers: Peers) -> None:
+def test_half_closed_client_is_found(connect: Connect, peers: Peers) -> None:
     client, accepted = connect(socket_of(APP))
     client.shutdown(socket.SHUT_WR)
     assert uid_of(peers, accepted) == APP
@@ -167,8 +165,8 @@ def test_a_client_that_half_closed_is_still_there(connect: Connect, peers: Peers
     assert uid_of(peers, accepted) is None
 
 
-def test_a_client_that_sent_and_closed_is_nobody_and_not_root(connect: Connect, peers: Peers) -> None:
-    """Of sockets that were left behind kernels say user 0: before 6.17 at once, and all once they wait in TIME_WAIT."""
+def test_closed_client_is_unknown_and_not_root(connect: Connect, peers: Peers) -> None:
+    """Kernels report user 0 for abandoned sockets: before 6.17 at once, later ones when the socket is in TIME_WAIT."""
     client, accepted = connect()
     client.sendall(b"GET")
     client.close()
@@ -180,9 +178,9 @@ def test_a_client_that_sent_and_closed_is_nobody_and_not_root(connect: Connect, 
     assert uid_of(peers, accepted) is None
 
 
-def test_a_client_that_reset_is_nobody_also_where_something_listens_on_its_port(connect: Connect, peers: Peers) -> None:
+def test_reset_client_is_unknown_despite_a_listener_on_its_port(connect: Connect, peers: Peers) -> None:
     client = socket.socket()
-    client.bind(OF_OUR_OWN)
+    client.bind(UNUSED_ADDRESS)
     accepted = connect(client).accepted
     key, address = connection_key(accepted), client.getsockname()
     client.setsockopt(*RESET_ON_CLOSE)
@@ -194,20 +192,20 @@ def test_a_client_that_reset_is_nobody_also_where_something_listens_on_its_port(
 
 
 @needs_root
-def test_who_takes_the_port_of_a_client_that_left_is_not_taken_for_it(connect: Connect, find: Find) -> None:
+def test_later_client_on_the_same_port_is_not_confused(connect: Connect, find: Find) -> None:
     first = socket_of(APP)
-    first.bind(OF_OUR_OWN)
+    first.bind(UNUSED_ADDRESS)
     accepted, address = connect(first).accepted, first.getsockname()
     found: list[Owner | None] = []
 
     def find_after_the_change(key: ConnectionKey) -> Owner | None:
-        """The old client resets, and another user's has its place before the kernel is asked."""
+        """Find the owner after the old client has reset and another user's client has its place."""
         first.setsockopt(*RESET_ON_CLOSE)
         first.close()
         late = socket_of(OTHER)
         late.bind(address)
         found.append(find(connection_key(connect(late).accepted)))
-        assert find(key) == found[0], "the key are the same"
+        assert find(key) == found[0], "the keys are equal"
         return find(key)
 
     peers = Peers()
@@ -217,10 +215,10 @@ def test_who_takes_the_port_of_a_client_that_left_is_not_taken_for_it(connect: C
     assert found[0].uid == OTHER
 
 
-def test_a_second_client_cannot_have_the_ends_of_one_that_is_there(connect: Connect) -> None:
+def test_two_clients_cannot_have_the_same_key(connect: Connect) -> None:
     first = socket.socket()
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    first.bind(OF_OUR_OWN)
+    first.bind(UNUSED_ADDRESS)
     client, _ = connect(first)
     with socket.socket() as second:
         second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -229,7 +227,7 @@ def test_a_second_client_cannot_have_the_ends_of_one_that_is_there(connect: Conn
             second.connect(client.getpeername())
 
 
-def test_a_reply_that_was_left_behind_is_passed_over(connect: Connect) -> None:
+def test_stale_netlink_reply_is_ignored(connect: Connect) -> None:
     diag, one, two = SockDiag(), connect(), connect()
     try:
         for sequence in (5, 7, 5):
@@ -243,7 +241,7 @@ def test_a_reply_that_was_left_behind_is_passed_over(connect: Connect) -> None:
         diag.close()
 
 
-def test_a_kernel_that_says_nothing_is_not_waited_for(connect: Connect) -> None:
+def test_silent_kernel_does_not_delay_the_lookup(connect: Connect) -> None:
     quiet, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     diag = SockDiag()
     diag.close()
@@ -261,7 +259,7 @@ KEY = ConnectionKey(b"\x7f\0\0\1", 40_000, b"\x7f\0\0\1", 4772)
 def reply(
     *, kind: int = 20, state: int = 1, family: int = socket.AF_INET, inode: int = 77, port: int = 40_000
 ) -> bytes:
-    """What the kernel says of user 1001's socket with KEY, unless told otherwise."""
+    """Return a reply of the kernel. By default it is about user 1001's socket with KEY."""
     address = b"\x7f\0\0\1" + b"\0" * 12
     return struct.pack(
         "=IHHII BBBB 2s2s16s16s IQ III II", 88, kind, 0, 1, 0, family, state, 0, 0,
@@ -269,9 +267,9 @@ def reply(
     )  # fmt: skip
 
 
-def test_a_reply_counts_only_if_it_is_of_the_connected_socket_that_was_asked_for() -> None:
+def test_reply_about_another_socket_is_ignored() -> None:
     assert owner_in_reply(reply(), KEY) == Owner(1001, 77)
-    spoilt = [
+    others = [
         *(reply(state=state) for state in (2, 3, 6, 7, 8, 9, 10, 11)),
         reply(inode=0),
         reply(port=40_001),
@@ -280,17 +278,15 @@ def test_a_reply_counts_only_if_it_is_of_the_connected_socket_that_was_asked_for
         reply()[:-1],
         b"",
     ]
-    assert [owner_in_reply(bad, KEY) for bad in spoilt] == [None] * len(spoilt)
+    assert [owner_in_reply(other, KEY) for other in others] == [None] * len(others)
 
 
 @given(st.binary(max_size=200))
-def test_no_reply_is_a_fault(data: bytes) -> None:
+def test_any_bytes_are_accepted_as_reply(data: bytes) -> None:
     assert owner_in_reply(data, KEY) is None
 
 
-def test_a_table_that_is_cut_off_or_names_two_owners_says_nothing(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_truncated_or_ambiguous_table_gives_no_owner(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     key = connection_key(connect().accepted)
     assert find_in_proc(key) is not None
     with monkeypatch.context() as patch:
@@ -305,7 +301,7 @@ LINE = (
 )
 
 
-def test_a_line_of_the_table_is_read_as_the_reply_is() -> None:
+def test_table_line_is_parsed_like_a_reply() -> None:
     wanted = b" 0100007F:9C40 0100007F:12A4 "
     lines = [LINE % (b"01", 1001, 77), LINE % (b"06", 0, 78), LINE % (b"05", 0, 0), LINE % (b"04", 1002, 79)]
     table = b"\n".join([*lines, b""])
@@ -313,27 +309,27 @@ def test_a_line_of_the_table_is_read_as_the_reply_is() -> None:
     assert list(owners_in(table, b" 0100007F:9C41 0100007F:12A4 ")) == []
 
 
-def test_a_line_that_is_cut_off_or_spoilt_is_nobodys(
+def test_truncated_or_malformed_line_gives_no_owner(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted, table, whole = connect().accepted, tmp_path / "tcp", LINE % (b"01", 1001, 77) + b"\n"
-    monkeypatch.setattr(proc_net, "_wanted_lines", lambda _ends: [(str(table), b" 0100007F:9C40 0100007F:12A4 ")])
+    monkeypatch.setattr(proc_net, "_wanted_lines", lambda _key: [(str(table), b" 0100007F:9C40 0100007F:12A4 ")])
     monkeypatch.setattr(proc_net, "PATHS", (str(table),))
     peers = by_proc()
-    cut_off = [whole[:length] for length in range(len(whole))]
-    for spoilt in [*cut_off, whole.replace(b"1001", b"root"), whole.replace(b" 01 ", b" ")]:
-        table.write_bytes(spoilt)
+    truncated = [whole[:length] for length in range(len(whole))]
+    for line in [*truncated, whole.replace(b"1001", b"root"), whole.replace(b" 01 ", b" ")]:
+        table.write_bytes(line)
         assert uid_of(peers, accepted) is None
     table.write_bytes(whole)
     assert uid_of(peers, accepted) == 1001
 
 
-# The budget of /proc
+# The budget for /proc
 
 
 @pytest.fixture
-def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What each reading of the tables took in, in bytes. Each looks like tables of 2 MiB."""
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the bytes of each read of the tables. Padding makes each read 2 MiB."""
     sizes: list[int] = []
     read = proc_net.read_tables
 
@@ -346,7 +342,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_many_clients_at_once_share_a_reading(connect: Connect, readings: list[int]) -> None:
+def test_concurrent_clients_share_one_read(connect: Connect, reads: list[int]) -> None:
     peers = by_proc()
     accepted = [connect().accepted for _ in range(64)]
     assert peers.uid(accepted[0], 100.0) == os.geteuid()
@@ -354,37 +350,37 @@ def test_many_clients_at_once_share_a_reading(connect: Connect, readings: list[i
     assert peers.pause_seconds(100.0) == pytest.approx(0.36, abs=0.01)
     later = 100.0 + peers.pause_seconds(100.0)
     assert [peers.uid(sock, later) for sock in accepted] == [os.geteuid()] * 64
-    assert len(readings) == 2
+    assert len(reads) == 2
 
 
-def test_a_client_that_comes_after_a_reading_is_not_looked_for_in_it(connect: Connect, readings: list[int]) -> None:
-    """Its key may have been another user's when the tables were read."""
+def test_client_after_a_read_waits_for_the_next_one(connect: Connect, reads: list[int]) -> None:
+    """When the tables were read, another user's client may have had its key."""
     peers = by_proc()
     first, second = connect().accepted, connect().accepted
     assert peers.uid(first, 100.0) == os.geteuid()
     assert peers.uid(second, 100.1) is PENDING
     assert peers.uid(first, 100.1) == os.geteuid()
-    assert len(readings) == 1
+    assert len(reads) == 1
 
 
-def test_lines_of_denied_requests_do_not_use_up_the_others_readings(connect: Connect, readings: list[int]) -> None:
+def test_denied_requests_do_not_use_up_the_reads_of_others(connect: Connect, reads: list[int]) -> None:
     peers = by_proc()
     accepted = [connect().accepted for _ in range(4)]
     assert peers.peer(accepted[0], 100.0, is_denial=True).uid == os.geteuid()
     assert peers.peer(accepted[1], 100.0, is_denial=True).uid is None
     assert peers.uid(accepted[2], 100.0) == os.geteuid()
     assert peers.uid(accepted[3], 100.0) is PENDING
-    assert len(readings) == 2
+    assert len(reads) == 2
 
 
-def test_reading_takes_a_tenth_of_a_processor_at_most(connect: Connect, readings: list[int]) -> None:
-    """The kernel takes 18 ms for a MiB. Two budgets, one for denials, make it two tenths."""
+def test_reads_take_at_most_a_tenth_of_a_processor(connect: Connect, reads: list[int]) -> None:
+    """The kernel takes 18 ms per MiB. With the second budget, for denials, the limit is two tenths."""
     peers = by_proc()
     for hundredth in range(1000):
         sock = connect().accepted
         peers.uid(sock, 100.0 + hundredth / 100)
         sock.close()
-    assert len(readings) * 2 * 0.018 <= 10.0 / 10 + 0.036
+    assert len(reads) * 2 * 0.018 <= 10.0 / 10 + 0.036
 
 
 # The process
@@ -392,7 +388,7 @@ def test_reading_takes_a_tenth_of_a_processor_at_most(connect: Connect, readings
 
 @contextmanager
 def client_process(address: tuple[str, int], prelude: str = "") -> Iterator[int]:
-    """A process that is connected and says nothing: its id."""
+    """Start a process that connects and stays silent. Yield its id."""
     program = f"import socket\ns = socket.socket()\ns.close()\n{prelude}s = socket.socket()\ns.connect({address!r})\n"
     program += "print(flush=True)\ninput()"
     child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -405,9 +401,7 @@ def client_process(address: tuple[str, int], prelude: str = "") -> Iterator[int]
 
 
 @needs_root
-def test_the_process_of_another_user_is_found_by_whoever_may_look_into_it(
-    fresh: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_finds_the_process_of_another_user(fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fresh.can_look_up
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -415,44 +409,42 @@ def test_the_process_of_another_user_is_found_by_whoever_may_look_into_it(
         listener.accept()[0] as accepted,
     ):
         assert fresh.peer(accepted, 1.0) == Peer(APP, pid)
-        told = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", ASK, str(accepted.fileno()), str(OTHER)],
             pass_fds=[accepted.fileno()], capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert told.stdout.split() == [str(APP), "None"], "another user's processes are not ours to look into"
+        assert done.stdout.split() == [str(APP), "None"], "we may not trace another user's processes"
         with monkeypatch.context() as patch:
             patch.setattr(peer_process, "MAX_LISTED", 0)
             patch.setattr(fresh._processes, "_last_found", None)
             assert fresh.peer(accepted, 1.0) == Peer(APP, None)
 
 
-def test_a_second_has_so_many_looks_and_then_only_the_user_is_told(
+def test_after_the_budget_only_the_user_is_found(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert fresh.can_look_up
-    accepted, looks, known, unknown = connect().accepted, 0, Peer(os.geteuid(), os.getpid()), Peer(os.geteuid(), None)
+    accepted, checks, known, unknown = connect().accepted, 0, Peer(os.geteuid(), os.getpid()), Peer(os.geteuid(), None)
     links = peer_process.open_files
 
     def counted(uid: int, first: int | None) -> Iterator[tuple[int, str]]:
-        nonlocal looks
+        nonlocal checks
         for link in links(uid, first):
-            looks += 1
+            checks += 1
             yield link
 
     monkeypatch.setattr(peer_process, "open_files", counted)
     monkeypatch.setattr(peer_process, "_newest_processes", lambda: [os.getpid()])
     assert fresh.peer(accepted, 1.0) == known
-    once = looks
+    once = checks
     monkeypatch.setattr(peer_process, "CHECKS_A_SECOND", 2 * once + 1)
     assert [fresh.peer(accepted, 2.0 + passed) for passed in (0.0, 0.5, 0.9, 0.9)] == [known, known, unknown, unknown]
-    assert looks == once + 2 * once + 1
+    assert checks == once + 2 * once + 1
     assert fresh.peer(accepted, 3.0) == known
 
 
-def test_who_asked_last_is_looked_at_first_and_others_are_found_all_the_same(
-    connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where the process has ended, and another one asks."""
+def test_last_found_process_is_checked_first(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that process has ended, other processes are still found."""
     assert fresh.can_look_up
     listed: list[list[int]] = []
 
@@ -486,22 +478,22 @@ with Peers() as peers, socket.socket(fileno=fd) as accepted:
     client = peers.peer(accepted, 1.0)
 print(client.uid, client.pid)
 """
-"""As this user, say who is at the other end of a socket that was passed on."""
+"""Prints the client of a socket that was passed to it, as the user with this id."""
 
 
 @needs_root
-def test_a_user_without_a_number_in_our_user_namespace_is_the_overflow_user(connect: Connect) -> None:
+def test_unmapped_user_is_the_overflow_user(connect: Connect) -> None:
     ours, another = connect().accepted, connect(socket_of(APP)).accepted
     command = in_namespaces("--user")
     for accepted, uid in ((ours, "0"), (another, "65534")):
-        told = subprocess.run(
+        done = subprocess.run(
             [*command, "-c", ASK.replace("os.setgroups([])", ""), str(accepted.fileno()), "0"],
             pass_fds=[accepted.fileno()], capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert told.stdout.split()[0] == uid
+        assert done.stdout.split()[0] == uid
 
 
-IN_A_NAMESPACE = """
+IN_NAMESPACE = """
 import fcntl, os, socket, struct, sys
 from sidecar.serving.peer import Peers
 with Peers() as peers:
@@ -513,20 +505,20 @@ with Peers() as peers, socket.socket(fileno=int(sys.argv[1])) as elsewhere:
 """
 
 
-def test_in_a_network_namespace_its_own_sockets_are_told_and_no_others(connect: Connect) -> None:
+def test_network_namespace_shows_only_its_own_sockets(connect: Connect) -> None:
     accepted = connect().accepted
-    told = subprocess.run(
-        [*in_namespaces("--user", "--net"), "-c", IN_A_NAMESPACE, str(accepted.fileno())],
+    done = subprocess.run(
+        [*in_namespaces("--user", "--net"), "-c", IN_NAMESPACE, str(accepted.fileno())],
         pass_fds=[accepted.fileno()], capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert told.stdout.split() == ["False", "True", "None"]
+    assert done.stdout.split() == ["False", "True", "None"]
 
 
-# Which way there is
+# The choice of the method
 
 
 class WithoutNetlink(socket.socket):
-    """As a seccomp profile has it."""
+    """Sockets under a seccomp profile that denies netlink."""
 
     def __init__(self, family: int = socket.AF_INET, *args: int, **kwargs: int) -> None:
         if family == socket.AF_NETLINK:
@@ -534,13 +526,13 @@ class WithoutNetlink(socket.socket):
         super().__init__(family, *args, **kwargs)
 
 
-def test_netlink_is_the_first_way(fresh: Peers) -> None:
+def test_netlink_is_preferred(fresh: Peers) -> None:
     assert fresh.can_look_up
     assert fresh._find != find_in_proc
 
 
-class WithSpoiltNetlink(socket.socket):
-    """As a profile has it that knows of netlink's calls, and not of all."""
+class WithPartialNetlink(socket.socket):
+    """Sockets under a profile that allows a part of netlink's calls."""
 
     def connect(self, address: Any) -> None:
         if self.family == socket.AF_NETLINK:
@@ -548,8 +540,8 @@ class WithSpoiltNetlink(socket.socket):
         super().connect(address)
 
 
-@pytest.mark.parametrize("kind", [WithoutNetlink, WithSpoiltNetlink])
-def test_without_netlink_the_table_in_proc_is_read(
+@pytest.mark.parametrize("kind", [WithoutNetlink, WithPartialNetlink])
+def test_without_netlink_proc_is_used(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch, kind: type[socket.socket]
 ) -> None:
     monkeypatch.setattr(socket, "socket", kind)
@@ -559,26 +551,22 @@ def test_without_netlink_the_table_in_proc_is_read(
 
 
 @pytest.mark.parametrize("lie", [None, Owner(0, 12), Owner(4_000_000_000, 12)])
-def test_a_way_that_does_not_know_ourselves_is_not_taken(
+def test_method_that_fails_the_self_check_is_not_used(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch, lie: Owner | None
 ) -> None:
-    monkeypatch.setattr(SockDiag, "find", lambda _self, _ends: lie)
-    monkeypatch.setattr(proc_net, "find_in_proc", lambda _ends: lie)
+    monkeypatch.setattr(SockDiag, "find", lambda _self, _key: lie)
+    monkeypatch.setattr(proc_net, "find_in_proc", lambda _key: lie)
     assert not fresh.can_look_up
     assert fresh.peer(connect().accepted, 1.0) == Peer(None, None)
 
 
-def test_elsewhere_than_on_linux_nobody_is_told(
-    connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_linux_all_clients_are_unknown(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not fresh.can_look_up
     assert uid_of(fresh, connect().accepted) is None
 
 
-def test_without_a_proc_the_user_is_told_and_the_process_is_not(
-    connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_proc_only_the_user_is_found(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = connect().accepted
     assert fresh.can_look_up
     monkeypatch.setattr(os, "scandir", missing)
@@ -592,17 +580,17 @@ def missing(*_: object) -> NoReturn:
 
 
 class LinkLocal(socket.socket):
-    """An accepted socket whose client came over an interface's own network."""
+    """An accepted socket whose client has a link-local address."""
 
     def getpeername(self) -> Any:
         return "fe80::1%eth0", 40_000, 0, 2
 
 
-def test_a_client_from_a_link_local_address_is_nobody(connect: Connect, fresh: Peers) -> None:
+def test_link_local_client_is_unknown(connect: Connect, fresh: Peers) -> None:
     assert fresh.can_look_up
     with LinkLocal(fileno=connect().accepted.detach()) as accepted:
         assert uid_of(fresh, accepted) is None
 
 
-def test_before_it_is_open_nobody_is_told(connect: Connect) -> None:
+def test_clients_are_unknown_before_it_is_open(connect: Connect) -> None:
     assert uid_of(Peers(), connect().accepted) is None
