@@ -11,7 +11,7 @@ from sidecar.serving.container_credentials import respond
 from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import MAX_HEAD_BYTES, Parse, Rejection, Request, parse
 from tests.against.h11.test_http import by_h11
-from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH, ROLE, SECRET, untold
+from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH, ROLE, SECRET, no_lookup
 
 HIDDEN = (SECRET, CREDENTIALS.secret_access_key.encode(), CREDENTIALS.session_token.encode())
 PREFIXES = 16
@@ -66,7 +66,7 @@ def _h11_reads_the_same(data: bytes, request: Request) -> None:
 
 
 def _only_the_secret_opens(request: Request) -> None:
-    response = respond(request, {PATH: ROLE}, LOOPBACK, NOW, untold)
+    response = respond(request, {PATH: ROLE}, LOOPBACK, NOW, no_lookup)
     is_a_whole_answer(response.content)
     if request.headers.get(b"authorization") != SECRET or request.path != PATH:
         assert response.status != 200

@@ -8,7 +8,7 @@ GET with the token of an open session, passed on by nobody.
 from sidecar.serving import imds
 from sidecar.serving.hosts import LOOPBACK
 from tests.fuzz.fuzz_http import HIDDEN, is_a_whole_answer, request_in
-from tests.unit.serving.test_container_credentials import NOW, untold
+from tests.unit.serving.test_container_credentials import NOW, no_lookup
 from tests.unit.serving.test_imds import KEY, ROLE
 
 OPEN_SESSION = b"00000000014a5a509305fe3a8879b38472e79f80167125c4b3c174cbcd3d424cb6e792c323701c6e"
@@ -19,7 +19,7 @@ def target(data: bytes) -> None:
     request = request_in(data, imds.parse)
     if request is None:
         return
-    response = imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, untold)
+    response = imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, no_lookup)
     is_a_whole_answer(response.content)
     is_open = request.headers.get(b"x-aws-ec2-metadata-token") == OPEN_SESSION
     if request.method != b"GET" or not is_open or b"x-forwarded-for" in request.headers:

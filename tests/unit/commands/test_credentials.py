@@ -25,7 +25,7 @@ from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import Request
 from tests.support.fakes.hanging_volume import hanging_volume
 from tests.support.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
-from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role, untold
+from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role, no_lookup
 
 REPORTING = replace(CREDENTIALS, access_key_id="ASIAREPORTING", role_arn="arn:aws:iam::111122223333:role/reporting")
 OPEN = Role(authorization=None)
@@ -62,7 +62,7 @@ class Answering:
     def _answer(self, data: bytes) -> bytes:
         request = http.parse(data)
         assert isinstance(request, Request)
-        return respond(request, self.routes, LOOPBACK, NOW, untold).content
+        return respond(request, self.routes, LOOPBACK, NOW, no_lookup).content
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

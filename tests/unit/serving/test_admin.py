@@ -63,7 +63,7 @@ def scrape(*roles: RoleState, metrics: Metrics | None = None, dropped_lines: int
 
 
 def values(family: Metric) -> dict[Any, float]:
-    """By the labels' values: by one value alone, or by a tuple of several."""
+    """Return the values by label value, or by a tuple of label values if there are several."""
     found = {}
     for sample in family.samples:
         labels = tuple(sample.labels.values())
@@ -151,7 +151,7 @@ TYPES = {
     "irsa_sidecar_clock_steps": "counter",
     "irsa_sidecar_log_lines_dropped": "counter",
 }
-"""By the name that the parser gives: a counter's without its `_total`."""
+"""Metrics by the name that the parser gives. A counter has no `_total` there."""
 
 
 def busy() -> Metrics:

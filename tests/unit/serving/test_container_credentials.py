@@ -1,4 +1,4 @@
-"""Who gets credentials, and what everybody else is told."""
+"""Decisions of the credentials endpoint: who gets credentials, and the response for everyone else."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ SNAPSHOT = Snapshot(CREDENTIALS, credentials_response(CREDENTIALS), NOW.later(36
 
 @dataclass(frozen=True)
 class Role:
-    """What the daemon's role offers, as plain values."""
+    """A route with plain values."""
 
     role_name: str = "default"
     snapshot: Snapshot | None = SNAPSHOT
@@ -49,8 +49,8 @@ ROLE = Role()
 GOOD: Mapping[bytes, bytes | None] = {b"host": b"127.0.0.1:4772", b"authorization": SECRET}
 
 
-def untold() -> NoReturn:
-    """Of a role without allow_uids nobody asks who it is."""
+def no_lookup() -> NoReturn:
+    """Fail, because the user is looked up only for a role with allow_uids."""
     raise AssertionError
 
 
@@ -64,9 +64,9 @@ def ask(
     *,
     path: bytes = PATH,
     now: Instant = NOW,
-    uid: Callable[[], int | None] = untold,
+    uid: Callable[[], int | None] = no_lookup,
 ) -> Response:
-    """A good request to the role, with headers added or changed, and left out where None."""
+    """Send a valid request to the role. `headers` adds or replaces headers, and None removes one."""
     sent = {name: value for name, value in {**GOOD, **(headers or {})}.items() if value is not None}
     return respond(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK, now, uid)
 
@@ -77,11 +77,11 @@ def body_of(given: Response) -> dict[str, Any]:
     return body
 
 
-def test_a_good_request_gets_the_set_as_it_was_rendered() -> None:
+def test_valid_request_gets_the_rendered_credentials() -> None:
     assert ask() == Response(200, SNAPSHOT.response, "default", SNAPSHOT)
 
 
-def test_the_body_has_exactly_the_six_names_that_sdks_read() -> None:
+def test_body_has_exactly_the_six_names_that_sdks_read() -> None:
     assert body_of(ask()) == {
         "AccessKeyId": "ASIAEXAMPLE",
         "SecretAccessKey": "wJalr/secret+key",
@@ -93,7 +93,7 @@ def test_the_body_has_exactly_the_six_names_that_sdks_read() -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str) -> None:
+def test_any_text_of_sts_arrives_unchanged_as_ascii(secret: str, token: str) -> None:
     whole = credentials_response(replace(CREDENTIALS, secret_access_key=secret, session_token=token))
     assert whole.isascii()
     body = json.loads(whole.partition(b"\r\n\r\n")[2])
@@ -104,7 +104,7 @@ def test_any_text_of_sts_arrives_as_ascii_and_unchanged(secret: str, token: str)
     "host",
     [b"127.0.0.1", b"127.0.0.1:4772", b"127.0.0.1:80", b"localhost", b"LOCALHOST:4772", b"[::1]", b"[::1]:4772", None],
 )
-def test_our_own_names_are_served_with_any_port_or_none(host: bytes | None) -> None:
+def test_own_host_names_are_accepted_with_any_port(host: bytes | None) -> None:
     assert ask(headers={b"host": host}).status == 200
 
 
@@ -113,13 +113,13 @@ def test_our_own_names_are_served_with_any_port_or_none(host: bytes | None) -> N
     [b"", b":4772", b"evil.example", b"127.0.0.1.evil.example", b"127.0.0.1:", b"127.0.0.1:80:80", b"127.0.0.1:http",
      b"localhost.", b"2130706433", b"::1", b"[::1", b"127.0.0.1, evil", b"\xff", b"user@127.0.0.1"],
 )  # fmt: skip
-def test_any_other_host_is_refused(host: bytes) -> None:
+def test_any_other_host_is_rejected(host: bytes) -> None:
     assert ask(headers={b"host": host}).status == 403
 
 
-def test_a_configured_host_is_served() -> None:
+def test_configured_host_is_accepted() -> None:
     request = Request(PATH, b"1.1", {b"host": b"Sidecar:4772", b"authorization": SECRET}, 100)
-    assert respond(request, {PATH: ROLE}, Hosts(LOOPBACK.names | {b"sidecar"}), NOW, untold).status == 200
+    assert respond(request, {PATH: ROLE}, Hosts(LOOPBACK.names | {b"sidecar"}), NOW, no_lookup).status == 200
 
 
 @pytest.mark.parametrize(
@@ -127,23 +127,23 @@ def test_a_configured_host_is_served() -> None:
     ["x-forwarded-for", "x-forwarded-host", "x-forwarded-anything", "x-real-ip", "forwarded", "via", "origin",
      "referer", "sec-fetch-site", "sec-fetch-mode"],
 )  # fmt: skip
-def test_what_only_browsers_and_proxies_send_is_refused(name: str) -> None:
+def test_header_of_a_browser_or_proxy_is_rejected(name: str) -> None:
     assert ask(headers={name.encode(): b""}).status == 403
 
 
 @pytest.mark.parametrize("name", ["original", "x-via", "forwarded-by", "accept", "amz-sdk-request", "x-origin"])
-def test_headers_that_only_look_like_those_are_ignored(name: str) -> None:
+def test_similar_headers_are_ignored(name: str) -> None:
     assert ask(headers={name.encode(): b"x"}).status == 200
 
 
 @pytest.mark.parametrize(
     "path", [b"/", b"/v1/credentials/", b"/v1/credentials/other", b"/V1/credentials", b"//v1/credentials"]
 )
-def test_another_path_is_not_found(path: bytes) -> None:
+def test_other_path_is_not_found(path: bytes) -> None:
     assert ask(path=path).status == 404
 
 
-def test_a_missing_secret_is_401_with_a_challenge() -> None:
+def test_missing_secret_is_401_with_a_challenge() -> None:
     refused = ask(headers={b"authorization": None})
     assert (refused.status, refused.role_name, refused.snapshot) == (401, "default", None)
     assert b"\r\nWWW-Authenticate: " in refused.content
@@ -152,7 +152,7 @@ def test_a_missing_secret_is_401_with_a_challenge() -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"wrong", SECRET[:-1], SECRET + b"x", SECRET.upper(), b"Bearer " + SECRET, b"\xff\xfe"]
 )
-def test_a_wrong_secret_is_403(sent: bytes) -> None:
+def test_wrong_secret_is_403(sent: bytes) -> None:
     refused = ask(headers={b"authorization": sent})
     assert (refused.status, refused.role_name, refused.snapshot) == (403, "default", None)
 
@@ -162,7 +162,7 @@ def test_a_wrong_secret_is_403(sent: bytes) -> None:
     [b"Bearer ", b"bearer ", b"Token ", b"TOKEN\t", b"Basic ", b"Digest ", b"AWS ", b"AWS4-HMAC-SHA256 ", b"token=",
      b"Bearer:"],
 )  # fmt: skip
-def test_a_scheme_before_the_secret_is_named_as_the_problem(prefix: bytes) -> None:
+def test_scheme_before_the_secret_is_reported(prefix: bytes) -> None:
     denied = ask(headers={b"authorization": prefix + SECRET})
     assert (denied.status, denied.denial) == (403, "authorization scheme")
     assert "without a scheme" in body_of(denied)["message"]
@@ -170,7 +170,7 @@ def test_a_scheme_before_the_secret_is_named_as_the_problem(prefix: bytes) -> No
 
 
 @pytest.mark.parametrize("quote", [b'"', b"'"])
-def test_quotes_around_the_secret_are_named_as_the_problem(quote: bytes) -> None:
+def test_quotes_around_the_secret_are_reported(quote: bytes) -> None:
     denied = ask(headers={b"authorization": quote + SECRET + quote})
     assert (denied.status, denied.denial) == (403, "quoted secret")
     assert "without quotes" in body_of(denied)["message"]
@@ -182,20 +182,20 @@ def test_other_wrong_values_get_the_general_message(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("secret", [b"Bearer abc", b'"quoted"', b"Token x"])
-def test_a_secret_that_has_a_scheme_or_quotes_itself_is_accepted(secret: bytes) -> None:
+def test_secret_with_a_scheme_or_quotes_is_accepted(secret: bytes) -> None:
     assert ask(Role(authorization=secret), headers={b"authorization": secret}).status == 200
 
 
-def test_a_missing_secret_is_refused_even_where_the_secret_is_empty() -> None:
+def test_missing_header_is_401_for_an_empty_secret() -> None:
     assert ask(Role(authorization=b""), headers={b"authorization": None}).status == 401
 
 
-def test_without_a_configured_secret_an_authorization_header_is_ignored() -> None:
+def test_header_is_ignored_if_the_role_has_no_secret() -> None:
     assert ask(Role(authorization=None), headers={b"authorization": b"anything"}).status == 200
     assert ask(Role(authorization=None), headers={b"authorization": None}).status == 200
 
 
-def test_before_the_first_set_the_request_is_held_and_the_reason_told() -> None:
+def test_request_before_the_first_credentials_is_held() -> None:
     waiting = ask(Role(snapshot=None, last_error="AccessDenied: Not authorized; check the trust policy."))
     assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert body_of(waiting)["Code"] == "CredentialsUnavailable"
@@ -203,12 +203,12 @@ def test_before_the_first_set_the_request_is_held_and_the_reason_told() -> None:
     assert b"\r\nRetry-After: 1\r\n" in waiting.content
 
 
-def test_before_the_first_exchange_ended_that_is_told() -> None:
+def test_pending_first_exchange_is_the_default_reason() -> None:
     assert "STS" in body_of(ask(Role(snapshot=None)))["message"]
 
 
 @pytest.mark.parametrize("now", [NOW.later(3600), NOW._replace(wall=NOW.wall + 3600), NOW._replace(monotonic=3650.0)])
-def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
+def test_expired_credentials_are_never_served(now: Instant) -> None:
     expired = ask(Role(last_error="Timeout: no answer"), now=now)
     assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["message"]
@@ -218,7 +218,7 @@ def test_an_expired_set_is_never_served_by_either_clock(now: Instant) -> None:
 FOR_ONE = Role(allow_uids=frozenset({1001}))
 
 
-def test_a_role_with_users_is_for_them_alone_and_for_nobody_who_cannot_be_told() -> None:
+def test_allow_uids_denies_other_and_unknown_users() -> None:
     assert ask(FOR_ONE, uid=is_user(1001)) == ask()
     for uid in (1002, 0, 65534, None):
         refused = ask(FOR_ONE, uid=is_user(uid))
@@ -229,7 +229,7 @@ def test_a_role_with_users_is_for_them_alone_and_for_nobody_who_cannot_be_told()
     assert ask(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
 
 
-def test_a_role_with_users_and_a_secret_needs_both_and_the_secret_first() -> None:
+def test_secret_is_checked_before_the_user() -> None:
     assert ask(FOR_ONE, headers={b"authorization": None}).status == 401
     assert ask(FOR_ONE, headers={b"authorization": b"wrong"}) == ask(headers={b"authorization": b"wrong"})
     without_secret = replace(FOR_ONE, authorization=None)
@@ -237,7 +237,7 @@ def test_a_role_with_users_and_a_secret_needs_both_and_the_secret_first() -> Non
     assert ask(without_secret, headers={b"authorization": SECRET}, uid=is_user(1002)).status == 403
 
 
-def test_a_refusal_says_why_for_the_audit_log() -> None:
+def test_denial_has_a_reason_for_the_audit_log() -> None:
     refusals = [
         ask(headers={b"authorization": None}),
         ask(headers={b"authorization": b"wrong"}),
@@ -253,7 +253,7 @@ STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall
 
 
 @pytest.mark.parametrize("sent", [None, b"wrong"])
-def test_without_the_secret_every_state_of_the_credentials_looks_the_same(sent: bytes | None) -> None:
+def test_without_the_secret_all_states_look_the_same(sent: bytes | None) -> None:
     answers = {
         ask(Role(snapshot=snapshot, last_error=failure), headers={b"authorization": sent}).content
         for snapshot in STATES
@@ -263,7 +263,7 @@ def test_without_the_secret_every_state_of_the_credentials_looks_the_same(sent: 
 
 
 @pytest.mark.parametrize("uid", [None, 1002])
-def test_to_another_user_every_state_of_the_credentials_looks_the_same(uid: int | None) -> None:
+def test_to_another_user_all_states_look_the_same(uid: int | None) -> None:
     answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).content for snapshot in STATES}
     assert len(answers) == 1
 
@@ -284,7 +284,7 @@ roles = st.builds(
     st.sampled_from([None, 1001, 1002]),
     st.floats(-1e4, 1e4),
 )
-def test_no_answer_but_a_200_to_who_may_have_it_holds_a_secret(
+def test_only_a_200_to_an_allowed_client_has_a_secret(
     role: Role, path: bytes, headers: dict[bytes, bytes | None], uid: int | None, passed_seconds: float
 ) -> None:
     given = ask(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))

@@ -14,7 +14,7 @@ from sidecar.serving.container_credentials import FindUid, Hold, Response
 from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import Request
 from sidecar.store import Snapshot
-from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SNAPSHOT, Role, body_of, is_user, untold
+from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SNAPSHOT, Role, body_of, is_user, no_lookup
 
 KEY = b"k" * imds.KEY_BYTES
 ROLES = "/latest/meta-data/iam/security-credentials/"
@@ -40,7 +40,7 @@ def send(
     region: str | None = "eu-west-1",
     key: bytes = KEY,
     now: Instant = NOW,
-    uid: FindUid = untold,
+    uid: FindUid = no_lookup,
 ) -> Response:
     sent = {name.encode(): value.encode() for name, value in {"host": "127.0.0.1:4774", **headers}.items()}
     request = Request(path.encode(), b"1.1", sent, 100, method.encode())
@@ -63,7 +63,7 @@ def ask(
     role: ImdsRole = ROLE,
     region: str | None = "eu-west-1",
     now: Instant = NOW,
-    uid: FindUid = untold,
+    uid: FindUid = no_lookup,
 ) -> Response:
     """Send a GET in a new session."""
     return send("GET", path, {TOKEN: session(now=now)}, role=role, region=region, now=now, uid=uid)
@@ -118,7 +118,7 @@ def test_token_of_another_process_is_rejected() -> None:
 @given(st.binary(max_size=100))
 def test_any_other_token_is_rejected(token: bytes) -> None:
     request = Request(ROLES.encode(), b"1.1", {TOKEN.encode(): token}, 100)
-    assert imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, untold).status == 401
+    assert imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, no_lookup).status == 401
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"])

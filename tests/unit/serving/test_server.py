@@ -1,7 +1,7 @@
 """
-The server on real loopback sockets, with clients of every temper.
+The server on real loopback sockets, with slow, broken and hostile clients.
 
-Time is virtual: it jumps once nothing has happened on any socket for a moment, so deadlines cost nothing.
+Time is virtual. It jumps once nothing has happened on any socket for a moment, so deadlines take no real time.
 """
 
 import errno
@@ -34,7 +34,7 @@ HEAD_SECONDS = Limits().head_seconds
 
 @pytest.fixture
 def clock(autojump_clock: MockClock) -> MockClock:
-    """Jumps, but leaves the kernel a moment to bring what was sent."""
+    """Return a clock that jumps, after a moment in which the kernel delivers what was sent."""
     autojump_clock.autojump_threshold = 0.02
     return autojump_clock
 
@@ -50,7 +50,7 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     listeners: list[socket.socket] = field(default_factory=lambda: listen("LISTEN", ("127.0.0.1", 0)))
     requests: list[Request] = field(default_factory=list)
-    asked_by: list[Any] = field(default_factory=list)
+    asking_addresses: list[Any] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     addresses: list[Any] = field(default_factory=list)
     clients: list[trio.SocketStream] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Server:
     def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
         self.requests.append(request)
         with suppress(OSError):  # the client may be gone
-            self.asked_by.append(sock.getpeername())
+            self.asking_addresses.append(sock.getpeername())
         return self.decide(request, now)
 
     def observe(self, response: Response, address: Any) -> None:
@@ -102,7 +102,7 @@ class Server:
             return await read_all(client)
 
     def connect_at_once(self, request: bytes = b"") -> trio.SocketStream:
-        """As most clients do: the request is there before the server has seen the connection."""
+        """Connect and send, so that the request arrives before the accept, like the requests of most clients."""
         client = socket.create_connection(self.address)
         client.sendall(request)
         return trio.SocketStream(trio.socket.from_stdlib_socket(client))
@@ -141,30 +141,30 @@ async def server() -> AsyncIterator[Server]:
 
 
 async def settle() -> None:
-    """Until the server has seen everything that was sent."""
+    """Wait until the server has read everything that was sent."""
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-async def test_a_request_is_answered_and_observed_with_its_peer(clock: MockClock, server: Server) -> None:
+async def test_request_is_answered_and_observed_with_its_address(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         await client.send_all(GET)
         assert await read_all(client) == OK.content
-        assert server.addresses == server.asked_by == [client.socket.getsockname()]
+        assert server.addresses == server.asking_addresses == [client.socket.getsockname()]
     assert await server.ask_at_once(GET) == OK.content
-    assert server.asked_by == server.addresses
+    assert server.asking_addresses == server.addresses
     assert server.statuses == [200, 200]
 
 
-async def test_the_request_reaches_the_callback_parsed(clock: MockClock, server: Server) -> None:
+async def test_handler_gets_the_parsed_request(clock: MockClock, server: Server) -> None:
     await server.ask(GET)
     assert [request.path for request in server.requests] == [b"/v1/credentials"]
 
 
-async def test_a_request_in_single_bytes_gets_the_same_answer(clock: MockClock, server: Server) -> None:
+async def test_request_in_single_bytes_gets_the_same_response(clock: MockClock, server: Server) -> None:
     assert await server.ask(*[GET[i : i + 1] for i in range(len(GET))]) == OK.content
 
 
-async def test_many_clients_at_once_are_all_answered(clock: MockClock, server: Server) -> None:
+async def test_many_concurrent_clients_are_all_answered(clock: MockClock, server: Server) -> None:
     answers: list[bytes] = []
 
     async def one() -> None:
@@ -177,7 +177,7 @@ async def test_many_clients_at_once_are_all_answered(clock: MockClock, server: S
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost"], ids=["silent", "mid-header"])
-async def test_a_client_too_slow_with_its_request_gets_408(clock: MockClock, server: Server, sent: bytes) -> None:
+async def test_slow_request_gets_408(clock: MockClock, server: Server, sent: bytes) -> None:
     start = trio.current_time()
     async with await server.connect() as client:
         await client.send_all(sent)
@@ -185,7 +185,7 @@ async def test_a_client_too_slow_with_its_request_gets_408(clock: MockClock, ser
     assert trio.current_time() - start >= HEAD_SECONDS
 
 
-async def test_the_deadline_counts_from_the_start_however_often_a_byte_comes(clock: MockClock, server: Server) -> None:
+async def test_single_bytes_do_not_extend_the_deadline(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         await client.send_all(b"GET / HTTP/1.1\r\nA: ")
         for _ in range(int(HEAD_SECONDS)):
@@ -194,50 +194,48 @@ async def test_the_deadline_counts_from_the_start_however_often_a_byte_comes(clo
         assert status_of(await read_all(client)) == 408
 
 
-async def test_a_refused_client_sees_why_though_it_still_sends(clock: MockClock, server: Server) -> None:
+async def test_rejected_client_gets_the_reason_while_it_sends(clock: MockClock, server: Server) -> None:
     body = b"x" * 50_000
     refused = await server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
     assert status_of(refused) == 405
     assert server.statuses == [405]
 
 
-async def test_a_head_over_the_cap_is_refused_while_it_is_sent(clock: MockClock, server: Server) -> None:
+async def test_head_over_the_limit_is_rejected_while_it_is_sent(clock: MockClock, server: Server) -> None:
     assert status_of(await server.ask(b"GET /" + b"a" * 3 * MAX_HEAD_BYTES)) == 431
 
 
-async def test_a_client_that_sends_for_ever_after_a_refusal_is_cut_off(clock: MockClock, server: Server) -> None:
+async def test_client_that_never_stops_sending_is_disconnected(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         with pytest.raises(trio.BrokenResourceError):
             await client.send_all(b"\x16" * 64 * 1024 * 1024)
 
 
-async def test_a_half_closed_request_is_answered(clock: MockClock, server: Server) -> None:
+async def test_half_closed_request_is_answered(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         await client.send_all(GET)
         await client.send_eof()
         assert await read_all(client) == OK.content
 
 
-async def test_a_request_that_ends_early_is_refused(clock: MockClock, server: Server) -> None:
+async def test_request_that_ends_early_is_rejected(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         await client.send_all(GET[:-2])
         await client.send_eof()
         assert status_of(await read_all(client)) == 400
 
 
-async def test_a_second_request_on_the_connection_is_not_read(clock: MockClock, server: Server) -> None:
+async def test_second_request_on_a_connection_is_not_read(clock: MockClock, server: Server) -> None:
     assert await server.ask(GET + GET) == OK.content
     assert await server.ask_at_once(GET + GET) == OK.content
     assert server.statuses == [200, 200]
 
 
-async def test_a_client_that_sends_too_much_still_gets_its_answer_and_no_reset(
-    clock: MockClock, server: Server
-) -> None:
+async def test_client_that_sends_too_much_gets_no_reset(clock: MockClock, server: Server) -> None:
     assert await server.ask_at_once(GET + b"x" * 8192) == OK.content
 
 
-async def test_a_port_probe_leaves_no_trace(clock: MockClock, server: Server) -> None:
+async def test_port_probe_is_not_observed(clock: MockClock, server: Server) -> None:
     await (await server.connect()).aclose()
     await reset(server.connect_at_once())
     silent = await server.connect()
@@ -253,7 +251,7 @@ async def reset(client: trio.SocketStream) -> None:
     await client.aclose()
 
 
-async def test_a_client_that_resets_mid_request_is_counted_and_harms_nobody(clock: MockClock, server: Server) -> None:
+async def test_client_that_resets_mid_request_is_counted(clock: MockClock, server: Server) -> None:
     client = await server.connect()
     await client.send_all(GET[:10])
     await settle()
@@ -263,13 +261,13 @@ async def test_a_client_that_resets_mid_request_is_counted_and_harms_nobody(cloc
     assert await server.ask(GET) == OK.content
 
 
-async def test_a_client_that_resets_right_after_its_request_is_counted(clock: MockClock, server: Server) -> None:
+async def test_client_that_resets_after_its_request_is_counted(clock: MockClock, server: Server) -> None:
     await reset(server.connect_at_once(GET))
     await settle()
     assert server.statuses == [CLIENT_GONE]
 
 
-async def test_a_client_that_resets_while_held_is_counted(clock: MockClock, server: Server) -> None:
+async def test_client_that_resets_while_held_is_counted(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
     client = await server.connect()
     await client.send_all(GET)
@@ -280,7 +278,7 @@ async def test_a_client_that_resets_while_held_is_counted(clock: MockClock, serv
     assert server.statuses == [CLIENT_GONE]
 
 
-async def test_a_client_that_never_reads_is_given_up_at_the_write_deadline(clock: MockClock, server: Server) -> None:
+async def test_client_that_never_reads_is_counted_at_the_deadline(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: Response(200, b"x" * 32 * 1024 * 1024)
     async with await server.connect() as client:
         await client.send_all(GET)
@@ -288,14 +286,14 @@ async def test_a_client_that_never_reads_is_given_up_at_the_write_deadline(clock
         assert server.statuses == [CLIENT_GONE]
 
 
-async def test_an_answer_too_large_for_the_socket_arrives_whole(clock: MockClock, server: Server) -> None:
+async def test_response_larger_than_the_buffer_arrives_whole(clock: MockClock, server: Server) -> None:
     large = Response(200, b"0123456789" * 800_000)
     server.decide = lambda _request, _now: large
     assert await server.ask(GET) == large.content
     assert await server.ask_at_once(GET) == large.content
 
 
-async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: MockClock, server: Server) -> None:
+async def test_early_request_is_answered_when_credentials_arrive(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: OK if server.ready.is_set() else NOT_YET
     start = trio.current_time()
     async with await server.connect() as client:
@@ -304,18 +302,18 @@ async def test_a_request_before_the_first_set_is_answered_when_it_lands(clock: M
         assert server.statuses == []
         server.ready.set()
         assert await read_all(client) == OK.content
-        assert server.asked_by == [client.socket.getsockname()] * 2
+        assert server.asking_addresses == [client.socket.getsockname()] * 2
     assert trio.current_time() == start
 
 
-async def test_a_set_that_lands_before_the_held_task_runs_is_not_missed(clock: MockClock, server: Server) -> None:
+async def test_credentials_before_the_held_task_runs_are_used(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
     start = trio.current_time()
     assert await server.ask_at_once(GET) == OK.content
     assert trio.current_time() == start
 
 
-async def test_a_held_request_gets_its_503_when_no_set_lands(clock: MockClock, server: Server) -> None:
+async def test_held_request_gets_503_at_the_deadline(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: NOT_YET
     start = trio.current_time()
     assert await server.ask(GET) == NOT_YET.content
@@ -323,7 +321,7 @@ async def test_a_held_request_gets_its_503_when_no_set_lands(clock: MockClock, s
     assert server.statuses == [503]
 
 
-async def test_over_the_limit_the_connection_idle_longest_makes_room(clock: MockClock) -> None:
+async def test_over_the_limit_the_oldest_idle_client_is_evicted(clock: MockClock) -> None:
     async with running(limits=Limits(connections=2)) as server:
         first, second, third = [await server.connect() for _ in range(3)]
         assert status_of(await read_all(first)) == 503
@@ -333,7 +331,7 @@ async def test_over_the_limit_the_connection_idle_longest_makes_room(clock: Mock
             assert await read_all(client) == OK.content
 
 
-async def test_of_silent_clients_that_come_all_at_once_the_newest_keep_their_places(clock: MockClock) -> None:
+async def test_newest_silent_clients_of_a_pass_stay(clock: MockClock) -> None:
     async with running(limits=Limits(connections=2)) as server:
         *early, late, last = [server.connect_at_once() for _ in range(8)]  # accepted in one pass
         for client in early:
@@ -345,7 +343,7 @@ async def test_of_silent_clients_that_come_all_at_once_the_newest_keep_their_pla
             await client.aclose()
 
 
-async def test_over_the_limit_a_client_that_lingers_after_its_refusal_makes_room(clock: MockClock) -> None:
+async def test_over_the_limit_a_lingering_client_is_evicted(clock: MockClock) -> None:
     async with running(limits=Limits(connections=1)) as server:
         refused = await server.connect()
         await refused.send_all(b"\x16")
@@ -369,7 +367,7 @@ async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock
 
 
 class Exhausted(socket.socket):
-    """A listener whose next accepts fail, or which has `descriptors` for so many connections and no more."""
+    """A listener whose next accepts fail, or that has only `descriptors` for open connections."""
 
     errors: tuple[int, ...] = ()
     descriptors: int | None = None
@@ -390,8 +388,8 @@ class Exhausted(socket.socket):
         return []
 
 
-class Unsending(socket.socket):
-    """A connection whose first send meets this error."""
+class FailingSend(socket.socket):
+    """A connection whose first send raises this error."""
 
     error: OSError | None = None
 
@@ -402,16 +400,16 @@ class Unsending(socket.socket):
         return super().send(*args)
 
 
-class Choked(socket.socket):
+class FailingSends(socket.socket):
     """A listener of such connections."""
 
     error: OSError
 
     def accept(self) -> tuple[socket.socket, Any]:
         sock, peer = super().accept()
-        unsending = Unsending(fileno=sock.detach())
-        unsending.error = self.error
-        return unsending, peer
+        failing = FailingSend(fileno=sock.detach())
+        failing.error = self.error
+        return failing, peer
 
 
 def fake(kind: type[Listener]) -> Listener:
@@ -426,10 +424,10 @@ def fake(kind: type[Listener]) -> Listener:
         (BrokenPipeError(errno.EPIPE, "gone"), b"", CLIENT_GONE),
     ],
 )
-async def test_a_send_that_fails_at_first_is_tried_again_or_counted(
+async def test_failed_send_is_retried_or_counted(
     clock: MockClock, error: OSError, received: bytes, status: int
 ) -> None:
-    listener = fake(Choked)
+    listener = fake(FailingSends)
     listener.error = error
     async with running(listeners=[listener]) as server:
         assert await server.ask_at_once(GET) == received
@@ -437,7 +435,7 @@ async def test_a_send_that_fails_at_first_is_tried_again_or_counted(
         assert server.statuses == [status, status]
 
 
-async def test_a_client_that_left_the_queue_delays_nobody(clock: MockClock) -> None:
+async def test_client_that_left_the_queue_delays_no_other(clock: MockClock) -> None:
     listener = fake(Exhausted)
     listener.errors = (errno.ECONNABORTED,)
     async with running(listeners=[listener]) as server:
@@ -447,7 +445,7 @@ async def test_a_client_that_left_the_queue_delays_nobody(clock: MockClock) -> N
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENETDOWN])
-async def test_a_failing_accept_is_tried_again_without_spinning(clock: MockClock, error: int) -> None:
+async def test_failing_accept_is_retried_without_spinning(clock: MockClock, error: int) -> None:
     listener = fake(Exhausted)
     listener.errors = (error,) * 3
     async with running(listeners=[listener]) as server:
@@ -457,7 +455,7 @@ async def test_a_failing_accept_is_tried_again_without_spinning(clock: MockClock
         assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
 
 
-async def test_without_descriptors_only_the_connection_idle_longest_is_given_up(clock: MockClock) -> None:
+async def test_without_descriptors_the_oldest_idle_is_evicted(clock: MockClock) -> None:
     listener = fake(Exhausted)
     listener.descriptors = 2
     async with running(listeners=[listener]) as server:
@@ -472,14 +470,14 @@ async def test_without_descriptors_only_the_connection_idle_longest_is_given_up(
 
 
 class BrokenError(Exception):
-    """What a callback with a bug raises."""
+    """An unexpected exception of a handler."""
 
 
 def broken(*_: object) -> NoReturn:
     raise BrokenError
 
 
-async def test_a_fault_in_respond_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+async def test_error_in_respond_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
     server.decide = broken
     assert status_of(await server.ask_at_once(GET)) == 500
     assert status_of(await server.ask(GET[:5], GET[5:])) == 500
@@ -490,10 +488,10 @@ async def test_a_fault_in_respond_is_a_500_for_one_client(clock: MockClock, serv
 
 
 def nothing(*_: object) -> Any:
-    """What no type checker would let through."""
+    """Return None, which the type of a handler forbids."""
 
 
-async def test_an_answer_that_is_none_costs_only_its_own_client(clock: MockClock, server: Server) -> None:
+async def test_none_as_response_affects_only_its_own_client(clock: MockClock, server: Server) -> None:
     server.decide = nothing
     assert await server.ask_at_once(GET) == b""
     assert await server.ask(GET) == b""
@@ -503,7 +501,7 @@ async def test_an_answer_that_is_none_costs_only_its_own_client(clock: MockClock
     assert await server.ask(GET) == OK.content
 
 
-async def test_a_fault_in_observe_is_reported_and_the_client_still_answered(clock: MockClock, server: Server) -> None:
+async def test_error_in_observe_is_reported_and_the_client_answered(clock: MockClock, server: Server) -> None:
     server.on_observe = broken
     assert await server.ask_at_once(GET) == OK.content
     assert await server.ask(GET[:5], GET[5:]) == OK.content
@@ -511,7 +509,7 @@ async def test_a_fault_in_observe_is_reported_and_the_client_still_answered(cloc
     server.failures.clear()
 
 
-async def test_a_fault_in_observe_of_a_lost_client_harms_nobody(clock: MockClock, server: Server) -> None:
+async def test_error_in_observe_of_a_lost_client_ends_nothing(clock: MockClock, server: Server) -> None:
     server.on_observe = broken
     client = await server.connect()
     await client.send_all(GET[:10])
@@ -524,7 +522,7 @@ async def test_a_fault_in_observe_of_a_lost_client_harms_nobody(clock: MockClock
     server.failures.clear()
 
 
-async def test_a_fault_in_wait_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+async def test_error_in_wait_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
     async def broken_wait() -> None:
         raise BrokenError
 
@@ -535,13 +533,13 @@ async def test_a_fault_in_wait_is_a_500_for_one_client(clock: MockClock, server:
     server.failures.clear()
 
 
-async def test_a_report_that_fails_ends_nothing(clock: MockClock) -> None:
+async def test_error_in_report_ends_nothing(clock: MockClock) -> None:
     async with running(decide=broken, on_report=broken) as server:
         assert status_of(await server.ask(GET)) == 500
         assert status_of(await server.ask_at_once(GET)) == 500
 
 
-async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock) -> None:
+async def test_stop_answers_held_requests_and_accepts_no_more(clock: MockClock) -> None:
     async with running(decide=lambda _request, _now: NOT_YET) as server:
         held = await server.connect()
         await held.send_all(GET)
@@ -555,7 +553,7 @@ async def test_stopping_answers_what_is_held_and_takes_no_more(clock: MockClock)
         await server.stopped.wait()
 
 
-async def test_stopping_answers_requests_that_wait_in_the_queue(clock: MockClock) -> None:
+async def test_stop_answers_requests_in_the_queue(clock: MockClock) -> None:
     server = Server()
     server.stop.set()
     async with await server.connect() as client:
@@ -564,7 +562,7 @@ async def test_stopping_answers_requests_that_wait_in_the_queue(clock: MockClock
         assert await read_all(client) == OK.content
 
 
-async def test_stopping_does_not_wait_for_silent_clients_in_the_queue(clock: MockClock) -> None:
+async def test_stop_does_not_wait_for_silent_clients_in_the_queue(clock: MockClock) -> None:
     server = Server()
     server.stop.set()
     start = trio.current_time()
@@ -575,7 +573,7 @@ async def test_stopping_does_not_wait_for_silent_clients_in_the_queue(clock: Moc
     assert trio.current_time() - start < 1
 
 
-async def test_stopping_does_not_wait_for_silent_clients(clock: MockClock) -> None:
+async def test_stop_does_not_wait_for_silent_clients(clock: MockClock) -> None:
     async with running() as server:
         silent = await server.connect()
         await settle()
@@ -587,7 +585,7 @@ async def test_stopping_does_not_wait_for_silent_clients(clock: MockClock) -> No
         assert trio.current_time() - start < Limits().stop_seconds
 
 
-async def test_stopping_ends_in_time_though_a_client_never_reads(clock: MockClock) -> None:
+async def test_stop_ends_in_time_if_a_client_never_reads(clock: MockClock) -> None:
     async with running(decide=lambda _request, _now: Response(200, b"x" * 32 * 1024 * 1024)) as server:
         client = await server.connect()
         await client.send_all(GET)
@@ -610,7 +608,7 @@ async def test_cancellation_closes_listeners_and_connections(clock: MockClock) -
         assert await client.receive_some() == b""
 
 
-def test_the_connection_limit_leaves_half_of_the_descriptors() -> None:
+def test_connection_limit_leaves_half_of_the_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:

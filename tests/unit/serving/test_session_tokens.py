@@ -1,4 +1,4 @@
-"""Session tokens of any size that STS may grant: served whole in every form, and their size measured."""
+"""Session tokens of any size that STS may grant are served whole in every form, and measured."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from tests.support.processes import get as ask
 from tests.support.users import needs_linux
 
 SIZES = [1, 356, 2048, 4096, 4097, 16_384, 65_536, 200_000]
-"""Bytes. STS's limit is 4,096 since September 2026; it says that clients must not rely on one."""
+"""Sizes in bytes. STS's limit is 4,096 since September 2026, and AWS says that clients must not rely on a limit."""
 
 
 def reply_with(token: str, numbers: str = "") -> Reply:
@@ -66,7 +66,7 @@ async def test_session_token_of_any_size_is_served_in_every_form(tmp_path: Path,
 
 
 async def token_by_command(running: Running, environment: dict[str, str]) -> str:
-    """What `irsa-sidecar credentials` prints for `credential_process`."""
+    """Return the token that `irsa-sidecar credentials` prints for `credential_process`."""
     listen = f"{running.address[0]}:{running.address[1]}"
     command = [sys.executable, "-m", "sidecar", "credentials"]
     with trio.fail_after(GUARD_SECONDS):
@@ -88,7 +88,7 @@ async def test_size_and_utilization_that_sts_reports_are_gauges(tmp_path: Path) 
     assert 'irsa_sidecar_session_token_utilization_ratio{role="default"} 0.8\n' in metrics
 
 
-async def test_answer_without_end_is_given_up() -> None:
+async def test_endless_response_is_rejected() -> None:
     async def flood(stream: trio.SocketStream) -> None:
         async with stream:
             try:
