@@ -97,7 +97,7 @@ def test_over_budget_responses_are_counted_by_role_and_key() -> None:
     assert len(lines.lines) == LINES_A_SECOND
     assert lines.wakes == 1
     lines.audit.flush()
-    summed = [(line["role"], line["access_key_id"], line["count"]) for line in lines.lines[LINES_A_SECOND:]]
+    summed = [(line["role_name"], line["access_key_id"], line["count"]) for line in lines.lines[LINES_A_SECOND:]]
     assert summed == [("default", "ASIAONE", 2), ("default", "ASIATWO", 1), ("reporting", "ASIAONE", 1)]
     assert not any("peer" in line for line in lines.lines[LINES_A_SECOND:])
 
@@ -144,7 +144,7 @@ def test_denials_are_counted_and_have_their_own_budget() -> None:
     assert lines.lines[-1]["event"] == "credentials_handed_out"
     lines.audit.flush()
     summed = [
-        (line["event"], line["role"], line["reason"], line["count"]) for line in lines.lines[LINES_A_SECOND + 1 :]
+        (line["event"], line["role_name"], line["reason"], line["count"]) for line in lines.lines[LINES_A_SECOND + 1 :]
     ]
     assert summed == [
         ("request_denied", "default", "wrong user", 500 - LINES_A_SECOND),
