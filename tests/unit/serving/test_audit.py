@@ -141,7 +141,7 @@ def test_denials_are_counted_and_have_their_own_budget() -> None:
         lines.deny(role, reason, 5.0)
     assert len(lines.lines) == LINES_A_SECOND
     lines.serve("default", ONE, 5.9)
-    assert lines.lines[-1]["event"] == "credentials_handed_out"
+    assert lines.lines[-1]["event"] == "credentials_served"
     lines.audit.flush()
     summed = [
         (line["event"], line["role_name"], line["reason"], line["count"]) for line in lines.lines[LINES_A_SECOND + 1 :]
