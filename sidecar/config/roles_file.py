@@ -1,8 +1,8 @@
 """
-The roles of a YAML file: read whole, with the line of whatever is wrong in it, or not at all.
+Read the roles from a YAML file. An error names its line, and rejects the whole file.
 
-Every key of a mapping is in one table with what reads its value. An unknown key, a key that appears twice and a value
-of the wrong kind are errors. Pure but for `read_roles_file`; strict_yaml.py parses, and makes no objects of ours.
+Rules. Tables map each key of a mapping to the reader of its value. An unknown key, a duplicate key and a value of the
+wrong kind are errors. Everything except `read_roles_file` is pure. strict_yaml.py parses the text.
 """
 
 import difflib
@@ -34,27 +34,28 @@ from sidecar.strict_yaml import MAX_DEPTH, MERGE_TAG, Node, appears_twice, compo
 from sidecar.sts.session_name import parse_session_name
 
 MAX_FILE_BYTES = 1024 * 1024
-"""What a ConfigMap can hold."""
+"""The most bytes that a ConfigMap can hold."""
 
 MAX_ROLES = 50
+"""The most roles of one file."""
 
 MAX_KEY_CHARACTERS = 100
 """The longest key for which a similar one is suggested."""
 
 MAX_ITEMS = 1000
-"""Of a list that nothing else limits: users, containers."""
+"""The most items of a list without another limit: users, containers."""
 
 MAX_POLICY_NODES = 1000
-"""Aliases make a small document a huge one; a policy of 2048 characters has no more parts."""
+"""The most parts of a policy. Aliases can make a small document huge; 2048 characters hold fewer parts."""
 
 MAX_TAGS = 50
-"""STS API reference, AssumeRole, Tags; and 128 and 256 characters for key and value."""
+"""The most tags (STS API reference, AssumeRole, Tags). A key has up to 128 characters, and a value up to 256."""
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class Place(NamedTuple):
-    """Where in which file, as a message begins."""
+    """A place in a file. Its text begins a message."""
 
     path: str
     line: int
@@ -70,7 +71,7 @@ _Read = Callable[[Place, Node], Any]
 
 
 def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
-    """The roles of the file at `path`. Raises ConfigurationError."""
+    """Read the roles of the file at `path`. Raises ConfigurationError."""
     try:
         content = read_regular_file(path, MAX_FILE_BYTES + 1)
     except OSError as exc:
@@ -89,9 +90,9 @@ def parse_roles(
     content: bytes | str, path: str, defaults: RoleDefaults, max_depth: int = MAX_DEPTH
 ) -> tuple[Role, ...]:
     """
-    The roles in the text of a file, which `path` names in messages. Raises ConfigurationError.
+    Parse the roles in the text of a file. Messages name it `path`. Raises ConfigurationError.
 
-    They stand under `roles:`, or are the whole text, as in a Pod's annotation.
+    The list is under `roles:`, or is the whole text, as in a Pod's annotation.
     """
     with reading(path):
         root = compose(content, path, max_depth=max_depth)
@@ -115,7 +116,7 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
 
 
 def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
-    """What the mapping holds, each value read by its key's reader."""
+    """Return the values of a mapping, each read by the reader of its key."""
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError(f"{place} is no mapping: give {', '.join(f'`{key}:`' for key in readers)}.")
     found: dict[str, Any] = {}
@@ -144,7 +145,7 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _Read:
-    """At most so many items, which are counted before any is read: by aliases, a short text has very many."""
+    """Return a reader of a list. It counts the items before it reads any, because aliases can repeat them often."""
 
     def read(place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
@@ -157,7 +158,7 @@ def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _R
 
 
 def _text(place: Place, node: Node) -> str:
-    """Text, a number included: YAML takes an external id of digits for one."""
+    """Return the text of a scalar. Numbers are allowed, because YAML reads an external id of digits as a number."""
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
         raise ConfigurationError(f"{place} is no text: give one value.")
     return str(node.value)
@@ -187,7 +188,7 @@ def _uid(place: Place, node: Node) -> int:
 
 
 def _policy(place: Place, node: Node) -> Any:
-    """Return a policy as plain values. It is a mapping, or one text that holds JSON."""
+    """Return a policy as plain values. It is a mapping, or a text with JSON or YAML."""
     if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT_TAG:
         policy = _policy_in_text(place, node)
     else:
@@ -198,8 +199,8 @@ def _policy(place: Place, node: Node) -> Any:
 
 
 def _policy_in_text(place: Place, node: yaml.ScalarNode) -> Any:
-    """Return the policy in a text: YAML, which has all of JSON but tabs and the escaped slash, else JSON."""
-    # In a block scalar (`|`) each line of the text is one of the file, after the line of the `|`.
+    """Return the policy in a text. YAML covers JSON except for tabs and escaped slashes; for these JSON is parsed."""
+    # In a block scalar (`|`) the lines of the text are lines of the file, after the line of the `|`.
     is_block = node.style == "|"
     where = f"{place.path}: {place.key}" if is_block else f"{place}, in its text"
     try:
@@ -227,7 +228,7 @@ def _policy_in_json(place: Place, text: str) -> Any:
 
 
 def _plain(place: Place, node: Node, left: list[int]) -> Any:
-    """Return what JSON can say of the node. Dates stay text: `Version: 2012-10-17` needs no quotes."""
+    """Convert a node to the types of JSON. Dates stay text, so `Version: 2012-10-17` needs no quotes."""
     left[0] -= 1
     if left[0] < 0:
         raise ConfigurationError(f"{place} has more than {MAX_POLICY_NODES} parts: shorten it.")
@@ -244,7 +245,7 @@ def _plain(place: Place, node: Node, left: list[int]) -> Any:
 
 
 def _whole_number(text: str) -> int | str:
-    """Return the number; the text if it is not in plain digits, or is longer than other programs' numbers."""
+    """Return the number, or the text if it has other characters than digits, or too many for other programs."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
 
 
@@ -290,7 +291,7 @@ _SESSION: Mapping[str, _Read] = {
     "policy": lambda place, node: (place, _policy(place, node)),
     "policy_arns": _list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
 }
-"""What a role and a step of its chain have in common."""
+"""The keys that a role and a step of its chain have in common."""
 
 _STEP: Mapping[str, _Read] = {
     **_SESSION,
@@ -302,14 +303,14 @@ _STEP: Mapping[str, _Read] = {
 }
 
 _FIELDS = {"duration": "duration_seconds"}
-"""Keys that a value has under another name."""
+"""The fields whose keys have another name."""
 
 
 def _chain_step(place: Place, node: Node) -> ChainStep:
-    said = _session(place, node, _STEP)
-    if "role_arn" not in said:
+    fields = _session(place, node, _STEP)
+    if "role_arn" not in fields:
         raise ConfigurationError(f"{place}: this step has no role_arn: add one.")
-    step = ChainStep(**said)
+    step = ChainStep(**fields)
     for key in step.transitive_tags:
         if key not in dict(step.tags):
             raise ConfigurationError(f"{place}: transitive_tags has {key[:40]!r}, which is not among its tags: add it.")
@@ -317,7 +318,7 @@ def _chain_step(place: Place, node: Node) -> ChainStep:
 
 
 def _session(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
-    """The fields of a role or step, its session policy held to STS's limits."""
+    """Return the fields of a role or step, with a session policy within STS's limits."""
     found = _mapping(place, node, readers)
     where, policy = found.pop("policy", (place, None))
     found["policy"] = parse_session_policy(str(where), policy, found.get("policy_arns", ()))
@@ -346,22 +347,16 @@ _ROLE: Mapping[str, _Read] = {
 
 def _role_reader(defaults: RoleDefaults) -> _Read:
     def read(place: Place, node: Node) -> Role:
-        said = _session(place, node, _ROLE)
-        for key in ("name", "role_arn"):
-            if key not in said:
-                raise ConfigurationError(f"{place._replace(key='')}: this role has no {key}: add one.")
-        if "token_file" not in said and defaults.token_file is None:
-            raise ConfigurationError(
-                f"{place._replace(key='')}: role {said['name']} has no token_file, and AWS_WEB_IDENTITY_TOKEN_FILE is "
-                "not set: give the path of the projected service account token."
-            )
-        if "allow_uids" in said:
-            said["allow_uids"] = frozenset(said["allow_uids"])
-        role = defaults.role(**said)
+        own = _session(place, node, _ROLE)
+        whole_role = place._replace(key="")
+        _check_required(whole_role, own, defaults)
+        if "allow_uids" in own:
+            own["allow_uids"] = frozenset(own["allow_uids"])
+        role = defaults.role(**own)
         if role.chain and role.duration_seconds is None:
-            if "duration_seconds" in said:
+            if "duration_seconds" in own:
                 raise ConfigurationError(
-                    f"{place._replace(key='')}: role {role.name} has a chain and the duration max: a chained role "
+                    f"{whole_role}: role {role.name} has a chain and the duration max: a chained role "
                     "lives an hour at most, so give seconds."
                 )
             role = role._replace(duration_seconds=MAX_CHAINED_SECONDS)
@@ -370,8 +365,20 @@ def _role_reader(defaults: RoleDefaults) -> _Read:
     return read
 
 
+def _check_required(place: Place, own: Mapping[str, Any], defaults: RoleDefaults) -> None:
+    """Raise ConfigurationError if the role lacks a key that it needs."""
+    for key in ("name", "role_arn"):
+        if key not in own:
+            raise ConfigurationError(f"{place}: this role has no {key}: add one.")
+    if "token_file" not in own and defaults.token_file is None:
+        raise ConfigurationError(
+            f"{place}: role {own['name']} has no token_file, and AWS_WEB_IDENTITY_TOKEN_FILE is "
+            "not set: give the path of the projected service account token."
+        )
+
+
 def _check_names(root: Node, path: str, roles: tuple[Role, ...]) -> None:
-    """Two roles of one name would share a path."""
+    """Raise ConfigurationError if two roles have the same name, because they would share a path."""
     seen: set[str] = set()
     is_bare = isinstance(root, yaml.SequenceNode)
     lists = [root] if is_bare else [value for key, value in root.value if key.value == "roles"]

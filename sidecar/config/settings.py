@@ -1,8 +1,8 @@
 """
-The settings of `run`: one table, read from the environment and from flags, checked once, then frozen.
+Read the settings of `run` from the environment and from flags, in one table, and check them once.
 
-AWS's own names stand for AWS's things and are read as its SDKs read them; ours begin with IRSA_SIDECAR_ and are
-each also a flag, which wins. Imported before the listener is bound, so it must stay light.
+Rules. AWS's own variables have the same meaning as in its SDKs. Ours begin with IRSA_SIDECAR_, and each is also a flag,
+which takes precedence. The module is imported before the listener is bound, so it must stay light.
 """
 
 import re
@@ -26,22 +26,24 @@ from sidecar.sts.session_name import parse_session_name
 from sidecar.sts.settings import StsSettings, read_sts_settings
 
 PREFIX = "IRSA_SIDECAR_"
+"""The first part of the names of our variables."""
 
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 TOKEN_MODES = ("0600", "0640", "0644")
+"""The modes that the file of the clients' secret may have."""
 
 POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
-"""Where a manifest puts what the Downward API says of the Pod, in the order of PodNames."""
+"""The variables that a manifest fills from the Downward API, in the order of PodNames."""
 
 
 class Config(NamedTuple):
     """
-    Everything that `run` was told.
+    All settings of `run`.
 
-    An address that is None is off. `config_file` names the roles, if there is one. `log_format` None: by where stderr
-    goes. `roles` is never empty, and their names differ.
+    An address that is None is off. `config_file` is the path of the roles file, if there is one. `log_format` None:
+    chosen by whether stderr is a terminal. `roles` is never empty, and their names differ.
     """
 
     listen: Address
@@ -61,12 +63,12 @@ class Config(NamedTuple):
 
     @property
     def role(self) -> Role:
-        """The first: the only one, unless a file names several."""
+        """Return the first role, which is the only one unless a file names several."""
         return self.roles[0]
 
 
 class Setting(NamedTuple):
-    """One of ours: the field of Config, its default as text, how its text is read, and what it means."""
+    """One of our settings: the field of Config, its names, its default as text, its parser and its help text."""
 
     field: str
     variable: str
@@ -116,30 +118,30 @@ def _mode(setting: str, text: str) -> int:
 
 SETTINGS = (
     Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
-            "where credentials are served; loopback only; port 0 takes a free port and prints it"),
+            "address of the credentials endpoint, on loopback only; port 0 chooses a free port and prints it"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
-            "where probes and metrics are served, never credentials"),
+            "address of the probes and metrics, which never serves credentials"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
-            parse_path, "FILE", "the secret that clients must send as Authorization; made if it is not there; {role} "
-            "in it is the name of the role, as each of several may have its own"),
+            parse_path, "FILE", "file of the secret that clients must send as Authorization; created if it is missing; "
+            "{role} in it stands for the role's name, for one file per role"),
     Setting("authorization_mode", "AUTHORIZATION_MODE", "--authorization-mode", "0640", _mode,
-            "|".join(TOKEN_MODES), "who may read that file when we make it: its owner, its group too, or everybody"),
+            "|".join(TOKEN_MODES), "mode of that file if it is created: readable by owner, group or everybody"),
     Setting("duration_seconds", "DURATION", "--duration", "3600", parse_duration, "SECONDS|max",
-            "how long credentials are asked for: 900 to 43200, or the longest that the role allows, found by asking"),
+            "session duration to request: 900 to 43200, or the longest that the role allows"),
     Setting("config_file", "CONFIG", "--config", None, parse_path, "FILE",
-            "YAML with several roles, each on its own path; read again when it changes"),
+            "YAML file with several roles, each on its own path; read again when it changes"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
-            "whose STS to ask, in order, when that of AWS_REGION is out; the token goes there then"),
+            "regions whose STS is called, in order, if that of AWS_REGION is down; they receive the token then"),
     Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
-            "where clients too old for the container form get the role default as on EC2, without a secret"),
+            "address for clients that know only EC2's metadata service; serves the role default, without a secret"),
     Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, parse_path, "FILE",
-            "also keep credentials there as an ~/.aws/credentials file, a profile for each role"),
+            "also write credentials to this file, in the format of ~/.aws/credentials, with a profile per role"),
     Setting("state_dir", "STATE_DIR", "--state-dir", None, parse_path, "DIRECTORY",
-            "keep the last good credentials there over a restart; a memory volume that only the sidecar mounts"),
+            "keep the last valid credentials there across a restart; a memory volume that only the sidecar mounts"),
     Setting("state_allow_disk", "STATE_ALLOW_DISK", "--state-allow-disk", "false", _true_or_false, "true|false",
-            "let that directory be on a disk, where credentials may outlive the machine"),
+            "allow that directory to be on a disk, where credentials may outlive the machine"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
-            "after SIGTERM go on serving this long; a native sidecar is stopped last and needs none"),
+            "continue to serve for this long after SIGTERM; a native sidecar stops last and needs 0"),
     Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
             "json unless stderr is a terminal"),
     Setting("log_level", "LOG_LEVEL", "--log-level", "info", _one_of(*LOG_LEVELS),
@@ -149,14 +151,17 @@ SETTINGS = (
 _KUBERNETES_SERVICE = re.compile(
     r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes makes of a Service's name in every container's environment (docs: Accessing Services, DNS and
-environment variables): a Service `irsa-sidecar-x` is not a setting of ours."""
+"""
+A pattern for the variables that Kubernetes adds to every container for a Service (docs: Accessing Services).
+
+A Service `irsa-sidecar-x` leads to names that begin with our prefix but are not settings.
+"""
 
 
 def read_config(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> Config:
-    """The whole configuration, of environment, flags given (by field) and file. Raises ConfigurationError."""
+    """Return the whole configuration from environment, flags (by field) and file. Raises ConfigurationError."""
     config, defaults = read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
     return config._replace(roles=read_roles(config, environ, defaults))
 
@@ -165,9 +170,9 @@ def read_settings(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> tuple[Config, RoleDefaults]:
     """
-    The configuration without its roles, and what those do not say themselves. Raises ConfigurationError.
+    Return the configuration without roles, and the defaults for roles. Raises ConfigurationError.
 
-    An empty variable counts as unset, as it does to the AWS SDKs.
+    An empty variable counts as unset, as in the AWS SDKs.
     """
     ours = {setting.field: read_setting(setting, environ, flags) for setting in SETTINGS}
     duration_seconds = ours.pop("duration_seconds")
@@ -180,7 +185,7 @@ def read_settings(
 
 
 def check_loopback(variable: str, address: Address | None) -> None:
-    """Raise ConfigurationError if the address is one that other machines can reach."""
+    """Raise ConfigurationError if other machines can reach the address."""
     if address is not None and not is_loopback(address[0]):
         raise ConfigurationError(
             f"{PREFIX}{variable} is {format_address(*address)}, which others on the network could reach: "
@@ -192,7 +197,7 @@ def check_loopback(variable: str, address: Address | None) -> None:
 def role_defaults(
     environ: Mapping[str, str], duration_seconds: int | None = 3600, authorization_token_file: str | None = None
 ) -> RoleDefaults:
-    """What AWS's variables and the Downward API's say of roles. Raises ConfigurationError."""
+    """Return the defaults for roles from the variables of AWS and the Downward API. Raises ConfigurationError."""
     token_file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None
     name = environ.get("AWS_ROLE_SESSION_NAME") or None
     return RoleDefaults(
@@ -205,10 +210,10 @@ def role_defaults(
 
 
 def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefaults) -> tuple[Role, ...]:
-    """The roles of the file, if one is named, else the one that the SDKs' variables name. Raises ConfigurationError."""
+    """Return the roles of the file if there is one, else the role of the SDKs' variables. Raises ConfigurationError."""
     if config.config_file is None:
         return (read_role(environ, defaults),)
-    from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  a YAML parser, for those who need one
+    from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  only this setting needs a YAML parser
 
     roles = read_roles_file(config.config_file, defaults)
     for role in roles:
@@ -218,8 +223,12 @@ def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefault
 
 
 def _check_signing_region(role: Role, sts: StsSettings) -> None:
-    """Of a chain, each AssumeRole is signed for a region, also where the URL of STS is given."""
-    from sidecar.sts.endpoint import signing_region  # noqa: PLC0415  for those whose roles have a chain
+    """
+    Raise ConfigurationError if there is no region to sign the requests of a chain.
+
+    Each AssumeRole in a chain is signed for a region, even if the URL of STS is set.
+    """
+    from sidecar.sts.endpoint import signing_region  # noqa: PLC0415  only role chains need it
 
     if sts.region is None:
         raise ConfigurationError(
@@ -230,7 +239,7 @@ def _check_signing_region(role: Role, sts: StsSettings) -> None:
 
 
 def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
-    """The one role that the SDKs' own variables name. Raises ConfigurationError."""
+    """Return the role that the SDKs' own variables name. Raises ConfigurationError."""
     role_arn = read_role_arn(environ)
     read_token_file(environ)
     return defaults.role(DEFAULT_ROLE, role_arn)
@@ -248,11 +257,11 @@ def read_token_file(environ: Mapping[str, str]) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each IRSA_SIDECAR_ variable that is no setting, with the nearest that is."""
+    """Return a warning for each IRSA_SIDECAR_ variable that is not a setting, with the most similar setting."""
     known = [setting.variable for setting in SETTINGS]
     ours = sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX))
     return [
-        f"{PREFIX}{name} is no setting of irsa-sidecar and is passed over{_nearest(name, known, PREFIX)}."
+        f"{PREFIX}{name} is not a setting of irsa-sidecar and is ignored{_nearest(name, known, PREFIX)}."
         for name in ours
         if name not in known and not _KUBERNETES_SERVICE.fullmatch(name)
     ]
@@ -260,9 +269,9 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def read_setting(setting: Setting, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Any:
     """Return the flag's value, else the variable's, else the default. Raises ConfigurationError."""
-    given = flags.get(setting.field)
-    if given is not None:
-        return setting.parse(setting.flag, given)
+    flag = flags.get(setting.field)
+    if flag is not None:
+        return setting.parse(setting.flag, flag)
     name = PREFIX + setting.variable
     text = environ.get(name) or setting.default
     return None if text is None else setting.parse(name, text)
@@ -278,7 +287,7 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
 
 
 def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    import difflib  # noqa: PLC0415  (only where something is wrong already)
+    import difflib  # noqa: PLC0415  only for a message about a wrong value
 
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {prefix}{near[0]}?)" if near else ""

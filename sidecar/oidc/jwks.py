@@ -1,8 +1,8 @@
 """
-The keys that an OIDC issuer publishes, fetched as STS fetches them: the discovery document, then the key set it names.
+Fetch the keys of an OIDC issuer as STS does: the discovery document, then the key set that it names.
 
-One deadline spans both documents, each is read up to a cap, nothing is redirected, and every foreign exception leaves
-as an IssuerError that says what the matter is. (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517.)
+Rules. One deadline covers both documents. Each is read up to a limit, and redirects are not followed. Every foreign
+exception becomes an IssuerError with the reason. (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517.)
 """
 
 import json
@@ -19,22 +19,24 @@ from sidecar.errors import SidecarError
 from sidecar.outbound import Failure, http_client, needs_trust, network_error, trust_in
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
+"""The path of the discovery document below the issuer's URL."""
 
 FETCH_SECONDS = 10.0
-"""For both documents together."""
+"""Deadline for both documents together."""
 
 MAX_DOCUMENT_BYTES = 256 * 1024
+"""Limit of one document."""
 
 Jwk = Mapping[str, Any]
 
 
 class Published(NamedTuple):
     """
-    What an issuer publishes.
+    The keys that an issuer publishes, and how long they may be used.
 
-    `max_age_seconds` is how long its answer lets the keys be kept (RFC 9111), 0 for not beyond this use, and None when
-    it did not say; `may_store` is false for `no-store`. `algorithms` are those that it says it signs with. `date` is
-    what its clock showed, in Unix seconds, or None.
+    `max_age_seconds` is the time for which the response may be used again (RFC 9111): 0 if it may not, and None if the
+    response does not state it. `may_store` is false for `no-store`. `algorithms` are the signing algorithms of the
+    discovery document. `date` is the time on the issuer's clock in Unix seconds, or None.
     """
 
     keys: list[Jwk]
@@ -46,11 +48,11 @@ class Published(NamedTuple):
 
 class IssuerError(SidecarError):
     """
-    The keys are not to be had. `reason` is a short word of what the matter is.
+    An error in fetching the issuer's keys.
 
-    `dns`, `tls`, `timeout` and `unreachable` for an issuer that gave no answer, `status` for one that gave another than
-    200, `document` for documents that are of no use, and `scheme` for a URL that STS does not request. `address` is the
-    URL that failed.
+    `reason` is `dns`, `tls`, `timeout` or `unreachable` if there was no response, `status` for a status other than 200,
+    `document` for an unusable document, and `scheme` for a URL that STS does not request. `address` is the URL that
+    failed.
     """
 
     def __init__(self, reason: str, address: str, why: str) -> None:
@@ -61,11 +63,12 @@ class IssuerError(SidecarError):
 
 
 def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
+    """Return whether a key has this id."""
     return any(key.get("kid") == kid for key in keys)
 
 
 def key_set(document: Any) -> list[Jwk]:
-    """The keys of a JSON Web Key Set. Raises ValueError for what is none."""
+    """Return the keys of a JSON Web Key Set. Raises ValueError if the document is not one."""
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError('the key set has no list of "keys"')
@@ -73,7 +76,7 @@ def key_set(document: Any) -> list[Jwk]:
 
 
 def require_https(url: str) -> None:
-    """Raise IssuerError for a URL that STS never requests, because it is not https or has a user name in it."""
+    """Raise IssuerError for a URL that STS never requests, because it is not https or has a user name."""
     try:
         parts = urlsplit(url)
         is_plain = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc
@@ -86,7 +89,7 @@ def require_https(url: str) -> None:
 
 
 def allow_any_url(_url: str) -> None:
-    """Let `fetch` request every URL."""
+    """Allow `fetch` to request every URL."""
 
 
 async def fetch(
@@ -97,10 +100,10 @@ async def fetch(
     before_request: Callable[[str], None] = allow_any_url,
 ) -> Published:
     """
-    Fetch the key set of the issuer called `issuer`, whose documents are at `address` (by default at its own URL).
+    Fetch the key set of `issuer`, whose documents are at `address` (by default at its own URL).
 
-    `before_request` is called with each URL before it is requested, and may raise IssuerError to prevent that.
-    Raises IssuerError, and ConfigurationError for a CA bundle or proxy that cannot be used.
+    `before_request` is called with each URL before the request, and may raise IssuerError to prevent it. Raises
+    IssuerError, and ConfigurationError if the CA bundle or proxy cannot be used.
     """
     url = (address or issuer).rstrip("/") + DISCOVERY_PATH
     with trio.move_on_after(FETCH_SECONDS) as scope:
@@ -108,23 +111,23 @@ async def fetch(
         discovery = await _get(url, ca_bundle)
         jwks_uri = _jwks_uri(discovery, issuer)
         before_request(jwks_uri)
-        answer = await _get(jwks_uri, ca_bundle)
+        response = await _get(jwks_uri, ca_bundle)
         try:
-            keys = key_set(answer.document)
+            keys = key_set(response.document)
         except ValueError as exc:
             raise IssuerError("document", jwks_uri, str(exc)) from exc
-        return Published(keys, *_freshness(answer.headers), _algorithms(discovery.document), _date(answer.headers))
+        return Published(keys, *_freshness(response.headers), _algorithms(discovery.document), _date(response.headers))
     assert scope.cancelled_caught
     raise IssuerError("timeout", url, f"no whole answer within {FETCH_SECONDS:.0f} s")
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     url: str
     document: Any
     headers: httpx.Headers
 
 
-async def _get(url: str, ca_bundle: str | None) -> _Answer:
+async def _get(url: str, ca_bundle: str | None) -> _Response:
     try:
         trust = trust_in(ca_bundle) if needs_trust(url) else None
         async with http_client(url, trust, timeout=httpx.Timeout(FETCH_SECONDS)) as client:
@@ -135,25 +138,25 @@ async def _get(url: str, ca_bundle: str | None) -> _Answer:
         raise IssuerError("document", url, f"what is there is no JSON ({exc})") from exc
 
 
-async def _get_json(client: httpx.AsyncClient, url: str) -> _Answer:
+async def _get_json(client: httpx.AsyncClient, url: str) -> _Response:
     async with client.stream("GET", url) as response:
         body = await document_in(response)
     if response.status_code != 200:
         raise IssuerError("status", url, f"HTTP {response.status_code} instead of the document")
     if body is None:
         raise IssuerError("document", url, f"what is there is over {MAX_DOCUMENT_BYTES} bytes")
-    return _Answer(url, json.loads(body), response.headers)
+    return _Response(url, json.loads(body), response.headers)
 
 
 async def document_in(response: httpx.Response) -> bytes | None:
-    """The body of a response that is streamed; None where it is longer than MAX_DOCUMENT_BYTES."""
+    """Read the body of a streamed response; None if it is longer than MAX_DOCUMENT_BYTES."""
     body = bytearray()
-    async for piece in response.aiter_bytes():  # to its end, since httpx's iterators may not be left half-way
+    async for piece in response.aiter_bytes():  # to the end, because httpx's iterators must not be abandoned
         body += piece if len(body) <= MAX_DOCUMENT_BYTES else b""
     return bytes(body) if len(body) <= MAX_DOCUMENT_BYTES else None
 
 
-def _jwks_uri(discovery: _Answer, issuer: str) -> str:
+def _jwks_uri(discovery: _Response, issuer: str) -> str:
     document = discovery.document
     found = document.get("issuer") if isinstance(document, dict) else None
     if found != issuer:
@@ -170,7 +173,7 @@ def _algorithms(document: Any) -> tuple[str, ...]:
 
 
 def _freshness(headers: httpx.Headers) -> tuple[float | None, bool]:
-    """How long the answer may be used, and whether it may be written down (RFC 9111, 5.2.2 and 4.2.3)."""
+    """Return how long the response may be used, and whether it may be stored (RFC 9111, 5.2.2 and 4.2.3)."""
     directives = {item.strip().lower() for item in headers.get("cache-control", "").split(",")}
     may_store = "no-store" not in directives
     if not may_store or "no-cache" in directives:

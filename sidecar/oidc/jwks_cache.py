@@ -1,9 +1,9 @@
 """
-An issuer's keys, kept on disk between one command and the next.
+Keep an issuer's keys on disk between commands.
 
-Rules. Keys are used as long as the issuer's Cache-Control lets them be; a key id that is not among them is looked for
-at the issuer once more; and when the issuer does not answer, what is kept goes on being used, and that is said. A cache
-that cannot be read or written is none: nothing fails for its sake.
+Rules. Keys are used for as long as the issuer's Cache-Control allows. If a key id is not among them, they are fetched
+again. If the issuer does not respond, the stored keys are still used, and the result says so. A cache that cannot be
+read or written is ignored, so it never causes an error.
 """
 
 import hashlib
@@ -19,19 +19,20 @@ from sidecar.files import read_regular_file
 from sidecar.oidc.jwks import IssuerError, Jwk, Published, has_key, key_set
 
 DEFAULT_FRESH_SECONDS = 300.0
-"""For an issuer that does not say."""
+"""How long keys are used if the issuer's response has no max-age."""
 
-LONGEST_FRESH_SECONDS = timedelta(days=1).total_seconds()
-"""Whatever the issuer says: a key that it withdrew should not be believed in for long."""
+MAX_FRESH_SECONDS = timedelta(days=1).total_seconds()
+"""Limit for the issuer's max-age, because a key that the issuer withdrew must not be trusted for long."""
 
 MAX_FILE_BYTES = 1024 * 1024
+"""Limit of a stored file."""
 
 Fetch = Callable[[str], Awaitable[Published]]
-"""Asks the issuer. Raises IssuerError."""
+"""The type of a function that fetches the issuer's keys. It raises IssuerError."""
 
 
-class Kept(NamedTuple):
-    """Keys and what is known of them, in Unix seconds. `first_seen` has an instant for each of the keys' ids."""
+class CachedKeys(NamedTuple):
+    """The keys of an issuer. Instants are Unix seconds. `first_seen` has an instant for each key id."""
 
     issuer: str
     keys: list[Jwk]
@@ -40,26 +41,26 @@ class Kept(NamedTuple):
     first_seen: Mapping[str, float]
 
     def is_fresh(self, now: float) -> bool:
-        """Not if it was fetched in the future either: the clock was set back."""
+        """Return whether the keys may be used. They may not if the clock was set back to before the fetch."""
         return self.fetched_at <= now < self.fresh_until
 
 
 class Found(NamedTuple):
-    """The keys to use, whether the issuer was asked for them just now, and why it gave none if it was in vain."""
+    """The keys to use. `is_new` means that they were fetched now; `last_error` is the reason if that failed."""
 
-    kept: Kept
+    kept: CachedKeys
     is_new: bool
-    trouble: IssuerError | None = None
+    last_error: IssuerError | None = None
 
 
 class KeyCache:
-    """The cache in `directory`; none, if that is None."""
+    """The cache in `directory`. With None nothing is kept."""
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
 
-    def load(self, issuer: str) -> Kept | None:
-        """What is kept of the issuer's keys; None if that is nothing, or nothing that makes sense."""
+    def load(self, issuer: str) -> CachedKeys | None:
+        """Return the stored keys of the issuer; None if there are none, or if the file is invalid."""
         try:
             content = read_regular_file(self._path(issuer), MAX_FILE_BYTES)
             kept = _from_json(json.loads(content or b""))
@@ -67,8 +68,8 @@ class KeyCache:
             return None
         return kept if kept.issuer == issuer else None
 
-    def keep(self, kept: Kept) -> None:
-        """Write it down, whole or not at all, where that can be."""
+    def keep(self, kept: CachedKeys) -> None:
+        """Write the keys to their file, as a whole or not at all. Errors are ignored."""
         with suppress(OSError):
             path = self._path(kept.issuer)
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -82,14 +83,14 @@ class KeyCache:
                 raise
 
     def _path(self, issuer: str) -> str:
-        """Raises OSError where there is no cache."""
+        """Return the path of the issuer's file. Raises OSError if there is no cache directory."""
         if self._directory is None:
             raise FileNotFoundError
         return os.path.join(self._directory, f"{hashlib.sha256(issuer.encode()).hexdigest()[:32]}.json")
 
 
 def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
-    """Return the cache called `name` where the user's caches are. XDG has relative paths ignored."""
+    """Return the cache `name` in the user's cache directory. XDG requires that relative paths are ignored."""
     base = environ.get("XDG_CACHE_HOME", "")
     home = environ.get("HOME", "")
     if not os.path.isabs(base):
@@ -98,32 +99,32 @@ def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
 
 
 async def find_keys(issuer: str, kid: str | None, cache: KeyCache, fetch: Fetch, now: float) -> Found:
-    """The issuer's keys, as fresh as it takes to have `kid` among them. Raises IssuerError when there are none."""
+    """Return the issuer's keys. They are fetched again if `kid` is not among them. Raises IssuerError without keys."""
     kept = cache.load(issuer)
     if kept is not None and kept.is_fresh(now) and has_key(kept.keys, kid):
         return Found(kept, is_new=False)
     try:
         published = await fetch(issuer)
-    except IssuerError as trouble:
+    except IssuerError as error:
         if kept is None:
             raise
-        return Found(kept, is_new=False, trouble=trouble)
+        return Found(kept, is_new=False, last_error=error)
     fresh = _merged(issuer, published, kept, now)
     if published.may_store:
         cache.keep(fresh)
     return Found(fresh, is_new=True)
 
 
-def _merged(issuer: str, published: Published, before: Kept | None, now: float) -> Kept:
+def _merged(issuer: str, published: Published, before: CachedKeys | None, now: float) -> CachedKeys:
     max_age = DEFAULT_FRESH_SECONDS if published.max_age_seconds is None else published.max_age_seconds
     seen = before.first_seen if before is not None else {}
     kids = [str(key["kid"]) for key in published.keys if "kid" in key]
     first_seen = {kid: min(seen.get(kid, now), now) for kid in kids}
-    return Kept(issuer, published.keys, now, now + min(max_age, LONGEST_FRESH_SECONDS), first_seen)
+    return CachedKeys(issuer, published.keys, now, now + min(max_age, MAX_FRESH_SECONDS), first_seen)
 
 
-def _from_json(document: Any) -> Kept:
-    """Raises ValueError, TypeError, AttributeError or LookupError for what is no Kept."""
+def _from_json(document: Any) -> CachedKeys:
+    """Parse a stored file. Raises ValueError, TypeError, AttributeError or LookupError if it is invalid."""
     seen = {str(kid): float(at) for kid, at in document["first_seen"].items()}
     fetched_at, fresh_until = float(document["fetched_at"]), float(document["fresh_until"])
-    return Kept(str(document["issuer"]), key_set(document), fetched_at, fresh_until, seen)
+    return CachedKeys(str(document["issuer"]), key_set(document), fetched_at, fresh_until, seen)

@@ -1,18 +1,18 @@
 """
-How STS says no: a code and a text for the client, and the reason in full for whoever runs it.
+Hold an error of STS: a code and a message for the client, and the full reason for the operator.
 
-AWS tells a caller little on purpose. The reason never leaves this process except through `tell`.
+AWS gives callers few details on purpose. The reason is for logs and commands, and never part of a response.
 """
 
 from sidecar.errors import SidecarError
 
 
-class StsRefusal(SidecarError):  # noqa: N818  (an answer, and no fault of anything here)
+class StsRefusal(SidecarError):  # noqa: N818  it is a response, not a failure of this program
     """
-    An answer of STS that is an error. `str()` is AWS's text.
+    An error response of STS. `str()` is AWS's message.
 
-    `code` and `status` are AWS's (STS API reference, each action's Errors and Common Errors); `why` says what a
-    person needs to know to mend it, and defaults to the text.
+    `code` and `status` are AWS's (STS API reference, Errors of each action and Common Errors). `why` is the reason for
+    the operator, with all that is needed for a fix; by default it is the message.
     """
 
     def __init__(self, code: str, message: str, *, status: int = 400, why: str | None = None) -> None:
@@ -23,4 +23,5 @@ class StsRefusal(SidecarError):  # noqa: N818  (an answer, and no fault of anyth
 
 
 def validation_error(message: str) -> StsRefusal:
+    """Return STS's ValidationError with this message."""
     return StsRefusal("ValidationError", message)

@@ -1,8 +1,8 @@
 """
-What STS asks of a web identity token before it looks at any role. Pure: keys and the time come in as arguments.
+Verify a web identity token as STS does before it checks the role. Pure: keys and time are arguments.
 
-The order, the texts and the 300 s were recorded from the real service, as far as it shows them; what it does not
-tell a caller is in the refusal's `why`.
+The order of the checks, the messages and the 300 s were recorded from the real service, as far as it shows them.
+Details that STS does not return to callers are in `StsRefusal.why`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from sidecar.oidc.sts_refusal import StsRefusal
 
 REQUIRED_CLAIMS = ("iss", "sub", "aud", "iat", "exp")
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-"""AWS STS API reference, AssumeRoleWithWebIdentity: WebIdentityToken."""
+"""Signing algorithms that STS accepts (AWS STS API reference, AssumeRoleWithWebIdentity: WebIdentityToken)."""
 
 TOLERANCE_SECONDS = 300
 MAX_RSA_KEYS = 100
-"""An issuer that publishes more has none of its RSA keys looked at."""
+"""If an issuer publishes more RSA keys, STS uses none of them."""
 
 _NOT_VALIDATED = (
     "The web identity token provided could not be validated. See the AssumeRoleWithWebIdentity documentation for "
@@ -37,7 +37,7 @@ Jwk = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An IAM OIDC provider: whose tokens an account takes. `audiences` are its client ids."""
+    """An IAM OIDC provider: an issuer whose tokens an account accepts. `audiences` are its client IDs."""
 
     issuer: str
     audiences: tuple[str, ...]
@@ -45,7 +45,7 @@ class Provider:
 
     @property
     def key(self) -> str:
-        """The issuer as it stands in ARNs and condition keys: without its scheme."""
+        """Return the issuer without its scheme, which is its form in ARNs and condition keys."""
         return issuer_key(self.issuer)
 
     @property
@@ -55,7 +55,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class WebIdentity:
-    """Whom a verified token speaks for. `audience` is its `azp`, else its one `aud`."""
+    """The identity in a verified token. `audience` is its `azp`, or else its only `aud`."""
 
     provider: Provider
     subject: str
@@ -65,7 +65,7 @@ class WebIdentity:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
-    """A well-formed token that nobody vouches for yet. It has all the required claims."""
+    """A well-formed token with all required claims, whose signature has not been checked."""
 
     raw: str
     kid: str | None
@@ -78,7 +78,7 @@ def issuer_key(issuer: str) -> str:
 
 
 def parse_token(raw: str) -> UnverifiedToken:
-    """Take the token apart. Raises StsRefusal for what is no JWT, and for the first claim that is missing."""
+    """Decode the token. Raises StsRefusal if it is not a JWT, or for the first missing claim."""
     try:
         parts = jwt.decode_complete(raw, options={"verify_signature": False})
     except jwt.PyJWTError as exc:
@@ -91,7 +91,7 @@ def parse_token(raw: str) -> UnverifiedToken:
 
 
 def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> Provider:
-    """The account's provider of the token's issuer, compared character by character. Raises StsRefusal."""
+    """Return the provider of the token's issuer, compared character by character. Raises StsRefusal."""
     issuer = token.claims["iss"]
     if not isinstance(issuer, str):
         raise _invalid(_NOT_VALIDATED, f"iss is {issuer!r}, not text")
@@ -106,7 +106,7 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
 
 
 def verify_without_audience(token: UnverifiedToken, keys: Sequence[Jwk], now: float) -> None:
-    """Check signature and times, where the provider is not known. `now` is Unix seconds. Raises StsRefusal."""
+    """Check signature and times if the provider is unknown. `now` is Unix seconds. Raises StsRefusal."""
     _verify_signature(token, keys)
     _check_times(token.claims, int(now))
 
@@ -135,7 +135,7 @@ def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:
 
 
 def _usable_key(token: UnverifiedToken, keys: Sequence[Jwk]) -> Jwk:
-    """The key of the token's kid; of several the last. Raises StsRefusal for one that may not verify."""
+    """Return the last key with the token's kid. Raises StsRefusal if STS does not use that key."""
     named = [key for key in keys if token.kid is not None and key.get("kid") == token.kid]
     if not named:
         published = ", ".join(str(key.get("kid")) for key in keys) or "none"

@@ -1,8 +1,8 @@
 """
-Whether the keys that its issuer publishes verify a token, as STS would check it.
+Verify a token with the keys that its issuer publishes, as STS does.
 
-Rule: only https:// URLs are requested, as by STS, unless http:// is allowed, and each is named before it is requested.
-The keys are kept in the user's cache directory.
+Rule: like STS, the program requests only https:// URLs, unless http:// is allowed. It prints each URL before the
+request. The keys are kept in the user's cache directory.
 """
 
 import time
@@ -23,9 +23,10 @@ from sidecar.token import Token
 
 class NotVerifiedError(SidecarError):
     """
-    The token is not verified. `is_refuted` if its issuer's keys were there and STS would refuse the token.
+    A token that is not verified.
 
-    `code` is that of STS then, else empty.
+    `is_refuted` means that the issuer's keys were available and STS would reject the token. `code` is the error code of
+    STS then, else empty.
     """
 
     def __init__(self, message: str, *, is_refuted: bool = False, code: str = "") -> None:
@@ -44,11 +45,11 @@ class Verified(NamedTuple):
 
 async def verify_token(token: Token, environ: Mapping[str, str], command: str, *, allow_http: bool = False) -> Verified:
     """
-    Check signature and times of the token with its issuer's keys. The audience is not judged.
+    Check the signature and the times of the token with its issuer's keys. The audience is not checked.
 
     Raises NotVerifiedError, and ConfigurationError if `command` lacks a package for it.
     """
-    import_extra("cryptography", command, "local")  # PyJWT would only call the signature wrong
+    import_extra("cryptography", command, "local")  # without it, PyJWT would only report a wrong signature
     from sidecar.oidc import verification as web_identity  # noqa: PLC0415
     from sidecar.oidc.sts_refusal import StsRefusal  # noqa: PLC0415
 
@@ -71,8 +72,8 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
 async def _find_keys(
     issuer: str, kid: str | None, environ: Mapping[str, str], now: float, *, allow_http: bool
 ) -> Found:
-    """Return the issuer's keys, kept or fetched. Raises SidecarError for a URL that STS never requests."""
-    check_url(issuer, allow_http=allow_http)  # also where its keys are kept already
+    """Return the issuer's keys, stored or fetched. Raises SidecarError for a URL that STS never requests."""
+    check_url(issuer, allow_http=allow_http)  # also if the keys are stored already
     cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
     announce = partial(announce_request, issuer, allow_http=allow_http)
     ca_bundle = environ.get("AWS_CA_BUNDLE") or None
@@ -81,7 +82,7 @@ async def _find_keys(
 
 
 def check_url(url: str, *, allow_http: bool) -> None:
-    """Raise NotVerifiedError for a URL that STS never requests, except for an http:// that is allowed."""
+    """Raise NotVerifiedError for a URL that STS never requests, unless it is http:// and that is allowed."""
     is_http = url.lower().startswith("http://")
     if is_http and not allow_http:
         raise NotVerifiedError(
@@ -95,7 +96,7 @@ def check_url(url: str, *, allow_http: bool) -> None:
 
 
 def announce_request(issuer: str, url: str, *, allow_http: bool) -> None:
-    """Say that the URL is about to be requested, and whether it leads to another host. Raises as check_url does."""
+    """Print the URL before its request, and whether it is on another host. Raises the errors of check_url."""
     check_url(url, allow_http=allow_http)
     host, issuers_host = urlsplit(url).netloc, urlsplit(issuer).netloc
     other = "" if host == issuers_host else f", on another host than the issuer's, {issuers_host}"
@@ -105,7 +106,7 @@ def announce_request(issuer: str, url: str, *, allow_http: bool) -> None:
 def _origin(found: Found) -> str:
     if found.is_new:
         return "fetched now"
-    fetched = f"those kept since {instant_text(found.kept.fetched_at)}"
-    if found.trouble is None:
-        return f"{fetched}, as the issuer allows until {instant_text(found.kept.fresh_until)}"
-    return f"{fetched}, because they are not available now: {found.trouble}"
+    fetched = f"those stored at {instant_text(found.kept.fetched_at)}"
+    if found.last_error is None:
+        return f"{fetched}, which the issuer allows until {instant_text(found.kept.fresh_until)}"
+    return f"{fetched}, because they are not available now: {found.last_error}"

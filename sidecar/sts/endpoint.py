@@ -1,9 +1,9 @@
 """
-Where STS is: the address for a region and its flags.
+Find the URL of STS for a region and its flags. Pure.
 
-Rule: the address that botocore would call, for every region of every partition, the unknown ones included. AWS
-publishes partitions as patterns for region names, so the table needs no list of regions and does not age with one.
-A region becomes part of a host name, so nothing but a host label is taken for one.
+Rule: it is the URL that botocore would call, for every region of every partition, including unknown regions. AWS
+publishes partitions as patterns for region names, so the table needs no list of regions, which would become outdated. A
+region becomes part of a host name, so only a host label is accepted.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from sidecar.errors import ConfigurationError
 
 
 class Partition(NamedTuple):
-    """Regions that share IAM and DNS suffixes. `dual_stack_suffix` None: AWS models no dual-stack endpoint there."""
+    """Regions that share IAM and DNS suffixes. `dual_stack_suffix` None: AWS has no dual-stack endpoint there."""
 
     name: str
     region: re.Pattern[str]
@@ -26,7 +26,7 @@ class Partition(NamedTuple):
     fips_prefix: str = "sts-fips"
 
     def has(self, region: str) -> bool:
-        """Also true for the partition's pseudo region, such as `aws-cn-global`."""
+        """Return whether the region, or a pseudo region such as `aws-cn-global`, is in the partition."""
         return self.region.fullmatch(region) is not None or region == f"{self.name}-global"
 
 
@@ -47,13 +47,13 @@ PARTITIONS = (
     # GovCloud's plain endpoints are its FIPS endpoints.
     Partition("aws-us-gov", _regions("us-gov"), "amazonaws.com", "api.aws", fips_prefix="sts"),
 )
-"""AWS's partitions (its SDKs' shared partitions.json and STS's endpoint rules; tests hold the table to botocore's)."""
+"""AWS's partitions (partitions.json of the SDKs and STS's endpoint rules; tests compare the table with botocore's)."""
 
 GLOBAL_REGION = "aws-global"
 _SIGNED_AS_GLOBAL = "us-east-1"
 
 FALLBACK_REGIONS = "IRSA_SIDECAR_STS_FALLBACK_REGIONS"
-"""What messages name: a flag of `run` sets the same."""
+"""The setting's name in messages. A flag of `run` sets the same."""
 
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 _HOST_LABEL = re.compile(_LABEL)
@@ -61,15 +61,15 @@ _REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _LONGEST_HOST = 255
 _AT = re.compile("@|%40|\uff20")
-"""Also as people write it when a password must hold one, or when their keyboard has it full-width."""
+"""A pattern for `@`, also in the forms that people write in a password: encoded or full-width."""
 
 
 def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
     """
-    The URL of STS in `region`, without a path.
+    Return the URL of STS in `region`, without a path.
 
-    `fips-REGION` and `REGION-fips` mean REGION with `fips`, as in the SDKs. Raises ConfigurationError for what cannot
-    be a region, and for dual-stack where AWS has none.
+    `fips-REGION` and `REGION-fips` mean REGION with `fips`, as in the SDKs. Raises ConfigurationError if the region is
+    invalid, or if AWS has no dual-stack endpoint there.
     """
     real_region = _real_region(region)
     fips = fips or real_region != region
@@ -87,9 +87,9 @@ def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
 
 def signing_region(region: str) -> str:
     """
-    The region that a request to the STS of `region` is signed for: its own, and that of Virginia for the global STS.
+    Return the region for which a request to the STS of `region` is signed: us-east-1 for the global STS, else its own.
 
-    Raises ConfigurationError for what cannot be a region.
+    Raises ConfigurationError if the region is invalid.
     """
     real_region = _real_region(region)
     return _SIGNED_AS_GLOBAL if real_region == GLOBAL_REGION else real_region
@@ -97,10 +97,10 @@ def signing_region(region: str) -> str:
 
 def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dualstack: bool = False) -> list[str]:
     """
-    The URLs of STS in `regions`, to be asked when that of the region `first` is out, with the same flags.
+    Return the URLs of STS in `regions`, which are the fallbacks of the region `first`, with the same flags.
 
-    Raises ConfigurationError for what is no region of the partition of `first`, as roles and their identity providers
-    end at its border, and for a URL that occurs twice.
+    Raises ConfigurationError for a region outside the partition of `first`, because roles and their identity providers
+    exist in one partition only, and for a URL that occurs twice.
     """
     urls = [sts_url(first, fips=fips, dualstack=dualstack)]
     partition = _partition(_real_region(first)) or AWS
@@ -123,12 +123,12 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
 
 
 def partition_of(region: str) -> str:
-    """The name of the partition that `region` is in; `aws` when no pattern knows it, as the SDKs have it."""
+    """Return the name of the region's partition; `aws` if no pattern matches, as in the SDKs."""
     return (_partition(region) or AWS).name
 
 
-def check_partition(role_arn: str, region: str) -> str | None:
-    """A warning when the role is of another partition than `region`: STS knows only the roles of its own."""
+def partition_warning(role_arn: str, region: str) -> str | None:
+    """Return a warning if the role is in another partition than `region`. STS knows only roles of its own partition."""
     partition = _partition(region)
     of_role = role_arn.split(":")[1] if role_arn.startswith("arn:") else ""
     if partition is None or not of_role or of_role == partition.name:
@@ -141,10 +141,10 @@ def check_partition(role_arn: str, region: str) -> str | None:
 
 def parse_endpoint_url(setting: str, value: str) -> str:
     """
-    The URL that `setting` (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL) holds, with `/` for an empty path.
+    Return the URL of `setting` (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL), with `/` for an empty path.
 
-    Plain http is taken wherever botocore takes it, which is everywhere; see `is_plaintext_beyond_loopback`. Raises
-    ConfigurationError for all that is no http or https URL, and for user names, queries and fragments.
+    Plain http is accepted for every host, as in botocore; see `is_plaintext_beyond_loopback`. Raises ConfigurationError
+    if it is not an http or https URL, or if it has a user name, query or fragment.
     """
     problem = _endpoint_url_problem(value)
     if problem is not None:
@@ -157,13 +157,13 @@ def parse_endpoint_url(setting: str, value: str) -> str:
 
 
 def _without_user_info(value: str) -> str:
-    """Return what follows the last @, which a password may precede. It may also follow one that stands in a query."""
+    """Return the part after the last @, because a password may precede it, or `***` if a query may hold one too."""
     *before, shown = _AT.split(value)
     return "***" if before and ("?" in value or "#" in value) else shown
 
 
 def is_plaintext_beyond_loopback(url: str) -> bool:
-    """True when the token and the credentials would cross a network unencrypted."""
+    """Return whether the token and the credentials would cross a network unencrypted."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback_host(parts.hostname or "")
 
@@ -182,7 +182,7 @@ def _dual_stack_suffix(partition: Partition) -> str:
 
 
 def _real_region(region: str) -> str:
-    """`region` without the mark of a FIPS pseudo region."""
+    """Return the region without the mark of a FIPS pseudo region. Raises ConfigurationError if it is invalid."""
     if not region:
         raise ConfigurationError("AWS_REGION is not set: set it to the region whose STS is wanted, such as eu-west-1.")
     real_region = _without_fips_mark(region)
@@ -199,7 +199,7 @@ def _without_fips_mark(region: str) -> str:
 
 
 def _endpoint_url_problem(value: str) -> str | None:
-    """What keeps `value` from being an endpoint's URL, as the middle of a sentence."""
+    """Return why `value` is not the URL of an endpoint, as a relative clause; None if it is one."""
     if not value.isascii() or not value.isprintable() or " " in value:
         return "which holds characters that no URL has"
     try:
@@ -213,7 +213,7 @@ def _endpoint_url_problem(value: str) -> str | None:
         "whose query or fragment would be lost": "?" in value or "#" in value,
         "which names no host": not host or not _is_host(host),
     }
-    return next((problem for problem, is_there in problems.items() if is_there), None)
+    return next((problem for problem, is_present in problems.items() if is_present), None)
 
 
 def _is_host(host: str) -> bool:

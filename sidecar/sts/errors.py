@@ -1,10 +1,10 @@
 """
-What follows each of STS's errors: for the daemon its next step, for a person a hint.
+Map each error of STS to the daemon's next step and to a hint for people. Pure.
 
-Rule: nothing that STS may say ends the daemon. Its codes stand in one table; what an operation or a message makes of
-its code stands in another and wins; a code that nobody knows is judged by its HTTP status.
+Rule: no error of STS ends the daemon. One table has the error codes. A second one has rows for an operation or for a
+part of the message, and takes precedence. An unknown code follows its HTTP status.
 
-Codes: STS API reference (both operations and common errors), and botocore's lists of throttling codes.
+Sources: STS API reference (both operations and common errors), and botocore's lists of throttling codes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from sidecar.errors import ExchangeError, NextStep
 
 
 class Operation(StrEnum):
-    """What is asked of STS, as it calls it."""
+    """The actions of STS that the daemon calls, by their names in the API."""
 
     ASSUME_ROLE_WITH_WEB_IDENTITY = "AssumeRoleWithWebIdentity"
     ASSUME_ROLE = "AssumeRole"
@@ -76,7 +76,7 @@ _CODES: Mapping[NextStep, Iterable[str]] = {
 }
 
 NEXT_STEPS: Mapping[str, NextStep] = MappingProxyType({code: step for step, codes in _CODES.items() for code in codes})
-"""What follows each of AWS's error codes (STS model, IAM's common errors, botocore's throttling codes)."""
+"""The next step for each of AWS's error codes (STS model, IAM's common errors, botocore's throttling codes)."""
 
 _STATUSES: Mapping[int, NextStep] = {
     408: NextStep.RETRY,
@@ -84,7 +84,7 @@ _STATUSES: Mapping[int, NextStep] = {
     429: NextStep.SLOW_DOWN,
     509: NextStep.SLOW_DOWN,
 }
-"""For codes not in the table. What is not here either is a RETRY from 500 on, and a WAIT below."""
+"""The next steps for unknown codes. Other statuses lead to RETRY from 500 on, and to WAIT below."""
 
 _NOT_STS = "The answer may not be STS's own: check AWS_ENDPOINT_URL_STS, HTTPS_PROXY and NO_PROXY."
 
@@ -111,11 +111,11 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "IRSA_SIDECAR_DURATION.",
     }
 )
-"""By code, what a person does next."""
+"""The hint for each code: the next step of a person."""
 
 
 class _Refinement(NamedTuple):
-    """What an operation (all of its errors with this code) or a message makes of a code: it says more, and wins."""
+    """A more specific row for a code. It applies if the message contains `phrase`; an empty phrase is in all."""
 
     code: str
     phrase: str
@@ -136,10 +136,10 @@ _DENYING_POLICIES: Mapping[str, str] = {
     "allow the action that the message names.",
 }
 """
-By what AWS calls a kind of policy, the hint where one denies access.
+The hint for each kind of policy that can deny access, by AWS's name for it.
 
-Messages have it in "with an explicit deny in a … policy" and "because no … policy allows the … action", and since
-2026 with the policy's ARN behind (IAM User Guide, Troubleshoot access denied error messages).
+The name is part of "with an explicit deny in a … policy" and "because no … policy allows the … action". Since 2026 the
+policy's ARN follows (IAM User Guide, Troubleshoot access denied error messages).
 """
 
 _DENIED = tuple(
@@ -162,7 +162,7 @@ _OF_WEB_IDENTITY = (
         "No OpenIDConnect provider found",
         NextStep.WAIT,
         "The role's account has no IAM OIDC provider for the token's issuer: create it in IAM, with the issuer's URL "
-        "letter by letter as it stands in the token.",
+        "exactly as in the token.",
     ),
     _Refinement(
         "InvalidIdentityToken",
@@ -259,13 +259,13 @@ _REFINEMENTS: Mapping[Operation, tuple[_Refinement, ...]] = {
     Operation.ASSUME_ROLE_WITH_WEB_IDENTITY: _OF_WEB_IDENTITY,
     Operation.ASSUME_ROLE: _OF_A_CHAIN,
 }
-"""Of each operation, the first row that fits."""
+"""The rows for each operation. The first row that matches applies."""
 
 _WEB_IDENTITY = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
 
 
 def hint(code: str, message: str, operation: Operation = _WEB_IDENTITY) -> str:
-    """A sentence for a person on what to do about an error of STS's; empty when there is nothing to add."""
+    """Return a sentence that says what to do about an error of STS; empty if there is none."""
     refinement = _refinement(code, message, operation)
     if refinement is not None:
         return refinement.hint
@@ -278,7 +278,7 @@ def is_denied_by_another_policy(message: str) -> bool:
 
 
 def next_step(code: str, message: str, status: int, operation: Operation = _WEB_IDENTITY) -> NextStep:
-    """What follows an error of STS's: by operation and message, else by its code, else by the HTTP status."""
+    """Return the next step after an error: by operation and message, else by its code, else by the HTTP status."""
     refinement = _refinement(code, message, operation)
     if refinement is not None:
         return refinement.next_step
@@ -288,9 +288,9 @@ def next_step(code: str, message: str, status: int, operation: Operation = _WEB_
 
 def is_too_long(error: ExchangeError) -> bool:
     """
-    Whether STS refused how long the session was to last, and so would give a shorter one.
+    Return whether STS rejected the session's duration, and would grant a shorter one.
 
-    AWS says that DurationSeconds exceeds the role's MaxSessionDuration; its stand-ins name the parameter in their way.
+    AWS reports that DurationSeconds exceeds the role's MaxSessionDuration. Emulators name the parameter in other words.
     """
     return error.code == "ValidationError" and "durationseconds" in error.message.lower() and not error.step
 
@@ -300,7 +300,7 @@ def _refinement(code: str, message: str, operation: Operation) -> _Refinement | 
 
 
 def explained(error: ExchangeError) -> str:
-    """What STS said, and what a person does about it."""
+    """Return the message of the error and the hint for it."""
     operation = Operation.ASSUME_ROLE if error.step else Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
     advice = hint(error.code, error.message, operation)
     return f"{str(error).removesuffix('.')}. {advice}" if advice else str(error)

@@ -16,7 +16,7 @@ from sidecar.token import Token
 
 
 class ExchangeRequest(NamedTuple):
-    """What is asked of STS for one role. The names of the chain's sessions are filled in."""
+    """The parameters of an exchange for one role, with the session names of its chain."""
 
     role_arn: str
     session_name: str
@@ -27,12 +27,12 @@ class ExchangeRequest(NamedTuple):
 
     @property
     def served_seconds(self) -> int:
-        """How long what is served was asked for: by the last step of the chain."""
+        """Return the requested duration of the credentials that are served: those of the chain's last step."""
         return self.chain[-1].duration_seconds if self.chain else self.duration_seconds
 
 
 def endpoint_of(settings: StsSettings) -> str:
-    """Return the URL of STS: the one that is set, else the one of the region. Raises ConfigurationError."""
+    """Return the URL of STS from the settings, else that of the region. Raises ConfigurationError."""
     if settings.endpoint_url is not None:
         url = parse_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
         _reject_variants(settings)
@@ -82,17 +82,17 @@ def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequ
 
 
 def _session_name(template: str | None, role: Role, token: Token) -> str | None:
-    """The name that was asked for, its fields filled from the token first, which is signed, and then from the Pod."""
+    """Return the configured name. Its fields come from the token, which is signed, or else from the Downward API."""
     if template is None:
         return None
-    told = role.pod_names
+    pod = role.pod_names
     return from_template(
         template,
         {
-            "namespace": token.namespace or told.namespace,
-            "service_account": token.service_account or told.service_account,
-            "pod": token.pod or told.pod,
-            "uid": token.pod_uid or told.uid,
+            "namespace": token.namespace or pod.namespace,
+            "service_account": token.service_account or pod.service_account,
+            "pod": token.pod or pod.pod,
+            "uid": token.pod_uid or pod.uid,
             "role": role.name,
         },
     )

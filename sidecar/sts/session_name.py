@@ -1,10 +1,10 @@
 """
-Role session names: who was it, as CloudTrail and the assumed role's ARN show it.
+Build role session names, by which CloudTrail and the assumed role's ARN identify the caller. Pure.
 
-Rule: whatever goes in, a valid name comes out, the same one every time. The namespace stays at the front, where a
-`sts:RoleSessionName` condition or a search in CloudTrail looks first, and the tail stays too, where Pod names differ.
+Rule: every input leads to a valid name, and always to the same one. The namespace stays at the front, for conditions on
+`sts:RoleSessionName` and searches in CloudTrail. The end stays too, because the names of Pods differ there.
 
-A template is a name with fields in braces, which no name that STS takes can hold, so the two cannot be mixed up.
+A template is a name with fields in braces. STS accepts no braces, so a name cannot be mistaken for a template.
 """
 
 import hashlib
@@ -15,19 +15,19 @@ from sidecar.errors import ConfigurationError
 
 MIN_LENGTH = 2
 MAX_LENGTH = 64
-"""STS API reference, AssumeRoleWithWebIdentity, RoleSessionName: 2 to 64 of `[\\w+=,.@-]`."""
+"""The longest name. STS API reference, AssumeRoleWithWebIdentity, RoleSessionName: 2 to 64 of `[\\w+=,.@-]`."""
 
 FIELDS = ("namespace", "service_account", "pod", "uid", "role")
-"""What a template may name: of the Pod, and the role's name in the configuration."""
+"""The fields of a template: names of the Pod, and the role's name in the configuration."""
 
 NAMELESS = "irsa-sidecar"
-"""The name when nothing is known about the Pod."""
+"""The name if nothing is known about the Pod."""
 
 TAIL_LENGTH = 24
-"""Kubernetes tells the Pods of a Deployment apart by their last 16 characters; some of its name is left before."""
+"""Length of the end that is kept. The last 16 characters differ among the Pods of a Deployment."""
 
 DIGEST_LENGTH = 8
-"""Hex digits: of 1,000 names cut to one head and tail, two share a digest in one case of 8,600."""
+"""Hex digits of the digest. With 1,000 names of the same head and tail, the chance of a collision is 1 in 8,600."""
 
 HEAD_LENGTH = MAX_LENGTH - TAIL_LENGTH - DIGEST_LENGTH - 2
 
@@ -38,18 +38,19 @@ _PUNCTUATION = "_+=,.@-"
 
 def session_name(*parts: str) -> str:
     """
-    Join what there is of `parts` with dots into a name that STS accepts.
+    Join the non-empty `parts` with dots into a name that STS accepts.
 
-    A forbidden character becomes `-`. What is too long loses its middle to a digest of the whole: cutting alone
-    would give one name to Pods that differ just there.
+    A forbidden character becomes `-`. In a name that is too long, a digest of the whole replaces the middle. Without
+    it, Pods that differ only in the middle would have the same name.
     """
     return _cleaned(".".join(part for part in parts if part))
 
 
 def from_template(template: str, values: Mapping[str, str | None]) -> str:
     """
-    Fill a template's fields into a name that STS accepts. A value that is not known leaves nothing in its place, nor
-    punctuation at either end.
+    Fill a template's fields, and return a name that STS accepts.
+
+    An unknown value becomes an empty text, and leaves no punctuation at either end of the name.
     """
     filled = _FIELD.sub(lambda field: values.get(field[1]) or "", template)
     is_whole = all(values.get(name) for name in _FIELD.findall(template))
@@ -57,7 +58,7 @@ def from_template(template: str, values: Mapping[str, str | None]) -> str:
 
 
 def parse_session_name(setting: str, value: str) -> str:
-    """Give a name or template back, or raise ConfigurationError: a name that was chosen is not changed silently."""
+    """Return a valid name or template. Raises ConfigurationError: a configured name is never changed silently."""
     if _FIELD.search(value):
         return _check_template(setting, value)
     if MIN_LENGTH <= len(value) <= MAX_LENGTH and not _FORBIDDEN.search(value):
@@ -91,5 +92,5 @@ def _cleaned(whole: str) -> str:
 
 
 def _digest(text: str) -> str:
-    # Environment variables may hold lone surrogates, for bytes that are no UTF-8.
+    # Environment variables hold lone surrogates for bytes that are not UTF-8.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]

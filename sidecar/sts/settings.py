@@ -42,7 +42,7 @@ def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str
 
 def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
     """
-    Return the URL of STS as the SDKs find it: the service's own variable, then the general one.
+    Return the URL of STS as the SDKs do: from the service's own variable, or else from the general one.
 
     Raises ConfigurationError if it holds a user name.
     """
@@ -55,15 +55,16 @@ def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
 
 
 def _without_password(name: str, url: str) -> str:
-    """Return the URL. Raises ConfigurationError if it may hold a password, before anything else can show it."""
+    """Return the URL. Raises ConfigurationError if it may hold a password, before a message can show it."""
     if not url.isascii() or any(character in url for character in "@%"):
-        from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  not before the bind, for this rare value
+        from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  a rare value, before the listener is bound
 
         parse_endpoint_url(name, url)
     return url
 
 
 def read_boolean(environ: Mapping[str, str], name: str) -> bool:
+    """Return whether the variable is true. Raises ConfigurationError unless it is true, false or unset."""
     text = environ.get(name, "").lower()
     if text not in {"", "true", "false"}:
         raise ConfigurationError(f"{name} is {environ[name][:100]!r}: give true or false.")

@@ -1,8 +1,8 @@
 """
-The signature of a request that goes out with credentials (AWS Signature Version 4), by botocore's own signer.
+Sign requests with credentials (AWS Signature Version 4), using botocore's signer.
 
-Imported only where a role has a chain: botocore's signer brings 4 MiB of modules with it, and nothing else of a Pod's
-needs them. It reads no clock of this machine's, as that may be wrong.
+Rules. The module is imported only for role chains: botocore's signer loads 4 MiB of modules, which nothing else in a
+Pod needs. It does not read this machine's clock, because that may be wrong.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ SERVICE = "sts"
 
 
 class _Keys(NamedTuple):
-    """What the signer wants of botocore's ReadOnlyCredentials, whose module would bring in 2 MiB more."""
+    """The attributes of botocore's ReadOnlyCredentials that the signer reads. Its own module takes 2 MiB more."""
 
     access_key: str
     secret_key: str
@@ -32,10 +32,10 @@ def signature_headers(
     url: str, headers: Mapping[str, str], body: bytes, credentials: Credentials, *, region: str, at: datetime
 ) -> dict[str, str]:
     """
-    The headers to add to a POST of `body` to `url`, so that STS takes it as one of the session with `credentials`.
+    Return the headers that sign a POST of `body` to `url` with `credentials`.
 
-    All of `headers` are signed, and must go out as they are. `at` is the time by STS's clock (aware), which takes
-    what is no more than a quarter of an hour off; `region` is the one whose STS it is.
+    All of `headers` are signed, and must be sent unchanged. `at` is the time on STS's clock (aware); STS tolerates 15
+    minutes. `region` is the region of this STS.
     """
     dated = {
         "X-Amz-Date": at.astimezone(UTC).strftime(SIGV4_TIMESTAMP),

@@ -1,8 +1,8 @@
 """
-AWS_SDK_UA_APP_ID in the User-Agent, by which CloudTrail tells applications apart. Pure.
+Put AWS_SDK_UA_APP_ID into the User-Agent, by which CloudTrail distinguishes applications. Pure.
 
-Rule: it is checked as botocore checks it (botocore/useragent.py): a character that is not allowed becomes `-`, and
-one that is too long is remarked on. Here it is cut as well, because the header is sent with every exchange.
+Rule: it is checked as in botocore (botocore/useragent.py): a forbidden character becomes `-`, and an id that is too
+long causes a warning. Here it is also cut, because every exchange sends the header.
 """
 
 import string
@@ -10,18 +10,18 @@ import string
 APP_ID = "AWS_SDK_UA_APP_ID"
 
 MAX_LENGTH = 50
-"""AWS SDKs and Tools reference, Application ID."""
+"""The longest application id (AWS SDKs and Tools reference, Application ID)."""
 
 _ALLOWED = frozenset(string.ascii_letters + string.digits + "!$%&'*+-.^_`|~,#")
 
 
 def with_app_id(agent: str, app_id: str | None) -> str:
-    """Return the User-Agent with `app/…` behind it, if there is an application id."""
+    """Return the User-Agent, followed by `app/…` if there is an application id."""
     return f"{agent} app/{_sent(app_id)}" if app_id else agent
 
 
 def app_id_warning(app_id: str) -> str | None:
-    """Return a sentence that names what is changed in an application id; None if nothing is."""
+    """Return a warning if the application id cannot be sent unchanged, else None."""
     sent = _sent(app_id)
     if sent == app_id:
         return None

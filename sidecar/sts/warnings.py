@@ -4,19 +4,21 @@ from collections.abc import Iterable
 
 from sidecar.outbound import no_proxy_warning_for
 from sidecar.role import Role
-from sidecar.sts.endpoint import check_partition, is_plaintext_beyond_loopback
+from sidecar.sts.endpoint import is_plaintext_beyond_loopback, partition_warning
 from sidecar.sts.request import endpoint_of
 from sidecar.sts.settings import StsSettings
 
 SHORT_SESSION_SECONDS = 1800
 """
-Sessions below this are warned about. AWS SDKs fetch credentials again on each use while less than 5 to 15 minutes are
-left, and the daemon refreshes at half of the session: with 900 s, all of it is within these windows.
+Shorter sessions cause a warning.
+
+AWS SDKs fetch credentials on each use while less than 5 to 15 minutes remain. The daemon refreshes at half of the
+session, so a session of 900 s is always within these windows.
 """
 
 
 def short_session_warning(role: Role) -> str | None:
-    """Return a sentence if the role's sessions lie within the refresh windows of AWS SDKs."""
+    """Return a warning if the role's sessions are within the refresh windows of AWS SDKs, else None."""
     seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
     if seconds is None or seconds >= SHORT_SESSION_SECONDS:
         return None
@@ -28,11 +30,11 @@ def short_session_warning(role: Role) -> str | None:
 
 
 def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
-    """Sentences about settings that work but are likely not meant."""
+    """Return warnings about settings that work but are probably not intended."""
     found = []
     if settings.region is not None and settings.endpoint_url is None:
         arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]
-        found += [check_partition(arn, settings.region) for arn in dict.fromkeys(arns)]
+        found += [partition_warning(arn, settings.region) for arn in dict.fromkeys(arns)]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
         found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
     found += outbound_warnings(settings)
@@ -41,13 +43,13 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
 
 def outbound_warnings(settings: StsSettings) -> list[str]:
     """
-    Return sentences about the proxy and the User-Agent that work, but are likely not meant.
+    Return warnings about settings of the proxy and the User-Agent that are probably not intended.
 
-    Raises ConfigurationError if the settings give no STS.
+    Raises ConfigurationError if the settings have no URL of STS.
     """
     found = [no_proxy_warning_for(endpoint_of(settings))]
     if settings.app_id is not None:
-        from sidecar.sts.user_agent import app_id_warning  # noqa: PLC0415  for those who set one
+        from sidecar.sts.user_agent import app_id_warning  # noqa: PLC0415  only this setting needs it
 
         found.append(app_id_warning(settings.app_id))
     return [sentence for sentence in found if sentence]

@@ -1,11 +1,11 @@
 """
-STS's AssumeRoleWithWebIdentity and AssumeRole as bytes: the requests' forms, and what a reply means.
+Write the requests of AssumeRoleWithWebIdentity and AssumeRole, and parse their responses. Pure.
 
-Rule: a reply is credentials as a whole or an ExchangeError, never a part and never another exception. Only the
-elements that are wanted are kept while the XML is read, so its size and shape cost nothing, and it may declare no
-document type, so no entity can grow. An error quotes no text of a 200, which holds secrets.
+Rule: a response leads to complete credentials or to an ExchangeError, and never to another exception. The parser keeps
+only the elements that it needs, so the size and shape of the XML cost nothing. A document type is an error, so no
+entity can expand. Errors never quote text of a 200, because it holds secrets.
 
-Protocol: AWS query protocol, STS API version 2011-06-15. botocore is the authority; tests hold every byte to it.
+Protocol: AWS query protocol, STS API version 2011-06-15. Tests compare every byte with botocore.
 """
 
 import re
@@ -36,23 +36,24 @@ API_VERSION = "2011-06-15"
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
         "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
-        # The caller caps the bytes it reads; a packed body could unfold to anything.
+        # The caller limits the bytes that it reads, but a compressed body could expand to any size.
         "Accept-Encoding": "identity",
     }
 )
 """
-What goes with a form, besides the caller's own User-Agent. With a token no Authorization: the token is the proof.
-AssumeRole is signed (signing.py).
+The headers of a form, besides the caller's User-Agent.
+
+With a token there is no Authorization, because the token is the proof. AssumeRole is signed (signing.py).
 """
 
 MAX_DEPTH = 32
-"""STS nests five deep."""
+"""The most levels of XML. Responses of STS have five."""
 
 MAX_MESSAGE_LENGTH = 2000
-"""An access-denied message has up to three ARNs, and an authorization id of up to 256 characters twice."""
+"""Limit of a message. An access-denied message has up to three ARNs, and twice an id of up to 256 characters."""
 
 MAX_EXCERPT_LENGTH = 200
-"""Of a body that is not STS's: a proxy's page names itself in its first words."""
+"""The most characters to show of a body from another server. A proxy's page names itself in its first words."""
 
 
 # The requests
@@ -68,9 +69,9 @@ def assume_role_with_web_identity(
     policy_arns: Sequence[str] = (),
 ) -> bytes:
     """
-    The body of the POST to `/`, form-urlencoded, in the order of STS's model.
+    Return the body of the POST to `/`, form-urlencoded, in the order of STS's model.
 
-    `policy` (JSON) and `policy_arns` are session policies: they can only narrow what the role allows.
+    `policy` (JSON) and `policy_arns` are session policies, which can only restrict the role's permissions.
     """
     fields = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
     return _form(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, fields | _session(duration_seconds, policy, policy_arns))
@@ -88,18 +89,22 @@ def assume_role(
     external_id: str | None = None,
     source_identity: str | None = None,
 ) -> bytes:
-    """As assume_role_with_web_identity. `transitive_tags` are keys of `tags` that the sessions after this one keep."""
+    """
+    Return the body of an AssumeRole, in the form of assume_role_with_web_identity.
+
+    `transitive_tags` are keys of `tags` that the sessions after this one keep.
+    """
     fields = {"RoleArn": role_arn, "RoleSessionName": session_name}
     fields |= _session(duration_seconds, policy, policy_arns)
     for number, (key, value) in enumerate(tags, 1):
         fields |= {f"Tags.member.{number}.Key": key, f"Tags.member.{number}.Value": value}
     fields |= {f"TransitiveTagKeys.member.{number}": key for number, key in enumerate(transitive_tags, 1)}
-    said = {"ExternalId": external_id, "SourceIdentity": source_identity}
-    return _form(Operation.ASSUME_ROLE, fields | {name: text for name, text in said.items() if text is not None})
+    optional = {"ExternalId": external_id, "SourceIdentity": source_identity}
+    return _form(Operation.ASSUME_ROLE, fields | {name: text for name, text in optional.items() if text is not None})
 
 
 def _session(duration_seconds: int, policy: str | None, policy_arns: Sequence[str]) -> dict[str, str]:
-    """What both operations ask of a session."""
+    """Return the parameters of the session, which both operations have."""
     fields = {f"PolicyArns.member.{number}.arn": arn for number, arn in enumerate(policy_arns, 1)}
     if policy is not None:
         fields["Policy"] = policy
@@ -107,15 +112,15 @@ def _session(duration_seconds: int, policy: str | None, policy_arns: Sequence[st
 
 
 def _form(operation: Operation, fields: Mapping[str, str]) -> bytes:
-    # What is no text (a lone surrogate from the environment) becomes "?", which STS refuses by name.
+    # A lone surrogate from the environment becomes "?", which STS rejects with the parameter's name.
     whole = {"Action": operation, "Version": API_VERSION, **fields}
     return urlencode(whole, errors="replace").encode("ascii")
 
 
-# The reply
+# The response
 
 _Path = tuple[str, ...]
-"""Element names below the root, without namespaces: STS's servers and its many stand-ins differ in those."""
+"""Element names below the root, without namespaces, in which STS and its emulators differ."""
 
 _ACCESS_KEY_ID = ("Credentials", "AccessKeyId")
 _SECRET_ACCESS_KEY = ("Credentials", "SecretAccessKey")
@@ -125,19 +130,19 @@ _ARN = ("AssumedRoleUser", "Arn")
 _SIZE = ("SessionTokenSize",)
 _UTILIZATION = ("SessionTokenUtilization",)
 _REPLY = (_ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _EXPIRATION, _ARN, _SIZE, _UTILIZATION)
-"""Below the element of the result, which is called after the operation."""
+"""The elements below that of the result, whose name contains the operation."""
 
 _ERRORS = (("Errors", "Error"), ("Error",))
-"""Where the query protocol keeps an error: `ErrorResponse/Error` as a rule, `Response/Errors/Error` at times."""
+"""The places of an error in the query protocol: usually `ErrorResponse/Error`, sometimes `Response/Errors/Error`."""
 
 _CREDENTIAL = re.compile(r"[\x21-\x7e]+")
-"""What can stand in a signed header as it is: visible ASCII."""
+"""A pattern for visible ASCII, the only characters that a signed header can hold unchanged."""
 
 _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?"
     r"(Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])"
 )
-"""ISO 8601 with an offset. STS sends whole seconds and `Z`; moto sends microseconds."""
+"""A pattern for ISO 8601 with an offset. STS sends whole seconds and `Z`; moto sends microseconds."""
 
 _ACCOUNT = re.compile(r"arn:[a-z0-9-]+:sts:[^:]*:([0-9]{12}):.+", re.DOTALL)
 
@@ -149,15 +154,15 @@ _SECRET = re.compile(
     r"|[A-Za-z0-9_+/=-]{80,}"
 )
 """
-A JWT, or a piece of one: a proxy's debug page may hold the request that it did not like, token and all.
+A pattern for a JWT or a part of one. A proxy's debug page may hold the rejected request, including the token.
 
-An authorization id is `shown` at the two places where AWS has it: lower-case letters and digits, up to 256 (botocore's
-model of iam-toolbox; IAM User Guide, Troubleshoot access denied error messages with authorization ID). Tokens and keys
-mix upper and lower case.
+An authorization id is `shown` at the two places where AWS writes it. It has up to 256 lower-case letters and digits
+(botocore's model of iam-toolbox; IAM User Guide, Troubleshoot access denied error messages with authorization ID).
+Tokens and keys mix upper and lower case.
 """
 
 _CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
-"""A body with one of these names holds credentials, whatever its status says, and is not shown at all."""
+"""A body with one of these names holds credentials, whatever its status is, and is never shown."""
 
 
 def read_reply(
@@ -170,13 +175,13 @@ def read_reply(
     retry_after_milliseconds: str | None = None,
 ) -> Credentials:
     """
-    Return the credentials in a reply.
+    Return the credentials in a response.
 
-    `retry_after` is the header as it came (RFC 9110, 10.2.3), of which only seconds count, and
-    `retry_after_milliseconds` AWS's own `x-amz-retry-after`. The longer of the two counts.
+    `retry_after` is the value of the header (RFC 9110, 10.2.3); only seconds are used. `retry_after_milliseconds` is
+    AWS's own `x-amz-retry-after`. The longer of the two counts.
 
-    Raises ExchangeError otherwise: with AWS's own code and message where the body has them; with `Http` and the status
-    where it has none; with `MalformedReply` for a success that cannot be used whole.
+    Raises ExchangeError otherwise. Its code is AWS's own if the body has one, or else `Http` and the status. It is
+    `MalformedReply` for a success without complete credentials.
     """
     if status == 200:
         return _credentials(body, operation, role_arn)
@@ -207,7 +212,7 @@ def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credential
 
 
 def _whole_number(texts: Mapping[_Path, str], path: _Path) -> int | None:
-    """Return a number that STS reports beside the credentials. Nothing depends on it, so anything else is ignored."""
+    """Return a number that STS reports with the credentials. Nothing depends on it, so invalid text is ignored."""
     text = texts.get(path, "").strip()
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
@@ -257,7 +262,7 @@ def _error(status: int, body: bytes, operation: Operation, retry_after_seconds: 
 
 
 def _aws_error(body: bytes) -> tuple[str, str]:
-    """Code and message; without a code, the message is what can be shown of the body."""
+    """Return the code and the message. Without a code, the message is an excerpt of the body."""
     try:
         _, texts = _read_xml(body, [(*error, field) for error in _ERRORS for field in ("Code", "Message")])
     except ValueError:
@@ -277,7 +282,7 @@ def _excerpt(body: bytes) -> str:
 
 
 def _clean(text: str, limit: int) -> str:
-    """On one line, without what looks like a token, and no longer than `limit`."""
+    """Return the text on one line, without parts that look like a token, and cut to `limit`."""
     printable = "".join(char if char.isprintable() else " " for char in _SECRET.sub(_hidden, text))
     line = printable.strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -288,7 +293,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def _seconds(header: str | None, units_per_second: float) -> float | None:
-    """Return a header's whole number in seconds. A date would need a clock, and STS sends none, so it is ignored."""
+    """Return a header's number in seconds. A date is ignored: it would need a clock, and STS never sends one."""
     text = (header or "").strip()
     return int(text) / units_per_second if re.fullmatch(r"[0-9]{1,9}", text) else None
 
@@ -298,12 +303,12 @@ def _seconds(header: str | None, units_per_second: float) -> float | None:
 
 def _read_xml(body: bytes, leaves: Iterable[_Path]) -> tuple[str, Mapping[_Path, str]]:
     """
-    The root's name, and the texts of those `leaves` that are there once and hold only text.
+    Return the root's name, and the texts of those `leaves` that occur once and hold only text.
 
-    Raises ValueError for what is no well-formed XML, declares a document type, or nests too deep.
+    Raises ValueError if the body is not well-formed XML, declares a document type, or nests too deep.
     """
     reading = _Reading(leaves)
-    # As botocore has it: UTF-8, whatever the document declares. (Expat tells UTF-16 by its zero bytes.)
+    # botocore also reads UTF-8, whatever the document declares. (Expat recognises UTF-16 by its zero bytes.)
     parser = expat.ParserCreate("utf-8", "}")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = reading.doctype
@@ -311,14 +316,14 @@ def _read_xml(body: bytes, leaves: Iterable[_Path]) -> tuple[str, Mapping[_Path,
     parser.CharacterDataHandler = reading.text
     parser.EndElementHandler = reading.end
     try:
-        parser.Parse(body, True)  # noqa: FBT003 - pyexpat takes it by position only: this is all there is
+        parser.Parse(body, True)  # noqa: FBT003 - positional in pyexpat: this is the last chunk
     except expat.ExpatError as exc:
         raise ValueError(f"no XML: {exc}") from exc
     return reading.root, reading.texts()
 
 
 class _Reading:
-    """Takes expat's events and keeps the wanted elements."""
+    """The handler of expat's events, which keeps only the wanted elements."""
 
     def __init__(self, leaves: Iterable[_Path]) -> None:
         self.root = ""
@@ -353,7 +358,7 @@ class _Reading:
         self._names.pop()
 
     def texts(self) -> Mapping[_Path, str]:
-        """Of two elements by one name nobody can say which is meant, so neither counts, nor what is in them."""
+        """Return the texts. Two elements of one name are ambiguous, so they and their content are ignored."""
         return {
             leaf: "".join(self._pieces[leaf])
             for leaf in self._leaves & self._pieces.keys()

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wrong
 from sidecar.role import Role
-from sidecar.sts.endpoint import check_partition, is_plaintext_beyond_loopback
+from sidecar.sts.endpoint import is_plaintext_beyond_loopback, partition_warning
 
 WHERE = "Correct it where this container's environment is set: its manifest, the webhook's annotations, or the shell"
 
@@ -50,7 +50,7 @@ def _readable(facts: SettingsFacts) -> Finding:
 def _partition(facts: SettingsFacts) -> Finding | None:
     if facts.region is None or facts.sts_url is None or "amazon" not in facts.sts_url:
         return None
-    found = [text for role in facts.roles if (text := check_partition(role.role_arn, facts.region))]
+    found = [text for role in facts.roles if (text := partition_warning(role.role_arn, facts.region))]
     return wrong(*split_advice(found[0])) if found else None
 
 

@@ -73,7 +73,7 @@ async def test_claims_on_stdout_and_on_stderr_which_key_verified_them(tmp_path: 
         f"irsa-sidecar: verified with key {kid} that {served.url} publishes",
     ]
     assert "irsa-sidecar: its audience is sts.amazonaws.com (aud), which" in done.stderr.decode()
-    assert b"does not say when key" in done.stderr
+    assert b"does not publish when it will remove key" in done.stderr
 
 
 async def test_keys_are_fetched_once_and_again_for_a_key_id_that_is_new(
@@ -91,7 +91,7 @@ async def test_keys_are_fetched_once_and_again_for_a_key_id_that_is_new(
         assert signing_key(KEYS[1]).kid in verified
         assert "does not say" in outlook
         (_, _, outlook) = await verify(old, tmp_path)
-        assert "has rotated: it publishes key " in outlook
+        assert "has rotated its keys: it has published key " in outlook
 
 
 async def test_an_issuer_that_is_down_is_told_and_kept_keys_verify_all_the_same(

@@ -286,12 +286,12 @@ def test_a_session_name_of_ones_own_is_kept() -> None:
 )
 def test_an_unknown_variable_of_ours_is_told_with_the_nearest_known_one(name: str, nearest: str) -> None:
     (sentence,) = unknown_variables({name: "x", "PATH": "/bin"})
-    assert sentence == f"{name} is no setting of irsa-sidecar and is passed over (did you mean {nearest}?)."
+    assert sentence == f"{name} is not a setting of irsa-sidecar and is ignored (did you mean {nearest}?)."
 
 
 def test_a_variable_that_resembles_none_of_ours_gets_no_made_up_advice() -> None:
     (sentence,) = unknown_variables({"IRSA_SIDECAR_FOO": "x"})
-    assert sentence == "IRSA_SIDECAR_FOO is no setting of irsa-sidecar and is passed over."
+    assert sentence == "IRSA_SIDECAR_FOO is not a setting of irsa-sidecar and is ignored."
 
 
 @pytest.mark.parametrize("service", ["IRSA_SIDECAR", "IRSA_SIDECAR_X", "IRSA_SIDECAR_LISTEN", "IRSA_SIDECAR_ADMIN_V2"])

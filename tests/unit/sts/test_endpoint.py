@@ -17,10 +17,10 @@ from sidecar.addresses import is_loopback_host
 from sidecar.errors import ConfigurationError
 from sidecar.sts.endpoint import (
     PARTITIONS,
-    check_partition,
     is_plaintext_beyond_loopback,
     parse_endpoint_url,
     partition_of,
+    partition_warning,
     signing_region,
     sts_url,
 )
@@ -178,7 +178,7 @@ def test_unknown_region_counts_as_the_first_partitions() -> None:
 
 
 def test_role_of_another_partition_is_warned_about() -> None:
-    warning = check_partition("arn:aws-cn:iam::111122223333:role/app", "us-east-1")
+    warning = partition_warning("arn:aws-cn:iam::111122223333:role/app", "us-east-1")
     assert warning is not None
     assert "'arn:aws-cn:iam::111122223333:role/app'" in warning
     assert "AWS_REGION is 'us-east-1', which is in partition aws," in warning
@@ -196,7 +196,7 @@ def test_role_of_another_partition_is_warned_about() -> None:
     ],
 )
 def test_nothing_is_said_of_roles_that_match_or_cannot_be_judged(role_arn: str, region: str) -> None:
-    assert check_partition(role_arn, region) is None
+    assert partition_warning(role_arn, region) is None
 
 
 @pytest.mark.parametrize(
