@@ -63,7 +63,7 @@ def trusts(context: ssl.SSLContext, ca: trustme.CA) -> bool:
     return client.version() is not None
 
 
-def test_each_authority_is_found_when_a_server_is_of_it_and_none_before(
+def test_authority_is_loaded_only_when_it_is_needed(
     tmp_path: Path, crypto: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of two that have one name, as renewed ones do."""
@@ -77,14 +77,16 @@ def test_each_authority_is_found_when_a_server_is_of_it_and_none_before(
     assert [trusts(trust, ca) for ca in (ours, renewed, trustme.CA())] == [True, True, False]
 
 
-def test_without_the_folder_the_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_read_without_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = trustme.CA()
     package(tmp_path, ours)
     monkeypatch.syspath_prepend(tmp_path)
     assert trusts(trust_in(None), ours)
 
 
-def test_a_bundle_of_the_users_stands_alone(tmp_path: Path, crypto: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_bundle_replaces_the_public_authorities(
+    tmp_path: Path, crypto: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     theirs, ours = trustme.CA(), trustme.CA()
     bundle = package(tmp_path, theirs)
     authorities.lay_out(bundle, bundle.with_suffix(".d"), crypto)
@@ -95,7 +97,7 @@ def test_a_bundle_of_the_users_stands_alone(tmp_path: Path, crypto: Path, monkey
     assert [trusts(trust, ca) for ca in (ours, theirs)] == [True, False]
 
 
-def test_none_of_certifis_is_lost(tmp_path: Path, crypto: Path) -> None:
+def test_folder_has_all_of_certifis_authorities(tmp_path: Path, crypto: Path) -> None:
     authorities.lay_out(Path(certifi.where()), tmp_path / "all.d", crypto)
     whole = ssl.create_default_context(cafile=certifi.where()).get_ca_certs(binary_form=True)
     laid_out = [ssl.PEM_cert_to_DER_cert(file.read_text()) for file in (tmp_path / "all.d").iterdir()]

@@ -206,7 +206,7 @@ CONTAINED = {
 
 
 @pytest.mark.parametrize("module", CONTAINED, ids=lambda module: module.__name__)
-def test_every_background_task_is_contained(module: ModuleType) -> None:
+def test_every_background_task_runs_in_keep_running(module: ModuleType) -> None:
     """Whoever adds a task to the nursery of background tasks has to run it so that it cannot end the process."""
     nursery, containing = CONTAINED[module]
     assert module.__file__ is not None
@@ -243,7 +243,7 @@ async def test_reload_that_raises_keeps_the_roles(
     assert entry["exc"] is bug
 
 
-async def test_no_text_of_a_roles_file_ends_a_running_daemon(tmp_path: Path) -> None:
+async def test_no_roles_file_ends_a_running_daemon(tmp_path: Path) -> None:
     volume = FakeVolume(tmp_path)
     volume.write(one())
     environment = {"IRSA_SIDECAR_CONFIG": volume.path}
@@ -267,7 +267,7 @@ START = {
 
 
 @pytest.mark.parametrize("what", sorted(START))
-def test_same_text_at_start_is_a_sentence_and_exit_2(tmp_path: Path, what: str) -> None:
+def test_invalid_roles_file_at_start_exits_with_status_2(tmp_path: Path, what: str) -> None:
     file = tmp_path / "roles.yaml"
     file.write_bytes(RAISING[what].encode("utf-8", "surrogatepass"))
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1", IRSA_SIDECAR_CONFIG=str(file))

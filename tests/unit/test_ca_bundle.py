@@ -82,7 +82,7 @@ async def trusts(client: StsClient, server: ScriptedSts) -> bool:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_changed_bundle_is_in_use_at_the_next_exchange(
+async def test_changed_bundle_is_used_for_the_next_exchange(
     rotation: Rotation, change: Callable[[Path, bytes], None]
 ) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
@@ -107,7 +107,7 @@ async def test_removed_authority_is_not_trusted_any_more(rotation: Rotation) -> 
         assert not await trusts(client, sts)
 
 
-async def test_second_swap_of_a_config_map_is_followed(rotation: Rotation) -> None:
+async def test_second_swap_of_a_config_map_is_noticed(rotation: Rotation) -> None:
     swap(rotation.path, rotation.old_pem)
     bundle = Reported(str(rotation.path))
     (rotation.path.parent / "..2027").mkdir()
@@ -149,7 +149,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_bundle_that_cannot_be_read_leaves_the_old_and_is_told_once(rotation: Rotation, kind: str) -> None:
+async def test_unreadable_bundle_keeps_the_old_and_is_reported_once(rotation: Rotation, kind: str) -> None:
     bundle = Reported(str(rotation.path))
     context = bundle.context
     BROKEN[kind](rotation.path)
@@ -162,7 +162,7 @@ async def test_bundle_that_cannot_be_read_leaves_the_old_and_is_told_once(rotati
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_bundle_that_is_whole_again_is_in_use(rotation: Rotation, kind: str) -> None:
+async def test_repaired_bundle_is_used(rotation: Rotation, kind: str) -> None:
     bundle = Reported(str(rotation.path))
     before = bundle.context
     BROKEN[kind](rotation.path)
@@ -175,7 +175,7 @@ async def test_bundle_that_is_whole_again_is_in_use(rotation: Rotation, kind: st
     assert bundle.context is not before
 
 
-async def test_bundle_that_is_written_in_pieces_is_whole_in_the_end(rotation: Rotation) -> None:
+async def test_bundle_written_in_parts_is_complete_in_the_end(rotation: Rotation) -> None:
     bundle = Reported(str(rotation.path))
     pem = rotation.old_pem + rotation.new_pem
     for end in (10, len(pem) // 4, len(rotation.old_pem), len(pem) - 30, len(pem)):
@@ -196,7 +196,7 @@ async def test_unchanged_bundle_keeps_its_context_and_is_not_read(
     assert (bundle.context, bundle.told) == (context, [])
 
 
-def test_bundle_that_cannot_be_read_at_first_raises(tmp_path: Path) -> None:
+def test_bundle_unreadable_at_the_start_raises(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="AWS_CA_BUNDLE"):
         CaBundle(str(tmp_path / "nowhere"))
 
@@ -218,7 +218,7 @@ async def hanging(
         await operation.ended.wait()
 
 
-async def test_volume_that_hangs_leaves_the_old_and_is_told_once(
+async def test_hung_volume_keeps_the_old_and_is_reported_once(
     rotation: Rotation, hanging: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_thread, "DEADLINE_SECONDS", 0.05)
@@ -232,7 +232,7 @@ async def test_volume_that_hangs_leaves_the_old_and_is_told_once(
     assert "its volume hangs" in told
 
 
-async def test_regions_share_the_new_authorities_and_their_proxy_has_them(
+async def test_regions_and_their_proxy_use_the_new_authorities(
     rotation: Rotation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scripted(tls=rotation.new.server(), host=STS_HOST) as sts, trio.open_nursery() as nursery:
@@ -251,7 +251,7 @@ async def test_regions_share_the_new_authorities_and_their_proxy_has_them(
     assert proxy.heads
 
 
-async def test_exchange_under_way_ends_with_the_authorities_it_began_with(rotation: Rotation) -> None:
+async def test_running_exchange_keeps_its_authorities(rotation: Rotation) -> None:
     """The transport that it uses is not closed under it."""
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     slow = hour_long_reply("ASIASLOW")

@@ -57,12 +57,12 @@ async def watching(path: str | Path, clock: MockClock) -> AsyncIterator[Watch]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_new_watch_calls_once_for_what_may_have_happened_before(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_new_watch_calls_once(tmp_path: Path, mock_clock: MockClock) -> None:
     async with watching(tmp_path, mock_clock) as watch:
         assert watch.calls == 1
 
 
-async def test_each_rotation_calls_once_with_the_new_token_in_place(volume: FakeVolume, mock_clock: MockClock) -> None:
+async def test_rotation_calls_once_after_the_new_token_is_in_place(volume: FakeVolume, mock_clock: MockClock) -> None:
     volume.write("token 0")
     async with watching(volume.directory, mock_clock) as watch:
         for turn in range(1, 6):
@@ -71,44 +71,42 @@ async def test_each_rotation_calls_once_with_the_new_token_in_place(volume: Fake
             assert (volume.directory / "token").read_text() == f"token {turn}"
 
 
-async def test_rotations_that_follow_close_upon_each_other_call_once(volume: FakeVolume, mock_clock: MockClock) -> None:
+async def test_rotations_in_quick_succession_call_once(volume: FakeVolume, mock_clock: MockClock) -> None:
     async with watching(volume.directory, mock_clock) as watch:
         for turn in range(10):
             volume.write(f"token {turn}")
         assert await watch.after() == 2
 
 
-async def test_nothing_is_reported_before_the_rest_of_a_rotation_had_time_to_pass(
-    volume: FakeVolume, mock_clock: MockClock
-) -> None:
+async def test_watch_waits_for_the_end_of_a_rotation(volume: FakeVolume, mock_clock: MockClock) -> None:
     async with watching(volume.directory, mock_clock) as watch:
         volume.write("token")
         assert await watch.after(SETTLE_SECONDS / 2) == 1
         assert await watch.after(SETTLE_SECONDS / 2) == 2
 
 
-async def test_a_file_rewritten_in_place_calls(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_file_rewritten_in_place_calls(tmp_path: Path, mock_clock: MockClock) -> None:
     (tmp_path / "token").write_text("one")
     async with watching(tmp_path, mock_clock) as watch:
         (tmp_path / "token").write_text("two")
         assert await watch.after() == 2
 
 
-async def test_a_file_renamed_into_place_calls(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_file_renamed_into_place_calls(tmp_path: Path, mock_clock: MockClock) -> None:
     (tmp_path / "draft").write_text("two")
     async with watching(tmp_path, mock_clock) as watch:
         (tmp_path / "draft").rename(tmp_path / "token")
         assert await watch.after() == 2
 
 
-async def test_reading_and_waiting_wake_nobody_up(volume: FakeVolume, mock_clock: MockClock) -> None:
+async def test_reading_a_file_does_not_call(volume: FakeVolume, mock_clock: MockClock) -> None:
     volume.write("token")
     async with watching(volume.directory, mock_clock) as watch:
         (volume.directory / "token").read_text()
         assert await watch.after(86_400) == 1
 
 
-async def test_more_events_than_one_read_holds_are_all_taken(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_events_beyond_one_read_are_all_read(tmp_path: Path, mock_clock: MockClock) -> None:
     async with watching(tmp_path, mock_clock) as watch:
         for number in range(300):
             (tmp_path / f"{number:0200}").touch()
@@ -116,7 +114,7 @@ async def test_more_events_than_one_read_holds_are_all_taken(tmp_path: Path, moc
         assert await watch.after(3600) == 2
 
 
-async def test_a_directory_that_comes_late_is_watched_from_then_on(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_directory_created_later_is_watched(tmp_path: Path, mock_clock: MockClock) -> None:
     directory = tmp_path / "late"
     async with watching(directory, mock_clock) as watch:
         assert await watch.after(REOPEN_SECONDS) == 0
@@ -127,7 +125,7 @@ async def test_a_directory_that_comes_late_is_watched_from_then_on(tmp_path: Pat
 
 
 @pytest.mark.parametrize("way", ["deleted", "moved"])
-async def test_a_replaced_directory_is_watched_again(tmp_path: Path, mock_clock: MockClock, way: str) -> None:
+async def test_replaced_directory_is_watched_again(tmp_path: Path, mock_clock: MockClock, way: str) -> None:
     directory = tmp_path / "volume"
     directory.mkdir()
     async with watching(directory, mock_clock) as watch:
@@ -143,7 +141,7 @@ def _runs(*command: str | Path) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-async def test_an_unmounted_volume_is_watched_again(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_unmounted_volume_is_watched_again(tmp_path: Path, mock_clock: MockClock) -> None:
     if os.geteuid() != 0 or not _runs("mount", "-t", "tmpfs", "tmpfs", tmp_path):
         pytest.skip("mounting needs root and CAP_SYS_ADMIN")
     async with watching(tmp_path, mock_clock) as watch:
@@ -154,7 +152,7 @@ async def test_an_unmounted_volume_is_watched_again(tmp_path: Path, mock_clock: 
         assert await watch.after() == 4
 
 
-async def test_a_process_out_of_descriptors_tries_again(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_watch_without_descriptors_tries_again(tmp_path: Path, mock_clock: MockClock) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -179,7 +177,7 @@ def _watches() -> int:
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-async def test_any_number_of_directories_takes_one_instance(tmp_path: Path, mock_clock: MockClock, count: int) -> None:
+async def test_all_directories_share_one_instance(tmp_path: Path, mock_clock: MockClock, count: int) -> None:
     directories = [tmp_path / str(number) for number in range(count)]
     watches = [Watch(mock_clock) for _ in directories]
     async with trio.open_nursery() as nursery:
@@ -227,7 +225,7 @@ async def test_lost_instance_is_opened_again(
 
 
 @pytest.mark.parametrize("bug", [ValueError(), RecursionError(), KeyError(), MemoryError()], ids=repr)
-async def test_bug_in_the_watch_leaves_the_run_alone(
+async def test_bug_in_the_watch_does_not_end_the_run(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, bug: Exception
 ) -> None:
     """The task that reads the events is trio's own, and what such a task raises would end the process."""
@@ -272,7 +270,7 @@ async def test_overflow_of_the_queue_calls_every_follower(tmp_path: Path, mock_c
         assert (await busy.after(), quiet.calls) == (2, 2)
 
 
-async def test_hung_directory_does_not_hold_up_another(
+async def test_hung_directory_does_not_delay_another(
     tmp_path: Path, mock_clock: MockClock, volumes: HangingDirectories
 ) -> None:
     hung, healthy = tmp_path / "hung", tmp_path / "healthy"
@@ -288,7 +286,7 @@ async def test_hung_directory_does_not_hold_up_another(
             assert volumes.blocked == 1
 
 
-async def test_a_system_without_inotify_has_no_watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_system_without_inotify_has_no_watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[None] = []
     monkeypatch.setattr(sys, "platform", "darwin")
     await watch_directory(str(tmp_path), lambda: calls.append(None))
@@ -298,7 +296,7 @@ async def test_a_system_without_inotify_has_no_watch(monkeypatch: pytest.MonkeyP
 @given(
     st.lists(st.tuples(st.integers(-1, 5), st.integers(0, 2**32 - 1), st.binary(max_size=255))), st.binary(max_size=15)
 )
-def test_masks_of_any_events_are_united_by_watch(events: list[tuple[int, int, bytes]], rest: bytes) -> None:
+def test_masks_are_combined_by_watch(events: list[tuple[int, int, bytes]], rest: bytes) -> None:
     expected: dict[int, int] = {}
     for watch, mask, _ in events:
         expected[watch] = expected.get(watch, 0) | mask

@@ -236,7 +236,7 @@ async def test_error_is_not_shared() -> None:
     assert len(calls) == 5
 
 
-async def test_cancelled_call_leaves_the_others_their_own(autojump_clock: MockClock, real_file_threads: None) -> None:
+async def test_cancelled_call_does_not_cancel_the_others(autojump_clock: MockClock, real_file_threads: None) -> None:
     autojump_clock.autojump_threshold = float("inf")
     results: list[str] = []
     with hanging_volume() as volume:
@@ -288,7 +288,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("run", [check, shared_check])
 @pytest.mark.parametrize("started", [1, 5])
-async def test_checks_need_no_thread_once_the_file_was_seen_in_memory(
+async def test_check_of_a_file_in_memory_needs_no_thread(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str, run: Any, started: int
 ) -> None:
     monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: started == 1)
@@ -298,7 +298,7 @@ async def test_checks_need_no_thread_once_the_file_was_seen_in_memory(
     assert threads.count == started
 
 
-async def test_each_file_is_checked_in_memory_by_itself(
+async def test_each_file_is_checked_for_memory_separately(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
 ) -> None:
     """A link beside a file in memory may lead to a volume that hangs."""
@@ -316,16 +316,14 @@ async def test_each_file_is_checked_in_memory_by_itself(
     assert threads.count == 7
 
 
-async def test_operations_that_read_keep_their_thread(
-    monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
-) -> None:
+async def test_reads_always_use_a_thread(monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str) -> None:
     monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: True)
     await check(path, file_version, path)
     await in_thread(path, file_version, path)
     assert threads.count == 2
 
 
-async def test_missing_file_is_checked_in_a_thread_until_it_is_there(
+async def test_missing_file_is_checked_in_a_thread_until_it_exists(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(file_thread, "is_in_memory", os.path.exists)

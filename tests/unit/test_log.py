@@ -47,7 +47,7 @@ def pipe() -> Iterator[Pipe]:
 # What a line says
 
 
-def test_each_event_is_one_line_of_json_with_level_and_utc_time(pipe: Pipe) -> None:
+def test_event_is_one_line_of_json(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     log.info("credentials_refreshed", role_name="default", remaining_seconds=3600)
     log.warning("exchange_failed", code="Timeout")
@@ -63,14 +63,14 @@ def test_each_event_is_one_line_of_json_with_level_and_utc_time(pipe: Pipe) -> N
     assert writer.dropped == 0
 
 
-def test_what_is_bound_at_the_start_is_in_every_line(pipe: Pipe) -> None:
+def test_bound_values_are_in_every_line(pipe: Pipe) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer, command="local")
     log.info("started")
     assert pipe.events()[0]["command"] == "local"
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_only_events_of_the_level_and_above_are_written(pipe: Pipe, level: str) -> None:
+def test_events_below_the_level_are_not_written(pipe: Pipe, level: str) -> None:
     log, _ = make_logger("json", level, fd=pipe.writer)
     for each in (*LEVELS, "critical"):
         getattr(log, each)("happened")
@@ -78,13 +78,13 @@ def test_only_events_of_the_level_and_above_are_written(pipe: Pipe, level: str) 
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "naïve ☃ 🐍", "\ud800", 'quote " and \\', "\0"])
-def test_no_text_breaks_out_of_its_line(pipe: Pipe, text: str) -> None:
+def test_value_cannot_break_out_of_its_line(pipe: Pipe, text: str) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     log.info("happened", text=text)
     assert [event["text"] for event in pipe.events()] == [text]
 
 
-def test_console_lines_are_for_people_and_plain_where_no_terminal_is(pipe: Pipe) -> None:
+def test_console_lines_have_no_colour_without_a_terminal(pipe: Pipe) -> None:
     log, _ = make_logger("console", "info", fd=pipe.writer)
     log.info("credentials_refreshed", role="default")
     line = pipe.text()
@@ -94,7 +94,7 @@ def test_console_lines_are_for_people_and_plain_where_no_terminal_is(pipe: Pipe)
 
 
 @pytest.mark.parametrize(("no_color", "is_coloured"), [(None, True), ("1", False)])
-def test_console_lines_on_a_terminal_are_coloured_unless_no_color_is_set(
+def test_console_lines_are_coloured_unless_no_color_is_set(
     monkeypatch: pytest.MonkeyPatch, no_color: str | None, is_coloured: object
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -110,7 +110,7 @@ def test_console_lines_on_a_terminal_are_coloured_unless_no_color_is_set(
         os.close(terminal)
 
 
-def test_the_default_format_follows_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_format_depends_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, terminal = pty.openpty()
     with open(ours, "rb", buffering=0), open(terminal, "w") as stderr:
         monkeypatch.setattr("sys.stderr", stderr)
@@ -126,7 +126,7 @@ def _fail_with(secret: str) -> None:
     raise ValueError(f"no good: {secret}")
 
 
-def test_an_exception_is_told_by_type_and_place_without_its_text(pipe: Pipe) -> None:
+def test_exception_is_logged_by_type_and_place_only(pipe: Pipe) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     with pytest.raises(ValueError, match="hush-hush") as caught:
         _fail_with("hush-hush")
@@ -139,7 +139,7 @@ def test_an_exception_is_told_by_type_and_place_without_its_text(pipe: Pipe) -> 
     assert "exc" not in event
 
 
-async def test_an_exception_that_ended_a_nursery_is_told_as_itself(pipe: Pipe) -> None:
+async def test_exception_of_a_nursery_is_logged_without_its_group(pipe: Pipe) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     with pytest.raises(ExceptionGroup) as caught:
         async with trio.open_nursery():
@@ -155,7 +155,7 @@ async def test_an_exception_that_ended_a_nursery_is_told_as_itself(pipe: Pipe) -
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("char", ["x", "\n", "é", "🐍", '"', "\ud800"])
-def test_a_long_value_is_shortened_so_that_the_line_fits(pipe: Pipe, log_format: str, char: str) -> None:
+def test_long_value_is_shortened_until_the_line_fits(pipe: Pipe, log_format: str, char: str) -> None:
     log, writer = make_logger(log_format, "info", fd=pipe.writer)
     log.info("exchange_failed", code="AccessDenied", message=char * 100_000, after="still there")
     line = pipe.text()
@@ -167,7 +167,7 @@ def test_a_long_value_is_shortened_so_that_the_line_fits(pipe: Pipe, log_format:
     assert writer.dropped == 0
 
 
-def test_a_line_that_fits_just_so_is_left_as_it_is(pipe: Pipe) -> None:
+def test_line_of_the_maximum_length_is_unchanged(pipe: Pipe) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     log.info("happened", text="")
     frame = len(pipe.text())
@@ -183,7 +183,7 @@ _EVENT = st.dictionaries(st.text("abcdfghij_", min_size=1, max_size=12), _VALUE 
 
 
 @given(_EVENT)
-def test_every_event_is_one_whole_object_in_one_line_that_a_pipe_takes_at_once(values: dict[str, Any]) -> None:
+def test_any_event_is_one_json_object_within_pipe_buf(values: dict[str, Any]) -> None:
     reader, writer = os.pipe()
     with open(reader, "rb", buffering=0) as end, open(writer, "wb", buffering=0):
         log, _ = make_logger("json", "info", fd=writer)
@@ -195,7 +195,7 @@ def test_every_event_is_one_whole_object_in_one_line_that_a_pipe_takes_at_once(v
     assert json.loads(data).keys() == values.keys() | {"event", "level", "time"}
 
 
-def test_a_line_of_too_many_values_is_cut_and_still_ends(pipe: Pipe) -> None:
+def test_line_with_too_many_values_is_cut_and_ends(pipe: Pipe) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     log.info("happened", **{f"value_{number}": number for number in range(1000)})
     line = pipe.text()
@@ -207,7 +207,7 @@ def test_a_line_of_too_many_values_is_cut_and_still_ends(pipe: Pipe) -> None:
 # A stderr that takes no lines
 
 
-def test_a_full_pipe_costs_lines_and_no_time_and_goes_on_when_it_is_read(pipe: Pipe) -> None:
+def test_full_pipe_drops_lines_without_waiting(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     for number in range(3000):
         log.info("happened", number=number, text="x" * 100)
@@ -219,7 +219,7 @@ def test_a_full_pipe_costs_lines_and_no_time_and_goes_on_when_it_is_read(pipe: P
     assert [event["event"] for event in pipe.events()] == ["read_again"]
 
 
-def test_a_reader_that_is_gone_costs_lines_only(pipe: Pipe) -> None:
+def test_missing_reader_drops_lines_only(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     os.close(pipe.reader)
     log.info("happened")
@@ -227,14 +227,14 @@ def test_a_reader_that_is_gone_costs_lines_only(pipe: Pipe) -> None:
     assert writer.dropped == 2
 
 
-def test_a_closed_descriptor_costs_lines_only(pipe: Pipe) -> None:
+def test_closed_descriptor_drops_lines_only(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     os.close(pipe.writer)
     log.info("happened")
     assert writer.dropped == 1
 
 
-def test_a_full_disk_costs_lines_only() -> None:
+def test_full_disk_drops_lines_only() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "wb", buffering=0) as full:
@@ -243,7 +243,7 @@ def test_a_full_disk_costs_lines_only() -> None:
     assert writer.dropped == 1
 
 
-def test_a_process_without_stderr_costs_lines_only() -> None:
+def test_process_without_stderr_drops_lines_only() -> None:
     writer = LineWriter(-1)
     writer.msg("happened")
     assert writer.dropped == 1

@@ -49,7 +49,7 @@ def told(metrics: Iterable[Metric]) -> dict[str, object]:
 
 
 @given(st.lists(st.floats(0, 100)))
-def test_a_histogram_reads_as_prometheus_clients_own(observations: list[float]) -> None:
+def test_histogram_is_parsed_by_prometheus_client(observations: list[float]) -> None:
     registry = CollectorRegistry()
     theirs = TheirHistogram("seconds", "How long.", buckets=BOUNDS, registry=registry)
     ours = Histogram(BOUNDS)
@@ -62,7 +62,7 @@ def test_a_histogram_reads_as_prometheus_clients_own(observations: list[float]) 
 
 
 @given(st.dictionaries(LABEL, st.integers(0, 2**53), min_size=1))
-def test_a_counter_reads_as_prometheus_clients_own_whatever_its_labels_hold(counts: dict[str, int]) -> None:
+def test_counter_with_any_labels_is_parsed_by_prometheus_client(counts: dict[str, int]) -> None:
     registry = CollectorRegistry()
     theirs = Counter("refreshes_total", "Attempts.", ["outcome"], registry=registry)
     for outcome, count in counts.items():
@@ -72,7 +72,7 @@ def test_a_counter_reads_as_prometheus_clients_own_whatever_its_labels_hold(coun
 
 
 @given(st.dictionaries(LABEL, FINITE | st.just(float("inf")), min_size=1))
-def test_a_gauge_reads_as_prometheus_clients_own(values: dict[str, float]) -> None:
+def test_gauge_is_parsed_by_prometheus_client(values: dict[str, float]) -> None:
     registry = CollectorRegistry()
     theirs = Gauge("skew_seconds", "How far.", ["role"], registry=registry)
     for role, value in values.items():
@@ -82,7 +82,7 @@ def test_a_gauge_reads_as_prometheus_clients_own(values: dict[str, float]) -> No
 
 
 @given(LABEL)
-def test_no_label_breaks_out_of_its_quotes(value: str) -> None:
+def test_label_cannot_break_out_of_its_quotes(value: str) -> None:
     text = exposition([Family("one", "gauge", "One.", [Sample({"label": value, "other": "x"}, 1)])])
     assert text.count(b"\n") == 3
     (family,) = parsed(text)
@@ -92,7 +92,7 @@ def test_no_label_breaks_out_of_its_quotes(value: str) -> None:
 # The form itself
 
 
-def test_the_exposition_is_help_type_and_samples_line_by_line() -> None:
+def test_exposition_has_help_type_and_samples() -> None:
     families = [
         Family("a_total", "counter", "Counted.", [Sample({}, 3)]),
         Family("b", "gauge", "Seen.", []),
@@ -108,7 +108,7 @@ def test_the_exposition_is_help_type_and_samples_line_by_line() -> None:
     )
 
 
-def test_buckets_are_cumulative_and_end_in_infinity() -> None:
+def test_buckets_are_cumulative_and_end_at_infinity() -> None:
     histogram = Histogram((1.0, 2.5))
     for value in (0.5, 1.0, 1.1, 2.5, 99.0):
         histogram.observe(value)
@@ -122,7 +122,7 @@ def test_buckets_are_cumulative_and_end_in_infinity() -> None:
     ]
 
 
-def test_the_bounds_rise_and_reach_the_deadline_of_one_attempt() -> None:
+def test_bounds_rise_to_the_deadline_of_an_attempt() -> None:
     assert list(STS_SECONDS_BUCKETS) == sorted(set(STS_SECONDS_BUCKETS))
     assert STS_SECONDS_BUCKETS[-1] == 10.0
 
@@ -130,7 +130,7 @@ def test_the_bounds_rise_and_reach_the_deadline_of_one_attempt() -> None:
 # Bounded labels
 
 
-def test_outcomes_are_counted_each_by_role() -> None:
+def test_outcomes_are_counted_by_role() -> None:
     metrics = Metrics()
     for outcome in ("success", "Timeout", "success"):
         metrics.count_refresh("default", outcome)
@@ -138,7 +138,7 @@ def test_outcomes_are_counted_each_by_role() -> None:
 
 
 @given(st.lists(st.text(max_size=3), max_size=300))
-def test_made_up_outcomes_are_bounded_and_none_goes_uncounted(outcomes: list[str]) -> None:
+def test_invented_outcomes_are_bounded_and_counted(outcomes: list[str]) -> None:
     metrics = Metrics()
     for outcome in outcomes:
         metrics.count_refresh("default", outcome)
@@ -146,7 +146,7 @@ def test_made_up_outcomes_are_bounded_and_none_goes_uncounted(outcomes: list[str
     assert sum(metrics.refreshes.values()) == len(outcomes)
 
 
-def test_outcomes_beyond_the_bound_count_as_other_and_known_ones_as_themselves() -> None:
+def test_outcomes_beyond_the_limit_count_as_other() -> None:
     metrics = Metrics()
     for number in range(MAX_OUTCOMES):
         metrics.count_refresh("default", f"Code{number}")

@@ -40,7 +40,7 @@ def test_strict_check_rejects_each_lax_authority(lax: LaxAuthority) -> None:
         handshake(ssl.create_default_context(cafile=lax.bundle), lax.server(STS_HOST), STS_HOST)
 
 
-async def test_sts_with_a_lax_named_authority_gives_credentials(resolver: None, lax: LaxAuthority) -> None:
+async def test_sts_with_a_lax_named_authority_returns_credentials(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(tls=lax.server(STS_HOST), host=STS_HOST) as sts:
         reply = await exchange(sts.url, ca_bundle=lax.bundle)
     assert reply.credentials.access_key_id == "ASIAFAKE0001"
@@ -76,7 +76,7 @@ def test_public_authorities_stay_strict() -> None:
     assert trust_in(None).verify_flags & ssl.VERIFY_X509_STRICT
 
 
-def test_every_context_but_the_look_verifies_name_and_chain(tmp_path: Path) -> None:
+def test_every_context_except_unverified_checks_the_chain(tmp_path: Path) -> None:
     for context in (trust_in(None), trust_in(LaxAuthority(tmp_path).bundle)):
         assert context.check_hostname
         assert context.verify_mode == ssl.CERT_REQUIRED
@@ -89,7 +89,7 @@ def test_unreadable_bundle_is_named_with_its_setting(path: str) -> None:
         named_authorities("--ca-file", path)
 
 
-async def test_authority_that_the_bundle_lacks_is_asked_for_by_file(resolver: None, tmp_path: Path) -> None:
+async def test_missing_authority_is_reported_with_the_bundle(resolver: None, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     theirs, ours = LaxAuthority(tmp_path), LaxAuthority(tmp_path / "other")
     async with scripted(tls=theirs.server(STS_HOST), host=STS_HOST) as sts:
@@ -114,7 +114,7 @@ def test_advice_names_the_bundle_only_for_an_unknown_authority(failure_kind: Fai
         assert "AWS_CA_BUNDLE" not in certificate_advice(failure_kind, bundle)
 
 
-def test_rejected_form_is_told_in_openssls_words(tmp_path: Path) -> None:
+def test_rejected_form_is_reported_in_openssls_words(tmp_path: Path) -> None:
     authority = LaxAuthority(tmp_path, Shape(leaf_has_authority_key_id=False))
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
         handshake(ssl.create_default_context(cafile=authority.bundle), authority.server(STS_HOST), STS_HOST)

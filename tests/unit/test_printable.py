@@ -111,11 +111,11 @@ def test_printable_lines_indents_so_no_line_looks_like_ours() -> None:
     assert printable_lines("first\nirsa-sidecar: all is well\x1b") == "first\n  irsa-sidecar: all is well\\x1b"
 
 
-def test_printable_json_escapes_the_one_control_that_json_leaves() -> None:
+def test_printable_json_escapes_del() -> None:
     assert printable_json('{"a": "\x7f"}') == '{"a": "\\u007f"}'
 
 
-def test_remark_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_remark_has_a_maximum_length(capsys: pytest.CaptureFixture[str]) -> None:
     remark("\x1b" * MAX_LENGTH)
     assert len(capsys.readouterr().err) <= MAX_LENGTH + len("irsa-sidecar: \n")
 
@@ -123,7 +123,7 @@ def test_remark_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
 # Each output
 
 
-def test_error_at_the_border_is_printable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_of_a_command_is_printable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/tmp/\x1b[31m\u202etoken")
     assert cli.main(["token"]) == 1
     shown = capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_console_log_is_printable(value: object) -> None:
     assert r"\x1b[31m" in line
 
 
-async def test_probe_shows_the_answer_of_any_daemon_printable(tmp_path: Path) -> None:
+async def test_probe_escapes_the_response_of_any_daemon(tmp_path: Path) -> None:
     """Whatever listens on the admin address is not known to be ours."""
     from tests.support.fakes.scripted_sts import Reply  # noqa: PLC0415
 

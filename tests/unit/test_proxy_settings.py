@@ -26,9 +26,7 @@ UNENCODED = ["p@ss#w%rd", "p#w", "p/w", "p?w", "p@w", "%zz", "50%", "%2", "p w",
 
 @pytest.mark.parametrize("password", UNENCODED)
 @pytest.mark.parametrize("scheme", ["http://", "https://", ""])
-def test_unencoded_password_of_a_proxy_is_what_is_named(
-    monkeypatch: pytest.MonkeyPatch, password: str, scheme: str
-) -> None:
+def test_unencoded_proxy_password_is_reported(monkeypatch: pytest.MonkeyPatch, password: str, scheme: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"{scheme}user:{password}@127.0.0.1:1")
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY's user and password must be percent-encoded") as caught:
         proxy_for(f"https://{STS}/")
@@ -36,7 +34,7 @@ def test_unencoded_password_of_a_proxy_is_what_is_named(
     assert "127.0.0.1" not in str(caught.value)
 
 
-def test_unencoded_user_of_a_proxy_is_named_too() -> None:
+def test_unencoded_proxy_user_is_reported() -> None:
     with pytest.raises(ConfigurationError, match="HTTP_PROXY's user and password"):
         checked_proxy("HTTP_PROXY", "http://DOMAIN\\me:secret@proxy:3128")
 
@@ -51,7 +49,7 @@ def test_unencoded_user_of_a_proxy_is_named_too() -> None:
         "http://[::1]:1",
     ],
 )
-def test_proxy_that_every_client_reads_alike_is_kept(value: str) -> None:
+def test_unambiguous_proxy_is_kept(value: str) -> None:
     assert checked_proxy("HTTPS_PROXY", value) == value
 
 
@@ -62,7 +60,7 @@ def test_any_encoded_password_is_accepted(password: str) -> None:
 
 
 @given(st.text())
-def test_any_proxy_is_accepted_or_its_setting_named_without_it(value: str) -> None:
+def test_any_proxy_is_accepted_or_reported_unseen(value: str) -> None:
     try:
         found = checked_proxy("HTTPS_PROXY", value)
     except ConfigurationError as error:
@@ -96,7 +94,7 @@ NOT_UNDERSTOOD = {
 
 
 @pytest.mark.parametrize(("entry", "fix"), NOT_UNDERSTOOD.items())
-def test_entry_of_no_proxy_that_is_not_understood_is_named(entry: str, fix: str) -> None:
+def test_misread_entry_of_no_proxy_is_reported(entry: str, fix: str) -> None:
     warning = no_proxy_warning(f".svc, {entry},localhost", STS)
     assert warning is not None
     assert repr(entry) in warning
@@ -121,11 +119,11 @@ def test_entry_of_no_proxy_that_is_not_understood_is_named(entry: str, fix: str)
         f"{STS}",
     ],
 )
-def test_no_proxy_that_is_understood_gets_no_warning(text: str) -> None:
+def test_valid_no_proxy_gets_no_warning(text: str) -> None:
     assert no_proxy_warning(text, STS) is None
 
 
-def test_port_that_the_url_has_as_well_is_understood() -> None:
+def test_no_proxy_with_the_urls_port_gets_no_warning() -> None:
     assert no_proxy_warning("sts.example:8443", "sts.example:8443") is None
     assert no_proxy_warning("sts.example:8443", "sts.example") is not None
 
@@ -151,7 +149,7 @@ def test_entry_without_a_warning_works_as_python_reads_it(text: str, netloc: str
 # At start and in doctor
 
 
-def test_no_proxy_is_judged_only_where_a_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_checked_only_if_a_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_sts_settings({"AWS_REGION": "eu-west-1"})
     monkeypatch.setenv("NO_PROXY", "*.amazonaws.com")
     assert warnings_about([], settings) == []
@@ -162,7 +160,7 @@ def test_no_proxy_is_judged_only_where_a_proxy_is_set(monkeypatch: pytest.Monkey
     assert "'*.amazonaws.com'" in warning
 
 
-async def test_run_warns_of_no_proxy_at_the_start(tmp_path: Path) -> None:
+async def test_run_warns_about_no_proxy_at_the_start(tmp_path: Path) -> None:
     proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": "10.0.0.0/8"}
     async with run_daemon(pod_environment(tmp_path / "token", "http://sts.invalid/", **proxy)) as running:
         entry = await running.logged("suspicious_setting_found", level="warning")
@@ -179,7 +177,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize("value", UNUSABLE)
-def test_proxy_that_cannot_be_used_is_named_at_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_unusable_proxy_is_reported_at_the_start(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(ConfigurationError, match=r"^HTTPS_PROXY is not a proxy that can be used") as caught:
         StsClient(f"https://{STS}/")
@@ -187,13 +185,13 @@ def test_proxy_that_cannot_be_used_is_named_at_start(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "http://", "ftp://proxy"])
-def test_run_ends_with_a_proxy_that_cannot_be_used(tmp_path: Path, value: str) -> None:
+def test_run_ends_with_an_unusable_proxy(tmp_path: Path, value: str) -> None:
     status, errors = run_to_its_end(pod_environment(tmp_path / "token", f"https://{STS}/", HTTPS_PROXY=value))
     assert status == 2
     assert "HTTPS_PROXY is not a proxy that can be used" in errors
 
 
-async def test_proxy_whose_name_does_not_resolve_is_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unresolvable_proxy_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     error = await failure(f"https://{STS}/")
@@ -249,5 +247,5 @@ async def test_app_id_goes_into_the_user_agent_of_commands(tmp_path: Path, comma
     assert all((request.header("user-agent") or "").endswith(" app/cart") for request in posts)
 
 
-def test_split_of_the_proxys_url_is_what_httpx_reads() -> None:
+def test_proxy_url_is_split_as_in_httpx() -> None:
     assert urlsplit(checked_proxy("HTTPS_PROXY", "me:a%40b@proxy:3128")).hostname == "proxy"

@@ -73,7 +73,7 @@ def test_url_with_a_user_is_rejected_unseen(url: str, flags: dict[str, str], set
 
 
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_settings_made_elsewhere_are_checked_before_anything_prints(url: str) -> None:
+def test_settings_are_checked_before_anything_is_printed(url: str) -> None:
     settings = read_sts_settings(environment())._replace(endpoint_url=url, use_fips=True)
     with pytest.raises(ConfigurationError) as caught:
         endpoint_of(settings)
@@ -121,7 +121,7 @@ def test_no_remark_or_finding_shows_a_password(url: str, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("text", ["", "user@example.com", "https://example.com/path", "a: b@c", "key://"])
-def test_other_text_stays_as_it_is(text: str) -> None:
+def test_text_without_password_is_unchanged(text: str) -> None:
     assert without_user_info(text) == text
 
 

@@ -21,7 +21,7 @@ def render(credentials: Credentials) -> bytes:
     return f"{credentials.access_key_id} {credentials.secret_access_key}".encode()
 
 
-def test_a_snapshot_holds_the_set_and_its_answer_together() -> None:
+def test_snapshot_holds_credentials_and_their_response() -> None:
     store = Store(render)
     assert store.snapshot is None
     assert store.replace(SET, ENDS, NOW)
@@ -57,7 +57,7 @@ def test_replace_accepts_credentials_that_expire_later(seconds: float, shown: ti
 
 
 @pytest.mark.parametrize("stepped_seconds", [60, 1700, 3600])
-def test_replace_compares_by_the_clocks_of_now(stepped_seconds: float) -> None:
+def test_replace_compares_on_the_current_clocks(stepped_seconds: float) -> None:
     """The wall clock was set forward, so the first credentials seem to expire too early on it."""
     store, later = Store(render), Instant(NOW.wall + stepped_seconds, NOW.monotonic)
     store.replace(SET, ENDS, NOW)
@@ -67,7 +67,7 @@ def test_replace_compares_by_the_clocks_of_now(stepped_seconds: float) -> None:
 
 
 @pytest.mark.parametrize("now", [Instant(ENDS.wall, NOW.monotonic), Instant(NOW.wall, ENDS.monotonic)])
-def test_a_set_that_a_clock_hides_gives_way_to_any_that_lives(now: Instant) -> None:
+def test_replace_accepts_any_over_credentials_hidden_by_a_clock(now: Instant) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
     shorter = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))
@@ -83,13 +83,13 @@ def test_a_set_that_a_clock_hides_gives_way_to_any_that_lives(now: Instant) -> N
         (Instant(ENDS.wall - 86_400, ENDS.monotonic), False),  # set back: the wall clock lies
     ],
 )
-def test_a_set_is_alive_only_while_both_clocks_say_so(now: Instant, *, is_alive: bool) -> None:
+def test_credentials_are_valid_only_on_both_clocks(now: Instant, *, is_alive: bool) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
     assert (store.valid_snapshot(now) is not None) is is_alive
 
 
-async def test_whoever_waits_wakes_when_the_next_set_is_there(autojump_clock: object) -> None:
+async def test_waiters_wake_up_when_credentials_arrive(autojump_clock: object) -> None:
     store = Store(render)
 
     async def put_later() -> None:

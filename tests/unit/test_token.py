@@ -47,7 +47,7 @@ def token_with(**changes: Any) -> Token:
 # Reading the file
 
 
-def test_a_projected_token_is_read_with_its_claims(volume: FakeVolume) -> None:
+def test_projected_token_is_read_with_its_claims(volume: FakeVolume) -> None:
     raw = service_account_token(NOW)
     volume.write(raw)
     assert read_token(volume.path) == Token(
@@ -66,13 +66,13 @@ def test_a_projected_token_is_read_with_its_claims(volume: FakeVolume) -> None:
     )
 
 
-def test_a_rotated_token_is_read_anew(volume: FakeVolume) -> None:
+def test_rotated_token_is_read_again(volume: FakeVolume) -> None:
     for now in (NOW, NOW + 2880):
         volume.write(service_account_token(now))
         assert read_token(volume.path).issued_at == now
 
 
-def test_a_missing_file_is_named_with_its_variable(volume: FakeVolume) -> None:
+def test_missing_file_is_reported_with_its_variable(volume: FakeVolume) -> None:
     error = refusal_at(volume.path)
     assert error.reason == "missing"
     assert volume.path in str(error)
@@ -80,7 +80,7 @@ def test_a_missing_file_is_named_with_its_variable(volume: FakeVolume) -> None:
 
 
 @pytest.mark.parametrize("misses", [1, 2])
-def test_a_file_that_is_missing_for_a_moment_is_tried_once_more(
+def test_file_missing_for_a_moment_is_tried_twice(
     volume: FakeVolume, monkeypatch: pytest.MonkeyPatch, misses: int
 ) -> None:
     volume.write(service_account_token(NOW))
@@ -100,7 +100,7 @@ def test_a_file_that_is_missing_for_a_moment_is_tried_once_more(
     assert len(opened) == 2
 
 
-def test_readers_during_rotations_see_the_old_token_or_the_new_one_whole(volume: FakeVolume) -> None:
+def test_read_during_a_rotation_returns_a_whole_token(volume: FakeVolume) -> None:
     tokens = [service_account_token(NOW + turn) for turn in range(100)]
     volume.write(tokens[0])
     ended = threading.Event()
@@ -127,7 +127,7 @@ def test_readers_during_rotations_see_the_old_token_or_the_new_one_whole(volume:
     assert {error.reason for error in failures} <= {"missing"}
 
 
-def test_a_file_of_ten_megabytes_is_refused_after_a_bounded_read(tmp_path: Path) -> None:
+def test_huge_file_is_rejected_after_a_bounded_read(tmp_path: Path) -> None:
     path = tmp_path / "token"
     with path.open("wb") as file:
         file.truncate(10 * 1024 * 1024)
@@ -135,24 +135,24 @@ def test_a_file_of_ten_megabytes_is_refused_after_a_bounded_read(tmp_path: Path)
     assert refusal_at(path).reason == "too_long"
 
 
-def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+def test_fifo_is_rejected_without_waiting_for_a_writer(tmp_path: Path) -> None:
     path = tmp_path / "token"
     os.mkfifo(path)
     assert refusal_at(path).reason == "not_a_file"
 
 
-def test_a_directory_is_refused(tmp_path: Path) -> None:
+def test_directory_is_rejected(tmp_path: Path) -> None:
     error = refusal_at(tmp_path)
     assert error.reason == "not_a_file"
     assert "Mount the volume at a directory" in str(error)
 
 
-def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
+def test_path_through_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert refusal_at(tmp_path / "file" / "token").reason == "unreadable"
 
 
-def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+def test_loop_of_links_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "token").symlink_to("token")
     error = refusal_at(tmp_path / "token")
     assert error.reason == "unreadable"
@@ -177,7 +177,7 @@ def as_somebody_else() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("directory_mode", "seen"), [(0o755, "mode 0000, owner"), (0o000, "neither may its directory be searched")]
 )
-def test_an_unreadable_file_names_who_asks_what_it_allows_and_the_fix(
+def test_unreadable_file_is_reported_with_mode_and_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_mode: int, seen: str
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the way here is root's own
@@ -204,25 +204,25 @@ def test_an_unreadable_file_names_who_asks_what_it_allows_and_the_fix(
     [b"%s\n", b"%s\r\n", b"  %s\t\n\n", b"\xef\xbb\xbf%s", b"\xef\xbb\xbf%s\r\n"],
     ids=["newline", "crlf", "blanks", "bom", "bom and crlf"],
 )
-def test_what_editors_put_around_a_token_is_stripped(around: bytes) -> None:
+def test_byte_order_mark_and_spaces_are_stripped(around: bytes) -> None:
     raw = service_account_token(NOW)
     assert decode_token(around % raw.encode(), PATH).raw == raw
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
-def test_an_empty_file_is_a_token_not_yet_written(content: bytes) -> None:
+def test_empty_file_has_the_reason_empty(content: bytes) -> None:
     error = refusal_of(content)
     assert error.reason == "empty"
     assert "waiting" not in str(error)
 
 
-def test_a_token_cut_off_before_its_signature_is_malformed_wherever_it_is_cut() -> None:
+def test_truncated_token_is_malformed() -> None:
     raw = service_account_token(NOW).encode()
     for end in range(1, raw.rindex(b".") + 1):
         assert refusal_of(raw[:end]).reason == "malformed"
 
 
-def test_the_longest_token_that_sts_takes_is_read_and_one_byte_more_is_not() -> None:
+def test_token_length_is_limited_to_the_byte() -> None:
     raw = service_account_token(NOW)
     longest = raw + "A" * (MAX_TOKEN_BYTES - len(raw))
     assert decode_token(longest.encode(), PATH).raw == longest
@@ -230,7 +230,7 @@ def test_the_longest_token_that_sts_takes_is_read_and_one_byte_more_is_not() -> 
 
 
 @pytest.mark.parametrize("junk", [b"\xff\xff\xff\xff", b"    ", b"\r\n\r\n", b"!!!!", b"\0\0\0\0", b"===="])
-def test_bytes_that_base64_would_pass_over_make_no_token(junk: bytes) -> None:
+def test_bytes_that_base64_ignores_are_rejected(junk: bytes) -> None:
     raw = service_account_token(NOW).encode()
     for place in (4, raw.index(b".") + 5, raw.rindex(b".") + 5):
         content = raw[:place] + junk + raw[place:]
@@ -238,12 +238,12 @@ def test_bytes_that_base64_would_pass_over_make_no_token(junk: bytes) -> None:
 
 
 @pytest.mark.parametrize("claims", [[], "text", 1, None, True])
-def test_claims_that_are_no_object_make_no_token(claims: Any) -> None:
+def test_claims_that_are_not_an_object_are_rejected(claims: Any) -> None:
     assert refusal_of(jwt_of(claims)).reason == "malformed"
 
 
 @pytest.mark.parametrize("nested", ['{"a":' * 2000 + "1" + "}" * 2000, "[" * 7000, '{"a":' + "[" * 7000])
-def test_claims_that_nest_deep_do_no_harm(nested: str) -> None:
+def test_deeply_nested_claims_are_rejected(nested: str) -> None:
     """How deep is too deep is Python's to say: 3.11 refuses what 3.13 reads."""
     header, _, signature = service_account_token(NOW).split(".")
     payload = base64.urlsafe_b64encode(nested.encode()).rstrip(b"=").decode()
@@ -251,7 +251,7 @@ def test_claims_that_nest_deep_do_no_harm(nested: str) -> None:
         assert decode_token(f"{header}.{payload}.{signature}".encode(), PATH).subject is None
 
 
-def test_a_number_too_long_for_python_makes_no_token() -> None:
+def test_number_too_long_for_python_is_rejected() -> None:
     header, _, signature = service_account_token(NOW).split(".")
     payload = base64.urlsafe_b64encode(b'{"exp":' + b"9" * 5000 + b"}").rstrip(b"=").decode()
     assert refusal_of(f"{header}.{payload}.{signature}").reason == "malformed"
@@ -273,19 +273,19 @@ _CLAIM = st.sampled_from(["iss", "sub", "aud", "iat", "nbf", "exp", "jti", "kube
 @example(b"..")
 @example(b"a.b.c")
 @example(b"eyJ9.eyJ9.eyJ9")
-def test_of_any_bytes_only_token_errors_come(content: bytes) -> None:
+def test_any_bytes_raise_only_token_errors(content: bytes) -> None:
     with pytest.raises(TokenError):
         decode_token(content, PATH)
 
 
 @given(st.binary(), st.binary(), st.binary())
-def test_of_any_three_parts_only_token_errors_come(header: bytes, payload: bytes, signature: bytes) -> None:
+def test_any_three_parts_raise_only_token_errors(header: bytes, payload: bytes, signature: bytes) -> None:
     with pytest.raises(TokenError):
         decode_token(b".".join(map(_base64url, (header, payload, signature))), PATH)
 
 
 @given(st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "x5c"]), _JSON))
-def test_of_any_header_only_token_errors_come(header: dict[str, Any]) -> None:
+def test_any_header_raises_only_token_errors(header: dict[str, Any]) -> None:
     try:
         token = decode_token(jwt_of(service_account_claims(NOW), header).encode(), PATH)
     except TokenError:
@@ -294,7 +294,7 @@ def test_of_any_header_only_token_errors_come(header: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(_CLAIM, _JSON))
-def test_any_claims_give_a_token_of_the_declared_types(claims: dict[str, Any]) -> None:
+def test_any_claims_lead_to_the_declared_types(claims: dict[str, Any]) -> None:
     token = decode_token(jwt_of(claims).encode(), PATH)
     for number in (token.issued_at, token.not_before, token.expires_at):
         assert number is None or (type(number) is float and math.isfinite(number))
@@ -328,7 +328,7 @@ def _with_number(text: str) -> bytes:
         ("1" + "0" * 400, None),
     ],
 )
-def test_an_expiration_counts_only_if_it_is_a_finite_number(text: str, expires_at: float | None) -> None:
+def test_expiration_must_be_a_finite_number(text: str, expires_at: float | None) -> None:
     assert decode_token(_with_number(text), PATH).expires_at == expires_at
 
 
@@ -343,7 +343,7 @@ def test_an_expiration_counts_only_if_it_is_a_finite_number(text: str, expires_a
         ({"sts.amazonaws.com": 1}, ()),
     ],
 )
-def test_an_audience_is_a_text_or_a_list_of_texts(aud: Any, audiences: tuple[str, ...]) -> None:
+def test_audience_is_a_text_or_a_list_of_texts(aud: Any, audiences: tuple[str, ...]) -> None:
     assert token_with(aud=aud).audiences == audiences
 
 
@@ -376,14 +376,14 @@ AUDIENCES: dict[str, tuple[dict[str, Any], str | None, str]] = {
 
 
 @pytest.mark.parametrize(("claims", "audience", "claim"), AUDIENCES.values(), ids=AUDIENCES)
-def test_audience_is_azp_where_the_token_has_one(claims: dict[str, Any], audience: str | None, claim: str) -> None:
+def test_audience_is_azp_if_the_token_has_one(claims: dict[str, Any], audience: str | None, claim: str) -> None:
     token = token_with(**claims)
     assert (token.audience, token.audience_claim) == (audience, claim)
     assert (token.audience_problem is None) is (audience is not None)
 
 
 @pytest.mark.parametrize("claims", [claims for claims, _, _ in AUDIENCES.values()], ids=AUDIENCES)
-def test_audience_is_the_one_that_our_sts_accepts(claims: dict[str, Any]) -> None:
+def test_audience_is_the_one_that_local_sts_accepts(claims: dict[str, Any]) -> None:
     """Our STS is held to recorded answers of the real one, so both must mean the same audience."""
     token = token_with(**claims)
     provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")
@@ -394,13 +394,13 @@ def test_audience_is_the_one_that_our_sts_accepts(claims: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("kubernetes", [None, "text", [], {"pod": "text"}, {"pod": {"name": 7}}, {"pod": {"name": ""}}])
-def test_a_token_that_names_no_pod_is_still_a_token(kubernetes: Any) -> None:
+def test_token_without_pod_is_accepted(kubernetes: Any) -> None:
     token = token_with(**{"kubernetes.io": kubernetes})
     assert token.pod is None
     assert token.subject == "system:serviceaccount:shop:cart"
 
 
-def test_neither_reprs_nor_errors_show_the_token() -> None:
+def test_repr_and_errors_hide_the_token() -> None:
     raw = service_account_token(NOW)
     assert raw not in repr(decode_token(raw.encode(), PATH))
     parts = raw.split(".")
@@ -433,7 +433,7 @@ SOUND = token_with()
         (replace(SOUND, authorized_party=""), NOW, "azp is empty or is not text"),
     ],
 )
-def test_claims_that_sts_will_refuse_are_foretold(token: Token, now: float, warning: str | None) -> None:
+def test_claims_that_sts_rejects_cause_a_warning(token: Token, now: float, warning: str | None) -> None:
     found = warning_from_claims(token, now)
     assert found is None if warning is None else warning in (found or "")
 
@@ -447,14 +447,14 @@ def test_claims_that_sts_will_refuse_are_foretold(token: Token, now: float, warn
         (1e300, "1e+300"),
     ],
 )
-def test_an_instant_is_told_as_a_date_or_as_its_number(unix_seconds: float, text: str) -> None:
+def test_instant_text_is_a_date_or_a_number(unix_seconds: float, text: str) -> None:
     assert instant_text(unix_seconds) == text
 
 
 # Whether the file changed
 
 
-def test_the_identity_changes_with_each_rotation_and_only_then(volume: FakeVolume) -> None:
+def test_file_version_changes_only_with_a_rotation(volume: FakeVolume) -> None:
     assert file_version(volume.path) is None
     seen = []
     for now in range(3):
@@ -466,7 +466,7 @@ def test_the_identity_changes_with_each_rotation_and_only_then(volume: FakeVolum
     assert file_version(volume.path) is None
 
 
-def test_the_identity_changes_when_the_file_is_rewritten_in_place(tmp_path: Path) -> None:
+def test_file_version_changes_when_rewritten_in_place(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("one")
     before = file_version(str(path))

@@ -98,7 +98,7 @@ def refusal_of(content: str | bytes) -> TokenError:
 
 
 @pytest.mark.parametrize(("code", "content"), CASES, ids=[f"{code}-{index}" for index, (code, _) in enumerate(CASES)])
-def test_mistake_in_a_token_file_is_named(code: str, content: str | bytes) -> None:
+def test_mistake_in_a_token_file_is_reported(code: str, content: str | bytes) -> None:
     error = refusal_of(content)
     assert (error.reason, error.mistake) == ("malformed", code)
     assert str(error).startswith(f"{PATH} holds no JWT: ")
@@ -118,20 +118,20 @@ def test_every_code_has_a_case() -> None:
         ([TOKEN], ('"[0]"', "jq -r .[0]")),
     ],
 )
-def test_member_that_holds_the_token_is_named(document: Any, names: tuple[str, str]) -> None:
+def test_member_with_the_token_is_reported(document: Any, names: tuple[str, str]) -> None:
     error = refusal_of(json.dumps(document))
     assert names[0] in error.problem
     assert names[1] in error.fix
 
 
-def test_odd_name_of_a_member_is_not_shown() -> None:
+def test_unusual_member_name_is_not_shown() -> None:
     """It can be the secret itself."""
     assert "odd" not in str(refusal_of(json.dumps({"an odd name": TOKEN})))
     assert TOKEN[:20] not in str(refusal_of(json.dumps({TOKEN: TOKEN})))
 
 
 @pytest.mark.parametrize("end", range(1, TOKEN.rindex("."), 7))
-def test_token_that_is_cut_off_is_no_mistake(end: int) -> None:
+def test_truncated_token_is_not_a_mistake(end: int) -> None:
     """Its writer may still be at work, so the next read may succeed."""
     error = refusal_of(RAW[:end])
     assert (error.reason, error.mistake) == ("malformed", None)
@@ -140,17 +140,17 @@ def test_token_that_is_cut_off_is_no_mistake(end: int) -> None:
 @pytest.mark.parametrize(
     "content", ["a.b.c", "!!!", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "eyJ", "1.2.3", "hello"]
 )
-def test_content_of_no_known_kind_is_malformed(content: str) -> None:
+def test_unknown_content_is_malformed(content: str) -> None:
     error = refusal_of(content)
     assert (error.reason, error.mistake) == ("malformed", None)
 
 
 @pytest.mark.parametrize("around", ["%s\n", "%s\r\n", "\ufeff%s", " %s "])
-def test_token_with_blanks_around_it_is_read(around: str) -> None:
+def test_token_with_surrounding_spaces_is_read(around: str) -> None:
     assert decode_token((around % TOKEN).encode(), PATH).raw == TOKEN
 
 
-def test_longer_content_of_no_known_kind_is_too_long() -> None:
+def test_longer_unknown_content_is_too_long() -> None:
     assert refusal_of("x" * (MAX_TOKEN_BYTES + 1)).reason == "too_long"
 
 
@@ -162,6 +162,6 @@ def test_longer_content_of_no_known_kind_is_too_long() -> None:
 @example(("ey-------- " * 1_800).encode())
 @example(f"{part([1])}.{part([1])}.c.d.e".encode())
 @example(jwt_of({"sub": "x"}).encode())
-def test_any_content_gives_a_known_mistake_or_none(content: bytes) -> None:
+def test_any_content_has_a_known_mistake_or_none(content: bytes) -> None:
     mistake = find_mistake(content)
     assert mistake is None or (mistake.code in CODES and mistake.problem and mistake.fix)

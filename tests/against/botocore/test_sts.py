@@ -138,17 +138,17 @@ def in_botocores_words(said: Mapping[str, Any]) -> dict[str, Any]:
 
 @steady
 @given(st.fixed_dictionaries({**sessions, "token": any_text}))
-def test_a_token_and_its_session_policies_are_sent_as_botocore_sends_them(peer: Botocore, said: dict[str, Any]) -> None:
+def test_web_identity_form_equals_botocores(peer: Botocore, said: dict[str, Any]) -> None:
     assert peer.sends(WEB_IDENTITY, in_botocores_words(said)) == assume_role_with_web_identity(**said)
 
 
 @steady
 @given(st.fixed_dictionaries({**sessions, **chained}))
-def test_a_step_of_a_chain_is_sent_as_botocore_sends_it(peer: Botocore, said: dict[str, Any]) -> None:
+def test_assume_role_form_equals_botocores(peer: Botocore, said: dict[str, Any]) -> None:
     assert peer.sends(CHAIN, in_botocores_words(said)) == assume_role(**said)
 
 
-def test_headers_are_botocores(peer: Botocore) -> None:
+def test_headers_equal_botocores(peer: Botocore) -> None:
     peer.sends(WEB_IDENTITY, REQUEST | TOKEN)
     assert peer.sent is not None
     assert (peer.sent.method, peer.sent.url) == ("POST", "https://sts.eu-west-1.amazonaws.com/")
@@ -161,7 +161,7 @@ def test_headers_are_botocores(peer: Botocore) -> None:
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_fields_are_in_the_order_of_the_model(peer: Botocore, operation: Operation) -> None:
+def test_form_is_in_the_order_of_the_model(peer: Botocore, operation: Operation) -> None:
     session: dict[str, Any] = {
         "role_arn": "r",
         "session_name": "s",
@@ -308,7 +308,7 @@ values = st.fixed_dictionaries(
     has_optional=st.booleans(),
     is_reversed=st.booleans(),
 )
-def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
+def test_any_spelling_of_a_response_is_read_as_by_botocore(
     peer: Botocore,
     operation: Operation,
     values: dict[str, str],
@@ -333,7 +333,7 @@ def test_every_way_of_writing_a_reply_is_read_as_botocore_reads_it(
     assert got.secret_access_key == values["SecretAccessKey"]
 
 
-def test_a_reply_to_the_other_operation_is_none() -> None:
+def test_response_to_the_other_operation_is_rejected() -> None:
     for asked, answered in ((WEB_IDENTITY, CHAIN), (CHAIN, WEB_IDENTITY)):
         with pytest.raises(ExchangeError, match=f"'{answered}Response' and not {asked}Response"):
             read_reply(200, render(operation=answered), role_arn=ROLE_ARN, operation=asked)
@@ -375,13 +375,13 @@ def broken_replies(draw: st.DrawFn) -> bytes:
 
 @steady
 @given(broken_replies())
-def test_broken_reply_is_read_as_botocore_reads_it_or_refused(peer: Botocore, body: bytes) -> None:
+def test_broken_response_is_rejected_or_read_as_by_botocore(peer: Botocore, body: bytes) -> None:
     assert differs_from_botocore(peer, body) is None
 
 
 @steady
 @given(st.binary(max_size=300))
-def test_any_bytes_are_refused(body: bytes) -> None:
+def test_any_bytes_are_rejected(body: bytes) -> None:
     with pytest.raises(ExchangeError) as caught:
         read_reply(200, body, role_arn=ROLE_ARN)
     assert caught.value.code == "MalformedReply"
@@ -392,14 +392,14 @@ def pieces(body: bytes) -> list[bytes]:
     return [piece for piece in body.replace(b"<", b"\0<").replace(b">", b">\0").split(b"\0") if piece]
 
 
-def test_reply_without_any_one_piece_or_with_it_twice_is_no_other_reply(peer: Botocore) -> None:
+def test_response_with_a_missing_or_doubled_part_never_misread(peer: Botocore) -> None:
     parts = pieces(render())
     for i, part in enumerate(parts):
         for body in (parts[:i] + parts[i + 1 :], [*parts[:i], part, *parts[i:]]):
             assert differs_from_botocore(peer, b"".join(body)) is None, body
 
 
-def test_reply_with_any_two_pieces_swapped_is_no_other_reply(peer: Botocore) -> None:
+def test_response_with_swapped_parts_is_never_misread(peer: Botocore) -> None:
     parts = pieces(render())
     for i in range(len(parts)):
         for j in range(i):
@@ -408,7 +408,7 @@ def test_reply_with_any_two_pieces_swapped_is_no_other_reply(peer: Botocore) -> 
             assert differs_from_botocore(peer, b"".join(swapped)) is None, swapped
 
 
-def test_reply_cut_off_anywhere_is_refused() -> None:
+def test_truncated_response_is_rejected() -> None:
     body = render()
     for length in range(len(body)):
         with pytest.raises(ExchangeError):
@@ -440,7 +440,7 @@ def render_error(code: str, message: str, shape: str, rendering: Rendering) -> b
     shape=st.sampled_from(["ErrorResponse", "Response", "Anything"]),
     rendering=renderings,
 )
-def test_error_has_the_code_and_message_that_botocore_reads(
+def test_error_has_botocores_code_and_message(
     peer: Botocore, *, operation: Operation, code: str, message: str, status: int, shape: str, rendering: Rendering
 ) -> None:
     body = render_error(code, message, shape, rendering)
@@ -455,26 +455,26 @@ def test_error_has_the_code_and_message_that_botocore_reads(
 
 @steady
 @given(st.integers(300, 599), st.binary(max_size=300) | broken_replies())
-def test_any_bytes_with_an_error_status_are_one_error(status: int, body: bytes) -> None:
+def test_any_bytes_with_an_error_status_are_an_error(status: int, body: bytes) -> None:
     with pytest.raises(ExchangeError) as caught:
         read_reply(status, body, role_arn=ROLE_ARN)
     assert caught.value.status == status
     assert caught.value.message.isprintable()
 
 
-def test_every_error_of_the_model_has_its_next_step(peer: Botocore) -> None:
+def test_every_error_of_the_model_has_a_next_step(peer: Botocore) -> None:
     shapes = [shape for operation in Operation for shape in peer.model.operation_model(operation).error_shapes]
     codes = {shape.metadata["error"]["code"] for shape in shapes}
     assert len(codes) == 7
     assert codes <= NEXT_STEPS.keys()
 
 
-def test_what_botocore_calls_throttling_slows_us_down() -> None:
+def test_botocores_throttling_codes_slow_down() -> None:
     codes = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
     assert {NEXT_STEPS[code] for code in codes} == {NextStep.SLOW_DOWN}
 
 
-def test_what_botocore_calls_transient_is_tried_again_soon() -> None:
+def test_botocores_transient_codes_are_retried() -> None:
     codes = set(TransientRetryableChecker._TRANSIENT_ERROR_CODES)  # type: ignore[attr-defined] # not in the stubs
     throttling = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
     assert {NEXT_STEPS[code] for code in codes - set(throttling)} == {NextStep.RETRY}

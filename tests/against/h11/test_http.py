@@ -64,7 +64,7 @@ def by_h11(data: bytes) -> Head | None:
 
 
 @pytest.mark.parametrize("data", ALL_REAL.values(), ids=ALL_REAL.keys())
-def test_real_requests_are_read_as_h11_reads_them(data: bytes) -> None:
+def test_real_request_is_read_as_by_h11(data: bytes) -> None:
     request = WITH_PUT(data)
     assert isinstance(request, Request)
     assert by_h11(data) == (request.method, data.split(b" ")[1], request.version, request.headers)
@@ -85,9 +85,7 @@ splices = st.tuples(st.integers(0, 400), st.integers(0, 12), st.sampled_from(SPL
 @example(REAL["botocore"], [(0, 0, b"\r\n")])
 @example(REAL["botocore"], [(len(REAL["botocore"]) - 2, 0, b"Transfer-Encoding: chunked\r\n")])
 @example(REAL_IMDS["Java v1"], [(len(REAL_IMDS["Java v1"]) - 2, 0, b"Content-Length: 1\r\n")])
-def test_all_that_we_accept_h11_accepts_and_reads_the_same(
-    data: bytes, mutations: list[tuple[int, int, bytes]]
-) -> None:
+def test_accepted_request_is_read_the_same_by_h11(data: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
     for start, length, splice in mutations:
         data = data[:start] + splice + data[start + length :]
     request = WITH_PUT(data)
@@ -104,7 +102,7 @@ def test_all_that_we_accept_h11_accepts_and_reads_the_same(
 
 
 @given(st.sampled_from([REAL["Java v2"], REAL_IMDS["Java v1"]]), st.lists(splices, max_size=2))
-def test_a_mutated_request_gets_one_answer_whole_and_byte_by_byte(
+def test_mutated_request_has_one_result_however_it_is_split(
     data: bytes, mutations: list[tuple[int, int, bytes]]
 ) -> None:
     for start, length, splice in mutations:

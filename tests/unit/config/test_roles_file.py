@@ -57,7 +57,7 @@ def one(**keys: Any) -> str:
     return "roles:\n  - " + "\n    ".join(lines)
 
 
-def test_every_key_of_a_role_and_of_its_chain_is_read() -> None:
+def test_roles_file_reads_all_keys_of_role_and_chain() -> None:
     plain, reporting = parse(WHOLE)
     assert plain == Role("default", ARN, "/token", None, 3600)
     assert reporting == Role(
@@ -86,35 +86,35 @@ def test_every_key_of_a_role_and_of_its_chain_is_read() -> None:
     assert (plain.final_arn, reporting.final_arn) == (ARN, OTHER_ARN)
 
 
-def test_what_a_role_does_not_say_is_as_the_variables_have_it() -> None:
+def test_omitted_key_uses_the_variables_value() -> None:
     names = PodNames("shop", "cart", "cart-0", "uid")
     (role,) = parse(one(), RoleDefaults("/t", "{pod}", None, "/secret", names))
     assert role == Role("app", ARN, "/t", "{pod}", None, authorization_token_file="/secret", pod_names=names)
 
 
-def test_a_list_alone_is_taken_as_in_a_pods_annotation() -> None:
+def test_bare_list_is_accepted_as_in_an_annotation() -> None:
     assert parse(json.dumps([{"name": "app", "role_arn": ARN, "containers": ["app", "worker"]}])) == (
         Role("app", ARN, "/token", None, 3600, containers=("app", "worker")),
     )
 
 
-def test_a_secrets_path_may_hold_the_roles_name() -> None:
+def test_secret_path_may_contain_the_role_name() -> None:
     defaults = DEFAULTS._replace(authorization_token_file="/run/{role}/token")
     assert parse(one(), defaults)[0].authorization_token_file == "/run/app/token"
     assert parse(one(authorization_token_file="/t"), defaults)[0].authorization_token_file == "/t"
 
 
-def test_the_longest_duration_is_asked_for_by_name() -> None:
+def test_duration_max_is_accepted() -> None:
     assert parse(one(duration="max"))[0].duration_seconds is None
 
 
-def test_a_chain_passes_over_the_longest_duration_where_that_is_only_the_default() -> None:
+def test_chain_ignores_max_as_the_default_duration() -> None:
     longest = DEFAULTS._replace(duration_seconds=None)
     assert parse(one(chain=[STEP]), longest)[0].duration_seconds == 3600
     assert parse(one(), longest)[0].duration_seconds is None
 
 
-def test_a_policy_may_be_json_in_one_text() -> None:
+def test_policy_may_be_json_text() -> None:
     policy = {"Version": "2012-10-17", "Statement": []}
     assert parse(one(policy=json.dumps(policy)))[0].policy == parse(one(policy=policy))[0].policy
 
@@ -180,7 +180,7 @@ BAD: dict[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_what_is_wrong_is_told_with_file_line_and_fix(what: str) -> None:
+def test_error_names_file_line_and_fix(what: str) -> None:
     text, line, words = BAD[what]
     message = refusal(text)
     assert message.startswith(f"roles.yaml, line {line}")
@@ -190,37 +190,37 @@ def test_what_is_wrong_is_told_with_file_line_and_fix(what: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "roles: []", "{}", "[" * 5000])
-def test_a_file_without_roles_is_named(text: str) -> None:
+def test_file_without_roles_is_reported(text: str) -> None:
     assert refusal(text).startswith("roles.yaml")
 
 
-def test_a_role_without_any_token_file_is_named() -> None:
+def test_role_without_token_file_is_reported() -> None:
     message = refusal(one(), RoleDefaults())
     assert "role app has no token_file" in message
     assert "AWS_WEB_IDENTITY_TOKEN_FILE" in message
 
 
-def test_more_roles_than_one_daemon_keeps_are_refused() -> None:
+def test_too_many_roles_are_rejected() -> None:
     roles = [{"name": f"r{number}", "role_arn": ARN} for number in range(MAX_ROLES + 1)]
     assert f"{MAX_ROLES + 1} roles: give at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
     assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
 
 
-def test_aliases_that_would_unfold_to_a_billion_parts_cost_nothing() -> None:
+def test_aliases_of_a_billion_parts_cost_nothing() -> None:
     levels = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
     levels += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 10)]
     policy = "{" + ", ".join(levels) + "}"
     assert "more than 1000 parts" in refusal(one() + f"\n    policy: {policy}")
 
 
-def test_aliases_that_would_unfold_to_a_million_steps_are_counted_and_not_read() -> None:
+def test_aliases_of_a_million_steps_are_counted_and_not_read() -> None:
     steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
     text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
     assert refusal(text) == "roles.yaml, line 1 has 1001 roles: give at most 50."
     assert "1001 steps: give at most 10" in refusal(text.replace(", *r", ""))
 
 
-def test_a_file_is_read_and_one_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_roles_file_is_read_and_a_missing_one_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "roles.yaml"
     for content in (None, "x" * (MAX_FILE_BYTES + 1)):
         if content:
@@ -243,7 +243,7 @@ TWICE = {
 
 @pytest.mark.parametrize("policy", TWICE.values(), ids=TWICE)
 @pytest.mark.parametrize("form", ["mapping", "text"])
-def test_a_policy_with_a_key_twice_is_rejected_and_the_key_named(policy: str, form: str) -> None:
+def test_policy_with_a_duplicate_key_is_rejected(policy: str, form: str) -> None:
     """The last one would win, and a Deny would vanish silently."""
     value = policy if form == "mapping" else json.dumps(policy)
     message = refusal(one() + f"\n    policy: {value}")
@@ -256,11 +256,11 @@ def test_a_policy_with_a_key_twice_is_rejected_and_the_key_named(policy: str, fo
 TAGS_TWICE = one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', tags: {{a: 1, a: 2}}}}]"
 
 
-def test_tags_with_a_key_twice_are_rejected() -> None:
+def test_tags_with_a_duplicate_key_are_rejected() -> None:
     assert "the key 'a' appears twice" in refusal(TAGS_TWICE)
 
 
-def test_json_in_ascii_keeps_its_emoji() -> None:
+def test_ascii_json_keeps_its_emoji() -> None:
     """json.dumps writes an emoji as two escapes, a surrogate pair."""
     (role,) = parse(json.dumps([{"name": "app", "role_arn": ARN, "chain": [STEP | {"tags": {"mood": "\U0001f600"}}]}]))
     assert role.chain[0].tags == (("mood", "\U0001f600"),)
@@ -268,7 +268,7 @@ def test_json_in_ascii_keeps_its_emoji() -> None:
     assert role.policy == '{"Version":"\\ud83d\\ude00"}'
 
 
-def test_a_policy_in_json_may_escape_slashes() -> None:
+def test_json_policy_may_escape_slashes() -> None:
     """JSON allows it, some programs write it, and YAML does not have it."""
     (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
     assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
@@ -277,7 +277,7 @@ def test_a_policy_in_json_may_escape_slashes() -> None:
 
 
 @pytest.mark.parametrize("policy", ['{\n\t"Statement":\t[\n\t]\n}', '{\t"Statement": []}'])
-def test_policy_in_json_may_be_indented_with_tabs(policy: str) -> None:
+def test_json_policy_may_be_indented_with_tabs(policy: str) -> None:
     (role,) = parse(one(policy=policy))
     assert role.policy == '{"Statement":[]}'
     twice = policy.replace("{", '{"Statement": 1, ')
@@ -299,7 +299,7 @@ def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
     assert "<<" in refusal(one() + f"\n    policy: {value}")
 
 
-def test_the_line_in_a_block_of_json_is_the_files() -> None:
+def test_error_in_a_json_block_has_the_line_of_the_file() -> None:
     text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
     assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice: keep one of them."
 
@@ -333,7 +333,7 @@ RAISING = {
 
 
 @pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
-def test_text_that_makes_the_reader_raise_anything_is_one_message(text: str) -> None:
+def test_unexpected_exception_becomes_one_message(text: str) -> None:
     for form in (text, text.encode("utf-8", "surrogatepass")):
         with pytest.raises(ConfigurationError, match=r"roles\.yaml") as caught:
             parse_roles(form, "roles.yaml", DEFAULTS)
@@ -359,12 +359,12 @@ plain = st.recursive(
 
 
 @given(plain | st.dictionaries(st.just("roles"), st.lists(plain, max_size=2)))
-def test_whatever_is_in_a_file_that_is_not_roles_it_is_one_message(value: Any) -> None:
+def test_any_other_document_leads_to_one_message(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"roles\.yaml"):
         parse(json.dumps(value))
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_whatever_bytes_a_file_holds_that_are_not_roles_it_is_one_message(content: bytes | str) -> None:
+def test_any_other_bytes_lead_to_one_message(content: bytes | str) -> None:
     with pytest.raises(ConfigurationError, match=r"roles\.yaml"):
         parse_roles(content, "roles.yaml", DEFAULTS)

@@ -104,22 +104,22 @@ FLAGS = {setting.field: setting.flag for setting in SETTINGS}
 VARIABLES = {setting.field: PREFIX + setting.variable for setting in SETTINGS}
 
 
-def test_the_table_of_good_values_covers_every_setting() -> None:
+def test_table_of_values_covers_every_setting() -> None:
     assert {name for name, _, _ in GOOD} == set(FLAGS) == set(VARIABLES)
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
-def test_every_setting_is_read_from_its_variable(name: str, text: str, value: Any) -> None:
+def test_setting_is_read_from_its_variable(name: str, text: str, value: Any) -> None:
     assert field(read({VARIABLES[name]: text, "AWS_REGION": "eu-west-1"}), name) == value
 
 
 @pytest.mark.parametrize(("name", "text", "value"), GOOD)
-def test_every_setting_is_read_from_its_flag_which_wins(name: str, text: str, value: Any) -> None:
+def test_flag_takes_precedence_over_its_variable(name: str, text: str, value: Any) -> None:
     assert field(read({VARIABLES[name]: "nonsense", "AWS_REGION": "eu-west-1"}, {name: text}), name) == value
 
 
 @pytest.mark.parametrize(("name", "text", "fix"), BAD)
-def test_a_bad_variable_is_named_with_its_value_and_the_fix(name: str, text: str, fix: str) -> None:
+def test_invalid_variable_is_reported_with_value_and_fix(name: str, text: str, fix: str) -> None:
     message = refusal({VARIABLES[name]: text})
     assert VARIABLES[name] in message
     assert repr(text)[:60] in message
@@ -127,29 +127,29 @@ def test_a_bad_variable_is_named_with_its_value_and_the_fix(name: str, text: str
 
 
 @pytest.mark.parametrize(("name", "text", "fix"), BAD)
-def test_a_bad_flag_is_named_by_its_flag(name: str, text: str, fix: str) -> None:
+def test_invalid_flag_is_reported_by_its_name(name: str, text: str, fix: str) -> None:
     message = refusal(flags={name: text})
     assert message.startswith(f"{FLAGS[name]} is ")
     assert fix in message
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_an_empty_variable_is_unset(name: str) -> None:
+def test_empty_variable_is_unset(name: str) -> None:
     assert read({VARIABLES[name]: ""}) == read()
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_an_empty_flag_is_a_mistake_and_never_turns_anything_off(name: str) -> None:
+def test_empty_flag_is_rejected(name: str) -> None:
     assert FLAGS[name] in refusal(flags={name: ""})
 
 
-def test_a_flag_that_was_not_given_leaves_its_variable() -> None:
+def test_absent_flag_leaves_its_variable() -> None:
     flags: dict[str, str | None] = dict.fromkeys(FLAGS)
     environ = ENVIRON | {"IRSA_SIDECAR_LOG_LEVEL": "debug"}
     assert read_config(environ, flags).log_level == "debug"
 
 
-def test_the_defaults_serve_loopback_only_and_probes_to_the_kubelet() -> None:
+def test_defaults_serve_credentials_on_loopback_only() -> None:
     assert read() == Config(
         listen=("127.0.0.1", 4772),
         admin_listen=("0.0.0.0", 4773),
@@ -170,7 +170,7 @@ def test_the_defaults_serve_loopback_only_and_probes_to_the_kubelet() -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:4772", ":4772", "[::]:4772", "10.0.0.7:4772", "[fe80::1]:4772"])
 @pytest.mark.parametrize("name", ["listen", "imds_listen"])
-def test_an_address_that_others_reach_needs_saying_so(name: str, address: str) -> None:
+def test_reachable_address_needs_a_flag(name: str, address: str) -> None:
     message = refusal(flags={name: address})
     assert VARIABLES[name] in message
     assert "--allow-non-loopback" in message
@@ -178,7 +178,7 @@ def test_an_address_that_others_reach_needs_saying_so(name: str, address: str) -
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"])
-def test_a_loopback_address_needs_nothing(address: str) -> None:
+def test_loopback_address_needs_no_flag(address: str) -> None:
     assert read(flags={"listen": address}).listen[1] == 1
 
 
@@ -186,7 +186,7 @@ def test_a_loopback_address_needs_nothing(address: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENVIRON)
-def test_what_irsa_cannot_do_without_is_asked_for_by_name(name: str) -> None:
+def test_missing_required_variable_is_reported_by_name(name: str) -> None:
     for value in ({}, {name: ""}):
         others = {other: ENVIRON[other] for other in ENVIRON if other != name}
         with pytest.raises(ConfigurationError, match=f"^{name} is not set: "):
@@ -202,7 +202,7 @@ def test_what_irsa_cannot_do_without_is_asked_for_by_name(name: str) -> None:
         "arn:aws-iso-b:iam::111122223333:role/app",
     ],
 )
-def test_role_arns_of_every_partition_are_taken(arn: str) -> None:
+def test_role_arn_of_every_partition_is_accepted(arn: str) -> None:
     assert read({"AWS_ROLE_ARN": arn}).role.role_arn == arn
 
 
@@ -219,7 +219,7 @@ def test_role_arns_of_every_partition_are_taken(arn: str) -> None:
         "arn:aws:iam::١١١١٢٢٢٢٣٣٣٣:role/app",
     ],
 )
-def test_what_is_no_role_arn_is_shown_with_an_example(arn: str) -> None:
+def test_invalid_role_arn_is_reported_with_an_example(arn: str) -> None:
     message = refusal({"AWS_ROLE_ARN": arn})
     assert repr(arn) in message
     assert "arn:aws:iam::111122223333:role/app" in message
@@ -245,12 +245,12 @@ STS = [
 
 
 @pytest.mark.parametrize(("variables", "settings"), STS)
-def test_aws_variables_are_read_as_its_sdks_read_them(variables: dict[str, str], settings: dict[str, Any]) -> None:
+def test_aws_variables_are_read_as_by_its_sdks(variables: dict[str, str], settings: dict[str, Any]) -> None:
     assert read(variables).sts == read().sts._replace(**settings)
 
 
 @pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
-def test_a_switch_is_true_or_false_and_nothing_else(name: str) -> None:
+def test_boolean_is_only_true_or_false(name: str) -> None:
     message = refusal({name: "1"})
     assert message == f"{name} is '1': give true or false."
 
@@ -263,12 +263,12 @@ def test_a_switch_is_true_or_false_and_nothing_else(name: str) -> None:
         ({"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1", "AWS_REGION": "us east 1"}, "AWS_REGION is 'us east 1'"),
     ],
 )
-def test_a_chain_without_a_region_to_sign_for_is_refused(variables: Texts, words: str) -> None:
+def test_chain_without_signing_region_is_rejected(variables: Texts, words: str) -> None:
     assert words in refusal({"IRSA_SIDECAR_CONFIG": ROLES_FILE, **variables})
     assert complaint({key: value for key, value in variables.items() if key != "AWS_REGION"}) is None
 
 
-def test_a_session_name_of_ones_own_is_kept() -> None:
+def test_configured_session_name_is_kept() -> None:
     assert read({"AWS_ROLE_SESSION_NAME": "me"}).role.session_name == "me"
 
 
@@ -284,18 +284,18 @@ def test_a_session_name_of_ones_own_is_kept() -> None:
         ("IRSA_SIDECAR_AUTHORIZATION_TOKEN", "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"),
     ],
 )
-def test_an_unknown_variable_of_ours_is_told_with_the_nearest_known_one(name: str, nearest: str) -> None:
+def test_unknown_variable_is_reported_with_a_similar_one(name: str, nearest: str) -> None:
     (sentence,) = unknown_variables({name: "x", "PATH": "/bin"})
     assert sentence == f"{name} is not a setting of irsa-sidecar and is ignored (did you mean {nearest}?)."
 
 
-def test_a_variable_that_resembles_none_of_ours_gets_no_made_up_advice() -> None:
+def test_dissimilar_variable_gets_no_suggestion() -> None:
     (sentence,) = unknown_variables({"IRSA_SIDECAR_FOO": "x"})
     assert sentence == "IRSA_SIDECAR_FOO is not a setting of irsa-sidecar and is ignored."
 
 
 @pytest.mark.parametrize("service", ["IRSA_SIDECAR", "IRSA_SIDECAR_X", "IRSA_SIDECAR_LISTEN", "IRSA_SIDECAR_ADMIN_V2"])
-def test_what_kubernetes_makes_of_a_service_is_passed_over_in_silence(service: str) -> None:
+def test_variables_of_a_kubernetes_service_are_ignored(service: str) -> None:
     port = f"{service}_PORT_4773_TCP"
     made = {
         f"{service}_SERVICE_HOST": "10.96.0.7",
@@ -313,7 +313,7 @@ def test_what_kubernetes_makes_of_a_service_is_passed_over_in_silence(service: s
     assert read(made) == read()
 
 
-def test_known_variables_and_other_peoples_are_no_matter() -> None:
+def test_known_and_foreign_variables_cause_no_warning() -> None:
     assert unknown_variables({**dict.fromkeys(VARIABLES.values(), "x"), "IRSA": "x", "SIDECAR_LISTEN": "x"}) == []
 
 
@@ -337,19 +337,19 @@ _TEXT = st.text() | st.sampled_from([text for _, text, _ in GOOD + BAD]) | st.fr
 
 @given(st.dictionaries(st.sampled_from([*VARIABLES.values(), *_AWS]), _TEXT))
 @example({"AWS_ROLE_ARN": "\ud800"})
-def test_any_text_in_any_variable_gives_a_config_or_a_named_setting_and_its_fix(variables: Texts) -> None:
+def test_any_variable_gives_a_config_or_a_named_setting(variables: Texts) -> None:
     message = complaint(variables)
     assert message is None or re.match(r"(AWS|IRSA_SIDECAR)_[A-Z_]+ .*: ", message, re.DOTALL)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FLAGS)), _TEXT))
-def test_any_text_in_any_flag_gives_a_config_or_a_named_setting_and_its_fix(flags: Texts) -> None:
+def test_any_flag_gives_a_config_or_a_named_setting(flags: Texts) -> None:
     message = complaint(flags=flags)
     assert message is None or re.match(r"(--[a-z-]+|IRSA_SIDECAR_((IMDS_)?LISTEN|CONFIG)) .*: ", message, re.DOTALL)
 
 
 @given(st.dictionaries(st.builds(PREFIX.__add__, st.text("ABCDEFPORTSVH_0123456789", max_size=30)), st.just("x")))
-def test_any_name_is_known_silent_or_told_once(variables: dict[str, str]) -> None:
+def test_any_variable_name_causes_at_most_one_warning(variables: dict[str, str]) -> None:
     sentences = unknown_variables(variables)
     told = [sentence.split(" ", 1)[0] for sentence in sentences]
     assert told == sorted(set(told))

@@ -37,7 +37,7 @@ def documents(sts: ScriptedSts, headers: Mapping[str, str] = NO_HEADERS) -> None
         ({"Cache-Control": "no-store"}, 0.0, False),
     ],
 )
-async def test_how_long_the_keys_may_be_kept_is_the_issuers_to_say(
+async def test_cache_control_limits_the_use_of_keys(
     headers: dict[str, str],
     max_age: float | None,
     may_store: bool,  # noqa: FBT001  a column of the table
@@ -50,14 +50,14 @@ async def test_how_long_the_keys_may_be_kept_is_the_issuers_to_say(
     assert published.algorithms == ("RS256",)
 
 
-async def test_the_issuers_clock_is_told_where_it_shows() -> None:
+async def test_fetch_returns_the_issuers_date() -> None:
     for header, date in (("Fri, 15 Jan 2027 08:00:00 GMT", 1_800_000_000.0), ("yesterday", None)):
         async with scripted(Reply()) as server:
             documents(server, {"Date": header})
             assert (await fetch(server.url.rstrip("/"))).date == date
 
 
-async def test_an_issuer_by_tls_is_trusted_by_the_authorities_that_are_given(authority: Authority) -> None:
+async def test_issuer_is_trusted_through_the_ca_bundle(authority: Authority) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(HOST))
     async with scripted(Reply(), tls=authority.server(HOST), host=HOST) as server:
         documents(server)
@@ -68,7 +68,7 @@ async def test_an_issuer_by_tls_is_trusted_by_the_authorities_that_are_given(aut
     assert caught.value.reason == "tls"
 
 
-async def test_a_name_that_does_not_resolve_is_told_apart() -> None:
+async def test_unresolvable_issuer_has_the_reason_dns() -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
     with pytest.raises(IssuerError) as caught:
         await fetch(f"https://{HOST}/id/A")
@@ -76,7 +76,7 @@ async def test_a_name_that_does_not_resolve_is_told_apart() -> None:
     assert f"{HOST} does not resolve here" in str(caught.value)
 
 
-async def test_an_issuer_that_says_nothing_is_given_up(autojump_clock: object) -> None:
+async def test_silent_issuer_is_abandoned_at_the_deadline(autojump_clock: object) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(is_silent=True))
     with pytest.raises(IssuerError) as caught:
         await fetch(f"https://{HOST}/id/A")
@@ -93,7 +93,7 @@ async def test_an_issuer_that_says_nothing_is_given_up(autojump_clock: object) -
         (Reply(raw=b"no http\r\n\r\n"), "unreachable"),
     ],
 )
-async def test_an_answer_that_is_no_document_is_told_by_its_kind(reply: Reply, reason: str) -> None:
+async def test_invalid_response_has_its_own_reason(reply: Reply, reason: str) -> None:
     async with scripted(reply) as server:
         with pytest.raises(IssuerError) as caught:
             await fetch(server.url.rstrip("/"))
@@ -102,11 +102,11 @@ async def test_an_answer_that_is_no_document_is_told_by_its_kind(reply: Reply, r
 
 
 @pytest.mark.parametrize("issuer", ["", "nowhere", "gopher://x", "http://127.0.0.1:1", "http://[::1", "http://x\0y"])
-async def test_what_is_no_issuer_that_can_be_asked_is_an_error_of_ours(issuer: str) -> None:
+async def test_unusable_issuer_url_is_an_issuer_error(issuer: str) -> None:
     with pytest.raises(IssuerError):
         await fetch(issuer)
 
 
-async def test_a_bundle_that_is_none_is_a_configuration_error() -> None:
+async def test_invalid_bundle_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="AWS_CA_BUNDLE"):
         await fetch(f"https://{HOST}", ca_bundle="/nowhere")

@@ -54,7 +54,7 @@ async def ask(source: Source, cache: KeyCache, at: float = NOW, kid: str = "a") 
     ("max_age", "fresh_seconds"),
     [(3600.0, 3600.0), (None, DEFAULT_FRESH_SECONDS), (10 * DAY, MAX_FRESH_SECONDS), (0.0, 0.0)],
 )
-async def test_keys_are_used_as_long_as_the_issuer_allows_and_then_fetched_again(
+async def test_keys_are_used_for_as_long_as_the_issuer_allows(
     cache: KeyCache, max_age: float | None, fresh_seconds: float
 ) -> None:
     source = Source("a", max_age_seconds=max_age)
@@ -66,7 +66,7 @@ async def test_keys_are_used_as_long_as_the_issuer_allows_and_then_fetched_again
     assert source.asked == 2
 
 
-async def test_an_unknown_key_id_is_looked_for_at_the_issuer_while_the_keys_are_fresh(cache: KeyCache) -> None:
+async def test_unknown_key_id_is_fetched_while_keys_are_fresh(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=3600.0)
     await ask(source, cache)
     source.answer = published("b", "a", max_age_seconds=3600.0)
@@ -75,7 +75,7 @@ async def test_an_unknown_key_id_is_looked_for_at_the_issuer_while_the_keys_are_
     assert not (await ask(source, cache, NOW + 2, kid="b")).is_new
 
 
-async def test_kept_keys_go_on_being_used_while_the_issuer_does_not_answer(cache: KeyCache) -> None:
+async def test_stored_keys_are_used_while_the_issuer_is_down(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=60.0)
     await ask(source, cache)
     source.answer = DOWN
@@ -85,14 +85,14 @@ async def test_kept_keys_go_on_being_used_while_the_issuer_does_not_answer(cache
     assert (await ask(source, cache, NOW + 30 * DAY)).last_error is None
 
 
-async def test_without_kept_keys_the_issuers_silence_is_the_answer(cache: KeyCache) -> None:
+async def test_issuer_error_is_raised_without_stored_keys(cache: KeyCache) -> None:
     source = Source()
     source.answer = DOWN
     with pytest.raises(IssuerError):
         await ask(source, cache)
 
 
-async def test_what_may_not_be_stored_is_not(cache: KeyCache) -> None:
+async def test_no_store_keys_are_not_stored(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=0.0, may_store=False)
     await ask(source, cache)
     assert cache.load(ISSUER) is None
@@ -124,7 +124,7 @@ async def test_two_issuers_do_not_share_keys(cache: KeyCache) -> None:
         json.dumps({"issuer": "else", "keys": [], "fetched_at": 1, "fresh_until": 9e9, "first_seen": {}}).encode(),
     ],
 )
-async def test_a_spoilt_file_is_none_and_is_replaced(cache: KeyCache, tmp_path: Path, spoil: bytes) -> None:
+async def test_damaged_file_is_ignored_and_replaced(cache: KeyCache, tmp_path: Path, spoil: bytes) -> None:
     await ask(Source("a"), cache)
     (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
     file.write_bytes(spoil)
@@ -133,14 +133,14 @@ async def test_a_spoilt_file_is_none_and_is_replaced(cache: KeyCache, tmp_path: 
     assert not (await ask(source, cache)).is_new
 
 
-async def test_the_file_is_the_users_own_and_no_draft_stays(cache: KeyCache, tmp_path: Path) -> None:
+async def test_cache_file_is_private_and_leaves_no_draft(cache: KeyCache, tmp_path: Path) -> None:
     await ask(Source("a"), cache)
     (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-async def test_where_nothing_can_be_written_there_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unwritable_directory_means_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     for directory in (None, str(blocked), "/proc/1/nowhere"):
@@ -166,7 +166,7 @@ async def test_where_nothing_can_be_written_there_is_no_cache(tmp_path: Path, mo
         ({}, None),
     ],
 )
-def test_the_cache_is_where_the_users_caches_are(environ: dict[str, str], where: str | None) -> None:
+def test_cache_is_in_the_users_cache_directory(environ: dict[str, str], where: str | None) -> None:
     assert user_cache(environ)._directory == where
 
 
@@ -179,7 +179,7 @@ async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: 
     return rotation_outlook(decoded, kids[0], found.kept)
 
 
-async def test_eks_signs_with_a_key_for_seven_days_from_when_it_was_first_seen(cache: KeyCache) -> None:
+async def test_rotation_outlook_of_eks_is_seven_days(cache: KeyCache) -> None:
     """2027-01-15T08:00:00Z is when; the token of five days later changes nothing of it."""
     for days in (0, 5):
         said = await outlook(cache, EKS, NOW + days * DAY, "a")
@@ -187,17 +187,17 @@ async def test_eks_signs_with_a_key_for_seven_days_from_when_it_was_first_seen(c
         assert "2027-01-23T08:00:00Z at the latest" in said
 
 
-async def test_a_token_tells_of_its_key_from_before_it_was_seen(cache: KeyCache) -> None:
+async def test_rotation_outlook_counts_from_the_tokens_issue(cache: KeyCache) -> None:
     assert "signs until 2027-01-21T08:00:00Z" in await outlook(cache, EKS, NOW, "a", iat=int(NOW - DAY))
 
 
-async def test_a_newer_key_means_that_the_issuer_has_rotated(cache: KeyCache) -> None:
+async def test_rotation_outlook_reports_a_newer_key(cache: KeyCache) -> None:
     await outlook(cache, EKS, NOW, "a")
     said = await outlook(cache, EKS, NOW + DAY, "a", "b")
     assert "has rotated its keys" in said
     assert "key b since 2027-01-16T08:00:00Z" in said
 
 
-async def test_of_another_issuer_only_the_tokens_own_end_is_known(cache: KeyCache) -> None:
+async def test_rotation_outlook_of_other_issuers_is_unknown(cache: KeyCache) -> None:
     said = await outlook(cache, ISSUER, NOW, "a")
     assert "does not publish when it will remove key a, but this token needs it until 2027-01-15T09:00:00Z" in said

@@ -59,7 +59,7 @@ LIMITS = range(HOUR, 12 * HOUR + 1, HOUR // 2)
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_every_limit_is_found_within_four_refreshes_and_no_refresh_takes_more_than_two_calls(limit: int) -> None:
+def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
     role = Asking(limit)
     asked = [role.refresh(0.0) for _ in range(6)]
     assert max(map(len, asked)) <= 2
@@ -69,16 +69,16 @@ def test_every_limit_is_found_within_four_refreshes_and_no_refresh_takes_more_th
 
 
 @pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
-def test_a_usual_limit_is_in_use_at_the_second_refresh_after_the_first_at_the_latest(hours: int) -> None:
+def test_common_limit_is_found_by_the_third_refresh(hours: int) -> None:
     role = Asking(hours * HOUR)
     assert [role.refresh(0.0) for _ in range(3)][-1][-1] == hours * HOUR
 
 
-def test_what_is_tried_is_each_hour_but_the_sure_one() -> None:
+def test_tries_are_all_hours_except_the_first() -> None:
     assert sorted(HOURS) == list(range(2, 13))
 
 
-def test_a_limit_that_is_known_is_asked_about_once_a_day() -> None:
+def test_known_limit_is_rechecked_once_a_day() -> None:
     role = Asking(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
@@ -90,7 +90,7 @@ def test_a_limit_that_is_known_is_asked_about_once_a_day() -> None:
 
 
 @pytest.mark.parametrize("raised", range(5, 13))
-def test_a_limit_that_was_raised_is_found_after_a_day(raised: int) -> None:
+def test_raised_limit_is_found_after_a_day(raised: int) -> None:
     role = Asking(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
@@ -103,7 +103,7 @@ def test_a_limit_that_was_raised_is_found_after_a_day(raised: int) -> None:
 
 
 @pytest.mark.parametrize("lowered", [1, 2, 3])
-def test_a_limit_that_was_lowered_costs_one_call_and_goes_back_to_an_hour_first(lowered: int) -> None:
+def test_lowered_limit_costs_one_call_and_starts_at_an_hour(lowered: int) -> None:
     role = Asking(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
@@ -115,7 +115,7 @@ def test_a_limit_that_was_lowered_costs_one_call_and_goes_back_to_an_hour_first(
 
 
 @given(st.lists(st.tuples(st.integers(HOUR, 12 * HOUR), st.floats(0, 2 * DAY)), max_size=30))
-def test_however_the_limit_moves_a_refresh_ends_in_a_session_of_an_hour_or_more(moves: list[tuple[int, float]]) -> None:
+def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, float]]) -> None:
     role, now = Asking(HOUR), 0.0
     for limit, seconds in moves:
         role.limit, now = limit, now + seconds
@@ -185,7 +185,7 @@ CALLS_IN_A_DAY = {
 
 
 @pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
-async def test_a_day_takes_so_many_calls(autojump_clock: MockClock, longest: Scene, limit: int) -> None:
+async def test_max_duration_calls_per_day(autojump_clock: MockClock, longest: Scene, limit: int) -> None:
     sts = sts_of(longest)
     sts.limit = limit
     await live(longest, DAY - 60)
@@ -198,7 +198,7 @@ async def test_a_day_takes_so_many_calls(autojump_clock: MockClock, longest: Sce
     assert longest.key is not None
 
 
-def test_the_documents_table_has_these_numbers() -> None:
+def test_docs_table_has_these_numbers() -> None:
     document = (Path(__file__).parents[3] / "docs" / "roles.md").read_text()
     rows = re.findall(r"^\| (\d+) hours?[^|]*\| (\d+) \| (\d+) \|$", document, re.MULTILINE)
     assert len(rows) == 5
@@ -206,13 +206,13 @@ def test_the_documents_table_has_these_numbers() -> None:
         assert CALLS_IN_A_DAY[int(hours) * HOUR] == (int(first), int(later))
 
 
-async def test_a_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, longest: Scene) -> None:
+async def test_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, longest: Scene) -> None:
     longest.refresher.role = longest.refresher.role._replace(duration_seconds=HOUR)
     await live(longest, DAY - 60)
     assert sts_of(longest).asked == [HOUR] * 48
 
 
-async def test_the_first_credentials_are_there_at_once_and_cost_two_calls_at_most_for_each_pod_of_a_fleet(
+async def test_first_credentials_cost_at_most_two_calls(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     sts = LimitedSts(wall.time)
@@ -229,9 +229,7 @@ async def test_the_first_credentials_are_there_at_once_and_cost_two_calls_at_mos
     assert sts.asked == [12 * HOUR, HOUR] * len(pods)
 
 
-async def test_a_try_that_is_refused_is_counted_by_its_code_and_is_no_trouble(
-    autojump_clock: MockClock, longest: Scene
-) -> None:
+async def test_rejected_try_is_counted_and_not_reported(autojump_clock: MockClock, longest: Scene) -> None:
     sts_of(longest).limit = 4 * HOUR
     for _ in range(6):
         await live(longest, 2 * HOUR)
@@ -241,7 +239,7 @@ async def test_a_try_that_is_refused_is_counted_by_its_code_and_is_no_trouble(
     assert longest.metrics.sts_seconds.counts[0] == len(sts_of(longest).asked)
 
 
-async def test_what_was_learned_is_told_each_time_it_changes(autojump_clock: MockClock, longest: Scene) -> None:
+async def test_found_limit_is_logged_when_it_changes(autojump_clock: MockClock, longest: Scene) -> None:
     sts = sts_of(longest)
     sts.limit = 4 * HOUR
     await live(longest, DAY)
@@ -253,7 +251,7 @@ async def test_what_was_learned_is_told_each_time_it_changes(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("trouble", [refusal("Throttling", NextStep.SLOW_DOWN), refusal("Timeout", NextStep.RETRY)])
-async def test_while_sts_fails_no_attempt_takes_a_second_call(
+async def test_attempt_takes_one_call_while_sts_fails(
     autojump_clock: MockClock, longest: Scene, trouble: ExchangeError
 ) -> None:
     sts = sts_of(longest)
@@ -269,7 +267,7 @@ async def test_while_sts_fails_no_attempt_takes_a_second_call(
     assert longest.key is not None
 
 
-async def test_a_refusal_of_even_an_hour_is_for_the_operator(autojump_clock: MockClock, longest: Scene) -> None:
+async def test_rejected_hour_needs_the_operator(autojump_clock: MockClock, longest: Scene) -> None:
     sts_of(longest).limit = 0
     await longest.refresher.turn()
     assert sts_of(longest).asked == [12 * HOUR, HOUR]
@@ -277,7 +275,7 @@ async def test_a_refusal_of_even_an_hour_is_for_the_operator(autojump_clock: Moc
     assert longest.logged("refresh_failed")[0]["next_step"] == "ask_operator"
 
 
-async def test_a_duration_that_was_given_is_not_changed_by_a_refusal(autojump_clock: MockClock, longest: Scene) -> None:
+async def test_configured_duration_is_never_changed(autojump_clock: MockClock, longest: Scene) -> None:
     longest.refresher.role = longest.refresher.role._replace(duration_seconds=2 * HOUR)
     sts_of(longest).limit = HOUR
     await longest.refresher.turn()

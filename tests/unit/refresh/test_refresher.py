@@ -12,9 +12,7 @@ from tests.support.fakes.exchange import refusal
 from tests.support.scene import Scene, running
 
 
-async def test_credentials_are_there_after_one_exchange_and_renewed_at_half_of_their_life(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_refresher_refreshes_at_half_of_the_lifetime(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -23,9 +21,7 @@ async def test_credentials_are_there_after_one_exchange_and_renewed_at_half_of_t
     assert scene.intervals == [pytest.approx(1800, abs=2)] * 10
 
 
-async def test_more_than_fifteen_minutes_remain_at_any_time_while_sts_works(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_more_than_fifteen_minutes_remain_while_sts_works(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -36,9 +32,7 @@ async def test_more_than_fifteen_minutes_remain_at_any_time_while_sts_works(
             assert alive.expires.wall - scene.wall.time() > 15 * 60
 
 
-async def test_the_session_is_named_after_namespace_and_pod_and_keeps_its_name(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_session_is_named_after_namespace_and_pod(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(3600)
@@ -46,7 +40,7 @@ async def test_the_session_is_named_after_namespace_and_pod_and_keeps_its_name(
 
 
 @pytest.mark.parametrize("next_step", list(NextStep))
-async def test_no_failure_of_any_kind_takes_living_credentials_out_of_service(
+async def test_failure_keeps_valid_credentials_in_service(
     autojump_clock: MockClock, scene: Scene, next_step: NextStep
 ) -> None:
     scene.write_token()
@@ -63,7 +57,7 @@ async def test_no_failure_of_any_kind_takes_living_credentials_out_of_service(
 
 
 @pytest.mark.parametrize("next_step", list(NextStep))
-async def test_hours_without_sts_cost_few_attempts_and_few_log_lines(
+async def test_long_outage_causes_few_attempts_and_log_lines(
     autojump_clock: MockClock, scene: Scene, next_step: NextStep
 ) -> None:
     scene.write_token()
@@ -75,7 +69,7 @@ async def test_hours_without_sts_cost_few_attempts_and_few_log_lines(
     assert 25 < len(scene.logged("refresh_failed")) < 40  # the first, and then a reminder every ten minutes
 
 
-async def test_a_missing_token_is_waited_for_without_asking_sts(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_missing_token_causes_no_call_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
     async with running(scene):
         await trio.sleep(300)
         assert scene.sts.asked_at == []
@@ -89,9 +83,7 @@ async def test_a_missing_token_is_waited_for_without_asking_sts(autojump_clock: 
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "not.a", "a.b.c", "\x00" * 30])
-async def test_an_empty_or_half_written_token_never_reaches_sts_and_hurts_nothing(
-    autojump_clock: MockClock, scene: Scene, content: str
-) -> None:
+async def test_partial_token_is_never_sent(autojump_clock: MockClock, scene: Scene, content: str) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -104,7 +96,7 @@ async def test_an_empty_or_half_written_token_never_reaches_sts_and_hurts_nothin
         assert scene.key == "ASIAFAKE0002"
 
 
-async def test_the_token_is_read_anew_for_every_attempt(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_token_is_read_for_each_attempt(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token(jti="first")
     async with running(scene):
         await trio.sleep(1)
@@ -131,7 +123,7 @@ async def test_new_token_is_tried_at_once_after_a_refusal(
     assert scene.key is not None
 
 
-async def test_after_a_suspend_dead_credentials_are_not_served_and_new_ones_come_within_the_check_interval(
+async def test_suspend_serves_no_expired_credentials(
     autojump_clock: MockClock,
     scene: Scene,
 ) -> None:
@@ -146,9 +138,7 @@ async def test_after_a_suspend_dead_credentials_are_not_served_and_new_ones_come
     assert len(scene.logged("clock_stepped")) == 1
 
 
-async def test_a_wall_clock_set_back_does_not_keep_dead_credentials_alive(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_wall_clock_set_back_extends_no_lifetime(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(60)
@@ -160,9 +150,7 @@ async def test_a_wall_clock_set_back_does_not_keep_dead_credentials_alive(
         assert scene.key is None
 
 
-async def test_a_wall_clock_hours_off_neither_hides_nor_stretches_credentials(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_wrong_wall_clock_does_not_change_the_lifetime(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     true_time = scene.wall.time
 
@@ -182,9 +170,7 @@ async def test_a_wall_clock_hours_off_neither_hides_nor_stretches_credentials(
     assert scene.logged("clock_skew_detected")
 
 
-async def test_a_reply_that_arrives_late_and_ends_sooner_is_passed_over(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_late_credentials_that_expire_sooner_are_ignored(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -258,9 +244,7 @@ async def has_no_gap(scene: Scene, *, minutes: int) -> None:
         assert scene.key is not None
 
 
-async def test_a_set_that_has_expired_already_is_refused_and_the_old_one_stays(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_expired_credentials_do_not_replace_valid_ones(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -279,7 +263,7 @@ async def test_a_set_that_has_expired_already_is_refused_and_the_old_one_stays(
         ({"iat": 1_900_000_000}, "future"),
     ],
 )
-async def test_a_token_that_looks_wrong_is_told_once_and_tried_all_the_same(
+async def test_suspicious_token_is_logged_once_and_tried(
     autojump_clock: MockClock, scene: Scene, changes: dict[str, Any], word: str
 ) -> None:
     claims = dict(changes)
@@ -316,7 +300,7 @@ async def test_valid_token_is_not_reported_at_start(autojump_clock: MockClock, s
     assert scene.logged("token_claims_suspicious") == []
 
 
-async def test_only_one_exchange_is_ever_in_flight(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_refresher_has_one_exchange_in_flight(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     scene.sts.latency_seconds = 9.0
     async with running(scene):
@@ -326,9 +310,7 @@ async def test_only_one_exchange_is_ever_in_flight(autojump_clock: MockClock, sc
     assert len(scene.sts.asked_at) == 1
 
 
-async def test_the_first_log_line_of_a_failure_names_code_next_step_and_what_is_still_served(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_first_log_line_of_a_failure_has_all_details(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -341,7 +323,7 @@ async def test_the_first_log_line_of_a_failure_names_code_next_step_and_what_is_
     assert scene.metrics.refreshes["default", "AccessDenied"] >= 1
 
 
-async def test_a_chain_that_now_fails_in_its_next_step_is_told_at_once(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_failure_in_another_chain_step_is_logged_at_once(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     denied = refusal("AccessDenied", NextStep.WAIT)
     async with running(scene):

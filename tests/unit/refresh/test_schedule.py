@@ -18,33 +18,31 @@ def seconds_until_due(plan: Schedule, now: Instant = NOW) -> float:
     return plan.due.monotonic - now.monotonic
 
 
-def test_the_first_exchange_is_due_at_once() -> None:
+def test_first_exchange_is_due_at_once() -> None:
     assert schedule.at_start(NOW).is_due(NOW)
 
 
 @pytest.mark.parametrize(
     ("life", "earliest", "latest"), [(3600, 1620, 1980), (43_200, 19_440, 23_760), (1800, 540, 660), (900, 405, 495)]
 )
-def test_refresh_comes_at_half_of_the_life_or_a_margin_before_the_sdks_window(
-    life: float, earliest: float, latest: float
-) -> None:
+def test_refresh_is_due_at_half_or_before_the_sdks_window(life: float, earliest: float, latest: float) -> None:
     assert schedule.refresh_after_seconds(life, 0.0) == pytest.approx(earliest)
     assert schedule.refresh_after_seconds(life, 1.0) == pytest.approx(latest)
 
 
 @given(life=st.floats(schedule.SHORTEST_WITH_MARGIN_SECONDS, 43_200), jitter=JITTERS)
-def test_more_than_the_sdks_window_remains_when_a_refresh_starts(life: float, jitter: float) -> None:
+def test_refresh_starts_before_the_sdks_window(life: float, jitter: float) -> None:
     remaining = life - schedule.refresh_after_seconds(life, jitter)
     assert remaining > schedule.EARLIEST_SDK_WINDOW_SECONDS
 
 
 @given(life=st.floats(0.001, 43_200), jitter=JITTERS)
-def test_a_refresh_is_never_hurried_beyond_the_shortest_interval(life: float, jitter: float) -> None:
+def test_refresh_keeps_the_shortest_interval(life: float, jitter: float) -> None:
     assert schedule.refresh_after_seconds(life, jitter) >= schedule.SHORTEST_REFRESH_SECONDS
 
 
 @given(life=st.floats(10, 43_200), jitter=JITTERS)
-def test_a_refresh_starts_before_the_credentials_end(life: float, jitter: float) -> None:
+def test_refresh_starts_before_the_expiration(life: float, jitter: float) -> None:
     assert schedule.refresh_after_seconds(life, jitter) < life * 0.6
 
 
@@ -56,18 +54,14 @@ def test_every_back_off_is_capped_and_never_zero(step: NextStep, failures: int, 
 
 
 @given(step=STEPS, failures=st.integers(0, 10_000), jitter=JITTERS, life=st.floats(0, 43_200))
-def test_a_delay_costs_a_living_set_a_third_of_its_life_at_most(
-    step: NextStep, failures: int, jitter: float, life: float
-) -> None:
+def test_delay_is_at_most_a_third_of_the_lifetime(step: NextStep, failures: int, jitter: float, life: float) -> None:
     before = Schedule(due=NOW, decided=NOW, failures=failures)
     delay = seconds_until_due(schedule.after_failure(before, NOW, step, jitter, remaining_seconds=life))
     assert delay <= max(BACK_OFFS[step].cap_seconds, min(life / 3, schedule.MAX_SCALED_DELAY_SECONDS))
 
 
 @given(life=st.floats(0, 43_200), jitter=JITTERS)
-def test_the_first_delay_of_a_throttled_refresh_is_long_where_the_set_is_and_short_where_there_is_none(
-    life: float, jitter: float
-) -> None:
+def test_first_throttled_delay_grows_with_the_lifetime(life: float, jitter: float) -> None:
     before = schedule.at_start(NOW)
     throttled, unreached = (
         seconds_until_due(schedule.after_failure(before, NOW, step, jitter, remaining_seconds=life))
@@ -79,7 +73,7 @@ def test_the_first_delay_of_a_throttled_refresh_is_long_where_the_set_is_and_sho
 
 
 @given(step=STEPS, jitters=st.lists(JITTERS, min_size=1, max_size=1))
-def test_attempts_an_hour_are_bounded_under_any_lasting_failure(step: NextStep, jitters: list[float]) -> None:
+def test_attempts_per_hour_are_bounded_under_any_failure(step: NextStep, jitters: list[float]) -> None:
     now, plan, attempts = NOW, schedule.at_start(NOW), 0
     while now.monotonic < NOW.monotonic + 3600:
         plan = schedule.after_failure(plan, now, step, jitters[0])
@@ -100,19 +94,19 @@ def test_retries_spread_over_the_whole_back_off() -> None:
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(30.0, 30.0, 33.0), (1e9, 300.0, 330.0), (-5.0, 0.0, 5.0)])
-def test_what_sts_asks_for_is_honoured_within_reason(asked: float, least: float, most: float) -> None:
+def test_retry_after_is_honoured_up_to_a_limit(asked: float, least: float, most: float) -> None:
     for jitter in (0.0, 0.99):
         plan = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.SLOW_DOWN, jitter, asked)
         assert least <= seconds_until_due(plan) <= most
 
 
-def test_success_forgets_the_failures_before_it() -> None:
+def test_success_resets_the_failures() -> None:
     failed = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.RETRY, 0.5)
     assert failed.failures == 1
     assert schedule.after_success(NOW, 3600, 0.5).failures == 0
 
 
-def test_a_missing_token_is_looked_for_every_second_and_is_no_failure_of_sts() -> None:
+def test_missing_token_is_checked_every_second() -> None:
     plan = schedule.after_token_error(schedule.at_start(NOW), NOW)
     assert seconds_until_due(plan) == schedule.TOKEN_POLL_SECONDS
     assert plan.failures == 0
@@ -134,14 +128,14 @@ def test_expired_token_is_tried_again_after_a_minute(failures: int, jitter: floa
 
 
 @pytest.mark.parametrize("step", sorted(schedule.TOKEN_STEPS, key=str))
-def test_token_rewritten_all_the_time_costs_one_attempt_per_pause(step: NextStep) -> None:
+def test_constantly_rewritten_token_costs_one_try_per_pause(step: NextStep) -> None:
     refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.5)
     refused = schedule.after_failure(refused, NOW, step, 0.5)
     soon = NOW.later(1.0)
     assert seconds_until_due(schedule.after_token_change(refused, soon), soon) == pytest.approx(4.0)
 
 
-def test_a_new_token_changes_nothing_while_all_is_well_or_sts_is_away() -> None:
+def test_new_token_keeps_the_plan_unless_it_was_rejected() -> None:
     fine = schedule.after_success(NOW, 3600, 0.5)
     away = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.RETRY, 0.5)
     assert schedule.after_token_change(fine, NOW) is fine
@@ -158,12 +152,12 @@ def test_a_new_token_changes_nothing_while_all_is_well_or_sts_is_away() -> None:
         (Instant(NOW.wall, NOW.monotonic + 7200), True),
     ],
 )
-def test_a_clock_that_moved_makes_a_refresh_due(moved: Instant, *, is_due: bool) -> None:
+def test_moved_clock_makes_a_refresh_due(moved: Instant, *, is_due: bool) -> None:
     assert schedule.after_success(NOW, 3600, 0.5).is_due(moved) is is_due
 
 
 @given(jitters=st.lists(JITTERS, min_size=2, max_size=5), passed=st.lists(st.floats(0, 1000), min_size=5, max_size=5))
-def test_roles_that_have_nothing_to_do_wake_up_together(jitters: list[float], passed: list[float]) -> None:
+def test_idle_roles_wake_up_together(jitters: list[float], passed: list[float]) -> None:
     looks = set()
     for jitter, seconds in zip(jitters, passed, strict=False):
         now = NOW.later(seconds)
@@ -172,6 +166,6 @@ def test_roles_that_have_nothing_to_do_wake_up_together(jitters: list[float], pa
 
 
 @given(life=st.floats(1, 43_200), jitter=JITTERS, passed=st.floats(0, 50_000))
-def test_no_sleep_is_longer_than_the_check_interval_or_negative(life: float, jitter: float, passed: float) -> None:
+def test_sleep_is_within_the_check_interval(life: float, jitter: float, passed: float) -> None:
     plan = schedule.after_success(NOW, life, jitter)
     assert 0.0 <= plan.sleep_seconds(NOW.later(passed)) <= schedule.CHECK_SECONDS

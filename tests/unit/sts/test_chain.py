@@ -67,7 +67,7 @@ def signed(request: Recorded) -> list[str | None]:
     return [request.header(name) for name in ("x-amz-date", "x-amz-security-token", "authorization")]
 
 
-async def test_the_credentials_are_the_last_roles() -> None:
+async def test_chain_returns_the_credentials_of_the_last_role() -> None:
     async with scripted(*GOOD) as sts:
         reply = await exchange(sts.url)
     assert reply.credentials.access_key_id == "ASIALAST"
@@ -75,7 +75,7 @@ async def test_the_credentials_are_the_last_roles() -> None:
     assert reply.credentials.account_id == "777788889999"
 
 
-async def test_each_step_is_signed_with_the_set_before_it_and_the_token_goes_out_once() -> None:
+async def test_chain_signs_each_step_with_the_credentials_before_it() -> None:
     async with scripted(*GOOD) as sts:
         await exchange(sts.url)
     first, second, third = sts.requests
@@ -92,7 +92,7 @@ async def test_each_step_is_signed_with_the_set_before_it_and_the_token_goes_out
         assert TOKEN.raw.encode() not in request.body
 
 
-async def test_each_step_asks_for_what_is_said_of_it() -> None:
+async def test_chain_step_sends_its_settings() -> None:
     async with scripted(*GOOD) as sts:
         await exchange(sts.url)
     assert form(sts.requests[1]) == {
@@ -119,7 +119,7 @@ async def test_each_step_asks_for_what_is_said_of_it() -> None:
     }
 
 
-async def test_the_session_policy_of_the_role_itself_goes_with_the_token() -> None:
+async def test_chain_sends_the_policy_of_the_role_with_the_token() -> None:
     async with scripted() as sts, StsClient(sts.url) as client:
         await client.exchange(REQUEST._replace(policy="{}", policy_arns=("arn:aws:iam::aws:policy/ViewOnly",)), TOKEN)
     sent = form(sts.requests[0])
@@ -127,7 +127,7 @@ async def test_the_session_policy_of_the_role_itself_goes_with_the_token() -> No
 
 
 @pytest.mark.parametrize("date", [None, "Thu, 01 Jan 1970 00:00:00 GMT", "yesterday"])
-async def test_a_date_that_makes_no_sense_is_not_signed_with(date: str | None) -> None:
+async def test_chain_does_not_sign_with_an_absurd_date(date: str | None) -> None:
     began_at = datetime.now(UTC).replace(microsecond=0)
     async with scripted(good_reply(date=date), *GOOD[1:]) as sts:
         await exchange(sts.url)
@@ -140,7 +140,7 @@ async def test_a_date_that_makes_no_sense_is_not_signed_with(date: str | None) -
 
 
 @pytest.mark.parametrize("step", [1, 2])
-async def test_a_refused_step_is_named_by_number_and_role_and_ends_the_chain(step: int) -> None:
+async def test_chain_error_names_the_step_and_its_role(step: int) -> None:
     refused = error_reply(403, "AccessDenied", "User: x is not authorized", {"Retry-After": "7"})
     error, requests = await failure_of(*GOOD[:step], refused, granted("ASIANEVER"))
     role = STEPS[step - 1].role_arn
@@ -151,7 +151,7 @@ async def test_a_refused_step_is_named_by_number_and_role_and_ends_the_chain(ste
     assert len(requests) == step + 1
 
 
-async def test_a_refused_token_is_told_as_without_a_chain() -> None:
+async def test_chain_error_of_the_token_names_no_step() -> None:
     error, requests = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
     assert (str(error), error.step) == ("ExpiredTokenException: Token expired", 0)
     assert error.next_step is NextStep.WAIT_FOR_TOKEN
@@ -166,13 +166,13 @@ async def test_a_refused_token_is_told_as_without_a_chain() -> None:
         (Reply(503, b"<html>busy</html>"), "Http503"),
     ],
 )
-async def test_a_step_that_gets_no_answer_of_its_own_is_named_too(reply: Reply, code: str) -> None:
+async def test_chain_error_names_a_step_without_response(reply: Reply, code: str) -> None:
     error, _ = await failure_of(GOOD[0], reply)
     assert (error.code, error.step, error.next_step) == (code, 1, NextStep.RETRY)
     assert error.message.startswith(f"step 1 of the chain, {NEXT}: ")
 
 
-async def test_what_a_refusal_quotes_of_the_signed_request_is_not_told_on() -> None:
+async def test_chain_error_hides_quotes_of_the_signed_request() -> None:
     session_token = "IQoJb3JpZ2luX2VjE" + "Jr+/=" * 60
     body = GOOD[0].body.replace(b"ASIAFIRST/session", session_token.encode())
     canonical = f"The Canonical String should have been 'POST / host:x x-amz-security-token:{session_token}'"
@@ -185,7 +185,7 @@ async def test_what_a_refusal_quotes_of_the_signed_request_is_not_told_on() -> N
     assert not any(secret in shown for secret in (session_token[:20], "ASIAFIRST/secret"))
 
 
-async def test_each_call_has_a_deadline_of_its_own(autojump_clock: MockClock) -> None:
+async def test_chain_call_has_its_own_deadline(autojump_clock: MockClock) -> None:
     slow = [Reply(reply.status, reply.body, reply.headers, delay_seconds=ATTEMPT_SECONDS - 1) for reply in GOOD]
     async with scripted(*slow) as sts:
         assert (await exchange(sts.url)).credentials.access_key_id == "ASIALAST"
@@ -215,7 +215,7 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_chain_that_breaks_in_the_middle_leaves_the_set_in_service_and_is_tried_again_as_a_whole(
+async def test_broken_chain_keeps_credentials_and_restarts_as_a_whole(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     denied = error_reply(403, "AccessDenied", "User: x is not authorized to perform: sts:AssumeRole")
@@ -249,7 +249,7 @@ async def test_a_chain_that_breaks_in_the_middle_leaves_the_set_in_service_and_i
     assert "step 2 of the chain" in failed["reason"]
 
 
-async def test_a_fallback_region_signs_the_whole_chain_for_itself(
+async def test_fallback_region_signs_the_whole_chain_for_itself(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     async with (

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 # The request on the wire
 
 
-async def test_the_request_is_one_plain_form_post() -> None:
+async def test_request_is_one_form_post() -> None:
     async with scripted() as sts:
         await exchange(sts.url)
     (request,) = sts.requests
@@ -62,7 +62,7 @@ async def test_the_request_is_one_plain_form_post() -> None:
     }
 
 
-async def test_the_headers_are_those_of_a_form_and_each_is_there_once() -> None:
+async def test_request_has_each_header_once() -> None:
     async with scripted() as sts:
         await exchange(sts.url)
     (request,) = sts.requests
@@ -81,9 +81,7 @@ async def test_the_headers_are_those_of_a_form_and_each_is_there_once() -> None:
     assert request.header("user-agent") == f"irsa-sidecar/{__version__}"
 
 
-async def test_a_password_file_for_the_host_adds_no_authorization(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_netrc_file_adds_no_authorization(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("default login me password hush\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     async with scripted() as sts:
@@ -91,7 +89,7 @@ async def test_a_password_file_for_the_host_adds_no_authorization(
     assert sts.requests[0].header("authorization") is None
 
 
-async def test_no_connection_is_kept_from_one_exchange_to_the_next() -> None:
+async def test_exchange_keeps_no_connection() -> None:
     async with scripted(good_reply("ASIAONE"), good_reply("ASIATWO")) as sts, StsClient(sts.url) as client:
         before = os.listdir("/proc/self/fd")
         for key in ("ASIAONE", "ASIATWO"):
@@ -103,7 +101,7 @@ async def test_no_connection_is_kept_from_one_exchange_to_the_next() -> None:
 # The reply
 
 
-async def test_the_exchanges_of_many_roles_do_not_wait_for_each_other(autojump_clock: object) -> None:
+async def test_exchanges_do_not_wait_for_each_other(autojump_clock: object) -> None:
     slow = good_reply()
     async with scripted(Reply(200, slow.body, delay_seconds=6)) as sts, StsClient(sts.url) as client:
         async with trio.open_nursery() as nursery:
@@ -112,7 +110,7 @@ async def test_the_exchanges_of_many_roles_do_not_wait_for_each_other(autojump_c
         assert len(sts.requests) == 50
 
 
-async def test_a_good_reply_is_credentials_and_what_stss_clock_showed() -> None:
+async def test_exchange_returns_credentials_and_sts_date() -> None:
     async with scripted(good_reply("ASIAONE", date="Fri, 15 Jan 2027 08:00:00 GMT")) as sts:
         reply = await exchange(sts.url)
     assert reply.credentials.access_key_id == "ASIAONE"
@@ -122,7 +120,7 @@ async def test_a_good_reply_is_credentials_and_what_stss_clock_showed() -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Fri, 15 Jan 2027 08:00:00 -0000", "1, 1 Jan 99999999999 0:0"])
-async def test_a_reply_without_a_usable_date_is_still_credentials(date: str | None) -> None:
+async def test_exchange_accepts_a_response_without_usable_date(date: str | None) -> None:
     async with scripted(good_reply(date=date)) as sts:
         assert (await exchange(sts.url)).sts_date is None
 
@@ -130,30 +128,30 @@ async def test_a_reply_without_a_usable_date_is_still_credentials(date: str | No
 @given(st.text())
 @example("Mon, 01 Jan 99999999999999 00:00:00 GMT")
 @example("Mon, 01 Jan 2024 00:00:00 +99999999999")
-def test_any_date_header_is_an_aware_instant_or_none(header: str) -> None:
+def test_date_header_is_an_aware_instant_or_none(header: str) -> None:
     found = _date(header)
     assert found is None or found.tzinfo is not None
 
 
-async def test_a_reply_byte_by_byte_is_the_same_reply(autojump_clock: object) -> None:
+async def test_exchange_reads_a_response_byte_by_byte(autojump_clock: object) -> None:
     async with scripted(Reply(200, good_reply().body, drip_seconds=0.001), good_reply()) as sts:
         assert (await exchange(sts.url)).credentials == (await exchange(sts.url)).credentials
 
 
-async def test_an_error_of_stss_comes_with_code_status_and_retry_after() -> None:
+async def test_sts_error_has_code_status_and_retry_after() -> None:
     error = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "7"}))
     assert (error.code, error.status, error.retry_after_seconds) == ("Throttling", 400, 7.0)
     assert error.next_step is NextStep.SLOW_DOWN
 
 
-async def test_amazons_retry_after_is_read_too() -> None:
+async def test_sts_error_has_amazons_retry_after() -> None:
     headers = {"Retry-After": "2", "x-amz-retry-after": "2500"}
     error = await failure_of(error_reply(400, "Throttling", "Rate exceeded", headers))
     assert error.retry_after_seconds == 2.5
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_an_error_and_the_token_goes_nowhere_else(status: int) -> None:
+async def test_redirect_is_an_error_and_sends_no_token(status: int) -> None:
     async with scripted() as elsewhere, scripted(Reply(status, b"", {"Location": elsewhere.url})) as sts:
         error = await failure(sts.url)
     assert error.status == status
@@ -161,14 +159,14 @@ async def test_a_redirect_is_an_error_and_the_token_goes_nowhere_else(status: in
     assert elsewhere.requests == []
 
 
-async def test_a_packed_reply_is_refused_as_nobody_asked_for_one() -> None:
+async def test_compressed_response_is_rejected() -> None:
     packed = Reply(200, gzip.compress(good_reply().body), {"Content-Encoding": "gzip"})
     error = await failure_of(packed)
     assert error.code == "MalformedReply"
     assert "gzip" in error.message
 
 
-async def test_the_largest_reply_is_read_and_one_byte_more_is_not() -> None:
+async def test_response_size_is_limited_to_the_byte() -> None:
     body = good_reply().body
     async with scripted(Reply(200, body + b" " * (MAX_REPLY_BYTES - len(body)))) as sts:
         await exchange(sts.url)
@@ -177,7 +175,7 @@ async def test_the_largest_reply_is_read_and_one_byte_more_is_not() -> None:
     assert "longer than" in error.message
 
 
-async def test_a_reply_without_end_is_read_to_the_limit_only() -> None:
+async def test_endless_response_is_read_up_to_the_limit() -> None:
     endless = Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_REPLY_BYTES * 8))
     assert "longer than" in (await failure_of(endless)).message
 
@@ -187,7 +185,7 @@ async def test_a_reply_without_end_is_read_to_the_limit_only() -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("cut_after", [0, 10, 100, 500, -1])
-async def test_a_connection_that_breaks_off_gives_no_credentials(cut_after: int, reset: object) -> None:
+async def test_broken_connection_returns_no_credentials(cut_after: int, reset: object) -> None:
     error = await failure_of(Reply(200, good_reply().body, cut_after=cut_after, reset=bool(reset)))
     assert error.code == "Unreachable"
     assert error.next_step is NextStep.RETRY
@@ -204,20 +202,20 @@ async def test_a_connection_that_breaks_off_gives_no_credentials(cut_after: int,
     ],
     ids=["ssh", "tls alert", "huge header", "echo in a header", "echo"],
 )
-async def test_what_speaks_no_http_is_told_without_quoting_it(raw: bytes) -> None:
+async def test_error_does_not_quote_a_server_without_http(raw: bytes) -> None:
     error = await failure_of(Reply(raw=raw))
     assert error.code == "Unreachable"
     assert "does not speak HTTP" in error.message
 
 
-async def test_a_refusal_names_the_address_and_says_so() -> None:
+async def test_refused_connection_is_reported_with_its_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     error = await failure(f"http://127.0.0.1:{port}/")
     assert (error.code, error.message) == ("Unreachable", f"127.0.0.1:{port}: Connection refused")
 
 
-async def test_a_name_that_does_not_resolve_points_at_the_region_and_dns() -> None:
+async def test_unresolvable_name_points_to_region_and_dns() -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
     error = await failure("https://nonexistent.invalid/")
     assert error.code == "Unreachable"
@@ -226,7 +224,7 @@ async def test_a_name_that_does_not_resolve_points_at_the_region_and_dns() -> No
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "xn--"])
-async def test_a_host_that_is_no_name_is_an_error_of_ours(host: str) -> None:
+async def test_invalid_host_name_is_an_exchange_error(host: str) -> None:
     error = await failure(f"https://{host}/")
     assert error.code == "Unreachable"
     assert host in error.message
@@ -235,39 +233,39 @@ async def test_a_host_that_is_no_name_is_an_error_of_ours(host: str) -> None:
 # Deadlines
 
 
-async def test_one_deadline_bounds_the_whole_attempt_however_the_body_drips(autojump_clock: object) -> None:
+async def test_one_deadline_covers_a_slow_body(autojump_clock: object) -> None:
     error = await failure_of(Reply(200, good_reply().body, drip_seconds=0.5))
     assert error.code == "Timeout"
     assert trio.current_time() == pytest.approx(ATTEMPT_SECONDS)
 
 
-async def test_a_server_that_says_nothing_is_left_at_the_deadline(autojump_clock: object) -> None:
+async def test_silent_server_is_abandoned_at_the_deadline(autojump_clock: object) -> None:
     error = await failure_of(Reply(delay_seconds=3600))
     assert (error.code, error.next_step) == ("Timeout", NextStep.RETRY)
     assert trio.current_time() == pytest.approx(ATTEMPT_SECONDS)
 
 
-async def test_informational_replies_without_end_do_not_move_the_deadline(autojump_clock: object) -> None:
+async def test_informational_responses_do_not_move_the_deadline(autojump_clock: object) -> None:
     error = await failure_of(Reply(raw=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000, drip_seconds=0.1))
     assert error.code == "Timeout"
     assert trio.current_time() == pytest.approx(ATTEMPT_SECONDS)
 
 
-async def test_a_resolver_that_says_nothing_is_left_as_early_as_a_connection(autojump_clock: object) -> None:
+async def test_silent_resolver_has_the_timeout_of_a_connect(autojump_clock: object) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(is_silent=True))
     error = await failure(f"https://{STS_HOST}/")
     assert error.code == "Timeout"
     assert trio.current_time() == pytest.approx(CONNECT_SECONDS)
 
 
-async def test_a_tls_handshake_that_hangs_is_left_as_early_as_a_connection(autojump_clock: object) -> None:
+async def test_hung_tls_handshake_has_the_timeout_of_a_connect(autojump_clock: object) -> None:
     async with scripted() as sts:  # which waits for a request in plain text
         error = await failure(sts.url.replace("http:", "https:"))
     assert error.code == "Timeout"
     assert trio.current_time() == pytest.approx(CONNECT_SECONDS)
 
 
-async def test_a_cancelled_exchange_leaves_nothing_open() -> None:
+async def test_cancelled_exchange_leaves_nothing_open() -> None:
     async with scripted(Reply(delay_seconds=3600)) as sts, StsClient(sts.url) as client:
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
@@ -281,7 +279,7 @@ async def test_a_cancelled_exchange_leaves_nothing_open() -> None:
 # TLS
 
 
-async def test_a_certificate_of_an_authority_in_the_bundle_is_trusted(authority: Authority) -> None:
+async def test_client_trusts_an_authority_of_the_bundle(authority: Authority) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     async with scripted(tls=authority.server(), host=STS_HOST) as sts:
         reply = await exchange(sts.url, ca_bundle=authority.bundle)
@@ -309,7 +307,7 @@ async def test_wrong_certificate_gets_no_token_and_its_own_advice(  # noqa: PLR0
     assert sts.requests == []
 
 
-async def test_a_port_without_tls_is_told_as_such() -> None:
+async def test_port_without_tls_is_reported() -> None:
     async def answer_in_plain_text(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
@@ -323,7 +321,7 @@ async def test_a_port_without_tls_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_a_bundle_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, content: bytes | None) -> None:
+def test_unreadable_bundle_is_reported_with_the_fix(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -347,7 +345,7 @@ async def proxied(
         nursery.cancel_scope.cancel()
 
 
-async def test_https_proxy_is_asked_for_a_tunnel_and_sees_no_token(
+async def test_https_proxy_opens_a_tunnel_and_sees_no_token(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(authority, monkeypatch) as (sts, proxy):
@@ -359,7 +357,7 @@ async def test_https_proxy_is_asked_for_a_tunnel_and_sees_no_token(
     assert sts.requests[0].header("proxy-authorization") is None
 
 
-async def test_no_proxy_goes_straight(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_proxy_connects_directly(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, fe80::/10, .amazonaws.com")
     async with proxied(authority, monkeypatch) as (sts, proxy):
@@ -368,7 +366,7 @@ async def test_no_proxy_goes_straight(authority: Authority, monkeypatch: pytest.
     assert proxy.heads == []
 
 
-async def test_loopback_is_never_asked_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loopback_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with scripted() as sts:
@@ -377,7 +375,7 @@ async def test_loopback_is_never_asked_of_a_proxy(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
-async def test_a_proxy_that_refuses_is_told_from_an_sts_that_does(
+async def test_refusal_of_the_proxy_has_its_own_code(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     async with proxied(authority, monkeypatch, status) as (sts, _):
@@ -388,14 +386,14 @@ async def test_a_proxy_that_refuses_is_told_from_an_sts_that_does(
     assert "hush" not in str(error)
 
 
-async def test_a_proxy_that_is_not_there_is_named_by_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_proxy_is_reported_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hush@127.0.0.1:1")
     error = await failure(f"https://{STS_HOST}/")
     assert error.message == f"{STS_HOST} (through HTTPS_PROXY): Connection refused"
 
 
 @pytest.mark.parametrize("value", ["ftp://me:hush@proxy:1", "http://me:hush/@proxy:1", "socks5://me:hush@proxy:1"])
-def test_a_proxy_that_cannot_be_used_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_unusable_proxy_is_reported_without_its_value(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
         StsClient(f"https://{STS_HOST}/")
@@ -428,7 +426,7 @@ def proxies_of_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("url", [f"https://{STS_HOST}/", "http://10.0.0.7:8080/", "https://[fd00::7]/"])
-def test_the_proxy_is_found_as_botocore_finds_it(
+def test_proxy_is_the_one_that_botocore_finds(
     proxies_of_every_name: None, monkeypatch: pytest.MonkeyPatch, no_proxy: str, url: str
 ) -> None:
     monkeypatch.setenv("NO_PROXY", no_proxy)

@@ -83,9 +83,7 @@ def ours(region: str, *, fips: bool, dualstack: bool) -> tuple[str, str] | None:
 
 
 @pytest.mark.parametrize(("fips", "dualstack"), FLAGS)
-def test_every_region_has_the_url_that_botocore_calls_and_the_region_that_it_signs_for(
-    peer: Botocore, *, fips: bool, dualstack: bool
-) -> None:
+def test_region_has_botocores_url_and_signing_region(peer: Botocore, *, fips: bool, dualstack: bool) -> None:
     regions = set(peer.regions())
     assert len(regions) > 50
     for region in sorted(regions):
@@ -137,16 +135,14 @@ new_regions = st.builds(
 @example("fips--fips", (False, False))
 @example("fips--x", (False, False))
 @example("fips-123", (False, False))
-def test_regions_not_yet_known_and_things_that_are_none_go_botocores_way(
-    peer: Botocore, region: str, flags: tuple[bool, bool]
-) -> None:
+def test_unknown_region_is_handled_as_in_botocore(peer: Botocore, region: str, flags: tuple[bool, bool]) -> None:
     fips, dualstack = flags
     assert ours(region, fips=fips, dualstack=dualstack) == peer.endpoint(region, fips=fips, dualstack=dualstack)
 
 
 @steady
 @given(st.text(max_size=70), st.sampled_from(FLAGS))
-def test_host_is_always_one_of_awss(region: str, flags: tuple[bool, bool]) -> None:
+def test_host_is_always_in_a_domain_of_aws(region: str, flags: tuple[bool, bool]) -> None:
     found = ours(region, fips=flags[0], dualstack=flags[1])
     if found is not None:
         suffixes = {suffix for row in PARTITIONS for suffix in (row.suffix, row.dual_stack_suffix) if suffix}
@@ -158,26 +154,26 @@ def test_missing_region_names_the_setting_and_the_fix() -> None:
         sts_url("")
 
 
-def test_impossible_region_is_named_with_its_value() -> None:
+def test_invalid_region_is_reported_with_its_value() -> None:
     with pytest.raises(ConfigurationError, match=r"AWS_REGION is 'us east 1', which cannot be a region"):
         sts_url("us east 1")
 
 
-def test_dual_stack_where_there_is_none_names_the_setting_and_the_partition() -> None:
+def test_missing_dual_stack_names_setting_and_partition() -> None:
     with pytest.raises(ConfigurationError, match=r"AWS_USE_DUALSTACK_ENDPOINT is true, .* aws-iso-f: unset it"):
         sts_url("us-isof-south-1", dualstack=True)
 
 
-def test_partition_of_every_region_is_the_one_that_lists_it(peer: Botocore) -> None:
+def test_partition_of_each_region_is_the_one_that_lists_it(peer: Botocore) -> None:
     for partition, regions in peer.partitions().items():
         assert {partition_of(region) for region in regions} == {partition}
 
 
-def test_unknown_region_counts_as_the_first_partitions() -> None:
+def test_unknown_region_is_in_the_first_partition() -> None:
     assert partition_of("zz-new-1") == "aws"
 
 
-def test_role_of_another_partition_is_warned_about() -> None:
+def test_role_of_another_partition_causes_a_warning() -> None:
     warning = partition_warning("arn:aws-cn:iam::111122223333:role/app", "us-east-1")
     assert warning is not None
     assert "'arn:aws-cn:iam::111122223333:role/app'" in warning
@@ -195,7 +191,7 @@ def test_role_of_another_partition_is_warned_about() -> None:
         ("arn::iam::111122223333:role/app", "eu-west-1"),
     ],
 )
-def test_nothing_is_said_of_roles_that_match_or_cannot_be_judged(role_arn: str, region: str) -> None:
+def test_matching_or_unclear_role_causes_no_partition_warning(role_arn: str, region: str) -> None:
     assert partition_warning(role_arn, region) is None
 
 
@@ -209,7 +205,7 @@ def test_nothing_is_said_of_roles_that_match_or_cannot_be_judged(role_arn: str, 
         ("https://vpce-1a2b.sts.eu-west-1.vpce.amazonaws.com.", "https://vpce-1a2b.sts.eu-west-1.vpce.amazonaws.com./"),
     ],
 )
-def test_endpoint_url_is_taken_with_a_path(value: str, expected: str) -> None:
+def test_endpoint_url_gets_a_path(value: str, expected: str) -> None:
     assert parse_endpoint_url("AWS_ENDPOINT_URL_STS", value) == expected
 
 
@@ -236,14 +232,14 @@ def test_endpoint_url_is_taken_with_a_path(value: str, expected: str) -> None:
         ("https://hóst", "characters that no URL has"),
     ],
 )
-def test_endpoint_url_that_cannot_be_called_is_refused_by_name(value: str, why: str) -> None:
+def test_invalid_endpoint_url_is_rejected_with_its_setting(value: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_endpoint_url("AWS_ENDPOINT_URL", value)
     assert str(caught.value).startswith(f"AWS_ENDPOINT_URL is {value!r}, ")
     assert why in str(caught.value)
 
 
-def test_password_in_an_endpoint_url_is_refused_and_not_shown() -> None:
+def test_endpoint_url_with_password_is_rejected_unseen() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_endpoint_url("AWS_ENDPOINT_URL", "https://somebody:pass@word@host/")
     assert "user name and password" in str(caught.value)
@@ -262,7 +258,7 @@ urls = st.builds(
 
 @steady
 @given(urls)
-def test_endpoint_urls_taken_are_taken_by_botocore_and_called_as_it_would(value: str) -> None:
+def test_accepted_endpoint_url_is_called_as_by_botocore(value: str) -> None:
     try:
         url = parse_endpoint_url("AWS_ENDPOINT_URL", value)
     except ConfigurationError:
@@ -275,13 +271,13 @@ def test_endpoint_urls_taken_are_taken_by_botocore_and_called_as_it_would(value:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "::1"])
-def test_loopback_hosts(host: str) -> None:
+def test_plaintext_to_loopback_is_accepted(host: str) -> None:
     assert is_loopback_host(host)
     bracketed = f"[{host}]" if ":" in host else host
     assert not is_plaintext_beyond_loopback(f"http://{bracketed}:4566/")
 
 
 @pytest.mark.parametrize("host", ["sts.example", "10.0.0.1", "localhost.example", "[fe80::1]", "0.0.0.0"])
-def test_plain_http_to_anywhere_else_is_told_apart_from_https(host: str) -> None:
+def test_plaintext_beyond_loopback_is_detected(host: str) -> None:
     assert is_plaintext_beyond_loopback(f"http://{host}/")
     assert not is_plaintext_beyond_loopback(f"https://{host}/")

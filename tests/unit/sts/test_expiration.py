@@ -25,7 +25,7 @@ def instant(skew_seconds: float = 0.0) -> Instant:
     stamped=st.floats(0, 1),
     fraction=st.floats(0, 0.999),
 )
-def test_the_end_on_our_clocks_is_never_after_stss_own_whatever_our_clock_shows(
+def test_expiration_is_never_later_than_on_the_clock_of_sts(
     life: int, skew: float, reply_seconds: float, stamped: float, fraction: float
 ) -> None:
     # STS's true time when the request left; it stamps its Date somewhere before the reply is here.
@@ -45,13 +45,13 @@ def test_skew_is_how_far_sts_is_ahead(skew: float) -> None:
     assert found.skew_seconds == pytest.approx(skew, abs=0.51)
 
 
-def test_without_a_date_our_own_clock_decides() -> None:
+def test_expiration_without_date_uses_our_clock() -> None:
     found = place_expiration(STS_NOW + timedelta(hours=1), None, instant(), instant(), 3600)
     assert found.expires.wall == (STS_NOW + timedelta(hours=1, seconds=-1)).timestamp()
     assert found.skew_seconds is None
 
 
-def test_a_date_that_makes_no_sense_is_passed_over() -> None:
+def test_expiration_ignores_an_absurd_date() -> None:
     found = place_expiration(STS_NOW + timedelta(hours=1), STS_NOW - timedelta(days=400), instant(), instant(), 3600)
     assert found.skew_seconds is None
     assert found.remaining_seconds == 3599
@@ -59,7 +59,7 @@ def test_a_date_that_makes_no_sense_is_passed_over() -> None:
 
 @pytest.mark.parametrize("life", [timedelta(0), timedelta(seconds=-5), timedelta(seconds=MAX_SESSION_SECONDS + 9)])
 @pytest.mark.parametrize("date", [None, STS_NOW])
-def test_an_expiration_past_or_absurd_is_refused_with_what_was_seen(life: timedelta, date: datetime | None) -> None:
+def test_past_or_absurd_expiration_is_rejected(life: timedelta, date: datetime | None) -> None:
     with pytest.raises(ExchangeError) as caught:
         place_expiration(STS_NOW + life, date, instant(), instant(), 43_200)
     assert caught.value.next_step is NextStep.RETRY
@@ -67,14 +67,14 @@ def test_an_expiration_past_or_absurd_is_refused_with_what_was_seen(life: timede
 
 
 @pytest.mark.parametrize("error_seconds", [600, 3600, 36_000])
-def test_no_clock_that_is_behind_makes_a_set_live_longer_than_was_asked_for(error_seconds: float) -> None:
+def test_slow_clock_does_not_extend_the_requested_duration(error_seconds: float) -> None:
     expires_at = STS_NOW + timedelta(hours=1)
     by_a_date = place_expiration(expires_at, STS_NOW - timedelta(seconds=error_seconds), instant(), instant(), 3600)
     by_our_own = place_expiration(expires_at, None, instant(error_seconds), instant(error_seconds), 3600)
     assert by_a_date.remaining_seconds == by_our_own.remaining_seconds == 3599
 
 
-def test_a_wall_clock_set_forward_during_the_exchange_shortens_the_life_that_is_planned_on() -> None:
+def test_wall_clock_set_forward_shortens_the_remaining_lifetime() -> None:
     now = Instant(instant().wall + 3000, instant().monotonic)
     assert place_expiration(STS_NOW + timedelta(hours=1), STS_NOW, instant(), now, 3600).remaining_seconds == 599
 
@@ -82,7 +82,7 @@ def test_a_wall_clock_set_forward_during_the_exchange_shortens_the_life_that_is_
 @pytest.mark.parametrize(
     "now", [Instant(instant().wall + 7200, 77.0), Instant(instant().wall, 77.0 + 3600)], ids=["wall", "monotonic"]
 )
-def test_a_set_that_is_over_on_arrival_is_refused_and_so_tried_again_soon(now: Instant) -> None:
+def test_credentials_expired_on_arrival_are_rejected(now: Instant) -> None:
     with pytest.raises(ExchangeError) as caught:
         place_expiration(STS_NOW + timedelta(hours=1), STS_NOW, instant(), now, 3600)
     assert caught.value.next_step is NextStep.RETRY

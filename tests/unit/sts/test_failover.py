@@ -65,16 +65,14 @@ def walk(endpoints: int, history: list[Outcome]) -> list[Asked]:
 
 
 @given(endpoint_counts, histories)
-def test_the_list_is_never_left(endpoints: int, history: list[Outcome]) -> None:
+def test_failover_uses_only_listed_endpoints(endpoints: int, history: list[Outcome]) -> None:
     for request in walk(endpoints, history):
         assert 0 <= request.number < endpoints
         assert 0 <= request.after.active < endpoints
 
 
 @given(endpoint_counts, histories)
-def test_only_an_outage_leaves_an_endpoint_and_only_after_as_many_in_a_row(
-    endpoints: int, history: list[Outcome]
-) -> None:
+def test_failover_leaves_an_endpoint_after_max_outages(endpoints: int, history: list[Outcome]) -> None:
     in_a_row = 0
     for request in walk(endpoints, history):
         if request.number == request.before.active:
@@ -93,14 +91,14 @@ def test_only_an_outage_leaves_an_endpoint_and_only_after_as_many_in_a_row(
 
 
 @given(endpoint_counts, histories)
-def test_a_refusal_never_moves_anything(endpoints: int, history: list[Outcome]) -> None:
+def test_refusal_changes_no_active_endpoint(endpoints: int, history: list[Outcome]) -> None:
     for request in walk(endpoints, history):
         if request.outcome.refused and request.number not in request.outcome.out:
             assert request.after.active == request.before.active
 
 
 @given(endpoint_counts, histories)
-def test_trying_to_return_costs_one_request_in_a_while_and_no_more(endpoints: int, history: list[Outcome]) -> None:
+def test_failback_costs_one_request_per_interval(endpoints: int, history: list[Outcome]) -> None:
     requests = walk(endpoints, history)
     extra = [request.at for request in requests if request.number != request.before.active]
     assert all(later - earlier >= FAILBACK_SECONDS for earlier, later in pairwise(extra))
@@ -108,9 +106,7 @@ def test_trying_to_return_costs_one_request_in_a_while_and_no_more(endpoints: in
 
 
 @given(endpoint_counts, histories)
-def test_the_first_is_always_tried_again_and_a_success_there_is_for_good(
-    endpoints: int, history: list[Outcome]
-) -> None:
+def test_failback_is_tried_until_the_primary_succeeds(endpoints: int, history: list[Outcome]) -> None:
     requests = walk(endpoints, history)
     state, now = (requests[-1].after, requests[-1].at) if requests else (Failover(endpoints), 0.0)
     assert state.endpoint_at(now + FAILBACK_SECONDS) == PRIMARY
@@ -118,7 +114,7 @@ def test_the_first_is_always_tried_again_and_a_success_there_is_for_good(
 
 
 @given(endpoint_counts, histories, st.integers(0, 3), outcomes)
-def test_a_late_outcome_of_an_endpoint_no_longer_in_use_takes_nobody_there_but_home(
+def test_late_outcome_activates_only_the_primary(
     endpoints: int, history: list[Outcome], number: int, outcome: Outcome
 ) -> None:
     requests = walk(endpoints, history)
@@ -128,13 +124,13 @@ def test_a_late_outcome_of_an_endpoint_no_longer_in_use_takes_nobody_there_but_h
 
 
 @pytest.mark.parametrize("endpoints", [1, 2, 3])
-def test_when_all_are_out_each_has_its_turn_round_and_round(endpoints: int) -> None:
+def test_failover_cycles_while_all_endpoints_are_down(endpoints: int) -> None:
     everywhere = Outcome(1.0, frozenset(range(endpoints)), refused=False)
     turns = [request.number for request in walk(endpoints, [everywhere] * (2 * endpoints * MAX_OUTAGES))]
     assert turns == [number for number in [*range(endpoints)] * 2 for _ in range(MAX_OUTAGES)]
 
 
-def test_going_on_along_the_list_does_not_put_the_return_off() -> None:
+def test_failover_along_the_list_does_not_delay_failback() -> None:
     state = Failover(3, active=1, outages=MAX_OUTAGES - 1, failback_at=700.0)
     assert after_outage(state, 1, now=650.0) == Failover(3, active=2, failback_at=700.0)
 
@@ -147,7 +143,7 @@ def error(code: str, status: int | None, next_step: NextStep = NextStep.RETRY) -
 
 
 @pytest.mark.parametrize("code", ["Timeout", "Unreachable", "Tls", "Proxy"])
-def test_an_endpoint_out_of_reach_is_out(code: str) -> None:
+def test_unreachable_endpoint_is_an_outage(code: str) -> None:
     assert is_outage(error(code, None), PRIMARY)
 
 
@@ -155,19 +151,19 @@ def test_an_endpoint_out_of_reach_is_out(code: str) -> None:
     ("code", "status"),
     [("InternalFailure", 500), ("Http502", 502), ("ServiceUnavailable", 503), ("Http504", 504)],
 )
-def test_an_endpoint_that_answers_with_a_servers_error_is_out(code: str, status: int) -> None:
+def test_server_error_is_an_outage(code: str, status: int) -> None:
     assert is_outage(error(code, status), PRIMARY)
 
 
 @pytest.mark.parametrize("code", ["RegionDisabledException", "OptInRequired"])
-def test_a_fallback_that_is_not_active_for_the_account_is_out_and_the_first_region_refuses(code: str) -> None:
+def test_inactive_region_is_an_outage_of_a_fallback_only(code: str) -> None:
     assert is_outage(error(code, 403, NextStep.WAIT), PRIMARY + 1)
     assert not is_outage(error(code, 403, NextStep.WAIT), PRIMARY)
 
 
 @pytest.mark.parametrize("code", sorted(NEXT_STEPS.keys() - {"RegionDisabledException", "OptInRequired"}))
 @pytest.mark.parametrize("status", [400, 403, 429])
-def test_a_refusal_of_the_request_is_no_outage(code: str, status: int) -> None:
+def test_refusal_is_not_an_outage(code: str, status: int) -> None:
     assert not is_outage(error(code, status, NEXT_STEPS[code]), PRIMARY + 1)
 
 
@@ -181,7 +177,5 @@ def test_a_refusal_of_the_request_is_no_outage(code: str, status: int) -> None:
         ("Http302", 302, NextStep.WAIT),
     ],
 )
-def test_neither_throttling_nor_an_answer_that_is_not_stss_own_is_an_outage(
-    code: str, status: int | None, next_step: NextStep
-) -> None:
+def test_throttling_or_foreign_response_is_not_an_outage(code: str, status: int | None, next_step: NextStep) -> None:
     assert not is_outage(error(code, status, next_step), PRIMARY)

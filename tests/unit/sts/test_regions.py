@@ -84,7 +84,7 @@ async def serving(daemon: Daemon) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def test_while_all_is_well_only_the_first_region_is_ever_asked(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_regions_call_only_a_healthy_primary(autojump_clock: MockClock, scene: Scene) -> None:
     async with serving(scene.daemon):
         await trio.sleep(10 * 3600)
     assert scene.attempts() == len(scene.sts[HOME].asked_at) >= 20
@@ -92,9 +92,7 @@ async def test_while_all_is_well_only_the_first_region_is_ever_asked(autojump_cl
     assert scene.metrics.sts_regions == {HOME: True, NEXT: False, LAST: False}
 
 
-async def test_the_first_credentials_come_from_the_next_region_within_seconds_when_the_first_is_out(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_first_credentials_come_from_the_fallback_in_seconds(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await scene.daemon.roles.first_credentials()
@@ -104,9 +102,7 @@ async def test_the_first_credentials_come_from_the_next_region_within_seconds_wh
     assert scene.sts[LAST].asked_at == []
 
 
-async def test_a_change_is_told_once_with_its_reason_and_shown_by_metrics(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_region_change_is_logged_once_and_in_metrics(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await trio.sleep(1000)
@@ -125,9 +121,7 @@ async def test_a_change_is_told_once_with_its_reason_and_shown_by_metrics(
     assert scene.regions.active == NEXT
 
 
-async def test_the_first_is_back_for_good_at_the_refresh_after_it_is_back(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_recovered_primary_is_active_at_the_next_refresh(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await trio.sleep(60)
@@ -139,9 +133,7 @@ async def test_the_first_is_back_for_good_at_the_refresh_after_it_is_back(
     assert scene.metrics.sts_endpoint_changes == 2
 
 
-async def test_a_return_that_fails_asks_the_region_in_use_at_once_and_is_no_failure(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_failed_failback_uses_the_active_region_at_once(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await trio.sleep(60)
@@ -164,7 +156,7 @@ async def test_a_return_that_fails_asks_the_region_in_use_at_once_and_is_no_fail
         ("IDPCommunicationError", NextStep.RETRY),
     ],
 )
-async def test_no_refusal_takes_the_token_to_another_region(
+async def test_refusal_sends_the_token_to_no_other_region(
     autojump_clock: MockClock, scene: Scene, code: str, next_step: NextStep
 ) -> None:
     scene.fail(refusal(code, next_step), HOME)
@@ -174,9 +166,7 @@ async def test_no_refusal_takes_the_token_to_another_region(
     assert scene.changes == []
 
 
-async def test_a_region_that_is_not_active_for_the_account_is_passed_by(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_region_inactive_for_the_account_is_skipped(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME)
     scene.fail(refusal("RegionDisabledException", NextStep.WAIT), NEXT)
     async with serving(scene.daemon):
@@ -184,9 +174,7 @@ async def test_a_region_that_is_not_active_for_the_account_is_passed_by(
     assert scene.changes == [(HOME, NEXT), (NEXT, LAST)]
 
 
-async def test_with_all_regions_out_for_hours_attempts_are_no_more_than_with_one_and_six_returns_an_hour(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_outage_of_all_regions_causes_few_attempts(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME, NEXT, LAST)
     hours = 6
     async with serving(scene.daemon):
@@ -201,9 +189,7 @@ async def test_with_all_regions_out_for_hours_attempts_are_no_more_than_with_one
     assert scene.changes[:3] == [(HOME, NEXT), (NEXT, LAST), (LAST, HOME)]
 
 
-async def test_credentials_outlive_an_outage_that_moves_from_region_to_region(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
+async def test_credentials_survive_an_outage_that_changes_regions(autojump_clock: MockClock, scene: Scene) -> None:
     async with serving(scene.daemon):
         await scene.daemon.roles.first_credentials()
         for out in [(HOME,), (HOME, NEXT), (NEXT, LAST), (LAST,), (HOME, LAST)] * 3:
@@ -214,7 +200,7 @@ async def test_credentials_outlive_an_outage_that_moves_from_region_to_region(
                 assert scene.is_served
 
 
-async def test_a_bug_in_an_exchange_changes_nothing_here(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_bug_in_an_exchange_changes_no_region(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(ZeroDivisionError("a bug"), HOME)
     async with serving(scene.daemon):
         await trio.sleep(600)
@@ -226,7 +212,7 @@ async def test_a_bug_in_an_exchange_changes_nothing_here(autojump_clock: MockClo
 
 
 @pytest.mark.parametrize("broken", [None, error_reply(500, "InternalFailure"), Reply(raw=b"", reset=True)])
-async def test_real_clients_turn_from_a_region_that_is_out_to_one_that_answers(
+async def test_real_clients_fail_over_to_a_healthy_region(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, broken: Reply | None
 ) -> None:
     autojump_clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
@@ -268,19 +254,19 @@ def contexts() -> int:
     return sum(isinstance(thing, ssl.SSLContext) for thing in gc.get_objects())
 
 
-async def test_all_clients_share_one_set_of_authorities_which_is_most_of_their_weight() -> None:
+async def test_clients_share_their_authorities() -> None:
     metrics, more = await open_with(SETTINGS._replace(fallback_regions=(NEXT, LAST)))
     assert metrics.sts_regions == {HOME: True, NEXT: False, LAST: False}
     _, alone = await open_with(SETTINGS)
     assert more == alone > 0
 
 
-async def test_an_endpoint_that_was_given_is_named_by_its_url() -> None:
+async def test_configured_endpoint_is_named_by_its_url() -> None:
     metrics, _ = await open_with(SETTINGS._replace(endpoint_url="http://127.0.0.1:1"))
     assert metrics.sts_regions == {"http://127.0.0.1:1/": True}
 
 
-def test_fallbacks_are_their_regions_own_endpoints_with_the_flags_of_the_first() -> None:
+def test_fallback_urls_have_the_flags_of_the_primary() -> None:
     american = SETTINGS._replace(region="us-east-1", fallback_regions=("us-west-2", "ca-central-1"))
     assert fallbacks_of(SETTINGS) == []
     assert fallbacks_of(american) == ["https://sts.us-west-2.amazonaws.com", "https://sts.ca-central-1.amazonaws.com"]
@@ -308,7 +294,7 @@ def test_fallbacks_are_their_regions_own_endpoints_with_the_flags_of_the_first()
         ({"fallback_regions": (NEXT,), "endpoint_url": "https://sts.example"}, ["AWS_ENDPOINT_URL_STS", "unset one"]),
     ],
 )
-def test_fallbacks_that_cannot_be_used_are_named_with_the_fix(changes: dict[str, Any], words: list[str]) -> None:
+def test_unusable_fallbacks_are_reported_with_the_fix(changes: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigurationError) as refused:
         fallbacks_of(SETTINGS._replace(**changes))
     for word in ["IRSA_SIDECAR_STS_FALLBACK_REGIONS", *words]:

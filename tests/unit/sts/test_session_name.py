@@ -30,17 +30,17 @@ any_text = st.text(st.characters(exclude_categories=())) | st.text(max_size=400)
 """Lone surrogates too: os.environ has them for bytes that are no UTF-8."""
 
 
-def test_limits_are_those_of_the_sts_model() -> None:
+def test_session_name_limits_are_those_of_the_sts_model() -> None:
     model = botocore.session.Session().get_service_data("sts")
     shape = ServiceModel(model).shape_for("roleSessionNameType")
     assert shape.metadata == {"min": MIN_LENGTH, "max": MAX_LENGTH, "pattern": r"[\w+=,.@-]*"}
 
 
-def test_namespace_and_pod_are_joined_with_a_dot() -> None:
+def test_session_name_joins_namespace_and_pod() -> None:
     assert session_name("shop", "checkout-6d4cf56db6-x2x7p") == "shop.checkout-6d4cf56db6-x2x7p"
 
 
-def test_forbidden_characters_become_hyphens() -> None:
+def test_session_name_replaces_forbidden_characters() -> None:
     assert session_name("system:serviceaccount:shop:café/1") == "system-serviceaccount-shop-caf--1"
 
 
@@ -48,27 +48,27 @@ def test_forbidden_characters_become_hyphens() -> None:
     ("parts", "expected"),
     [((), NAMELESS), (("", ""), NAMELESS), (("", "pod"), "pod"), (("a",), "a-"), (("/",), "--")],
 )
-def test_too_little_still_makes_a_name(parts: tuple[str, ...], expected: str) -> None:
+def test_session_name_of_too_short_parts_is_valid(parts: tuple[str, ...], expected: str) -> None:
     assert session_name(*parts) == expected
 
 
-def test_longest_name_is_left_whole() -> None:
+def test_session_name_of_64_characters_is_kept() -> None:
     name = "n" * 20 + "." + "p" * 43
     assert session_name(*name.split(".")) == name
 
 
-def test_long_name_keeps_namespace_and_tail() -> None:
+def test_long_session_name_keeps_namespace_and_end() -> None:
     name = session_name("team-payments-production", "checkout-worker-for-nightly-settlement-6d4cf56db6-x2x7p")
     assert len(name) == 64
     assert name.startswith("team-payments-production.")
     assert name.endswith("-6d4cf56db6-x2x7p")
 
 
-def test_digest_does_not_change_between_releases() -> None:
+def test_session_name_digest_is_stable() -> None:
     assert session_name("n" * 40, "p" * 40) == "n" * 30 + "-c7f8c163-" + "p" * 24
 
 
-def test_bytes_that_are_no_utf8_make_a_name_too() -> None:
+def test_session_name_of_invalid_utf8_is_valid() -> None:
     assert session_name("\udcff") == "--"
     assert VALID.fullmatch(session_name("\udcff" * 65))
 
@@ -82,13 +82,13 @@ def test_bytes_that_are_no_utf8_make_a_name_too() -> None:
     ],
     ids=["in the tail", "in the middle", "in what is cleaned"],
 )
-def test_long_names_that_differ_stay_different(one: str, other: str) -> None:
+def test_long_session_names_stay_different(one: str, other: str) -> None:
     assert session_name("shop", one) != session_name("shop", other)
 
 
 @steady
 @given(st.lists(any_text, max_size=4))
-def test_any_text_makes_a_valid_name_and_the_same_one_again(parts: list[str]) -> None:
+def test_session_name_of_any_text_is_valid_and_stable(parts: list[str]) -> None:
     name = session_name(*parts)
     assert VALID.fullmatch(name)
     assert session_name(*parts) == name
@@ -97,14 +97,14 @@ def test_any_text_makes_a_valid_name_and_the_same_one_again(parts: list[str]) ->
 
 @steady
 @given(st.from_regex(VALID, fullmatch=True))
-def test_valid_name_is_left_as_it_is(name: str) -> None:
+def test_valid_session_name_is_not_changed(name: str) -> None:
     assert session_name(name) == name
     assert parse_session_name("AWS_ROLE_SESSION_NAME", name) == name
 
 
 @steady
 @given(any_text)
-def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -> None:
+def test_configured_name_is_kept_or_rejected_with_a_valid_one(value: str) -> None:
     if VALID.fullmatch(value):
         assert parse_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return
@@ -115,7 +115,7 @@ def test_chosen_name_is_taken_whole_or_refused_with_one_that_works(value: str) -
 
 
 @pytest.mark.parametrize("value", ["", "a", "a" * 65, "two words", "na/me", "naïve", "name\n"])
-def test_chosen_name_that_sts_would_refuse_is_refused(value: str) -> None:
+def test_configured_name_that_sts_rejects_is_rejected(value: str) -> None:
     with pytest.raises(ConfigurationError, match="AWS_ROLE_SESSION_NAME"):
         parse_session_name("AWS_ROLE_SESSION_NAME", value)
 
@@ -125,18 +125,18 @@ def test_chosen_name_that_sts_would_refuse_is_refused(value: str) -> None:
 VALUES = {"namespace": "shop", "service_account": "cart", "pod": "cart-0", "uid": "0f5c", "role": "default"}
 
 
-def test_a_template_is_filled_with_what_is_known_of_the_pod() -> None:
+def test_template_is_filled_with_names_of_the_pod() -> None:
     assert from_template("{namespace}.{pod}@{role}", VALUES) == "shop.cart-0@default"
     assert from_template("prod-{service_account}", VALUES) == "prod-cart"
 
 
-def test_what_is_not_known_leaves_nothing_in_its_place() -> None:
+def test_template_omits_unknown_values() -> None:
     assert from_template("{namespace}.{pod}", VALUES | {"pod": None}) == "shop"
     assert from_template("{pod}", VALUES | {"pod": None}) == NAMELESS
 
 
 @given(st.text(), st.dictionaries(st.sampled_from(FIELDS), any_text))
-def test_whatever_a_template_and_its_values_are_sts_takes_the_name(text: str, values: dict[str, str]) -> None:
+def test_template_always_leads_to_a_valid_name(text: str, values: dict[str, str]) -> None:
     template = check_or_none(text)
     if template is not None:
         name = from_template(template, values)
@@ -148,7 +148,7 @@ def test_whatever_a_template_and_its_values_are_sts_takes_the_name(text: str, va
     ("template", "words"),
     [("{podd}", "{podd} is no field"), ("{}", "{} is no field"), ("a b {pod}", "no ' '"), ("{pod}}", "no '}'")],
 )
-def test_a_template_that_cannot_be_filled_is_named_with_the_fields_there_are(template: str, words: str) -> None:
+def test_invalid_template_is_reported_with_the_valid_fields(template: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_session_name("AWS_ROLE_SESSION_NAME", template)
     assert f"AWS_ROLE_SESSION_NAME is {template!r}" in str(caught.value)

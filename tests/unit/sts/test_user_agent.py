@@ -19,7 +19,7 @@ def test_app_id_is_sanitized_as_botocore_does(app_id: str) -> None:
 
 
 @pytest.mark.parametrize("app_id", ["a" * 51, "b" * 100_000])
-def test_app_id_that_is_too_long_is_cut_and_warned_of(app_id: str) -> None:
+def test_long_app_id_is_cut_with_a_warning(app_id: str) -> None:
     assert with_app_id("a/1", app_id) == f"a/1 app/{app_id[:50]}"
     warning = app_id_warning(app_id)
     assert warning is not None
@@ -27,5 +27,5 @@ def test_app_id_that_is_too_long_is_cut_and_warned_of(app_id: str) -> None:
     assert len(warning) < 300
 
 
-def test_no_app_id_leaves_the_user_agent_as_it_is() -> None:
+def test_user_agent_is_unchanged_without_app_id() -> None:
     assert with_app_id("a/1", None) == "a/1"

@@ -71,7 +71,7 @@ def error_body(code: str, message: str) -> str:
 # The request
 
 
-def test_form_holds_what_was_asked_and_no_session_policy_that_was_not() -> None:
+def test_form_has_only_the_requested_parameters() -> None:
     form = assume_role_with_web_identity(role_arn=ROLE_ARN, session_name="shop.app", token=JWT, duration_seconds=3600)
     assert dict(parse_qsl(form.decode(), strict_parsing=True)) == {
         "Action": "AssumeRoleWithWebIdentity",
@@ -83,7 +83,7 @@ def test_form_holds_what_was_asked_and_no_session_policy_that_was_not() -> None:
     }
 
 
-def test_a_step_asks_for_nothing_that_was_not_said() -> None:
+def test_assume_role_form_omits_unset_parameters() -> None:
     form = assume_role(role_arn=ROLE_ARN, session_name="shop.app", duration_seconds=3600)
     assert dict(parse_qsl(form.decode(), strict_parsing=True)) == {
         "Action": "AssumeRole",
@@ -94,12 +94,12 @@ def test_a_step_asks_for_nothing_that_was_not_said() -> None:
     }
 
 
-def test_what_is_no_text_is_sent_as_what_sts_refuses() -> None:
+def test_form_replaces_invalid_text_by_question_marks() -> None:
     form = assume_role_with_web_identity(role_arn="\udcff", session_name="s", token="t", duration_seconds=900)
     assert b"RoleArn=%3F&" in form
 
 
-def test_headers_cannot_be_changed_by_who_uses_them() -> None:
+def test_headers_are_immutable() -> None:
     with pytest.raises(TypeError):
         HEADERS["Authorization"] = "anything"  # type: ignore[index] # what is tested
 
@@ -107,7 +107,7 @@ def test_headers_cannot_be_changed_by_who_uses_them() -> None:
 # Credentials
 
 
-def test_good_reply_is_credentials() -> None:
+def test_response_is_parsed_into_credentials() -> None:
     assert read(GOOD) == Credentials(
         access_key_id=KEY,
         secret_access_key=SECRET,
@@ -128,7 +128,7 @@ def test_good_reply_is_credentials() -> None:
         ("2026-01-02T03:04:05-0800", "2026-01-02T11:04:05Z"),
     ],
 )
-def test_expiration_is_cut_to_whole_seconds_of_utc(spelt: str, expiration: str) -> None:
+def test_expiration_is_truncated_to_seconds_in_utc(spelt: str, expiration: str) -> None:
     got = read(GOOD.replace("2026-01-02T03:04:05Z", spelt))
     assert got.expires_at.tzinfo is UTC
     assert got.expires_at.microsecond == 0
@@ -163,7 +163,7 @@ def test_expiration_is_cut_to_whole_seconds_of_utc(spelt: str, expiration: str) 
         "Fri, 02 Jan 2026 03:04:05 GMT",
     ],
 )
-def test_expiration_that_is_no_instant_is_refused(spelt: str) -> None:
+def test_invalid_expiration_is_rejected(spelt: str) -> None:
     assert "Expiration" in refusal(GOOD.replace("2026-01-02T03:04:05Z", spelt)).message
 
 
@@ -179,25 +179,25 @@ NO_CREDENTIAL = (f" {KEY}", f"{KEY}\n", "two words", "tab\there", "\x7f", "\x80"
     ("text", "problem"),
     [(text, "is missing or empty") for text in EMPTY] + [(text, "holds characters") for text in NO_CREDENTIAL],
 )
-def test_credential_that_cannot_stand_in_a_header_is_refused(name: str, text: str, problem: str) -> None:
+def test_credential_with_invalid_characters_is_rejected(name: str, text: str, problem: str) -> None:
     error = refusal(GOOD.replace(f"<{name}>{FIELDS[name]}</{name}>", f"<{name}>{text}</{name}>"))
     assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, 200)
     assert f"{name} {problem}" in error.message
 
 
 @pytest.mark.parametrize("name", [*FIELDS, "Expiration", "Arn", "Credentials", "AssumedRoleUser"])
-def test_reply_that_lacks_an_element_is_refused(name: str) -> None:
+def test_response_without_an_element_is_rejected(name: str) -> None:
     error = refusal(GOOD.replace(f"<{name}>", "<Other>").replace(f"</{name}>", "</Other>"))
     assert error.code == "MalformedReply"
 
 
 @pytest.mark.parametrize("name", [*FIELDS, "Expiration", "Arn", "Credentials", "AssumedRoleUser"])
-def test_reply_that_has_an_element_twice_is_refused(name: str) -> None:
+def test_response_with_a_duplicate_element_is_rejected(name: str) -> None:
     start, end = GOOD.index(f"<{name}>"), GOOD.index(f"</{name}>") + len(f"</{name}>")
     assert refusal(GOOD[:end] + GOOD[start:end] + GOOD[end:]).code == "MalformedReply"
 
 
-def test_fields_of_two_sets_are_never_mixed() -> None:
+def test_fields_of_two_credentials_are_never_mixed() -> None:
     second = "</Credentials><Credentials><SecretAccessKey>another</SecretAccessKey>"
     mixed = GOOD.replace(f"<SecretAccessKey>{SECRET}</SecretAccessKey>", second)
     assert refusal(mixed).code == "MalformedReply"
@@ -217,7 +217,7 @@ def test_fields_of_two_sets_are_never_mixed() -> None:
         " arn:aws:sts::111122223333:assumed-role/app/shop.app",
     ],
 )
-def test_reply_that_names_no_account_is_refused(arn: str) -> None:
+def test_response_without_account_is_rejected(arn: str) -> None:
     assert "account" in refusal(GOOD.replace("arn:aws:sts::111122223333:assumed-role/app/shop.app", arn)).message
 
 
@@ -225,12 +225,12 @@ def nested(depth: int) -> str:
     return GOOD.replace("<Audience>", "<New>" + "<a>" * depth + "</a>" * depth + "</New><Audience>")
 
 
-def test_elements_that_nobody_knows_may_nest_but_not_without_end() -> None:
+def test_unknown_elements_may_nest_up_to_a_limit() -> None:
     assert read(nested(10)) == read(GOOD)
     assert "nests deeper than 32" in refusal(nested(40)).message
 
 
-def test_session_token_may_be_long() -> None:
+def test_long_session_token_is_accepted() -> None:
     assert read(GOOD.replace(SESSION_TOKEN, "A&#66;" * 10_000)).session_token == "AB" * 10_000
 
 
@@ -265,13 +265,13 @@ BILLION_LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;
         GOOD.encode().replace(KEY.encode(), b"\xff\xfe"),
     ],
 )
-def test_200_that_is_no_reply_is_refused_as_a_whole(body: str | bytes) -> None:
+def test_200_without_credentials_is_rejected(body: str | bytes) -> None:
     error = refusal(body)
     assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, 200)
     assert "passed over as a whole" in error.message
 
 
-def test_byte_order_mark_and_a_wrongly_declared_encoding_do_no_harm() -> None:
+def test_byte_order_mark_and_wrong_encoding_are_accepted() -> None:
     assert read(b"\xef\xbb\xbf" + GOOD.encode()) == read(GOOD)
     assert read(GOOD.replace("UTF-8", "ISO-8859-1")) == read(GOOD)
     assert read(GOOD.encode("utf-16")) == read(GOOD)
@@ -279,7 +279,7 @@ def test_byte_order_mark_and_a_wrongly_declared_encoding_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206, 299])
-def test_other_success_is_no_answer(status: int) -> None:
+def test_other_success_status_is_rejected(status: int) -> None:
     error = refusal(GOOD, status)
     assert (error.code, error.next_step, error.status) == ("MalformedReply", NextStep.RETRY, status)
 
@@ -288,7 +288,7 @@ def test_other_success_is_no_answer(status: int) -> None:
 @given(
     cut=st.integers(0, len(GOOD)), name=st.sampled_from(list(FIELDS)), junk=st.sampled_from(["\n", "é", "<x/>", "&x;"])
 )
-def test_error_about_a_200_holds_nothing_of_it(cut: int, name: str, junk: str) -> None:
+def test_error_about_a_200_quotes_nothing(cut: int, name: str, junk: str) -> None:
     broken = GOOD.replace(f"</{name}>", f"{junk}</{name}>")
     for body in (broken, broken[:cut], GOOD.replace("Expiration", "Expires"), GOOD.replace("2026-01", SECRET)):
         error = refusal(body)
@@ -335,7 +335,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("status", "code", "message", "next_step"), STEPS)
-def test_error_says_what_follows(status: int, code: str, message: str, next_step: NextStep) -> None:
+def test_error_has_its_next_step(status: int, code: str, message: str, next_step: NextStep) -> None:
     error = refusal(error_body(code, message), status)
     assert (error.code, error.message, error.status) == (code, message, status)
     assert error.next_step is next_step
@@ -360,7 +360,7 @@ def test_error_says_what_follows(status: int, code: str, message: str, next_step
         ("Throttling", "Rate exceeded", NextStep.SLOW_DOWN),
     ],
 )
-def test_an_error_of_a_chains_step_has_a_next_step_of_its_own(code: str, message: str, next_step: NextStep) -> None:
+def test_error_of_a_chain_step_has_its_own_next_step(code: str, message: str, next_step: NextStep) -> None:
     with pytest.raises(ExchangeError) as caught:
         read_reply(400, error_body(code, message).encode(), role_arn=ROLE_ARN, operation=Operation.ASSUME_ROLE)
     assert caught.value.next_step is next_step
@@ -385,9 +385,7 @@ def test_an_error_of_a_chains_step_has_a_next_step_of_its_own(code: str, message
         ("AccessDenied", "DurationSeconds", 0, False),
     ],
 )
-def test_a_session_that_was_asked_for_too_long_is_known_by_what_sts_says(
-    code: str, message: str, step: int, *, expected: bool
-) -> None:
+def test_too_long_duration_is_recognized_in_the_message(code: str, message: str, step: int, *, expected: bool) -> None:
     error = ExchangeError(code, message, NextStep.ASK_OPERATOR, status=400, step=step)
     assert is_too_long(error) is expected
 
@@ -414,14 +412,14 @@ def test_a_session_that_was_asked_for_too_long_is_known_by_what_sts_says(
         (403, error_body("AccessDenied", ""), "AccessDenied", "no message came with it", NextStep.WAIT),
     ],
 )
-def test_error_that_is_not_awss_goes_by_its_status(
+def test_error_without_aws_code_follows_its_status(
     status: int, body: str | bytes, code: str, message: str, next_step: NextStep
 ) -> None:
     error = refusal(body, status)
     assert (error.code, error.message, error.next_step) == (code, message, next_step)
 
 
-def test_long_bodies_and_messages_are_cut() -> None:
+def test_error_cuts_long_bodies_and_messages() -> None:
     assert refusal("word " * 10_000, 502).message == ("word " * 40)[:199] + "…"
     assert refusal(error_body("Throttling", "so " * 1000), 400).message == ("so " * 1000)[:1999] + "…"
 
@@ -437,12 +435,12 @@ def test_long_bodies_and_messages_are_cut() -> None:
     ],
     ids=["a proxy's page", "in a message", "the whole message", "across the excerpt's end", "across what is read"],
 )
-def test_token_that_an_error_echoes_is_hidden(body: str) -> None:
+def test_error_hides_an_echoed_token(body: str) -> None:
     error = refusal(body, 400)
     assert not any(part[:12] in str(error) for part in JWT.split("."))
 
 
-def test_piece_of_a_token_is_hidden_too() -> None:
+def test_error_hides_a_part_of_a_token() -> None:
     assert refusal(f"<p>bad signature {'c2lnbmF0dXJl' * 20}</p>", 400).message == "bad signature [hidden]"
 
 
@@ -456,7 +454,7 @@ DENIED = (
 
 
 @pytest.mark.parametrize("length", [1, 20, 56, 57, 58, 79, 80, 81, 128, 255, 256])
-def test_authorization_id_and_its_link_are_shown(length: int) -> None:
+def test_error_shows_the_authorization_id_and_its_link(length: int) -> None:
     message = DENIED.format(id="".join("a1b2c3d4e5f6g7h8i9z0"[n % 20] for n in range(length)))
     assert refusal(error_body("AccessDenied", message), 403).message == message
 
@@ -477,7 +475,7 @@ def test_authorization_id_and_its_link_are_shown(length: int) -> None:
         f"{'a1' * 40}+{'B' * 90}",
     ],
 )
-def test_token_in_place_of_an_authorization_id_is_hidden(secret: str) -> None:
+def test_error_hides_a_token_as_authorization_id(secret: str) -> None:
     message = refusal(error_body("AccessDenied", DENIED.format(id=secret)), 403).message
     assert secret not in message
     assert "[hidden]" in message
@@ -498,7 +496,7 @@ def test_token_in_place_of_an_authorization_id_is_hidden(secret: str) -> None:
         "https://console.example/?id={}",
     ],
 )
-def test_long_run_of_small_letters_elsewhere_is_hidden(text: str) -> None:
+def test_error_hides_long_lower_case_text_elsewhere(text: str) -> None:
     run = "0123456789abcdef" * 6
     message = refusal(error_body("AccessDenied", text.format(run)), 403).message
     assert run not in message
@@ -506,7 +504,7 @@ def test_long_run_of_small_letters_elsewhere_is_hidden(text: str) -> None:
 
 
 @given(st.text("abzAZ019_-+/=.", max_size=400), st.sampled_from(["#/authorization-details/", "authorization id: "]))
-def test_only_lower_case_letters_and_digits_are_shown_there(text: str, place: str) -> None:
+def test_authorization_id_has_only_lower_case_and_digits(text: str, place: str) -> None:
     shown = refusal(error_body("AccessDenied", f"x {place}{text} y"), 403).message
     run = re.search(r"[A-Za-z0-9_+/=-]{80,}", shown.partition(place)[2])
     assert run is None or re.fullmatch(r"[0-9a-z]{80,256}", run[0])
@@ -529,7 +527,7 @@ def test_only_lower_case_letters_and_digits_are_shown_there(text: str, place: st
         ("Fri, 02 Jan 2026 03:04:05 GMT", None),
     ],
 )
-def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float | None) -> None:
+def test_retry_after_is_in_whole_seconds(header: str | None, seconds: float | None) -> None:
     assert refusal(error_body("Throttling", "Rate exceeded"), 400, header).retry_after_seconds == seconds
 
 
@@ -550,9 +548,7 @@ def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float 
         ("nan", "7", 7.0),
     ],
 )
-def test_amazons_retry_after_counts_in_milliseconds(
-    milliseconds: str, seconds: str | None, expected: float | None
-) -> None:
+def test_amazons_retry_after_is_in_milliseconds(milliseconds: str, seconds: str | None, expected: float | None) -> None:
     """The longer of the two headers counts. The schedule caps whatever they say."""
     error = refusal(error_body("Throttling", "Rate exceeded"), 400, seconds, milliseconds)
     assert error.retry_after_seconds == expected
@@ -566,7 +562,7 @@ def sized(size: str, percent: str) -> str:
     return GOOD.replace(end, SIZES.format(size, percent) + end)
 
 
-def test_size_of_the_session_token_is_kept() -> None:
+def test_session_token_size_is_kept() -> None:
     found = read(sized("1234", "30"))
     assert (found.token_bytes, found.token_percent) == (1234, 30)
 
@@ -574,7 +570,7 @@ def test_size_of_the_session_token_is_kept() -> None:
 @pytest.mark.parametrize(
     "value", ["", "-1", "1.5", "many", "9" * 10, "9" * 100_000, "<x>1</x>", "1e5", "\u0667", "NaN"]
 )
-def test_odd_size_of_the_session_token_costs_no_credentials(value: str) -> None:
+def test_invalid_session_token_size_is_ignored(value: str) -> None:
     found = read(sized(value, value))
     assert (found.token_bytes, found.token_percent) == (None, None)
     assert found.session_token == SESSION_TOKEN
@@ -660,7 +656,7 @@ def test_packed_policy_hint_names_policy_tags_and_inherited_tags(operation: Oper
     assert all(word in found for word in ("session policy", "tags", "ransitive tags", "inherits"))
 
 
-def test_nothing_is_added_to_what_explains_itself() -> None:
+def test_hint_is_empty_for_a_clear_message() -> None:
     assert hint("Timeout", "no whole answer within 10 s") == ""
     assert hint("NeverHeardOf", "oops") == ""
 
@@ -668,7 +664,7 @@ def test_nothing_is_added_to_what_explains_itself() -> None:
 # Weight
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_wire_imports_no_heavy_module() -> None:
     program = (
         "import sys; before = set(sys.modules); "
         "import sidecar.sts.wire, sidecar.sts.endpoint, sidecar.sts.session_name; "
