@@ -1,4 +1,4 @@
-"""Addresses as people write them, IP literals, and loopback."""
+"""Test addresses as people write them, IP literals, and loopback."""
 
 import pytest
 

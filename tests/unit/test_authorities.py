@@ -1,4 +1,4 @@
-"""The image lays certifi's authorities out one a file, and the daemon trusts what it did, having read nothing."""
+"""Test the folder of certifi's authorities in the image, from which OpenSSL reads only the authority that it needs."""
 
 import importlib.util
 import ssl
@@ -29,7 +29,7 @@ authorities = _script()
 
 @pytest.fixture(scope="module")
 def crypto() -> Path:
-    """The libcrypto that this Python's `ssl` has loaded."""
+    """Return the libcrypto that this Python's `ssl` has loaded."""
     found = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libcrypto" in line]
     if not found:
         pytest.skip("this Python has OpenSSL linked in")
@@ -37,7 +37,7 @@ def crypto() -> Path:
 
 
 def package(directory: Path, *cas: trustme.CA) -> Path:
-    """A certifi with these authorities, as it comes from PyPI."""
+    """Write a certifi package with these authorities, in the form of PyPI's."""
     (directory / "certifi").mkdir()
     (directory / "certifi" / "__init__.py").touch()
     bundle = directory / "certifi" / "cacert.pem"
@@ -46,7 +46,7 @@ def package(directory: Path, *cas: trustme.CA) -> Path:
 
 
 def trusts(context: ssl.SSLContext, ca: trustme.CA) -> bool:
-    """Whether a handshake with a server of that authority's ends well."""
+    """Return whether a handshake with a server of that authority succeeds."""
     accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert(HOST).configure_cert(accepting)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -66,7 +66,7 @@ def trusts(context: ssl.SSLContext, ca: trustme.CA) -> bool:
 def test_authority_is_loaded_only_when_it_is_needed(
     tmp_path: Path, crypto: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of two that have one name, as renewed ones do."""
+    """This includes two authorities of one name, which a renewal leads to."""
     ours, renewed = [trustme.CA(organization_name="A", organization_unit_name="Ä  root") for _ in range(2)]
     bundle = package(tmp_path, trustme.CA(), ours, renewed)
     authorities.lay_out(bundle, bundle.with_suffix(".d"), crypto)

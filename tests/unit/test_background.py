@@ -1,4 +1,4 @@
-"""No background task ends the daemon: whatever it raises is logged and counted, and the task starts again."""
+"""Test that no background task ends the daemon: its exceptions are logged and counted, and it starts again."""
 
 import ast
 import signal
@@ -37,7 +37,7 @@ from tests.unit.daemon.test_daemon import make_config, make_log, serve
 
 @dataclass
 class Pod:
-    """A daemon's surroundings, and the events that it logged."""
+    """The environment of a daemon, and the events that it logged."""
 
     wall: FakeWall
     token_file: str
@@ -90,7 +90,7 @@ async def test_task_that_returns_is_not_started_again(autojump_clock: MockClock)
 
 
 async def test_exception_while_cancelled_stays_inside(autojump_clock: MockClock) -> None:
-    """A task of the task raises in its cleanup: trio raises a group that holds both the exception and Cancelled."""
+    """A child task raises in its cleanup, so trio raises a group with the exception and Cancelled."""
     failures: list[Exception] = []
 
     async def cleanup() -> None:
@@ -186,7 +186,7 @@ log.LineWriter.info = out_of_memory
 
 
 async def test_stop_survives_a_failing_log_and_audit(tmp_path: Path) -> None:
-    """No signal is lost, and the exit status is that of an orderly end."""
+    """No signal is lost, and the exit status is that of a normal stop."""
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=RAISES_AT_THE_END) as running,
@@ -207,7 +207,7 @@ CONTAINED = {
 
 @pytest.mark.parametrize("module", CONTAINED, ids=lambda module: module.__name__)
 def test_every_background_task_runs_in_keep_running(module: ModuleType) -> None:
-    """Whoever adds a task to the nursery of background tasks has to run it so that it cannot end the process."""
+    """Every task in the nursery of background tasks runs in `keep_running`, so that it cannot end the process."""
     nursery, containing = CONTAINED[module]
     assert module.__file__ is not None
     calls = [

@@ -1,4 +1,4 @@
-"""AWS_CA_BUNDLE as an operator changes it while the daemon runs: each way a file can change, with real TLS servers."""
+"""Test changes of the AWS_CA_BUNDLE file while the daemon runs, with real TLS servers."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 class Rotation:
-    """Two authorities, the file with the first, and the servers of both."""
+    """Two authorities, a file with the first one, and a server of each."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "old").mkdir()
@@ -49,7 +49,7 @@ def rotation(tmp_path: Path) -> Rotation:
 
 
 def rename(path: Path, content: bytes) -> None:
-    """As the kubelet and careful tools do."""
+    """Replace the file by a rename, like the kubelet and careful tools."""
     (path.parent / "next").write_bytes(content)
     (path.parent / "next").replace(path)
 
@@ -59,7 +59,7 @@ def rewrite(path: Path, content: bytes) -> None:
 
 
 def swap(path: Path, content: bytes) -> None:
-    """As a mounted ConfigMap changes: `..data` is another directory from one moment to the next."""
+    """Replace the file like the change of a mounted ConfigMap, which swaps the directory `..data`."""
     directory = path.parent / "..2026"
     directory.mkdir()
     (directory / path.name).write_bytes(content)
@@ -119,7 +119,7 @@ async def test_second_swap_of_a_config_map_is_noticed(rotation: Rotation) -> Non
 
 
 class Reported(CaBundle):
-    """Keeps what is reported."""
+    """A list of the reports."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -205,7 +205,7 @@ def test_bundle_unreadable_at_the_start_raises(tmp_path: Path) -> None:
 async def hanging(
     rotation: Rotation, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[threading.Event]:
-    """A volume that does not answer until the event is set."""
+    """Block like a hung volume until the event is set."""
     answers = threading.Event()
 
     def hang(path: str, before: object) -> None:
@@ -252,7 +252,7 @@ async def test_regions_and_their_proxy_use_the_new_authorities(
 
 
 async def test_running_exchange_keeps_its_authorities(rotation: Rotation) -> None:
-    """The transport that it uses is not closed under it."""
+    """The transport that it uses is not closed before it ends."""
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     slow = hour_long_reply("ASIASLOW")
     async with (
@@ -274,7 +274,7 @@ async def test_running_exchange_keeps_its_authorities(rotation: Rotation) -> Non
 
 
 async def test_run_survives_a_rotation_of_its_authority(tmp_path: Path, rotation: Rotation) -> None:
-    """Without a restart, and with a broken file in between."""
+    """It needs no restart, and survives a broken file in between."""
     async with scripted(hour_long_reply("ASIANEW"), tls=rotation.new.server("127.0.0.1")) as sts:
         environment = pod_environment(tmp_path / "token", sts.url, AWS_CA_BUNDLE=str(rotation.path))
         async with run_daemon(environment) as running:

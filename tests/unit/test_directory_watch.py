@@ -1,5 +1,5 @@
 """
-The watch on real directories, with the kernel's own events.
+Test the watch on real directories, with events of the kernel.
 
 Nothing here waits for real time: trio's clock stands still until a test moves it, and the kernel has queued an event
 when the call that caused it returns.
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="in
 
 
 class Watch:
-    """A running watch. `calls` counts what it reported; the clock is the test's to move."""
+    """A running watch. `calls` counts its reports. Only the test moves the clock."""
 
     def __init__(self, clock: MockClock) -> None:
         self.calls = 0
@@ -40,7 +40,7 @@ class Watch:
         self.calls += 1
 
     async def after(self, seconds: float = SETTLE_SECONDS) -> int:
-        """How often it has called when this long has passed from what happened so far."""
+        """Return the number of calls after this time has passed."""
         await wait_all_tasks_blocked()
         self._clock.jump(seconds)
         await wait_all_tasks_blocked()
@@ -170,7 +170,7 @@ def _instances() -> list[str]:
 
 
 def _watches() -> int:
-    """How many watches the kernel holds for the one instance (proc(5), fdinfo)."""
+    """Return the number of the kernel's watches for the instance (proc(5), fdinfo)."""
     (instance,) = _instances()
     text = Path(instance.replace("/fd/", "/fdinfo/")).read_text()
     return sum(line.startswith("inotify wd:") for line in text.splitlines())
@@ -228,7 +228,7 @@ async def test_lost_instance_is_opened_again(
 async def test_bug_in_the_watch_does_not_end_the_run(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, bug: Exception
 ) -> None:
-    """The task that reads the events is trio's own, and what such a task raises would end the process."""
+    """The task that reads the events is a system task of trio, whose exceptions would end the process."""
 
     def fail(_events: bytes) -> dict[int, int]:
         raise bug
@@ -238,7 +238,7 @@ async def test_bug_in_the_watch_does_not_end_the_run(
             patch.setattr(directory_watch, "masks_by_watch", fail)
             (tmp_path / "file").touch()
             await watch.after()
-        assert await watch.after(REOPEN_SECONDS) == 2  # a new watch was made
+        assert await watch.after(REOPEN_SECONDS) == 2  # a new watch was added
         (tmp_path / "another").touch()
         assert await watch.after() == 3
 
@@ -265,7 +265,7 @@ async def test_overflow_of_the_queue_calls_every_follower(tmp_path: Path, mock_c
     if most > 20_000:
         pytest.skip("fs.inotify.max_queued_events is too large to fill the queue")
     async with watching(directories[0], mock_clock) as busy, watching(directories[1], mock_clock) as quiet:
-        for number in range(most + 1):  # each causes an event that is not the same as the one before
+        for number in range(most + 1):  # each causes an event that differs from the one before
             (directories[0] / f"{number % 2}").write_bytes(b"")
         assert (await busy.after(), quiet.calls) == (2, 2)
 

@@ -1,4 +1,4 @@
-"""Blocking file operations in threads: results, deadlines, and what a volume that hangs does to the others."""
+"""Test blocking file operations in threads: results, deadlines, and the effect of a hung volume on others."""
 
 import _thread
 import os
@@ -94,7 +94,7 @@ async def test_hung_directory_delays_another_by_one_turn(autojump_clock: MockClo
                 pass
 
             async def read_healthy() -> None:
-                autojump_clock.autojump_threshold = 1.0  # the healthy thread is real, and takes real microseconds
+                autojump_clock.autojump_threshold = 1.0  # the healthy thread is real, so it takes real microseconds
                 await in_thread(HEALTHY, finish_at_once)
                 done.set()
 
@@ -110,9 +110,7 @@ async def _expect_timeout(path: str, function: Callable[[], object]) -> None:
         await in_thread(path, function)
 
 
-async def test_second_operation_in_a_slow_directory_waits_for_the_first(
-    autojump_clock: MockClock, real_file_threads: None
-) -> None:
+async def test_second_operation_in_a_slow_directory_waits(autojump_clock: MockClock, real_file_threads: None) -> None:
     autojump_clock.autojump_threshold = float("inf")
     results: list[str] = []
 
@@ -195,7 +193,7 @@ async def test_no_thread_available_is_an_os_error(monkeypatch: pytest.MonkeyPatc
     assert (await in_thread(HEALTHY, os.stat, "/")).st_ino == os.stat("/").st_ino
 
 
-# Calls that share a result
+# Shared results
 
 
 async def test_calls_at_the_same_moment_share_one_operation() -> None:
@@ -263,7 +261,7 @@ async def test_cancelled_call_does_not_cancel_the_others(autojump_clock: MockClo
 
 
 class Threads:
-    """Counts the threads that are started."""
+    """Count the threads that are started."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,5 +1,5 @@
 """
-The shape of the program: which part may import which, and which parts do no I/O.
+Test the structure of the program: allowed imports, and modules without I/O.
 
 Each package and each flat module of `sidecar/` has a place in LINES. It imports only from lines above its own, so data
 flows one way. docs/architecture.md shows the same lines.
@@ -189,7 +189,7 @@ def test_only_outbound_creates_tls_contexts_and_clients() -> None:
 
 
 def test_only_signing_imports_botocore_in_a_pod() -> None:
-    """Of botocore, a Pod's image holds only the signer and what the signer imports."""
+    """The image for Pods has only botocore's signer and the modules that it imports."""
     names = {name for name in imports_of(MODULES["sidecar.sts.signing"]) if name.startswith("botocore")}
     assert {".".join(name.split(".")[:2]) for name in names} == {"botocore.auth", "botocore.awsrequest"}
 
@@ -213,7 +213,7 @@ def test_no_file_is_longer_than_400_lines() -> None:
 
 @PENDING
 def test_functions_are_short_and_take_few_parameters() -> None:
-    """Of all functions, 95 % have at most 20 lines, and each takes at most 6 parameters beside self and cls."""
+    """95 % of all functions have at most 20 lines, and each takes at most 6 parameters besides self and cls."""
     functions = [
         node
         for path in MODULES.values()

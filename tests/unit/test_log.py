@@ -1,4 +1,4 @@
-"""Log lines and a stderr that is slow, gone, full or fine: nothing waits for it and nothing fails by it."""
+"""Test log lines, and that a slow, closed or full stderr neither delays nor breaks anything."""
 
 import json
 import os
@@ -17,7 +17,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Pipe(NamedTuple):
-    """A pipe that is read without waiting."""
+    """Return a pipe that is read without waiting."""
 
     reader: int
     writer: int
@@ -41,10 +41,10 @@ def pipe() -> Iterator[Pipe]:
         try:
             os.close(fd)
         except OSError:
-            continue  # a test that closes one is about just that
+            continue  # some tests close one of them
 
 
-# What a line says
+# The content of a line
 
 
 def test_event_is_one_line_of_json(pipe: Pipe) -> None:
@@ -150,7 +150,7 @@ async def test_exception_of_a_nursery_is_logged_without_its_group(pipe: Pipe) ->
     assert event["stack"].endswith(f"tests.unit.test_log:{_fail_with.__code__.co_firstlineno + 1}")
 
 
-# Lines that are too long
+# Long lines
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -204,7 +204,7 @@ def test_line_with_too_many_values_is_cut_and_ends(pipe: Pipe) -> None:
     assert line.endswith("\n")
 
 
-# A stderr that takes no lines
+# A stderr that accepts no lines
 
 
 def test_full_pipe_drops_lines_without_waiting(pipe: Pipe) -> None:

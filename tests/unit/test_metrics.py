@@ -1,4 +1,4 @@
-"""The exposition, held to prometheus-client's parser, and to what its own registry has for the same values."""
+"""Compare the exposition with prometheus-client: its parser, and its registry with the same values."""
 
 import re
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def parsed(text: bytes) -> list[Metric]:
 
 
 def told(metrics: Iterable[Metric]) -> dict[str, object]:
-    """What the families say, without prometheus-client's `_created` times, which we do not tell."""
+    """Return the samples without prometheus-client's `_created` times, which we do not export."""
     return {
         metric.name: (
             metric.type,
@@ -45,7 +45,7 @@ def told(metrics: Iterable[Metric]) -> dict[str, object]:
     }
 
 
-# Against prometheus-client
+# Comparison with prometheus-client
 
 
 @given(st.lists(st.floats(0, 100)))
@@ -89,7 +89,7 @@ def test_label_cannot_break_out_of_its_quotes(value: str) -> None:
     assert [sample.labels for sample in family.samples] == [{"label": value, "other": "x"}]
 
 
-# The form itself
+# The format
 
 
 def test_exposition_has_help_type_and_samples() -> None:

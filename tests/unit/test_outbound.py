@@ -1,4 +1,4 @@
-"""The authorities that a person named, on each Python and at each place that opens a connection to the outside."""
+"""Test the authorities that a person named, on each Python and for each connection to the outside."""
 
 import ssl
 from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies", "strict")
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On older Pythons too, contexts begin as those of 3.13."""
+    """Create contexts with the flags of Python 3.13 on older Pythons too."""
     monkeypatch.setattr(ssl, "create_default_context", strict_as_in_python_3_13())
 
 
@@ -35,7 +35,7 @@ async def resolver() -> None:
 
 
 def test_strict_check_rejects_each_lax_authority(lax: LaxAuthority) -> None:
-    """The control: without `accept_named` every one of these fails, so the tests below show something."""
+    """Without `accept_named` all of these fail, so the tests below prove something."""
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(ssl.create_default_context(cafile=lax.bundle), lax.server(STS_HOST), STS_HOST)
 
@@ -50,7 +50,7 @@ async def test_published_keys_with_a_lax_named_authority_are_read(resolver: None
     async with scripted(Reply(404, b"{}"), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         with pytest.raises(published_keys.IssuerError) as caught:
             await published_keys.fetch(server.url, ca_bundle=lax.bundle)
-    assert caught.value.reason == "status"  # TLS went well
+    assert caught.value.reason == "status"  # TLS succeeded
 
 
 async def test_doctor_reaches_sts_with_a_lax_named_authority(resolver: None, lax: LaxAuthority) -> None:
@@ -66,7 +66,7 @@ async def test_issuer_with_a_lax_named_authority_gets_a_thumbprint(resolver: Non
 
 
 async def test_named_intermediate_is_trusted_on_every_python(resolver: None, tmp_path: Path) -> None:
-    """Python 3.13 accepts an intermediate as the anchor; older ones would ask for the root."""
+    """Python 3.13 accepts an intermediate as the anchor. Older ones require the root."""
     server, intermediate = LaxAuthority(tmp_path).server_of_an_intermediate(STS_HOST)
     async with scripted(tls=server, host=STS_HOST) as sts:
         await exchange(sts.url, ca_bundle=intermediate)

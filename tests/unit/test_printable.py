@@ -1,4 +1,4 @@
-"""Text from outside never reaches a terminal as something that the terminal obeys, hides or reorders."""
+"""Test that no text from outside reaches a terminal with characters that it obeys, hides or reorders."""
 
 import argparse
 import ast
@@ -193,7 +193,7 @@ def test_console_log_is_printable(value: object) -> None:
 
 
 async def test_probe_escapes_the_response_of_any_daemon(tmp_path: Path) -> None:
-    """Whatever listens on the admin address is not known to be ours."""
+    """Another program may listen on the admin address."""
     from tests.support.fakes.scripted_sts import Reply  # noqa: PLC0415
 
     async with scripted_sts(Reply(503, b"\x1b[31mnot ready\xc2\x9b2J\x80\n" + "\u202e".encode())) as sts:
@@ -222,7 +222,7 @@ def test_plan_of_setup_is_printable(
 
 
 def test_stderr_is_written_in_two_modules_only() -> None:
-    """One place makes messages printable, and writes progress. `cli` shows tracebacks through it."""
+    """One module escapes messages and writes progress. `cli` writes tracebacks through it."""
     found = {
         path.relative_to(SIDECAR).as_posix()
         for path in SIDECAR.rglob("*.py")

@@ -1,4 +1,4 @@
-"""HTTPS_PROXY and NO_PROXY as people write them."""
+"""Test HTTPS_PROXY and NO_PROXY as people write them."""
 
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -138,7 +138,7 @@ def test_long_no_proxy_gives_a_short_warning_without_passwords() -> None:
 
 @given(st.text(st.sampled_from("a.*:/1 [];%\"'-_,fd")), st.sampled_from([STS, "sts.example:8443", "[fd00::7]"]))
 def test_entry_without_a_warning_works_as_python_reads_it(text: str, netloc: str) -> None:
-    """Appending the host to a list that is understood makes Python go straight to it."""
+    """If the host is appended to a valid list, Python connects to it directly."""
     if no_proxy_warning(text, netloc) is None and text != "*":
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HTTPS_PROXY", "http://proxy:1")
@@ -146,7 +146,7 @@ def test_entry_without_a_warning_works_as_python_reads_it(text: str, netloc: str
             assert proxy_for(f"https://{netloc}/") is None
 
 
-# At start and in doctor
+# At the start and in doctor
 
 
 def test_no_proxy_is_checked_only_if_a_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

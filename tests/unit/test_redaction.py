@@ -1,4 +1,4 @@
-"""No message, log line or finding shows the password of a URL, whichever setting holds it."""
+"""Test that no message, log line or finding shows the password in a URL of any setting."""
 
 import os
 import subprocess

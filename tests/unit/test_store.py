@@ -1,4 +1,4 @@
-"""The one place of secrets: credentials are replaced whole, and never by ones that expire sooner."""
+"""Test the store: credentials are replaced as a whole, and never by ones that expire sooner."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def test_snapshot_holds_credentials_and_their_response() -> None:
 
 
 SHOWN = [timedelta(days=-1), timedelta(seconds=-1), timedelta(0), timedelta(seconds=1), timedelta(days=1)]
-"""What STS's clock moved by between two replies: the Expiration that it shows differs by as much."""
+"""Seconds by which STS's clock was moved between two responses. Its Expiration moves by the same time."""
 
 
 @pytest.mark.parametrize("shown", SHOWN)
@@ -79,8 +79,8 @@ def test_replace_accepts_any_over_credentials_hidden_by_a_clock(now: Instant) ->
     ("now", "is_alive"),
     [
         (Instant(ENDS.wall - 1, ENDS.monotonic - 1), True),
-        (Instant(ENDS.wall, ENDS.monotonic - 3600), False),  # slept: the monotonic clock stood still
-        (Instant(ENDS.wall - 86_400, ENDS.monotonic), False),  # set back: the wall clock lies
+        (Instant(ENDS.wall, ENDS.monotonic - 3600), False),  # the machine slept, so the monotonic clock stopped
+        (Instant(ENDS.wall - 86_400, ENDS.monotonic), False),  # the wall clock was set back
     ],
 )
 def test_credentials_are_valid_only_on_both_clocks(now: Instant, *, is_alive: bool) -> None:

@@ -1,4 +1,4 @@
-"""The token file as it can be found in a Pod: whole, half, huge, not there, somebody else's."""
+"""Test token files as they occur in a Pod: complete, partial, huge, missing, or not readable."""
 
 import base64
 import json
@@ -122,8 +122,8 @@ def test_read_during_a_rotation_returns_a_whole_token(volume: FakeVolume) -> Non
     ended.set()
     reader.join()
     assert set(seen) <= set(tokens)
-    assert seen == sorted(seen, key=tokens.index)  # never an older one after a newer one
-    # A read that meets two renames in a row may see no file, and says so; nothing else is seen.
+    assert seen == sorted(seen, key=tokens.index)  # an older token never follows a newer one
+    # A read that meets two renames in a row may find no file and report it. There is no other result.
     assert {error.reason for error in failures} <= {"missing"}
 
 
@@ -161,7 +161,7 @@ def test_loop_of_links_is_rejected(tmp_path: Path) -> None:
 
 @contextmanager
 def as_somebody_else() -> Iterator[None]:
-    """Root may read everything, so it becomes another user for a while; others stay who they are."""
+    """Root may read everything, so the test becomes another user for a while if it runs as root."""
     if os.geteuid() != 0:
         yield
         return
@@ -180,7 +180,7 @@ def as_somebody_else() -> Iterator[None]:
 def test_unreadable_file_is_reported_with_mode_and_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_mode: int, seen: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # the way here is root's own
+    monkeypatch.chdir(tmp_path)  # only root may enter the directories above
     (tmp_path / "token").write_text(service_account_token(NOW))
     (tmp_path / "token").chmod(0o000)
     tmp_path.chmod(directory_mode)
@@ -244,7 +244,7 @@ def test_claims_that_are_not_an_object_are_rejected(claims: Any) -> None:
 
 @pytest.mark.parametrize("nested", ['{"a":' * 2000 + "1" + "}" * 2000, "[" * 7000, '{"a":' + "[" * 7000])
 def test_deeply_nested_claims_are_rejected(nested: str) -> None:
-    """How deep is too deep is Python's to say: 3.11 refuses what 3.13 reads."""
+    """The limit depends on Python: 3.11 rejects a depth that 3.13 reads."""
     header, _, signature = service_account_token(NOW).split(".")
     payload = base64.urlsafe_b64encode(nested.encode()).rstrip(b"=").decode()
     with suppress(TokenError):
@@ -301,11 +301,11 @@ def test_any_claims_lead_to_the_declared_types(claims: dict[str, Any]) -> None:
     for text in (token.issuer, token.subject, token.namespace, token.service_account, token.pod):
         assert text is None or (type(text) is str and text)
     assert all(type(audience) is str for audience in token.audiences)
-    warning_from_claims(token, NOW)  # and nothing in it is too odd to be talked about
+    warning_from_claims(token, NOW)  # no claim is too unusual for the warnings
 
 
 def _with_number(text: str) -> bytes:
-    """`exp` written out, as no JSON library would."""
+    """Return a token whose `exp` is this text, which no JSON library writes."""
     payload = json.dumps(service_account_claims(NOW) | {"exp": 0}).replace('"exp": 0', f'"exp": {text}')
     header, _, signature = service_account_token(NOW).encode().split(b".")
     return b".".join([header, _base64url(payload.encode()), signature])
@@ -384,7 +384,7 @@ def test_audience_is_azp_if_the_token_has_one(claims: dict[str, Any], audience: 
 
 @pytest.mark.parametrize("claims", [claims for claims, _, _ in AUDIENCES.values()], ids=AUDIENCES)
 def test_audience_is_the_one_that_local_sts_accepts(claims: dict[str, Any]) -> None:
-    """Our STS is held to recorded answers of the real one, so both must mean the same audience."""
+    """Our local STS matches recorded responses of the real one, so both must find the same audience."""
     token = token_with(**claims)
     provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")
     sts_audience = None
@@ -409,7 +409,7 @@ def test_repr_and_errors_hide_the_token() -> None:
         assert not any(part in str(error) + repr(error) for part in parts)
 
 
-# What the claims foretell
+# Warnings about claims
 
 SOUND = token_with()
 
@@ -451,7 +451,7 @@ def test_instant_text_is_a_date_or_a_number(unix_seconds: float, text: str) -> N
     assert instant_text(unix_seconds) == text
 
 
-# Whether the file changed
+# Changes of the file
 
 
 def test_file_version_changes_only_with_a_rotation(volume: FakeVolume) -> None:

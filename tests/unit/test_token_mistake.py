@@ -1,4 +1,4 @@
-"""A token file of the wrong content is told what is wrong with it, and its content is never shown."""
+"""Test the messages about wrong content of a token file, which never show the content."""
 
 import base64
 import gzip
@@ -125,14 +125,14 @@ def test_member_with_the_token_is_reported(document: Any, names: tuple[str, str]
 
 
 def test_unusual_member_name_is_not_shown() -> None:
-    """It can be the secret itself."""
+    """The name can be the secret itself."""
     assert "odd" not in str(refusal_of(json.dumps({"an odd name": TOKEN})))
     assert TOKEN[:20] not in str(refusal_of(json.dumps({TOKEN: TOKEN})))
 
 
 @pytest.mark.parametrize("end", range(1, TOKEN.rindex("."), 7))
 def test_truncated_token_is_not_a_mistake(end: int) -> None:
-    """Its writer may still be at work, so the next read may succeed."""
+    """Its writer may not have finished, so the next read may succeed."""
     error = refusal_of(RAW[:end])
     assert (error.reason, error.mistake) == ("malformed", None)
 

@@ -1,8 +1,8 @@
 """
-botocore is the authority on STS's protocol: whatever it puts on the wire we do, and whatever it reads we read alike.
+Compare our requests and the parsing of responses with botocore, the authority on STS's protocol.
 
-The peer is botocore's whole client, stopped just before the socket: it hands over the request that it would send, and
-is handed the reply.
+The peer is botocore's whole client, without its socket: it returns the request that it would send, and receives the
+response.
 """
 
 import string
@@ -31,7 +31,7 @@ from sidecar.sts.errors import NEXT_STEPS, Operation
 from sidecar.sts.wire import API_VERSION, HEADERS, assume_role, assume_role_with_web_identity, read_reply
 
 steady = settings(deadline=None, derandomize=True)
-"""The same input on every run, and however slow the machine is."""
+"""Settings for the same inputs on every run, without a deadline."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 WEB_IDENTITY, CHAIN = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, Operation.ASSUME_ROLE
@@ -40,7 +40,7 @@ TOKEN = {"WebIdentityToken": "token"}
 
 
 class Raw:
-    """A reply's body, as botocore takes it from urllib3."""
+    """The body of a response, in the form that botocore accepts from urllib3."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -50,7 +50,7 @@ class Raw:
 
 
 class Botocore:
-    """One client of botocore's. `sent` is the last request."""
+    """A client of botocore. `sent` is the last request."""
 
     def __init__(self) -> None:
         config = Config(
@@ -59,7 +59,7 @@ class Botocore:
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
         session = botocore.session.Session()
-        # Never sent, and with them it does not go looking for others.
+        # They are never sent, and prevent a search for other credentials.
         session.set_credentials("access-key-id", "secret-access-key")
         self._client = session.create_client("sts", region_name="eu-west-1", config=config)
         self._client.meta.events.register("before-send.sts", self._answer)
@@ -73,13 +73,13 @@ class Botocore:
     def call(
         self, operation: Operation, status: int, body: bytes, request: Mapping[str, Any] = REQUEST
     ) -> dict[str, Any]:
-        """Send `request`, read the reply. Raises ClientError, or whatever botocore raises for what it cannot read."""
+        """Send `request` and parse the response. Raises ClientError, or botocore's exception for an unreadable one."""
         self._reply = (status, body)
         reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
         return reply
 
     def sends(self, operation: Operation, request: Mapping[str, Any]) -> bytes:
-        """The body of that request."""
+        """Return the body of that request."""
         self.call(operation, 200, render(operation=operation), request)
         assert self.sent is not None
         return self.sent.body if isinstance(self.sent.body, bytes) else str(self.sent.body).encode()
@@ -109,7 +109,7 @@ sessions = {
     "policy": st.none() | st.text(min_size=1, max_size=60),
     "policy_arns": st.lists(any_text, max_size=12),
 }
-"""What may be said of a session in either operation."""
+"""The optional parameters of a session, in both operations."""
 
 chained = {
     "tags": st.lists(st.tuples(any_text, any_text), max_size=12),
@@ -120,7 +120,7 @@ chained = {
 
 
 def in_botocores_words(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The same request, without what is not said."""
+    """Return the same request without unset parameters."""
     words = {
         "RoleArn": said["role_arn"],
         "RoleSessionName": said["session_name"],
@@ -155,7 +155,7 @@ def test_headers_equal_botocores(peer: Botocore) -> None:
     assert HEADERS["Content-Type"].encode() == peer.sent.headers["Content-Type"]
     assert "Authorization" not in peer.sent.headers
     assert "Authorization" not in HEADERS
-    # botocore leaves this one to http.client, which sends it unless it is told another.
+    # botocore leaves this header to http.client, which sends it unless another value is set.
     assert HEADERS["Accept-Encoding"] == "identity"
     assert peer.sent.headers.get("Accept-Encoding", "identity") == "identity"
 
@@ -180,7 +180,7 @@ def test_form_is_in_the_order_of_the_model(peer: Botocore, operation: Operation)
     assert peer.model.api_version == API_VERSION
 
 
-# The reply
+# The response
 
 STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 GOOD: Mapping[str, str] = {
@@ -209,7 +209,7 @@ SPELLINGS: Sequence[Callable[[str], str]] = (escape, _cdata, _references, _with_
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How a document is written; everything here is XML's freedom, and none of it changes what is said."""
+    """A spelling of a document. XML allows all of these variants, and none changes the meaning."""
 
     prefix: str = ""
     namespace: str = STS
@@ -251,7 +251,7 @@ def render(
     is_reversed: bool = False,
     operation: Operation = WEB_IDENTITY,
 ) -> bytes:
-    """A reply as STS writes it, its elements in either order, with `more` elements that nobody knows."""
+    """Write a response like STS, with the elements in either order and `more` unknown elements."""
     xml = rendering or Rendering()
     order = (lambda rows: tuple(reversed(rows))) if is_reversed else tuple
     credentials = [xml.leaf(name, values[name]) for name in list(GOOD)[:4]]
@@ -265,7 +265,7 @@ def render(
 
 
 def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
-    """What botocore makes of a reply, in our terms: the account as its credential fetcher derives it."""
+    """Return botocore's result in our terms. The account is the one that its credential fetcher derives."""
     keys = reply["Credentials"]
     return Credentials(
         access_key_id=keys["AccessKeyId"],
@@ -340,7 +340,7 @@ def test_response_to_the_other_operation_is_rejected() -> None:
 
 
 def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
-    """We may refuse more than botocore does, but what we take we take as it does, and we never break."""
+    """We may reject more than botocore. What we accept must be equal, and no other exception is allowed."""
     try:
         got = read_reply(200, body, role_arn=ROLE_ARN)
     except ExchangeError as error:
@@ -351,7 +351,7 @@ def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
 
 @st.composite
 def broken_replies(draw: st.DrawFn) -> bytes:
-    """A good reply in which bytes were changed, doubled, moved, or cut off."""
+    """Return a valid response in which bytes were changed, doubled, moved, or cut off."""
     body = bytearray(render(draw(values), draw(renderings)))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(body)))
@@ -388,7 +388,7 @@ def test_any_bytes_are_rejected(body: bytes) -> None:
 
 
 def pieces(body: bytes) -> list[bytes]:
-    """A document's tags and texts, in order."""
+    """Return a document's tags and texts, in order."""
     return [piece for piece in body.replace(b"<", b"\0<").replace(b">", b">\0").split(b"\0") if piece]
 
 
@@ -418,7 +418,7 @@ def test_truncated_response_is_rejected() -> None:
 # Errors
 
 words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=79)
-"""Printable, and too short for anything in it to be taken for a token."""
+"""Printable texts that are too short to look like a token."""
 
 
 def render_error(code: str, message: str, shape: str, rendering: Rendering) -> bytes:

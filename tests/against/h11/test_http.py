@@ -1,7 +1,7 @@
 """
-Our grammar beside h11's: whatever we accept, h11 accepts and reads the same.
+Compare our HTTP parser with h11: it accepts all requests that we accept, and reads them the same.
 
-The other way round need not hold: h11 also takes bare LF, folded headers and bodies, which we refuse on purpose.
+The reverse need not hold: h11 also accepts bare LF, folded headers and bodies, which we reject on purpose.
 """
 
 import h11
@@ -27,7 +27,7 @@ REAL = {
     b"Connection: keep-alive\r\n\r\n",
     "curl, HTTP/1.0": b"GET / HTTP/1.0\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
 }
-"""To the container form."""
+"""Requests to the container credentials endpoint."""
 
 WITH_PUT = Grammar("GET", "PUT").parse
 
@@ -43,7 +43,7 @@ REAL_IMDS = {
     b"User-Agent: aws-sdk-go-v2/1.47.8\r\nAmz-Sdk-Request: attempt=1; max=3\r\n"
     b"X-Aws-Ec2-Metadata-Token: 0000000009c8ab08fb13\r\nAccept-Encoding: gzip\r\n\r\n",
 }
-"""To the form of EC2's metadata service."""
+"""Requests to the endpoint in the form of EC2's metadata service."""
 
 ALL_REAL = {**REAL, **{f"{name}, IMDS": data for name, data in REAL_IMDS.items()}}
 
@@ -51,7 +51,7 @@ Head = tuple[bytes, bytes, bytes, dict[bytes, bytes]]
 
 
 def by_h11(data: bytes) -> Head | None:
-    """Method, target, version and headers as h11 reads them, or None for what it does not take."""
+    """Return method, target, version and headers as h11 reads them, or None if it rejects the request."""
     connection = h11.Connection(h11.SERVER)
     try:
         connection.receive_data(data)

@@ -1,4 +1,4 @@
-"""Roles in YAML: what is taken, and what is said, with its line, of what is not."""
+"""Test roles in YAML: accepted values, and the errors with their lines for others."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def refusal(text: str, defaults: RoleDefaults = DEFAULTS) -> str:
 
 
 def one(**keys: Any) -> str:
-    """A file of one role, each key on a line of its own: `name` on line 2, `role_arn` on 3, the first more on 4."""
+    """Return a file of one role: `name` on line 2, `role_arn` on 3, and further keys on a line each."""
     keys = {"name": "app", "role_arn": ARN} | keys
     lines = [f"{name}: {json.dumps(value)}" for name, value in keys.items()]
     return "roles:\n  - " + "\n    ".join(lines)
@@ -244,7 +244,7 @@ TWICE = {
 @pytest.mark.parametrize("policy", TWICE.values(), ids=TWICE)
 @pytest.mark.parametrize("form", ["mapping", "text"])
 def test_policy_with_a_duplicate_key_is_rejected(policy: str, form: str) -> None:
-    """The last one would win, and a Deny would vanish silently."""
+    """Otherwise the last one would count, and a Deny would disappear silently."""
     value = policy if form == "mapping" else json.dumps(policy)
     message = refusal(one() + f"\n    policy: {value}")
     assert message.startswith("roles.yaml, line 4")
@@ -269,7 +269,7 @@ def test_ascii_json_keeps_its_emoji() -> None:
 
 
 def test_json_policy_may_escape_slashes() -> None:
-    """JSON allows it, some programs write it, and YAML does not have it."""
+    """JSON allows it and some programs write it, but YAML does not have it."""
     (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
     assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
     message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
@@ -294,7 +294,7 @@ MERGES = {
 @pytest.mark.parametrize("policy", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("form", ["mapping", "text"])
 def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
-    """STS would get a member named <<, and of two only the last."""
+    """Otherwise STS would receive a member named <<, and only the last of two."""
     value = policy if form == "mapping" else json.dumps(policy)
     assert "<<" in refusal(one() + f"\n    policy: {value}")
 

@@ -1,4 +1,4 @@
-"""Settings by variable and by flag, and what is said of those that cannot be used."""
+"""Test settings from variables and flags, and the errors for unusable ones."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def read(variables: Texts = NONE, flags: Texts = NONE, *, allow_non_loopback: bo
 
 
 def complaint(variables: Texts = NONE, flags: Texts = NONE) -> str | None:
-    """What is said of these settings, or None if they are taken."""
+    """Return the error for these settings, or None if they are accepted."""
     try:
         read(variables, flags)
     except ConfigurationError as error:
@@ -48,7 +48,7 @@ def field(config: Config, name: str) -> Any:
     return config.role.duration_seconds if name == "duration_seconds" else getattr(config, name)
 
 
-# Ours
+# Our variables
 
 GOOD = [
     ("listen", "127.0.0.1:0", ("127.0.0.1", 0)),
@@ -182,7 +182,7 @@ def test_loopback_address_needs_no_flag(address: str) -> None:
     assert read(flags={"listen": address}).listen[1] == 1
 
 
-# AWS's own
+# AWS's variables
 
 
 @pytest.mark.parametrize("name", ENVIRON)
@@ -317,7 +317,7 @@ def test_known_and_foreign_variables_cause_no_warning() -> None:
     assert unknown_variables({**dict.fromkeys(VARIABLES.values(), "x"), "IRSA": "x", "SIDECAR_LISTEN": "x"}) == []
 
 
-# Anything at all
+# Any text
 
 _AWS = [
     *ENVIRON,

@@ -1,4 +1,4 @@
-"""What an issuer publishes, fetched from one that is really served, and what is said when it is not to be had."""
+"""Test the fetch of an issuer's keys from a real server, and its errors."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ HOST = "oidc.example.com"
 
 
 def documents(sts: ScriptedSts, headers: Mapping[str, str] = NO_HEADERS) -> None:
-    """Let the scripted server answer first with a discovery document of its own, then with the keys."""
+    """Let the scripted server return first its own discovery document, and then the keys."""
     issuer = sts.url.rstrip("/")
     discovery = (
         f'{{"issuer": "{issuer}", "jwks_uri": "{issuer}/keys", "id_token_signing_alg_values_supported": ["RS256"]}}'

@@ -1,4 +1,4 @@
-"""An issuer's keys on disk: how long they are used, when the issuer is asked, and what is said of it."""
+"""Test an issuer's keys on disk: how long they are used, when they are fetched, and what is reported."""
 
 import json
 import os
@@ -21,7 +21,7 @@ DAY = 86_400.0
 
 
 class Source:
-    """An issuer behind a function: `answer` is what it publishes, or why it does not. Counts how often it is asked."""
+    """A fake issuer. `answer` is what it publishes or raises; it counts the requests."""
 
     def __init__(self, *kids: str, **said: Any) -> None:
         self.answer: Published | IssuerError = published(*kids, **said)
@@ -99,7 +99,7 @@ async def test_no_store_keys_are_not_stored(cache: KeyCache) -> None:
 
 
 async def test_keys_from_the_future_are_fetched_again(cache: KeyCache) -> None:
-    """The clock was set back: how long they may be used, nobody knows."""
+    """The clock was set back, so it is unknown how long they may be used."""
     source = Source("a", max_age_seconds=3600.0)
     await ask(source, cache)
     assert (await ask(source, cache, NOW - DAY)).is_new
@@ -170,7 +170,7 @@ def test_cache_is_in_the_users_cache_directory(environ: dict[str, str], where: s
     assert user_cache(environ)._directory == where
 
 
-# When the key will go
+# When the issuer removes the key
 
 
 async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: Any) -> str:
@@ -180,7 +180,7 @@ async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: 
 
 
 async def test_rotation_outlook_of_eks_is_seven_days(cache: KeyCache) -> None:
-    """2027-01-15T08:00:00Z is when; the token of five days later changes nothing of it."""
+    """The instant is 2027-01-15T08:00:00Z. A token that was issued five days later does not change it."""
     for days in (0, 5):
         said = await outlook(cache, EKS, NOW + days * DAY, "a")
         assert "a signs until 2027-01-22T08:00:00Z" in said

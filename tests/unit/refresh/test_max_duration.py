@@ -1,4 +1,4 @@
-"""The longest session that a role allows, found by asking: how soon, at what price, and what becomes of it."""
+"""Test the search for the longest session that a role allows: its speed, its price and its result."""
 
 import re
 from dataclasses import dataclass, field
@@ -35,18 +35,18 @@ def whole_hours(limit: int) -> int:
     return limit // HOUR * HOUR
 
 
-# What is asked for
+# The requested durations
 
 
 @dataclass
 class Asking:
-    """A role with a limit, and whoever asks for it as the refresher does."""
+    """A role with a limit, and requests for it as the refresher sends them."""
 
     limit: int
     longest: MaxDuration = field(default_factory=MaxDuration)
 
     def refresh(self, now: float) -> list[int]:
-        """What is asked for in one refresh, the last of it granted."""
+        """Return the durations that one refresh requests. The last one is granted."""
         asked = [self.longest.seconds_to_request(now)]
         while asked[-1] > self.limit:
             self.longest = after_refusal(self.longest, asked[-1], now)
@@ -65,7 +65,7 @@ def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
     assert max(map(len, asked)) <= 2
     assert asked[0][0] == 12 * HOUR
     assert [refresh[-1] for refresh in asked[4:]] == [whole_hours(limit)] * 2
-    assert asked[5] == [whole_hours(limit)]  # and then nothing more is tried
+    assert asked[5] == [whole_hours(limit)]  # after that nothing more is tried
 
 
 @pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
@@ -130,7 +130,7 @@ def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, f
 
 
 class LimitedSts(FakeExchange):
-    """Gives what is asked for up to `limit`, and refuses what is longer as AWS does."""
+    """An exchange that grants durations up to `limit`, and rejects longer ones as AWS does."""
 
     limit = 12 * HOUR
 
@@ -151,7 +151,7 @@ class LimitedSts(FakeExchange):
 
 @pytest.fixture
 async def longest(wall: FakeWall, volume: FakeVolume) -> Scene:
-    """A refresher that is to ask for the longest, with a token."""
+    """Return a refresher with `duration: max` and a token."""
     scene = make_scene(wall, volume, LimitedSts(wall.time))
     scene.refresher.role = scene.refresher.role._replace(duration_seconds=None)
     scene.write_token(lifetime_seconds=10 * DAY)
@@ -164,7 +164,7 @@ def sts_of(scene: Scene) -> LimitedSts:
 
 
 async def live(scene: Scene, seconds: float) -> None:
-    """So long in the life of the refresher, without its looks at clocks and token between the attempts."""
+    """Let this time pass for the refresher, without its checks between the attempts."""
     end = trio.current_time() + seconds
     while trio.current_time() < end:
         await scene.refresher.turn()
@@ -181,7 +181,7 @@ CALLS_IN_A_DAY = {
     39_600: (8, 5),
     43_200: (4, 4),
 }
-"""By the role's limit: on the first day, with the search, and on the second. A fixed hour takes 48 each day."""
+"""The calls by the role's limit: on the first day, with the search, and on the second. A fixed hour takes 48 a day."""
 
 
 @pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
@@ -260,7 +260,7 @@ async def test_attempt_takes_one_call_while_sts_fails(
     sts.trouble = trouble
     await live(longest, 2 * HOUR)
     tries = [seconds for seconds in sts.asked[2:] if seconds != HOUR]
-    assert tries == [4 * HOUR]  # the first attempt, as nobody knew yet
+    assert tries == [4 * HOUR]  # the first attempt, because the limit was unknown
     assert len(sts.asked) == sum(longest.outcomes.values())
     sts.trouble = None
     await live(longest, 1000)

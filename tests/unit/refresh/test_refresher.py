@@ -1,4 +1,4 @@
-"""The loop of one role under a fake of both clocks: hours pass in milliseconds."""
+"""Test the loop of one role with fake clocks, on which hours pass in milliseconds."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ async def test_failure_keeps_valid_credentials_in_service(
         await trio.sleep(3500)
         assert scene.key == "ASIAFAKE0001"
         await trio.sleep(200)
-        assert scene.key is None  # and none is served beyond its end
+        assert scene.key is None  # no credentials are served after their expiration
         scene.sts.trouble = None
         await trio.sleep(schedule.BACK_OFFS[next_step].cap_seconds)
         assert scene.key is not None
@@ -66,7 +66,7 @@ async def test_long_outage_causes_few_attempts_and_log_lines(
         await trio.sleep(21_600)
     back_off = schedule.BACK_OFFS[next_step]
     assert len(scene.sts.asked_at) <= 21_600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
-    assert 25 < len(scene.logged("refresh_failed")) < 40  # the first, and then a reminder every ten minutes
+    assert 25 < len(scene.logged("refresh_failed")) < 40  # the first line, and then a reminder every ten minutes
 
 
 async def test_missing_token_causes_no_call_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
@@ -185,7 +185,7 @@ async def test_late_credentials_that_expire_sooner_are_ignored(autojump_clock: M
 async def test_sts_clock_set_back_leaves_no_gap(
     autojump_clock: MockClock, scene: Scene, ahead_seconds: float, *, sends_date: bool
 ) -> None:
-    """STS's clock was ahead, and then it was set right, or another STS answered."""
+    """STS's clock was ahead and was then set back, or another STS responded."""
     scene.write_token(lifetime_seconds=86_400)
     scene.sts.clock_error, scene.sts.sends_date = ahead_seconds, sends_date or ahead_seconds > 39_600
     async with running(scene):
@@ -200,7 +200,7 @@ async def test_sts_clock_set_back_leaves_no_gap(
 async def test_sts_clock_that_jumps_at_each_reply_leaves_no_gap(
     autojump_clock: MockClock, scene: Scene, ahead_seconds: float
 ) -> None:
-    """Two STS endpoints behind one name, and only one of them has the right time."""
+    """Two STS endpoints are behind one name, and only one of them has the right time."""
     scene.write_token(lifetime_seconds=86_400)
     async with running(scene):
         await trio.sleep(1)

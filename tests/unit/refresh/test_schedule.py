@@ -1,4 +1,4 @@
-"""When the next exchange is due: bounds that hold for any input, and the table of next steps."""
+"""Test when the next exchange is due: bounds for any input, and the table of next steps."""
 
 import pytest
 from hypothesis import given
@@ -113,7 +113,7 @@ def test_missing_token_is_checked_every_second() -> None:
 
 
 @pytest.mark.parametrize("step", sorted(schedule.TOKEN_STEPS, key=str))
-def test_new_token_is_tried_at_once_after_the_old_one_was_refused(step: NextStep) -> None:
+def test_new_token_is_tried_at_once_after_a_rejected_one(step: NextStep) -> None:
     refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.99)
     later = NOW.later(schedule.CHANGED_TOKEN_PAUSE_SECONDS)
     refused = schedule.after_failure(refused, NOW, step, 0.99)
@@ -146,9 +146,9 @@ def test_new_token_keeps_the_plan_unless_it_was_rejected() -> None:
     ("moved", "is_due"),
     [
         (Instant(NOW.wall + 60, NOW.monotonic + 60), False),
-        (Instant(NOW.wall + 7200, NOW.monotonic + 60), True),  # slept, or the clock was set forward
-        (Instant(NOW.wall - 7200, NOW.monotonic + 60), True),  # set back: nothing planned on it holds
-        (Instant(NOW.wall - 1, NOW.monotonic + 1), False),  # a slew is no step
+        (Instant(NOW.wall + 7200, NOW.monotonic + 60), True),  # the machine slept, or the clock was set forward
+        (Instant(NOW.wall - 7200, NOW.monotonic + 60), True),  # the clock was set back, so the plan is void
+        (Instant(NOW.wall - 1, NOW.monotonic + 1), False),  # a slow correction is not a step
         (Instant(NOW.wall, NOW.monotonic + 7200), True),
     ],
 )

@@ -1,4 +1,4 @@
-"""A chain of roles on the wire: each AssumeRole signed with the set before it, and what comes of a step that fails."""
+"""Test the requests of role chains: signatures, errors of a step, and the loop around them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -136,7 +136,7 @@ async def test_chain_does_not_sign_with_an_absurd_date(date: str | None) -> None
     assert began_at <= datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z") <= datetime.now(UTC)
 
 
-# Steps that fail
+# Failing steps
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -202,7 +202,7 @@ async def test_chain_call_has_its_own_deadline(autojump_clock: MockClock) -> Non
 async def serving(
     clock: MockClock, wall: FakeWall, volume: FakeVolume, exchange_with: Exchange, events: list[Any]
 ) -> AsyncIterator[Daemon]:
-    clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
+    clock.autojump_threshold = 0.02  # time for the kernel to deliver the bytes
     volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
     config = make_config(volume.path)
     role = Role("default", REQUEST.role_arn, volume.path, None, 3600, chain=STEPS)
@@ -234,7 +234,7 @@ async def test_broken_chain_keeps_credentials_and_restarts_as_a_whole(
         await daemon.roles.first_credentials()
         served = [daemon.role.snapshot]
         while len(sts.requests) < 9:
-            await trio.sleep(3)  # less than any back-off
+            await trio.sleep(3)  # shorter than any back-off
             if daemon.role.snapshot is not served[-1]:
                 served.append(daemon.role.snapshot)
     assert [snapshot and snapshot.credentials.access_key_id for snapshot in served] == ["ASIALAST", "ASIAFRESH"]

@@ -1,4 +1,4 @@
-"""One exchange against real servers on loopback: what goes out, and what comes of every way to fail."""
+"""Test one exchange against real servers on loopback: the request, the result, and every kind of failure."""
 
 import gzip
 import os
@@ -94,11 +94,11 @@ async def test_exchange_keeps_no_connection() -> None:
         before = os.listdir("/proc/self/fd")
         for key in ("ASIAONE", "ASIATWO"):
             assert (await client.exchange(REQUEST, TOKEN)).credentials.access_key_id == key
-            await wait_all_tasks_blocked()  # until the server has closed its end
+            await wait_all_tasks_blocked()  # until the server has closed the connection
             assert os.listdir("/proc/self/fd") == before
 
 
-# The reply
+# The response
 
 
 async def test_exchanges_do_not_wait_for_each_other(autojump_clock: object) -> None:
@@ -180,7 +180,7 @@ async def test_endless_response_is_read_up_to_the_limit() -> None:
     assert "longer than" in (await failure_of(endless)).message
 
 
-# Connections that fail
+# Failing connections
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -259,7 +259,7 @@ async def test_silent_resolver_has_the_timeout_of_a_connect(autojump_clock: obje
 
 
 async def test_hung_tls_handshake_has_the_timeout_of_a_connect(autojump_clock: object) -> None:
-    async with scripted() as sts:  # which waits for a request in plain text
+    async with scripted() as sts:  # the server waits for a request in plain text
         error = await failure(sts.url.replace("http:", "https:"))
     assert error.code == "Timeout"
     assert trio.current_time() == pytest.approx(CONNECT_SECONDS)
@@ -273,7 +273,7 @@ async def test_cancelled_exchange_leaves_nothing_open() -> None:
             await sts.asked.wait()
             assert len(os.listdir("/proc/self/fd")) == before + 2
             nursery.cancel_scope.cancel()
-        assert len(os.listdir("/proc/self/fd")) == before + 1  # the server's end
+        assert len(os.listdir("/proc/self/fd")) == before + 1  # the connections of the server
 
 
 # TLS
@@ -336,7 +336,7 @@ def test_unreadable_bundle_is_reported_with_the_fix(tmp_path: Path, content: byt
 async def proxied(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, status: str = "200 OK"
 ) -> AsyncIterator[tuple[ScriptedSts, ConnectProxy]]:
-    """An STS over TLS, and HTTPS_PROXY set to a proxy that leads to it."""
+    """Run an STS over TLS, and set HTTPS_PROXY to a proxy."""
     async with scripted(tls=authority.server(), host=STS_HOST) as sts, trio.open_nursery() as nursery:
         proxy = ConnectProxy(sts.port, status)
         await nursery.start(proxy.serve)
@@ -349,7 +349,7 @@ async def test_https_proxy_opens_a_tunnel_and_sees_no_token(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(authority, monkeypatch) as (sts, proxy):
-        await exchange(sts.url, ca_bundle=authority.bundle)  # the proxy resolves the name, not we
+        await exchange(sts.url, ca_bundle=authority.bundle)  # the proxy resolves the name
     (head,) = proxy.heads
     assert head.startswith(f"CONNECT {STS_HOST}:{sts.port} HTTP/1.1\r\n")
     assert TOKEN.raw not in head
@@ -402,7 +402,7 @@ def test_unusable_proxy_is_reported_without_its_value(monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def proxies_of_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for each scheme, and the one for all schemes that AWS's SDKs pass over."""
+    """Set one proxy per scheme, and ALL_PROXY, which AWS's SDKs ignore."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
     monkeypatch.setenv("http_proxy", "http://proxy.example:8080")
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example:1080")
@@ -432,4 +432,4 @@ def test_proxy_is_the_one_that_botocore_finds(
     monkeypatch.setenv("NO_PROXY", no_proxy)
     theirs = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
     assert proxy_for(url) == theirs
-    StsClient(url)  # and nothing in NO_PROXY is too odd
+    StsClient(url)  # no value of NO_PROXY raises

@@ -1,4 +1,4 @@
-"""The address of STS, held to botocore's own choice for all regions, partitions and flags."""
+"""Compare the URL of STS with botocore's, for all regions, partitions and flags."""
 
 import itertools
 from collections.abc import Iterator
@@ -26,23 +26,23 @@ from sidecar.sts.endpoint import (
 )
 
 steady = settings(deadline=None, derandomize=True)
-"""The same input on every run, and however slow the machine is."""
+"""Settings for the same inputs on every run, without a deadline."""
 
 HOSTS_THAT_ARE_NOT_THERE = ("aws-iso-e-global", "aws-iso-f-global")
-"""botocore refuses dual-stack for these two partitions, but by an oversight not for their pseudo regions."""
+"""Pseudo regions of partitions without dual-stack. botocore forgets to reject it for them."""
 
 FLAGS = tuple(itertools.product((False, True), repeat=2))
 
 
 class Botocore:
-    """What botocore's client does with a region: its rule set, and what stands before that in its code."""
+    """Return what botocore's client uses for a region: its rule set, and the code before it."""
 
     def __init__(self) -> None:
         self._session = botocore.session.Session()
         self._session.set_credentials("access-key-id", "secret-access-key")
 
     def endpoint(self, region: str, *, fips: bool, dualstack: bool) -> tuple[str, str] | None:
-        """The URL, and the region that is signed for; None where botocore refuses."""
+        """Return botocore's URL and signing region; None if botocore rejects the region."""
         config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dualstack)
         try:
             client = self._session.create_client("sts", region_name=region, config=config)
@@ -54,7 +54,7 @@ class Botocore:
             return None
 
     def regions(self) -> Iterator[str]:
-        """Every region, pseudo region and odd endpoint name in the two files that botocore has them in."""
+        """Return every region, pseudo region and unusual endpoint name in botocore's two files."""
         for partition in self._session.get_data("partitions")["partitions"]:
             yield from partition["regions"]
         for partition in self._session.get_data("endpoints")["partitions"]:

@@ -1,4 +1,4 @@
-"""How long a set lives on clocks that may be wrong: never longer than STS meant."""
+"""Test the lifetime of credentials on wrong clocks: it is never longer than on STS's clock."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ STS_NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
 
 
 def instant(skew_seconds: float = 0.0) -> Instant:
-    """This machine's clocks at STS_NOW, when the wall clock is `skew_seconds` behind."""
+    """Return this machine's clocks at STS_NOW, with a wall clock that is `skew_seconds` behind."""
     return Instant(STS_NOW.timestamp() - skew_seconds, 77.0)
 
 
@@ -28,7 +28,7 @@ def instant(skew_seconds: float = 0.0) -> Instant:
 def test_expiration_is_never_later_than_on_the_clock_of_sts(
     life: int, skew: float, reply_seconds: float, stamped: float, fraction: float
 ) -> None:
-    # STS's true time when the request left; it stamps its Date somewhere before the reply is here.
+    # The true time of the request. STS writes its Date at some time before the response arrives.
     left_at = STS_NOW.timestamp() + fraction - stamped * reply_seconds
     expires_at = STS_NOW + timedelta(seconds=life)
     asked = Instant(left_at - skew, 77.0)

@@ -1,4 +1,4 @@
-"""Which endpoint is asked next: rules that hold for every history of outcomes."""
+"""Test the choice of the endpoint with rules that hold for any sequence of outcomes."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from sidecar.sts.failover import (
 
 
 class Outcome(NamedTuple):
-    """What an attempt ended with, `wait_seconds` after the one before, at every endpoint whose number is in `out`."""
+    """The outcome of an attempt, `wait_seconds` after the one before, at every endpoint whose number is in `out`."""
 
     wait_seconds: float
     out: frozenset[int]
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One request: where, when, what stood before and after it."""
+    """One request: its endpoint and time, and the states before and after it."""
 
     number: int
     at: float
@@ -52,7 +52,7 @@ def follow(before: Failover, number: int, outcome: Outcome, now: float) -> Failo
 
 
 def walk(endpoints: int, history: list[Outcome]) -> list[Asked]:
-    """Every request of this history, as regions.py makes them: after a return that fails, the one in use."""
+    """Return the requests of this history. Like regions.py, it calls the active endpoint after a failed failback."""
     state, now, asked = Failover(endpoints), 0.0, []
     for outcome in history:
         now += outcome.wait_seconds
@@ -135,7 +135,7 @@ def test_failover_along_the_list_does_not_delay_failback() -> None:
     assert after_outage(state, 1, now=650.0) == Failover(3, active=2, failback_at=700.0)
 
 
-# What counts
+# Outages and refusals
 
 
 def error(code: str, status: int | None, next_step: NextStep = NextStep.RETRY) -> ExchangeError:

@@ -1,4 +1,4 @@
-"""The daemon with fallback regions: outages, refusals and returns, under a fake of both clocks."""
+"""Test the daemon with fallback regions, with fake clocks: outages, refusals and failbacks."""
 
 import gc
 import ssl
@@ -36,7 +36,7 @@ SETTINGS = StsSettings(HOME, None, use_fips=False, use_dualstack=False, ca_bundl
 
 @dataclass
 class Scene:
-    """A daemon whose regions are `sts`, by name."""
+    """A daemon and the fakes of its regions, by name."""
 
     daemon: Daemon
     sts: dict[str, FakeExchange]
@@ -182,7 +182,7 @@ async def test_outage_of_all_regions_causes_few_attempts(autojump_clock: MockClo
         back_off = schedule.BACK_OFFS[NextStep.RETRY]
         alone = hours * 3600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
         assert scene.attempts() <= alone + hours * 3600 / FAILBACK_SECONDS
-        assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each has its turns
+        assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each of them was called
         scene.fail(None, LAST)
         await trio.sleep(3 * MAX_OUTAGES * back_off.cap_seconds)
         assert scene.is_served
@@ -215,7 +215,7 @@ async def test_bug_in_an_exchange_changes_no_region(autojump_clock: MockClock, s
 async def test_real_clients_fail_over_to_a_healthy_region(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, broken: Reply | None
 ) -> None:
-    autojump_clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
+    autojump_clock.autojump_threshold = 0.02  # time for the kernel to deliver the bytes
     volume.write(service_account_token(wall.time()))
     events: list[Any] = []
     log, metrics = make_log(events), Metrics()
@@ -243,7 +243,7 @@ async def test_real_clients_fail_over_to_a_healthy_region(
 
 
 async def open_with(settings: StsSettings) -> tuple[Metrics, int]:
-    """Once open: what the metrics show, and how many more sets of trusted authorities there are."""
+    """Open the regions, and return what the metrics show and how many TLS contexts were created."""
     metrics, before = Metrics(), contexts()
     async with open_regions(settings, monotonic=trio.current_time, log=make_log([]), metrics=metrics):
         return metrics, contexts() - before

@@ -1,4 +1,4 @@
-"""Role session names: always valid, stable, distinct where it matters."""
+"""Test role session names: always valid, stable, and different for different Pods."""
 
 import re
 
@@ -22,12 +22,12 @@ from sidecar.sts.session_name import (
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 steady = settings(deadline=None, derandomize=True)
-"""The same input on every run, and however slow the machine is."""
+"""Settings for the same inputs on every run, without a deadline."""
 
 VALID = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 
 any_text = st.text(st.characters(exclude_categories=())) | st.text(max_size=400)
-"""Lone surrogates too: os.environ has them for bytes that are no UTF-8."""
+"""Any text, including the lone surrogates that os.environ has for bytes that are not UTF-8."""
 
 
 def test_session_name_limits_are_those_of_the_sts_model() -> None:
@@ -110,8 +110,9 @@ def test_configured_name_is_kept_or_rejected_with_a_valid_one(value: str) -> Non
         return
     with pytest.raises(ConfigurationError) as caught:
         parse_session_name("AWS_ROLE_SESSION_NAME", value)
-    assert f"AWS_ROLE_SESSION_NAME is {value!r}" in str(caught.value)
-    assert f"set it to {session_name(value)!r}" in str(caught.value)
+    assert f"AWS_ROLE_SESSION_NAME is {value[:100]!r}" in str(caught.value)
+    is_template = re.search(r"\{[^{}]*\}", value) is not None
+    assert is_template or f"set it to {session_name(value)!r}" in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["", "a", "a" * 65, "two words", "na/me", "naïve", "name\n"])

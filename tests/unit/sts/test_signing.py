@@ -1,4 +1,4 @@
-"""The signature of a chain's requests, held to what botocore's own client sends for the same request."""
+"""Compare the signature of a request with that of botocore's own client for the same request."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ STEP: dict[str, Any] = {"RoleArn": "arn:aws:iam::111122223333:role/next", "RoleS
 
 
 class Signing:
-    """botocore's STS client with a clock of ours, stopped just before the socket."""
+    """botocore's STS client with our clock, which stops before it opens a socket."""
 
     def __init__(self) -> None:
         self._session = botocore.session.Session()
@@ -34,7 +34,7 @@ class Signing:
         self.sent: AWSPreparedRequest | None = None
 
     def send(self, keys: tuple[str, str, str], region: str, endpoint_url: str | None) -> AWSPreparedRequest:
-        """What it sends for STEP."""
+        """Return the request that it sends for STEP."""
         config = Config(parameter_validation=False, retries={"total_max_attempts": 1, "mode": "standard"})
         client = self._session.create_client(
             "sts",
@@ -46,7 +46,7 @@ class Signing:
             config=config,
         )
         client.meta.events.register("before-send.sts.AssumeRole", self._answer)
-        client.assume_role(**STEP)  # type: ignore[attr-defined] # made at run time
+        client.assume_role(**STEP)  # type: ignore[attr-defined] # created at run time
         assert self.sent is not None
         return self.sent
 
@@ -71,7 +71,7 @@ def text(value: str | bytes) -> str:
 
 
 def signed_as(theirs: AWSPreparedRequest, keys: tuple[str, str, str], region: str, at: datetime) -> dict[str, str]:
-    """What we add to the same request."""
+    """Return the headers that we add to the same request."""
     credentials = Credentials(*keys, expires_at=at, role_arn="unused", account_id="111122223333")
     body = theirs.body if isinstance(theirs.body, bytes) else str(theirs.body).encode()
     headers = {"Content-Type": HEADERS["Content-Type"], "Host": httpx.URL(theirs.url).netloc.decode()}

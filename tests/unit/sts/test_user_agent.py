@@ -1,4 +1,4 @@
-"""AWS_SDK_UA_APP_ID, as botocore sends it."""
+"""Compare AWS_SDK_UA_APP_ID in the User-Agent with botocore's."""
 
 import pytest
 from botocore.useragent import sanitize_user_agent_string_component

@@ -1,4 +1,4 @@
-"""What a reply of STS's means: credentials as a whole, or one error that says what follows."""
+"""Test the parsing of STS's responses: complete credentials, or one error with its next step."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ from sidecar.sts.errors import HINTS, NEXT_STEPS, Operation, hint, is_too_long, 
 from sidecar.sts.wire import HEADERS, assume_role, assume_role_with_web_identity, read_reply
 
 steady = settings(deadline=None, derandomize=True)
-"""The same input on every run, and however slow the machine is."""
+"""Settings for the same inputs on every run, without a deadline."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 KEY, SECRET, SESSION_TOKEN = (
@@ -101,7 +101,7 @@ def test_form_replaces_invalid_text_by_question_marks() -> None:
 
 def test_headers_are_immutable() -> None:
     with pytest.raises(TypeError):
-        HEADERS["Authorization"] = "anything"  # type: ignore[index] # what is tested
+        HEADERS["Authorization"] = "anything"  # type: ignore[index] # the point of the test
 
 
 # Credentials
@@ -549,7 +549,7 @@ def test_retry_after_is_in_whole_seconds(header: str | None, seconds: float | No
     ],
 )
 def test_amazons_retry_after_is_in_milliseconds(milliseconds: str, seconds: str | None, expected: float | None) -> None:
-    """The longer of the two headers counts. The schedule caps whatever they say."""
+    """Use the longer of the two headers. The schedule limits both."""
     error = refusal(error_body("Throttling", "Rate exceeded"), 400, seconds, milliseconds)
     assert error.retry_after_seconds == expected
 
@@ -633,7 +633,7 @@ def test_hint_names_the_next_step(code: str, message: str, part: str) -> None:
         "because no {} allows the sts:AssumeRole action",
     ],
 )
-def test_denial_by_another_policy_does_not_blame_the_trust_policy(
+def test_denial_by_another_policy_spares_the_trust_policy(
     kind: str, word: str, reason: str, code: str, operation: Operation
 ) -> None:
     message = f"User: a is not authorized to perform: sts:TagSession on resource: b {reason.format(kind)}"
@@ -661,7 +661,7 @@ def test_hint_is_empty_for_a_clear_message() -> None:
     assert hint("NeverHeardOf", "oops") == ""
 
 
-# Weight
+# Imports
 
 
 def test_wire_imports_no_heavy_module() -> None:
