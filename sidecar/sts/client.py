@@ -114,7 +114,7 @@ class StsClient:
         reply = await self._call(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, form, request.role_arn)
         for number, step in enumerate(request.chain, 1):
             try:
-                form = sts.assume_role(**step._asdict())
+                form = sts.assume_role(step)
                 reply = await self._call(Operation.ASSUME_ROLE, form, step.role_arn, reply)
             except ExchangeError as error:
                 raise error.in_step(number, step.role_arn) from error

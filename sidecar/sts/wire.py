@@ -18,6 +18,7 @@ from xml.parsers import expat
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
+from sidecar.role import ChainStep
 from sidecar.sts.errors import HINTS, NEXT_STEPS, Operation, hint, next_step
 
 __all__ = [
@@ -77,29 +78,18 @@ def assume_role_with_web_identity(
     return _form(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, fields | _session(duration_seconds, policy, policy_arns))
 
 
-def assume_role(
-    *,
-    role_arn: str,
-    session_name: str,
-    duration_seconds: int,
-    policy: str | None = None,
-    policy_arns: Sequence[str] = (),
-    tags: Sequence[tuple[str, str]] = (),
-    transitive_tags: Sequence[str] = (),
-    external_id: str | None = None,
-    source_identity: str | None = None,
-) -> bytes:
+def assume_role(step: ChainStep) -> bytes:
     """
     Return the body of an AssumeRole, in the form of assume_role_with_web_identity.
 
     `transitive_tags` are keys of `tags` that the sessions after this one keep.
     """
-    fields = {"RoleArn": role_arn, "RoleSessionName": session_name}
-    fields |= _session(duration_seconds, policy, policy_arns)
-    for number, (key, value) in enumerate(tags, 1):
+    fields = {"RoleArn": step.role_arn, "RoleSessionName": step.session_name or ""}
+    fields |= _session(step.duration_seconds, step.policy, step.policy_arns)
+    for number, (key, value) in enumerate(step.tags, 1):
         fields |= {f"Tags.member.{number}.Key": key, f"Tags.member.{number}.Value": value}
-    fields |= {f"TransitiveTagKeys.member.{number}": key for number, key in enumerate(transitive_tags, 1)}
-    optional = {"ExternalId": external_id, "SourceIdentity": source_identity}
+    fields |= {f"TransitiveTagKeys.member.{number}": key for number, key in enumerate(step.transitive_tags, 1)}
+    optional = {"ExternalId": step.external_id, "SourceIdentity": step.source_identity}
     return _form(Operation.ASSUME_ROLE, fields | {name: text for name, text in optional.items() if text is not None})
 
 

@@ -115,7 +115,7 @@ async def test_second_swap_of_a_config_map_is_noticed(rotation: Rotation) -> Non
     (rotation.path.parent / "..data_tmp").symlink_to("..2027")
     (rotation.path.parent / "..data_tmp").replace(rotation.path.parent / "..data")
     await bundle.refresh()
-    assert bundle.told == [None]
+    assert bundle.reports == [None]
 
 
 class Reported(CaBundle):
@@ -123,8 +123,8 @@ class Reported(CaBundle):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.told: list[str | None] = []
-        self.report = lambda _path, error: self.told.append(None if error is None else str(error))
+        self.reports: list[str | None] = []
+        self.report = lambda _path, error: self.reports.append(None if error is None else str(error))
 
 
 def replaced_by(change: Callable[[Path], object]) -> Callable[[Path], None]:
@@ -156,9 +156,9 @@ async def test_unreadable_bundle_keeps_the_old_and_is_reported_once(rotation: Ro
     for _ in range(3):
         await bundle.refresh()
     assert bundle.context is context
-    (told,) = bundle.told
-    assert told is not None
-    assert told.startswith(f"AWS_CA_BUNDLE is {str(rotation.path)!r}, which ")
+    (report,) = bundle.reports
+    assert report is not None
+    assert report.startswith(f"AWS_CA_BUNDLE is {str(rotation.path)!r}, which ")
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -171,7 +171,7 @@ async def test_repaired_bundle_is_used(rotation: Rotation, kind: str) -> None:
         rotation.path.rmdir()
     rename(rotation.path, rotation.new_pem)
     await bundle.refresh()
-    assert bundle.told[-1] is None
+    assert bundle.reports[-1] is None
     assert bundle.context is not before
 
 
@@ -181,7 +181,7 @@ async def test_bundle_written_in_parts_is_complete_in_the_end(rotation: Rotation
     for end in (10, len(pem) // 4, len(rotation.old_pem), len(pem) - 30, len(pem)):
         rewrite(rotation.path, pem[:end])
         await bundle.refresh()
-    assert bundle.told[-1] is None
+    assert bundle.reports[-1] is None
     assert len(bundle.context.get_ca_certs()) == 2
 
 
@@ -193,7 +193,7 @@ async def test_unchanged_bundle_keeps_its_context_and_is_not_read(
     context = bundle.context
     for _ in range(3):
         await bundle.refresh()
-    assert (bundle.context, bundle.told) == (context, [])
+    assert (bundle.context, bundle.reports) == (context, [])
 
 
 def test_bundle_unreadable_at_the_start_raises(tmp_path: Path) -> None:
@@ -227,9 +227,9 @@ async def test_hung_volume_keeps_the_old_and_is_reported_once(
     for _ in range(3):
         await bundle.refresh()
     assert bundle.context is context
-    (told,) = bundle.told
-    assert told is not None
-    assert "its volume hangs" in told
+    (report,) = bundle.reports
+    assert report is not None
+    assert "its volume hangs" in report
 
 
 async def test_regions_and_their_proxy_use_the_new_authorities(

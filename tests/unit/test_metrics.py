@@ -32,7 +32,7 @@ def parsed(text: bytes) -> list[Metric]:
     return list(text_string_to_metric_families(text.decode()))
 
 
-def told(metrics: Iterable[Metric]) -> dict[str, object]:
+def samples_of(metrics: Iterable[Metric]) -> dict[str, object]:
     """Return the samples without prometheus-client's `_created` times, which we do not export."""
     return {
         metric.name: (
@@ -51,12 +51,12 @@ def told(metrics: Iterable[Metric]) -> dict[str, object]:
 @given(st.lists(st.floats(0, 100)))
 def test_histogram_is_parsed_by_prometheus_client(observations: list[float]) -> None:
     registry = CollectorRegistry()
-    theirs = TheirHistogram("seconds", "How long.", buckets=BOUNDS, registry=registry)
+    reference = TheirHistogram("seconds", "How long.", buckets=BOUNDS, registry=registry)
     ours = Histogram(BOUNDS)
     for value in observations:
-        theirs.observe(value)
+        reference.observe(value)
         ours.observe(value)
-    assert told(parsed(exposition([histogram_family("seconds", "How long.", ours)]))) == told(
+    assert samples_of(parsed(exposition([histogram_family("seconds", "How long.", ours)]))) == samples_of(
         parsed(generate_latest(registry))
     )
 
@@ -64,21 +64,21 @@ def test_histogram_is_parsed_by_prometheus_client(observations: list[float]) -> 
 @given(st.dictionaries(LABEL, st.integers(0, 2**53), min_size=1))
 def test_counter_with_any_labels_is_parsed_by_prometheus_client(counts: dict[str, int]) -> None:
     registry = CollectorRegistry()
-    theirs = Counter("refreshes_total", "Attempts.", ["outcome"], registry=registry)
+    reference = Counter("refreshes_total", "Attempts.", ["outcome"], registry=registry)
     for outcome, count in counts.items():
-        theirs.labels(outcome).inc(count)
+        reference.labels(outcome).inc(count)
     ours = Family("refreshes_total", "counter", "Attempts.", [Sample({"outcome": o}, n) for o, n in counts.items()])
-    assert told(parsed(exposition([ours]))) == told(parsed(generate_latest(registry)))
+    assert samples_of(parsed(exposition([ours]))) == samples_of(parsed(generate_latest(registry)))
 
 
 @given(st.dictionaries(LABEL, FINITE | st.just(float("inf")), min_size=1))
 def test_gauge_is_parsed_by_prometheus_client(values: dict[str, float]) -> None:
     registry = CollectorRegistry()
-    theirs = Gauge("skew_seconds", "How far.", ["role"], registry=registry)
+    reference = Gauge("skew_seconds", "How far.", ["role"], registry=registry)
     for role, value in values.items():
-        theirs.labels(role).set(value)
+        reference.labels(role).set(value)
     ours = Family("skew_seconds", "gauge", "How far.", [Sample({"role": role}, n) for role, n in values.items()])
-    assert told(parsed(exposition([ours]))) == told(parsed(generate_latest(registry)))
+    assert samples_of(parsed(exposition([ours]))) == samples_of(parsed(generate_latest(registry)))
 
 
 @given(LABEL)

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
+from sidecar.role import ChainStep
 from sidecar.sts.errors import NEXT_STEPS, Operation
 from sidecar.sts.wire import API_VERSION, HEADERS, assume_role, assume_role_with_web_identity, read_reply
 
@@ -119,33 +120,33 @@ chained = {
 }
 
 
-def in_botocores_words(said: Mapping[str, Any]) -> dict[str, Any]:
+def in_botocores_words(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the same request without unset parameters."""
     words = {
-        "RoleArn": said["role_arn"],
-        "RoleSessionName": said["session_name"],
-        "WebIdentityToken": said.get("token"),
-        "PolicyArns": [{"arn": arn} for arn in said["policy_arns"]] or None,
-        "Policy": said["policy"],
-        "DurationSeconds": said["duration_seconds"],
-        "Tags": [{"Key": key, "Value": value} for key, value in said.get("tags", ())] or None,
-        "TransitiveTagKeys": said.get("transitive_tags") or None,
-        "ExternalId": said.get("external_id"),
-        "SourceIdentity": said.get("source_identity"),
+        "RoleArn": parameters["role_arn"],
+        "RoleSessionName": parameters["session_name"],
+        "WebIdentityToken": parameters.get("token"),
+        "PolicyArns": [{"arn": arn} for arn in parameters["policy_arns"]] or None,
+        "Policy": parameters["policy"],
+        "DurationSeconds": parameters["duration_seconds"],
+        "Tags": [{"Key": key, "Value": value} for key, value in parameters.get("tags", ())] or None,
+        "TransitiveTagKeys": parameters.get("transitive_tags") or None,
+        "ExternalId": parameters.get("external_id"),
+        "SourceIdentity": parameters.get("source_identity"),
     }
     return {name: value for name, value in words.items() if value is not None}
 
 
 @steady
 @given(st.fixed_dictionaries({**sessions, "token": any_text}))
-def test_web_identity_form_equals_botocores(peer: Botocore, said: dict[str, Any]) -> None:
-    assert peer.sends(WEB_IDENTITY, in_botocores_words(said)) == assume_role_with_web_identity(**said)
+def test_web_identity_form_equals_botocores(peer: Botocore, parameters: dict[str, Any]) -> None:
+    assert peer.sends(WEB_IDENTITY, in_botocores_words(parameters)) == assume_role_with_web_identity(**parameters)
 
 
 @steady
 @given(st.fixed_dictionaries({**sessions, **chained}))
-def test_assume_role_form_equals_botocores(peer: Botocore, said: dict[str, Any]) -> None:
-    assert peer.sends(CHAIN, in_botocores_words(said)) == assume_role(**said)
+def test_assume_role_form_equals_botocores(peer: Botocore, parameters: dict[str, Any]) -> None:
+    assert peer.sends(CHAIN, in_botocores_words(parameters)) == assume_role(ChainStep(**parameters))
 
 
 def test_headers_equal_botocores(peer: Botocore) -> None:
@@ -171,7 +172,9 @@ def test_form_is_in_the_order_of_the_model(peer: Botocore, operation: Operation)
     }
     forms = {
         WEB_IDENTITY: assume_role_with_web_identity(**session, token="t"),
-        CHAIN: assume_role(**session, tags=[("a", "b")], transitive_tags=["a"], external_id="xx", source_identity="yy"),
+        CHAIN: assume_role(
+            ChainStep(**session, tags=(("a", "b"),), transitive_tags=("a",), external_id="xx", source_identity="yy")
+        ),
     }
     sent = [field.split(b"=")[0].split(b".")[0].decode() for field in forms[operation].split(b"&")][2:]
     shape = peer.model.operation_model(operation).input_shape
@@ -334,9 +337,9 @@ def test_any_spelling_of_a_response_is_read_as_by_botocore(
 
 
 def test_response_to_the_other_operation_is_rejected() -> None:
-    for asked, answered in ((WEB_IDENTITY, CHAIN), (CHAIN, WEB_IDENTITY)):
-        with pytest.raises(ExchangeError, match=f"'{answered}Response' and not {asked}Response"):
-            read_reply(200, render(operation=answered), role_arn=ROLE_ARN, operation=asked)
+    for operation, other in ((WEB_IDENTITY, CHAIN), (CHAIN, WEB_IDENTITY)):
+        with pytest.raises(ExchangeError, match=f"'{other}Response' and not {operation}Response"):
+            read_reply(200, render(operation=other), role_arn=ROLE_ARN, operation=operation)
 
 
 def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
@@ -444,13 +447,13 @@ def test_error_has_botocores_code_and_message(
     peer: Botocore, *, operation: Operation, code: str, message: str, status: int, shape: str, rendering: Rendering
 ) -> None:
     body = render_error(code, message, shape, rendering)
-    with pytest.raises(ClientError) as theirs:
+    with pytest.raises(ClientError) as botocores:
         peer.call(operation, status, body)
     with pytest.raises(ExchangeError) as ours:
         read_reply(status, body, role_arn=ROLE_ARN, operation=operation)
-    expected = theirs.value.response["Error"]
+    expected = botocores.value.response["Error"]
     assert (ours.value.code, ours.value.message) == (expected["Code"], expected["Message"].strip())
-    assert ours.value.status == theirs.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert ours.value.status == botocores.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
 @steady

@@ -92,9 +92,9 @@ def test_accepted_request_is_read_the_same_by_h11(data: bytes, mutations: list[t
     if not isinstance(request, Request):
         return
     assert parse(data) == request or request.method == b"PUT"
-    theirs = by_h11(data)
-    assert theirs is not None, "we accept what h11 refuses"
-    method, target, version, headers = theirs
+    h11s = by_h11(data)
+    assert h11s is not None, "we accept a request that h11 rejects"
+    method, target, version, headers = h11s
     assert method == request.method
     assert target.partition(b"?")[0] == request.path
     assert version == request.version

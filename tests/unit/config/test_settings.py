@@ -297,7 +297,7 @@ def test_dissimilar_variable_gets_no_suggestion() -> None:
 @pytest.mark.parametrize("service", ["IRSA_SIDECAR", "IRSA_SIDECAR_X", "IRSA_SIDECAR_LISTEN", "IRSA_SIDECAR_ADMIN_V2"])
 def test_variables_of_a_kubernetes_service_are_ignored(service: str) -> None:
     port = f"{service}_PORT_4773_TCP"
-    made = {
+    service_variables = {
         f"{service}_SERVICE_HOST": "10.96.0.7",
         f"{service}_SERVICE_PORT": "4773",
         f"{service}_SERVICE_PORT_HTTP_METRICS": "4773",
@@ -309,8 +309,8 @@ def test_variables_of_a_kubernetes_service_are_ignored(service: str) -> None:
         f"{service}_PORT_53_UDP_PROTO": "udp",
         f"{service}_PORT_9_SCTP": "sctp://10.96.0.7:9",
     }
-    assert unknown_variables(made) == []
-    assert read(made) == read()
+    assert unknown_variables(service_variables) == []
+    assert read(service_variables) == read()
 
 
 def test_known_and_foreign_variables_cause_no_warning() -> None:
@@ -351,6 +351,6 @@ def test_any_flag_gives_a_config_or_a_named_setting(flags: Texts) -> None:
 @given(st.dictionaries(st.builds(PREFIX.__add__, st.text("ABCDEFPORTSVH_0123456789", max_size=30)), st.just("x")))
 def test_any_variable_name_causes_at_most_one_warning(variables: dict[str, str]) -> None:
     sentences = unknown_variables(variables)
-    told = [sentence.split(" ", 1)[0] for sentence in sentences]
-    assert told == sorted(set(told))
-    assert set(told) <= variables.keys() - set(VARIABLES.values())
+    reported = [sentence.split(" ", 1)[0] for sentence in sentences]
+    assert reported == sorted(set(reported))
+    assert set(reported) <= variables.keys() - set(VARIABLES.values())

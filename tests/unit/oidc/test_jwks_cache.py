@@ -23,19 +23,19 @@ DAY = 86_400.0
 class Source:
     """A fake issuer. `answer` is what it publishes or raises; it counts the requests."""
 
-    def __init__(self, *kids: str, **said: Any) -> None:
-        self.answer: Published | IssuerError = published(*kids, **said)
-        self.asked = 0
+    def __init__(self, *kids: str, **fields: Any) -> None:
+        self.answer: Published | IssuerError = published(*kids, **fields)
+        self.requests = 0
 
     async def fetch(self, _issuer: str) -> Published:
-        self.asked += 1
+        self.requests += 1
         if isinstance(self.answer, IssuerError):
             raise self.answer
         return self.answer
 
 
-def published(*kids: str, **said: Any) -> Published:
-    return Published([{"kid": kid} for kid in kids], **said)
+def published(*kids: str, **fields: Any) -> Published:
+    return Published([{"kid": kid} for kid in kids], **fields)
 
 
 DOWN = IssuerError("dns", ISSUER, "does not resolve here")
@@ -61,9 +61,9 @@ async def test_keys_are_used_for_as_long_as_the_issuer_allows(
     assert (await ask(source, cache)).is_new
     if fresh_seconds:
         found = await ask(source, cache, NOW + fresh_seconds - 1)
-        assert (found.is_new, found.kept.keys, source.asked) == (False, [{"kid": "a"}], 1)
+        assert (found.is_new, found.kept.keys, source.requests) == (False, [{"kid": "a"}], 1)
     assert (await ask(source, cache, NOW + fresh_seconds)).is_new
-    assert source.asked == 2
+    assert source.requests == 2
 
 
 async def test_unknown_key_id_is_fetched_while_keys_are_fresh(cache: KeyCache) -> None:
@@ -71,7 +71,7 @@ async def test_unknown_key_id_is_fetched_while_keys_are_fresh(cache: KeyCache) -
     await ask(source, cache)
     source.answer = published("b", "a", max_age_seconds=3600.0)
     found = await ask(source, cache, NOW + 1, kid="b")
-    assert (found.is_new, source.asked) == (True, 2)
+    assert (found.is_new, source.requests) == (True, 2)
     assert not (await ask(source, cache, NOW + 2, kid="b")).is_new
 
 
@@ -182,9 +182,9 @@ async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: 
 async def test_rotation_outlook_of_eks_is_seven_days(cache: KeyCache) -> None:
     """The instant is 2027-01-15T08:00:00Z. A token that was issued five days later does not change it."""
     for days in (0, 5):
-        said = await outlook(cache, EKS, NOW + days * DAY, "a")
-        assert "a signs until 2027-01-22T08:00:00Z" in said
-        assert "2027-01-23T08:00:00Z at the latest" in said
+        sentence = await outlook(cache, EKS, NOW + days * DAY, "a")
+        assert "a signs until 2027-01-22T08:00:00Z" in sentence
+        assert "2027-01-23T08:00:00Z at the latest" in sentence
 
 
 async def test_rotation_outlook_counts_from_the_tokens_issue(cache: KeyCache) -> None:
@@ -193,11 +193,11 @@ async def test_rotation_outlook_counts_from_the_tokens_issue(cache: KeyCache) ->
 
 async def test_rotation_outlook_reports_a_newer_key(cache: KeyCache) -> None:
     await outlook(cache, EKS, NOW, "a")
-    said = await outlook(cache, EKS, NOW + DAY, "a", "b")
-    assert "has rotated its keys" in said
-    assert "key b since 2027-01-16T08:00:00Z" in said
+    sentence = await outlook(cache, EKS, NOW + DAY, "a", "b")
+    assert "has rotated its keys" in sentence
+    assert "key b since 2027-01-16T08:00:00Z" in sentence
 
 
 async def test_rotation_outlook_of_other_issuers_is_unknown(cache: KeyCache) -> None:
-    said = await outlook(cache, ISSUER, NOW, "a")
-    assert "does not publish when it will remove key a, but this token needs it until 2027-01-15T09:00:00Z" in said
+    sentence = await outlook(cache, ISSUER, NOW, "a")
+    assert "does not publish when it will remove key a, but this token needs it until 2027-01-15T09:00:00Z" in sentence

@@ -43,16 +43,16 @@ class Asking:
     """A role with a limit, and requests for it as the refresher sends them."""
 
     limit: int
-    longest: MaxDuration = field(default_factory=MaxDuration)
+    bounds: MaxDuration = field(default_factory=MaxDuration)
 
     def refresh(self, now: float) -> list[int]:
         """Return the durations that one refresh requests. The last one is granted."""
-        asked = [self.longest.seconds_to_request(now)]
-        while asked[-1] > self.limit:
-            self.longest = after_refusal(self.longest, asked[-1], now)
-            asked.append(self.longest.known_seconds)
-        self.longest = after_grant(self.longest, asked[-1])
-        return asked
+        requested = [self.bounds.seconds_to_request(now)]
+        while requested[-1] > self.limit:
+            self.bounds = after_refusal(self.bounds, requested[-1], now)
+            requested.append(self.bounds.known_seconds)
+        self.bounds = after_grant(self.bounds, requested[-1])
+        return requested
 
 
 LIMITS = range(HOUR, 12 * HOUR + 1, HOUR // 2)
@@ -61,11 +61,11 @@ LIMITS = range(HOUR, 12 * HOUR + 1, HOUR // 2)
 @pytest.mark.parametrize("limit", LIMITS)
 def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
     role = Asking(limit)
-    asked = [role.refresh(0.0) for _ in range(6)]
-    assert max(map(len, asked)) <= 2
-    assert asked[0][0] == 12 * HOUR
-    assert [refresh[-1] for refresh in asked[4:]] == [whole_hours(limit)] * 2
-    assert asked[5] == [whole_hours(limit)]  # after that nothing more is tried
+    requested = [role.refresh(0.0) for _ in range(6)]
+    assert max(map(len, requested)) <= 2
+    assert requested[0][0] == 12 * HOUR
+    assert [refresh[-1] for refresh in requested[4:]] == [whole_hours(limit)] * 2
+    assert requested[5] == [whole_hours(limit)]  # after that nothing more is tried
 
 
 @pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
@@ -96,10 +96,10 @@ def test_raised_limit_is_found_after_a_day(raised: int) -> None:
         role.refresh(0.0)
     role.limit = raised * HOUR
     assert role.refresh(RECHECK_SECONDS - 1) == [4 * HOUR]
-    asked = [role.refresh(RECHECK_SECONDS) for _ in range(6)]
-    assert max(map(len, asked)) <= 2
-    assert asked[0] == [5 * HOUR]
-    assert asked[5] == [raised * HOUR]
+    requested = [role.refresh(RECHECK_SECONDS) for _ in range(6)]
+    assert max(map(len, requested)) <= 2
+    assert requested[0] == [5 * HOUR]
+    assert requested[5] == [raised * HOUR]
 
 
 @pytest.mark.parametrize("lowered", [1, 2, 3])
@@ -108,10 +108,10 @@ def test_lowered_limit_costs_one_call_and_starts_at_an_hour(lowered: int) -> Non
     for _ in range(6):
         role.refresh(0.0)
     role.limit = lowered * HOUR
-    asked = [role.refresh(60.0) for _ in range(6)]
-    assert asked[0] == [4 * HOUR, HOUR]
-    assert max(map(len, asked)) <= 2
-    assert asked[5] == [lowered * HOUR]
+    requested = [role.refresh(60.0) for _ in range(6)]
+    assert requested[0] == [4 * HOUR, HOUR]
+    assert max(map(len, requested)) <= 2
+    assert requested[5] == [lowered * HOUR]
 
 
 @given(st.lists(st.tuples(st.integers(HOUR, 12 * HOUR), st.floats(0, 2 * DAY)), max_size=30))
@@ -119,11 +119,11 @@ def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, f
     role, now = Asking(HOUR), 0.0
     for limit, seconds in moves:
         role.limit, now = limit, now + seconds
-        asked = role.refresh(now)
-        assert len(asked) <= 3, "a try, what was known, an hour"
-        assert all(ALWAYS_ALLOWED_SECONDS <= seconds <= 12 * HOUR for seconds in asked)
-        assert asked == sorted(asked, reverse=True)
-        assert role.longest.granted_seconds == asked[-1] <= limit
+        requested = role.refresh(now)
+        assert len(requested) <= 3, "the try, the known duration, and an hour"
+        assert all(ALWAYS_ALLOWED_SECONDS <= seconds <= 12 * HOUR for seconds in requested)
+        assert requested == sorted(requested, reverse=True)
+        assert role.bounds.granted_seconds == requested[-1] <= limit
 
 
 # In the loop, over a day
@@ -145,12 +145,12 @@ class LimitedSts(FakeExchange):
             self.trouble = trouble
 
     @property
-    def asked(self) -> list[int]:
+    def requested(self) -> list[int]:
         return [request.duration_seconds for request in self.requests]
 
 
 @pytest.fixture
-async def longest(wall: FakeWall, volume: FakeVolume) -> Scene:
+async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
     """Return a refresher with `duration: max` and a token."""
     scene = make_scene(wall, volume, LimitedSts(wall.time))
     scene.refresher.role = scene.refresher.role._replace(duration_seconds=None)
@@ -185,17 +185,17 @@ CALLS_IN_A_DAY = {
 
 
 @pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
-async def test_max_duration_calls_per_day(autojump_clock: MockClock, longest: Scene, limit: int) -> None:
-    sts = sts_of(longest)
+async def test_max_duration_calls_per_day(autojump_clock: MockClock, scene: Scene, limit: int) -> None:
+    sts = sts_of(scene)
     sts.limit = limit
-    await live(longest, DAY - 60)
-    first = len(sts.asked)
-    await live(longest, DAY)
-    second = len(sts.asked) - first
+    await live(scene, DAY - 60)
+    first = len(sts.requested)
+    await live(scene, DAY)
+    second = len(sts.requested) - first
     print(f"limit {limit:>6}: {first:>3} calls on the first day, {second:>3} on the second")
     assert (first, second) == CALLS_IN_A_DAY[limit]
-    assert longest.refresher.health.session_seconds == whole_hours(limit)
-    assert longest.key is not None
+    assert scene.refresher.health.session_seconds == whole_hours(limit)
+    assert scene.key is not None
 
 
 def test_docs_table_has_these_numbers() -> None:
@@ -206,10 +206,10 @@ def test_docs_table_has_these_numbers() -> None:
         assert CALLS_IN_A_DAY[int(hours) * HOUR] == (int(first), int(later))
 
 
-async def test_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, longest: Scene) -> None:
-    longest.refresher.role = longest.refresher.role._replace(duration_seconds=HOUR)
-    await live(longest, DAY - 60)
-    assert sts_of(longest).asked == [HOUR] * 48
+async def test_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.refresher.role = scene.refresher.role._replace(duration_seconds=HOUR)
+    await live(scene, DAY - 60)
+    assert sts_of(scene).requested == [HOUR] * 48
 
 
 async def test_first_credentials_cost_at_most_two_calls(
@@ -226,58 +226,58 @@ async def test_first_credentials_cost_at_most_two_calls(
         await pod.refresher.turn()
         assert pod.key is not None
     assert trio.current_time() == began
-    assert sts.asked == [12 * HOUR, HOUR] * len(pods)
+    assert sts.requested == [12 * HOUR, HOUR] * len(pods)
 
 
-async def test_rejected_try_is_counted_and_not_reported(autojump_clock: MockClock, longest: Scene) -> None:
-    sts_of(longest).limit = 4 * HOUR
+async def test_rejected_try_is_counted_and_not_reported(autojump_clock: MockClock, scene: Scene) -> None:
+    sts_of(scene).limit = 4 * HOUR
     for _ in range(6):
-        await live(longest, 2 * HOUR)
-        assert longest.refresher.health.last_error is None
-    assert longest.outcomes["ValidationError"] == 4
-    assert longest.logged("refresh_failed") == []
-    assert longest.metrics.sts_seconds.counts[0] == len(sts_of(longest).asked)
+        await live(scene, 2 * HOUR)
+        assert scene.refresher.health.last_error is None
+    assert scene.outcomes["ValidationError"] == 4
+    assert scene.logged("refresh_failed") == []
+    assert scene.metrics.sts_seconds.counts[0] == len(sts_of(scene).requested)
 
 
-async def test_found_limit_is_logged_when_it_changes(autojump_clock: MockClock, longest: Scene) -> None:
-    sts = sts_of(longest)
+async def test_found_limit_is_logged_when_it_changes(autojump_clock: MockClock, scene: Scene) -> None:
+    sts = sts_of(scene)
     sts.limit = 4 * HOUR
-    await live(longest, DAY)
+    await live(scene, DAY)
     sts.limit = HOUR
-    await live(longest, DAY)
-    told = [(entry["seconds"], entry["rejected_seconds"]) for entry in longest.logged("max_duration_found")]
-    assert told == [(HOUR, 12 * HOUR), (4 * HOUR, 12 * HOUR), (HOUR, 4 * HOUR)]
-    assert longest.refresher.health.session_seconds == HOUR
+    await live(scene, DAY)
+    logged = [(entry["seconds"], entry["rejected_seconds"]) for entry in scene.logged("max_duration_found")]
+    assert logged == [(HOUR, 12 * HOUR), (4 * HOUR, 12 * HOUR), (HOUR, 4 * HOUR)]
+    assert scene.refresher.health.session_seconds == HOUR
 
 
 @pytest.mark.parametrize("trouble", [refusal("Throttling", NextStep.SLOW_DOWN), refusal("Timeout", NextStep.RETRY)])
 async def test_attempt_takes_one_call_while_sts_fails(
-    autojump_clock: MockClock, longest: Scene, trouble: ExchangeError
+    autojump_clock: MockClock, scene: Scene, trouble: ExchangeError
 ) -> None:
-    sts = sts_of(longest)
+    sts = sts_of(scene)
     sts.limit = HOUR
-    await longest.refresher.turn()
+    await scene.refresher.turn()
     sts.trouble = trouble
-    await live(longest, 2 * HOUR)
-    tries = [seconds for seconds in sts.asked[2:] if seconds != HOUR]
+    await live(scene, 2 * HOUR)
+    tries = [seconds for seconds in sts.requested[2:] if seconds != HOUR]
     assert tries == [4 * HOUR]  # the first attempt, because the limit was unknown
-    assert len(sts.asked) == sum(longest.outcomes.values())
+    assert len(sts.requested) == sum(scene.outcomes.values())
     sts.trouble = None
-    await live(longest, 1000)
-    assert longest.key is not None
+    await live(scene, 1000)
+    assert scene.key is not None
 
 
-async def test_rejected_hour_needs_the_operator(autojump_clock: MockClock, longest: Scene) -> None:
-    sts_of(longest).limit = 0
-    await longest.refresher.turn()
-    assert sts_of(longest).asked == [12 * HOUR, HOUR]
-    assert longest.refresher.health.last_error_code == "ValidationError"
-    assert longest.logged("refresh_failed")[0]["next_step"] == "ask_operator"
+async def test_rejected_hour_needs_the_operator(autojump_clock: MockClock, scene: Scene) -> None:
+    sts_of(scene).limit = 0
+    await scene.refresher.turn()
+    assert sts_of(scene).requested == [12 * HOUR, HOUR]
+    assert scene.refresher.health.last_error_code == "ValidationError"
+    assert scene.logged("refresh_failed")[0]["next_step"] == "ask_operator"
 
 
-async def test_configured_duration_is_never_changed(autojump_clock: MockClock, longest: Scene) -> None:
-    longest.refresher.role = longest.refresher.role._replace(duration_seconds=2 * HOUR)
-    sts_of(longest).limit = HOUR
-    await longest.refresher.turn()
-    assert sts_of(longest).asked == [2 * HOUR]
-    assert "give `max`" in str(longest.refresher.health.last_error)
+async def test_configured_duration_is_never_changed(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.refresher.role = scene.refresher.role._replace(duration_seconds=2 * HOUR)
+    sts_of(scene).limit = HOUR
+    await scene.refresher.turn()
+    assert sts_of(scene).requested == [2 * HOUR]
+    assert "give `max`" in str(scene.refresher.health.last_error)

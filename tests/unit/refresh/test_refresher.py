@@ -27,9 +27,9 @@ async def test_more_than_fifteen_minutes_remain_while_sts_works(autojump_clock: 
         await trio.sleep(1)
         for _ in range(200):
             await trio.sleep(61)
-            alive = scene.refresher.store.valid_snapshot(scene.wall.clock.now())
-            assert alive is not None
-            assert alive.expires.wall - scene.wall.time() > 15 * 60
+            snapshot = scene.refresher.store.valid_snapshot(scene.wall.clock.now())
+            assert snapshot is not None
+            assert snapshot.expires.wall - scene.wall.time() > 15 * 60
 
 
 async def test_session_is_named_after_namespace_and_pod(autojump_clock: MockClock, scene: Scene) -> None:
@@ -330,7 +330,7 @@ async def test_failure_in_another_chain_step_is_logged_at_once(autojump_clock: M
         for trouble in (denied, denied.in_step(1, "first"), denied.in_step(2, "second")):
             scene.sts.trouble = trouble
             await trio.sleep(200)
-    told = scene.logged("refresh_failed")
-    assert [entry.get("step") for entry in told] == [None, 1, 2]
-    assert {entry["code"] for entry in told} == {"AccessDenied"}
+    failures = scene.logged("refresh_failed")
+    assert [entry.get("step") for entry in failures] == [None, 1, 2]
+    assert {entry["code"] for entry in failures} == {"AccessDenied"}
     assert scene.outcomes.keys() == {"AccessDenied"}

@@ -96,10 +96,10 @@ def test_retries_spread_over_the_whole_back_off() -> None:
     assert max(delays) > 54.0
 
 
-@pytest.mark.parametrize(("asked", "least", "most"), [(30.0, 30.0, 33.0), (1e9, 300.0, 330.0), (-5.0, 0.0, 5.0)])
-def test_retry_after_is_honoured_up_to_a_limit(asked: float, least: float, most: float) -> None:
+@pytest.mark.parametrize(("retry_after", "least", "most"), [(30.0, 30.0, 33.0), (1e9, 300.0, 330.0), (-5.0, 0.0, 5.0)])
+def test_retry_after_is_honoured_up_to_a_limit(retry_after: float, least: float, most: float) -> None:
     for jitter in (0.0, 0.99):
-        plan = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.SLOW_DOWN, jitter, asked)
+        plan = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.SLOW_DOWN, jitter, retry_after)
         assert least <= seconds_until_due(plan) <= most
 
 

@@ -184,6 +184,6 @@ def test_proxy_is_the_one_that_botocore_finds(
     proxies_of_every_name: None, monkeypatch: pytest.MonkeyPatch, no_proxy: str, url: str
 ) -> None:
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    theirs = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    assert proxy_for(url) == theirs
+    botocores = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    assert proxy_for(url) == botocores
     StsClient(url)  # no value of NO_PROXY raises

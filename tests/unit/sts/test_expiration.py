@@ -31,12 +31,12 @@ def test_expiration_is_never_later_than_on_the_clock_of_sts(
     # The true time of the request. STS writes its Date at some time before the response arrives.
     left_at = STS_NOW.timestamp() + fraction - stamped * reply_seconds
     expires_at = STS_NOW + timedelta(seconds=life)
-    asked = Instant(left_at - skew, 77.0)
-    found = place_expiration(expires_at, STS_NOW, asked, asked.later(reply_seconds), life)
+    sent = Instant(left_at - skew, 77.0)
+    found = place_expiration(expires_at, STS_NOW, sent, sent.later(reply_seconds), life)
     true_seconds_until_end = expires_at.timestamp() - left_at
-    assert found.expires.monotonic - asked.monotonic <= true_seconds_until_end + 1e-6
+    assert found.expires.monotonic - sent.monotonic <= true_seconds_until_end + 1e-6
     assert found.expires.wall + skew <= expires_at.timestamp() + 1e-6
-    assert found.expires.monotonic - asked.monotonic >= true_seconds_until_end - 12
+    assert found.expires.monotonic - sent.monotonic >= true_seconds_until_end - 12
 
 
 @pytest.mark.parametrize("skew", [0, 7200, -7200])

@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     refused: bool
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """One request: its endpoint and time, and the states before and after it."""
 
     number: int
@@ -51,17 +51,17 @@ def follow(before: Failover, number: int, outcome: Outcome, now: float) -> Failo
     return after_refusal(before, number, now) if outcome.refused else after_success(before, number)
 
 
-def walk(endpoints: int, history: list[Outcome]) -> list[Asked]:
+def walk(endpoints: int, history: list[Outcome]) -> list[Request]:
     """Return the requests of this history. Like regions.py, it calls the active endpoint after a failed failback."""
-    state, now, asked = Failover(endpoints), 0.0, []
+    state, now, requests = Failover(endpoints), 0.0, []
     for outcome in history:
         now += outcome.wait_seconds
         for number in dict.fromkeys([state.endpoint_at(now), state.active]):
             before, state = state, follow(state, number, outcome, now)
-            asked.append(Asked(number, now, before, state, outcome))
+            requests.append(Request(number, now, before, state, outcome))
             if number not in outcome.out and not outcome.refused:
                 break
-    return asked
+    return requests
 
 
 @given(endpoint_counts, histories)

@@ -54,8 +54,8 @@ class Scene:
 
     @property
     def changes(self) -> list[tuple[str, str]]:
-        told = [event for event in self.events if event["event"] == "sts_endpoint_changed"]
-        return [(event["from"], event["to"]) for event in told]
+        changes = [event for event in self.events if event["event"] == "sts_endpoint_changed"]
+        return [(event["from"], event["to"]) for event in changes]
 
     def attempts(self) -> int:
         return sum(len(sts.asked_at) for sts in self.sts.values())
@@ -106,8 +106,8 @@ async def test_region_change_is_logged_once_and_in_metrics(autojump_clock: MockC
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await trio.sleep(1000)
-    told = [event for event in scene.events if event["event"] == "sts_endpoint_changed"]
-    assert told == [
+    changes = [event for event in scene.events if event["event"] == "sts_endpoint_changed"]
+    assert changes == [
         {
             "event": "sts_endpoint_changed",
             "level": "warning",

@@ -70,12 +70,12 @@ def text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def signed_as(theirs: AWSPreparedRequest, keys: tuple[str, str, str], region: str, at: datetime) -> dict[str, str]:
+def signed_as(botocores: AWSPreparedRequest, keys: tuple[str, str, str], region: str, at: datetime) -> dict[str, str]:
     """Return the headers that we add to the same request."""
     credentials = Credentials(*keys, expires_at=at, role_arn="unused", account_id="111122223333")
-    body = theirs.body if isinstance(theirs.body, bytes) else str(theirs.body).encode()
-    headers = {"Content-Type": HEADERS["Content-Type"], "Host": httpx.URL(theirs.url).netloc.decode()}
-    return signature_headers(theirs.url, headers, body, credentials, region=region, at=at)
+    body = botocores.body if isinstance(botocores.body, bytes) else str(botocores.body).encode()
+    headers = {"Content-Type": HEADERS["Content-Type"], "Host": httpx.URL(botocores.url).netloc.decode()}
+    return signature_headers(botocores.url, headers, body, credentials, region=region, at=at)
 
 
 visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=60)
@@ -99,7 +99,7 @@ def test_signature_equals_that_of_botocores_client(
     peer: Signing, keys: tuple[str, str, str], region: str, at: datetime, endpoint_url: str | None
 ) -> None:
     peer.now = at
-    theirs = peer.send(keys, region, endpoint_url)
-    ours = signed_as(theirs, keys, signing_region(region), at)
-    assert ours == {name: text(theirs.headers[name]) for name in ours}
+    botocores = peer.send(keys, region, endpoint_url)
+    ours = signed_as(botocores, keys, signing_region(region), at)
+    assert ours == {name: text(botocores.headers[name]) for name in ours}
     assert set(ours) == {"X-Amz-Date", "X-Amz-Security-Token", "Authorization"}

@@ -13,9 +13,9 @@ from sidecar.sts.user_agent import MAX_LENGTH, app_id_warning, with_app_id
 @example("a\r\nAuthorization: b")
 @example("caf\u00e9 \u2603")
 def test_app_id_is_sanitized_as_botocore_does(app_id: str) -> None:
-    theirs = sanitize_user_agent_string_component(app_id, allow_hash=True)
-    assert with_app_id("a/1", app_id) == (f"a/1 app/{theirs}" if app_id else "a/1")
-    assert (app_id_warning(app_id) is None) == (theirs == app_id)
+    botocores = sanitize_user_agent_string_component(app_id, allow_hash=True)
+    assert with_app_id("a/1", app_id) == (f"a/1 app/{botocores}" if app_id else "a/1")
+    assert (app_id_warning(app_id) is None) == (botocores == app_id)
 
 
 @pytest.mark.parametrize("app_id", ["a" * 51, "b" * 100_000])

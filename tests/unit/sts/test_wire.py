@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import NextStep
+from sidecar.role import ChainStep
 from sidecar.sts.wire import HEADERS, assume_role, assume_role_with_web_identity
 from tests.unit.sts.responses import GOOD, JWT, KEY, ROLE_ARN, SECRET, SESSION_TOKEN, error_body, read, refusal, steady
 
@@ -30,7 +31,7 @@ def test_form_has_only_the_requested_parameters() -> None:
 
 
 def test_assume_role_form_omits_unset_parameters() -> None:
-    form = assume_role(role_arn=ROLE_ARN, session_name="shop.app", duration_seconds=3600)
+    form = assume_role(ChainStep(ROLE_ARN, "shop.app", 3600))
     assert dict(parse_qsl(form.decode(), strict_parsing=True)) == {
         "Action": "AssumeRole",
         "Version": "2011-06-15",
