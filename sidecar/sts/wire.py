@@ -12,14 +12,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlencode
 from xml.parsers import expat
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.role import ChainStep
 from sidecar.sts.errors import HINTS, NEXT_STEPS, Operation, hint, next_step
+
+if TYPE_CHECKING:
+    from sidecar.role import ChainStep
 
 __all__ = [
     "HEADERS",
@@ -78,7 +80,7 @@ def assume_role_with_web_identity(
     return _form(Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, fields | _session(duration_seconds, policy, policy_arns))
 
 
-def assume_role(step: ChainStep) -> bytes:
+def assume_role(step: "ChainStep") -> bytes:
     """
     Return the body of an AssumeRole, in the form of assume_role_with_web_identity.
 
