@@ -1,4 +1,4 @@
-"""The secrets in use: how changes of their files are found, and what wrong secrets and hung volumes may cost."""
+"""The secrets in use: how the daemon finds changes of their files, and the cost of wrong secrets and hung volumes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ async def following(*paths: Path) -> AsyncIterator[AuthorizationFiles]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths of the checks from now on."""
+    """Return a list that receives the paths of all later checks."""
     checks: list[str] = []
 
     def count(path: str) -> FileVersion | None:
@@ -122,7 +122,7 @@ async def test_files_of_one_directory_are_checked_by_one_thread(
         assert files[str(paths[49])].secret == b"the-next-one"
 
 
-# Roles that come and go
+# Roles that are added and removed
 
 
 async def test_secret_of_a_new_role_is_created_and_followed(autojump_clock: MockClock, path: Path) -> None:
@@ -182,7 +182,7 @@ def sent(secret: str) -> bytes:
 async def test_client_with_a_new_secret_is_served_at_once(
     autojump_clock: MockClock, served: Served, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also the second new secret within RECHECK_SECONDS, and where changes are not reported."""
+    """This includes a second new secret within RECHECK_SECONDS, and systems that report no changes."""
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)

@@ -1,4 +1,4 @@
-"""The credentials file: what is in it and when, who may have written it, and what becomes of it when it cannot be."""
+"""The credentials file: its content, the times of its writes, failed writes, and files of other programs."""
 
 import configparser
 import itertools
@@ -29,10 +29,10 @@ from tests.support.served import GET, Served, status_of
 from tests.unit.daemon.test_served_roles import DENIED, Pod, arn, pod_with_two_roles
 from tests.unit.serving.test_container_credentials import CREDENTIALS, SNAPSHOT
 
-# What is in it
+# Content
 
 
-def test_each_living_set_is_a_profile_of_its_roles_name() -> None:
+def test_each_role_with_valid_credentials_is_a_profile() -> None:
     assert text_of({"reporting": SNAPSHOT, "default": SNAPSHOT}).splitlines() == [
         "# irsa-sidecar replaces this file whenever credentials change.",
         *(
@@ -51,12 +51,12 @@ def test_each_living_set_is_a_profile_of_its_roles_name() -> None:
     ]
 
 
-def test_without_a_living_set_there_is_no_profile() -> None:
+def test_without_valid_credentials_there_is_no_profile() -> None:
     assert text_of({}) == HEADER
 
 
 @pytest.mark.parametrize("name", ["default", "reporting", "_a.b-c", "9"])
-def test_botocore_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_botocore_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = tmp_path / "credentials"
     path.write_text(text_of({"other": SNAPSHOT, name: SNAPSHOT}))
     monkeypatch.setattr("os.environ", {"AWS_SHARED_CREDENTIALS_FILE": str(path), "AWS_PROFILE": name})
@@ -71,24 +71,24 @@ def test_botocore_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def read(path: Path) -> Any:
-    """As a session of botocore does it, without all that it does besides."""
+    """Read the file with the same provider as a session of botocore."""
     return SharedCredentialProvider(creds_filename=str(path), profile_name="default").load()
 
 
-# When
+# Times of writes
 
 
 class Kept:
-    """The file of a Pod with two roles, written without a thread, so that virtual time does not run from it."""
+    """The file of a Pod with two roles, written without a thread, because virtual time would not wait for one."""
 
     def __init__(self, pod: Pod, path: Path) -> None:
         self.pod = pod
         self.path = path
-        self.trouble: Exception | None = None
+        self.error: Exception | None = None
 
     async def call(self, _path: str, function: Callable[..., Any], *arguments: str) -> Any:
-        if self.trouble is not None and function is replace_secret_file:
-            raise self.trouble
+        if self.error is not None and function is replace_secret_file:
+            raise self.error
         return function(*arguments)
 
     def make(self) -> CredentialsFile:
@@ -118,7 +118,7 @@ async def kept(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, tm
         nursery.cancel_scope.cancel()
 
 
-async def test_the_file_says_what_is_served_as_soon_as_it_is(autojump_clock: MockClock, kept: Kept) -> None:
+async def test_file_has_the_served_credentials_at_once(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(0.01)
     assert kept.keys == {"default": "ASIAFAKE0001", "reporting": "ASIAFAKE0001"}
     assert stat.S_IMODE(kept.path.stat().st_mode) == 0o640
@@ -130,7 +130,7 @@ async def test_the_file_says_what_is_served_as_soon_as_it_is(autojump_clock: Moc
     assert "failure" not in kept.pod.daemon.metrics.credentials_file_writes
 
 
-async def test_an_expired_set_is_taken_out_and_the_others_stay(autojump_clock: MockClock, kept: Kept) -> None:
+async def test_expired_credentials_are_removed_and_others_stay(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
     kept.pod.sts["reporting"].trouble = DENIED
     await trio.sleep(3590)
@@ -145,14 +145,14 @@ async def test_an_expired_set_is_taken_out_and_the_others_stay(autojump_clock: M
     assert kept.keys == kept.served != {}
 
 
-async def test_a_role_that_is_no_longer_configured_is_taken_out(autojump_clock: MockClock, kept: Kept) -> None:
+async def test_removed_role_is_removed_from_the_file(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
     kept.pod.daemon.roles.replace([kept.pod.role("default"), kept.pod.role("archive")])
     await trio.sleep(2 * CHECK_SECONDS)
     assert set(kept.keys) == {"default", "archive"}
 
 
-async def test_a_role_that_is_for_some_users_alone_is_not_in_it(autojump_clock: MockClock, kept: Kept) -> None:
+async def test_role_with_allow_uids_is_not_in_the_file(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
     reporting = kept.pod.role("reporting", allow_uids=frozenset({1001}))
     kept.pod.daemon.roles.replace([kept.pod.role("default"), reporting])
@@ -161,7 +161,7 @@ async def test_a_role_that_is_for_some_users_alone_is_not_in_it(autojump_clock: 
     assert set(kept.keys) == {"default"}
 
 
-async def test_a_file_that_somebody_removed_or_changed_is_written_again(autojump_clock: MockClock, kept: Kept) -> None:
+async def test_removed_or_changed_file_is_written_again(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
     kept.path.unlink()
     await trio.sleep(CHECK_SECONDS)
@@ -171,7 +171,7 @@ async def test_a_file_that_somebody_removed_or_changed_is_written_again(autojump
     assert kept.keys == kept.served
 
 
-async def test_what_a_process_before_left_stays_until_each_role_has_tried(
+async def test_earlier_file_stays_until_each_role_has_tried(
     autojump_clock: MockClock, kept: Kept, tmp_path: Path
 ) -> None:
     after = Kept(kept.pod, tmp_path / "left")
@@ -184,37 +184,35 @@ async def test_what_a_process_before_left_stays_until_each_role_has_tried(
         nursery.start_soon(after.make().run)
         await trio.sleep(14)
         assert after.path.read_text() == left
-        assert set(kept.keys) == {"default"}, "whoever started with nothing has nothing to wait for"
+        assert set(kept.keys) == {"default"}, "a daemon that found no file does not wait"
         await trio.sleep(2)
-        assert set(after.keys) == {"default"}, "and nobody waits for ever"
+        assert set(after.keys) == {"default"}, "the wait has a limit"
         await trio.sleep(4)
         assert set(after.keys) == {"default", "reporting"}
         nursery.cancel_scope.cancel()
 
 
-# When it cannot be written
+# Failed writes
 
 
-async def test_a_failure_is_told_counted_and_tried_again_and_serving_goes_on(
-    autojump_clock: MockClock, kept: Kept
-) -> None:
+async def test_failed_write_is_logged_counted_and_retried(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
-    kept.trouble = OSError(28, "No space left on device")
+    kept.error = OSError(28, "No space left on device")
     before = kept.keys
     await trio.sleep(5 * REMINDER_SECONDS)
     assert kept.keys == before != kept.served
-    told = kept.pod.logged("credentials_file_write_failed")
-    assert {(entry["reason"], entry["path"]) for entry in told} == {("No space left on device", str(kept.path))}
-    assert 2 <= len(told) <= 3
+    logged = kept.pod.logged("credentials_file_write_failed")
+    assert {(entry["reason"], entry["path"]) for entry in logged} == {("No space left on device", str(kept.path))}
+    assert 2 <= len(logged) <= 3
     assert kept.pod.daemon.metrics.credentials_file_writes["failure"] > 10
-    kept.trouble = None
+    kept.error = None
     await trio.sleep(CHECK_SECONDS)
     assert kept.keys == kept.served
 
 
-async def test_a_bug_is_told_by_its_name_and_ends_nothing(autojump_clock: MockClock, kept: Kept) -> None:
+async def test_unexpected_exception_is_logged_by_name(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
-    kept.trouble = ZeroDivisionError("a secret")
+    kept.error = ZeroDivisionError("a secret")
     kept.path.unlink()
     await trio.sleep(CHECK_SECONDS)
     assert [entry["reason"] for entry in kept.pod.logged("credentials_file_write_failed")] == ["ZeroDivisionError"]
@@ -224,7 +222,7 @@ async def test_a_bug_is_told_by_its_name_and_ends_nothing(autojump_clock: MockCl
 async def test_hung_volume_of_the_credentials_file_is_reported(
     autojump_clock: MockClock, served: Served, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
-    """It costs one abandoned thread, delays no client, and the file is written once the volume answers."""
+    """One thread is abandoned, no client is delayed, and the file is written once the volume answers."""
     daemon, path = served.daemon, tmp_path / "volume" / "credentials"
     path.parent.mkdir()
     file = CredentialsFile(str(path), daemon.roles, clock=daemon.clock, log=daemon.log, metrics=daemon.metrics)
@@ -233,15 +231,15 @@ async def test_hung_volume_of_the_credentials_file_is_reported(
             nursery.start_soon(file.run)
             assert status_of(await served.ask(GET)) == 200
             await trio.sleep(REMINDER_SECONDS / 2)
-            (told,) = served.logged("credentials_file_write_failed")
-            assert "its volume hangs" in told["reason"]
+            (line,) = served.logged("credentials_file_write_failed")
+            assert "its volume hangs" in line["reason"]
             assert volumes.blocked == 1
         await trio.sleep(CHECK_SECONDS)
         assert read(path).access_key == "ASIAFAKE0001"
         nursery.cancel_scope.cancel()
 
 
-async def test_volume_that_hangs_after_the_credentials_file_was_written(
+async def test_volume_that_hangs_after_the_first_write_is_reported(
     autojump_clock: MockClock, served: Served, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
     daemon, path = served.daemon, tmp_path / "volume" / "credentials"
@@ -259,10 +257,10 @@ async def test_volume_that_hangs_after_the_credentials_file_was_written(
         nursery.cancel_scope.cancel()
 
 
-# Whose it is
+# Files of other programs
 
 
-def test_a_file_that_is_not_there_or_empty_or_ours_is_taken(tmp_path: Path) -> None:
+def test_missing_empty_or_own_file_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "credentials"
     assert not is_ours(str(path))
     path.touch()
@@ -272,26 +270,26 @@ def test_a_file_that_is_not_there_or_empty_or_ours_is_taken(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", ["[default]\naws_access_key_id = AKIA\n", "#", HEADER[:-1], "a-secret"])
-def test_a_file_that_somebody_else_wrote_is_left_alone(tmp_path: Path, content: str) -> None:
+def test_file_of_another_program_is_rejected_unchanged(tmp_path: Path, content: str) -> None:
     path = tmp_path / "credentials"
     path.write_text(content)
-    assert_refused(path)
+    assert_rejected(path)
     assert path.read_text() == content
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_special_file_is_rejected(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "credentials")
-    assert_refused(tmp_path / "credentials")
+    assert_rejected(tmp_path / "credentials")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="this system has no /proc")
-def test_what_cannot_be_read_may_be_somebodys_and_is_refused() -> None:
+def test_unreadable_file_is_rejected() -> None:
     # The memory of a process opens like a file, and has nothing at its start.
-    assert_refused(Path("/proc/self/mem"))
+    assert_rejected(Path("/proc/self/mem"))
 
 
-def assert_refused(path: Path) -> None:
+def assert_rejected(path: Path) -> None:
     with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}, .*: name a file"):
         is_ours(str(path))
 
@@ -302,7 +300,7 @@ def assert_refused(path: Path) -> None:
 READS = 300
 
 
-def test_botocore_never_reads_half_a_file_while_it_is_replaced(tmp_path: Path) -> None:
+def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
     path = tmp_path / "credentials"
     texts = [text_of({"default": replace(SNAPSHOT, credentials=_numbered(number))}) for number in range(2)]
     replace_secret_file(str(path), texts[0])
@@ -330,7 +328,7 @@ def test_botocore_never_reads_half_a_file_while_it_is_replaced(tmp_path: Path) -
 
 
 def _numbered(number: int) -> Any:
-    """Of very different lengths, so that a mixture of two could not be taken for one."""
+    """Return a file. The lengths differ much, so a mixture of two files cannot look like one."""
     return replace(
         CREDENTIALS,
         access_key_id=f"ASIA{number}",

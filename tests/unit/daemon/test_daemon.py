@@ -1,4 +1,4 @@
-"""The tree of tasks: what breaks in one part stays there."""
+"""The tree of tasks: an error in one part does not affect the others."""
 
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ async def serve(daemon: Daemon, *, task_status: trio.TaskStatus[None] = trio.TAS
     await daemon.serve(Listeners(), task_status=task_status)
 
 
-async def test_a_refresher_that_raises_is_logged_and_started_again_while_its_credentials_stay(
+async def test_refresher_that_raises_is_logged_and_restarted(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     events: list[Any] = []
@@ -73,7 +73,7 @@ async def test_a_refresher_that_raises_is_logged_and_started_again_while_its_cre
     assert isinstance(failures[0]["exc"], BaseException)
 
 
-async def test_stopping_ends_the_tree(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:
+async def test_stop_ends_all_tasks(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:
     daemon = make_daemon(
         make_config(str(tmp_path / "token")), FakeExchange(wall.time), clock=wall.clock, log=make_log([])
     )

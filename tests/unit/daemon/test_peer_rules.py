@@ -1,4 +1,4 @@
-"""Who asks, in the daemon: a rule of the role, and a part of the line that tells of a hand-out."""
+"""The client's user and process in the daemon: allow_uids, and the fields of the audit log."""
 
 import json
 import os
@@ -39,19 +39,19 @@ def body_of(answer: bytes) -> dict[str, Any]:
 
 
 @needs_root
-async def test_only_the_users_of_a_role_get_its_credentials(
+async def test_only_users_in_allow_uids_get_credentials(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
         assert status_of(await served.ask_as(APP)) == 200
         for uid in (OTHER, 0):
-            refused = await served.ask_as(uid)
-            assert status_of(refused) == 403
-            assert f"User id {uid} may not have the credentials of role 'default'" in body_of(refused)["message"]
+            denied = await served.ask_as(uid)
+            assert status_of(denied) == 403
+            assert f"User id {uid} may not have the credentials of role 'default'" in body_of(denied)["message"]
         assert status_of(await served.ask_as(APP, WITHOUT_SECRET)) == 401
     assert [line["uid"] for line in served.logged("credentials_served")] == [APP]
-    told = [(line["role_name"], line["reason"], line["uid"]) for line in served.logged("request_denied")]
-    assert told == [
+    logged = [(line["role_name"], line["reason"], line["uid"]) for line in served.logged("request_denied")]
+    assert logged == [
         ("default", "wrong user", OTHER),
         ("default", "wrong user", 0),
         ("default", "no secret", APP),
@@ -60,7 +60,7 @@ async def test_only_the_users_of_a_role_get_its_credentials(
     assert served.logged("uid_lookup_unavailable") == []
 
 
-async def test_a_hand_out_is_told_with_the_user_and_the_process(
+async def test_served_credentials_are_logged_with_user_and_process(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -69,15 +69,15 @@ async def test_a_hand_out_is_told_with_the_user_and_the_process(
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.ask(GET)) == 200
         assert status_of(await served.ask(GET[:9], GET[9:])) == 200
-    told = [(line["uid"], line["pid"]) for line in served.logged("credentials_served")]
-    assert told == [(os.geteuid(), os.getpid())] * 2
+    logged = [(line["uid"], line["pid"]) for line in served.logged("credentials_served")]
+    assert logged == [(os.geteuid(), os.getpid())] * 2
 
 
 @needs_root
-async def test_denied_clients_do_not_hold_up_the_allowed_one_without_netlink(
+async def test_denied_clients_do_not_delay_an_allowed_one(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tables look full, 64 denied clients come at once, and the allowed one waits for one reading."""
+    """Without netlink: the tables look full, 64 denied clients come at once, and the allowed one waits for one read."""
     readings: list[dict[str, bytes]] = []
     read = proc_net.read_tables
 
@@ -109,20 +109,18 @@ async def test_denied_clients_do_not_hold_up_the_allowed_one_without_netlink(
 
 
 @needs_root
-async def test_the_form_of_ec2_keeps_to_the_users_of_a_role_too(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
-) -> None:
+async def test_imds_form_applies_allow_uids(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
     async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
         token = (await served.ask_as(OTHER, PUT, imds=True)).rpartition(b"\n")[2]
         path = b"/latest/meta-data/iam/security-credentials/cart"
         request = b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token: " + token + b"\r\n\r\n"
         assert [status_of(await served.ask_as(uid, request, imds=True)) for uid in (APP, OTHER)] == [200, 403]
-    told = [(line["endpoint"], line["uid"]) for line in served.events if "peer" in line]
-    assert told == [("imds", APP), ("imds", OTHER)]
+    logged = [(line["endpoint"], line["uid"]) for line in served.events if "peer" in line]
+    assert logged == [("imds", APP), ("imds", OTHER)]
 
 
 class LateExchange(FakeExchange):
-    """Grants once `may_answer` is set."""
+    """An exchange that returns once `may_answer` is set."""
 
     may_answer: trio.Event
 
@@ -132,15 +130,15 @@ class LateExchange(FakeExchange):
 
 
 @needs_root
-async def test_a_request_is_held_for_a_user_of_the_role_and_for_no_other(
+async def test_request_is_held_only_for_an_allowed_user(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     sts = LateExchange(wall.time)
     sts.may_answer = trio.Event()
     async with serving(autojump_clock, wall, volume, sts, allow_uids=FOR_APP) as served:
         start = trio.current_time()
-        refused = await served.ask_as(OTHER)
-        assert (status_of(refused), trio.current_time()) == (403, start)
+        denied = await served.ask_as(OTHER)
+        assert (status_of(denied), trio.current_time()) == (403, start)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(served.ask_as, APP)
             await settle()
@@ -151,9 +149,7 @@ async def test_a_request_is_held_for_a_user_of_the_role_and_for_no_other(
 
 
 @needs_root
-async def test_users_that_a_new_configuration_names_are_asked_for_at_once(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
-) -> None:
+async def test_new_allow_uids_apply_at_once(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.ask_as(OTHER)) == 200
         role = served.daemon.role.refresher.role
@@ -161,7 +157,7 @@ async def test_users_that_a_new_configuration_names_are_asked_for_at_once(
         assert [status_of(await served.ask_as(uid)) for uid in (OTHER, APP)] == [403, 200]
 
 
-async def test_where_users_cannot_be_told_a_role_with_users_refuses_everybody_and_says_so_at_the_start(
+async def test_without_lookup_allow_uids_denies_all_with_a_warning(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "_finds_ourselves", lambda _find: False)
@@ -169,18 +165,18 @@ async def test_where_users_cannot_be_told_a_role_with_users_refuses_everybody_an
     async with serving(autojump_clock, wall, volume, allow_uids=own) as served:
         (warning,) = served.logged("uid_lookup_unavailable")
         assert (warning["level"], warning["role_name"]) == ("warning", "default")
-        refused = await served.ask(GET)
-        assert status_of(refused) == 403
-        assert "allow_uids" in body_of(refused)["message"]
+        denied = await served.ask(GET)
+        assert status_of(denied) == 403
+        assert "allow_uids" in body_of(denied)["message"]
         (line,) = served.logged("request_denied")
         assert line["reason"] == "unknown user"
         assert not {"uid", "pid"} & line.keys()
         role = served.daemon.role.refresher.role
         served.daemon.roles.replace([role._replace(allow_uids=None)])
-        assert status_of(await served.ask(GET)) == 200, "only the rule cannot be kept"
+        assert status_of(await served.ask(GET)) == 200, "only allow_uids needs the lookup"
 
 
-async def test_a_role_with_users_is_left_out_of_the_credentials_file_and_that_is_told(
+async def test_allow_uids_excludes_a_role_from_the_file(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     events: list[Any] = []
@@ -192,7 +188,7 @@ async def test_a_role_with_users_is_left_out_of_the_credentials_file_and_that_is
 
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
-    """Whom the audit log had looked up."""
+    """Return a list that receives the clients that the audit log looks up."""
     found: list[Peer] = []
     find_peer = Peers.peer
 
@@ -204,7 +200,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
     return found
 
 
-async def test_in_a_flood_only_those_are_looked_up_who_have_a_line(
+async def test_in_a_flood_only_logged_clients_are_looked_up(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, looked_up: list[Peer]
 ) -> None:
     async with serving(autojump_clock, wall, volume) as served:
@@ -228,7 +224,7 @@ with socket.socket() as client:
 
 
 async def ask_as_a_process(uid: int, address: tuple[str, int]) -> tuple[int, int]:
-    """One request by another user's process: its id, and the status it got."""
+    """Send a request from a process of this user. Return the process's id and the status of the response."""
     program = CLIENT.format(become=BECOME.format(uid=uid), address=address, request=WITHOUT_SECRET)
     done = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)
     pid, status = done.stdout.split()
@@ -236,7 +232,7 @@ async def ask_as_a_process(uid: int, address: tuple[str, int]) -> tuple[int, int
 
 
 @needs_root
-async def test_a_running_daemon_tells_users_and_processes_apart(tmp_path: Path) -> None:
+async def test_running_daemon_distinguishes_users_and_processes(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(f"roles:\n- name: default\n  role_arn: {ROLE_ARN}\n  allow_uids: [{APP}]\n")
     environment = {"IRSA_SIDECAR_CONFIG": str(file)}

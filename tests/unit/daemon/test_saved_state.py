@@ -1,4 +1,4 @@
-"""The bytes of saved credentials: used whole, by both clocks and for the same configuration, or not at all."""
+"""The format of saved credentials. They are used whole, while valid by both clocks, or not at all."""
 
 import hashlib
 import json
@@ -72,7 +72,7 @@ def test_valid_credentials_are_used(seconds: float, wall_correction: float) -> N
 
 @given(wall=st.integers(-9000, 9000), monotonic=st.integers(-5000, 9000))
 def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) -> None:
-    """Whatever each of the two clocks shows."""
+    """Each of the two clocks can be the one that shows it."""
     now = Instant(SAVED_AT.wall + wall, SAVED_AT.monotonic + monotonic)
     if -CLOCK_STEP_SECONDS <= wall < 3600 and 0 <= monotonic < 3600:
         assert decode(saved_bytes(), OWNER, now).expires == HOUR_LATER

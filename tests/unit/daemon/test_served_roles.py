@@ -1,4 +1,4 @@
-"""Several roles in one daemon: what fails in one stays there, and a new configuration takes their place as a whole."""
+"""Several roles in one daemon: no failure affects another role, and a new configuration replaces all at once."""
 
 import gc
 import os
@@ -46,7 +46,7 @@ def arn(name: str) -> str:
 
 @dataclass
 class Stss:
-    """An exchange that has an STS of its own for each IAM role."""
+    """An exchange with a separate STS for each IAM role."""
 
     wall: FakeWall
     by_arn: dict[str, FakeExchange] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Stss:
 
 @dataclass
 class Pod:
-    """A daemon with several roles, and what it told."""
+    """A daemon with several roles, and its log events."""
 
     daemon: Daemon
     sts: Stss
@@ -72,8 +72,8 @@ class Pod:
         return Role(name, arn(name), self.token_file, None, 3600)._replace(**changes)
 
     def key(self, name: str) -> str | None:
-        alive = self.daemon.roles[name].valid_snapshot(self.wall.clock.now())
-        return alive.credentials.access_key_id if alive else None
+        valid = self.daemon.roles[name].valid_snapshot(self.wall.clock.now())
+        return valid.credentials.access_key_id if valid else None
 
     def logged(self, event: str) -> list[Any]:
         return [entry for entry in self.events if entry["event"] == event]
@@ -106,7 +106,7 @@ async def test_each_role_has_its_own_path_and_credentials(autojump_clock: MockCl
     assert pod.sts["reporting"].requests[0].role_arn == arn("reporting")
 
 
-async def test_a_role_that_is_refused_or_breaks_costs_the_others_nothing(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_denied_or_failing_role_does_not_affect_others(autojump_clock: MockClock, pod: Pod) -> None:
     for trouble in (DENIED, ZeroDivisionError("a bug")):
         pod.sts["reporting"].trouble = trouble
         await trio.sleep(7300)
@@ -120,7 +120,7 @@ async def test_a_role_that_is_refused_or_breaks_costs_the_others_nothing(autojum
     assert pod.key("reporting") is not None
 
 
-async def test_a_role_that_stays_as_it_was_keeps_its_loop_and_its_set(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_unchanged_role_keeps_its_loop_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     changes = pod.daemon.roles.replace([pod.role("default"), pod.role("archive")])
     assert changes == (["archive"], ["reporting"], [])
@@ -129,9 +129,7 @@ async def test_a_role_that_stays_as_it_was_keeps_its_loop_and_its_set(autojump_c
     assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 1, 2]
 
 
-async def test_a_role_asked_for_in_another_way_serves_its_old_set_until_the_new_one_is_there(
-    autojump_clock: MockClock, pod: Pod
-) -> None:
+async def test_changed_role_serves_old_credentials_until_new_ones(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     pod.sts["reporting"].trouble = DENIED
     changes = pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
@@ -141,7 +139,7 @@ async def test_a_role_asked_for_in_another_way_serves_its_old_set_until_the_new_
     pod.sts["reporting"].trouble = None
     pod.sts["reporting"].life_seconds = 900
     await trio.sleep(60)
-    assert pod.key("reporting") not in {None, "ASIAFAKE0001"}, "though it ends sooner, it is what was asked for"
+    assert pod.key("reporting") not in {None, "ASIAFAKE0001"}, "the new credentials win although they expire sooner"
     assert pod.sts["reporting"].requests[-1].duration_seconds == 900
 
 
@@ -152,7 +150,7 @@ ALL_STEPS = [
 
 
 def different(pod: Pod, number: int) -> list[Role]:
-    """The roles, with the entry of `reporting` changed in one of the ways that leave its ARN and token file."""
+    """Return the roles with one change of `reporting` that keeps its ARN and token file."""
     ways: list[dict[str, Any]] = [
         {"duration_seconds": 900 + number},
         {"session_name": f"name-{number}"},
@@ -165,7 +163,7 @@ def different(pod: Pod, number: int) -> list[Role]:
 
 @pytest.mark.parametrize("error", ALL_STEPS, ids=lambda error: f"{error.next_step.value}-{error.retry_after_seconds}")
 async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: Pod, error: ExchangeError) -> None:
-    """However often the file changes, STS is asked no more often than with one that stays as it is."""
+    """Changes of the file do not increase the number of calls to STS."""
     steady, changing = (pod.sts[name] for name in ("default", "reporting"))
     steady.trouble = changing.trouble = error
     await trio.sleep(1900)
@@ -198,7 +196,7 @@ async def test_changed_role_waits_as_long_as_sts_said(autojump_clock: MockClock,
 async def test_role_that_changes_all_the_time_costs_one_call_per_pause(
     autojump_clock: MockClock, pod: Pod, latency_seconds: float
 ) -> None:
-    """Also where the change cancels the call that is under way, and where the role is renamed, comes and goes."""
+    """This includes changes that cancel a call in progress, and roles that are renamed, removed and added again."""
     sts = pod.sts["reporting"]
     sts.latency_seconds = latency_seconds
     for number in range(400):
@@ -224,7 +222,7 @@ async def test_changed_role_is_tried_at_once_while_sts_works(autojump_clock: Moc
 async def test_role_with_other_arns_or_token_starts_at_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, change: str
 ) -> None:
-    """What STS refused was another request."""
+    """STS's error was about another request."""
     pod.sts["reporting"].trouble = refusal("ValidationError", NextStep.ASK_OPERATOR)
     await trio.sleep(100)
     token_file = tmp_path / "other-token"
@@ -240,7 +238,7 @@ async def test_role_with_other_arns_or_token_starts_at_once(
     assert sum(len(sts.asked_at) for sts in pod.sts.by_arn.values()) == asked + 1
 
 
-async def test_changed_role_says_until_when_its_old_credentials_are_served(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_log_of_a_change_has_the_old_expiration(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     expiration = pod.daemon.roles["reporting"].snapshot
     pod.sts["reporting"].trouble = DENIED
@@ -292,7 +290,7 @@ UNFORESEEN = [
 
 @pytest.mark.parametrize("bug", UNFORESEEN, ids=lambda bug: type(bug).__name__)
 async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClock, pod: Pod, bug: Exception) -> None:
-    """In the 503, in /readyz, in a metric and in the log; and no longer once it works again."""
+    """The 503, /readyz, a metric and the log show it until the refresher works again."""
     pod.sts["reporting"].trouble = bug
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", session_name="other")])
     await trio.sleep(3 * RESTART_SECONDS + 4000)
@@ -311,18 +309,14 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
     assert served.valid_snapshot(pod.wall.clock.now())
 
 
-async def test_a_path_that_gets_another_iam_role_never_serves_the_old_ones_set(
-    autojump_clock: MockClock, pod: Pod
-) -> None:
+async def test_path_with_another_iam_role_drops_old_credentials(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     pod.sts["elsewhere"].trouble = DENIED
     pod.daemon.roles.replace([pod.role("default", role_arn=arn("elsewhere"))])
     assert pod.key("default") is None
 
 
-async def test_who_cannot_say_which_role_gets_the_default_or_else_the_first(
-    autojump_clock: MockClock, pod: Pod
-) -> None:
+async def test_main_role_is_default_or_else_the_first(autojump_clock: MockClock, pod: Pod) -> None:
     assert pod.daemon.roles.main.role_name == "default"
     pod.daemon.roles.replace([pod.role("reporting"), pod.role("default")])
     assert pod.daemon.roles.main.role_name == "default"
@@ -330,9 +324,7 @@ async def test_who_cannot_say_which_role_gets_the_default_or_else_the_first(
     assert pod.daemon.roles.main.role_name == "reporting"
 
 
-async def test_a_configuration_that_cannot_be_taken_changes_nothing(
-    autojump_clock: MockClock, pod: Pod, tmp_path: Path
-) -> None:
+async def test_unusable_configuration_changes_nothing(autojump_clock: MockClock, pod: Pod, tmp_path: Path) -> None:
     await pod.daemon.roles.first_credentials()
     nowhere = str(tmp_path / "nowhere" / "secret")
     before = pod.daemon.roles.routes
@@ -354,10 +346,10 @@ async def test_a_configuration_that_cannot_be_taken_changes_nothing(
         (900, 1800, False),
     ],
 )
-async def test_short_session_is_warned_about_at_start_and_when_it_changes(
+async def test_short_session_is_logged_at_start_and_change(
     autojump_clock: MockClock, pod: Pod, seconds: int | None, chained_seconds: int | None, *, is_warned_about: bool
 ) -> None:
-    """Of a chain, the last step's session is served."""
+    """With a chain, the session of the last step counts, because it is the one that is served."""
     chain = (ChainStep(arn("other"), duration_seconds=chained_seconds),) if chained_seconds else ()
     role = pod.role("reporting", duration_seconds=seconds, chain=chain)
     assert pod.logged("suspicious_setting_found") == []
@@ -368,10 +360,10 @@ async def test_short_session_is_warned_about_at_start_and_when_it_changes(
     assert all("1800 s or more" in reason and "refresh windows" in reason for reason in reasons)
 
 
-# The file, read again
+# Reloading the file
 
 
-async def test_a_file_that_changes_is_taken_and_one_that_is_wrong_is_told_once(
+async def test_changed_file_is_used_and_wrong_one_logged_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path
 ) -> None:
     file, metrics = tmp_path / "roles.yaml", Metrics()
@@ -429,7 +421,7 @@ async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
     assert volumes.blocked == 1
 
 
-async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path) -> None:
+async def test_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path) -> None:
     volume = FakeVolume(tmp_path)
     volume.write(_file_of("default"))
     environment = {"IRSA_SIDECAR_CONFIG": volume.path}
@@ -445,8 +437,8 @@ async def test_a_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path)
         assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
         assert (await get(reporting))[0] == 200
         volume.write("roles: [")
-        refused = await running.logged("configuration_rejected")
-        assert refused["reason"].startswith(f"{volume.path}, line 1: ")
+        denied = await running.logged("configuration_rejected")
+        assert denied["reason"].startswith(f"{volume.path}, line 1: ")
         assert (await get(reporting))[0] == 200
         os.kill(running.process.pid, signal.SIGHUP)
         await running.logged("configuration_rejected", times=2)
@@ -465,7 +457,7 @@ trio.run = late
 """
 
 
-async def test_a_change_between_the_first_reading_and_the_watch_is_seen_and_an_early_sighup_harmless(
+async def test_change_and_sighup_during_the_start_are_handled(
     tmp_path: Path,
 ) -> None:
     file, draft = tmp_path / "roles.yaml", tmp_path / "draft.yaml"
@@ -480,7 +472,7 @@ async def test_a_change_between_the_first_reading_and_the_watch_is_seen_and_an_e
             assert await running.stop(signal.SIGTERM) == 0
 
 
-async def test_sighup_without_a_file_is_told_and_harmless(tmp_path: Path) -> None:
+async def test_sighup_without_a_file_is_logged(tmp_path: Path) -> None:
     async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         os.kill(running.process.pid, signal.SIGHUP)

@@ -20,7 +20,7 @@ RIGHT = {
 
 
 def problems(environ: dict[str, str], flags: dict[str, str | None] | None = None) -> list[str]:
-    """The settings that a report names, each by the first word of its line."""
+    """Return the settings that a report names, which are the first words of its lines."""
     error = every_problem(ConfigurationError("FIRST is wrong."), environ, flags)
     lines = str(error).splitlines()
     assert lines[0] == (f"{len(lines) - 1} settings are missing or wrong:" if len(lines) > 1 else "FIRST is wrong.")
@@ -66,7 +66,7 @@ def test_one_wrong_setting_hides_no_missing_one(name: str) -> None:
 
 
 def test_files_and_addresses_that_cannot_be_used_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of them ended one start after the other."""
+    """Without the list, each of them would end another start."""
     (tmp_path / "mine").write_text("[default]\n")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:pa#ss@proxy:1")
     monkeypatch.delenv("NO_PROXY", raising=False)

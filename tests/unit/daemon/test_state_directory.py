@@ -1,4 +1,4 @@
-"""The state directory: what a restarted daemon serves, what it ignores, and where credentials may be kept."""
+"""The state directory: credentials that a restarted daemon serves or ignores, and the places where they are saved."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ MAIN = file_name("default")
 
 @dataclass
 class Machine:
-    """One Pod over several processes. Each process has a monotonic clock of its own, and all have one boot clock."""
+    """One Pod over several processes. Each process has its own monotonic clock, and all share one boot clock."""
 
     wall: FakeWall
     sts: FakeExchange
@@ -65,7 +65,7 @@ class Machine:
 
     @asynccontextmanager
     async def process(self, *roles: Role, **sts: Any) -> AsyncIterator[Daemon]:
-        """One process, from its start to its kill."""
+        """Run one process from its start until it is killed."""
         self.starts += 1
         self.events.clear()
         offset = 10_000.0 * self.starts
@@ -87,8 +87,8 @@ class Machine:
 
 def key(daemon: Daemon, role: str = "default") -> str | None:
     served = daemon.roles[role]
-    alive = served.valid_snapshot(served.now())
-    return alive.credentials.access_key_id if alive else None
+    valid = served.valid_snapshot(served.now())
+    return valid.credentials.access_key_id if valid else None
 
 
 @pytest.fixture
@@ -103,9 +103,7 @@ async def machine(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume,
 # A restart
 
 
-async def test_restarted_daemon_serves_at_once_and_refreshes_as_scheduled(
-    autojump_clock: MockClock, machine: Machine
-) -> None:
+async def test_restarted_daemon_serves_at_once_and_keeps_its_plan(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(60)
     for minutes in (5, 10, 5):
@@ -197,7 +195,7 @@ async def test_expired_credentials_are_never_served_again(
 async def test_wall_clock_set_back_never_stretches_saved_credentials(
     autojump_clock: MockClock, machine: Machine
 ) -> None:
-    """Set back while the daemon ran, which saved the credentials again, or between the two processes."""
+    """The clock is set back while the daemon runs, and saves again, or between the two processes."""
     async with machine.process():
         await trio.sleep(1)
         machine.sts.trouble = OUT
@@ -284,10 +282,8 @@ async def test_expired_file_is_removed(autojump_clock: MockClock, machine: Machi
         assert list(machine.directory.iterdir()) == []
 
 
-async def test_changed_role_is_saved_once_its_own_credentials_are_there(
-    autojump_clock: MockClock, machine: Machine
-) -> None:
-    """The old ones stay in service, and never count as the new configuration's."""
+async def test_changed_role_is_saved_with_its_own_credentials(autojump_clock: MockClock, machine: Machine) -> None:
+    """The old credentials stay in service, but do not count as those of the new configuration."""
     async with machine.process() as daemon:
         await trio.sleep(60)
         machine.sts.trouble = OUT
@@ -310,7 +306,7 @@ def in_place_of_the_file(make: Callable[[Path], object]) -> Callable[[Path], obj
 
 
 def damaged(content: bytes) -> dict[str, Callable[[Path], object]]:
-    """Ways to spoil the file at a path, by name."""
+    """Functions that damage the file at a path, by name."""
     half = len(content) // 2
     return {
         "empty": lambda path: path.write_bytes(b""),
@@ -337,7 +333,7 @@ HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "
 
 @pytest.mark.parametrize("field", sorted(HEALTH))
 async def test_health_of_another_version_is_ignored(autojump_clock: MockClock, machine: Machine, field: str) -> None:
-    """Such a file made the daemon start with metrics and refreshes that raised."""
+    """Such a file once made metrics and refreshes raise after the start."""
     async with machine.process():
         await trio.sleep(1)
     path = machine.directory / MAIN
@@ -352,7 +348,7 @@ async def test_health_of_another_version_is_ignored(autojump_clock: MockClock, m
     assert len(machine.logged("saved_credentials_ignored")) == 1
 
 
-async def test_unforeseen_error_while_restoring_costs_the_file_alone(
+async def test_unexpected_error_while_restoring_skips_only_the_file(
     autojump_clock: MockClock, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with machine.process():
@@ -428,7 +424,7 @@ async def test_file_of_another_user_is_ignored(autojump_clock: MockClock, machin
 # Writing
 
 
-async def test_files_and_directory_are_for_the_owner_alone(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_files_and_directory_are_only_for_the_owner(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(1)
     assert stat.S_IMODE(machine.directory.stat().st_mode) == 0o700
@@ -456,7 +452,7 @@ async def test_writes_happen_only_when_something_changed(autojump_clock: MockClo
         assert daemon.metrics.state_writes == {"success": len(machine.sts.asked_at)}
 
 
-async def test_write_that_hangs_is_given_up_reported_and_never_comes_late(
+async def test_hung_write_is_abandoned_and_never_applied_late(
     autojump_clock: MockClock, machine: Machine, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Serving goes on, one thread waits, and no old credentials replace newer ones once the volume answers."""
@@ -525,8 +521,8 @@ def test_directory_on_a_disk_is_rejected_unless_allowed(
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755, 0o750, 0o701, 0o2777])
-def test_directory_that_others_can_enter_gets_a_private_one_below(tmp_path: Path, mode: int) -> None:
-    """As an emptyDir is; its own mode is not ours to change."""
+def test_shared_directory_gets_a_private_one_below(tmp_path: Path, mode: int) -> None:
+    """An emptyDir is like this, and we must not change its mode."""
     volume = tmp_path / "volume"
     volume.mkdir()
     volume.chmod(mode)
@@ -575,7 +571,7 @@ def test_boot_clock_goes_on_and_has_an_id() -> None:
 
 
 @pytest.mark.parametrize("missing", ["the id", "an empty id", "the clock"])
-async def test_kernel_without_boot_id_or_clock_costs_the_state_alone(
+async def test_kernel_without_boot_id_or_clock_disables_the_state(
     autojump_clock: MockClock, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
 ) -> None:
     (tmp_path / "empty").write_text("\n")

@@ -110,7 +110,7 @@ def test_reason_with_a_non_utf8_path_is_shown() -> None:
     assert "does not exist" in body_of(answer)
 
 
-def test_one_role_of_several_can_be_asked_for_by_its_name() -> None:
+def test_one_role_can_be_requested_by_name() -> None:
     states = READY, STARTING
     assert get("/readyz", *states).status == 503
     assert get("/readyz/default", *states).status == 200

@@ -144,17 +144,17 @@ def test_other_path_is_not_found(path: bytes) -> None:
 
 
 def test_missing_secret_is_401_with_a_challenge() -> None:
-    refused = ask(headers={b"authorization": None})
-    assert (refused.status, refused.role_name, refused.snapshot) == (401, "default", None)
-    assert b"\r\nWWW-Authenticate: " in refused.content
+    denied = ask(headers={b"authorization": None})
+    assert (denied.status, denied.role_name, denied.snapshot) == (401, "default", None)
+    assert b"\r\nWWW-Authenticate: " in denied.content
 
 
 @pytest.mark.parametrize(
     "sent", [b"", b"wrong", SECRET[:-1], SECRET + b"x", SECRET.upper(), b"Bearer " + SECRET, b"\xff\xfe"]
 )
 def test_wrong_secret_is_403(sent: bytes) -> None:
-    refused = ask(headers={b"authorization": sent})
-    assert (refused.status, refused.role_name, refused.snapshot) == (403, "default", None)
+    denied = ask(headers={b"authorization": sent})
+    assert (denied.status, denied.role_name, denied.snapshot) == (403, "default", None)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +221,11 @@ FOR_ONE = Role(allow_uids=frozenset({1001}))
 def test_allow_uids_denies_other_and_unknown_users() -> None:
     assert ask(FOR_ONE, uid=is_user(1001)) == ask()
     for uid in (1002, 0, 65534, None):
-        refused = ask(FOR_ONE, uid=is_user(uid))
-        assert (refused.status, refused.role_name, refused.snapshot, refused.hold) == (403, "default", None, None)
-        assert ("User id " + str(uid) in body_of(refused)["message"]) is (uid is not None)
-        assert "allow_uids" in body_of(refused)["message"]
-        assert "1001" not in body_of(refused)["message"], "who is allowed is nobody else's business"
+        denied = ask(FOR_ONE, uid=is_user(uid))
+        assert (denied.status, denied.role_name, denied.snapshot, denied.hold) == (403, "default", None, None)
+        assert ("User id " + str(uid) in body_of(denied)["message"]) is (uid is not None)
+        assert "allow_uids" in body_of(denied)["message"]
+        assert "1001" not in body_of(denied)["message"], "who is allowed is nobody else's business"
     assert ask(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
 
 

@@ -84,9 +84,9 @@ def test_put_opens_a_session_of_the_requested_length(seconds: int) -> None:
 
 @pytest.mark.parametrize("ttl", [None, "", "0", "21601", "-1", "+60", "6e1", "60.0", "six", "0x60", "9" * 5000, "٦٠"])
 def test_session_of_invalid_length_is_rejected(ttl: str | None) -> None:
-    refused = send("PUT", "/latest/api/token", NO_HEADERS if ttl is None else {TTL: ttl})
-    assert refused.status == 400
-    assert "1 to 21600" in body_of(refused)["message"]
+    denied = send("PUT", "/latest/api/token", NO_HEADERS if ttl is None else {TTL: ttl})
+    assert denied.status == 400
+    assert "1 to 21600" in body_of(denied)["message"]
 
 
 def test_wall_clock_change_does_not_affect_a_session() -> None:
@@ -96,10 +96,10 @@ def test_wall_clock_change_does_not_affect_a_session() -> None:
 
 
 def test_version_1_is_rejected_with_a_hint_to_version_2() -> None:
-    refused = send("GET", ROLES)
-    assert refused.status == 401
-    assert b"\r\nWWW-Authenticate: " in refused.content
-    assert "PUT /latest/api/token" in body_of(refused)["message"]
+    denied = send("GET", ROLES)
+    assert denied.status == 401
+    assert b"\r\nWWW-Authenticate: " in denied.content
+    assert "PUT /latest/api/token" in body_of(denied)["message"]
 
 
 @pytest.mark.parametrize("forge", [str.upper, str.strip, lambda token: token[:-1], lambda token: token + "0",
@@ -136,9 +136,9 @@ def test_other_host_is_rejected() -> None:
     ("method", "path", "allowed"), [("PUT", ROLES, "GET"), ("PUT", "/", "GET"), ("GET", "/latest/api/token", "PUT")]
 )
 def test_wrong_method_gets_the_right_one(method: str, path: str, allowed: str) -> None:
-    refused = send(method, path, {TTL: "60", TOKEN: session()})
-    assert refused.status == 405
-    assert f"\r\nAllow: {allowed}\r\n".encode() in refused.content
+    denied = send(method, path, {TTL: "60", TOKEN: session()})
+    assert denied.status == 405
+    assert f"\r\nAllow: {allowed}\r\n".encode() in denied.content
 
 
 # Documents
@@ -257,8 +257,8 @@ def test_allow_uids_applies_to_this_form_too() -> None:
     for path in (f"{ROLES}app", ROLES, "/latest/meta-data/iam/info", "/latest/meta-data/placement/region", "/"):
         assert ask(path, role=role, uid=is_user(1001)) == ask(path)
         for uid in (1002, None):
-            refused = ask(path, role=role, uid=is_user(uid))
-            assert (refused.status, refused.role_name, refused.snapshot) == (403, "default", None)
-            assert refused.denial == ("unknown user" if uid is None else "wrong user")
+            denied = ask(path, role=role, uid=is_user(uid))
+            assert (denied.status, denied.role_name, denied.snapshot) == (403, "default", None)
+            assert denied.denial == ("unknown user" if uid is None else "wrong user")
     assert send("PUT", "/latest/api/token", {TTL: "60"}, role=role).status == 200
     assert send("GET", f"{ROLES}app", role=role).status == 401

@@ -196,8 +196,8 @@ async def test_single_bytes_do_not_extend_the_deadline(clock: MockClock, server:
 
 async def test_rejected_client_gets_the_reason_while_it_sends(clock: MockClock, server: Server) -> None:
     body = b"x" * 50_000
-    refused = await server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
-    assert status_of(refused) == 405
+    denied = await server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
+    assert status_of(denied) == 405
     assert server.statuses == [405]
 
 
@@ -345,9 +345,9 @@ async def test_newest_silent_clients_of_a_pass_stay(clock: MockClock) -> None:
 
 async def test_over_the_limit_a_lingering_client_is_evicted(clock: MockClock) -> None:
     async with running(limits=Limits(connections=1)) as server:
-        refused = await server.connect()
-        await refused.send_all(b"\x16")
-        assert status_of(await read_all(refused)) == 400
+        denied = await server.connect()
+        await denied.send_all(b"\x16")
+        assert status_of(await read_all(denied)) == 400
         late = await server.connect()
         await settle()
         await late.send_all(GET)

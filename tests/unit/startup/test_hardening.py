@@ -1,4 +1,4 @@
-"""What `run` takes from itself and from its neighbours: seen from outside, by another process of the same user."""
+"""Hardening of `run`, seen from outside by another process of the same user."""
 
 import ctypes
 import resource
@@ -16,7 +16,7 @@ from sidecar.startup import hardening
 from tests.support.processes import get, our_program, pod_environment, run_daemon, scripted_sts, started
 from tests.unit.serving.test_listen import needs_ipv6
 
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is asked for is Linux's")
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hardening is for Linux only")
 
 DO_NOT_HIDE = "import sidecar.startup.hardening; sidecar.startup.hardening.hide_process = lambda: None"
 
@@ -27,23 +27,23 @@ import ctypes, os, sys
 if 0 in [ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) for capability in range(64)]:
     os.execv(sys.executable, sys.orig_argv)
 """
-"""As in a Pod, also where a test runs as root: every one is dropped (PR_CAPBSET_DROP), which an exec makes true."""
+"""Drops every capability (PR_CAPBSET_DROP), which an exec applies. A Pod has none, but a test may run as root."""
 
 LOOK = WITHOUT_CAPABILITIES + "sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
 
-REFUSE_CORE_LIMIT = """
+DENY_CORE_LIMIT = """
 import resource
-def refuse(*_):
+def deny(*_):
     raise ValueError("not allowed to raise maximum limit")
-resource.setrlimit = refuse
+resource.setrlimit = deny
 """
 
-TELL_DUMPABLE = """
+PRINT_DUMPABLE = """
 import atexit, ctypes, sys
 atexit.register(lambda: print("DUMPABLE", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr))
 """
 
-TELL_PROCESSES = """
+PRINT_PROCESSES = """
 import sys
 started = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
 sys.addaudithook(lambda event, _: event in started and print("STARTED", event, file=sys.stderr, flush=True))
@@ -51,7 +51,7 @@ sys.addaudithook(lambda event, _: event in started and print("STARTED", event, f
 
 
 def unmeasured(environment: dict[str, str]) -> dict[str, str]:
-    """Without coverage, which could not write its file as another user, or in a process that looks at itself."""
+    """Return the environment without coverage, which could not write its file from these processes."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
@@ -61,13 +61,13 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 async def neighbour_reads(pid: int, name: str) -> "subprocess.CompletedProcess[bytes]":
-    """What a process of the same user finds in /proc/PID."""
+    """Read a file in /proc/PID in another process of the same user."""
     command = [sys.executable, "-c", LOOK, f"/proc/{pid}/{name}"]
     return await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
 
 
 @linux_only
-async def test_a_neighbour_of_the_same_user_cannot_look_into_it(tmp_path: Path) -> None:
+async def test_process_of_the_same_user_cannot_read_it(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES) as running:
         await running.logged("started")
@@ -78,7 +78,7 @@ async def test_a_neighbour_of_the_same_user_cannot_look_into_it(tmp_path: Path) 
 
 
 @linux_only
-async def test_unhardened_the_same_neighbour_could(tmp_path: Path) -> None:
+async def test_without_hardening_the_same_process_can_read_it(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES + DO_NOT_HARDEN) as running:
         await running.logged("started")
@@ -87,9 +87,9 @@ async def test_unhardened_the_same_neighbour_could(tmp_path: Path) -> None:
 
 
 @linux_only
-async def test_it_is_not_dumpable_writes_no_core_and_takes_no_new_privileges(tmp_path: Path) -> None:
+async def test_run_is_not_dumpable_and_gets_no_core_or_privileges(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
-    async with run_daemon(environment, prelude=TELL_DUMPABLE) as running:
+    async with run_daemon(environment, prelude=PRINT_DUMPABLE) as running:
         await running.logged("started")
         assert status_of(running.process.pid)["NoNewPrivs"] == "1"
         assert resource.prlimit(running.process.pid, resource.RLIMIT_CORE) == (0, 0)
@@ -98,7 +98,7 @@ async def test_it_is_not_dumpable_writes_no_core_and_takes_no_new_privileges(tmp
     assert "hardening_failed" not in running.errors
 
 
-TELL_DUMPABLE_AT_IMPORT = """
+PRINT_DUMPABLE_AT_IMPORT = """
 import ctypes, sys
 class Finder:
     def find_spec(name, path=None, target=None):
@@ -111,8 +111,8 @@ sys.meta_path.insert(0, Finder)
 @linux_only
 @pytest.mark.parametrize("name", sorted(NEAR_THE_TOKEN))
 def test_command_is_not_dumpable_before_its_module_is_imported(name: str) -> None:
-    """The earliest moment that Python code of ours has: nothing was read, and no configuration was parsed."""
-    command = [*our_program(TELL_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
+    """This is the earliest moment for our Python code. Nothing was read, and no configuration was parsed."""
+    command = [*our_program(PRINT_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == "DUMPABLE 0\n"
 
@@ -129,8 +129,8 @@ async def test_program_under_exec_is_dumpable_and_may_gain_privileges(tmp_path: 
 
 @linux_only
 @pytest.mark.parametrize(("hide", "found"), [("", b""), (DO_NOT_HIDE, b"the token")])
-async def test_neighbour_cannot_read_through_the_root_of_a_probe(tmp_path: Path, hide: str, found: bytes) -> None:
-    """A probe runs beside the application, and its container mounts the token. It hid itself before it connects."""
+async def test_probe_hides_files_below_its_root(tmp_path: Path, hide: str, found: bytes) -> None:
+    """A probe runs beside the application, and its container mounts the token. It hides before it connects."""
     (tmp_path / "token").write_text("the token")
     listener = trio.socket.socket()
     with listener:
@@ -148,7 +148,7 @@ async def test_neighbour_cannot_read_through_the_root_of_a_probe(tmp_path: Path,
 
 @linux_only
 @needs_ipv6
-async def test_credentials_are_served_on_both_loopbacks_and_nowhere_else(tmp_path: Path) -> None:
+async def test_credentials_are_served_only_on_loopback(tmp_path: Path) -> None:
     async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         for host in ("127.0.0.1", "[::1]"):
@@ -158,10 +158,10 @@ async def test_credentials_are_served_on_both_loopbacks_and_nowhere_else(tmp_pat
 
 
 @linux_only
-async def test_it_starts_no_process(tmp_path: Path) -> None:
+async def test_run_starts_no_process(tmp_path: Path) -> None:
     async with (
         scripted_sts() as sts,
-        run_daemon(unmeasured(pod_environment(tmp_path / "token", sts.url)), prelude=TELL_PROCESSES) as running,
+        run_daemon(unmeasured(pod_environment(tmp_path / "token", sts.url)), prelude=PRINT_PROCESSES) as running,
     ):
         await running.logged("credentials_refreshed")
         assert await running.stop(signal.SIGTERM) == 0
@@ -169,10 +169,10 @@ async def test_it_starts_no_process(tmp_path: Path) -> None:
 
 
 @linux_only
-async def test_what_a_sandbox_refuses_is_one_warning_and_all_else_goes_on(tmp_path: Path) -> None:
+async def test_denied_step_is_one_warning(tmp_path: Path) -> None:
     async with (
         scripted_sts() as sts,
-        run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=REFUSE_CORE_LIMIT) as running,
+        run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=DENY_CORE_LIMIT) as running,
     ):
         warning = await running.logged("hardening_failed")
         assert warning["failed"] == ["no core files: not allowed to raise maximum limit"]
@@ -187,7 +187,7 @@ def no_such_option() -> None:
 
 
 @linux_only
-def test_each_refusal_is_named_with_its_reason_and_stops_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_denied_step_is_returned_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     granted: list[str] = []
     guards: dict[str, Callable[[], None]] = {"first": no_such_option, "second": lambda: granted.append("second")}
     monkeypatch.setattr(hardening, "GUARDS", guards)
@@ -195,7 +195,7 @@ def test_each_refusal_is_named_with_its_reason_and_stops_none_of_the_others(monk
     assert granted == ["second"]
 
 
-def test_elsewhere_than_on_linux_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_linux_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object) -> None:
         raise AssertionError
 
