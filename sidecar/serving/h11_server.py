@@ -121,7 +121,7 @@ class Limits:
     respond_seconds: float = math.inf
     """Deadline for `respond`. The connection is then closed without a response."""
     keeps_connections: bool = True
-    """Whether a connection may carry more than one request."""
+    """True if a connection may carry more than one request."""
 
 
 @dataclass(eq=False)
@@ -208,7 +208,7 @@ _INTERNAL_ERROR = text_response(500, "Internal error of irsa-sidecar.")
 
 
 class _RejectedError(Exception):
-    """A request that is not read to its end, and the response to it."""
+    """A request that is not read completely, and the response to it."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response)
@@ -319,7 +319,7 @@ class _Connection:
         """
         Return the request, or None at the connection's end.
 
-        Raises _RejectedError for a request that is not read to its end, and h11.RemoteProtocolError for an invalid one.
+        Raises _RejectedError for a request that is not read completely, and h11.RemoteProtocolError for an invalid one.
         """
         head = await self._next_event()
         if not isinstance(head, h11.Request):

@@ -1,4 +1,4 @@
-"""Pods as users write them, and as other webhooks leave them."""
+"""Pods of users, and Pods that other webhooks changed."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ POD_IDENTITY_MOUNT = {"name": "eks-pod-identity-token", "mountPath": POD_IDENTIT
 
 
 def pod(*containers: Document, annotations: dict[str, Any] | None = None, **spec: Any) -> Document:
-    """One with these containers, or with `app` alone."""
+    """Return a Pod with these containers, or only with `app`."""
     metadata: Document = {"name": "cart-0"} | ({"annotations": annotations} if annotations else {})
     listed = list(containers or [{"name": "app", "image": "app"}])
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": listed, **spec}}
@@ -118,7 +118,7 @@ def _containers(draw: st.DrawFn, name: str) -> Document:
 
 @st.composite
 def pods(draw: st.DrawFn) -> Document:
-    """With everything that matters to injection, and one container at least that gets credentials."""
+    """Return a Pod with any of the parts that matter to injection. At least one container gets credentials."""
     names = draw(st.lists(st.sampled_from(["web", "worker", "proxy", "log"]), min_size=1, max_size=3, unique=True))
     app: Document = {"name": "app", "image": "app"}
     app |= draw(st.sampled_from([{}, {"resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}]))

@@ -1,4 +1,4 @@
-"""Promises of injection that hold for every Pod, whatever is in it."""
+"""Properties of injection that hold for every Pod."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ from tests.support.fakes import amazons_webhook
 from tests.unit.injection.pods import ACCOUNT, ARN, PLAIN, SETTINGS, container, pods, variables
 
 fewer = hypothesis.settings(max_examples=hypothesis.settings().max_examples // 3)
-"""A whole Pod takes a while to make; together the tests see as many as any."""
+"""The number of examples, which is small because a whole Pod takes long to create."""
 
 settings_of_both_kinds = st.sampled_from([SETTINGS, PLAIN])
 
@@ -46,14 +46,14 @@ def sidecar_of(pod: Document) -> Document:
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_a_second_time_changes_nothing(pod: Document, settings: Settings) -> None:
+def test_second_injection_changes_nothing(pod: Document, settings: Settings) -> None:
     once = injected(pod, settings)
     assert json_patch(once.pod, injected(once.pod, settings).pod) == []
 
 
 @fewer
 @given(pods(), settings_of_both_kinds, settings_of_both_kinds)
-def test_another_setting_gives_what_it_would_have_given_at_first(pod: Document, one: Settings, other: Settings) -> None:
+def test_changed_settings_give_the_result_of_a_first_injection(pod: Document, one: Settings, other: Settings) -> None:
     other = other._replace(image="other", region="us-east-1")
     changed = sidecar_of(injected(injected(pod, one).pod, other).pod)
     fresh = sidecar_of(injected(pod, other).pod)
@@ -62,7 +62,7 @@ def test_another_setting_gives_what_it_would_have_given_at_first(pod: Document, 
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_the_pod_that_is_passed_stays_as_it_is_and_the_patch_makes_the_other(pod: Document, settings: Settings) -> None:
+def test_patch_changes_the_pod_into_the_result(pod: Document, settings: Settings) -> None:
     before = json.loads(json.dumps(pod))
     result = injected(pod, settings).pod
     assert pod == before
@@ -71,7 +71,7 @@ def test_the_pod_that_is_passed_stays_as_it_is_and_the_patch_makes_the_other(pod
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_what_the_user_wrote_stays(pod: Document, settings: Settings) -> None:
+def test_parts_of_the_user_stay(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     changing = {*LISTS, "volumes"}
     assert {k: v for k, v in result["spec"].items() if k not in changing} == {
@@ -92,7 +92,7 @@ def test_what_the_user_wrote_stays(pod: Document, settings: Settings) -> None:
 
 
 def is_amazons(item: Document, container: Document) -> bool:
-    """By what the generator puts in, which is always the whole set."""
+    """Return whether Amazon's webhook changed the container. The generator always adds all of its parts."""
     volumes = {mount["name"] for mount in container.get("volumeMounts", [])}
     web, pod = "aws-iam-token" in volumes, "eks-pod-identity-token" in volumes
     names = ({"aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"} if web else set()) | (
@@ -133,7 +133,7 @@ def test_annotations_and_volumes_of_others_stay(pod: Document, settings: Setting
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_the_token_is_the_sidecars_alone(pod: Document, settings: Settings) -> None:
+def test_only_the_sidecar_mounts_the_token(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     for each in users(result):
         mounted = {mount["name"] for mount in each.get("volumeMounts", [])}
@@ -145,7 +145,7 @@ def test_the_token_is_the_sidecars_alone(pod: Document, settings: Settings) -> N
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_state_is_kept_in_memory_and_bounded(pod: Document, settings: Settings) -> None:
+def test_state_volume_is_limited_and_in_memory(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     sidecar = sidecar_of(result)
     (mount,) = [mount for mount in sidecar["volumeMounts"] if mount["name"] == "irsa-sidecar-state"]
@@ -157,7 +157,7 @@ def test_state_is_kept_in_memory_and_bounded(pod: Document, settings: Settings) 
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_what_the_sidecar_reads_fits_what_the_containers_are_told(pod: Document, settings: Settings) -> None:
+def test_sidecar_and_containers_agree_on_paths_and_secrets(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     sidecar = sidecar_of(result)
     environ = variables(sidecar)
@@ -185,9 +185,9 @@ def test_what_the_sidecar_reads_fits_what_the_containers_are_told(pod: Document,
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_the_result_is_a_pod_by_kubernetes_own_model(pod: Document, settings: Settings) -> None:
+def test_result_is_a_pod_by_the_kubernetes_model(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
-    # An unknown field would not come back, and a value of the wrong type would not go in.
+    # The model drops an unknown field, and rejects a value of the wrong type.
     assert_holds(Pod.from_dict(result).to_dict(), result)
 
 
@@ -220,8 +220,8 @@ plain = st.recursive(
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_whichever_webhook_runs_first_amazons_comes_to_no_container_of_ours(pod: Document, settings: Settings) -> None:
-    """Nor when both look again at what the other left, as often as they like."""
+def test_eks_webhook_changes_none_of_our_containers(pod: Document, settings: Settings) -> None:
+    """The result stays the same when both webhooks run again, any number of times."""
 
     def amazons(found: Document) -> Document:
         return amazons_webhook.mutated(found, role_arn=ARN, region="eu-west-1")
@@ -238,8 +238,8 @@ def test_whichever_webhook_runs_first_amazons_comes_to_no_container_of_ours(pod:
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_whichever_webhook_runs_first_no_unused_pod_identity_stays(pod: Document, settings: Settings) -> None:
-    """The label and the volume stay exactly as long as a container mounts the volume."""
+def test_unused_pod_identity_is_removed_in_either_order(pod: Document, settings: Settings) -> None:
+    """The label and the volume stay if and only if a container mounts the volume."""
 
     def amazons(found: Document) -> Document:
         return amazons_webhook.mutated_for_pod_identity(found, region="eu-west-1")
@@ -254,14 +254,14 @@ def test_whichever_webhook_runs_first_no_unused_pod_identity_stays(pod: Document
 
 
 @given(st.dictionaries(st.sampled_from(["metadata", "spec"]), plain), settings_of_both_kinds)
-def test_whatever_is_no_pod_is_refused_in_a_sentence(document: Document, settings: Settings) -> None:
+def test_malformed_pod_is_rejected_with_a_message(document: Document, settings: Settings) -> None:
     with pytest.raises(ConfigurationError) as caught:
         inject(document, None, settings)
     assert str(caught.value).endswith((".", "?"))
 
 
-def test_the_generator_makes_what_matters() -> None:
-    """A container that is given nothing, one that is, and both kinds of Amazon's injection come up."""
+def test_generator_creates_each_important_case() -> None:
+    """The cases are containers with and without credentials, and both kinds of Amazon's additions."""
     seen: set[str] = set()
 
     @given(pods())
@@ -277,7 +277,7 @@ def test_the_generator_makes_what_matters() -> None:
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place below the document."""
+    """Yield the path of every value in the document."""
     items = (
         document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
     )
@@ -286,7 +286,7 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @fewer
 @given(pods(), settings_of_both_kinds, st.data())
-def test_a_pod_with_something_else_anywhere_is_injected_or_refused_in_a_sentence(
+def test_damaged_pod_is_injected_or_rejected_with_a_message(
     pod: Document, settings: Settings, data: st.DataObject
 ) -> None:
     broken: Any = json.loads(json.dumps(injected(pod, settings).pod if data.draw(st.booleans()) else pod))

@@ -1,4 +1,4 @@
-"""What a tenant writes into an annotation takes bounded work, counted in calls and not in time."""
+"""Tenants' input takes a limited amount of work, counted in calls and not in time."""
 
 import sys
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 CALLS = 700_000
-"""PyYAML makes some 80 for each character of the worst shape within the limits: a quarter of a second."""
+"""The limit of calls. PyYAML makes about 80 for each character of the worst text within the limits, in 0.25 s."""
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """How many Python and C functions are called."""
+    """Return the number of calls of Python and C functions."""
     count = 0
 
     def profile(_frame: object, event: str, _argument: object) -> None:
@@ -65,7 +65,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("text", SHAPES.values(), ids=SHAPES)
-def test_parsing_a_list_of_roles_takes_bounded_work(text: str) -> None:
+def test_work_for_a_list_of_roles_is_limited(text: str) -> None:
     found = pod()
     found["metadata"]["annotations"] = {"irsa-sidecar.io/roles": text}
     assert len(text) <= MAX_ROLES_CHARACTERS
@@ -78,7 +78,7 @@ def test_parsing_a_list_of_roles_takes_bounded_work(text: str) -> None:
 
 
 class CountedText(str):
-    """Counts the texts that it is compared with."""
+    """A text that counts its comparisons."""
 
     __slots__ = ()
     compared = 0
@@ -95,8 +95,8 @@ class CountedText(str):
         return super().startswith(prefix)
 
 
-def test_files_are_looked_for_in_mounts_of_amazon_in_bounded_work() -> None:
-    """The work goes with the number of mounts plus that of variables, and not with their product."""
+def test_work_for_mounts_of_the_eks_webhook_is_limited() -> None:
+    """The work grows with the sum of the numbers of mounts and variables, not with their product."""
     count = 3000
     found = pod()
     found["spec"]["containers"][0] |= {
@@ -110,7 +110,7 @@ def test_files_are_looked_for_in_mounts_of_amazon_in_bounded_work() -> None:
 
 
 @given(st.lists(st.text("ab/", max_size=5)), st.lists(st.text("ab/", max_size=8), max_size=3))
-def test_file_is_in_a_mount_if_the_path_begins_with_it(directories: list[str], files: list[str]) -> None:
+def test_file_is_in_a_mount_if_its_path_starts_with_it(directories: list[str], files: list[str]) -> None:
     container = {
         "name": "a",
         "volumeMounts": [{"name": "aws-iam-token", "mountPath": each} for each in directories],
@@ -122,8 +122,8 @@ def test_file_is_in_a_mount_if_the_path_begins_with_it(directories: list[str], f
 
 
 @pytest.mark.parametrize("size", [MAX_NAME_CHARACTERS, 1_000_000])
-def test_a_similar_name_is_looked_for_in_bounded_work(size: int) -> None:
-    """Webhooks run before the API server checks how long a name is."""
+def test_work_for_similar_names_is_limited(size: int) -> None:
+    """Webhooks run before the API server checks the length of names."""
     found = pod()
     found["metadata"]["annotations"] = {"irsa-sidecar.io/" + "ab" * (size // 2): "x"}
 

@@ -1,4 +1,4 @@
-"""docs/injection.md says what the code does."""
+"""docs/injection.md describes the code correctly."""
 
 import json
 import re
@@ -21,47 +21,47 @@ DOCUMENT = (Path(__file__).parents[3] / "docs" / "injection.md").read_text()
 BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) for each in yaml.safe_load_all(block)]
 
 
-def test_every_annotation_stands_in_the_table_with_its_meaning() -> None:
+def test_table_contains_every_annotation() -> None:
     rows = re.findall(r"^\| `(irsa-sidecar\.io/[a-z-]+)` \| (.*) \|$", DOCUMENT, re.MULTILINE)
     assert dict(rows) == ANNOTATIONS
     assert [name for name, _ in rows] == list(ANNOTATIONS)
 
 
-def test_limits_of_the_roles_annotation_are_stated() -> None:
+def test_document_states_the_limits_of_the_roles_annotation() -> None:
     annotations = DOCUMENT.partition("## Annotations")[2].partition("\n## ")[0]
     assert f"at most {MAX_ROLES_CHARACTERS:,} characters" in annotations
     assert f"at most {MAX_ROLES_DEPTH} deep" in annotations
 
 
-def test_every_reason_of_a_warning_is_in_the_table() -> None:
+def test_table_contains_every_reason_of_a_warning() -> None:
     table = DOCUMENT.partition("## Warnings")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(REASONS)
 
 
-def test_empty_variables_that_are_removed_are_in_the_table() -> None:
+def test_table_contains_the_removed_empty_variables() -> None:
     table = DOCUMENT.partition("| empty variable |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(READ_WHEN_EMPTY)
 
 
-def test_the_pod_of_the_document_is_injected() -> None:
+def test_example_pod_is_injected() -> None:
     assert BLOCKS[0]["metadata"]["labels"] == {INJECT_LABEL: "true"}
     roles = BLOCKS[1]["annotations"]
     given = pod({"name": "app", "image": "a"}, {"name": "exporter", "image": "e"}, annotations=roles)
     assert "v1/credentials/reports" in str(inject(given, None, SETTINGS).pod["spec"]["containers"][1])
 
 
-def test_a_container_that_wants_the_metadata_service_keeps_it_as_the_document_says() -> None:
+def test_example_container_keeps_the_metadata_service() -> None:
     (variable,) = next(block["env"] for block in BLOCKS if block.keys() == {"env"})
     result = inject(pod({"name": "app", "image": "a", "env": [variable]}), ACCOUNT, SETTINGS).pod
     assert result["spec"]["containers"][0]["env"][0] == variable
 
 
-def test_the_default_of_what_the_sidecar_asks_for_is_told() -> None:
+def test_document_shows_the_default_resources() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
     assert json.loads(shown) == RESOURCES
 
 
-def test_all_that_is_added_is_told() -> None:
+def test_document_names_all_additions() -> None:
     added = {**RESOURCES["requests"], **RESOURCES["limits"], "cpu": RESOURCES["requests"]["cpu"]}
     for told in (
         *added.values(),
@@ -86,7 +86,7 @@ def test_all_that_is_added_is_told() -> None:
         assert f"`{name}`" in DOCUMENT or name.startswith("AWS_CONTAINER_"), name
 
 
-def test_the_webhooks_configuration_calls_it_for_labelled_pods_and_lets_none_pass() -> None:
+def test_webhook_configuration_selects_labelled_pods() -> None:
     (configuration,) = read("webhook/configuration.yaml")
     (webhook,) = configuration["webhooks"]
     assert configuration["metadata"]["name"] == "irsa-sidecar"

@@ -1,4 +1,4 @@
-"""Our patches, applied by another's implementation of RFC 6902."""
+"""Our patches, applied by another implementation of RFC 6902."""
 
 import copy
 from typing import Any
@@ -17,18 +17,18 @@ documents = st.recursive(
 
 
 @given(documents, documents)
-def test_a_patch_makes_the_one_document_of_the_other(before: Any, after: Any) -> None:
+def test_patch_changes_one_document_into_the_other(before: Any, after: Any) -> None:
     patch = json_patch(before, after)
     assert jsonpatch.apply_patch(copy.deepcopy(before), patch) == after
     assert applied(copy.deepcopy(before), patch) == after
 
 
 @given(documents)
-def test_there_is_nothing_to_do_where_nothing_differs(document: Any) -> None:
+def test_equal_documents_need_no_patch(document: Any) -> None:
     assert json_patch(document, copy.deepcopy(document)) == []
 
 
-def test_what_is_put_in_front_of_a_list_leaves_the_rest_alone() -> None:
+def test_new_first_item_is_one_operation() -> None:
     one, other, first = {"name": "one", "x": 1}, {"name": "other"}, {"name": "first"}
     assert json_patch({"a": [one, other]}, {"a": [first, one | {"x": 2}, other]}) == [
         {"op": "add", "path": "/a/0", "value": first},
@@ -36,12 +36,12 @@ def test_what_is_put_in_front_of_a_list_leaves_the_rest_alone() -> None:
     ]
 
 
-def test_true_and_one_are_two_values() -> None:
+def test_true_differs_from_one() -> None:
     assert json_patch({"a": 1}, {"a": True}) == [{"op": "replace", "path": "/a", "value": True}]
 
 
-def test_a_list_of_one_name_takes_no_longer_than_any_other() -> None:
-    """Who may make a Pod can send one; difflib, whose time goes with the square, needed minutes for it."""
+def test_items_with_one_name_take_linear_time() -> None:
+    """A user who can create a Pod can send such a list. difflib, whose time grows with the square, took minutes."""
     first, last, many = {"name": "first"}, {"name": "last"}, [{"name": "A"}] * 20_000
     assert json_patch([first, *many], [*many, last]) == [
         {"op": "remove", "path": "/0"},

@@ -1,4 +1,4 @@
-"""Labels and annotations that are almost right are named, and those of other products never are."""
+"""Misspelt labels and annotations are named, and those of other products are not."""
 
 import difflib
 from typing import Any
@@ -57,7 +57,7 @@ def without_role(*names: str, service_account: ServiceAccount | None = None) -> 
     ],
 )
 def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
-    """Although the ServiceAccount has a role, which the Pod would get silently instead of what its author wrote."""
+    """Otherwise the Pod would silently get the ServiceAccount's role instead of the one that its author wrote."""
     message = refusal(pod(annotations={name: "x"}))
     assert message == f"annotation {name} is none of irsa-sidecar's: did you mean irsa-sidecar.io/{meant}?"
 
@@ -70,7 +70,7 @@ def test_almost_right_label_is_rejected_by_name(prefix: str, name: str) -> None:
     assert misnamed_label({wrong: "true"}) == (wrong, "irsa-sidecar.io/inject")
 
 
-def test_other_label_of_ours_is_rejected_with_the_only_one() -> None:
+def test_unknown_label_with_our_prefix_is_rejected() -> None:
     assert refusal(labelled("irsa-sidecar.io/xyzzy")).endswith(
         "none of irsa-sidecar's: after irsa-sidecar.io/ there are inject."
     )
@@ -110,8 +110,8 @@ def test_names_of_others_are_accepted(name: str) -> None:
     assert misnamed_label({name: "true"}) is None
 
 
-def test_names_that_are_no_text_are_left_to_the_api_server() -> None:
-    """YAML has such keys; Kubernetes rejects them."""
+def test_names_that_are_not_texts_are_ignored() -> None:
+    """YAML allows such keys, and Kubernetes rejects them."""
     assert inject(labelled(1, 2.5, None), ACCOUNT, SETTINGS)
 
 
@@ -135,7 +135,7 @@ def test_names_that_are_no_text_are_left_to_the_api_server() -> None:
         "role-arn",
     ],
 )
-def test_missing_role_names_the_accounts_almost_right_one(name: str) -> None:
+def test_rejection_names_the_misspelt_service_account_annotation(name: str) -> None:
     hint = f"ServiceAccount shop/cart has {name}, which is not read: did you mean {AMAZONS}?"
     for service_account in (
         ACCOUNT._replace(annotations={name: ARN}),
@@ -159,15 +159,15 @@ def test_missing_role_names_the_accounts_almost_right_one(name: str) -> None:
         "kubernetes.io/enforce-mountable-secrets",
     ],
 )
-def test_missing_role_names_no_other_annotation(name: str) -> None:
+def test_rejection_names_no_unrelated_annotation(name: str) -> None:
     service_account = ACCOUNT._replace(annotations={name: "sts.amazonaws.com"})
     assert without_role(service_account=service_account).endswith("or the Pod irsa-sidecar.io/role-arn.")
     assert without_role(name).endswith("or its ServiceAccount eks.amazonaws.com/role-arn.")
 
 
 @pytest.mark.parametrize("name", ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role-arn", "role-arn", "role_arn"])
-def test_missing_role_names_the_pods_almost_right_one(name: str) -> None:
-    """Amazon's annotation is read on a ServiceAccount only."""
+def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
+    """Amazon's annotation works only on a ServiceAccount."""
     hint = f"The Pod has {name}, which is not read: did you mean {ROLE_ARN}?"
     assert without_role(name).endswith(hint)
     assert without_role(name, service_account=ACCOUNT._replace(annotations={})).endswith(hint)
@@ -184,8 +184,8 @@ def test_missing_role_names_the_pods_almost_right_one(name: str) -> None:
         ("eks.amazonaws.com/sts-regional-endpoint", "sts-regional-endpoints"),
     ],
 )
-def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: str) -> None:
-    """Without a warning the Pod gets the default, and STS or nobody tells its author."""
+def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
+    """Without a warning the Pod gets the default, and its author may never notice."""
     sentence = (
         f"The ServiceAccount has the annotation {name}, which has no effect: did you mean eks.amazonaws.com/{meant}?"
     )
@@ -201,14 +201,14 @@ def test_accounts_other_almost_right_names_are_warned_about(name: str, meant: st
 @pytest.mark.parametrize(
     "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
 )
-def test_accounts_other_names_are_not_warned_about(name: str) -> None:
-    """The Pod has a role, so another spelling of it changes nothing; kube2iam's stays during a migration."""
+def test_unrelated_annotations_are_not_warnings(name: str) -> None:
+    """The Pod has a role, so a misspelt annotation has no effect. kube2iam's annotation stays during a migration."""
     service_account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
     assert inject(pod(), service_account, SETTINGS).warnings == ()
 
 
 @pytest.mark.parametrize("unit", ["irsa-sidecar.com/", "irsa-", "role-arn/", "eks.amazonaws.com/rol", "a"])
-def test_similar_names_are_compared_in_bounded_number(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_compared_names_is_limited(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The API server checks the size of annotations only after the webhooks."""
     count = 0
 

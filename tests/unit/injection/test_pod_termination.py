@@ -1,4 +1,4 @@
-"""How long a terminating Pod has credentials."""
+"""The time for which a terminating Pod has credentials."""
 
 import pytest
 from hypothesis import given

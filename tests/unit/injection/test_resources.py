@@ -1,4 +1,4 @@
-"""What the sidecar asks for: as an operator says, and so that a Guaranteed Pod stays one."""
+"""The sidecar's resources: the operator's choice, and those that keep a Guaranteed Pod in its class."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, container, pod
 FLAG = "--sidecar-resources"
 
 BEYOND_UNICODE = "OverflowError" if sys.version_info < (3, 13) else "ValueError"
-"""Error of `chr` for a character beyond Unicode, which PyYAML passes on."""
+"""The error of `chr` for a character beyond Unicode, which PyYAML does not catch."""
 
 LIMITS: Document = {"limits": {"cpu": "1", "memory": "1Gi"}}
 GUARANTEED: Document = {"name": "app", "image": "a", "resources": LIMITS}
@@ -58,7 +58,7 @@ def with_resources(text: str) -> Settings:
         (0.5, "0.5"),
     ],
 )
-def test_a_quantity_is_read_as_kubernetes_reads_it(text: Any, amount: Any) -> None:
+def test_quantity_is_parsed_as_in_kubernetes(text: Any, amount: Any) -> None:
     assert read_quantity(text) == Decimal(amount)
 
 
@@ -85,7 +85,7 @@ def test_a_quantity_is_read_as_kubernetes_reads_it(text: Any, amount: Any) -> No
         float("nan"),
     ],
 )
-def test_what_is_no_quantity_is_none(text: Any) -> None:
+def test_malformed_quantity_is_rejected(text: Any) -> None:
     with pytest.raises(ValueError, match="quantity"):
         read_quantity(text)
 
@@ -96,7 +96,7 @@ def test_what_is_no_quantity_is_none(text: Any) -> None:
 @pytest.mark.parametrize(
     "text", [json.dumps(RESOURCES), "limits: {cpu: 1, memory: 64Mi}", "{}", "{requests: {cpu: .5}}"]
 )
-def test_json_and_yaml_are_taken(text: str) -> None:
+def test_json_and_yaml_are_accepted(text: str) -> None:
     found = check_resources(FLAG, text)
     assert given_to(pod(), SETTINGS._replace(resources=found)) == found
 
@@ -129,7 +129,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence(text: str) -> None:
+def test_wrong_resources_are_rejected_with_a_message(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check_resources(FLAG, text)
     assert str(caught.value).startswith(f"{FLAG} ")
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_told_in_one_sentence(text: str) -> None:
 
 
 @given(st.text(max_size=40) | st.sampled_from(["a: &a [*a]", "{[]: 1}", "? {}", "1: {2: 3}", "requests: {null: 1}"]))
-def test_whatever_is_given_is_taken_or_told(text: str) -> None:
+def test_any_text_is_accepted_or_rejected_with_a_message(text: str) -> None:
     try:
         check_resources(FLAG, text)
     except ConfigurationError as error:
@@ -149,7 +149,7 @@ def test_whatever_is_given_is_taken_or_told(text: str) -> None:
 
 
 def qos(made: Document) -> str:
-    """Of a Pod, as the API server computes it (Kubernetes, pkg/apis/core/v1/helper/qos), with absent requests set."""
+    """Return the QoS class as the API server does (Kubernetes, pkg/apis/core/v1/helper/qos), with all requests set."""
     containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
     parts = [each.get("resources", {}) for each in containers]
     amounts = [
@@ -172,7 +172,7 @@ def qos(made: Document) -> str:
     "resources",
     [LIMITS, {"requests": {"cpu": "1000m", "memory": "1024Mi"}, **LIMITS}, {"limits": {"cpu": 2, "memory": 10**9}}],
 )
-def test_a_guaranteed_pod_stays_one(settings: Settings, resources: Document) -> None:
+def test_guaranteed_pod_stays_guaranteed(settings: Settings, resources: Document) -> None:
     migrate = {"name": "migrate", "image": "m", "resources": LIMITS}
     made = pod({"name": "app", "image": "a", "resources": resources}, initContainers=[migrate])
     assert qos(made) == "Guaranteed"
@@ -199,19 +199,19 @@ NOT_GUARANTEED: list[Any] = [
 
 @pytest.mark.parametrize("resources", NOT_GUARANTEED)
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
-def test_where_one_container_is_not_guaranteed_the_sidecar_has_no_limit_on_cpu(place: str, resources: Any) -> None:
+def test_sidecar_has_no_cpu_limit_in_other_pods(place: str, resources: Any) -> None:
     made = pod(GUARANTEED, initContainers=[])
     made["spec"][place] = [*made["spec"][place], {"name": "other", "image": "o", "resources": resources}]
     assert given_to(made) == RESOURCES
 
 
-def test_with_resources_of_the_pod_itself_the_sidecar_has_none() -> None:
+def test_pod_with_its_own_resources_gives_the_sidecar_none() -> None:
     """tests/cluster/test_manifests.py shows on a real API server why."""
     for said in (SETTINGS, with_resources("requests: {cpu: 1}")):
         assert given_to(pod(GUARANTEED, resources=LIMITS), said) == {}
 
 
-def test_what_an_operator_allows_is_what_a_guaranteed_pod_asks_for() -> None:
+def test_limit_of_the_operator_is_the_guaranteed_request() -> None:
     said = with_resources("{requests: {cpu: 20m, memory: 40Mi}, limits: {cpu: 250m, memory: 96Mi}}")
     both = {"cpu": "250m", "memory": "96Mi"}
     assert given_to(pod(GUARANTEED), said) == {"requests": both, "limits": both}
@@ -220,7 +220,7 @@ def test_what_an_operator_allows_is_what_a_guaranteed_pod_asks_for() -> None:
     assert given_to(pod(GUARANTEED), asked) == {"requests": {**both, "ephemeral-storage": "1Mi"}, "limits": both}
 
 
-def test_a_pod_that_is_guaranteed_no_more_has_a_sidecar_as_any_other() -> None:
+def test_pod_that_loses_its_class_has_the_usual_sidecar() -> None:
     once = inject(pod(GUARANTEED), ACCOUNT, SETTINGS).pod
     assert given_to(once)["limits"]["cpu"] == "100m"
     once["spec"]["containers"][0]["resources"] = {}

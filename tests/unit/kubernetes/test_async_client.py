@@ -17,7 +17,7 @@ FOUND = Reply(200, b'{"kind": "Namespace"}')
 
 
 def kubeconfig(directory: Path, server: str) -> dict[str, str]:
-    """The authority is in a file, as a Pod's ca.crt is."""
+    """Return a kubeconfig with its authority in a file, such as a Pod's ca.crt."""
     document = {
         "clusters": [{"name": "a", "cluster": {"server": server, "certificate-authority": "ca.crt"}}],
         "users": [{"name": "a", "user": {"token": "secret"}}],

@@ -1,4 +1,4 @@
-"""The cluster as kubeconfig files say it, and its API: what is read, what is asked, what a person is told."""
+"""The cluster in kubeconfig files, and requests to its API."""
 
 import json
 import ssl
@@ -37,7 +37,7 @@ def kubernetes(api: FakeApiServer, tmp_path: Path, no_proxies: None) -> Iterator
         yield found
 
 
-def test_a_document_is_created_read_and_patched(kubernetes: Kubernetes) -> None:
+def test_document_is_created_read_and_patched(kubernetes: Kubernetes) -> None:
     assert kubernetes.get(f"{PATH}/cart") is None
     kubernetes.create(PATH, ACCOUNT)
     kubernetes.patch(f"{PATH}/cart", {"metadata": {"annotations": {"a": "b"}}})
@@ -47,19 +47,19 @@ def test_a_document_is_created_read_and_patched(kubernetes: Kubernetes) -> None:
     assert (kubernetes.context, kubernetes.namespace) == ("lab", "shop")
 
 
-def test_a_dry_run_is_asked_for_and_changes_nothing(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+def test_dry_run_changes_nothing(kubernetes: Kubernetes, api: FakeApiServer) -> None:
     kubernetes.create(PATH, ACCOUNT, dry_run=True)
     assert api.documents == {}
     assert "dryRun=All" in api.requests[-1][1]
 
 
-def test_raw_bytes_come_as_they_are(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+def test_raw_bytes_are_returned_unchanged(kubernetes: Kubernetes, api: FakeApiServer) -> None:
     api.faults.append((200, b'{"keys": []}'))
     assert kubernetes.get_raw("/openid/v1/jwks") == b'{"keys": []}'
     assert api.requests == [("GET", "/openid/v1/jwks")]
 
 
-def test_a_refusal_is_told_in_the_api_servers_words(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+def test_error_contains_the_api_servers_message(kubernetes: Kubernetes, api: FakeApiServer) -> None:
     api.faults += [(403, {"message": "serviceaccounts is forbidden"}), (502, b"<html>")]
     with pytest.raises(KubernetesError, match=r"context lab refused GET /x \(403\): serviceaccounts is forbidden") as e:
         kubernetes.get("/x")
@@ -69,15 +69,13 @@ def test_a_refusal_is_told_in_the_api_servers_words(kubernetes: Kubernetes, api:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]"])
-def test_an_answer_of_something_else_names_what_may_be_in_between(
-    kubernetes: Kubernetes, api: FakeApiServer, body: bytes
-) -> None:
+def test_response_that_is_not_json_suggests_a_proxy(kubernetes: Kubernetes, api: FakeApiServer, body: bytes) -> None:
     api.faults.append((200, body))
     with pytest.raises(KubernetesError, match="proxy"):
         kubernetes.get("/version")
 
 
-def test_a_cluster_out_of_reach_is_named(tmp_path: Path, no_proxies: None) -> None:
+def test_unreachable_cluster_is_named(tmp_path: Path, no_proxies: None) -> None:
     environ = written(tmp_path / "config", kubeconfig("http://127.0.0.1:1"))
     with (
         open_cluster(find_cluster(environ)) as kubernetes,
@@ -87,9 +85,7 @@ def test_a_cluster_out_of_reach_is_named(tmp_path: Path, no_proxies: None) -> No
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_a_login_plugin_of_either_version_is_run_and_told_which(
-    api: FakeApiServer, tmp_path: Path, no_proxies: None, version: str
-) -> None:
+def test_login_plugin_gets_its_api_version(api: FakeApiServer, tmp_path: Path, no_proxies: None, version: str) -> None:
     seen = tmp_path / "seen"
     program = (
         f"import os; open({str(seen)!r}, 'w').write(os.environ['KUBERNETES_EXEC_INFO']); "
@@ -107,14 +103,14 @@ def test_a_login_plugin_of_either_version_is_run_and_told_which(
     assert json.loads(seen.read_text())["apiVersion"] == plugin["apiVersion"]
 
 
-def test_a_login_plugin_that_is_not_there_is_named(api: FakeApiServer, tmp_path: Path) -> None:
+def test_missing_login_plugin_is_named(api: FakeApiServer, tmp_path: Path) -> None:
     plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin"}
     environ = written(tmp_path / "config", kubeconfig(api.url, {"exec": plugin}))
     with open_cluster(find_cluster(environ)) as kubernetes, pytest.raises(ConfigurationError, match="no-such-plugin"):
         kubernetes.get("/version")
 
 
-def test_of_several_files_the_first_to_say_it_is_right_and_paths_are_its_own(tmp_path: Path) -> None:
+def test_first_kubeconfig_wins_with_its_own_paths(tmp_path: Path) -> None:
     first = {"current-context": "lab", "users": [{"name": "me", "user": {"client-certificate": "me.crt"}}]}
     second = kubeconfig("https://other.test", {"token": "t"}) | {"current-context": "nowhere"}
     second["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
@@ -146,19 +142,19 @@ BAD: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_kubeconfig_that_cannot_be_used_is_one_message(tmp_path: Path, what: str) -> None:
+def test_unusable_kubeconfig_is_one_message(tmp_path: Path, what: str) -> None:
     text, words = BAD[what]
     (tmp_path / "config").write_text(text)
     with pytest.raises(ConfigurationError, match=words):
         find_cluster({"KUBECONFIG": str(tmp_path / "config")})
 
 
-def test_no_kubeconfig_at_all_says_how_to_make_one(tmp_path: Path) -> None:
+def test_missing_kubeconfig_explains_how_to_create_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="aws eks update-kubeconfig"):
         find_cluster({"KUBECONFIG": str(tmp_path / "none")})
 
 
-def test_in_a_pod_it_is_the_cluster_of_its_own_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pod_uses_its_own_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubeconfig_module, "SERVICE_ACCOUNT", str(tmp_path))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
@@ -171,7 +167,7 @@ def test_in_a_pod_it_is_the_cluster_of_its_own_service_account(tmp_path: Path, m
     assert (found.cluster.server, found.namespace) == ("https://[fd00::1]:443", "irsa-sidecar")
 
 
-def test_a_user_without_a_home_has_no_kubeconfig_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_home_has_no_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless(_path: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -180,7 +176,7 @@ def test_a_user_without_a_home_has_no_kubeconfig_there(monkeypatch: pytest.Monke
         find_cluster({})
 
 
-def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_certificate_is_named(tmp_path: Path) -> None:
     document = kubeconfig("https://127.0.0.1:1")
     document["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
     config = find_cluster(written(tmp_path / "config", document))
@@ -188,10 +184,8 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_an_authority_without_key_identifiers_will_do_and_nothing_else_is_let_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Python 3.13 wants them, and the authorities of EKS's clusters have none."""
+def test_authority_without_key_identifier_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13 requires key identifiers by default, and the authorities of EKS clusters have none."""
     strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
     monkeypatch.setattr(ssl, "create_default_context", lambda **_: strict)
@@ -205,7 +199,7 @@ def test_an_authority_without_key_identifiers_will_do_and_nothing_else_is_let_pa
     assert used.verify_mode == ssl.CERT_REQUIRED
 
 
-def test_the_reason_is_the_nearest_that_says_anything() -> None:
+def test_reason_is_the_first_text_in_the_chain_of_causes() -> None:
     wordless = OSError()
     wordless.__cause__ = ValueError("certificate verify failed")
     assert reason(wordless) == "certificate verify failed"

@@ -1,4 +1,4 @@
-"""When a list and its watch are asked for again: an API server that does as it is told, and a clock that jumps."""
+"""Times of lists and watches, with a scripted API server and a clock that jumps."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from sidecar.kubernetes.list_watch import FIRST_PAUSE_SECONDS, GONE, Collection,
 
 
 class Answer(NamedTuple):
-    """After so long, the end, or a failure with this status."""
+    """A response that ends after some seconds, or fails with a status."""
 
     seconds: float = 0.0
     status: int | None = None
 
 
 class Told(KubernetesApi):
-    """Answers lists and watches in order, and notes when each was asked for; after the last one, nothing more."""
+    """An API server that responds to lists and watches in order, and records their times. Then it hangs."""
 
     def __init__(self, lists: list[Answer], watches: list[Answer]) -> None:
         self._answers = {"list": lists, "watch": watches}
@@ -60,7 +60,7 @@ class Told(KubernetesApi):
 
 
 async def asked(lists: list[Answer], watches: list[Answer], seconds: float = 1000) -> Told:
-    """What was asked for in that time, with pauses as long as they ever are."""
+    """Return the requests within that time. Pauses are the longest possible."""
     api = Told(lists, watches)
     nothing: Any = lambda *_: None  # noqa: E731
     with trio.move_on_after(seconds):
@@ -71,30 +71,30 @@ async def asked(lists: list[Answer], watches: list[Answer], seconds: float = 100
 AT_ONCE, SOON = Answer(), FIRST_PAUSE_SECONDS
 
 
-async def test_watches_that_end_at_once_are_asked_for_twice_a_second(autojump_clock: MockClock) -> None:
+async def test_short_watches_start_twice_per_second(autojump_clock: MockClock) -> None:
     api = await asked([AT_ONCE], [AT_ONCE] * 3 + [Answer(0.2)])
     assert api.asked == {"list": [0.0], "watch": [0.0, 0.5, 1.0, 1.5, 2.0]}
     assert api.versions == ["7", "7+", "7++", "7+++", "7++++"]
 
 
-async def test_a_watch_that_lasted_is_followed_by_the_next_without_a_pause(autojump_clock: MockClock) -> None:
+async def test_next_watch_follows_a_long_one_without_a_pause(autojump_clock: MockClock) -> None:
     api = await asked([AT_ONCE], [Answer(60), Answer(60)])
     assert api.asked["watch"] == [0.0, 60.0, 120.0]
 
 
-async def test_what_the_api_server_has_forgotten_is_listed_anew_without_a_pause(autojump_clock: MockClock) -> None:
+async def test_forgotten_version_is_listed_again_at_once(autojump_clock: MockClock) -> None:
     api = await asked([AT_ONCE] * 2, [Answer(60, GONE)])
     assert api.asked == {"list": [0.0, 60.0], "watch": [0.0, 60.0]}
 
 
 @pytest.mark.parametrize("where", ["list", "watch"])
-async def test_who_has_always_forgotten_is_asked_twice_a_second(autojump_clock: MockClock, where: str) -> None:
+async def test_repeatedly_forgotten_version_has_a_pause(autojump_clock: MockClock, where: str) -> None:
     gone = [Answer(0.0, GONE)] * 4
     api = await asked(gone if where == "list" else [AT_ONCE] * 5, gone if where == "watch" else [])
     assert api.asked["list"] == [0.0, SOON, 2 * SOON, 3 * SOON, 4 * SOON]
 
 
-async def test_failures_are_followed_by_longer_and_longer_pauses_until_a_watch_ends_well(
+async def test_pauses_grow_until_a_watch_succeeds(
     autojump_clock: MockClock,
 ) -> None:
     api = await asked([Answer(status=503)] * 3 + [AT_ONCE] * 2, [Answer(60), Answer(60, 500)])

@@ -1,4 +1,4 @@
-"""A cluster with a fake API server and the webhook in it, as processes would have it."""
+"""A fake API server, and a webhook that runs against it, for tests."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def fill(api: FakeApiServer, version: str = "34") -> None:
-    """What an installed webhook finds."""
+    """Create the documents that an installed webhook needs."""
     api.documents["/version"] = {"major": "1", "minor": version, "gitVersion": f"v1.{version}.0"}
     put_configuration(api)
     put_service_account(api)
@@ -63,7 +63,7 @@ def put_service_account(api: FakeApiServer, path: str = ACCOUNT, role_arn: str |
 
 
 def admission_review(found: Document | None = None, *, service_account: str = "cart", **request: Any) -> Document:
-    """An AdmissionReview of the creation of a labelled Pod."""
+    """Return an AdmissionReview for the creation of a labelled Pod."""
     asked = found or pod()
     asked["metadata"].setdefault("labels", LABEL)
     asked["spec"].setdefault("serviceAccountName", service_account)
@@ -82,13 +82,13 @@ def admission_review(found: Document | None = None, *, service_account: str = "c
 
 
 def patched(found: Document, response: Document) -> Document:
-    """The Pod as the API server would have it."""
+    """Return the Pod after the API server applied the patch."""
     result: Document = jsonpatch.apply_patch(found, json.loads(base64.b64decode(response["response"]["patch"])))
     return result
 
 
 class Webhook:
-    """A webhook in this process. `events` are its log."""
+    """A webhook in this process. `events` is its log."""
 
     def __init__(self, service: Service, events: "Events", port: int, admin_port: int, api: FakeApiServer) -> None:
         self.service = service
@@ -110,11 +110,11 @@ class Webhook:
 
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For plain HTTP: httpx would read all of the machine's authorities."""
+"""A TLS context for plain HTTP. Without it, httpx reads all authorities of the machine."""
 
 
 async def ask(api: FakeApiServer, port: int, document: Document, path: str = "/inject") -> httpx.Response:
-    """As the API server does: trusting what the configuration trusts."""
+    """Return a TLS context that trusts the authorities in the configuration, as the API server does."""
     bundle = base64.b64decode(api.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"])
     context = ssl.create_default_context(cadata=bundle.decode())
     async with httpx.AsyncClient(verify=context, trust_env=False, timeout=GUARD_SECONDS) as client:
@@ -122,7 +122,7 @@ async def ask(api: FakeApiServer, port: int, document: Document, path: str = "/i
 
 
 class Events:
-    """A logger's lines, and a wait for one."""
+    """The lines of a logger."""
 
     def __init__(self) -> None:
         self.lines: list[Any] = []
@@ -171,7 +171,7 @@ def kubeconfig_file(api: FakeApiServer, tmp_path: Path) -> dict[str, str]:
 async def webhook(
     api: FakeApiServer, tmp_path: Path, options: Options = OPTIONS, patience: Callable[[], float] = lambda: 0.0
 ) -> AsyncIterator[Webhook]:
-    """One that runs, with its listeners on free ports. It waits as short as it ever does before it tries again."""
+    """Run a webhook on free ports. Its pauses before retries are the shortest possible."""
     events = Events()
     listeners, admin_listeners = listen("--listen", options.listen), listen("--admin-listen", options.admin_listen)
     async with open_api(find_cluster(kubeconfig_file(api, tmp_path))) as found, trio.open_nursery() as nursery:

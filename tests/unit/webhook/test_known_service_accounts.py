@@ -1,4 +1,4 @@
-"""What is remembered of ServiceAccounts: only what can be used, and no more than a share for each namespace."""
+"""ServiceAccounts in memory: only usable ones, and within the limit of each namespace."""
 
 import sys
 
@@ -38,7 +38,7 @@ def service_account(name: str, namespace: str = "shop", **annotations: str) -> S
         ({REGIONAL: "yes"}, False),
     ],
 )
-def test_account_is_kept_only_if_injection_can_use_it(annotations: dict[str, str], *, usable: bool) -> None:
+def test_service_account_is_kept_only_if_injection_can_use_it(annotations: dict[str, str], *, usable: bool) -> None:
     found = ServiceAccount("shop", "cart", annotations)
     known = KnownServiceAccounts()
     known.put(found)
@@ -47,8 +47,8 @@ def test_account_is_kept_only_if_injection_can_use_it(annotations: dict[str, str
     assert known.beyond == (not usable)
 
 
-def test_unread_names_are_kept_within_bounds_and_counted() -> None:
-    """A role's annotation that is almost right is named in the refusal of a Pod, so its name has to be known."""
+def test_unread_names_are_limited_and_counted() -> None:
+    """The rejection of a Pod names a misspelt annotation of the role, so the webhook keeps such names."""
     names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
     found = read_service_account(
         {"metadata": {"namespace": "shop", "name": "cart", "annotations": dict.fromkeys(names, ARN)}}
@@ -59,8 +59,8 @@ def test_unread_names_are_kept_within_bounds_and_counted() -> None:
     assert known.get("shop", "cart") == found
 
 
-def test_size_of_an_account_is_not_counted_too_low() -> None:
-    """CPython's own sizes, of the largest accounts and of those with the shortest names."""
+def test_counted_size_is_at_least_the_real_one() -> None:
+    """Compare with CPython's sizes, for the largest ServiceAccounts and for those with the shortest names."""
     values = {ROLE: ARN, AUDIENCE: "a" * 255, EXPIRATION: "86400", REGIONAL: "true"}
     for annotations in ({}, {ROLE: ARN}, values):
         for unread in ((), ("role",), tuple(f"role{number}" for number in range(4)), ("x" * 100,) * 4):
@@ -74,12 +74,12 @@ def test_size_of_an_account_is_not_counted_too_low() -> None:
 @pytest.mark.parametrize(
     "name", ["audience", "a" * 101 + "role", "role\n", "meta.helm.sh/release-name", AUDIENCE, ROLE]
 )
-def test_no_other_name_is_kept(name: str) -> None:
+def test_unrelated_names_are_not_kept(name: str) -> None:
     metadata = {"namespace": "shop", "name": "cart", "annotations": {name: "x"}}
     assert read_service_account({"metadata": metadata}).unread == ()
 
 
-def test_version_that_cannot_be_used_removes_the_one_before() -> None:
+def test_unusable_version_removes_the_previous_one() -> None:
     known = KnownServiceAccounts()
     known.put(service_account("cart"))
     known.put(ServiceAccount("shop", "cart", {ROLE: "nonsense"}))
@@ -87,7 +87,7 @@ def test_version_that_cannot_be_used_removes_the_one_before() -> None:
     assert len(known) == 0
 
 
-def test_namespace_cannot_take_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_namespace_cannot_use_up_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_service_accounts, "MAX_BYTES_OF_NAMESPACE", 10_000)
     known = KnownServiceAccounts()
     for number in range(1000):
@@ -101,7 +101,7 @@ def test_namespace_cannot_take_the_places_of_others(monkeypatch: pytest.MonkeyPa
     assert len(known) == kept + 1
 
 
-def test_all_namespaces_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_for_all_namespaces_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_service_accounts, "MAX_BYTES", 10_000)
     known = KnownServiceAccounts()
     for number in range(1000):
@@ -111,8 +111,8 @@ def test_all_namespaces_together_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 500))))
-def test_bookkeeping_is_what_is_kept(steps: list[tuple[bool, str, str, int]]) -> None:
-    """Whatever is put and removed, the counts are those of the accounts that are there."""
+def test_counted_bytes_equal_the_kept_service_accounts(steps: list[tuple[bool, str, str, int]]) -> None:
+    """The counts stay correct after any sequence of additions and removals."""
     known = KnownServiceAccounts()
     for is_put, namespace, name, length in steps:
         if is_put:

@@ -1,4 +1,4 @@
-"""What a review is answered with: all of it values."""
+"""Decisions on reviews, as a pure function."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ def parsed(document: Any) -> Review:
     return read_review(json.dumps(document).encode())
 
 
-def test_a_labelled_pod_is_patched() -> None:
+def test_labelled_pod_is_patched() -> None:
     asked = admission_review()
     result = decide(parsed(asked), ACCOUNT, SETTINGS)
     assert result.outcome is Outcome.INJECTED
@@ -43,21 +43,21 @@ def test_a_labelled_pod_is_patched() -> None:
     assert "irsa-sidecar-authorization" in str(patched(asked["request"]["object"], result.document))
 
 
-def test_a_pod_that_has_all_of_it_needs_no_patch() -> None:
+def test_injected_pod_needs_no_patch() -> None:
     asked = admission_review()
     there = patched(asked["request"]["object"], decide(parsed(asked), ACCOUNT, SETTINGS).document)
     result = decide(parsed(admission_review(there)), ACCOUNT, SETTINGS)
     assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
-def test_a_pod_as_deep_as_json_may_be_is_patched_where_it_changes() -> None:
-    """Injection hands on what it does not change as it is, and that is not looked into."""
+def test_deeply_nested_pod_is_patched() -> None:
+    """Injection passes unchanged parts on, and the comparison skips them."""
     body = json.dumps(admission_review(pod(affinity="DEEP"))).replace('"DEEP"', "[" * 600 + "]" * 600)
     assert decide(read_review(body.encode()), ACCOUNT, SETTINGS).outcome is Outcome.INJECTED
 
 
 @pytest.mark.parametrize("part", ["[]", "{}", "1", '{"a":1}'])
-def test_a_review_of_too_many_values_is_rejected_unparsed(part: str) -> None:
+def test_review_with_too_many_values_is_not_parsed(part: str) -> None:
     body = json.dumps(admission_review(pod(padding="PADDING"))).replace(
         '"PADDING"', "[" + f"{part}," * MAX_PARTS + "1]"
     )
@@ -65,15 +65,15 @@ def test_a_review_of_too_many_values_is_rejected_unparsed(part: str) -> None:
         read_review(body.encode())
 
 
-def test_the_largest_pod_of_short_variables_is_read() -> None:
-    """3 MiB, the largest object that the API server takes."""
+def test_largest_pod_with_short_variables_is_parsed() -> None:
+    """It has 3 MiB, the largest object that the API server accepts."""
     variable = '{"name":"A","value":"b"}'
     count = 3 * 1024 * 1024 // (len(variable) + 1)
     body = json.dumps(admission_review(pod(env="ENV"))).replace('"ENV"', f"[{','.join([variable] * count)}]")
     assert read_review(body.encode()).pod is not None
 
 
-def test_a_refusal_is_a_sentence_and_no_patch() -> None:
+def test_denied_pod_gets_a_message_and_no_patch() -> None:
     result = decide(parsed(admission_review(pod(hostNetwork=True))), ACCOUNT, SETTINGS)
     response = result.document["response"]
     assert result.outcome is Outcome.DENIED
@@ -83,8 +83,8 @@ def test_a_refusal_is_a_sentence_and_no_patch() -> None:
 
 
 @pytest.mark.parametrize("kind", ["containers", "initContainers"])
-def test_the_longest_warning_is_one_that_the_api_server_passes_on_whole(kind: str) -> None:
-    """It cuts each at 256 characters."""
+def test_longest_warning_about_a_container_is_not_cut(kind: str) -> None:
+    """The API server cuts each warning at 256 characters."""
     env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
     own = {"name": "x" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
     app = {"name": "app", "image": "i"}
@@ -95,7 +95,7 @@ def test_the_longest_warning_is_one_that_the_api_server_passes_on_whole(kind: st
 
 
 @pytest.mark.parametrize("user", [None, 65532, 0])
-def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> None:
+def test_longest_warning_of_each_kind_is_not_cut(user: int | None) -> None:
     elsewhere = {"valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "none"}}}
     proxied: dict[str, Any] = {"name": "x" * MAX_NAME_CHARACTERS, "securityContext": {"runAsUser": user}}
     proxied["env"] = [{"name": name, **elsewhere} for name in ("NO_PROXY", "no_proxy")]
@@ -122,14 +122,14 @@ def test_longest_warning_of_each_kind_is_passed_on_whole(user: int | None) -> No
         {"object": {"metadata": {"labels": {"irsa-sidecar.io/inject": "false"}}, "spec": {}}},
     ],
 )
-def test_what_is_not_ours_passes_as_it_is(changes: dict[str, Any]) -> None:
+def test_unrelated_review_is_allowed_unchanged(changes: dict[str, Any]) -> None:
     result = decide(parsed(admission_review(**changes)), None, SETTINGS)
     assert result.outcome is Outcome.SKIPPED
     assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
 @pytest.mark.parametrize("value", ["True", "yes", "1", "", "enabled"])
-def test_another_value_of_the_label_is_refused_and_not_passed_over(value: str) -> None:
+def test_wrong_value_of_the_label_is_denied(value: str) -> None:
     asked = pod()
     asked["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
     result = decide(parsed(admission_review(asked)), ACCOUNT, SETTINGS)
@@ -139,26 +139,26 @@ def test_another_value_of_the_label_is_refused_and_not_passed_over(value: str) -
     )
 
 
-def test_a_failure_of_ours_says_so_with_another_code() -> None:
+def test_temporary_error_is_denied_with_503() -> None:
     result = temporarily_denied(parsed(admission_review()), "it is slow.")
     assert result.outcome is Outcome.FAILED
     assert result.document["response"]["status"]["code"] == 503
     assert result.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be fetched")
 
 
-def test_a_pod_without_a_name_is_told_by_what_its_name_will_begin_with() -> None:
+def test_pod_without_a_name_is_logged_by_its_prefix() -> None:
     made = pod()
     made["metadata"] = {"generateName": "cart-7d4-"}
     assert parsed(admission_review(made)).name == "cart-7d4-*"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"request": {}}', b"[" * 100_000, b'{"request": 1}'])
-def test_what_is_no_review_is_said_to_be_none(body: bytes) -> None:
+def test_body_that_is_not_a_review_is_rejected(body: bytes) -> None:
     with pytest.raises(ConfigurationError, match="no AdmissionReview"):
         read_review(body)
 
 
-def test_a_review_of_another_version_is_none() -> None:
+def test_review_of_another_version_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="admissionReviewVersions"):
         parsed(admission_review() | {"apiVersion": "admission.k8s.io/v1beta1"})
 
@@ -167,7 +167,7 @@ def test_a_review_of_another_version_is_none() -> None:
     ("namespace", "service_account"),
     [("irsa-sidecar/secrets/irsa-sidecar-webhook?x=", "a"), ("shop", "../a"), ("shop", "a\r\nX: y"), ("shop", "é")],
 )
-def test_what_would_lead_to_another_path_at_the_api_server_is_no_name(namespace: str, service_account: str) -> None:
+def test_name_with_a_path_is_rejected(namespace: str, service_account: str) -> None:
     with pytest.raises(ConfigurationError, match="there cannot be"):
         parsed(admission_review(namespace=namespace, service_account=service_account))
 
@@ -185,7 +185,7 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_whatever_a_labelled_object_is_it_gets_an_answer(found: Any) -> None:
+def test_any_labelled_object_gets_a_response(found: Any) -> None:
     asked = admission_review()
     made = found if isinstance(found, dict) else {"spec": found}
     made["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
@@ -201,7 +201,7 @@ def test_whatever_a_labelled_object_is_it_gets_an_answer(found: Any) -> None:
 
 @pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
 def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
-    """The same texts end no daemon as a roles file."""
+    """The daemon survives the same texts in a roles file."""
     asked = admission_review()
     asked["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
     result = decide(parsed(asked), ACCOUNT, SETTINGS)
@@ -211,7 +211,7 @@ def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
 
 
 @pytest.mark.parametrize("error", [OverflowError, RecursionError, UnicodeError, KeyError, MemoryError])
-def test_an_unforeseen_exception_denies_the_pod(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+def test_unexpected_exception_denies_the_pod(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
     def fail(*_arguments: object) -> None:
         raise error
 
@@ -240,8 +240,8 @@ HUGE = {
 
 
 @pytest.mark.parametrize("kind", HUGE)
-def test_answer_is_bounded_whatever_the_pod_is(kind: str) -> None:
-    """The API server waits for all of it, and the log has the reason of a refusal."""
+def test_response_has_a_limited_size(kind: str) -> None:
+    """The API server waits for the whole response, and the log contains the reason."""
     found = admission_review(pod())
     key, value = HUGE[kind]
     found["request"]["object"]["spec"][key] = value

@@ -1,4 +1,4 @@
-"""Each right of k8s/webhook/rbac.yaml taken away: the webhook says which it is, and does what it can without."""
+"""The webhook without one permission of k8s/webhook/rbac.yaml: it names it, and works as far as possible."""
 
 import base64
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CONFIGURATIONS = "mutatingwebhookconfigurations"
 
 
 class Without(NamedTuple):
-    """What is logged, and whether it is ready all the same; where Pods are refused, they are told why."""
+    """The result without a permission: the log event, the readiness, and the message to rejected Pods."""
 
     event: str
     is_ready: bool = True
@@ -51,14 +51,14 @@ def api() -> Iterator[FakeApiServer]:
         yield fake
 
 
-def test_every_right_is_taken_away_once() -> None:
+def test_each_permission_is_removed_once() -> None:
     roles = [document for document in read("webhook/rbac.yaml") if document["kind"] in {"Role", "ClusterRole"}]
     rules = [rule for role in roles for rule in role["rules"]]
     assert {(verb, rule["resources"][0]) for rule in rules for verb in rule["verbs"]} == set(RIGHTS)
 
 
 @pytest.mark.parametrize("right", RIGHTS, ids=" ".join)
-async def test_a_right_that_is_missing_is_named_with_where_to_get_it(
+async def test_missing_permission_is_named_with_its_manifest(
     api: FakeApiServer, tmp_path: Path, right: tuple[str, str]
 ) -> None:
     without = RIGHTS[right]
@@ -85,14 +85,14 @@ async def test_a_right_that_is_missing_is_named_with_where_to_get_it(
 
 
 def put_due_certificate(api: FakeApiServer) -> None:
-    """Of 61 days ago: to be renewed, and good for a month."""
+    """Return a certificate that is 61 days old: it is due, and valid for another month."""
     data = to_secret(renewed(None, ["127.0.0.1"], datetime.now(UTC) - timedelta(days=61)))
     encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
     api.put(SECRET, {"kind": "Secret", "metadata": {"name": "irsa-sidecar-webhook"}, "data": encoded})
 
 
 def left_alone_of_a_controller() -> dict[str, object]:
-    """A Pod that is a reason for an Event."""
+    """Return a Pod that causes an Event."""
     own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
     found = pod({"name": "app", "image": "i"}, own)
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}

@@ -1,4 +1,4 @@
-"""ServiceAccounts from a watch that breaks, falls behind and comes back; Events that never pile up."""
+"""ServiceAccounts from a watch that breaks and restarts, and the limited queue of Events."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -56,7 +56,7 @@ class Followed:
         return found.annotations.get(ROLE) if found else None
 
 
-async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_known_service_account_is_not_requested(fake: FakeApiServer, api: KubernetesApi) -> None:
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
@@ -75,7 +75,7 @@ async def test_what_the_watch_knows_is_not_asked_for(fake: FakeApiServer, api: K
         nursery.cancel_scope.cancel()
 
 
-async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_each_is_requested_without_a_watch(fake: FakeApiServer, api: KubernetesApi) -> None:
     followed = Followed(api)
     assert await followed.role() == ARN
     assert followed.metrics.lookups == {"fetched": 1}
@@ -85,8 +85,8 @@ async def test_while_there_is_no_watch_each_is_asked_for(fake: FakeApiServer, ap
     assert followed.metrics.lookups == {"fetched": 1, "failed": 1}
 
 
-async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiServer, api: KubernetesApi) -> None:
-    """Whoever may make ServiceAccounts in one namespace could otherwise take the memory that all others need."""
+async def test_only_annotations_that_are_read_are_kept(fake: FakeApiServer, api: KubernetesApi) -> None:
+    """Otherwise a user who can create ServiceAccounts in one namespace could take the memory that all others need."""
     read = {
         "eks.amazonaws.com/role-arn": ARN,
         "eks.amazonaws.com/audience": "sts.cn",
@@ -102,7 +102,7 @@ async def test_of_a_service_account_no_more_is_kept_than_is_read(fake: FakeApiSe
     assert found.annotations == read
 
 
-async def test_accounts_beyond_a_namespaces_share_are_asked_for(
+async def test_service_accounts_beyond_the_limit_are_requested(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_service_accounts, "MAX_BYTES_OF_NAMESPACE", 20_000)
@@ -125,7 +125,7 @@ async def test_accounts_beyond_a_namespaces_share_are_asked_for(
 
 
 @pytest.mark.parametrize("value", ["arn:aws:iam::111122223333:user/me", f"{ARN}{'x' * 9000}", "", "\N{SNOWMAN}"])
-async def test_account_with_an_unusable_role_is_asked_for_and_its_value_named(
+async def test_service_account_with_unusable_role_is_requested(
     fake: FakeApiServer, api: KubernetesApi, value: str
 ) -> None:
     metadata = {"name": "cart", "namespace": "shop", "annotations": {ROLE: value}}
@@ -141,7 +141,7 @@ async def test_account_with_an_unusable_role_is_asked_for_and_its_value_named(
         nursery.cancel_scope.cancel()
 
 
-async def test_requests_for_single_accounts_are_bounded(
+async def test_simultaneous_requests_are_limited(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     followed, running, most = Followed(api), 0, 0
@@ -160,10 +160,10 @@ async def test_requests_for_single_accounts_are_bounded(
     assert most == REQUESTS_AT_ONCE
 
 
-async def test_wait_for_a_request_for_a_single_account_ends(
+async def test_wait_for_a_request_has_a_deadline(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The API server does not wait for the webhook without end either."""
+    """The API server waits for the webhook only for a limited time too."""
     followed = Followed(api)
 
     async def read(_path: str, _keep: object) -> None:
@@ -180,7 +180,7 @@ async def test_wait_for_a_request_for_a_single_account_ends(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_watch_that_is_too_old_begins_anew_at_once(
+async def test_watch_that_is_too_old_restarts_at_once(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
@@ -196,7 +196,7 @@ async def test_a_watch_that_is_too_old_begins_anew_at_once(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_list_that_is_refused_is_tried_again(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_rejected_list_is_retried(fake: FakeApiServer, api: KubernetesApi) -> None:
     fake.broken[WATCHED] = (403, {"message": "forbidden"})
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
@@ -208,7 +208,7 @@ async def test_a_list_that_is_refused_is_tried_again(fake: FakeApiServer, api: K
         nursery.cancel_scope.cancel()
 
 
-async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_known_service_account_is_requested_without_a_watch(fake: FakeApiServer, api: KubernetesApi) -> None:
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
@@ -223,7 +223,7 @@ async def test_while_the_watch_is_down_what_it_knew_is_asked_for_anew(fake: Fake
         nursery.cancel_scope.cancel()
 
 
-async def test_a_list_comes_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_list_is_read_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
     pages: list[Any] = [
         {"metadata": {"continue": "more", "resourceVersion": "1"}, "items": [{"a": 1}]},
         {"metadata": {"resourceVersion": "2"}, "items": [{"b": 2}]},
@@ -234,7 +234,7 @@ async def test_a_list_comes_in_pages(fake: FakeApiServer, api: KubernetesApi) ->
 
 
 @pytest.mark.parametrize("body", [{}, {"metadata": {}, "items": [{}]}, {"metadata": {}, "items": 5}, {"metadata": []}])
-async def test_a_list_that_is_none_is_tried_again(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
+async def test_malformed_list_is_retried(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
     fake.faults.append((200, body))
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
@@ -245,7 +245,7 @@ async def test_a_list_that_is_none_is_tried_again(fake: FakeApiServer, api: Kube
 
 
 @pytest.mark.parametrize("body", [{}, {"metadata": 5}, {"metadata": {"name": "cart"}}])
-async def test_an_account_that_is_none_is_told_in_words(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
+async def test_malformed_service_account_is_an_error(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
     fake.faults.append((200, body))
     followed = Followed(api)
     with pytest.raises(KubernetesError, match="no Kubernetes object"):
@@ -254,7 +254,7 @@ async def test_an_account_that_is_none_is_told_in_words(fake: FakeApiServer, api
 
 
 @pytest.mark.parametrize("event", [{"type": "ADDED"}, {"type": "MODIFIED", "object": 5}])
-def test_an_event_that_is_none_ends_the_watch_in_words(event: Any) -> None:
+def test_malformed_event_ends_the_watch(event: Any) -> None:
     def take(_kind: str, document: Any) -> None:
         document["metadata"]
 
@@ -262,7 +262,7 @@ def test_an_event_that_is_none_ends_the_watch_in_words(event: Any) -> None:
         api_module._event(json.dumps(event), WATCHED, take)
 
 
-async def test_an_api_server_that_does_not_answer_is_not_waited_for(
+async def test_request_without_a_response_has_a_deadline(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_module, "DEADLINE_SECONDS", 0.0)
@@ -271,13 +271,15 @@ async def test_an_api_server_that_does_not_answer_is_not_waited_for(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]"])
-async def test_what_is_no_document_is_said_to_be_none(fake: FakeApiServer, api: KubernetesApi, body: bytes) -> None:
+async def test_response_that_is_not_a_document_is_an_error(
+    fake: FakeApiServer, api: KubernetesApi, body: bytes
+) -> None:
     fake.faults.append((200, body))
     with pytest.raises(KubernetesError, match="/version with"):
         await api.get("/version")
 
 
-async def test_a_login_plugin_is_refused_before_anything_runs(fake: FakeApiServer, tmp_path: Path) -> None:
+async def test_login_plugin_is_rejected_at_the_start(fake: FakeApiServer, tmp_path: Path) -> None:
     plugin = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}}
     (tmp_path / "k").write_text(str(kubeconfig(fake.url, plugin)))
     with pytest.raises(ConfigurationError, match="logs in by a plugin"):
@@ -285,7 +287,7 @@ async def test_a_login_plugin_is_refused_before_anything_runs(fake: FakeApiServe
             pass
 
 
-def test_pauses_double_up_to_a_limit_and_differ_by_chance() -> None:
+def test_pauses_double_up_to_a_limit_with_jitter() -> None:
     assert [pause_seconds(n, 1.0) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert pause_seconds(1, 0.0) == 0.25
     assert pause_seconds(10_000, 1.0) == LONGEST_PAUSE_SECONDS
@@ -301,7 +303,7 @@ def warned(text: str) -> ReviewResult:
     return ReviewResult({}, Outcome.INJECTED, warnings=(text,))
 
 
-async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: KubernetesApi) -> None:
+async def test_events_are_not_repeated_soon_and_the_queue_is_limited(api: KubernetesApi) -> None:
     metrics, now = WebhookMetrics(), [0.0]
     events = PodEvents(api, Events().log, metrics, lambda: now[0], "here")
     for at in (0.0, 599.0, 600.0):
@@ -315,9 +317,7 @@ async def test_the_same_is_said_once_in_a_while_and_too_much_is_dropped(api: Kub
     assert metrics.events == {"dropped": 2}
 
 
-async def test_owners_without_end_are_not_remembered_without_end(
-    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_remembered_owners_are_limited(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "MAX_REMEMBERED", 2)
     now = [0.0]
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: now[0], "here")
@@ -331,8 +331,8 @@ async def test_owners_without_end_are_not_remembered_without_end(
 
 
 @pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
-async def test_an_owner_that_there_cannot_be_is_told_nothing_and_not_remembered(api: KubernetesApi, field: str) -> None:
-    """The API server looks at it after the webhook: until then, it may be as large as a Pod."""
+async def test_malformed_owner_gets_no_event(api: KubernetesApi, field: str) -> None:
+    """The API server checks owners after the webhook, so an owner may be as large as a Pod."""
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: 0.0, "here")
     wrong: list[Any] = ["x" * 254, "", None, {}]
     for value in wrong:
@@ -341,9 +341,7 @@ async def test_an_owner_that_there_cannot_be_is_told_nothing_and_not_remembered(
     assert events._emitted_at == {}
 
 
-async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
-    fake: FakeApiServer, api: KubernetesApi
-) -> None:
+async def test_rejected_event_is_counted(fake: FakeApiServer, api: KubernetesApi) -> None:
     metrics, log = WebhookMetrics(), Events()
     events = PodEvents(api, log.log, metrics, lambda: 0.0, "here")
     fake.faults.append((403, {"message": "forbidden"}))
@@ -356,7 +354,7 @@ async def test_an_event_that_is_refused_is_counted_and_the_next_one_sent(
     assert metrics.events == {"failed": 1, "sent": 1}
 
 
-async def test_a_watch_that_ends_is_taken_up_where_it_was(
+async def test_ended_watch_continues_at_its_last_version(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_module, "WATCH_SECONDS", 0)

@@ -1,4 +1,4 @@
-"""One expensive review at a time, and no namespace that takes the places of the others."""
+"""One expensive review at a time, in a queue that namespaces share fairly."""
 
 import pytest
 import trio
@@ -7,7 +7,7 @@ import trio.testing
 from sidecar.webhook.turns import MAX_WAITING, MAX_WAITING_OF_ONE, FullError, Turns
 
 
-async def test_one_turn_at_a_time_in_the_order_of_arrival() -> None:
+async def test_turns_follow_the_order_of_arrival() -> None:
     turns, order, most = Turns(), list[int](), 0
     running = 0
 
@@ -32,7 +32,7 @@ async def waiting(turns: Turns, namespace: str) -> None:
         pass
 
 
-async def test_a_namespace_has_few_places_and_leaves_the_others_free() -> None:
+async def test_places_of_a_namespace_are_limited() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery, turns.turn("first"):
         for _ in range(MAX_WAITING_OF_ONE):
@@ -45,7 +45,7 @@ async def test_a_namespace_has_few_places_and_leaves_the_others_free() -> None:
     await waiting(turns, "evil")
 
 
-async def test_the_queue_is_bounded_in_all() -> None:
+async def test_length_of_the_queue_is_limited() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery, turns.turn("first"):
         for number in range(MAX_WAITING):
@@ -55,7 +55,7 @@ async def test_the_queue_is_bounded_in_all() -> None:
             await waiting(turns, "one-more")
 
 
-async def test_who_gives_up_waiting_leaves_the_place() -> None:
+async def test_cancelled_wait_leaves_the_queue() -> None:
     turns = Turns()
     async with turns.turn("first"):
         for _ in range(5):
@@ -70,7 +70,7 @@ async def test_who_gives_up_waiting_leaves_the_place() -> None:
 
 
 async def order_of(turns: Turns, namespaces: list[str]) -> list[str]:
-    """Return the order in which those who wait get their turns; one who is sent away is in brackets."""
+    """Return the order of turns. A wait that ends without a turn is in brackets."""
     order: list[str] = []
 
     async def work(namespace: str) -> None:
@@ -94,8 +94,8 @@ async def test_namespaces_take_turns() -> None:
     ]
 
 
-async def test_full_queue_has_a_place_for_a_namespace_that_has_few_waiting() -> None:
-    """The one with most loses its latest."""
+async def test_full_queue_accepts_a_namespace_with_few_places() -> None:
+    """The namespace with the most places loses its latest one."""
     hostile = [f"evil-{number % 3}" for number in range(MAX_WAITING)]
     order = await order_of(Turns(), [*hostile, "shop"])
     assert order.count("(evil-0)") + order.count("(evil-1)") + order.count("(evil-2)") == 1
@@ -108,7 +108,7 @@ async def test_burst_of_one_namespace_is_served() -> None:
     assert await order_of(Turns(), ["shop"] * 8) == ["shop"] * 8
 
 
-async def test_turn_that_comes_to_one_who_gives_up_goes_on() -> None:
+async def test_turn_of_a_cancelled_wait_goes_to_the_next() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery:
         async with turns.turn("first"):

@@ -1,4 +1,4 @@
-"""The whole webhook as a process, over TLS, with an API server's storage behind it."""
+"""The whole webhook over TLS, with a fake API server."""
 
 import base64
 import os
@@ -59,7 +59,7 @@ def api() -> Iterator[FakeApiServer]:
         yield fake
 
 
-async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_pod_is_injected_over_trusted_tls(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         asked = admission_review()
@@ -85,7 +85,7 @@ async def test_a_pod_is_injected_over_tls_that_the_configuration_trusts(api: Fak
         assert (await hook.admin("/readyz")).status_code == (await hook.admin("/livez")).status_code == 200
 
 
-async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_process_responds_until_a_signal_stops_it(api: FakeApiServer, tmp_path: Path) -> None:
     flags = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain-seconds=0", "--log-format=json"]
     command = [sys.executable, "-m", "sidecar", "webhook", "--image=x:1", "--region=eu-west-1", *flags]
     environment = {**os.environ, **kubeconfig_file(api, tmp_path), "NO_PROXY": "127.0.0.1"}
@@ -97,9 +97,7 @@ async def test_as_a_process_it_answers_until_a_signal_ends_it_in_order(api: Fake
         await running.logged("stopped")
 
 
-async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+async def test_draining_webhook_is_not_ready_but_responds(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
         await nursery.start(_stop_on_signal, hook.service, 600)
@@ -114,7 +112,7 @@ async def test_while_it_drains_it_is_unready_and_answers_until_a_second_signal(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_role_that_is_added_later_is_found(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         refused = (await hook.ask(admission_review(service_account="late"))).json()["response"]
@@ -130,7 +128,9 @@ async def test_a_role_that_comes_a_moment_later_is_not_missed(api: FakeApiServer
 
 
 @pytest.mark.parametrize("name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "irsa-sidecar.io/role-arn"])
-async def test_almost_right_annotation_of_the_account_is_named(api: FakeApiServer, tmp_path: Path, name: str) -> None:
+async def test_misspelt_annotation_of_the_service_account_is_named(
+    api: FakeApiServer, tmp_path: Path, name: str
+) -> None:
     path = "/api/v1/namespaces/shop/serviceaccounts/typo"
     metadata = {"name": "typo", "namespace": "shop", "annotations": {"a": "b", name: ARN}}
     api.put(path, {"kind": "ServiceAccount", "metadata": metadata})
@@ -142,8 +142,8 @@ async def test_almost_right_annotation_of_the_account_is_named(api: FakeApiServe
         )
 
 
-async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApiServer, tmp_path: Path) -> None:
-    """Read, a Pod of 3 MiB is 65 MiB, and is kept while its ServiceAccount is asked for."""
+async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
+    """A parsed Pod of 3 MiB takes 65 MiB, and stays in memory while its ServiceAccount is requested."""
     large = admission_review(pod(tolerations=[{}] * LARGE_BYTES))
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
@@ -164,8 +164,8 @@ async def test_of_large_pods_one_is_read_at_a_time_and_few_may_wait(api: FakeApi
         assert set(answers) == {200}
 
 
-def test_few_connections_wait_to_be_accepted() -> None:
-    """An honest one would wait behind all of them. tcp_info says how many a listener keeps, in its eighth number."""
+def test_queue_of_the_listener_is_short() -> None:
+    """An honest connection waits behind all others. The eighth number of tcp_info is the length of the queue."""
     for listener in chain(*open_listeners(OPTIONS)):
         with listener:
             numbers = struct.unpack("8x8I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40))
@@ -179,10 +179,10 @@ SLOW = {
 
 
 @pytest.mark.parametrize("kind", SLOW)
-async def test_review_that_takes_long_holds_up_no_other(
+async def test_slow_review_does_not_delay_others(
     api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A thread works on it, and the loop answers others."""
+    """A thread decides on it while the event loop responds to others."""
     is_worked_on, may_end = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -208,7 +208,7 @@ def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
     return admission_review(found, namespace=namespace)
 
 
-async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_one_list_of_roles_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
     roles = with_roles(f"[{{name: default, role_arn: '{ARN}'}}]")
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
@@ -230,7 +230,7 @@ async def test_lists_of_roles_are_parsed_one_at_a_time_beside_other_reviews(api:
 
 
 @pytest.mark.parametrize("is_list", [True, False])
-async def test_a_fault_on_a_pod_is_a_refusal_in_a_sentence(
+async def test_unexpected_exception_denies_the_pod_with_a_message(
     api: FakeApiServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -266,7 +266,7 @@ HOSTILE_ROLES = [
 
 
 @pytest.mark.parametrize("text", HOSTILE_ROLES)
-async def test_hostile_lists_of_roles_are_refused_in_a_sentence(api: FakeApiServer, tmp_path: Path, text: str) -> None:
+async def test_hostile_list_of_roles_is_denied(api: FakeApiServer, tmp_path: Path, text: str) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         response = (await hook.ask(with_roles(text))).json()["response"]
@@ -274,7 +274,7 @@ async def test_hostile_lists_of_roles_are_refused_in_a_sentence(api: FakeApiServ
         assert response["status"]["message"].startswith("annotation irsa-sidecar.io/roles")
 
 
-async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_pod_is_denied_while_the_api_server_is_silent(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         await hook.events.logged("service_accounts_listed")
@@ -282,12 +282,12 @@ async def test_an_api_server_that_is_silent_refuses_for_now_and_in_words(api: Fa
         response = (await hook.ask(admission_review(service_account="other"))).json()["response"]
         assert response["status"]["code"] == 503
         assert "etcd is full" in response["status"]["message"]
-        # What the watch knows needs nobody.
+        # A ServiceAccount that the watch knows needs no request.
         assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         assert "irsa_sidecar_webhook_watch_active 1\n" in (await hook.admin("/metrics")).text
 
 
-async def test_without_a_watch_it_is_ready_and_tells_so(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_webhook_is_ready_without_a_watch(api: FakeApiServer, tmp_path: Path) -> None:
     api.broken["/api/v1/serviceaccounts"] = (403, {"message": "no list"})
     async with webhook(api, tmp_path) as hook:
         for event in ("certificate_activated", "api_server_version_changed", "service_accounts_watch_ended"):
@@ -296,7 +296,7 @@ async def test_without_a_watch_it_is_ready_and_tells_so(api: FakeApiServer, tmp_
         assert "irsa_sidecar_webhook_watch_active 0\n" in (await hook.admin("/metrics")).text
 
 
-async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_removed_ca_bundle_is_restored_at_once(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         put_configuration(api)
@@ -304,7 +304,7 @@ async def test_a_bundle_that_somebody_took_away_is_back_at_once(api: FakeApiServ
         assert (await hook.ask(admission_review())).status_code == 200
 
 
-async def test_replicas_share_one_certificate_whoever_made_it(
+async def test_replicas_share_one_certificate(
     api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trust, "SETTLED_SECONDS", 0.0)
@@ -317,7 +317,7 @@ async def test_replicas_share_one_certificate_whoever_made_it(
         )
         assert [each for hook in (one, other) for each in hook.events.of("certificate_renewed")]
         before = api.documents[SECRET]["data"]["tls.crt"]
-        # Somebody deletes it: both serve the next one, and it is one.
+        # After the Secret is deleted, both replicas serve the same new certificate.
         api.remove(SECRET)
         for hook in (one, other):
             await hook.events.logged("certificate_activated", times=2)
@@ -327,7 +327,7 @@ async def test_replicas_share_one_certificate_whoever_made_it(
         )
 
 
-async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_old_api_server_gets_plain_sidecars(api: FakeApiServer, tmp_path: Path) -> None:
     fill(api, "28")
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
@@ -338,9 +338,7 @@ async def test_before_native_sidecars_the_api_servers_version_says_so(api: FakeA
         assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
 
 
-async def test_while_nodes_are_older_than_their_api_server_an_operator_says_that_sidecars_are_plain(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+async def test_operator_can_choose_plain_sidecars(api: FakeApiServer, tmp_path: Path) -> None:
     fill(api, "30")
     async with webhook(api, tmp_path, OPTIONS._replace(native_sidecars="never")) as hook:
         await hook.until_ready()
@@ -352,9 +350,7 @@ async def test_while_nodes_are_older_than_their_api_server_an_operator_says_that
         assert told["reason"] == "--native-sidecars never"
 
 
-async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_run(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+async def test_warning_becomes_an_event_of_the_owner(api: FakeApiServer, tmp_path: Path) -> None:
     own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
 
@@ -375,9 +371,7 @@ async def test_a_warning_becomes_an_event_of_the_pods_owner_unless_it_is_a_dry_r
         assert sum(target.startswith("/api/v1/namespaces/shop/events") for _, target in api.requests) == 1
 
 
-async def test_owners_that_no_pod_has_get_no_event_and_cost_nobody_the_answer(
-    api: FakeApiServer, tmp_path: Path
-) -> None:
+async def test_malformed_owners_do_not_affect_the_response(api: FakeApiServer, tmp_path: Path) -> None:
     asked = admission_review()
     asked["request"]["object"]["metadata"]["ownerReferences"] = 1.5
     async with webhook(api, tmp_path) as hook:
@@ -385,7 +379,7 @@ async def test_owners_that_no_pod_has_get_no_event_and_cost_nobody_the_answer(
         assert (await hook.ask(asked)).json()["response"]["allowed"] is True
 
 
-async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_readiness_names_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
     api.remove(CONFIGURATION)
     api.documents.pop("/version")
     async with webhook(api, tmp_path) as hook:
@@ -400,7 +394,7 @@ async def test_readiness_says_what_is_missing(api: FakeApiServer, tmp_path: Path
         await hook.until_ready()
 
 
-async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_mounted_certificate_is_used_and_reloaded(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as first:
         await first.until_ready()
         data = api.documents[SECRET]["data"]
@@ -429,7 +423,7 @@ async def test_a_mounted_certificate_is_used_and_followed_and_none_is_made(api: 
         assert hook.service.tls.context is not in_use
 
 
-async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_other_paths_methods_and_bodies_are_rejected(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         assert (await hook.ask(admission_review(), "/elsewhere")).status_code == 404
@@ -458,7 +452,7 @@ async def test_other_paths_methods_and_bodies_are_told_what_is_here(api: FakeApi
         (["--image", "x", "--region", "eu-west-1", "--sidecar-resources", "[]"], "--sidecar-resources is '[]'"),
     ],
 )
-def test_wrong_usage_ends_with_two_and_names_the_flag(
+def test_wrong_flag_exits_with_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -470,7 +464,7 @@ def test_wrong_usage_ends_with_two_and_names_the_flag(
     assert words in capsys.readouterr().err
 
 
-def test_a_mounted_certificate_that_is_not_there_ends_it_at_once(tmp_path: Path) -> None:
+def test_missing_mounted_certificate_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for name, words in (("none", "cannot be read"), ("empty", "no file with a certificate")):
         path = str(tmp_path / name)
@@ -479,25 +473,25 @@ def test_a_mounted_certificate_that_is_not_there_ends_it_at_once(tmp_path: Path)
 
 
 def as_a_process(prelude: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One with nothing wrong in its arguments. `prelude` is Python that it runs first."""
+    """Return a command with correct arguments. `prelude` is Python code that runs first."""
     ending = "sys.exit(cli.main(['webhook', '--image', 'x', '--region', 'eu-west-1']))"
     command = [sys.executable, "-c", f"import sys; from sidecar import cli; {prelude}; {ending}"]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-def test_without_a_cluster_it_says_which_file_names_none(tmp_path: Path) -> None:
+def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
     done = as_a_process("pass", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 2
     assert "There is no kubeconfig" in done.stderr
 
 
-def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+def test_missing_package_is_named_with_its_extra() -> None:
     done = as_a_process("sys.modules['lightkube'] = None")
     assert done.returncode == 2
     assert "needs the package lightkube, of the extra webhook. Run `make tools`" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_before_it_listens_for_one_ends_it_with_zero(name: str) -> None:
+def test_early_signal_exits_with_0(name: str) -> None:
     done = as_a_process(f"import signal, trio; trio.run = lambda *_: signal.raise_signal(signal.{name})")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""In which order the API server hears of an authority, meets what it signed, and forgets it."""
+"""The order in which the API server trusts an authority, sees its certificate, and forgets it."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ from sidecar.webhook.certificate.issue import renewed
 OLD, NEW, OTHER = b"old", b"new", b"other"
 
 
-def test_what_a_new_authority_signed_waits_until_it_has_been_trusted_for_a_while() -> None:
+def test_certificate_of_a_new_authority_waits() -> None:
     trust = updated_trust(Trust(), [(OLD,)], (NEW, OLD), now=0.0)
     assert authorities_to_trust(trust, (NEW, OLD), now=0.0) == (NEW, OLD)
     trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=1.0)
@@ -30,7 +30,7 @@ def test_what_a_new_authority_signed_waits_until_it_has_been_trusted_for_a_while
     assert seconds_until_settled(trust, NEW, now=1.0 + SETTLED_SECONDS) == 0.0
 
 
-def test_an_authority_that_was_taken_out_in_between_waits_from_the_beginning() -> None:
+def test_removed_authority_waits_again() -> None:
     trust = updated_trust(Trust(), [(NEW,)], (NEW,), now=0.0)
     trust = updated_trust(trust, [()], (NEW,), now=10.0)
     assert seconds_until_settled(trust, NEW, now=10.0) == SETTLED_SECONDS
@@ -38,23 +38,23 @@ def test_an_authority_that_was_taken_out_in_between_waits_from_the_beginning() -
     assert seconds_until_settled(trust, NEW, now=13.0) == SETTLED_SECONDS - 1.0
 
 
-def test_it_is_trusted_once_every_webhook_of_the_configuration_trusts_it() -> None:
+def test_authority_is_trusted_when_all_webhooks_trust_it() -> None:
     trust = updated_trust(Trust(), [(OLD, NEW), (OLD,)], (NEW,), now=0.0)
     assert seconds_until_settled(trust, NEW, now=0.0 + SETTLED_SECONDS) == SETTLED_SECONDS
     assert seconds_until_settled(trust, OLD, now=0.0 + SETTLED_SECONDS) == 0.0
 
 
-def test_one_that_nobody_needs_here_stays_for_an_hour_as_another_replica_may() -> None:
+def test_unneeded_authority_stays_for_an_hour() -> None:
     trust = updated_trust(Trust(), [(NEW, OLD)], (NEW,), now=0.0)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS - 1) == (NEW, OLD)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS) == (NEW,)
-    # Needed in between, it is kept from then on.
+    # If it was needed in between, the hour starts again.
     trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=KEPT_SECONDS - 1)
     trust = updated_trust(trust, [(NEW, OLD)], (NEW,), now=KEPT_SECONDS)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS + 1) == (NEW, OLD)
 
 
-def test_of_a_secret_that_is_spoilt_without_end_only_the_last_authorities_stay() -> None:
+def test_number_of_unneeded_authorities_is_limited() -> None:
     trust = Trust()
     ca_bundle: Authorities = (OLD,)
     for number in range(30):
@@ -66,11 +66,11 @@ def test_of_a_secret_that_is_spoilt_without_end_only_the_last_authorities_stay()
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "not base64!"])
-def test_a_bundle_that_is_none_holds_no_authority(text: str) -> None:
+def test_malformed_ca_bundle_has_no_authorities(text: str) -> None:
     assert authorities_in(text) == ()
 
 
-def test_a_bundle_holds_what_was_put_into_it() -> None:
+def test_ca_bundle_contains_its_authorities() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     both = tuple(renewed(None, ["a"], now).authorities[0].certificate for _ in range(2))
     assert authorities_in(ca_bundle_of(both)) == both

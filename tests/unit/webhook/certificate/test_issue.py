@@ -23,7 +23,7 @@ NAMES = ("webhook.irsa-sidecar.svc", "127.0.0.1")
 
 
 def signer_of(bundle: CertificateBundle) -> int:
-    """Which of the authorities signed, by its place."""
+    """Return the index of the authority that signed the certificate."""
     serving = x509.load_pem_x509_certificate(bundle.serving.certificate)
     for index, authority in enumerate(bundle.authorities):
         if x509.load_pem_x509_certificate(authority.certificate).subject == serving.issuer:
@@ -31,7 +31,7 @@ def signer_of(bundle: CertificateBundle) -> int:
     raise AssertionError("none of them")
 
 
-def test_the_first_authority_signs_at_once_for_every_name() -> None:
+def test_first_authority_signs_at_once_for_every_name() -> None:
     bundle = renewed(None, NAMES, START)
     serving = x509.load_pem_x509_certificate(bundle.serving.certificate)
     names = serving.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -41,7 +41,7 @@ def test_the_first_authority_signs_at_once_for_every_name() -> None:
     assert len(context.get_ca_certs()) == 1
 
 
-def test_nothing_is_due_before_two_thirds_of_a_life_and_a_new_one_after() -> None:
+def test_renewal_is_due_after_two_thirds_of_the_lifetime() -> None:
     first = renewed(None, NAMES, START)
     assert renewed(first, NAMES, START + timedelta(days=59)) is first
     second = renewed(first, NAMES, START + timedelta(days=61))
@@ -49,12 +49,12 @@ def test_nothing_is_due_before_two_thirds_of_a_life_and_a_new_one_after() -> Non
     assert second.serving != first.serving
 
 
-def test_other_names_need_another_certificate() -> None:
+def test_changed_names_need_a_new_certificate() -> None:
     first = renewed(None, NAMES, START)
     assert renewed(first, NAMES[:1], START).serving != first.serving
 
 
-def test_a_new_authority_is_trusted_for_a_day_before_it_signs_and_the_old_one_goes_when_it_ends() -> None:
+def test_new_authority_is_trusted_for_a_day_before_it_signs() -> None:
     bundle = renewed(None, NAMES, START)
     changed_at: list[int] = []
     for day in range(0, AUTHORITY_LIFETIME.days + 400, 5):
@@ -64,7 +64,7 @@ def test_a_new_authority_is_trusted_for_a_day_before_it_signs_and_the_old_one_go
         if following.authorities != bundle.authorities:
             changed_at.append(day)
             if len(following.authorities) > len(bundle.authorities):
-                # What is served changes not at the same time as what is to be trusted.
+                # The certificate and the trusted authorities never change at the same time.
                 assert following.serving == bundle.serving or signer_of(following) == 0
         if following.serving != bundle.serving:
             signer = following.authorities[signer_of(following)]
@@ -77,7 +77,7 @@ def test_a_new_authority_is_trusted_for_a_day_before_it_signs_and_the_old_one_go
     assert signer_of(bundle) == 0
 
 
-def test_what_is_due_on_a_new_authoritys_first_day_is_signed_by_the_one_before_it() -> None:
+def test_previous_authority_signs_during_the_first_day() -> None:
     began_at = START + AUTHORITY_LIFETIME - timedelta(days=364)
     bundle = renewed(renewed(None, NAMES, START), NAMES, began_at)
     assert (len(bundle.authorities), signer_of(bundle)) == (2, 0)
@@ -85,13 +85,13 @@ def test_what_is_due_on_a_new_authoritys_first_day_is_signed_by_the_one_before_i
     assert signer_of(renewed(bundle, NAMES[:1], began_at + timedelta(hours=25))) == 1
 
 
-def test_a_clock_from_before_makes_a_certificate_that_it_takes() -> None:
+def test_clock_that_goes_back_gets_a_valid_certificate() -> None:
     bundle = renewed(None, NAMES, START)
     earlier = renewed(bundle, NAMES, START - timedelta(days=1))
     assert x509.load_pem_x509_certificate(earlier.serving.certificate).not_valid_before_utc < START - timedelta(days=1)
 
 
-def test_a_secret_holds_all_of_it() -> None:
+def test_secret_contains_the_whole_bundle() -> None:
     bundle = renewed(None, NAMES, START)
     two = renewed(bundle, NAMES, START + AUTHORITY_LIFETIME - timedelta(days=300))
     for each in (bundle, two):
@@ -99,7 +99,7 @@ def test_a_secret_holds_all_of_it() -> None:
     assert "PRIVATE" not in repr(bundle)
 
 
-def test_what_is_in_a_secret_and_not_ours_is_none() -> None:
+def test_malformed_secret_has_no_bundle() -> None:
     one, other = renewed(None, NAMES, START), renewed(None, NAMES, START)
     data = to_secret(one)
     for broken in (
@@ -112,7 +112,7 @@ def test_what_is_in_a_secret_and_not_ours_is_none() -> None:
         assert from_secret(broken) is None
 
 
-def test_a_certificate_with_anothers_key_changes_nothing_that_is_in_use() -> None:
+def test_certificate_with_a_wrong_key_is_not_activated() -> None:
     one, other = renewed(None, NAMES, START), renewed(None, NAMES, START)
     tls = Tls()
     tls.use(one.serving)

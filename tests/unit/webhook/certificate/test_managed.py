@@ -1,4 +1,4 @@
-"""The webhook's own certificate: what the configuration says, what a Secret may hold, who wins, what is served when."""
+"""The webhook's own certificate, in a Secret that replicas share."""
 
 import base64
 import random
@@ -53,7 +53,7 @@ def certificate(api: KubernetesApi) -> OwnCertificate:
 
 
 def own_certificate(api: KubernetesApi) -> OwnCertificate:
-    """A replica's, whose wall clock stands still."""
+    """Return the certificate of a replica whose wall clock stands still."""
     return OwnCertificate(
         api,
         configuration="irsa-sidecar",
@@ -70,7 +70,7 @@ def held(fake: FakeApiServer) -> dict[str, bytes]:
     return {name: base64.b64decode(value) for name, value in fake.documents[SECRET]["data"].items()}
 
 
-async def test_a_second_look_changes_nothing(fake: FakeApiServer, certificate: OwnCertificate) -> None:
+async def test_second_reconciliation_changes_nothing(fake: FakeApiServer, certificate: OwnCertificate) -> None:
     await certificate.reconcile()
     before = len(fake.bodies)
     await certificate.reconcile()
@@ -79,7 +79,7 @@ async def test_a_second_look_changes_nothing(fake: FakeApiServer, certificate: O
 
 
 @pytest.mark.parametrize("data", [{}, {"tls.crt": "AAAA"}, {"tls.crt": "not base64!"}])
-async def test_a_secret_that_holds_something_else_is_made_right(
+async def test_malformed_secret_is_replaced(
     fake: FakeApiServer, certificate: OwnCertificate, data: dict[str, str]
 ) -> None:
     metadata = {"name": "irsa-sidecar-webhook", "namespace": "shop", "labels": {"a": "b"}}
@@ -89,7 +89,7 @@ async def test_a_secret_that_holds_something_else_is_made_right(
     assert fake.documents[SECRET]["metadata"]["labels"] == {"a": "b"}
 
 
-async def test_a_secret_whose_certificate_openssl_does_not_serve_is_made_right(
+async def test_secret_that_openssl_rejects_is_replaced(
     fake: FakeApiServer, certificate: OwnCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (authority,) = renewed(None, ["127.0.0.1"], now_utc(NOW)).authorities
@@ -107,9 +107,9 @@ async def test_a_secret_whose_certificate_openssl_does_not_serve_is_made_right(
     assert found.serving != serving
 
 
-async def test_who_comes_second_takes_what_the_first_wrote(fake: FakeApiServer, certificate: OwnCertificate) -> None:
+async def test_second_replica_uses_the_secret_of_the_first(fake: FakeApiServer, certificate: OwnCertificate) -> None:
     configuration = fake.documents[CONFIGURATION]
-    # Neither sees a Secret, and the other's is there a moment before ours.
+    # Both replicas see no Secret, and the other one creates it first.
     fake.faults += [(200, configuration), (404, {}), (409, {"message": "already exists"})]
     with pytest.raises(KubernetesError) as caught:
         await certificate.reconcile()
@@ -118,7 +118,7 @@ async def test_who_comes_second_takes_what_the_first_wrote(fake: FakeApiServer, 
     assert from_secret(held(fake)) is not None
 
 
-async def test_a_configuration_that_changed_in_between_is_left_to_the_next_look(
+async def test_changed_configuration_is_updated_at_the_next_check(
     fake: FakeApiServer, certificate: OwnCertificate
 ) -> None:
     old: Any = dict(fake.documents[CONFIGURATION])
@@ -132,7 +132,7 @@ async def test_a_configuration_that_changed_in_between_is_left_to_the_next_look(
     assert fake.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"]
 
 
-def test_the_certificate_is_for_the_names_that_are_called() -> None:
+def test_certificate_is_for_the_names_that_are_called() -> None:
     service = {"service": {"name": "webhook", "namespace": "irsa-sidecar", "path": "/inject"}}
     clients = [service, {"url": "https://hook.example:8443/inject"}, service]
     configuration = {"webhooks": [{"clientConfig": client} for client in clients]}
@@ -141,17 +141,17 @@ def test_the_certificate_is_for_the_names_that_are_called() -> None:
         names_of({"webhooks": []})
 
 
-# One certificate in another's place
+# Replacement of a certificate
 
 
 class Replica:
-    """One that runs, and what it serves, by its log."""
+    """A running replica, and the certificates that it serves."""
 
     def __init__(self, api: KubernetesApi) -> None:
         self.certificate = own_certificate(api)
 
     async def reconcile(self) -> float | None:
-        """None where the other was there first."""
+        """Return the seconds until the next check, or None if the other replica was first."""
         with suppress(KubernetesError):
             return await self.certificate.reconcile()
         return None
@@ -178,7 +178,7 @@ def trusted(fake: FakeApiServer) -> set[bytes]:
     return set(ca_bundle)
 
 
-async def test_after_a_deleted_secret_the_old_certificate_is_served_until_the_new_ones_authority_is_known(
+async def test_old_certificate_is_served_after_secret_is_deleted(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     one, other = Replica(api), Replica(api)
@@ -195,7 +195,7 @@ async def test_after_a_deleted_secret_the_old_certificate_is_served_until_the_ne
     assert {before, one.signer} == trusted(fake)
     await other.reconcile()
     assert other.signer == one.signer
-    # An hour after it was seen that nobody needs it here, the old authority goes.
+    # The old authority is removed an hour after it became unneeded.
     await other.reconcile()
     assert len(trusted(fake)) == 2
     mock_clock.jump(KEPT_SECONDS)
@@ -203,7 +203,7 @@ async def test_after_a_deleted_secret_the_old_certificate_is_served_until_the_ne
     assert trusted(fake) == {one.signer}
 
 
-async def test_a_renewal_by_the_clock_is_served_at_once_as_its_authority_is_known(
+async def test_renewed_certificate_is_served_at_once(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     replica = Replica(api)
@@ -219,7 +219,7 @@ async def test_a_renewal_by_the_clock_is_served_at_once_as_its_authority_is_know
     assert len(fake.bodies) == changes + 1  # the Secret, and no other bundle
 
 
-async def test_a_certificate_that_has_ended_gives_way_at_once(
+async def test_expired_certificate_is_replaced_at_once(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = Replica(api)
@@ -231,17 +231,17 @@ async def test_a_certificate_that_has_ended_gives_way_at_once(
     assert replica.signer != before
 
 
-async def test_a_replica_that_starts_while_the_secret_is_gone_takes_no_trust_from_those_that_run(
+async def test_starting_replica_removes_no_trusted_authority(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     running, starting = Replica(api), Replica(api)
     await running.reconcile()
     fake.remove(SECRET)
-    await starting.reconcile()  # it serves what it made, as nothing was served before
+    await starting.reconcile()  # without a previous certificate, it serves the new one at once
     assert trusted(fake) == {running.signer, starting.signer}
 
 
-async def test_a_bundle_that_is_taken_away_meanwhile_comes_back_with_what_is_still_served(
+async def test_restored_ca_bundle_has_the_served_authority(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
     replica = Replica(api)
@@ -255,10 +255,10 @@ async def test_a_bundle_that_is_taken_away_meanwhile_comes_back_with_what_is_sti
     assert len(trusted(fake)) == 2
 
 
-async def test_whatever_happens_to_the_secret_what_each_replica_serves_has_been_trusted(
+async def test_replicas_serve_only_trusted_certificates(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
-    """By the configuration as it is, and as an API server may have it that is some seconds behind."""
+    """Check against the current configuration, and against one that is some seconds old."""
     seed = 7
     print("seed", seed)
     chance = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A mounted certificate changes under the webhook: whatever comes, one that works stays in use."""
+"""A mounted certificate that changes while the webhook runs. A usable one always stays active."""
 
 import os
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def bundle() -> CertificateBundle:
 
 
 class Mounted:
-    """Both files in a folder, and the one that keeps `tls` by them."""
+    """Two files in a folder, and the certificate that reads them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class Mounted:
         self.certificate = MountedCertificate(paths[0], paths[1], self.tls, self.events.log, self.metrics)
 
     def write(self, found: CertificateBundle) -> None:
-        """New files in the others' places, as a volume has them: two writes of one file can have one time and size."""
+        """Replace the files, as a volume does. Two writes to one file could have the same time and size."""
         for name in ("tls.crt", "tls.key"):
             draft = self.folder / f"{name}.draft"
             draft.write_bytes(to_secret(found)[name])
@@ -43,7 +43,7 @@ def mounted(tmp_path: Path) -> Mounted:
     return Mounted(tmp_path)
 
 
-async def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is_in_use(mounted: Mounted) -> None:
+async def test_certificate_that_only_openssl_reads_is_rejected(mounted: Mounted) -> None:
     in_use, validity = mounted.tls.context, mounted.metrics.certificate
     mounted.write(bundle())
     path = mounted.folder / "tls.crt"
@@ -60,7 +60,7 @@ async def test_a_certificate_that_openssl_alone_can_read_is_refused_before_it_is
     assert mounted.tls.context is not in_use
 
 
-def test_at_a_start_it_is_said_in_words(mounted: Mounted) -> None:
+def test_unusable_certificate_ends_the_start_with_a_message(mounted: Mounted) -> None:
     path = mounted.folder / "tls.crt"
     path.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
     with pytest.raises(ConfigurationError, match="no certificate that can be read"):
@@ -68,7 +68,7 @@ def test_at_a_start_it_is_said_in_words(mounted: Mounted) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "memfd_create"])
-async def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
+async def test_failed_read_is_repeated_at_the_next_check(
     mounted: Mounted, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def none_left(*_: object) -> int:
@@ -85,7 +85,7 @@ async def test_without_a_descriptor_to_read_it_by_it_is_read_the_next_time(
     assert mounted.tls.context is not in_use
 
 
-async def test_hung_volume_leaves_the_certificate_in_use(
+async def test_hung_volume_leaves_the_certificate_active(
     autojump_clock: object, mounted: Mounted, volumes: HangingDirectories
 ) -> None:
     in_use = mounted.tls.context
