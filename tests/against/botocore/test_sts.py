@@ -5,100 +5,34 @@ The peer is botocore's whole client, without its socket: it returns the request 
 response.
 """
 
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
-from xml.sax.saxutils import escape
 
-import botocore.session
 import pytest
-from botocore import UNSIGNED, xform_name
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.compat import HTTPHeaders
-from botocore.config import Config
-from botocore.exceptions import ClientError
-from botocore.model import ServiceModel
-from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 from botocore.utils import ArnParser
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.role import ChainStep
-from sidecar.sts.errors import NEXT_STEPS, Operation
+from sidecar.sts.errors import Operation
 from sidecar.sts.wire import API_VERSION, HEADERS, assume_role, assume_role_with_web_identity, read_reply
-
-steady = settings(deadline=None, derandomize=True)
-"""Settings for the same inputs on every run, without a deadline."""
-
-ROLE_ARN = "arn:aws:iam::111122223333:role/app"
-WEB_IDENTITY, CHAIN = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, Operation.ASSUME_ROLE
-REQUEST = {"RoleArn": ROLE_ARN, "RoleSessionName": "shop.app", "DurationSeconds": 3600}
-TOKEN = {"WebIdentityToken": "token"}
-
-
-class Raw:
-    """The body of a response, in the form that botocore accepts from urllib3."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._body
-
-
-class Botocore:
-    """A client of botocore. `sent` is the last request."""
-
-    def __init__(self) -> None:
-        config = Config(
-            signature_version=UNSIGNED,
-            parameter_validation=False,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-        )
-        session = botocore.session.Session()
-        # They are never sent, and prevent a search for other credentials.
-        session.set_credentials("access-key-id", "secret-access-key")
-        self._client = session.create_client("sts", region_name="eu-west-1", config=config)
-        self._client.meta.events.register("before-send.sts", self._answer)
-        self._reply = (200, b"")
-        self.sent: AWSPreparedRequest | None = None
-
-    @property
-    def model(self) -> ServiceModel:
-        return self._client.meta.service_model
-
-    def call(
-        self, operation: Operation, status: int, body: bytes, request: Mapping[str, Any] = REQUEST
-    ) -> dict[str, Any]:
-        """Send `request` and parse the response. Raises ClientError, or botocore's exception for an unreadable one."""
-        self._reply = (status, body)
-        reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
-        return reply
-
-    def sends(self, operation: Operation, request: Mapping[str, Any]) -> bytes:
-        """Return the body of that request."""
-        self.call(operation, 200, render(operation=operation), request)
-        assert self.sent is not None
-        return self.sent.body if isinstance(self.sent.body, bytes) else str(self.sent.body).encode()
-
-    def _answer(self, request: AWSPreparedRequest, **_: Any) -> Any:
-        self.sent = request
-        status, body = self._reply
-        return AWSResponse(request.url, status, HTTPHeaders(), Raw(body))
-
-
-@pytest.fixture(scope="module")
-def peer() -> Iterator[Botocore]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_USE_FIPS_ENDPOINT"):
-            patch.delenv(name, raising=False)
-        patch.setenv("AWS_CONFIG_FILE", "no-such-file")
-        yield Botocore()
-
+from tests.against.botocore.peer import (
+    CHAIN,
+    REQUEST,
+    ROLE_ARN,
+    TOKEN,
+    WEB_IDENTITY,
+    Botocore,
+    Rendering,
+    broken_replies,
+    render,
+    renderings,
+    steady,
+    values,
+)
 
 # The request
 
@@ -185,87 +119,6 @@ def test_form_is_in_the_order_of_the_model(peer: Botocore, operation: Operation)
 
 # The response
 
-STS = "https://sts.amazonaws.com/doc/2011-06-15/"
-GOOD: Mapping[str, str] = {
-    "AccessKeyId": "ASIAIOSFODNN7EXAMPLE",
-    "SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    "SessionToken": "IQoJb3JpZ2luX2VjEJr+/=",
-    "Expiration": "2026-01-02T03:04:05Z",
-    "Arn": "arn:aws:sts::111122223333:assumed-role/app/shop.app",
-}
-
-
-def _cdata(text: str) -> str:
-    return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
-
-
-def _references(text: str) -> str:
-    return "".join(f"&#x{ord(char):X};" for char in text)
-
-
-def _with_comments(text: str) -> str:
-    return "<!-- a --><?b c?>".join(escape(char) for char in text)
-
-
-SPELLINGS: Sequence[Callable[[str], str]] = (escape, _cdata, _references, _with_comments)
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """A spelling of a document. XML allows all of these variants, and none changes the meaning."""
-
-    prefix: str = ""
-    namespace: str = STS
-    attributes: str = ""
-    space: str = ""
-    spelling: Callable[[str], str] = escape
-
-    def element(self, name: str, *children: str) -> str:
-        inside = self.space + self.space.join(children) + self.space
-        return f"<{self.prefix}{name}{self.attributes}>{inside}</{self.prefix}{name}>"
-
-    def leaf(self, name: str, text: str) -> str:
-        return f"<{self.prefix}{name}{self.attributes}>{self.spelling(text)}</{self.prefix}{name}>"
-
-    def document(self, root: str, *children: str) -> bytes:
-        xmlns = f"xmlns:{self.prefix[:-1]}" if self.prefix else "xmlns"
-        declared = f' {xmlns}="{self.namespace}"' if self.namespace else ""
-        whole = self.element(root, *children).replace(f"<{self.prefix}{root}", f"<{self.prefix}{root}{declared}", 1)
-        return whole.encode()
-
-
-renderings = st.builds(
-    Rendering,
-    prefix=st.sampled_from(["", "sts:"]),
-    namespace=st.sampled_from([STS, "https://another.example/"]),
-    attributes=st.sampled_from(["", ' a="b"', " xml:space='preserve'"]),
-    space=st.sampled_from(["", "\n  ", "\t<!-- comment -->\r\n", "<?instruction?>"]),
-    spelling=st.sampled_from(SPELLINGS),
-) | st.just(Rendering(namespace=""))
-
-
-def render(
-    values: Mapping[str, str] = GOOD,
-    rendering: Rendering | None = None,
-    *,
-    more: Sequence[str] = (),
-    optional: Mapping[str, str] = {"AssumedRoleId": "AROA:shop.app"},
-    sizes: Mapping[str, str] = {},
-    is_reversed: bool = False,
-    operation: Operation = WEB_IDENTITY,
-) -> bytes:
-    """Write a response like STS, with the elements in either order and `more` unknown elements."""
-    xml = rendering or Rendering()
-    order = (lambda rows: tuple(reversed(rows))) if is_reversed else tuple
-    credentials = [xml.leaf(name, values[name]) for name in list(GOOD)[:4]]
-    user = [xml.leaf(name, text) for name, text in {**optional, "Arn": values["Arn"]}.items()]
-    known = [xml.element("Credentials", *order(credentials)), xml.element("AssumedRoleUser", *order(user))]
-    unknown = [xml.element(name, xml.leaf("member", "1"), xml.leaf("member", "2")) for name in more]
-    numbers = [xml.leaf(name, text) for name, text in sizes.items()]
-    result = xml.element(f"{operation}Result", *order([*known, *numbers, *unknown]))
-    metadata = xml.element("ResponseMetadata", xml.leaf("RequestId", "c6104cbe"))
-    return xml.document(f"{operation}Response", *order([result, metadata]))
-
 
 def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
     """Return botocore's result in our terms. The account is the one that its credential fetcher derives."""
@@ -280,23 +133,6 @@ def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
         token_bytes=reply.get("SessionTokenSize"),
         token_percent=reply.get("SessionTokenUtilization"),
     )
-
-
-visible = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=1, max_size=40)
-offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-instants = st.datetimes(datetime(1971, 1, 1), datetime(9990, 1, 1), timezones=st.just(UTC) | offsets)  # noqa: DTZ001 - bounds are naive
-spelt_instants = instants.map(lambda at: at.isoformat().replace("+00:00", "Z"))
-values = st.fixed_dictionaries(
-    {
-        "AccessKeyId": visible,
-        "SecretAccessKey": visible,
-        "SessionToken": visible,
-        "Expiration": spelt_instants,
-        "Arn": st.from_regex(
-            r"arn:aws(-[a-z]{2,3})?:sts::[0-9]{12}:assumed-role/[a-z]{1,9}/[ -~]{2,9}", fullmatch=True
-        ),
-    }
-)
 
 
 @steady
@@ -352,30 +188,6 @@ def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
     return None if got == expected else f"{got} is not {expected}"
 
 
-@st.composite
-def broken_replies(draw: st.DrawFn) -> bytes:
-    """Return a valid response in which bytes were changed, doubled, moved, or cut off."""
-    body = bytearray(render(draw(values), draw(renderings)))
-    for _ in range(draw(st.integers(1, 3))):
-        start = draw(st.integers(0, len(body)))
-        end = min(len(body), start + draw(st.integers(0, 60)))
-        piece = bytes(body[start:end])
-        match draw(st.sampled_from(["replace", "double", "move", "cut"])):
-            case "replace":
-                body[start:end] = draw(
-                    st.binary(max_size=4) | st.sampled_from([b"<", b"&amp;", b"<!DOCTYPE a>", b"0", b"\xc3"])
-                )
-            case "double":
-                body[end:end] = piece
-            case "move":
-                del body[start:end]
-                at = draw(st.integers(0, len(body)))
-                body[at:at] = piece
-            case _:
-                del body[end:]
-    return bytes(body)
-
-
 @steady
 @given(broken_replies())
 def test_broken_response_is_rejected_or_read_as_by_botocore(peer: Botocore, body: bytes) -> None:
@@ -416,68 +228,3 @@ def test_truncated_response_is_rejected() -> None:
     for length in range(len(body)):
         with pytest.raises(ExchangeError):
             read_reply(200, body[:length], role_arn=ROLE_ARN)
-
-
-# Errors
-
-words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=79)
-"""Printable texts that are too short to look like a token."""
-
-
-def render_error(code: str, message: str, shape: str, rendering: Rendering) -> bytes:
-    error = rendering.element(
-        "Error", rendering.leaf("Type", "Sender"), rendering.leaf("Code", code), rendering.leaf("Message", message)
-    )
-    request_id = rendering.leaf("RequestId", "c6104cbe")
-    if shape == "Response":
-        return rendering.document("Response", rendering.element("Errors", error), request_id)
-    return rendering.document(shape, error, request_id)
-
-
-@steady
-@given(
-    operation=st.sampled_from(Operation),
-    code=st.sampled_from(sorted(NEXT_STEPS)) | st.from_regex(r"[A-Z][A-Za-z.]{0,40}", fullmatch=True),
-    message=words.filter(str.strip),
-    status=st.integers(301, 599),
-    shape=st.sampled_from(["ErrorResponse", "Response", "Anything"]),
-    rendering=renderings,
-)
-def test_error_has_botocores_code_and_message(
-    peer: Botocore, *, operation: Operation, code: str, message: str, status: int, shape: str, rendering: Rendering
-) -> None:
-    body = render_error(code, message, shape, rendering)
-    with pytest.raises(ClientError) as botocores:
-        peer.call(operation, status, body)
-    with pytest.raises(ExchangeError) as ours:
-        read_reply(status, body, role_arn=ROLE_ARN, operation=operation)
-    expected = botocores.value.response["Error"]
-    assert (ours.value.code, ours.value.message) == (expected["Code"], expected["Message"].strip())
-    assert ours.value.status == botocores.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
-
-
-@steady
-@given(st.integers(300, 599), st.binary(max_size=300) | broken_replies())
-def test_any_bytes_with_an_error_status_are_an_error(status: int, body: bytes) -> None:
-    with pytest.raises(ExchangeError) as caught:
-        read_reply(status, body, role_arn=ROLE_ARN)
-    assert caught.value.status == status
-    assert caught.value.message.isprintable()
-
-
-def test_every_error_of_the_model_has_a_next_step(peer: Botocore) -> None:
-    shapes = [shape for operation in Operation for shape in peer.model.operation_model(operation).error_shapes]
-    codes = {shape.metadata["error"]["code"] for shape in shapes}
-    assert len(codes) == 7
-    assert codes <= NEXT_STEPS.keys()
-
-
-def test_botocores_throttling_codes_slow_down() -> None:
-    codes = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
-    assert {NEXT_STEPS[code] for code in codes} == {NextStep.SLOW_DOWN}
-
-
-def test_botocores_transient_codes_are_retried() -> None:
-    codes = set(TransientRetryableChecker._TRANSIENT_ERROR_CODES)  # type: ignore[attr-defined] # not in the stubs
-    throttling = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
-    assert {NEXT_STEPS[code] for code in codes - set(throttling)} == {NextStep.RETRY}

@@ -19,7 +19,7 @@ from sidecar.sts.endpoint import signing_region
 from sidecar.sts.errors import Operation
 from sidecar.sts.signing import signature_headers
 from sidecar.sts.wire import HEADERS
-from tests.against.botocore.test_sts import Raw, render
+from tests.against.botocore.peer import Raw, render
 from tests.unit.sts.test_endpoint import new_regions
 
 STEP: dict[str, Any] = {"RoleArn": "arn:aws:iam::111122223333:role/next", "RoleSessionName": "shop.app"}
