@@ -1,12 +1,12 @@
 """
-Walk the way from token to SDK and say what is wrong first, and the next step.
+Check everything from the token to the SDK, and print the first failure and the next step.
 
-Run it in the sidecar's container for token, STS and endpoint; in the application's for its environment and SDKs; on a
-laptop with the same variables set; or against a Pod from outside. Each role is exchanged once, and nothing is changed
-anywhere.
+Run it in the sidecar's container to check token, STS and endpoint, or in the application's to check its environment
+and SDKs. It also runs on a laptop with the same variables, or checks a Pod from outside. It exchanges the token of each
+role once, and changes nothing.
 
-Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage. Warnings are told and leave it at 0, as everything works
-in spite of them; with --strict they make it 1.
+Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings are printed and leave it at 0, because credentials still
+work. With --strict a warning makes it 1.
 """
 
 import argparse
@@ -29,53 +29,59 @@ examples:
   irsa-sidecar doctor --json | jq -r '.first_failure.observed'"""
 
 METADATA_ADDRESS = "http://169.254.169.254"
-"""Of EC2 (EC2 User Guide, instance metadata)."""
+"""Address of EC2's metadata service (EC2 User Guide, instance metadata)."""
 
-LEAST_WIDTH, MOST_WIDTH = 60, 140
+MIN_WIDTH, MAX_WIDTH = 60, 140
+"""Limits of the line width, in characters."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for machines: one document, whose schema is stable")
-    parser.add_argument("--verbose", action="store_true", help="also list the checks that could not be made, and why")
-    parser.add_argument("--strict", action="store_true", help="end with 1 also when there are only warnings")
-    parser.add_argument("--no-imds", action="store_true", help="do not try the node's metadata service")
+    parser.add_argument("--json", action="store_true", help="print one JSON document with a stable schema")
     parser.add_argument(
-        "--imds-address", metavar="URL", default=METADATA_ADDRESS, help=f"where that is [{METADATA_ADDRESS}]"
+        "--verbose", action="store_true", help="also list the checks that could not be made, with the reason"
     )
-    parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="look at a Pod from outside, by your kubeconfig")
-    parser.add_argument("--context", metavar="NAME", help="with --pod: the context of the kubeconfig [current]")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
+    parser.add_argument("--no-imds", action="store_true", help="do not call the node's metadata service")
     parser.add_argument(
-        "--exec", action="store_true", help="with --pod: also run doctor in its sidecar, by kubectl exec"
+        "--imds-address",
+        metavar="URL",
+        default=METADATA_ADDRESS,
+        help=f"address of the node's metadata service [{METADATA_ADDRESS}]",
+    )
+    parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="check a Pod from outside, with your kubeconfig")
+    parser.add_argument("--context", metavar="NAME", help="with --pod: context of the kubeconfig [current]")
+    parser.add_argument(
+        "--exec", action="store_true", help="with --pod: also run doctor in its sidecar, with kubectl exec"
     )
     parser.add_argument(
-        "--files", metavar="DIRECTORY", help="look for AWS SDKs below it (in an application's Pod: everywhere)"
+        "--files",
+        metavar="DIRECTORY",
+        help="search for AWS SDKs below this directory (in an application's Pod: everywhere)",
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    from sidecar.doctor import from_pod as pod_side  # noqa: PLC0415  imported only if they are needed
-    from sidecar.doctor import report  # noqa: PLC0415  imported only if they are needed
-    from sidecar.doctor import run as examination  # noqa: PLC0415  imported only if they are needed
+    from sidecar.doctor import from_pod, report, run  # noqa: PLC0415  imported only for this command
 
     address = None if args.no_imds else args.imds_address
-    look = partial(examination.examine, os.environ, metadata_address=address, files=args.files)
+    examine = partial(run.examine, os.environ, metadata_address=address, files=args.files)
     if args.pod:
-        look = partial(pod_side.examine, os.environ, args.pod, args.context, execs=args.exec)
+        examine = partial(from_pod.examine, os.environ, args.pod, args.context, execs=args.exec)
     elif args.context or args.exec:
         raise ConfigurationError("--context and --exec are for a Pod: name it with --pod [NAMESPACE/]NAME.")
-    found = trio.run(look)
+    found = trio.run(examine)
     if args.json:
         _print(printable_json(report.as_json(found)))
     else:
         colours = sys.stdout.isatty() and wants_colours()
-        width = min(max(shutil.get_terminal_size((120, 24)).columns, LEAST_WIDTH), MOST_WIDTH)
+        width = min(max(shutil.get_terminal_size((120, 24)).columns, MIN_WIDTH), MAX_WIDTH)
         _print(report.as_text(found, width=width, colours=colours, is_verbose=args.verbose))
     fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
     return 1 if found.status in fails else 0
 
 
 def _print(text: str) -> None:
-    """What reads us may have seen enough: `| head` must not end in a traceback."""
+    """Print the text. If the reader has closed the pipe, as `| head` does, exit without a traceback."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

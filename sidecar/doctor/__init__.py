@@ -1,7 +1,14 @@
 """
-What is wrong with IRSA here, along the way of the data: settings, token, issuer, STS, exchange, trust policy, endpoint,
-application.
+Diagnose IRSA along the data flow: settings, token, issuer, STS, exchange, trust policy, endpoint, application.
 
-Every group of checks is one pure file: facts in, findings out, in a table. What the facts are is looked up by the
-file of the same name in `gather`. `examination` joins the two, and `report` tells.
+The environment, and with --pod a Pod's document, enter. A report of findings with next steps leaves.
+
+- `run`: entry point, and the table of all checks
+- `location`: decide whether this is the sidecar's or the application's environment
+- `from_sidecar`, `from_application`, `from_pod`: collect the facts of one side, and run its checks
+- `role_probes`: collect the facts about one role for `from_sidecar`
+- `probes`: collect the facts of one group (I/O)
+- `checks`: turn the facts of one group into findings (pure)
+- `finding`: types of checks and findings
+- `report`: text and JSON
 """

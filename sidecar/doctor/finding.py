@@ -1,8 +1,8 @@
 """
-A finding: what was seen, whether that is well, and what to do next. Pure.
+Define checks and findings, and run the checks of one group. Pure.
 
-Rule: *wrong* is what keeps credentials from the application, will do so, or lets it be somebody else; a *warning* works
-now. A check whose ground is missing finds nothing, so the first wrong thing is never a consequence of another one.
+Rule: a finding is *wrong* if it keeps credentials from the application now or later, or gives it another role's. A
+*warning* works now. A check is skipped when a check that it depends on failed, so the first failure is the cause.
 """
 
 import re
@@ -18,11 +18,15 @@ class Status(Enum):
     WARNING = "warning"
     WRONG = "failed"
     LEFT_OUT = "skipped"
-    """Not looked at, or not to be known from here. `seen` says why."""
+    """The check was not made, or its answer cannot be known from here. `seen` is the reason."""
 
 
 class Finding(NamedTuple):
-    """`seen` and `next_step` are for a person: sentences without the full stop, and no secret in them."""
+    """
+    The result of one check.
+
+    `seen` and `next_step` are sentences for people, without the full stop and without secrets.
+    """
 
     status: Status
     seen: str
@@ -30,20 +34,24 @@ class Finding(NamedTuple):
 
 
 class Check(NamedTuple, Generic[Facts]):
-    """One question. `judge` returns None where it does not arise; `after` names checks that it builds on."""
+    """
+    One question about the facts of a group.
+
+    `evaluate` returns None if the question does not apply. `after` names the checks that this one depends on.
+    """
 
     name: str
-    asks: str
-    judge: Callable[[Facts], Finding | None]
+    question: str
+    evaluate: Callable[[Facts], Finding | None]
     after: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):
     """
-    A finding in its place.
+    A finding with its group, check, role and container.
 
-    `role` is None where it is about no role, or about the only one; `container` where it is about no container of a
-    Pod that is looked at from outside.
+    `role` is None if the finding is about the only role or about none. `container` is set only with --pod, for a
+    finding about one container.
     """
 
     group: str
@@ -65,8 +73,8 @@ def wrong(seen: str, next_step: str) -> Finding:
     return Finding(Status.WRONG, seen, next_step)
 
 
-def left_out(why: str, next_step: str = "") -> Finding:
-    return Finding(Status.LEFT_OUT, why, next_step)
+def left_out(reason: str, next_step: str = "") -> Finding:
+    return Finding(Status.LEFT_OUT, reason, next_step)
 
 
 _ADVICE = re.compile(
@@ -85,36 +93,41 @@ def split_advice(message: str) -> tuple[str, str]:
     return match[1], match[2][0].upper() + match[2][1:].removesuffix(".")
 
 
-def _judge(check: Check[Facts], facts: Facts) -> Finding | None:
-    """Facts come from outside. An error in one check must not hide the findings of the others."""
+def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:
+    """
+    Return what the check finds.
+
+    Facts come from outside, so a check may raise. Its error must not hide the findings of the other checks.
+    """
     try:
-        return check.judge(facts)
+        return check.evaluate(facts)
     except Exception as exc:  # noqa: BLE001
-        return left_out(fault(exc))
+        return left_out(describe_bug(exc))
 
 
-NO_GROUND = "not checked, because of "
+NOT_CHECKED_BECAUSE = "not checked because of "
+"""Start of the text of a check that was skipped because of another check, whose name follows."""
 
 
-def judged(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
-    """What each check finds, in order."""
-    without_ground: set[str] = set()
+def run_checks(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
+    """Yield the name and the finding of each check, in order."""
+    unavailable: set[str] = set()
     for check in checks:
-        missing = without_ground.intersection(check.after)
-        finding = left_out(f"{NO_GROUND}{min(missing)}") if missing else _judge(check, facts)
+        missing = unavailable.intersection(check.after)
+        finding = left_out(f"{NOT_CHECKED_BECAUSE}{min(missing)}") if missing else _run_check(check, facts)
         if finding is not None:
             yield check.name, finding
             if finding.status in (Status.WRONG, Status.LEFT_OUT):
-                without_ground.add(check.name)
+                unavailable.add(check.name)
 
 
-def fault(exc: BaseException) -> str:
-    """A fault of doctor's own as its type and place. Its text may hold a secret."""
+def describe_bug(exc: BaseException) -> str:
+    """Return the type and the code line of an unexpected exception. Its text may hold a secret, so it is not shown."""
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
-    trace, place = exc.__traceback__, "an unknown place"
+    trace, location = exc.__traceback__, "an unknown line"
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__")).startswith("sidecar."):
-            place = f"{trace.tb_frame.f_globals['__name__']}:{trace.tb_lineno}"
+            location = f"{trace.tb_frame.f_globals['__name__']}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"this check failed with {type(exc).__name__} at {place}: please report it"
+    return f"this check failed with {type(exc).__name__} at {location}. Please report this bug"

@@ -1,4 +1,4 @@
-"""A Pod from outside: what its document says and, where that is wanted, what doctor finds inside."""
+"""Examine a Pod from outside: its document and, with --exec, the findings of doctor in its sidecar."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -9,26 +9,32 @@ from sidecar.doctor.checks import pod, pod_container
 from sidecar.doctor.checks.pod import PodFacts
 from sidecar.doctor.finding import Row, Status, left_out
 from sidecar.doctor.location import Side
-from sidecar.doctor.probes import pod as gather_pod
+from sidecar.doctor.probes import pod as pod_probe
 from sidecar.doctor.report import Report, rows
 from sidecar.errors import KubernetesError
 
 
-async def examine(environ: Mapping[str, str], where: str, context: str | None, *, execs: bool) -> Report:
+async def examine(environ: Mapping[str, str], pod_name: str, context: str | None, *, execs: bool) -> Report:
     """
-    `where` is NAME or NAMESPACE/NAME; `execs` is whether to run doctor in the sidecar's container too.
+    Run the checks of one Pod.
 
-    Raises ConfigurationError, and KubernetesError where the Pod may not be read.
+    `pod_name` is NAME or NAMESPACE/NAME. `execs` is whether to run doctor in the sidecar's container too.
+
+    Raises ConfigurationError, and KubernetesError if the Pod may not be read.
     """
-    look = partial(gather_pod.look, environ, where, context)
-    facts = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+    probe = partial(pod_probe.collect, environ, pod_name, context)
+    facts = await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
     outside = (*rows("pod", pod.CHECKS, facts), *pod_container.container_rows(facts))
     inside = await _inside(facts, context, execs=execs) if facts.sidecar is not None else ()
-    return Report(Side.POD, (*_with_remedy(outside, inside), *inside), {})
+    return Report(Side.POD, (*_with_inside_fix(outside, inside), *inside), {})
 
 
-def _with_remedy(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[Row]:
-    """Why the daemon has no credentials is seen inside: what helps there is the next step."""
+def _with_inside_fix(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[Row]:
+    """
+    Yield the findings from outside, a failed readiness with the next step of the first failure inside.
+
+    Only doctor inside the Pod can see why the daemon has no credentials.
+    """
     cause = next((row for row in inside if row.finding.status is Status.WRONG), None)
     for row in outside:
         is_consequence = row.check == "readiness" and row.finding.status is Status.WRONG
@@ -40,10 +46,10 @@ def _with_remedy(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[Row]
 
 async def _inside(facts: PodFacts, context: str | None, *, execs: bool) -> tuple[Row, ...]:
     if not execs:
-        why = "token, STS and what is served are seen from inside only"
-        return (Row("inside", "all", left_out(why, f"Add --exec, or: {pod.command_inside(facts)}")),)
-    look = partial(gather_pod.look_inside, facts, context)
+        reason = "the token, STS and the endpoint can be checked only from inside the Pod"
+        return (Row("inside", "all", left_out(reason, f"Add --exec, or run: {pod.command_inside(facts)}")),)
+    probe = partial(pod_probe.collect_inside, facts, context)
     try:
-        return await trio.to_thread.run_sync(look, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
     except KubernetesError as error:
         return (Row("inside", "all", left_out(str(error), f"Run it yourself: {pod.command_inside(facts)}")),)

@@ -1,4 +1,4 @@
-"""What was found, for people and for machines. Pure."""
+"""Format a report as text for people and as JSON for programs. Pure."""
 
 import json
 import textwrap
@@ -7,17 +7,17 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.calls import CONFIGURED, Calls
-from sidecar.doctor.finding import NO_GROUND, Check, Facts, Finding, Row, Status, judged, left_out
+from sidecar.doctor.finding import NOT_CHECKED_BECAUSE, Check, Facts, Finding, Row, Status, left_out, run_checks
 from sidecar.doctor.location import Side
 from sidecar.printable import printable
 from sidecar.redaction import without_user_info
 
 SCHEMA_VERSION = 1
-"""Of the JSON: a name that is taken away or means something else raises it; new names do not."""
+"""Version of the JSON document. It rises when a name is removed or changes its meaning, not when a name is added."""
 
 
 class Report(NamedTuple):
-    """The findings in the order of the flow, and what the configuration costs STS in a day."""
+    """The findings in the order of the data flow, and the calls to STS per day by session duration."""
 
     side: Side
     rows: tuple[Row, ...]
@@ -32,7 +32,7 @@ class Report(NamedTuple):
 
     @property
     def status(self) -> Status:
-        """The worst of them."""
+        """The worst status of all findings."""
         found = {row.finding.status for row in self.rows}
         return next((status for status in (Status.WRONG, Status.WARNING) if status in found), Status.OK)
 
@@ -41,28 +41,28 @@ def rows(
     group: str,
     checks: Sequence[Check[Facts]],
     facts: Facts | None,
-    why: str = "",
+    reason: str = "",
     *,
-    how: str = "",
+    fix: str = "",
     role: str | None = None,
     container: str | None = None,
 ) -> Iterator[Row]:
     """
-    Yield the group's findings; where nothing is known, one that says `why`, and `how` it could be.
+    Yield the group's findings. Without facts, yield one skipped finding with `reason` and `fix`.
 
     Findings quote settings and other programs' errors, so the passwords of URLs are removed here.
     """
-    found = [("all", left_out(why, how))] if facts is None else judged(checks, facts)
+    found = [("all", left_out(reason, fix))] if facts is None else run_checks(checks, facts)
     for name, finding in found:
         seen, next_step = without_user_info(finding.seen), without_user_info(finding.next_step)
         yield Row(group, name, finding._replace(seen=seen, next_step=next_step), role, container)
 
 
-# For machines
+# For programs
 
 
 def as_json(report: Report) -> str:
-    """One JSON document; docs/doctor.md states its schema."""
+    """Return one JSON document. docs/doctor.md states its schema."""
     first = report.first_failure
     document = {
         "version": SCHEMA_VERSION,
@@ -99,9 +99,10 @@ _Paint = Callable[[str, Status], str]
 
 def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = False) -> str:
     """
-    The first wrong thing and its next step, then every finding by group, each line within `width` where it can be.
+    Return the first failure and its next step, then every finding by group.
 
-    Checks that could not be made are counted, and listed if `is_verbose`.
+    Lines are wrapped at `width`, except inside a path or an ARN. Checks that could not be made are counted, and listed
+    if `is_verbose`.
     """
     report = report._replace(rows=tuple(_printable(row) for row in report.rows))
     paint = _painted if colours else _plain
@@ -110,8 +111,8 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
     lines = [*_headline(report, width, paint, is_verbose=is_verbose), ""]
     for title, group in groupby(rows, key=_title):
         lines.append(title)
-        for without_ground, same in groupby(group, key=_has_no_ground):
-            if without_ground:
+        for depends_on_failure, same in groupby(group, key=_depends_on_failure):
+            if depends_on_failure:
                 names = ", ".join(_id(row) for row in same)
                 lines += _finding("", left_out(f"not checked: {names}"), check_width, width, paint)
             else:
@@ -120,12 +121,12 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
 
 
 def _id(row: Row) -> str:
-    """The check's name in docs/doctor.md, which has a heading for each."""
+    """Return the id of the check, which is also its heading in docs/doctor.md."""
     return f"{row.group}.{row.check}"
 
 
 def _printable(row: Row) -> Row:
-    """Return the row with its texts from outside safe for a terminal. Line feeds and tabs are wrapped later."""
+    """Return the row with its outside texts escaped for a terminal. Wrapping replaces line feeds and tabs later."""
     role, container = (name and printable(name) for name in (row.role, row.container))
     seen, next_step = (printable(text, keep="\n\t") for text in (row.finding.seen, row.finding.next_step))
     return row._replace(role=role, container=container, finding=Finding(row.finding.status, seen, next_step))
@@ -136,19 +137,19 @@ def _title(row: Row) -> str:
     return f"{row.group}{of_role}{f' of container {row.container}' if row.container else ''}"
 
 
-def _has_no_ground(row: Row) -> bool:
-    return row.finding.seen.startswith(NO_GROUND)
+def _depends_on_failure(row: Row) -> bool:
+    return row.finding.seen.startswith(NOT_CHECKED_BECAUSE)
 
 
 def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) -> Iterator[str]:
     first = report.first_failure
     if first is None:
         warnings = report.count(Status.WARNING)
-        told = ["Nothing wrong found", *([_counted(warnings, "warning")] if warnings else [])]
-        yield paint(f"{'; '.join([*told, *_not_made(report, is_verbose=is_verbose)])}.", report.status)
+        parts = ["Nothing wrong found", *([_counted(warnings, "warning")] if warnings else [])]
+        yield paint(f"{'; '.join([*parts, *_not_made(report, is_verbose=is_verbose)])}.", report.status)
         return
-    whose = f" ({_title(first)})" if first.role or first.container else ""
-    for line in _wrapped(_sentence(f"Wrong{whose}: {first.finding.seen}"), "", "  ", width):
+    owner = f" ({_title(first)})" if first.role or first.container else ""
+    for line in _wrapped(_sentence(f"Wrong{owner}: {first.finding.seen}"), "", "  ", width):
         yield paint(line, Status.WRONG)
     yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
     yield from _wrapped(f"See: {_id(first)} in docs/doctor.md", "", "  ", width)
@@ -186,10 +187,11 @@ def _finding(check: str, finding: Finding, check_width: int, width: int, paint: 
 def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
     if not calls:
         return
-    told = [f"{counted} with {name}" for name, counted in calls.items() if name != CONFIGURED]
+    alternatives = [f"{counted} with {name}" for name, counted in calls.items() if name != CONFIGURED]
     yield ""
     yield from _wrapped(
-        f"Calls to STS a day, of each Pod: {calls[CONFIGURED]} as it is; by IRSA_SIDECAR_DURATION: {', '.join(told)}.",
+        f"Calls to STS per Pod and day: {calls[CONFIGURED]} as configured. By IRSA_SIDECAR_DURATION: "
+        f"{', '.join(alternatives)}.",
         "",
         "  ",
         width,
@@ -197,7 +199,7 @@ def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
-    """Paths and ARNs stay whole, so that they can be copied."""
+    """Return the text as lines. Paths and ARNs stay whole, so that they can be copied."""
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
     ) or [first]

@@ -1,16 +1,15 @@
-"""One examination: of whichever side this environment is, and the table of all checks."""
+"""Examine the side that this environment belongs to, and list all checks."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.doctor import from_application as application_side
-from sidecar.doctor import from_sidecar as sidecar_side
+from sidecar.doctor import from_application, from_sidecar
 from sidecar.doctor.checks import (
+    caller,
     endpoint,
     environment,
     exchange,
-    identity,
     issuer,
     metadata,
     pod,
@@ -35,22 +34,22 @@ GROUPS: Mapping[str, Sequence[Check[Any]]] = MappingProxyType(
         "trust": trust.CHECKS,
         "environment": environment.CHECKS,
         "endpoint": endpoint.CHECKS,
-        "identity": identity.CHECKS,
+        "identity": caller.CHECKS,
         "sdks": sdks.CHECKS,
         "metadata": metadata.CHECKS,
         "pod": (*pod.CHECKS, *pod_container.CONTAINER_CHECKS),
     }
 )
-"""Every check there is, in the order of the flow; a Pod from outside last."""
+"""All checks by group, in the order of the data flow. The checks of a Pod from outside come last."""
 
 
 async def examine(environ: Mapping[str, str], *, metadata_address: str | None, files: str | None = None) -> Report:
     """
-    Look at everything that this environment tells of.
+    Run all checks that apply to this environment.
 
-    `metadata_address` is the node's metadata service, None not to ask it; `files` is where to look for AWS SDKs,
-    instead of in the whole container.
+    `metadata_address` is the node's metadata service, or None to skip it. `files` is the directory to search for AWS
+    SDKs instead of the whole container.
     """
     if side(environ) is Side.APPLICATION:
-        return await application_side.examine(environ, metadata_address, files)
-    return await sidecar_side.examine(environ, metadata_address)
+        return await from_application.examine(environ, metadata_address, files)
+    return await from_sidecar.examine(environ, metadata_address)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from sidecar.doctor.probes.reach import reach
+from sidecar.doctor.probes.network_path import collect
 from sidecar.errors import ConfigurationError
 from sidecar.oidc import jwks as published_keys
 from sidecar.outbound import Failure, certificate_advice, named_authorities, network_error, trust_in, unverified
@@ -55,8 +55,8 @@ async def test_published_keys_with_a_lax_named_authority_are_read(resolver: None
 
 async def test_doctor_reaches_sts_with_a_lax_named_authority(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(Reply(302, b""), tls=lax.server(STS_HOST), host=STS_HOST) as server:
-        way = await reach(server.url, lax.bundle)
-    assert (way.failed, way.why) == ("", "")
+        path = await collect(server.url, lax.bundle)
+    assert (path.failed_step, path.reason) == ("", "")
 
 
 async def test_issuer_with_a_lax_named_authority_gets_a_thumbprint(resolver: None, lax: LaxAuthority) -> None:

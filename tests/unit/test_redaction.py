@@ -117,7 +117,7 @@ def test_no_remark_or_finding_shows_a_password(url: str, capsys: pytest.CaptureF
     assert PASSWORD not in capsys.readouterr().err
     check: Check[Any] = Check("id", "question", lambda _facts: Finding(Status.WRONG, f"at {url}", f"correct {url}"))
     assert PASSWORD not in str(list(rows("group", [check], {})))
-    assert PASSWORD not in str(list(rows("group", [check], None, f"at {url}", how=url)))
+    assert PASSWORD not in str(list(rows("group", [check], None, f"at {url}", fix=url)))
 
 
 @pytest.mark.parametrize("text", ["", "user@example.com", "https://example.com/path", "a: b@c", "key://"])

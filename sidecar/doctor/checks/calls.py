@@ -1,4 +1,4 @@
-"""How often the daemon calls STS in a day, by what it was told. Pure."""
+"""Count the daemon's calls to STS per day for a configuration. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,18 +8,19 @@ from sidecar.role import LONGEST, MAX_DURATION_SECONDS, Role
 
 DAY_SECONDS = 86_400
 CONFIGURED = "configured"
+"""Key of the count for the durations that are configured."""
 
-SHORTEST_LIMIT = 3600
-"""What every role allows (IAM API reference, MaxSessionDuration)."""
+MIN_SESSION_LIMIT_SECONDS = 3600
+"""Smallest MaxSessionDuration that a role can have (IAM API reference)."""
 
 
 def calls_per_day(session_seconds: int, chain: int = 0) -> int:
-    """For one role of a Pod when all goes well: an exchange with each refresh, and an AssumeRole for each step."""
+    """Return the calls per role and Pod without errors: one exchange per refresh, and one AssumeRole per chain step."""
     return round(DAY_SECONDS / refresh_after_seconds(session_seconds, jitter=0.5)) * (1 + chain)
 
 
 class Calls(NamedTuple):
-    """Between which numbers the calls of a day lie, where they depend on what a role allows."""
+    """The smallest and largest number of calls per day. They differ if the role's session limit decides."""
 
     least: int
     most: int
@@ -28,22 +29,23 @@ class Calls(NamedTuple):
         return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
 
 
-def table(roles: Sequence[Role]) -> dict[str, Calls]:
-    """For the roles as they are, and as they would be with each length of session."""
+def by_duration(roles: Sequence[Role]) -> dict[str, Calls]:
+    """Return the calls for the roles as configured, and with each session duration instead."""
     if not roles:
         return {}
     by_session = {"3600": 3600, "43200": MAX_DURATION_SECONDS, LONGEST: None}
-    told = _sum(roles)
-    return {CONFIGURED: told} | {
+    return {CONFIGURED: _sum(roles)} | {
         name: _sum([role._replace(duration_seconds=seconds) for role in roles]) for name, seconds in by_session.items()
     }
 
 
 def _sum(roles: Sequence[Role]) -> Calls:
-    return Calls(*(sum(_of_role(role, limit) for role in roles) for limit in (MAX_DURATION_SECONDS, SHORTEST_LIMIT)))
+    return Calls(
+        *(sum(_of_role(role, limit) for role in roles) for limit in (MAX_DURATION_SECONDS, MIN_SESSION_LIMIT_SECONDS))
+    )
 
 
 def _of_role(role: Role, limit: int) -> int:
-    """`limit` is what the role allows. A chained role's session is of its own length, whatever the first one's."""
+    """Return the calls if the role allows sessions of `limit` seconds. The last step of a chain sets the duration."""
     seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds or limit
     return calls_per_day(seconds, len(role.chain))

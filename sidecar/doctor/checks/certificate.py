@@ -1,8 +1,8 @@
 """
-Who signed a certificate, read from its DER bytes. Pure.
+Read the name of a certificate's issuer from its DER bytes (RFC 5280). Pure.
 
-Python's `ssl` tells nothing of a certificate that it did not accept, which is the one whose signer matters: a
-company's proxy, most often. cryptography would tell, and is not in a Pod. Only the issuer's name is read (RFC 5280).
+Python's `ssl` returns no details of a certificate that it rejects. Its issuer matters most: it is usually a company's
+proxy. The package cryptography could read the name, but the image does not contain it.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ _SEQUENCE, _SET, _OBJECT, _VERSION = 0x30, 0x31, 0x06, 0xA0
 _COMMON_NAME, _ORGANIZATION = bytes((0x55, 4, 3)), bytes((0x55, 4, 10))
 
 _ENCODINGS = {0x1E: "utf-16-be", 0x1C: "utf-32-be", 0x14: "latin-1"}
-"""Of the string types that are neither ASCII nor UTF-8 (X.690, 8.21)."""
+"""Encodings of the string types that are neither ASCII nor UTF-8 (X.690, 8.21)."""
 
 
 def signer(der: bytes) -> str | None:
-    """The issuer's common name and organization, as `Amazon RSA 2048 M01 (Amazon)`; None for what is no certificate."""
+    """Return the issuer, such as `Amazon RSA 2048 M01 (Amazon)`, or None if the bytes are not a certificate."""
     try:
         names = dict(_issuer_names(der))
     except (ValueError, IndexError, UnicodeDecodeError):
@@ -40,7 +40,7 @@ def _printable(text: str) -> str:
 
 
 def _only(data: bytes, tag: int) -> bytes:
-    """The content of the first element, which must be of this kind."""
+    """Return the content of the first element. Raises ValueError if it has another tag."""
     found, content = next(_elements(data), (0, b""))
     if found != tag:
         raise ValueError(f"element {found:#x} instead of {tag:#x}")

@@ -1,4 +1,4 @@
-"""What an AWS SDK meets at the credentials endpoint: address, secret, answer, and how long it lasts. Pure."""
+"""Check the credentials endpoint as AWS SDKs use it: address, secret, response and expiration. Pure."""
 
 import ipaddress
 import re
@@ -10,19 +10,19 @@ from sidecar.doctor.checks.token import duration_text
 from sidecar.doctor.finding import Check, Finding, left_out, ok, split_advice, warning, wrong
 
 FIELDS = frozenset({"AccessKeyId", "SecretAccessKey", "Token", "Expiration"})
-"""What every SDK's set of required fields comes to."""
+"""Fields that at least one SDK requires."""
 
 KNOWN_FIELDS = FIELDS | {"AccountId", "RoleArn"}
-"""Rust's and Kotlin's SDKs take a `Code` for an error, and old .NET fails on any other name."""
+"""Fields that no SDK rejects. Rust's and Kotlin's SDKs read a `Code` as an error; old .NET fails on any other name."""
 
 EXPIRATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-"""The one spelling that every SDK reads: JavaScript's and Rust's take no offset."""
+"""The only format that every SDK reads: JavaScript's and Rust's reject a UTC offset."""
 
 SDK_WINDOW_SECONDS = 15 * 60
-"""botocore, Java's and .NET's SDKs ask again on every use once less than this remains."""
+"""Remaining lifetime below which botocore, Java's and .NET's SDKs call the endpoint again on every use."""
 
-PATIENCE_SECONDS = 1.0
-"""Java, JavaScript, PHP and C++ give up after it."""
+SHORTEST_SDK_TIMEOUT_SECONDS = 1.0
+"""Timeout of the least patient SDKs: Java, JavaScript, PHP and C++."""
 
 POD_IDENTITY_HOSTS = frozenset({"169.254.170.23", "fd00:ec2::23"})
 ECS_HOST = "169.254.170.2"
@@ -30,10 +30,11 @@ ECS_HOST = "169.254.170.2"
 
 class SecretFacts(NamedTuple):
     """
-    The secret as an SDK gets it, without showing it.
+    Facts about the secret that an SDK would send, without the secret.
 
-    `file` and `problem` are of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE; `in_variable` is whether
-    AWS_CONTAINER_AUTHORIZATION_TOKEN is set, and `are_equal` whether the two say the same, where both can be read.
+    `file` is the path in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and `problem` what is wrong with that file.
+    `in_variable` is whether AWS_CONTAINER_AUTHORIZATION_TOKEN is set, and `are_equal` whether both hold the
+    same secret.
     """
 
     file: str | None = None
@@ -43,16 +44,17 @@ class SecretFacts(NamedTuple):
     are_equal: bool = True
 
 
-class Served(NamedTuple):
+class EndpointResponse(NamedTuple):
     """
-    One answer, without its secrets. `message` is what an error says; `fields` are the names in the body.
+    The endpoint's response, without secrets.
 
-    `error` is why there was no answer at all, with `refused` for a port that nobody listens on.
+    `message` is the text of an error response. `fields` are the names in the body. `error` is the reason why there was
+    no response. `is_refused` means that no process listens on the port.
     """
 
     status: int = 0
     error: str = ""
-    refused: bool = False
+    is_refused: bool = False
     seconds: float = 0.0
     content_type: str = ""
     is_json: bool = True
@@ -67,8 +69,10 @@ class Served(NamedTuple):
 
 class EndpointFacts(NamedTuple):
     """
-    `setting` is what says where it is. `is_expected` is false where a daemon need not be running: on a laptop that
-    nobody told of one. `role_arn` is whose credentials they must be, if that is known here.
+    Facts about the endpoint. `setting` is the setting that holds its `url`.
+
+    `is_expected` is false if no daemon has to run here, such as on a laptop. `role_arn` is the expected role, if it is
+    known.
     """
 
     url: str
@@ -76,22 +80,24 @@ class EndpointFacts(NamedTuple):
     is_expected: bool
     now: float
     secret: SecretFacts = SecretFacts()
-    served: Served | None = None
+    response: EndpointResponse | None = None
     role_arn: str | None = None
 
 
 def _address(facts: EndpointFacts) -> Finding:
     host = _host(facts)
     if host is None or host == "":
-        return wrong(f"{facts.setting} is no URL that an SDK could call", "Use http://127.0.0.1:4772/v1/credentials")
+        return wrong(f"{facts.setting} is not a URL that an SDK can call", "Use http://127.0.0.1:4772/v1/credentials")
     if host in POD_IDENTITY_HOSTS:
         return wrong(
-            f"{facts.setting} is that of EKS Pod Identity ({host}): its association of this service account wins over "
-            "the sidecar",
-            "Take the Pod Identity association away, or use another service account",
+            f"{facts.setting} is the address of EKS Pod Identity ({host}): the association of this service account "
+            "overrides the sidecar",
+            "Delete the Pod Identity association, or use another service account",
         )
     if host == ECS_HOST:
-        return wrong(f"{facts.setting} is that of Amazon ECS ({host})", "Use http://127.0.0.1:4772/v1/credentials")
+        return wrong(
+            f"{facts.setting} is the address of Amazon ECS ({host})", "Use http://127.0.0.1:4772/v1/credentials"
+        )
     if _parts(facts).scheme == "https":
         return _encrypted_address(facts, host)
     return _plain_address(facts, host)
@@ -101,19 +107,19 @@ def _encrypted_address(facts: EndpointFacts, host: str) -> Finding:
     """SDKs accept https with any host. The daemon speaks plain HTTP, so on loopback it cannot be the daemon."""
     if _is_loopback(host):
         use = shown(facts.url).replace("https://", "http://", 1)
-        return wrong(f"{shown(facts.url)} is https, and irsa-sidecar serves plain http on loopback", f"Use {use}")
+        return wrong(f"{shown(facts.url)} is https, but irsa-sidecar serves plain http on loopback", f"Use {use}")
     return ok(f"{shown(facts.url)}: SDKs accept https with any host. It is not this Pod's sidecar")
 
 
 def _plain_address(facts: EndpointFacts, host: str) -> Finding:
-    use = "Use http://127.0.0.1: it is the one spelling that every SDK takes"
+    fix = "Use http://127.0.0.1, the only loopback address that every SDK accepts"
     if host == "127.0.0.1":
         return ok(shown(facts.url))
     if not _is_loopback(host):
-        return wrong(f"{shown(facts.url)} is not on loopback: over plain http SDKs refuse {host}", use)
-    lacking = {"localhost": "those that ask a resolver", "::1": "JavaScript's version 2 and Debian 12's botocore"}
-    some = lacking.get(host, "Kotlin's, JavaScript's version 2 and Debian 12's botocore")
-    return warning(f"{shown(facts.url)} is loopback, but {some} may not take {host}", use)
+        return wrong(f"{shown(facts.url)} is not on loopback: over plain http SDKs reject {host}", fix)
+    rejecting = {"localhost": "SDKs that use a resolver", "::1": "JavaScript's version 2 and Debian 12's botocore"}
+    sdks = rejecting.get(host, "Kotlin's, JavaScript's version 2 and Debian 12's botocore")
+    return warning(f"{shown(facts.url)} is loopback, but {sdks} may reject {host}", fix)
 
 
 def _secret(facts: EndpointFacts) -> Finding | None:
@@ -127,116 +133,126 @@ def _secret(facts: EndpointFacts) -> Finding | None:
         )
     if secret.ends_in_newline:
         return wrong(
-            f"{secret.file} ends in a newline, with which botocore, Go, Java and JavaScript refuse it",
-            "Write it without one: printf %s, not echo",
+            f"{secret.file} ends in a newline: botocore, Go, Java and JavaScript reject such a secret",
+            "Write the file without a newline: use printf %s, not echo",
         )
     if not secret.are_equal:
         return wrong(
-            f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} hold different secrets, of which SDKs take either",
-            "Leave AWS_CONTAINER_AUTHORIZATION_TOKEN out, or make both equal",
+            f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} hold different secrets, and SDKs use either",
+            "Remove AWS_CONTAINER_AUTHORIZATION_TOKEN, or use the same secret in both",
         )
     if secret.file is None:
         return warning(
-            "the secret is in AWS_CONTAINER_AUTHORIZATION_TOKEN alone",
-            "Set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE as well: Rust's object_store passes over the endpoint without",
+            "the secret is only in AWS_CONTAINER_AUTHORIZATION_TOKEN",
+            "Set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE too: without it Rust's object_store ignores the endpoint",
         )
-    return ok(f"{secret.file}, on one line without a newline")
+    return ok(f"{secret.file} has one line without a newline")
 
 
-def _reached(facts: EndpointFacts) -> Finding:
-    served = facts.served
-    if served is None:
-        return left_out("not asked")
-    if served.refused and not facts.is_expected:
+def _connection(facts: EndpointFacts) -> Finding:
+    response = facts.response
+    if response is None:
+        return left_out("the endpoint was not called")
+    if response.is_refused and not facts.is_expected:
         return left_out(
-            f"no daemon here: nothing listens at {shown(facts.url)}",
-            "Start `irsa-sidecar run`, or run doctor in the Pod, to have it looked at",
+            f"no daemon runs here: no process listens at {shown(facts.url)}",
+            "To check the endpoint, start `irsa-sidecar run`, or run doctor in the Pod",
         )
-    if served.refused:
+    if response.is_refused:
         return wrong(
-            f"nothing listens at {shown(facts.url)}",
-            "See whether the sidecar runs (kubectl get pod, kubectl logs POD -c irsa-sidecar), and whether its "
+            f"no process listens at {shown(facts.url)}",
+            "Check whether the sidecar runs (kubectl get pod, kubectl logs POD -c irsa-sidecar), and whether its "
             "IRSA_SIDECAR_LISTEN has this port",
         )
-    if served.error:
+    if response.error:
         return wrong(
-            f"{shown(facts.url)} gives no answer ({served.error})",
-            "See what listens on that port: all containers of a Pod share its ports",
+            f"{shown(facts.url)} does not respond ({response.error})",
+            "Check which process listens on that port: all containers of a Pod share its ports",
         )
-    return ok(f"{shown(facts.url)} answers in {1000 * served.seconds:.0f} ms")
+    return ok(f"{shown(facts.url)} responds in {1000 * response.seconds:.0f} ms")
 
+
+_NOT_OURS = "Check which process listens on that port: it is not irsa-sidecar"
 
 _BY_STATUS = {
     401: "Set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that holds the secret",
-    403: "Use http://127.0.0.1, this Pod's own secret, and no proxy in between",
-    404: "Correct the path: /v1/credentials, or /v1/credentials/NAME for a role with a name",
-    503: "See the exchange with STS, where the reason is: run doctor in the sidecar's container",
+    403: "Use http://127.0.0.1, this Pod's own secret and no proxy",
+    404: "Correct the path: /v1/credentials, or /v1/credentials/NAME for a named role",
+    503: "Run doctor in the sidecar's container: its exchange with STS shows the reason",
 }
 
 
-def _granted(facts: EndpointFacts) -> Finding:
-    served = _served(facts)
-    if served.status != 200:
-        # What a refusal advises is the next step here, and its table knows it better.
-        message = served.message if served.status == 503 else split_advice(served.message)[0]
-        said = f": {message}" if message else ""
-        next_step = _BY_STATUS.get(served.status, "See what listens on that port: it may not be irsa-sidecar")
-        return wrong(f"the endpoint answers {served.status}{said}".removesuffix("."), next_step)
-    other = "See what listens on that port: it is not irsa-sidecar"
-    if not served.is_json:
-        return wrong("the endpoint answers 200 with something that is no JSON object", other)
-    missing = sorted(FIELDS - served.fields) + list(served.empty)
+def _credentials(facts: EndpointFacts) -> Finding:
+    response = _response(facts)
+    if response.status != 200:
+        return _error_response(response)
+    if not response.is_json:
+        return wrong("the endpoint returns 200 with a body that is not a JSON object", _NOT_OURS)
+    missing = sorted(FIELDS - response.fields) + list(response.empty)
     if missing:
-        return wrong(f"the endpoint's answer lacks {', '.join(missing)}", other)
-    if unknown := sorted(served.fields - KNOWN_FIELDS):
-        return warning(f"the endpoint's answer has {', '.join(unknown)}, which some SDKs take for an error", other)
-    if not EXPIRATION.fullmatch(served.expiration):
-        return wrong(f"Expiration is {served.expiration[:40]!r}, which JavaScript's and Rust's SDKs do not read", other)
-    return ok(f"200 with {served.access_key_id} for {served.role_arn or 'a role that it does not name'}")
+        return wrong(f"the endpoint's response lacks {', '.join(missing)}", _NOT_OURS)
+    if unknown := sorted(response.fields - KNOWN_FIELDS):
+        seen = f"the endpoint's response has {', '.join(unknown)}, which some SDKs treat as an error"
+        return warning(seen, _NOT_OURS)
+    if not EXPIRATION.fullmatch(response.expiration):
+        seen = f"Expiration is {response.expiration[:40]!r}, which JavaScript's and Rust's SDKs cannot read"
+        return wrong(seen, _NOT_OURS)
+    return ok(f"200 with {response.access_key_id} for {response.role_arn or 'an unnamed role'}")
 
 
-def _lasting(facts: EndpointFacts) -> Finding:
-    expires_at = _served(facts).expires_at
+def _error_response(response: EndpointResponse) -> Finding:
+    # `_BY_STATUS` has a better next step than the message of the response, except for 503.
+    message = response.message if response.status == 503 else split_advice(response.message)[0]
+    text = f": {message}" if message else ""
+    next_step = _BY_STATUS.get(response.status, "Check which process listens on that port: it may not be irsa-sidecar")
+    return wrong(f"the endpoint returns {response.status}{text}".removesuffix("."), next_step)
+
+
+def _remaining(facts: EndpointFacts) -> Finding:
+    expires_at = _response(facts).expires_at
     if expires_at is None:
-        return wrong("its Expiration is no instant", "See what listens on that port: it is not irsa-sidecar")
-    left = expires_at - facts.now
-    if left <= 0:
+        return wrong("Expiration is not an instant", _NOT_OURS)
+    remaining = expires_at - facts.now
+    if remaining <= 0:
         return wrong(
-            f"the credentials that it serves expired at {instant_text(expires_at)}, {duration_text(-left)} ago by this "
+            f"the served credentials expired at {instant_text(expires_at)}, {duration_text(-remaining)} ago by this "
             "machine's clock",
-            "See what listens on that port (irsa-sidecar serves no expired set), and this machine's clock",
+            "Check this machine's clock, and which process listens on that port: irsa-sidecar does not serve expired "
+            "credentials",
         )
-    if left < SDK_WINDOW_SECONDS:
+    if remaining < SDK_WINDOW_SECONDS:
         return warning(
-            f"they live {duration_text(left)} more: below 15 minutes botocore, Java and .NET ask again on every use",
-            "See why no refresh succeeds (kubectl logs POD -c irsa-sidecar), or whether IRSA_SIDECAR_DURATION is "
+            f"the served credentials expire in {duration_text(remaining)}: below 15 minutes botocore, Java and .NET "
+            "call the endpoint on every use",
+            "Check why no refresh succeeds (kubectl logs POD -c irsa-sidecar), or whether IRSA_SIDECAR_DURATION is "
             "below 1800",
         )
-    return ok(f"good until {instant_text(expires_at)}, {duration_text(left)} from now, outside of every SDK's window")
+    return ok(f"valid until {instant_text(expires_at)}, {duration_text(remaining)} from now, beyond every SDK's window")
 
 
-def _quick(facts: EndpointFacts) -> Finding | None:
-    seconds = _served(facts).seconds
-    if seconds < PATIENCE_SECONDS / 2:
+def _latency(facts: EndpointFacts) -> Finding | None:
+    seconds = _response(facts).seconds
+    if seconds < SHORTEST_SDK_TIMEOUT_SECONDS / 2:
         return None
     return warning(
-        f"the endpoint took {seconds:.1f} s: Java, JavaScript, PHP and C++ give up after {PATIENCE_SECONDS:.0f} s",
-        "Give the sidecar more CPU: its limit throttles it",
+        f"the endpoint took {seconds:.1f} s to respond: Java, JavaScript, PHP and C++ time out after "
+        f"{SHORTEST_SDK_TIMEOUT_SECONDS:.0f} s",
+        "Raise the sidecar's CPU limit, which throttles it",
     )
 
 
 def _expected_role(facts: EndpointFacts) -> Finding | None:
-    served = _served(facts).role_arn
-    if facts.role_arn is None or not served or served == facts.role_arn:
+    served_arn = _response(facts).role_arn
+    if facts.role_arn is None or not served_arn or served_arn == facts.role_arn:
         return None
     return wrong(
-        f"the endpoint serves {served}, not {facts.role_arn}",
-        "See which process listens on that port, and its AWS_ROLE_ARN",
+        f"the endpoint serves {served_arn}, not {facts.role_arn}",
+        "Check which process listens on that port, and its AWS_ROLE_ARN",
     )
 
 
 def shown(url: str) -> str:
-    """Without what may be secret in it: user and query."""
+    """Return the URL without its user and query, which may be secret."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -264,22 +280,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _served(facts: EndpointFacts) -> Served:
-    assert facts.served is not None, "the checks after `reached` have one"
-    return facts.served
+def _response(facts: EndpointFacts) -> EndpointResponse:
+    assert facts.response is not None, "the checks after `connection` have a response"
+    return facts.response
 
 
 CHECKS: tuple[Check[EndpointFacts], ...] = (
     Check("address", "does every SDK accept it", _address),
-    Check("secret", "is the secret readable, alike in both forms, and without a newline", _secret, after=("address",)),
-    Check("connection", "does anything answer there", _reached, after=("address",)),
+    Check(
+        "secret",
+        "is the secret readable, without a newline, and the same in file and variable",
+        _secret,
+        after=("address",),
+    ),
+    Check("connection", "does a process respond there", _connection, after=("address",)),
     Check(
         "credentials",
         "does it serve credentials with exactly the fields that SDKs need",
-        _granted,
+        _credentials,
         after=("secret", "connection"),
     ),
     Check("role", "do they belong to the expected role", _expected_role, after=("credentials",)),
-    Check("remaining", "do they last beyond every SDK's refresh window", _lasting, after=("credentials",)),
-    Check("latency", "does it answer before the most impatient SDK gives up", _quick, after=("credentials",)),
+    Check("remaining", "do they outlast every SDK's refresh window", _remaining, after=("credentials",)),
+    Check("latency", "does it respond before the least patient SDK times out", _latency, after=("credentials",)),
 )

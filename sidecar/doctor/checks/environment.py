@@ -1,4 +1,4 @@
-"""What in an application's environment would win over the sidecar, or is missing beside it. Pure."""
+"""Find settings in an application's environment that override the sidecar, and missing ones. Pure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -20,17 +20,19 @@ PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 METADATA_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
-ELSEWHERE = "(from elsewhere)"
-"""In place of a value that a Secret, a ConfigMap or a field of the Pod gives, and the Pod's document does not show."""
+VALUE_NOT_SHOWN = "(from elsewhere)"
+"""Stands for a value from a Secret, a ConfigMap or a Pod field, which the Pod's document does not show."""
 
-TAKE_OUT = "Take it out of the application's container"
+REMOVE = "Remove it from the application's container"
 
 
 class EnvironmentFacts(NamedTuple):
     """
-    The application's environment. `files` are AWS's configuration files that give the default profile credentials,
-    each with the settings that do. `tokens` are web identity token files that its user can read. `unreadable` are
-    configuration files that cannot be read, each with the problem.
+    The application's environment.
+
+    `files` are AWS configuration files with credentials for the default profile, each with the settings that provide
+    them. `tokens` are web identity token files that the application's user can read. `unreadable` are configuration
+    files that cannot be read, each with the problem.
     """
 
     environ: Mapping[str, str]
@@ -40,7 +42,7 @@ class EnvironmentFacts(NamedTuple):
     unreadable: tuple[tuple[str, str], ...] = ()
 
     def named(self, *names: str) -> list[str]:
-        """Which of these are set, and not to nothing."""
+        """Return those of `names` that are set and not empty."""
         return [name for name in names if self.environ.get(name)]
 
 
@@ -48,8 +50,8 @@ def _keys(facts: EnvironmentFacts) -> Finding:
     found = facts.named(*STATIC_KEYS)
     if found:
         return wrong(
-            f"{found[0]} is set, and every SDK's default chain takes static keys before the sidecar's",
-            f"Take {', '.join(found)} out of the application's container",
+            f"{found[0]} is set, and every SDK's default chain uses static keys before the sidecar's credentials",
+            f"Remove {', '.join(found)} from the application's container",
         )
     return ok("no static keys")
 
@@ -58,11 +60,11 @@ def _web_identity(facts: EnvironmentFacts) -> Finding:
     name = "AWS_WEB_IDENTITY_TOKEN_FILE"
     if facts.environ.get(name):
         return wrong(
-            f"{name} is set, and nearly every SDK takes a web identity before the sidecar's endpoint",
-            f"{TAKE_OUT}; where EKS's webhook puts it in, annotate the Pod with eks.amazonaws.com/skip-containers",
+            f"{name} is set, and nearly every SDK uses a web identity before the sidecar's endpoint",
+            f"{REMOVE}. If the EKS webhook adds it, annotate the Pod with eks.amazonaws.com/skip-containers",
         )
     if name in facts.environ:
-        return warning(f"{name} is set to nothing, which Rust's SDK takes for a file without a name", TAKE_OUT)
+        return warning(f"{name} is empty: Rust's SDK tries to open a file with an empty name", REMOVE)
     return ok("no web identity")
 
 
@@ -70,7 +72,7 @@ def _profile(facts: EnvironmentFacts) -> Finding:
     found = facts.named(*PROFILES)
     if found:
         return wrong(
-            f"{found[0]} is {facts.environ[found[0]]!r}, and a profile comes before the sidecar's endpoint", TAKE_OUT
+            f"{found[0]} is {facts.environ[found[0]]!r}, and SDKs use a profile before the sidecar's endpoint", REMOVE
         )
     return ok("no profile")
 
@@ -80,23 +82,23 @@ def _relative(facts: EnvironmentFacts) -> Finding | None:
     if name not in facts.environ:
         return None
     if not facts.environ[name]:
-        return warning(f"{name} is empty, which botocore uses as the address of the ECS agent", TAKE_OUT)
-    return wrong(f"{name} is set, and SDKs take it before AWS_CONTAINER_CREDENTIALS_FULL_URI", TAKE_OUT)
+        return warning(f"{name} is empty, which botocore uses as the address of the ECS agent", REMOVE)
+    return wrong(f"{name} is set, and SDKs use it before AWS_CONTAINER_CREDENTIALS_FULL_URI", REMOVE)
 
 
 def _files(facts: EnvironmentFacts) -> Finding:
     if facts.files:
         path, settings = facts.files[0]
         return wrong(
-            f"{path} gives the default profile {', '.join(settings)}, which comes before the sidecar's endpoint",
-            "Take the file out of the image, or set AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE to /dev/null",
+            f"{path} sets {', '.join(settings)} in the default profile, which SDKs use before the sidecar's endpoint",
+            "Remove the file from the image, or set AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE to /dev/null",
         )
     if facts.unreadable:
         path, problem = facts.unreadable[0]
         return warning(
             f"{path} could not be checked for credentials: {problem}",
-            "Make sure that its default profile has none, or set AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE to "
-            "/dev/null",
+            "Make sure that its default profile has no credentials, or set AWS_SHARED_CREDENTIALS_FILE and "
+            "AWS_CONFIG_FILE to /dev/null",
         )
     return ok("no credentials in AWS's configuration files")
 
@@ -105,8 +107,8 @@ def _token(facts: EnvironmentFacts) -> Finding | None:
     if not facts.tokens:
         return None
     return warning(
-        f"{facts.tokens[0]} can be read here: the application could trade the token for the role by itself",
-        "Mount the token's volume in the sidecar's container only",
+        f"{facts.tokens[0]} can be read here: the application could exchange the token for the role's credentials",
+        "Mount the token's volume only in the sidecar's container",
     )
 
 
@@ -115,28 +117,31 @@ def _region(facts: EnvironmentFacts) -> Finding:
     if len(found) == 2 or facts.has_region_file:
         return ok(f"region {facts.environ.get('AWS_REGION') or 'from the configuration file'}")
     if found:
-        other = {"AWS_REGION": "botocore reads AWS_DEFAULT_REGION", "AWS_DEFAULT_REGION": "others read AWS_REGION"}
-        return warning(f"{found[0]} alone is set, and {other[found[0]]} alone", "Set AWS_REGION and AWS_DEFAULT_REGION")
+        other = {
+            "AWS_REGION": "botocore reads only AWS_DEFAULT_REGION",
+            "AWS_DEFAULT_REGION": "other SDKs read only AWS_REGION",
+        }
+        return warning(f"only {found[0]} is set: {other[found[0]]}", "Set AWS_REGION and AWS_DEFAULT_REGION")
     return warning(
-        "AWS_REGION is not set: SDKs then refuse to call any regional service",
-        "Set AWS_REGION and AWS_DEFAULT_REGION, as eu-west-1",
+        "AWS_REGION is not set: SDKs cannot call regional services",
+        "Set AWS_REGION and AWS_DEFAULT_REGION, for example to eu-west-1",
     )
 
 
 def _metadata(facts: EnvironmentFacts) -> Finding:
-    """The sidecar may stand in the metadata service's place, and then SDKs must be let go there."""
-    where = facts.environ.get(METADATA_ENDPOINT, "")
-    if is_own_form(facts.environ):
+    """Judge whether SDKs can use the sidecar in the form of the metadata service, and not the node's."""
+    address = facts.environ.get(METADATA_ENDPOINT, "")
+    if uses_imds_form(facts.environ):
         if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
             return wrong(
-                f"AWS_EC2_METADATA_DISABLED is true, so no SDK asks {METADATA_ENDPOINT}, which is {where}",
-                "Take AWS_EC2_METADATA_DISABLED out of the application's container",
+                f"AWS_EC2_METADATA_DISABLED is true, so no SDK calls {METADATA_ENDPOINT}, which is {address}",
+                "Remove AWS_EC2_METADATA_DISABLED from the application's container",
             )
-        return ok(f"{METADATA_ENDPOINT} is {where}: the sidecar's own, and the node's is out of SDKs' way")
+        return ok(f"{METADATA_ENDPOINT} is {address}, the sidecar: SDKs do not use the node's metadata service")
     if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
-        return ok("AWS_EC2_METADATA_DISABLED is true: no SDK turns to the node's role")
+        return ok("AWS_EC2_METADATA_DISABLED is true: no SDK uses the node's role")
     return warning(
-        "AWS_EC2_METADATA_DISABLED is not true: when the endpoint fails, Java's SDK turns to the node's role",
+        "AWS_EC2_METADATA_DISABLED is not true: when the endpoint fails, Java's SDK uses the node's role",
         "Set AWS_EC2_METADATA_DISABLED to true",
     )
 
@@ -147,22 +152,22 @@ def _no_proxy(facts: EnvironmentFacts) -> Finding | None:
         return None
     value = facts.environ.get("NO_PROXY") or facts.environ.get("no_proxy") or ""
     exempt = [name.strip() for name in value.split(",")]
-    if value == ELSEWHERE:
+    if value == VALUE_NOT_SHOWN:
         return warning(
-            f"{proxies[0]} is set, and the Pod's document does not show whether NO_PROXY has 127.0.0.1",
+            f"{proxies[0]} is set, and the Pod's document does not show whether NO_PROXY includes 127.0.0.1",
             "Check the Secret or ConfigMap that NO_PROXY comes from: its value must include 127.0.0.1",
         )
     if "127.0.0.1" in exempt or exempt == ["*"]:
-        return ok("NO_PROXY has 127.0.0.1")
+        return ok("NO_PROXY includes 127.0.0.1")
     return warning(
-        f"{proxies[0]} is set, and NO_PROXY lacks 127.0.0.1: Rust's object_store sends the request, secret and all, "
-        "through the proxy",
+        f"{proxies[0]} is set, and NO_PROXY lacks 127.0.0.1: Rust's object_store sends the request with the "
+        "secret through the proxy",
         "Add 127.0.0.1 to NO_PROXY",
     )
 
 
-def is_own_form(environ: Mapping[str, str]) -> bool:
-    """Whether credentials are to come in the form of EC2's metadata service, from the Pod's loopback."""
+def uses_imds_form(environ: Mapping[str, str]) -> bool:
+    """Return whether SDKs are configured to get credentials in the form of EC2's metadata service, from loopback."""
     try:
         return is_loopback_host(urlsplit(environ.get(METADATA_ENDPOINT, "")).hostname or "")
     except ValueError:
@@ -170,13 +175,13 @@ def is_own_form(environ: Mapping[str, str]) -> bool:
 
 
 CHECKS: tuple[Check[EnvironmentFacts], ...] = (
-    Check("keys", "would static keys win over the sidecar", _keys),
-    Check("web_identity", "would a web identity win", _web_identity),
-    Check("profile", "would a profile win", _profile),
-    Check("relative_uri", "would an ECS address win", _relative),
-    Check("files", "would AWS's configuration files win", _files),
+    Check("keys", "do static keys override the sidecar", _keys),
+    Check("web_identity", "does a web identity override the sidecar", _web_identity),
+    Check("profile", "does a profile override the sidecar", _profile),
+    Check("relative_uri", "does an ECS address override the sidecar", _relative),
+    Check("files", "do AWS's configuration files override the sidecar", _files),
     Check("token", "is the token kept from the application", _token),
-    Check("region", "is there a region, by both names", _region),
+    Check("region", "is the region set, under both names", _region),
     Check("metadata", "are SDKs kept from the node's role", _metadata),
     Check("no_proxy", "do SDKs reach loopback without a proxy", _no_proxy),
 )

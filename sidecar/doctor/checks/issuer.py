@@ -1,8 +1,8 @@
 """
-Whether STS can find the token's issuer, and its key there. Pure.
+Check that STS can find the token's issuer and its key. Pure.
 
-What is seen from here is not what STS sees from the internet: when the exchange succeeded, STS has found everything,
-and whatever is missing here is only told.
+This machine may see less than STS, which uses the internet. If the exchange succeeded, STS has found everything, so
+documents that are missing here are no failure.
 """
 
 import re
@@ -15,42 +15,42 @@ from sidecar.oidc.jwks import IssuerError, Published, has_key
 from sidecar.oidc.key_rotation import EKS_ISSUER
 
 MAX_URL_LENGTH = 255
-"""IAM API reference, CreateOpenIDConnectProvider, Url."""
+"""Longest issuer URL (IAM API reference, CreateOpenIDConnectProvider, Url)."""
 
-_INSIDE = re.compile(r"(^|\.)(svc|local|localhost|internal|cluster\.local)$|^kubernetes(\.default)?$")
+_INTERNAL_NAME = re.compile(r"(^|\.)(svc|local|localhost|internal|cluster\.local)$|^kubernetes(\.default)?$")
 
 
 class IssuerFacts(NamedTuple):
     """
-    Either `published` or `error`; neither where it was not asked.
+    Facts about the issuer: either `published` or `error`, or neither if it was not called.
 
-    `is_aws` is whether STS is AWS's own; `granted` whether it gave credentials for a token of this issuer, None if it
-    was not asked; `complains_of_keys` whether it said that it cannot reach the issuer or its keys. `unverified` is why
-    the signature does not verify, "" if it does, and None if that was not tried.
+    `is_aws` is whether STS is AWS's own. `exchange_succeeded` is None if there was no exchange. `sts_cannot_get_keys`
+    is whether STS returned that it cannot reach the issuer or its keys. `signature_error` is "" if the signature is
+    valid, and None if it was not verified.
     """
 
     issuer: str | None
     kid: str | None
     algorithm: str | None
     is_aws: bool
-    granted: bool | None = None
-    complains_of_keys: bool = False
+    exchange_succeeded: bool | None = None
+    sts_cannot_get_keys: bool = False
     published: Published | None = None
     error: IssuerError | None = None
-    unverified: str | None = None
+    signature_error: str | None = None
 
 
-def _named(facts: IssuerFacts) -> Finding:
+def _url(facts: IssuerFacts) -> Finding:
     issuer = facts.issuer
     if issuer is None:
-        return wrong("the token has no iss, which STS wants", "Use a projected service account token")
+        return wrong("the token has no iss, which STS requires", "Use a projected service account token")
     problem = _problem(issuer) if facts.is_aws else None
     if problem is None:
         return ok(issuer)
     return wrong(
-        f"iss is {issuer}, {problem}: IAM has no OIDC provider by such a URL",
-        "Give the API server a public https:// URL first among its --service-account-issuer, and create the IAM OIDC "
-        "provider with it letter by letter",
+        f"iss is {issuer}, {problem}: IAM cannot have an OIDC provider with such a URL",
+        "Make a public https:// URL the first --service-account-issuer of the API server, and create the IAM OIDC "
+        "provider with exactly this URL",
     )
 
 
@@ -59,40 +59,40 @@ def _problem(issuer: str) -> str | None:
         parts = urlsplit(issuer)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        return "which is no URL"
+        return "which is not a URL"
     problems = {
         "which is not https": parts.scheme != "https",
         "which has a port": port is not None,
         "which has a query or a fragment": "?" in issuer or "#" in issuer,
         f"which is longer than {MAX_URL_LENGTH} characters": len(issuer) > MAX_URL_LENGTH,
-        "a name that only the cluster itself resolves": _INSIDE.search(host) is not None,
+        "a name that only the cluster resolves": _INTERNAL_NAME.search(host) is not None,
     }
-    return next((problem for problem, is_there in problems.items() if is_there), None)
+    return next((problem for problem, applies in problems.items() if applies), None)
 
 
 def _documents(facts: IssuerFacts) -> Finding:
     if facts.published is not None:
         return ok(f"discovery document and {len(facts.published.keys)} key(s) are published")
     if facts.error is None:
-        return left_out("the issuer was not asked")
+        return left_out("the issuer was not called")
     seen = str(facts.error)
     if facts.error.reason == "dns" and EKS_ISSUER.fullmatch(facts.issuer or ""):
         seen += (
-            "; in a VPC with the interface endpoint for EKS its private zone hides this name. STS asks from outside "
+            "; in a VPC with the interface endpoint for EKS, its private zone hides this name. STS uses the internet "
             "and is not affected"
         )
-    if facts.granted:
-        return ok(f"not to be seen from here, but STS sees it, as the exchange shows ({seen})")
-    if facts.complains_of_keys:
+    if facts.exchange_succeeded:
+        return ok(f"not readable from here, but STS can read them, because the exchange succeeded ({seen})")
+    if facts.sts_cannot_get_keys:
         return wrong(
             f"STS cannot get the issuer's keys, and neither can this machine: {seen}",
-            "Publish the discovery document and the key set where the internet can read them",
+            "Publish the discovery document and the key set on the internet",
         )
     if facts.error.reason == "document":
-        return wrong(seen, "Publish the discovery document of exactly this issuer, letter by letter, and its key set")
+        return wrong(seen, "Publish the discovery document of exactly this issuer, and its key set")
     return warning(
-        f"from here its documents are not to be had: {seen}",
-        "Try from outside of the cluster's network: curl ISSUER/.well-known/openid-configuration",
+        f"its documents cannot be read from here: {seen}",
+        "Try from outside the cluster's network: curl ISSUER/.well-known/openid-configuration",
     )
 
 
@@ -103,9 +103,9 @@ def _key(facts: IssuerFacts) -> Finding | None:
     if not has_key(published.keys, facts.kid):
         kids = ", ".join(str(key.get("kid")) for key in published.keys) or "none"
         seen = f"the token's kid is {facts.kid}; the issuer publishes {kids}"
-        if facts.granted:
-            return warning(f"{seen}; STS still has the key", "Publish every key whose tokens are still alive")
-        return wrong(seen, "Publish the API server's present keys (kubectl get --raw /openid/v1/jwks) at the issuer")
+        if facts.exchange_succeeded:
+            return warning(f"{seen}; STS still has the key", "Publish every key until its last token has expired")
+        return wrong(seen, "Publish the API server's current keys (kubectl get --raw /openid/v1/jwks) at the issuer")
     if published.algorithms and facts.algorithm not in published.algorithms:
         return warning(
             f"the token's alg is {facts.algorithm}, and the issuer names {', '.join(published.algorithms)}",
@@ -117,15 +117,15 @@ def _key(facts: IssuerFacts) -> Finding | None:
 def _verified(facts: IssuerFacts) -> Finding | None:
     if facts.published is None:
         return None
-    if facts.unverified is None:
+    if facts.signature_error is None:
         return left_out("needs the package cryptography", HOW_TO_INSTALL)
-    if facts.unverified == "":
+    if facts.signature_error == "":
         return ok("the published key verifies the token")
-    return wrong(facts.unverified, "Use a token of this cluster, and publish this cluster's keys")
+    return wrong(facts.signature_error, "Use a token of this cluster, and publish this cluster's keys")
 
 
 CHECKS: tuple[Check[IssuerFacts], ...] = (
-    Check("url", "can IAM use it as the URL of a provider", _named),
+    Check("url", "can IAM use it as the URL of a provider", _url),
     Check("documents", "are its discovery document and keys published", _documents, after=("url",)),
     Check("key", "is the token's key among them", _key, after=("documents",)),
     Check("verification", "does that key verify the token", _verified, after=("key",)),

@@ -1,4 +1,4 @@
-"""Whether the node's metadata service, and with it the node's role, can be reached from here. Pure."""
+"""Check that the node's metadata service, which serves the node's role, cannot be reached from here. Pure."""
 
 from typing import NamedTuple
 
@@ -7,34 +7,34 @@ from sidecar.doctor.finding import Check, Finding, ok, warning
 
 class MetadataFacts(NamedTuple):
     """
-    What answered at `address`: version 2, which wants a session token, and version 1, which wants none.
+    The responses at `address`: of version 2, which requires a session token, and of version 1, which requires none.
 
-    `role` is the node's, "" if it has none, None if that was not told.
+    `role` is the node's role, "" if it has none, and None if it is not known.
     """
 
     address: str
-    answers_v2: bool = False
-    answers_v1: bool = False
+    has_v2: bool = False
+    has_v1: bool = False
     role: str | None = None
 
 
-def _shut(facts: MetadataFacts) -> Finding:
-    if not (facts.answers_v1 or facts.answers_v2):
-        return ok(f"{facts.address} does not answer: the node's role is out of reach")
+def _reach(facts: MetadataFacts) -> Finding:
+    if not (facts.has_v1 or facts.has_v2):
+        return ok(f"{facts.address} does not respond: the node's role cannot be used")
     if facts.role == "":
-        return ok(f"{facts.address} answers, but the node has no role")
-    whose = f"role {facts.role}" if facts.role else "role"
-    if facts.answers_v2:
+        return ok(f"{facts.address} responds, but the node has no role")
+    role = f"role {facts.role}" if facts.role else "role"
+    if facts.has_v2:
         return warning(
-            f"the node's {whose} can be had by any process here: the metadata service at {facts.address} answers",
-            "Set the node's HttpPutResponseHopLimit to 1 and HttpTokens to required, or forbid egress to it by a "
+            f"any process here can use the node's {role}: the metadata service at {facts.address} responds",
+            "Set the node's HttpPutResponseHopLimit to 1 and HttpTokens to required, or forbid egress to it with a "
             "NetworkPolicy",
         )
     return warning(
-        f"the node's {whose} can be had by any process here: the metadata service at {facts.address} answers "
-        "version 1, which no hop limit holds back",
-        "Set the node's HttpTokens to required, or forbid egress to it by a NetworkPolicy",
+        f"any process here can use the node's {role}: the metadata service at {facts.address} responds to version 1, "
+        "which a hop limit does not restrict",
+        "Set the node's HttpTokens to required, or forbid egress to it with a NetworkPolicy",
     )
 
 
-CHECKS: tuple[Check[MetadataFacts], ...] = (Check("reach", "is the node's role out of reach", _shut),)
+CHECKS: tuple[Check[MetadataFacts], ...] = (Check("reach", "is the node's role unreachable", _reach),)

@@ -1,14 +1,14 @@
 """
-A Pod as the API shows it: whether a sidecar is in it, fed and alone with the token, and what its applications are told.
+Check a Pod from outside: the sidecar, its token, its isolation, and the settings of the applications. Pure.
 
-Rule: only what stands in the Pod's own document is judged. What is inside, as the token and the answers of STS, is seen
-from inside alone.
+Rule: these checks use only the Pod's document and status from the API. The token and the responses of STS can be
+checked only from inside.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sidecar.doctor.checks.environment import ELSEWHERE
+from sidecar.doctor.checks.environment import VALUE_NOT_SHOWN
 from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, INJECT_TRUE
@@ -18,13 +18,13 @@ from sidecar.injection.shared_processes import readers, user_of
 Document = Mapping[str, Any]
 
 SIDECAR = "irsa-sidecar"
-"""The name that injection gives the container, and its images have in theirs."""
+"""Name of the injected container, and last part of the image's name."""
 
 USER = 65532
-"""The user of the image."""
+"""User id of the image."""
 
-AMAZONS_VOLUME = "aws-iam-token"
-"""Which the EKS webhook adds to every container."""
+EKS_TOKEN_VOLUME = "aws-iam-token"  # noqa: S105  a name
+"""Volume that the EKS webhook mounts in every container."""
 
 DEFAULT_ADDRESS = "127.0.0.1:4772"
 
@@ -35,10 +35,10 @@ TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105
 
 class PodFacts(NamedTuple):
     """
-    `pod` is None where there is none. `events` are the messages of its warnings, newest first.
+    A Pod's document and state. `pod` is None if the Pod does not exist.
 
-    `readiness` is what the daemon says of itself through the API server: "" for ready, None where that is not known,
-    and then `unasked` says why.
+    `events` are the messages of its Warning events, newest first. `readiness` is the response of the daemon's /readyz
+    through the API server: "" for ready, and None if it is not known, with the reason in `unknown_readiness`.
     """
 
     name: str
@@ -47,7 +47,7 @@ class PodFacts(NamedTuple):
     pod: Document | None
     events: tuple[str, ...] = ()
     readiness: str | None = None
-    unasked: str = ""
+    unknown_readiness: str = ""
 
     @property
     def spec(self) -> Document:
@@ -55,7 +55,7 @@ class PodFacts(NamedTuple):
 
     @property
     def containers(self) -> list[Document]:
-        """All that run for as long as the Pod: the native sidecars among the init containers, and the others."""
+        """All containers that run as long as the Pod, including native sidecars, which are init containers."""
         native = [item for item in _list(self.spec, "initContainers") if item.get("restartPolicy") == "Always"]
         return [*native, *_list(self.spec, "containers")]
 
@@ -65,7 +65,7 @@ class PodFacts(NamedTuple):
 
     @property
     def sidecars(self) -> list[Document]:
-        """By their name; by their image only where that is nobody's: an application may be built on ours."""
+        """The containers with the sidecar's name, else those with its image: an application may build on our image."""
         named = [item for item in self.containers if item.get("name") == SIDECAR]
         return named or [item for item in self.containers if _has_our_image(item)]
 
@@ -80,96 +80,96 @@ class PodFacts(NamedTuple):
         return next((item for item in found if item.get("name") == container), {})
 
 
-def _there(facts: PodFacts) -> Finding:
+def _pod(facts: PodFacts) -> Finding:
     if facts.pod is None:
         return wrong(
-            f"there is no Pod {facts.name} in namespace {facts.namespace} of context {facts.context}",
-            f"kubectl get pods -n {facts.namespace} lists those that there are",
+            f"Pod {facts.name} does not exist in namespace {facts.namespace} of context {facts.context}",
+            f"List the Pods: kubectl get pods -n {facts.namespace}",
         )
     status = _mapping(facts.pod.get("status"))
-    account = facts.spec.get("serviceAccountName", "default")
-    return ok(f"{facts.namespace}/{facts.name}, {status.get('phase', 'unknown')}, service account {account}")
+    service_account = facts.spec.get("serviceAccountName", "default")
+    return ok(f"{facts.namespace}/{facts.name}, {status.get('phase', 'unknown')}, service account {service_account}")
 
 
-def _injected(facts: PodFacts) -> Finding:
+def _has_sidecar(facts: PodFacts) -> Finding:
     sidecar = facts.sidecar
     if sidecar is not None:
         is_native = sidecar.get("restartPolicy") == "Always"
-        return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'beside the application'}")
+        return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'an ordinary container'}")
     labels = _mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels"))
     value = labels.get(INJECT_LABEL, INJECT_FALSE)
     if value not in (INJECT_TRUE, INJECT_FALSE):
         return wrong(
-            f"the Pod's label {INJECT_LABEL} is {value!r}, and there is no sidecar",
-            f'Label its template {INJECT_LABEL}: "true"',
+            f"the Pod's label {INJECT_LABEL} is {value!r}, and the Pod has no sidecar",
+            f'Set the label {INJECT_LABEL}: "true" in the Pod template',
         )
     if value == INJECT_TRUE:
         return wrong(
-            f"the Pod has the label {INJECT_LABEL}, and no sidecar: the webhook has not seen it",
-            "See whether the webhook runs (kubectl get pods -n irsa-sidecar), and make the Pod anew: it sees Pods only "
-            "as they are made",
+            f"the Pod has the label {INJECT_LABEL} but no sidecar: the webhook did not process it",
+            "Check that the webhook runs (kubectl get pods -n irsa-sidecar), then recreate the Pod: the webhook "
+            "processes Pods only when they are created",
         )
     if misnamed := misnamed_label(labels):
         return wrong(
-            f"there is no irsa-sidecar in this Pod, whose label {misnamed.name} is not read",
-            f'Label its template {misnamed.meant}: "true"',
+            f"the Pod has no irsa-sidecar, and its label {misnamed.name} is not read",
+            f'Set the label {misnamed.meant}: "true" in the Pod template',
         )
     return wrong(
-        "there is no irsa-sidecar in this Pod",
-        f'Label its template {INJECT_LABEL}: "true", or write the sidecar into its manifest',
+        "the Pod has no irsa-sidecar",
+        f'Set the label {INJECT_LABEL}: "true" in the Pod template, or add the sidecar to its manifest',
     )
 
 
-def _runs(facts: PodFacts) -> Finding:
+def _running(facts: PodFacts) -> Finding:
     name = str(_sidecar(facts)["name"])
     status = facts.status_of(name)
     state = _mapping(status.get("state"))
     last = _mapping(_mapping(status.get("lastState")).get("terminated"))
-    told = _ended(last) or _ended(_mapping(state.get("terminated")))
+    exit_text = _exit_text(last) or _exit_text(_mapping(state.get("terminated")))
     if "running" in state:
         restarts = status.get("restartCount", 0)
         if restarts:
-            return warning(f"it runs, after {restarts} restart(s){told}", _logs(facts, name, "--previous"))
+            return warning(f"it runs, after {restarts} restart(s){exit_text}", _logs(facts, name, "--previous"))
         return ok("it runs")
     reason = _mapping(state.get("waiting")).get("reason") or _mapping(state.get("terminated")).get("reason")
     events = f"; {facts.events[0]}" if facts.events else ""
-    return wrong(f"it does not run: {reason or 'not started yet'}{told}{events}", _logs(facts, name))
+    return wrong(f"it does not run: {reason or 'not started yet'}{exit_text}{events}", _logs(facts, name))
 
 
-def _ended(terminated: Document) -> str:
+def _exit_text(terminated: Document) -> str:
     if not terminated:
         return ""
     message = " ".join(str(terminated.get("message") or "").split())[:500]
-    return f"; it ended with {terminated.get('exitCode')}{f': {message}' if message else ''}"
+    return f"; it exited with {terminated.get('exitCode')}{f': {message}' if message else ''}"
 
 
 def _logs(facts: PodFacts, name: str, *more: str) -> str:
     return " ".join(["kubectl logs", "-n", facts.namespace, facts.name, "-c", name, *more])
 
 
-def _ready(facts: PodFacts) -> Finding:
+def _readiness(facts: PodFacts) -> Finding:
     if facts.readiness is None:
-        return left_out(f"the daemon's readiness could not be read: {facts.unasked}", command_inside(facts))
+        return left_out(f"the daemon's readiness could not be read: {facts.unknown_readiness}", command_inside(facts))
     if facts.readiness:
         return wrong(f"the daemon is not ready: {facts.readiness}", command_inside(facts))
-    return ok("the daemon says that it has credentials")
+    return ok("the daemon reports that it has credentials")
 
 
 def command_inside(facts: PodFacts) -> str:
-    """What a person runs to see the rest."""
+    """Return the command that runs doctor inside the Pod."""
     name = _sidecar(facts)["name"]
     return f"kubectl exec -n {facts.namespace} {facts.name} -c {name} -- irsa-sidecar doctor"
 
 
-def _fed(facts: PodFacts) -> Finding:
-    """The token's volume, its mount and its path belong together."""
+def _volume(facts: PodFacts) -> Finding:
+    """Judge whether the path of the token is in a mounted volume that projects a token."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE)
-    if not path or path == ELSEWHERE:
-        return left_out("AWS_WEB_IDENTITY_TOKEN_FILE does not stand in the Pod's document")
+    if not path or path == VALUE_NOT_SHOWN:
+        return left_out("the Pod's document does not show the value of AWS_WEB_IDENTITY_TOKEN_FILE")
     mount = mount_over(_sidecar(facts), path)
     if mount is None:
         return wrong(
-            f"nothing is mounted at {path}, where AWS_WEB_IDENTITY_TOKEN_FILE says that the token is",
+            f"AWS_WEB_IDENTITY_TOKEN_FILE is {path}: no volume is mounted there",
             "Mount the projected volume in the sidecar's container",
         )
     if mount.get("subPath") or mount.get("subPathExpr"):
@@ -197,26 +197,30 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
     if found is None:
         return wrong(
             f"volume {volume} has no service account token at {path}",
-            "Project one: serviceAccountToken with audience sts.amazonaws.com and the path's last part",
+            "Add a serviceAccountToken source with audience sts.amazonaws.com and the last part of that path",
         )
     audience = found.get("audience")
     if not audience:
         return wrong(
-            f"volume {volume} asks for a token without an audience: it is then the API server's own",
+            f"volume {volume} requests a token without an audience: it gets the audience of the API server",
             "Set audience: sts.amazonaws.com",
         )
     seconds = found.get("expirationSeconds", 3600)
     if not str(audience).startswith("sts.amazonaws.com"):
-        return warning(f"volume {volume} asks for audience {audience}", "See that the IAM OIDC provider accepts it")
+        return warning(f"volume {volume} requests audience {audience}", "Check that the IAM OIDC provider accepts it")
     return ok(f"{path}, for {audience}, renewed within {seconds} s")
 
 
 DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600, 3600
-"""Defaults of Kubernetes for the Pod and the volume, and the daemon's for the session."""
+"""Kubernetes' defaults for the Pod and the volume, and the daemon's default for the session."""
 
 
-def _terminating(facts: PodFacts) -> Finding | None:
-    """The kubelet renews no token of a terminating Pod (kubernetes issue 116481)."""
+def _termination(facts: PodFacts) -> Finding | None:
+    """
+    Judge whether credentials outlast the grace period.
+
+    The kubelet does not renew the token of a terminating Pod (kubernetes issue 116481).
+    """
     grace = _seconds(facts.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE_SECONDS)
     environ = environ_of(_sidecar(facts))
     path = environ.get(TOKEN_FILE, "")
@@ -229,23 +233,23 @@ def _terminating(facts: PodFacts) -> Finding | None:
     if not outlives_its_credentials(grace, token, session):
         return ok(f"terminationGracePeriodSeconds is {grace}")
     return warning(
-        f"terminationGracePeriodSeconds is {grace}, and the kubelet renews no token of a Pod that terminates: "
+        f"terminationGracePeriodSeconds is {grace}, and the kubelet does not renew the token of a terminating Pod: "
         f"credentials may expire after {served_while_terminating_seconds(token, session):.0f} s of that period",
-        "Raise expirationSeconds of the token's volume, or IRSA_SIDECAR_DURATION, or end the Pod sooner",
+        "Raise expirationSeconds of the token's volume or IRSA_SIDECAR_DURATION, or shorten the grace period",
     )
 
 
 def _seconds(value: Any, default: int) -> int:
-    """A whole number of seconds, also as text; the default for anything else, such as the duration `max`."""
+    """Return a whole number of seconds, also from text, or the default for anything else, such as `max`."""
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
 
 
-def _alone(facts: PodFacts) -> Finding:
-    """Whether the application could trade the token itself."""
+def _isolation(facts: PodFacts) -> Finding:
+    """Judge whether an application could exchange the token itself."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE, "")
     mount = mount_over(_sidecar(facts), path) or {}
-    volumes = {mount.get("name"), AMAZONS_VOLUME}
+    volumes = {mount.get("name"), EKS_TOKEN_VOLUME}
     others = [
         str(item["name"])
         for item in facts.applications
@@ -253,15 +257,15 @@ def _alone(facts: PodFacts) -> Finding:
     ]
     if others:
         return warning(
-            f"container {', '.join(others)} has the token mounted too, and could trade it for the role by itself",
-            "Mount the token's volume in the sidecar only; keep EKS's webhook off with the annotation "
+            f"container {', '.join(others)} mounts the token too, and could exchange it for the role's credentials",
+            "Mount the token's volume only in the sidecar. Exclude the others from the EKS webhook with the annotation "
             "eks.amazonaws.com/skip-containers",
         )
-    return _readable_by_user(facts) or ok("no other container has it mounted")
+    return _readable_by_user(facts) or ok("no other container mounts it")
 
 
 def _readable_by_user(facts: PodFacts) -> Finding | None:
-    """Judge a shared process namespace by the rule of injection's warning."""
+    """Judge a shared process namespace by the rule that injection warns by."""
     own = user_of(facts.spec, _sidecar(facts))
     user = USER if own is None else own
     beside = [*_list(facts.spec, "initContainers"), *_list(facts.spec, "containers")]
@@ -271,7 +275,7 @@ def _readable_by_user(facts: PodFacts) -> Finding | None:
     others = "; ".join(f"{reader.name} {reader.clause(user)}" for reader in found)
     return warning(
         f"shareProcessNamespace is true, and containers can read the sidecar's token through /proc: {others}",
-        "Give each of these containers another runAsUser, or remove shareProcessNamespace",
+        "Set another runAsUser in each of these containers, or remove shareProcessNamespace",
     )
 
 
@@ -279,38 +283,38 @@ def _network(facts: PodFacts) -> Finding | None:
     if not facts.spec.get("hostNetwork"):
         return None
     return warning(
-        "hostNetwork is true: 127.0.0.1 is the node's, shared with all that runs there",
-        "Leave it out, or see that the ports are free on every node and a secret is asked for",
+        "hostNetwork is true: every process on the node shares 127.0.0.1",
+        "Remove it, or make sure that the ports are free on every node and that the endpoint requires a secret",
     )
 
 
-def _told(facts: PodFacts) -> Finding:
-    told = [str(item["name"]) for item in facts.applications if environ_of(item).get(ADDRESS)]
-    if not told:
+def _applications(facts: PodFacts) -> Finding:
+    names = [str(item["name"]) for item in facts.applications if environ_of(item).get(ADDRESS)]
+    if not names:
         return wrong(
-            f"no container has {ADDRESS}: no SDK comes to the sidecar",
+            f"no container has {ADDRESS}: no SDK calls the sidecar",
             f"Set {ADDRESS} to http://{DEFAULT_ADDRESS}/v1/credentials in the application's container",
         )
-    return ok(f"{', '.join(told)} come to the sidecar")
+    return ok(f"SDKs call the sidecar in: {', '.join(names)}")
 
 
 CHECKS: tuple[Check[PodFacts], ...] = (
-    Check("pod", "does the Pod exist", _there),
-    Check("sidecar", "is a sidecar in it", _injected, after=("pod",)),
-    Check("running", "does it run", _runs, after=("sidecar",)),
-    Check("readiness", "does it report credentials", _ready, after=("running",)),
-    Check("volume", "does it get a renewed token for the right audience", _fed, after=("sidecar",)),
-    Check("termination", "do credentials last while the Pod terminates", _terminating, after=("sidecar",)),
-    Check("isolation", "is the token kept from the other containers", _alone, after=("sidecar",)),
-    Check("network", "is loopback the Pod's own", _network, after=("pod",)),
-    Check("applications", "does any container have the endpoint's address", _told, after=("sidecar",)),
+    Check("pod", "does the Pod exist", _pod),
+    Check("sidecar", "does it have a sidecar", _has_sidecar, after=("pod",)),
+    Check("running", "does it run", _running, after=("sidecar",)),
+    Check("readiness", "does it report credentials", _readiness, after=("running",)),
+    Check("volume", "does it get a token that is renewed and has the right audience", _volume, after=("sidecar",)),
+    Check("termination", "do credentials stay valid while the Pod terminates", _termination, after=("sidecar",)),
+    Check("isolation", "is the token hidden from the other containers", _isolation, after=("sidecar",)),
+    Check("network", "does the Pod have its own loopback", _network, after=("pod",)),
+    Check("applications", "does any container have the endpoint's address", _applications, after=("sidecar",)),
 )
 
 
 def environ_of(container: Document) -> dict[str, str]:
-    """Its variables, as far as they stand in the Pod's document."""
+    """Return the container's variables. `VALUE_NOT_SHOWN` stands for values that the document does not hold."""
     return {
-        str(item.get("name")): ELSEWHERE if item.get("valueFrom") is not None else str(item.get("value") or "")
+        str(item.get("name")): VALUE_NOT_SHOWN if item.get("valueFrom") is not None else str(item.get("value") or "")
         for item in _list(container, "env")
     }
 
@@ -321,12 +325,12 @@ def _has_our_image(container: Document) -> bool:
 
 
 def _sidecar(facts: PodFacts) -> Document:
-    assert facts.sidecar is not None, "the checks after `sidecar` have one"
+    assert facts.sidecar is not None, "the checks after `sidecar` have a sidecar"
     return facts.sidecar
 
 
 def mount_over(container: Document, path: str) -> Document | None:
-    """The innermost mount that `path` is in."""
+    """Return the innermost mount that contains `path`."""
     found = [
         mount
         for mount in _list(container, "volumeMounts")

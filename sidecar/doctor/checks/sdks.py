@@ -1,4 +1,4 @@
-"""Whether the AWS SDKs in a container's files are new enough for the endpoint and its secret. Pure."""
+"""Check that the AWS SDKs in a container's files are new enough for the endpoint and its secret. Pure."""
 
 import re
 from typing import NamedTuple
@@ -8,10 +8,10 @@ from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 
 class Sdk(NamedTuple):
     """
-    One SDK: what it is called, and the oldest version that takes the endpoint with a secret from a file.
+    One SDK, and the oldest version that can use the endpoint with a secret from a file.
 
-    The versions are those of the EKS User Guide ("Use IRSA / Pod Identity with the AWS SDK"), where it names a date
-    the module's version of that day.
+    The versions are those of the EKS User Guide ("Use IRSA / Pod Identity with the AWS SDK"). If it names only a date,
+    this is the module's version of that day.
     """
 
     name: str
@@ -38,7 +38,7 @@ RUST = Sdk("Rust SDK (aws-config)", (1, 1, 8))
 
 
 class FoundSdk(NamedTuple):
-    """One that was found, and in which file."""
+    """An SDK that was found, and the file."""
 
     sdk: Sdk
     version: str
@@ -50,11 +50,11 @@ class FoundSdk(NamedTuple):
 
 
 class SdkFacts(NamedTuple):
-    """`is_whole` is false where there was more to look at than the limits allow."""
+    """The SDKs below `root`. `is_complete` is false if the limits ended the search early."""
 
     found: tuple[FoundSdk, ...]
     root: str
-    is_whole: bool = True
+    is_complete: bool = True
     is_directory: bool = True
 
 
@@ -64,16 +64,18 @@ def _new_enough(facts: SdkFacts) -> Finding:
         first = old[0]
         others = "".join(f"; {found.sdk.name} {found.version} in {found.path}" for found in old[1:4])
         return wrong(
-            f"{first.sdk.name} {first.version} in {first.path} is too old to take the endpoint's secret from a "
-            f"file{others}",
+            f"{first.sdk.name} {first.version} in {first.path} is too old to read the endpoint's secret from "
+            f"a file{others}",
             f"Update it to {first.sdk.minimum_text} or newer",
         )
     if not facts.is_directory:
-        return warning(f"{facts.root} is no directory", "Name one with --files, for example /")
+        return warning(f"{facts.root} is not a directory", "Name a directory with --files, for example /")
     if not facts.found:
-        return left_out(f"no AWS SDK was recognized below {facts.root}{'' if facts.is_whole else ', in the part seen'}")
+        return left_out(
+            f"no AWS SDK was recognized below {facts.root}{'' if facts.is_complete else ', as far as it was searched'}"
+        )
     distinct = sorted({f"{found.sdk.name} {found.version}" for found in facts.found})
-    return ok(f"{', '.join(distinct)}{'' if facts.is_whole else ' (not all files were looked at)'}")
+    return ok(f"{', '.join(distinct)}{'' if facts.is_complete else ' (not all files were searched)'}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

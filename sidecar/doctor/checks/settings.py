@@ -1,4 +1,4 @@
-"""Whether the settings can be read, and whether they are likely meant as they are. Pure."""
+"""Check that the settings are valid, and warn of those that are probably mistakes. Pure."""
 
 from typing import NamedTuple
 
@@ -6,38 +6,39 @@ from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wr
 from sidecar.role import Role
 from sidecar.sts.endpoint import is_plaintext_beyond_loopback, partition_warning
 
-WHERE = "Correct it where this container's environment is set: its manifest, the webhook's annotations, or the shell"
+WHERE = "Correct it where this container's environment is set: its manifest, the webhook's annotations or the shell"
 
 
 class SettingsFacts(NamedTuple):
     """
-    `problems` are the messages of settings that cannot be used, in the order of the flow.
+    Facts about the settings.
 
-    `doubts` are about the proxy and the User-Agent. `sts_url` is None where the settings give none.
-    `is_told` is false where nothing names a role at all.
+    `problems` are the messages of invalid settings, in the order of the data flow. `doubts` are suspicious settings of
+    the proxy and the User-Agent. `sts_url` is None if the settings define no STS. `names_role` is whether any setting
+    names a role.
     """
 
     roles: tuple[Role, ...]
     region: str | None
     sts_url: str | None
-    is_told: bool
+    names_role: bool
     problems: tuple[str, ...]
     unknown_variables: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
-def _told(facts: SettingsFacts) -> Finding | None:
-    if facts.is_told:
+def _role(facts: SettingsFacts) -> Finding | None:
+    if facts.names_role:
         return None
     return wrong(
-        "nothing here names a role: neither AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE, nor IRSA_SIDECAR_CONFIG, "
-        "nor, as in an application's container, AWS_CONTAINER_CREDENTIALS_FULL_URI is set",
-        "Run doctor where the sidecar or the application runs (`kubectl exec POD -c irsa-sidecar -- irsa-sidecar "
-        "doctor`), or set AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_REGION here as they are there",
+        "no setting here names a role: AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE, IRSA_SIDECAR_CONFIG and (for an "
+        "application) AWS_CONTAINER_CREDENTIALS_FULL_URI are not set",
+        "Run doctor in the sidecar's or the application's container (`kubectl exec POD -c irsa-sidecar -- irsa-sidecar "
+        "doctor`), or set AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_REGION here to the same values",
     )
 
 
-def _readable(facts: SettingsFacts) -> Finding:
+def _values(facts: SettingsFacts) -> Finding:
     if facts.problems:
         seen, advice = split_advice(facts.problems[0])
         return wrong(seen, advice or WHERE)
@@ -54,13 +55,13 @@ def _partition(facts: SettingsFacts) -> Finding | None:
     return wrong(*split_advice(found[0])) if found else None
 
 
-def _encrypted(facts: SettingsFacts) -> Finding | None:
+def _encryption(facts: SettingsFacts) -> Finding | None:
     if facts.sts_url is None or not is_plaintext_beyond_loopback(facts.sts_url):
         return None
-    return warning(f"STS is asked at {facts.sts_url}, where the token travels unencrypted", "Use an https:// address")
+    return warning(f"STS is at {facts.sts_url}: the token is sent unencrypted", "Use an https:// address")
 
 
-def _known(facts: SettingsFacts) -> Finding | None:
+def _names(facts: SettingsFacts) -> Finding | None:
     if not facts.unknown_variables:
         return None
     return warning(facts.unknown_variables[0].removesuffix("."), "Correct its name, or take it out")
@@ -74,10 +75,10 @@ def _outbound(facts: SettingsFacts) -> Finding | None:
 
 
 CHECKS: tuple[Check[SettingsFacts], ...] = (
-    Check("role", "does anything here name a role", _told),
-    Check("values", "can every setting be used", _readable, after=("role",)),
-    Check("partition", "are role and region in one partition", _partition, after=("values",)),
-    Check("encryption", "does the token travel encrypted", _encrypted, after=("values",)),
+    Check("role", "does any setting name a role", _role),
+    Check("values", "is every setting valid", _values, after=("role",)),
+    Check("partition", "are role and region in the same partition", _partition, after=("values",)),
+    Check("encryption", "is the token sent encrypted", _encryption, after=("values",)),
     Check("outbound", "do NO_PROXY and the application id work as written", _outbound, after=("values",)),
-    Check("names", "is every IRSA_SIDECAR_ variable a setting", _known),
+    Check("names", "is every IRSA_SIDECAR_ variable a setting", _names),
 )

@@ -1,4 +1,4 @@
-"""Whether the service account token is one that STS takes, and whether it will go on being renewed. Pure."""
+"""Check that STS accepts the service account token, and that the kubelet renews it. Pure."""
 
 import stat
 from typing import NamedTuple
@@ -9,21 +9,23 @@ from sidecar.errors import TokenError
 from sidecar.role import Role
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
 
-RENEWED_AT = 0.8
-"""The share of its life after which the kubelet makes a new token (pkg/kubelet/token/token_manager.go)."""
+RENEWAL_FRACTION = 0.8
+"""Part of a token's lifetime after which the kubelet requests a new one (pkg/kubelet/token/token_manager.go)."""
 
 RENEWED_AFTER_SECONDS = 24 * 3600
+"""Age after which the kubelet requests a new token in any case (the same file)."""
+
 RENEWAL_SECONDS = 5 * 60
-"""What the kubelet may take over it: its loop, its back-off, and the write."""
+"""Time that the kubelet may need for a renewal: its loop, its back-off and the write."""
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-"""STS API reference, AssumeRoleWithWebIdentity, WebIdentityToken."""
+"""Algorithms that STS accepts (STS API reference, AssumeRoleWithWebIdentity, WebIdentityToken)."""
 
 PROJECTED = "Use a projected volume: serviceAccountToken with audience sts.amazonaws.com, expirationSeconds 86400"
 
 
 class FileFacts(NamedTuple):
-    """What the file system says. `uid` is who looks; `is_sub_path` is whether a single file of a volume is mounted."""
+    """The token's file. `uid` is the user of doctor; `is_sub_path` is whether only this file is mounted."""
 
     bytes: int
     mode: int
@@ -33,7 +35,7 @@ class FileFacts(NamedTuple):
 
 
 class TokenFacts(NamedTuple):
-    """Either `token` or `error`. `kid` and `algorithm` are of the token's header; `now` is Unix seconds."""
+    """Either `token` or `error`. `kid` and `algorithm` are from the token's header; `now` is in Unix seconds."""
 
     role: Role
     now: float
@@ -45,16 +47,16 @@ class TokenFacts(NamedTuple):
 
 
 _NEXT_STEPS = {
-    "missing": "Mount the projected volume in this container, at the directory of that path, or correct the path",
-    "empty": f"See whether whatever writes it is done. {PROJECTED}",
-    "malformed": f"See what writes that file: the kubelet swaps in whole tokens only. {PROJECTED}",
-    "too_long": f"See what writes that file. {PROJECTED}",
-    "not_a_file": "Mount the volume at the directory, and name the file in it",
-    "unreadable": "Set securityContext.fsGroup on the Pod, or the same runAsUser on all its containers",
+    "missing": "Mount the projected volume in this container at the directory of that path, or correct the path",
+    "empty": f"Check whether the program that writes it has finished. {PROJECTED}",
+    "malformed": f"Check which program writes that file: the kubelet writes only complete tokens. {PROJECTED}",
+    "too_long": f"Check which program writes that file. {PROJECTED}",
+    "not_a_file": "Mount the volume at a directory, and set the path of the file in it",
+    "unreadable": "Set securityContext.fsGroup of the Pod, or the same runAsUser in all its containers",
 }
 
 
-def _readable(facts: TokenFacts) -> Finding:
+def _file(facts: TokenFacts) -> Finding:
     if facts.error is not None:
         error = facts.error
         return wrong(error.problem, error.fix if error.mistake else _NEXT_STEPS.get(error.reason, PROJECTED))
@@ -66,30 +68,29 @@ def _readable(facts: TokenFacts) -> Finding:
     return ok(f"{facts.role.token_file}, {file.bytes} bytes, {mode}, read by uid {file.uid}")
 
 
-def _mounted_whole(facts: TokenFacts) -> Finding | None:
+def _volume(facts: TokenFacts) -> Finding | None:
     if facts.file is None or not facts.file.is_sub_path:
         return None
-    until = (
-        "" if _token(facts).expires_at is None else f", and works until {instant_text(_token(facts).expires_at or 0)}"
-    )
+    expires_at = _token(facts).expires_at
+    expiration = "" if expires_at is None else f", and works until {instant_text(expires_at)}"
     return wrong(
-        f"{facts.role.token_file} is mounted by subPath: it is never renewed{until}",
+        f"{facts.role.token_file} is mounted by subPath: it is never renewed{expiration}",
         "Mount the whole volume at a directory, without subPath",
     )
 
 
-def _lives(facts: TokenFacts) -> Finding:
+def _times(facts: TokenFacts) -> Finding:
     token, now = _token(facts), facts.now
     if token.expires_at is None:
         return wrong(
-            "the token has no exp: it is a legacy Secret token that never expires, which STS does not take", PROJECTED
+            "the token has no exp: it is a legacy Secret token that never expires, which STS rejects", PROJECTED
         )
     if now > token.expires_at + STS_TOLERANCE_SECONDS:
         return wrong(
             f"the token expired at {instant_text(token.expires_at)}, {duration_text(now - token.expires_at)} ago, and "
             "was not renewed",
-            "See whether the volume is mounted with subPath, whether the kubelet runs, and whether this machine's "
-            "clock is right; a token that was copied is never renewed",
+            "Check that the volume is mounted without subPath, that the kubelet runs, and that this machine's clock is "
+            "right. A copy of a token is never renewed",
         )
     for name, at in (("issued", token.issued_at), ("valid from", token.not_before)):
         if at is not None and at > now + STS_TOLERANCE_SECONDS:
@@ -97,25 +98,25 @@ def _lives(facts: TokenFacts) -> Finding:
                 f"the token is {name} {instant_text(at)}, {duration_text(at - now)} from now by this machine's clock",
                 "Set the clocks of this node and of the API server by NTP: one of them is wrong",
             )
-    return _renewed(token, token.expires_at, now)
+    return _renewal(token, token.expires_at, now)
 
 
-def _renewed(token: Token, expires_at: float, now: float) -> Finding:
-    ends = f"until {instant_text(expires_at)}"
+def _renewal(token: Token, expires_at: float, now: float) -> Finding:
+    validity = f"valid until {instant_text(expires_at)}"
     if now > expires_at:
         return warning(
-            f"the token expired {duration_text(now - expires_at)} ago; STS forgives {STS_TOLERANCE_SECONDS} s",
-            "See why it is not renewed: subPath, or a kubelet that does not run",
+            f"the token expired {duration_text(now - expires_at)} ago; STS tolerates {STS_TOLERANCE_SECONDS} s",
+            "Check that the volume is mounted without subPath, and that the kubelet runs",
         )
     if token.issued_at is not None and token.pod is not None:
-        due = min(RENEWED_AT * (expires_at - token.issued_at), RENEWED_AFTER_SECONDS)
+        due = min(RENEWAL_FRACTION * (expires_at - token.issued_at), RENEWED_AFTER_SECONDS)
         late = now - token.issued_at - due - RENEWAL_SECONDS
         if late > 0:
             return warning(
-                f"the token, good {ends}, should have been renewed {duration_text(late + RENEWAL_SECONDS)} ago",
-                "See whether the volume is mounted with subPath, and whether the kubelet runs",
+                f"the token, {validity}, should have been renewed {duration_text(late + RENEWAL_SECONDS)} ago",
+                "Check that the volume is mounted without subPath, and that the kubelet runs",
             )
-    return ok(f"good {ends}, {duration_text(expires_at - now)} from now")
+    return ok(f"{validity}, {duration_text(expires_at - now)} from now")
 
 
 def _audience(facts: TokenFacts) -> Finding:
@@ -127,17 +128,19 @@ def _audience(facts: TokenFacts) -> Finding:
             f"{token.audience_claim} is {token.audience}, not sts.amazonaws.com",
             f"Make sure that the IAM OIDC provider has it among its client IDs, or {change_audience(token)}",
         )
-    return ok(token.audience if token.audience_claim == "aud" else f"{token.audience} (azp, which counts beside aud)")
+    return ok(
+        token.audience if token.audience_claim == "aud" else f"{token.audience} (azp, which STS uses instead of aud)"
+    )
 
 
 _AUDIENCE_STEPS = {
-    "aud": "Ask for one audience: a projected source has exactly one",
-    "azp": "Have the issuer put the client's ID in azp, or leave azp out",
+    "aud": "Request a token with one audience: a projected source has exactly one",
+    "azp": "Configure the issuer to set azp to the client's ID, or to leave azp out",
 }
 
 
 def change_audience(token: Token, wanted: str = "") -> str:
-    """Return the step that gives later tokens another audience, beginning in lower case."""
+    """Return the next step that changes the audience of later tokens. It starts in lower case."""
     to = f" to {wanted}" if wanted else ""
     if token.audience_claim == "azp":
         return f"get the token as client {wanted}" if wanted else "get the token as another client"
@@ -147,21 +150,21 @@ def change_audience(token: Token, wanted: str = "") -> str:
 def _subject(facts: TokenFacts) -> Finding:
     token = _token(facts)
     if token.subject is None:
-        return wrong("the token has no sub, which STS wants", PROJECTED)
+        return wrong("the token has no sub, which STS requires", PROJECTED)
     pod = f", Pod {token.pod}" if token.pod else ""
     return ok(f"{token.subject}{pod}")
 
 
-def _signed(facts: TokenFacts) -> Finding:
+def _signature(facts: TokenFacts) -> Finding:
     if facts.algorithm not in ALGORITHMS:
-        return wrong(f"the token's alg is {facts.algorithm}: STS takes {', '.join(ALGORITHMS)}", PROJECTED)
+        return wrong(f"the token's alg is {facts.algorithm}: STS accepts {', '.join(ALGORITHMS)}", PROJECTED)
     if not facts.kid:
-        return wrong("the token's header has no kid, by which STS finds the issuer's key", PROJECTED)
+        return wrong("the token's header has no kid, which STS needs to find the issuer's key", PROJECTED)
     return ok(f"{facts.algorithm} with key {facts.kid}")
 
 
 def _token(facts: TokenFacts) -> Token:
-    assert facts.token is not None, "the checks after `file` have one"
+    assert facts.token is not None, "the checks after `file` have a token"
     return facts.token
 
 
@@ -170,7 +173,7 @@ def capitalised(step: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """`3 d 4 h`, `2 h 5 min`, `45 s`: as exact as a person wants it."""
+    """Return a duration in its two largest units, such as `3 d 4 h`, `2 h 5 min` or `45 s`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -180,10 +183,10 @@ def duration_text(seconds: float) -> str:
 
 
 CHECKS: tuple[Check[TokenFacts], ...] = (
-    Check("file", "does it exist, is it readable, and is it a whole JWT", _readable),
-    Check("volume", "is the volume mounted whole, so that it is renewed", _mounted_whole, after=("file",)),
-    Check("times", "is it valid now, and renewed in time", _lives, after=("file",)),
+    Check("file", "does it exist, is it readable, and is it a complete JWT", _file),
+    Check("volume", "is the whole volume mounted, so that the token is renewed", _volume, after=("file",)),
+    Check("times", "is it valid now and renewed in time", _times, after=("file",)),
     Check("audience", "which audience does it have", _audience, after=("file", "times")),
     Check("subject", "which service account is it for", _subject, after=("file",)),
-    Check("signature", "is it signed as STS requires", _signed, after=("file",)),
+    Check("signature", "is it signed with an algorithm and a key id that STS accepts", _signature, after=("file",)),
 )

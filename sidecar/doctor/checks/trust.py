@@ -1,7 +1,7 @@
 """
-The role's trust policy and its OIDC provider, compared with the token claim by claim. Pure.
+Compare the role's trust policy and its OIDC provider with the token's claims. Pure.
 
-Statements are judged one by one, so that one with an element that is not known here does not hide the others.
+Rule: each statement is evaluated alone, so a statement with an unknown element does not hide the others.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ ACTION = "sts:AssumeRoleWithWebIdentity"
 
 class TrustFacts(NamedTuple):
     """
-    `policy` and `client_ids` are as IAM has them; None where they may not be read, and then `why_not` says so.
+    Facts about the role and the provider in IAM.
 
-    `how` is what to do so that they can be. `has_provider` and `has_role` are false where IAM says that there is none.
-    `granted` is whether STS gave credentials all the same, as it does for some seconds after a change.
+    `policy` and `client_ids` are None if they cannot be read; `unavailable_reason` is then the reason and `fix` how to
+    change that. `has_provider` and `has_role` are false if IAM returned that they do not exist. `exchange_succeeded`
+    may be true although the policy rejects the token, because STS uses a change only some seconds later.
     """
 
     role: Role
@@ -35,13 +36,13 @@ class TrustFacts(NamedTuple):
     client_ids: tuple[str, ...] | None = None
     has_provider: bool = True
     has_role: bool = True
-    why_not: str = ""
-    how: str = ""
-    granted: bool = False
+    unavailable_reason: str = ""
+    fix: str = ""
+    exchange_succeeded: bool = False
 
 
-def judge(facts: TrustFacts) -> Decision:
-    """Return whether the policy lets this token in, judged by its statements that can concern it."""
+def decide(facts: TrustFacts) -> Decision:
+    """Return whether the policy accepts this token, by the statements that can apply to it."""
     return _policy(facts).evaluate(ACTION, _principal(facts), _context(facts))
 
 
@@ -55,7 +56,7 @@ def _principal(facts: TrustFacts) -> Principal:
 
 
 def _statement(item: Any, number: int) -> Statement:
-    """Return the statement; one that cannot be read concerns everything and is unknown."""
+    """Return the statement. An unreadable statement applies to everything, and its result is unknown."""
     name = "the trust policy"
     try:
         return read_statement(item, number, name)
@@ -71,91 +72,91 @@ def provider_arn(facts: TrustFacts) -> str:
     return f"arn:{partition}:iam::{account}:oidc-provider/{_issuer_key(facts)}"
 
 
-def objection(facts: TrustFacts) -> str | None:
-    """What does not fit, as a clause; None when the policy allows it or is not known."""
+def policy_mismatch(facts: TrustFacts) -> str | None:
+    """Return what rejects the token, or None if nothing does or the policy is not known."""
     if not facts.has_role:
-        return f"there is no role {facts.role.role_arn}"
+        return f"the role {facts.role.role_arn} does not exist"
     if facts.policy is None:
         return None
-    decision = judge(facts)
+    decision = decide(facts)
     if decision.is_allowed or decision.unknown:
         return None
-    return f"the trust policy says otherwise: {decision.why}"
+    return f"the trust policy does not allow this: {decision.why}"
 
 
 def _provider(facts: TrustFacts) -> Finding | None:
     if not facts.has_provider:
         return wrong(
-            f"there is no {provider_arn(facts)}",
-            f"irsa-sidecar setup oidc-provider --issuer {facts.token.issuer}",
+            f"{provider_arn(facts)} does not exist",
+            f"Create it: irsa-sidecar setup oidc-provider --issuer {facts.token.issuer}",
         )
     if facts.client_ids is None and facts.policy is None:
         return None
     if facts.client_ids is None:
-        return left_out(f"the IAM OIDC provider is not to be read: {facts.why_not}", facts.how)
+        return left_out(f"the IAM OIDC provider cannot be read: {facts.unavailable_reason}", facts.fix)
     claim, audience = facts.token.audience_claim, facts.token.audience
     accepted = ", ".join(facts.client_ids) or "none"
     if audience is None:
         return left_out(facts.token.audience_problem or "")
     if audience not in facts.client_ids:
-        return (warning if facts.granted else wrong)(
+        return (warning if facts.exchange_succeeded else wrong)(
             f"{claim} is {audience}; the provider accepts {accepted}",
             f"{capitalised(change_audience(facts.token, accepted))}, or add {audience} to the provider's client IDs",
         )
     return ok(f"{provider_arn(facts)} accepts {audience}")
 
 
-def _allowed(facts: TrustFacts) -> Finding:
+def _policy_accepts(facts: TrustFacts) -> Finding:
     if not facts.has_role:
-        return wrong(f"there is no role {facts.role.role_arn}", "Create it, or correct AWS_ROLE_ARN")
+        return wrong(f"the role {facts.role.role_arn} does not exist", "Create it, or correct AWS_ROLE_ARN")
     if facts.policy is None:
-        return left_out(f"trust policy and provider are not to be read: {facts.why_not}", facts.how)
-    decision = judge(facts)
+        return left_out(f"trust policy and provider cannot be read: {facts.unavailable_reason}", facts.fix)
+    decision = decide(facts)
     if decision.is_allowed:
         return ok(f"{decision.why}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
     if decision.unknown:
-        return left_out(f"not all of the trust policy can be judged here: {'; '.join(decision.unknown)}")
-    seen = f"the trust policy does not let sub {facts.token.subject} in: {decision.why}"
-    fix = "Correct what the condition wants, or run the Pod as the service account that it names"
-    if facts.granted:
-        return warning(f"{seen}. STS has not heard of that yet", fix)
+        return left_out(f"a part of the trust policy cannot be evaluated here: {'; '.join(decision.unknown)}")
+    seen = f"the trust policy does not accept sub {facts.token.subject}: {decision.why}"
+    fix = "Correct the condition, or run the Pod with the service account that the condition names"
+    if facts.exchange_succeeded:
+        return warning(f"{seen}. STS does not use this change yet", fix)
     return wrong(seen, fix)
 
 
-def _narrow(facts: TrustFacts) -> Finding | None:
-    """Judge whether other service accounts of the cluster are let in as well."""
+def _breadth(facts: TrustFacts) -> Finding | None:
+    """Judge whether the policy accepts other service accounts of the cluster too."""
     if facts.policy is None:
         return None
     subject, policy = facts.token.subject or "", _policy(facts)
 
-    def judge_subject(other: str) -> Decision:
+    def decide_on(other: str) -> Decision:
         stranger = facts._replace(token=replace(facts.token, subject=other))
         return policy.evaluate(ACTION, _principal(facts), _context(stranger))
 
-    found = breadth(subject, policy.allowing(ACTION, _principal(facts), _context(facts)), judge_subject)
-    fix = f"Add a condition on {_issuer_key(facts)}:sub, as StringEquals {{{_issuer_key(facts)}:sub: {subject}}}"
-    if found.is_anybody:
-        return warning(f"any service account of this issuer may assume the role: {found.why}", fix)
+    found = breadth(subject, policy.allowing(ACTION, _principal(facts), _context(facts)), decide_on)
+    fix = f"Add a condition on {_issuer_key(facts)}:sub, such as StringEquals {{{_issuer_key(facts)}:sub: {subject}}}"
+    if found.accepts_anyone:
+        return warning(f"any service account of this issuer may assume the role: {found.reason}", fix)
     if found.strangers or found.patterns:
         return warning(_others(found), fix.replace("Add a condition on", "Name the service accounts in", 1))
     if found.unknown:
-        return left_out(f"not all of the trust policy can be judged here: {'; '.join(found.unknown)}")
-    return ok("other service accounts are kept out")
+        return left_out(f"a part of the trust policy cannot be evaluated here: {'; '.join(found.unknown)}")
+    return ok("no other service account is accepted")
 
 
 def _others(found: Breadth) -> str:
-    who = "; ".join(found.strangers) or "others"
-    like = f", because sub may be anything like {shown_patterns(found.patterns)}" if found.patterns else ""
-    return f"other service accounts may assume the role: {who}{like} ({found.why})"
+    accepted = "; ".join(found.strangers) or "others"
+    reason = f", because sub may be anything like {shown_patterns(found.patterns)}" if found.patterns else ""
+    return f"other service accounts may assume the role: {accepted}{reason} ({found.reason})"
 
 
-def _duration(facts: TrustFacts) -> Finding | None:
-    limit, asked = facts.max_session_seconds, facts.role.duration_seconds
+def _session(facts: TrustFacts) -> Finding | None:
+    limit, requested = facts.max_session_seconds, facts.role.duration_seconds
     if limit is None:
         return None
-    if asked is not None and asked > limit:
+    if requested is not None and requested > limit:
         return wrong(
-            f"sessions of {asked} s are asked for, and the role's MaxSessionDuration is {limit} s",
+            f"IRSA_SIDECAR_DURATION is {requested}, but the role's MaxSessionDuration is {limit} s",
             "Lower IRSA_SIDECAR_DURATION (or set it to max), or raise MaxSessionDuration",
         )
     return ok(f"MaxSessionDuration is {limit} s")
@@ -180,7 +181,7 @@ def _as_list(value: Any) -> list[Any]:
 
 CHECKS: tuple[Check[TrustFacts], ...] = (
     Check("provider", "does the IAM OIDC provider accept the audience", _provider),
-    Check("policy", "does the trust policy let this service account in", _allowed),
-    Check("breadth", "does it keep other service accounts out", _narrow, after=("policy",)),
-    Check("session", "does the role allow the requested duration", _duration, after=("policy",)),
+    Check("policy", "does the trust policy accept this service account", _policy_accepts),
+    Check("breadth", "does it reject other service accounts", _breadth, after=("policy",)),
+    Check("session", "does the role allow the requested duration", _session, after=("policy",)),
 )

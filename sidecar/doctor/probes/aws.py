@@ -1,8 +1,8 @@
 """
-What only AWS's own API can tell: who the credentials are, and what IAM has for role and provider. Needs botocore.
+Call AWS for the caller's identity, the role and the OIDC provider, with botocore.
 
-botocore is imported when it is needed, as a Pod's image has not all of it. Everything here is read-only, blocks, and
-has botocore's own deadlines: call it in a thread.
+botocore is imported only when it is needed, because the image for Pods does not contain all of it. All calls are
+read-only and have botocore's own deadlines. They block, so make them in a thread.
 """
 
 import os
@@ -14,14 +14,15 @@ from sidecar.extras import HOW_TO_INSTALL
 
 CONNECT_SECONDS, READ_SECONDS = 3, 5
 
-HOW = f"{HOW_TO_INSTALL}, where you run doctor"
+INSTALL_BOTOCORE = f"{HOW_TO_INSTALL}, where you run doctor"
+"""Next step if botocore is missing."""
 
-NOT_OF_A_PERSON = ("assume-role-with-web-identity", "container-role", "iam-role")
-"""Providers of botocore's chain that stand for a Pod or a machine: what they give is looked at elsewhere."""
+WORKLOAD_PROVIDERS = ("assume-role-with-web-identity", "container-role", "iam-role")
+"""Providers of botocore's chain for a Pod's or a machine's credentials, which other checks cover."""
 
 
 class AwsSettings(NamedTuple):
-    """Where AWS is. An endpoint that is None is AWS's own in `region`."""
+    """Region and endpoints of AWS. An endpoint that is None is AWS's own in `region`."""
 
     region: str
     sts_url: str | None = None
@@ -30,19 +31,19 @@ class AwsSettings(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Either `arn`, or `code` and `error`; `code` is "" where AWS did not answer."""
+    """Either `arn`, or `code` and `error`. `code` is "" if AWS did not respond."""
 
     arn: str | None = None
     code: str = ""
     error: str = ""
 
 
-class Told(NamedTuple):
+class IamFacts(NamedTuple):
     """
-    What IAM says of role and provider.
+    The role and the provider in IAM.
 
-    What may not be read is None, and `why_not` says why. `has_role` and `has_provider` are false where IAM says that
-    there is none.
+    Facts that cannot be read are None, with the reason in `unavailable_reason`. `has_role` and `has_provider` are false
+    if IAM returned that they do not exist.
     """
 
     policy: Mapping[str, Any] | None = None
@@ -50,15 +51,15 @@ class Told(NamedTuple):
     client_ids: tuple[str, ...] | None = None
     has_role: bool = True
     has_provider: bool = True
-    why_not: str = ""
+    unavailable_reason: str = ""
 
 
 class _NoKeysError(Exception):
-    """There are no credentials of a person that could be used."""
+    """The user has no credentials that can be used."""
 
 
-def is_here() -> bool:
-    """The image that Pods run has botocore's signer, and nothing of what botocore knows of services."""
+def is_installed() -> bool:
+    """Return whether botocore has its service models. The image for Pods contains only botocore's signer."""
     try:
         import botocore  # noqa: PLC0415
     except ImportError:
@@ -67,70 +68,75 @@ def is_here() -> bool:
 
 
 def caller(settings: AwsSettings, keys: Keys) -> Caller:
-    """GetCallerIdentity, which nobody can be forbidden."""
+    """Call GetCallerIdentity, which needs no permission."""
     try:
         return Caller(arn=str(_client("sts", settings, keys).get_caller_identity()["Arn"]))
-    except Exception as exc:  # noqa: BLE001  of an answer that is not STS's botocore raises whatever comes, KeyErrors too
+    except Exception as exc:  # noqa: BLE001  botocore raises anything for a response that is not from STS, even KeyError
         return Caller(None, *_code_and_message(exc))
 
 
-def told_of(role_arn: str, provider_arn: str, settings: AwsSettings, keys: Keys | None) -> Told:
-    """GetRole and GetOpenIDConnectProvider with these credentials, or with the user's own where that is None."""
+def collect_iam_facts(role_arn: str, provider_arn: str, settings: AwsSettings, keys: Keys | None) -> IamFacts:
+    """Call GetRole and GetOpenIDConnectProvider with `keys`, or with the user's own credentials if it is None."""
     try:
         iam = _client("iam", settings, keys or _own_keys(settings, role_arn.split(":")[4]))
-        return _of_provider(_of_role(iam, role_arn), iam, provider_arn)
-    except Exception as exc:  # noqa: BLE001  as above; ours among them
-        return Told(why_not=_code_and_message(exc)[1])
+        return _with_provider(_role_facts(iam, role_arn), iam, provider_arn)
+    except Exception as exc:  # noqa: BLE001  as above, and our own _NoKeysError
+        return IamFacts(unavailable_reason=_code_and_message(exc)[1])
 
 
-def _of_role(iam: Any, role_arn: str) -> Told:
+def _role_facts(iam: Any, role_arn: str) -> IamFacts:
     try:
         role = iam.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
     except Exception as exc:
         code, message = _code_and_message(exc)
-        if not code:  # IAM is out of reach, as from many VPCs: the provider is not worth another wait
+        if not code:  # IAM is unreachable, as in many VPCs: do not wait for the provider too
             raise
-        return Told(has_role=code != "NoSuchEntity", why_not=f"{code}: {message}")
-    return Told(role["AssumeRolePolicyDocument"], role.get("MaxSessionDuration"))
+        return IamFacts(has_role=code != "NoSuchEntity", unavailable_reason=f"{code}: {message}")
+    return IamFacts(role["AssumeRolePolicyDocument"], role.get("MaxSessionDuration"))
 
 
-def _of_provider(told: Told, iam: Any, provider_arn: str) -> Told:
+def _with_provider(facts: IamFacts, iam: Any, provider_arn: str) -> IamFacts:
     try:
         provider = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider_arn)
     except Exception as exc:  # noqa: BLE001  as above
         code, message = _code_and_message(exc)
-        return told._replace(
-            has_provider=code != "NoSuchEntity", why_not=told.why_not or f"{code}: {message}".removeprefix(": ")
+        return facts._replace(
+            has_provider=code != "NoSuchEntity",
+            unavailable_reason=facts.unavailable_reason or f"{code}: {message}".removeprefix(": "),
         )
-    return told._replace(client_ids=tuple(provider["ClientIDList"]))
+    return facts._replace(client_ids=tuple(provider["ClientIDList"]))
 
 
 def _own_keys(settings: AwsSettings, account: str) -> Keys:
-    """A person's, if they are of the role's account. Raises _NoKeysError, or what botocore does."""
+    """
+    Return the user's own credentials.
+
+    Raises _NoKeysError if there are none or if they are of another account, and botocore's errors.
+    """
     import botocore.session  # noqa: PLC0415
 
     session = botocore.session.Session()
     chain = session.get_component("credential_provider")
-    for name in NOT_OF_A_PERSON:
+    for name in WORKLOAD_PROVIDERS:
         chain.remove(name)
     found = session.get_credentials()
     if found is None:
-        raise _NoKeysError("there are no AWS credentials of your own here")
+        raise _NoKeysError("you have no AWS credentials of your own here")
     frozen = found.get_frozen_credentials()
     keys = Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
     own = caller(settings, keys)
     if own.arn is None or own.arn.split(":")[4] != account:
-        raise _NoKeysError(f"your own credentials are {own.arn or own.code}, and not of account {account}")
+        raise _NoKeysError(f"your own credentials are {own.arn or own.code}, which is not in account {account}")
     return keys
 
 
 def _client(service: str, settings: AwsSettings, keys: Keys) -> Any:
-    """A client that knows these keys and no configuration file."""
+    """Return a client that uses only these keys, and no configuration file."""
     import botocore.config  # noqa: PLC0415
     import botocore.session  # noqa: PLC0415
 
-    nothing = (None, None, None, None)
-    session = botocore.session.Session(session_vars={"profile": nothing})
+    unset = (None, None, None, None)
+    session = botocore.session.Session(session_vars={"profile": unset})
     for name in ("config_file", "credentials_file"):
         session.set_config_variable(name, os.devnull)
     return session.create_client(
@@ -148,9 +154,9 @@ def _client(service: str, settings: AwsSettings, keys: Keys) -> Any:
 
 
 def _code_and_message(exc: Exception) -> tuple[str, str]:
-    """AWS's own, or no code and what botocore says."""
+    """Return the code and message of AWS, or "" and the message of botocore."""
     response = getattr(exc, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return str(response["Error"].get("Code")), str(response["Error"].get("Message"))
-    is_told = type(exc).__module__.startswith(("botocore", "sidecar"))
-    return "", str(exc) if is_told else f"the answer cannot be read ({type(exc).__name__})"
+    is_known = type(exc).__module__.startswith(("botocore", "sidecar"))
+    return "", str(exc) if is_known else f"the response cannot be read ({type(exc).__name__})"

@@ -1,7 +1,7 @@
 """
-An application's environment, and AWS's configuration files that its SDK would read.
+Read an application's environment, and AWS's configuration files as its SDK would.
 
-Only regular files of a sensible size are read: a FIFO or a device at the path must not hold doctor up.
+Rule: only regular files of a limited size are read, because a FIFO or a device could block doctor.
 """
 
 import configparser
@@ -16,7 +16,7 @@ TOKEN_FILES = (
     "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
     "/var/run/secrets/irsa-sidecar/token",
 )
-"""Where the EKS webhook and our manifests mount it."""
+"""Paths at which the EKS webhook and our manifests mount the token."""
 
 _CREDENTIALS = (
     "aws_access_key_id",
@@ -27,25 +27,25 @@ _CREDENTIALS = (
     "login_session",
     "role_arn",
 )
-"""Settings of a profile that give credentials (AWS SDK and Tools reference)."""
+"""Settings of a profile that provide credentials (AWS SDK and Tools reference)."""
 
 MAX_CONFIGURATION_BYTES = 1024 * 1024
-"""A configuration file of AWS has some hundred lines."""
+"""Largest configuration file that is read. A usual file has some hundred lines."""
 
 _FILES = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
 
 
-def look(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -> EnvironmentFacts:
-    """Read the files that AWS's SDKs would read. Raises nothing; it may block, so call it in a thread."""
+def collect(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -> EnvironmentFacts:
+    """Return the facts about the environment. Raises nothing. It may block, so call it in a thread."""
     read = [(path, *_default_profile(path)) for path in _paths(environ)]
     profiles = [(path, profile) for path, profile, _ in read]
     unreadable = tuple((path, problem) for path, _, problem in read if problem)
-    giving = [(path, tuple(name for name in _CREDENTIALS if name in profile)) for path, profile in profiles]
+    settings = [(path, tuple(name for name in _CREDENTIALS if name in profile)) for path, profile in profiles]
     files = tuple(
         (path, names)
-        for (path, names), (_, profile) in zip(giving, profiles, strict=True)
-        # A role on top of the container's credentials is on top of ours, and so is a file that the daemon keeps.
-        if names and profile.get("credential_source", "").lower() != "ecscontainer" and not _is_ours(path)
+        for (path, names), (_, profile) in zip(settings, profiles, strict=True)
+        # A profile with ecscontainer as its source uses our credentials, and so does a file that the daemon writes.
+        if names and profile.get("credential_source", "").lower() != "ecscontainer" and not _is_from_daemon(path)
     )
     has_region_file = any("region" in profile for _, profile in profiles)
     tokens = tuple(path for path in token_files if os.access(path, os.R_OK))
@@ -62,8 +62,8 @@ def _paths(environ: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _is_ours(path: str) -> bool:
-    """Written by the daemon, as IRSA_SIDECAR_CREDENTIALS_FILE says."""
+def _is_from_daemon(path: str) -> bool:
+    """Return whether the daemon wrote the file (IRSA_SIDECAR_CREDENTIALS_FILE)."""
     try:
         return (read_regular_file(path, len(HEADER)) or b"") == HEADER.encode()
     except OSError:
@@ -71,13 +71,13 @@ def _is_ours(path: str) -> bool:
 
 
 def _default_profile(path: str) -> tuple[Mapping[str, str], str]:
-    """Return the settings of the default profile, and what is wrong with the file. A missing file is an empty one."""
+    """Return the settings of the default profile, and the problem of the file. A missing file counts as empty."""
     try:
         content = read_regular_file(path, MAX_CONFIGURATION_BYTES + 1)
     except FileNotFoundError:
         return {}, ""
     except (OSError, ValueError) as exc:
-        return {}, getattr(exc, "strerror", None) or "the path is not one that a file can have"
+        return {}, getattr(exc, "strerror", None) or "the path is not a valid file name"
     if content is None:
         return {}, "" if path == os.devnull else "it is not a regular file"
     if len(content) > MAX_CONFIGURATION_BYTES:
@@ -91,7 +91,7 @@ def _parsed(text: str) -> tuple[Mapping[str, str], str]:
         parser.read_string(text)
     except configparser.Error:
         return {}, "it is not a configuration file"
-    except Exception:  # noqa: BLE001  configparser has bugs of its own: AttributeError for some continuation lines
+    except Exception:  # noqa: BLE001  configparser has bugs: AttributeError for some continuation lines
         return {}, "Python's configuration parser fails on it"
     for section in ("default", "profile default"):
         if parser.has_section(section):

@@ -1,4 +1,4 @@
-"""One exchange with STS, as the daemon makes it."""
+"""Exchange the token at STS once, as the daemon does."""
 
 from time import perf_counter
 from typing import NamedTuple
@@ -15,24 +15,24 @@ from sidecar.token import Token
 
 
 class Outcome(NamedTuple):
-    """Either `credentials` or `error`. `asked_seconds` is the life that was asked for."""
+    """Either `credentials` or `error`. `requested_seconds` is the requested session duration."""
 
     sts_host: str
-    asked_seconds: int
+    requested_seconds: int
     credentials: Credentials | None = None
     error: ExchangeError | None = None
     seconds: float = 0.0
 
 
 async def exchange(role: Role, settings: StsSettings, token: Token) -> Outcome:
-    """Raises nothing but ConfigurationError."""
+    """Return the result of the exchange. Raises only ConfigurationError."""
     seconds = role.duration_seconds or DEFAULT_DURATION_SECONDS
     request = request_for(role, token, seconds)
     host = urlsplit(endpoint_of(settings)).netloc
     began = perf_counter()
     async with open_client(settings) as client:
         try:
-            reply = await client.exchange(request, token)
+            result = await client.exchange(request, token)
         except ExchangeError as error:
             return Outcome(host, seconds, error=error)
-    return Outcome(host, seconds, reply.credentials, seconds=perf_counter() - began)
+    return Outcome(host, seconds, result.credentials, seconds=perf_counter() - began)

@@ -1,8 +1,9 @@
 """
-One look at the outside, with a deadline.
+Run one probe with a deadline.
 
-Rule: no look can hang doctor or end it. A look that takes too long or raises yields no facts, and the reason. Blocking
-looks run in a thread, which is abandoned at the deadline: a file on a dead volume cannot be given up in another way.
+Rule: no probe can hang doctor or end it. A probe that takes too long or raises yields no facts, and the reason.
+Blocking probes run in a thread, which is abandoned at the deadline, because a read from a dead volume cannot be
+cancelled.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,35 +12,37 @@ from typing import Generic, NamedTuple, TypeVar
 
 import trio
 
-from sidecar.doctor.finding import fault
+from sidecar.doctor.finding import describe_bug
 
-LOOK_SECONDS = 30.0
-"""Longer than any look's own deadlines together, so that this one only ends what those do not cover."""
+PROBE_SECONDS = 30.0
+"""Deadline for one probe. It is longer than the sum of the probe's own deadlines, so it ends only what those miss."""
 
 FILE_SECONDS = 5.0
-"""Deadline for looks at a few small files. A disk that takes longer is one that hangs."""
+"""Deadline for reading a few small files. A disk that takes longer hangs."""
 
 Facts = TypeVar("Facts")
 
 
-class Looked(NamedTuple, Generic[Facts]):
-    """The facts, or None and why there are none."""
+class ProbeResult(NamedTuple, Generic[Facts]):
+    """The facts, or None and the reason why there are none."""
 
     facts: Facts | None
-    why: str = ""
+    reason: str = ""
 
 
-async def guarded(look: Callable[[], Awaitable[Facts]], seconds: float = LOOK_SECONDS) -> Looked[Facts]:
-    """Await `look` for at most `seconds`. Raises nothing."""
+async def guarded(probe: Callable[[], Awaitable[Facts]], seconds: float = PROBE_SECONDS) -> ProbeResult[Facts]:
+    """Await `probe` for at most `seconds`. Raises nothing."""
     try:
         with trio.fail_after(seconds):
-            return Looked(await look())
+            return ProbeResult(await probe())
     except trio.TooSlowError:
-        return Looked(None, f"no result within {seconds:.0f} s: a file or an address that it needs does not answer")
-    except Exception as exc:  # noqa: BLE001  every fault of one look is that look's alone
-        return Looked(None, fault(exc))
+        return ProbeResult(
+            None, f"no result within {seconds:.0f} s: a file or an address that it needs does not answer"
+        )
+    except Exception as exc:  # noqa: BLE001  a bug in one probe must not affect the others
+        return ProbeResult(None, describe_bug(exc))
 
 
-def in_thread(look: Callable[..., Facts], *arguments: object) -> Callable[[], Awaitable[Facts]]:
-    """The blocking `look` as one to await, in a thread that is abandoned when the wait ends early."""
-    return partial(trio.to_thread.run_sync, look, *arguments, abandon_on_cancel=True)
+def in_thread(probe: Callable[..., Facts], *arguments: object) -> Callable[[], Awaitable[Facts]]:
+    """Return the blocking `probe` as an awaitable call in a thread, which is abandoned when the wait is cancelled."""
+    return partial(trio.to_thread.run_sync, probe, *arguments, abandon_on_cancel=True)

@@ -1,44 +1,47 @@
-"""What the token's issuer publishes, seen from here, and whether it verifies the token."""
+"""Fetch the documents of the token's issuer from here, and verify the token's signature with its keys."""
 
 import time
 
 from sidecar.doctor.checks.issuer import IssuerFacts
 from sidecar.doctor.checks.token import TokenFacts
 from sidecar.errors import ConfigurationError
-from sidecar.oidc import jwks as published_keys
-from sidecar.oidc import verification as web_identity
+from sidecar.oidc import jwks, verification
 from sidecar.oidc.jwks import IssuerError, Published
 from sidecar.oidc.sts_refusal import StsRefusal
 
 
-async def look(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:
-    """Raises nothing."""
+async def collect(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:
+    """Return the issuer's facts. Raises nothing."""
     assert token.token is not None
     facts = IssuerFacts(token.token.issuer, token.kid, token.algorithm, is_aws)
     if facts.issuer is None:
         return facts
     try:
-        guard = published_keys.require_https if is_aws else published_keys.allow_any_url
-        published = await published_keys.fetch(facts.issuer, ca_bundle=ca_bundle, before_request=guard)
+        guard = jwks.require_https if is_aws else jwks.allow_any_url
+        published = await jwks.fetch(facts.issuer, ca_bundle=ca_bundle, before_request=guard)
     except IssuerError as error:
         return facts._replace(error=error)
     except ConfigurationError as error:
         return facts._replace(error=IssuerError("tls", facts.issuer, str(error)))
-    return facts._replace(published=published, unverified=_unverified(token, published))
+    return facts._replace(published=published, signature_error=_signature_error(token, published))
 
 
-def _unverified(facts: TokenFacts, published: Published) -> str | None:
-    """Why the keys do not verify the token; "" if they do, None where that cannot be tried. Times are not judged."""
+def _signature_error(facts: TokenFacts, published: Published) -> str | None:
+    """
+    Return why the keys do not verify the token, "" if they do, and None if cryptography is missing.
+
+    The token's times are not judged here.
+    """
     try:
-        import cryptography  # noqa: F401, PLC0415  PyJWT would only say that the signature is wrong
+        import cryptography  # noqa: F401, PLC0415  without it PyJWT reports only a wrong signature
     except ImportError:
         return None
     token = facts.token
     assert token is not None
     try:
-        parsed = web_identity.parse_token(token.raw)
+        parsed = verification.parse_token(token.raw)
         at = max(filter(None, (token.issued_at, token.not_before)), default=time.time())
-        web_identity.verify_without_audience(parsed, published.keys, at)
+        verification.verify_without_audience(parsed, published.keys, at)
     except StsRefusal as refusal:
         return refusal.why
     return ""

@@ -1,8 +1,8 @@
 """
-A Pod from outside, through the API server, with the rights of whoever's kubeconfig it is.
+Read a Pod through the API server, with the permissions of the user's kubeconfig.
 
-Reading the Pod is all that is needed. The daemon's own word needs pods/proxy, and a look inside pods/exec, which is
-only taken with --exec: kubectl does it, so that it is seen and allowed as any other exec.
+The permission to read the Pod suffices. The daemon's readiness needs pods/proxy too. doctor inside the Pod needs
+pods/exec and runs only with --exec. kubectl runs it, so the cluster audits and authorizes it like any other exec.
 """
 
 import json
@@ -25,17 +25,17 @@ ADMIN_PORT = 4773
 EXEC_SECONDS = 60
 
 
-def look(environ: Mapping[str, str], where: str, context: str | None) -> PodFacts:
+def collect(environ: Mapping[str, str], pod_name: str, context: str | None) -> PodFacts:
     """
-    Read the Pod that `where` names, NAME or NAMESPACE/NAME.
+    Read the Pod. `pod_name` is NAME or NAMESPACE/NAME.
 
-    Raises ConfigurationError if `where` is not such a name, and KubernetesError if the Pod cannot be read.
+    Raises ConfigurationError if `pod_name` is invalid, and KubernetesError if the Pod cannot be read.
     """
-    namespace, name = parse_pod_name(where)
+    namespace, name = parse_pod_name(pod_name)
     from sidecar.kubernetes.open_cluster import open_named_cluster  # noqa: PLC0415  for --pod only
 
     with open_named_cluster(environ, context, "irsa-sidecar doctor --pod") as kubernetes:
-        return _look(kubernetes, namespace or kubernetes.namespace or "default", name)
+        return _collect(kubernetes, namespace or kubernetes.namespace or "default", name)
 
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -43,21 +43,21 @@ _POD_NAME = re.compile(rf"(?:(?P<namespace>{_LABEL})/)?(?P<name>{_LABEL}(?:\.{_L
 """Names of namespaces and Pods (Kubernetes documentation, Object Names and IDs: RFC 1123 label and subdomain)."""
 
 
-def parse_pod_name(where: str) -> tuple[str | None, str]:
-    """Return namespace, None if it is not named, and name. Raises ConfigurationError."""
-    match = _POD_NAME.fullmatch(where)
+def parse_pod_name(text: str) -> tuple[str | None, str]:
+    """Return the namespace or None, and the name. Raises ConfigurationError if the text is neither form."""
+    match = _POD_NAME.fullmatch(text)
     if match is None or len(match["name"]) > 253:
-        raise ConfigurationError(f"--pod is {where!r}, which does not name a Pod: give NAME or NAMESPACE/NAME.")
+        raise ConfigurationError(f"--pod is {text!r}, which does not name a Pod: give NAME or NAMESPACE/NAME.")
     return match["namespace"], match["name"]
 
 
-def _look(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
+def _collect(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
     pods = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
     facts = PodFacts(name, namespace, kubernetes.context or "", kubernetes.get(pods))
     if facts.pod is None or facts.sidecar is None:
         return facts
-    readiness, unasked = _readiness(kubernetes, pods, _admin_port(facts))
-    return facts._replace(events=_warnings(kubernetes, facts), readiness=readiness, unasked=unasked)
+    readiness, reason = _readiness(kubernetes, pods, _admin_port(facts))
+    return facts._replace(events=_warnings(kubernetes, facts), readiness=readiness, unknown_readiness=reason)
 
 
 def _admin_port(facts: PodFacts) -> int:
@@ -66,19 +66,23 @@ def _admin_port(facts: PodFacts) -> int:
 
 
 def _readiness(kubernetes: "Kubernetes", pod: str, port: int) -> tuple[str | None, str]:
-    """What /readyz says: "" for ready, else why not; None where the way there is shut, and then why."""
+    """
+    Return "" if /readyz reports ready, otherwise its message.
+
+    Return None and the reason if /readyz cannot be reached.
+    """
     try:
         body = kubernetes.get_raw(f"{pod}:{port}/proxy/readyz")
     except KubernetesError as error:
         said = str(error).partition("): ")[2].strip()
         if error.status == 503 and "error trying to reach service" not in said:
-            return said or "it does not say why", ""
+            return said or "no reason given", ""
         return None, said or str(error)
-    return (None, "the admin address does not answer") if body is None else ("", "")
+    return (None, "the admin address does not respond") if body is None else ("", "")
 
 
 def _warnings(kubernetes: "Kubernetes", facts: PodFacts) -> tuple[str, ...]:
-    """Of the Pod's events. Who may not read them goes without."""
+    """Return the messages of the Pod's Warning events, newest first, or none if they may not be read."""
     selector = quote(f"involvedObject.name={facts.name},type=Warning")
     try:
         found = kubernetes.get(f"/api/v1/namespaces/{facts.namespace}/events?fieldSelector={selector}") or {}
@@ -89,17 +93,21 @@ def _warnings(kubernetes: "Kubernetes", facts: PodFacts) -> tuple[str, ...]:
     return tuple(f"{item.get('reason')}: {' '.join(str(item.get('message')).split())[:300]}" for item in events)
 
 
-def look_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
-    """What doctor finds in the sidecar's container. Raises KubernetesError where kubectl cannot run it there."""
+def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
+    """Return the findings of doctor in the sidecar's container. Raises KubernetesError if kubectl cannot run it."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise KubernetesError("kubectl is not in PATH: --exec needs it")
-    named = ["--context", context] if context else []
+    context_option = ["--context", context] if context else []
     container = str((facts.sidecar or {}).get("name"))
     inside = ["exec", "-n", facts.namespace, facts.name, "-c", container, "--", "irsa-sidecar", "doctor", "--json"]
     try:
         done = subprocess.run(  # noqa: S603  a list, no shell
-            [kubectl, *named, *inside], capture_output=True, timeout=EXEC_SECONDS, check=False, stdin=subprocess.DEVNULL
+            [kubectl, *context_option, *inside],
+            capture_output=True,
+            timeout=EXEC_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as exc:
         raise KubernetesError(f"kubectl exec gave no answer within {EXEC_SECONDS} s") from exc

@@ -1,9 +1,9 @@
 """
-The AWS SDKs in a tree of files, by the traces that package managers and compilers leave.
+Find the AWS SDKs in a directory by the traces of package managers and compilers.
 
-Nothing is run. Time and the number of files are bounded, and a file that cannot be read is skipped. Only regular files
-are opened, because a FIFO or a device would never end. Programs are read and not mapped into memory: a page fault on a
-dead volume would hold up every thread.
+Rule: no program is run. Time and the number of files are limited, and unreadable files are skipped. Only regular files
+are opened, because reading a FIFO or a device may never end. Programs are read instead of mapped into memory, because
+a page fault on a dead volume would block every thread.
 """
 
 import json
@@ -20,19 +20,19 @@ from sidecar.doctor.checks.sdks import FoundSdk, Sdk, SdkFacts
 from sidecar.doctor.probes.guard import FILE_SECONDS, guarded, in_thread
 from sidecar.files import read_regular_file
 
-LOOK_SECONDS = 10.0
-MOST_FILES = 500_000
+SEARCH_SECONDS = 10.0
+MAX_FILES = 500_000
 
 MAX_TEXT_BYTES = 8 * 1024 * 1024
-LEAST_PROGRAM_BYTES, MOST_PROGRAM_BYTES = 1024 * 1024, 512 * 1024 * 1024
-"""A Go or Rust program with an AWS SDK in it is some MiB."""
+MIN_PROGRAM_BYTES, MAX_PROGRAM_BYTES = 1024 * 1024, 512 * 1024 * 1024
+"""Sizes of programs that are read. A Go or Rust program with an AWS SDK has some MiB."""
 
 MIN_JAR_BYTES, MAX_JAR_BYTES = 22, 1024 * 1024 * 1024
 MAX_JAR_ENTRIES = 200_000
-"""An empty archive has 22 bytes. A fat jar of a large application has some ten thousand entries."""
+"""Limits for jars. An empty archive has 22 bytes, and the fat jar of a large application some ten thousand entries."""
 
 _BLOCK_BYTES, _TRACE_BYTES = 1024 * 1024, 256
-"""Programs are read in blocks, each with the end of the block before it, so that no trace is cut in two."""
+"""Programs are read in blocks, each with the end of the previous block, so that no trace is split."""
 
 _NOT_FILES = frozenset({"/proc", "/sys", "/dev"})
 
@@ -43,19 +43,19 @@ _NAMES: tuple[tuple[re.Pattern[str], Sdk], ...] = (
     (re.compile(r"aws-config-jvm-([0-9][0-9.]*)\.jar"), sdks.KOTLIN),
     (re.compile(r"aws-sdk-core-(3\.[0-9.]+)\.gemspec"), sdks.RUBY),
 )
-"""Names, of a file or a directory, that hold a version."""
+"""Names of files and directories that contain a version."""
 
 _PATHS: tuple[tuple[re.Pattern[str], Sdk], ...] = ((re.compile(r".*/aws-cli/v2/(2\.[0-9.]+)"), sdks.CLI_V2),)
 
 _PACKAGES = {"aws-sdk": sdks.JAVASCRIPT_2, "@aws-sdk/credential-provider-node": sdks.JAVASCRIPT_3}
-"""Of npm: the second is what every client of version 3 has its default chain from."""
+"""SDKs by npm package. Every client of version 3 gets its default chain from the second package."""
 
 _IN_PROGRAMS: tuple[tuple[re.Pattern[bytes], Sdk], ...] = (
     (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go-v2/config\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_2),
     (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_1),
     (re.compile(rb"/aws-config-([0-9]+\.[0-9]+\.[0-9]+)/src/"), sdks.RUST),
 )
-"""Go's build information, and the paths of sources that Rust keeps for panics."""
+"""Go's build information, and the source paths that Rust stores for panics."""
 
 
 class Search:
@@ -68,36 +68,36 @@ class Search:
     def __init__(self, root: str) -> None:
         self._root = root
         self._found: tuple[FoundSdk, ...] = ()
-        self._is_whole = False
+        self._is_complete = False
         self._is_directory = True
 
     @property
     def facts(self) -> SdkFacts:
-        return SdkFacts(self._found, self._root, self._is_whole, self._is_directory)
+        return SdkFacts(self._found, self._root, self._is_complete, self._is_directory)
 
     def run(self) -> None:
         self._is_directory = os.path.isdir(self._root)
-        stops_at = monotonic() + LOOK_SECONDS
+        stops_at = monotonic() + SEARCH_SECONDS
         for count, path in enumerate(_paths(self._root)):
-            if count >= MOST_FILES or monotonic() > stops_at:
+            if count >= MAX_FILES or monotonic() > stops_at:
                 return
             self._add(path)
-        self._is_whole = True
+        self._is_complete = True
 
     def _add(self, path: str) -> None:
-        with suppress(Exception):  # whatever a file holds, it is somebody else's and only this file's problem
+        with suppress(Exception):  # the file is from outside: an error in it must not end the search
             self._found = tuple(dict.fromkeys((*self._found, *_traces(path))))
 
 
-async def find(root: str) -> SdkFacts:
-    """Search below `root`, and return what was found by then if a file hangs. Raises nothing."""
+async def collect(root: str) -> SdkFacts:
+    """Search below `root`. If a file hangs, return the SDKs found until then. Raises nothing."""
     search = Search(root)
-    await guarded(in_thread(search.run), LOOK_SECONDS + FILE_SECONDS)
+    await guarded(in_thread(search.run), SEARCH_SECONDS + FILE_SECONDS)
     return search.facts
 
 
 def _paths(root: str) -> Iterator[str]:
-    """Files, and directories whose names tell a version, without following links."""
+    """Yield all paths below `root`, without following links."""
     for directory, names, files in os.walk(root):
         names[:] = [name for name in names if os.path.join(directory, name) not in _NOT_FILES]
         for name in (*names, *files):
@@ -105,7 +105,7 @@ def _paths(root: str) -> Iterator[str]:
 
 
 def _traces(path: str) -> Iterator[FoundSdk]:
-    """The SDKs that this path is a trace of. Raises OSError or ValueError for what cannot be read."""
+    """Yield the SDKs that this path is a trace of. Raises OSError or ValueError if the file cannot be read."""
     name = os.path.basename(path)
     for table, text in ((_NAMES, name), (_PATHS, path)):
         for pattern, sdk in table:
@@ -126,7 +126,7 @@ def _in_package_json(path: str) -> Iterator[FoundSdk]:
 
 
 def _in_jar(path: str) -> Iterator[FoundSdk]:
-    """Jars within a jar, as Spring Boot packs them."""
+    """Yield the SDKs of jars within a jar, as Spring Boot packs them."""
     if not MIN_JAR_BYTES <= _regular_size(path) <= MAX_JAR_BYTES:
         return
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as jar:
@@ -151,7 +151,7 @@ def _in_dotnet(path: str) -> Iterator[FoundSdk]:
 
 
 def _in_program(path: str) -> Iterator[FoundSdk]:
-    if not LEAST_PROGRAM_BYTES <= _regular_size(path) <= MOST_PROGRAM_BYTES:
+    if not MIN_PROGRAM_BYTES <= _regular_size(path) <= MAX_PROGRAM_BYTES:
         return
     with open(path, "rb") as file:
         if file.read(4) != b"\x7fELF":
@@ -165,7 +165,7 @@ def _in_program(path: str) -> Iterator[FoundSdk]:
 def _in_block(block: bytes, path: str) -> Iterator[FoundSdk]:
     for pattern, sdk in _IN_PROGRAMS:
         match = pattern.search(block)
-        if match and match.end() < len(block):  # at the end it may be cut, and the next block has it whole
+        if match and match.end() < len(block):  # a match at the end may be cut; the next block has all of it
             yield FoundSdk(sdk, match[1].decode(), path)
 
 
@@ -182,4 +182,4 @@ _READERS: tuple[tuple[str, Callable[[str], Iterator[FoundSdk]]], ...] = (
     ("/composer/installed.json", _in_composer),
     (".deps.json", _in_dotnet),
 )
-"""Files that name a version inside, by how their path ends."""
+"""Readers of files that contain a version, by the end of the path."""

@@ -1,4 +1,4 @@
-"""The settings, read as `run` reads them, as far as they can be."""
+"""Read the settings as `run` does, but go on after an invalid one."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,11 +17,11 @@ from sidecar.sts.warnings import outbound_warnings
 _Value = TypeVar("_Value")
 
 
-class Told(NamedTuple):
+class SettingsResult(NamedTuple):
     """
-    What can be used of them. `config` is None where one of ours cannot; `sts` where the settings give no STS.
+    The valid settings. `config` is None if one of irsa-sidecar's own is invalid, `sts` if no STS is defined.
 
-    `urls` are STS's own and those of the regions to turn to.
+    `urls` are those of the active STS and of the fallback regions.
     """
 
     facts: SettingsFacts
@@ -31,8 +31,8 @@ class Told(NamedTuple):
     urls: tuple[str, ...] = ()
 
 
-def look(environ: Mapping[str, str]) -> Told:
-    """Raises nothing."""
+def collect(environ: Mapping[str, str]) -> SettingsResult:
+    """Return the valid settings and the problems of the others. Raises nothing."""
     reading = _Reading()
     config, roles, sts = reading.settings(environ)
     first = sts and reading.attempt(partial(_usable_endpoint, sts))
@@ -41,16 +41,16 @@ def look(environ: Mapping[str, str]) -> Told:
         roles=roles,
         region=sts.region if sts else None,
         sts_url=first,
-        is_told=side(environ) is Side.SIDECAR,
+        names_role=side(environ) is Side.SIDECAR,
         problems=tuple(reading.problems),
         unknown_variables=tuple(unknown_variables(environ)),
         doubts=tuple(outbound_warnings(sts)) if sts and first else (),
     )
-    return Told(facts, config, roles, sts if first else None, (first, *(others or ())) if first else ())
+    return SettingsResult(facts, config, roles, sts if first else None, (first, *(others or ())) if first else ())
 
 
 class _Reading:
-    """Goes on after a setting that cannot be used, and keeps what is said of it, once."""
+    """Reads settings, and remembers each problem once."""
 
     def __init__(self) -> None:
         self.problems: dict[str, None] = {}
@@ -63,7 +63,7 @@ class _Reading:
             return None
 
     def settings(self, environ: Mapping[str, str]) -> tuple[Config | None, tuple[Role, ...], StsSettings | None]:
-        """Where one of ours cannot be used, AWS's own may still say which role and which STS."""
+        """Return the settings. If one of irsa-sidecar's is invalid, those of AWS may still name the role and STS."""
         read = self.attempt(lambda: read_settings(environ, {}, allow_non_loopback=True))
         if read is None:
             role = self.attempt(lambda: read_role(environ, role_defaults(environ)))
@@ -73,6 +73,6 @@ class _Reading:
 
 
 def _usable_endpoint(sts: StsSettings) -> str:
-    """Where STS is, if its CA bundle and proxy can be used too. Raises ConfigurationError."""
+    """Return the URL of STS. Raises ConfigurationError if it, the CA bundle or the proxy is invalid."""
     open_client(sts)
     return endpoint_of(sts)

@@ -1,4 +1,4 @@
-"""The token's file: what is in it, who may read it, and how it is mounted."""
+"""Read the token's file: its content, its permissions and how it is mounted."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from sidecar.token import read_token
 MOUNTS = "/proc/self/mountinfo"
 
 _WRITE = re.compile(r"/\.\.[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]{2}_[0-9]{2}_[0-9]{2}\.[0-9]+/")
-"""The directory of one write of the kubelet's: who mounts what is in it gets no later one."""
+"""Directory of one write of the kubelet. A mount of a file in it never shows a later write."""
 
 
-def look(role: Role, now: float, mounts: str = MOUNTS) -> TokenFacts:
-    """What there is to know of the role's token without the network."""
+def collect(role: Role, now: float, mounts: str = MOUNTS) -> TokenFacts:
+    """Return the facts about the role's token. `mounts` is the path of the mount table. Uses no network."""
     try:
         token = read_token(role.token_file)
     except TokenError as error:
@@ -41,15 +41,15 @@ def _mount_table(mounts: str) -> str:
     try:
         with open(mounts, encoding="utf-8", errors="replace") as file:
             return file.read()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return ""
 
 
 def is_sub_path(path: str, mount_table: str) -> bool:
     """
-    Whether the file itself, and not its volume, is mounted: `mount_table` is mountinfo of proc(5).
+    Return whether the file itself is mounted instead of its volume. `mount_table` is mountinfo (proc(5)).
 
-    The kubelet mounts for subPath what the link to the file points to at that moment.
+    For subPath the kubelet mounts the target that the file's link has at that moment.
     """
     for line in mount_table.splitlines():
         fields = line.split(" ")
@@ -61,5 +61,5 @@ def is_sub_path(path: str, mount_table: str) -> bool:
 
 
 def _unescaped(field: str) -> str:
-    """proc(5) writes blanks as octal."""
+    """Return the field with its octal escapes decoded: proc(5) escapes blanks."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

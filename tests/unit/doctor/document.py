@@ -17,7 +17,7 @@ def checks() -> Iterator[str]:
     """A heading for each check, its question, and the broken set-ups of the tests that it finds."""
     for group, members in GROUPS.items():
         for check in members:
-            yield from (f"### {group}.{check.name}", "", f"{check.asks[0].upper()}{check.asks[1:]}?", "")
+            yield from (f"### {group}.{check.name}", "", f"{check.question[0].upper()}{check.question[1:]}?", "")
             yield from _broken(f"{group}.{check.name}")
 
 

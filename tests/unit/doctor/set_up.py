@@ -165,12 +165,14 @@ async def _with_daemon(
             task_status.started(SetUp(directory, nursery, services, environ, application))
 
 
-PATIENT = f"from sidecar.doctor.checks import endpoint; endpoint.PATIENCE_SECONDS = {2 * GUARD_SECONDS}"
+SLOW_MACHINE = (
+    f"from sidecar.doctor.checks import endpoint; endpoint.SHORTEST_SDK_TIMEOUT_SECONDS = {2 * GUARD_SECONDS}"
+)
 """A prelude of a process, as for `examine`."""
 
 
 async def examine(environ: Mapping[str, str], *, metadata_address: str | None = NOBODY, **options: Any) -> Report:
     """No test asks the real metadata service, or takes this machine, where it is busy, for a sidecar without a CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint, "PATIENCE_SECONDS", 2 * GUARD_SECONDS)
+        patch.setattr(endpoint, "SHORTEST_SDK_TIMEOUT_SECONDS", 2 * GUARD_SECONDS)
         return await examination.examine(environ, metadata_address=metadata_address, **options)

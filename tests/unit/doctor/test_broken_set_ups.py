@@ -353,7 +353,7 @@ def _cart_only(at: SetUp, iam: Iam) -> None:
 
 BROKEN = (
     # what was broken, how, what finds it, what comes first
-    Broken("nothing is set", nothing_is_told, "settings.role", "nothing here names a role"),
+    Broken("nothing is set", nothing_is_told, "settings.role", "no setting here names a role"),
     Broken("a role that is no ARN", told(AWS_ROLE_ARN="app"), "settings.values", "AWS_ROLE_ARN is 'app'"),
     Broken("no role", told(AWS_ROLE_ARN=None), "settings.values", "AWS_ROLE_ARN is not set"),
     Broken("no region", region_is_missing, "settings.values", "AWS_REGION is not set"),
@@ -457,7 +457,7 @@ BROKEN = (
         "sts.eu-wset-1.amazonaws.com does not resolve here",
     ),
     Broken(
-        "nothing listens at STS",
+        "no process listens at STS",
         told(AWS_ENDPOINT_URL_STS=NOBODY),
         "sts.connect",
         "no connection to 127.0.0.1:1 (Connection refused)",
@@ -466,7 +466,7 @@ BROKEN = (
         "a black hole on the way to STS",
         sts_is_a_black_hole,
         "sts.connect",
-        "(nothing came within",
+        "(no response within",
         is_silent=True,
     ),
     Broken(
@@ -492,13 +492,13 @@ BROKEN = (
         "a proxy that refuses",
         proxy_refuses,
         "sts.proxy",
-        "does not let us through to sts.eu-west-1.amazonaws.com (it answers 403)",
+        "does not allow connections to sts.eu-west-1.amazonaws.com (it returns 403)",
     ),
     Broken(
         "something else in STS's place",
         sts_says(StsReply(raw=b"SSH-2.0-OpenSSH\r\n\r\n")),
         "sts.answer",
-        "takes the connection and gives no answer (the server does not speak HTTP)",
+        "accepts the connection but does not respond (the server does not speak HTTP)",
     ),
     Broken(
         "a clock that is two hours behind",
@@ -516,7 +516,7 @@ BROKEN = (
         "another audience",
         token(aud=["vault"]),
         "exchange.granted",
-        "aud is vault, and STS does not validate the token",
+        "aud is vault, and STS rejects the token",
     ),
     Broken(
         "another audience, and IAM may be read",
@@ -540,49 +540,49 @@ BROKEN = (
         "a trust policy for somebody else",
         told(AWS_ROLE_ARN="arn:aws:iam::111122223333:role/refusing"),
         "exchange.granted",
-        "sub is system:serviceaccount:default:app, aud is sts.amazonaws.com, and the trust policy of",
+        "sub is system:serviceaccount:default:app, aud is sts.amazonaws.com, but the trust policy of",
     ),
     Broken(
         "the same, and IAM may be read",
         with_iam(DENIED, _cart_only),
         "exchange.granted",
-        "the trust policy says otherwise: Statement Cart: Condition StringEquals",
+        "the trust policy does not allow this: Statement Cart: Condition StringEquals",
     ),
     Broken(
         "a role that there is not",
         with_iam(partial(SetUp.but, AWS_ROLE_ARN="arn:aws:iam::111122223333:role/nobody"), lambda _at, _iam: None),
         "exchange.granted",
-        "aud is sts.amazonaws.com; there is no role arn:aws:iam::111122223333:role/nobody",
+        "aud is sts.amazonaws.com; the role arn:aws:iam::111122223333:role/nobody does not exist",
     ),
     Broken(
         "sessions longer than the role allows",
         told(IRSA_SIDECAR_DURATION="43200"),
         "exchange.granted",
-        "12 h were asked for, and arn:aws:iam::111122223333:role/app allows less",
+        "IRSA_SIDECAR_DURATION is 43200, but arn:aws:iam::111122223333:role/app allows only shorter sessions",
     ),
     Broken(
         "STS off in this region",
         sts_says(error_reply(403, "RegionDisabledException", "STS is not activated")),
         "exchange.granted",
-        "does not serve account 111122223333. STS says RegionDisabledException",
+        "does not serve account 111122223333. STS returns RegionDisabledException",
     ),
     Broken(
         "an issuer that STS cannot reach",
         sts_says(error_reply(400, "IDPCommunicationError", "unreachable")),
         "exchange.granted",
-        "STS says IDPCommunicationError: unreachable",
+        "STS returns IDPCommunicationError: unreachable",
     ),
     Broken(
         "STS is throttling",
         sts_says(error_reply(400, "Throttling", "Rate exceeded")),
         "exchange.granted",
-        "STS says Throttling: Rate exceeded",
+        "STS returns Throttling: Rate exceeded",
     ),
     Broken(
         "the daemon does not run",
         told(IRSA_SIDECAR_LISTEN="127.0.0.1:1"),
         "endpoint.connection",
-        "nothing listens at http://127.0.0.1:1/v1/credentials",
+        "no process listens at http://127.0.0.1:1/v1/credentials",
     ),
     Broken(
         "static keys beside the endpoint",
@@ -607,19 +607,19 @@ BROKEN = (
         "a credentials file in the image",
         credentials_file_in_the_image,
         "environment.files",
-        ".aws/credentials gives the default profile aws_access_key_id",
+        ".aws/credentials sets aws_access_key_id in the default profile",
     ),
     Broken(
         "a credential process in the image",
         process_in_the_configuration,
         "environment.files",
-        "config gives the default profile credential_process",
+        "config sets credential_process in the default profile",
     ),
     Broken(
         "Pod Identity's address",
         app_told(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://169.254.170.23/v1/credentials"),
         "endpoint.address",
-        "is that of EKS Pod Identity",
+        "is the address of EKS Pod Identity",
     ),
     Broken(
         "a Service's name as address",
@@ -627,7 +627,7 @@ BROKEN = (
         "endpoint.address",
         "http://irsa.default.svc:4772/v1/credentials is not on loopback",
     ),
-    Broken("a strange name for loopback", a_name_for_loopback, "endpoint.address", "over plain http SDKs refuse 127.1"),
+    Broken("a strange name for loopback", a_name_for_loopback, "endpoint.address", "over plain http SDKs reject 127.1"),
     Broken(
         "a secret that is not mounted",
         secret_is_not_mounted,
@@ -645,37 +645,37 @@ BROKEN = (
         "no secret",
         app_told(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=None),
         "endpoint.credentials",
-        "the endpoint answers 401: No Authorization header",
+        "the endpoint returns 401: No Authorization header",
     ),
     Broken(
         "another Pod's secret",
         another_secret,
         "endpoint.credentials",
-        "the endpoint answers 403: The Authorization header is wrong",
+        "the endpoint returns 403: The Authorization header is wrong",
     ),
     Broken(
         "a path without a role",
         wrong_path,
         "endpoint.credentials",
-        "the endpoint answers 404: No role is served on this path",
+        "the endpoint returns 404: No role is served on this path",
     ),
     Broken(
         "the sidecar is not there",
         app_told(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://127.0.0.1:1/v1/credentials"),
         "endpoint.connection",
-        "nothing listens at http://127.0.0.1:1/v1/credentials",
+        "no process listens at http://127.0.0.1:1/v1/credentials",
     ),
     Broken(
         "a web page on the port",
         on_the_port(200, b"<html>", "text/html"),
         "endpoint.credentials",
-        "the endpoint answers 200 with something that is no JSON",
+        "the endpoint returns 200 with a body that is not a JSON object",
     ),
     Broken(
         "half of a set on the port",
         on_the_port(200, a_set(3600, Token=None)),
         "endpoint.credentials",
-        "the endpoint's answer lacks Token",
+        "the endpoint's response lacks Token",
     ),
     Broken(
         "an offset in the Expiration",
@@ -687,13 +687,13 @@ BROKEN = (
         "an expired set on the port",
         on_the_port(200, a_set(-60)),
         "endpoint.remaining",
-        "the credentials that it serves expired at",
+        "the served credentials expired at",
     ),
     Broken(
         "an old SDK in the image",
         old_sdk_in_the_image,
         "sdks.versions",
-        "is too old to take the endpoint's secret from a file",
+        "is too old to read the endpoint's secret from a file",
     ),
     Broken(
         "another role on the port",
@@ -706,14 +706,14 @@ BROKEN = (
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.sts.client.CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr("sidecar.doctor.probes.reach.STEP_SECONDS", 0.5)
+    monkeypatch.setattr("sidecar.doctor.probes.network_path.STEP_SECONDS", 0.5)
     monkeypatch.setattr(aws, "CONNECT_SECONDS", 0.5)
 
 
 def stay_on_this_machine(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names resolve only where a row lets them stand for loopback. botocore asks the system: it needs an address."""
     is_local = environ.get("AWS_ENDPOINT_URL_STS", "").startswith("http://127.0.0.1")
-    monkeypatch.setattr(aws, "is_here", lambda: is_local and "AWS_ENDPOINT_URL_IAM" in environ)
+    monkeypatch.setattr(aws, "is_installed", lambda: is_local and "AWS_ENDPOINT_URL_IAM" in environ)
     for name in READ_BY_LIBRARIES:
         if name in environ:
             monkeypatch.setenv(name, environ[name])

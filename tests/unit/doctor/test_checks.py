@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from sidecar.doctor.checks import calls, endpoint, environment, exchange, identity, issuer, settings, sts, token, trust
-from sidecar.doctor.checks.endpoint import EndpointFacts, Served
+from sidecar.doctor.checks import caller, calls, endpoint, environment, exchange, issuer, settings, sts, token, trust
+from sidecar.doctor.checks.caller import CallerFacts
+from sidecar.doctor.checks.endpoint import EndpointFacts, EndpointResponse
 from sidecar.doctor.checks.exchange import ExchangeFacts
-from sidecar.doctor.checks.identity import IdentityFacts
 from sidecar.doctor.checks.issuer import IssuerFacts
 from sidecar.doctor.checks.settings import SettingsFacts
-from sidecar.doctor.checks.sts import Reach, StsFacts
+from sidecar.doctor.checks.sts import NetworkPath, StsFacts
 from sidecar.doctor.checks.trust import TrustFacts
-from sidecar.doctor.finding import Check, Finding, Row, Status, judged, left_out, ok, split_advice, warning, wrong
+from sidecar.doctor.finding import Check, Finding, Row, Status, left_out, ok, run_checks, split_advice, warning, wrong
 from sidecar.doctor.location import Side, side
 from sidecar.doctor.report import Report, as_json, as_text
 from sidecar.doctor.run import GROUPS
@@ -36,7 +36,7 @@ EKS = "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABC
 
 
 def by_name(checks: Any, facts: Any) -> dict[str, Finding]:
-    return dict(judged(checks, facts))
+    return dict(run_checks(checks, facts))
 
 
 # Findings
@@ -52,7 +52,7 @@ def test_a_check_without_ground_finds_nothing_and_takes_what_builds_on_it_along(
     findings = {"a": wrong("a is wrong", "mend a"), "b": ok("b"), "c": ok("c"), "d": None, "e": warning("e", "mend e")}
     after = {"b": ("a",), "c": ("b",), "e": ("d",)}
     checks = [Check(name, "", partial(judge, name, finding), after.get(name, ())) for name, finding in findings.items()]
-    found = dict(judged(checks, ""))
+    found = dict(run_checks(checks, ""))
     assert {name: finding.status for name, finding in found.items()} == {
         "a": Status.WRONG,
         "b": Status.LEFT_OUT,
@@ -68,8 +68,8 @@ def test_every_check_builds_on_checks_before_it_and_has_a_name_of_its_own() -> N
         assert len(set(names)) == len(names), group
         for position, check in enumerate(checks):
             assert set(check.after) <= set(names[:position]), f"{group}.{check.name}"
-            assert check.asks
-            assert not check.asks.endswith(("?", "."))
+            assert check.question
+            assert not check.question.endswith(("?", "."))
 
 
 # Where doctor runs
@@ -121,27 +121,27 @@ def issuer_facts(**changes: Any) -> IssuerFacts:
 
 def test_the_issuer_of_eks_that_a_vpc_hides_is_explained_and_never_wrong() -> None:
     for granted, status in ((True, Status.OK), (False, Status.WARNING), (None, Status.WARNING)):
-        found = by_name(issuer.CHECKS, issuer_facts(error=DNS, granted=granted))
+        found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=granted))
         assert set(found) == {"url", "documents"}
         assert found["documents"].status is status
-        assert "its private zone hides this name. STS asks from outside" in found["documents"].seen
+        assert "its private zone hides this name. STS uses the internet" in found["documents"].seen
 
 
 def test_an_issuer_that_neither_sts_nor_this_machine_reaches_is_wrong() -> None:
-    found = by_name(issuer.CHECKS, issuer_facts(error=DNS, granted=False, complains_of_keys=True))
+    found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=False, sts_cannot_get_keys=True))
     assert found["documents"].status is Status.WRONG
     assert "STS cannot get the issuer's keys, and neither can this machine" in found["documents"].seen
 
 
 def test_a_key_that_only_sts_still_has_is_a_warning() -> None:
-    found = by_name(issuer.CHECKS, issuer_facts(published=Published([{"kid": "k2"}]), granted=True))
+    found = by_name(issuer.CHECKS, issuer_facts(published=Published([{"kid": "k2"}]), exchange_succeeded=True))
     assert found["key"].status is Status.WARNING
     assert "the token's kid is k1; the issuer publishes k2; STS still has the key" in found["key"].seen
 
 
 def test_an_algorithm_that_the_issuer_does_not_name_is_a_warning() -> None:
     published = Published([{"kid": "k1"}], algorithms=("ES256",))
-    found = by_name(issuer.CHECKS, issuer_facts(published=published, unverified=""))
+    found = by_name(issuer.CHECKS, issuer_facts(published=published, signature_error=""))
     assert found["key"].status is Status.WARNING
     assert found["verification"].status is Status.OK
 
@@ -153,8 +153,8 @@ def test_an_algorithm_that_the_issuer_does_not_name_is_a_warning() -> None:
         ("https://oidc.example.com:443", "which has a port"),
         ("https://oidc.example.com/?a", "which has a query"),
         ("https://oidc.example.com/" + "a" * 250, "which is longer than 255"),
-        ("https://kubernetes.default", "a name that only the cluster itself resolves"),
-        ("https://10.0.0.1:99999", "which is no URL"),
+        ("https://kubernetes.default", "a name that only the cluster resolves"),
+        ("https://10.0.0.1:99999", "which is not a URL"),
     ],
 )
 def test_an_issuer_that_iam_does_not_take_says_why(url: str, words: str) -> None:
@@ -164,7 +164,7 @@ def test_an_issuer_that_iam_does_not_take_says_why(url: str, words: str) -> None
 
 # STS
 
-REACHED = Reach("https://sts.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com", addresses=("10.0.1.2",))
+REACHED = NetworkPath("https://sts.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com", addresses=("10.0.1.2",))
 
 
 def test_an_interface_endpoint_is_told_by_its_private_addresses() -> None:
@@ -175,9 +175,9 @@ def test_an_interface_endpoint_is_told_by_its_private_addresses() -> None:
 
 @pytest.mark.parametrize("step", sts.STEPS)
 def test_whatever_step_fails_is_the_one_that_is_wrong_unless_the_exchange_went_through(step: str) -> None:
-    reach = REACHED._replace(failed=step, why="reasons", proxy="proxy:3128")
+    path = REACHED._replace(failed_step=step, reason="reasons", proxy="proxy:3128")
     for granted, status in ((False, Status.WRONG), (True, Status.WARNING)):
-        found = by_name(sts.CHECKS, StsFacts(reach, granted=granted))
+        found = by_name(sts.CHECKS, StsFacts(path, exchange_succeeded=granted))
         assert [name for name, finding in found.items() if finding.status is status] == [step]
         assert "reasons" in found[step].seen
 
@@ -210,15 +210,15 @@ NO_KEY = "Couldn't retrieve verification key from your identity provider"
 @pytest.mark.parametrize(
     ("code", "message", "known", "words"),
     [
-        ("InvalidIdentityToken", NOT_VALIDATED, {"client_ids": ("sts.amazonaws.com",)}, "so the signature is what STS"),
+        ("InvalidIdentityToken", NOT_VALIDATED, {"client_ids": ("sts.amazonaws.com",)}, "so STS rejects the signature"),
         ("InvalidIdentityToken", NOT_VALIDATED, {"client_ids": ()}, "the provider accepts none"),
         ("InvalidIdentityToken", NO_KEY, {"kids": ("k2", "k3")}, "the token's kid is k1, and https://oidc.example.com"),
         ("InvalidIdentityToken", NO_KEY, {"kids": ("k1",)}, "STS cannot get the keys of https://oidc.example.com/id/A"),
-        ("InvalidIdentityToken", "Something new", {}, "STS says InvalidIdentityToken: Something new"),
-        ("ExpiredTokenException", "Token expired", {}, "exp is 2027-01-15T09:00:00Z. STS says ExpiredToken"),
+        ("InvalidIdentityToken", "Something new", {}, "STS returns InvalidIdentityToken: Something new"),
+        ("ExpiredTokenException", "Token expired", {}, "exp is 2027-01-15T09:00:00Z. STS returns ExpiredToken"),
         ("OptInRequired", "no", {}, "sts.example does not serve account 111122223333"),
-        ("ValidationError", "1 validation error", {}, "STS says ValidationError"),
-        ("SomethingNew", "unheard of", {}, "STS says SomethingNew: unheard of"),
+        ("ValidationError", "1 validation error", {}, "STS returns ValidationError"),
+        ("SomethingNew", "unheard of", {}, "STS returns SomethingNew: unheard of"),
     ],
 )
 def test_a_code_is_explained_from_what_is_known(code: str, message: str, known: dict[str, Any], words: str) -> None:
@@ -231,8 +231,8 @@ def test_a_code_is_explained_from_what_is_known(code: str, message: str, known: 
     ("aud", "azp", "client_ids", "words"),
     [
         (("app-2",), "party-1", ("sts.amazonaws.com", "app-2"), "azp is party-1; the provider accepts"),
-        (("other",), "app-2", ("app-2",), "azp is app-2, which the provider accepts, so the signature"),
-        (("app-2",), "party-1", None, "azp is party-1, and STS does not validate the token"),
+        (("other",), "app-2", ("app-2",), "azp is app-2, which the provider accepts, so STS rejects the signature"),
+        (("app-2",), "party-1", None, "azp is party-1, and STS rejects the token"),
         (("app-2",), "", ("app-2",), "the token's azp is empty"),
         (("app-2", "app-3"), None, ("app-2", "app-3"), "several audiences (app-2, app-3) and no azp"),
         (("app-2",), None, ("app-2",), "aud is app-2, which the provider accepts"),
@@ -270,14 +270,14 @@ def test_denial_by_another_policy_is_not_blamed_on_the_trust_policy() -> None:
     message = (
         "Not authorized to perform sts:AssumeRoleWithWebIdentity with an explicit deny in a resource control policy"
     )
-    finding = refused("AccessDenied", message, objection="the trust policy says otherwise")
+    finding = refused("AccessDenied", message, policy_mismatch="the trust policy does not allow this")
     assert "trust policy" not in finding.seen
     assert "resource control policy (RCP)" in finding.next_step
 
 
 def test_short_sessions_are_a_warning() -> None:
-    granted = exchange.Granted("ASIA", datetime.fromtimestamp(NOW + 900, UTC), 0.1)
-    facts = ExchangeFacts(ROLE, TOKEN, "k1", 900, "sts.example", granted=granted)
+    issued = exchange.Issued("ASIA", datetime.fromtimestamp(NOW + 900, UTC), 0.1)
+    facts = ExchangeFacts(ROLE, TOKEN, "k1", 900, "sts.example", issued=issued)
     assert by_name(exchange.CHECKS, facts)["duration"].status is Status.WARNING
 
 
@@ -302,17 +302,17 @@ def test_a_policy_is_compared_claim_by_claim() -> None:
         found = by_name(trust.CHECKS, facts)["policy"]
         assert found.status is Status.WRONG
         assert f"id/A:{claim[:3]} wants" in found.seen
-        assert trust.objection(facts) is not None
+        assert trust.policy_mismatch(facts) is not None
 
 
 def test_what_iam_has_not_is_wrong() -> None:
     found = by_name(trust.CHECKS, trust_facts(has_provider=False, client_ids=None))
-    assert found["provider"].seen == f"there is no {PROVIDER}"
+    assert found["provider"].seen == f"{PROVIDER} does not exist"
     assert (
         by_name(trust.CHECKS, trust_facts(policy=None, client_ids=None, has_role=False))["policy"].status
         is Status.WRONG
     )
-    partly = by_name(trust.CHECKS, trust_facts(client_ids=None, why_not="AccessDenied"))
+    partly = by_name(trust.CHECKS, trust_facts(client_ids=None, unavailable_reason="AccessDenied"))
     assert partly["provider"].status is Status.LEFT_OUT
 
 
@@ -362,7 +362,7 @@ def test_statement_that_cannot_concern_the_token_hides_nothing(other: dict[str, 
         assert found["policy"].status is Status.WRONG
         assert "Statement Irsa: Condition StringEquals" in found["policy"].seen
         assert "Other" not in found["policy"].seen
-        assert trust.objection(facts) is not None
+        assert trust.policy_mismatch(facts) is not None
     found = by_name(
         trust.CHECKS, trust_facts(policy={"Version": "2012-10-17", "Statement": [other, *CART["Statement"]]})
     )
@@ -381,8 +381,8 @@ def test_unknown_statement_matters_only_if_the_answer_depends_on_it() -> None:
         facts = trust_facts(policy={"Version": "2012-10-17", "Statement": statements})
         finding = by_name(trust.CHECKS, facts)["policy"]
         assert finding.status is Status.LEFT_OUT
-        assert "not all of the trust policy can be judged" in finding.seen
-        assert trust.objection(facts) is None
+        assert "a part of the trust policy cannot be evaluated" in finding.seen
+        assert trust.policy_mismatch(facts) is None
         assert finding.seen.count("Statement ") == 1
 
 
@@ -463,7 +463,7 @@ def test_policy_for_every_service_account_is_a_warning(block: dict[str, Any]) ->
     ],
 )
 def test_policy_for_one_service_account_keeps_others_out(block: dict[str, Any]) -> None:
-    assert breadth_of(policy_of(block)) == ok("other service accounts are kept out")
+    assert breadth_of(policy_of(block)) == ok("no other service account is accepted")
 
 
 def test_deny_of_all_others_keeps_them_out() -> None:
@@ -491,7 +491,7 @@ def test_sessions_longer_than_the_role_allows_are_wrong() -> None:
 
 # Endpoint
 
-SERVED = Served(
+SERVED = EndpointResponse(
     200,
     seconds=0.01,
     fields=frozenset(endpoint.KNOWN_FIELDS),
@@ -503,7 +503,7 @@ SERVED = Served(
 
 
 def endpoint_facts(url: str = "http://127.0.0.1:4772/v1/credentials", **changes: Any) -> EndpointFacts:
-    facts = EndpointFacts(url, "AWS_CONTAINER_CREDENTIALS_FULL_URI", is_expected=True, now=NOW, served=SERVED)
+    facts = EndpointFacts(url, "AWS_CONTAINER_CREDENTIALS_FULL_URI", is_expected=True, now=NOW, response=SERVED)
     return facts._replace(**changes)
 
 
@@ -552,7 +552,7 @@ def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
     ],
 )
 def test_an_answer_is_judged_by_what_sdks_do_with_it(changes: dict[str, Any], check: str, status: Status) -> None:
-    facts = endpoint_facts(served=SERVED._replace(**changes), role_arn=ROLE.role_arn)
+    facts = endpoint_facts(response=SERVED._replace(**changes), role_arn=ROLE.role_arn)
     assert by_name(endpoint.CHECKS, facts)[check].status is status
 
 
@@ -568,12 +568,12 @@ def test_an_answer_is_judged_by_what_sdks_do_with_it(changes: dict[str, Any], ch
         ({"code": "SignatureDoesNotMatch", "error": "no"}, Status.WRONG),
         ({"code": "SomethingNew", "error": "no"}, Status.WRONG),
         ({"error": "no connection"}, Status.LEFT_OUT),
-        ({"left_out": "needs botocore"}, Status.LEFT_OUT),
+        ({"skipped": "needs botocore"}, Status.LEFT_OUT),
     ],
 )
 def test_the_caller_must_be_the_role(changes: dict[str, str], status: Status) -> None:
-    facts = IdentityFacts("that the endpoint serves", ROLE.role_arn)._replace(**changes)
-    assert by_name(identity.CHECKS, facts)["caller"].status is status
+    facts = CallerFacts("that the endpoint serves", ROLE.role_arn)._replace(**changes)
+    assert by_name(caller.CHECKS, facts)["caller"].status is status
 
 
 @pytest.mark.parametrize(
@@ -599,9 +599,9 @@ def test_calls_are_those_of_the_schedule(seconds: int, chain: int) -> None:
 
 def test_a_chain_is_refreshed_by_its_last_session_and_costs_a_call_a_step() -> None:
     step = ChainStep("arn:aws:iam::444455556666:role/other")
-    told = calls.table([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
+    told = calls.by_duration([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
     assert str(told["configured"]) == str(2 * 48 + 48)
-    assert calls.table([]) == {}
+    assert calls.by_duration([]) == {}
 
 
 def test_loopback_must_be_exempt_from_proxies() -> None:
@@ -616,7 +616,7 @@ def test_a_token_that_lies_open_to_the_application_is_a_warning() -> None:
 
 
 def test_settings_that_work_and_are_likely_not_meant_are_warnings() -> None:
-    facts = SettingsFacts((ROLE,), "eu-west-1", "http://sts.example", is_told=True, problems=())
+    facts = SettingsFacts((ROLE,), "eu-west-1", "http://sts.example", names_role=True, problems=())
     assert by_name(settings.CHECKS, facts)["encryption"].status is Status.WARNING
     misspelt = facts._replace(unknown_variables=("IRSA_SIDECAR_LISTN is no setting of irsa-sidecar.",))
     assert by_name(settings.CHECKS, misspelt)["names"].status is Status.WARNING

@@ -26,7 +26,7 @@ from tests.support.exchanges import Resolver
 from tests.support.processes import GUARD_SECONDS, our_program
 from tests.support.served_peer import serving
 from tests.unit.doctor.iam import served_iam
-from tests.unit.doctor.set_up import NOBODY, PATIENT, SECRET, examine, set_up
+from tests.unit.doctor.set_up import NOBODY, SECRET, SLOW_MACHINE, examine, set_up
 from tests.unit.test_token import as_somebody_else
 
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
@@ -142,8 +142,8 @@ async def node_metadata(*, wants_token: bool, role: str | None) -> AsyncIterator
 @pytest.mark.parametrize(
     ("wants_token", "role", "status", "words"),
     [
-        (True, "node-role", Status.WARNING, "the node's role node-role can be had by any process here"),
-        (False, "node-role", Status.WARNING, "the node's role node-role can be had by any process here"),
+        (True, "node-role", Status.WARNING, "any process here can use the node's role node-role"),
+        (False, "node-role", Status.WARNING, "any process here can use the node's role node-role"),
         (True, None, Status.OK, "the node has no role"),
     ],
 )
@@ -168,7 +168,7 @@ async def test_an_application_of_ec2s_form_has_the_nodes_out_of_its_way() -> Non
     told = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:4774/", "AWS_REGION": "a", "AWS_DEFAULT_REGION": "a"}
     report = await examine(told)
     assert report.status is Status.OK
-    assert "the sidecar's own" in found(report, "environment.metadata")[1]
+    assert "the sidecar: SDKs do not use the node's metadata service" in found(report, "environment.metadata")[1]
     assert found(report, "endpoint.all")[0] is Status.LEFT_OUT
     report = await examine(told | {"AWS_EC2_METADATA_DISABLED": "true"})
     assert found(report, "environment.metadata")[0] is Status.WRONG
@@ -188,7 +188,7 @@ APPLICATION_WARNINGS: Mapping[str, Mapping[str, str | None]] = {
 async def test_what_works_and_is_not_meant_is_a_warning(
     check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aws, "is_here", lambda: False)
+    monkeypatch.setattr(aws, "is_installed", lambda: False)
     async with set_up(tmp_path) as at:
         report = await examine(at.application_but(**APPLICATION_WARNINGS[check]))
     assert warnings_of(report) == [check]
@@ -200,7 +200,7 @@ async def test_a_token_that_should_have_been_renewed_is_a_warning(tmp_path: Path
     async with set_up(tmp_path) as at:
         for changes, words in (
             ({"iat": now - 3500, "exp": now + 100}, "should have been renewed"),
-            ({"iat": now - 4000, "nbf": None, "exp": now - 60}, "STS forgives 300 s"),
+            ({"iat": now - 4000, "nbf": None, "exp": now - 60}, "STS tolerates 300 s"),
         ):
             report = await examine(at.with_token(**changes))
             assert (report.status, warnings_of(report)) == (Status.WARNING, ["token.times"])
@@ -210,7 +210,7 @@ async def test_a_token_that_should_have_been_renewed_is_a_warning(tmp_path: Path
 async def test_a_region_to_turn_to_that_is_out_of_reach_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aws, "is_here", lambda: False)
+    monkeypatch.setattr(aws, "is_installed", lambda: False)
     trio.socket.set_custom_hostname_resolver(Resolver())
     async with set_up(tmp_path) as at:
         told = {"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1", "AWS_REGION": "eu-west-1"}
@@ -241,7 +241,7 @@ async def test_a_role_that_trusts_every_service_account_is_a_warning(tmp_path: P
         statement["Condition"] = {"StringEquals": {f"{at.issuer_key}:sub": "system:serviceaccount:shop:cart"}}
         report = await examine(environ)
         assert warnings_of(report) == ["trust.policy"]
-        assert "STS has not heard of that yet" in found(report, "trust.policy")[1]
+        assert "STS does not use this change yet" in found(report, "trust.policy")[1]
 
 
 async def test_where_iam_may_not_be_read_the_way_to_read_it_is_told(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ async def test_a_persons_own_credentials_of_another_account_are_not_used(
         told = {"AWS_ROLE_ARN": "arn:aws:iam::444455556666:role/app", "AWS_ACCESS_KEY_ID": given.access_key_id}
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url, **told))
         assert iam.asked == []
-    assert "and not of account 444455556666" in found(report, "trust.policy")[1]
+    assert "which is not in account 444455556666" in found(report, "trust.policy")[1]
 
 
 # The command
@@ -288,7 +288,7 @@ async def test_a_persons_own_credentials_of_another_account_are_not_used(
 async def doctor(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[bytes]":
     with trio.fail_after(GUARD_SECONDS):
         return await trio.run_process(
-            [*our_program(PATIENT), "doctor", "--imds-address", NOBODY, *arguments],
+            [*our_program(SLOW_MACHINE), "doctor", "--imds-address", NOBODY, *arguments],
             env=dict(environ),
             capture_stdout=True,
             capture_stderr=True,
@@ -324,7 +324,7 @@ async def test_what_is_printed_begins_with_the_first_wrong_thing_and_keeps_to_th
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 1
     assert lines[0] == "Wrong: no connection to 127.0.0.1:1 (Connection refused)."
-    assert lines[1].startswith("Next: See whether STS listens there")
+    assert lines[1].startswith("Next: Check that STS listens there")
     assert max(len(line) for line in lines if "/" not in line) <= 80
     assert "\x1b" not in done.stdout.decode()
 
@@ -398,4 +398,4 @@ async def test_when_memory_runs_out_it_is_doctor_that_goes_and_not_the_daemon_be
 def test_help_states_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["doctor", "--help"])
-    assert "Exit status: 0 nothing is wrong, 1 something is" in capsys.readouterr().out
+    assert "Exit status: 0 no failure, 1 a failure" in capsys.readouterr().out

@@ -11,15 +11,16 @@ from trio.testing import MockClock
 
 from sidecar.doctor import from_application as application_side
 from sidecar.doctor import from_sidecar as sidecar_side
-from sidecar.doctor.finding import Check, Finding, Status, judged, ok
-from sidecar.doctor.probes import endpoint as gather_endpoint
-from sidecar.doctor.probes import environment as gather_environment
-from sidecar.doctor.probes import identity as gather_identity
-from sidecar.doctor.probes import issuer as gather_issuer
-from sidecar.doctor.probes import reach as gather_reach
-from sidecar.doctor.probes import settings as gather_settings
-from sidecar.doctor.probes import token as gather_token
-from sidecar.doctor.probes import trust as gather_trust
+from sidecar.doctor import role_probes
+from sidecar.doctor.finding import Check, Finding, Status, ok, run_checks
+from sidecar.doctor.probes import caller as caller_probe
+from sidecar.doctor.probes import endpoint as endpoint_probe
+from sidecar.doctor.probes import environment as environment_probe
+from sidecar.doctor.probes import issuer as issuer_probe
+from sidecar.doctor.probes import network_path as network_path_probe
+from sidecar.doctor.probes import settings as settings_probe
+from sidecar.doctor.probes import token as token_probe
+from sidecar.doctor.probes import trust as trust_probe
 from sidecar.doctor.probes.guard import guarded, in_thread
 from sidecar.doctor.report import Report
 from tests.unit.doctor.set_up import examine, set_up
@@ -36,34 +37,34 @@ def raises_a_secret_in_a_thread(*_: object, **__: object) -> None:
 
 
 async def test_a_look_returns_its_facts() -> None:
-    async def look() -> int:
+    async def probe() -> int:
         return 7
 
-    assert await guarded(look) == (7, "")
+    assert await guarded(probe) == (7, "")
 
 
 async def test_a_look_that_never_ends_yields_the_reason(autojump_clock: MockClock) -> None:
-    facts, why = await guarded(trio.sleep_forever, 5)
+    facts, reason = await guarded(trio.sleep_forever, 5)
     assert facts is None
-    assert why.startswith("no result within 5 s")
+    assert reason.startswith("no result within 5 s")
 
 
 async def test_a_thread_that_never_ends_is_abandoned(autojump_clock: MockClock) -> None:
     release = threading.Event()
-    facts, why = await guarded(in_thread(release.wait), 5)
+    facts, reason = await guarded(in_thread(release.wait), 5)
     release.set()
     assert facts is None
-    assert why.startswith("no result within 5 s")
+    assert reason.startswith("no result within 5 s")
 
 
 async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
-    facts, why = await guarded(raises_a_secret)
+    facts, reason = await guarded(raises_a_secret)
     assert facts is None
-    assert why.startswith("this check failed with ValueError at sidecar.doctor.probes.guard:")
-    assert SECRET not in why
-    looked = await guarded(in_thread(gather_environment.look, 7))
-    assert looked.facts is None
-    assert "AttributeError at sidecar.doctor.probes.environment:" in looked.why
+    assert reason.startswith("this check failed with ValueError at sidecar.doctor.probes.guard:")
+    assert SECRET not in reason
+    result = await guarded(in_thread(environment_probe.collect, 7))
+    assert result.facts is None
+    assert "AttributeError at sidecar.doctor.probes.environment:" in result.reason
 
 
 def test_a_check_that_raises_hides_none_of_the_others() -> None:
@@ -75,7 +76,7 @@ def test_a_check_that_raises_hides_none_of_the_others() -> None:
         Check("second", "", lambda _: ok("fine")),
         Check("third", "", bad, ("first",)),
     )
-    found = dict(judged(checks, None))
+    found = dict(run_checks(checks, None))
     assert [found[name].status for name in ("first", "second", "third")] == [
         Status.LEFT_OUT,
         Status.OK,
@@ -90,13 +91,13 @@ def seen_in(report: Report, group: str) -> str:
 
 
 SIDECAR_LOOKS = {
-    "settings": (gather_settings, "look", raises_a_secret_in_a_thread),
-    "token": (gather_token, "look", raises_a_secret_in_a_thread),
-    "issuer": (gather_issuer, "look", raises_a_secret),
-    "sts": (gather_reach, "reach", raises_a_secret),
-    "trust": (gather_trust, "look", raises_a_secret),
-    "endpoint": (gather_endpoint, "look", raises_a_secret),
-    "identity": (gather_identity, "look", raises_a_secret),
+    "settings": (settings_probe, "collect", raises_a_secret_in_a_thread),
+    "token": (token_probe, "collect", raises_a_secret_in_a_thread),
+    "issuer": (issuer_probe, "collect", raises_a_secret),
+    "sts": (network_path_probe, "collect", raises_a_secret),
+    "trust": (trust_probe, "collect", raises_a_secret),
+    "endpoint": (endpoint_probe, "collect", raises_a_secret),
+    "identity": (caller_probe, "collect", raises_a_secret),
 }
 
 
@@ -114,9 +115,9 @@ async def test_each_look_of_the_sidecar_may_fail_alone(
 
 
 APPLICATION_LOOKS = {
-    "environment": (gather_environment, "look", raises_a_secret_in_a_thread),
-    "endpoint": (gather_endpoint, "look", raises_a_secret),
-    "identity": (gather_identity, "look", raises_a_secret),
+    "environment": (environment_probe, "collect", raises_a_secret_in_a_thread),
+    "endpoint": (endpoint_probe, "collect", raises_a_secret),
+    "identity": (caller_probe, "collect", raises_a_secret),
 }
 
 
@@ -133,10 +134,10 @@ async def test_each_look_of_the_application_may_fail_alone(
 
 
 HANGING_FILES: dict[str, tuple[object, str, Callable[..., object]]] = {
-    "settings": (gather_settings, "look", sidecar_side.examine),
-    "token": (gather_token, "look", sidecar_side.examine),
-    "endpoint": (gather_endpoint, "_secret", sidecar_side.examine),
-    "environment": (gather_environment, "look", partial(application_side.examine, files=None)),
+    "settings": (settings_probe, "collect", sidecar_side.examine),
+    "token": (token_probe, "collect", sidecar_side.examine),
+    "endpoint": (endpoint_probe, "_secret", sidecar_side.examine),
+    "environment": (environment_probe, "collect", partial(application_side.examine, files=None)),
 }
 
 
@@ -147,7 +148,7 @@ async def test_files_on_a_volume_that_hangs_are_given_up(
     """The thread hangs for real. The deadline is short, because the other looks need the real clock."""
     module, name, examine_side = HANGING_FILES[group]
     release = threading.Event()
-    for side in (sidecar_side, application_side, gather_endpoint):
+    for side in (sidecar_side, role_probes, application_side, endpoint_probe):
         monkeypatch.setattr(side, "FILE_SECONDS", 0.5)
     async with set_up(tmp_path) as at:
         monkeypatch.setattr(module, name, lambda *_: release.wait())

@@ -118,7 +118,7 @@ async def test_a_pod_that_is_well_is_found_well_but_for_what_is_inside(environ: 
     assert report.status is Status.OK
     assert {row.container for row in report.rows} == {None, "app"}
     inside = report.rows[-1].finding
-    assert inside.next_step == ("Add --exec, or: kubectl exec -n shop cart -c irsa-sidecar -- irsa-sidecar doctor")
+    assert inside.next_step == ("Add --exec, or run: kubectl exec -n shop cart -c irsa-sidecar -- irsa-sidecar doctor")
 
 
 Change = Callable[[dict[str, Any]], object]
@@ -158,7 +158,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "no sidecar, though the label asks for one": (
         lambda pod: pod["spec"].pop("initContainers"),
         "pod.sidecar",
-        "the Pod has the label irsa-sidecar.io/inject, and no sidecar",
+        "the Pod has the label irsa-sidecar.io/inject but no sidecar",
     ),
     "no sidecar, and a label of another value": (
         lambda pod: (
@@ -166,12 +166,12 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
             pod["metadata"].update(labels={"irsa-sidecar.io/inject": "yes"}),
         ),
         "pod.sidecar",
-        "the Pod's label irsa-sidecar.io/inject is 'yes', and there is no sidecar",
+        "the Pod's label irsa-sidecar.io/inject is 'yes', and the Pod has no sidecar",
     ),
     "no sidecar and no label": (
         lambda pod: (pod["spec"].pop("initContainers"), pod["metadata"].pop("labels")),
         "pod.sidecar",
-        "there is no irsa-sidecar in this Pod",
+        "the Pod has no irsa-sidecar",
     ),
     "no sidecar and a label that is almost right": (
         lambda pod: (
@@ -179,7 +179,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
             pod["metadata"].update(labels={"app": "web", "irsa-sidecar.io/injected": "true"}),
         ),
         "pod.sidecar",
-        "there is no irsa-sidecar in this Pod, whose label irsa-sidecar.io/injected is not read",
+        "the Pod has no irsa-sidecar, and its label irsa-sidecar.io/injected is not read",
     ),
     "no sidecar and a label with a prefix that is almost right": (
         lambda pod: (
@@ -187,7 +187,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
             pod["metadata"].update(labels={"irsa-sidecar.com/inject": "true"}),
         ),
         "pod.sidecar",
-        "there is no irsa-sidecar in this Pod, whose label irsa-sidecar.com/inject is not read",
+        "the Pod has no irsa-sidecar, and its label irsa-sidecar.com/inject is not read",
     ),
     "an image that cannot be pulled": (
         lambda pod: state(pod).update(state={"waiting": {"reason": "ImagePullBackOff"}}),
@@ -197,7 +197,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "a sidecar that ends": (
         lambda pod: state(pod).update(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=CRASHED),
         "pod.running",
-        "it does not run: CrashLoopBackOff; it ended with 2: irsa-sidecar: AWS_REGION is not set",
+        "it does not run: CrashLoopBackOff; it exited with 2: irsa-sidecar: AWS_REGION is not set",
     ),
     "a sidecar of which nothing is known": (
         lambda pod: pod.pop("status"),
@@ -207,7 +207,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "no token mounted": (
         lambda pod: sidecar(pod)["volumeMounts"].pop(0),
         "pod.volume",
-        "nothing is mounted at /var/run/secrets/irsa-sidecar/token",
+        "AWS_WEB_IDENTITY_TOKEN_FILE is /var/run/secrets/irsa-sidecar/token: no volume is mounted there",
     ),
     "a token by subPath": (
         lambda pod: sidecar(pod)["volumeMounts"][0].update(subPath="token"),
@@ -222,7 +222,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "a token without an audience": (
         lambda pod: token_source(pod).pop("audience"),
         "pod.volume",
-        "asks for a token without an audience",
+        "requests a token without an audience",
     ),
     "no container that is told": (
         lambda pod: app(pod).pop("env"),
@@ -242,7 +242,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "EKS's own injection": (
         with_variable(app, "AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"),
         "environment.web_identity",
-        "nearly every SDK takes a web identity before the sidecar's endpoint",
+        "nearly every SDK uses a web identity before the sidecar's endpoint",
     ),
     "an address that is not loopback": (
         with_variable(app, "AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://irsa:4772/v1/credentials"),
@@ -252,7 +252,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "another port": (
         with_variable(sidecar, "IRSA_SIDECAR_LISTEN", "127.0.0.1:4000"),
         "endpoint.port",
-        "has port 4772, and the sidecar listens on 127.0.0.1:4000",
+        "has port 4772, but the sidecar listens on 127.0.0.1:4000",
     ),
     "no secret": (
         lambda pod: app(pod)["env"].pop(1),
@@ -262,7 +262,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "a secret of another volume": (
         lambda pod: app(pod)["volumeMounts"][0].update(name="other"),
         "endpoint.secret",
-        "is not in the volume that the sidecar writes its secret to",
+        "is not in the volume of the sidecar's secret",
     ),
 }
 
@@ -351,7 +351,7 @@ async def test_the_daemons_own_reason_comes_through_the_api_server(
         ((503, b"role default: AccessDenied: Not authorized"), Status.WRONG, "AccessDenied: Not authorized"),
         ((503, {"message": "error trying to reach service: dial tcp"}), Status.LEFT_OUT, "error trying to reach"),
         ((403, {"message": "pods/proxy is forbidden"}), Status.LEFT_OUT, "pods/proxy is forbidden"),
-        ((404, {"message": "not found"}), Status.LEFT_OUT, "the admin address does not answer"),
+        ((404, {"message": "not found"}), Status.LEFT_OUT, "the admin address does not respond"),
     ):
         said[:] = [reply]
         (row,) = [row for row in (await examine(environ)).rows if row.check == "readiness"]
@@ -378,7 +378,7 @@ async def test_a_pod_that_there_is_not_or_that_may_not_be_read_is_told(
 ) -> None:
     first = (await examine(environ, "other/cart")).first_failure
     assert first is not None
-    assert first.finding.seen == "there is no Pod cart in namespace other of context lab"
+    assert first.finding.seen == "Pod cart does not exist in namespace other of context lab"
     api.faults.append((403, {"message": "pods is forbidden"}))
     with pytest.raises(KubernetesError, match="pods is forbidden"):
         await examine(environ)
@@ -620,4 +620,4 @@ async def test_exemption_from_a_config_map_is_to_be_checked(api: FakeApiServer, 
     api.put(f"{PODS}/cart", pod)
     (row,) = [row for row in (await examine(environ)).rows if row.check == "no_proxy"]
     assert row.finding.status is Status.WARNING
-    assert "does not show whether NO_PROXY has 127.0.0.1" in row.finding.seen
+    assert "does not show whether NO_PROXY includes 127.0.0.1" in row.finding.seen

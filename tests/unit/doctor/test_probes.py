@@ -25,7 +25,7 @@ from sidecar.daemon.credentials_file import HEADER
 from sidecar.doctor.checks.certificate import signer
 from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.checks.sdks import BOTOCORE, CHECKS, FoundSdk, SdkFacts
-from sidecar.doctor.probes import aws, endpoint, environment, issuer, metadata, reach, sdks, token
+from sidecar.doctor.probes import aws, endpoint, environment, issuer, metadata, network_path, sdks, token
 from sidecar.doctor.probes.endpoint import Endpoint, Keys
 from sidecar.role import Role
 from sidecar.serving.h11_server import Request, Response
@@ -69,7 +69,7 @@ def test_a_mount_by_sub_path_is_told_by_the_kernels_table(
 def test_where_the_kernel_has_no_such_table_nothing_is_said_of_mounts(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(service_account_token(1_800_000_000.0))
-    facts = token.look(Role("default", "arn", str(path), None, 3600), 0.0, mounts="/nowhere/mountinfo")
+    facts = token.collect(Role("default", "arn", str(path), None, 3600), 0.0, mounts="/nowhere/mountinfo")
     assert facts.file is not None
     assert not facts.file.is_sub_path
     assert (facts.kid, facts.algorithm) == ("k1", "RS256")
@@ -165,9 +165,9 @@ def searched(root: Path) -> SdkFacts:
 def test_root_that_is_no_directory_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     (check,) = CHECKS
-    finding = check.judge(searched(tmp_path / name))
+    finding = check.evaluate(searched(tmp_path / name))
     assert finding is not None
-    assert finding.seen == f"{tmp_path / name} is no directory"
+    assert finding.seen == f"{tmp_path / name} is not a directory"
     assert "--files" in finding.next_step
 
 
@@ -200,14 +200,14 @@ def test_new_sdks_unreadable_files_and_what_only_looks_like_one_are_no_trouble(t
     facts = searched(tmp_path)
     assert [found.version for found in facts.found] == ["1.34.41"]
     assert facts.found[0].is_new_enough
-    assert facts.is_whole
+    assert facts.is_complete
 
 
 def test_a_tree_that_takes_too_long_is_left_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdks, "MOST_FILES", 3)
+    monkeypatch.setattr(sdks, "MAX_FILES", 3)
     for number in range(9):
         _put(tmp_path, f"file{number}")
-    assert not searched(tmp_path).is_whole
+    assert not searched(tmp_path).is_complete
 
 
 async def test_a_search_that_hangs_keeps_what_it_found(
@@ -229,10 +229,10 @@ async def test_a_search_that_hangs_keeps_what_it_found(
     monkeypatch.setattr(sdks, "_paths", lambda _root: iter(["first", "hangs.jar", "last"]))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(let_the_deadline_pass)
-        facts = await sdks.find(str(tmp_path))
+        facts = await sdks.collect(str(tmp_path))
     release.set()
     assert [found.path for found in facts.found] == ["first"]
-    assert not facts.is_whole
+    assert not facts.is_complete
 
 
 # AWS's configuration files
@@ -256,7 +256,7 @@ def test_a_configuration_file_counts_by_what_its_default_profile_gives(
     tmp_path: Path, content: str, gives: tuple[str, ...] | None
 ) -> None:
     (tmp_path / "config").write_text(content)
-    facts = environment.look({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
+    facts = environment.collect({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
     assert facts.files == (() if gives is None else ((str(tmp_path / "config"), gives),))
     assert facts.has_region_file is ("region" in content)
 
@@ -274,7 +274,7 @@ def test_a_configuration_file_that_cannot_be_checked_is_named_with_the_problem(
     tmp_path: Path, content: bytes, problem: str
 ) -> None:
     (tmp_path / "config").write_bytes(content)
-    facts = environment.look({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
+    facts = environment.collect({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
     # Python 3.13 and newer raise an error of configparser's own, or accept the file.
     others = {"", "it is not a configuration file"} if "parser" in problem and sys.version_info >= (3, 13) else set()
     assert dict(facts.unreadable).get(str(tmp_path / "config"), "") in {problem, *others}
@@ -284,7 +284,7 @@ def test_a_configuration_file_that_cannot_be_checked_is_named_with_the_problem(
 def test_configuration_paths_that_are_not_files_are_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
-    seen = {path: dict(environment.look({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
+    seen = {path: dict(environment.collect({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
     assert seen == {
         str(tmp_path / "fifo"): "it is not a regular file",
         str(tmp_path): "it is not a regular file",
@@ -300,7 +300,7 @@ def test_the_home_directory_is_looked_in_and_a_token_that_lies_open_is_seen(tmp_
     (tmp_path / ".aws" / "config").write_text("[default]\ncredential_process = x\n")
     (tmp_path / "token").touch()
     for told in ({"HOME": str(tmp_path)}, {"HOME": str(tmp_path), "AWS_CONFIG_FILE": "~/.aws/config"}):
-        facts = environment.look(told, [str(tmp_path / "token"), "/nowhere"])
+        facts = environment.collect(told, [str(tmp_path / "token"), "/nowhere"])
         assert facts.files == ((str(tmp_path / ".aws" / "config"), ("credential_process",)),)
         assert facts.tokens == (str(tmp_path / "token"),)
 
@@ -326,7 +326,7 @@ def _json(status: int, body: Any) -> Response:
 
 
 async def ask(url: str, secret: str | None = SECRET, file: str | None = None) -> tuple[EndpointFacts, Keys | None]:
-    return await endpoint.look(Endpoint("SETTING", url, file, secret, is_expected=True, role_arn=None))
+    return await endpoint.collect(Endpoint("SETTING", url, file, secret, is_expected=True, role_arn=None))
 
 
 async def test_the_endpoint_is_asked_as_an_sdk_asks_it() -> None:
@@ -349,16 +349,16 @@ async def test_an_endpoint_that_is_not_ready_is_asked_again(autojump_clock: obje
     async with listening(_json(503, {"message": "not yet"}), _json(200, body)) as (url, asked):
         facts, keys = await ask(url)
     assert len(asked) == 2
-    assert facts.served is not None
-    assert (facts.served.status, keys) == (200, Keys("ASIAFAKEFAKEFAKE", "s", "t"))
+    assert facts.response is not None
+    assert (facts.response.status, keys) == (200, Keys("ASIAFAKEFAKEFAKE", "s", "t"))
 
 
 @pytest.mark.parametrize("piece", [SECRET, SECRET[3:20], f"Authorization: {SECRET}"])
 async def test_a_message_that_quotes_the_secret_is_not_shown(piece: str) -> None:
     async with listening(_json(403, {"message": f"I was sent {piece}"})) as (url, _):
         facts, _ = await ask(url)
-    assert facts.served is not None
-    assert facts.served.message == "(its message is not shown, as it quotes the secret)"
+    assert facts.response is not None
+    assert facts.response.message == "(its message is not shown, because it quotes the secret)"
 
 
 async def test_what_is_told_of_an_answer_holds_no_credentials() -> None:
@@ -375,15 +375,15 @@ async def test_an_answer_that_makes_no_sense_is_no_set(body: bytes) -> None:
     async with listening(Response(200, body, "application/json")) as (url, _):
         facts, keys = await ask(url)
     assert keys is None
-    assert facts.served is not None
-    assert facts.served.expires_at is None
+    assert facts.response is not None
+    assert facts.response.expires_at is None
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1/", "http://sts.example/", "http://[::1", "", "http://\0/"])
 async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
     facts, keys = await ask(url)
-    assert (facts.served, keys) == (None, None)
+    assert (facts.response, keys) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -396,16 +396,16 @@ async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
 async def test_what_speaks_no_http_or_too_much_of_it_gives_no_answer(raw: bytes, words: str) -> None:
     async with scripted(RawReply(raw=raw)) as server:
         facts, _ = await ask(server.url)
-    assert facts.served is not None
-    assert facts.served.error
-    assert words in facts.served.error
+    assert facts.response is not None
+    assert facts.response.error
+    assert words in facts.response.error
 
 
 async def test_silence_is_given_up(autojump_clock: object) -> None:
     async with scripted(RawReply(delay_seconds=999.0)) as server:
         facts, _ = await ask(server.url)
-    assert facts.served is not None
-    assert facts.served.error == "nothing came within 5 s"
+    assert facts.response is not None
+    assert facts.response.error == "no response within 5 s"
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ async def test_the_secrets_file_is_read_as_sdks_read_it(
     facts, _ = await ask("http://127.0.0.1:1", "secret", str(path))
     assert (facts.secret.problem, facts.secret.ends_in_newline) == (problem, newline)
     assert facts.secret.are_equal
-    assert (await ask("http://127.0.0.1:1", "secret", str(tmp_path)))[0].secret.problem == "it is no regular file"
+    assert (await ask("http://127.0.0.1:1", "secret", str(tmp_path)))[0].secret.problem == "it is not a regular file"
 
 
 # The node's metadata, and the way to a server
@@ -442,35 +442,39 @@ async def test_the_secrets_file_is_read_as_sdks_read_it(
 )
 async def test_what_is_no_metadata_service_gives_no_role(raw: bytes) -> None:
     async with scripted(RawReply(raw=raw)) as server:
-        facts = await metadata.look(server.url.rstrip("/"))
+        facts = await metadata.collect(server.url.rstrip("/"))
     assert facts.role is None
 
 
 async def test_no_metadata_service_is_waited_for_longer_than_a_second(autojump_clock: object) -> None:
     began = trio.current_time()
     async with scripted(RawReply(delay_seconds=999.0)) as server:
-        facts = await metadata.look(server.url.rstrip("/"))
-    assert (facts.answers_v1, facts.answers_v2) == (False, False)
+        facts = await metadata.collect(server.url.rstrip("/"))
+    assert (facts.has_v1, facts.has_v2) == (False, False)
     assert trio.current_time() - began < 3
-    assert not (await metadata.look("http://[::1")).answers_v1
+    assert not (await metadata.collect("http://[::1")).has_v1
 
 
 async def test_a_plain_proxy_is_asked_for_the_whole_url(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     async with scripted(RawReply(400, b"", {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        way = await reach.reach("http://sts.example/", None)
-    assert way.failed == ""
-    assert way.skew_seconds is not None
+        path_found = await network_path.collect("http://sts.example/", None)
+    assert path_found.failed_step == ""
+    assert path_found.skew_seconds is not None
     assert proxy.requests[0].line == "GET http://sts.example/ HTTP/1.1"
 
 
 async def test_a_proxy_is_told_its_user_and_shown_without(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     async with scripted(RawReply(407, b"")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//us%40er:pass@"))
-        way = await reach.reach("https://sts.example/", None)
-    assert (way.failed, way.why, way.proxy) == ("proxy", "it answers 407", f"127.0.0.1:{proxy.port}")
+        path_found = await network_path.collect("https://sts.example/", None)
+    assert (path_found.failed_step, path_found.reason, path_found.proxy) == (
+        "proxy",
+        "it returns 407",
+        f"127.0.0.1:{proxy.port}",
+    )
     assert proxy.requests[0].header("proxy-authorization") == "Basic dXNAZXI6cGFzcw=="
-    assert "pass" not in str(way)
+    assert "pass" not in str(path_found)
 
 
 async def test_a_way_through_a_proxy_is_encrypted_from_end_to_end(
@@ -484,11 +488,11 @@ async def test_a_way_through_a_proxy_is_encrypted_from_end_to_end(
     ):
         proxy_url = await nursery.start(_tunnel_to, sts)
         monkeypatch.setenv("HTTPS_PROXY", proxy_url)
-        way = await reach.reach(sts.url, authority.bundle)
+        path_found = await network_path.collect(sts.url, authority.bundle)
         nursery.cancel_scope.cancel()
-    assert (way.failed, way.why) == ("", "")
-    assert way.authority is not None
-    assert [name for name, _ in way.seconds] == ["name", "connect", "proxy", "tls", "answer"]
+    assert (path_found.failed_step, path_found.reason) == ("", "")
+    assert path_found.authority is not None
+    assert [name for name, _ in path_found.seconds] == ["name", "connect", "proxy", "tls", "answer"]
 
 
 async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> None:
@@ -523,8 +527,8 @@ class _TwoAddresses(Resolver):
 async def test_all_addresses_of_a_name_are_tried(no_proxies: None) -> None:
     trio.socket.set_custom_hostname_resolver(_TwoAddresses())
     async with scripted(RawReply(400, b"")) as server:
-        way = await reach.reach(f"http://sts.example:{server.port}/", None)
-    assert (way.failed, way.addresses) == ("", ("127.0.0.9", "127.0.0.1"))
+        path_found = await network_path.collect(f"http://sts.example:{server.port}/", None)
+    assert (path_found.failed_step, path_found.addresses) == ("", ("127.0.0.9", "127.0.0.1"))
 
 
 async def test_a_bundle_that_is_none_ends_the_way_at_tls_and_no_secret_of_a_proxy_is_told(
@@ -532,23 +536,23 @@ async def test_a_bundle_that_is_none_ends_the_way_at_tls_and_no_secret_of_a_prox
 ) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     async with scripted(RawReply(400, b""), tls=Authority(tmp_path).server(), host=STS_HOST) as sts:
-        way = await reach.reach(sts.url, "/nowhere")
-    assert way.failed == "tls"
-    assert "AWS_CA_BUNDLE is '/nowhere'" in way.why
+        path_found = await network_path.collect(sts.url, "/nowhere")
+    assert path_found.failed_step == "tls"
+    assert "AWS_CA_BUNDLE is '/nowhere'" in path_found.reason
 
 
 async def test_an_issuer_without_a_name_or_with_a_bundle_that_is_none_is_not_asked(tmp_path: Path) -> None:
     path = tmp_path / "token"
     for changes, reason in (({"iss": None}, None), ({}, "tls")):
         path.write_text(service_account_token(1_800_000_000.0, **changes))
-        facts = token.look(Role("default", "arn", str(path), None, 3600), 0.0)
-        found = await issuer.look(facts, is_aws=True, ca_bundle="/nowhere")
+        facts = token.collect(Role("default", "arn", str(path), None, 3600), 0.0)
+        found = await issuer.collect(facts, is_aws=True, ca_bundle="/nowhere")
         assert (found.error and found.error.reason) == reason
 
 
 def test_a_botocore_without_what_it_knows_of_services_is_none_as_in_the_image_of_a_pod(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert aws.is_here()
+    assert aws.is_installed()
     monkeypatch.setattr(botocore, "BOTOCORE_ROOT", str(tmp_path))
-    assert not aws.is_here()
+    assert not aws.is_installed()

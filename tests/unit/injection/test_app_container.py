@@ -120,7 +120,7 @@ def test_empty_variable_is_not_a_source_of_credentials(name: str, empty: str, is
 def assert_doctor_accepts(env_values: dict[str, Any]) -> None:
     """Assert that the checks of `doctor` find no problem."""
     environ = {name: value or "" for name, value in env_values.items()}
-    found = [check.judge(EnvironmentFacts(environ)) for check in environment.CHECKS]
+    found = [check.evaluate(EnvironmentFacts(environ)) for check in environment.CHECKS]
     assert {finding.status for finding in found if finding} == {Status.OK}
 
 

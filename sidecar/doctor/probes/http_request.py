@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request over a stream and its answer, read up to a cap. h11 comes with httpx."""
+"""Send one HTTP/1.1 request over a stream, and read the response up to a limit. httpx installs h11."""
 
 from typing import NamedTuple
 
@@ -6,25 +6,29 @@ import h11
 import trio
 
 MAX_BODY_BYTES = 1024 * 1024
-"""Credentials may be 256 KiB and more: STS states no maximum for session tokens that clients may rely on."""
+"""Largest body of a response. Credentials may exceed 256 KiB: STS documents no maximum for session tokens."""
 
 _READ_BYTES = 16 * 1024
 
 
-class Answer(NamedTuple):
-    """Header names are lower case."""
+class Response(NamedTuple):
+    """A response. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def __repr__(self) -> str:
-        """Without the body, which may hold credentials."""
-        return f"Answer(status={self.status})"
+        """Return a text without the body, which may hold credentials."""
+        return f"Response(status={self.status})"
 
 
-async def ask(stream: trio.abc.Stream, method: str, target: str, headers: dict[str, str]) -> Answer:
-    """Raises trio's errors of the stream, and h11.ProtocolError for what is no HTTP or too much of it."""
+async def send_request(stream: trio.abc.Stream, method: str, target: str, headers: dict[str, str]) -> Response:
+    """
+    Send the request, and return the response.
+
+    Raises trio's errors of the stream, and h11.ProtocolError if the response is not HTTP or is too large.
+    """
     connection = h11.Connection(h11.CLIENT)
     request = h11.Request(method=method, target=target, headers=list(headers.items()))
     sent = connection.send(request) or b""
@@ -33,15 +37,15 @@ async def ask(stream: trio.abc.Stream, method: str, target: str, headers: dict[s
     while isinstance(head, h11.InformationalResponse):
         head = await _next(stream, connection)
     if not isinstance(head, h11.Response):
-        raise h11.RemoteProtocolError("the connection ended before an answer came")
+        raise h11.RemoteProtocolError("the connection closed before the response")
     body = b""
-    # After CONNECT what follows is no body but the tunnel.
+    # The tunnel follows the response to CONNECT, and not a body.
     while method != "CONNECT" and isinstance(event := await _next(stream, connection), h11.Data):
         body += event.data
         if len(body) > MAX_BODY_BYTES:
-            raise h11.RemoteProtocolError(f"the answer is over {MAX_BODY_BYTES} bytes")
+            raise h11.RemoteProtocolError(f"the response is over {MAX_BODY_BYTES} bytes")
     texts = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in head.headers}
-    return Answer(head.status_code, texts, body)
+    return Response(head.status_code, texts, body)
 
 
 async def _next(stream: trio.abc.Stream, connection: h11.Connection) -> object:

@@ -1,8 +1,8 @@
 """
-The way to a server, taken step by step: its name, a connection, the proxy's consent, TLS, an answer.
+Probe the network path to a server step by step: name, connection, proxy, TLS, response.
 
-Each step has a deadline of its own, and the first that fails ends the way. The proxy and the trusted authorities are
-those that the daemon takes.
+Each step has its own deadline, and the first failed step ends the probe. The proxy and the trusted certificate
+authorities are the same as the daemon's.
 """
 
 import socket
@@ -18,8 +18,8 @@ import h11
 import trio
 
 from sidecar.doctor.checks.certificate import signer
-from sidecar.doctor.checks.sts import Reach
-from sidecar.doctor.probes.conversation import Answer, ask
+from sidecar.doctor.checks.sts import NetworkPath
+from sidecar.doctor.probes.http_request import Response, send_request
 from sidecar.errors import ConfigurationError
 from sidecar.outbound import Failure, NetworkError, network_error, proxy_for, trust_in, unverified
 from sidecar.sts.client import CONNECT_SECONDS
@@ -29,36 +29,38 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class _StepError(Exception):
-    """The step that failed, and why."""
+    """A step failed. The reason is in the path."""
 
 
-async def reach(url: str, ca_bundle: str | None) -> Reach:
-    """How far one gets towards `url`. Raises nothing."""
+async def collect(url: str, ca_bundle: str | None) -> NetworkPath:
+    """Return the path to `url`, up to the first failed step. Raises nothing."""
     parts = urlsplit(url)
-    walk = _Walk(url, parts, ca_bundle)
+    probe = _PathProbe(url, parts, ca_bundle)
     with suppress(_StepError):
-        await walk.go()
-    return walk.reach
+        await probe.run()
+    return probe.path
 
 
-class _Walk:
+class _PathProbe:
+    """The probe of one path. `path` holds the results of the steps so far."""
+
     def __init__(self, url: str, parts: SplitResult, ca_bundle: str | None) -> None:
         self._parts = parts
         self._ca_bundle = ca_bundle
         self._proxy = urlsplit(proxy_for(url) or "")
         proxy = self._proxy.netloc.rpartition("@")[2] or None
-        self.reach = Reach(url, parts.netloc, proxy=proxy)
+        self.path = NetworkPath(url, parts.netloc, proxy=proxy)
 
-    async def go(self) -> None:
-        parts, first = self._parts, self._proxy if self.reach.proxy else self._parts
+    async def run(self) -> None:
+        parts, first = self._parts, self._proxy if self.path.proxy else self._parts
         addresses = await self._resolve(first)
         async with await self._connect(addresses) as connection:
             stream: trio.abc.Stream = connection
-            if self.reach.proxy is not None:
+            if self.path.proxy is not None:
                 stream = await self._through_proxy(stream)
             if parts.scheme == "https":
                 stream = await self._encrypt(stream, parts.hostname or "")
-            await self._ask(stream)
+            await self._request(stream)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -67,29 +69,29 @@ class _Walk:
             with trio.fail_after(STEP_SECONDS):
                 yield
         except trio.TooSlowError as exc:
-            raise self._failed(name, Failure.TIMEOUT, f"nothing came within {STEP_SECONDS:.0f} s") from exc
+            raise self._failed(name, Failure.TIMEOUT, f"no response within {STEP_SECONDS:.0f} s") from exc
         except (OSError, trio.BrokenResourceError, ConfigurationError, h11.ProtocolError, UnicodeError) as exc:
             raise self._failed(name, *_described(exc)) from exc
-        self.reach = self.reach._replace(seconds=(*self.reach.seconds, (name, perf_counter() - began)))
+        self.path = self.path._replace(seconds=(*self.path.seconds, (name, perf_counter() - began)))
 
-    def _failed(self, step: str, failure: Failure, why: str) -> _StepError:
-        self.reach = self.reach._replace(failed=step, why=why, failure=failure)
+    def _failed(self, step: str, failure: Failure, reason: str) -> _StepError:
+        self.path = self.path._replace(failed_step=step, reason=reason, failure=failure)
         return _StepError()
 
     async def _resolve(self, parts: SplitResult) -> list[tuple[int, tuple[str, int]]]:
         with self._step("name"):
             port = parts.port or _PORTS.get(parts.scheme, 443)
             found = await trio.socket.getaddrinfo(parts.hostname or "", port, type=socket.SOCK_STREAM)
-            addresses = [(int(family), (str(where[0]), int(where[1]))) for family, _, _, _, where in found]
-            self.reach = self.reach._replace(addresses=tuple(dict.fromkeys(where[0] for _, where in addresses)))
+            addresses = [(int(family), (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
+            self.path = self.path._replace(addresses=tuple(dict.fromkeys(address[0] for _, address in addresses)))
         return addresses
 
     async def _connect(self, addresses: list[tuple[int, tuple[str, int]]]) -> trio.SocketStream:
-        """To the first address that takes it, all within one deadline."""
+        """Connect to the first address that accepts, with one deadline for all addresses."""
         with self._step("connect"):
-            for family, where in addresses[:-1]:
+            for family, address in addresses[:-1]:
                 with suppress(OSError), trio.move_on_after(STEP_SECONDS / len(addresses)):
-                    return await _connected(family, where)
+                    return await _connected(family, address)
             return await _connected(*addresses[-1])
         raise AssertionError
 
@@ -99,9 +101,11 @@ class _Walk:
                 stream = await _encrypted(stream, self._proxy.hostname or "", trust_in(self._ca_bundle))
             if self._parts.scheme == "https":
                 target = f"{self._parts.hostname}:{self._parts.port or 443}"
-                answer = await ask(stream, "CONNECT", target, {"Host": target, **self._proxy_authorization()})
-                if answer.status != 200:
-                    raise OSError(0, f"it answers {answer.status}")
+                response = await send_request(
+                    stream, "CONNECT", target, {"Host": target, **self._proxy_authorization()}
+                )
+                if response.status != 200:
+                    raise OSError(0, f"it returns {response.status}")
         return stream
 
     def _proxy_authorization(self) -> dict[str, str]:
@@ -117,36 +121,36 @@ class _Walk:
                 encrypted = await _encrypted(stream, host, trust_in(self._ca_bundle))
                 signers.append(signer(encrypted.getpeercert(binary_form=True) or b""))
         except _StepError:
-            signers.append(await self._signer_of_what_is_shown(host))
+            signers.append(await self._signer_of_rejected_certificate(host))
             raise
         finally:
-            self.reach = self.reach._replace(authority=signers[-1] if signers else None)
+            self.path = self.path._replace(authority=signers[-1] if signers else None)
         return encrypted
 
-    async def _signer_of_what_is_shown(self, host: str) -> str | None:
-        """Look once more without trusting anybody, to name who signed; nothing is sent."""
-        if self.reach.proxy is not None or not self.reach.addresses:
+    async def _signer_of_rejected_certificate(self, host: str) -> str | None:
+        """Connect again without verification, only to read the issuer of the certificate. No request is sent."""
+        if self.path.proxy is not None or not self.path.addresses:
             return None
         with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(STEP_SECONDS):
             port = self._parts.port or 443
-            async with await trio.open_tcp_stream(self.reach.addresses[0], port) as stream:
+            async with await trio.open_tcp_stream(self.path.addresses[0], port) as stream:
                 encrypted = await _encrypted(stream, host, unverified())
                 return signer(encrypted.getpeercert(binary_form=True) or b"")
         return None
 
-    async def _ask(self, stream: trio.abc.Stream) -> None:
+    async def _request(self, stream: trio.abc.Stream) -> None:
         with self._step("answer"):
             target = self._parts.path or "/"
-            if self.reach.proxy is not None and self._parts.scheme == "http":
-                target = self.reach.url
-            answer = await ask(stream, "GET", target, {"Host": self._parts.netloc, "Connection": "close"})
-        self.reach = self.reach._replace(skew_seconds=_skew(answer))
+            if self.path.proxy is not None and self._parts.scheme == "http":
+                target = self.path.url
+            response = await send_request(stream, "GET", target, {"Host": self._parts.netloc, "Connection": "close"})
+        self.path = self.path._replace(skew_seconds=_skew(response))
 
 
-async def _connected(family: int, where: tuple[str, int]) -> trio.SocketStream:
+async def _connected(family: int, address: tuple[str, int]) -> trio.SocketStream:
     connection = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
-        await connection.connect(where)
+        await connection.connect(address)
     except BaseException:
         connection.close()
         raise
@@ -159,19 +163,19 @@ async def _encrypted(stream: trio.abc.Stream, host: str, trust: ssl.SSLContext) 
     return encrypted
 
 
-def _skew(answer: Answer) -> float | None:
-    """How far ahead the server's clock is. Its `Date` is cut to whole seconds."""
+def _skew(response: Response) -> float | None:
+    """Return by how many seconds the server's clock is ahead. Its `Date` is truncated to whole seconds."""
     try:
-        return parsedate_to_datetime(answer.headers.get("date", "")).timestamp() + 0.5 - time()
+        return parsedate_to_datetime(response.headers.get("date", "")).timestamp() + 0.5 - time()
     except (ValueError, TypeError, OverflowError):
         return None
 
 
 def _described(exc: BaseException) -> NetworkError:
-    """Return the message of the part that failed: TLS, the resolver or the kernel."""
+    """Return the message of the failed component: TLS, the resolver or the kernel."""
     if isinstance(exc, ConfigurationError):
         return NetworkError(Failure.TLS, str(exc))
     if isinstance(exc, h11.ProtocolError):
         return NetworkError(Failure.PROTOCOL, "the server does not speak HTTP")
     failure, reason = network_error(exc)
-    return NetworkError(failure, reason or getattr(exc, "strerror", None) or "the connection broke off")
+    return NetworkError(failure, reason or getattr(exc, "strerror", None) or "the connection was closed")

@@ -1,0 +1,51 @@
+"""Check that AWS recognizes the served credentials as those of the role. Pure."""
+
+from typing import NamedTuple
+
+from sidecar.doctor.finding import Check, Finding, left_out, ok, wrong
+
+
+class CallerFacts(NamedTuple):
+    """
+    The response to GetCallerIdentity: `arn`, or `code` and `error` if AWS rejected the call.
+
+    `error` alone means that AWS sent no response. `skipped` is the reason why AWS was not called, and `fix` how to
+    change that. `source` is where the credentials came from. `role_arn` is the expected role, if it is known.
+    """
+
+    source: str
+    role_arn: str | None
+    arn: str | None = None
+    code: str = ""
+    error: str = ""
+    skipped: str = ""
+    fix: str = ""
+
+
+_BY_CODE = {
+    "SignatureDoesNotMatch": "Check this machine's clock, and whether a proxy changes requests",
+    "RequestExpired": "Set this machine's clock by NTP",
+    "ExpiredToken": "Check this machine's clock: by it the credentials are still valid",
+    "InvalidClientTokenId": "Use the STS of the role's partition. A region that is not enabled by default accepts only "
+    "session tokens of regional STS endpoints",
+}
+
+
+def _caller(facts: CallerFacts) -> Finding:
+    if facts.skipped:
+        return left_out(facts.skipped, facts.fix)
+    if facts.arn is None and not facts.code:
+        return left_out(f"GetCallerIdentity with the credentials {facts.source} failed: {facts.error}")
+    if facts.arn is None:
+        return wrong(
+            f"AWS rejects the credentials {facts.source}: {facts.code}: {facts.error}".removesuffix("."),
+            _BY_CODE.get(facts.code, "Check the network path to STS above: signed requests use it too"),
+        )
+    expected = (facts.role_arn or "").rpartition("/")[2]
+    parts = facts.arn.split("/")
+    if expected and (len(parts) < 2 or parts[1] != expected):
+        return wrong(f"the caller is {facts.arn}, not {facts.role_arn}", "Check which process serves the credentials")
+    return ok(f"{facts.arn} (credentials {facts.source})")
+
+
+CHECKS: tuple[Check[CallerFacts], ...] = (Check("caller", "which identity does AWS report", _caller),)

@@ -1,1 +1,0 @@
-"""The looking: every file here finds out the facts of one group of checks, and judges nothing."""
