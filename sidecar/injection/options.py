@@ -110,15 +110,8 @@ def read_options(
         raise ConfigurationError(
             f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there: keep one, as each says it all."
         )
-    duration, session_name = own.get(DURATION), own.get(SESSION_NAME)
-    setting = f"annotation {DURATION}"
-    defaults = RoleDefaults(
-        token_file=TOKEN_FILE,
-        session_name=session_name and parse_session_name(f"annotation {SESSION_NAME}", session_name),
-        duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else parse_duration(setting, duration),
-    )
     try:
-        role_arn, roles = _roles(own, service_account, settings, defaults)
+        role_arn, roles = _roles(own, service_account, settings, _defaults(own))
     except NoRoleError as error:
         raise NoRoleError(f"{error}{role_hint(annotations, service_account)}") from None
     return InjectionOptions(
@@ -126,11 +119,22 @@ def read_options(
         roles=roles,
         audience=_audience(own, of_service_account),
         expiration_seconds=_expiration(own, annotations, of_service_account),
-        duration=duration,
-        session_name=session_name,
+        duration=own.get(DURATION),
+        session_name=own.get(SESSION_NAME),
         containers=_names(CONTAINERS, own[CONTAINERS]) if CONTAINERS in own else None,
         skipped=_names(SKIP_CONTAINERS, own[SKIP_CONTAINERS]) if SKIP_CONTAINERS in own else (),
         is_sts_regional=of_service_account.get(EKS_STS_REGIONAL, "").lower() == "true",
+    )
+
+
+def _defaults(own: Mapping[str, str]) -> RoleDefaults:
+    """Return the settings of roles that name none. Raises ConfigurationError."""
+    duration, session_name = own.get(DURATION), own.get(SESSION_NAME)
+    setting = f"annotation {DURATION}"
+    return RoleDefaults(
+        token_file=TOKEN_FILE,
+        session_name=session_name and parse_session_name(f"annotation {SESSION_NAME}", session_name),
+        duration_seconds=DEFAULT_SESSION_SECONDS if duration is None else parse_duration(setting, duration),
     )
 
 

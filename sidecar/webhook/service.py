@@ -103,19 +103,27 @@ class Service:
                 ("api_server_version", self._keep_version),
             ):
                 background.start_soon(keep_running, task, partial(self._report_task, name))
-            async with trio.open_nursery() as servers:
-                server = Server(
-                    self.respond,
-                    self._report,
-                    tls=lambda: self.tls.context,
-                    is_draining=lambda: self.is_stopping,
-                    stop=self.stop,
-                )
-                admin = replace(server, respond=self.respond_to_admin, tls=None, limits=Limits(max_body_bytes=0))
-                await servers.start(server.serve, listeners)
-                await servers.start(admin.serve, admin_listeners)
-                task_status.started()
+            await self._serve_requests(listeners, admin_listeners, task_status)
             background.cancel_scope.cancel()
+
+    async def _serve_requests(
+        self,
+        listeners: Sequence[socket.socket],
+        admin_listeners: Sequence[socket.socket],
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        server = Server(
+            self.respond,
+            self._report,
+            tls=lambda: self.tls.context,
+            is_draining=lambda: self.is_stopping,
+            stop=self.stop,
+        )
+        admin = replace(server, respond=self.respond_to_admin, tls=None, limits=Limits(max_body_bytes=0))
+        async with trio.open_nursery() as servers:
+            await servers.start(server.serve, listeners)
+            await servers.start(admin.serve, admin_listeners)
+            task_status.started()
 
     # Routes
 

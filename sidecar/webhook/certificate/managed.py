@@ -11,6 +11,7 @@ has the order). The certificate is for the names in that configuration, because 
 import base64
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,42 +53,34 @@ CONFLICT = 409
 _Jitter = Callable[[], float]
 
 
+@dataclass(eq=False, repr=False)
 class OwnCertificate:
     """The certificate in the Secret, in `tls`, and in the configuration. `last_error` says why there is none yet."""
 
-    def __init__(
-        self,
-        api: KubernetesApi,
-        *,
-        configuration: str,
-        secret: str,
-        tls: Tls,
-        log: Logger,
-        metrics: WebhookMetrics,
-        jitter: _Jitter,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._api = api
-        self._configuration = configuration
-        self._secret = secret
-        self._secrets = f"/api/v1/namespaces/{api.namespace}/secrets"
-        self._tls = tls
-        self._log = log
-        self._metrics = metrics
-        self._jitter = jitter
-        self._now = now
-        self._active: CertificateBundle | None = None
-        self._trust = Trust()
-        self._changed = trio.Event()
-        self.last_error: str | None = "no certificate yet"
+    api: KubernetesApi
+    configuration: str
+    secret: str
+    tls: Tls
+    log: Logger
+    metrics: WebhookMetrics
+    jitter: _Jitter
+    now: Callable[[], float] = time.time
+    last_error: str | None = field(default="no certificate yet", init=False)
+    _active: CertificateBundle | None = field(default=None, init=False)
+    _trust: Trust = field(default_factory=Trust, init=False)
+    _changed: trio.Event = field(default_factory=trio.Event, init=False)
+
+    @property
+    def _secrets(self) -> str:
+        return f"/api/v1/namespaces/{self.api.namespace}/secrets"
 
     async def run(self) -> None:
         """Keep the certificate current until cancelled."""
         async with trio.open_nursery() as nursery:
-            for path, name in ((CONFIGURATIONS, self._configuration), (self._secrets, self._secret)):
+            for path, name in ((CONFIGURATIONS, self.configuration), (self._secrets, self.secret)):
                 only = {"fieldSelector": f"metadata.name={name}"}
                 collection = Collection(path, lambda _: None, self._wake, self._wake_by_event, self._lost, only)
-                nursery.start_soon(follow, self._api, collection, self._jitter)
+                nursery.start_soon(follow, self.api, collection, self.jitter)
             await self._keep()
 
     async def _keep(self) -> None:
@@ -98,18 +91,18 @@ class OwnCertificate:
                 failures, pause = 0, await self.reconcile()
             except KubernetesError as error:
                 failures += 1
-                pause = pause_seconds(failures, self._jitter())
+                pause = pause_seconds(failures, self.jitter())
                 self.last_error = str(error) if self._active is None else None
-                self._log.warning("certificate_update_failed", reason=str(error), retry_in_seconds=round(pause, 1))
+                self.log.warning("certificate_update_failed", reason=str(error), retry_in_seconds=round(pause, 1))
             with trio.move_on_after(pause):
                 await self._changed.wait()
 
     async def reconcile(self) -> float:
         """Bring the certificate up to date, and return the seconds until the next check. Raises KubernetesError."""
-        configuration = await self._api.get(f"{CONFIGURATIONS}/{self._configuration}")
+        configuration = await self.api.get(f"{CONFIGURATIONS}/{self.configuration}")
         if configuration is None:
             raise KubernetesError(
-                f"There is no MutatingWebhookConfiguration {self._configuration}: apply the manifests."
+                f"There is no MutatingWebhookConfiguration {self.configuration}: apply the manifests."
             )
         bundle = await self._shared_bundle(names_of(configuration))
         await self._trust_authorities(configuration, bundle)
@@ -120,23 +113,23 @@ class OwnCertificate:
 
     async def _shared_bundle(self, names: Sequence[str]) -> CertificateBundle:
         """Return the bundle in the Secret, and renew it first if it is due."""
-        path = f"{self._secrets}/{self._secret}"
-        secret = await self._api.get(path)
+        path = f"{self._secrets}/{self.secret}"
+        secret = await self.api.get(path)
         existing = _bundle_in(secret) if secret else None
-        wanted = renewed(existing, names, now_utc(self._now()))
+        wanted = renewed(existing, names, now_utc(self.now()))
         if wanted is existing:
             return wanted
-        document = _secret(secret, self._secret, self._api.namespace, wanted)
+        document = _secret(secret, self.secret, self.api.namespace, wanted)
         try:
-            await (self._api.replace(path, document) if secret else self._api.create(self._secrets, document))
+            await (self.api.replace(path, document) if secret else self.api.create(self._secrets, document))
         except KubernetesError as error:
             # In a conflict, another replica has written. The caller tries again soon, and reads that Secret.
-            if existing is None or error.status == CONFLICT or not is_usable(existing, names, now_utc(self._now())):
+            if existing is None or error.status == CONFLICT or not is_usable(existing, names, now_utc(self.now())):
                 raise
             expires_at = existing.expires_at.isoformat()
-            self._log.warning("certificate_renewal_failed", reason=str(error), expires_at=expires_at)
+            self.log.warning("certificate_renewal_failed", reason=str(error), expires_at=expires_at)
             return existing
-        self._log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
+        self.log.info("certificate_renewed", names=list(names), expires_at=wanted.expires_at.isoformat())
         return wanted
 
     async def _trust_authorities(self, configuration: Document, bundle: CertificateBundle) -> None:
@@ -160,25 +153,25 @@ class OwnCertificate:
         if operations:
             version = configuration["metadata"]["resourceVersion"]
             unchanged = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
-            await self._api.patch(f"{CONFIGURATIONS}/{self._configuration}", [unchanged, *operations])
+            await self.api.patch(f"{CONFIGURATIONS}/{self.configuration}", [unchanged, *operations])
             self._trust = updated_trust(self._trust, [authorities], needed, trio.current_time())
-            self._log.info("ca_bundle_updated", configuration=self._configuration, authorities=len(authorities))
+            self.log.info("ca_bundle_updated", configuration=self.configuration, authorities=len(authorities))
 
     def _seconds_until_usable(self, bundle: CertificateBundle) -> float:
         """Return how long the active certificate stays. Without a valid one, the new certificate is used at once."""
         signer = signer_of(bundle)
-        if signer is None or self._active is None or self._active.expires_at <= now_utc(self._now()):
+        if signer is None or self._active is None or self._active.expires_at <= now_utc(self.now()):
             return 0.0
         return seconds_until_settled(self._trust, signer.certificate, trio.current_time())
 
     def _activate(self, bundle: CertificateBundle) -> None:
         self.last_error = None
         if bundle != self._active:
-            self._tls.use(bundle.serving)
+            self.tls.use(bundle.serving)
             self._active = bundle
-            self._metrics.certificate = bundle.validity
-            self._log.info(
-                "certificate_activated", source=f"Secret {self._secret}", expires_at=bundle.expires_at.isoformat()
+            self.metrics.certificate = bundle.validity
+            self.log.info(
+                "certificate_activated", source=f"Secret {self.secret}", expires_at=bundle.expires_at.isoformat()
             )
 
     def _wake(self, _documents: Sequence[None]) -> None:
@@ -189,7 +182,7 @@ class OwnCertificate:
 
     def _lost(self, error: KubernetesError) -> None:
         """Log the end of a watch. Hourly checks go on. Only a missing permission needs the operator."""
-        log = self._log.warning if error.status == FORBIDDEN else self._log.debug
+        log = self.log.warning if error.status == FORBIDDEN else self.log.debug
         log("certificate_watch_ended", reason=str(error))
 
 

@@ -98,22 +98,22 @@ _mounts = st.lists(st.sampled_from(_MOUNTS), max_size=2, unique_by=lambda mount:
 
 @st.composite
 def _containers(draw: st.DrawFn, name: str) -> Document:
-    made: Document = {"name": name, "image": draw(st.sampled_from(["app", "app:1"]))}
+    container: Document = {"name": name, "image": draw(st.sampled_from(["app", "app:1"]))}
     env, mounts = draw(_variables), draw(_mounts)
     own = {"AWS_ROLE_ARN", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"}
     if draw(st.booleans()) and not own & {variable["name"] for variable in env}:
         env, mounts = [*env[:1], *AMAZONS_VARIABLES, *env[1:]], [*mounts, AMAZONS_MOUNT]
     elif draw(st.booleans()):
         env, mounts = [*env, *POD_IDENTITY_VARIABLES], [*mounts, POD_IDENTITY_MOUNT]
-    made |= {key: value for key, value in (("env", env), ("volumeMounts", mounts)) if value or draw(st.booleans())}
+    container |= {key: value for key, value in (("env", env), ("volumeMounts", mounts)) if value or draw(st.booleans())}
     if draw(st.booleans()):
-        made["ports"] = [{"containerPort": draw(st.sampled_from([80, 4771, 8080]))}]
+        container["ports"] = [{"containerPort": draw(st.sampled_from([80, 4771, 8080]))}]
     if draw(st.booleans()):
-        made["envFrom"] = [{"configMapRef": {"name": "app"}}]
-    made |= draw(st.sampled_from([{}, {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]))
+        container["envFrom"] = [{"configMapRef": {"name": "app"}}]
+    container |= draw(st.sampled_from([{}, {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]))
     if draw(st.booleans()):
-        made["securityContext"] = {"runAsUser": draw(st.sampled_from([0, 1000]))}
-    return made
+        container["securityContext"] = {"runAsUser": draw(st.sampled_from([0, 1000]))}
+    return container
 
 
 @st.composite
@@ -127,9 +127,9 @@ def pods(draw: st.DrawFn) -> Document:
         spec["initContainers"] = [
             draw(_containers(name)) for name in draw(st.sampled_from([[], ["setup"], ["a", "b"]]))
         ]
-        for made in spec["initContainers"]:
+        for container in spec["initContainers"]:
             if draw(st.booleans()):
-                made["restartPolicy"] = "Always"
+                container["restartPolicy"] = "Always"
     volumes = draw(st.sampled_from([None, [], [{"name": "data", "emptyDir": {}}], [AMAZONS_VOLUME]]))
     if volumes is not None:
         spec["volumes"] = volumes
@@ -181,14 +181,16 @@ P = "irsa-sidecar.io/"
 
 
 def injected(
-    given: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT
+    original: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT
 ) -> Document:
-    return inject(given, service_account, settings).pod
+    return inject(original, service_account, settings).pod
 
 
-def rejection(given: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT) -> str:
+def rejection(
+    original: Document, settings: Settings = SETTINGS, service_account: ServiceAccount | None = ACCOUNT
+) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        inject(given, service_account, settings)
+        inject(original, service_account, settings)
     return str(caught.value)
 
 

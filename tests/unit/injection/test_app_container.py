@@ -51,8 +51,8 @@ def test_variable_of_the_user_stays() -> None:
     ("name", "other"), [("AWS_REGION", "AWS_DEFAULT_REGION"), ("AWS_DEFAULT_REGION", "AWS_REGION")]
 )
 def test_empty_region_stays_and_the_other_variable_is_set(name: str, other: str, empty: str) -> None:
-    given = pod(app() | {"env": [{"name": name, **EMPTY[empty]}]})
-    result = injected(given)
+    original = pod(app() | {"env": [{"name": name, **EMPTY[empty]}]})
+    result = injected(original)
     assert container(result, "app")["env"][0] == {"name": name, **EMPTY[empty]}
     assert variables(container(result, "app"))[other] == "eu-west-1"
     assert json_patch(result, injected(result)) == []
@@ -152,8 +152,11 @@ PROXY_VARIABLES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
 @pytest.mark.parametrize("source", VALUE_FROM)
 @pytest.mark.parametrize("name", PROXY_VARIABLES)
 def test_proxy_variable_with_value_from_counts_as_a_proxy(name: str, source: Document) -> None:
-    for given in (pod(app() | {"env": [{"name": name, **source}]}), pod(initContainers=[{"name": "i", "image": "i"}])):
-        result = inject(given, ACCOUNT, SETTINGS)
+    for original in (
+        pod(app() | {"env": [{"name": name, **source}]}),
+        pod(initContainers=[{"name": "i", "image": "i"}]),
+    ):
+        result = inject(original, ACCOUNT, SETTINGS)
         env_values = variables(container(result.pod, "app"))
         is_proxied = name in env_values
         assert [env_values.get("NO_PROXY"), env_values.get("no_proxy")] == (

@@ -46,8 +46,8 @@ def test_table_contains_the_removed_empty_variables() -> None:
 def test_example_pod_is_injected() -> None:
     assert BLOCKS[0]["metadata"]["labels"] == {INJECT_LABEL: "true"}
     roles = BLOCKS[1]["annotations"]
-    given = pod({"name": "app", "image": "a"}, {"name": "exporter", "image": "e"}, annotations=roles)
-    assert "v1/credentials/reports" in str(inject(given, None, SETTINGS).pod["spec"]["containers"][1])
+    original = pod({"name": "app", "image": "a"}, {"name": "exporter", "image": "e"}, annotations=roles)
+    assert "v1/credentials/reports" in str(inject(original, None, SETTINGS).pod["spec"]["containers"][1])
 
 
 def test_example_container_keeps_the_metadata_service() -> None:

@@ -79,11 +79,11 @@ def test_pod_identity_label_is_removed_with_its_last_use(
     labels: Document | None, settings: Settings, skipped: str
 ) -> None:
     """`skipped` is the previous value of the annotation that excludes containers from Amazon's webhook."""
-    given = pod(app(), {"name": "log", "image": "i"})
-    given["metadata"] |= ({"labels": labels} if labels is not None else {}) | (
+    original = pod(app(), {"name": "log", "image": "i"})
+    original["metadata"] |= ({"labels": labels} if labels is not None else {}) | (
         {"annotations": {"eks.amazonaws.com/skip-containers": skipped}} if skipped else {}
     )
-    amazons = amazons_webhook.mutated_for_pod_identity(given, region="eu-west-1")
+    amazons = amazons_webhook.mutated_for_pod_identity(original, region="eu-west-1")
     assert labels_of(amazons)[POD_IDENTITY] == "enabled"
     result = injected(amazons, settings)
     assert labels_of(result) == {name: value for name, value in (labels or {}).items() if name != POD_IDENTITY}
@@ -96,9 +96,9 @@ def test_pod_identity_label_is_removed_with_its_last_use(
 def test_pod_identity_label_stays_while_a_container_uses_it(annotation: str, is_init: bool) -> None:  # noqa: FBT001
     log: Document = {"name": "log", "image": "i"}
     annotations = {P + annotation: "log" if annotation == "skip-containers" else "app"}
-    given = pod(app(), initContainers=[log], annotations=annotations) if is_init else pod(app(), log)
-    given["metadata"]["annotations"] = annotations
-    amazons = amazons_webhook.mutated_for_pod_identity(given, region="eu-west-1")
+    original = pod(app(), initContainers=[log], annotations=annotations) if is_init else pod(app(), log)
+    original["metadata"]["annotations"] = annotations
+    amazons = amazons_webhook.mutated_for_pod_identity(original, region="eu-west-1")
     result = injected(amazons)
     assert labels_of(result) == {POD_IDENTITY: "enabled"}
     assert container(result, "log") == container(amazons, "log")
@@ -107,6 +107,6 @@ def test_pod_identity_label_stays_while_a_container_uses_it(annotation: str, is_
 @pytest.mark.parametrize("value", ["enabled", "disabled", "x"])
 def test_pod_identity_label_of_the_user_stays(value: str) -> None:
     """A selector may need it. Amazon's webhook sets its label together with its volume."""
-    given = pod()
-    given["metadata"]["labels"] = {POD_IDENTITY: value}
-    assert labels_of(injected(given)) == {POD_IDENTITY: value}
+    original = pod()
+    original["metadata"]["labels"] = {POD_IDENTITY: value}
+    assert labels_of(injected(original)) == {POD_IDENTITY: value}

@@ -32,10 +32,10 @@ def test_native_sidecar_is_the_first_init_container() -> None:
 
 
 def test_plain_sidecar_is_the_first_container() -> None:
-    given = pod(initContainers=[{"name": "migrate", "image": "app"}], terminationGracePeriodSeconds=6)
-    result = inject(given, ACCOUNT, PLAIN)
+    original = pod(initContainers=[{"name": "migrate", "image": "app"}], terminationGracePeriodSeconds=6)
+    result = inject(original, ACCOUNT, PLAIN)
     spec = result.pod["spec"]
-    assert spec["initContainers"] == given["spec"]["initContainers"]
+    assert spec["initContainers"] == original["spec"]["initContainers"]
     assert [each["name"] for each in spec["containers"]] == ["irsa-sidecar", "app"]
     assert "restartPolicy" not in spec["containers"][0]
     assert spec["containers"][0]["lifecycle"] == {
@@ -60,14 +60,14 @@ def test_sidecar_meets_the_restricted_pod_security_standard() -> None:
 
 
 def test_annotations_reach_the_sidecar_and_its_token() -> None:
-    said = {
+    values = {
         "audience": "vault",
         "token-expiration": "600",
         "duration": "max",
         "session-name": "{pod}",
         "role-arn": OTHER_ARN,
     }
-    result = injected(pod(annotations={P + name: value for name, value in said.items()}))
+    result = injected(pod(annotations={P + name: value for name, value in values.items()}))
     env_values = variables(container(result, "irsa-sidecar"))
     assert env_values["AWS_ROLE_ARN"] == OTHER_ARN
     assert env_values["IRSA_SIDECAR_DURATION"] == "max"
@@ -77,9 +77,9 @@ def test_annotations_reach_the_sidecar_and_its_token() -> None:
 
 
 def test_service_account_annotations_mean_what_eks_means() -> None:
-    theirs = {"role-arn": ARN, "audience": "sts.cn", "token-expiration": "60", "sts-regional-endpoints": "true"}
+    eks_values = {"role-arn": ARN, "audience": "sts.cn", "token-expiration": "60", "sts-regional-endpoints": "true"}
     service_account = ServiceAccount(
-        "shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in theirs.items()}
+        "shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in eks_values.items()}
     )
     result = injected(pod(), service_account=service_account)
     (source,) = result["spec"]["volumes"][0]["projected"]["sources"]
@@ -123,8 +123,8 @@ def test_containers_are_chosen_by_name() -> None:
     three = [{"name": name, "image": "i"} for name in ("web", "log", "app")]
     for annotation, names in (("containers", "web, app"), ("skip-containers", "log")):
         result = injected(pod(*three, annotations={P + annotation: names}))
-        given = [each["name"] for each in result["spec"]["containers"] if "env" in each]
-        assert given == ["web", "app"]
+        original = [each["name"] for each in result["spec"]["containers"] if "env" in each]
+        assert original == ["web", "app"]
         assert result["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "irsa-sidecar,web,app"
 
 

@@ -19,16 +19,16 @@ from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 ROLE_ARN, AMAZONS = "irsa-sidecar.io/role-arn", "eks.amazonaws.com/role-arn"
 
 
-def refusal(given: Document, service_account: ServiceAccount | None = ACCOUNT) -> str:
+def rejection(original: Document, service_account: ServiceAccount | None = ACCOUNT) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        inject(given, service_account, SETTINGS)
+        inject(original, service_account, SETTINGS)
     return str(caught.value)
 
 
 def labelled(*names: Any) -> Document:
-    given = pod()
-    given["metadata"]["labels"] = {"irsa-sidecar.io/inject": "true", **dict.fromkeys(names, "true")}
-    return given
+    original = pod()
+    original["metadata"]["labels"] = {"irsa-sidecar.io/inject": "true", **dict.fromkeys(names, "true")}
+    return original
 
 
 def without_role(*names: str, service_account: ServiceAccount | None = None) -> str:
@@ -58,7 +58,7 @@ def without_role(*names: str, service_account: ServiceAccount | None = None) -> 
 )
 def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
     """Otherwise the Pod would silently get the ServiceAccount's role instead of the one that its author wrote."""
-    message = refusal(pod(annotations={name: "x"}))
+    message = rejection(pod(annotations={name: "x"}))
     assert message == f"annotation {name} is none of irsa-sidecar's: did you mean irsa-sidecar.io/{meant}?"
 
 
@@ -66,19 +66,21 @@ def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> N
 @pytest.mark.parametrize("prefix", ["irsa-sidecar.io", "irsa-sidecar.com", "irsa_sidecar.io"])
 def test_almost_right_label_is_rejected_by_name(prefix: str, name: str) -> None:
     wrong = f"{prefix}/{name}"
-    assert refusal(labelled(wrong)) == f"label {wrong} is none of irsa-sidecar's: did you mean irsa-sidecar.io/inject?"
+    assert (
+        rejection(labelled(wrong)) == f"label {wrong} is none of irsa-sidecar's: did you mean irsa-sidecar.io/inject?"
+    )
     assert misnamed_label({wrong: "true"}) == (wrong, "irsa-sidecar.io/inject")
 
 
 def test_unknown_label_with_our_prefix_is_rejected() -> None:
-    assert refusal(labelled("irsa-sidecar.io/xyzzy")).endswith(
+    assert rejection(labelled("irsa-sidecar.io/xyzzy")).endswith(
         "none of irsa-sidecar's: after irsa-sidecar.io/ there are inject."
     )
 
 
 @pytest.mark.parametrize("name", ["role-arn", "containers", "skip-containers", "duration", "session-name"])
 def test_annotation_written_as_a_label_is_rejected(name: str) -> None:
-    message = refusal(labelled(f"irsa-sidecar.io/{name}"))
+    message = rejection(labelled(f"irsa-sidecar.io/{name}"))
     assert (
         message
         == f"irsa-sidecar.io/{name} is a label here, and counts as an annotation: move it to metadata.annotations."
@@ -104,9 +106,9 @@ def test_annotation_written_as_a_label_is_rejected(name: str) -> None:
     ],
 )
 def test_names_of_others_are_accepted(name: str) -> None:
-    given = labelled(name)
-    given["metadata"]["annotations"] = {name: "x"}
-    assert inject(given, ACCOUNT, SETTINGS).pod["metadata"]["labels"][name] == "true"
+    original = labelled(name)
+    original["metadata"]["annotations"] = {name: "x"}
+    assert inject(original, ACCOUNT, SETTINGS).pod["metadata"]["labels"][name] == "true"
     assert misnamed_label({name: "true"}) is None
 
 

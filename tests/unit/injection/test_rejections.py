@@ -168,8 +168,8 @@ REJECTED: dict[str, tuple[Document, str]] = {
 
 @pytest.mark.parametrize("case", REJECTED)
 def test_unsuitable_pod_is_rejected_on_one_line(case: str) -> None:
-    given, words = REJECTED[case]
-    message = rejection(given)
+    original, words = REJECTED[case]
+    message = rejection(original)
     assert words in message
     assert "\n" not in message
     assert message.endswith((".", "?"))
@@ -181,10 +181,10 @@ def test_port_of_another_protocol_is_accepted() -> None:
 
 
 def test_container_that_is_chosen_and_excluded_is_rejected() -> None:
-    given = roles(f"{ROLE}, containers: [log]")
+    original = roles(f"{ROLE}, containers: [log]")
     for annotation, names in (("containers", "app"), ("skip-containers", "log")):
-        annotations = {**given["metadata"]["annotations"], P + annotation: names}
-        message = rejection(given | {"metadata": {"annotations": annotations}})
+        annotations = {**original["metadata"]["annotations"], P + annotation: names}
+        message = rejection(original | {"metadata": {"annotations": annotations}})
         assert f"container log, which {P}{annotation} leaves out" in message
 
 

@@ -25,8 +25,8 @@ LIMITS: Document = {"limits": {"cpu": "1", "memory": "1Gi"}}
 GUARANTEED: Document = {"name": "app", "image": "a", "resources": LIMITS}
 
 
-def given_to(made: Document, settings: Settings = SETTINGS) -> Any:
-    return container(inject(made, ACCOUNT, settings).pod, "irsa-sidecar")["resources"]
+def resources_of(original: Document, settings: Settings = SETTINGS) -> Any:
+    return container(inject(original, ACCOUNT, settings).pod, "irsa-sidecar")["resources"]
 
 
 def with_resources(text: str) -> Settings:
@@ -98,7 +98,7 @@ def test_malformed_quantity_is_rejected(text: Any) -> None:
 )
 def test_json_and_yaml_are_accepted(text: str) -> None:
     found = check_resources(FLAG, text)
-    assert given_to(pod(), SETTINGS._replace(resources=found)) == found
+    assert resources_of(pod(), SETTINGS._replace(resources=found)) == found
 
 
 WRONG = {
@@ -148,9 +148,9 @@ def test_any_text_is_accepted_or_rejected_with_a_message(text: str) -> None:
 # The class of the Pod
 
 
-def qos(made: Document) -> str:
+def qos(original: Document) -> str:
     """Return the QoS class as the API server does (Kubernetes, pkg/apis/core/v1/helper/qos), with all requests set."""
-    containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
+    containers = [*original["spec"].get("initContainers", ()), *original["spec"]["containers"]]
     parts = [each.get("resources", {}) for each in containers]
     amounts = [
         {
@@ -174,9 +174,9 @@ def qos(made: Document) -> str:
 )
 def test_guaranteed_pod_stays_guaranteed(settings: Settings, resources: Document) -> None:
     migrate = {"name": "migrate", "image": "m", "resources": LIMITS}
-    made = pod({"name": "app", "image": "a", "resources": resources}, initContainers=[migrate])
-    assert qos(made) == "Guaranteed"
-    injected = inject(made, ACCOUNT, settings).pod
+    original = pod({"name": "app", "image": "a", "resources": resources}, initContainers=[migrate])
+    assert qos(original) == "Guaranteed"
+    injected = inject(original, ACCOUNT, settings).pod
     assert qos(injected) == "Guaranteed"
     both = {"cpu": "100m", "memory": "64Mi"}
     assert container(injected, "irsa-sidecar")["resources"] == {"requests": both, "limits": both}
@@ -200,28 +200,28 @@ NOT_GUARANTEED: list[Any] = [
 @pytest.mark.parametrize("resources", NOT_GUARANTEED)
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
 def test_sidecar_has_no_cpu_limit_in_other_pods(place: str, resources: Any) -> None:
-    made = pod(GUARANTEED, initContainers=[])
-    made["spec"][place] = [*made["spec"][place], {"name": "other", "image": "o", "resources": resources}]
-    assert given_to(made) == RESOURCES
+    original = pod(GUARANTEED, initContainers=[])
+    original["spec"][place] = [*original["spec"][place], {"name": "other", "image": "o", "resources": resources}]
+    assert resources_of(original) == RESOURCES
 
 
 def test_pod_with_its_own_resources_gives_the_sidecar_none() -> None:
     """tests/cluster/test_manifests.py shows on a real API server why."""
-    for said in (SETTINGS, with_resources("requests: {cpu: 1}")):
-        assert given_to(pod(GUARANTEED, resources=LIMITS), said) == {}
+    for of_operator in (SETTINGS, with_resources("requests: {cpu: 1}")):
+        assert resources_of(pod(GUARANTEED, resources=LIMITS), of_operator) == {}
 
 
 def test_limit_of_the_operator_is_the_guaranteed_request() -> None:
-    said = with_resources("{requests: {cpu: 20m, memory: 40Mi}, limits: {cpu: 250m, memory: 96Mi}}")
+    of_operator = with_resources("{requests: {cpu: 20m, memory: 40Mi}, limits: {cpu: 250m, memory: 96Mi}}")
     both = {"cpu": "250m", "memory": "96Mi"}
-    assert given_to(pod(GUARANTEED), said) == {"requests": both, "limits": both}
-    asked = with_resources("{requests: {cpu: 200m, memory: 80Mi, ephemeral-storage: 1Mi}}")
+    assert resources_of(pod(GUARANTEED), of_operator) == {"requests": both, "limits": both}
+    larger = with_resources("{requests: {cpu: 200m, memory: 80Mi, ephemeral-storage: 1Mi}}")
     both = {"cpu": "200m", "memory": "80Mi"}
-    assert given_to(pod(GUARANTEED), asked) == {"requests": {**both, "ephemeral-storage": "1Mi"}, "limits": both}
+    assert resources_of(pod(GUARANTEED), larger) == {"requests": {**both, "ephemeral-storage": "1Mi"}, "limits": both}
 
 
 def test_pod_that_loses_its_class_has_the_usual_sidecar() -> None:
     once = inject(pod(GUARANTEED), ACCOUNT, SETTINGS).pod
-    assert given_to(once)["limits"]["cpu"] == "100m"
+    assert resources_of(once)["limits"]["cpu"] == "100m"
     once["spec"]["containers"][0]["resources"] = {}
-    assert given_to(once) == RESOURCES
+    assert resources_of(once) == RESOURCES

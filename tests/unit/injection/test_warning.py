@@ -65,26 +65,26 @@ def test_container_that_can_read_the_token_is_a_warning(
 ) -> None:
     mine: Document = {"name": "mine", "image": "i", **of_container}
     safe = app() | user(7)
-    given = pod(safe, initContainers=[mine], **of_pod) if is_init else pod(safe, mine, **of_pod)
-    assert inject(given, ACCOUNT, SETTINGS).warnings == ()
+    original = pod(safe, initContainers=[mine], **of_pod) if is_init else pod(safe, mine, **of_pod)
+    assert inject(original, ACCOUNT, SETTINGS).warnings == ()
     for value in (False, None):
-        given["spec"]["shareProcessNamespace"] = value
-        assert inject(given, ACCOUNT, SETTINGS).warnings == ()
-    given["spec"]["shareProcessNamespace"] = True
-    warnings = inject(given, ACCOUNT, SETTINGS).warnings
+        original["spec"]["shareProcessNamespace"] = value
+        assert inject(original, ACCOUNT, SETTINGS).warnings == ()
+    original["spec"]["shareProcessNamespace"] = True
+    warnings = inject(original, ACCOUNT, SETTINGS).warnings
     assert [reason_of(warning) for warning in warnings] == ([SHARED] if is_warned else [])
     assert all(warning.startswith("Container mine ") and "65532" in warning for warning in warnings)
 
 
 def test_skipped_container_can_read_the_token_too() -> None:
-    given = pod(app() | user(7), {"name": "log", "image": "i"}, shareProcessNamespace=True)
-    given["metadata"]["annotations"] = {f"{P}skip-containers": "log"}
-    assert [reason_of(warning) for warning in inject(given, ACCOUNT, SETTINGS).warnings] == [SHARED]
+    original = pod(app() | user(7), {"name": "log", "image": "i"}, shareProcessNamespace=True)
+    original["metadata"]["annotations"] = {f"{P}skip-containers": "log"}
+    assert [reason_of(warning) for warning in inject(original, ACCOUNT, SETTINGS).warnings] == [SHARED]
 
 
 def test_init_container_before_plain_sidecar_reads_no_token() -> None:
-    given = pod(app() | user(7), initContainers=[{"name": "setup", "image": "i"}], shareProcessNamespace=True)
-    assert SHARED not in [reason_of(warning) for warning in inject(given, ACCOUNT, PLAIN).warnings]
+    original = pod(app() | user(7), initContainers=[{"name": "setup", "image": "i"}], shareProcessNamespace=True)
+    assert SHARED not in [reason_of(warning) for warning in inject(original, ACCOUNT, PLAIN).warnings]
 
 
 ROLES_OF_TWO_DURATIONS = json.dumps(
@@ -110,9 +110,9 @@ CHAINED = f"[{{name: a, role_arn: '{ARN}', chain: [{{role_arn: '{OTHER_ARN}', du
 )
 def test_termination_longer_than_credentials_is_a_warning(annotations: dict[str, str], most: int) -> None:
     def warnings(grace: int | None) -> tuple[str, ...]:
-        given = pod(app(), {"name": "log", "image": "i"}, terminationGracePeriodSeconds=grace)
-        given["metadata"]["annotations"] = {P + name: value for name, value in annotations.items()}
-        return inject(given, ACCOUNT, SETTINGS).warnings
+        original = pod(app(), {"name": "log", "image": "i"}, terminationGracePeriodSeconds=grace)
+        original["metadata"]["annotations"] = {P + name: value for name, value in annotations.items()}
+        return inject(original, ACCOUNT, SETTINGS).warnings
 
     assert [warnings(grace) for grace in (None, 0, 30, most)] == [()] * 4
     for grace in (most + 1, 10**18):

@@ -26,7 +26,7 @@ class Told(KubernetesApi):
 
     def __init__(self, lists: list[Answer], watches: list[Answer]) -> None:
         self._answers = {"list": lists, "watch": watches}
-        self.asked: dict[str, list[float]] = {"list": [], "watch": []}
+        self.requests: dict[str, list[float]] = {"list": [], "watch": []}
         self.versions: list[str] = []
         self._began_at = trio.current_time()
 
@@ -51,7 +51,7 @@ class Told(KubernetesApi):
         return f"{version}+"
 
     async def _answer(self, kind: str) -> None:
-        self.asked[kind].append(trio.current_time() - self._began_at)
+        self.requests[kind].append(trio.current_time() - self._began_at)
         answers = self._answers[kind]
         answer = answers.pop(0) if answers else Answer(math.inf)
         await trio.sleep(answer.seconds)
@@ -59,7 +59,7 @@ class Told(KubernetesApi):
             raise KubernetesError("as told", answer.status)
 
 
-async def asked(lists: list[Answer], watches: list[Answer], seconds: float = 1000) -> Told:
+async def requests(lists: list[Answer], watches: list[Answer], seconds: float = 1000) -> Told:
     """Return the requests within that time. Pauses are the longest possible."""
     api = Told(lists, watches)
     nothing: Any = lambda *_: None  # noqa: E731
@@ -72,31 +72,31 @@ AT_ONCE, SOON = Answer(), FIRST_PAUSE_SECONDS
 
 
 async def test_short_watches_start_twice_per_second(autojump_clock: MockClock) -> None:
-    api = await asked([AT_ONCE], [AT_ONCE] * 3 + [Answer(0.2)])
-    assert api.asked == {"list": [0.0], "watch": [0.0, 0.5, 1.0, 1.5, 2.0]}
+    api = await requests([AT_ONCE], [AT_ONCE] * 3 + [Answer(0.2)])
+    assert api.requests == {"list": [0.0], "watch": [0.0, 0.5, 1.0, 1.5, 2.0]}
     assert api.versions == ["7", "7+", "7++", "7+++", "7++++"]
 
 
 async def test_next_watch_follows_a_long_one_without_a_pause(autojump_clock: MockClock) -> None:
-    api = await asked([AT_ONCE], [Answer(60), Answer(60)])
-    assert api.asked["watch"] == [0.0, 60.0, 120.0]
+    api = await requests([AT_ONCE], [Answer(60), Answer(60)])
+    assert api.requests["watch"] == [0.0, 60.0, 120.0]
 
 
 async def test_forgotten_version_is_listed_again_at_once(autojump_clock: MockClock) -> None:
-    api = await asked([AT_ONCE] * 2, [Answer(60, GONE)])
-    assert api.asked == {"list": [0.0, 60.0], "watch": [0.0, 60.0]}
+    api = await requests([AT_ONCE] * 2, [Answer(60, GONE)])
+    assert api.requests == {"list": [0.0, 60.0], "watch": [0.0, 60.0]}
 
 
 @pytest.mark.parametrize("where", ["list", "watch"])
 async def test_repeatedly_forgotten_version_has_a_pause(autojump_clock: MockClock, where: str) -> None:
     gone = [Answer(0.0, GONE)] * 4
-    api = await asked(gone if where == "list" else [AT_ONCE] * 5, gone if where == "watch" else [])
-    assert api.asked["list"] == [0.0, SOON, 2 * SOON, 3 * SOON, 4 * SOON]
+    api = await requests(gone if where == "list" else [AT_ONCE] * 5, gone if where == "watch" else [])
+    assert api.requests["list"] == [0.0, SOON, 2 * SOON, 3 * SOON, 4 * SOON]
 
 
 async def test_pauses_grow_until_a_watch_succeeds(
     autojump_clock: MockClock,
 ) -> None:
-    api = await asked([Answer(status=503)] * 3 + [AT_ONCE] * 2, [Answer(60), Answer(60, 500)])
-    assert api.asked["list"] == [0.0, 0.5, 1.5, 3.5, 124.0]
-    assert api.asked["watch"] == [3.5, 63.5, 124.0]
+    api = await requests([Answer(status=503)] * 3 + [AT_ONCE] * 2, [Answer(60), Answer(60, 500)])
+    assert api.requests["list"] == [0.0, 0.5, 1.5, 3.5, 124.0]
+    assert api.requests["watch"] == [3.5, 63.5, 124.0]

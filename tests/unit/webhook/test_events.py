@@ -14,7 +14,7 @@ from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Outcome, ReviewResult
 from tests.support.fakes.api_server import FakeApiServer, api_server
 from tests.unit.webhook.cluster import Events, kubeconfig_file
-from tests.unit.webhook.test_service_accounts import QUESTION
+from tests.unit.webhook.test_service_accounts import REVIEW
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def test_event_has_the_reason_of_its_warning(
     log = Events()
     async with open_api(find_cluster(kubeconfig_file(fake, tmp_path))) as api, trio.open_nursery() as nursery:
         events = PodEvents(api, log.log, WebhookMetrics(), lambda: 0.0, "here")
-        events.emit(QUESTION, ReviewResult({}, Outcome.INJECTED, warnings=(Warned(reason, "A sentence."),)))
+        events.emit(REVIEW, ReviewResult({}, Outcome.INJECTED, warnings=(Warned(reason, "A sentence."),)))
         nursery.start_soon(events.run)
         await log.logged("event_sent")
         nursery.cancel_scope.cancel()

@@ -35,18 +35,18 @@ def parsed(document: Any) -> Review:
 
 
 def test_labelled_pod_is_patched() -> None:
-    asked = admission_review()
-    result = decide(parsed(asked), ACCOUNT, SETTINGS)
+    document = admission_review()
+    result = decide(parsed(document), ACCOUNT, SETTINGS)
     assert result.outcome is Outcome.INJECTED
     assert result.document["response"]["patchType"] == "JSONPatch"
-    assert result.document["response"]["uid"] == asked["request"]["uid"]
-    assert "irsa-sidecar-authorization" in str(patched(asked["request"]["object"], result.document))
+    assert result.document["response"]["uid"] == document["request"]["uid"]
+    assert "irsa-sidecar-authorization" in str(patched(document["request"]["object"], result.document))
 
 
 def test_injected_pod_needs_no_patch() -> None:
-    asked = admission_review()
-    there = patched(asked["request"]["object"], decide(parsed(asked), ACCOUNT, SETTINGS).document)
-    result = decide(parsed(admission_review(there)), ACCOUNT, SETTINGS)
+    document = admission_review()
+    injected = patched(document["request"]["object"], decide(parsed(document), ACCOUNT, SETTINGS).document)
+    result = decide(parsed(admission_review(injected)), ACCOUNT, SETTINGS)
     assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
@@ -88,8 +88,8 @@ def test_longest_warning_about_a_container_is_not_cut(kind: str) -> None:
     env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
     own = {"name": "x" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
     app = {"name": "app", "image": "i"}
-    asked = pod(app, own) if kind == "containers" else pod(app, initContainers=[own])
-    result = decide(parsed(admission_review(asked)), ACCOUNT, SETTINGS._replace(is_native=False))
+    document = pod(app, own) if kind == "containers" else pod(app, initContainers=[own])
+    result = decide(parsed(admission_review(document)), ACCOUNT, SETTINGS._replace(is_native=False))
     (warning,) = result.document["response"]["warnings"]
     assert MAX_NAME_CHARACTERS < len(warning) <= 256
 
@@ -101,9 +101,9 @@ def test_longest_warning_of_each_kind_is_not_cut(user: int | None) -> None:
     proxied["env"] = [{"name": name, **elsewhere} for name in ("NO_PROXY", "no_proxy")]
     env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
     own = {"name": "y" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
-    asked = pod(proxied, own, shareProcessNamespace=True, terminationGracePeriodSeconds=2**63 - 1)
+    document = pod(proxied, own, shareProcessNamespace=True, terminationGracePeriodSeconds=2**63 - 1)
     misnamed = "eks.amazonaws.com/" + "-" * (LONGEST_COMPARED - 26) + "audience"
-    result = decide(parsed(admission_review(asked)), ACCOUNT._replace(unread=(misnamed,)), SETTINGS)
+    result = decide(parsed(admission_review(document)), ACCOUNT._replace(unread=(misnamed,)), SETTINGS)
     warnings = result.document["response"]["warnings"]
     assert {reason_of(warning) for warning in result.warnings} == REASONS.keys()
     assert max(map(len, warnings)) <= MAX_CHARACTERS
@@ -130,9 +130,9 @@ def test_unrelated_review_is_allowed_unchanged(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", ["True", "yes", "1", "", "enabled"])
 def test_wrong_value_of_the_label_is_denied(value: str) -> None:
-    asked = pod()
-    asked["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
-    result = decide(parsed(admission_review(asked)), ACCOUNT, SETTINGS)
+    document = pod()
+    document["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
+    result = decide(parsed(admission_review(document)), ACCOUNT, SETTINGS)
     assert result.outcome is Outcome.DENIED
     assert result.reason == (
         f'The Pod\'s label irsa-sidecar.io/inject is {value!r}: give "true", in quotes, or "false" for no sidecar.'
@@ -147,9 +147,9 @@ def test_temporary_error_is_denied_with_503() -> None:
 
 
 def test_pod_without_a_name_is_logged_by_its_prefix() -> None:
-    made = pod()
-    made["metadata"] = {"generateName": "cart-7d4-"}
-    assert parsed(admission_review(made)).name == "cart-7d4-*"
+    found = pod()
+    found["metadata"] = {"generateName": "cart-7d4-"}
+    assert parsed(admission_review(found)).name == "cart-7d4-*"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"request": {}}', b"[" * 100_000, b'{"request": 1}'])
@@ -186,12 +186,12 @@ plain = st.recursive(
 
 @given(plain)
 def test_any_labelled_object_gets_a_response(found: Any) -> None:
-    asked = admission_review()
-    made = found if isinstance(found, dict) else {"spec": found}
-    made["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
-    asked["request"]["object"] = made
+    document = admission_review()
+    found = found if isinstance(found, dict) else {"spec": found}
+    found["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
+    document["request"]["object"] = found
     try:
-        result = decide(parsed(asked), ACCOUNT, SETTINGS)
+        result = decide(parsed(document), ACCOUNT, SETTINGS)
     except ConfigurationError as error:
         text = str(error)
     else:
@@ -202,9 +202,9 @@ def test_any_labelled_object_gets_a_response(found: Any) -> None:
 @pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
 def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
     """The daemon survives the same texts in a roles file."""
-    asked = admission_review()
-    asked["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
-    result = decide(parsed(asked), ACCOUNT, SETTINGS)
+    document = admission_review()
+    document["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
+    result = decide(parsed(document), ACCOUNT, SETTINGS)
     assert result.outcome is Outcome.DENIED
     assert result.document["response"]["allowed"] is False
     assert f"annotation {ROLES}" in result.document["response"]["status"]["message"]

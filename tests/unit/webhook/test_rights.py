@@ -73,15 +73,15 @@ async def test_missing_permission_is_named_with_its_manifest(
             await hook.events.logged("certificate_activated")
             response = (await hook.ask(admission_review(left_alone_of_a_controller()))).json()["response"]
             assert response["allowed"] is without.is_allowed
-            told = response.get("status", {}).get("message", "")
+            shown = response.get("status", {}).get("message", "")
         else:
             await hook.events.logged(without.event)
-            told = (await hook.admin("/readyz")).text
+            shown = (await hook.admin("/readyz")).text
         reason = (await hook.events.logged(without.event))["reason"]
         assert 'cannot {} resource "{}" in API group "'.format(*right) in reason
         assert reason.endswith("Give it that right: k8s/webhook/rbac.yaml has all that the webhook needs.")
         assert (await hook.admin("/readyz")).status_code == (200 if without.is_ready else 503)
-        assert (without.is_ready and without.is_allowed) or reason in told
+        assert (without.is_ready and without.is_allowed) or reason in shown
 
 
 def put_due_certificate(api: FakeApiServer) -> None:

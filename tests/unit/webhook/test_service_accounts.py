@@ -296,7 +296,7 @@ def test_pauses_double_up_to_a_limit_with_jitter() -> None:
 # Events
 
 OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
-QUESTION = Review("u-1", "shop", "cart", {"metadata": {"ownerReferences": [OWNER]}})
+REVIEW = Review("u-1", "shop", "cart", {"metadata": {"ownerReferences": [OWNER]}})
 
 
 def warned(text: str) -> ReviewResult:
@@ -308,12 +308,12 @@ async def test_events_are_not_repeated_soon_and_the_queue_is_limited(api: Kubern
     events = PodEvents(api, Events().log, metrics, lambda: now[0], "here")
     for at in (0.0, 599.0, 600.0):
         now[0] = at
-        events.emit(QUESTION, warned("the same"))
+        events.emit(REVIEW, warned("the same"))
     for number in range(MAX_WAITING):
-        events.emit(QUESTION, warned(str(number)))
+        events.emit(REVIEW, warned(str(number)))
     assert metrics.events == {"dropped": 2}
-    events.emit(QUESTION._replace(is_dry_run=True), warned("dry"))
-    events.emit(QUESTION._replace(pod={}), warned("of nobody"))
+    events.emit(REVIEW._replace(is_dry_run=True), warned("dry"))
+    events.emit(REVIEW._replace(pod={}), warned("of nobody"))
     assert metrics.events == {"dropped": 2}
 
 
@@ -323,10 +323,10 @@ async def test_remembered_owners_are_limited(api: KubernetesApi, monkeypatch: py
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: now[0], "here")
     for at in range(5):
         now[0] = float(at)
-        events.emit(QUESTION, warned(str(at)))
+        events.emit(REVIEW, warned(str(at)))
     assert len(events._emitted_at) == 2
     now[0] = 1000.0
-    events.emit(QUESTION, warned("later"))
+    events.emit(REVIEW, warned("later"))
     assert list(events._emitted_at) == [("u", "later")]
 
 
@@ -337,7 +337,7 @@ async def test_malformed_owner_gets_no_event(api: KubernetesApi, field: str) -> 
     wrong: list[Any] = ["x" * 254, "", None, {}]
     for value in wrong:
         owner = {**OWNER, field: value}
-        events.emit(QUESTION._replace(pod={"metadata": {"ownerReferences": [owner]}}), warned("of nobody"))
+        events.emit(REVIEW._replace(pod={"metadata": {"ownerReferences": [owner]}}), warned("of nobody"))
     assert events._emitted_at == {}
 
 
@@ -346,7 +346,7 @@ async def test_rejected_event_is_counted(fake: FakeApiServer, api: KubernetesApi
     events = PodEvents(api, log.log, metrics, lambda: 0.0, "here")
     fake.faults.append((403, {"message": "forbidden"}))
     for text in ("first", "second"):
-        events.emit(QUESTION, warned(text))
+        events.emit(REVIEW, warned(text))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(events.run)
         await log.logged("event_sent")

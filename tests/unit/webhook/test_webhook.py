@@ -115,9 +115,9 @@ async def test_draining_webhook_is_not_ready_but_responds(api: FakeApiServer, tm
 async def test_role_that_is_added_later_is_found(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        refused = (await hook.ask(admission_review(service_account="late"))).json()["response"]
-        assert refused["allowed"] is False
-        assert "There is no role" in refused["status"]["message"]
+        denied = (await hook.ask(admission_review(service_account="late"))).json()["response"]
+        assert denied["allowed"] is False
+        assert "There is no role" in denied["status"]["message"]
         put_service_account(api, "/api/v1/namespaces/shop/serviceaccounts/late", None)
         assert (
             "ServiceAccount shop/late"
@@ -156,8 +156,8 @@ async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path
             for _ in range(MAX_LARGE_WAITING):
                 nursery.start_soon(ask_for_large)
             await until(lambda: hook.service.large.statistics().tasks_waiting == MAX_LARGE_WAITING)
-            refused = await hook.ask(large)
-            assert (refused.status_code, "Try again" in refused.text) == (503, True)
+            denied = await hook.ask(large)
+            assert (denied.status_code, "Try again" in denied.text) == (503, True)
             await hook.events.logged("large_review_rejected")
             assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_LARGE_WAITING)
@@ -221,9 +221,9 @@ async def test_one_list_of_roles_is_parsed_at_a_time(api: FakeApiServer, tmp_pat
             for _ in range(MAX_WAITING_OF_ONE):
                 nursery.start_soon(ask_with_roles)
             await until(lambda: hook.service.roles.waiting("shop") == MAX_WAITING_OF_ONE)
-            refused = (await hook.ask(roles)).json()["response"]
-            assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
-            assert "Try again" in refused["status"]["message"]
+            denied = (await hook.ask(roles)).json()["response"]
+            assert (denied["allowed"], denied["status"]["code"]) == (False, 503)
+            assert "Try again" in denied["status"]["message"]
             assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         await until(lambda: len(answers) == MAX_WAITING_OF_ONE)
         assert answers == [True] * MAX_WAITING_OF_ONE
@@ -334,8 +334,8 @@ async def test_old_api_server_gets_plain_sidecars(api: FakeApiServer, tmp_path: 
         asked = admission_review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
-        refused = (await hook.ask(admission_review(pod(restartPolicy="Never")))).json()["response"]
-        assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in refused["status"]["message"]
+        denied = (await hook.ask(admission_review(pod(restartPolicy="Never")))).json()["response"]
+        assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in denied["status"]["message"]
 
 
 async def test_operator_can_choose_plain_sidecars(api: FakeApiServer, tmp_path: Path) -> None:
@@ -345,9 +345,9 @@ async def test_operator_can_choose_plain_sidecars(api: FakeApiServer, tmp_path: 
         asked = admission_review()
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
-        told = await hook.events.logged("api_server_version_changed")
-        assert (told["version"], told["native_sidecars"]) == ("v1.30.0", False)
-        assert told["reason"] == "--native-sidecars never"
+        shown = await hook.events.logged("api_server_version_changed")
+        assert (shown["version"], shown["native_sidecars"]) == ("v1.30.0", False)
+        assert shown["reason"] == "--native-sidecars never"
 
 
 async def test_warning_becomes_an_event_of_the_owner(api: FakeApiServer, tmp_path: Path) -> None:
@@ -430,8 +430,8 @@ async def test_other_paths_methods_and_bodies_are_rejected(api: FakeApiServer, t
         wrong = await hook.ask({"kind": "Status"})
         assert (wrong.status_code, "no AdmissionReview" in wrong.text) == (400, True)
         for method in ("GET", "HEAD", "PUT"):
-            told = await hook.service.respond(Request(method, "/inject"))
-            assert (told.status, told.headers) == (405, (("Allow", "POST"),))
+            shown = await hook.service.respond(Request(method, "/inject"))
+            assert (shown.status, shown.headers) == (405, (("Allow", "POST"),))
         assert (await hook.admin("/livez", "HEAD")).status_code == 200
         posted = await hook.admin("/metrics", "POST")
         assert (posted.status_code, posted.headers["Allow"]) == (405, "GET, HEAD")

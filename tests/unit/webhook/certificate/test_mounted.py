@@ -50,8 +50,8 @@ async def test_certificate_that_only_openssl_reads_is_rejected(mounted: Mounted)
     path.write_bytes(path.read_bytes().replace(b" CERTIFICATE", b" TRUSTED CERTIFICATE"))
     Tls().use(bundle().serving._replace(certificate=path.read_bytes(), key=(mounted.folder / "tls.key").read_bytes()))
     await mounted.certificate.check()
-    (refused,) = mounted.events.of("certificate_rejected")
-    assert f"{path} has no certificate that can be read" in refused["reason"]
+    (rejected,) = mounted.events.of("certificate_rejected")
+    assert f"{path} has no certificate that can be read" in rejected["reason"]
     assert (mounted.tls.context, mounted.metrics.certificate) == (in_use, validity)
     await mounted.certificate.check()
     assert len(mounted.events.of("certificate_rejected")) == 1
