@@ -216,7 +216,7 @@ async def test_renewed_certificate_is_served_at_once(
     assert await replica.reconcile() == CHECK_SECONDS
     assert replica.serves.serving != old.serving
     assert from_secret(held(fake)) == replica.serves
-    assert len(fake.bodies) == changes + 1  # the Secret, and no other bundle
+    assert len(fake.bodies) == changes + 1  # it wrote the Secret, and no other caBundle
 
 
 async def test_expired_certificate_is_replaced_at_once(
@@ -226,7 +226,7 @@ async def test_expired_certificate_is_replaced_at_once(
     await replica.reconcile()
     before = replica.signer
     fake.remove(SECRET)
-    monkeypatch.setattr(replica.certificate, "_now", lambda: NOW + timedelta(days=91).total_seconds())
+    monkeypatch.setattr(replica.certificate, "now", lambda: NOW + timedelta(days=91).total_seconds())
     assert await replica.reconcile() == CHECK_SECONDS
     assert replica.signer != before
 
