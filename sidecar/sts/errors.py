@@ -92,12 +92,12 @@ HINTS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(_THROTTLING, "STS is throttling: a longer IRSA_SIDECAR_DURATION means fewer calls to it."),
         "AccessDenied": "The role's trust policy does not match this token (principal, sub or aud), or role and "
-        "provider are new and still spreading: `irsa-sidecar doctor` compares the two.",
+        "provider are new and not yet propagated: `irsa-sidecar doctor` compares the two.",
         "ExpiredTokenException": "The token file was not renewed in time: it must be a projected volume's, and not "
         "mounted by subPath. Kubelets renew no token of a Pod that terminates.",
         "IDPCommunicationError": "STS could not reach the token's issuer: its discovery document and keys must be "
         "public; `irsa-sidecar token --verify` tries them.",
-        "IDPRejectedClaim": "The identity provider calls the token rejected or revoked: a new token is needed.",
+        "IDPRejectedClaim": "The identity provider reports that the token was rejected or revoked: get a new token.",
         "InvalidIdentityToken": "STS could not validate the token: `irsa-sidecar token --verify` checks it against "
         "its issuer's published keys.",
         "MalformedPolicyDocument": "Correct the session policy that was sent with the request.",
@@ -155,7 +155,7 @@ _OF_WEB_IDENTITY = (
         "InvalidIdentityToken",
         "retrieve verification key",
         NextStep.RETRY,
-        "STS could not fetch the issuer's keys. This often passes; if it stays, they are not public.",
+        "STS could not fetch the issuer's keys. This is often temporary; if it persists, they are not public.",
     ),
     _Refinement(
         "InvalidIdentityToken",
@@ -186,22 +186,22 @@ _OF_WEB_IDENTITY = (
         "ValidationError",
         "MaxSessionDuration",
         NextStep.ASK_OPERATOR,
-        "Lower IRSA_SIDECAR_DURATION, give `max` for it, or raise the role's maximum session duration.",
+        "Lower IRSA_SIDECAR_DURATION, set it to `max`, or raise the role's maximum session duration.",
     ),
 )
 
-_BOTH_SIDES = "in this role's trust policy and in what the role before it may do"
+_BOTH_SIDES = "in this role's trust policy and in the permissions of the role before it"
 _CLOCK = (
-    "STS calls the signature's time wrong: set this machine's clock, and look for a proxy that changes the Date of "
-    "STS's answers, by which requests are signed."
+    "STS rejects the time of the signature: set this machine's clock, and check whether a proxy changes the Date of "
+    "STS's responses, which is the time of the signature."
 )
 _FRESH = (
-    "STS does not know the credentials that it has just given, which passes within seconds; if it stays, "
+    "STS does not know the credentials that it has just returned. This ends within seconds; if it persists, "
     "AWS_ENDPOINT_URL_STS leads to more than one STS."
 )
 _ON_THE_WAY = (
-    "A signed request does not reach STS as it was sent: check AWS_ENDPOINT_URL_STS, HTTPS_PROXY and NO_PROXY for what "
-    "changes it on its way."
+    "A signed request was changed on its way to STS: check AWS_ENDPOINT_URL_STS, HTTPS_PROXY and NO_PROXY for a proxy "
+    "that changes it."
 )
 
 _OF_A_CHAIN = (
@@ -222,8 +222,8 @@ _OF_A_CHAIN = (
         "AccessDenied",
         "",
         NextStep.WAIT,
-        "This role's trust policy must name the role before it, and match the external id and whatever else it asks "
-        "for; and the role before it must be allowed sts:AssumeRole on this one.",
+        "This role's trust policy must name the role before it, and its conditions must match, such as the external "
+        "id. The role before it needs the permission sts:AssumeRole on this one.",
     ),
     *(_Refinement(code, "", NextStep.RETRY, _FRESH) for code in ("ExpiredToken", "ExpiredTokenException")),
     _Refinement("InvalidClientTokenId", "", NextStep.RETRY, _FRESH),

@@ -303,8 +303,14 @@ def two_hours_later(world: World) -> Answer:
         (without_date, "SignatureDoesNotMatch", "Signature expired", NextStep.RETRY, "set this machine's clock"),
         (changed_on_its_way, "SignatureDoesNotMatch", "we calculated", NextStep.WAIT, "HTTPS_PROXY"),
         (unsigned_on_its_way, "MissingAuthenticationToken", "missing", NextStep.WAIT, "HTTPS_PROXY"),
-        (forgetting, "InvalidClientTokenId", "token included in the request is invalid", NextStep.RETRY, "just given"),
-        (two_hours_later, "ExpiredToken", "token included in the request is expired", NextStep.RETRY, "just given"),
+        (
+            forgetting,
+            "InvalidClientTokenId",
+            "token included in the request is invalid",
+            NextStep.RETRY,
+            "just returned",
+        ),
+        (two_hours_later, "ExpiredToken", "token included in the request is expired", NextStep.RETRY, "just returned"),
     ],
 )
 async def test_a_signature_that_is_refused_says_what_to_look_at(
@@ -325,9 +331,9 @@ async def test_a_region_that_is_not_the_endpoints_is_for_the_operator(world: Wor
 @pytest.mark.parametrize(
     ("steps", "code", "advice"),
     [
-        ([TO_NEXT._replace(external_id="guess")], "AccessDenied", "match the external id"),
+        ([TO_NEXT._replace(external_id="guess")], "AccessDenied", "must match, such as the external id"),
         ([TO_NEXT._replace(external_id=None)], "AccessDenied", "must name the role before it"),
-        ([TO_NEXT, TO_NEXT], "AccessDenied", "must be allowed sts:AssumeRole"),
+        ([TO_NEXT, TO_NEXT], "AccessDenied", "needs the permission sts:AssumeRole"),
         ([TO_LAST._replace(tags=(("team", "data"),))], "AccessDenied", "Tags need sts:TagSession"),
         ([TO_LAST._replace(source_identity="alice")], "AccessDenied", "sts:SetSourceIdentity"),
         ([TO_LAST._replace(session_name="a b")], "ValidationError", "IRSA_SIDECAR_CONFIG"),

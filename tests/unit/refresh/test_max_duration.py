@@ -280,4 +280,4 @@ async def test_configured_duration_is_never_changed(autojump_clock: MockClock, s
     sts_of(scene).limit = HOUR
     await scene.refresher.turn()
     assert sts_of(scene).requested == [2 * HOUR]
-    assert "give `max`" in str(scene.refresher.health.last_error)
+    assert "set it to `max`" in str(scene.refresher.health.last_error)
