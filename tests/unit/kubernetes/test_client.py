@@ -129,15 +129,15 @@ BAD: dict[str, tuple[str, str]] = {
     "no mapping": ("[]", "no mapping"),
     "a character beyond Unicode": (r'clusters: "\UFFFFFFFF"', "it is no YAML"),
     "nesting": ("[" * 3000, "it is no YAML"),
-    "a number that is none": ("clusters: !!int x", "it is no YAML"),
-    "clusters in one word": ("clusters: lab", "kubectl config view"),
-    "a cluster in one word": ("clusters: [{name: lab, cluster: here}]", "kubectl config view"),
-    "a user's plugin in one word": ("users: [{name: a, user: {exec: aws}}]", "kubectl config view"),
+    "malformed number": ("clusters: !!int x", "it is no YAML"),
+    "text instead of clusters": ("clusters: lab", "kubectl config view"),
+    "text instead of a cluster": ("clusters: [{name: lab, cluster: here}]", "kubectl config view"),
+    "text instead of a plugin": ("users: [{name: a, user: {exec: aws}}]", "kubectl config view"),
     "a context that is a list": ("contexts: [[a]]", "kubectl config view"),
     "no server": (yaml.safe_dump(kubeconfig("x") | {"clusters": [{"name": "lab"}]}), "has no server"),
     "another context": (yaml.safe_dump(kubeconfig("x") | {"current-context": "b"}), "there are lab"),
     "no context": (yaml.safe_dump(kubeconfig("x") | {"current-context": ""}), "there are lab"),
-    "a cluster of no name": (yaml.safe_dump(kubeconfig("x") | {"clusters": []}), "names the cluster lab, which"),
+    "missing cluster": (yaml.safe_dump(kubeconfig("x") | {"clusters": []}), "names the cluster lab, which"),
 }
 
 

@@ -226,7 +226,7 @@ def test_unexpected_exception_denies_the_pod(monkeypatch: pytest.MonkeyPatch, er
 
 HUGE = {
     "a selector that is a list": ("nodeSelector", [0] * 100_000),
-    "a sidecar of the user's with many ports": (
+    "an existing sidecar with many ports": (
         "containers",
         [{"name": "app"}, {"name": "irsa-sidecar", "ports": [{"containerPort": number} for number in range(60_000)]}],
     ),

@@ -64,7 +64,7 @@ async def test_missing_permission_is_named_with_its_manifest(
     without = RIGHTS[right]
     api.forbidden.add(right)
     if right == ("get", "serviceaccounts"):
-        api.forbidden.add(("list", "serviceaccounts"))  # else the watch knows
+        api.forbidden.add(("list", "serviceaccounts"))  # otherwise the watch knows it
     if right == ("update", "secrets"):
         put_due_certificate(api)
     async with webhook(api, tmp_path) as hook:
