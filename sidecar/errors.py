@@ -10,7 +10,8 @@ Every error of ours, in one tree, named and split by what is done next.
     └── KubernetesError      the cluster's API refused or was out of reach; a person or the next try sets it right
 
 Foreign exceptions (httpx, OSError, PyJWT) become one of these at the border where they appear and travel no
-further. A message names the thing, its value and the next step, and never holds a secret.
+further. Each has two parts for a person: the problem, which names the setting and its value, and the fix. Neither
+holds a secret.
 """
 
 from enum import Enum
@@ -35,15 +36,53 @@ class NextStep(Enum):
     """Our own parameters are refused: slow retries, and nothing changes until somebody changes a setting."""
 
 
-class SidecarError(Exception):
-    """The root. `str(error)` is fit for a person. It never shows the password of a URL."""
+class Explanation:
+    """
+    A problem and its fix, for a person to read.
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(without_user_info(message))
+    Both are sentences without the final full stop. `problem` names the setting and its value; `fix` is an imperative,
+    and empty if there is nothing to do.
+    """
+
+    __slots__ = ("fix", "problem")  # not a NamedTuple: this is loaded before the listener is bound, and before `typing`
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """Return both parts as sentences: `<setting> is <value>: <problem>. <Fix>.`"""
+        return sentences(self.problem, self.fix)
+
+
+def sentences(*texts: str) -> str:
+    """Join the texts, each with a full stop or its question mark. Empty ones are skipped."""
+    return " ".join(text if text.endswith((".", "?")) else f"{text}." for text in texts if text)
+
+
+class SidecarError(Exception):
+    """
+    The root of the tree. `str(error)` is the problem and the fix, as sentences for a person.
+
+    `problem` and `fix` are the parts of an Explanation, without the passwords of URLs. A message that goes on after
+    the problem uses `problem`, not the text. `setting` is the name of the setting, flag or annotation that a person
+    changes, or None if there is not exactly one.
+    """
+
+    def __init__(self, problem: str = "", *, fix: str = "", setting: str | None = None) -> None:
+        self.problem = without_user_info(problem).removesuffix(".")
+        self.fix = without_user_info(fix).removesuffix(".")
+        self.setting = setting
+        super().__init__(sentences(self.problem, self.fix))
+
+    @property
+    def explanation(self) -> Explanation:
+        """The two parts as one value."""
+        return Explanation(self.problem, self.fix)
 
 
 class ConfigurationError(SidecarError):
-    """A setting cannot be used. The message names the setting, its value and the fix."""
+    """A setting that cannot be used. The problem names the setting and its value."""
 
 
 class TokenError(SidecarError):
@@ -51,15 +90,13 @@ class TokenError(SidecarError):
     The service account token cannot be used as it is now.
 
     `reason` is a short word for logs and metrics: `missing`, `unreadable`, `not_a_file`, `empty`, `too_long`,
-    `malformed` or `timeout`. `problem` and `fix` are sentences without the full stop. `mistake` is the code of
-    a known mistake in the content (token_mistake.py), which only a person can fix; None if the next read may succeed.
+    `malformed` or `timeout`. `mistake` is the code of a known mistake in the content (token_mistake.py), which only a
+    person can fix; None if the next read may succeed.
     """
 
     def __init__(self, reason: str, problem: str, fix: str, mistake: str | None = None) -> None:
-        super().__init__(f"{problem}. {fix}.")
+        super().__init__(problem, fix=fix)
         self.reason = reason
-        self.problem = without_user_info(problem)
-        self.fix = without_user_info(fix)
         self.mistake = mistake
 
 
@@ -104,17 +141,23 @@ class ExchangeError(SidecarError):
 
 
 class FileTimeoutError(SidecarError):
-    """An operation on the file at `path` did not return in time. `problem` and `fix` are as those of TokenError."""
+    """An operation on the file at `path` that did not return in time."""
 
     def __init__(self, path: str, deadline_seconds: float) -> None:
-        self.problem = f"{path} could not be used within {deadline_seconds:g} s: its volume hangs"
-        self.fix = "Check the driver that mounts it (NFS, FUSE or CSI)"
-        super().__init__(f"{self.problem}. {self.fix}.")
+        super().__init__(
+            f"{path} could not be used within {deadline_seconds:g} s: its volume hangs",
+            fix="Check the driver that mounts it (NFS, FUSE or CSI)",
+        )
 
 
 class KubernetesError(SidecarError):
-    """The API server refused, with its HTTP `status`, or was not reached, and `status` is None."""
+    """
+    A request that the API server rejected, with the HTTP `status`, or that did not reach it, with None.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
+    `reason` is what the API server gave as the reason, or empty.
+    """
+
+    def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:
+        super().__init__(problem, fix=fix)
         self.status = status
+        self.reason = reason

@@ -19,7 +19,7 @@ import httpcore  # noqa: F401  httpx would import it with the first client, outs
 import httpx
 
 from sidecar.addresses import is_loopback_host
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, Explanation
 
 CA_BUNDLE = "AWS_CA_BUNDLE"
 
@@ -127,7 +127,7 @@ def _certifi() -> tuple[str | None, str | None]:
 # The proxy
 
 
-def no_proxy_warning_for(url: str) -> str | None:
+def no_proxy_warning_for(url: str) -> Explanation | None:
     """Return a warning about entries of NO_PROXY without effect, if a proxy is set for this URL."""
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):

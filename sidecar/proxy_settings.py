@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, Explanation
 
 MAX_ENTRIES_SHOWN = 5
 MAX_ENTRY_LENGTH = 80
@@ -70,7 +70,7 @@ def _has_host(url: str) -> bool:
         return False
 
 
-def no_proxy_warning(text: str, netloc: str) -> str | None:
+def no_proxy_warning(text: str, netloc: str) -> Explanation | None:
     """
     Return a warning about the entries of NO_PROXY that have no effect on requests to `netloc`, or None.
 
@@ -83,7 +83,10 @@ def no_proxy_warning(text: str, netloc: str) -> str | None:
         return None
     shown = "; ".join(f"{_shown(entry)} ({fix})" for entry, fix in found[:MAX_ENTRIES_SHOWN])
     more = f"; and {len(found) - MAX_ENTRIES_SHOWN} more" if len(found) > MAX_ENTRIES_SHOWN else ""
-    return f"NO_PROXY holds entries that are not understood here and have no effect: {shown}{more}."
+    return Explanation(
+        f"NO_PROXY holds entries that are not understood here and have no effect: {shown}{more}",
+        fix="Correct or remove these entries",
+    )
 
 
 def _misread(text: str, netloc: str) -> Iterator[tuple[str, str]]:

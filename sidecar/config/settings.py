@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.addresses import Address, format_address, is_loopback, parse_address
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, Explanation
 from sidecar.role import (
     DEFAULT_ROLE,
     PodNames,
@@ -256,12 +256,15 @@ def read_token_file(environ: Mapping[str, str]) -> str:
     return parse_token_file(name, _required(environ, name, "the path of the projected service account token"))
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+def unknown_variables(environ: Mapping[str, str]) -> list[Explanation]:
     """Return a warning for each IRSA_SIDECAR_ variable that is not a setting, with the most similar setting."""
     known = [setting.variable for setting in SETTINGS]
     ours = sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX))
     return [
-        f"{PREFIX}{name} is not a setting of irsa-sidecar and is ignored{_nearest(name, known, PREFIX)}."
+        Explanation(
+            f"{PREFIX}{name} is not a setting of irsa-sidecar and is ignored{_nearest(name, known, PREFIX)}",
+            fix="Correct its name, or remove it",
+        )
         for name in ours
         if name not in known and not _KUBERNETES_SERVICE.fullmatch(name)
     ]

@@ -302,8 +302,8 @@ def _log_warnings(role: Role, config: Config, peers: Peers, log: Logger) -> None
             log.warning("uid_lookup_unavailable", role_name=role.name, reason=_USERS_UNKNOWN)
         if config.credentials_file is not None:
             log.warning("role_excluded", role_name=role.name, path=config.credentials_file, reason=_EXCLUDED)
-    if sentence := short_session_warning(role):
-        log.warning("suspicious_setting_found", role_name=role.name, reason=sentence)
+    if short_session := short_session_warning(role):
+        log.warning("suspicious_setting_found", role_name=role.name, reason=str(short_session))
 
 
 _USERS_UNKNOWN = (

@@ -77,10 +77,10 @@ async def _run(config: Config, listeners: Listeners, roles_file: RolesFile, secr
 
 
 def _log_warnings(config: Config, log: Logger) -> None:
-    for sentence in unknown_variables(os.environ):
-        log.warning("unknown_setting_ignored", reason=sentence)
-    for sentence in warnings_about(config.roles, config.sts):
-        log.warning("suspicious_setting_found", reason=sentence)
+    for unknown in unknown_variables(os.environ):
+        log.warning("unknown_setting_ignored", reason=str(unknown))
+    for suspicious in warnings_about(config.roles, config.sts):
+        log.warning("suspicious_setting_found", reason=str(suspicious))
 
 
 def _reload_tasks(

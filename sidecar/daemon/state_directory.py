@@ -189,7 +189,7 @@ class StateDirectory:
             try:
                 self._restore_role(served)
             except UnusableStateError as exc:
-                self._log.warning("saved_credentials_ignored", role_name=served.role_name, reason=str(exc))
+                self._log.warning("saved_credentials_ignored", role_name=served.role_name, reason=exc.problem)
             except Exception as exc:  # noqa: BLE001  whatever a file causes, the daemon starts without it
                 self._log.warning(
                     "saved_credentials_ignored", role_name=served.role_name, reason="it cannot be used", exc=exc

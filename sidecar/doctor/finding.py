@@ -5,7 +5,6 @@ Rule: a finding is *wrong* if it keeps credentials from the application now or l
 *warning* works now. A check is skipped when a check that it depends on failed, so the first failure is the cause.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
@@ -75,22 +74,6 @@ def wrong(seen: str, next_step: str) -> Finding:
 
 def left_out(reason: str, next_step: str = "") -> Finding:
     return Finding(Status.LEFT_OUT, reason, next_step)
-
-
-_ADVICE = re.compile(
-    r"(.+): ((?:add|check|choose|correct|did you|give|is the|it must|keep|leave|let|mount|name|put|read|remove|set|"
-    r"shorten|start|unset|use|waiting|write)\b.+)",
-    re.DOTALL,
-)
-"""How messages of ours end: what is to be done, after a colon."""
-
-
-def split_advice(message: str) -> tuple[str, str]:
-    """A message of ours as what was seen, and the next step, which is "" where it names none."""
-    match = _ADVICE.fullmatch(message)
-    if match is None:
-        return message.removesuffix("."), ""
-    return match[1], match[2][0].upper() + match[2][1:].removesuffix(".")
 
 
 def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:

@@ -52,4 +52,4 @@ async def _inside(facts: PodFacts, context: str | None, *, execs: bool) -> tuple
     try:
         return await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
     except KubernetesError as error:
-        return (Row("inside", "all", left_out(str(error), f"Run it yourself: {pod.command_inside(facts)}")),)
+        return (Row("inside", "all", left_out(error.problem, f"Run it yourself: {pod.command_inside(facts)}")),)

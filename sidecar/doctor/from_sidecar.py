@@ -19,6 +19,7 @@ from sidecar.doctor.probes.guard import FILE_SECONDS, ProbeResult, guarded, in_t
 from sidecar.doctor.probes.settings import SettingsResult
 from sidecar.doctor.report import Report, rows
 from sidecar.doctor.role_probes import RoleFacts, collect_rest, collect_token
+from sidecar.errors import Explanation
 
 MAX_CONCURRENT_ROLES = 8
 """Number of roles that are probed at the same time."""
@@ -54,7 +55,7 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
 
 def _usable(environ: Mapping[str, str], result: ProbeResult[SettingsResult]) -> SettingsResult:
     """Return the settings. A failed probe counts as a problem of the settings: usually one names an unreadable file."""
-    problems = (f"settings: {result.reason}",)
+    problems = (Explanation(f"settings: {result.reason}"),)
     facts = SettingsFacts((), None, None, names_role=side(environ) is Side.SIDECAR, problems=problems)
     return result.facts or SettingsResult(facts, None, (), None)
 

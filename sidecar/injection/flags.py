@@ -59,6 +59,6 @@ def check_environment(setting: str, region: str, variables: Iterable[tuple[str, 
         endpoint_of(config.sts)
         fallbacks_of(config.sts)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{setting}: {error}") from error
-    for sentence in unknown_variables(environ):
-        raise ConfigurationError(f"{setting}: {sentence.removesuffix('.')}: correct it, or leave it out.")
+        raise ConfigurationError(f"{setting}: {error.problem}", fix=error.fix, setting=setting) from error
+    for unknown in unknown_variables(environ):
+        raise ConfigurationError(f"{setting}: {unknown.problem}", fix=unknown.fix, setting=setting)

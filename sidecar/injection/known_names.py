@@ -62,9 +62,9 @@ def role_hint(annotations: Iterable[str], service_account: ServiceAccount | None
     if service_account is not None and (
         found := nearest((*service_account.annotations, *service_account.unread), EKS_ROLE_ARN)
     ):
-        return f" ServiceAccount {service_account.namespace}/{service_account.name} has {_question(found)}"
+        return f"ServiceAccount {service_account.namespace}/{service_account.name} has {_question(found)}"
     found = nearest(annotations, ROLE_ARN)
-    return f" The Pod has {_question(found)}" if found else ""
+    return f"The Pod has {_question(found)}" if found else ""
 
 
 def _question(found: Misnamed) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, sentences
 from sidecar.injection.known_names import role_hint
 from sidecar.injection.names import (
     ANNOTATIONS,
@@ -113,7 +113,8 @@ def read_options(
     try:
         role_arn, roles = _roles(own, service_account, settings, _defaults(own))
     except NoRoleError as error:
-        raise NoRoleError(f"{error}{role_hint(annotations, service_account)}") from None
+        fix = sentences(error.fix, role_hint(annotations, service_account))
+        raise NoRoleError(error.problem, fix=fix) from None
     return InjectionOptions(
         role_arn=role_arn,
         roles=roles,
@@ -154,10 +155,12 @@ def _roles(
         return settings.role_arn, (only,)
     name = EKS_ROLE_ARN
     if service_account is None:
-        raise NoRoleError(f"There is no role: give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}.")
+        raise NoRoleError(
+            "There is no role", fix=f"Give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}"
+        )
     setting = f"annotation {name} of ServiceAccount {service_account.namespace}/{service_account.name}"
     if name not in service_account.annotations:
-        raise NoRoleError(f"There is no role: give the {setting}, or the Pod {ROLE_ARN}.")
+        raise NoRoleError("There is no role", fix=f"Add the {setting}, or the annotation {ROLE_ARN} of the Pod")
     return parse_role_arn(setting, service_account.annotations[name]), (only,)
 
 

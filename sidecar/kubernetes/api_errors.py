@@ -19,10 +19,12 @@ _RESOURCE = re.compile(
 def with_next_step(error: KubernetesError, method: str, path: str, config: SingleConfig) -> KubernetesError:
     """Return the error with the next step, for the statuses that a person can fix."""
     if error.status == UNAUTHORIZED:
-        return KubernetesError(f"{str(error).rstrip('.')}. {log_in_again(config)}", error.status)
-    if error.status == FORBIDDEN:
-        return KubernetesError(f"{str(error).rstrip('.')}. {_missing_permission(method, path, config)}", error.status)
-    return error
+        fix = log_in_again(config)
+    elif error.status == FORBIDDEN:
+        fix = _missing_permission(method, path, config)
+    else:
+        return error
+    return KubernetesError(error.problem, fix=fix, status=error.status, reason=error.reason)
 
 
 def log_in_again(config: SingleConfig) -> str:
@@ -37,11 +39,11 @@ def log_in_again(config: SingleConfig) -> str:
         return (
             "Sign in to AWS again (aws sso login, AWS_PROFILE), then run "
             f"`aws eks update-kubeconfig --name {name}{more}`. If that does not help, give your IAM identity an access "
-            "entry of the cluster."
+            "entry of the cluster"
         )
     return (
         "Log in to the cluster again, as for kubectl; `kubectl auth whoami` tries it. On EKS run "
-        "`aws eks update-kubeconfig --name CLUSTER`."
+        "`aws eks update-kubeconfig --name CLUSTER`"
     )
 
 
@@ -51,12 +53,12 @@ def _missing_permission(method: str, path: str, config: SingleConfig) -> str:
     acting = config.user.impersonate if isinstance(config.user, UserEntry) else None
     who = f", which acts as {acting}" if acting else ""
     if match is None:
-        return f"Ask the cluster's administrator for the right to {method} {path} for this user{who}."
+        return f"Ask the cluster's administrator for the right to {method} {path} for this user{who}"
     verb, resource, namespace = _VERBS.get(method, "get"), match["resource"], match["namespace"]
     where = f" -n {namespace}" if namespace else ""
     return (
         f"Ask the cluster's administrator for the right to {verb} {resource} for this user{who}; "
-        f"`kubectl auth can-i {verb} {resource}{where}{context}` tests it."
+        f"`kubectl auth can-i {verb} {resource}{where}{context}` tests it"
     )
 
 

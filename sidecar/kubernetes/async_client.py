@@ -20,7 +20,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from sidecar.errors import ConfigurationError, FileTimeoutError, KubernetesError
 from sidecar.file_thread import in_thread
 from sidecar.files import file_version
-from sidecar.kubernetes.client import FIELD_MANAGER, Connection, api_error, read_document, reason
+from sidecar.kubernetes.client import CHECK_PROXIES, FIELD_MANAGER, Connection, api_error, read_document, reason
 from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
 
@@ -78,7 +78,7 @@ class KubernetesApi:
             query = {**parameters, "limit": str(PAGE_ITEMS)} | ({"continue": following} if following else {})
             page = await self.get(path, query)
             if page is None:
-                raise KubernetesError(f"The API server of context {self.context} has no {path}.", 404)
+                raise KubernetesError(f"The API server of context {self.context} has no {path}", status=404)
             with _reading_objects(path):
                 items += map(keep, page.get("items") or ())
                 following = page["metadata"].get("continue") or ""
@@ -143,7 +143,7 @@ class KubernetesApi:
                 response = await client.request(method, path, content=content, headers=headers, params=query)
         except trio.TooSlowError as exc:
             raise KubernetesError(
-                f"The API server did not answer {method} {path} in {DEADLINE_SECONDS:.0f} s."
+                f"The API server did not answer {method} {path} within {DEADLINE_SECONDS:.0f} s"
             ) from exc
         except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
             raise self._connection_error(exc) from exc
@@ -158,10 +158,11 @@ class KubernetesApi:
         error = api_error(method, path, status, body, self.context)
         if status != FORBIDDEN:
             return error
-        return KubernetesError(f"{error}. Give it that right: {RIGHTS} has all that the webhook needs.", status)
+        fix = f"Give the webhook that right: {RIGHTS} has all that it needs"
+        return KubernetesError(error.problem, fix=fix, status=status, reason=error.reason)
 
     def _connection_error(self, exc: Exception) -> KubernetesError:
-        return KubernetesError(f"The API server of context {self.context} was not reached ({reason(exc)}).")
+        return KubernetesError(f"The API server of context {self.context} was not reached ({reason(exc)})")
 
 
 def _event(line: str, path: str, take: Take) -> str | None:
@@ -172,7 +173,7 @@ def _event(line: str, path: str, take: Take) -> str | None:
     kind, document = event.get("type"), event.get("object") or {}
     with _reading_objects(path):
         if kind == "ERROR":
-            raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", document.get("code"))
+            raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", status=document.get("code"))
         if kind != "BOOKMARK":
             take(str(kind), document)
         return str(document["metadata"]["resourceVersion"])
@@ -185,7 +186,7 @@ def _reading_objects(path: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, AttributeError) as exc:
         raise KubernetesError(
-            f"The API server answered {path} with what is no Kubernetes object: is a proxy in between?"
+            f"The API server's response to {path} is not a Kubernetes object", fix=CHECK_PROXIES
         ) from exc
 
 

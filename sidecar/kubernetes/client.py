@@ -207,7 +207,8 @@ def api_error(method: str, path: str, status: int, body: bytes, context: str) ->
         message = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         message = body[:200].decode("utf-8", "replace")
-    return KubernetesError(f"The API server of context {context} refused {method} {path} ({status}): {message}", status)
+    problem = f"The API server of context {context} rejected {method} {path} ({status}): {message}"
+    return KubernetesError(problem, status=status, reason=message)
 
 
 def _parameters(*, dry_run: bool) -> dict[str, str]:
@@ -219,12 +220,15 @@ def _present(path: str, body: bytes | None) -> bytes:
     return body
 
 
+CHECK_PROXIES = "Check HTTPS_PROXY and the server of the kubeconfig: a proxy may answer instead of the API server"
+
+
 def read_document(path: str, body: bytes) -> dict[str, Any]:
     """Return the JSON object in a response of the API server. Raises KubernetesError for anything else."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise KubernetesError(f"The API server answered {path} with what is no JSON: is a proxy in between?") from exc
+        raise KubernetesError(f"The API server's response to {path} is not JSON", fix=CHECK_PROXIES) from exc
     if not isinstance(document, dict):
-        raise KubernetesError(f"The API server answered {path} with no document: is a proxy in between?")
+        raise KubernetesError(f"The API server's response to {path} is not a JSON object", fix=CHECK_PROXIES)
     return document

@@ -58,14 +58,20 @@ class FileKeys:
             raise StsRefusal("InvalidIdentityToken", NO_KEY, why=str(exc)) from exc
 
     def _read(self) -> list[Jwk]:
-        name = f"jwks_file is {shown(str(self._path))}"
         try:
             content = read_regular_file(str(self._path), MAX_FILE_BYTES + 1)
             if content is None or len(content) > MAX_FILE_BYTES:
-                raise ConfigurationError(f"{name}, which is not a file of at most {MAX_FILE_BYTES} bytes.")
+                raise self._unusable(f"is not a file of at most {MAX_FILE_BYTES} bytes")
             return key_set(json.loads(content))
         except (OSError, ValueError, RecursionError) as exc:
-            raise ConfigurationError(f"{name}, and no JSON Web Key Set: {exc}.") from exc
+            raise self._unusable(f"is not a JSON Web Key Set: {exc}") from exc
+
+    def _unusable(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"jwks_file is {shown(str(self._path))}, which {problem}",
+            fix="Name a file with the issuer's key set",
+            setting="jwks_file",
+        )
 
 
 class _Fetched(NamedTuple):
@@ -120,7 +126,7 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     try:
         return (await published_keys.fetch(issuer, address)).keys
     except IssuerError as exc:
-        why = f"the issuer at {address}: {exc}"
+        why = f"the issuer at {address}: {exc.problem}"
         if exc.reason == "document":
             raise StsRefusal("InvalidIdentityToken", NO_KEY, why=why) from exc
         raise StsRefusal("IDPCommunicationError", _UNREACHABLE, why=why) from exc

@@ -17,9 +17,13 @@ class StsRefusal(SidecarError):  # noqa: N818  it is a response, not a failure o
 
     def __init__(self, code: str, message: str, *, status: int = 400, why: str | None = None) -> None:
         super().__init__(message)
+        self.message = message
         self.code = code
         self.status = status
         self.why = why or message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def validation_error(message: str) -> StsRefusal:

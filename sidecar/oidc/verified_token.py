@@ -25,12 +25,13 @@ class NotVerifiedError(SidecarError):
     """
     A token that is not verified.
 
-    `is_refuted` means that the issuer's keys were available and STS would reject the token. `code` is the error code of
-    STS then, else empty.
+    `reason` is the problem without "not verified". `is_refuted` means that the issuer's keys were available and STS
+    would reject the token. `code` is the error code of STS then, else empty.
     """
 
-    def __init__(self, message: str, *, is_refuted: bool = False, code: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, fix: str = "", is_refuted: bool = False, code: str = "") -> None:
+        super().__init__(f"not verified: {reason}", fix=fix)
+        self.reason = reason
         self.is_refuted = is_refuted
         self.code = code
 
@@ -61,10 +62,10 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
         remark(f"the keys of {issuer} are {_origin(found)}")
         web_identity.verify_without_audience(unverified, found.kept.keys, now)
     except IssuerError as exc:
-        raise NotVerifiedError(f"not verified: the issuer's keys are not to be had: {exc}") from exc
+        raise NotVerifiedError(f"the issuer's keys are not available: {exc.problem}") from exc
     except StsRefusal as refusal:
         raise NotVerifiedError(
-            f"not verified: {refusal.why} (STS would say {refusal.code}: {refusal})", is_refuted=True, code=refusal.code
+            f"{refusal.why} (STS would reject it with {refusal.code}: {refusal})", is_refuted=True, code=refusal.code
         ) from refusal
     return Verified(issuer, str(unverified.kid), found)
 
@@ -86,13 +87,12 @@ def check_url(url: str, *, allow_http: bool) -> None:
     is_http = url.lower().startswith("http://")
     if is_http and not allow_http:
         raise NotVerifiedError(
-            f"not verified: {url} is not https, and STS requests nothing else. To request it all the same, add "
-            "--allow-http."
+            f"{url} is not https, and STS requests no other URLs", fix="To request it anyway, add --allow-http"
         )
     try:
         published_keys.require_https(f"https{url[4:]}" if is_http else url)
     except IssuerError as exc:
-        raise NotVerifiedError(f"not verified: {exc}.") from exc
+        raise NotVerifiedError(exc.problem) from exc
 
 
 def announce_request(issuer: str, url: str, *, allow_http: bool) -> None:
@@ -109,4 +109,4 @@ def _origin(found: Found) -> str:
     fetched = f"those stored at {instant_text(found.kept.fetched_at)}"
     if found.last_error is None:
         return f"{fetched}, which the issuer allows until {instant_text(found.kept.fresh_until)}"
-    return f"{fetched}, because they are not available now: {found.last_error}"
+    return f"{fetched}, because they are not available now: {found.last_error.problem}"

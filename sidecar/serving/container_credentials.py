@@ -147,29 +147,29 @@ def rejection(status: int, message: str, *headers: tuple[str, str], denial: str 
     return Response(status, http.error_response(status, message, headers=headers), denial=denial)
 
 
-_THIRD_PARTY = rejection(403, "A proxy or a web page sent the request: call the endpoint directly.")
-_WRONG_HOST = rejection(403, "The Host header does not name this endpoint: call it as 127.0.0.1.")
-_NO_SUCH_PATH = rejection(404, "No role is served on this path: check AWS_CONTAINER_CREDENTIALS_FULL_URI.")
+_THIRD_PARTY = rejection(403, "A proxy or a web page sent the request. Call the endpoint directly.")
+_WRONG_HOST = rejection(403, "The Host header does not name this endpoint. Call it as 127.0.0.1.")
+_NO_SUCH_PATH = rejection(404, "No role is served on this path. Check AWS_CONTAINER_CREDENTIALS_FULL_URI.")
 _NO_SECRET = rejection(
     401,
-    "No Authorization header: set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that holds the secret.",
+    "No Authorization header. Set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that holds the secret.",
     ("WWW-Authenticate", "Token"),  # RFC 9110 11.6.1 requires a challenge; SDKs send the secret without a scheme
     denial="no secret",
 )
 _WITH_SCHEME = rejection(
     403,
-    "The Authorization header starts with a scheme such as Bearer: send the secret alone, without a scheme before it.",
+    "The Authorization header starts with a scheme such as Bearer. Send the secret alone, without a scheme before it.",
     denial="authorization scheme",
 )
 _IN_QUOTES = rejection(
     403,
-    "The Authorization header is in quotes: send the secret alone, without quotes around it.",
+    "The Authorization header is in quotes. Send the secret alone, without quotes around it.",
     denial="quoted secret",
 )
 _WRONG_SECRET = rejection(
     403,
-    "The Authorization header is wrong: "
-    "read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that it is this path's.",
+    "The Authorization header is wrong. "
+    "Read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that it is this path's.",
     denial="wrong secret",
 )
 
@@ -211,12 +211,12 @@ def reject_user(route: Route, uid: FindUid) -> Response | None:
     if not isinstance(user, int):
         message = (
             f"The credentials of role {route.role_name!r} are for the users in its allow_uids, and the client's user "
-            "is unknown: connect from this Pod, without a proxy, and keep the connection open for the response."
+            "is unknown. Connect from this Pod, without a proxy, and keep the connection open for the response."
         )
         hold = None if user is None else Hold.USER  # PENDING
         return rejection(403, message, denial="unknown user")._replace(role_name=route.role_name, hold=hold)
     message = (
-        f"User id {user} may not have the credentials of role {route.role_name!r}: run the client as a user in its "
+        f"User id {user} may not have the credentials of role {route.role_name!r}. Run the client as a user in its "
         f"allow_uids, or add {user} there."
     )
     return rejection(403, message, denial="wrong user")._replace(role_name=route.role_name)

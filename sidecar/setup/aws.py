@@ -81,7 +81,7 @@ class Aws:
             raise _rejection(exc, f"{service}:{operation}") from exc
         except ResponseParserError as exc:
             raise SidecarError(
-                f"What answered {service}:{operation} is not AWS: check AWS_ENDPOINT_URL and HTTPS_PROXY."
+                f"The response to {service}:{operation} is not from AWS", fix="Check AWS_ENDPOINT_URL and HTTPS_PROXY"
             ) from exc
         except (fault.BotoCoreError, ValueError) as exc:  # ValueError: AWS_ENDPOINT_URL is not a URL
             raise _botocore_error(exc) from exc
@@ -106,12 +106,12 @@ class Aws:
 
 _GLOBAL_SERVICES = {"iam", "sts"}
 
-_SIGN_IN = "sign in again (aws sso login, aws login), or name other credentials with --profile"
-_UNKNOWN = "check --profile, and --region too, which says in what partition they are asked about"
+_SIGN_IN = "Sign in again (aws sso login, aws login), or name other credentials with --profile"
+_UNKNOWN = "Check --profile, and --region too, because the region decides which partition is called"
 
 _ADVICE = {
     ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"): (
-        "have {action} allowed to these credentials, or name others with --profile"
+        "Have {action} allowed for these credentials, or name others with --profile"
     ),
     ("ExpiredToken", "ExpiredTokenException", "RequestExpired"): _SIGN_IN,
     (
@@ -121,14 +121,14 @@ _ADVICE = {
         "InvalidSignatureException",
         "IncompleteSignature",
     ): _UNKNOWN,
-    ("LimitExceeded", "LimitExceededException"): "delete what nobody uses, or have the quota raised (Service Quotas)",
+    ("LimitExceeded", "LimitExceededException"): "Delete what nobody uses, or have the quota raised (Service Quotas)",
     (
         "EntityAlreadyExists",
         "ConcurrentModification",
-    ): "somebody else made it or is changing it just now: run this again",
-    ("ResourceNotFoundException",): "check the name, --region and --profile",
-    ("NoSuchEntity", "NoSuchEntityException"): "check the name, and that it is of this account",
-    ("OpenIdIdpCommunicationError",): "have the issuer's documents reachable from the internet, then run this again",
+    ): "Run this again: somebody else created it or is changing it now",
+    ("ResourceNotFoundException",): "Check the name, --region and --profile",
+    ("NoSuchEntity", "NoSuchEntityException"): "Check the name, and that it is in this account",
+    ("OpenIdIdpCommunicationError",): "Make the issuer's documents reachable from the internet, then run this again",
     (
         "Throttling",
         "ThrottlingException",
@@ -138,9 +138,10 @@ _ADVICE = {
         "ServiceFailure",
         "ServiceUnavailable",
         *("500", "502", "503", "504"),  # botocore's code for an error without one
-    ): "run this again later",
+    ): "Run this again later",
     ("MalformedPolicyDocument",): (
-        "if the account lacks the provider, run `irsa-sidecar setup oidc-provider` first; else mend what was there"
+        "If the account lacks the provider, run `irsa-sidecar setup oidc-provider` first. Otherwise fix the "
+        "trust policy"
     ),
 }
 """The fix for each error code of AWS (IAM, EKS and STS API references, Errors and Common Errors)."""
@@ -150,8 +151,7 @@ def _rejection(exc: fault.ClientError, action: str) -> AwsError:
     error = exc.response.get("Error", {})
     code, message = error.get("Code", "Unknown"), error.get("Message") or "no reason given"
     advice = next((text.format(action=action) for codes, text in _ADVICE.items() if code in codes), None)
-    problem = f"AWS refused {action} ({code}: {message.rstrip('.')})"
-    return AwsError(code, f"{problem}: {advice}." if advice else f"{problem}.")
+    return AwsError(code, f"AWS rejected {action} ({code}: {message.rstrip('.')})", fix=advice or "")
 
 
 _Exceptions = type[Exception] | tuple[type[Exception], ...]
@@ -162,20 +162,20 @@ class _ErrorKind(NamedTuple):
 
     exceptions: _Exceptions
     raised: type[SidecarError]
-    advice: str
+    fix: str
 
 
 _ERROR_KINDS = (
     _ErrorKind(
         (fault.NoCredentialsError, fault.PartialCredentialsError),
         ConfigurationError,
-        "sign in (aws configure, aws sso login), or name a profile with --profile",
+        "Sign in (aws configure, aws sso login), or name a profile with --profile",
     ),
-    _ErrorKind(fault.ProfileNotFound, ConfigurationError, "check --profile and AWS_PROFILE"),
+    _ErrorKind(fault.ProfileNotFound, ConfigurationError, "Check --profile and AWS_PROFILE"),
     _ErrorKind(
         (fault.NoRegionError, fault.UnknownRegionError),
         ConfigurationError,
-        "name the cluster's region with --region, or in AWS_REGION",
+        "Name the cluster's region with --region, or in AWS_REGION",
     ),
     _ErrorKind(
         (
@@ -186,7 +186,7 @@ _ERROR_KINDS = (
             ValueError,
         ),
         ConfigurationError,
-        "correct what it names",
+        "Correct what it names",
     ),
     _ErrorKind(
         (fault.SSOError, fault.LoginError, fault.TokenRetrievalError, fault.CredentialRetrievalError),
@@ -196,12 +196,12 @@ _ERROR_KINDS = (
     _ErrorKind(
         fault.SSLError,
         SidecarError,
-        "if a proxy here signs anew what it passes on, name its authority in AWS_CA_BUNDLE",
+        "If a proxy here issues its own certificates, name its authority in AWS_CA_BUNDLE",
     ),
     _ErrorKind(
         (fault.ConnectionError, fault.HTTPClientError, fault.MetadataRetrievalError),
         SidecarError,
-        "check the network, HTTPS_PROXY, --region and AWS_ENDPOINT_URL",
+        "Check the network, HTTPS_PROXY, --region and AWS_ENDPOINT_URL",
     ),
 )
 
@@ -210,5 +210,5 @@ def _botocore_error(exc: Exception) -> SidecarError:
     text = " ".join(str(exc).split()).rstrip(".")
     for kind in _ERROR_KINDS:
         if isinstance(exc, kind.exceptions):
-            return kind.raised(f"AWS could not be asked ({text}): {kind.advice}.")
-    return SidecarError(f"AWS could not be asked: {text}.")
+            return kind.raised(f"AWS could not be called ({text})", fix=kind.fix)
+    return SidecarError(f"AWS could not be called: {text}")

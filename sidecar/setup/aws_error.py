@@ -6,6 +6,6 @@ from sidecar.errors import SidecarError
 class AwsError(SidecarError):
     """A call that AWS rejected. `code` is AWS's own error code."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, problem: str, *, fix: str = "") -> None:
+        super().__init__(problem, fix=fix)
         self.code = code

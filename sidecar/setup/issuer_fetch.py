@@ -89,13 +89,18 @@ async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
     except _UnknownAuthorityError as exc:
         if named is None:
             raise SidecarError(
-                f"{exc}: if the issuer uses an authority of your own, name its certificate with --ca-file, so that AWS "
-                "can be given a thumbprint; if only a proxy here signs anew what it passes on, run this elsewhere."
+                exc.problem,
+                fix="If the issuer uses an authority of your own, name its certificate with --ca-file, so that AWS "
+                "gets a thumbprint. If only a proxy here issues its own certificates, run this elsewhere",
             ) from exc
     try:
         return Document(*await _get(url, named))
     except _UnknownAuthorityError as exc:
-        raise SidecarError(f"{exc}, and --ca-file does not hold its authority: name the right one.") from exc
+        raise SidecarError(
+            f"{exc.problem}, and --ca-file does not hold its authority",
+            fix="Name the certificate of the right authority with --ca-file",
+            setting="--ca-file",
+        ) from exc
 
 
 def thumbprint(chain: list[bytes]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import NamedTuple
 
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, sentences
 from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import EKS_ROLE_ARN, INJECT_FALSE, INJECT_LABEL, PREFIX
 from sidecar.injection.options import NoRoleError
@@ -251,8 +251,8 @@ class _Stream:
             return change(Workload(title(owner), pod, service_account))
         except NoRoleError as error:
             hint = self._hint_at_other_namespace(name, namespace, owner) if service_account is None else ""
-            flag = "" if str(error).endswith("?") else " Or use --role-arn."
-            raise ConfigurationError(f"{error}{flag}{hint}") from error
+            flag = "" if error.fix.endswith("?") else "Or use --role-arn"
+            raise ConfigurationError(error.problem, fix=sentences(error.fix, flag, hint)) from error
 
     def _hint_at_other_namespace(self, name: str, namespace: str, owner: Document) -> str:
         """Return a hint at a ServiceAccount with a role that has the same name in another namespace."""
@@ -272,12 +272,12 @@ def _mismatch(service_account: ServiceAccount, namespace: str, owner: str) -> st
     other = f"ServiceAccount {service_account.name}"
     if not namespace:
         return (
-            f" {other} has a role, but is in namespace {service_account.namespace}, and {owner} has no namespace: give "
-            f"--namespace {service_account.namespace}."
+            f"{other} has a role, but is in namespace {service_account.namespace}, and {owner} has no namespace: use "
+            f"--namespace {service_account.namespace}"
         )
     if not service_account.namespace:
-        return f" {other} has a role, but no namespace, and {owner} is in {namespace}: give --namespace {namespace}."
-    return f" {other} has a role, but is in namespace {service_account.namespace}, and {owner} is in {namespace}."
+        return f"{other} has a role, but no namespace, and {owner} is in {namespace}: use --namespace {namespace}"
+    return f"{other} has a role, but is in namespace {service_account.namespace}, and {owner} is in {namespace}"
 
 
 def _has_annotation(pod: Document) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import trio
 
 from sidecar.console import remark, warn
-from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.errors import ConfigurationError, Explanation, SidecarError
 from sidecar.oidc.verified_token import NotVerifiedError, verify_token
 from sidecar.token import Token
 
@@ -22,24 +22,24 @@ def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
     try:
         verified = trio.run(lambda: verify_token(token, environ, "irsa-sidecar setup role --token-file"))
     except NotVerifiedError as exc:
-        reason = str(exc).removeprefix("not verified: ")
         if exc.code == EXPIRED:
-            warn(f"--token-file is {file!r}: its signature is valid, but {reason}. STS will reject this token.")
+            warn(f"--token-file is {file!r}: its signature is valid, but {exc.reason}. STS will reject this token.")
         elif exc.is_refuted:
             raise SidecarError(
-                f"--token-file is {file!r}: STS would refuse it: {reason}. Get a new token, or name the "
-                "issuer with --issuer and the service account with --service-account."
+                f"--token-file is {file!r}: STS would reject this token: {exc.reason}",
+                fix="Get a new token, or name the issuer with --issuer and the service account with --service-account",
+                setting="--token-file",
             ) from exc
         else:
-            _remark_on_unverified(file, reason)
+            _remark_on_unverified(file, Explanation(exc.reason, exc.fix))
     except ConfigurationError as exc:
-        _remark_on_unverified(file, str(exc))
+        _remark_on_unverified(file, exc.explanation)
     else:
         remark(f"--token-file is {file!r}: verified with key {verified.kid} that {verified.issuer} publishes")
 
 
-def _remark_on_unverified(file: str, reason: str) -> None:
+def _remark_on_unverified(file: str, reason: Explanation) -> None:
     warn(
-        f"--token-file is {file!r}: the token was not verified: {reason.rstrip('.')}. Its issuer, audience and sub "
+        f"--token-file is {file!r}: the token was not verified: {reason} Its issuer, audience and sub "
         "are unverified: check that the token is from a source that you trust."
     )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from sidecar.addresses import is_loopback_host
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, Explanation
 
 
 class Partition(NamedTuple):
@@ -127,15 +127,16 @@ def partition_of(region: str) -> str:
     return (_partition(region) or AWS).name
 
 
-def partition_warning(role_arn: str, region: str) -> str | None:
+def partition_warning(role_arn: str, region: str) -> Explanation | None:
     """Return a warning if the role is in another partition than `region`. STS knows only roles of its own partition."""
     partition = _partition(region)
     of_role = role_arn.split(":")[1] if role_arn.startswith("arn:") else ""
     if partition is None or not of_role or of_role == partition.name:
         return None
-    return (
+    return Explanation(
         f"The role {role_arn!r} is of partition {of_role}, but AWS_REGION is {region!r}, which is in partition "
-        f"{partition.name}, where STS does not know it: set AWS_REGION to a region of {of_role}, or correct the ARN."
+        f"{partition.name}, where STS does not know the role",
+        fix=f"Set AWS_REGION to a region of {of_role}, or correct the ARN",
     )
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sidecar.errors import ExchangeError, NextStep
+from sidecar.errors import ExchangeError, Explanation, NextStep
 
 
 class Operation(StrEnum):
@@ -303,4 +303,4 @@ def explained(error: ExchangeError) -> str:
     """Return the message of the error and the hint for it."""
     operation = Operation.ASSUME_ROLE if error.step else Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
     advice = hint(error.code, error.message, operation)
-    return f"{str(error).removesuffix('.')}. {advice}" if advice else str(error)
+    return str(Explanation(error.problem, advice))

@@ -58,7 +58,7 @@ class StsRegions:
             result = await self._regions[number].exchange(request, token)
         except ExchangeError as error:
             after = after_outage if is_outage(error, number) else after_refusal
-            self._switch(after(self._failover, number, self._monotonic()), str(error))
+            self._switch(after(self._failover, number, self._monotonic()), error.problem)
             raise
         self._switch(after_success(self._failover, number), "it returns credentials again")
         return result

@@ -7,6 +7,8 @@ long causes a warning. Here it is also cut, because every exchange sends the hea
 
 import string
 
+from sidecar.errors import Explanation
+
 APP_ID = "AWS_SDK_UA_APP_ID"
 
 MAX_LENGTH = 50
@@ -20,16 +22,19 @@ def with_app_id(agent: str, app_id: str | None) -> str:
     return f"{agent} app/{_sent(app_id)}" if app_id else agent
 
 
-def app_id_warning(app_id: str) -> str | None:
+def app_id_warning(app_id: str) -> Explanation | None:
     """Return a warning if the application id cannot be sent unchanged, else None."""
     sent = _sent(app_id)
     if sent == app_id:
         return None
     if len(app_id) > MAX_LENGTH:
-        return f"{APP_ID} is {len(app_id)} characters long: only {sent!r} is sent. Shorten it to {MAX_LENGTH}."
-    return (
-        f"{APP_ID} is {app_id!r}: it is sent as {sent!r}. Use ASCII letters, digits and !$%&'*+-.^_`|~,# without "
-        "spaces."
+        return Explanation(
+            f"{APP_ID} is {len(app_id)} characters long: only {sent!r} is sent",
+            fix=f"Shorten it to {MAX_LENGTH} characters",
+        )
+    return Explanation(
+        f"{APP_ID} is {app_id!r}: it is sent as {sent!r}",
+        fix="Use ASCII letters, digits and !$%&'*+-.^_`|~,# without spaces",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from sidecar.errors import Explanation
 from sidecar.outbound import no_proxy_warning_for
 from sidecar.role import Role
 from sidecar.sts.endpoint import is_plaintext_beyond_loopback, partition_warning
@@ -17,31 +18,33 @@ session, so a session of 900 s is always within these windows.
 """
 
 
-def short_session_warning(role: Role) -> str | None:
+def short_session_warning(role: Role) -> Explanation | None:
     """Return a warning if the role's sessions are within the refresh windows of AWS SDKs, else None."""
     seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
     if seconds is None or seconds >= SHORT_SESSION_SECONDS:
         return None
     which = f"the last step of the chain of role {role.name!r}" if role.chain else f"role {role.name!r}"
-    return (
+    return Explanation(
         f"The duration of {which} is {seconds} s, which is within the refresh windows of AWS SDKs, so some of them "
-        f"fetch credentials for every request. Use {SHORT_SESSION_SECONDS} s or more."
+        "fetch credentials for every request",
+        fix=f"Use {SHORT_SESSION_SECONDS} s or more",
     )
 
 
-def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[str]:
+def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[Explanation]:
     """Return warnings about settings that work but are probably not intended."""
     found = []
     if settings.region is not None and settings.endpoint_url is None:
         arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]
         found += [partition_warning(arn, settings.region) for arn in dict.fromkeys(arns)]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
-        found.append(f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted; use https.")
+        problem = f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted"
+        found.append(Explanation(problem, fix="Use https"))
     found += outbound_warnings(settings)
-    return [sentence for sentence in found if sentence]
+    return [warning for warning in found if warning]
 
 
-def outbound_warnings(settings: StsSettings) -> list[str]:
+def outbound_warnings(settings: StsSettings) -> list[Explanation]:
     """
     Return warnings about settings of the proxy and the User-Agent that are probably not intended.
 
@@ -52,4 +55,4 @@ def outbound_warnings(settings: StsSettings) -> list[str]:
         from sidecar.sts.user_agent import app_id_warning  # noqa: PLC0415  only this setting needs it
 
         found.append(app_id_warning(settings.app_id))
-    return [sentence for sentence in found if sentence]
+    return [warning for warning in found if warning]

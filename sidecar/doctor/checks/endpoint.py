@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from sidecar.clock import instant_text
 from sidecar.doctor.checks.token import duration_text
-from sidecar.doctor.finding import Check, Finding, left_out, ok, split_advice, warning, wrong
+from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
 
 FIELDS = frozenset({"AccessKeyId", "SecretAccessKey", "Token", "Expiration"})
 """Fields that at least one SDK requires."""
@@ -201,8 +201,9 @@ def _credentials(facts: EndpointFacts) -> Finding:
 
 
 def _error_response(response: EndpointResponse) -> Finding:
-    # `_BY_STATUS` has a better next step than the message of the response, except for 503.
-    message = response.message if response.status == 503 else split_advice(response.message)[0]
+    # `_BY_STATUS` has a better next step than the message of the response, except for 503. Its first sentence is the
+    # problem, and the next one the fix.
+    message = response.message if response.status == 503 else response.message.partition(". ")[0]
     text = f": {message}" if message else ""
     next_step = _BY_STATUS.get(response.status, "Check which process listens on that port: it may not be irsa-sidecar")
     return wrong(f"the endpoint returns {response.status}{text}".removesuffix("."), next_step)

@@ -75,7 +75,7 @@ def _documents(facts: IssuerFacts) -> Finding:
         return ok(f"discovery document and {len(facts.published.keys)} key(s) are published")
     if facts.error is None:
         return left_out("the issuer was not called")
-    seen = str(facts.error)
+    seen = facts.error.problem
     if facts.error.reason == "dns" and EKS_ISSUER.fullmatch(facts.issuer or ""):
         seen += (
             "; in a VPC with the interface endpoint for EKS, its private zone hides this name. STS uses the internet "

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, ok, split_advice, warning, wrong
+from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.errors import Explanation
 from sidecar.role import Role
 from sidecar.sts.endpoint import is_plaintext_beyond_loopback, partition_warning
 
@@ -13,7 +14,7 @@ class SettingsFacts(NamedTuple):
     """
     Facts about the settings.
 
-    `problems` are the messages of invalid settings, in the order of the data flow. `doubts` are suspicious settings of
+    `problems` are the invalid settings, in the order of the data flow. `doubts` are suspicious settings of
     the proxy and the User-Agent. `sts_url` is None if the settings define no STS. `names_role` is whether any setting
     names a role.
     """
@@ -22,9 +23,9 @@ class SettingsFacts(NamedTuple):
     region: str | None
     sts_url: str | None
     names_role: bool
-    problems: tuple[str, ...]
-    unknown_variables: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    problems: tuple[Explanation, ...]
+    unknown_variables: tuple[Explanation, ...] = ()
+    doubts: tuple[Explanation, ...] = ()
 
 
 def _role(facts: SettingsFacts) -> Finding | None:
@@ -40,8 +41,8 @@ def _role(facts: SettingsFacts) -> Finding | None:
 
 def _values(facts: SettingsFacts) -> Finding:
     if facts.problems:
-        seen, advice = split_advice(facts.problems[0])
-        return wrong(seen, advice or WHERE)
+        first = facts.problems[0]
+        return wrong(first.problem, first.fix or WHERE)
     named = ", ".join(
         f"{role.name}: {role.role_arn}" if len(facts.roles) > 1 else role.role_arn for role in facts.roles
     )
@@ -51,8 +52,8 @@ def _values(facts: SettingsFacts) -> Finding:
 def _partition(facts: SettingsFacts) -> Finding | None:
     if facts.region is None or facts.sts_url is None or "amazon" not in facts.sts_url:
         return None
-    found = [text for role in facts.roles if (text := partition_warning(role.role_arn, facts.region))]
-    return wrong(*split_advice(found[0])) if found else None
+    found = [why for role in facts.roles if (why := partition_warning(role.role_arn, facts.region))]
+    return wrong(found[0].problem, found[0].fix) if found else None
 
 
 def _encryption(facts: SettingsFacts) -> Finding | None:
@@ -64,14 +65,13 @@ def _encryption(facts: SettingsFacts) -> Finding | None:
 def _names(facts: SettingsFacts) -> Finding | None:
     if not facts.unknown_variables:
         return None
-    return warning(facts.unknown_variables[0].removesuffix("."), "Correct its name, or take it out")
+    return warning(facts.unknown_variables[0].problem, facts.unknown_variables[0].fix)
 
 
 def _outbound(facts: SettingsFacts) -> Finding | None:
     if not facts.doubts:
         return None
-    seen, _, fix = facts.doubts[0].removesuffix(".").partition(". ")
-    return warning(seen, fix or "Correct or remove those entries")
+    return warning(facts.doubts[0].problem, facts.doubts[0].fix)
 
 
 CHECKS: tuple[Check[SettingsFacts], ...] = (

@@ -62,7 +62,7 @@ def _statement(item: Any, number: int) -> Statement:
         return read_statement(item, number, name)
     except ConfigurationError as exc:
         label = statement_label(item, number)
-        reason = str(exc).removeprefix(f"{name}: ").removeprefix(label).lstrip(": ").partition(": use")[0]
+        reason = exc.problem.removeprefix(f"{name}: ").removeprefix(label).lstrip(": ")
         is_allow = isinstance(item, dict) and item.get("Effect") == "Allow"
         return Statement(label, is_allow, frozenset({"*"}), ("*",), (), unknown=reason)
 

@@ -74,10 +74,10 @@ def _readiness(kubernetes: "Kubernetes", pod: str, port: int) -> tuple[str | Non
     try:
         body = kubernetes.get_raw(f"{pod}:{port}/proxy/readyz")
     except KubernetesError as error:
-        said = str(error).partition("): ")[2].strip()
-        if error.status == 503 and "error trying to reach service" not in said:
-            return said or "no reason given", ""
-        return None, said or str(error)
+        reason = error.reason.strip()
+        if error.status == 503 and "error trying to reach service" not in reason:
+            return reason or "no reason given", ""
+        return None, reason or error.problem
     return (None, "the admin address does not respond") if body is None else ("", "")
 
 

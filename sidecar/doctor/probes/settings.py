@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from sidecar.config.settings import Config, read_role, read_roles, read_settings, role_defaults, unknown_variables
 from sidecar.doctor.checks.settings import SettingsFacts
 from sidecar.doctor.location import Side, side
-from sidecar.errors import ConfigurationError
+from sidecar.errors import ConfigurationError, Explanation
 from sidecar.role import Role
 from sidecar.sts.client import open_client
 from sidecar.sts.request import endpoint_of, fallbacks_of
@@ -42,7 +42,7 @@ def collect(environ: Mapping[str, str]) -> SettingsResult:
         region=sts.region if sts else None,
         sts_url=first,
         names_role=side(environ) is Side.SIDECAR,
-        problems=tuple(reading.problems),
+        problems=tuple(reading.problems.values()),
         unknown_variables=tuple(unknown_variables(environ)),
         doubts=tuple(outbound_warnings(sts)) if sts and first else (),
     )
@@ -53,13 +53,13 @@ class _Reading:
     """Reads settings, and remembers each problem once."""
 
     def __init__(self) -> None:
-        self.problems: dict[str, None] = {}
+        self.problems: dict[str, Explanation] = {}
 
     def attempt(self, read: Callable[[], _Value]) -> _Value | None:
         try:
             return read()
         except ConfigurationError as error:
-            self.problems[str(error)] = None
+            self.problems[str(error)] = error.explanation
             return None
 
     def settings(self, environ: Mapping[str, str]) -> tuple[Config | None, tuple[Role, ...], StsSettings | None]:

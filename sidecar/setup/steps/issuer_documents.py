@@ -116,7 +116,8 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
     try:
         published = trio.run(fetch_issuer, documents.issuer, ca_file)
     except UnreachableError as exc:
-        raise SidecarError(f"{exc}: publish the documents there, or run this where the internet is reached.") from exc
+        fix = "Publish the documents there, or run this from a machine with internet access"
+        raise SidecarError(exc.problem, fix=fix) from exc
     report_concerns(discovery_concerns(published.discovery, documents.issuer))
     report_concerns(key_concerns(published.keys, documents.issuer))
     differences = sorted(key_differences(published.keys, documents.keys))

@@ -98,7 +98,7 @@ def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
     try:
         published = trio.run(fetch_issuer, issuer.url, ca_file)
     except UnreachableError as exc:
-        _check_reachable(issuer, str(exc))
+        _check_reachable(issuer, exc.problem)
         return None
     report_concerns(discovery_concerns(published.discovery, issuer.url))
     report_concerns(key_concerns(published.keys, issuer.url))
@@ -146,13 +146,14 @@ def _check_reachable(issuer: Issuer, problem: str) -> None:
     """Warn that EKS's issuer cannot be reached, if the cluster vouches for it. Otherwise raise SidecarError."""
     if issuer.eks_region is None:
         raise SidecarError(
-            f"{problem}: STS fetches keys from the internet, so have the issuer answer there; if it does and only this "
-            "machine is cut off, say --skip-checks."
+            problem,
+            fix="Publish the issuer's documents on the internet, because STS fetches its keys from there. If only this "
+            "machine has no access to them, use --skip-checks",
         )
     reason = hidden_by_endpoint(issuer, problem)
     if not issuer.is_certain:
         raise SidecarError(
-            f"{reason}: say --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside "
-            "the VPC."
+            reason,
+            fix="Use --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside the VPC",
         )
     warn(f"{reason}. The step continues, because the cluster vouches for its issuer.")

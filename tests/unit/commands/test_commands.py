@@ -251,8 +251,8 @@ def test_settings_that_give_no_endpoint_are_named(changes: dict[str, Any], word:
 
 def test_settings_that_are_likely_not_meant_are_told() -> None:
     assert warnings_about([ROLE], PLAIN) == []
-    assert "cn-north-1" in warnings_about([ROLE], PLAIN._replace(region="cn-north-1"))[0]
-    assert "unencrypted" in warnings_about([ROLE], PLAIN._replace(endpoint_url="http://sts.example"))[0]
+    assert "cn-north-1" in warnings_about([ROLE], PLAIN._replace(region="cn-north-1"))[0].problem
+    assert "unencrypted" in warnings_about([ROLE], PLAIN._replace(endpoint_url="http://sts.example"))[0].problem
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def test_a_role_that_the_daemon_does_not_serve_is_named(
         assert (status, "has no role 'archive'" in err) == (2, True)
         environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"http://{daemon.address}/elsewhere"
         status, _, err = run(capsys)
-        assert (status, "check AWS_CONTAINER_CREDENTIALS_FULL_URI" in err) == (2, True)
+        assert (status, "Check AWS_CONTAINER_CREDENTIALS_FULL_URI" in err) == (2, True)
 
 
 # A daemon without credentials, and none at all
@@ -387,7 +387,7 @@ def test_an_sts_that_takes_too_long_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(command, "TOTAL_SECONDS", 0.0)
     environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
-    assert run(capsys) == (1, "", "irsa-sidecar: error: no credentials within 0 s\n")
+    assert run(capsys) == (1, "", "irsa-sidecar: error: no credentials within 0 s.\n")
 
 
 def test_token_on_a_volume_that_hangs_has_a_deadline(

@@ -386,7 +386,7 @@ async def test_changed_file_is_used_and_wrong_one_logged_once(
             file.write_text(f"changed to {outcome}")
             await trio.sleep(10 * CHECK_SECONDS)
         nursery.cancel_scope.cancel()
-    assert [entry["reason"] for entry in pod.logged("configuration_rejected")] == ["line 3: wrong"]
+    assert [entry["reason"] for entry in pod.logged("configuration_rejected")] == ["line 3: wrong."]
     assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
     assert metrics.reloads == {"failure": 1, "success": 1}
     assert metrics.is_configuration_current

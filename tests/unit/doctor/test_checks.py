@@ -16,11 +16,11 @@ from sidecar.doctor.checks.issuer import IssuerFacts
 from sidecar.doctor.checks.settings import SettingsFacts
 from sidecar.doctor.checks.sts import NetworkPath, StsFacts
 from sidecar.doctor.checks.trust import TrustFacts
-from sidecar.doctor.finding import Check, Finding, Row, Status, left_out, ok, run_checks, split_advice, warning, wrong
+from sidecar.doctor.finding import Check, Finding, Row, Status, left_out, ok, run_checks, warning, wrong
 from sidecar.doctor.location import Side, side
 from sidecar.doctor.report import Report, as_json, as_text
 from sidecar.doctor.run import GROUPS
-from sidecar.errors import ExchangeError, NextStep
+from sidecar.errors import ExchangeError, Explanation, NextStep
 from sidecar.local.strangers import OTHER_NAME
 from sidecar.local.trust_policy import default_policy
 from sidecar.oidc.jwks import IssuerError, Published
@@ -618,26 +618,10 @@ def test_a_token_that_lies_open_to_the_application_is_a_warning() -> None:
 def test_settings_that_work_and_are_likely_not_meant_are_warnings() -> None:
     facts = SettingsFacts((ROLE,), "eu-west-1", "http://sts.example", names_role=True, problems=())
     assert by_name(settings.CHECKS, facts)["encryption"].status is Status.WARNING
-    misspelt = facts._replace(unknown_variables=("IRSA_SIDECAR_LISTN is no setting of irsa-sidecar.",))
+    misspelt = facts._replace(
+        unknown_variables=(Explanation("IRSA_SIDECAR_LISTN is not a setting", "Correct its name"),)
+    )
     assert by_name(settings.CHECKS, misspelt)["names"].status is Status.WARNING
-
-
-@pytest.mark.parametrize(
-    ("message", "seen", "advice"),
-    [
-        ("A is 'b: c': give d, as e.", "A is 'b: c'", "Give d, as e"),
-        ("A is not set: it must be b. An EKS Pod gets it.", "A is not set", "It must be b. An EKS Pod gets it"),
-        (
-            "roles.yaml, line 3: x is no setting: did you mean y?",
-            "roles.yaml, line 3: x is no setting",
-            "Did you mean y?",
-        ),
-        ("nothing to be done.", "nothing to be done", ""),
-        ("a: b: c", "a: b: c", ""),
-    ],
-)
-def test_a_message_of_ours_is_split_into_what_was_seen_and_the_next_step(message: str, seen: str, advice: str) -> None:
-    assert split_advice(message) == (seen, advice)
 
 
 # Reports

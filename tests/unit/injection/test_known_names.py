@@ -144,7 +144,7 @@ def test_rejection_names_the_misspelt_service_account_annotation(name: str) -> N
         ACCOUNT._replace(annotations={}, unread=("meta.helm.sh/release-name", name)),
     ):
         message = without_role(service_account=service_account)
-        assert message.startswith("There is no role: give the annotation eks.amazonaws.com/role-arn of ServiceAccount")
+        assert message.startswith("There is no role. Add the annotation eks.amazonaws.com/role-arn of ServiceAccount")
         assert message.endswith(hint)
 
 
@@ -163,7 +163,9 @@ def test_rejection_names_the_misspelt_service_account_annotation(name: str) -> N
 )
 def test_rejection_names_no_unrelated_annotation(name: str) -> None:
     service_account = ACCOUNT._replace(annotations={name: "sts.amazonaws.com"})
-    assert without_role(service_account=service_account).endswith("or the Pod irsa-sidecar.io/role-arn.")
+    assert without_role(service_account=service_account).endswith(
+        "or the annotation irsa-sidecar.io/role-arn of the Pod."
+    )
     assert without_role(name).endswith("or its ServiceAccount eks.amazonaws.com/role-arn.")
 
 

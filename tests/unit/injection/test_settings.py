@@ -70,7 +70,7 @@ def test_rejection_of_our_variable_names_the_alternative(name: str, ending: str)
         ({"IRSA_SIDECAR_IMDS_LISTEN": "0.0.0.0:80"}, "--env: IRSA_SIDECAR_IMDS_LISTEN is 0.0.0.0:80, which others"),
         (
             {"IRSA_SIDECAR_STS_FALBACK_REGIONS": "eu-central-1"},
-            "(did you mean IRSA_SIDECAR_STS_FALLBACK_REGIONS?): correct it, or leave it out.",
+            "(did you mean IRSA_SIDECAR_STS_FALLBACK_REGIONS?). Correct its name, or remove it.",
         ),
     ],
 )

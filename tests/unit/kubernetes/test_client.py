@@ -61,7 +61,9 @@ def test_raw_bytes_are_returned_unchanged(kubernetes: Kubernetes, api: FakeApiSe
 
 def test_error_contains_the_api_servers_message(kubernetes: Kubernetes, api: FakeApiServer) -> None:
     api.faults += [(403, {"message": "serviceaccounts is forbidden"}), (502, b"<html>")]
-    with pytest.raises(KubernetesError, match=r"context lab refused GET /x \(403\): serviceaccounts is forbidden") as e:
+    with pytest.raises(
+        KubernetesError, match=r"context lab rejected GET /x \(403\): serviceaccounts is forbidden"
+    ) as e:
         kubernetes.get("/x")
     assert e.value.status == 403
     with pytest.raises(KubernetesError, match="<html>"):

@@ -56,7 +56,7 @@ class Told(KubernetesApi):
         answer = answers.pop(0) if answers else Answer(math.inf)
         await trio.sleep(answer.seconds)
         if answer.status is not None:
-            raise KubernetesError("as told", answer.status)
+            raise KubernetesError("as told", status=answer.status)
 
 
 async def requests(lists: list[Answer], watches: list[Answer], seconds: float = 1000) -> Told:

@@ -48,13 +48,13 @@ def responses(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
     [
-        (403, "AccessDenied", "have sts:GetCallerIdentity allowed to these credentials"),
-        (403, "ExpiredToken", "sign in again"),
-        (403, "InvalidClientTokenId", "check --profile, and --region too"),
-        (403, "SignatureDoesNotMatch", "check --profile, and --region too"),
-        (400, "Throttling", "run this again later"),
-        (500, "InternalFailure", "run this again later"),
-        (400, "Newfangled", "AWS refused sts:GetCallerIdentity (Newfangled: No)."),
+        (403, "AccessDenied", "Have sts:GetCallerIdentity allowed for these credentials"),
+        (403, "ExpiredToken", "Sign in again"),
+        (403, "InvalidClientTokenId", "Check --profile, and --region too"),
+        (403, "SignatureDoesNotMatch", "Check --profile, and --region too"),
+        (400, "Throttling", "Run this again later"),
+        (500, "InternalFailure", "Run this again later"),
+        (400, "Newfangled", "AWS rejected sts:GetCallerIdentity (Newfangled: No)."),
     ],
 )
 def test_rejected_call_names_action_code_and_fix(
@@ -63,7 +63,7 @@ def test_rejected_call_names_action_code_and_fix(
     responses.append((status, rejection(code)))
     done = run_setup(capsys, *ROLE)
     assert (done.status, done.out) == (1, "")
-    assert f"AWS refused sts:GetCallerIdentity ({code}: No)" in done.err
+    assert f"AWS rejected sts:GetCallerIdentity ({code}: No)" in done.err
     assert advice in done.err
     assert done.err.count("\n") == 1
 
@@ -75,7 +75,7 @@ def test_response_that_is_not_from_aws_is_named(
     responses.append((status, b"<html><p>hello"))
     done = run_setup(capsys, *ROLE)
     assert done.status == 1
-    assert "What answered sts:GetCallerIdentity is not AWS: check AWS_ENDPOINT_URL" in done.err
+    assert "sts:GetCallerIdentity is not from AWS. Check AWS_ENDPOINT_URL" in done.err
     assert done.err.count("\n") == 1
 
 
@@ -83,7 +83,7 @@ def test_bad_gateway_advises_to_run_again_later(
     responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     responses.append((502, b"<html><p>hello"))
-    assert "(502: Bad Gateway): run this again later." in run_setup(capsys, *ROLE).err
+    assert "(502: Bad Gateway). Run this again later." in run_setup(capsys, *ROLE).err
 
 
 def test_missing_permission_is_named(account: Account) -> None:
@@ -91,8 +91,8 @@ def test_missing_permission_is_named(account: Account) -> None:
     done = account.setup(*ROLE)
     assert done.status == 1
     assert f"The provider of {ISSUER} could not be checked: " in done.err
-    assert "AWS refused iam:CreateRole (AccessDenied: " in done.err
-    assert "have iam:CreateRole allowed to these credentials, or name others with --profile." in done.err
+    assert "AWS rejected iam:CreateRole (AccessDenied: " in done.err
+    assert "Have iam:CreateRole allowed for these credentials, or name others with --profile." in done.err
     assert keys["SecretAccessKey"] not in done.err
 
 
@@ -104,7 +104,7 @@ def test_denied_read_is_an_error(account: Account, step: tuple[str, ...], action
     _person(account, "sts:GetCallerIdentity")
     done = account.setup(*step)
     assert (done.status, done.out) == (1, "")
-    assert f"AWS refused {action} (AccessDenied: " in done.err
+    assert f"AWS rejected {action} (AccessDenied: " in done.err
 
 
 def _person(account: Account, *actions: str) -> dict[str, str]:
@@ -122,12 +122,12 @@ def _person(account: Account, *actions: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("environment", "arguments", "status", "word"),
     [
-        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, (), 2, "sign in (aws configure"),
-        ({"AWS_SECRET_ACCESS_KEY": ""}, (), 2, "sign in (aws configure"),
-        ({}, ("--profile", "nobody"), 2, "(The config profile (nobody) could not be found): check --profile"),
-        ({"AWS_ENDPOINT_URL": "nowhere"}, (), 2, "correct what it names"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, (), 1, "check the network, HTTPS_PROXY, --region"),
-        ({}, ("--region", "x y"), 2, "correct what it names"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, (), 2, "Sign in (aws configure"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, (), 2, "Sign in (aws configure"),
+        ({}, ("--profile", "nobody"), 2, "(The config profile (nobody) could not be found). Check --profile"),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, (), 2, "Correct what it names"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, (), 1, "Check the network, HTTPS_PROXY, --region"),
+        ({}, ("--region", "x y"), 2, "Correct what it names"),
     ],
 )
 def test_local_error_is_one_line_with_a_fix(  # noqa: PLR0917
@@ -156,7 +156,7 @@ def test_cluster_needs_a_region(
     )
     done = run_setup(capsys, "oidc-provider", "--cluster", "shop")
     assert done.status == 2
-    assert "name the cluster's region with --region, or in AWS_REGION" in done.err
+    assert "Name the cluster's region with --region, or in AWS_REGION" in done.err
 
 
 def test_missing_cluster_is_named(account: Account) -> None:

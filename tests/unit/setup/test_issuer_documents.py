@@ -181,7 +181,7 @@ def test_check_finds_another_key_of_the_same_kid(cluster: Cluster, issuer: Inter
 def test_check_fails_if_the_issuer_is_unreachable(cluster: Cluster, net: Internet) -> None:
     done = cluster.run("--check")
     assert (done.status, done.out) == (1, "")
-    assert "publish the documents there" in done.err
+    assert "Publish the documents there" in done.err
 
 
 _KIDS = st.sets(st.sampled_from(["a", "b", "c"]), min_size=1)

@@ -108,7 +108,7 @@ def test_hidden_issuer_names_the_vpc_endpoint(
     done = account.setup("oidc-provider", "--issuer", "https://oidc.eks.eu-west-1.amazonaws.com/id/A")
     assert (done.status, done.out) == (1, "")
     assert "endpoint for EKS in this VPC (com.amazonaws.eu-west-1.eks, with private DNS)" in done.err
-    assert "say --cluster NAME" in done.err
+    assert "Use --cluster NAME" in done.err
     assert done.err.count("\n") == 1
 
 

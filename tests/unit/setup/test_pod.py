@@ -231,16 +231,16 @@ def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) ->
 
 def test_old_name_of_the_service_account_does_not_win() -> None:
     text = with_service_account("", serviceAccountName="other", serviceAccount="cart")
-    with pytest.raises(ConfigurationError, match=r"There is no role: .* Or use --role-arn\."):
+    with pytest.raises(ConfigurationError, match=r"There is no role\..* Or use --role-arn\."):
         change_pods(text, "m.yaml", change)
 
 
 @pytest.mark.parametrize(
     ("namespace", "own_namespace", "words"),
     [
-        ("shop", "", "is in namespace shop, and Deployment cart has no namespace: give --namespace shop."),
+        ("shop", "", "is in namespace shop, and Deployment cart has no namespace: use --namespace shop."),
         ("shop", "web", "is in namespace shop, and Deployment web/cart is in web."),
-        ("", "web", "no namespace, and Deployment web/cart is in web: give --namespace web."),
+        ("", "web", "no namespace, and Deployment web/cart is in web: use --namespace web."),
     ],
 )
 def test_service_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:

@@ -175,7 +175,7 @@ def test_next_run_completes_a_failed_one(ready: Account) -> None:
     missing = "arn:aws:iam::123456789012:policy/later"
     first = ready.setup(*CART, "--policy-arn", missing)
     assert (first.status, first.out.splitlines()[-1]) == (1, "done: create the role")
-    assert "AWS refused iam:AttachRolePolicy (NoSuchEntity: " in first.err
+    assert "AWS rejected iam:AttachRolePolicy (NoSuchEntity: " in first.err
     assert policy(ready, "later") == missing
     assert ready.setup(*CART, "--policy-arn", missing).without_next().out.endswith(f"done: attach {missing}\n")
     assert attached(ready) == [missing]

@@ -23,7 +23,7 @@ def test_token_file_gives_issuer_subject_and_audience(offline: Offline, tmp_path
     token.write_text(service_account_token(time.time(), iss=ISSUER, aud=["vault"]))
     done = offline("role", "cart", "--token-file", str(token))
     assert done.status == 0
-    assert "the token was not verified: the issuer's keys are not to be had: https://oidc.example.com" in done.err
+    assert "the token was not verified: the issuer's keys are not available: https://oidc.example.com" in done.err
     (statement,) = json.loads(done.out)["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Federated": PROVIDER.replace("123456789012", "111122223333")}
     assert statement["Condition"]["StringEquals"] == {

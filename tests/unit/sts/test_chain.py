@@ -144,7 +144,7 @@ async def test_chain_error_names_the_step_and_its_role(step: int) -> None:
     refused = error_reply(403, "AccessDenied", "User: x is not authorized", {"Retry-After": "7"})
     error, requests = await failure_of(*GOOD[:step], refused, granted("ASIANEVER"))
     role = STEPS[step - 1].role_arn
-    assert str(error) == f"AccessDenied: step {step} of the chain, {role}: User: x is not authorized"
+    assert error.problem == f"AccessDenied: step {step} of the chain, {role}: User: x is not authorized"
     assert (error.step, error.status, error.retry_after_seconds) == (step, 403, 7.0)
     assert error.next_step is NextStep.WAIT
     assert "trust policy must name the role before it" in explained(error)
@@ -153,7 +153,7 @@ async def test_chain_error_names_the_step_and_its_role(step: int) -> None:
 
 async def test_chain_error_of_the_token_names_no_step() -> None:
     error, requests = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
-    assert (str(error), error.step) == ("ExpiredTokenException: Token expired", 0)
+    assert (error.problem, error.step) == ("ExpiredTokenException: Token expired", 0)
     assert error.next_step is NextStep.WAIT_FOR_TOKEN
     assert len(requests) == 1
 

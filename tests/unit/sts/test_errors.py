@@ -52,7 +52,7 @@ def test_error_has_its_next_step(status: int, code: str, message: str, next_step
     error = refusal(error_body(code, message), status)
     assert (error.code, error.message, error.status) == (code, message, status)
     assert error.next_step is next_step
-    assert str(error) == f"{code}: {message}"
+    assert error.problem == f"{code}: {message}"
 
 
 @pytest.mark.parametrize(

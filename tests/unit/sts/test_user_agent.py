@@ -23,8 +23,8 @@ def test_long_app_id_is_cut_with_a_warning(app_id: str) -> None:
     assert with_app_id("a/1", app_id) == f"a/1 app/{app_id[:50]}"
     warning = app_id_warning(app_id)
     assert warning is not None
-    assert "Shorten it to 50" in warning
-    assert len(warning) < 300
+    assert "50 characters" in warning.fix
+    assert len(str(warning)) < 300
 
 
 def test_user_agent_is_unchanged_without_app_id() -> None:

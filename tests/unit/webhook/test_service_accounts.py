@@ -239,7 +239,7 @@ async def test_malformed_list_is_retried(fake: FakeApiServer, api: KubernetesApi
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
-        assert "no Kubernetes object" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
+        assert "not a Kubernetes object" in (await followed.events.logged("service_accounts_watch_ended"))["reason"]
         await followed.events.logged("service_accounts_listed")
         nursery.cancel_scope.cancel()
 
@@ -248,7 +248,7 @@ async def test_malformed_list_is_retried(fake: FakeApiServer, api: KubernetesApi
 async def test_malformed_service_account_is_an_error(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
     fake.faults.append((200, body))
     followed = Followed(api)
-    with pytest.raises(KubernetesError, match="no Kubernetes object"):
+    with pytest.raises(KubernetesError, match="not a Kubernetes object"):
         await followed.accounts.find("shop", "cart", needs_role=True)
     assert followed.metrics.lookups == {"failed": 1}
 
@@ -258,7 +258,7 @@ def test_malformed_event_ends_the_watch(event: Any) -> None:
     def take(_kind: str, document: Any) -> None:
         document["metadata"]
 
-    with pytest.raises(KubernetesError, match="no Kubernetes object"):
+    with pytest.raises(KubernetesError, match="not a Kubernetes object"):
         api_module._event(json.dumps(event), WATCHED, take)
 
 
@@ -275,7 +275,7 @@ async def test_response_that_is_not_a_document_is_an_error(
     fake: FakeApiServer, api: KubernetesApi, body: bytes
 ) -> None:
     fake.faults.append((200, body))
-    with pytest.raises(KubernetesError, match="/version with"):
+    with pytest.raises(KubernetesError, match="/version is not"):
         await api.get("/version")
 
 
