@@ -20,7 +20,7 @@ from sidecar.client.first_credentials import WAIT_SECONDS, wait_for_attempts, wa
 from sidecar.client.signals import Received, open_signals
 from sidecar.config.settings import Config
 from sidecar.console import complain
-from sidecar.daemon.daemon import REAL_CLOCK, Listeners, make_daemon
+from sidecar.daemon.daemon import Listeners, make_daemon
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.files import replace_secret_file
 from sidecar.log import Logger
@@ -99,7 +99,7 @@ async def with_daemon(
         metrics = Metrics()
         async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
             secrets = {secret_file: read_secret(secret_file)}
-            running = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, secrets=secrets)
+            running = make_daemon(config, sts.exchange, log=log, metrics=metrics, secrets=secrets)
             status, failure = 0, None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners)

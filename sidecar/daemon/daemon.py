@@ -54,6 +54,17 @@ FLUSH_SECONDS = 1.0
 REAL_CLOCK = Clock(time.time, trio.current_time)
 
 
+class Sources(NamedTuple):
+    """The sources of time and randomness. `jitter` returns numbers from 0 to 1."""
+
+    clock: Clock = REAL_CLOCK
+    jitter: Callable[[], float] = random.random
+
+
+REAL_SOURCES = Sources()
+"""The sources of a process that is not a test."""
+
+
 class Listeners(NamedTuple):
     """The sockets of one daemon: container credentials, probes and metrics, IMDS. Empty if one is off."""
 
@@ -258,10 +269,9 @@ def make_daemon(
     config: Config,
     exchange_with: Exchange,
     *,
-    clock: Clock,
+    sources: Sources = REAL_SOURCES,
     log: Logger,
     metrics: Metrics | None = None,
-    jitter: Callable[[], float] = random.random,
     secrets: Mapping[str, Secret] | None = None,
 ) -> Daemon:
     """
@@ -269,7 +279,7 @@ def make_daemon(
 
     `secrets` are those of the configured roles by path, if they have been read. Otherwise they are read here.
     """
-    counters, peers = metrics or Metrics(), Peers()
+    clock, counters, peers = sources.clock, metrics or Metrics(), Peers()
     authorization_files = AuthorizationFiles(
         start_secrets(secret_files(config.roles), config.authorization_mode) if secrets is None else secrets,
         log,
@@ -279,7 +289,7 @@ def make_daemon(
     def make(role: Role, before: Snapshot | None) -> ServedRole:
         _log_warnings(role, config, peers, log)
         store = Store(endpoint.credentials_response, before)
-        refresher = Refresher(role, exchange_with, store, clock=clock, jitter=jitter, log=log, metrics=counters)
+        refresher = Refresher(role, exchange_with, store, clock=clock, jitter=sources.jitter, log=log, metrics=counters)
         path = role.authorization_token_file
         return ServedRole(refresher, authorization_files[path] if path else None, clock)
 

@@ -19,7 +19,7 @@ import trio
 from sidecar import __version__
 from sidecar.addresses import format_address
 from sidecar.config.settings import Config, unknown_variables
-from sidecar.daemon.daemon import REAL_CLOCK, Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.daemon.served_roles import ServedRole
 from sidecar.files import FileVersion
 from sidecar.log import Logger, default_format, make_logger
@@ -58,7 +58,7 @@ async def _run(config: Config, listeners: Listeners, roles_file: RolesFile, secr
     _log_warnings(config, log)
     metrics = Metrics()
     async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
-        daemon = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics, secrets=secrets)
+        daemon = make_daemon(config, sts.exchange, log=log, metrics=metrics, secrets=secrets)
         daemon.dropped_lines = lambda: writer.dropped
         with (
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as stops,

@@ -167,7 +167,6 @@ class StateDirectory:
         boot: Boot,
         log: Logger,
         metrics: Metrics,
-        call: Callable[..., Awaitable[Any]] = in_thread,
     ) -> None:
         self._path = path
         self._sts = sts
@@ -175,7 +174,7 @@ class StateDirectory:
         self._boot = boot
         self._log = log
         self._metrics = metrics
-        self._call = call
+        self._call: Callable[..., Awaitable[Any]] = in_thread
         self._kept: dict[str, _FileContent | None] = {}
         """Content of each file, by file name. None means that an earlier process left the file."""
         self._last_error: str | None = None

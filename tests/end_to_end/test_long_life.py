@@ -18,7 +18,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.refresh import schedule
 from tests.support.fakes.clock import FakeWall
@@ -115,7 +115,7 @@ def life(wall: FakeWall, volume: FakeVolume) -> LongLife:
     events: list[Any] = []
     sts = FakeExchange(wall.time)
     jitter = random.Random(SEED).random
-    daemon = make_daemon(make_config(volume.path), sts, clock=wall.clock, log=make_log(events), jitter=jitter)
+    daemon = make_daemon(make_config(volume.path), sts, sources=Sources(wall.clock, jitter), log=make_log(events))
     return LongLife(daemon, sts, wall, volume, events)
 
 

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.serving.listen import listen
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange
@@ -125,7 +125,7 @@ async def serving(
     config = config._replace(roles=(served_role,))
     events: list[Any] = []
     fake = sts or FakeExchange(wall.time)
-    daemon = make_daemon(config, fake, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
+    daemon = make_daemon(config, fake, sources=Sources(wall.clock, lambda: 0.5), log=make_log(events))
     credentials, imds = (listen("LISTEN", ("127.0.0.1", 0)) for _ in range(2))
     served = Served(daemon, fake, credentials[0].getsockname()[:2], imds[0].getsockname()[:2], events)
     try:

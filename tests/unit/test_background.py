@@ -16,7 +16,7 @@ from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.daemon import daemon as daemon_module
 from sidecar.daemon import run as run_module
 from sidecar.daemon.credentials_file import CredentialsFile
-from sidecar.daemon.daemon import CredentialsHandler, Daemon, Form, make_daemon
+from sidecar.daemon.daemon import CredentialsHandler, Daemon, Form, Sources, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import ServedRoles
 from sidecar.files import file_version
@@ -45,7 +45,9 @@ class Pod:
 
     def daemon(self, **settings: Any) -> Daemon:
         config = make_config(self.token_file)._replace(**settings)
-        return make_daemon(config, FakeExchange(self.wall.time), clock=self.wall.clock, log=make_log(self.events))
+        return make_daemon(
+            config, FakeExchange(self.wall.time), sources=Sources(self.wall.clock), log=make_log(self.events)
+        )
 
 
 @pytest.fixture

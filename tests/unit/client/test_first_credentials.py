@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.client.first_credentials import CHECK_SECONDS, wait_for_attempts, wait_for_credentials
-from sidecar.daemon.daemon import Daemon, make_daemon
+from sidecar.daemon.daemon import Daemon, Sources, make_daemon
 from sidecar.errors import NextStep, SidecarError
 from tests.end_to_end.test_exec import run_exec
 from tests.support.fakes.clock import FakeWall
@@ -38,7 +38,7 @@ async def running(
 ) -> AsyncIterator[Pod]:
     sts = FakeExchange(wall.time)
     sts.trouble, sts.latency_seconds = trouble, latency_seconds
-    daemon = make_daemon(make_config(volume.path), sts, clock=wall.clock, log=make_log([]), jitter=lambda: 0.5)
+    daemon = make_daemon(make_config(volume.path), sts, sources=Sources(wall.clock, lambda: 0.5), log=make_log([]))
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
         yield Pod(daemon, sts)

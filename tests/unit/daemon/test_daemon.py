@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
 from sidecar.config.settings import Config
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.log import Logger
 from sidecar.role import Role
 from sidecar.sts.settings import StsSettings
@@ -56,7 +56,7 @@ async def test_refresher_that_raises_is_logged_and_restarted(
     events: list[Any] = []
     volume.write(service_account_token(wall.time()))
     sts = FakeExchange(wall.time)
-    daemon = make_daemon(make_config(volume.path), sts, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
+    daemon = make_daemon(make_config(volume.path), sts, sources=Sources(wall.clock, lambda: 0.5), log=make_log(events))
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
         await daemon.roles.first_credentials()
@@ -75,7 +75,7 @@ async def test_refresher_that_raises_is_logged_and_restarted(
 
 async def test_stop_ends_all_tasks(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:
     daemon = make_daemon(
-        make_config(str(tmp_path / "token")), FakeExchange(wall.time), clock=wall.clock, log=make_log([])
+        make_config(str(tmp_path / "token")), FakeExchange(wall.time), sources=Sources(wall.clock), log=make_log([])
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon.daemon import make_daemon
+from sidecar.daemon.daemon import Sources, make_daemon
 from sidecar.serving import peer, peer_process, proc_net
 from sidecar.serving.audit import LINES_A_SECOND
 from sidecar.serving.peer import Peer, Peers
@@ -182,7 +182,7 @@ async def test_allow_uids_excludes_a_role_from_the_file(
     events: list[Any] = []
     config = make_config(str(tmp_path / "token"))._replace(credentials_file=str(tmp_path / "credentials"))
     config = config._replace(roles=(config.role, config.role._replace(name="reporting", allow_uids=FOR_APP)))
-    with make_daemon(config, FakeExchange(wall.time), clock=wall.clock, log=make_log(events)).peers:
+    with make_daemon(config, FakeExchange(wall.time), sources=Sources(wall.clock), log=make_log(events)).peers:
         assert [(entry["event"], entry["role_name"]) for entry in events] == [("role_excluded", "reporting")]
 
 

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
 from sidecar.credentials import Credentials
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import MAX_ENDED
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
@@ -86,7 +86,9 @@ async def pod_with_two_roles(wall: FakeWall, volume: FakeVolume) -> AsyncIterato
     sts = Stss(wall)
     config = make_config(volume.path)
     roles = tuple(Role(name, arn(name), volume.path, None, 3600) for name in ("default", "reporting"))
-    daemon = make_daemon(config._replace(roles=roles), sts, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5)
+    daemon = make_daemon(
+        config._replace(roles=roles), sts, sources=Sources(wall.clock, lambda: 0.5), log=make_log(events)
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(daemon.serve, Listeners())
         yield Pod(daemon, sts, volume.path, wall, events)

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from sidecar.clock import Clock
 from sidecar.daemon import state_directory
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.daemon.saved_state import MAX_STATE_BYTES, file_name
 from sidecar.daemon.state_directory import Boot, StateDirectory, open_directory
 from sidecar.errors import ConfigurationError, NextStep
@@ -73,11 +73,10 @@ class Machine:
         config = make_config(self.token_file)
         config = config._replace(roles=roles or (self.role(),), sts=config.sts._replace(**sts))
         log = make_log(self.events)
-        daemon = make_daemon(config, self.sts, clock=clock, log=log, jitter=lambda: 0.5)
+        daemon = make_daemon(config, self.sts, sources=Sources(clock, lambda: 0.5), log=log)
         path = open_directory(str(self.directory), allow_disk=True)
-        daemon.state = StateDirectory(
-            path, config.sts, clock=clock, boot=self.boot, log=log, metrics=daemon.metrics, call=self.call
-        )
+        daemon.state = StateDirectory(path, config.sts, clock=clock, boot=self.boot, log=log, metrics=daemon.metrics)
+        daemon.state._call = self.call
         daemon.state.restore(daemon.roles)
         async with trio.open_nursery() as nursery:
             await nursery.start(daemon.serve, Listeners())
@@ -580,6 +579,6 @@ async def test_kernel_without_boot_id_or_clock_disables_the_state(
     else:
         monkeypatch.setattr(state_directory, "_BOOT_ID", str(tmp_path / ("empty" if "empty" in missing else "none")))
     config = make_config(machine.token_file)._replace(state_dir=str(machine.directory), state_allow_disk=True)
-    daemon = make_daemon(config, machine.sts, clock=machine.wall.clock, log=make_log(machine.events))
+    daemon = make_daemon(config, machine.sts, sources=Sources(machine.wall.clock), log=make_log(machine.events))
     assert daemon.state is None
     assert machine.logged("state_unavailable")

@@ -19,7 +19,7 @@ import trio
 
 from sidecar.clock import Clock
 from sidecar.config.settings import read_config
-from sidecar.daemon.daemon import REAL_CLOCK, Listeners, make_daemon
+from sidecar.daemon.daemon import Listeners, make_daemon
 from sidecar.doctor import run as examination
 from sidecar.doctor.checks import endpoint
 from sidecar.doctor.report import Report
@@ -158,7 +158,7 @@ async def _with_daemon(
     config = read_config(environ, {})
     log, metrics = make_log([]), Metrics()
     async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
-        daemon = make_daemon(config, sts.exchange, clock=REAL_CLOCK, log=log, metrics=metrics)
+        daemon = make_daemon(config, sts.exchange, log=log, metrics=metrics)
         async with trio.open_nursery() as own:
             await own.start(daemon.serve, Listeners(listeners))
             await daemon.roles.first_credentials()

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.role import ChainStep, Role
@@ -207,7 +207,7 @@ async def serving(
     config = make_config(volume.path)
     role = Role("default", REQUEST.role_arn, volume.path, None, 3600, chain=STEPS)
     daemon = make_daemon(
-        config._replace(roles=(role,)), exchange_with, clock=wall.clock, log=make_log(events), jitter=lambda: 0.5
+        config._replace(roles=(role,)), exchange_with, sources=Sources(wall.clock, lambda: 0.5), log=make_log(events)
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(daemon.serve, Listeners())

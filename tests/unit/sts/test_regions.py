@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresh import schedule
@@ -71,7 +71,7 @@ async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
         [StsRegion(*pair) for pair in sts.items()], monotonic=wall.clock.monotonic, log=log, metrics=metrics
     )
     daemon = make_daemon(
-        make_config(volume.path), regions.exchange, clock=wall.clock, log=log, metrics=metrics, jitter=lambda: 0.5
+        make_config(volume.path), regions.exchange, sources=Sources(wall.clock, lambda: 0.5), log=log, metrics=metrics
     )
     return Scene(daemon, sts, regions, metrics, events)
 
@@ -228,7 +228,11 @@ async def test_real_clients_fail_over_to_a_healthy_region(
         pairs = [StsRegion(HOME, out.exchange), StsRegion(NEXT, answering.exchange)]
         regions = StsRegions(pairs, monotonic=wall.clock.monotonic, log=log, metrics=metrics)
         daemon = make_daemon(
-            make_config(volume.path), regions.exchange, clock=wall.clock, log=log, metrics=metrics, jitter=lambda: 0.5
+            make_config(volume.path),
+            regions.exchange,
+            sources=Sources(wall.clock, lambda: 0.5),
+            log=log,
+            metrics=metrics,
         )
         async with serving(daemon):
             await daemon.roles.first_credentials()
