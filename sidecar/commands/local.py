@@ -79,7 +79,7 @@ async def _local(args: argparse.Namespace, log: Logger) -> int:
     with private_directory() as directory:
         async with trio.open_nursery() as nursery:
             emit = partial(_log_event, log)
-            start = partial(services_module.serve_local, settings, Path(directory), tell=emit, clock=REAL_CLOCK)
+            start = partial(services_module.serve_local, settings, Path(directory), emit=emit, clock=REAL_CLOCK)
             services = await nursery.start(start)
             extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
             body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)

@@ -1,5 +1,5 @@
 """
-Where the local services tell what happens: past-tense events for whoever shows them, and never a secret.
+Where the local services emit what happens: past-tense events for whoever shows them, and never a secret.
 
 | event | fields |
 |---|---|
@@ -17,7 +17,7 @@ Where the local services tell what happens: past-tense events for whoever shows 
 from typing import Any, Protocol
 
 
-class Tell(Protocol):
+class Emit(Protocol):
     """Called with an event's name and what is worth knowing of it. It must not raise or block."""
 
     def __call__(self, event: str, /, **fields: Any) -> None: ...

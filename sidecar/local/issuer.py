@@ -15,7 +15,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sidecar.clock import Clock
-from sidecar.local.events import Tell
+from sidecar.local.events import Emit
 from sidecar.local.service_account import PodIdentity, TokenRequest, claims
 from sidecar.local.signing_keys import ALGORITHM, KeySet, signing_key
 from sidecar.oidc.jwks import DISCOVERY_PATH
@@ -99,10 +99,10 @@ def generate_key() -> rsa.RSAPrivateKey:
 
 
 async def rotate_keys(
-    issuer: Issuer, interval_seconds: float, *, tell: Tell, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
+    issuer: Issuer, interval_seconds: float, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
 ) -> None:
     """Rotate for ever. Keys are made in a thread, since that can take half a second of one core."""
     while True:
         await trio.sleep(interval_seconds)
         kid = issuer.rotate(await trio.to_thread.run_sync(generate))
-        tell("signing_keys_rotated", kid=kid, published_keys=len(issuer.keys.keys))
+        emit("signing_keys_rotated", kid=kid, published_keys=len(issuer.keys.keys))

@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from sidecar.clock import Clock
-from sidecar.local.events import Tell
+from sidecar.local.events import Emit
 from sidecar.local.issuer import IssuedToken
 
 TOKEN_NAME = "token"  # noqa: S105  (a file name)
@@ -91,11 +91,11 @@ def needs_renewal(token: IssuedToken, now: float, jitter_seconds: float) -> bool
     )
 
 
-def renew(volume: TokenVolume, issue: Issue, now: float, tell: Tell) -> IssuedToken:
+def renew(volume: TokenVolume, issue: Issue, now: float, emit: Emit) -> IssuedToken:
     """Write a new token. Raises OSError."""
     token = issue()
     volume.write(token.raw, now)
-    tell("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
+    emit("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
     return token
 
 
@@ -106,7 +106,7 @@ async def keep_fresh(
     *,
     clock: Clock,
     jitter: Callable[[], float],
-    tell: Tell,
+    emit: Emit,
 ) -> None:
     """
     Renew `token`, which the volume holds, and its successors for ever.
@@ -118,9 +118,9 @@ async def keep_fresh(
         now = clock.wall()
         if needs_renewal(token, now, jitter()):
             try:
-                token = renew(volume, issue, now, tell)
+                token = renew(volume, issue, now, emit)
             except OSError as exc:
-                tell("token_renewal_failed", path=str(volume.token_file), reason=str(exc))
+                emit("token_renewal_failed", path=str(volume.token_file), reason=str(exc))
 
 
 def _content(path: Path) -> bytes | None:

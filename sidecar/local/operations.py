@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from sidecar.clock import instant_text
 from sidecar.local.parameters import Parameters
-from sidecar.local.roles import ROLE_ARN, Role
-from sidecar.local.session_policy import SessionPolicy, judge, read_session_policy
+from sidecar.local.roles import ROLE_ARN, IamRole
+from sidecar.local.session_policy import SessionPolicy, evaluate, read_session_policy
 from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
 from sidecar.local.sessions import RandomBytes, Session, new_session
 from sidecar.local.sts_xml import Tree
@@ -24,11 +24,11 @@ DEFAULT_SESSION_SECONDS = 3600
 MAX_CHAINED_SECONDS = 3600
 """A role assumed with another role's credentials (IAM User Guide, "Role chaining")."""
 
-Roles = Mapping[str, Role]
+Roles = Mapping[str, IamRole]
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class SessionResult:
     """A session and what the answer says of it beside its credentials."""
 
     session: Session
@@ -37,15 +37,15 @@ class Grant:
 
 def assume_role_with_web_identity(
     parameters: Parameters, identity: WebIdentity, roles: Roles, *, now: float, random_bytes: RandomBytes
-) -> Grant:
+) -> SessionResult:
     """Give a verified web identity a session of the role that it asks for. Raises StsRefusal."""
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
-        raise _denied("Not authorized to perform sts:AssumeRoleWithWebIdentity", decision.why)
+        raise _denied("Not authorized to perform sts:AssumeRoleWithWebIdentity", decision.reason)
     terms = _terms(parameters, role, None)
     session = _session(parameters, role, terms, now=now, random_bytes=random_bytes)
-    return _grant(
+    return _session_result(
         session,
         terms.size,
         {
@@ -58,7 +58,7 @@ def assume_role_with_web_identity(
 
 def assume_role(
     parameters: Parameters, caller: Session, roles: Roles, *, now: float, random_bytes: RandomBytes
-) -> Grant:
+) -> SessionResult:
     """Give a session of another role to one that signed for it: role chaining. Raises StsRefusal."""
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
@@ -67,11 +67,11 @@ def assume_role(
         _check_session_policy(caller, action, parameters)
         decision = _trusts_session(role, action, parameters, caller)
         if role is None or not decision.is_allowed:
-            raise _denied(_not_authorized(caller, action, parameters), decision.why)
+            raise _denied(_not_authorized(caller, action, parameters), decision.reason)
     assert role is not None
     terms = _terms(parameters, role, caller)
     session = _session(parameters, role, terms, now=now, random_bytes=random_bytes)
-    return _grant(session, terms.size, {"SourceIdentity": source_identity})
+    return _session_result(session, terms.size, {"SourceIdentity": source_identity})
 
 
 def _not_authorized(caller: Session, action: str, parameters: Parameters, ending: str = "") -> str:
@@ -82,23 +82,23 @@ def _not_authorized(caller: Session, action: str, parameters: Parameters, ending
 
 def _check_session_policy(caller: Session, action: str, parameters: Parameters) -> None:
     """Raises StsRefusal if the caller's own session policies do not leave it the action."""
-    verdict = judge(caller.session_policy, action, parameters["RoleArn"])
-    if not verdict.is_allowed:
-        raise _denied(_not_authorized(caller, action, parameters, verdict.ending), verdict.why)
+    decision = evaluate(caller.session_policy, action, parameters["RoleArn"])
+    if not decision.is_allowed:
+        raise _denied(_not_authorized(caller, action, parameters, decision.ending), decision.reason)
 
 
 def caller_identity(caller: Session) -> Tree:
     return {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.role.account_id}
 
 
-def _trusts_web_identity(role: Role | None, parameters: Parameters, identity: WebIdentity) -> Decision:
+def _trusts_web_identity(role: IamRole | None, parameters: Parameters, identity: WebIdentity) -> Decision:
     key, context = identity.provider.key.lower(), _request_context(parameters)
     context |= {f"{key}:aud": (identity.audience,), f"{key}:sub": (identity.subject,), f"{key}:amr": identity.amr}
     principal = Principal((identity.provider.arn,), None)
     return _evaluate(role, ASSUME_ROLE_WITH_WEB_IDENTITY, principal, context, parameters)
 
 
-def _trusts_session(role: Role | None, action: str, parameters: Parameters, caller: Session) -> Decision:
+def _trusts_session(role: IamRole | None, action: str, parameters: Parameters, caller: Session) -> Decision:
     context = _request_context(parameters)
     context |= {"aws:principalarn": (caller.role.arn,), "aws:principalaccount": (caller.role.account_id,)}
     principal = Principal((caller.role.arn, caller.arn), caller.role.account_id)
@@ -106,12 +106,12 @@ def _trusts_session(role: Role | None, action: str, parameters: Parameters, call
 
 
 def _evaluate(
-    role: Role | None, action: str, principal: Principal, context: Context, parameters: Parameters
+    role: IamRole | None, action: str, principal: Principal, context: Context, parameters: Parameters
 ) -> Decision:
     if role is None:
-        return Decision(is_allowed=False, why=f"there is no role {parameters['RoleArn']}")
+        return Decision(is_allowed=False, reason=f"there is no role {parameters['RoleArn']}")
     decision = role.trust_policy.evaluate(action, principal, context)
-    return Decision(decision.is_allowed, f"the trust policy of {role.arn}: {decision.why}")
+    return Decision(decision.is_allowed, f"the trust policy of {role.arn}: {decision.reason}")
 
 
 def _request_context(parameters: Parameters) -> dict[str, tuple[str, ...]]:
@@ -154,7 +154,7 @@ class Terms(NamedTuple):
     source_identity: str | None
 
 
-def _terms(parameters: Parameters, role: Role, caller: Session | None) -> Terms:
+def _terms(parameters: Parameters, role: IamRole, caller: Session | None) -> Terms:
     """Return the terms of a session that `caller` asks for; None for a web identity. Raises StsRefusal."""
     arns = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     session_policy = read_session_policy(parameters.get("Policy"), arns)
@@ -170,7 +170,7 @@ def _terms(parameters: Parameters, role: Role, caller: Session | None) -> Terms:
     )
 
 
-def _session(parameters: Parameters, role: Role, terms: Terms, *, now: float, random_bytes: RandomBytes) -> Session:
+def _session(parameters: Parameters, role: IamRole, terms: Terms, *, now: float, random_bytes: RandomBytes) -> Session:
     session = new_session(
         role,
         parameters["RoleSessionName"],
@@ -187,7 +187,7 @@ def _session(parameters: Parameters, role: Role, terms: Terms, *, now: float, ra
     )
 
 
-def _session_seconds(parameters: Parameters, role: Role, *, is_chained: bool) -> int:
+def _session_seconds(parameters: Parameters, role: IamRole, *, is_chained: bool) -> int:
     seconds = int(parameters.get("DurationSeconds", DEFAULT_SESSION_SECONDS))
     if is_chained and seconds > MAX_CHAINED_SECONDS:
         raise validation_error(
@@ -198,7 +198,7 @@ def _session_seconds(parameters: Parameters, role: Role, *, is_chained: bool) ->
     return seconds
 
 
-def _grant(session: Session, size: SessionSize, members: Tree) -> Grant:
+def _session_result(session: Session, size: SessionSize, members: Tree) -> SessionResult:
     credentials: Tree = {
         "AccessKeyId": session.access_key_id,
         "SecretAccessKey": session.secret_access_key,
@@ -211,7 +211,7 @@ def _grant(session: Session, size: SessionSize, members: Tree) -> Grant:
         "SessionTokenSize": str(size.token_bytes),
         "SessionTokenUtilization": str(size.utilization_percent),
     }
-    return Grant(session, {"Credentials": credentials, "AssumedRoleUser": user, **sizes, **members})
+    return SessionResult(session, {"Credentials": credentials, "AssumedRoleUser": user, **sizes, **members})
 
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:
@@ -222,12 +222,13 @@ def _check_tags(parameters: Parameters, caller: Session) -> None:
             "InvalidParameterValue",
             "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
         )
-    if not {key.casefold() for key, _ in caller.transitive_tags}.isdisjoint(keys):
+    inherited = [key for key, _ in caller.transitive_tags]
+    if not {key.casefold() for key in inherited}.isdisjoint(keys):
         raise StsRefusal(
             "InvalidParameterValue",
             "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from "
             "the calling session.",
-            why=f"the session has inherited the transitive tags {', '.join(key for key, _ in caller.transitive_tags)}",
+            reason=f"the session has inherited the transitive tags {', '.join(inherited)}",
         )
     for key in parameters.get("TransitiveTagKeys", []):
         if key.casefold() not in keys:
@@ -239,7 +240,7 @@ def _check_tags(parameters: Parameters, caller: Session) -> None:
 def _role_arn(parameters: Parameters) -> str:
     arn = str(parameters["RoleArn"])
     if not ROLE_ARN.fullmatch(arn):
-        raise StsRefusal("ValidationError", _arn_message(arn), why=f"{arn} is not the ARN of an IAM role")
+        raise StsRefusal("ValidationError", _arn_message(arn), reason=f"{arn} is not the ARN of an IAM role")
     return arn
 
 
@@ -247,5 +248,5 @@ def _arn_message(arn: str) -> str:
     return "Request ARN is invalid" if arn.startswith("arn:") else f"{arn} is invalid"
 
 
-def _denied(message: str, why: str) -> StsRefusal:
-    return StsRefusal("AccessDenied", message, status=403, why=why)
+def _denied(message: str, reason: str) -> StsRefusal:
+    return StsRefusal("AccessDenied", message, status=403, reason=reason)

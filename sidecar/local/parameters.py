@@ -46,7 +46,7 @@ def operation_name(form: Mapping[str, str]) -> str:
         raise StsRefusal(
             "InvalidAction",
             f"Could not find operation {action} for version {version}",
-            why=f"{action} of version {version} is not served here: {', '.join(OPERATIONS)} of {API_VERSION} are",
+            reason=f"{action} of version {version} is not served here: {', '.join(OPERATIONS)} of {API_VERSION} are",
         )
     return action
 

@@ -55,7 +55,7 @@ class FileKeys:
         try:
             return self._read()
         except ConfigurationError as exc:
-            raise StsRefusal("InvalidIdentityToken", NO_KEY, why=str(exc)) from exc
+            raise StsRefusal("InvalidIdentityToken", NO_KEY, reason=str(exc)) from exc
 
     def _read(self) -> list[Jwk]:
         try:
@@ -126,7 +126,7 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     try:
         return (await published_keys.fetch(issuer, address)).keys
     except IssuerError as exc:
-        why = f"the issuer at {address}: {exc.problem}"
+        reason = f"the issuer at {address}: {exc.problem}"
         if exc.reason == "document":
-            raise StsRefusal("InvalidIdentityToken", NO_KEY, why=why) from exc
-        raise StsRefusal("IDPCommunicationError", _UNREACHABLE, why=why) from exc
+            raise StsRefusal("InvalidIdentityToken", NO_KEY, reason=reason) from exc
+        raise StsRefusal("IDPCommunicationError", _UNREACHABLE, reason=reason) from exc

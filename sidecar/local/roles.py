@@ -15,7 +15,7 @@ MIN_SESSION_SECONDS, MAX_SESSION_SECONDS = 3600, 43_200
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class IamRole:
     """One role with its trust policy. `arn` matches ROLE_ARN."""
 
     arn: str

@@ -21,11 +21,11 @@ from sidecar.background import keep_running
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
 from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
-from sidecar.local.events import Tell
+from sidecar.local.events import Emit
 from sidecar.local.issuer import Issuer, generate_key, rotate_keys
 from sidecar.local.kubelet import MAX_JITTER_SECONDS, TOKEN_NAME, TokenVolume, keep_fresh, renew
 from sidecar.local.provider_keys import FileKeys, IssuerKeys, KeySource
-from sidecar.local.roles import Role
+from sidecar.local.roles import IamRole
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
@@ -64,7 +64,7 @@ async def serve_local(
     config: LocalConfig,
     directory: Path,
     *,
-    tell: Tell,
+    emit: Emit,
     clock: Clock,
     generate: Callable[[], RSAPrivateKey] = generate_key,
     task_status: trio.TaskStatus[LocalServices] = trio.TASK_STATUS_IGNORED,
@@ -80,19 +80,19 @@ async def serve_local(
         await _listen("sts_port", config.sts_host, config.sts_port) as sts_listener,
     ):
         issuer = await _make_issuer(config, _url(issuer_listener), clock, generate)
-        sts = Sts(_account(config, issuer, clock), clock=clock, tell=tell)
-        _tell_unknown(sts.account, tell)
-        kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, tell=tell)
-        report = partial(_tell_fault, tell)
+        sts = Sts(_account(config, issuer, clock), clock=clock, emit=emit)
+        _emit_unevaluated_statements(sts.account, emit)
+        kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, emit=emit)
+        report = partial(_emit_request_failure, emit)
         async with trio.open_nursery() as nursery:
-            rotation = partial(rotate_keys, issuer, config.key_rotation_seconds, tell=tell, generate=generate)
+            rotation = partial(rotate_keys, issuer, config.key_rotation_seconds, emit=emit, generate=generate)
             for name, task in (
                 ("issuer", partial(Server(issuer.answer, report, limits=HTTP_LIMITS).serve, [issuer_listener])),
                 ("sts", partial(Server(sts.answer, report, limits=HTTP_LIMITS).serve, [sts_listener])),
                 ("kubelet", kubelet),
                 ("key_rotation", rotation),
             ):
-                nursery.start_soon(keep_running, task, partial(_tell_task_fault, tell, name))
+                nursery.start_soon(keep_running, task, partial(_emit_task_failure, emit, name))
             task_status.started(_services(config, directory, issuer, sts, _url(sts_listener)))
 
 
@@ -139,18 +139,18 @@ async def _make_issuer(
 
 
 def _first_token(
-    config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, tell: Tell
+    config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, emit: Emit
 ) -> Callable[[], Awaitable[None]]:
     """Write it, and return what keeps it fresh from now on."""
     issue = partial(issuer.issue, _identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
     try:
-        token = renew(volume, issue, clock.wall(), tell)
+        token = renew(volume, issue, clock.wall(), emit)
     except OSError as exc:
         raise ConfigurationError(
             f"the token volume {volume.directory} cannot be written ({exc}): give a directory of your own."
         ) from exc
     jitter = partial(random.uniform, 0, MAX_JITTER_SECONDS)
-    return partial(keep_fresh, volume, token, issue, clock=clock, jitter=jitter, tell=tell)
+    return partial(keep_fresh, volume, token, issue, clock=clock, jitter=jitter, emit=emit)
 
 
 def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
@@ -166,10 +166,10 @@ def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
     return Account(config.region, roles, providers, sources)
 
 
-def _tell_unknown(account: Account, tell: Tell) -> None:
+def _emit_unevaluated_statements(account: Account, emit: Emit) -> None:
     for role in account.roles.values():
         for reason in role.trust_policy.unknown:
-            tell(
+            emit(
                 "trust_statement_not_evaluated", role_arn=role.arn, reason=f"{reason}. It allows nothing, and may deny"
             )
 
@@ -178,14 +178,14 @@ def _source(issuer: str, address: str, jwks_file: Path | None, clock: Clock) -> 
     return FileKeys(jwks_file) if jwks_file else IssuerKeys(issuer, address, clock.monotonic)
 
 
-def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> Role:
+def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole:
     arn = settings.arn or f"arn:aws:iam::{config.account_id}:role/{settings.name}"
     subject, audience = _identity(config).subject, config.audience
     document: Any = settings.trust_policy or default_policy(own.arn, own.key, subject=subject, audience=audience)
     name = f"the trust policy of {arn}"
     with reading(name):
         policy = parse_policy(_with_issuer(document, issuer_key(own.issuer), name), name)
-    return Role(arn, policy, settings.max_session_duration)
+    return IamRole(arn, policy, settings.max_session_duration)
 
 
 def _with_issuer(value: Any, key: str, name: str) -> Any:
@@ -210,9 +210,9 @@ def _identity(config: LocalConfig) -> PodIdentity:
     return PodIdentity(config.namespace, config.service_account, config.pod, config.node)
 
 
-def _tell_task_fault(tell: Tell, name: str, exc: Exception) -> None:
-    tell("background_task_failed", task=name, exception=type(exc).__name__)
+def _emit_task_failure(emit: Emit, name: str, exc: Exception) -> None:
+    emit("background_task_failed", task=name, exception=type(exc).__name__)
 
 
-def _tell_fault(tell: Tell, exc: Exception) -> None:
-    tell("request_failed", exception=type(exc).__name__)
+def _emit_request_failure(emit: Emit, exc: Exception) -> None:
+    emit("request_failed", exception=type(exc).__name__)

@@ -50,11 +50,11 @@ class SessionPolicy(NamedTuple):
     arns: tuple[str, ...]
 
 
-class Verdict(NamedTuple):
+class PolicyDecision(NamedTuple):
     """Whether the session policies leave an action to the session. `ending` is how AWS's message ends if not."""
 
     is_allowed: bool
-    why: str
+    reason: str
     ending: str = ""
 
 
@@ -71,36 +71,38 @@ def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy 
     return SessionPolicy(tuple(_statement(item, index) for index, item in enumerate(statements, 1)), managed)
 
 
-def judge(policy: SessionPolicy | None, action: str, resource: str) -> Verdict:
+def evaluate(policy: SessionPolicy | None, action: str, resource: str) -> PolicyDecision:
     """Return whether the session may do `action` (as `sts:AssumeRole`) to the role with the ARN `resource`."""
     if policy is None:
-        return Verdict(is_allowed=True, why="the session has no session policy")
+        return PolicyDecision(is_allowed=True, reason="the session has no session policy")
     covering = [statement for statement in policy.statements if _covers(statement, action, resource)]
     for statement in covering:
         if not statement.is_allow:
             condition = ", if its condition is met, which is not evaluated here" if statement.has_condition else ""
-            return Verdict(
+            return PolicyDecision(
                 is_allowed=False,
-                why=f"{statement.label} of the session policy denies it{condition}",
+                reason=f"{statement.label} of the session policy denies it{condition}",
                 ending="with an explicit deny in a session policy",
             )
     return _allowed(policy, covering, action)
 
 
-def _allowed(policy: SessionPolicy, covering: list[Statement], action: str) -> Verdict:
-    """Return the verdict where no statement denies."""
+def _allowed(policy: SessionPolicy, covering: list[Statement], action: str) -> PolicyDecision:
+    """Return the decision where no statement denies."""
     ending = f"because no session policy allows the {action} action"
     unknown = [arn for arn in policy.arns if _managed(arn) is None]
     if unknown:
-        why = f"the content of {', '.join(unknown)} is not known here, so it allows nothing and may deny"
-        return Verdict(is_allowed=False, why=why, ending=ending)
+        reason = f"the content of {', '.join(unknown)} is not known here, so it allows nothing and may deny"
+        return PolicyDecision(is_allowed=False, reason=reason, ending=ending)
     plain = [statement.label for statement in covering if not statement.has_condition]
     plain += [arn for arn in policy.arns if _managed(arn) == _ALLOWS]
     if plain:
-        return Verdict(is_allowed=True, why=f"{plain[0]} of the session policies allows it")
+        return PolicyDecision(is_allowed=True, reason=f"{plain[0]} of the session policies allows it")
     conditional = [statement.label for statement in covering]
-    why = f"{', '.join(conditional)} has a condition, which is not evaluated here" if conditional else "none allows it"
-    return Verdict(is_allowed=False, why=f"the session policies: {why}", ending=ending)
+    reason = (
+        f"{', '.join(conditional)} has a condition, which is not evaluated here" if conditional else "none allows it"
+    )
+    return PolicyDecision(is_allowed=False, reason=f"the session policies: {reason}", ending=ending)
 
 
 def _managed(arn: str) -> str | None:
@@ -168,5 +170,5 @@ def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> t
     return given[0] == element, tuple(texts)
 
 
-def _malformed(message: str, why: str) -> StsRefusal:
-    return StsRefusal("MalformedPolicyDocument", message, why=f"the session policy: {why}")
+def _malformed(message: str, reason: str) -> StsRefusal:
+    return StsRefusal("MalformedPolicyDocument", message, reason=f"the session policy: {reason}")

@@ -46,7 +46,7 @@ def session_size(parameters: Parameters, inherited: Tags) -> SessionSize:
         raise StsRefusal(
             "PackedPolicyTooLarge",
             f"The session token exceeded the maximum allowed size of {MAX_TOKEN_BYTES} bytes: it has {size} bytes.",
-            why=f"policies and tags, {len(inherited)} of them inherited, have {content} bytes in the session token",
+            reason=f"policies and tags, {len(inherited)} of them inherited, have {content} bytes in the session token",
         )
     packed = _percent(content, MAX_TOKEN_BYTES - PLAIN_TOKEN_BYTES) if policies or tags else None
     return SessionSize(max(size, int(parameters.get("MinimumSessionTokenSize", 0))), packed)
@@ -62,7 +62,7 @@ def _check_plain_text(policies: Iterable[str]) -> None:
         raise StsRefusal(
             "PackedPolicyTooLarge",
             f"Packed policy consumes {percent}% of allotted space, please use smaller policy.",
-            why=f"session policy and policy ARNs have more than {MAX_POLICY_CHARACTERS} characters together",
+            reason=f"session policy and policy ARNs have more than {MAX_POLICY_CHARACTERS} characters together",
         )
 
 

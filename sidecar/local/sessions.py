@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sidecar.local.roles import Role
+from sidecar.local.roles import IamRole
 from sidecar.local.session_policy import SessionPolicy
 from sidecar.local.session_size import PLAIN_TOKEN_BYTES, Tags
 
@@ -23,7 +23,7 @@ RandomBytes = Callable[[int], bytes]
 class Session:
     """One set of credentials, and what they stand for."""
 
-    role: Role
+    role: IamRole
     name: str
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -44,7 +44,7 @@ class Session:
 
 
 def new_session(
-    role: Role,
+    role: IamRole,
     name: str,
     *,
     now: float,

@@ -193,8 +193,8 @@ def _is_same(expected: str, given: str) -> bool:
     return hmac.compare_digest(expected.encode(), given.encode())
 
 
-def _denied(code: str, message: str, why: str | None = None) -> StsRefusal:
-    return StsRefusal(code, message, status=403, why=why)
+def _denied(code: str, message: str, reason: str | None = None) -> StsRefusal:
+    return StsRefusal(code, message, status=403, reason=reason)
 
 
 def _mismatch(message: str) -> StsRefusal:

@@ -24,7 +24,7 @@ class Stranger(NamedTuple):
     """The subject of a token, and a description of the service accounts with such a subject."""
 
     subject: str
-    who: str
+    description: str
 
 
 def strangers(subject: str) -> list[Stranger]:
@@ -33,7 +33,7 @@ def strangers(subject: str) -> list[Stranger]:
     namespace, colon, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
     if not (subject.startswith(SERVICE_ACCOUNT_PREFIX) and colon):
         return found
-    for each, who in (
+    for each, description in (
         (f"{OTHER_NAMESPACE}:{name}", f"service accounts with the name {name} in any namespace"),
         (f"{namespace}:{OTHER_NAME}", f"any service account of the namespace {namespace}"),
         (f"{namespace}-x:{OTHER_NAME}", f"any service account of a namespace whose name begins with {namespace}"),
@@ -43,7 +43,7 @@ def strangers(subject: str) -> list[Stranger]:
         (f"{namespace}:{name}-x", f"service accounts of {namespace} whose name begins with {name}"),
         (f"{namespace}:x-{name}", f"service accounts of {namespace} whose name ends with {name}"),
     ):
-        found.append(Stranger(SERVICE_ACCOUNT_PREFIX + each, who))
+        found.append(Stranger(SERVICE_ACCOUNT_PREFIX + each, description))
     return found
 
 

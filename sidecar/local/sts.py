@@ -3,7 +3,7 @@ AWS STS for one account and region: AssumeRoleWithWebIdentity, AssumeRole and Ge
 
 It answers as AWS does, refusals included, and takes nothing on trust: a web identity token is verified with its
 issuer's published keys, a signed request with the secret that was given out, and a role is given only to whom its
-trust policy names. What a caller is not told goes to `tell`.
+trust policy names. What a caller is not told goes to `emit`.
 """
 
 import secrets
@@ -15,11 +15,11 @@ from email.utils import formatdate
 
 from sidecar.clock import Clock
 from sidecar.local import sigv4, sts_xml
-from sidecar.local.events import Tell
-from sidecar.local.operations import Grant, assume_role, assume_role_with_web_identity, caller_identity
+from sidecar.local.events import Emit
+from sidecar.local.operations import SessionResult, assume_role, assume_role_with_web_identity, caller_identity
 from sidecar.local.parameters import load_shapes, operation_name, parse_form, read_parameters
 from sidecar.local.provider_keys import KeySource
-from sidecar.local.roles import Role
+from sidecar.local.roles import IamRole
 from sidecar.local.sessions import RandomBytes, Session, SessionTable
 from sidecar.local.sts_xml import Tree
 from sidecar.oidc import verification as web_identity
@@ -34,7 +34,7 @@ class Account:
     """What STS knows: the roles by ARN, the OIDC providers by issuer, and where their keys are, by issuer too."""
 
     region: str
-    roles: Mapping[str, Role]
+    roles: Mapping[str, IamRole]
     providers: Mapping[str, web_identity.Provider]
     key_sources: Mapping[str, KeySource]
 
@@ -43,11 +43,11 @@ class Sts:
     """One STS. `answer` is its HTTP face."""
 
     def __init__(
-        self, account: Account, *, clock: Clock, tell: Tell, random_bytes: RandomBytes = secrets.token_bytes
+        self, account: Account, *, clock: Clock, emit: Emit, random_bytes: RandomBytes = secrets.token_bytes
     ) -> None:
         self.account = account
         self._clock = clock
-        self._tell = tell
+        self._emit = emit
         self._random_bytes = random_bytes
         self._sessions = SessionTable()
         self._shapes = load_shapes()
@@ -64,10 +64,10 @@ class Sts:
         try:
             operation = operation_name(form)
             members = await self._operations[operation](request, form)
-            return self._reply(200, sts_xml.result(operation, members, request_id), request_id)
+            return self._response(200, sts_xml.result(operation, members, request_id), request_id)
         except StsRefusal as refusal:
-            self._tell_refusal(form, refusal)
-            return self._reply(refusal.status, sts_xml.error(refusal.code, str(refusal), request_id), request_id)
+            self._emit_rejection(form, refusal)
+            return self._response(refusal.status, sts_xml.error(refusal.code, str(refusal), request_id), request_id)
 
     async def _assume_role_with_web_identity(self, _request: Request, form: Form) -> Tree:
         parameters = read_parameters(self._shapes["AssumeRoleWithWebIdentity"], form)
@@ -77,42 +77,42 @@ class Sts:
         now = self._clock.wall()
         identity = web_identity.verify_token(token, provider, keys, now)
         roles, random_bytes = self.account.roles, self._random_bytes
-        grant = assume_role_with_web_identity(parameters, identity, roles, now=now, random_bytes=random_bytes)
-        return self._give("exchange_granted", grant, subject=identity.subject, audience=identity.audience)
+        result = assume_role_with_web_identity(parameters, identity, roles, now=now, random_bytes=random_bytes)
+        return self._add_session("exchange_granted", result, subject=identity.subject, audience=identity.audience)
 
     async def _assume_role(self, request: Request, form: Form) -> Tree:
         caller = self._signer(request)
         parameters = read_parameters(self._shapes["AssumeRole"], form)
         roles, random_bytes = self.account.roles, self._random_bytes
-        grant = assume_role(parameters, caller, roles, now=self._clock.wall(), random_bytes=random_bytes)
-        return self._give("role_assumed", grant, caller=caller.arn)
+        result = assume_role(parameters, caller, roles, now=self._clock.wall(), random_bytes=random_bytes)
+        return self._add_session("role_assumed", result, caller=caller.arn)
 
     async def _get_caller_identity(self, request: Request, _form: Form) -> Tree:
         caller = self._signer(request)
-        self._tell("caller_identity_returned", arn=caller.arn)
+        self._emit("caller_identity_returned", arn=caller.arn)
         return caller_identity(caller)
 
     def _signer(self, request: Request) -> Session:
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
         return sigv4.verify(request, self._sessions.get, region=self.account.region, now=now)
 
-    def _give(self, event: str, grant: Grant, **fields: str) -> Tree:
-        session = grant.session
+    def _add_session(self, event: str, result: SessionResult, **fields: str) -> Tree:
+        session = result.session
         self._sessions.add(session)
-        self._tell(event, arn=session.arn, access_key_id=session.access_key_id, expires_at=session.expires_at, **fields)
-        return grant.members
+        self._emit(event, arn=session.arn, access_key_id=session.access_key_id, expires_at=session.expires_at, **fields)
+        return result.members
 
-    def _tell_refusal(self, form: Form, refusal: StsRefusal) -> None:
-        self._tell(
+    def _emit_rejection(self, form: Form, refusal: StsRefusal) -> None:
+        self._emit(
             "request_rejected",
             operation=form.get("Action"),
             role_arn=form.get("RoleArn"),
             code=refusal.code,
             message=str(refusal),
-            reason=refusal.why,
+            reason=refusal.reason,
         )
 
-    def _reply(self, status: int, body: bytes, request_id: str) -> Response:
+    def _response(self, status: int, body: bytes, request_id: str) -> Response:
         date = formatdate(self._clock.wall(), usegmt=True)
         headers = (("x-amzn-RequestId", request_id), ("Date", date))
         return Response(status, body, sts_xml.CONTENT_TYPE, headers)

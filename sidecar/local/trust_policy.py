@@ -37,13 +37,13 @@ class Principal(NamedTuple):
 
 class Decision(NamedTuple):
     """
-    An answer. `why` says in full what decided, for the person who runs this and never for the caller.
+    An answer. `reason` says in full what decided, for the person who runs this and never for the caller.
 
     `unknown` has the statements that could not be judged and on which the answer depends, each with its reason.
     """
 
     is_allowed: bool
-    why: str
+    reason: str
     unknown: tuple[str, ...] = ()
 
 
@@ -82,22 +82,26 @@ class TrustPolicy:
 
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
         """Return whether `principal` may do `action` (`sts:AssumeRole`…) to the role, in a request of this context."""
-        aside = {statement: _aside(statement, action, principal) for statement in self.statements}
-        unmet = {statement: _unmet(statement, context) for statement, reason in aside.items() if reason is None}
+        mismatches = {statement: _mismatch(statement, action, principal) for statement in self.statements}
+        unmet = {
+            statement: _unmet_condition(statement, context)
+            for statement, reason in mismatches.items()
+            if reason is None
+        }
         applying = [statement for statement, complaint in unmet.items() if complaint is None]
         denies, allows = ([s for s in applying if s.is_allow is is_allow] for is_allow in (False, True))
         if not allows or (denies and _known(denies)):
-            reasons = (unmet if any(s.is_allow for s in unmet) else aside).items()
-            return _refusal(_known(denies), [f"{s.label}: {reason}" for s, reason in reasons if s.is_allow and reason])
+            reasons = (unmet if any(s.is_allow for s in unmet) else mismatches).items()
+            return _denial(_known(denies), [f"{s.label}: {reason}" for s, reason in reasons if s.is_allow and reason])
         if not denies and _known(allows):
-            return Decision(is_allowed=True, why=f"{_known(allows)[0].label} allows it")
+            return Decision(is_allowed=True, reason=f"{_known(allows)[0].label} allows it")
         unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
-        return Decision(is_allowed=False, why=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
+        return Decision(is_allowed=False, reason=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
 
     def allowing(self, action: str, principal: Principal, context: Context) -> tuple[Statement, ...]:
         """Return the known statements that allow this call by themselves."""
-        concerned = [each for each in _known(list(self.statements)) if _aside(each, action, principal) is None]
-        return tuple(each for each in concerned if each.is_allow and _unmet(each, context) is None)
+        concerned = [each for each in _known(list(self.statements)) if _mismatch(each, action, principal) is None]
+        return tuple(each for each in concerned if each.is_allow and _unmet_condition(each, context) is None)
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -109,9 +113,9 @@ def _known(statements: list[Statement]) -> list[Statement]:
     return [statement for statement in statements if statement.unknown is None]
 
 
-def _refusal(denies: list[Statement], objections: list[str]) -> Decision:
-    why = f"{denies[0].label} denies it" if denies else "; ".join(objections) or "no statement allows anything"
-    return Decision(is_allowed=False, why=why)
+def _denial(denies: list[Statement], objections: list[str]) -> Decision:
+    reason = f"{denies[0].label} denies it" if denies else "; ".join(objections) or "no statement allows anything"
+    return Decision(is_allowed=False, reason=reason)
 
 
 class Operator(NamedTuple):
@@ -189,7 +193,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     Raises ConfigurationError that names the element, its value and what is allowed there.
     """
     _require_mapping(document, name)
-    _refuse_others(document, {"Version", "Id", "Statement"}, name)
+    _reject_unknown_keys(document, {"Version", "Id", "Statement"}, name)
     version = document.get("Version", "2008-10-17")
     if version not in _VERSIONS:
         raise ConfigurationError(f'{name}: Version is {shown(version)}: write "2012-10-17".')
@@ -215,7 +219,7 @@ def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience
     }
 
 
-def _aside(statement: Statement, action: str, principal: Principal) -> str | None:
+def _mismatch(statement: Statement, action: str, principal: Principal) -> str | None:
     """Return why the statement cannot concern this call, whatever its conditions are; None if it can."""
     is_named = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     if is_named is not statement.names_actions:
@@ -226,7 +230,7 @@ def _aside(statement: Statement, action: str, principal: Principal) -> str | Non
     return None
 
 
-def _unmet(statement: Statement, context: Context) -> str | None:
+def _unmet_condition(statement: Statement, context: Context) -> str | None:
     """Return the first known condition that the request does not meet; None if it meets all of them."""
     return next((_complaint(c, context) for c in statement.conditions if not _is_met(c, context)), None)
 
@@ -268,7 +272,7 @@ def read_statement(item: Any, index: int, policy: str) -> Statement:
     _require_mapping(item, f"{policy}: Statement {index}")
     label = statement_label(item, index)
     name = f"{policy}: {label}"
-    _refuse_others(item, _STATEMENT_ELEMENTS, name)
+    _reject_unknown_keys(item, _STATEMENT_ELEMENTS, name)
     if item.get("Effect") not in ("Allow", "Deny"):
         raise ConfigurationError(f"{name}: Effect is {shown(item.get('Effect'))}: write Allow or Deny.")
     action, principal = (_one_of(item, wanted, name) for wanted in ("Action", "Principal"))
@@ -307,7 +311,7 @@ def _principals(principal: Any, name: str) -> Iterable[str]:
     if principal == "*":  # the User Guide has it equal to {"AWS": "*"}
         return ["*"]
     _require_mapping(principal, name)
-    _refuse_others(principal, set(_PRINCIPALS), name)
+    _reject_unknown_keys(principal, set(_PRINCIPALS), name)
     return [
         text
         for kind, texts in principal.items()
@@ -359,7 +363,7 @@ def _require_mapping(value: Any, name: str) -> None:
         raise ConfigurationError(f"{name} is {shown(value)}: it must be a mapping of names to values.")
 
 
-def _refuse_others(mapping: Mapping[str, Any], known: set[str], name: str) -> None:
+def _reject_unknown_keys(mapping: Mapping[str, Any], known: set[str], name: str) -> None:
     for key in mapping:
         if key not in known:
             raise ConfigurationError(f"{name}: {shown(key)} is not supported here: use {', '.join(sorted(known))}.")

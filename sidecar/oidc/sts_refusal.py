@@ -11,16 +11,16 @@ class StsRefusal(SidecarError):  # noqa: N818  it is a response, not a failure o
     """
     An error response of STS. `str()` is AWS's message.
 
-    `code` and `status` are AWS's (STS API reference, Errors of each action and Common Errors). `why` is the reason for
-    the operator, with all that is needed for a fix; by default it is the message.
+    `code` and `status` are AWS's (STS API reference, Errors of each action and Common Errors). `reason` is for the
+    operator, with all that is needed for a fix. It is the message by default.
     """
 
-    def __init__(self, code: str, message: str, *, status: int = 400, why: str | None = None) -> None:
+    def __init__(self, code: str, message: str, *, status: int = 400, reason: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.status = status
-        self.why = why or message
+        self.reason = reason or message
 
     def __str__(self) -> str:
         return self.message

@@ -2,7 +2,7 @@
 Verify a web identity token as STS does before it checks the role. Pure: keys and time are arguments.
 
 The order of the checks, the messages and the 300 s were recorded from the real service, as far as it shows them.
-Details that STS does not return to callers are in `StsRefusal.why`.
+Details that STS does not return to callers are in `StsRefusal.reason`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -172,7 +172,7 @@ def _check_times(claims: Mapping[str, Any], now: int) -> None:
             "ExpiredTokenException",
             f"Token expired: current date/time {now - TOLERANCE_SECONDS} must be before the expiration date/time "
             f"{claims['exp']}",
-            why=f"the token expired {now - claims['exp']} s ago; STS tolerates {TOLERANCE_SECONDS}",
+            reason=f"the token expired {now - claims['exp']} s ago; STS tolerates {TOLERANCE_SECONDS}",
         )
     if claims["iat"] > now + TOLERANCE_SECONDS:
         raise _invalid(f"Token issued in the future: {claims['iat']}")
@@ -185,5 +185,5 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(item for item in items if isinstance(item, str))
 
 
-def _invalid(message: str, why: str | None = None) -> StsRefusal:
-    return StsRefusal("InvalidIdentityToken", message, why=why)
+def _invalid(message: str, reason: str | None = None) -> StsRefusal:
+    return StsRefusal("InvalidIdentityToken", message, reason=reason)

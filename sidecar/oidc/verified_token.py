@@ -65,7 +65,7 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
         raise NotVerifiedError(f"the issuer's keys are not available: {exc.problem}") from exc
     except StsRefusal as refusal:
         raise NotVerifiedError(
-            f"{refusal.why} (STS would reject it with {refusal.code}: {refusal})", is_refuted=True, code=refusal.code
+            f"{refusal.reason} (STS would reject it with {refusal.code}: {refusal})", is_refuted=True, code=refusal.code
         ) from refusal
     return Verified(issuer, str(unverified.kid), found)
 

@@ -62,7 +62,7 @@ def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: Tr
         context = {f"{grant.key}:sub".lower(): (subject,), f"{grant.key}:aud".lower(): (grant.audience,)}
         decision = policy.evaluate(ASSUME_ROLE_WITH_WEB_IDENTITY, Principal((grant.provider_arn,), None), context)
         if decision.is_allowed:
-            yield f"{shown(subject)} may still assume the role, because {decision.why}. Change that statement too."
+            yield f"{shown(subject)} may still assume the role, because {decision.reason}. Change that statement too."
 
 
 def _readable(statements: list[Any]) -> Iterator[Statement]:

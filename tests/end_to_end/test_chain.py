@@ -71,7 +71,7 @@ async def pod(
     clock = Clock(lambda: time.time() + stss_clock_ahead, trio.current_time)
     async with trio.open_nursery() as nursery:
         key = generate_key()
-        serve = partial(serve_local, AWS, directory / "volume", tell=tell_nobody, clock=clock, generate=lambda: key)
+        serve = partial(serve_local, AWS, directory / "volume", emit=tell_nobody, clock=clock, generate=lambda: key)
         services = await nursery.start(serve)
         config = str(roles_file(directory, external_id))
         environment = pod_environment(

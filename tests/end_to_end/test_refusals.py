@@ -74,7 +74,7 @@ async def what_boto3_says(tmp_path: Path, make_token: Callable[[LocalServices], 
             serve_local,
             LocalConfig(),
             tmp_path,
-            tell=tell_nobody,
+            emit=tell_nobody,
             clock=clock,
             generate=lambda: PRIVATE_KEY,
         )

@@ -16,7 +16,7 @@ from sidecar.clock import instant_text
 from sidecar.local import sigv4, sts_xml
 from sidecar.local.operations import caller_identity
 from sidecar.local.parameters import parse_form
-from sidecar.local.roles import Role
+from sidecar.local.roles import IamRole
 from sidecar.local.services import HTTP_LIMITS
 from sidecar.local.session_size import PLAIN_TOKEN_BYTES
 from sidecar.local.sessions import Session, SessionTable, new_session
@@ -85,7 +85,7 @@ class StrictSts:
         await self.answers.wait()
         if self.refusal is not None:
             raise self.refusal
-        role = Role(form["RoleArn"], TrustPolicy(()))
+        role = IamRole(form["RoleArn"], TrustPolicy(()))
         name, seconds = form["RoleSessionName"], self.life_seconds
         session = new_session(
             role,

@@ -39,9 +39,9 @@ def breadth(subject: str, allowing: Sequence[Statement], decide: Callable[[str],
     decisions = [*(decision for _, decision in found), *(each for some in by_pattern.values() for each in some)]
     return Breadth(
         accepts_anyone=found[0][1].is_allowed,
-        strangers=tuple(stranger.who for stranger, decision in found if decision.is_allowed),
+        strangers=tuple(stranger.description for stranger, decision in found if decision.is_allowed),
         patterns=tuple(pattern for pattern, some in by_pattern.items() if any(each.is_allowed for each in some)),
-        reason=next((decision.why for decision in decisions if decision.is_allowed), ""),
+        reason=next((decision.reason for decision in decisions if decision.is_allowed), ""),
         unknown=tuple(dict.fromkeys(reason for decision in decisions for reason in decision.unknown)),
     )
 

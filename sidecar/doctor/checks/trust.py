@@ -81,7 +81,7 @@ def policy_mismatch(facts: TrustFacts) -> str | None:
     decision = decide(facts)
     if decision.is_allowed or decision.unknown:
         return None
-    return f"the trust policy does not allow this: {decision.why}"
+    return f"the trust policy does not allow this: {decision.reason}"
 
 
 def _provider(facts: TrustFacts) -> Finding | None:
@@ -113,10 +113,10 @@ def _policy_accepts(facts: TrustFacts) -> Finding:
         return left_out(f"trust policy and provider cannot be read: {facts.unavailable_reason}", facts.fix)
     decision = decide(facts)
     if decision.is_allowed:
-        return ok(f"{decision.why}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
+        return ok(f"{decision.reason}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
     if decision.unknown:
         return left_out(f"a part of the trust policy cannot be evaluated here: {'; '.join(decision.unknown)}")
-    seen = f"the trust policy does not accept sub {facts.token.subject}: {decision.why}"
+    seen = f"the trust policy does not accept sub {facts.token.subject}: {decision.reason}"
     fix = "Correct the condition, or run the Pod with the service account that the condition names"
     if facts.exchange_succeeded:
         return warning(f"{seen}. STS does not use this change yet", fix)

@@ -43,5 +43,5 @@ def _signature_error(facts: TokenFacts, published: Published) -> str | None:
         at = max(filter(None, (token.issued_at, token.not_before)), default=time.time())
         verification.verify_without_audience(parsed, published.keys, at)
     except StsRefusal as refusal:
-        return refusal.why
+        return refusal.reason
     return ""

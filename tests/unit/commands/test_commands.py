@@ -49,7 +49,7 @@ async def local_services(directory: Path) -> AsyncIterator[LocalServices]:
             serve_local,
             LocalConfig(),
             directory,
-            tell=tell_nobody,
+            emit=tell_nobody,
             clock=clock,
             generate=lambda: PRIVATE_KEY,
         )

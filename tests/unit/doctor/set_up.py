@@ -122,7 +122,7 @@ async def set_up(directory: Path) -> AsyncIterator[SetUp]:
     async with trio.open_nursery() as nursery:
         clock = Clock(time.time, trio.current_time)
         volume = directory / "volume"
-        serve = partial(serve_local, config, volume, tell=tell_nobody, clock=clock, generate=lambda: PRIVATE_KEY)
+        serve = partial(serve_local, config, volume, emit=tell_nobody, clock=clock, generate=lambda: PRIVATE_KEY)
         services = await nursery.start(serve)
         yield await nursery.start(_with_daemon, directory, nursery, services)
         nursery.cancel_scope.cancel()

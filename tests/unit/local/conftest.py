@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from sidecar.clock import Clock
 from sidecar.local.issuer import Issuer, generate_key
-from sidecar.local.roles import Role
+from sidecar.local.roles import IamRole
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
@@ -77,9 +77,9 @@ class World:
         provider = Provider(ISSUER, (AUDIENCE,), ACCOUNT)
         self.roles = {APP: self._app(provider), NEXT: self._next(), LAST: self._last()}
         self.account = Account("us-east-1", self.roles, {ISSUER: provider}, {ISSUER: Publishes(self.issuer)})
-        self.sts = Sts(self.account, clock=wall.clock, tell=self.tell)
+        self.sts = Sts(self.account, clock=wall.clock, emit=self.emit)
 
-    def tell(self, event: str, /, **fields: Any) -> None:
+    def emit(self, event: str, /, **fields: Any) -> None:
         self.told.append((event, fields))
 
     def token(self, **changes: Any) -> str:
@@ -112,29 +112,29 @@ class World:
         return refusal_of(await self.ask(operation, **form))
 
     @property
-    def why(self) -> str:
+    def reason(self) -> str:
         """The reason that was told last."""
         return str(self.told[-1][1]["reason"])
 
     @staticmethod
-    def _app(provider: Provider) -> Role:
+    def _app(provider: Provider) -> IamRole:
         document = default_policy(provider.arn, provider.key, subject=POD.subject, audience=AUDIENCE)
-        return Role(APP, parse_policy(document, "app"), 43_200)
+        return IamRole(APP, parse_policy(document, "app"), 43_200)
 
     @staticmethod
-    def _next() -> Role:
+    def _next() -> IamRole:
         statement = {
             "Effect": "Allow",
             "Principal": {"AWS": APP},
             "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
             "Condition": {"StringEquals": {"sts:ExternalId": "secret-handshake"}},
         }
-        return Role(NEXT, parse_policy({"Version": "2012-10-17", "Statement": statement}, "next"), 43_200)
+        return IamRole(NEXT, parse_policy({"Version": "2012-10-17", "Statement": statement}, "next"), 43_200)
 
     @staticmethod
-    def _last() -> Role:
+    def _last() -> IamRole:
         statement = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
-        return Role(LAST, parse_policy({"Version": "2012-10-17", "Statement": statement}, "last"))
+        return IamRole(LAST, parse_policy({"Version": "2012-10-17", "Statement": statement}, "last"))
 
 
 def refusal_of(answer: dict[str, Any]) -> tuple[int, str, str]:

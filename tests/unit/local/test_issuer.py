@@ -88,14 +88,14 @@ async def test_keys_rotate_by_the_interval(
 ) -> None:
     fresh, rotated_at, twice = iter(private_keys[1:]), [], trio.Event()
 
-    def tell(event: str, /, **fields: Any) -> None:
+    def emit(event: str, /, **fields: Any) -> None:
         rotated_at.append((event, fields["kid"], fields["published_keys"]))
         if len(rotated_at) == 2:
             twice.set()
 
     world.token()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(rotate_keys, world.issuer, 60, tell=tell, generate=lambda: next(fresh)))
+        nursery.start_soon(partial(rotate_keys, world.issuer, 60, emit=emit, generate=lambda: next(fresh)))
         await twice.wait()
         nursery.cancel_scope.cancel()
     kids = [signing_key(key).kid for key in private_keys]

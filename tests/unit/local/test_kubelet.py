@@ -128,15 +128,15 @@ class Api:
         self.count += 1
         return IssuedToken(f"token-{self.count}", self.wall.time(), self.wall.time() + 600)
 
-    def tell(self, event: str, /, **_: Any) -> None:
+    def emit(self, event: str, /, **_: Any) -> None:
         self.told.append(event)
 
 
 async def _keep(volume: TokenVolume, api: Api, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
-    token = renew(volume, api.issue, api.wall.time(), api.tell)
+    token = renew(volume, api.issue, api.wall.time(), api.emit)
     meanwhile()
     with trio.move_on_after(seconds):
-        await keep_fresh(volume, token, api.issue, clock=api.wall.clock, jitter=lambda: 0.0, tell=api.tell)
+        await keep_fresh(volume, token, api.issue, clock=api.wall.clock, jitter=lambda: 0.0, emit=api.emit)
 
 
 async def test_tokens_are_renewed_at_four_fifths_of_their_life(

@@ -152,7 +152,7 @@ async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> No
         with pytest.raises(StsRefusal) as caught:
             await fetch_keys(served.url, served.url)
         assert (caught.value.code, str(caught.value)) == ("InvalidIdentityToken", NO_KEY)
-        assert served.url in caught.value.why
+        assert served.url in caught.value.reason
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ async def test_an_issuer_that_does_not_answer_is_a_communication_error(spoil: Sp
         with pytest.raises(StsRefusal) as caught:
             await fetch_keys(served.url, served.url)
         assert (caught.value.code, caught.value.status) == ("IDPCommunicationError", 400)
-        assert served.url in caught.value.why
+        assert served.url in caught.value.reason
 
 
 async def test_an_issuer_that_hangs_is_given_up(autojump_clock: object) -> None:

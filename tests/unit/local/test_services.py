@@ -71,7 +71,7 @@ class Running:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self._offset = 0.0
 
-    def tell(self, event: str, /, **fields: Any) -> None:
+    def emit(self, event: str, /, **fields: Any) -> None:
         self.told.append((event, fields))
 
     def step(self, seconds: float) -> None:
@@ -130,7 +130,7 @@ async def running(
     directory: Path, generate: Callable[[], RSAPrivateKey], config: LocalConfig | None = None
 ) -> AsyncIterator[Running]:
     run = Running()
-    serve = partial(serve_local, config or LocalConfig(), directory, tell=run.tell, clock=run.clock, generate=generate)
+    serve = partial(serve_local, config or LocalConfig(), directory, emit=run.emit, clock=run.clock, generate=generate)
     async with trio.open_nursery() as nursery:
         run.services = await nursery.start(serve)
         yield run
@@ -295,7 +295,7 @@ async def test_a_port_in_use_and_a_directory_that_is_a_file_end_the_start(
 async def _start(directory: Path, generate: Callable[[], RSAPrivateKey], config: LocalConfig) -> None:
     clock = Clock(time.time, trio.current_time)
     with trio.move_on_after(10):
-        await serve_local(config, directory, tell=Running().tell, clock=clock, generate=generate)
+        await serve_local(config, directory, emit=Running().emit, clock=clock, generate=generate)
 
 
 @pytest.mark.parametrize(("host", "told"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1")])

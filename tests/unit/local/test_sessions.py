@@ -5,11 +5,11 @@ import os
 import pytest
 
 from sidecar.local import sessions
-from sidecar.local.roles import Role
+from sidecar.local.roles import IamRole
 from sidecar.local.sessions import SessionTable, new_session
 from sidecar.local.trust_policy import TrustPolicy
 
-ROLE = Role("arn:aws:iam::111122223333:role/app", TrustPolicy(()))
+ROLE = IamRole("arn:aws:iam::111122223333:role/app", TrustPolicy(()))
 
 
 def test_a_full_table_lets_go_of_what_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:

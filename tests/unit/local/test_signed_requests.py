@@ -330,4 +330,4 @@ async def test_a_source_identity_and_tags_go_with_the_session(world: World, sign
     assert answer["SourceIdentity"] == "alice"
     changed = sign(answer["Credentials"], chain(SourceIdentity="bob"))
     assert refusal_of(await world.send(changed, "AssumeRole"))[:2] == (403, "AccessDenied")
-    assert world.why == "the session already has the source identity alice"
+    assert world.reason == "the session already has the source identity alice"

@@ -140,7 +140,7 @@ async def test_unsigned_and_shared_secret_tokens_are_refused(world: World) -> No
     for key, algorithm in (("", "none"), ("x" * 64, "HS256")):
         token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
         assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
-        assert f"alg is {algorithm}" in world.why
+        assert f"alg is {algorithm}" in world.reason
 
 
 async def test_a_token_of_another_key_under_a_known_kid_is_refused(
@@ -174,7 +174,7 @@ async def test_the_trust_policy_decides_and_only_the_reason_that_is_told_says_ho
     token = world.token(sub="system:serviceaccount:default:till")
     assert await world.refusal(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.told[-1][0] == "request_rejected"
-    assert world.why == (
+    assert world.reason == (
         f"the trust policy of {APP}: Statement 1: Condition StringEquals {KEY}:sub wants "
         "system:serviceaccount:default:app, the request has system:serviceaccount:default:till"
     )
@@ -183,7 +183,7 @@ async def test_the_trust_policy_decides_and_only_the_reason_that_is_told_says_ho
 async def test_an_unknown_role_is_refused_like_an_untrusting_one(world: World) -> None:
     arn = "arn:aws:iam::111122223333:role/nobody"
     assert await world.refusal(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
-    assert world.why == f"there is no role {arn}"
+    assert world.reason == f"there is no role {arn}"
 
 
 @pytest.mark.parametrize(

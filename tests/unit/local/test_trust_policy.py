@@ -55,7 +55,7 @@ def test_the_default_policy_allows_its_service_account_and_no_other() -> None:
     other = CONTEXT | {"oidc.test/id/a:sub": ("system:serviceaccount:shop:till",)}
     decision = read.evaluate(WEB_IDENTITY, TOKEN, other)
     assert not decision.is_allowed
-    assert decision.why == (
+    assert decision.reason == (
         "Statement 1: Condition StringEquals oidc.test/id/A:sub wants system:serviceaccount:shop:cart, "
         "the request has system:serviceaccount:shop:till"
     )
@@ -259,8 +259,8 @@ def test_statement_that_cannot_concern_the_call_is_put_aside(other: dict[str, An
     for order in ((WRONG, aside), (aside, WRONG)):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
         assert decision[0::2] == (False, ())
-        assert decision.why.startswith("Statement Irsa: Condition StringEquals oidc.test/id/A:sub wants")
-        assert ";" not in decision.why
+        assert decision.reason.startswith("Statement Irsa: Condition StringEquals oidc.test/id/A:sub wants")
+        assert ";" not in decision.reason
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
@@ -270,7 +270,7 @@ def test_unknown_allow_matters_only_if_no_other_allows(condition: Any) -> None:
     decision = policy(maybe, WRONG).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed
     assert [reason.partition(":")[0] for reason in decision.unknown] == ["Statement Maybe"]
-    assert "cannot be judged here: Statement Maybe: the condition" in decision.why
+    assert "cannot be judged here: Statement Maybe: the condition" in decision.reason
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
@@ -336,7 +336,7 @@ def test_any_document_is_a_policy_or_a_configuration_error(document: Any) -> Non
         read = parse_policy(document, "it")
     except ConfigurationError:
         return
-    assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).why
+    assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).reason
 
 
 _VALUES = st.text(st.sampled_from("ab*?:"), max_size=6)
