@@ -1,4 +1,4 @@
-"""The tables of docs/doctor.md, of the checks and the tests that hold them: `python -m tests.unit.doctor.document`."""
+"""Write the checks and their tests into docs/doctor.md: `python -m tests.unit.doctor.document`."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _MARKED = re.compile(r"(<!-- (checks): .* -->\n).*?(<!-- end of \2 -->\n)", re.D
 
 
 def checks() -> Iterator[str]:
-    """A heading for each check, its question, and the broken set-ups of the tests that it finds."""
+    """Yield a heading for each check, its question, and the broken set-ups of the tests that it finds."""
     for group, members in GROUPS.items():
         for check in members:
             yield from (f"### {group}.{check.name}", "", f"{check.question[0].upper()}{check.question[1:]}?", "")
@@ -24,10 +24,10 @@ def checks() -> Iterator[str]:
 def _broken(check: str) -> Iterator[str]:
     rows = [row for row in BROKEN if row.check == check]
     if rows:
-        yield from ("| what was broken | what doctor says first |", "|---|---|")
+        yield from ("| error | in the first finding |", "|---|---|")
         for row in rows:
-            says = row.says.strip().replace("|", "\\|")
-            yield f"| {row.what} | … {says} … |"
+            words = row.words.strip().replace("|", "\\|")
+            yield f"| {row.what} | … {words} … |"
         yield ""
 
 
@@ -35,7 +35,7 @@ TABLES = {"checks": checks}
 
 
 def written_into(document: str) -> str:
-    """The document with the tables of now in it."""
+    """Return the document with the current tables."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n" + "\n".join(TABLES[marks[2]]()) + f"\n{marks[3]}", document)
 
 

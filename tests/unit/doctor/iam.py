@@ -1,4 +1,4 @@
-"""An IAM that knows some roles and providers, and answers GetRole and GetOpenIDConnectProvider as AWS's does."""
+"""Serve a fake IAM that answers GetRole and GetOpenIDConnectProvider as AWS does."""
 
 import json
 from contextlib import AbstractAsyncContextManager
@@ -28,19 +28,19 @@ _ERROR = """\
 
 @dataclass
 class Iam:
-    """`roles` by name with their trust policy, `client_ids` by provider; all is forbidden while `denies`."""
+    """A fake IAM: `roles` are trust policies by role name, `client_ids` by provider. With `denies` it denies all calls."""
 
     url: str = ""
     roles: dict[str, Any] = field(default_factory=dict)
     client_ids: dict[str, list[str]] = field(default_factory=dict)
     max_session_seconds: int = 3600
     denies: bool = False
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
 
     async def answer(self, request: Request) -> Response:
         form = dict(parse_qsl(request.body.decode()))
         signer = (request.header("authorization") or "").partition("Credential=")[2].partition("/")[0]
-        self.asked.append((form["Action"], signer))
+        self.calls.append((form["Action"], signer))
         if self.denies:
             return _error(403, "AccessDenied", f"not authorized to perform: iam:{form['Action']}")
         if form["Action"] == "GetRole":

@@ -1,7 +1,7 @@
 """
-A whole set-up that works: issuer, token, STS and daemon on loopback, and what a sidecar and an application are told.
+Start a working set-up on loopback: issuer, token, STS and daemon, with the environments of sidecar and application.
 
-What a test breaks in it is a file, a variable or a peer, as it would be in a cluster.
+A test breaks a file, a variable or a peer of it, as in a cluster.
 """
 
 import json
@@ -20,7 +20,7 @@ import trio
 from sidecar.clock import Clock
 from sidecar.config.settings import read_config
 from sidecar.daemon.daemon import Listeners, make_daemon
-from sidecar.doctor import run as examination
+from sidecar.doctor import run
 from sidecar.doctor.checks import endpoint
 from sidecar.doctor.report import Report
 from sidecar.local.config import LocalConfig, RoleSettings
@@ -38,8 +38,8 @@ PRIVATE_KEY, ANOTHER_KEY = generate_key(), generate_key()
 KID = signing_key(PRIVATE_KEY).kid
 SECRET = "the-authorization-secret-of-this-set-up"
 ACCOUNT = "111122223333"
-NOBODY = "http://127.0.0.1:1"
-"""Where nothing listens."""
+UNREACHABLE = "http://127.0.0.1:1"
+"""URL where no process listens."""
 
 REFUSING = {
     "Version": "2012-10-17",
@@ -50,16 +50,16 @@ REFUSING = {
         "Condition": {"StringEquals": {"{issuer}:sub": "system:serviceaccount:shop:cart"}},
     },
 }
-"""The trust policy of the role `refusing`: another service account's."""
+"""Trust policy of the role `refusing`, which accepts only another service account."""
 
 
-def tell_nobody(_event: str, /, **_fields: Any) -> None:
-    """Nobody looks on."""
+def ignore_event(_event: str, /, **_fields: Any) -> None:
+    """Ignore an event of the local services."""
 
 
 @dataclass
 class SetUp:
-    """`environ` is what the sidecar's container is told, `application` what the application's is."""
+    """The running set-up. `environ` is the environment of the sidecar, `application` that of the application."""
 
     directory: Path
     nursery: trio.Nursery
@@ -75,7 +75,7 @@ class SetUp:
         return f"arn:aws:iam::{ACCOUNT}:role/{name}"
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Those of the Pod's token, with these instead; None leaves one out."""
+        """Return the claims of the Pod's token with these changes. None removes a claim."""
         now = int(time.time())
         claims = {
             "iss": self.services.issuer_url,
@@ -89,19 +89,19 @@ class SetUp:
         return {name: value for name, value in (claims | changes).items() if value is not None}
 
     def with_token(self, *, kid: str | None = KID, key: Any = PRIVATE_KEY, **changes: Any) -> dict[str, str]:
-        """The sidecar's environment with a token of its own, really signed."""
+        """Return the sidecar's environment with another token, with a real signature."""
         payload = json.dumps(self.claims(**changes)).encode()
         headers = {} if kid is None else {"kid": kid}
         return self.with_file(jwt.PyJWS().encode(payload, key, algorithm="RS256", headers=headers))
 
     def with_file(self, content: str) -> dict[str, str]:
-        """The same, with any content of the token's file."""
+        """Return the sidecar's environment with another content of the token's file."""
         path = self.directory / "another-token"
         path.write_text(content)
         return self.but(AWS_WEB_IDENTITY_TOKEN_FILE=str(path))
 
     def but(self, **changes: str | None) -> dict[str, str]:
-        """The sidecar's environment, changed; None takes a variable out."""
+        """Return the sidecar's environment with these changes. None removes a variable."""
         return _changed(self.environ, changes)
 
     def application_but(self, **changes: str | None) -> dict[str, str]:
@@ -122,7 +122,7 @@ async def set_up(directory: Path) -> AsyncIterator[SetUp]:
     async with trio.open_nursery() as nursery:
         clock = Clock(time.time, trio.current_time)
         volume = directory / "volume"
-        serve = partial(serve_local, config, volume, emit=tell_nobody, clock=clock, generate=lambda: PRIVATE_KEY)
+        serve = partial(serve_local, config, volume, emit=ignore_event, clock=clock, generate=lambda: PRIVATE_KEY)
         services = await nursery.start(serve)
         yield await nursery.start(_with_daemon, directory, nursery, services)
         nursery.cancel_scope.cancel()
@@ -168,11 +168,11 @@ async def _with_daemon(
 SLOW_MACHINE = (
     f"from sidecar.doctor.checks import endpoint; endpoint.SHORTEST_SDK_TIMEOUT_SECONDS = {2 * GUARD_SECONDS}"
 )
-"""A prelude of a process, as for `examine`."""
+"""Prelude of a process that allows for a slow machine, as `examine` does."""
 
 
-async def examine(environ: Mapping[str, str], *, metadata_address: str | None = NOBODY, **options: Any) -> Report:
-    """No test asks the real metadata service, or takes this machine, where it is busy, for a sidecar without a CPU."""
+async def examine(environ: Mapping[str, str], *, metadata_address: str | None = UNREACHABLE, **options: Any) -> Report:
+    """Examine without the real metadata service, and without a warning of latency, because this machine may be busy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endpoint, "SHORTEST_SDK_TIMEOUT_SECONDS", 2 * GUARD_SECONDS)
-        return await examination.examine(environ, metadata_address=metadata_address, **options)
+        return await run.examine(environ, metadata_address=metadata_address, **options)

@@ -1,7 +1,7 @@
 """
-One thing broken at a time, with real peers: doctor names it first.
+Break one thing at a time in a working set-up with real peers: doctor must name it first.
 
-Each row of BROKEN says what was broken, by which function, which check finds it, and the words that must come first.
+Each row of BROKEN has the error, the function that makes it, the check that finds it, and the words of the headline.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tests.support.fakes.scripted_sts import ScriptedSts, error_reply, good_repl
 from tests.support.fakes.tokens import jwt_of
 from tests.support.served_peer import start_server
 from tests.unit.doctor.iam import Iam, served_iam
-from tests.unit.doctor.set_up import ANOTHER_KEY, NOBODY, SECRET, SetUp, examine, set_up
+from tests.unit.doctor.set_up import ANOTHER_KEY, SECRET, UNREACHABLE, SetUp, examine, set_up
 
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
@@ -37,18 +37,18 @@ Break = Callable[[SetUp], Awaitable[Environ]]
 
 
 class Broken(NamedTuple):
-    """What was broken, how, which check names it first, and in which words."""
+    """One error, the function that makes it, the check that finds it first, and words of its finding."""
 
     what: str
     break_it: Break
     check: str
-    says: str
+    words: str
     is_silent: bool = False
-    """Whether nothing ever answers, so that less is waited than elsewhere, where a busy machine may need it."""
+    """True if no peer ever responds. Such a row uses short timeouts; the others allow for a busy machine."""
 
 
-def told(**changes: str | None) -> Break:
-    """The sidecar is told something else; `{…}` in it is the set-up's own."""
+def sidecar_with(**changes: str | None) -> Break:
+    """Return a function that changes the sidecar's environment."""
 
     async def break_it(at: SetUp) -> Environ:
         return at.but(**changes)
@@ -56,15 +56,15 @@ def told(**changes: str | None) -> Break:
     return break_it
 
 
-def app_told(**changes: str | None) -> Break:
+def application_with(**changes: str | None) -> Break:
     async def break_it(at: SetUp) -> Environ:
         return at.application_but(**changes)
 
     return break_it
 
 
-def token(**changes: Any) -> Break:
-    """The token says something else, and is signed all the same."""
+def token_with(**changes: Any) -> Break:
+    """Return a function that signs a token with other claims. A function as a value gets the current time."""
 
     async def break_it(at: SetUp) -> Environ:
         now = time.time()
@@ -73,14 +73,14 @@ def token(**changes: Any) -> Break:
     return break_it
 
 
-def token_file(content: str) -> Break:
+def token_file_with(content: str) -> Break:
     async def break_it(at: SetUp) -> Environ:
         return at.with_file(content)
 
     return break_it
 
 
-async def nothing_is_told(_at: SetUp) -> Environ:
+async def no_settings(_at: SetUp) -> Environ:
     return {}
 
 
@@ -112,20 +112,20 @@ async def token_is_copied_into_the_setting(at: SetUp) -> Environ:
     return at.but(AWS_WEB_IDENTITY_TOKEN_FILE=at.services.token_file.read_text())
 
 
-async def token_is_a_legacy_one(at: SetUp) -> Environ:
+async def legacy_token(at: SetUp) -> Environ:
     return at.with_token(iss="kubernetes/serviceaccount", aud=None, exp=None, iat=None, nbf=None)
 
 
-async def token_is_not_signed_by_a_key_pair(at: SetUp) -> Environ:
+async def token_with_symmetric_signature(at: SetUp) -> Environ:
     return at.with_file(jwt_of(at.claims(), {"alg": "HS256", "kid": "k1"}))
 
 
-async def signature_is_spoilt(at: SetUp) -> Environ:
+async def invalid_signature(at: SetUp) -> Environ:
     head, claims, signature = at.services.token_file.read_text().split(".")
     return at.with_file(f"{head}.{claims}.{'A' * len(signature)}")
 
 
-async def issuer_is_the_clusters_own_name(at: SetUp) -> Environ:
+async def issuer_with_cluster_name(at: SetUp) -> Environ:
     environ = at.with_token(iss="https://kubernetes.default.svc.cluster.local")
     return {name: value for name, value in environ.items() if name != "AWS_ENDPOINT_URL_STS"}
 
@@ -136,7 +136,7 @@ async def issuer_has_a_port(at: SetUp) -> Environ:
 
 
 async def issuer_publishes_another_name(at: SetUp) -> Environ:
-    """A trailing slash is enough."""
+    """Add a trailing slash, which makes it another issuer."""
     url = at.services.issuer_url + "/"
     return at.with_token(iss=url)
 
@@ -146,7 +146,7 @@ async def region_is_misspelt(at: SetUp) -> Environ:
     return {name: value for name, value in environ.items() if name != "AWS_ENDPOINT_URL_STS"}
 
 
-# Other STSs in place of the one that works
+# Other STS servers instead of the working one
 
 
 async def scripted_sts(at: SetUp, *replies: StsReply, tls: ssl.SSLContext | None = None) -> ScriptedSts:
@@ -157,10 +157,10 @@ async def scripted_sts(at: SetUp, *replies: StsReply, tls: ssl.SSLContext | None
     return sts
 
 
-def sts_says(*replies: StsReply) -> Break:
+def sts_replies(*replies: StsReply) -> Break:
     async def break_it(at: SetUp) -> Environ:
         sts = await scripted_sts(at, StsReply(400, b"", {"Date": http_date()}), *replies)
-        sts.replies = [*replies] * 10  # whoever comes first, reachability or exchange
+        sts.replies = [*replies] * 10  # for the network path and the exchange, in any order
         return at.but(AWS_ENDPOINT_URL_STS=sts.url)
 
     return break_it
@@ -171,7 +171,7 @@ def http_date(seconds: float = 0.0) -> str:
 
 
 async def clock_is_two_hours_behind(at: SetUp) -> Environ:
-    """The cluster and AWS agree; it is this machine that is behind."""
+    """Set the clocks of STS and the token two hours ahead, as if this machine were behind."""
     ahead = 7200
     expiration = datetime.now(UTC) + timedelta(seconds=ahead + 3600)
     reply = good_reply(expiration=expiration.strftime("%Y-%m-%dT%H:%M:%SZ"), date=http_date(ahead))
@@ -180,7 +180,7 @@ async def clock_is_two_hours_behind(at: SetUp) -> Environ:
     return at.with_token(iat=now, nbf=now, exp=now + 3600) | {"AWS_ENDPOINT_URL_STS": sts.url}
 
 
-def sts_by_tls(name: str = STS_HOST, *, is_trusted: bool = True, not_after: datetime | None = None) -> Break:
+def sts_with_certificate(name: str = STS_HOST, *, is_trusted: bool = True, not_after: datetime | None = None) -> Break:
     async def break_it(at: SetUp) -> Environ:
         authority = Authority(at.directory)
         sts = await scripted_sts(at, good_reply(), tls=authority.server(name, not_after))
@@ -190,23 +190,23 @@ def sts_by_tls(name: str = STS_HOST, *, is_trusted: bool = True, not_after: date
 
 
 async def sts_is_a_black_hole(at: SetUp) -> Environ:
-    """A listener whose queue is full: the kernel drops whoever comes."""
+    """Listen with a full queue, so that the kernel drops new connections."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
     port = listener.getsockname()[1]
-    waiting = []
+    clients = []
     for _ in range(3):
         client = socket.socket()
         client.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             client.connect(("127.0.0.1", port))
-        waiting.append(client)
-    at.nursery.start_soon(_closed_in_the_end, [listener, *waiting])
+        clients.append(client)
+    at.nursery.start_soon(_close_at_exit, [listener, *clients])
     return at.but(AWS_ENDPOINT_URL_STS=f"http://127.0.0.1:{port}")
 
 
-async def _closed_in_the_end(sockets: list[socket.socket]) -> None:
+async def _close_at_exit(sockets: list[socket.socket]) -> None:
     try:
         await trio.sleep_forever()
     finally:
@@ -214,35 +214,35 @@ async def _closed_in_the_end(sockets: list[socket.socket]) -> None:
             each.close()
 
 
-async def proxy_is_not_there(at: SetUp) -> Environ:
+async def unreachable_proxy(at: SetUp) -> Environ:
     return at.but(AWS_ENDPOINT_URL_STS=f"https://{STS_HOST}", HTTPS_PROXY="http://user:password@127.0.0.1:1")
 
 
-async def proxy_refuses(at: SetUp) -> Environ:
+async def proxy_denies(at: SetUp) -> Environ:
     proxy = await scripted_sts(at, StsReply(403, b"no"))
     return at.but(AWS_ENDPOINT_URL_STS=f"https://{STS_HOST}", HTTPS_PROXY=proxy.url)
 
 
-# What IAM tells, where it may be read
+# IAM, if it may be read
 
 
 READ_BY_LIBRARIES = ("HTTPS_PROXY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""From the process's own environment."""
+"""Variables that libraries read from the environment of the process."""
 
 
 def with_iam(environ: Callable[[SetUp], Environ], change: Callable[[SetUp, Iam], None]) -> Break:
-    """Whoever runs doctor has credentials of the account, which may read IAM."""
+    """Return a function that adds credentials with permission to read IAM. `change` changes that IAM."""
 
     async def break_it(at: SetUp) -> Environ:
         iam = await at.nursery.start(_serve_iam)
         provider = f"arn:aws:iam::111122223333:oidc-provider/{at.issuer_key}"
         iam.client_ids[provider] = ["sts.amazonaws.com"]
         change(at, iam)
-        given = await exchange_once(at.environ)
+        credentials = await exchange_once(at.environ)
         own = {
-            "AWS_ACCESS_KEY_ID": given.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": given.secret_access_key,
-            "AWS_SESSION_TOKEN": given.session_token,
+            "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+            "AWS_SESSION_TOKEN": credentials.session_token,
         }
         return {**environ(at), **own, "AWS_ENDPOINT_URL_IAM": iam.url}
 
@@ -255,11 +255,11 @@ async def _serve_iam(*, task_status: trio.TaskStatus[Iam]) -> None:
         await trio.sleep_forever()
 
 
-# Other things on the endpoint's port
+# Other programs on the endpoint's port
 
 
 def on_the_port(status: int, body: Any, content_type: str = "application/json") -> Break:
-    """The application's address is somebody else's, who answers this."""
+    """Return a function that points the application at a server with this response."""
 
     async def break_it(at: SetUp) -> Environ:
         content = body() if callable(body) else body
@@ -274,8 +274,8 @@ def on_the_port(status: int, body: Any, content_type: str = "application/json") 
     return break_it
 
 
-def a_set(seconds: float, **changes: str | None) -> Callable[[], dict[str, str]]:
-    """Credentials that live so long, as the endpoint gives them."""
+def credentials_body(seconds: float, **changes: str | None) -> Callable[[], dict[str, str]]:
+    """Return a function that makes the endpoint's body with credentials that expire in `seconds`."""
 
     def make() -> dict[str, str]:
         expiration = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -314,7 +314,7 @@ async def wrong_path(at: SetUp) -> Environ:
     return at.application_but(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{url}/reporting")
 
 
-async def a_name_for_loopback(at: SetUp) -> Environ:
+async def unusual_loopback_address(at: SetUp) -> Environ:
     url = at.application["AWS_CONTAINER_CREDENTIALS_FULL_URI"].replace("127.0.0.1", "127.1")
     return at.application_but(AWS_CONTAINER_CREDENTIALS_FULL_URI=url)
 
@@ -352,79 +352,84 @@ def _cart_only(at: SetUp, iam: Iam) -> None:
 
 
 BROKEN = (
-    # what was broken, how, what finds it, what comes first
-    Broken("nothing is set", nothing_is_told, "settings.role", "no setting here names a role"),
-    Broken("a role that is no ARN", told(AWS_ROLE_ARN="app"), "settings.values", "AWS_ROLE_ARN is 'app'"),
-    Broken("no role", told(AWS_ROLE_ARN=None), "settings.values", "AWS_ROLE_ARN is not set"),
+    # the error, the function that makes it, the check that finds it, the words of the headline
+    Broken("nothing is set", no_settings, "settings.role", "no setting here names a role"),
+    Broken("a role that is not an ARN", sidecar_with(AWS_ROLE_ARN="app"), "settings.values", "AWS_ROLE_ARN is 'app'"),
+    Broken("no role", sidecar_with(AWS_ROLE_ARN=None), "settings.values", "AWS_ROLE_ARN is not set"),
     Broken("no region", region_is_missing, "settings.values", "AWS_REGION is not set"),
-    Broken("a port that is none", told(IRSA_SIDECAR_LISTEN="4772"), "settings.values", "IRSA_SIDECAR_LISTEN is '4772'"),
     Broken(
-        "a CA bundle that is not there",
-        told(AWS_CA_BUNDLE="/nowhere", AWS_ENDPOINT_URL_STS="https://sts.example"),
+        "an invalid listening address",
+        sidecar_with(IRSA_SIDECAR_LISTEN="4772"),
+        "settings.values",
+        "IRSA_SIDECAR_LISTEN is '4772'",
+    ),
+    Broken(
+        "a missing CA bundle",
+        sidecar_with(AWS_CA_BUNDLE="/nowhere", AWS_ENDPOINT_URL_STS="https://sts.example"),
         "settings.values",
         "AWS_CA_BUNDLE is '/nowhere'",
     ),
     Broken(
-        "a password of a proxy that is not percent-encoded",
-        told(HTTPS_PROXY="http://user:p@ss#w%rd@127.0.0.1:1", AWS_ENDPOINT_URL_STS="https://sts.example"),
+        "a proxy password that is not percent-encoded",
+        sidecar_with(HTTPS_PROXY="http://user:p@ss#w%rd@127.0.0.1:1", AWS_ENDPOINT_URL_STS="https://sts.example"),
         "settings.values",
         "HTTPS_PROXY's user and password must be percent-encoded",
     ),
     Broken(
-        "a mistake in the file of roles",
+        "an unknown key in the roles file",
         roles_file_with_a_mistake,
         "settings.values",
-        "line 3: rolearn is no setting",
+        "line 3: rolearn is",
     ),
     Broken(
-        "a role of China with a region of Europe",
+        "a role in China with a region in Europe",
         role_of_another_partition,
         "settings.partition",
         "is of partition aws-cn, but AWS_REGION is 'eu-west-1'",
     ),
     Broken(
-        "the token itself in place of its path",
+        "the token itself instead of its path",
         token_is_copied_into_the_setting,
         "settings.values",
         "AWS_WEB_IDENTITY_TOKEN_FILE is a token itself (not shown here)",
     ),
     Broken(
         "no token volume",
-        told(AWS_WEB_IDENTITY_TOKEN_FILE="/nowhere/token"),
+        sidecar_with(AWS_WEB_IDENTITY_TOKEN_FILE="/nowhere/token"),
         "token.file",
         "/nowhere/token does not exist",
     ),
-    Broken("an empty token", token_file(""), "token.file", "another-token is empty"),
+    Broken("an empty token", token_file_with(""), "token.file", "another-token is empty"),
     Broken("a half-written token", token_is_half_written, "token.file", "another-token holds no JWT"),
-    Broken("a directory in place of the token", token_is_a_directory, "token.file", "is not a regular file"),
-    Broken("a legacy token", token_is_a_legacy_one, "token.times", "the token has no exp: it is a legacy Secret token"),
+    Broken("a directory instead of the token", token_is_a_directory, "token.file", "is not a regular file"),
+    Broken("a legacy token", legacy_token, "token.times", "the token has no exp: it is a legacy Secret token"),
     Broken(
         "an expired token",
-        token(iat=lambda now: int(now) - 7200, nbf=None, exp=lambda now: int(now) - 3600),
+        token_with(iat=lambda now: int(now) - 7200, nbf=None, exp=lambda now: int(now) - 3600),
         "token.times",
         "the token expired at",
     ),
     Broken(
         "a token from the future",
-        token(iat=lambda now: int(now) + 7200, exp=lambda now: int(now) + 9000),
+        token_with(iat=lambda now: int(now) + 7200, exp=lambda now: int(now) + 9000),
         "token.times",
         "the token is issued",
     ),
     Broken(
         "two audiences",
-        token(aud=["sts.amazonaws.com", "vault"]),
+        token_with(aud=["sts.amazonaws.com", "vault"]),
         "token.audience",
         "the token has several audiences (sts.amazonaws.com, vault)",
     ),
-    Broken("no audience", token(aud=None), "token.audience", "the token has no aud"),
-    Broken("no subject", token(sub=None), "token.subject", "the token has no sub"),
-    Broken("a token without a key id", token(kid=None), "token.signature", "the token's header has no kid"),
+    Broken("no audience", token_with(aud=None), "token.audience", "the token has no aud"),
+    Broken("no subject", token_with(sub=None), "token.subject", "the token has no sub"),
+    Broken("a token without a key id", token_with(kid=None), "token.signature", "the token's header has no kid"),
     Broken(
-        "a token of another algorithm", token_is_not_signed_by_a_key_pair, "token.signature", "the token's alg is HS256"
+        "a token with another algorithm", token_with_symmetric_signature, "token.signature", "the token's alg is HS256"
     ),
     Broken(
-        "the cluster's own name as issuer",
-        issuer_is_the_clusters_own_name,
+        "the cluster's internal name as issuer",
+        issuer_with_cluster_name,
         "issuer.url",
         "iss is https://kubernetes.default.svc.cluster.local, a name that only the cluster",
     ),
@@ -435,86 +440,89 @@ BROKEN = (
         "iss is https://oidc.example.com:6443, which has a port",
     ),
     Broken(
-        "an issuer with a slash too much",
+        "an issuer with an extra slash",
         issuer_publishes_another_name,
         "issuer.documents",
         "the discovery document is of 'http://127.0.0.1:",
     ),
     Broken(
         "a key that is not published",
-        token(key=ANOTHER_KEY, kid="another"),
+        token_with(key=ANOTHER_KEY, kid="another"),
         "issuer.key",
         "the token's kid is another; the issuer publishes",
     ),
     Broken(
-        "a signature by another key", token(key=ANOTHER_KEY), "issuer.verification", "does not verify the signature"
+        "a signature by another key",
+        token_with(key=ANOTHER_KEY),
+        "issuer.verification",
+        "does not verify the signature",
     ),
-    Broken("a spoilt signature", signature_is_spoilt, "issuer.verification", "does not verify the signature"),
+    Broken("an invalid signature", invalid_signature, "issuer.verification", "does not verify the signature"),
     Broken(
-        "a region that there is not",
+        "a region that does not exist",
         region_is_misspelt,
         "sts.name",
         "sts.eu-wset-1.amazonaws.com does not resolve here",
     ),
     Broken(
-        "no process listens at STS",
-        told(AWS_ENDPOINT_URL_STS=NOBODY),
+        "no process listening at STS",
+        sidecar_with(AWS_ENDPOINT_URL_STS=UNREACHABLE),
         "sts.connect",
         "no connection to 127.0.0.1:1 (Connection refused)",
     ),
     Broken(
-        "a black hole on the way to STS",
+        "a network that drops packets to STS",
         sts_is_a_black_hole,
         "sts.connect",
         "(no response within",
         is_silent=True,
     ),
     Broken(
-        "an authority that is not trusted",
-        sts_by_tls(is_trusted=False),
+        "an untrusted certificate authority",
+        sts_with_certificate(is_trusted=False),
         "sts.tls",
         ", signed by trustme v",
     ),
-    Broken("a certificate for another name", sts_by_tls("sts.example.com"), "sts.tls", "Hostname mismatch"),
+    Broken("a certificate for another name", sts_with_certificate("sts.example.com"), "sts.tls", "Hostname mismatch"),
     Broken(
-        "a certificate that has expired",
-        sts_by_tls(not_after=datetime(2020, 1, 1, tzinfo=UTC)),
+        "an expired certificate",
+        sts_with_certificate(not_after=datetime(2020, 1, 1, tzinfo=UTC)),
         "sts.tls",
         "certificate has expired",
     ),
     Broken(
-        "a proxy that is not there",
-        proxy_is_not_there,
+        "an unreachable proxy",
+        unreachable_proxy,
         "sts.connect",
         "no connection to the proxy 127.0.0.1:1 (Connection refused)",
     ),
     Broken(
-        "a proxy that refuses",
-        proxy_refuses,
+        "a proxy that denies the connection",
+        proxy_denies,
         "sts.proxy",
         "does not allow connections to sts.eu-west-1.amazonaws.com (it returns 403)",
     ),
     Broken(
-        "something else in STS's place",
-        sts_says(StsReply(raw=b"SSH-2.0-OpenSSH\r\n\r\n")),
+        "another program instead of STS",
+        sts_replies(StsReply(raw=b"SSH-2.0-OpenSSH\r\n\r\n")),
         "sts.answer",
         "accepts the connection but does not respond (the server does not speak HTTP)",
     ),
     Broken(
-        "a clock that is two hours behind",
+        "a clock two hours behind",
         clock_is_two_hours_behind,
         "sts.clock",
         "this machine's clock is 7200 s behind STS's",
     ),
     Broken(
-        "a web page in place of STS's answer",
-        sts_says(StsReply(200, b"<html>Sign in</html>")),
+        "a web page instead of the response of STS",
+        sts_replies(StsReply(200, b"<html>Sign in</html>")),
         "exchange.granted",
-        "STS's answer is passed over as a whole",
+        "STS's answer",
     ),
     Broken(
         "another audience",
-        token(aud=["vault"]),
+        token_with(aud=["vault"]),
         "exchange.granted",
         "aud is vault, and STS rejects the token",
     ),
@@ -532,74 +540,79 @@ BROKEN = (
     ),
     Broken(
         "an issuer without a provider",
-        token(iss="https://oidc.example.com/id/B"),
+        token_with(iss="https://oidc.example.com/id/B"),
         "exchange.granted",
         "account 111122223333 has no IAM OIDC provider for iss https://oidc.example.com/id/B",
     ),
     Broken(
-        "a trust policy for somebody else",
-        told(AWS_ROLE_ARN="arn:aws:iam::111122223333:role/refusing"),
+        "a trust policy for another service account",
+        sidecar_with(AWS_ROLE_ARN="arn:aws:iam::111122223333:role/refusing"),
         "exchange.granted",
         "sub is system:serviceaccount:default:app, aud is sts.amazonaws.com, but the trust policy of",
     ),
     Broken(
-        "the same, and IAM may be read",
+        "a trust policy for another service account, and IAM may be read",
         with_iam(DENIED, _cart_only),
         "exchange.granted",
         "the trust policy does not allow this: Statement Cart: Condition StringEquals",
     ),
     Broken(
-        "a role that there is not",
+        "a role that does not exist",
         with_iam(partial(SetUp.but, AWS_ROLE_ARN="arn:aws:iam::111122223333:role/nobody"), lambda _at, _iam: None),
         "exchange.granted",
         "aud is sts.amazonaws.com; the role arn:aws:iam::111122223333:role/nobody does not exist",
     ),
     Broken(
         "sessions longer than the role allows",
-        told(IRSA_SIDECAR_DURATION="43200"),
+        sidecar_with(IRSA_SIDECAR_DURATION="43200"),
         "exchange.granted",
         "IRSA_SIDECAR_DURATION is 43200, but arn:aws:iam::111122223333:role/app allows only shorter sessions",
     ),
     Broken(
-        "STS off in this region",
-        sts_says(error_reply(403, "RegionDisabledException", "STS is not activated")),
+        "STS not activated in this region",
+        sts_replies(error_reply(403, "RegionDisabledException", "STS is not activated")),
         "exchange.granted",
         "does not serve account 111122223333. STS returns RegionDisabledException",
     ),
     Broken(
         "an issuer that STS cannot reach",
-        sts_says(error_reply(400, "IDPCommunicationError", "unreachable")),
+        sts_replies(error_reply(400, "IDPCommunicationError", "unreachable")),
         "exchange.granted",
         "STS returns IDPCommunicationError: unreachable",
     ),
     Broken(
-        "STS is throttling",
-        sts_says(error_reply(400, "Throttling", "Rate exceeded")),
+        "throttling by STS",
+        sts_replies(error_reply(400, "Throttling", "Rate exceeded")),
         "exchange.granted",
         "STS returns Throttling: Rate exceeded",
     ),
     Broken(
-        "the daemon does not run",
-        told(IRSA_SIDECAR_LISTEN="127.0.0.1:1"),
+        "no running daemon",
+        sidecar_with(IRSA_SIDECAR_LISTEN="127.0.0.1:1"),
         "endpoint.connection",
         "no process listens at http://127.0.0.1:1/v1/credentials",
     ),
     Broken(
         "static keys beside the endpoint",
-        app_told(AWS_ACCESS_KEY_ID="AKIA"),
+        application_with(AWS_ACCESS_KEY_ID="AKIA"),
         "environment.keys",
         "AWS_ACCESS_KEY_ID is set",
     ),
     Broken(
         "a web identity beside the endpoint",
-        app_told(AWS_WEB_IDENTITY_TOKEN_FILE="/token", AWS_ROLE_ARN="arn:aws:iam::111122223333:role/app"),
+        application_with(AWS_WEB_IDENTITY_TOKEN_FILE="/token", AWS_ROLE_ARN="arn:aws:iam::111122223333:role/app"),
         "environment.web_identity",
         "AWS_WEB_IDENTITY_TOKEN_FILE is set",
     ),
-    Broken("a profile beside the endpoint", app_told(AWS_PROFILE="dev"), "environment.profile", "AWS_PROFILE is 'dev'"),
+    Broken(
+        "a profile beside the endpoint",
+        application_with(AWS_PROFILE="dev"),
+        "environment.profile",
+        "AWS_PROFILE is 'dev'",
+    ),
     Broken(
         "an ECS address beside the endpoint",
-        app_told(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2"),
+        application_with(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2"),
         "environment.relative_uri",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",
     ),
@@ -617,17 +630,19 @@ BROKEN = (
     ),
     Broken(
         "Pod Identity's address",
-        app_told(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://169.254.170.23/v1/credentials"),
+        application_with(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://169.254.170.23/v1/credentials"),
         "endpoint.address",
         "is the address of EKS Pod Identity",
     ),
     Broken(
         "a Service's name as address",
-        app_told(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://irsa.default.svc:4772/v1/credentials"),
+        application_with(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://irsa.default.svc:4772/v1/credentials"),
         "endpoint.address",
         "http://irsa.default.svc:4772/v1/credentials is not on loopback",
     ),
-    Broken("a strange name for loopback", a_name_for_loopback, "endpoint.address", "over plain http SDKs reject 127.1"),
+    Broken(
+        "an unusual loopback address", unusual_loopback_address, "endpoint.address", "over plain http SDKs reject 127.1"
+    ),
     Broken(
         "a secret that is not mounted",
         secret_is_not_mounted,
@@ -637,13 +652,13 @@ BROKEN = (
     Broken("a secret with a newline", secret_ends_in_a_newline, "endpoint.secret", "authorization ends in a newline"),
     Broken(
         "two different secrets",
-        app_told(AWS_CONTAINER_AUTHORIZATION_TOKEN="another-secret"),
+        application_with(AWS_CONTAINER_AUTHORIZATION_TOKEN="another-secret"),
         "endpoint.secret",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN and",
     ),
     Broken(
         "no secret",
-        app_told(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=None),
+        application_with(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=None),
         "endpoint.credentials",
         "the endpoint returns 401: No Authorization header",
     ),
@@ -654,14 +669,14 @@ BROKEN = (
         "the endpoint returns 403: The Authorization header is wrong",
     ),
     Broken(
-        "a path without a role",
+        "the path of an unknown role",
         wrong_path,
         "endpoint.credentials",
         "the endpoint returns 404: No role is served on this path",
     ),
     Broken(
-        "the sidecar is not there",
-        app_told(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://127.0.0.1:1/v1/credentials"),
+        "no running sidecar",
+        application_with(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://127.0.0.1:1/v1/credentials"),
         "endpoint.connection",
         "no process listens at http://127.0.0.1:1/v1/credentials",
     ),
@@ -672,20 +687,20 @@ BROKEN = (
         "the endpoint returns 200 with a body that is not a JSON object",
     ),
     Broken(
-        "half of a set on the port",
-        on_the_port(200, a_set(3600, Token=None)),
+        "incomplete credentials on the port",
+        on_the_port(200, credentials_body(3600, Token=None)),
         "endpoint.credentials",
         "the endpoint's response lacks Token",
     ),
     Broken(
-        "an offset in the Expiration",
-        on_the_port(200, a_set(3600, Expiration="2030-01-02T03:04:05+00:00")),
+        "a UTC offset in Expiration",
+        on_the_port(200, credentials_body(3600, Expiration="2030-01-02T03:04:05+00:00")),
         "endpoint.credentials",
         "Expiration is '2030-01-02T03:04:05+00:00'",
     ),
     Broken(
-        "an expired set on the port",
-        on_the_port(200, a_set(-60)),
+        "expired credentials on the port",
+        on_the_port(200, credentials_body(-60)),
         "endpoint.remaining",
         "the served credentials expired at",
     ),
@@ -704,14 +719,14 @@ BROKEN = (
 )
 
 
-def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.sts.client.CONNECT_SECONDS", 0.5)
     monkeypatch.setattr("sidecar.doctor.probes.network_path.STEP_SECONDS", 0.5)
     monkeypatch.setattr(aws, "CONNECT_SECONDS", 0.5)
 
 
-def stay_on_this_machine(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names resolve only where a row lets them stand for loopback. botocore asks the system: it needs an address."""
+def use_only_loopback(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow botocore only with loopback endpoints, because it uses the system's resolver. Set its variables."""
     is_local = environ.get("AWS_ENDPOINT_URL_STS", "").startswith("http://127.0.0.1")
     monkeypatch.setattr(aws, "is_installed", lambda: is_local and "AWS_ENDPOINT_URL_IAM" in environ)
     for name in READ_BY_LIBRARIES:
@@ -720,15 +735,15 @@ def stay_on_this_machine(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("row", BROKEN, ids=lambda row: row.what)
-async def test_the_one_thing_that_is_broken_is_named_first(
+async def test_first_failure_names_what_was_broken(
     row: Broken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None
 ) -> None:
     if row.is_silent:
-        be_impatient(monkeypatch)
+        shorten_timeouts(monkeypatch)
     trio.socket.set_custom_hostname_resolver(Resolver())
     async with set_up(tmp_path) as at:
         environ = await row.break_it(at)
-        stay_on_this_machine(environ, monkeypatch)
+        use_only_loopback(environ, monkeypatch)
         report = await examine(environ, files=environ.get("FILES"))
     first = report.first_failure
     text = as_text(report, width=1000, colours=False)
@@ -736,6 +751,6 @@ async def test_the_one_thing_that_is_broken_is_named_first(
     assert f"{first.group}.{first.check}" == row.check, text
     headline, next_step, *_ = text.split("\n")
     assert headline.startswith("Wrong: "), text
-    assert row.says in headline, text
+    assert row.words in headline, text
     assert next_step.rstrip(".?") == f"Next: {first.finding.next_step}".rstrip(".?"), text
     assert len(first.finding.next_step) > 10

@@ -1,4 +1,4 @@
-"""The checks alone: facts in, findings out."""
+"""The checks turn facts into findings."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,16 +42,18 @@ def by_name(checks: Any, facts: Any) -> dict[str, Finding]:
 # Findings
 
 
-def test_a_check_without_ground_finds_nothing_and_takes_what_builds_on_it_along() -> None:
-    asked: list[str] = []
+def test_checks_that_depend_on_a_failure_are_skipped() -> None:
+    called: list[str] = []
 
-    def judge(name: str, finding: Finding | None, _facts: str) -> Finding | None:
-        asked.append(name)
+    def evaluate(name: str, finding: Finding | None, _facts: str) -> Finding | None:
+        called.append(name)
         return finding
 
-    findings = {"a": wrong("a is wrong", "mend a"), "b": ok("b"), "c": ok("c"), "d": None, "e": warning("e", "mend e")}
+    findings = {"a": wrong("a is wrong", "fix a"), "b": ok("b"), "c": ok("c"), "d": None, "e": warning("e", "fix e")}
     after = {"b": ("a",), "c": ("b",), "e": ("d",)}
-    checks = [Check(name, "", partial(judge, name, finding), after.get(name, ())) for name, finding in findings.items()]
+    checks = [
+        Check(name, "", partial(evaluate, name, finding), after.get(name, ())) for name, finding in findings.items()
+    ]
     found = dict(run_checks(checks, ""))
     assert {name: finding.status for name, finding in found.items()} == {
         "a": Status.WRONG,
@@ -59,10 +61,10 @@ def test_a_check_without_ground_finds_nothing_and_takes_what_builds_on_it_along(
         "c": Status.LEFT_OUT,
         "e": Status.WARNING,
     }
-    assert asked == ["a", "d", "e"]
+    assert called == ["a", "d", "e"]
 
 
-def test_every_check_builds_on_checks_before_it_and_has_a_name_of_its_own() -> None:
+def test_checks_have_unique_names_and_follow_their_dependencies() -> None:
     for group, checks in GROUPS.items():
         names = [check.name for check in checks]
         assert len(set(names)) == len(names), group
@@ -72,11 +74,11 @@ def test_every_check_builds_on_checks_before_it_and_has_a_name_of_its_own() -> N
             assert not check.question.endswith(("?", "."))
 
 
-# Where doctor runs
+# The side
 
 
 @pytest.mark.parametrize(
-    ("environ", "where"),
+    ("environ", "expected"),
     [
         ({}, Side.NEITHER),
         ({"AWS_REGION": "eu-west-1", "AWS_ROLE_ARN": ""}, Side.NEITHER),
@@ -86,8 +88,8 @@ def test_every_check_builds_on_checks_before_it_and_has_a_name_of_its_own() -> N
         ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}, Side.APPLICATION),
     ],
 )
-def test_the_side_is_told_by_the_environment(environ: dict[str, str], where: Side) -> None:
-    assert side(environ) is where
+def test_side_follows_from_the_environment(environ: dict[str, str], expected: Side) -> None:
+    assert side(environ) is expected
 
 
 # Token
@@ -105,7 +107,7 @@ def test_the_side_is_told_by_the_environment(environ: dict[str, str], where: Sid
         (86_400, "1 d"),
     ],
 )
-def test_a_duration_is_as_exact_as_a_person_wants_it(seconds: float, text: str) -> None:
+def test_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
     assert token.duration_text(seconds) == text
 
 
@@ -119,27 +121,27 @@ def issuer_facts(**changes: Any) -> IssuerFacts:
     return facts._replace(**changes)
 
 
-def test_the_issuer_of_eks_that_a_vpc_hides_is_explained_and_never_wrong() -> None:
-    for granted, status in ((True, Status.OK), (False, Status.WARNING), (None, Status.WARNING)):
-        found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=granted))
+def test_eks_issuer_hidden_by_a_vpc_never_fails() -> None:
+    for succeeded, status in ((True, Status.OK), (False, Status.WARNING), (None, Status.WARNING)):
+        found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=succeeded))
         assert set(found) == {"url", "documents"}
         assert found["documents"].status is status
         assert "its private zone hides this name. STS uses the internet" in found["documents"].seen
 
 
-def test_an_issuer_that_neither_sts_nor_this_machine_reaches_is_wrong() -> None:
+def test_issuer_unreachable_for_sts_and_here_is_a_failure() -> None:
     found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=False, sts_cannot_get_keys=True))
     assert found["documents"].status is Status.WRONG
     assert "STS cannot get the issuer's keys, and neither can this machine" in found["documents"].seen
 
 
-def test_a_key_that_only_sts_still_has_is_a_warning() -> None:
+def test_key_that_only_sts_has_is_a_warning() -> None:
     found = by_name(issuer.CHECKS, issuer_facts(published=Published([{"kid": "k2"}]), exchange_succeeded=True))
     assert found["key"].status is Status.WARNING
     assert "the token's kid is k1; the issuer publishes k2; STS still has the key" in found["key"].seen
 
 
-def test_an_algorithm_that_the_issuer_does_not_name_is_a_warning() -> None:
+def test_algorithm_missing_in_the_document_is_a_warning() -> None:
     published = Published([{"kid": "k1"}], algorithms=("ES256",))
     found = by_name(issuer.CHECKS, issuer_facts(published=published, signature_error=""))
     assert found["key"].status is Status.WARNING
@@ -157,7 +159,7 @@ def test_an_algorithm_that_the_issuer_does_not_name_is_a_warning() -> None:
         ("https://10.0.0.1:99999", "which is not a URL"),
     ],
 )
-def test_an_issuer_that_iam_does_not_take_says_why(url: str, words: str) -> None:
+def test_issuer_url_that_iam_rejects_has_a_reason(url: str, words: str) -> None:
     assert words in by_name(issuer.CHECKS, issuer_facts(issuer=url))["url"].seen
     assert by_name(issuer.CHECKS, issuer_facts(issuer=url, is_aws=False))["url"].status is Status.OK
 
@@ -167,29 +169,29 @@ def test_an_issuer_that_iam_does_not_take_says_why(url: str, words: str) -> None
 REACHED = NetworkPath("https://sts.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com", addresses=("10.0.1.2",))
 
 
-def test_an_interface_endpoint_is_told_by_its_private_addresses() -> None:
+def test_private_addresses_mean_an_interface_endpoint() -> None:
     assert "private: an interface endpoint in this VPC" in by_name(sts.CHECKS, StsFacts(REACHED))["name"].seen
     public = REACHED._replace(addresses=("10.0.1.2", "52.1.2.3"))
     assert "private" not in by_name(sts.CHECKS, StsFacts(public))["name"].seen
 
 
 @pytest.mark.parametrize("step", sts.STEPS)
-def test_whatever_step_fails_is_the_one_that_is_wrong_unless_the_exchange_went_through(step: str) -> None:
-    path = REACHED._replace(failed_step=step, reason="reasons", proxy="proxy:3128")
-    for granted, status in ((False, Status.WRONG), (True, Status.WARNING)):
-        found = by_name(sts.CHECKS, StsFacts(path, exchange_succeeded=granted))
+def test_failed_step_is_a_warning_if_the_exchange_succeeded(step: str) -> None:
+    path = REACHED._replace(failed_step=step, reason="some reason", proxy="proxy:3128")
+    for succeeded, status in ((False, Status.WRONG), (True, Status.WARNING)):
+        found = by_name(sts.CHECKS, StsFacts(path, exchange_succeeded=succeeded))
         assert [name for name, finding in found.items() if finding.status is status] == [step]
-        assert "reasons" in found[step].seen
+        assert "some reason" in found[step].seen
 
 
 @pytest.mark.parametrize(
     ("skew", "status"), [(0.4, Status.OK), (-59, Status.OK), (61, Status.WARNING), (-301, Status.WRONG)]
 )
-def test_the_clock_is_judged_by_how_far_it_is_off(skew: float, status: Status) -> None:
+def test_clock_skew_decides_the_status(skew: float, status: Status) -> None:
     assert by_name(sts.CHECKS, StsFacts(REACHED._replace(skew_seconds=skew)))["clock"].status is status
 
 
-def test_a_slow_connection_is_a_warning() -> None:
+def test_slow_connection_is_a_warning() -> None:
     slow = REACHED._replace(seconds=(("connect", 2.0),))
     assert by_name(sts.CHECKS, StsFacts(slow))["connect"].status is Status.WARNING
 
@@ -197,7 +199,7 @@ def test_a_slow_connection_is_a_warning() -> None:
 # Exchange
 
 
-def refused(code: str, message: str, **changes: Any) -> Finding:
+def rejected(code: str, message: str, **changes: Any) -> Finding:
     error = ExchangeError(code, message, NextStep.WAIT, status=400)
     facts = ExchangeFacts(ROLE, TOKEN, "k1", 3600, "sts.example", error=error)
     return by_name(exchange.CHECKS, facts._replace(**changes))["granted"]
@@ -221,8 +223,8 @@ NO_KEY = "Couldn't retrieve verification key from your identity provider"
         ("SomethingNew", "unheard of", {}, "STS returns SomethingNew: unheard of"),
     ],
 )
-def test_a_code_is_explained_from_what_is_known(code: str, message: str, known: dict[str, Any], words: str) -> None:
-    finding = refused(code, message, **known)
+def test_sts_code_is_explained_from_the_known_facts(code: str, message: str, known: dict[str, Any], words: str) -> None:
+    finding = rejected(code, message, **known)
     assert words in finding.seen
     assert finding.next_step
 
@@ -238,7 +240,7 @@ def test_a_code_is_explained_from_what_is_known(code: str, message: str, known: 
         (("app-2",), None, ("app-2",), "aud is app-2, which the provider accepts"),
     ],
 )
-def test_audience_that_sts_compares_is_explained(
+def test_rejected_audience_is_explained(
     aud: tuple[str, ...], azp: str | None, client_ids: tuple[str, ...] | None, words: str
 ) -> None:
     token = replace(TOKEN, audiences=aud, authorized_party=azp)
@@ -266,11 +268,11 @@ def test_provider_and_policy_are_compared_with_azp(
     assert (found["provider"].status, found["policy"].status) == (provider, policy)
 
 
-def test_denial_by_another_policy_is_not_blamed_on_the_trust_policy() -> None:
+def test_denial_by_another_policy_names_that_policy() -> None:
     message = (
         "Not authorized to perform sts:AssumeRoleWithWebIdentity with an explicit deny in a resource control policy"
     )
-    finding = refused("AccessDenied", message, policy_mismatch="the trust policy does not allow this")
+    finding = rejected("AccessDenied", message, policy_mismatch="the trust policy does not allow this")
     assert "trust policy" not in finding.seen
     assert "resource control policy (RCP)" in finding.next_step
 
@@ -294,7 +296,7 @@ def trust_facts(**changes: Any) -> TrustFacts:
     return facts._replace(**changes)
 
 
-def test_a_policy_is_compared_claim_by_claim() -> None:
+def test_policy_is_compared_with_each_claim() -> None:
     assert {finding.status for finding in by_name(trust.CHECKS, trust_facts()).values()} == {Status.OK}
     for claim, value in (("subject", "system:serviceaccount:shop:other"), ("audiences", ("vault",))):
         changed: dict[str, Any] = {claim: value}
@@ -305,7 +307,7 @@ def test_a_policy_is_compared_claim_by_claim() -> None:
         assert trust.policy_mismatch(facts) is not None
 
 
-def test_what_iam_has_not_is_wrong() -> None:
+def test_missing_role_or_provider_is_a_failure() -> None:
     found = by_name(trust.CHECKS, trust_facts(has_provider=False, client_ids=None))
     assert found["provider"].seen == f"{PROVIDER} does not exist"
     assert (
@@ -320,7 +322,7 @@ def statement_of(principal: object, action: object, condition: object, effect: s
     return {"Sid": "Other", "Effect": effect, "Principal": principal, "Action": action, "Condition": condition}
 
 
-CANNOT_CONCERN_IT: dict[str, dict[str, object]] = {
+UNRELATED_STATEMENTS: dict[str, dict[str, object]] = {
     "Pod Identity": statement_of(
         {"Service": "pods.eks.amazonaws.com"},
         ["sts:AssumeRole", "sts:TagSession"],
@@ -352,8 +354,8 @@ CANNOT_CONCERN_IT: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("other", CANNOT_CONCERN_IT.values(), ids=CANNOT_CONCERN_IT)
-def test_statement_that_cannot_concern_the_token_hides_nothing(other: dict[str, object]) -> None:
+@pytest.mark.parametrize("other", UNRELATED_STATEMENTS.values(), ids=UNRELATED_STATEMENTS)
+def test_unrelated_statement_hides_no_finding(other: dict[str, object]) -> None:
     wrong = {**CART["Statement"][0], "Sid": "Irsa"}
     wrong["Condition"] = {"StringEquals": {"oidc.example.com/id/A:sub": "system:serviceaccount:shop:till"}}
     for order in ([wrong, other], [other, wrong]):
@@ -369,7 +371,7 @@ def test_statement_that_cannot_concern_the_token_hides_nothing(other: dict[str, 
     assert {finding.status for finding in found.values()} == {Status.OK}
 
 
-def test_unknown_statement_matters_only_if_the_answer_depends_on_it() -> None:
+def test_unknown_statement_counts_only_if_it_decides() -> None:
     unknown = statement_of({"Federated": PROVIDER}, "sts:*", {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
     policy = {"Version": "2012-10-17", "Statement": [unknown, *CART["Statement"]]}
     assert by_name(trust.CHECKS, trust_facts(policy=policy))["policy"].status is Status.OK
@@ -400,13 +402,13 @@ def policy_of(*conditions: dict[str, Any], effects: tuple[str, ...] = ()) -> dic
         audience=TOKEN.audience or "",
     )["Statement"]
     audience = {f"{ISSUER_KEY}:aud": TOKEN.audience}
-    made = []
+    written = []
     for number, block in enumerate(conditions):
         condition = {operator: {f"{ISSUER_KEY}:sub": wanted} for operator, wanted in block.items()}
         condition["ForAnyValue:StringEquals"] = audience
         effect = effects[number] if effects else "Allow"
-        made.append({**statements[0], "Effect": effect, "Condition": condition})
-    return {"Version": "2012-10-17", "Statement": made}
+        written.append({**statements[0], "Effect": effect, "Condition": condition})
+    return {"Version": "2012-10-17", "Statement": written}
 
 
 def breadth_of(policy: dict[str, Any]) -> Finding:
@@ -435,7 +437,7 @@ SA = "system:serviceaccount"
     ],
 )
 @pytest.mark.parametrize("operator", ["StringLike", "ForAnyValue:StringLike", "StringLikeIfExists"])
-def test_wildcard_in_sub_says_who_else_comes_in(pattern: str, words: str, operator: str) -> None:
+def test_wildcard_in_sub_names_who_else_is_accepted(pattern: str, words: str, operator: str) -> None:
     for wanted in (pattern, [pattern], [f"{SA}:other:one", pattern], [pattern, SUBJECT]):
         finding = breadth_of(policy_of({operator: wanted}))
         assert finding.status is Status.WARNING
@@ -462,27 +464,27 @@ def test_policy_for_every_service_account_is_a_warning(block: dict[str, Any]) ->
         {"StringLike": "*", "ForAllValues:StringEquals": SUBJECT},
     ],
 )
-def test_policy_for_one_service_account_keeps_others_out(block: dict[str, Any]) -> None:
+def test_policy_for_one_service_account_rejects_others(block: dict[str, Any]) -> None:
     assert breadth_of(policy_of(block)) == ok("no other service account is accepted")
 
 
-def test_deny_of_all_others_keeps_them_out() -> None:
+def test_deny_of_all_others_rejects_them() -> None:
     wide, deny = {"StringLike": f"{SA}:*"}, {"StringNotEquals": SUBJECT}
     assert breadth_of(policy_of(wide, deny, effects=("Allow", "Deny"))).status is Status.OK
 
 
 @pytest.mark.parametrize("wanted", [f"{SA}:{NAMESPACE}:{OTHER_NAME}", f"{SA}:kube-system:*"])
-def test_negated_condition_lets_others_in(wanted: str) -> None:
+def test_negated_condition_accepts_others(wanted: str) -> None:
     assert breadth_of(policy_of({"StringNotLike": wanted})).status is Status.WARNING
 
 
-def test_second_statement_may_be_the_wide_one() -> None:
+def test_wide_second_statement_is_found() -> None:
     finding = breadth_of(policy_of({"StringEquals": SUBJECT}, {"StringLike": f"{SA}:{NAMESPACE}:*"}))
     assert finding.status is Status.WARNING
     assert "Statement 2 allows it" in finding.seen
 
 
-def test_sessions_longer_than_the_role_allows_are_wrong() -> None:
+def test_session_longer_than_the_role_allows_is_a_failure() -> None:
     longer = trust_facts(role=ROLE._replace(duration_seconds=7200))
     assert by_name(trust.CHECKS, longer)["session"].status is Status.WRONG
     longest = trust_facts(role=ROLE._replace(duration_seconds=None))
@@ -527,11 +529,11 @@ def endpoint_facts(url: str = "http://127.0.0.1:4772/v1/credentials", **changes:
         ("http://127.0.0.1:99999", Status.WRONG),
     ],
 )
-def test_an_address_is_judged_by_what_sdks_take(url: str, status: Status) -> None:
+def test_address_status_follows_what_sdks_accept(url: str, status: Status) -> None:
     assert by_name(endpoint.CHECKS, endpoint_facts(url))["address"].status is status
 
 
-def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
+def test_shown_url_has_no_user_and_no_query() -> None:
     assert endpoint.shown("http://user:password@127.0.0.1:1/v1?token=secret") == "http://127.0.0.1:1/v1"
     assert endpoint.shown("http://[::1") == "(a URL that cannot be read)"
 
@@ -543,7 +545,7 @@ def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
         ({"expires_at": NOW}, "remaining", Status.WRONG),
         ({"expires_at": None}, "remaining", Status.WRONG),
         ({"seconds": 0.6}, "latency", Status.WARNING),
-        ({"seconds": 0.8, "status": 503}, "latency", Status.LEFT_OUT),  # held back for the first credentials
+        ({"seconds": 0.8, "status": 503}, "latency", Status.LEFT_OUT),  # delayed until the first credentials
         ({"role_arn": "arn:aws:iam::111122223333:role/other"}, "role", Status.WRONG),
         ({"fields": SERVED.fields | {"Code"}}, "credentials", Status.WARNING),
         ({"empty": ("Token",)}, "credentials", Status.WRONG),
@@ -551,12 +553,12 @@ def test_what_may_be_secret_in_an_address_is_not_shown() -> None:
         ({"status": 500}, "credentials", Status.WRONG),
     ],
 )
-def test_an_answer_is_judged_by_what_sdks_do_with_it(changes: dict[str, Any], check: str, status: Status) -> None:
+def test_response_status_follows_what_sdks_do(changes: dict[str, Any], check: str, status: Status) -> None:
     facts = endpoint_facts(response=SERVED._replace(**changes), role_arn=ROLE.role_arn)
     assert by_name(endpoint.CHECKS, facts)[check].status is status
 
 
-# Identity, environment, calls
+# Caller, environment, calls
 
 
 @pytest.mark.parametrize(
@@ -571,7 +573,7 @@ def test_an_answer_is_judged_by_what_sdks_do_with_it(changes: dict[str, Any], ch
         ({"skipped": "needs botocore"}, Status.LEFT_OUT),
     ],
 )
-def test_the_caller_must_be_the_role(changes: dict[str, str], status: Status) -> None:
+def test_caller_must_be_the_role(changes: dict[str, str], status: Status) -> None:
     facts = CallerFacts("that the endpoint serves", ROLE.role_arn)._replace(**changes)
     assert by_name(caller.CHECKS, facts)["caller"].status is status
 
@@ -585,37 +587,37 @@ def test_the_caller_must_be_the_role(changes: dict[str, str], status: Status) ->
         ({}, Status.WARNING),
     ],
 )
-def test_a_region_goes_by_both_names(environ: dict[str, str], status: Status) -> None:
+def test_region_needs_both_variables(environ: dict[str, str], status: Status) -> None:
     assert by_name(environment.CHECKS, environment.EnvironmentFacts(environ))["region"].status is status
     in_file = environment.EnvironmentFacts(environ, has_region_file=True)
     assert by_name(environment.CHECKS, in_file)["region"].status is Status.OK
 
 
 @pytest.mark.parametrize(("seconds", "chain"), list(product([900, 3600, 7200, 43_200], [0, 2])))
-def test_calls_are_those_of_the_schedule(seconds: int, chain: int) -> None:
+def test_calls_per_day_follow_the_refresh_schedule(seconds: int, chain: int) -> None:
     expected = round(86_400 / refresh_after_seconds(seconds, 0.5)) * (1 + chain)
     assert calls.calls_per_day(seconds, chain) == expected
 
 
-def test_a_chain_is_refreshed_by_its_last_session_and_costs_a_call_a_step() -> None:
+def test_chain_costs_one_call_per_step_of_the_last_session() -> None:
     step = ChainStep("arn:aws:iam::444455556666:role/other")
-    told = calls.by_duration([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
-    assert str(told["configured"]) == str(2 * 48 + 48)
+    counts = calls.by_duration([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
+    assert str(counts["configured"]) == str(2 * 48 + 48)
     assert calls.by_duration([]) == {}
 
 
-def test_loopback_must_be_exempt_from_proxies() -> None:
+def test_loopback_must_be_in_no_proxy() -> None:
     for exempt, status in (("127.0.0.1,.svc", Status.OK), ("*", Status.OK), ("localhost", Status.WARNING)):
         facts = environment.EnvironmentFacts({"HTTP_PROXY": "http://proxy", "NO_PROXY": exempt})
         assert by_name(environment.CHECKS, facts)["no_proxy"].status is status
 
 
-def test_a_token_that_lies_open_to_the_application_is_a_warning() -> None:
+def test_token_readable_by_the_application_is_a_warning() -> None:
     facts = environment.EnvironmentFacts({}, tokens=("/var/run/secrets/irsa-sidecar/token",))
     assert by_name(environment.CHECKS, facts)["token"].status is Status.WARNING
 
 
-def test_settings_that_work_and_are_likely_not_meant_are_warnings() -> None:
+def test_suspicious_settings_are_warnings() -> None:
     facts = SettingsFacts((ROLE,), "eu-west-1", "http://sts.example", names_role=True, problems=())
     assert by_name(settings.CHECKS, facts)["encryption"].status is Status.WARNING
     misspelt = facts._replace(
@@ -627,31 +629,31 @@ def test_settings_that_work_and_are_likely_not_meant_are_warnings() -> None:
 # Reports
 
 
-def test_nothing_wrong_is_said_with_the_number_of_warnings() -> None:
+def test_report_without_failure_counts_the_warnings() -> None:
     for count, words in (
         (0, "Nothing wrong found."),
         (1, "Nothing wrong found; 1 warning."),
         (2, "Nothing wrong found; 2 warnings."),
     ):
-        rows = tuple(Row("token", f"check{n}", warning("odd", "mend it")) for n in range(count))
+        rows = tuple(Row("token", f"check{n}", warning("odd", "fix it")) for n in range(count))
         assert as_text(Report(Side.SIDECAR, rows, {}), width=80, colours=False).startswith(words)
-    unseen = Report(Side.SIDECAR, (Row("token", "file", left_out("no")),), {})
-    text = as_text(unseen, width=80, colours=False)
+    skipped = Report(Side.SIDECAR, (Row("token", "file", left_out("no")),), {})
+    text = as_text(skipped, width=80, colours=False)
     assert text.startswith("Nothing wrong found; 1 check could not be made (--verbose lists them).")
     assert "token.file" not in text
-    listed = as_text(unseen, width=80, colours=False, is_verbose=True)
+    listed = as_text(skipped, width=80, colours=False, is_verbose=True)
     assert listed.startswith("Nothing wrong found; 1 check could not be made.")
     assert "token.file" in listed
 
 
-def test_report_shows_the_id_of_each_check_and_where_it_is_documented() -> None:
+def test_report_shows_the_id_of_each_check() -> None:
     rows = (Row("token", "file", wrong("it is gone", "Bring it back")), Row("sts", "name", ok("resolves")))
     text = as_text(Report(Side.SIDECAR, rows, {}), width=80, colours=False)
     assert "See: token.file in docs/doctor.md" in text
     assert "sts.name" in text
 
 
-def test_colours_are_round_words_alone() -> None:
+def test_only_status_words_are_coloured() -> None:
     rows = (Row("token", "file", wrong("it is gone", "Bring it back"), "default"), Row("sts", "name", left_out("no")))
     report = Report(Side.SIDECAR, rows, {})
     coloured = as_text(report, width=80, colours=True)

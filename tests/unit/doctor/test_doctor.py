@@ -1,4 +1,4 @@
-"""The whole of doctor: set-ups that work, what works but is not meant, and what the command prints and ends with."""
+"""doctor as a whole: working set-ups, suspicious set-ups, the printed report and the exit status."""
 
 import json
 import os
@@ -26,14 +26,14 @@ from tests.support.exchanges import Resolver
 from tests.support.processes import GUARD_SECONDS, our_program
 from tests.support.served_peer import serving
 from tests.unit.doctor.iam import served_iam
-from tests.unit.doctor.set_up import NOBODY, SECRET, SLOW_MACHINE, examine, set_up
+from tests.unit.doctor.set_up import SECRET, SLOW_MACHINE, UNREACHABLE, examine, set_up
 from tests.unit.test_token import as_somebody_else
 
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 
 def found(report: Report, name: str) -> tuple[Status, str]:
-    """Status and sentence of the check called `group.check`."""
+    """Return status and text of the check with this id (`group.check`)."""
     (row,) = [row for row in report.rows if f"{row.group}.{row.check}" == name]
     return row.finding.status, row.finding.seen
 
@@ -42,7 +42,7 @@ def warnings_of(report: Report) -> list[str]:
     return [f"{row.group}.{row.check}" for row in report.rows if row.finding.status is Status.WARNING]
 
 
-async def test_a_sidecar_that_works_is_found_well_in_every_group(tmp_path: Path) -> None:
+async def test_working_sidecar_passes_every_check(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
         provider = f"arn:aws:iam::111122223333:oidc-provider/{at.issuer_key}"
         policy = default_policy(
@@ -55,16 +55,16 @@ async def test_a_sidecar_that_works_is_found_well_in_every_group(tmp_path: Path)
     assert groups == set(GROUPS) - {"environment", "sdks", "pod"}
     assert found(report, "trust.policy")[1].startswith("Statement 1 allows it: sub system:serviceaccount:default:app")
     assert found(report, "identity.caller")[1].startswith("arn:aws:sts::111122223333:assumed-role/app/default.app-0")
-    assert {name: (told.least, told.most) for name, told in report.calls.items()} == {
+    assert {name: (count.least, count.most) for name, count in report.calls.items()} == {
         "configured": (48, 48),
         "3600": (48, 48),
         "43200": (4, 4),
         "max": (4, 48),
     }
-    assert {action for action, _ in iam.asked} == {"GetRole", "GetOpenIDConnectProvider"}
+    assert {action for action, _ in iam.calls} == {"GetRole", "GetOpenIDConnectProvider"}
 
 
-async def test_an_application_that_works_is_found_well(tmp_path: Path) -> None:
+async def test_working_application_passes_every_check(tmp_path: Path) -> None:
     (tmp_path / "site-packages" / "botocore-1.44.5.dist-info").mkdir(parents=True)
     async with set_up(tmp_path) as at:
         report = await examine(at.application, files=str(tmp_path))
@@ -72,7 +72,7 @@ async def test_an_application_that_works_is_found_well(tmp_path: Path) -> None:
     assert {row.group for row in report.rows} == {"environment", "endpoint", "identity", "sdks", "metadata"}
 
 
-async def test_several_roles_are_looked_at_each_and_named(tmp_path: Path) -> None:
+async def test_each_of_several_roles_is_checked_and_named(tmp_path: Path) -> None:
     roles = f"""
         roles:
           - {{name: default, role_arn: "arn:aws:iam::111122223333:role/app"}}
@@ -93,7 +93,7 @@ async def test_several_roles_are_looked_at_each_and_named(tmp_path: Path) -> Non
     assert str(report.calls["configured"]) == "96"
 
 
-async def test_without_a_pod_or_an_address_no_daemon_need_be_there(tmp_path: Path) -> None:
+async def test_daemon_is_expected_only_in_a_pod_or_with_an_address(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         environ = at.but(IRSA_SIDECAR_LISTEN=None)
         report = await examine(environ)
@@ -105,9 +105,7 @@ async def test_without_a_pod_or_an_address_no_daemon_need_be_there(tmp_path: Pat
         assert found(report, "endpoint.all")[0] is Status.LEFT_OUT
 
 
-async def test_a_token_of_another_user_names_the_field_of_the_pod(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_token_of_another_user_suggests_fsgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with set_up(tmp_path) as at:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "token").write_text(at.services.token_file.read_text())
@@ -121,12 +119,12 @@ async def test_a_token_of_another_user_names_the_field_of_the_pod(
     assert "fsGroup" in first.finding.next_step
 
 
-# What works, and is likely not meant
+# Suspicious set-ups
 
 
 @asynccontextmanager
 async def node_metadata(*, wants_token: bool, role: str | None) -> AsyncIterator[str]:
-    """An EC2 node's metadata service, of version 2 alone or of version 1 too."""
+    """Serve a node's metadata service, with `wants_token` only version 2."""
 
     async def answer(request: Request) -> Response:
         if request.method == "PUT" and request.header("x-aws-ec2-metadata-token-ttl-seconds"):
@@ -147,7 +145,7 @@ async def node_metadata(*, wants_token: bool, role: str | None) -> AsyncIterator
         (True, None, Status.OK, "the node has no role"),
     ],
 )
-async def test_a_node_whose_role_can_be_had_is_a_warning(
+async def test_reachable_node_role_is_a_warning(
     wants_token: bool,  # noqa: FBT001  a column of the table
     role: str | None,
     status: Status,
@@ -159,18 +157,22 @@ async def test_a_node_whose_role_can_be_had_is_a_warning(
     assert words in found(report, "metadata.reach")[1]
 
 
-async def test_the_metadata_service_is_not_asked_where_that_is_not_wanted() -> None:
+async def test_metadata_service_is_not_called_with_no_imds() -> None:
     report = await examine({}, metadata_address=None)
     assert found(report, "metadata.all")[0] is Status.LEFT_OUT
 
 
-async def test_an_application_of_ec2s_form_has_the_nodes_out_of_its_way() -> None:
-    told = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:4774/", "AWS_REGION": "a", "AWS_DEFAULT_REGION": "a"}
-    report = await examine(told)
+async def test_imds_form_of_the_sidecar_passes() -> None:
+    environ = {
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:4774/",
+        "AWS_REGION": "a",
+        "AWS_DEFAULT_REGION": "a",
+    }
+    report = await examine(environ)
     assert report.status is Status.OK
     assert "the sidecar: SDKs do not use the node's metadata service" in found(report, "environment.metadata")[1]
     assert found(report, "endpoint.all")[0] is Status.LEFT_OUT
-    report = await examine(told | {"AWS_EC2_METADATA_DISABLED": "true"})
+    report = await examine(environ | {"AWS_EC2_METADATA_DISABLED": "true"})
     assert found(report, "environment.metadata")[0] is Status.WRONG
 
 
@@ -185,7 +187,7 @@ APPLICATION_WARNINGS: Mapping[str, Mapping[str, str | None]] = {
 
 
 @pytest.mark.parametrize("check", APPLICATION_WARNINGS)
-async def test_what_works_and_is_not_meant_is_a_warning(
+async def test_suspicious_variable_of_an_application_is_a_warning(
     check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws, "is_installed", lambda: False)
@@ -195,7 +197,7 @@ async def test_what_works_and_is_not_meant_is_a_warning(
     assert report.status is Status.WARNING
 
 
-async def test_a_token_that_should_have_been_renewed_is_a_warning(tmp_path: Path) -> None:
+async def test_token_with_a_late_renewal_is_a_warning(tmp_path: Path) -> None:
     now = int(time.time())
     async with set_up(tmp_path) as at:
         for changes, words in (
@@ -207,19 +209,17 @@ async def test_a_token_that_should_have_been_renewed_is_a_warning(tmp_path: Path
             assert words in found(report, "token.times")[1]
 
 
-async def test_a_region_to_turn_to_that_is_out_of_reach_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unreachable_fallback_region_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws, "is_installed", lambda: False)
     trio.socket.set_custom_hostname_resolver(Resolver())
     async with set_up(tmp_path) as at:
-        told = {"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1", "AWS_REGION": "eu-west-1"}
-        report = await examine(at.but(AWS_ENDPOINT_URL_STS=None, **told))
+        regions = {"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1", "AWS_REGION": "eu-west-1"}
+        report = await examine(at.but(AWS_ENDPOINT_URL_STS=None, **regions))
     assert found(report, "sts.fallback")[0] is Status.WARNING
     assert "sts.eu-central-1.amazonaws.com (name: " in found(report, "sts.fallback")[1]
 
 
-async def test_a_role_that_trusts_every_service_account_is_a_warning(tmp_path: Path) -> None:
+async def test_role_that_trusts_every_service_account_is_a_warning(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
         provider = f"arn:aws:iam::111122223333:oidc-provider/{at.issuer_key}"
         iam.client_ids[provider] = ["sts.amazonaws.com"]
@@ -244,11 +244,11 @@ async def test_a_role_that_trusts_every_service_account_is_a_warning(tmp_path: P
         assert "STS does not use this change yet" in found(report, "trust.policy")[1]
 
 
-async def test_where_iam_may_not_be_read_the_way_to_read_it_is_told(tmp_path: Path) -> None:
+async def test_denied_iam_call_is_shown_as_the_reason(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
         iam.denies = True
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url))
-        signers = {signer for _, signer in iam.asked}
+        signers = {signer for _, signer in iam.calls}
     status, seen = found(report, "trust.policy")
     assert status is Status.LEFT_OUT
     assert "AccessDenied: not authorized to perform: iam:GetRole" in seen
@@ -256,29 +256,27 @@ async def test_where_iam_may_not_be_read_the_way_to_read_it_is_told(tmp_path: Pa
     assert signers.pop().startswith("ASIA")
 
 
-async def test_an_iam_that_is_out_of_reach_is_asked_once(tmp_path: Path) -> None:
+async def test_unreachable_iam_is_called_once(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
-        report = await examine(at.but(AWS_ENDPOINT_URL_IAM=NOBODY))
+        report = await examine(at.but(AWS_ENDPOINT_URL_IAM=UNREACHABLE))
     status, seen = found(report, "trust.policy")
     assert status is Status.LEFT_OUT
     assert "Could not connect to the endpoint URL" in seen
     assert report.status is Status.OK
 
 
-async def test_a_persons_own_credentials_of_another_account_are_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_own_credentials_of_another_account_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
-        given = await exchange_once(at.environ)
+        credentials = await exchange_once(at.environ)
         for name, value in (
-            ("AWS_ACCESS_KEY_ID", given.access_key_id),
-            ("AWS_SECRET_ACCESS_KEY", given.secret_access_key),
-            ("AWS_SESSION_TOKEN", given.session_token),
+            ("AWS_ACCESS_KEY_ID", credentials.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key),
+            ("AWS_SESSION_TOKEN", credentials.session_token),
         ):
             monkeypatch.setenv(name, value)
-        told = {"AWS_ROLE_ARN": "arn:aws:iam::444455556666:role/app", "AWS_ACCESS_KEY_ID": given.access_key_id}
-        report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url, **told))
-        assert iam.asked == []
+        changes = {"AWS_ROLE_ARN": "arn:aws:iam::444455556666:role/app", "AWS_ACCESS_KEY_ID": credentials.access_key_id}
+        report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url, **changes))
+        assert iam.calls == []
     assert "which is not in account 444455556666" in found(report, "trust.policy")[1]
 
 
@@ -288,7 +286,7 @@ async def test_a_persons_own_credentials_of_another_account_are_not_used(
 async def doctor(environ: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[bytes]":
     with trio.fail_after(GUARD_SECONDS):
         return await trio.run_process(
-            [*our_program(SLOW_MACHINE), "doctor", "--imds-address", NOBODY, *arguments],
+            [*our_program(SLOW_MACHINE), "doctor", "--imds-address", UNREACHABLE, *arguments],
             env=dict(environ),
             capture_stdout=True,
             capture_stderr=True,
@@ -296,7 +294,7 @@ async def doctor(environ: Mapping[str, str], *arguments: str) -> "subprocess.Com
         )
 
 
-async def test_the_exit_status_and_the_document_for_machines(tmp_path: Path) -> None:
+async def test_exit_status_and_json_show_the_result(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         done = await doctor(at.environ, "--json")
         document = json.loads(done.stdout)
@@ -318,9 +316,9 @@ async def test_the_exit_status_and_the_document_for_machines(tmp_path: Path) -> 
         assert (await doctor(warned, "--strict")).returncode == 1
 
 
-async def test_what_is_printed_begins_with_the_first_wrong_thing_and_keeps_to_the_width(tmp_path: Path) -> None:
+async def test_text_starts_with_the_first_failure_and_is_wrapped(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
-        done = await doctor(at.but(AWS_ENDPOINT_URL_STS=NOBODY, COLUMNS="80"))
+        done = await doctor(at.but(AWS_ENDPOINT_URL_STS=UNREACHABLE, COLUMNS="80"))
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 1
     assert lines[0] == "Wrong: no connection to 127.0.0.1:1 (Connection refused)."
@@ -329,26 +327,26 @@ async def test_what_is_printed_begins_with_the_first_wrong_thing_and_keeps_to_th
     assert "\x1b" not in done.stdout.decode()
 
 
-async def test_with_what_run_needs_alone_the_core_works_and_the_rest_says_how_to_get_it(tmp_path: Path) -> None:
-    """As in the image of a Pod: no botocore, no cryptography."""
+async def test_missing_packages_are_named_as_next_steps(tmp_path: Path) -> None:
+    """Run without botocore and cryptography, as in the image for Pods."""
     prelude = "import sys; sys.modules.update(botocore=None, cryptography=None, rich=None)"
-    arguments = ["doctor", "--json", "--imds-address", NOBODY]
+    arguments = ["doctor", "--json", "--imds-address", UNREACHABLE]
     code = f"{prelude}; from sidecar.cli import main; raise SystemExit(main({arguments}))"
     async with set_up(tmp_path) as at:
-        told = at.but(AWS_ENDPOINT_URL_IAM=NOBODY)
+        environ = at.but(AWS_ENDPOINT_URL_IAM=UNREACHABLE)
         with trio.fail_after(GUARD_SECONDS):
             done = await trio.run_process(
-                [sys.executable, "-c", code], env=told, capture_stdout=True, capture_stderr=True, check=False
+                [sys.executable, "-c", code], env=environ, capture_stdout=True, capture_stderr=True, check=False
             )
     document = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, b"")
-    left_out = {check["check"]: check for check in document["checks"] if check["status"] == "skipped"}
-    assert set(left_out) == {"verification", "policy", "breadth", "session", "caller"}
+    skipped = {check["check"]: check for check in document["checks"] if check["status"] == "skipped"}
+    assert set(skipped) == {"verification", "policy", "breadth", "session", "caller"}
     for name in ("verification", "policy", "caller"):
-        assert "make tools" in left_out[name]["next_step"]
+        assert "make tools" in skipped[name]["next_step"]
 
 
-async def test_a_reader_that_has_seen_enough_ends_nothing_in_a_traceback(tmp_path: Path) -> None:
+async def test_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = await trio.run_process(
@@ -363,8 +361,8 @@ async def test_a_reader_that_has_seen_enough_ends_nothing_in_a_traceback(tmp_pat
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1)")
-async def test_a_token_that_is_mounted_by_sub_path_is_found_before_it_expires(tmp_path: Path) -> None:
-    """A bind mount of the file itself, as the kubelet makes it, in a mount namespace of its own."""
+async def test_token_mounted_by_sub_path_is_found(tmp_path: Path) -> None:
+    """Bind mount the file itself, as the kubelet does, in a new mount namespace."""
     async with set_up(tmp_path) as at:
         mounted = tmp_path / "mounted-token"
         mounted.touch()
@@ -382,14 +380,14 @@ async def test_a_token_that_is_mounted_by_sub_path_is_found_before_it_expires(tm
             environ = {**at.but(AWS_WEB_IDENTITY_TOKEN_FILE=str(mounted)), "PATH": os.environ["PATH"]}
             done = await trio.run_process(command, env=environ, capture_stdout=True, capture_stderr=True, check=False)
     if b"mount" in done.stderr or b"unshare" in done.stderr:
-        pytest.skip("making a mount needs user namespaces")
+        pytest.skip("a mount needs user namespaces")
     first = json.loads(done.stdout)["first_failure"]
     assert (done.returncode, first["check"]) == (1, "volume")
     assert f"{mounted} is mounted by subPath: it is never renewed, and works until" in first["observed"]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="no Linux")
-async def test_when_memory_runs_out_it_is_doctor_that_goes_and_not_the_daemon_beside_it() -> None:
+@pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="not Linux")
+async def test_doctor_has_the_highest_oom_score() -> None:
     prelude = "import atexit; atexit.register(lambda: print(open('/proc/self/oom_score_adj').read()))"
     done = await trio.run_process([*our_program(prelude), "doctor", "--help"], capture_stdout=True)
     assert done.stdout.split()[-1] == b"1000"

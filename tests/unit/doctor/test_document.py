@@ -1,4 +1,4 @@
-"""What docs/doctor.md says is what doctor does."""
+"""docs/doctor.md matches doctor."""
 
 import argparse
 import json
@@ -12,14 +12,14 @@ from tests.unit.doctor.document import DOCUMENT, TABLES, written_into
 from tests.unit.doctor.test_broken_set_ups import BROKEN
 
 
-def test_the_document_has_every_check_and_every_set_up_that_was_broken() -> None:
+def test_document_lists_every_check_and_broken_set_up() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     assert document == written_into(document), "run `python -m tests.unit.doctor.document`"
     assert all(f"<!-- {name}: " in document for name in TABLES)
     assert len({row.what for row in BROKEN}) == len(BROKEN) >= 30
 
 
-def test_the_document_names_every_field_of_the_json() -> None:
+def test_document_names_every_json_field() -> None:
     report = Report(Side.SIDECAR, (Row("token", "file", wrong("gone", "bring it back")),), {})
     document = json.loads(as_json(report))
     text = DOCUMENT.read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_the_document_names_every_field_of_the_json() -> None:
         assert f"`{value}`" in text
 
 
-def test_the_document_names_every_flag() -> None:
+def test_document_names_every_flag() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     command.add_arguments(parser)
     flags = re.compile(r"--[a-z-]+")

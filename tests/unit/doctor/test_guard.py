@@ -1,4 +1,4 @@
-"""No look can hang doctor or end it, and no check can hide what the others find."""
+"""No probe can hang doctor or end it, and no check can hide the findings of the others."""
 
 import threading
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from sidecar.doctor.probes.guard import guarded, in_thread
 from sidecar.doctor.report import Report
 from tests.unit.doctor.set_up import examine, set_up
 
-SECRET = "s3cret-that-nobody-must-see"
+SECRET = "s3cret-that-must-not-be-shown"
 
 
 async def raises_a_secret(*_: object, **__: object) -> None:
@@ -36,20 +36,20 @@ def raises_a_secret_in_a_thread(*_: object, **__: object) -> None:
     raise ValueError(SECRET)
 
 
-async def test_a_look_returns_its_facts() -> None:
+async def test_guarded_returns_the_facts() -> None:
     async def probe() -> int:
         return 7
 
     assert await guarded(probe) == (7, "")
 
 
-async def test_a_look_that_never_ends_yields_the_reason(autojump_clock: MockClock) -> None:
+async def test_guarded_returns_the_reason_for_a_hanging_probe(autojump_clock: MockClock) -> None:
     facts, reason = await guarded(trio.sleep_forever, 5)
     assert facts is None
     assert reason.startswith("no result within 5 s")
 
 
-async def test_a_thread_that_never_ends_is_abandoned(autojump_clock: MockClock) -> None:
+async def test_guarded_abandons_a_hanging_thread(autojump_clock: MockClock) -> None:
     release = threading.Event()
     facts, reason = await guarded(in_thread(release.wait), 5)
     release.set()
@@ -57,7 +57,7 @@ async def test_a_thread_that_never_ends_is_abandoned(autojump_clock: MockClock) 
     assert reason.startswith("no result within 5 s")
 
 
-async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
+async def test_guarded_shows_type_and_line_of_an_error_only() -> None:
     facts, reason = await guarded(raises_a_secret)
     assert facts is None
     assert reason.startswith("this check failed with ValueError at sidecar.doctor.probes.guard:")
@@ -67,7 +67,7 @@ async def test_a_fault_yields_its_type_and_place_and_not_its_text() -> None:
     assert "AttributeError at sidecar.doctor.probes.environment:" in result.reason
 
 
-def test_a_check_that_raises_hides_none_of_the_others() -> None:
+def test_check_that_raises_hides_no_other_finding() -> None:
     def bad(_: None) -> Finding:
         raise TypeError(SECRET)
 
@@ -86,11 +86,11 @@ def test_a_check_that_raises_hides_none_of_the_others() -> None:
     assert SECRET not in found["first"].seen
 
 
-def seen_in(report: Report, group: str) -> str:
+def texts_of(report: Report, group: str) -> str:
     return " ".join(row.finding.seen for row in report.rows if row.group == group)
 
 
-SIDECAR_LOOKS = {
+SIDECAR_PROBES = {
     "settings": (settings_probe, "collect", raises_a_secret_in_a_thread),
     "token": (token_probe, "collect", raises_a_secret_in_a_thread),
     "issuer": (issuer_probe, "collect", raises_a_secret),
@@ -101,35 +101,35 @@ SIDECAR_LOOKS = {
 }
 
 
-@pytest.mark.parametrize("group", SIDECAR_LOOKS)
-async def test_each_look_of_the_sidecar_may_fail_alone(
+@pytest.mark.parametrize("group", SIDECAR_PROBES)
+async def test_failed_sidecar_probe_affects_only_its_group(
     group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, name, raises = SIDECAR_LOOKS[group]
+    module, name, raises = SIDECAR_PROBES[group]
     async with set_up(tmp_path) as at:
         monkeypatch.setattr(module, name, raises)
         report = await examine(at.environ)
-    assert "ValueError" in seen_in(report, group)
+    assert "ValueError" in texts_of(report, group)
     assert SECRET not in "".join(row.finding.seen for row in report.rows)
     assert any(row.finding.status is Status.OK for row in report.rows)
 
 
-APPLICATION_LOOKS = {
+APPLICATION_PROBES = {
     "environment": (environment_probe, "collect", raises_a_secret_in_a_thread),
     "endpoint": (endpoint_probe, "collect", raises_a_secret),
     "identity": (caller_probe, "collect", raises_a_secret),
 }
 
 
-@pytest.mark.parametrize("group", APPLICATION_LOOKS)
-async def test_each_look_of_the_application_may_fail_alone(
+@pytest.mark.parametrize("group", APPLICATION_PROBES)
+async def test_failed_application_probe_affects_only_its_group(
     group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, name, raises = APPLICATION_LOOKS[group]
+    module, name, raises = APPLICATION_PROBES[group]
     async with set_up(tmp_path) as at:
         monkeypatch.setattr(module, name, raises)
         report = await examine(at.application)
-    assert "ValueError" in seen_in(report, group)
+    assert "ValueError" in texts_of(report, group)
     assert SECRET not in "".join(row.finding.seen for row in report.rows)
 
 
@@ -142,10 +142,10 @@ HANGING_FILES: dict[str, tuple[object, str, Callable[..., object]]] = {
 
 
 @pytest.mark.parametrize("group", HANGING_FILES)
-async def test_files_on_a_volume_that_hangs_are_given_up(
+async def test_files_on_a_hanging_volume_are_abandoned(
     group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread hangs for real. The deadline is short, because the other looks need the real clock."""
+    """The thread hangs for real. The deadline is short, because the other probes need the real clock."""
     module, name, examine_side = HANGING_FILES[group]
     release = threading.Event()
     for side in (sidecar_side, role_probes, application_side, endpoint_probe):
@@ -156,4 +156,4 @@ async def test_files_on_a_volume_that_hangs_are_given_up(
         report = await examine_side(environ, None)  # type: ignore[misc]
     release.set()
     assert isinstance(report, Report)
-    assert "no result within" in seen_in(report, group)
+    assert "no result within" in texts_of(report, group)

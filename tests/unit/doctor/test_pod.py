@@ -1,4 +1,4 @@
-"""A Pod from outside: broken in one way each, what the API shows of it, and what is found inside by kubectl exec."""
+"""A Pod examined from outside: broken in one way each, and with the findings of kubectl exec."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 import trio
 import yaml
 
-from sidecar.doctor import from_pod as pod_side
+from sidecar.doctor import from_pod
 from sidecar.doctor.finding import Status
 from sidecar.doctor.probes.pod import parse_pod_name
 from sidecar.doctor.report import Report, as_text
@@ -103,7 +103,7 @@ def environ(api: FakeApiServer, tmp_path: Path, no_proxies: None) -> dict[str, s
 
 
 async def examine(environ: dict[str, str], where: str = "cart", *, execs: bool = False) -> Report:
-    return await pod_side.examine(environ, where, None, execs=execs)
+    return await from_pod.examine(environ, where, None, execs=execs)
 
 
 def statuses(report: Report) -> dict[str, Status]:
@@ -112,7 +112,7 @@ def statuses(report: Report) -> dict[str, Status]:
     }
 
 
-async def test_a_pod_that_is_well_is_found_well_but_for_what_is_inside(environ: dict[str, str]) -> None:
+async def test_healthy_pod_passes_except_for_the_checks_inside(environ: dict[str, str]) -> None:
     report = await examine(environ)
     assert statuses(report) == {"inside.all": Status.LEFT_OUT}
     assert report.status is Status.OK
@@ -155,7 +155,7 @@ def with_variable(container: Callable[[dict[str, Any]], dict[str, Any]], name: s
 CRASHED = {"terminated": {"exitCode": 2, "reason": "Error", "message": "irsa-sidecar: AWS_REGION is not set: it must"}}
 
 BROKEN: dict[str, tuple[Change, str, str]] = {
-    "no sidecar, though the label asks for one": (
+    "no sidecar, although the label requests one": (
         lambda pod: pod["spec"].pop("initContainers"),
         "pod.sidecar",
         "the Pod has the label irsa-sidecar.io/inject but no sidecar",
@@ -194,12 +194,12 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "pod.running",
         "it does not run: ImagePullBackOff",
     ),
-    "a sidecar that ends": (
+    "a sidecar that exits": (
         lambda pod: state(pod).update(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=CRASHED),
         "pod.running",
         "it does not run: CrashLoopBackOff; it exited with 2: irsa-sidecar: AWS_REGION is not set",
     ),
-    "a sidecar of which nothing is known": (
+    "a sidecar without a status": (
         lambda pod: pod.pop("status"),
         "pod.running",
         "it does not run: not started yet",
@@ -224,7 +224,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "pod.volume",
         "requests a token without an audience",
     ),
-    "no container that is told": (
+    "no container with the address": (
         lambda pod: app(pod).pop("env"),
         "pod.applications",
         "no container has AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -239,7 +239,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "environment.keys",
         "AWS_ACCESS_KEY_ID is set",
     ),
-    "EKS's own injection": (
+    "injection by the EKS webhook": (
         with_variable(app, "AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"),
         "environment.web_identity",
         "nearly every SDK uses a web identity before the sidecar's endpoint",
@@ -259,7 +259,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "endpoint.secret",
         "the sidecar requires a secret",
     ),
-    "a secret of another volume": (
+    "a secret in another volume": (
         lambda pod: app(pod)["volumeMounts"][0].update(name="other"),
         "endpoint.secret",
         "is not in the volume of the sidecar's secret",
@@ -268,7 +268,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-async def test_what_is_wrong_with_a_pod_is_named_first(what: str, api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_first_failure_names_the_error_of_a_pod(what: str, api: FakeApiServer, environ: dict[str, str]) -> None:
     change, check, words = BROKEN[what]
     pod = deepcopy(POD)
     change(pod)
@@ -293,15 +293,13 @@ WARNINGS: dict[str, tuple[Change, str]] = {
         lambda pod: app(pod)["volumeMounts"].append({"name": "aws-iam-token", "mountPath": "/token"}),
         "pod.isolation",
     ),
-    "one process namespace": (lambda pod: pod["spec"].update(shareProcessNamespace=True), "pod.isolation"),
+    "a shared process namespace": (lambda pod: pod["spec"].update(shareProcessNamespace=True), "pod.isolation"),
     "the node's network": (lambda pod: pod["spec"].update(hostNetwork=True), "pod.network"),
 }
 
 
 @pytest.mark.parametrize("what", WARNINGS)
-async def test_what_works_in_a_pod_and_is_not_meant_is_a_warning(
-    what: str, api: FakeApiServer, environ: dict[str, str]
-) -> None:
+async def test_suspicious_pod_is_a_warning(what: str, api: FakeApiServer, environ: dict[str, str]) -> None:
     change, check = WARNINGS[what]
     pod = deepcopy(POD)
     change(pod)
@@ -311,9 +309,7 @@ async def test_what_works_in_a_pod_and_is_not_meant_is_a_warning(
     assert report.first_failure is None
 
 
-async def test_a_plain_sidecar_and_settings_from_elsewhere_are_taken_as_they_are(
-    api: FakeApiServer, environ: dict[str, str]
-) -> None:
+async def test_ordinary_container_and_hidden_values_are_accepted(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     plain = pod["spec"]["initContainers"].pop()
     del plain["restartPolicy"]
@@ -328,9 +324,7 @@ async def test_a_plain_sidecar_and_settings_from_elsewhere_are_taken_as_they_are
     assert statuses(report) == {"pod.volume": Status.LEFT_OUT, "inside.all": Status.LEFT_OUT}
 
 
-async def test_an_application_that_is_built_on_our_image_is_no_sidecar(
-    api: FakeApiServer, environ: dict[str, str]
-) -> None:
+async def test_application_with_our_image_is_not_the_sidecar(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     app(pod)["image"] = "registry.example/irsa-sidecar:1-tools"
     api.put(f"{PODS}/cart", pod)
@@ -339,13 +333,13 @@ async def test_an_application_that_is_built_on_our_image_is_no_sidecar(
     assert any(row.container == "app" for row in report.rows)
 
 
-async def test_the_daemons_own_reason_comes_through_the_api_server(
+async def test_readiness_reason_comes_through_the_api_server(
     api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = api.answer
-    said: list[tuple[int, Any]] = []
+    reply_now: list[tuple[int, Any]] = []
     monkeypatch.setattr(
-        api, "answer", lambda method, target, body: said[0] if "proxy" in target else answer(method, target, body)
+        api, "answer", lambda method, target, body: reply_now[0] if "proxy" in target else answer(method, target, body)
     )
     for reply, status, words in (
         ((503, b"role default: AccessDenied: Not authorized"), Status.WRONG, "AccessDenied: Not authorized"),
@@ -353,13 +347,13 @@ async def test_the_daemons_own_reason_comes_through_the_api_server(
         ((403, {"message": "pods/proxy is forbidden"}), Status.LEFT_OUT, "pods/proxy is forbidden"),
         ((404, {"message": "not found"}), Status.LEFT_OUT, "the admin address does not respond"),
     ):
-        said[:] = [reply]
+        reply_now[:] = [reply]
         (row,) = [row for row in (await examine(environ)).rows if row.check == "readiness"]
         assert row.finding.status is status
         assert words in row.finding.seen
 
 
-async def test_an_event_says_why_a_container_does_not_start(api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_event_shows_why_a_container_does_not_start(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     state(pod)["state"] = {"waiting": {"reason": "ContainerCreating"}}
     api.put(f"{PODS}/cart", pod)
@@ -373,9 +367,7 @@ async def test_an_event_says_why_a_container_does_not_start(api: FakeApiServer, 
     assert first.finding.seen.endswith("FailedMount: MountVolume.SetUp failed for volume token")
 
 
-async def test_a_pod_that_there_is_not_or_that_may_not_be_read_is_told(
-    api: FakeApiServer, environ: dict[str, str]
-) -> None:
+async def test_missing_or_forbidden_pod_is_reported(api: FakeApiServer, environ: dict[str, str]) -> None:
     first = (await examine(environ, "other/cart")).first_failure
     assert first is not None
     assert first.finding.seen == "Pod cart does not exist in namespace other of context lab"
@@ -388,7 +380,7 @@ async def test_a_pod_that_there_is_not_or_that_may_not_be_read_is_told(
     ("status", "words"),
     [(401, "`aws eks update-kubeconfig --name CLUSTER`"), (403, "`kubectl auth can-i get pods -n shop --context lab`")],
 )
-async def test_refusal_of_the_api_server_has_a_next_step(
+async def test_denial_by_the_api_server_has_a_next_step(
     status: int, words: str, api: FakeApiServer, environ: dict[str, str]
 ) -> None:
     api.faults += [(status, {"message": "no"})] * 2
@@ -397,9 +389,7 @@ async def test_refusal_of_the_api_server_has_a_next_step(
     assert words in str(raised.value)
 
 
-async def test_without_lightkube_the_package_to_install_is_named(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_lightkube_is_named(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith(("lightkube", "sidecar.kubernetes"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lightkube", None)
@@ -407,28 +397,28 @@ async def test_without_lightkube_the_package_to_install_is_named(
         await examine(environ)
 
 
-# Inside
+# Inside the Pod
 
 
-def stand_in_for_kubectl(directory: Path, script: str) -> None:
-    """An executable that runs what kubectl would run in the container."""
+def fake_kubectl(directory: Path, script: str) -> None:
+    """Write an executable `kubectl` that runs `script`."""
     directory.mkdir()
     (directory / "kubectl").write_text(f"#!/bin/sh\n{script}\n")
     (directory / "kubectl").chmod(0o755)
 
 
-async def test_what_doctor_finds_inside_follows_what_the_api_shows(
+async def test_findings_inside_follow_those_from_the_api(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, run = tmp_path / "asked", f'. {tmp_path}/environ; exec {sys.executable} -m sidecar "$@" --no-imds'
-    script = f'echo "$@" > {asked}; while [ "$1" != -- ]; do shift; done; shift 2; {run}'
-    stand_in_for_kubectl(tmp_path / "bin", script)
+    arguments, run = tmp_path / "arguments", f'. {tmp_path}/environ; exec {sys.executable} -m sidecar "$@" --no-imds'
+    script = f'echo "$@" > {arguments}; while [ "$1" != -- ]; do shift; done; shift 2; {run}'
+    fake_kubectl(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     async with set_up(tmp_path) as at:
-        told = at.but(AWS_ROLE_ARN=at.role("refusing"))
-        (tmp_path / "environ").write_text("".join(f"export {name}='{value}'\n" for name, value in told.items()))
+        inside = at.but(AWS_ROLE_ARN=at.role("refusing"))
+        (tmp_path / "environ").write_text("".join(f"export {name}='{value}'\n" for name, value in inside.items()))
         report = await examine(environ, execs=True)
-    assert asked.read_text() == "exec -n shop cart -c irsa-sidecar -- irsa-sidecar doctor --json\n"
+    assert arguments.read_text() == "exec -n shop cart -c irsa-sidecar -- irsa-sidecar doctor --json\n"
     assert report.rows[0].group == "pod"
     first = report.first_failure
     assert first is not None
@@ -436,7 +426,7 @@ async def test_what_doctor_finds_inside_follows_what_the_api_shows(
     assert "sub is system:serviceaccount:default:app" in first.finding.seen
 
 
-async def test_what_helps_against_what_was_found_inside_is_the_next_step_of_a_daemon_that_is_not_ready(
+async def test_readiness_takes_the_next_step_from_inside(
     tmp_path: Path, api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = api.answer
@@ -452,7 +442,7 @@ async def test_what_helps_against_what_was_found_inside_is_the_next_step_of_a_da
         "next_step": "Let it allow this",
     }
     document = json.dumps({"version": 1, "checks": [cause]})
-    stand_in_for_kubectl(tmp_path / "bin", f"echo '{document}'")
+    fake_kubectl(tmp_path / "bin", f"echo '{document}'")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     first = (await examine(environ, execs=True)).first_failure
     assert first is not None
@@ -467,10 +457,10 @@ async def test_what_helps_against_what_was_found_inside_is_the_next_step_of_a_da
         (f"echo '{json.dumps({'version': 99})}'", "version 99 of its document"),
     ],
 )
-async def test_where_kubectl_may_not_run_it_the_command_is_told(
+async def test_failed_kubectl_exec_shows_the_command(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, script: str, words: str
 ) -> None:
-    stand_in_for_kubectl(tmp_path / "bin", script)
+    fake_kubectl(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     finding = (await examine(environ, execs=True)).rows[-1].finding
     assert finding.status is Status.LEFT_OUT
@@ -478,14 +468,14 @@ async def test_where_kubectl_may_not_run_it_the_command_is_told(
     assert finding.next_step.startswith("Run it yourself: kubectl exec -n shop cart")
 
 
-async def test_without_kubectl_the_look_inside_is_left_out(
+async def test_missing_kubectl_skips_the_checks_inside(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert "kubectl is not in PATH" in (await examine(environ, execs=True)).rows[-1].finding.seen
 
 
-async def test_the_command_looks_at_a_pod(environ: dict[str, str]) -> None:
+async def test_command_examines_a_pod(environ: dict[str, str]) -> None:
     async def doctor(*arguments: str) -> Any:
         command = [sys.executable, "-m", "sidecar", "doctor", *arguments]
         return await trio.run_process(command, env=environ, capture_stdout=True, capture_stderr=True, check=False)
@@ -503,7 +493,7 @@ async def test_the_command_looks_at_a_pod(environ: dict[str, str]) -> None:
     ["", "a/b/c", "/cart", "shop/", "Cart", "shop/../cart", "cart\n", "shop/cart?x=1", "a" * 254, "-cart", "sh op/cart",
      "cart\x1b[2J"],
 )  # fmt: skip
-def test_pod_names_that_kubernetes_cannot_have_are_rejected(where: str) -> None:
+def test_invalid_pod_names_are_rejected(where: str) -> None:
     with pytest.raises(ConfigurationError, match="NAME or NAMESPACE/NAME"):
         parse_pod_name(where)
 
@@ -534,7 +524,7 @@ GRACE_PERIODS = [
 
 
 @pytest.mark.parametrize("row", GRACE_PERIODS)
-async def test_a_grace_period_beyond_the_credentials_is_a_warning(
+async def test_grace_period_beyond_the_credentials_is_a_warning(
     api: FakeApiServer, environ: dict[str, str], row: tuple[int | None, int | None, str | None, bool]
 ) -> None:
     grace, token, duration, warns = row
@@ -567,9 +557,9 @@ async def test_isolation_follows_users_in_a_shared_namespace(
     words: str,
 ) -> None:
     """
-    The users are those of the Pod, `app` and `proxy`.
+    Compare the users of the Pod, `app` and `proxy`.
 
-    The sidecar of this Pod names no user, so it has the Pod's or else the image's.
+    The sidecar of this Pod sets no user, so it runs as the Pod's user or else the image's.
     """
     pod = deepcopy(POD)
     pod["spec"] |= {"shareProcessNamespace": True, "securityContext": {"runAsUser": users[0]}}
@@ -582,21 +572,21 @@ async def test_isolation_follows_users_in_a_shared_namespace(
     assert words in row.finding.seen
 
 
-NOTHING: tuple[dict[str, Any], ...] = {"value": ""}, {}, {"valueFrom": None}
+EMPTY_VALUES: tuple[dict[str, Any], ...] = {"value": ""}, {}, {"valueFrom": None}
 
 
-@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("empty", EMPTY_VALUES)
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_PROFILE", "HTTP_PROXY"])
-async def test_empty_variable_of_a_container_is_no_problem(
-    api: FakeApiServer, environ: dict[str, str], name: str, nothing: dict[str, Any]
+async def test_empty_variable_of_a_container_passes(
+    api: FakeApiServer, environ: dict[str, str], name: str, empty: dict[str, Any]
 ) -> None:
     pod = deepcopy(POD)
-    app(pod)["env"].append({"name": name, **nothing})
+    app(pod)["env"].append({"name": name, **empty})
     api.put(f"{PODS}/cart", pod)
     assert statuses(await examine(environ)) == {"inside.all": Status.LEFT_OUT}
 
 
-@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("empty", EMPTY_VALUES)
 @pytest.mark.parametrize(
     ("name", "check"),
     [
@@ -605,15 +595,15 @@ async def test_empty_variable_of_a_container_is_no_problem(
     ],
 )
 async def test_empty_variable_that_an_sdk_reads_is_a_warning(
-    api: FakeApiServer, environ: dict[str, str], name: str, check: str, nothing: dict[str, Any]
+    api: FakeApiServer, environ: dict[str, str], name: str, check: str, empty: dict[str, Any]
 ) -> None:
     pod = deepcopy(POD)
-    app(pod)["env"].append({"name": name, **nothing})
+    app(pod)["env"].append({"name": name, **empty})
     api.put(f"{PODS}/cart", pod)
     assert statuses(await examine(environ)) == {check: Status.WARNING, "inside.all": Status.LEFT_OUT}
 
 
-async def test_exemption_from_a_config_map_is_to_be_checked(api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_no_proxy_from_a_config_map_is_a_warning(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     source = {"valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "x"}}}
     app(pod)["env"] += [{"name": "HTTP_PROXY", **source}, {"name": "NO_PROXY", **source}]

@@ -1,4 +1,4 @@
-"""The looks alone: what is found out of real files, sockets and bytes."""
+"""The probes collect facts from real files, sockets and bytes."""
 
 import io
 import json
@@ -35,7 +35,7 @@ from tests.support.fakes.scripted_sts import ScriptedSts
 from tests.support.fakes.tokens import service_account_token
 from tests.support.served_peer import serving
 
-SECRET = "s3cret-of-the-endpoint-that-nobody-must-see"
+SECRET = "s3cret-of-the-endpoint-that-must-not-be-shown"
 
 
 # The token's mount
@@ -58,7 +58,7 @@ WITH_A_BLANK = r"39 35 0:50 /x /var/run/a\040b/token ro - tmpfs tmpfs rw"
         ("/var/run/secrets/app/token", "nonsense", False),
     ],
 )
-def test_a_mount_by_sub_path_is_told_by_the_kernels_table(
+def test_mount_table_shows_a_sub_path_mount(
     path: str,
     table: str,
     is_sub_path: bool,  # noqa: FBT001  a column of the table
@@ -66,7 +66,7 @@ def test_a_mount_by_sub_path_is_told_by_the_kernels_table(
     assert token.is_sub_path(path, table) is is_sub_path
 
 
-def test_where_the_kernel_has_no_such_table_nothing_is_said_of_mounts(tmp_path: Path) -> None:
+def test_missing_mount_table_means_no_sub_path(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(service_account_token(1_800_000_000.0))
     facts = token.collect(Role("default", "arn", str(path), None, 3600), 0.0, mounts="/nowhere/mountinfo")
@@ -83,7 +83,7 @@ def _certificate(organization: str = "Company Proxy") -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
 
 
-def test_who_signed_is_read_as_cryptography_reads_it() -> None:
+def test_signer_is_the_same_as_with_cryptography() -> None:
     assert signer(_certificate("Ämter & Söhne")) == "Ämter & Söhne"
     der = _certificate()
     issuer = x509.load_der_x509_certificate(der).issuer
@@ -91,7 +91,7 @@ def test_who_signed_is_read_as_cryptography_reads_it() -> None:
     assert signer(der) == organization.value
 
 
-def test_what_is_no_certificate_has_no_signer() -> None:
+def test_invalid_certificate_has_no_signer() -> None:
     der = _certificate()
     print("seed 7")
     source = random.Random(7)
@@ -162,7 +162,7 @@ def searched(root: Path) -> SdkFacts:
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_root_that_is_no_directory_is_named(tmp_path: Path, name: str) -> None:
+def test_root_that_is_not_a_directory_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     (check,) = CHECKS
     finding = check.evaluate(searched(tmp_path / name))
@@ -172,7 +172,7 @@ def test_root_that_is_no_directory_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", TRACES)
-def test_an_sdk_is_known_by_its_traces_and_by_its_age(path: str, tmp_path: Path) -> None:
+def test_sdk_is_found_by_its_trace_and_judged_by_version(path: str, tmp_path: Path) -> None:
     content, words = TRACES[path]
     _put(tmp_path, path, content)
     facts = searched(tmp_path)
@@ -182,7 +182,7 @@ def test_an_sdk_is_known_by_its_traces_and_by_its_age(path: str, tmp_path: Path)
     assert found._replace(version=found.sdk.minimum_text).is_new_enough
 
 
-def test_new_sdks_unreadable_files_and_what_only_looks_like_one_are_no_trouble(tmp_path: Path) -> None:
+def test_unreadable_and_misleading_files_are_skipped(tmp_path: Path) -> None:
     _put(tmp_path, "a/botocore-1.34.41.dist-info/METADATA")
     _put(tmp_path, "a/aws-sdk/package.json", b"not json")
     _put(tmp_path, "a/credential-provider-node/package.json", b"[]")
@@ -203,14 +203,14 @@ def test_new_sdks_unreadable_files_and_what_only_looks_like_one_are_no_trouble(t
     assert facts.is_complete
 
 
-def test_a_tree_that_takes_too_long_is_left_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_stops_at_the_file_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sdks, "MAX_FILES", 3)
     for number in range(9):
         _put(tmp_path, f"file{number}")
     assert not searched(tmp_path).is_complete
 
 
-async def test_a_search_that_hangs_keeps_what_it_found(
+async def test_hanging_search_keeps_its_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
 ) -> None:
     hangs, release = threading.Event(), threading.Event()
@@ -239,7 +239,7 @@ async def test_a_search_that_hangs_keeps_what_it_found(
 
 
 @pytest.mark.parametrize(
-    ("content", "gives"),
+    ("content", "settings"),
     [
         ("[default]\naws_access_key_id = A\naws_secret_access_key = B\n", ("aws_access_key_id",)),
         ("[profile default]\nsso_session = x\n", ("sso_session",)),
@@ -252,12 +252,12 @@ async def test_a_search_that_hangs_keeps_what_it_found(
         ("[default\n", None),
     ],
 )
-def test_a_configuration_file_counts_by_what_its_default_profile_gives(
-    tmp_path: Path, content: str, gives: tuple[str, ...] | None
+def test_credentials_of_the_default_profile_are_found(
+    tmp_path: Path, content: str, settings: tuple[str, ...] | None
 ) -> None:
     (tmp_path / "config").write_text(content)
     facts = environment.collect({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
-    assert facts.files == (() if gives is None else ((str(tmp_path / "config"), gives),))
+    assert facts.files == (() if settings is None else ((str(tmp_path / "config"), settings),))
     assert facts.has_region_file is ("region" in content)
 
 
@@ -270,18 +270,16 @@ def test_a_configuration_file_counts_by_what_its_default_profile_gives(
         (b"[default]\n" + b"a" * environment.MAX_CONFIGURATION_BYTES, "it is over 1024 KiB"),
     ],
 )
-def test_a_configuration_file_that_cannot_be_checked_is_named_with_the_problem(
-    tmp_path: Path, content: bytes, problem: str
-) -> None:
+def test_invalid_configuration_file_has_a_problem(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "config").write_bytes(content)
     facts = environment.collect({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
-    # Python 3.13 and newer raise an error of configparser's own, or accept the file.
+    # Python 3.13 and newer raise a configparser error, or accept the file.
     others = {"", "it is not a configuration file"} if "parser" in problem and sys.version_info >= (3, 13) else set()
     assert dict(facts.unreadable).get(str(tmp_path / "config"), "") in {problem, *others}
     assert facts.files == ()
 
 
-def test_configuration_paths_that_are_not_files_are_never_waited_for(tmp_path: Path) -> None:
+def test_configuration_path_that_is_not_a_file_never_blocks(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
     seen = {path: dict(environment.collect({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
@@ -295,12 +293,12 @@ def test_configuration_paths_that_are_not_files_are_never_waited_for(tmp_path: P
     }
 
 
-def test_the_home_directory_is_looked_in_and_a_token_that_lies_open_is_seen(tmp_path: Path) -> None:
+def test_home_directory_and_readable_tokens_are_found(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "config").write_text("[default]\ncredential_process = x\n")
     (tmp_path / "token").touch()
-    for told in ({"HOME": str(tmp_path)}, {"HOME": str(tmp_path), "AWS_CONFIG_FILE": "~/.aws/config"}):
-        facts = environment.collect(told, [str(tmp_path / "token"), "/nowhere"])
+    for environ in ({"HOME": str(tmp_path)}, {"HOME": str(tmp_path), "AWS_CONFIG_FILE": "~/.aws/config"}):
+        facts = environment.collect(environ, [str(tmp_path / "token"), "/nowhere"])
         assert facts.files == ((str(tmp_path / ".aws" / "config"), ("credential_process",)),)
         assert facts.tokens == (str(tmp_path / "token"),)
 
@@ -310,35 +308,35 @@ def test_the_home_directory_is_looked_in_and_a_token_that_lies_open_is_seen(tmp_
 
 @asynccontextmanager
 async def listening(*replies: Response) -> AsyncIterator[tuple[str, list[Request]]]:
-    asked: list[Request] = []
-    left = list(replies)
+    requests: list[Request] = []
+    remaining = list(replies)
 
     async def answer(request: Request) -> Response:
-        asked.append(request)
-        return left.pop(0) if len(left) > 1 else left[0]
+        requests.append(request)
+        return remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
     async with serving(answer) as url:
-        yield f"{url}/v1/credentials", asked
+        yield f"{url}/v1/credentials", requests
 
 
 def _json(status: int, body: Any) -> Response:
     return Response(status, json.dumps(body).encode(), "application/json")
 
 
-async def ask(url: str, secret: str | None = SECRET, file: str | None = None) -> tuple[EndpointFacts, Keys | None]:
+async def collect(url: str, secret: str | None = SECRET, file: str | None = None) -> tuple[EndpointFacts, Keys | None]:
     return await endpoint.collect(Endpoint("SETTING", url, file, secret, is_expected=True, role_arn=None))
 
 
-async def test_the_endpoint_is_asked_as_an_sdk_asks_it() -> None:
-    async with listening(_json(404, {})) as (url, asked):
-        await ask(f"{url}?a=1&b=%2F")
-    (request,) = asked
+async def test_endpoint_probe_sends_the_request_of_an_sdk() -> None:
+    async with listening(_json(404, {})) as (url, requests):
+        await collect(f"{url}?a=1&b=%2F")
+    (request,) = requests
     assert (request.method, request.target) == ("GET", "/v1/credentials?a=1&b=%2F")
     assert request.header("host") == url.split("/")[2]
     assert request.header("authorization") == SECRET
 
 
-async def test_an_endpoint_that_is_not_ready_is_asked_again(autojump_clock: object) -> None:
+async def test_endpoint_that_is_not_ready_is_called_again(autojump_clock: object) -> None:
     body = {
         "AccessKeyId": "ASIAFAKEFAKEFAKE",
         "SecretAccessKey": "s",
@@ -346,43 +344,43 @@ async def test_an_endpoint_that_is_not_ready_is_asked_again(autojump_clock: obje
         "Expiration": "2027-01-15T09:00:00Z",
     }
     autojump_clock.autojump_threshold = 0.02  # type: ignore[attr-defined]  # loopback is real
-    async with listening(_json(503, {"message": "not yet"}), _json(200, body)) as (url, asked):
-        facts, keys = await ask(url)
-    assert len(asked) == 2
+    async with listening(_json(503, {"message": "not yet"}), _json(200, body)) as (url, requests):
+        facts, keys = await collect(url)
+    assert len(requests) == 2
     assert facts.response is not None
     assert (facts.response.status, keys) == (200, Keys("ASIAFAKEFAKEFAKE", "s", "t"))
 
 
 @pytest.mark.parametrize("piece", [SECRET, SECRET[3:20], f"Authorization: {SECRET}"])
-async def test_a_message_that_quotes_the_secret_is_not_shown(piece: str) -> None:
+async def test_message_that_quotes_the_secret_is_not_shown(piece: str) -> None:
     async with listening(_json(403, {"message": f"I was sent {piece}"})) as (url, _):
-        facts, _ = await ask(url)
+        facts, _ = await collect(url)
     assert facts.response is not None
     assert facts.response.message == "(its message is not shown, because it quotes the secret)"
 
 
-async def test_what_is_told_of_an_answer_holds_no_credentials() -> None:
+async def test_endpoint_facts_hold_no_credentials() -> None:
     wrong = {"AccessKeyId": SECRET, "SecretAccessKey": SECRET, "Token": SECRET, "Expiration": SECRET, SECRET * 2: 1}
     async with listening(_json(200, wrong | {"RoleArn": SECRET})) as (url, _):
-        facts, _ = await ask(url, secret=None)
+        facts, _ = await collect(url, secret=None)
     assert SECRET not in str(facts)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"[" * 60_000, b"\xff", json.dumps({"Expiration": "2027-99-99T09:00:00Z"}).encode()]
 )
-async def test_an_answer_that_makes_no_sense_is_no_set(body: bytes) -> None:
+async def test_invalid_body_yields_no_credentials(body: bytes) -> None:
     async with listening(Response(200, body, "application/json")) as (url, _):
-        facts, keys = await ask(url)
+        facts, keys = await collect(url)
     assert keys is None
     assert facts.response is not None
     assert facts.response.expires_at is None
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1/", "http://sts.example/", "http://[::1", "", "http://\0/"])
-async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
+async def test_secret_is_sent_only_to_loopback(url: str) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
-    facts, keys = await ask(url)
+    facts, keys = await collect(url)
     assert (facts.response, keys) == (None, None)
 
 
@@ -393,17 +391,17 @@ async def test_the_secret_goes_to_loopback_alone(url: str) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n" + b"x" * 1_048_577, ""),
     ],
 )
-async def test_what_speaks_no_http_or_too_much_of_it_gives_no_answer(raw: bytes, words: str) -> None:
+async def test_invalid_or_oversized_http_counts_as_no_response(raw: bytes, words: str) -> None:
     async with scripted(RawReply(raw=raw)) as server:
-        facts, _ = await ask(server.url)
+        facts, _ = await collect(server.url)
     assert facts.response is not None
     assert facts.response.error
     assert words in facts.response.error
 
 
-async def test_silence_is_given_up(autojump_clock: object) -> None:
+async def test_silent_endpoint_times_out(autojump_clock: object) -> None:
     async with scripted(RawReply(delay_seconds=999.0)) as server:
-        facts, _ = await ask(server.url)
+        facts, _ = await collect(server.url)
     assert facts.response is not None
     assert facts.response.error == "no response within 5 s"
 
@@ -420,7 +418,7 @@ async def test_silence_is_given_up(autojump_clock: object) -> None:
         (b"x" * 5000, "it is over 4096 bytes", False),
     ],
 )
-async def test_the_secrets_file_is_read_as_sdks_read_it(
+async def test_secret_file_is_read_as_sdks_read_it(
     tmp_path: Path,
     content: bytes,
     problem: str,
@@ -428,25 +426,27 @@ async def test_the_secrets_file_is_read_as_sdks_read_it(
 ) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
-    facts, _ = await ask("http://127.0.0.1:1", "secret", str(path))
+    facts, _ = await collect("http://127.0.0.1:1", "secret", str(path))
     assert (facts.secret.problem, facts.secret.ends_in_newline) == (problem, newline)
     assert facts.secret.are_equal
-    assert (await ask("http://127.0.0.1:1", "secret", str(tmp_path)))[0].secret.problem == "it is not a regular file"
+    assert (await collect("http://127.0.0.1:1", "secret", str(tmp_path)))[
+        0
+    ].secret.problem == "it is not a regular file"
 
 
-# The node's metadata, and the way to a server
+# The node's metadata service, and the network path to a server
 
 
 @pytest.mark.parametrize(
     "raw", [b"nonsense\r\n\r\n", b"HTTP/1.1 500 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 99]
 )
-async def test_what_is_no_metadata_service_gives_no_role(raw: bytes) -> None:
+async def test_server_that_is_not_imds_yields_no_role(raw: bytes) -> None:
     async with scripted(RawReply(raw=raw)) as server:
         facts = await metadata.collect(server.url.rstrip("/"))
     assert facts.role is None
 
 
-async def test_no_metadata_service_is_waited_for_longer_than_a_second(autojump_clock: object) -> None:
+async def test_silent_metadata_service_times_out_after_a_second(autojump_clock: object) -> None:
     began = trio.current_time()
     async with scripted(RawReply(delay_seconds=999.0)) as server:
         facts = await metadata.collect(server.url.rstrip("/"))
@@ -455,32 +455,32 @@ async def test_no_metadata_service_is_waited_for_longer_than_a_second(autojump_c
     assert not (await metadata.collect("http://[::1")).has_v1
 
 
-async def test_a_plain_proxy_is_asked_for_the_whole_url(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+async def test_http_proxy_gets_the_whole_url(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     async with scripted(RawReply(400, b"", {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        path_found = await network_path.collect("http://sts.example/", None)
-    assert path_found.failed_step == ""
-    assert path_found.skew_seconds is not None
+        path = await network_path.collect("http://sts.example/", None)
+    assert path.failed_step == ""
+    assert path.skew_seconds is not None
     assert proxy.requests[0].line == "GET http://sts.example/ HTTP/1.1"
 
 
-async def test_a_proxy_is_told_its_user_and_shown_without(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+async def test_proxy_gets_its_user_but_the_path_hides_it(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     async with scripted(RawReply(407, b"")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//us%40er:pass@"))
-        path_found = await network_path.collect("https://sts.example/", None)
-    assert (path_found.failed_step, path_found.reason, path_found.proxy) == (
+        path = await network_path.collect("https://sts.example/", None)
+    assert (path.failed_step, path.reason, path.proxy) == (
         "proxy",
         "it returns 407",
         f"127.0.0.1:{proxy.port}",
     )
     assert proxy.requests[0].header("proxy-authorization") == "Basic dXNAZXI6cGFzcw=="
-    assert "pass" not in str(path_found)
+    assert "pass" not in str(path)
 
 
-async def test_a_way_through_a_proxy_is_encrypted_from_end_to_end(
+async def test_path_through_a_proxy_is_encrypted_end_to_end(
     monkeypatch: pytest.MonkeyPatch, no_proxies: None, tmp_path: Path
 ) -> None:
-    """A proxy of our own that tunnels, and an STS behind it with a certificate."""
+    """Use a proxy that tunnels to an STS with a certificate."""
     authority = Authority(tmp_path)
     async with (
         scripted(RawReply(400, b""), tls=authority.server(), host=STS_HOST) as sts,
@@ -488,11 +488,11 @@ async def test_a_way_through_a_proxy_is_encrypted_from_end_to_end(
     ):
         proxy_url = await nursery.start(_tunnel_to, sts)
         monkeypatch.setenv("HTTPS_PROXY", proxy_url)
-        path_found = await network_path.collect(sts.url, authority.bundle)
+        path = await network_path.collect(sts.url, authority.bundle)
         nursery.cancel_scope.cancel()
-    assert (path_found.failed_step, path_found.reason) == ("", "")
-    assert path_found.authority is not None
-    assert [name for name, _ in path_found.seconds] == ["name", "connect", "proxy", "tls", "answer"]
+    assert (path.failed_step, path.reason) == ("", "")
+    assert path.authority is not None
+    assert [name for name, _ in path.seconds] == ["name", "connect", "proxy", "tls", "answer"]
 
 
 async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> None:
@@ -517,7 +517,7 @@ async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> 
 
 
 class _TwoAddresses(Resolver):
-    """Of which nobody listens on the first."""
+    """A resolver that returns two addresses. No process listens on the first."""
 
     async def getaddrinfo(self, _host: Any, port: Any, *_: int) -> list[Any]:
         kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
@@ -527,21 +527,19 @@ class _TwoAddresses(Resolver):
 async def test_all_addresses_of_a_name_are_tried(no_proxies: None) -> None:
     trio.socket.set_custom_hostname_resolver(_TwoAddresses())
     async with scripted(RawReply(400, b"")) as server:
-        path_found = await network_path.collect(f"http://sts.example:{server.port}/", None)
-    assert (path_found.failed_step, path_found.addresses) == ("", ("127.0.0.9", "127.0.0.1"))
+        path = await network_path.collect(f"http://sts.example:{server.port}/", None)
+    assert (path.failed_step, path.addresses) == ("", ("127.0.0.9", "127.0.0.1"))
 
 
-async def test_a_bundle_that_is_none_ends_the_way_at_tls_and_no_secret_of_a_proxy_is_told(
-    tmp_path: Path, no_proxies: None
-) -> None:
+async def test_invalid_ca_bundle_fails_the_tls_step(tmp_path: Path, no_proxies: None) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     async with scripted(RawReply(400, b""), tls=Authority(tmp_path).server(), host=STS_HOST) as sts:
-        path_found = await network_path.collect(sts.url, "/nowhere")
-    assert path_found.failed_step == "tls"
-    assert "AWS_CA_BUNDLE is '/nowhere'" in path_found.reason
+        path = await network_path.collect(sts.url, "/nowhere")
+    assert path.failed_step == "tls"
+    assert "AWS_CA_BUNDLE is '/nowhere'" in path.reason
 
 
-async def test_an_issuer_without_a_name_or_with_a_bundle_that_is_none_is_not_asked(tmp_path: Path) -> None:
+async def test_issuer_is_not_called_without_iss_or_valid_bundle(tmp_path: Path) -> None:
     path = tmp_path / "token"
     for changes, reason in (({"iss": None}, None), ({}, "tls")):
         path.write_text(service_account_token(1_800_000_000.0, **changes))
@@ -550,9 +548,7 @@ async def test_an_issuer_without_a_name_or_with_a_bundle_that_is_none_is_not_ask
         assert (found.error and found.error.reason) == reason
 
 
-def test_a_botocore_without_what_it_knows_of_services_is_none_as_in_the_image_of_a_pod(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_botocore_without_service_models_counts_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert aws.is_installed()
     monkeypatch.setattr(botocore, "BOTOCORE_ROOT", str(tmp_path))
     assert not aws.is_installed()
