@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sidecar
 from sidecar.doctor.run import GROUPS
-from tests.unit.doctor.test_broken_set_ups import BROKEN
+from tests.unit.doctor.broken_set_ups import BROKEN
 
 DOCUMENT = Path(sidecar.__file__).parent.parent / "docs" / "doctor.md"
 

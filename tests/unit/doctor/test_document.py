@@ -8,8 +8,8 @@ from sidecar.commands import doctor as command
 from sidecar.doctor.finding import Row, Status, wrong
 from sidecar.doctor.location import Side
 from sidecar.doctor.report import Report, as_json
+from tests.unit.doctor.broken_set_ups import BROKEN
 from tests.unit.doctor.document import DOCUMENT, TABLES, written_into
-from tests.unit.doctor.test_broken_set_ups import BROKEN
 
 
 def test_document_lists_every_check_and_broken_set_up() -> None:

@@ -1,0 +1,75 @@
+"""The checks of the endpoint judge its address and response as SDKs do."""
+
+from typing import Any
+
+import pytest
+
+from sidecar.doctor.checks import endpoint
+from sidecar.doctor.checks.endpoint import EndpointFacts, EndpointResponse
+from sidecar.doctor.finding import Status
+from tests.support.fakes.clock import EPOCH as NOW
+from tests.unit.doctor.facts import ROLE, by_name
+
+SERVED = EndpointResponse(
+    200,
+    seconds=0.01,
+    fields=frozenset(endpoint.KNOWN_FIELDS),
+    expiration="2027-01-15T09:00:00Z",
+    expires_at=NOW + 3600,
+    access_key_id="ASIA",
+    role_arn=ROLE.role_arn,
+)
+
+
+def endpoint_facts(url: str = "http://127.0.0.1:4772/v1/credentials", **changes: Any) -> EndpointFacts:
+    facts = EndpointFacts(url, "AWS_CONTAINER_CREDENTIALS_FULL_URI", is_expected=True, now=NOW, response=SERVED)
+    return facts._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("http://127.0.0.1:4772/v1", Status.OK),
+        ("https://anywhere.example/v1", Status.OK),
+        ("http://localhost:4772/v1", Status.WARNING),
+        ("http://127.0.0.2:4772/v1", Status.WARNING),
+        ("http://[::1]:4772/v1", Status.WARNING),
+        ("http://10.0.0.1/v1", Status.WRONG),
+        ("http://169.254.170.2/v2", Status.WRONG),
+        ("", Status.WRONG),
+        ("127.0.0.1:4772", Status.WRONG),
+        ("https://127.0.0.1:4772/v1/credentials", Status.WRONG),
+        ("https://localhost:4772/v1/credentials", Status.WRONG),
+        ("HTTPS://[::1]:4772/v1/credentials", Status.WRONG),
+        ("https://127.9.9.9/v1/credentials", Status.WRONG),
+        ("http://[::1", Status.WRONG),
+        ("http://127.0.0.1:99999", Status.WRONG),
+    ],
+)
+def test_address_status_follows_what_sdks_accept(url: str, status: Status) -> None:
+    assert by_name(endpoint.CHECKS, endpoint_facts(url))["address"].status is status
+
+
+def test_shown_url_has_no_user_and_no_query() -> None:
+    assert endpoint.shown("http://user:password@127.0.0.1:1/v1?token=secret") == "http://127.0.0.1:1/v1"
+    assert endpoint.shown("http://[::1") == "(a URL that cannot be read)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "status"),
+    [
+        ({"expires_at": NOW + 600}, "remaining", Status.WARNING),
+        ({"expires_at": NOW}, "remaining", Status.WRONG),
+        ({"expires_at": None}, "remaining", Status.WRONG),
+        ({"seconds": 0.6}, "latency", Status.WARNING),
+        ({"seconds": 0.8, "status": 503}, "latency", Status.LEFT_OUT),  # delayed until the first credentials
+        ({"role_arn": "arn:aws:iam::111122223333:role/other"}, "role", Status.WRONG),
+        ({"fields": SERVED.fields | {"Code"}}, "credentials", Status.WARNING),
+        ({"empty": ("Token",)}, "credentials", Status.WRONG),
+        ({"error": "it broke off"}, "connection", Status.WRONG),
+        ({"status": 500}, "credentials", Status.WRONG),
+    ],
+)
+def test_response_status_follows_what_sdks_do(changes: dict[str, Any], check: str, status: Status) -> None:
+    facts = endpoint_facts(response=SERVED._replace(**changes), role_arn=ROLE.role_arn)
+    assert by_name(endpoint.CHECKS, facts)[check].status is status

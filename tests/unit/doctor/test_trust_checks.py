@@ -1,0 +1,141 @@
+"""The checks of the trust policy and the provider turn IAM's facts into findings."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sidecar.doctor.checks import trust
+from sidecar.doctor.checks.trust import TrustFacts
+from sidecar.doctor.finding import Status
+from sidecar.local.trust_policy import default_policy
+from tests.unit.doctor.facts import ROLE, TOKEN, by_name
+
+
+@pytest.mark.parametrize(
+    ("azp", "client_ids", "provider", "policy"),
+    [
+        ("app-2", ("app-2",), Status.OK, Status.OK),
+        ("party-1", ("sts.amazonaws.com", "app-2"), Status.WRONG, Status.WRONG),
+        ("", ("", "app-2"), Status.LEFT_OUT, Status.WRONG),
+    ],
+)
+def test_provider_and_policy_are_compared_with_azp(
+    azp: str, client_ids: tuple[str, ...], provider: Status, policy: Status
+) -> None:
+    document = default_policy(
+        PROVIDER, "oidc.example.com/id/A", subject="system:serviceaccount:shop:cart", audience="app-2"
+    )
+    token = replace(TOKEN, audiences=("https://other.example",), authorized_party=azp)
+    found = by_name(trust.CHECKS, trust_facts(token=token, policy=document, client_ids=client_ids))
+    assert (found["provider"].status, found["policy"].status) == (provider, policy)
+
+
+PROVIDER = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/A"
+CART = default_policy(
+    PROVIDER, "oidc.example.com/id/A", subject="system:serviceaccount:shop:cart", audience="sts.amazonaws.com"
+)
+
+
+def trust_facts(**changes: Any) -> TrustFacts:
+    facts = TrustFacts(ROLE, TOKEN, "shop.cart", CART, 3600, ("sts.amazonaws.com",))
+    return facts._replace(**changes)
+
+
+def test_policy_is_compared_with_each_claim() -> None:
+    assert {finding.status for finding in by_name(trust.CHECKS, trust_facts()).values()} == {Status.OK}
+    for claim, value in (("subject", "system:serviceaccount:shop:other"), ("audiences", ("vault",))):
+        changed: dict[str, Any] = {claim: value}
+        facts = trust_facts(token=replace(TOKEN, **changed), client_ids=("sts.amazonaws.com", "vault"))
+        found = by_name(trust.CHECKS, facts)["policy"]
+        assert found.status is Status.WRONG
+        assert f"id/A:{claim[:3]} wants" in found.seen
+        assert trust.policy_mismatch(facts) is not None
+
+
+def test_missing_role_or_provider_is_a_failure() -> None:
+    found = by_name(trust.CHECKS, trust_facts(has_provider=False, client_ids=None))
+    assert found["provider"].seen == f"{PROVIDER} does not exist"
+    assert (
+        by_name(trust.CHECKS, trust_facts(policy=None, client_ids=None, has_role=False))["policy"].status
+        is Status.WRONG
+    )
+    partly = by_name(trust.CHECKS, trust_facts(client_ids=None, unavailable_reason="AccessDenied"))
+    assert partly["provider"].status is Status.LEFT_OUT
+
+
+def statement_of(principal: object, action: object, condition: object, effect: str = "Allow") -> dict[str, object]:
+    return {"Sid": "Other", "Effect": effect, "Principal": principal, "Action": action, "Condition": condition}
+
+
+UNRELATED_STATEMENTS: dict[str, dict[str, object]] = {
+    "Pod Identity": statement_of(
+        {"Service": "pods.eks.amazonaws.com"},
+        ["sts:AssumeRole", "sts:TagSession"],
+        {"StringEquals": {"aws:RequestTag/kubernetes-namespace": "shop"}},
+    ),
+    "Pod Identity of one cluster": statement_of(
+        {"Service": "pods.eks.amazonaws.com"}, "sts:AssumeRole", {"ArnEquals": {"aws:SourceArn": "arn:aws:eks:::x"}}
+    ),
+    "an organization": statement_of({"AWS": "*"}, "sts:AssumeRole", {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}),
+    "MFA": statement_of(
+        {"AWS": "arn:aws:iam::111122223333:root"}, "sts:AssumeRole", {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    ),
+    "GitHub": statement_of(
+        {"Federated": "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"},
+        "sts:AssumeRoleWithWebIdentity",
+        {"StringLike": {"token.actions.githubusercontent.com:repository": "acme/*"}},
+    ),
+    "SAML": statement_of(
+        {"Federated": "arn:aws:iam::111122223333:saml-provider/corp"},
+        "sts:AssumeRoleWithSAML",
+        {"StringEquals": {"SAML:aud": "https://signin.aws.amazon.com/saml"}},
+    ),
+    "a deny by NotPrincipal": {
+        "Sid": "Other",
+        "Effect": "Deny",
+        "NotPrincipal": {"AWS": "arn:aws:iam::111122223333:role/x"},
+        "Action": "sts:AssumeRole",
+    },
+}
+
+
+@pytest.mark.parametrize("other", UNRELATED_STATEMENTS.values(), ids=UNRELATED_STATEMENTS)
+def test_unrelated_statement_hides_no_finding(other: dict[str, object]) -> None:
+    wrong = {**CART["Statement"][0], "Sid": "Irsa"}
+    wrong["Condition"] = {"StringEquals": {"oidc.example.com/id/A:sub": "system:serviceaccount:shop:till"}}
+    for order in ([wrong, other], [other, wrong]):
+        facts = trust_facts(policy={"Version": "2012-10-17", "Statement": order})
+        found = by_name(trust.CHECKS, facts)
+        assert found["policy"].status is Status.WRONG
+        assert "Statement Irsa: Condition StringEquals" in found["policy"].seen
+        assert "Other" not in found["policy"].seen
+        assert trust.policy_mismatch(facts) is not None
+    found = by_name(
+        trust.CHECKS, trust_facts(policy={"Version": "2012-10-17", "Statement": [other, *CART["Statement"]]})
+    )
+    assert {finding.status for finding in found.values()} == {Status.OK}
+
+
+def test_unknown_statement_counts_only_if_it_decides() -> None:
+    unknown = statement_of({"Federated": PROVIDER}, "sts:*", {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
+    policy = {"Version": "2012-10-17", "Statement": [unknown, *CART["Statement"]]}
+    assert by_name(trust.CHECKS, trust_facts(policy=policy))["policy"].status is Status.OK
+    for statements in (
+        [unknown],
+        [{**unknown, "Effect": "Deny"}, *CART["Statement"]],
+        [*CART["Statement"], "nonsense"],
+    ):
+        facts = trust_facts(policy={"Version": "2012-10-17", "Statement": statements})
+        finding = by_name(trust.CHECKS, facts)["policy"]
+        assert finding.status is Status.LEFT_OUT
+        assert "a part of the trust policy cannot be evaluated" in finding.seen
+        assert trust.policy_mismatch(facts) is None
+        assert finding.seen.count("Statement ") == 1
+
+
+def test_session_longer_than_the_role_allows_is_a_failure() -> None:
+    longer = trust_facts(role=ROLE._replace(duration_seconds=7200))
+    assert by_name(trust.CHECKS, longer)["session"].status is Status.WRONG
+    longest = trust_facts(role=ROLE._replace(duration_seconds=None))
+    assert by_name(trust.CHECKS, longest)["session"].status is Status.OK
