@@ -1,7 +1,17 @@
 """
-All of IRSA's other half on one machine, as real peers: nothing here is simulated by canned answers.
+The services that the daemon needs, on one machine: an OIDC issuer, a kubelet's token volume and STS.
 
-`issuer` signs service account tokens as the API server does, `kubelet` keeps one fresh in a volume, and `sts`
-verifies it against the issuer's published keys and the role's trust policy, gives credentials out and checks the
-signatures made with them. `services.serve_local` starts the three together.
+Configuration and signing keys enter; tokens, credentials and events leave. Each service does its real work. Nothing
+here is a canned response.
+
+- config, shown_value: the configuration file of `local`
+- issuer, signing_keys, service_account: sign service account tokens as the API server does, and publish the keys
+- kubelet: keep a fresh token in a volume
+- sts: the HTTP interface of STS. parameters, operations, sts_xml: its requests, decisions and responses
+- provider_keys: the issuers' keys, with which STS verifies a token
+- sigv4, sessions: verify the signatures that clients make with credentials of this STS
+- roles, trust_policy, session_policy, session_size: IAM roles, their policies and the limits of a session
+- strangers: find out whether a trust policy allows too much
+- events: the events of the services
+- services: start all of them together (`serve_local`)
 """

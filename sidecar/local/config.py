@@ -1,8 +1,8 @@
 """
-The settings of `local`: a YAML file, every part of it optional, read strictly and then frozen.
+Read the settings of `local` from a YAML file into frozen values. Each setting is optional.
 
-Rule: a name that is not known and a value of the wrong kind are errors that say where they stand and what belongs
-there. The defaults are a whole working set-up.
+Rule: an unknown name and a value of the wrong kind are errors. The error shows the place and the values that are
+accepted there. The defaults alone are a working set-up.
 """
 
 import difflib
@@ -25,7 +25,11 @@ MAX_FILE_BYTES = 1024 * 1024
 
 DEFAULT_ACCOUNT_ID = "111122223333"
 ISSUER_PLACEHOLDER = "{issuer}"
-"""In a trust policy it stands for the local issuer without its scheme, whose port is only known when it runs."""
+"""
+The placeholder in a trust policy for the local issuer without its scheme.
+
+The issuer's port is known only when the issuer runs.
+"""
 
 _Read = Callable[[str, Any], Any]
 
@@ -72,7 +76,7 @@ def _url(where: str, value: Any) -> str:
     try:
         parts = urlsplit(url)
         is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # an address in brackets that is none, or a port that is no number or too large
+    except ValueError:  # an invalid address in brackets, or an invalid port
         is_whole = False
     if not is_whole:
         raise ConfigurationError(f"{where} is {shown(url)}, which has no usable host and port: give {_A_URL}.")
@@ -98,7 +102,11 @@ def _setting(read: _Read, default: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
-    """One role, by `arn`, or by `name` in the local account. Without a trust policy it trusts the local Pod."""
+    """
+    The settings of one role, with its `arn`, or with its `name` in the local account.
+
+    A role without a trust policy trusts the local Pod.
+    """
 
     name: str | None = _setting(_role_name, None)
     arn: str | None = _setting(_role_arn, None)
@@ -111,7 +119,7 @@ _DEFAULT_ROLES = (RoleSettings(name="app"),)
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """Another issuer whose tokens STS takes: its keys are fetched from it, or read from `jwks_file`."""
+    """The settings of another issuer whose tokens STS accepts. Its keys come from the issuer or from `jwks_file`."""
 
     issuer: str = field(metadata={"read": _url})
     audiences: tuple[str, ...] = _setting(_list_of(_text), ("sts.amazonaws.com",))
@@ -133,11 +141,11 @@ def _provider(where: str, value: Any) -> ProviderSettings:
 @dataclass(frozen=True, slots=True)
 class LocalConfig:
     """
-    Everything that the local services can be told.
+    All settings of the local services.
 
-    `issuer_url` lets the local issuer sign as another one, such as a cluster's, so that a real trust policy can be
-    tried as it is. `sts_host` other than loopback lets Pods of a development cluster reach STS. The first role is the
-    one that the daemon takes.
+    With `issuer_url`, the local issuer signs as another issuer, such as a cluster's. A real trust policy can then be
+    tried without changes. With an `sts_host` other than loopback, Pods of a development cluster reach STS. The daemon
+    uses the first role.
     """
 
     account_id: str = _setting(_account, DEFAULT_ACCOUNT_ID)
@@ -157,13 +165,13 @@ class LocalConfig:
     providers: tuple[ProviderSettings, ...] = _setting(_list_of(_provider), ())
 
     def with_provider(self, issuer: str, *, jwks_file: Path | None = None) -> "LocalConfig":
-        """Also take tokens of this issuer, as from a flag. Raises ConfigurationError."""
+        """Return the configuration with another issuer, which a flag names. Raises ConfigurationError."""
         settings = ProviderSettings(_url("--issuer", issuer), (self.audience,), jwks_file)
         return replace(self, providers=(*self.providers, settings))
 
 
 def read_config(path: Path | None) -> LocalConfig:
-    """The configuration of the file, or the defaults without one. Raises ConfigurationError."""
+    """Return the configuration in the file, or the defaults if `path` is None. Raises ConfigurationError."""
     if path is None:
         return LocalConfig()
     try:

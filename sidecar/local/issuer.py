@@ -1,8 +1,9 @@
 """
-The OIDC issuer that a cluster's API server is to STS: it signs service account tokens and publishes its keys.
+Sign service account tokens and publish the keys, as a cluster's API server does for STS.
 
-Serves what IAM's OIDC provider needs and no more: the discovery document and the key set that it points to
-(OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). Keys rotate, as EKS's do every seven days.
+Rule: the issuer serves only the two documents that IAM's OIDC provider needs. They are the discovery document and the
+key set to which it points (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). Keys rotate, as EKS's keys do
+every seven days.
 """
 
 import json
@@ -22,17 +23,17 @@ from sidecar.oidc.jwks import DISCOVERY_PATH
 from sidecar.serving.h11_server import Request, Response, text_response
 
 KEYS_PATH = "/keys"
-"""Where EKS has them."""
+"""The path of the key set, which is the same on EKS."""
 
 KEY_BITS = 2048
 
 _CACHE_CONTROL = ("Cache-Control", "public, max-age=3600")
-"""What kube-apiserver sends with both documents (pkg/routes/openidmetadata.go)."""
+"""The header that kube-apiserver sends with both documents (pkg/routes/openidmetadata.go)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A signed token, and when it begins and ends in Unix seconds."""
+    """A signed token, with the instants of its issue and expiration in Unix seconds."""
 
     raw: str = field(repr=False)
     issued_at: float
@@ -43,7 +44,7 @@ class Issuer:
     """
     One issuer with its current keys.
 
-    `url` is the `iss` of its tokens. `address` is where it is served, which differs from `url` when it stands in for
+    `url` is the `iss` of its tokens. `address` is the URL on which it is served. The two differ if the issuer replaces
     a cluster's issuer.
     """
 
@@ -54,18 +55,18 @@ class Issuer:
         self._clock = clock
 
     def issue(self, identity: PodIdentity, request: TokenRequest) -> IssuedToken:
-        """A token for the Pod, signed with the newest key."""
+        """Return a token for the Pod, signed with the newest key."""
         body = claims(identity, request, issuer=self.url, now=self._clock.wall(), token_id=str(uuid.uuid4()))
         raw, self.keys = self.keys.signed(body)
         return IssuedToken(raw, body["iat"], body["exp"])
 
     def rotate(self, new: rsa.RSAPrivateKey) -> str:
-        """Sign with `new` from now on. Returns its key id."""
+        """Sign with `new` from now on, and return its key id."""
         self.keys = self.keys.rotated(signing_key(new), self._clock.wall())
         return self.keys.active.kid
 
     async def answer(self, request: Request) -> Response:
-        """The two documents, to GET and HEAD."""
+        """Return one of the two documents for GET and HEAD."""
         document = self._documents().get(request.path)
         if document is None:
             return text_response(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are here.")
@@ -82,7 +83,7 @@ class Issuer:
 
 
 def discovery_document(issuer_url: str, address: str) -> dict[str, Any]:
-    """What STS must find at an issuer, with the key set at `address`."""
+    """Return the discovery document in which STS finds the key set at `address`."""
     return {
         "issuer": issuer_url,
         "jwks_uri": address.rstrip("/") + KEYS_PATH,
@@ -101,7 +102,7 @@ def generate_key() -> rsa.RSAPrivateKey:
 async def rotate_keys(
     issuer: Issuer, interval_seconds: float, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
 ) -> None:
-    """Rotate for ever. Keys are made in a thread, since that can take half a second of one core."""
+    """Rotate the keys forever. A thread generates each key, because that can take one core half a second."""
     while True:
         await trio.sleep(interval_seconds)
         kid = issuer.rotate(await trio.to_thread.run_sync(generate))

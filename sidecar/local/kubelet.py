@@ -1,9 +1,9 @@
 """
-A projected service account token volume, written and renewed as the kubelet does it.
+Write and renew a projected service account token volume in the way of the kubelet.
 
-Invariant: a reader of `token` sees one whole token, old or new. The files of one write live in a directory of their
-own, named after its time; `token` links to `..data/token` and `..data` to that directory, and a rename over `..data`
-is the one step that changes anything (Kubernetes pkg/volume/util/atomic_writer.go).
+Rule: a reader of `token` sees one complete token, old or new. Each write puts its files into a new directory, whose
+name has the time of the write. `token` links to `..data/token`, and `..data` links to that directory. Only the rename
+over `..data` changes what a reader sees (Kubernetes pkg/volume/util/atomic_writer.go).
 """
 
 import os
@@ -23,21 +23,25 @@ TOKEN_NAME = "token"  # noqa: S105  (a file name)
 DATA_NAME, NEW_DATA_NAME = "..data", "..data_tmp"
 
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
-"""The kubelet has 0644 and 0755 in a Pod's own volume; on a laptop others have accounts too."""
+"""Modes for a laptop, where other people have accounts too. The kubelet uses 0644 and 0755 in a Pod's own volume."""
 
 MAX_AGE_SECONDS = 24 * 3600
 MAX_JITTER_SECONDS = 10
-"""The kubelet renews after 80 % of a token's life or 24 h, up to 10 s early (pkg/kubelet/token/token_manager.go)."""
+"""The kubelet renews after 80 % of the lifetime or 24 h, up to 10 s early (pkg/kubelet/token/token_manager.go)."""
 
 CHECK_SECONDS = 5.0
-"""How often the wall clock is looked at: a laptop's jumps when it wakes. The kubelet looks each minute or so."""
+"""
+The interval between two checks of the wall clock. The kubelet checks it about every minute.
+
+The interval is short because a laptop's wall clock jumps when the laptop wakes.
+"""
 
 Issue = Callable[[], IssuedToken]
-"""Asks the API server for a token, as the kubelet does by TokenRequest."""
+"""A function that returns a new token. The kubelet gets one from the API server with a TokenRequest."""
 
 
 class TokenVolume:
-    """The volume at `directory`, which is made with its parents if it is not there."""
+    """The volume at `directory`. The first write creates the directory and its parents."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -45,9 +49,9 @@ class TokenVolume:
 
     def write(self, token: str, now: float) -> None:
         """
-        Put the token there, without a newline. `now`, in Unix seconds, names the directory. Raises OSError.
+        Write the token without a newline, unless the volume has the same token already. Raises OSError.
 
-        The same token again changes nothing.
+        The name of the new directory has the time `now`, in Unix seconds.
         """
         self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         old = self._data_target()
@@ -61,7 +65,7 @@ class TokenVolume:
             shutil.rmtree(old, ignore_errors=True)
 
     def _swap_in(self, new: Path, token: str) -> None:
-        """Fill the directory `new` (mkdtemp makes it 0700) and let `..data` point at it, or leave nothing of it."""
+        """Write the directory `new` (0700 by mkdtemp) and point `..data` at it. Remove `new` if that fails."""
         try:
             descriptor = os.open(new / TOKEN_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
             with open(descriptor, "wb") as file:
@@ -82,17 +86,21 @@ class TokenVolume:
 
 
 def needs_renewal(token: IssuedToken, now: float, jitter_seconds: float) -> bool:
-    """The kubelet's rule. `now` is Unix seconds; `jitter_seconds` is drawn anew each time, from 0 to 10."""
-    life = token.expires_at - token.issued_at
+    """
+    Return whether the kubelet would renew the token at `now`, in Unix seconds.
+
+    `jitter_seconds` is a new random number from 0 to 10 for each call.
+    """
+    lifetime_seconds = token.expires_at - token.issued_at
     return (
         now < token.issued_at
         or now > token.issued_at + MAX_AGE_SECONDS - jitter_seconds
-        or now > token.expires_at - 0.2 * life - jitter_seconds
+        or now > token.expires_at - 0.2 * lifetime_seconds - jitter_seconds
     )
 
 
 def renew(volume: TokenVolume, issue: Issue, now: float, emit: Emit) -> IssuedToken:
-    """Write a new token. Raises OSError."""
+    """Write a new token to the volume, and return it. Raises OSError."""
     token = issue()
     volume.write(token.raw, now)
     emit("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
@@ -109,9 +117,9 @@ async def keep_fresh(
     emit: Emit,
 ) -> None:
     """
-    Renew `token`, which the volume holds, and its successors for ever.
+    Renew the volume's `token` and its successors forever.
 
-    A write that fails leaves the old token in place and is tried again at the next look, as the kubelet does.
+    After a failed write the old token stays, and the next check tries again, as in the kubelet.
     """
     while True:
         await trio.sleep(CHECK_SECONDS)

@@ -1,8 +1,9 @@
 """
-A request's parameters: read into the shapes of AWS's own service model and held to every limit that it states.
+Read the parameters of a request, and check them against each limit of AWS's service model.
 
-The model (botocore's `sts/2011-06-15`) is the table of limits; here are only its rules and the words STS refuses in:
-all violations at once, with a sensitive value left out. Pure once the model is loaded.
+The model (botocore's `sts/2011-06-15`) is the table of limits. This module has the rules of the model and the texts
+with which STS rejects a parameter. Pure, once the model is loaded.
+Rule: one error names all violations, and never a sensitive value.
 """
 
 import re
@@ -19,25 +20,25 @@ API_VERSION = "2011-06-15"
 OPERATIONS = ("AssumeRoleWithWebIdentity", "AssumeRole", "GetCallerIdentity")
 
 _MAX_LIST_ITEMS = 1000
-"""Query's list members are numbered by the client; beyond this none is looked for."""
+"""Limit of the numbers that clients give to list members in AWS's Query protocol. Larger numbers are ignored."""
 
 Parameters = Mapping[str, Any]
-"""Names of the model to texts, numbers, lists and mappings; what was not sent is not there."""
+"""Names of the model to texts, numbers, lists and mappings, without the parameters that the client did not send."""
 
 
 def load_shapes() -> dict[str, StructureShape]:
-    """The input shape of each operation, from botocore's data files."""
+    """Return the input shape of each operation, from botocore's data files."""
     model = ServiceModel(Loader().load_service_model("sts", "service-2", API_VERSION), "sts")
     return {name: model.operation_model(name).input_shape or StructureShape(name, {}) for name in OPERATIONS}
 
 
 def parse_form(text: str) -> dict[str, str]:
-    """`application/x-www-form-urlencoded` text; of a name that comes twice the last value stands."""
+    """Parse `application/x-www-form-urlencoded` text. If a name appears twice, the last value counts."""
     return dict(parse_qsl(text, keep_blank_values=True))
 
 
 def operation_name(form: Mapping[str, str]) -> str:
-    """Which operation is asked for. Raises StsRefusal (STS API reference, Common Errors)."""
+    """Return the name of the requested operation. Raises StsRefusal (STS API reference, Common Errors)."""
     action = form.get("Action")
     if not action:
         raise StsRefusal("MissingAction", "Missing Action")
@@ -52,7 +53,7 @@ def operation_name(form: Mapping[str, str]) -> str:
 
 
 def read_parameters(shape: StructureShape, form: Mapping[str, str]) -> Parameters:
-    """What of the form belongs to the shape. Raises StsRefusal that names everything that breaks a limit."""
+    """Return the values of the form that are in the shape. Raises StsRefusal with all violations of a limit."""
     parameters = _structure(shape, form, "")
     violations = list(_violations(shape, parameters, ""))
     if violations:
@@ -133,7 +134,7 @@ def _number_rules(shape: Shape, value: str) -> Iterable[str]:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    r"""Java's expression as Python's: `\w` is ASCII unless the pattern asks for Unicode's letters and numbers."""
+    r"""Compile a Java pattern for Python. `\w` is ASCII unless the pattern names Unicode's letters and numbers."""
     if r"\p{" not in pattern:
         return re.compile(pattern, re.ASCII)
     return re.compile(pattern.replace(r"\p{L}", r"\w").replace(r"\p{N}", "").replace(r"\p{Z}", r"\s"))

@@ -1,8 +1,8 @@
 """
-The published keys of OIDC issuers, as STS has them at hand.
+Read and cache the published keys of OIDC issuers for STS.
 
-Rule: keys are cached for a while, a key id that is not among them is looked for once more, and no caller can make
-this fetch more than once a second from an issuer.
+Rule: keys are cached for CACHE_SECONDS. A request with an unknown key id fetches them again. Clients cannot cause more
+than one fetch per second from one issuer.
 """
 
 import json
@@ -22,12 +22,13 @@ from sidecar.oidc.sts_refusal import StsRefusal
 from sidecar.oidc.verification import NO_KEY
 
 CACHE_SECONDS = 300.0
-"""How long a key that its issuer withdrew may still be accepted."""
+"""The longest time for which a key is accepted after its issuer withdrew it."""
 
 REFETCH_SECONDS = 1.0
+"""The shortest time between two fetches from one issuer."""
 
 MAX_FILE_BYTES = 1024 * 1024
-"""Limit of a file of keys. STS looks at 100 keys, of under 1 KiB each."""
+"""Limit of a file of keys. STS uses 100 keys at most, of less than 1 KiB each."""
 
 _UNREACHABLE = (
     "The request could not be fulfilled because the identity provider (IDP) that was asked to verify the incoming "
@@ -36,18 +37,18 @@ _UNREACHABLE = (
 
 
 class KeySource(Protocol):
-    """Where an issuer's keys come from."""
+    """A source of an issuer's keys."""
 
     async def keys_for(self, kid: str | None, /) -> list[Jwk]:
-        """The issuer's keys, as fresh as it takes to have `kid` among them. Raises StsRefusal."""
+        """Return the issuer's keys, fetched again if `kid` is not among the cached ones. Raises StsRefusal."""
         ...
 
 
 class FileKeys:
-    """Keys from a JWKS file, for issuers that cannot be reached from here. Read anew for every token."""
+    """The keys in a JWKS file, for issuers that cannot be reached from here. The file is read for each token."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigurationError when there is no key set at `path`."""
+        """Read the keys once. Raises ConfigurationError if there is no key set at `path`."""
         self._path = path
         self._read()
 
@@ -81,7 +82,7 @@ class _Fetched(NamedTuple):
 
 @dataclass(slots=True)
 class IssuerKeys:
-    """Keys fetched from `address`, where the documents of the issuer called `issuer` are."""
+    """The keys that are fetched from `address`, which serves the documents of `issuer`."""
 
     issuer: str
     address: str
@@ -97,7 +98,7 @@ class IssuerKeys:
             return keys
         async with self._lock:
             keys = self._cached()
-            if keys is None or self._fetches == fetches:  # nobody fetched while this one waited
+            if keys is None or self._fetches == fetches:  # no other task fetched while this one waited
                 keys = await self._fetch()
             return keys
 
@@ -120,8 +121,8 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     """
     Fetch an issuer's key set.
 
-    Raises StsRefusal: IDPCommunicationError while it cannot be reached, InvalidIdentityToken when what it publishes
-    is of no use.
+    Raises StsRefusal: IDPCommunicationError if the issuer cannot be reached, InvalidIdentityToken if its documents are
+    not valid.
     """
     try:
         return (await published_keys.fetch(issuer, address)).keys
