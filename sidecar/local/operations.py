@@ -1,7 +1,7 @@
 """
-What STS decides in each operation, once it knows who asks: whether, for how long, and what it answers. Pure.
+Decide each operation of STS for an authenticated caller, and make the session and the result. Pure.
 
-Limits that depend on more than one parameter are here; those of a single one are in the service model
+Limits that depend on more than one parameter are here. Limits of a single parameter are in the service model
 (`parameters`).
 """
 
@@ -22,14 +22,14 @@ from sidecar.oidc.verification import WebIdentity
 
 DEFAULT_SESSION_SECONDS = 3600
 MAX_CHAINED_SECONDS = 3600
-"""A role assumed with another role's credentials (IAM User Guide, "Role chaining")."""
+"""The longest session of a role assumed with another role's credentials (IAM User Guide, "Role chaining")."""
 
 Roles = Mapping[str, IamRole]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """A session and what the answer says of it beside its credentials."""
+    """A new session, and the members of the response's result element."""
 
     session: Session
     members: Tree
@@ -38,7 +38,7 @@ class SessionResult:
 def assume_role_with_web_identity(
     parameters: Parameters, identity: WebIdentity, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Give a verified web identity a session of the role that it asks for. Raises StsRefusal."""
+    """Return a session of the requested role for a verified web identity. Raises StsRefusal."""
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
@@ -59,7 +59,7 @@ def assume_role_with_web_identity(
 def assume_role(
     parameters: Parameters, caller: Session, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Give a session of another role to one that signed for it: role chaining. Raises StsRefusal."""
+    """Return a session of another role for the session that signed the request: role chaining. Raises StsRefusal."""
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
     source_identity = _source_identity(parameters, caller)
@@ -75,13 +75,13 @@ def assume_role(
 
 
 def _not_authorized(caller: Session, action: str, parameters: Parameters, ending: str = "") -> str:
-    """AWS's words. `ending` says which kind of policy denies."""
+    """Return AWS's message. `ending` names the kind of policy that denies."""
     text = f"User: {caller.arn} is not authorized to perform: {action} on resource: {parameters['RoleArn']}"
     return f"{text} {ending}".rstrip()
 
 
 def _check_session_policy(caller: Session, action: str, parameters: Parameters) -> None:
-    """Raises StsRefusal if the caller's own session policies do not leave it the action."""
+    """Reject the call if the caller's session policies do not allow the action. Raises StsRefusal."""
     decision = evaluate(caller.session_policy, action, parameters["RoleArn"])
     if not decision.is_allowed:
         raise _denied(_not_authorized(caller, action, parameters, decision.ending), decision.reason)
@@ -121,7 +121,7 @@ def _request_context(parameters: Parameters) -> dict[str, tuple[str, ...]]:
 
 def _actions(parameters: Parameters, caller: Session) -> list[str]:
     """
-    Return what the caller does: tags and a source identity are permissions of their own.
+    Return the actions that the call needs. Tags and a source identity need a permission each.
 
     Inherited transitive tags need sts:TagSession as well, although the request does not name them (IAM User Guide,
     "Chaining roles with session tags").
@@ -130,11 +130,11 @@ def _actions(parameters: Parameters, caller: Session) -> list[str]:
         "sts:TagSession": "Tags" in parameters or bool(caller.transitive_tags),
         "sts:SetSourceIdentity": "SourceIdentity" in parameters,
     }
-    return ["sts:AssumeRole", *(action for action, is_done in extra.items() if is_done)]
+    return ["sts:AssumeRole", *(action for action, is_needed in extra.items() if is_needed)]
 
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
-    """Once set it stays through every later role, and cannot be changed."""
+    """Return the source identity. Once set, it stays for each later role and cannot change. Raises StsRefusal."""
     wanted: str | None = parameters.get("SourceIdentity", caller.source_identity)
     if caller.source_identity not in {None, wanted}:
         raise _denied(
@@ -145,7 +145,7 @@ def _source_identity(parameters: Parameters, caller: Session) -> str | None:
 
 
 class Terms(NamedTuple):
-    """The limits of a new session."""
+    """The properties of a new session, apart from its role and credentials."""
 
     seconds: int
     size: SessionSize
@@ -155,17 +155,17 @@ class Terms(NamedTuple):
 
 
 def _terms(parameters: Parameters, role: IamRole, caller: Session | None) -> Terms:
-    """Return the terms of a session that `caller` asks for; None for a web identity. Raises StsRefusal."""
+    """Return the terms of a session that `caller` requests. `caller` is None for a web identity. Raises StsRefusal."""
     arns = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     session_policy = read_session_policy(parameters.get("Policy"), arns)
     inherited = () if caller is None else caller.transitive_tags
     transitive = {key.casefold() for key in parameters.get("TransitiveTagKeys", [])}
-    passed_on = tuple(tag for tag in tags_of(parameters) if tag[0].casefold() in transitive)
+    new = tuple(tag for tag in tags_of(parameters) if tag[0].casefold() in transitive)
     return Terms(
         _session_seconds(parameters, role, is_chained=caller is not None),
         session_size(parameters, inherited),
         session_policy,
-        (*inherited, *passed_on),
+        (*inherited, *new),
         None if caller is None else _source_identity(parameters, caller),
     )
 
@@ -215,7 +215,7 @@ def _session_result(session: Session, size: SessionSize, members: Tree) -> Sessi
 
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:
-    """Raises StsRefusal in the words recorded from AWS."""
+    """Reject invalid tags. Raises StsRefusal with the messages recorded from AWS."""
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):
         raise StsRefusal(

@@ -1,4 +1,4 @@
-"""IAM roles as STS knows them, and the names that come of their ARNs. Pure."""
+"""Define IAM roles for STS, with the names and IDs that follow from their ARNs. Pure."""
 
 import base64
 import hashlib
@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from sidecar.local.trust_policy import TrustPolicy
 
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([A-Za-z0-9_+=,.@-]{1,64})")
-"""Account, a path that is left out everywhere else, and name (IAM and STS quotas: 64 characters)."""
+"""
+The pattern of a role's ARN: account, path and name (IAM and STS quotas: 64 characters).
+
+No other ARN or ID has the path.
+"""
 
 MIN_SESSION_SECONDS, MAX_SESSION_SECONDS = 3600, 43_200
-"""Between which a role's MaxSessionDuration lies."""
+"""The limits of a role's MaxSessionDuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class IamRole:
 
     @property
     def id(self) -> str:
-        """AROA and 17 characters, the same for the same role always."""
+        """The unique ID: AROA and 17 characters, which depend only on the ARN."""
         digest = base64.b32encode(hashlib.sha256(self.arn.encode()).digest()).decode("ascii")
         return f"AROA{digest[:17]}"
 

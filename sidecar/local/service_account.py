@@ -1,5 +1,5 @@
 """
-Whom a service account token speaks for, and the claims that say so. Pure.
+Define the Pod of a service account token, and make the token's claims. Pure.
 
 The claims are those of kube-apiserver's pkg/serviceaccount/claims.go: no email, tags, azp or source identity.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
-"""The start of every service account's subject."""
+"""The prefix of each service account's subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,20 @@ class PodIdentity:
         return f"{SERVICE_ACCOUNT_PREFIX}{self.namespace}:{self.service_account}"
 
     def uid(self, kind: str, name: str) -> str:
-        """The object's UID: made from its name, so that a restart leaves it as it was."""
+        """Return the UID of an object of this Pod. It depends only on names, so it is the same after a restart."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.namespace}/{kind}/{name}"))
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What the kubelet asks the API server for (TokenRequest API): one audience, and a life in seconds."""
+    """A token request of the kubelet (TokenRequest API): one audience, and a lifetime in seconds."""
 
     audience: str
     lifetime_seconds: int
 
 
 def claims(identity: PodIdentity, request: TokenRequest, *, issuer: str, now: float, token_id: str) -> dict[str, Any]:
-    """The claims of one token, with times in whole Unix seconds."""
+    """Return the claims of one token, with instants in whole Unix seconds."""
     issued_at = int(now)
     return {
         "iss": issuer,

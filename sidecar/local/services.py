@@ -1,8 +1,8 @@
 """
-The three local services together: issuer, token volume and STS, started in the order in which they need each other.
+Start the three local services, issuer, token volume and STS, in the order of their dependencies.
 
-Ports are taken first, because the issuer's URL stands in tokens and trust policies; then the trust policies are
-read, so that a mistake in one ends the start; then everything runs until cancelled.
+First both ports are bound, because the issuer's URL is in tokens and trust policies. Then the trust policies are read,
+so a mistake in one stops the start. Then all services run until they are cancelled.
 """
 
 import random
@@ -36,21 +36,21 @@ from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_OF = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  (compared with, not bound)
-"""By the address that stands for all of its family."""
+"""The loopback address of each address family, by the family's wildcard address."""
 
 HTTP_LIMITS = Limits(max_head_bytes=64 * 1024, max_body_bytes=256 * 1024, respond_seconds=30.0, keeps_connections=False)
 """
 Limits of the issuer and of STS.
 
-A presigned GET carries a complete request in its target, with the session token. Bodies of STS requests have a few
-KiB: a token of at most 20,000 characters and a policy of 2,048. A response may wait for a slow issuer's keys, and SDKs
-give up after 60 s.
+A presigned GET has a complete request in its target, with the session token. Bodies of STS requests have a few KiB,
+because a token has at most 20,000 characters and a policy 2,048. A response may wait for a slow issuer's keys, and
+SDKs give up after 60 s.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class LocalServices:
-    """Where everything is, once it runs. `role_arn` is the first role's."""
+    """The addresses and settings of the running services. `role_arn` is the ARN of the first role."""
 
     issuer_url: str
     sts_url: str
@@ -72,8 +72,8 @@ async def serve_local(
     """
     Run the issuer, the token volume in `directory` and STS until cancelled, on loopback.
 
-    Started with LocalServices once the first token is there and both ports answer. Raises ConfigurationError for a
-    port, directory, policy or key file that cannot be used.
+    The task is started, with LocalServices, when the first token is written and both ports respond. Raises
+    ConfigurationError for an unusable port, directory, policy or key file.
     """
     with (
         await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
@@ -126,7 +126,7 @@ def _detached(listener: trio.SocketListener) -> socket.socket:
 
 
 def _url(listener: socket.socket) -> str:
-    """As this machine reaches it: a wildcard address answers on loopback too."""
+    """Return the URL for clients on this machine. A socket with a wildcard address responds on loopback too."""
     host, port = listener.getsockname()[:2]
     return f"http://{format_address(LOOPBACK_OF.get(host, host), port)}"
 
@@ -141,7 +141,7 @@ async def _make_issuer(
 def _first_token(
     config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, emit: Emit
 ) -> Callable[[], Awaitable[None]]:
-    """Write it, and return what keeps it fresh from now on."""
+    """Write the first token, and return the task that keeps it fresh."""
     issue = partial(issuer.issue, _identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
     try:
         token = renew(volume, issue, clock.wall(), emit)
@@ -190,9 +190,9 @@ def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole
 
 def _with_issuer(value: Any, key: str, name: str) -> Any:
     """
-    Return the document with the issuer in all its texts, keys included.
+    Return the document with the issuer for the placeholder, in all texts and keys.
 
-    Raises ConfigurationError if two keys of one mapping become the same. `name` is the policy's in messages.
+    `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become the same.
     """
     if isinstance(value, dict):
         found = {_with_issuer(word, key, name): _with_issuer(item, key, name) for word, item in value.items()}

@@ -1,10 +1,10 @@
 """
-Read session policies, and decide what they leave to a session in a chain of roles. Pure.
+Read session policies, and decide which actions they allow to a session in a chain of roles. Pure.
 
-A session may do what its session policies allow, within what its role allows (IAM User Guide, "Session policies").
-Roles here have no permissions of their own to narrow, so a session without session policies may do everything.
-Rule: what is not evaluated here never makes an answer wider. A condition counts as met in a Deny and as not met in an
-Allow, and a managed policy of unknown content leaves nothing allowed. The reason is in the log.
+A session may do an action that both its session policies and its role allow (IAM User Guide, "Session policies").
+Roles have no permission policies here, so a session without session policies may do everything.
+Rule: an element that is not evaluated here never allows more. A condition counts as met in a Deny and as not met in
+an Allow. A managed policy of unknown content allows nothing. The log has the reason.
 """
 
 import json
@@ -15,15 +15,19 @@ from typing import Any, NamedTuple
 from sidecar.local.trust_policy import is_like
 from sidecar.oidc.sts_refusal import StsRefusal
 
-_ALLOWS, _SAYS_NOTHING = "allows", "says nothing"
+_ALLOWS, _IS_SILENT = "allows", "is silent"
 MANAGED_POLICIES = {
     "AdministratorAccess": _ALLOWS,
     "PowerUserAccess": _ALLOWS,
-    "ReadOnlyAccess": _SAYS_NOTHING,
-    "ViewOnlyAccess": _SAYS_NOTHING,
-    "SecurityAudit": _SAYS_NOTHING,
+    "ReadOnlyAccess": _IS_SILENT,
+    "ViewOnlyAccess": _IS_SILENT,
+    "SecurityAudit": _IS_SILENT,
 }
-"""What AWS's managed policies of known content say of sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity."""
+"""
+The effect of AWS's managed policies of known content.
+
+It is the same for sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity.
+"""
 
 _MANAGED = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/(?:[a-z-]+/)*([A-Za-z0-9_+=,.@-]+)")
 _ACTION = re.compile(r"\*|[a-z0-9-]+:[a-z0-9*?]+", re.IGNORECASE)
@@ -32,7 +36,12 @@ _VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
 class Statement(NamedTuple):
-    """One statement. `names_…` is false for NotAction and NotResource, which cover everything but what is listed."""
+    """
+    One statement of a session policy.
+
+    `names_actions` is false for NotAction, and `names_resources` for NotResource. These cover all but the listed
+    patterns.
+    """
 
     label: str
     is_allow: bool
@@ -44,14 +53,14 @@ class Statement(NamedTuple):
 
 
 class SessionPolicy(NamedTuple):
-    """The session policies of one session: the statements of the inline one, and the ARNs of managed ones."""
+    """The session policies of one session: the statements of the inline policy, and the ARNs of managed policies."""
 
     statements: tuple[Statement, ...]
     arns: tuple[str, ...]
 
 
 class PolicyDecision(NamedTuple):
-    """Whether the session policies leave an action to the session. `ending` is how AWS's message ends if not."""
+    """The decision of session policies about an action. `ending` is the end of AWS's message if they deny it."""
 
     is_allowed: bool
     reason: str
@@ -59,7 +68,7 @@ class PolicyDecision(NamedTuple):
 
 
 def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy | None:
-    """Return the session policies of a request; None if it has none. Raises StsRefusal for one that is malformed."""
+    """Return the session policies of a request, or None. Raises StsRefusal for a malformed policy."""
     managed = tuple(arns)
     if text is None:
         return SessionPolicy((), managed) if managed else None
@@ -72,7 +81,7 @@ def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy 
 
 
 def evaluate(policy: SessionPolicy | None, action: str, resource: str) -> PolicyDecision:
-    """Return whether the session may do `action` (as `sts:AssumeRole`) to the role with the ARN `resource`."""
+    """Return whether the session may do `action`, such as `sts:AssumeRole`, to the role with the ARN `resource`."""
     if policy is None:
         return PolicyDecision(is_allowed=True, reason="the session has no session policy")
     covering = [statement for statement in policy.statements if _covers(statement, action, resource)]
@@ -111,7 +120,11 @@ def _managed(arn: str) -> str | None:
 
 
 def _covers(statement: Statement, action: str, resource: str) -> bool:
-    """Variables in resources stand for anything in a Deny, and for nothing in an Allow."""
+    """
+    Return whether the statement is about the action and the resource.
+
+    A variable in a resource matches any text in a Deny, and no text in an Allow.
+    """
     is_action = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     widens = statement.is_allow is not statement.names_resources
     patterns = [_VARIABLE.sub("*", text) if widens else text for text in statement.resources]
@@ -130,7 +143,7 @@ def _document(text: str) -> Mapping[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object. A member that appears twice would hide the first one, such as a Deny."""
+    """Return the object, without duplicate members. The second member would hide the first, such as a Deny."""
     document = dict(pairs)
     if len(document) != len(pairs):
         raise _malformed("Syntax errors in policy.", "a member appears twice in one object")
@@ -159,15 +172,15 @@ def _statement(item: Any, index: int) -> Statement:
 
 
 def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> tuple[bool, tuple[str, ...]]:
-    """Return whether the element itself is there, instead of its Not form, and its texts."""
-    given = [name for name in (element, f"Not{element}") if name in item]
-    if len(given) != 1:
-        raise _malformed("Syntax errors in policy." if given else missing, f"{label} has {given or 'none'}")
-    value = item[given[0]]
+    """Return True for the element and False for its Not form, with the element's texts. Raises StsRefusal."""
+    present = [name for name in (element, f"Not{element}") if name in item]
+    if len(present) != 1:
+        raise _malformed("Syntax errors in policy." if present else missing, f"{label} has {present or 'none'}")
+    value = item[present[0]]
     texts = value if isinstance(value, list) else [value]
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise _malformed("Syntax errors in policy.", f"{given[0]} of {label} is not text or a list of texts")
-    return given[0] == element, tuple(texts)
+        raise _malformed("Syntax errors in policy.", f"{present[0]} of {label} is not text or a list of texts")
+    return present[0] == element, tuple(texts)
 
 
 def _malformed(message: str, reason: str) -> StsRefusal:

@@ -1,8 +1,9 @@
 """
-Count how large the session token of a request becomes, as STS limits it since September 2026. Pure.
+Calculate the size of a session token, which STS limits since September 2026. Pure.
 
 Session policies, session tags and inherited transitive tags are in the session token, whose limit is 4,096 bytes. AWS
-packs them in a way that it does not document. Here each counts in full, so what passes here is small enough there.
+packs them in a way that it does not document. Here each counts in full, so a request that this STS accepts is small
+enough for AWS.
 """
 
 from collections.abc import Iterable
@@ -12,19 +13,19 @@ from sidecar.local.parameters import Parameters
 from sidecar.oidc.sts_refusal import StsRefusal
 
 MAX_TOKEN_BYTES = 4096
-"""STS's limit of a session token (AWS announcement of 2026-09-15, and `MinimumSessionTokenSize` of the STS model)."""
+"""STS's limit of a session token (AWS announcement of 2026-09-15; `MinimumSessionTokenSize` in the STS model)."""
 
 PLAIN_TOKEN_BYTES = 600
-"""About the size of STS's token for a session without policies and tags."""
+"""The approximate size of an STS session token without policies and tags."""
 
 MAX_POLICY_CHARACTERS = 2048
-"""Session policy and policy ARNs together, in plain text (AWS STS API reference)."""
+"""The limit of session policy and policy ARNs together, in plain text (AWS STS API reference)."""
 
 Tags = tuple[tuple[str, str], ...]
 
 
 class SessionSize(NamedTuple):
-    """The bytes of the session token, and the percentage of their room that policies and tags take, or None."""
+    """The size of the session token, and the percentage of the limit that policies and tags use, or None."""
 
     token_bytes: int
     packed_percent: int | None
@@ -35,7 +36,7 @@ class SessionSize(NamedTuple):
 
 
 def session_size(parameters: Parameters, inherited: Tags) -> SessionSize:
-    """Return the size of the session of this request; `inherited` are transitive tags. Raises StsRefusal."""
+    """Return the size of the requested session. `inherited` are transitive tags. Raises StsRefusal."""
     policies = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     policies += [parameters["Policy"]] if "Policy" in parameters else []
     _check_plain_text(policies)

@@ -1,7 +1,7 @@
 """
-The role sessions that STS gave out, in memory only: a restart forgets them, and every client asks again.
+Hold the role sessions of STS in memory. After a restart, clients request new credentials.
 
-Invariant: at most MAX_SESSIONS are held, and the one that ends first goes first.
+Rule: the table holds MAX_SESSIONS at most. When it is full, the session that expires first is removed.
 """
 
 import base64
@@ -14,14 +14,14 @@ from sidecar.local.session_policy import SessionPolicy
 from sidecar.local.session_size import PLAIN_TOKEN_BYTES, Tags
 
 MAX_SESSIONS = 10_000
-"""About 10 MiB. A laptop has a few; a test cluster with hourly renewals some hundreds."""
+"""Limit of the sessions in memory, about 10 MiB. A test cluster with hourly renewals has some hundreds."""
 
 RandomBytes = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One set of credentials, and what they stand for."""
+    """One session of a role, with its credentials."""
 
     role: IamRole
     name: str
@@ -52,7 +52,7 @@ def new_session(
     random_bytes: RandomBytes,
     token_characters: int = PLAIN_TOKEN_BYTES,
 ) -> Session:
-    """Return new credentials that expire `seconds` after `now` (Unix seconds), cut to a whole second."""
+    """Return a new session that expires `seconds` after `now` (Unix seconds), rounded down to a whole second."""
     return Session(
         role=role,
         name=name,
@@ -64,14 +64,14 @@ def new_session(
 
 
 class SessionTable:
-    """Sessions by access key id."""
+    """The sessions by access key id."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
 
     def add(self, session: Session) -> None:
         if len(self._sessions) >= MAX_SESSIONS:
-            first = min(self._sessions.values(), key=lambda held: held.expires_at)
+            first = min(self._sessions.values(), key=lambda session: session.expires_at)
             del self._sessions[first.access_key_id]
         self._sessions[session.access_key_id] = session
 

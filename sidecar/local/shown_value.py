@@ -1,4 +1,4 @@
-"""How messages show a value of the configuration. Pure."""
+"""Show a value of the configuration in messages. Pure."""
 
 from typing import Any
 
@@ -6,6 +6,6 @@ MAX_SHOWN_CHARACTERS = 200
 
 
 def shown(value: Any) -> str:
-    """Return the value in quotes, cut if it is long: by aliases, a small file is a huge value."""
+    """Return the value in quotes, shortened if it is long. With YAML aliases, a small file can be a huge value."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

@@ -1,8 +1,7 @@
 """
-The issuer's keys as one frozen value. Pure: new keys, claims and the time come in as arguments.
+Hold the issuer's keys as one frozen value. Pure: new keys, claims and the time are arguments.
 
-Invariant: the newest key signs, and an older public key stays published until the last token that it signed can
-no longer be accepted anywhere.
+Rule: the newest key signs. An older public key stays published until STS accepts no token that it signed.
 """
 
 import base64
@@ -15,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ALGORITHM = "RS256"
-"""What kube-apiserver signs with when its key is RSA, and the one algorithm that EKS announces."""
+"""The algorithm of kube-apiserver for RSA keys, and the only algorithm in EKS's discovery document."""
 
 TOLERANCE_SECONDS = 300
-"""STS accepts a token this long after its `exp`, so its key must still be there."""
+"""The time after `exp` in which STS still accepts a token, so the key must still be published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Newest first; the first one signs."""
+    """The keys, newest first. The first key signs."""
 
     keys: tuple[SigningKey, ...]
 
@@ -41,14 +40,14 @@ class KeySet:
         return self.keys[0]
 
     def signed(self, claims: dict[str, Any]) -> tuple[str, "KeySet"]:
-        """A JWT of these claims, which hold an `exp`, and the set that remembers how long its key is needed."""
+        """Return a JWT of the claims, which have an `exp`, and the key set that knows when its key is unnecessary."""
         key = self.active
         token = jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.kid})
         used = replace(key, signs_until=max(key.signs_until, claims["exp"]))
         return token, KeySet((used, *self.keys[1:]))
 
     def rotated(self, new: SigningKey, now: float) -> "KeySet":
-        """With `new` in front, and without the keys that no acceptable token needs any more."""
+        """Return the key set with `new` as the first key, and without the keys that no valid token needs."""
         return KeySet((new, *self.keys)).pruned(now)
 
     def pruned(self, now: float) -> "KeySet":
@@ -56,7 +55,7 @@ class KeySet:
         return KeySet((self.active, *needed))
 
     def jwks(self) -> dict[str, Any]:
-        """The public halves (RFC 7517). STS refuses a key with `key_ops`, or with a `use` other than `sig`."""
+        """Return the public keys (RFC 7517). STS rejects a key with `key_ops` or with a `use` other than `sig`."""
         return {"keys": [_jwk(key) for key in self.keys]}
 
 
@@ -65,7 +64,7 @@ def signing_key(private_key: RSAPrivateKey) -> SigningKey:
 
 
 def key_id(public_key: RSAPublicKey) -> str:
-    """As kube-apiserver names its keys: base64url of SHA-256 of the DER public key (pkg/serviceaccount/jwt.go)."""
+    """Return kube-apiserver's key id: base64url of SHA-256 of the DER public key (pkg/serviceaccount/jwt.go)."""
     der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return _base64url(hashlib.sha256(der).digest())
 

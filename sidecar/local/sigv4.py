@@ -1,9 +1,9 @@
 """
-Who signed a request: AWS Signature Version 4 in a header or in the query (presigned), verified. Pure.
+Verify the AWS Signature Version 4 of a request, in a header or in the query (presigned). Pure.
 
-Rule: everything is recomputed from the request as it arrived, by botocore's own signer, over exactly the headers that
-the client says it signed and the body that came. The checks and texts are in STS's order: form, key, session token,
-time, scope, signature.
+Rule: botocore's own signer recomputes the signature from the received request. It uses exactly the headers that the
+client claims to have signed, and the received body. The checks have STS's order and STS's messages: form, key, session
+token, time, scope, signature.
 """
 
 import hmac
@@ -25,7 +25,11 @@ from sidecar.serving.h11_server import Request
 
 ALGORITHM, SERVICE, TERMINATOR = "AWS4-HMAC-SHA256", "sts", "aws4_request"
 WINDOW = timedelta(minutes=15)
-"""Either way. STS holds presigned requests to the same window, whatever X-Amz-Expires says."""
+"""
+The largest difference between the time of a signature and now, in the past and in the future.
+
+STS uses the same window for presigned requests and ignores X-Amz-Expires.
+"""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _REQUIRED = ("Credential", "Signature", "SignedHeaders")
@@ -37,7 +41,11 @@ _MISMATCH = (
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What the client claims. `scope` is date, region, service and terminator; `target` is without the signature."""
+    """
+    The parts of the client's signature.
+
+    `scope` is date, region, service and terminator. `target` is the request target without the signature.
+    """
 
     access_key_id: str
     scope: tuple[str, str, str, str]
@@ -49,7 +57,7 @@ class Signature:
 
 
 def verify(request: Request, find: Callable[[str], Session | None], *, region: str, now: datetime) -> Session:
-    """The session that signed the request. Raises StsRefusal."""
+    """Return the session that signed the request. Raises StsRefusal."""
     signature = read_signature(request)
     session = find(signature.access_key_id)
     if session is None or not _is_same(session.session_token, signature.session_token or ""):
@@ -72,7 +80,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
 
 
 def read_signature(request: Request) -> Signature:
-    """Read the signature's parts from the Authorization header, else the query. Raises StsRefusal."""
+    """Read the signature's parts from the Authorization header or else from the query. Raises StsRefusal."""
     authorization = request.header("authorization")
     query = parse_qsl(request.query, keep_blank_values=True)
     in_query = {name.removeprefix("X-Amz-"): value for name, value in query if name.startswith("X-Amz-")}
@@ -88,7 +96,7 @@ def read_signature(request: Request) -> Signature:
 
 
 def recompute(request: Request, signature: Signature, session: Session) -> str:
-    """The signature that the session's secret gives for this request."""
+    """Return the signature of this request with the session's secret."""
     _, region, service, _ = signature.scope
     signer = _Signer(Credentials(session.access_key_id, session.secret_access_key), service, region)
     signer.signed = [(n, v) for name in signature.signed_headers for n, v in request.headers if n == name]
@@ -99,7 +107,11 @@ def recompute(request: Request, signature: Signature, session: Session) -> str:
 
 
 class _Signer(SigV4Auth):
-    """botocore's signer, told by the client which headers to take: other SDKs sign more or fewer than botocore does."""
+    """
+    botocore's signer, for the headers that the client signed.
+
+    Other SDKs sign more or fewer headers than botocore does.
+    """
 
     signed: list[tuple[str, str]]
 

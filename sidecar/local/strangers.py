@@ -1,7 +1,7 @@
 """
 Make subjects of other service accounts, to find out whether a trust policy allows them too. Pure.
 
-Rule: each stranger resembles the subject in one part only, so the stranger that is allowed names what is too wide.
+Rule: each stranger resembles the subject in one part only, so an allowed stranger shows which part is too wide.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ OTHER_NAMESPACE, OTHER_NAME = "q7x", "z9k"
 """Names of a stranger. They are unlike real names, so only a pattern for every name matches them."""
 
 STRANGER = f"{SERVICE_ACCOUNT_PREFIX}{OTHER_NAMESPACE}:{OTHER_NAME}"
-"""The subject that has nothing in common with any other service account."""
+"""The subject that has no part in common with any other service account."""
 
 _FILLERS = ("x", "other", "0", "")
 """The texts that replace a wildcard in an example."""
@@ -28,7 +28,7 @@ class Stranger(NamedTuple):
 
 
 def strangers(subject: str) -> list[Stranger]:
-    """Return strangers to this subject, the widest first. The first has nothing in common with it."""
+    """Return strangers to this subject, the widest first. The first has no part in common with the subject."""
     found = [Stranger(STRANGER, "any service account of this issuer")]
     namespace, colon, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
     if not (subject.startswith(SERVICE_ACCOUNT_PREFIX) and colon):

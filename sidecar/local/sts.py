@@ -1,9 +1,9 @@
 """
 AWS STS for one account and region: AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity, by POST or GET.
 
-It answers as AWS does, refusals included, and takes nothing on trust: a web identity token is verified with its
-issuer's published keys, a signed request with the secret that was given out, and a role is given only to whom its
-trust policy names. What a caller is not told goes to `emit`.
+Rule: responses and errors are AWS's, and every request is verified. STS verifies a web identity token with its
+issuer's published keys, and a signed request with the secret of its session. A trust policy must allow each session of
+a role. Details that callers must not see go to `emit`.
 """
 
 import secrets
@@ -31,7 +31,7 @@ Form = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What STS knows: the roles by ARN, the OIDC providers by issuer, and where their keys are, by issuer too."""
+    """The AWS account of STS: the roles by ARN, the OIDC providers by issuer, and their key sources by issuer."""
 
     region: str
     roles: Mapping[str, IamRole]
@@ -40,7 +40,7 @@ class Account:
 
 
 class Sts:
-    """One STS. `answer` is its HTTP face."""
+    """The STS of one account and region. `answer` handles its HTTP requests."""
 
     def __init__(
         self, account: Account, *, clock: Clock, emit: Emit, random_bytes: RandomBytes = secrets.token_bytes
@@ -58,7 +58,7 @@ class Sts:
         }
 
     async def answer(self, request: Request) -> Response:
-        """The reply to any request: a result, or one of AWS's errors."""
+        """Return the response to any request: a result, or one of AWS's errors."""
         request_id = str(uuid.uuid4())
         form = _form(request)
         try:
@@ -119,5 +119,5 @@ class Sts:
 
 
 def _form(request: Request) -> dict[str, str]:
-    """The query and the body together: botocore presigns a POST with everything in its query and no body."""
+    """Return the parameters of query and body. botocore presigns a POST with all parameters in the query."""
     return parse_form(request.query) | parse_form(request.body.decode("utf-8", "replace"))

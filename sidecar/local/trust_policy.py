@@ -1,12 +1,12 @@
 """
 Read a role's trust policy, and decide who may assume the role. Pure.
 
-Rule: an explicit Deny wins, then any Allow, else the answer is no. What IAM does not accept is an error when the policy
-is read. What IAM accepts and this evaluator cannot judge, such as a condition on the caller's address, makes its
-statement unknown. Statements that cannot concern a call are put aside before their conditions matter. An answer that
-depends on an unknown statement is no, and says so, so nothing is ever allowed by mistake. The grammar
-and the evaluation are those of the IAM User Guide ("Grammar of the IAM JSON policy language", "Condition operators",
-"Creating a condition with multiple keys or values").
+Rule: an explicit Deny wins, then any Allow. Without either, the decision is no. A policy that IAM does not accept is an
+error when it is read. IAM accepts more elements than this evaluator can judge, such as a condition on the caller's
+address. A statement with such an element is unknown. Statements that do not match a call are ignored before their
+conditions are evaluated. A decision that depends on an unknown statement is no, with a reason, so nothing is allowed
+by mistake. Grammar and evaluation follow the IAM User Guide ("Grammar of the IAM JSON policy language", "Condition
+operators", "Creating a condition with multiple keys or values").
 """
 
 import json
@@ -19,17 +19,17 @@ from sidecar.errors import ConfigurationError
 from sidecar.local.shown_value import shown
 
 ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
-"""The action that a trust policy allows, so that tokens of an OIDC provider can assume the role."""
+"""The action with which tokens of an OIDC provider assume a role."""
 
 DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
 """IAM's quota of a trust policy in characters without white space, and the highest it can be raised to (May 2026)."""
 
 Context = Mapping[str, tuple[str, ...]]
-"""What is known of a request: condition keys in lower case to their values. A key without a value is not there."""
+"""The condition keys of a request, in lower case, to their values. Keys without a value are absent."""
 
 
 class Principal(NamedTuple):
-    """Who asks: the names that a policy may know them by, most telling first, and their account."""
+    """The caller: the names that a policy may use for it, the most specific first, and its account."""
 
     names: tuple[str, ...]
     account_id: str | None
@@ -37,9 +37,9 @@ class Principal(NamedTuple):
 
 class Decision(NamedTuple):
     """
-    An answer. `reason` says in full what decided, for the person who runs this and never for the caller.
+    A decision about one call. `reason` is the complete reason for the operator, and never for the caller.
 
-    `unknown` has the statements that could not be judged and on which the answer depends, each with its reason.
+    `unknown` has the statements that cannot be judged and on which the decision depends, each with its reason.
     """
 
     is_allowed: bool
@@ -48,7 +48,7 @@ class Decision(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """One operator on one key. `text` is the operator as it was written."""
+    """One operator on one key. `text` is the operator in the words of the policy."""
 
     text: str
     operator: "Operator"
@@ -62,7 +62,7 @@ class Statement(NamedTuple):
     """
     One statement. `names_actions` is false for NotAction, which covers every action but `actions`.
 
-    `unknown` is what about it cannot be judged here, or None.
+    `unknown` is the reason why the statement cannot be judged here, or None.
     """
 
     label: str
@@ -81,7 +81,7 @@ class TrustPolicy:
     statements: tuple[Statement, ...]
 
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
-        """Return whether `principal` may do `action` (`sts:AssumeRole`…) to the role, in a request of this context."""
+        """Return whether `principal` may do `action`, such as `sts:AssumeRole`, to the role in this context."""
         mismatches = {statement: _mismatch(statement, action, principal) for statement in self.statements}
         unmet = {
             statement: _unmet_condition(statement, context)
@@ -99,13 +99,13 @@ class TrustPolicy:
         return Decision(is_allowed=False, reason=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
 
     def allowing(self, action: str, principal: Principal, context: Context) -> tuple[Statement, ...]:
-        """Return the known statements that allow this call by themselves."""
+        """Return the known statements that each allow this call."""
         concerned = [each for each in _known(list(self.statements)) if _mismatch(each, action, principal) is None]
         return tuple(each for each in concerned if each.is_allow and _unmet_condition(each, context) is None)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Return the statements that cannot be judged whole, each with its reason."""
+        """The statements that cannot be judged completely, each with its reason."""
         return tuple(f"{statement.label}: {statement.unknown}" for statement in self.statements if statement.unknown)
 
 
@@ -119,7 +119,7 @@ def _denial(denies: list[Statement], objections: list[str]) -> Decision:
 
 
 class Operator(NamedTuple):
-    """How a value of the request is held to one of the policy; a negated one wants no match at all."""
+    """A comparison of a request's value with a policy's value. A negated operator requires that none match."""
 
     matches: Callable[[str, str], bool]
     is_negated: bool
@@ -135,9 +135,10 @@ def _equals_ignoring_case(value: str, wanted: str) -> bool:
 
 def is_like(value: str, wanted: str) -> bool:
     """
-    Return whether the value fits, where `*` stands for any characters and `?` for one. There is no escape.
+    Return whether the value matches, if `*` is any characters and `?` one character. There is no escape character.
 
-    Each part between two `*` is found at its leftmost place, so the work is the product of both lengths at most.
+    The search takes the leftmost match of each part between two `*`, so the time is at most proportional to the
+    product of both lengths.
     """
     first, *others = (_part(part) for part in wanted.split("*"))
     if not others:
@@ -167,13 +168,13 @@ QUANTIFIERS = ("ForAnyValue", "ForAllValues")
 _KEYS = re.compile(
     r".+:(aud|sub|amr)|sts:(externalid|rolesessionname|sourceidentity)|aws:(principalarn|principalaccount)"
 )
-"""The condition keys that a request here can have, in lower case, which is how IAM compares them."""
+"""The condition keys that a request can have here, in lower case, because IAM ignores the case of keys."""
 
 _OTHER_OPERATORS = re.compile(
     r"(Arn(Not)?(Equals|Like)|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?)|Bool|BinaryEquals"
     r"|(Not)?IpAddress|Null)(IfExists)?"
 )
-"""IAM's operators that are not evaluated here."""
+"""The operators of IAM that are not evaluated here."""
 
 _STATEMENT_ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"}
 _VERSIONS = ("2012-10-17", "2008-10-17")
@@ -182,15 +183,16 @@ _PRINCIPALS = {
     "Federated": re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(oidc|saml)-provider/[^*?]+|[a-z0-9.-]+\.[a-z]+"),
     "Service": re.compile(r"[a-z0-9.-]+"),
 }
-"""What IAM accepts as a principal of each kind. Services, and unique IDs of deleted principals, never call here."""
+"""The principals of each kind that IAM accepts. Services, and unique IDs of deleted principals, never call here."""
+
 _ACTION = re.compile(r"\*|sts:[a-z*?]+", re.IGNORECASE)
 
 
 def parse_policy(document: Any, name: str) -> TrustPolicy:
     """
-    Read a policy as JSON or YAML gave it. `name` says in messages whose it is.
+    Read a parsed JSON or YAML document as a policy. `name` is the policy's name in messages.
 
-    Raises ConfigurationError that names the element, its value and what is allowed there.
+    Raises ConfigurationError with the element, its value and the values that are allowed there.
     """
     _require_mapping(document, name)
     _reject_unknown_keys(document, {"Version", "Id", "Statement"}, name)
@@ -205,7 +207,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
 
 
 def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience: str) -> dict[str, Any]:
-    """The trust policy of AWS's own IRSA guide: this provider, this service account, this audience."""
+    """Return the trust policy of AWS's IRSA guide, for one provider, one service account and one audience."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -220,7 +222,7 @@ def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience
 
 
 def _mismatch(statement: Statement, action: str, principal: Principal) -> str | None:
-    """Return why the statement cannot concern this call, whatever its conditions are; None if it can."""
+    """Return why action or principal of the call do not match the statement, or None if they match."""
     is_named = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     if is_named is not statement.names_actions:
         actions = ", ".join(statement.actions)
@@ -231,12 +233,16 @@ def _mismatch(statement: Statement, action: str, principal: Principal) -> str | 
 
 
 def _unmet_condition(statement: Statement, context: Context) -> str | None:
-    """Return the first known condition that the request does not meet; None if it meets all of them."""
+    """Return the first known condition that the request does not meet, or None if it meets all of them."""
     return next((_complaint(c, context) for c in statement.conditions if not _is_met(c, context)), None)
 
 
 def _is_principal(wanted: frozenset[str], principal: Principal) -> bool:
-    """An account stands for everybody in it: what its own policies allow them is not looked at here."""
+    """
+    Return whether the statement's principals include this one.
+
+    An account includes all its principals. The account's own policies are not evaluated here.
+    """
     account = principal.account_id
     names = {"*", *principal.names}
     if account:
@@ -246,9 +252,10 @@ def _is_principal(wanted: frozenset[str], principal: Principal) -> bool:
 
 def _is_met(condition: Condition, context: Context) -> bool:
     """
-    A key that the request lacks fails a plain operator and meets a negated one, `…IfExists` and `ForAllValues`.
+    Return whether the request meets the condition.
 
-    With several values (`amr`) a plain operator asks for any match, a negated one for none.
+    If the request lacks the key, a plain operator is not met, but a negated one, `…IfExists` and `ForAllValues` are.
+    If the key has several values, such as `amr`, a plain operator needs one match and a negated one no match.
     """
     values = context.get(condition.key.lower(), ())
     match, is_negated = condition.operator
@@ -268,7 +275,7 @@ def _complaint(condition: Condition, context: Context) -> str:
 
 
 def read_statement(item: Any, index: int, policy: str) -> Statement:
-    """Read the statement in place `index` of the policy so called. Raises ConfigurationError."""
+    """Read the statement at `index` of the policy with the name `policy`. Raises ConfigurationError."""
     _require_mapping(item, f"{policy}: Statement {index}")
     label = statement_label(item, index)
     name = f"{policy}: {label}"
@@ -299,7 +306,7 @@ def statement_label(item: Any, index: int) -> str:
 
 
 def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
-    """Return `element` or its Not form, whichever the statement has. Raises ConfigurationError if it has both."""
+    """Return `element`, or its Not form if the statement has that. Raises ConfigurationError if it has both."""
     if f"Not{element}" not in item:
         return element
     if element in item:
@@ -308,7 +315,7 @@ def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
 
 
 def _principals(principal: Any, name: str) -> Iterable[str]:
-    if principal == "*":  # the User Guide has it equal to {"AWS": "*"}
+    if principal == "*":  # the User Guide defines it as equal to {"AWS": "*"}
         return ["*"]
     _require_mapping(principal, name)
     _reject_unknown_keys(principal, set(_PRINCIPALS), name)
@@ -320,7 +327,7 @@ def _principals(principal: Any, name: str) -> Iterable[str]:
 
 
 def _conditions(block: Any, name: str) -> Iterable[Condition | str]:
-    """Yield the conditions, with a reason instead of each one that is not evaluated here."""
+    """Yield each condition, or the reason why it is not evaluated here."""
     _require_mapping(block, f"{name}: Condition")
     for text, keys in block.items():
         _require_mapping(keys, f"{name}: Condition {text}")
