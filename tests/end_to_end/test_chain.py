@@ -1,7 +1,7 @@
 """
-Roles in a chain as a Pod has them: a YAML file, the daemon as a process, a strict STS, and boto3 in another process.
+Test role chains as a Pod has them: a YAML file, the daemon as a process, a strict STS, and boto3 in another process.
 
-boto3 knows nothing but the container endpoint, and STS checks the signature that it makes with what it got there.
+boto3 knows only the container endpoint. STS checks the signature that boto3 makes with the credentials from there.
 """
 
 import json
@@ -52,7 +52,7 @@ AWS = LocalConfig(
 
 
 def roles_file(directory: Path, external_id: str = "agreed") -> Path:
-    """The default role, and one that goes from it by two steps to another account."""
+    """Return a roles file with a default role and a role that takes two steps to another account."""
     steps = [
         {"role_arn": PARTNER, "external_id": external_id, "tags": {"team": "data"}, "transitive_tags": ["team"]},
         {"role_arn": DATA, "session_name": "{role}-{pod}", "duration": 900, "source_identity": "alice"},
@@ -96,7 +96,7 @@ async def what_boto3_says(services: LocalServices, url: str) -> str:
     return (done.stdout + done.stderr).decode()
 
 
-async def test_boto3_is_the_last_role_of_a_chain_of_two_steps(tmp_path: Path) -> None:
+async def test_chain_of_two_steps_gives_boto3_its_last_role(tmp_path: Path) -> None:
     async with pod(tmp_path) as (services, running):
         refreshed = await running.logged("credentials_refreshed", role_name="reports")
         assert refreshed["role_arn"] == DATA
@@ -106,7 +106,7 @@ async def test_boto3_is_the_last_role_of_a_chain_of_two_steps(tmp_path: Path) ->
         assert "assumed-role/app/default.app-0" in await what_boto3_says(services, running.url)
 
 
-async def test_a_wrong_external_id_shows_awss_code_and_our_advice_in_boto3s_error_and_other_roles_are_well(
+async def test_wrong_external_id_shows_the_aws_code_in_boto3(
     tmp_path: Path,
 ) -> None:
     async with pod(tmp_path, external_id="guess") as (services, running):
@@ -121,12 +121,13 @@ async def test_a_wrong_external_id_shows_awss_code_and_our_advice_in_boto3s_erro
     assert "external id" in said
 
 
-async def test_a_pod_whose_clock_is_an_hour_off_still_gets_through_its_chain(tmp_path: Path) -> None:
+async def test_chain_works_with_a_clock_one_hour_off(tmp_path: Path) -> None:
     began_at = time.monotonic()
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
         assert (await running.logged("credentials_refreshed", role_name="reports"))["role_arn"] == DATA
         told = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
-    # STS's Date is of whole seconds, and as much older as its answer took; what is made of it, virtual time tests.
+    # The Date header of STS has whole seconds and is as old as the request took. The virtual-time tests check the
+    # correction.
     assert -3600 <= told <= -3600 + math.ceil(time.monotonic() - began_at)
 
 
@@ -142,7 +143,7 @@ async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None
     assert not found & {"client", "configloader", "credentials", "endpoint", "loaders", "model", "parsers", "session"}
 
 
-async def test_a_reload_that_adds_a_chain_is_refused_where_no_region_is_set(tmp_path: Path) -> None:
+async def test_reload_that_adds_a_chain_without_region_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(json.dumps({"roles": [{"name": "default", "role_arn": APP}]}))
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/", IRSA_SIDECAR_CONFIG=str(file))

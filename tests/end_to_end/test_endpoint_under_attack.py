@@ -1,8 +1,8 @@
 """
-The endpoint under attack: smuggling, floods, slow and vanishing clients, thousands of connections, no descriptors.
+Test the endpoint under attack: smuggling, floods, slow and vanishing clients, many connections, no file descriptors.
 
-What is asserted: every client gets one whole answer or the end of its connection, no second request is ever found
-in the bytes of a first, honest clients are served throughout, and the process neither ends nor grows.
+Each client gets one whole response, or the daemon closes its connection. The daemon never reads a second request out of
+the first one's bytes. Honest clients are served throughout. The process does not end or grow.
 """
 
 import os
@@ -37,7 +37,7 @@ SMUGGLED = b"GET /v1/smuggled HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 def framed(*fields: bytes) -> bytes:
-    """A good request with these header lines more, and a second request behind it."""
+    """Return a valid request with these additional header lines, followed by a second request."""
     return LINE + HOST + AUTHORIZATION + b"".join(field + b"\r\n" for field in fields) + b"\r\n" + SMUGGLED
 
 
@@ -104,11 +104,11 @@ SMUGGLING = {
     "a path climbed out of": (404, GET.replace(b"credentials", b"credentials/../smuggled") + SMUGGLED),
     "a path in percent": (404, GET.replace(b"credentials", b"%63redentials") + SMUGGLED),
 }
-"""Status and bytes. Whatever frames a body is refused; behind a good request nothing more is read."""
+"""Status for each request. The daemon rejects a request with a body and reads nothing after a valid request."""
 
 
 @pytest.mark.parametrize(("status", "shape"), SMUGGLING.values(), ids=SMUGGLING.keys())
-async def test_a_smuggling_shape_gets_one_answer_whole_and_byte_by_byte(
+async def test_smuggling_request_gets_one_response(
     autojump_clock: MockClock, served: Served, status: int, shape: bytes
 ) -> None:
     whole = await served.ask(shape)
@@ -123,11 +123,11 @@ IMDS_SMUGGLING = {
     for name, (status, shape) in SMUGGLING.items()
     if shape.startswith(ASKED) and not name.startswith("two Authorizations")
 }
-"""The same framings around the PUT that opens a session."""
+"""The same framings around the PUT that starts a session."""
 
 
 @pytest.mark.parametrize(("status", "shape"), IMDS_SMUGGLING.values(), ids=IMDS_SMUGGLING.keys())
-async def test_a_smuggling_shape_around_a_put_gets_one_answer_whole_and_byte_by_byte(
+async def test_smuggling_put_gets_one_response(
     autojump_clock: MockClock, served: Served, status: int, shape: bytes
 ) -> None:
     for pieces in ([shape], in_bytes(shape)):
@@ -136,7 +136,7 @@ async def test_a_smuggling_shape_around_a_put_gets_one_answer_whole_and_byte_by_
     assert served.statuses == {}
 
 
-async def test_no_other_listener_takes_a_put(autojump_clock: MockClock, served: Served) -> None:
+async def test_other_listeners_reject_a_put(autojump_clock: MockClock, served: Served) -> None:
     assert status_of(await served.ask(PUT)) == 405
     assert status_of(await served.ask(GET, imds=True)) == 401
 
@@ -149,7 +149,7 @@ SEED = 20270115
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """One to three of its stretches replaced, taken out or doubled."""
+    """Return the request with one to three of its stretches replaced, removed or doubled."""
     for _ in range(chance.randint(1, 3)):
         start = chance.randrange(len(data))
         end = start + chance.choice([0, 0, 1, 2, 8])
@@ -160,9 +160,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return data
 
 
-async def test_mutated_requests_get_the_same_answer_whole_in_halves_and_byte_by_byte(
-    autojump_clock: MockClock, served: Served
-) -> None:
+async def test_mutated_request_gets_the_same_response_in_any_parts(autojump_clock: MockClock, served: Served) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     shapes = [mutated(framed(b"Accept: */*") if chance.random() < 0.5 else GET, chance) for _ in range(150)]
@@ -185,9 +183,9 @@ async def test_mutated_requests_get_the_same_answer_whole_in_halves_and_byte_by_
 @pytest.mark.parametrize(
     "flood",
     [b"A: b\r\n", b"Cookie: " + b"c" * 1000 + b"\r\n", b"b", b"\t", b": \r\n", b"\xff"],
-    ids=["short fields", "long fields", "one value", "white space", "no names", "bytes that are no text"],
+    ids=["short fields", "long fields", "one value", "white space", "no names", "bytes that are not text"],
 )
-async def test_a_flood_of_headers_is_refused_within_the_cap_and_not_read_to_its_end(
+async def test_flood_of_headers_is_rejected_at_the_size_limit(
     autojump_clock: MockClock, served: Served, flood: bytes
 ) -> None:
     async with await served.connect() as client:
@@ -197,7 +195,7 @@ async def test_a_flood_of_headers_is_refused_within_the_cap_and_not_read_to_its_
     assert status_of(await served.ask(GET)) == 200
 
 
-async def test_slow_clients_lose_their_place_and_take_nobody_elses(autojump_clock: MockClock, served: Served) -> None:
+async def test_slow_clients_lose_only_their_own_connections(autojump_clock: MockClock, served: Served) -> None:
     slow = [await served.connect() for _ in range(100)]
     start = trio.current_time()
     with trio.move_on_after(Limits().head_seconds - 0.1):
@@ -210,14 +208,14 @@ async def test_slow_clients_lose_their_place_and_take_nobody_elses(autojump_cloc
     assert trio.current_time() - start < Limits().head_seconds + Limits().linger_seconds
 
 
-async def test_a_client_may_half_close_after_any_byte(autojump_clock: MockClock, served: Served) -> None:
+async def test_client_may_half_close_after_any_byte(autojump_clock: MockClock, served: Served) -> None:
     for end in range(1, len(GET), 5):
         assert status_of(await served.ask(GET[:end], ends=True)) == 400
     assert await served.ask(ends=True) == b""
     assert status_of(await served.ask(GET, ends=True)) == 200
 
 
-async def test_a_client_may_reset_after_any_byte_and_is_counted(autojump_clock: MockClock, served: Served) -> None:
+async def test_client_reset_after_any_byte_is_counted(autojump_clock: MockClock, served: Served) -> None:
     ends = range(1, len(GET), 5)
     for end in ends:
         client = await served.connect()
@@ -231,14 +229,14 @@ async def test_a_client_may_reset_after_any_byte_and_is_counted(autojump_clock: 
     assert served.events == [] or not served.logged("request_failed")
 
 
-async def test_a_guessed_secret_tells_nothing_of_the_right_one(autojump_clock: MockClock, served: Served) -> None:
+async def test_guessed_secret_reveals_nothing_of_the_right_one(autojump_clock: MockClock, served: Served) -> None:
     guesses = [SECRET[:-1], SECRET + "x", SECRET.upper(), f"x {SECRET}", f"{SECRET}\t{SECRET}", "x" * 8000]
     answers = {await served.ask(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
     assert len(answers) == 1
     assert status_of(answers.pop()) == 403
 
 
-async def test_a_scheme_tells_nothing_of_the_right_secret(autojump_clock: MockClock, served: Served) -> None:
+async def test_authorization_scheme_reveals_nothing_of_the_secret(autojump_clock: MockClock, served: Served) -> None:
     guesses = [f"Bearer {SECRET}", "Bearer wrong", f"Token {SECRET[:-1]}"]
     answers = {await served.ask(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
     assert len(answers) == 1
@@ -247,7 +245,7 @@ async def test_a_scheme_tells_nothing_of_the_right_secret(autojump_clock: MockCl
 
 @asynccontextmanager
 async def daemon_process(tmp_path: Path, prelude: str = "") -> AsyncIterator[Running]:
-    """A process with credentials, which still serves at the end and has logged no fault."""
+    """Run a daemon with credentials in a process, and check at the end that it still serves and logged no error."""
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=prelude) as running,
@@ -262,11 +260,13 @@ async def daemon_process(tmp_path: Path, prelude: str = "") -> AsyncIterator[Run
 
 CONNECTIONS = 10_000
 GROWTH_KIBIBYTES = 5 * 1024
-"""Half of it is what 256 waiting tasks take, once. The rest leaves room for how memory is given back."""
+"""
+Largest growth of the resident memory. 256 waiting tasks use half of it once; the rest covers the allocator's delays.
+"""
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells a process's memory in /proc")
-async def test_ten_thousand_connections_cost_little_memory_and_no_honest_client_its_answer(tmp_path: Path) -> None:
+async def test_ten_thousand_connections_cost_little_memory(tmp_path: Path) -> None:
     async with daemon_process(tmp_path) as running:
         for _ in range(100):
             await get(running.url)
@@ -274,7 +274,7 @@ async def test_ten_thousand_connections_cost_little_memory_and_no_honest_client_
         with idle_connections(running.address) as opened:
             while opened.count < CONNECTIONS:
                 opened.open(500)
-                assert (await get(running.url))[0] == 200  # and so the batch has left the queue
+                assert (await get(running.url))[0] == 200  # then the kernel has accepted the whole batch
             growth = resident_kibibytes(running.process.pid) - before
             at_once = min(opened.count, opened.most)
         print(f"{opened.count} connections, {at_once} of them open at once: {growth} KiB more resident")
@@ -282,7 +282,7 @@ async def test_ten_thousand_connections_cost_little_memory_and_no_honest_client_
 
 
 @pytest.mark.parametrize("descriptors", [32, 64])
-async def test_a_process_out_of_descriptors_serves_on_and_recovers(tmp_path: Path, descriptors: int) -> None:
+async def test_process_without_free_descriptors_recovers(tmp_path: Path, descriptors: int) -> None:
     async with daemon_process(tmp_path, prelude=low_on_descriptors(descriptors)) as running:
         with idle_connections(running.address) as opened:
             for _ in range(10):
@@ -292,7 +292,7 @@ async def test_a_process_out_of_descriptors_serves_on_and_recovers(tmp_path: Pat
         assert [(await get(running.url))[0] for _ in range(20)] == [200] * 20
 
 
-async def test_honest_clients_are_all_answered_during_a_flood_of_a_thousand_idle_connections(tmp_path: Path) -> None:
+async def test_honest_clients_are_served_during_idle_connections(tmp_path: Path) -> None:
     took: list[float] = []
     async with daemon_process(tmp_path) as running:
         with idle_connections(running.address) as opened:

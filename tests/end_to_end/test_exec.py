@@ -1,4 +1,4 @@
-"""`irsa-sidecar exec` around real commands: environment, exit status, signals."""
+"""Test `irsa-sidecar exec` with real commands: environment, exit status, signals."""
 
 import json
 import os
@@ -39,7 +39,7 @@ async def run_exec(
         )
 
 
-async def test_the_command_finds_us_and_nothing_that_would_win_over_us(tmp_path: Path) -> None:
+async def test_command_uses_only_our_credentials(tmp_path: Path) -> None:
     shadows = {"AWS_PROFILE": "x", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x"}
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, **shadows)
@@ -64,22 +64,23 @@ async def test_boto3_in_the_command_gets_the_credentials(tmp_path: Path) -> None
     ("program", "status"),
     [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137), ("pass", 0)],
 )
-async def test_it_ends_with_the_commands_status(tmp_path: Path, program: str, status: int) -> None:
+async def test_exec_exits_with_the_commands_status(tmp_path: Path, program: str, status: int) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", program)
     assert done.returncode == status
 
 
 @pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("", 127), (os.devnull, 126)])
-async def test_a_command_that_cannot_start_is_named(tmp_path: Path, command: str, status: int) -> None:
+async def test_command_that_cannot_start_is_named(tmp_path: Path, command: str, status: int) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), command)
     assert done.returncode == status
     assert f"cannot start {command!r}" in done.stderr.decode()
 
 
-async def test_signals_are_passed_on(tmp_path: Path) -> None:
-    # Not by a handler and `pause`, which would miss a signal that comes between Python's last look and the call.
+async def test_signals_reach_the_command(tmp_path: Path) -> None:
+    # `sigwait` and not a handler with `pause`: those miss a signal that arrives between Python's last check and the
+    # call.
     program = (
         "import signal\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
@@ -104,7 +105,7 @@ async def test_signals_are_passed_on(tmp_path: Path) -> None:
         await process.stdout.aclose()
 
 
-async def test_a_signal_while_there_are_no_credentials_ends_it_and_leaves_no_secret(tmp_path: Path) -> None:
+async def test_signal_before_the_first_credentials_stops_exec(tmp_path: Path) -> None:
     places = tmp_path / "temporary"
     places.mkdir()
     environment = pod_environment(
@@ -119,7 +120,7 @@ async def test_a_signal_while_there_are_no_credentials_ends_it_and_leaves_no_sec
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
-async def test_a_signal_that_nothing_listens_for_ends_what_runs_in_order(tmp_path: Path, signal_number: int) -> None:
+async def test_unhandled_signal_ends_command_and_daemon_in_order(tmp_path: Path, signal_number: int) -> None:
     async def body() -> int:
         try:
             os.kill(os.getpid(), signal_number)
@@ -132,14 +133,14 @@ async def test_a_signal_that_nothing_listens_for_ends_what_runs_in_order(tmp_pat
     assert (tmp_path / "ended").exists()
 
 
-def test_without_a_directory_for_secrets_it_says_which_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_secret_directory_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/proc/none")
-    monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # so that it looks nowhere else
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # then `tempfile` searches no other directory
     with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* set TMPDIR"), private_directory():
         pass
 
 
-def test_a_secret_that_cannot_be_kept_names_the_setting_that_chose_its_place(tmp_path: Path) -> None:
+def test_unwritable_secret_file_names_its_setting(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     with pytest.raises(ConfigurationError, match="set TMPDIR"):
         keep_secret("a secret", None, gone)
@@ -147,7 +148,7 @@ def test_a_secret_that_cannot_be_kept_names_the_setting_that_chose_its_place(tmp
         keep_secret("a secret", f"{gone}/secret", str(tmp_path))
 
 
-async def test_the_secret_is_in_a_private_file_that_is_gone_afterwards(tmp_path: Path) -> None:
+async def test_secret_is_in_a_private_file_that_exec_removes(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", TELL_SECRET)
     told = json.loads(done.stdout)
@@ -168,7 +169,7 @@ print(json.dumps({
 """
 
 
-def test_what_a_daemon_in_the_same_pod_is_told_is_passed_over(tmp_path: Path) -> None:
+def test_settings_of_a_daemon_in_the_same_pod_are_ignored(tmp_path: Path) -> None:
     for_pods = {"IRSA_SIDECAR_LISTEN": "no", "IRSA_SIDECAR_IMDS_LISTEN": "no", "IRSA_SIDECAR_CREDENTIALS_FILE": "/no"}
     for_pods["IRSA_SIDECAR_STATE_DIR"] = "/no"
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/", IRSA_SIDECAR_DURATION="900", **for_pods)
@@ -178,7 +179,7 @@ def test_what_a_daemon_in_the_same_pod_is_told_is_passed_over(tmp_path: Path) ->
     assert config.role.duration_seconds == 900
 
 
-def test_without_credentials_the_command_is_not_started_and_the_reason_is_told(tmp_path: Path) -> None:
+def test_command_without_credentials_is_not_started(tmp_path: Path) -> None:
     started = []
 
     async def body(_offer: Offer) -> int:
@@ -194,7 +195,7 @@ def test_without_credentials_the_command_is_not_started_and_the_reason_is_told(t
 
 
 def test_secret_is_there_before_the_port_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In `exec` and `local` too: a client may read the file as soon as it can connect."""
+    """Check this for `exec` and `local` too, because a client may read the file as soon as it can connect."""
     secret, seen = tmp_path / "secret", []
 
     def observed(setting: str, address: tuple[str, int]) -> list[socket.socket]:
@@ -213,6 +214,6 @@ def test_secret_is_there_before_the_port_answers(tmp_path: Path, monkeypatch: py
     assert seen == [True, True]
 
 
-async def test_an_application_sees_what_it_is_offered() -> None:
+async def test_run_application_returns_the_exit_status() -> None:
     offer = Offer("http://127.0.0.1:1/v1/credentials", "secret", "/nowhere", None)
     assert await run_application([sys.executable, "-c", "raise SystemExit(3)"], offer) == 3

@@ -1,4 +1,4 @@
-"""`irsa-sidecar exec` as process 1 and on a terminal: orphans, and signals by who sent them."""
+"""Test `irsa-sidecar exec` as process 1 and on a terminal: orphaned processes, and signals by their sender."""
 
 import os
 import pty
@@ -20,7 +20,7 @@ EXEC = [sys.executable, "-m", "sidecar", "exec", "--"]
 
 
 def _unshare() -> list[str] | None:
-    """The command that makes its command process 1 of a new PID namespace; None where that is not allowed."""
+    """Return the command that runs another one as process 1 of a new PID namespace, or None if that is not allowed."""
     for options in (["--pid"], ["--user", "--map-root-user", "--pid"]):
         command = ["unshare", *options, "--fork", "--kill-child"]
         try:
@@ -81,8 +81,8 @@ async def _status(command: list[str], tmp_path: Path, sts_url: str) -> int:
 
 @needs_namespace
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-async def test_process_1_passes_signals_on(tmp_path: Path, number: signal.Signals) -> None:
-    """The signal comes from outside the namespace, as from `docker stop`."""
+async def test_process_1_forwards_signals(tmp_path: Path, number: signal.Signals) -> None:
+    """Send the signal from outside the namespace, as `docker stop` does."""
     async with scripted_sts() as sts, _on_terminal([*(UNSHARE or []), *EXEC], tmp_path, sts.url, [number]) as terminal:
         os.kill(_only_child(terminal.process.pid), number)
         assert await terminal.line() == f"got {number}"
@@ -104,7 +104,7 @@ while True:
     print("got", int(signal.sigwait(numbers)), flush=True)
 """
 
-# Whoever starts it makes it the leader of a session; this gives it the terminal.
+# The parent process makes this program the leader of a session; the program then acquires the terminal.
 WITH_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
@@ -122,7 +122,7 @@ class Terminal:
         os.write(self.descriptor, key)
 
     async def line(self) -> str:
-        """The next line that the command printed. What the terminal echoes of keys is left out."""
+        """Return the next line that the command printed. The terminal's echo of keys is left out."""
         with trio.fail_after(GUARD_SECONDS):
             while b"\n" not in self._received:
                 await trio.lowlevel.wait_readable(self.descriptor)
@@ -145,7 +145,7 @@ def _pty() -> Iterator[tuple[int, int]]:
 async def _on_terminal(
     command: list[str], tmp_path: Path, sts_url: str, numbers: list[signal.Signals]
 ) -> AsyncIterator[Terminal]:
-    """The command around a program that prints each of these signals that it gets, in the terminal's foreground."""
+    """Run `exec` in the terminal's foreground, around a program that prints each of these signals that it gets."""
     program = WAITING.format(numbers=[int(number) for number in numbers])
     with _pty() as (master, slave):
         async with trio.open_nursery() as nursery:
@@ -173,7 +173,7 @@ INTERRUPT, QUIT = b"\x03", b"\x1c"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-async def test_signal_of_a_process_is_passed_on_with_a_terminal(tmp_path: Path, number: signal.Signals) -> None:
+async def test_signal_of_a_process_is_forwarded_with_a_terminal(tmp_path: Path, number: signal.Signals) -> None:
     async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, [number]) as terminal:
         os.kill(terminal.process.pid, number)
         assert await terminal.line() == f"got {number}"
@@ -181,7 +181,11 @@ async def test_signal_of_a_process_is_passed_on_with_a_terminal(tmp_path: Path, 
 
 @pytest.mark.parametrize(("key", "number"), [(INTERRUPT, signal.SIGINT), (QUIT, signal.SIGQUIT)])
 async def test_key_of_the_terminal_reaches_the_command_once(tmp_path: Path, key: bytes, number: signal.Signals) -> None:
-    """The terminal sends it to the command as well. A copy of ours would come before the SIGTERM that follows it."""
+    """
+    Check the order of the signals.
+
+    The terminal also sends the signal to the command, and a copy from us would arrive before the SIGTERM.
+    """
     numbers = [number, signal.SIGTERM]
     async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, numbers) as terminal:
         terminal.press(key)
@@ -190,12 +194,12 @@ async def test_key_of_the_terminal_reaches_the_command_once(tmp_path: Path, key:
         assert await terminal.line() == f"got {signal.SIGTERM}"
 
 
-# What the command inherits
+# Inherited signals
 
 STATUS = ["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]
 
 
-async def test_command_starts_with_the_signals_that_we_started_with(tmp_path: Path) -> None:
+async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         for setting, blocked, ignored in (("", 0, 0), ("trap '' HUP;", 0, 1 << signal.SIGHUP - 1)):
@@ -203,7 +207,7 @@ async def test_command_starts_with_the_signals_that_we_started_with(tmp_path: Pa
                 ["sh", "-c", f'{setting} exec "$@"', "sh", *EXEC, *STATUS], env=environment, capture_stdout=True
             )
             found = dict(line.split(":\t") for line in done.stdout.decode().splitlines())
-            standard = (1 << 31) - 1  # the C library ignores signals of its own above these
+            standard = (1 << 31) - 1  # higher bits are signals that the C library uses itself
             assert {name: int(value, 16) & standard for name, value in found.items()} == {
                 "SigBlk": blocked,
                 "SigIgn": ignored,
@@ -211,7 +215,7 @@ async def test_command_starts_with_the_signals_that_we_started_with(tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-async def test_user_signal_before_the_command_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+async def test_user_signal_before_the_command_ends_exec_in_order(tmp_path: Path, number: signal.Signals) -> None:
     async def body() -> int:
         try:
             os.kill(os.getpid(), number)

@@ -1,7 +1,4 @@
-"""
-The form of EC2's metadata service with real clients: boto3 and the AWS CLI, told its address and to be patient, of a
-daemon that is a process.
-"""
+"""Test the EC2 metadata form of a daemon process with real clients: boto3 and the AWS CLI, with longer timeouts."""
 
 import os
 import subprocess
@@ -44,7 +41,7 @@ async def run_client(running: Running, home: Path, *command: str) -> "subprocess
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": running.imds_url,
-        # Else botocore asks once, for a second, which a busy machine may take.
+        # By default botocore tries once and waits one second, which is too short for a busy machine.
         "AWS_METADATA_SERVICE_TIMEOUT": str(int(GUARD_SECONDS)),
     }
     with trio.fail_after(GUARD_SECONDS):
@@ -72,7 +69,7 @@ async def test_boto3_finds_credentials_and_region(tmp_path: Path) -> None:
     assert told["access_key_id"] == "ASIAFAKE0001"
 
 
-async def test_the_aws_cli_signs_with_the_credentials(tmp_path: Path) -> None:
+async def test_aws_cli_signs_with_the_credentials(tmp_path: Path) -> None:
     async with (
         scripted_sts(hour_long_reply(), Reply(200, CALLER_IDENTITY)) as sts,
         run_daemon(with_imds(tmp_path / "token", sts.url)) as running,
@@ -86,7 +83,7 @@ async def test_the_aws_cli_signs_with_the_credentials(tmp_path: Path) -> None:
     assert signed.header("x-amz-security-token") == "ASIAFAKE0001/session"
 
 
-async def test_an_early_client_is_held_until_the_first_credentials_are_there(tmp_path: Path) -> None:
+async def test_early_client_waits_for_the_first_credentials(tmp_path: Path) -> None:
     slow = Reply(200, hour_long_reply().body, delay_seconds=0.3)
     async with (
         scripted_sts(slow) as sts,
@@ -99,7 +96,7 @@ async def test_an_early_client_is_held_until_the_first_credentials_are_there(tmp
         assert (status, body["AccessKeyId"]) == (200, "ASIAFAKE0001")
 
 
-async def test_a_secret_that_this_form_passes_over_is_told_at_the_start(tmp_path: Path) -> None:
+async def test_secret_that_imds_ignores_is_logged_at_the_start(tmp_path: Path) -> None:
     secret_file = tmp_path / "authorization"
     environment = {"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret_file)}
     async with scripted_sts() as sts, run_daemon(with_imds(tmp_path / "token", sts.url, **environment)) as running:
@@ -110,7 +107,7 @@ async def test_a_secret_that_this_form_passes_over_is_told_at_the_start(tmp_path
         assert "IRSA_SIDECAR_IMDS_LISTEN" in doubtful["reason"]
 
 
-async def test_both_forms_are_counted_each_for_itself(autojump_clock: MockClock, served: Served) -> None:
+async def test_requests_of_both_forms_are_counted_separately(autojump_clock: MockClock, served: Served) -> None:
     await served.ask(b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", imds=True)
     await served.ask(b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     await settle()

@@ -1,11 +1,11 @@
 """
-Killed at any moment, the daemon leaves nothing behind and never lies.
+Kill the daemon at random moments, and check that it leaves nothing behind and serves no bad credentials.
 
-A round starts a daemon and ends it by SIGKILL or SIGTERM: after a random number of the things that it has said, log
-lines and answers to clients who ask again and again, or, while it starts and says nothing, after a short random wait.
-The next round starts in the same place. In half of the rounds STS goes down before a daemon with credentials is killed,
-and the next one must serve the same credentials without a gap, from the state directory. `make kill-loop` does hundreds
-of rounds (KILL_ROUNDS); KILL_SEED repeats what a failure printed.
+A round starts a daemon and ends it by SIGKILL or SIGTERM. The signal comes after a random number of log lines and
+responses. While the daemon starts and has no output yet, the signal comes after a short random wait. The next round
+starts in the same directory. In half of the rounds STS is down before a daemon with credentials is killed. The next
+daemon must then serve the same credentials without a gap, from the state directory. `make kill-loop` does hundreds of
+rounds (KILL_ROUNDS). KILL_SEED repeats a failed run with the seed that it printed.
 """
 
 import configparser
@@ -38,23 +38,27 @@ ROUNDS = int(os.environ.get("KILL_ROUNDS", "24"))
 SEED = int(os.environ.get("KILL_SEED", "20270115"))
 
 AT_ONCE = 2
-"""Rounds side by side, each in its own place, so that one starts while another waits."""
+"""Number of rounds that run in parallel, each in a directory of its own, so that one starts while another waits."""
 
 MOST_STEPS = 9
-"""Of progress before the signal. The first credentials are about the third, so signals come before and after."""
+"""
+Most steps of progress before the signal. The first credentials are about step three, so signals come before and after.
+"""
 
 MOST_SECONDS = 0.3
-"""From the bind to a signal that waits for nothing said: about what the imports and the first exchange take."""
+"""
+Longest wait from the bind to a signal that waits for no output: about as long as the imports and the first exchange.
+"""
 
 MOST_DELAY_SECONDS = 0.1
-"""Of the scripted STS, so that signals also meet an exchange under way."""
+"""Longest delay of the scripted STS, so that signals also interrupt an exchange."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a round ends: by which signal, after how many steps, or seconds if there are none."""
+    """The end of a round: the signal, and the number of steps or seconds before it."""
 
     signal_number: int
     steps: int
@@ -67,7 +71,7 @@ class Death:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened, for a person to see that the loop met what it is for."""
+    """The counts of events, which show a person that the rounds covered each case."""
 
     answers: int = 0
     held_or_refused: int = 0
@@ -78,7 +82,7 @@ class Counts:
 
 
 class Place:
-    """A directory with a token and an authorization secret, and an STS that gives each caller a set of its own."""
+    """A directory with a token and an authorization secret, and an STS with different credentials for each caller."""
 
     def __init__(self, directory: Path, sts: ScriptedSts, name: str) -> None:
         self.directory = directory
@@ -100,13 +104,13 @@ class Place:
         self.given: dict[str, dict[str, str]] = {}
 
     def listing(self) -> dict[str, bytes]:
-        """All files but those of credentials, and the one draft of each that a killed daemon may leave."""
+        """Return all files except credentials, and except the one draft of each that a killed daemon may leave."""
         names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
         ours = ("credentials", "state/role-")
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(ours)}
 
     def check_file(self) -> None:
-        """It holds a whole set that STS gave, or none, or is not there yet."""
+        """Check that the file does not exist, is empty, or holds whole credentials of STS."""
         file = configparser.RawConfigParser()
         file.read(self.directory / "credentials")
         assert file.sections() in ([], ["default"])
@@ -117,7 +121,7 @@ class Place:
             assert profile["x_security_token_expires"] == given["Expiration"]
 
     def script(self, number: int, delay_seconds: float) -> None:
-        """What STS says to the next daemon: one whole set, in which every part names the set."""
+        """Script the response of STS to the next daemon: complete credentials, each part with their number."""
         access_key_id = f"ASIA{self.name}{number:04d}"
         reply = hour_long_reply(access_key_id)
         expiration = reply.body.partition(b"<Expiration>")[2].partition(b"<")[0].decode()
@@ -131,22 +135,22 @@ class Place:
         self.environment["AWS_ROLE_SESSION_NAME"] = access_key_id
 
     def script_outage(self) -> None:
-        """STS ends each connection; the daemons to come ask for the same session as the one before."""
+        """Script an outage: STS closes each connection. The next daemons request the same session as the last one."""
         self.sts.replies = [Reply(raw=b"", reset=True)]
 
     def calls(self) -> int:
-        """Of the daemon that was scripted last. One that was killed may have left a request that STS reads later."""
+        """Return the requests of the last scripted daemon. STS may read a request of a killed daemon later."""
         session = [self.environment["AWS_ROLE_SESSION_NAME"]]
         return sum(parse_qs(request.body.decode())["RoleSessionName"] == session for request in self.sts.requests)
 
     def check(self, body: dict[str, Any]) -> None:
-        """Every 200 is one of the whole sets that STS gave, and it lives."""
+        """Check that each response with status 200 holds whole credentials of STS that are valid."""
         assert body.items() >= self.given[body["AccessKeyId"]].items(), f"no set that was given: {body}"
         assert datetime.fromisoformat(body["Expiration"]) > datetime.now(UTC)
 
 
 async def ask_until(place: Place, running: Running, steps: int, counts: Counts) -> None:
-    """Client after client, until the daemon has said `steps` things in all."""
+    """Send requests one after the other until the daemon has logged or returned `steps` things in all."""
     answered = 0
     with trio.fail_after(GUARD_SECONDS):
         while answered + len(running.log) < steps:
@@ -161,10 +165,15 @@ async def ask_until(place: Place, running: Running, steps: int, counts: Counts) 
 
 
 async def ask_while_it_dies(place: Place, url: str) -> None:
-    """Clients that are there as the signal comes: they get a whole answer, a cut one, or none, but no bad one."""
+    """Send requests while the signal comes: a client gets a whole response, a cut one or none, but no wrong one."""
     try:
         status, body = await get(url, place.headers)
-    except (OSError, trio.BrokenResourceError, IndexError, json.JSONDecodeError):  # refused, reset, none or half of it
+    except (
+        OSError,
+        trio.BrokenResourceError,
+        IndexError,
+        json.JSONDecodeError,
+    ):  # refused, reset, none or half a response
         return
     if status == 200:
         place.check(body)
@@ -190,7 +199,7 @@ async def one_round(place: Place, death: Death, counts: Counts) -> None:
 
 
 async def one_round_in_an_outage(place: Place, death: Death, counts: Counts) -> None:
-    """STS is down when a daemon with credentials is killed, and stays down for the next one."""
+    """Kill a daemon that has credentials while STS is down, and keep STS down for the next daemon."""
     async with run_daemon(place.environment) as running:
         await running.logged("credentials_saved")
         place.script_outage()
@@ -212,7 +221,7 @@ async def one_round_in_an_outage(place: Place, death: Death, counts: Counts) -> 
 
 
 async def without_a_gap(place: Place, running: Running, key: str, steps: int, counts: Counts) -> None:
-    """Client after client, each of whom gets the credentials of before."""
+    """Check that each client, one after the other, gets the same credentials as before."""
     answered = 0
     with trio.fail_after(GUARD_SECONDS):
         while steps and (answered == 0 or answered + len(running.log) < steps):
@@ -236,7 +245,7 @@ async def is_ready_after_one_call(place: Place) -> None:
 
 
 def deaths(dice: random.Random) -> Iterator[Death]:
-    """The first at the start, whatever the machine's speed. Then both signals in turn, so that a short run has both."""
+    """Return the deaths: the first one at the start, then both signals in turn, so that a short run has both."""
     yield Death(signal.SIGKILL, steps=0, seconds=0)
     while True:
         for signal_number in dice.sample(SIGNALS, k=2):
@@ -249,7 +258,7 @@ def deaths(dice: random.Random) -> Iterator[Death]:
 
 
 async def rounds(directory: Path, name: str, number: int, dice: random.Random, counts: Counts) -> None:
-    """`number` daemons in one place, one after the other, and a last one that lives."""
+    """Run `number` daemons in one directory, one after the other, and then one that is not killed."""
     directory.mkdir()
     async with trio.open_nursery() as nursery:
         sts = ScriptedSts()
@@ -265,7 +274,7 @@ async def rounds(directory: Path, name: str, number: int, dice: random.Random, c
         nursery.cancel_scope.cancel()
 
 
-async def test_killed_at_any_moment_serves_no_bad_credentials(tmp_path: Path) -> None:
+async def test_daemon_killed_at_any_moment_serves_valid_credentials(tmp_path: Path) -> None:
     print(f"KILL_SEED={SEED}")
     counts = Counts()
     async with trio.open_nursery() as places:
@@ -286,17 +295,17 @@ async def test_killed_at_any_moment_serves_no_bad_credentials(tmp_path: Path) ->
     [("trio", "run"), ("trio._core._run.Runner", "spawn_impl"), ("trio", "open_signal_receiver")],
     ids=["the imports are done", "trio makes its first task", "nothing listens for it yet"],
 )
-async def test_a_signal_in_a_moment_before_the_daemon_listens_for_it_ends_with_zero(
+async def test_signal_before_the_daemon_can_handle_it_ends_with_zero(
     tmp_path: Path, owner: str, name: str, signal_name: str
 ) -> None:
-    """Moments that the rounds would meet once in thousands. In the second one trio takes no exception for an end."""
+    """Send the signal at moments that the rounds meet once in thousands. In the second, trio handles no exception."""
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=signalled_before(owner, name, signal_name)) as running:
         assert await running.ended() == 0
     assert "Traceback" not in running.errors
 
 
-async def test_the_check_of_a_set_finds_one_of_two_halves_and_one_that_has_expired(tmp_path: Path) -> None:
+async def test_check_detects_mixed_and_expired_credentials(tmp_path: Path) -> None:
     place = Place(tmp_path, ScriptedSts(), "X")
     place.script(1, 0)
     place.script(2, 0)

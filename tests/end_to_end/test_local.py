@@ -1,8 +1,8 @@
 """
-All of IRSA with real AWS SDKs in other processes: `irsa-sidecar local -- CMD`.
+Test all of IRSA with real AWS SDKs in other processes: `irsa-sidecar local -- CMD`.
 
-The SDK knows nothing but the container endpoint; its credentials came from a service account token through
-AssumeRoleWithWebIdentity, and STS checks the signature that it makes with them.
+The SDK knows only the container endpoint. Its credentials came from a service account token through
+AssumeRoleWithWebIdentity. STS checks the signature that the SDK makes with them.
 """
 
 import json
@@ -65,7 +65,7 @@ def config_file(tmp_path: Path, **settings: Any) -> Path:
     return path
 
 
-def test_the_aws_cli_is_the_assumed_role() -> None:
+def test_aws_cli_is_the_assumed_role() -> None:
     done = run_local(*WHO_AM_I)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
@@ -79,16 +79,14 @@ def test_boto3_is_the_assumed_role() -> None:
 
 
 @pytest.mark.parametrize("client", [WHO_AM_I, [sys.executable, "-c", BOTO3]])
-def test_a_trust_policy_for_another_service_account_shows_awss_refusal_in_the_sdks_error(
-    tmp_path: Path, client: list[str]
-) -> None:
+def test_untrusted_service_account_shows_the_sts_error_in_boto3(tmp_path: Path, client: list[str]) -> None:
     other = json.loads(json.dumps(TRUST).replace("default:app", "default:other"))
     done = run_local(*client, config=config_file(tmp_path, roles=[{"name": "app", "trust_policy": other}]))
     assert done.returncode != 0
     assert "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" in done.stderr
 
 
-def test_a_token_for_another_audience_shows_awss_refusal(tmp_path: Path) -> None:
+def test_token_for_another_audience_shows_the_sts_error(tmp_path: Path) -> None:
     trust = json.loads(json.dumps(TRUST).replace('"sts.amazonaws.com"', '"vault"'))
     config = config_file(tmp_path, audience="vault", roles=[{"name": "app", "trust_policy": trust}])
     assert run_local(*WHO_AM_I, config=config).returncode == 0
@@ -98,7 +96,7 @@ def test_a_token_for_another_audience_shows_awss_refusal(tmp_path: Path) -> None
     assert "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" in done.stderr
 
 
-def test_a_role_whose_policy_names_an_unknown_operator_ends_the_start_with_two(tmp_path: Path) -> None:
+def test_unknown_policy_operator_ends_local_with_status_two(tmp_path: Path) -> None:
     trust = json.loads(json.dumps(TRUST).replace("StringEquals", "StringEqual"))
     done = run_local(*WHO_AM_I, config=config_file(tmp_path, roles=[{"name": "app", "trust_policy": trust}]))
     assert done.returncode == 2
@@ -106,24 +104,24 @@ def test_a_role_whose_policy_names_an_unknown_operator_ends_the_start_with_two(t
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_key_in_the_configuration_names_the_nearest(tmp_path: Path) -> None:
+def test_unknown_configuration_key_names_the_nearest_one(tmp_path: Path) -> None:
     done = run_local(*WHO_AM_I, config=config_file(tmp_path, acount_id="111122223333"))
     assert done.returncode == 2
     assert "account_id" in done.stderr
 
 
-def test_a_key_set_of_nobody_ends_the_start_with_two() -> None:
+def test_jwks_without_issuer_ends_local_with_status_two() -> None:
     done = run_local(*WHO_AM_I, flags=["--jwks-file=keys.json"])
     assert done.returncode == 2
     assert "--jwks-file is keys.json, and no --issuer says whose keys it has" in done.stderr
 
 
-def test_it_ends_with_the_commands_status() -> None:
+def test_local_exits_with_the_commands_status() -> None:
     assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
 
 
-def test_its_address_and_its_secret_are_where_it_is_told(tmp_path: Path) -> None:
-    """As compose.yaml tells it: what finds them was configured before."""
+def test_local_uses_the_given_address_and_secret(tmp_path: Path) -> None:
+    """Set both as compose.yaml does, because the client's configuration came first."""
     secret_file = tmp_path / "token"
     port = free_port()
     flags = [f"--listen=127.0.0.1:{port}", f"--authorization-token-file={secret_file}"]
@@ -131,7 +129,7 @@ def test_its_address_and_its_secret_are_where_it_is_told(tmp_path: Path) -> None
     assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
 
 
-def test_without_a_command_it_prints_what_a_shell_needs_and_serves_until_interrupted(tmp_path: Path) -> None:
+def test_local_without_a_command_prints_environment_and_serves(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "sidecar", "local"]
         serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -149,7 +147,7 @@ def test_without_a_command_it_prints_what_a_shell_needs_and_serves_until_interru
 
 
 def _read_to_the_end(process: "subprocess.Popen[str]") -> str:
-    """All of stdout: the daemon closes it after the last line and goes on."""
+    """Read all of stdout. The daemon closes it after the last line and continues to run."""
     assert process.stdout is not None
     with process.stdout:
         return process.stdout.read()

@@ -1,9 +1,9 @@
 """
-What months do to the daemon: nothing. Its whole tree of tasks runs in virtual time, with random faults all along.
+Test that months of operation leave nothing behind: the whole tree of tasks runs in virtual time, with random faults.
 
-A loop that looks around every ten seconds makes 260,000 turns a month, so there are two runs. In one, sessions are of
-seconds and refreshes come every turn: 10,000 of them, with 2,000 rotations of the token. The other has sessions of an
-hour, for three months, in which the loop looks around less often. Both are warmed up, and then nothing may grow.
+A loop that runs every ten seconds makes 260,000 iterations a month, so there are two runs. In the first one, sessions
+last seconds and each iteration refreshes: 10,000 refreshes with 2,000 token rotations. In the second one, sessions last
+one hour, for three months, and the loop runs less often. Each run starts with a warm-up; after it, nothing may grow.
 """
 
 import gc
@@ -32,10 +32,10 @@ SEED = int(os.environ.get("LONG_LIFE_SEED", "20270115"))
 DAY_SECONDS = 86_400.0
 
 WARM_UP_ROUNDS = 200
-"""By then caches, free lists and every kind of fault have been seen."""
+"""Number of rounds after which caches, free lists and every kind of fault have been used."""
 
 CALM = 6
-"""So many rounds are well to each kind of fault."""
+"""Number of rounds without a fault for each kind of fault."""
 
 TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     *[lambda: None] * CALM,
@@ -45,14 +45,16 @@ TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     lambda: refusal("AccessDenied", NextStep.WAIT),
     lambda: refusal("ValidationError", NextStep.ASK_OPERATOR),
 )
-"""Made anew each time: an error that is raised again and again keeps a longer traceback each time."""
+"""
+Factories of faults. Each fault is a new object, because an error that is raised repeatedly keeps a longer traceback.
+"""
 
 TOKENS = ("", "not.a", "a.b.c", "\x00" * 30)
-"""What stands in the file now and then, for some seconds before the rotation."""
+"""Contents that the token file sometimes has for some seconds before the rotation."""
 
 
 class Held(NamedTuple):
-    """What the process holds: trio's tasks, open files, objects that the collector knows, and blocks of memory."""
+    """The resources of the process: trio's tasks, open files, objects that the collector tracks, and memory blocks."""
 
     tasks: int
     files: int
@@ -62,7 +64,7 @@ class Held(NamedTuple):
 
 @dataclass
 class LongLife:
-    """One daemon, and its days."""
+    """A daemon and its environment over the rounds."""
 
     daemon: Daemon
     sts: FakeExchange
@@ -77,7 +79,7 @@ class LongLife:
         return self.daemon.metrics.refreshes.get(("default", "success"), 0)
 
     async def round(self, seconds: float) -> None:
-        """A token is rotated, at times after a spoilt one; STS is well or not; the clock may be set; time passes."""
+        """Run one round: rotate the token, sometimes break the token, STS or the clock, and let time pass."""
         self.rounds += 1
         if self.chance.random() < 0.05:
             self.volume.write(self.chance.choice(TOKENS))
@@ -97,11 +99,11 @@ class LongLife:
             trio.lowlevel.current_statistics().tasks_living,
             len(os.listdir("/proc/self/fd")),
             len(gc.get_objects()),
-            sys.getallocatedblocks() - len(self.sts.asked_at),  # the fake remembers when it was asked
+            sys.getallocatedblocks() - len(self.sts.asked_at),  # the fake's own list of request times
         )
 
     async def end_well(self) -> None:
-        """After all of it there are credentials within one back-off."""
+        """Check that there are credentials within one back-off after all rounds."""
         self.sts.trouble, self.sts.latency_seconds = None, 0.0
         self.volume.write(service_account_token(self.wall.time()))
         await trio.sleep(schedule.BACK_OFFS[NextStep.ASK_OPERATOR].cap_seconds)
@@ -121,9 +123,9 @@ def life(wall: FakeWall, volume: FakeVolume) -> LongLife:
 
 def check(warm: Held, end: Held, refreshes: int) -> None:
     """
-    A leak of one block or object in every fifth refresh would show.
+    Check the growth: a leak of one block or object in every fifth refresh fails the test.
 
-    What there is besides is noise: tables that grow by doubling, and how the last round left the loop.
+    The rest is noise: tables that grow by doubling, and the state in which the last round left the loop.
     """
     print(f"warm {warm}, at the end {end}, {refreshes} refreshes between")
     assert end.tasks == warm.tasks
@@ -133,9 +135,7 @@ def check(warm: Held, end: Held, refreshes: int) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are counted in Linux's /proc")
-async def test_ten_thousand_refreshes_and_two_thousand_rotations_leave_nothing_behind(
-    autojump_clock: MockClock, life: LongLife
-) -> None:
+async def test_ten_thousand_refreshes_leave_nothing_behind(autojump_clock: MockClock, life: LongLife) -> None:
     life.sts.life_seconds = 12
     async with trio.open_nursery() as nursery:
         await nursery.start(life.daemon.serve, Listeners())
@@ -149,7 +149,7 @@ async def test_ten_thousand_refreshes_and_two_thousand_rotations_leave_nothing_b
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are counted in Linux's /proc")
-async def test_three_months_of_sessions_of_an_hour_leave_nothing_behind(
+async def test_three_months_of_hourly_sessions_leave_nothing_behind(
     autojump_clock: MockClock, life: LongLife, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "CHECK_SECONDS", 300.0)

@@ -1,9 +1,9 @@
 """
-Every byte that leaves a process is searched for every secret that it held.
+Search every byte that leaves a process for every secret that the process held.
 
-What is meant to carry one is left out and nothing else: the authorized 200, the stdout of `credentials`, the body of
-the request to STS, the file that holds the authorization secret, and the file of credentials where one is asked for. A
-secret is found by any 16 characters of it, as they are or in base64, base64url, hexadecimal or URL-encoded.
+Only the places that must carry a secret are left out: the authorized 200, the stdout of `credentials`, the body of the
+request to STS, the file with the authorization secret, and the credentials file where one is set. The search finds any
+16 characters of a secret, as they are or in base64, base64url, hexadecimal or URL encoding.
 """
 
 import base64
@@ -33,7 +33,7 @@ from tests.support.processes import GUARD_SECONDS, get, pod_environment, run_dae
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 PIECE = 16
-"""Characters. Less of a secret than this is worth nothing to anyone, and could stand in a log by chance."""
+"""Length of a piece in characters. A shorter piece has no value for an attacker and could appear in a log by chance."""
 
 
 def _random_text(length: int, alphabet: str, seed: int) -> str:
@@ -60,7 +60,7 @@ SECRETS = {
 
 
 def _in_base64(encode: Callable[[bytes], bytes]) -> Callable[[str], Iterator[str]]:
-    """What base64 makes of it wherever it begins among three bytes, less what its neighbours share."""
+    """Return the base64 of a secret at each of three offsets, without the characters that depend on its neighbours."""
 
     def forms(text: str) -> Iterator[str]:
         for skipped in range(3):
@@ -80,7 +80,7 @@ FORMS: Mapping[str, Callable[[str], Iterator[str]]] = {
 
 
 def pieces_of(secrets: Mapping[str, str]) -> dict[str, str]:
-    """Which secret each piece gives away, and in what form."""
+    """Return the name and the encoding of the secret for each piece."""
     return {
         form[start : start + PIECE]: f"{name}, {kind}"
         for name, secret in secrets.items()
@@ -94,7 +94,7 @@ PIECES = pieces_of(SECRETS)
 
 
 def leaks(shown: bytes | str, pieces: Mapping[str, str] = PIECES) -> set[str]:
-    """Names of the secrets of which a piece is in `shown`."""
+    """Return the names of the secrets of which a piece is in `shown`."""
     text = shown.decode("latin-1") if isinstance(shown, bytes) else shown
     found = (pieces.get(text[start : start + PIECE]) for start in range(len(text) - PIECE + 1))
     return {name for name in found if name is not None}
@@ -102,7 +102,7 @@ def leaks(shown: bytes | str, pieces: Mapping[str, str] = PIECES) -> set[str]:
 
 @pytest.mark.parametrize("kind", FORMS)
 @pytest.mark.parametrize("name", SECRETS)
-def test_the_search_finds_any_piece_of_any_secret_in_any_form(name: str, kind: str) -> None:
+def test_search_finds_each_piece_in_each_encoding(name: str, kind: str) -> None:
     for form in FORMS[kind](SECRETS[name]):
         middle = len(form) // 2
         shown = f'{{"reason": "{form[middle - PIECE // 2 : middle + PIECE // 2]}"}}'
@@ -113,11 +113,11 @@ def test_the_search_finds_any_piece_of_any_secret_in_any_form(name: str, kind: s
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])
-def test_the_search_finds_what_base64_made_of_a_secret_among_other_things(before: str) -> None:
+def test_search_finds_base64_of_a_secret_among_other_text(before: str) -> None:
     assert leaks(base64.b64encode(f"{before}{SECRET_ACCESS_KEY}:x".encode()))
 
 
-# What STS, or what stands in its place, may say
+# Responses of STS, or of a server in its place
 
 
 def granted() -> Reply:
@@ -131,7 +131,7 @@ REQUEST_ECHOED = f"POST / HTTP/1.1\r\nHost: sts\r\n\r\nAction=AssumeRoleWithWebI
 
 
 def _spoilt(**changes: str) -> Reply:
-    """A 200 with all secrets in it, of which one element is not as it must be."""
+    """Return a 200 with all secrets in it, in which one element is invalid."""
     body = granted().body.decode()
     for old, new in changes.items():
         body = body.replace(f"<{old}>", f"<{new}>").replace(f"</{old}>", f"</{new}>")
@@ -146,9 +146,9 @@ BAD_REPLIES = {
     "a proxy's page": Reply(502, f"<html><h1>Bad</h1><pre>{REQUEST_ECHOED}</pre></html>".encode()),
     "a proxy's page with base64": Reply(500, base64.b64encode(REQUEST_ECHOED.encode())),
     "a proxy's page with the form as it was sent": Reply(500, f"WebIdentityToken={quote(TOKEN)}".encode()),
-    "a page in place of credentials": Reply(200, f"<html>{TOKEN}</html>".encode()),
-    "no HTTP but the token": Reply(raw=TOKEN.encode() + b"\r\n\r\n"),
-    "a header that is none": Reply(raw=f"HTTP/1.1 200 OK\r\n{TOKEN}\r\n\r\n".encode()),
+    "a page instead of credentials": Reply(200, f"<html>{TOKEN}</html>".encode()),
+    "the token instead of HTTP": Reply(raw=TOKEN.encode() + b"\r\n\r\n"),
+    "an invalid header": Reply(raw=f"HTTP/1.1 200 OK\r\n{TOKEN}\r\n\r\n".encode()),
     "a status line with the token": Reply(raw=f"HTTP/1.1 {TOKEN}\r\n\r\n".encode()),
     "a redirect with the token": Reply(302, b"", {"Location": f"http://127.0.0.1:1/?WebIdentityToken={TOKEN}"}),
     "an encoding that is the token": Reply(200, b"x", {"Content-Encoding": TOKEN}),
@@ -164,7 +164,7 @@ BAD_REPLIES = {
 }  # fmt: skip
 
 
-# What a client may say
+# Requests of clients
 
 
 def _request(path: str = "/v1/credentials", *headers: str, method: str = "GET", version: str = "HTTP/1.1") -> bytes:
@@ -200,7 +200,7 @@ REFUSED_REQUESTS = {
 
 
 async def exchange_bytes(url: str, sent: bytes) -> bytes:
-    """All that comes back, to the end of the connection."""
+    """Send the bytes and return all bytes of the response until the connection closes."""
     host, _, port = url.split("/")[2].rpartition(":")
     received = bytearray()
     with trio.fail_after(GUARD_SECONDS):
@@ -210,7 +210,7 @@ async def exchange_bytes(url: str, sent: bytes) -> bytes:
                 await stream.send_eof()
                 async for piece in stream:
                     received += piece
-            except trio.BrokenResourceError:  # refused while it was still being sent
+            except trio.BrokenResourceError:  # rejected before all bytes were sent
                 pass
     return bytes(received)
 
@@ -220,17 +220,18 @@ def files_below(directory: Path) -> dict[str, bytes]:
 
 
 def seen_in_proc(pid: int) -> bytes:
-    """The arguments and, where we may, the environment of the process as the kernel shows them."""
+    """Return the arguments and, if readable, the environment of the process from /proc."""
     seen = b""
     for name in ("cmdline", "environ"):
         try:
             seen += Path(f"/proc/{pid}/{name}").read_bytes()
-        except (FileNotFoundError, PermissionError):  # no Linux; hardened, and we are not root
+        except (FileNotFoundError, PermissionError):  # no Linux; or hardened, and this test does not run as root
             continue
     return seen
 
 
-# A line is one write: a thread writes the credentials file, and print's pieces would mix with the log's lines.
+# Write each line with one call: a thread writes the credentials file, and the parts that `print` writes would mix with
+# the log.
 WRITES_TOLD = """
 import os, sys
 os.chdir(os.environ["TMPDIR"])
@@ -242,7 +243,7 @@ sys.addaudithook(tell)
 
 
 class Pod:
-    """A directory for everything that a process may write, and the environment that says so."""
+    """A directory for every file that a process may write, and the environment that sets it."""
 
     def __init__(self, directory: Path, sts_url: str) -> None:
         self.directory = directory
@@ -253,7 +254,7 @@ class Pod:
         for name in ("home", "tmp"):
             (directory / name).mkdir(exist_ok=True)
         places = {"HOME": str(directory / "home"), "TMPDIR": str(directory / "tmp")}
-        # As in the image, where all is compiled: a module that is imported late is no file that we write.
+        # The image has all modules compiled. Here, no late import may write a `.pyc` file.
         self.environment = pod_environment(self.token_file, sts_url, **places, PYTHONDONTWRITEBYTECODE="1")
 
     @property
@@ -261,7 +262,7 @@ class Pod:
         return {**self.environment, "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(self.authorization_file)}
 
     def written(self) -> dict[str, bytes]:
-        """All files but the two that hold a secret, for us to search."""
+        """Return the content of all files except the two that hold a secret."""
         return {
             name: data for name, data in files_below(self.directory).items() if name not in {"token", "authorization"}
         }
@@ -277,7 +278,7 @@ class Pod:
             )
 
 
-async def test_no_request_log_line_metric_or_file_of_run_gives_a_secret_away(tmp_path: Path) -> None:
+async def test_run_leaks_no_secret_to_requests_logs_metrics_or_files(tmp_path: Path) -> None:
     outage = error_reply(503, "ServiceUnavailable", f"The token {TOKEN} has to wait")
     async with scripted_sts(outage) as sts:
         pod = Pod(tmp_path, sts.url)
@@ -307,7 +308,7 @@ async def test_no_request_log_line_metric_or_file_of_run_gives_a_secret_away(tmp
     assert "WRITES" not in running.errors
 
 
-async def test_a_secret_that_run_makes_is_in_its_file_alone(tmp_path: Path) -> None:
+async def test_generated_secret_is_only_in_its_file(tmp_path: Path) -> None:
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)
         pod.authorization_file.unlink()
@@ -333,7 +334,7 @@ async def test_a_secret_that_run_makes_is_in_its_file_alone(tmp_path: Path) -> N
 IMDS = "latest/meta-data/iam/security-credentials/"
 
 
-async def test_the_forms_for_older_clients_show_credentials_where_they_are_meant_to_and_nowhere_else(
+async def test_older_client_forms_show_credentials_only_where_meant(
     tmp_path: Path,
 ) -> None:
     async with scripted_sts(granted()) as sts:
@@ -377,7 +378,7 @@ async def test_the_forms_for_older_clients_show_credentials_where_they_are_meant
     assert {name: leaks(said) for name, said in shown.items() if leaks(said)} == {}
 
 
-async def test_sts_hears_the_token_in_the_body_and_nowhere_else(tmp_path: Path) -> None:
+async def test_sts_gets_the_token_only_in_the_body(tmp_path: Path) -> None:
     async with scripted_sts(granted()) as sts:
         done = await Pod(tmp_path, sts.url).run("credentials")
     assert done.returncode == 0
@@ -387,7 +388,7 @@ async def test_sts_hears_the_token_in_the_body_and_nowhere_else(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("what", BAD_REPLIES)
-async def test_no_bad_reply_makes_an_error_that_quotes_a_secret(tmp_path: Path, what: str) -> None:
+async def test_bad_sts_response_leaks_no_secret_in_the_error(tmp_path: Path, what: str) -> None:
     async with scripted_sts(BAD_REPLIES[what]) as sts:
         with pytest.raises(SidecarError) as caught:
             await exchange_once(Pod(tmp_path, sts.url).environment)
@@ -395,8 +396,8 @@ async def test_no_bad_reply_makes_an_error_that_quotes_a_secret(tmp_path: Path, 
     assert not leaks(f"{caught.value} {caught.value!r}")
 
 
-async def test_an_echo_of_the_token_is_not_told_by_the_command(tmp_path: Path) -> None:
-    async with scripted_sts(BAD_REPLIES["no HTTP but the token"]) as sts:
+async def test_token_echoed_by_sts_is_not_printed(tmp_path: Path) -> None:
+    async with scripted_sts(BAD_REPLIES["the token instead of HTTP"]) as sts:
         done = await Pod(tmp_path, sts.url).run("credentials")
     assert done.returncode == 1
     assert done.stdout == b""
@@ -404,7 +405,7 @@ async def test_an_echo_of_the_token_is_not_told_by_the_command(tmp_path: Path) -
     assert not leaks(done.stderr)
 
 
-async def test_credentials_are_on_stdout_alone(tmp_path: Path) -> None:
+async def test_credentials_are_only_on_stdout(tmp_path: Path) -> None:
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)
         for form in ("json", "env"):
@@ -414,7 +415,7 @@ async def test_credentials_are_on_stdout_alone(tmp_path: Path) -> None:
     assert not leaks(b"".join(pod.written().values()))
 
 
-async def test_the_claims_are_told_without_what_makes_them_a_token(tmp_path: Path) -> None:
+async def test_token_command_prints_claims_without_the_signature(tmp_path: Path) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     for content in (
         TOKEN,
@@ -431,9 +432,9 @@ async def test_the_claims_are_told_without_what_makes_them_a_token(tmp_path: Pat
 
 
 STARTS_THAT_FAIL: Mapping[str, Mapping[str, str]] = {
-    "a token in place of its path": {"AWS_WEB_IDENTITY_TOKEN_FILE": TOKEN},
+    "a token instead of its path": {"AWS_WEB_IDENTITY_TOKEN_FILE": TOKEN},
     "an STS with a password": {"AWS_ENDPOINT_URL_STS": f"https://user:{PROXY_PASSWORD}@127.0.0.1:1"},
-    "a proxy that is none": {
+    "an invalid proxy": {
         "AWS_ENDPOINT_URL_STS": "https://sts.example",
         "HTTPS_PROXY": f"gopher://user:{PROXY_PASSWORD}@127.0.0.1:1",
     },
@@ -443,7 +444,7 @@ STARTS_THAT_FAIL: Mapping[str, Mapping[str, str]] = {
 
 @pytest.mark.parametrize("what", STARTS_THAT_FAIL)
 @pytest.mark.parametrize("command", ["run", "credentials"])
-async def test_a_start_that_fails_shows_no_secret(tmp_path: Path, command: str, what: str) -> None:
+async def test_failed_start_shows_no_secret(tmp_path: Path, command: str, what: str) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     changes = {name: value.format(token_file=pod.token_file) for name, value in STARTS_THAT_FAIL[what].items()}
     done = await pod.run(command, **changes)
@@ -453,7 +454,7 @@ async def test_a_start_that_fails_shows_no_secret(tmp_path: Path, command: str, 
 
 
 @pytest.mark.parametrize("content", [AUTHORIZATION + "\n" + AUTHORIZATION, AUTHORIZATION + "é", AUTHORIZATION * 200])
-async def test_an_authorization_file_that_cannot_be_used_is_not_quoted(tmp_path: Path, content: str) -> None:
+async def test_unusable_authorization_file_is_not_quoted(tmp_path: Path, content: str) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     pod.authorization_file.write_text(content)
     done = await pod.run("run", IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(pod.authorization_file))
@@ -462,8 +463,8 @@ async def test_an_authorization_file_that_cannot_be_used_is_not_quoted(tmp_path:
     assert not leaks(done.stderr)
 
 
-async def test_a_proxys_password_is_in_no_error(tmp_path: Path) -> None:
-    """The proxy's port is one that nobody listens on."""
+async def test_proxy_password_is_in_no_error(tmp_path: Path) -> None:
+    """Use a proxy port on which no process listens."""
     proxy = {"HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1", "NO_PROXY": ""}
     pod = Pod(tmp_path, "https://sts.example")
     done = await pod.run("credentials", **proxy)
@@ -472,13 +473,13 @@ async def test_a_proxys_password_is_in_no_error(tmp_path: Path) -> None:
     assert not leaks(done.stderr)
 
 
-# doctor, which looks at everything
+# doctor, which reads all of these
 
 NOWHERE = {
     "HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1",
     "NO_PROXY": "",
 }
-"""So that nothing leaves this machine: the token's issuer is one that only the proxy could reach."""
+"""Proxy that keeps all requests on this machine: only the proxy could reach the issuer of the token."""
 
 
 async def _told_by_doctor(environ: Mapping[str, str]) -> str:
@@ -487,7 +488,7 @@ async def _told_by_doctor(environ: Mapping[str, str]) -> str:
 
 
 @pytest.mark.parametrize("what", BAD_REPLIES)
-async def test_doctor_quotes_no_secret_of_what_answers_in_stss_place(
+async def test_doctor_quotes_no_secret_of_a_false_sts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     for name, value in NOWHERE.items():
@@ -514,7 +515,7 @@ ECHOES = {
 
 
 @pytest.mark.parametrize("what", ECHOES)
-async def test_doctor_quotes_no_secret_of_what_answers_in_the_daemons_place(tmp_path: Path, what: str) -> None:
+async def test_doctor_quotes_no_secret_of_a_false_daemon(tmp_path: Path, what: str) -> None:
     async with scripted_sts(ECHOES[what]) as other:
         told = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{other.url}v1/credentials?x={AUTHORIZATION}",
@@ -529,7 +530,7 @@ async def test_doctor_quotes_no_secret_of_what_answers_in_the_daemons_place(tmp_
 
 
 @pytest.mark.parametrize("form", ["--strict", "--json"])
-async def test_what_doctor_prints_and_writes_holds_no_secret(tmp_path: Path, form: str) -> None:
+async def test_doctor_prints_and_writes_no_secret(tmp_path: Path, form: str) -> None:
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)
         done = await pod.run(
@@ -542,7 +543,7 @@ async def test_what_doctor_prints_and_writes_holds_no_secret(tmp_path: Path, for
 
 
 @pytest.mark.parametrize("what", STARTS_THAT_FAIL)
-async def test_doctor_names_a_setting_that_cannot_be_used_without_its_secret(tmp_path: Path, what: str) -> None:
+async def test_doctor_names_an_unusable_setting_without_its_secret(tmp_path: Path, what: str) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     changes = {name: value.format(token_file=pod.token_file) for name, value in STARTS_THAT_FAIL[what].items()}
     done = await pod.run("doctor", "--no-imds", **NOWHERE | changes)
@@ -551,7 +552,7 @@ async def test_doctor_names_a_setting_that_cannot_be_used_without_its_secret(tmp
     assert not leaks(done.stdout + done.stderr)
 
 
-# The daemon around a command: its secrets are its own, so the command tells them
+# The daemon that runs a command: it has secrets of its own, so the command prints them
 
 TELL_ALL = """
 import json, os, pathlib, sys, urllib.request
@@ -569,7 +570,7 @@ print(ours.read_text() if ours.exists() else "")
 
 
 @pytest.mark.parametrize("command", ["exec", "local"])
-async def test_the_daemon_around_a_command_tells_its_secrets_to_the_command_alone(tmp_path: Path, command: str) -> None:
+async def test_exec_gives_its_secrets_only_to_the_command(tmp_path: Path, command: str) -> None:
     told_in = tmp_path / "told"
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)

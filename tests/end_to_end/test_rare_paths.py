@@ -1,8 +1,8 @@
 """
-What the daemon meets seldom, in a real `irsa-sidecar run` against real servers.
+Test rare cases in a real `irsa-sidecar run` with real servers.
 
-Only a process of its own has lean_imports.py's stand-ins: the test's own interpreter imports every package whole, so a
-stand-in that a rare path needs would not be missed there.
+Only a process of its own has the stubs of lean_imports.py. The test's own interpreter imports every package whole, so
+it would not notice a stub that a rare path needs.
 """
 
 import json
@@ -23,19 +23,19 @@ from tests.support.processes import Running, hour_long_reply, our_program, pod_e
 pytestmark = pytest.mark.usefixtures("no_proxies")
 
 NOT_LOOPBACK = "sts.rare-path.invalid"
-"""A name that is never resolved here, so that a proxy must do it."""
+"""A name that does not resolve here, so the proxy must resolve it."""
 
 
 @asynccontextmanager
 async def daemon(tmp_path: Path, sts_url: str, **more: str) -> AsyncIterator[Running]:
-    """A daemon of which nothing unforeseen was raised."""
+    """Run a daemon, and check that it raised no unexpected error."""
     async with run_daemon(pod_environment(tmp_path / "token", sts_url, **more)) as running:
         yield running
         assert [entry for entry in running.log if entry["level"] == "critical"] == []
 
 
 async def refused(tmp_path: Path, sts_url: str, **more: str) -> str:
-    """The code and reason of the first failure that is told."""
+    """Return the code and reason of the first failure in the log."""
     async with daemon(tmp_path, sts_url, **more) as running:
         entry = await running.logged_one_of("refresh_failed", "refresher_failed")
     assert entry["event"] == "refresh_failed", entry
@@ -117,8 +117,8 @@ REFUSED = {
 }  # fmt: skip
 
 
-async def test_run_judges_each_unusual_reply_by_itself(tmp_path: Path) -> None:
-    """One daemon with a role for each reply."""
+async def test_run_classifies_each_unusual_sts_response(tmp_path: Path) -> None:
+    """Use one daemon with one role for each response."""
     replies = {**TAKEN, **{name: reply for name, (reply, _) in REFUSED.items()}}
     arns = {name: f"arn:aws:iam::111122223333:role/reply-{number:03d}" for number, name in enumerate(replies)}
     roles = [{"name": arn.rpartition("/")[2], "role_arn": arn} for arn in arns.values()]
@@ -160,7 +160,7 @@ async def test_run_names_what_is_wrong_with_tls(tmp_path: Path, authority: Autho
 
 
 async def test_run_names_a_server_without_tls(tmp_path: Path, authority: Authority) -> None:
-    async with proxied(authority) as (_, server):  # it answers 400 to a handshake, as web servers do
+    async with proxied(authority) as (_, server):  # it answers a TLS handshake with 400, as web servers do
         assert (await refused(tmp_path, f"https://127.0.0.1:{server.port}/")).startswith("Tls: ")
 
 
@@ -194,9 +194,7 @@ async def test_run_gets_credentials_through_a_proxy(
     assert "proxy-authorization: basic bwu6acnzaa==" in proxy.heads[0].lower()  # me:h#sh
 
 
-async def test_run_gets_credentials_of_a_plain_sts_through_a_proxy_over_tls(
-    tmp_path: Path, authority: Authority
-) -> None:
+async def test_run_reaches_a_plain_sts_through_a_proxy_over_tls(tmp_path: Path, authority: Authority) -> None:
     async with proxied(authority, proxy_tls=authority.server("127.0.0.1"), sts_tls=False) as (sts, proxy):
         settings = {"HTTP_PROXY": proxy.url, "AWS_CA_BUNDLE": authority.bundle}
         async with daemon(tmp_path, sts.url, **settings) as running:
@@ -206,13 +204,13 @@ async def test_run_gets_credentials_of_a_plain_sts_through_a_proxy_over_tls(
 
 async def test_run_verifies_the_certificate_of_a_proxy(tmp_path: Path, authority: Authority) -> None:
     async with proxied(authority, proxy_tls=authority.server("127.0.0.1")) as (sts, proxy):
-        reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url)  # the public authorities alone
+        reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url)  # trusts only the public authorities
     assert reason.startswith("Tls: ")
     assert proxy.heads == []
 
 
 async def test_run_names_the_proxy_whose_certificate_has_another_name(tmp_path: Path, authority: Authority) -> None:
-    """The advice about STS's own name would lead astray."""
+    """Check that the advice names the proxy: advice about the name of STS would be misleading."""
     async with proxied(authority, proxy_tls=authority.server("proxy.example")) as (sts, proxy):
         reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url, AWS_CA_BUNDLE=authority.bundle)
     assert reason.startswith("Tls: ")
@@ -255,7 +253,7 @@ PROXIES: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("name", PROXIES)
-async def test_run_goes_on_beside_a_proxy_that_does_not_work(tmp_path: Path, authority: Authority, name: str) -> None:
+async def test_run_works_beside_a_proxy_that_fails(tmp_path: Path, authority: Authority, name: str) -> None:
     async with proxied(authority) as (sts, proxy):
         reason = await refused(tmp_path, sts.url, HTTPS_PROXY=PROXIES[name](proxy.port))
     assert reason.startswith(("Unreachable: ", "Tls: "))

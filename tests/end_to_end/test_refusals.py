@@ -1,8 +1,8 @@
 """
-What a person reads when STS refuses the token: AWS's own code and text, in the error of a real SDK.
+Test the error that a person reads when STS rejects the token: the AWS code and text, in the error of a real SDK.
 
-The local issuer and STS, the daemon as a process with a token that is wrong in one way, and boto3 in another process
-that knows nothing but the container endpoint.
+The test runs the local issuer and STS, the daemon as a process with a token that is wrong in one way, and boto3 in
+another process that knows only the container endpoint.
 """
 
 import os
@@ -64,7 +64,7 @@ def by_an_unknown_issuer(_services: LocalServices) -> str:
 
 
 def tell_nobody(_event: str, /, **_fields: Any) -> None:
-    """Nobody looks on."""
+    """Ignore the event."""
 
 
 async def what_boto3_says(tmp_path: Path, make_token: Callable[[LocalServices], str]) -> str:
@@ -95,7 +95,7 @@ async def what_boto3_says(tmp_path: Path, make_token: Callable[[LocalServices], 
     return (done.stdout + done.stderr).decode()
 
 
-async def test_a_token_that_is_fine_makes_boto3_the_role(tmp_path: Path) -> None:
+async def test_valid_token_gives_boto3_the_role(tmp_path: Path) -> None:
     assert "assumed-role/app/default.app-0" in await what_boto3_says(tmp_path, fine)
 
 
@@ -108,7 +108,7 @@ async def test_a_token_that_is_fine_makes_boto3_the_role(tmp_path: Path) -> None
         (by_an_unknown_issuer, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for"),
     ],
 )
-async def test_a_wrong_token_shows_awss_code_and_text_in_boto3s_error(
+async def test_wrong_token_shows_the_aws_code_and_text_in_boto3(
     tmp_path: Path, make_token: Callable[[LocalServices], str], code: str, text: str
 ) -> None:
     said = await what_boto3_says(tmp_path, make_token)

@@ -1,4 +1,4 @@
-"""`irsa-sidecar run` as a process: what a Pod sees of it."""
+"""Test `irsa-sidecar run` as a process, from the outside, as a Pod uses it."""
 
 import signal
 import socket
@@ -36,7 +36,7 @@ from tests.unit.test_layers import COSTLY, MAX_OWN_MODULES
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_credentials_after_one_call_and_ends_with_zero(tmp_path: Path, signal_number: int) -> None:
+async def test_run_serves_after_one_call_and_exits_with_zero(tmp_path: Path, signal_number: int) -> None:
     async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         status, body = await get(running.url)
@@ -49,7 +49,7 @@ async def test_it_serves_credentials_after_one_call_and_ends_with_zero(tmp_path:
         assert len(sts.requests) == 1
 
 
-async def test_an_early_request_is_held_until_the_first_credentials_are_there(tmp_path: Path) -> None:
+async def test_early_request_waits_for_the_first_credentials(tmp_path: Path) -> None:
     slow = Reply(200, hour_long_reply().body, delay_seconds=0.3)
     async with (
         scripted_sts(slow) as sts,
@@ -59,7 +59,7 @@ async def test_an_early_request_is_held_until_the_first_credentials_are_there(tm
         assert len(sts.requests) == 1
 
 
-async def test_a_refusal_is_told_to_the_client_and_healed_by_a_later_success(tmp_path: Path) -> None:
+async def test_sts_error_reaches_the_client_until_a_later_success(tmp_path: Path) -> None:
     refused = error_reply(503, "ServiceUnavailable", "come back")
     async with (
         scripted_sts(refused, hour_long_reply()) as sts,
@@ -72,7 +72,7 @@ async def test_a_refusal_is_told_to_the_client_and_healed_by_a_later_success(tmp
         assert (await get(running.url))[0] == 200
 
 
-async def test_a_lasting_refusal_reaches_the_client_with_awss_code_and_text(tmp_path: Path) -> None:
+async def test_lasting_sts_error_reaches_the_client_with_code_and_text(tmp_path: Path) -> None:
     denied = error_reply(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
     async with scripted_sts(denied) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("refresh_failed")
@@ -85,7 +85,7 @@ async def test_a_lasting_refusal_reaches_the_client_with_awss_code_and_text(tmp_
         assert running.process.poll() is None
 
 
-async def test_the_authorization_secret_is_made_and_asked_for(tmp_path: Path) -> None:
+async def test_authorization_secret_is_created_and_required(tmp_path: Path) -> None:
     secret_file = tmp_path / "authorization"
     environment = {"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret_file)}
     async with (
@@ -101,7 +101,7 @@ async def test_the_authorization_secret_is_made_and_asked_for(tmp_path: Path) ->
         assert secret not in running.errors
 
 
-async def test_a_token_that_appears_later_is_enough(tmp_path: Path) -> None:
+async def test_token_that_appears_later_is_used(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     environment = pod_environment(token_file, "http://127.0.0.1:1/")
     token_file.unlink()
@@ -114,7 +114,7 @@ async def test_a_token_that_appears_later_is_enough(tmp_path: Path) -> None:
         assert (await get(running.url))[0] == 200
 
 
-async def test_no_secret_leaves_by_log_metrics_or_errors(tmp_path: Path) -> None:
+async def test_no_secret_is_in_log_metrics_or_errors(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     async with (
         scripted_sts() as sts,
@@ -132,7 +132,7 @@ async def test_no_secret_leaves_by_log_metrics_or_errors(tmp_path: Path) -> None
         assert secret not in shown
 
 
-async def test_a_stderr_that_nobody_reads_or_that_is_gone_does_not_matter(tmp_path: Path) -> None:
+async def test_unread_or_closed_stderr_does_not_stop_the_daemon(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/credentials"
     flags = ["--listen", urlsplit(url).netloc, "--admin-listen", "off", "--log-format", "json"]
     async with scripted_sts() as sts:
@@ -174,9 +174,7 @@ async def test_a_stderr_that_nobody_reads_or_that_is_gone_does_not_matter(tmp_pa
         ),
     ],
 )
-def test_bad_configuration_ends_with_two_and_names_setting_value_and_fix(
-    tmp_path: Path, changes: dict[str, str], words: list[str]
-) -> None:
+def test_bad_setting_ends_with_two_and_names_the_fix(tmp_path: Path, changes: dict[str, str], words: list[str]) -> None:
     status, message = run_to_its_end(pod_environment(tmp_path / "token", "http://127.0.0.1:1/", **changes))
     assert status == 2
     assert message.startswith("irsa-sidecar: ")
@@ -211,10 +209,10 @@ atexit.register(tell)
 
 
 @pytest.mark.skipif(bool(unchecked_importers()), reason="stubs need the checked versions")
-async def test_run_imports_nothing_that_a_pod_should_not_pay_for(tmp_path: Path) -> None:
+async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "")
     for name in [name for name in environment if name.startswith("COVERAGE_")]:
-        del environment[name]  # measuring imports modules of its own
+        del environment[name]  # coverage imports modules of its own
     async with scripted_sts() as sts:
         environment["AWS_ENDPOINT_URL_STS"] = sts.url
         async with run_daemon(environment, prelude=TELL_MODULES) as running:
@@ -228,7 +226,7 @@ async def test_run_imports_nothing_that_a_pod_should_not_pay_for(tmp_path: Path)
     assert len({name for name in imported if name.startswith("sidecar.")}) <= MAX_OWN_MODULES
 
 
-async def test_probe_says_ready_or_why_not(tmp_path: Path) -> None:
+async def test_probe_returns_ready_or_the_reason(tmp_path: Path) -> None:
     denied = error_reply(403, "AccessDenied", "no")
     async with scripted_sts(denied) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("refresh_failed")
@@ -246,7 +244,7 @@ async def test_probe_says_ready_or_why_not(tmp_path: Path) -> None:
     assert (await trio.run_process(command, capture_stderr=True, check=False)).returncode == 1
 
 
-async def test_on_every_interface_an_address_is_a_fine_host_and_a_name_is_not(tmp_path: Path) -> None:
+async def test_host_on_all_interfaces_must_be_an_address(tmp_path: Path) -> None:
     environment = {"IRSA_SIDECAR_LISTEN": "0.0.0.0:0"}
     async with (
         scripted_sts() as sts,
@@ -263,7 +261,7 @@ async def test_on_every_interface_an_address_is_a_fine_host_and_a_name_is_not(tm
 
 @pytest.mark.parametrize("form", ["one role", "several roles", "an older secret of ours"])
 async def test_secret_is_there_before_the_port_answers(tmp_path: Path, form: str) -> None:
-    """A client may read the file as soon as it can connect, and its secret is the one in use."""
+    """Check that a client may read the file as soon as it can connect, and that the file holds the secret in use."""
     port, secrets, environment = free_port(), {"": tmp_path / "secret-default"}, {}
     if form == "several roles":
         secrets |= {"/reporting": tmp_path / "secret-reporting"}
@@ -297,7 +295,7 @@ def _is_open(port: int) -> bool:
 
 
 async def test_secret_of_an_earlier_process_is_rejected(tmp_path: Path) -> None:
-    """Whoever listened on the port in between may have received it. An operator's secret stays valid."""
+    """Reject it because another process on the port may have received it. An operator's secret stays valid."""
     secret, kept = tmp_path / "secret", tmp_path / "kept"
     kept.write_text("chosen-by-hand")
     other = f"{{name: b, role_arn: '{ROLE_ARN}', authorization_token_file: '{kept}'}}"
