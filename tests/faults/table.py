@@ -1,7 +1,7 @@
 """
-The table of faults in docs/reliability.md, made from the tests that hold them: `python -m tests.faults.table`.
+Generate the table of faults in docs/reliability.md from the tests that check them: `python -m tests.faults.table`.
 
-A test's name is the fault, and the first line of its docstring what is expected then.
+The name of a test is the fault, and the first line of its docstring is the expected behaviour.
 """
 
 import ast
@@ -15,21 +15,21 @@ DOCUMENT = HERE.parent.parent / "docs" / "reliability.md"
 ROOMS = {
     "test_token_faults.py": "The token",
     "test_time_faults.py": "The clocks",
-    "test_sts_faults.py": "STS, and the way to it",
+    "test_sts_faults.py": "STS and the network path to it",
     "test_endpoint_faults.py": "The endpoint's clients",
     "test_process_faults.py": "The process and its Pod",
 }
-"""In the order of the flow."""
+"""Heading for the faults of each file, in the order of the flow."""
 
 _MARKED = re.compile(r"(<!-- faults: .* -->\n).*(<!-- end of faults -->\n)", re.DOTALL)
 
 
 def faults(path: Path) -> Iterator[tuple[str, str]]:
-    """Each test of the file: its name, and what it expects."""
+    """Yield the name and the expected behaviour of each test in the file."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
             expected = ast.get_docstring(node)
-            assert expected, f"{path.name}: {node.name} does not say what it expects"
+            assert expected, f"{path.name}: {node.name} needs a docstring with the expected behaviour"
             yield node.name, expected.splitlines()[0]
 
 
@@ -50,7 +50,7 @@ def render() -> str:
 
 
 def written_into(document: str) -> str:
-    """The document with the table of now in it."""
+    """Return the document with the current table in it."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n{render()}\n{marks[2]}", document)
 
 

@@ -1,7 +1,7 @@
 """
-What clients, browsers and attackers do to the credentials endpoint, one test a fault.
+Test faults that clients, browsers and attackers cause at the credentials endpoint, one test for each fault.
 
-Against the whole daemon on a real socket, in virtual time; where it must be a process, it is one.
+The tests run the whole daemon on a real socket in virtual time, or as a process where the fault needs one.
 """
 
 import json
@@ -26,12 +26,14 @@ AUTHORIZATION = f"Authorization: {SECRET}\r\n".encode()
 
 
 def with_header(header: bytes) -> bytes:
-    """A good request and one header more."""
+    """Return a valid request with one more header line."""
     return LINE + HOST + header + REST
 
 
-async def test_a_slowloris_silent_or_in_mid_header(autojump_clock: MockClock, served: Served) -> None:
-    """Gets a 408 five seconds after it came, however often it adds a byte."""
+async def test_client_that_is_slow_or_silent_before_or_in_its_headers(
+    autojump_clock: MockClock, served: Served
+) -> None:
+    """The client gets a 408 five seconds after it connects, even if it continues to send bytes."""
     start = trio.current_time()
     assert status_of(await served.ask(b"")) == 408
     assert 5 <= trio.current_time() - start < 6
@@ -44,19 +46,17 @@ async def test_a_slowloris_silent_or_in_mid_header(autojump_clock: MockClock, se
     assert status_of(await read_to_the_end(slow)) == 408
 
 
-async def test_a_hundred_thousand_headers_a_long_line_or_ten_mebibytes_of_target(
-    autojump_clock: MockClock, served: Served
-) -> None:
-    """Get a 431 as soon as the cap is passed, and the rest is not waited for."""
+async def test_long_line_100_thousand_headers_or_10_mib_of_target(autojump_clock: MockClock, served: Served) -> None:
+    """The client gets a 431 as soon as the size limit is exceeded. The daemon does not wait for the rest."""
     for flood in (LINE + b"A: b\r\n" * 100_000, LINE + b"A: " + b"b" * 20_000, b"GET /" + b"a" * 10 * 1024 * 1024):
         assert status_of(await served.ask(flood)) == 431
     assert status_of(await served.ask(GET)) == 200
 
 
-async def test_request_smuggling_by_body_framing_bare_lf_folding_or_chunks(
+async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
     autojump_clock: MockClock, served: Served
 ) -> None:
-    """Whatever frames a body, or a line in two ways, gets one 400, and nothing after it is read as a request."""
+    """The client gets one 400. The daemon reads nothing after the ambiguous request as another request."""
     chunked = b"Transfer-Encoding: chunked\r\n"
     shapes = [
         with_header(b"Content-Length: 6\r\n" + chunked) + b"0\r\n\r\nG",
@@ -69,22 +69,22 @@ async def test_request_smuggling_by_body_framing_bare_lf_folding_or_chunks(
     assert served.statuses == {400: len(shapes)}
 
 
-async def test_a_rebound_host_name_or_an_absolute_target(autojump_clock: MockClock, served: Served) -> None:
-    """A Host that is not ours gets a 403, though the secret is right; an absolute target is no request of ours: 400."""
+async def test_dns_rebinding_host_or_absolute_target(autojump_clock: MockClock, served: Served) -> None:
+    """A foreign Host gets a 403 even with the right secret. An absolute target gets a 400."""
     for host in (b"attacker.example", b"127.0.0.1.attacker.example", b"169.254.170.2"):
         assert status_of(await served.ask(LINE + b"Host: " + host + b"\r\n" + REST)) == 403
     absolute = GET.replace(b"GET /", b"GET http://127.0.0.1/")
     assert status_of(await served.ask(absolute)) == 400
 
 
-async def test_a_request_passed_on_by_a_proxy_or_made_by_a_web_page(autojump_clock: MockClock, served: Served) -> None:
-    """Gets a 403 though the secret is right: no AWS client sends these headers."""
+async def test_request_forwarded_by_a_proxy_or_sent_by_a_web_page(autojump_clock: MockClock, served: Served) -> None:
+    """The client gets a 403 even with the right secret, because no AWS client sends these headers."""
     for header in (b"X-Forwarded-For: 10.0.0.1", b"Origin: http://evil.example", b"Sec-Fetch-Mode: no-cors"):
         assert status_of(await served.ask(with_header(header + b"\r\n"))) == 403
 
 
-async def test_an_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: MockClock, served: Served) -> None:
-    """Gets 401, 403 or 400 in the JSON that every SDK reads, and never a word of the secret."""
+async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: MockClock, served: Served) -> None:
+    """The client gets a 401, 403 or 400 in the JSON that every SDK reads, without any part of the secret."""
     wrong = {
         b"": 401,
         b"Authorization: wrong\r\n": 403,
@@ -101,7 +101,7 @@ async def test_an_authorization_missing_wrong_doubled_or_not_ascii(autojump_cloc
 
 
 async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock, served: Served) -> None:
-    """Gets 405, 505 or 400 and the end of the connection."""
+    """The client gets a 405, 505 or 400, and the daemon closes the connection."""
     others = {
         GET.replace(b"GET", b"HEAD"): 405,
         GET.replace(b"GET", b"POST"): 405,
@@ -113,17 +113,15 @@ async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock,
         assert status_of(await served.ask(request)) == status
 
 
-async def test_pipelined_requests_and_a_connection_that_should_be_kept(
-    autojump_clock: MockClock, served: Served
-) -> None:
-    """The first request is answered, the connection ended, and what else came is never read as one."""
+async def test_pipelined_requests_and_keep_alive(autojump_clock: MockClock, served: Served) -> None:
+    """The daemon answers the first request, closes the connection, and does not read the rest as a request."""
     assert status_of(await served.ask(GET * 20)) == 200
     assert status_of(await served.ask(with_header(b"Connection: keep-alive\r\n"), GET)) == 200
     assert served.statuses == {200: 2}
 
 
-async def test_a_client_that_half_closes_resets_or_never_reads(autojump_clock: MockClock, served: Served) -> None:
-    """A half-close is answered; who leaves or does not take the answer in 5 s is counted, and costs nobody else."""
+async def test_client_that_half_closes_resets_or_never_reads(autojump_clock: MockClock, served: Served) -> None:
+    """A half-close gets a response. A reset, or 5 s without reading, is counted and affects no other client."""
     assert status_of(await served.ask(GET, ends=True)) == 200
     await _leave_at_once(served)
     _grow_answer(served)
@@ -137,14 +135,14 @@ async def _leave_at_once(served: Served) -> None:
     client = await served.connect()
     await client.send_all(GET[:-2])
     await settle()
-    # Closing with unsent time zero makes the kernel send RST (socket(7), SO_LINGER).
+    # A close with a linger time of zero makes the kernel send RST (socket(7), SO_LINGER).
     client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
     await client.aclose()
     await settle()
 
 
 def _grow_answer(served: Served) -> None:
-    """Credentials that no socket buffer holds."""
+    """Make the credentials larger than every socket buffer."""
     store = served.daemon.role.store
     assert store.snapshot is not None
     now = store.snapshot.credentials
@@ -153,8 +151,8 @@ def _grow_answer(served: Served) -> None:
     store.replace(large, store.snapshot.expires, served.daemon.clock.now())
 
 
-async def test_ten_thousand_connections_or_no_descriptor_left(tmp_path: Path) -> None:
-    """The connection that is idle longest makes room, so honest clients are answered and the process stays."""
+async def test_10_thousand_connections_or_no_free_descriptor(tmp_path: Path) -> None:
+    """The daemon closes the connection that is idle longest, serves honest clients, and continues to run."""
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=low_on_descriptors(64)) as running,
@@ -166,10 +164,10 @@ async def test_ten_thousand_connections_or_no_descriptor_left(tmp_path: Path) ->
         assert [(await get(running.url))[0] for _ in range(5)] == [200] * 5
 
 
-async def test_an_sdk_that_asks_before_the_first_credentials_are_there(
+async def test_sdk_request_before_the_first_credentials(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """Is held for 0.8 s at most, answered the moment they land, and else told 503 with the reason."""
+    """The request waits up to 0.8 s for the credentials, and then gets a 503 with the reason."""
     sts = FakeExchange(wall.time)
     sts.latency_seconds = 1.5
     async with serving(autojump_clock, wall, volume, sts) as served:
@@ -180,9 +178,9 @@ async def test_an_sdk_that_asks_before_the_first_credentials_are_there(
         assert 1.5 <= trio.current_time() - start < 1.6
 
 
-async def test_a_burst_of_a_thousand_requests(autojump_clock: MockClock, served: Served) -> None:
-    """Each is answered from memory, and none asks STS."""
-    for _ in range(10):  # a hundred at once, so that a small limit of descriptors is enough
+async def test_burst_of_a_thousand_requests(autojump_clock: MockClock, served: Served) -> None:
+    """The daemon answers each request from memory, without a call to STS."""
+    for _ in range(10):  # a hundred in parallel, so that a low limit of descriptors is enough
         async with trio.open_nursery() as burst:
             for _ in range(100):
                 burst.start_soon(served.ask, GET)

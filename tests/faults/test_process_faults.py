@@ -1,7 +1,7 @@
 """
-What happens to the process and its Pod, one test a fault.
+Test faults of the process and its Pod, one test for each fault.
 
-Against `irsa-sidecar run` as a process wherever the fault is one of processes.
+The tests run `irsa-sidecar run` as a process where the fault concerns processes.
 """
 
 import os
@@ -41,8 +41,8 @@ from tests.support.users import needs_linux
 NOWHERE = "http://127.0.0.1:1/"
 
 
-async def test_sigterm_in_the_middle_of_a_refresh_and_of_an_answer(tmp_path: Path) -> None:
-    """The answer under way is whole, the refresh is given up, and the exit status is 0."""
+async def test_sigterm_during_a_refresh_and_a_response(tmp_path: Path) -> None:
+    """The daemon completes the response, cancels the refresh, and exits with status 0."""
     never = Reply(200, hour_long_reply().body, delay_seconds=3600)
     async with scripted_sts(never) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await sts.asked.wait()
@@ -54,8 +54,8 @@ async def test_sigterm_in_the_middle_of_a_refresh_and_of_an_answer(tmp_path: Pat
         assert len(sts.requests) == 1
 
 
-async def test_an_application_that_needs_credentials_while_its_pod_stops(tmp_path: Path) -> None:
-    """A plain sidecar serves on for its drain after SIGTERM; a native one is stopped last and needs none."""
+async def test_application_that_needs_credentials_while_its_pod_stops(tmp_path: Path) -> None:
+    """A plain sidecar serves for its drain time after SIGTERM. A native one stops last and needs no drain."""
     environment = {"IRSA_SIDECAR_DRAIN_SECONDS": "600"}
     async with (
         scripted_sts() as sts,
@@ -68,8 +68,8 @@ async def test_an_application_that_needs_credentials_while_its_pod_stops(tmp_pat
         assert await running.stop(signal.SIGTERM) == 0
 
 
-async def test_sigkill_and_a_restart(tmp_path: Path) -> None:
-    """Nothing is left behind or missed: the next process is ready after one STS call."""
+async def test_sigkill_and_restart(tmp_path: Path) -> None:
+    """The next process is ready after one STS call, and no file of the last one is left behind."""
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         for calls in (1, 2):
@@ -84,7 +84,7 @@ async def test_sigkill_and_a_restart(tmp_path: Path) -> None:
 
 @needs_linux
 async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
-    """With a state directory the next process serves the same credentials at once, and calls STS as scheduled."""
+    """With a state directory, the next process serves the same credentials at once and keeps the schedule."""
     async with scripted_sts() as sts:
         environment = pod_environment(
             tmp_path / "token",
@@ -109,7 +109,7 @@ async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
 
 
 async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> None:
-    """They are ignored and the log says why; the daemon calls STS as without them."""
+    """The daemon ignores them, logs the reason, and calls STS at once."""
     state = tmp_path / "state"
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_STATE_DIR=str(state))
@@ -125,8 +125,8 @@ async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> 
         assert len(sts.requests) == 2
 
 
-def test_a_port_that_is_in_use(tmp_path: Path) -> None:
-    """Exit status 2 and a message with the port and how to find its holder; never another port in silence."""
+def test_port_that_is_in_use(tmp_path: Path) -> None:
+    """The daemon exits with status 2. Its message names the port and shows how to find the process that uses it."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         environment = pod_environment(tmp_path / "token", NOWHERE, IRSA_SIDECAR_LISTEN=f"127.0.0.1:{port}")
@@ -145,11 +145,11 @@ class Socket(socket.socket):
         super().__init__(family, *args, **kwargs)
 socket.socket = Socket
 """
-"""A kernel without one address family."""
+"""A kernel that lacks one address family."""
 
 
-async def test_a_loopback_with_one_address_family_only(tmp_path: Path) -> None:
-    """The family that is there is served; only with neither does the daemon not start."""
+async def test_loopback_with_one_address_family(tmp_path: Path) -> None:
+    """The daemon serves on the available family. It fails to start only if both are missing."""
     token = tmp_path / "token"
     without_ipv4, without_ipv6 = (WITHOUT_FAMILY.replace("{family}", name) for name in ("AF_INET", "AF_INET6"))
     async with scripted_sts() as sts, run_daemon(pod_environment(token, sts.url), prelude=without_ipv6) as running:
@@ -178,14 +178,18 @@ WITHOUT_NETLINK = f"""
 from sidecar.serving import peer; from sidecar.serving import proc_net
 proc_net.MAX_TABLE_BYTES *= 100
 """
-"""As gVisor has it, or a strict seccomp profile; on a machine where other tests leave many sockets."""
+"""
+No netlink, as in gVisor or with a strict seccomp profile.
+
+The test must also pass on a machine with many open sockets.
+"""
 
 WITHOUT_PROC_NET = "proc_net.find_in_proc = peer.lookup_unavailable"
 
 
 @needs_linux
-async def test_a_sandbox_that_does_not_say_who_asks(tmp_path: Path) -> None:
-    """Without netlink /proc/net/tcp tells; with neither, a role with `allow_uids` refuses everybody and says so."""
+async def test_sandbox_that_hides_the_clients_user(tmp_path: Path) -> None:
+    """Without netlink the daemon reads /proc/net/tcp. If both fail, `allow_uids` denies and logs every client."""
     roles = tmp_path / "roles.yaml"
     roles.write_text(f"roles:\n- name: default\n  role_arn: {ROLE_ARN}\n  allow_uids: [{os.geteuid()}]\n")
     async with scripted_sts() as sts:
@@ -202,11 +206,11 @@ async def test_a_sandbox_that_does_not_say_who_asks(tmp_path: Path) -> None:
 
 
 NOTHING_CAN_BE_WRITTEN = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
-"""Every write to a file fails, as on a full disk."""
+"""A disk that is full: every write to a file fails."""
 
 
-async def test_a_read_only_root_or_a_full_disk(tmp_path: Path) -> None:
-    """It serves without writing a byte; a secret that cannot be written is exit status 2, and no part of it is left."""
+async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
+    """The daemon serves without a write. A secret that it cannot write leaves no part, and the exit status is 2."""
     volume = tmp_path / "authorization"
     volume.mkdir()
     async with scripted_sts() as sts:
@@ -223,8 +227,8 @@ async def test_a_read_only_root_or_a_full_disk(tmp_path: Path) -> None:
     assert list(volume.iterdir()) == []
 
 
-async def test_a_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """It is told, counted and tried again, no part of it is left, and every request is served as ever."""
+async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """The daemon logs and counts the error, retries, leaves no partial file, and serves every request."""
     volume = tmp_path / "shared"
     volume.mkdir()
     path = str(volume / "credentials")
@@ -236,13 +240,13 @@ async def test_a_credentials_file_that_cannot_be_written(tmp_path: Path) -> None
             assert (await get(running.url))[0] == 200
             _, metrics = await get(running.ready_url.replace("readyz", "metrics"))
             count = metrics["text"].partition('irsa_sidecar_credentials_file_writes_total{outcome="failure"} ')[2]
-            assert int(count.split()[0]) in {1, 2}  # before the first set and after it, or only after
+            assert int(count.split()[0]) in {1, 2}  # before and after the first credentials, or only after
             assert await running.stop(signal.SIGTERM) == 0
     assert list(volume.iterdir()) == []
 
 
-def test_a_credentials_file_that_holds_somebodys_own_keys(tmp_path: Path) -> None:
-    """Exit status 2, and the file is as it was."""
+def test_credentials_file_that_holds_a_users_own_keys(tmp_path: Path) -> None:
+    """The daemon exits with status 2 and does not change the file."""
     path = tmp_path / "credentials"
     path.write_text("[default]\naws_access_key_id = AKIAOWN\n")
     environment = pod_environment(tmp_path / "token", NOWHERE, IRSA_SIDECAR_CREDENTIALS_FILE=str(path))
@@ -253,12 +257,12 @@ def test_a_credentials_file_that_holds_somebodys_own_keys(tmp_path: Path) -> Non
 
 
 def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
-    """Without coverage's measuring, which writes a file of its own."""
+    """Return the environment without coverage, because coverage writes a file of its own."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
-async def test_a_stdout_or_stderr_that_is_closed_or_that_nobody_reads(tmp_path: Path) -> None:
-    """Lines are dropped and counted; requests are served as ever, and the daemon ends in order."""
+async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> None:
+    """The daemon drops and counts log lines, serves every request, and stops in order."""
     admin, served = (f"127.0.0.1:{free_port()}" for _ in range(2))
     urls = [f"http://{served}/v1/credentials", f"http://{admin}/metrics"]
     async with scripted_sts() as sts:
@@ -276,10 +280,10 @@ async def test_a_stdout_or_stderr_that_is_closed_or_that_nobody_reads(tmp_path: 
                     assert await process.wait() == 0
 
 
-async def test_a_bug_by_which_one_task_raises(
+async def test_bug_that_raises_in_one_task(
     autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection costs one client a 500. A refresher is logged, counted and restarted, while its set is served."""
+    """In a connection, its client gets a 500. A refresher is logged, counted and restarted; credentials stay served."""
     with monkeypatch.context() as patch:
         patch.setattr(served.daemon.role.store, "_snapshot", "a bug")
         assert status_of(await served.ask(GET)) == 500
@@ -297,27 +301,27 @@ async def test_a_bug_by_which_one_task_raises(
     assert b"ASIAFAKE0001" not in await served.ask(GET)
 
 
-# A volume that hangs
+# A volume that does not respond
 
 SHORT_DEADLINES = """
 from sidecar import file_thread; from sidecar.refresh import schedule
 file_thread.DEADLINE_SECONDS = file_thread.TURN_SECONDS = 0.2
 schedule.CHECK_SECONDS = 0.1
 """
-"""A prelude: checks come soon and are given up soon, so that no test waits for them."""
+"""Prelude that makes checks frequent and their deadlines short, so that no test waits for them."""
 
 REPORTED: dict[str, dict[str, Any]] = {
     "token": {"event": "refresh_failed", "code": "token_timeout"},
     "secret": {"event": "authorization_check_failed"},
     "roles": {"event": "configuration_check_failed"},
 }
-"""What the daemon logs while the volume of this file hangs."""
+"""Log events of the daemon while the volume of this file does not respond."""
 
 
 @needs_linux
 @pytest.mark.parametrize("hung", list(REPORTED))
-async def test_volume_of_token_or_secret_or_roles_that_hangs(tmp_path: Path, hung: str) -> None:
-    """Every request is answered at once, files on other volumes are still followed, and SIGTERM ends the process."""
+async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: str) -> None:
+    """The daemon serves requests at once, follows files on other volumes, and exits on SIGTERM."""
     volumes = {name: tmp_path / name for name in REPORTED}
     for directory in volumes.values():
         directory.mkdir()
@@ -350,7 +354,7 @@ async def test_volume_of_token_or_secret_or_roles_that_hangs(tmp_path: Path, hun
 
 @needs_linux
 async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
-    """The daemon uses what is in the file as soon as the volume answers again."""
+    """The daemon uses the file's content as soon as the volume responds again."""
     (tmp_path / "volume").mkdir()
     secret, token = tmp_path / "volume" / "secret", tmp_path / "volume" / "token"
     secret.write_text("chosen-by-hand")
@@ -369,8 +373,8 @@ async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
 
 
 @needs_linux
-async def test_daemon_of_many_roles_and_the_limit_of_inotify(tmp_path: Path) -> None:
-    """One inotify instance serves all roles: a user has 128 on the whole node."""
+async def test_many_roles_and_the_limit_of_inotify_instances(tmp_path: Path) -> None:
+    """One inotify instance serves all roles, because a user has 128 on the whole node."""
     roles = tmp_path / "roles.yaml"
     for number in range(50):
         (tmp_path / f"volume-{number}").mkdir()
@@ -390,11 +394,11 @@ async def test_daemon_of_many_roles_and_the_limit_of_inotify(tmp_path: Path) -> 
         with trio.fail_after(GUARD_SECONDS):
             while len(watches := _watches(descriptors)) != 1 or watches[0] < 51:
                 await trio.lowlevel.checkpoint()
-        assert watches == [51]  # of 50 token directories, and the one of roles and secrets
+        assert watches == [51]  # 50 token directories, and one directory of roles and secrets
 
 
 def _watches(descriptors: Path) -> list[int]:
-    """Return how many watches each inotify instance has (proc(5), fdinfo). Descriptors may close meanwhile."""
+    """Return the number of watches of each inotify instance (proc(5), fdinfo). Descriptors may close meanwhile."""
     texts = []
     for entry in descriptors.iterdir():
         with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
 """
-What STS and the way to it do, one test a fault.
+Test faults of STS and of the network path to it, one test for each fault.
 
-Each fault is a real answer, or a real way to get none, that the real client meets on loopback; what came of it then
-meets the refresher under a fake of both clocks, so that every test shows what is tried next and what is still served.
+The real client meets each fault on loopback: a real response, or a real connection error. The refresher then gets the
+client's result, with fake clocks. So each test shows the next retry and the credentials that the daemon still serves.
 """
 
 import gzip
@@ -50,18 +50,17 @@ HOUR_SECONDS = 3600
 
 
 LAST_MINUTE, LAST_MINUTES = 60, 170
-"""Of a set's life, in which patience is over (schedule.back_off_for): seconds."""
+"""Remaining lifetime, in seconds, below which retries become frequent (schedule.back_off_for)."""
 
 
 async def retries_after(
     scene: Scene, trouble: ExchangeError, *, seconds: float, remaining_seconds: float = HOUR_SECONDS / 2
 ) -> list[float]:
     """
-    The delays between attempts, once every refresh meets this trouble for so long, while a set is in service that has
-    `remaining_seconds` left.
+    Return the delays between attempts while each refresh fails with this error, in seconds.
 
-    That set stays to its end, the trouble is told as a warning and counted, and when it passes all is well again
-    within its longest delay.
+    The credentials in service have `remaining_seconds` left. They stay in service until they expire, and the daemon
+    logs the error as a warning and counts it. After the last error, a refresh succeeds within the longest delay.
     """
     scene.write_token()
     async with running(scene):
@@ -83,8 +82,8 @@ async def retries_after(
     return found
 
 
-async def test_a_400_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
-    """STS is asked once a minute with the same token, and at once with a new one."""
+async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon sends the same token once a minute, and a new token at once."""
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
     delays = await retries_after(scene, expired, seconds=900)
     assert len(delays) >= 13
@@ -100,8 +99,8 @@ async def test_a_400_expired_token(autojump_clock: MockClock, scene: Scene) -> N
     assert scene.sts.asked_at[-1] >= trio.current_time() - 1
 
 
-async def test_a_400_invalid_identity_token(autojump_clock: MockClock, scene: Scene) -> None:
-    """Some quick retries, as a new provider takes seconds to spread, then about one a minute, with what to create."""
+async def test_400_invalid_identity_token(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon retries quickly, because a new provider takes seconds to spread, then once a minute, with advice."""
     message = "No OpenIDConnect provider found in your account for https://oidc.example"
     delays = await retries_after(
         scene, await failure_of(error_reply(400, "InvalidIdentityToken", message)), seconds=900
@@ -111,8 +110,8 @@ async def test_a_400_invalid_identity_token(autojump_clock: MockClock, scene: Sc
     assert "create it in IAM" in scene.logged("refresh_failed")[0]["reason"]
 
 
-async def test_a_400_idp_communication_error(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Retried from a second up to a minute apart, each delay spread over nine tenths of its length."""
+async def test_400_idp_communication_error(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """Retries start after one second and slow down to one minute, each with a jitter of nine tenths."""
     trouble = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
     assert trouble.next_step is NextStep.RETRY
     by_luck = []
@@ -131,10 +130,10 @@ REFUSALS = {
 }
 
 
-async def test_a_403_access_denied_rejected_claim_or_disabled_region(
+async def test_403_access_denied_rejected_claim_or_disabled_region(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """Never given up and never hurried, about once a minute; the words say where to look."""
+    """The daemon retries about once a minute without end. The message says what to check."""
     for code, words in REFUSALS.items():
         scene = make_scene(wall, volume)
         delays = await retries_after(scene, await failure_of(error_reply(403, code, "Not authorized")), seconds=900)
@@ -144,7 +143,7 @@ async def test_a_403_access_denied_rejected_claim_or_disabled_region(
 
 
 async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """From five seconds, or a minute while a set has long to live, doubling; never before the Retry-After."""
+    """Delays double from 5 s, or from 1 min with long-lived credentials, and are never less than Retry-After."""
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, trouble = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
         delays = await retries_after(scene, trouble, seconds=900, remaining_seconds=LAST_MINUTE)
@@ -157,8 +156,8 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
     assert max(delays) <= 120
 
 
-async def test_a_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Retried from a second up to a minute apart; up to five while a set lives three times as long yet."""
+async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """Delays grow from 1 s to 1 min, or to 5 min while credentials stay valid for three times as long."""
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):
         trouble = await failure_of(Reply(status, body))
@@ -170,8 +169,8 @@ async def test_a_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, v
         assert [round(delay) for delay in patient_delays] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
-async def test_a_refused_connection_or_one_that_breaks_off_anywhere(autojump_clock: MockClock, scene: Scene) -> None:
-    """Passing trouble: whatever part of an answer came is no credentials, and the set in service stays."""
+async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon retries, rejects every partial response, and keeps the credentials in service."""
     whole = len(good_reply().wire)
     for cut_after in (*range(0, whole, 97), whole - 1):
         for is_reset in (False, True):
@@ -184,10 +183,8 @@ async def test_a_refused_connection_or_one_that_breaks_off_anywhere(autojump_clo
     assert max(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_a_black_hole_a_name_that_is_none_or_a_resolver_that_hangs(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
-    """An attempt ends within three seconds where nothing answers, and within ten where the answer does not come."""
+async def test_black_hole_unknown_host_name_or_hanging_resolver(autojump_clock: MockClock, scene: Scene) -> None:
+    """An attempt ends within 3 s if no connection is made, and within 10 s if no response arrives."""
     with _black_hole() as url:
         assert await _seconds_to_failure(url, "Timeout") == pytest.approx(CONNECT_SECONDS)
     with _hanging_resolver():
@@ -209,7 +206,7 @@ async def _seconds_to_failure(url: str, code: str) -> float:
 
 @contextmanager
 def _black_hole() -> Iterator[str]:
-    """A port whose queue of connections is full: the kernel drops what comes, as a firewall does (listen(2))."""
+    """Listen on a port with a full queue of connections: the kernel drops new ones, as a firewall does (listen(2))."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
         address = server.getsockname()
         for _ in range(4):
@@ -221,11 +218,11 @@ def _black_hole() -> Iterator[str]:
 
 @contextmanager
 def _hanging_resolver() -> Iterator[None]:
-    """The system's own resolver, which blocks a thread and cannot be cancelled."""
+    """Replace the system's resolver by one that blocks its thread and cannot be cancelled."""
     released, getaddrinfo = threading.Event(), socket.getaddrinfo
 
     def hang(*args: Any, **kwargs: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():  # where trio only looks whether it is an address
+        if threading.current_thread() is not threading.main_thread():  # trio only checks for an address
             released.wait(GUARD_SECONDS)
         return getaddrinfo(*args, **kwargs)
 
@@ -237,8 +234,8 @@ def _hanging_resolver() -> Iterator[None]:
             released.set()
 
 
-async def test_an_answer_that_drips_or_comes_in_slices(autojump_clock: MockClock) -> None:
-    """One deadline spans the whole attempt; what comes byte by byte within it is the same answer."""
+async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClock) -> None:
+    """One deadline covers the whole attempt. A response that arrives in time byte by byte is accepted."""
     whole = good_reply()
     async with scripted(Reply(200, whole.body, drip_seconds=0.001), whole) as sts:
         assert await exchange(sts.url) == await exchange(sts.url)
@@ -247,10 +244,10 @@ async def test_an_answer_that_drips_or_comes_in_slices(autojump_clock: MockClock
             assert await _seconds_to_failure(sts.url, "Timeout") == pytest.approx(ATTEMPT_SECONDS)
 
 
-async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority(
+async def test_certificate_of_another_name_expired_or_untrusted(
     autojump_clock: MockClock, scene: Scene, authority: Authority
 ) -> None:
-    """Gets no token. The reason names the check that failed and the setting to correct, and no way round it."""
+    """STS gets no token. The reason names the failed check and the setting to correct, and no way around TLS."""
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)
     wrong = {
@@ -270,8 +267,8 @@ async def test_a_certificate_for_another_name_expired_or_of_an_unknown_authority
     assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_an_authority_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
-    """The changed file of AWS_CA_BUNDLE is in use at the next exchange. One that cannot be read leaves the old one."""
+async def test_ca_bundle_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
+    """The next exchange uses the changed AWS_CA_BUNDLE. If it cannot be read, the old one stays in use."""
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     (tmp_path / "new").mkdir()
     old, new = Authority(tmp_path), Authority(tmp_path / "new")
@@ -303,10 +300,8 @@ NO_CREDENTIALS = {
 }
 
 
-async def test_a_200_with_html_half_a_document_nothing_or_the_wrong_types(
-    autojump_clock: MockClock, scene: Scene
-) -> None:
-    """Rejected as a whole, and told without a word of it; the set in service stays."""
+async def test_200_with_html_partial_xml_no_body_or_wrong_types(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon rejects the response, logs none of its text, and keeps the credentials in service."""
     troubles = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
     for trouble in troubles:
         assert (trouble.code, trouble.next_step) == ("MalformedReply", NextStep.RETRY)
@@ -314,8 +309,8 @@ async def test_a_200_with_html_half_a_document_nothing_or_the_wrong_types(
     assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockClock, scene: Scene) -> None:
-    """Reading ends at 256 KiB, nothing is unpacked, and the token goes nowhere else."""
+async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon stops at 256 KiB, decompresses nothing, and sends the token to no other address."""
     endless = Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_REPLY_BYTES * 8))
     assert str(MAX_REPLY_BYTES) in (await failure_of(endless)).message
     bomb = gzip.compress(b"\0" * MAX_REPLY_BYTES * 100)
@@ -332,10 +327,10 @@ async def test_a_huge_answer_a_bomb_of_gzip_or_a_redirect(autojump_clock: MockCl
     assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_an_expiration_that_is_past_missing_or_absurd(
+async def test_expiration_that_is_past_missing_or_absurd(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """Refused with an alarm, and none is made up in its place; the set in service stays."""
+    """The daemon rejects the credentials with an error, invents no expiration, and keeps those in service."""
     for expiration in ("", "2027-01-15T09:00:00", "1800003600", "tomorrow", "2027-02-30T09:00:00Z"):
         assert "Expiration" in (await failure_of(good_reply(expiration=expiration))).message
     for life_seconds in (-HOUR_SECONDS, 0, 13 * HOUR_SECONDS, 10 * 365 * 24 * HOUR_SECONDS):
@@ -353,7 +348,7 @@ async def test_an_expiration_that_is_past_missing_or_absurd(
 
 
 async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:
-    """Passed over, and said so: only a set that expires later replaces the one in service."""
+    """The daemon ignores them with a log line. Only credentials that expire later replace those in service."""
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -367,7 +362,11 @@ async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: Mo
 
 
 class ThrottledSts(FakeExchange):
-    """Takes so many requests in a second and throttles the rest. `most_in_flight` is of one token, which is one Pod."""
+    """
+    An STS that accepts a number of requests per second and throttles the rest.
+
+    `most_in_flight` counts per token, that is per Pod.
+    """
 
     A_SECOND = 5
 
@@ -393,10 +392,8 @@ class ThrottledSts(FakeExchange):
 SEED, PODS = 30, 40
 
 
-async def test_all_pods_of_a_fleet_that_start_again_at_once(
-    autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
-) -> None:
-    """Each tries at once, with one call in flight; whom STS throttles comes back spread, and refreshes drift apart."""
+async def test_fleet_of_pods_that_restart_together(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:
+    """Each Pod tries at once, with one call in flight. Throttled Pods retry at spread times and drift apart."""
     print(f"seed {SEED}")
     chance, sts = random.Random(SEED), ThrottledSts(wall)
     pods = [_pod(wall, tmp_path / str(number), sts, chance) for number in range(PODS)]
@@ -420,8 +417,8 @@ def _pod(wall: FakeWall, directory: Path, sts: FakeExchange, chance: random.Rand
     return pod
 
 
-async def test_an_sts_that_is_out_for_hours(autojump_clock: MockClock, served: Served) -> None:
-    """Credentials are served to their end, then a 503 says why; a minute after STS is back there are new ones."""
+async def test_sts_outage_of_hours(autojump_clock: MockClock, served: Served) -> None:
+    """Credentials are served until they expire, then a 503 with the reason. New ones arrive soon after the outage."""
     served.daemon.role.refresher._jitter = lambda: 0.999  # the longest delays
     served.sts.trouble = await failure_of(error_reply(503, "ServiceUnavailable", "come back later"))
     async with _hours_passing(autojump_clock):
@@ -440,7 +437,7 @@ async def test_an_sts_that_is_out_for_hours(autojump_clock: MockClock, served: S
 
 @asynccontextmanager
 async def _hours_passing(clock: MockClock) -> AsyncIterator[None]:
-    """Nothing is on its way to or from a socket: the clock need not wait for the kernel."""
+    """Let virtual time pass without waiting for the kernel, because no socket has data in transit."""
     waits, clock.autojump_threshold = clock.autojump_threshold, 0.0
     yield
     clock.autojump_threshold = waits

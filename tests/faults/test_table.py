@@ -1,9 +1,9 @@
-"""What docs/reliability.md says of faults is what the tests hold."""
+"""Check that the table of faults in docs/reliability.md is up to date."""
 
 from tests.faults.table import DOCUMENT, HERE, ROOMS, faults, written_into
 
 
-def test_the_document_has_every_fault_and_what_is_expected_then() -> None:
+def test_document_has_every_fault_and_its_expected_behaviour() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     assert document == written_into(document), "run `python -m tests.faults.table`"
     assert "a slowloris silent or in mid header" in document

@@ -1,7 +1,7 @@
 """
-What happens to the clocks, one test a fault.
+Test faults of the clocks, one test for each fault.
 
-STS has a clock of its own here: a suspend moves it with the wall clock, and somebody who sets ours does not.
+STS has its own clock here. A suspend moves both clocks. A change of the wall clock moves only ours.
 """
 
 from functools import partial
@@ -23,16 +23,16 @@ from tests.support.scene import Scene, make_scene, running
 OUT = refusal("Unreachable", NextStep.RETRY)
 
 
-async def test_a_wall_clock_two_hours_ahead_after_a_suspend_or_a_correction(
+async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """Nothing expired is served from that moment on, and new credentials are there within ten seconds."""
+    """The daemon stops serving expired credentials at once and has new ones within ten seconds."""
     for sts_clock in (wall.time, wall.true_time):
         scene = make_scene(wall, volume, FakeExchange(sts_clock))
         scene.write_token()
         async with running(scene):
             for number in range(1, 20):
-                await trio.sleep(20 + 0.7 * number)  # whatever the loop is about to do
+                await trio.sleep(20 + 0.7 * number)  # at any point of the loop
                 assert scene.key == f"ASIAFAKE{number:04d}"
                 wall.step(7200)
                 assert scene.key is None
@@ -42,8 +42,8 @@ async def test_a_wall_clock_two_hours_ahead_after_a_suspend_or_a_correction(
         assert len(scene.sts.asked_at) == 20
 
 
-async def test_a_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """A refresh is tried within ten seconds; if that fails, the set is served to its true end and not a day longer."""
+async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """The daemon refreshes within ten seconds. If that fails, it serves the credentials until their true expiration."""
     scene = make_scene(wall, volume, FakeExchange(wall.true_time))
     scene.write_token()
     async with running(scene):
@@ -62,8 +62,10 @@ async def test_a_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: Fa
         assert scene.key is None
 
 
-async def test_a_clock_that_is_off_against_stss(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """The life is counted from the reply's Date, whichever way ours is off; a gauge and a warning tell it."""
+async def test_clock_that_differs_from_the_clock_of_sts(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """The daemon computes the lifetime from the Date header. A gauge and a warning show the difference."""
     for ahead in (-86_400, -7200, 7200, 86_400):
         scene = make_scene(wall, volume, FakeExchange(partial(_shifted, wall, ahead)))
         scene.write_token()
@@ -79,10 +81,10 @@ async def test_a_clock_that_is_off_against_stss(autojump_clock: MockClock, wall:
         assert told["seconds"] == pytest.approx(-ahead, abs=1)
 
 
-async def test_sts_clock_ahead_and_then_set_right(
+async def test_sts_clock_that_is_ahead_and_then_corrected(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """Credentials are compared by our own clocks, so the next ones are accepted and there is no gap."""
+    """The daemon compares credentials by its own clocks, so it accepts the next ones without a gap."""
     for ahead_seconds in (3240, 7200, 86_400):
         scene = make_scene(wall, volume)
         scene.write_token(lifetime_seconds=86_400)
@@ -101,14 +103,14 @@ def _shifted(wall: FakeWall, seconds: float) -> float:
 
 
 def _shown_skew(scene: Scene) -> float:
-    """What a scrape of the metrics finds."""
+    """Return the clock skew in the metrics."""
     state = ServedRole(scene.refresher, None, scene.wall.clock).state(scene.wall.clock.now())
     text = exposition(families([state], scene.metrics, 0)).decode()
     return float(text.partition('irsa_sidecar_clock_skew_seconds{role="default"} ')[2].split()[0])
 
 
-async def test_a_process_that_is_frozen_or_starved_of_its_processor(autojump_clock: MockClock, scene: Scene) -> None:
-    """On waking it looks at the clocks once: a missed refresh is one call, and missed retries are one too, no burst."""
+async def test_process_that_is_frozen_or_gets_no_cpu(autojump_clock: MockClock, scene: Scene) -> None:
+    """After the pause the daemon makes one call for all missed refreshes and retries, not a burst."""
     scene.write_token()
     async with running(scene):
         await trio.sleep(60)

@@ -1,7 +1,7 @@
 """
-What happens to the token and its file, one test a fault.
+Test faults of the token and its file, one test for each fault.
 
-Against the refresher with both its clocks faked; where permissions are the kernel's to check, against a process.
+The tests run the refresher with both clocks faked, or a process where the kernel must check permissions.
 """
 
 import json
@@ -35,10 +35,8 @@ from tests.support.served import GET, serving, status_of
 DAY_SECONDS = 86_400
 
 
-async def test_a_file_that_is_missing_at_the_start(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
-) -> None:
-    """Stays up, looks every second, says once which path and variable, answers 503; serves once the token is there."""
+async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    """The daemon polls every second, logs path and variable once, returns 503, and serves once the token appears."""
     async with serving(autojump_clock, wall, volume, FakeExchange(wall.time), has_token=False) as served:
         await trio.sleep(30)
         assert served.daemon.metrics.refreshes == {("default", "token_missing"): pytest.approx(30, abs=1)}
@@ -55,20 +53,20 @@ async def test_a_file_that_is_missing_at_the_start(
         assert status_of(await served.ask(GET)) == 200
 
 
-async def test_an_empty_token_or_one_of_white_space(autojump_clock: MockClock, scene: Scene) -> None:
-    """Means not yet: it is never sent, and the set in service stays until the token is written."""
+async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon waits for a token, never sends this one, and keeps the credentials in service."""
     await _hurts_nothing(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
 
 
-async def test_a_half_written_token_or_what_is_no_jwt(autojump_clock: MockClock, scene: Scene) -> None:
-    """Is counted and never sent; the set in service stays, and the whole token is found within a second."""
+async def test_token_that_is_partly_written_or_not_a_jwt(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon counts it, never sends it, keeps the credentials, and finds the whole token within a second."""
     token = service_account_token(scene.wall.time())
     half, signed_not = token[: len(token) // 2], token[: token.rindex(".") + 1]
     await _hurts_nothing(scene, "malformed", half, signed_not, "a.b.c", "<html>", "\0" * 900)
 
 
 async def _hurts_nothing(scene: Scene, reason: str, *contents: str) -> None:
-    """Each of the contents, held through the moment at which a refresh is due, and then a good token."""
+    """Check each content while a refresh is due, and then a valid token."""
     for content in contents:
         scene.write_token()
         async with running(scene):
@@ -85,8 +83,8 @@ async def _hurts_nothing(scene: Scene, reason: str, *contents: str) -> None:
             assert scene.key not in {key, None}
 
 
-async def test_a_trailing_newline_or_a_byte_order_mark(autojump_clock: MockClock, scene: Scene) -> None:
-    """Is stripped: STS gets the bare token."""
+async def test_token_with_a_trailing_newline_or_byte_order_mark(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon strips it: STS gets the bare token."""
     token = service_account_token(scene.wall.time())
     for before, after in (("", "\n"), ("", "\r\n"), ("\ufeff", ""), ("\ufeff \t", "\n\n")):
         scene.volume.write(before + token + after)
@@ -96,10 +94,10 @@ async def test_a_trailing_newline_or_a_byte_order_mark(autojump_clock: MockClock
     assert scene.sts.tokens == [token] * 4
 
 
-async def test_a_data_link_that_is_swapped_in_the_middle_of_a_read(
+async def test_data_link_that_is_swapped_during_a_read(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The old token is read whole, or the new one; a file that is gone for that moment is looked for once more."""
+    """The daemon reads the whole old token or the whole new one, and tries again if the file is missing."""
     for is_gone in (False, True):
         scene = make_scene(wall, volume)
         tokens = [service_account_token(wall.time(), jti=name * 400) for name in "abcdefghij"]
@@ -117,7 +115,7 @@ async def test_a_data_link_that_is_swapped_in_the_middle_of_a_read(
 
 @contextmanager
 def _swapped_by_each_read(volume: FakeVolume, tokens: list[str], *, is_gone: bool) -> Iterator[None]:
-    """Replaced as soon as it is open, and not read yet. If it `is_gone`, it is not there every other time."""
+    """Replace the file after each open and before the read. If it `is_gone`, every second open finds no file."""
     real_open, opened = os.open, count()
 
     def open_and_swap(name: Any, flags: int, *more: Any, **named: Any) -> int:
@@ -134,8 +132,8 @@ def _swapped_by_each_read(volume: FakeVolume, tokens: list[str], *, is_gone: boo
         yield
 
 
-async def test_a_token_that_is_rotated_while_sts_is_asked(autojump_clock: MockClock, scene: Scene) -> None:
-    """The answer to the old token is taken, no second call is made for the new one, and the next refresh sends it."""
+async def test_token_rotated_during_a_request_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon accepts the response to the old token. The next refresh sends the new token, without an extra call."""
     scene.write_token(jti="old")
     scene.sts.latency_seconds = 5.0
     async with running(scene):
@@ -148,8 +146,8 @@ async def test_a_token_that_is_rotated_while_sts_is_asked(autojump_clock: MockCl
         assert scene.sts.tokens[1:] == [scene.held_token()]
 
 
-async def test_a_token_that_expires_in_the_course_of_retries(autojump_clock: MockClock, scene: Scene) -> None:
-    """Every attempt sends what the file holds at that moment, so none sends the one that expired meanwhile."""
+async def test_token_that_expires_during_retries(autojump_clock: MockClock, scene: Scene) -> None:
+    """Each attempt reads the file again, so no attempt sends a token that expired meanwhile."""
     scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
     held: list[tuple[float, str]] = []
     scene.write_token(lifetime_seconds=60, jti="0")
@@ -165,12 +163,12 @@ async def test_a_token_that_expires_in_the_course_of_retries(autojump_clock: Moc
     assert len(set(scene.sts.tokens)) > 20
 
 
-async def test_a_token_that_nobody_renews_for_days(autojump_clock: MockClock, scene: Scene) -> None:
-    """Told with its likely cause, counted and tried about once a minute; what is in service stays there to its end."""
+async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, scene: Scene) -> None:
+    """The daemon logs the likely cause, counts, retries each minute, and serves its credentials until they expire."""
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.write_token(lifetime_seconds=3600)
     async with running(scene):
-        await trio.sleep(3000)  # the set in service is the one of half an hour ago
+        await trio.sleep(3000)  # the credentials in service are half an hour old
         scene.sts.trouble = expired
         await trio.sleep(2300)
         assert scene.key == "ASIAFAKE0002"
@@ -192,10 +190,10 @@ async def test_a_token_that_nobody_renews_for_days(autojump_clock: MockClock, sc
 
 
 @pytest.mark.parametrize(("token_seconds", "session_seconds"), [(86_400, 3600), (3600, 3600), (86_400, 43_200)])
-async def test_pod_that_terminates_while_its_token_is_no_longer_renewed(
+async def test_terminating_pod_whose_token_is_no_longer_renewed(
     autojump_clock: MockClock, scene: Scene, token_seconds: int, session_seconds: int
 ) -> None:
-    """Refreshes go on until the token expires, the last credentials are served to their end, and the reason says so."""
+    """Refreshes continue until the token expires. Then the last credentials are served until they expire."""
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.refresher.role = scene.refresher.role._replace(duration_seconds=session_seconds)
     scene.sts.life_seconds = session_seconds
@@ -228,13 +226,13 @@ LOOKS: dict[str, dict[str, Any]] = {
     "was not renewed": {"exp": -1e308},
     "": {"iss": "https://elsewhere.example"},
 }
-"""What is said of claims that look wrong. Which issuer is right, only IAM knows."""
+"""Warnings about suspicious claims. Only IAM knows which issuer is right."""
 
 
-async def test_a_wrong_audience_or_issuer_or_an_expiry_that_is_none(
+async def test_wrong_audience_or_issuer_or_invalid_expiry(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """Is told once where the claims show it, and tried all the same; no number in the token moves a refresh."""
+    """The daemon warns once if the claims show it, and tries anyway. No number in the token moves a refresh."""
     for words, changes in LOOKS.items():
         scene = make_scene(wall, volume)
         volume.write(jwt_of(service_account_claims(wall.time()) | changes))
@@ -253,11 +251,13 @@ assert libc.capget(head, sets) == 0
 effective, *rest = struct.unpack("6I", sets.raw)
 assert libc.capset(head, struct.pack("6I", effective & ~0b110, *rest)) == 0
 """
-"""Give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), by which root reads whatever there is."""
+"""
+Prelude that gives up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), with which root reads every file.
+"""
 
 
-async def test_a_token_that_may_not_be_read(tmp_path: Path) -> None:
-    """The error names who asks, what the file's mode is and what to set; once it may be read, it is."""
+async def test_token_without_read_permission(tmp_path: Path) -> None:
+    """The error names the user, the file's mode and the fix. The daemon reads the file once that is permitted."""
     token = tmp_path / "token"
     async with scripted_sts() as sts:
         environment = pod_environment(token, sts.url)
@@ -273,10 +273,10 @@ async def test_a_token_that_may_not_be_read(tmp_path: Path) -> None:
             assert (await get(running.url))[0] == 200
 
 
-async def test_ten_mebibytes_a_fifo_or_a_directory_at_the_path(
+async def test_fifo_directory_or_10_mib_at_the_token_path(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
-    """No more is read than a token can be long, and nothing is waited for; a token in its place heals it."""
+    """The daemon reads at most the size limit and does not wait. A token in its place is then used."""
     path = tmp_path / "token"
     kinds: dict[str, Callable[[], object]] = {
         "token_too_long": lambda: path.write_bytes(b"a" * 10 * 1024 * 1024),
@@ -301,15 +301,15 @@ async def test_ten_mebibytes_a_fifo_or_a_directory_at_the_path(
 
 
 def _bytes_read() -> int:
-    """What this process has read so far from files of any kind (proc(5), io, rchar)."""
+    """Return the number of bytes that this process has read from files of any kind (proc(5), io, rchar)."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-# A volume that hangs
+# A volume that does not respond
 
 
 async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories) -> None:
-    """Costs one abandoned thread: credentials stay in service, and log, metrics and probes name the volume."""
+    """It costs one abandoned thread. Credentials stay in service; log, metrics and probes name the volume."""
     scene.write_token()
     async with running(scene):
         await scene.refresher.first_attempt.wait()
@@ -333,7 +333,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
 async def test_token_volume_that_hangs_at_the_start(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
-    """Answers 503 with the volume's path after 5 seconds, and serves credentials once the volume answers."""
+    """The daemon returns 503 with the volume's path after 5 s, and serves once the volume responds."""
     with volumes.hang(volume.path):
         async with serving(autojump_clock, wall, volume, FakeExchange(wall.time)) as served:
             await trio.sleep(DEADLINE_SECONDS + 1)
@@ -348,7 +348,7 @@ async def test_token_volume_that_hangs_at_the_start(
 async def test_token_volume_that_hangs_for_a_moment(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
-    """Is reported while it hangs, and no longer: the credentials in service were never affected."""
+    """The daemon reports the volume until it responds. The credentials in service are not affected."""
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(volume.path):
             await trio.sleep(CHECK_SECONDS + DEADLINE_SECONDS)
