@@ -1,4 +1,4 @@
-"""What every test gets: a check that it leaves nothing behind, and the fakes."""
+"""Provide the fakes to every test, and check that no test leaves resources behind."""
 
 import gc
 import os
@@ -20,8 +20,8 @@ from tests.support.fakes.kubelet import FakeVolume
 from tests.support.scene import Scene, make_scene
 from tests.support.served import Served, serving
 
-# The same examples in every run: what fails here fails everywhere. HYPOTHESIS_PROFILE=explore looks further and prints
-# how to repeat what it finds. Deadlines would be time limits, and machines are noisy.
+# Every run uses the same examples, so a failure is reproducible everywhere. HYPOTHESIS_PROFILE=explore searches further
+# and prints how to repeat a failure. There are no deadlines, because machines vary in speed.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
@@ -29,14 +29,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 REAL_START_THREAD = file_thread.start_thread
 
-# A shell that starts the tests in the background has them ignore these, and so would every process under test.
+# A shell that runs the tests in the background ignores these signals, and every process under test would inherit that.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
 
 def _open_files() -> set[str]:
-    """Descriptors of this process by what they are, without those that any process may have one more of."""
+    """Return the descriptors of this process by target, without those whose number may vary in any process."""
     directory = "/proc/self/fd"
     if not os.path.isdir(directory):
         return set()
@@ -56,14 +56,15 @@ def _what_signals_do() -> list[object]:
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """
-    No descriptor and no thread more than before, and signals mean what they did. (Trio itself sees to tasks: a nursery
-    waits for its own.)
+    Check that no descriptor or thread is left, and that signal handlers are restored.
+
+    Trio itself checks tasks, because a nursery waits for its own.
     """
     files, threads, signals = _open_files(), set(threading.enumerate()), _what_signals_do()
     yield
     assert _what_signals_do() == signals
     if _open_files() - files:
-        gc.collect()  # what a traceback or a cycle still holds is no leak
+        gc.collect()  # a traceback or a cycle is not a leak
     # Trio keeps an idle worker thread for a while, for the next name to resolve.
     left = {thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Trio")}
     assert not left, f"threads left behind: {left}"
@@ -80,7 +81,7 @@ def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch:
 
 @pytest.fixture(autouse=True)
 def temporary_files_may_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Treat files of tests as on a disk, also where the machine has /tmp in memory."""
+    """Treat files of tests as on a disk, even if /tmp is in memory."""
     monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: False)
 
 
@@ -92,7 +93,7 @@ def real_file_threads(file_operations_in_virtual_time: None, monkeypatch: pytest
 
 @pytest.fixture
 def volumes(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPatch) -> HangingDirectories:
-    """Directories that a test can let hang, in virtual time."""
+    """Provide directories that a test can make hang, in virtual time."""
     directories = HangingDirectories()
     monkeypatch.setattr(file_thread, "start_thread", directories.start_thread)
     return directories
@@ -100,7 +101,7 @@ def volumes(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None but those that the test sets itself."""
+    """Remove all proxies, so that only the test's own ones apply."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -108,7 +109,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
-    """Nor what whoever runs the tests has told AWS's SDKs, as by AWS_PROFILE, or us."""
+    """Remove the user's settings for AWS SDKs and for this program, such as AWS_PROFILE."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "IRSA_SIDECAR_"))]:
         monkeypatch.delenv(name)
 
@@ -135,6 +136,6 @@ async def scene(wall: FakeWall, volume: FakeVolume) -> Scene:
 
 @pytest.fixture
 async def served(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Served]:
-    """The daemon with its first credentials, on a real socket and in virtual time."""
+    """Run the daemon with its first credentials, on a real socket and in virtual time."""
     async with serving(autojump_clock, wall, volume) as served:
         yield served

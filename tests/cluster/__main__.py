@@ -1,5 +1,5 @@
 """
-A real Kubernetes cluster on this machine, for a person: `up`, `down`, and commands in it. Tests use one that is up.
+Start and stop a real Kubernetes cluster on this machine, and run commands in it. Tests use a running one.
 
     python -m tests.cluster up [control|full]
     python -m tests.cluster kubectl get pods --all-namespaces

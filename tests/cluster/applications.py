@@ -1,4 +1,4 @@
-"""Pods of the manifests in k8s/ as a test runs them: with programs for applications, and a STS beside the node."""
+"""Run Pods of the manifests in k8s/ in tests: with programs as applications, and an STS beside the node."""
 
 from copy import deepcopy
 from typing import Any
@@ -26,11 +26,11 @@ def until_told_to_stop(then=lambda: None):
     while True:
         time.sleep(0.2)
 """
-"""What every application has."""
+"""Code that precedes each application's program."""
 
 
 def pod(file: str, name: str, sts: ClusterSts, **programs: str) -> dict[str, Any]:
-    """The Pod of that manifest, each of its containers running the program given under its name."""
+    """Return the Pod of that manifest, in which each container runs the program given under its name."""
     (found,) = pods(read(file))
     made = deepcopy(found)
     made["metadata"]["name"] = name
@@ -50,7 +50,7 @@ def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> 
 
 
 def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
-    """What the author of a Pod writes who leaves the rest to injection."""
+    """Return the spec that the author of a Pod writes when injection adds the rest."""
     return {
         "serviceAccountName": "app",
         "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -67,7 +67,7 @@ def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dic
 
 
 def set_variable(made: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
-    """Of the container `of`."""
+    """Set an environment variable of the container `of`."""
     containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
     (variables,) = [container["env"] for container in containers if container["name"] == of]
     variables[:] = [variable for variable in variables if variable["name"] != name]
@@ -75,6 +75,6 @@ def set_variable(made: dict[str, Any], name: str, value: str, *, of: str = SIDEC
 
 
 def set_token_lifetime(made: dict[str, Any], seconds: int) -> None:
-    """Of the service account token; the API server issues none under 600 seconds."""
+    """Set the lifetime of the service account token. The API server issues none under 600 seconds."""
     (volume,) = [volume for volume in made["spec"]["volumes"] if volume["name"] == "irsa-sidecar-token"]
     volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] = seconds

@@ -1,9 +1,9 @@
 """
-Kubernetes, Helm, cert-manager and kube-router's controller of network policies, built from their own modules, since no
-release can be downloaded from a package registry.
+Build Kubernetes, Helm, cert-manager and kube-router's policy controller from their Go modules.
 
-What is built is kept by the hash of what it was built from. The first time takes 8 to 18 minutes of a small machine,
-2 of them for Helm and 3 for cert-manager, at the lowest priority, and about 7 GB for Go's caches.
+No release can be downloaded from a package registry. The build keeps each program by the hash of its sources. The first
+build takes 8 to 18 minutes on a small machine, at the lowest priority: 2 of them for Helm, 3 for cert-manager. It needs
+about 7 GB for Go's caches.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ VERSION_VARIABLES = (
     "k8s.io/component-base/version.gitTreeState=clean",
     "k8s.io/client-go/pkg/version.gitVersion=v{version}",
 )
-"""What a release's build sets, so that the components tell which version they are of."""
+"""Variables that a release build sets, so that the components report their version."""
 
 
 def kubelab() -> Path:
-    """Kubernetes, etcd and kubectl in one program."""
+    """Return the program that holds Kubernetes, etcd and kubectl."""
     version = kubernetes_version()
     major, minor, _ = version.split(".")
     variables = " ".join(f"-X {v.format(version=version, major=major, minor=minor)}" for v in VERSION_VARIABLES)
@@ -36,22 +36,22 @@ def kubelab() -> Path:
 
 
 def pause() -> Path:
-    """What holds a Pod's namespaces: usually the one image that every node pulls."""
+    """Return the program that holds a Pod's namespaces. On other clusters it is an image that every node pulls."""
     return _built("pause", "-s -w", "Building the pause program")
 
 
 def helm() -> Path:
-    """The program that users install the chart with."""
+    """Return the program with which users install the chart."""
     return _built("helm", "-s -w", "Building Helm (once; some 2 minutes)", package="helm.sh/helm/v3/cmd/helm")
 
 
 def cert_manager() -> Path:
-    """What of it issues certificates and writes caBundles."""
+    """Return the parts of cert-manager that issue certificates and write caBundles."""
     return _built("certmanager", "-s -w", "Building cert-manager (once; some 3 minutes)")
 
 
 def policies() -> Path:
-    """The controller that enforces network policies."""
+    """Return the controller that enforces network policies."""
     return _built("policies", "-s -w", "Building the controller of network policies (once)")
 
 
@@ -64,7 +64,7 @@ def cert_manager_version() -> str:
 
 
 def _version(name: str, module: str) -> str:
-    """The one that the folder's go.mod asks for, as in `1.2.3`."""
+    """Return the version that the folder's go.mod requires, such as `1.2.3`."""
     wanted = rf"^\s*(?:require )?{re.escape(module)} v(\S+)$"
     found = re.search(wanted, (HERE / name / "go.mod").read_text(), re.MULTILINE)
     assert found is not None
@@ -72,7 +72,11 @@ def _version(name: str, module: str) -> str:
 
 
 def _built(name: str, linker_flags: str, announcement: str, package: str = ".") -> Path:
-    """`package` is another module's, at the version and with the checksums that the folder's go.mod and go.sum say."""
+    """
+    Build the program, unless it is built already.
+
+    `package` belongs to another module, at the version in the folder's go.mod and with the checksums in its go.sum.
+    """
     folder = HERE / name
     sources = sorted(path for path in folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""cert-manager itself, beside a cluster: its certificates and issuers, and who writes the caBundles."""
+"""Run cert-manager beside a cluster: its certificates and issuers, and its component that writes the caBundles."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.waiting import GUARD_SECONDS
 
 REPLACING, ADDING = "CAInjectorMerging=false", "CAInjectorMerging=true"
-"""A caBundle takes the place of the one before, as until cert-manager 1.18, or is added to it, as since then."""
+"""A new caBundle replaces the old one until cert-manager 1.18; since then it is added."""
 
 
 @contextmanager
 def cert_manager(cluster: Cluster, features: str) -> Iterator[None]:
-    """Running until the end of the block, with these feature gates; what it tells is told with the tests."""
+    """Run cert-manager with these feature gates until the block ends, and show its output with the tests."""
     program = binaries.cert_manager()
     install(cluster, CERT_MANAGER)
     running = subprocess.Popen([*cluster.inside(), str(program), str(cluster.kubeconfig), features])
@@ -31,7 +31,7 @@ def cert_manager(cluster: Cluster, features: str) -> Iterator[None]:
 
 
 def renew(namespace: Namespace, certificate: str) -> None:
-    """Have it issued anew, as `cmctl renew` has."""
+    """Have the certificate issued again, as `cmctl renew` does."""
     condition = {
         "type": "Issuing",
         "status": "True",

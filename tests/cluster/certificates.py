@@ -1,4 +1,4 @@
-"""The keys and certificates of a cluster, as `kubeadm` would make them, and a kubeconfig for each who signs in."""
+"""Create the keys and certificates of a cluster, as `kubeadm` does, and a kubeconfig for each client."""
 
 import base64
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ CLIENTS = {
     "node": ("system:node:node", "system:nodes"),
     "apiserver-to-kubelet": ("apiserver-to-kubelet", ADMINISTRATORS),
 }
-"""By the name of its files: the user and the group that the API server takes it for."""
+"""User and group of each client, by the name of its files."""
 
 _LIFETIME = timedelta(days=30)
 
@@ -31,7 +31,7 @@ _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Certificates:
-    """A certificate authority in `folder`, and what it signs, as PEM files."""
+    """A certificate authority in `folder`, and the certificates that it signs, as PEM files."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -50,7 +50,7 @@ class Certificates:
         self._make(name, _name(name), x509.SubjectAlternativeName(alternatives))
 
     def make_token_key(self) -> None:
-        """What service account tokens are signed with: RSA, as at AWS."""
+        """Create the key that signs service account tokens: RSA, as at AWS."""
         key = rsa.generate_private_key(65537, 2048)
         self._write("service-accounts", key)
         public = key.public_key().public_bytes(

@@ -1,8 +1,8 @@
 """
-A Kubernetes cluster of this machine's own: up, down, and what tests do with it in between.
+Start and stop a Kubernetes cluster on this machine, and run commands in it for tests.
 
-One for each checkout, so that several can be up beside each other. Nothing of it can be reached from elsewhere, and in
-full mode nothing leaves it: its network namespace has no way out.
+Each checkout has its own cluster, so several can run beside each other. Other machines cannot reach it. In full mode
+nothing leaves it, because its network namespace has no route to the outside.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from tests.support.prerequisites import CACHE, require
 REPOSITORY = Path(__file__).parents[2]
 
 CHECKOUT = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
-"""Tells what is this checkout's from what is another's on the same machine."""
+"""Hash that separates the clusters of several checkouts on the same machine."""
 
 NODE_PROGRAMS = {
     "containerd": "containerd",
@@ -41,7 +41,7 @@ NODE_PROGRAMS = {
 }
 
 SET_BY_KUBELET = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""What it changes of the machine, and is put back."""
+"""Kernel settings that the kubelet changes on this machine. They are restored at the end."""
 
 STOPPED_SECONDS = 30.0
 
@@ -49,7 +49,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 class Cluster:
-    """A cluster that runs. `kubeconfig` is the administrator's."""
+    """A running cluster. `kubeconfig` is the administrator's."""
 
     def __init__(self, kubectl: list[str], kubeconfig: Path, layout: Layout | None = None) -> None:
         self._kubectl = kubectl
@@ -58,11 +58,15 @@ class Cluster:
 
     @property
     def has_node(self) -> bool:
-        """Whether Pods run, on a node whose network and images are ours."""
+        """Return whether Pods run on a node whose network and images are ours."""
         return self.layout is not None and self.layout.mode == "full"
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
-        """Run it to its end. Raises AssertionError with what it said if it fails, unless `check` is off."""
+        """
+        Run kubectl until it exits.
+
+        Raises AssertionError with its output if it fails, unless `check` is off.
+        """
         command = [*self.inside(), *self.kubectl_command(), *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
@@ -72,32 +76,36 @@ class Cluster:
         return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
 
     def put_kubectl(self, folder: Path) -> None:
-        """A program `kubectl` for who looks for one there, which takes KUBECONFIG as any does."""
+        """Write a program `kubectl` into the folder. It follows KUBECONFIG, as kubectl does."""
         program = folder / "kubectl"
         program.write_text(f'#!/bin/sh\nexec {" ".join(self._kubectl)} "$@"\n')
         program.chmod(0o755)
 
     def get(self, *arguments: str) -> Any:
-        """The object, or the list, that `kubectl get` finds."""
+        """Return the object, or the list, that `kubectl get` finds."""
         return json.loads(self.kubectl("get", *arguments, "--output=json").stdout)
 
     def inside(self) -> list[str]:
-        """What goes before a command that shall run in the cluster's network, where Pods and Services are."""
+        """Return the command prefix that runs a command in the cluster's network, which has the Pods and Services."""
         return ["nsenter", f"--net=/proc/{_first_process(self.layout)}/ns/net", "--"] if self.has_node else []
 
     def load_image(self, archive: Path) -> None:
-        """Give the node the images of an archive that `docker save` or `podman save` wrote."""
+        """Load the images of an archive that `docker save` or `podman save` wrote into the node."""
         assert self.layout is not None
         containerd.load_images(self.layout, archive)
 
     def kill_container(self, container: str) -> None:
-        """End it as the kernel does when memory runs out. `container` is an id, as a Pod's status has it."""
+        """Kill the container, as the kernel does when memory runs out. `container` is the id in a Pod's status."""
         assert self.layout is not None
         containerd.kill(self.layout, container)
 
 
 def up(mode: Mode) -> Cluster:
-    """The cluster of this checkout, started unless it runs already. Raises SystemExit with what is missing."""
+    """
+    Return this checkout's cluster, and start it unless it runs.
+
+    Raises SystemExit with the missing prerequisite.
+    """
     running = find()
     if running is not None:
         assert running.layout is not None
@@ -105,7 +113,7 @@ def up(mode: Mode) -> Cluster:
             raise SystemExit(f"The cluster runs in {running.layout.mode} mode: python -m tests.cluster down")
         return running
     _require(mode)
-    down()  # what a killed one left
+    down()  # remove what a killed cluster left
     binaries.kubelab()
     layout = _prepare(mode)
     _start(layout)
@@ -113,7 +121,7 @@ def up(mode: Mode) -> Cluster:
 
 
 def find() -> Cluster | None:
-    """The cluster of this checkout, if it runs."""
+    """Return this checkout's cluster if it runs."""
     state = _state()
     if not (state / "ready").exists() or _supervisor(state) is None:
         return None
@@ -121,7 +129,7 @@ def find() -> Cluster | None:
 
 
 def existing() -> Cluster:
-    """The cluster that KUBECONFIG names: somebody else's, for what needs no node of ours."""
+    """Return the cluster that KUBECONFIG names, for tests that need no node of ours."""
     require({"kubectl": "kubectl"}, "A cluster of yours")
     if "KUBECONFIG" not in os.environ:
         raise SystemExit("CLUSTER=existing takes the cluster that KUBECONFIG names, and that is not set.")
@@ -129,7 +137,7 @@ def existing() -> Cluster:
 
 
 def down() -> None:
-    """Stop it, if it runs, and remove what it kept."""
+    """Stop the cluster if it runs, and remove its files."""
     state = _state()
     if not state.exists():
         return
@@ -146,7 +154,7 @@ def _cluster(layout: Layout) -> Cluster:
 
 
 def _state() -> Path:
-    """One for each checkout. Its path is short, since sockets in it must have one of at most 107 bytes."""
+    """Return this checkout's state folder. Its path is short, because a socket's path has at most 107 bytes."""
     return CACHE / "clusters" / CHECKOUT
 
 
@@ -162,7 +170,7 @@ def _require(mode: Mode) -> None:
 
 
 def _prepare(mode: Mode) -> Layout:
-    """Everything that is there before the first process."""
+    """Write all files that the first process needs."""
     layout = Layout(_state(), mode, Ports() if mode == "full" else Ports(free_port(), free_port(), free_port()))
     layout.logs.mkdir(parents=True)
     certificates = Certificates(layout.pki)
@@ -196,11 +204,11 @@ def _start(layout: Layout) -> None:
         if process.poll() is not None:
             raise SystemExit(f"The cluster did not start: {log.read_text().strip()} (see {layout.logs})")
         time.sleep(0.1)
-    process.returncode = 0  # it goes on without us
+    process.returncode = 0  # the process continues without us
 
 
 def _supervisor(state: Path) -> int | None:
-    """Its process id, if that is still the process that we started."""
+    """Return the id of the supervisor, if that is still the process that we started."""
     try:
         pid, started_at = (state / "pid").read_text().split()
     except FileNotFoundError:
@@ -209,19 +217,19 @@ def _supervisor(state: Path) -> int | None:
 
 
 def _first_process(layout: Layout | None) -> int:
-    """Process 1 of the namespaces, as the machine numbers it: the one child of what made them."""
+    """Return the machine's id of process 1 in the namespaces: the only child of the process that created them."""
     assert layout is not None
     pid = _supervisor(layout.state)
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of proc(5)'s stat after the name, which may hold anything."""
+    """Return the fields of proc(5)'s stat after the name, because the name may hold any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _runs(pid: int) -> bool:
-    """Whether it does. A dead process may wait long for its parent to notice."""
+    """Return whether the process runs. A dead process may wait long until its parent reaps it."""
     try:
         return _stat(pid)[0] not in "XZ"
     except (FileNotFoundError, ProcessLookupError):
@@ -229,12 +237,12 @@ def _runs(pid: int) -> bool:
 
 
 def _started_at(pid: int) -> str:
-    """In ticks since the machine started, which tells a process from a later one of the same number."""
+    """Return the start time in ticks since boot. It tells a process from a later one with the same number."""
     return _stat(pid)[19]
 
 
 def _cgroup_roots() -> list[Path]:
-    """The hierarchies of version 1, or the one of version 2."""
+    """Return the hierarchies of cgroups version 1, or the one of version 2."""
     top = Path("/sys/fs/cgroup")
     if (top / "cgroup.controllers").exists():
         return [top]
@@ -245,12 +253,12 @@ def _make_cgroup(group: Path) -> None:
     group.mkdir(exist_ok=True)
     for setting in ("cpuset.cpus", "cpuset.mems"):
         above, own = group.parent / setting, group / setting
-        if above.exists() and own.exists():  # version 1 makes it empty, and nothing can run there
+        if above.exists() and own.exists():  # version 1 creates it empty, and then no process can run there
             own.write_text(above.read_text())
 
 
 def _remaining_cgroups(state: Path) -> list[Path]:
-    """Those that still hold a process, after the others are removed."""
+    """Remove our empty cgroups, and return those that still hold a process."""
     return [group for root in _cgroup_roots() if not _removed(group := root / CGROUP.format(state.name))]
 
 
@@ -276,7 +284,7 @@ def _restore_kernel_settings(state: Path) -> None:
 
 
 def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
-    """The one that runs already, else one that ends with the tests. `wanted` is a mode, or `existing`."""
+    """Return the running cluster, or start one that stops after the tests. `wanted` is a mode, or `existing`."""
     if wanted == "existing":
         yield existing()
         return

@@ -1,4 +1,4 @@
-"""The command lines of a cluster's components, and the files that they read."""
+"""Define the command lines of a cluster's components, and write the files that they read."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ import yaml
 from tests.cluster.layout import CGROUP, FAMILIES, IPV4, ISSUER, NODE, PAUSE_IMAGE, Layout, of_each
 
 CNI_PLUGINS = "/usr/lib/cni"
-"""Where Debian has them."""
+"""Folder of the plugins in Debian."""
 
 
 class Component(NamedTuple):
-    """One process. Once it is there, `ready` answers, if it is given."""
+    """A process of the cluster. `ready`, if given, succeeds once the process is up."""
 
     name: str
     command: list[str]
@@ -21,7 +21,7 @@ class Component(NamedTuple):
 
 
 def control_plane(layout: Layout, kubelab: Path) -> list[Component]:
-    """In the order in which one needs the other."""
+    """Return the components of the control plane, each after those that it needs."""
     etcd = f"http://127.0.0.1:{layout.ports.etcd}"
     kubernetes = str(kubelab)
     return [
@@ -47,7 +47,7 @@ def node(layout: Layout, kubelab: Path) -> list[Component]:
 
 
 def write_node_files(layout: Layout) -> None:
-    """The configuration of the node's components, as none of them takes all of it from its command line."""
+    """Write the configuration files of the node, because no component accepts all its settings as flags."""
     network = layout.state / "cni"
     network.mkdir()
     (network / "10-test.conflist").write_text(json.dumps(_network(layout)))
@@ -57,7 +57,7 @@ def write_node_files(layout: Layout) -> None:
 
 
 def _flags(**values: Any) -> list[str]:
-    """`service_account_issuer="x"` is `--service-account-issuer=x`."""
+    """Return flags: `service_account_issuer="x"` becomes `--service-account-issuer=x`."""
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
 
@@ -140,7 +140,7 @@ def _proxy(layout: Layout) -> list[str]:
 
 
 def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
-    """The node of a machine that others use: it evicts nothing, takes what cgroups there are, and raises no limit."""
+    """Return the kubelet's configuration for a shared machine: no eviction, the existing cgroups, no raised limits."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -160,13 +160,14 @@ def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
         "oomScoreAdj": 0,
         "podLogsDir": str(layout.logs / "pods"),
         "resolvConf": str(layout.state / "resolv.conf"),
-        # Projected tokens are renewed when a Pod is synced: a test need not wait a minute more for that.
+        # The kubelet renews projected tokens when it syncs a Pod. With this interval a test does not wait a minute
+        # longer.
         "syncFrequency": "10s",
     }
 
 
 def _network(layout: Layout) -> dict[str, Any]:
-    """A bridge of the Pods that leads nowhere but to the node."""
+    """Return the CNI configuration: a bridge of the Pods that reaches only the node."""
     ranges = [[{"subnet": family.pods}] for family in FAMILIES.values()]
     addresses = {"type": "host-local", "dataDir": str(layout.state / "addresses"), "ranges": ranges}
     bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "isDefaultGateway": True, "ipam": addresses}

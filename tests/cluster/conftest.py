@@ -1,8 +1,8 @@
 """
-A real cluster, and AWS's side of it, for the tests of this folder. Not part of `make test`.
+Provide a real cluster, and AWS's side of it, to the tests of this folder. Not part of `make test`.
 
-CLUSTER says which. `full` (the default) or `control` is started here, unless `python -m tests.cluster up` did so
-before; `existing` is the one that KUBECONFIG names. Tests that ask for `node` are skipped where no node is ours.
+CLUSTER selects the cluster. `full` (the default) or `control` is started here, unless `python -m tests.cluster up` did
+so before. `existing` is the cluster that KUBECONFIG names. Tests that use `node` are skipped if no node is ours.
 """
 
 import faulthandler
@@ -28,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    """The cluster, with a node that has the images of this checkout."""
+    """Return the cluster, with a node that has the images of this checkout."""
     if not cluster.has_node:
         pytest.skip("needs a node of ours: CLUSTER=full")
     cluster.load_image(save_images(tmp_path_factory.mktemp("images")))
@@ -43,7 +43,7 @@ def sts(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
-    """Where a Pod `web` runs whose token is renewed after eight minutes, as soon as Kubernetes can have it."""
+    """Run a Pod `web` whose token is renewed after eight minutes, the shortest time that Kubernetes allows."""
     if "ROTATION" not in os.environ:
         pytest.skip("waits eight minutes for the kubelet: ROTATION=1")
     with new_namespace(node) as made:
@@ -55,13 +55,13 @@ def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _begin_to_wait(request: pytest.FixtureRequest) -> None:
-    """What takes long to come is begun first, and waited for last, beside all other tests."""
+    """Start the slow renewal before all other tests. Its own test runs last."""
     if "ROTATION" in os.environ and any("rotating" in item.fixturenames for item in _items(request.session)):
         request.getfixturevalue("rotating")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Charts are installed before the webhook is, which stays to the end: both make objects of the same names."""
+    """Run the tests of charts before those of the webhook, because both create objects of the same names."""
     items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("rotating", "webhook")])
 
 
@@ -71,7 +71,7 @@ def _items(session: pytest.Session) -> list[pytest.Function]:
 
 @pytest.fixture(scope="module")
 def in_force(node: Cluster) -> Iterator[None]:
-    """Network policies are."""
+    """Enforce network policies."""
     with policies_in_force(node):
         yield
 
@@ -84,21 +84,21 @@ def vpc(node: Cluster) -> Iterator[Vpc]:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
-    """A new one, as strict as Pod Security has it, with the ServiceAccount `app`."""
+    """Return a new namespace with the strictest Pod Security level and the ServiceAccount `app`."""
     with new_namespace(cluster) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def webhook(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """The namespace of the webhook, which is deployed, with two replicas that are ready."""
+    """Return the namespace of the deployed webhook, with two ready replicas."""
     with deployed_webhook(node, sts, tmp_path_factory.mktemp("webhook")) as deployed:
         yield deployed
 
 
 @pytest.fixture
 def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
-    """Where the ServiceAccount `app` names its role, as on EKS."""
+    """Return a namespace whose ServiceAccount `app` names its role, as on EKS."""
     namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
     return namespace
 

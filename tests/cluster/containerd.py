@@ -1,4 +1,4 @@
-"""What the node's containerd is asked for: images, as this node can pull none, and the end of a container."""
+"""Load images into the node's containerd, because this node can pull none, and kill containers."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ def answers(layout: Layout) -> bool:
 
 
 def load_images(layout: Layout, archive: Path) -> None:
-    """What `docker save` or `podman save` wrote. Podman's images get docker.io's name, by which Pods ask for them."""
+    """Load an archive of `docker save` or `podman save`. Podman's images get docker.io's name, which Pods use."""
     _ctr(layout, "images", "import", str(archive))
     for name in _ctr(layout, "images", "list", "--quiet").stdout.split():
         if name.startswith("localhost/"):
@@ -26,7 +26,7 @@ def load_images(layout: Layout, archive: Path) -> None:
 
 
 def kill(layout: Layout, container: str) -> None:
-    """End it as the kernel does when memory runs out. `container` is an id, as a Pod's status has it."""
+    """Kill the container, as the kernel does when memory runs out. `container` is the id in a Pod's status."""
     _ctr(layout, "tasks", "kill", "--signal=SIGKILL", container.removeprefix("containerd://"))
 
 
@@ -42,7 +42,7 @@ def _ctr(layout: Layout, *arguments: str, check: bool = True) -> "subprocess.Com
 
 
 def _one_program_image(name: str, program: bytes) -> bytes:
-    """An archive as `docker save` writes it, of an image with a single file."""
+    """Return an archive as `docker save` writes it, of an image with a single file."""
     layer = _tar({"pause": program})
     configuration = {
         "architecture": ARCHITECTURES[platform.machine()],

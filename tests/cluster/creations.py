@@ -1,8 +1,8 @@
 """
-Pods that ask for a sidecar, made without pause and several at a time: through admission, and no further.
+Create Pods with a sidecar without pause and in parallel: through admission only, with a dry run.
 
-As a program it runs in the cluster's network, as kubectl for each would be a tenth of a second of a processor. It
-writes a line for each Pod: nothing for one that came out with its sidecar, else what was wrong.
+The program runs in the cluster's network, because one kubectl per Pod would cost 0.1 s of processor time. It prints one
+line for each Pod: an empty one if the Pod got its sidecar, otherwise the error.
 """
 
 import json
@@ -29,7 +29,7 @@ PAUSE_SECONDS = 0.0
 
 
 class Creations:
-    """What became of those so far."""
+    """The results of the creations so far."""
 
     def __init__(self, told: Path) -> None:
         self._told = told
@@ -43,14 +43,14 @@ class Creations:
         return [line for line in self.all if line]
 
     def wait_for_more(self, count: int = 40) -> None:
-        """Return when so many more were tried."""
+        """Wait until this number of further creations is done."""
         wanted = len(self.all) + count
         wait_until(lambda: len(self.all) >= wanted, f"{count} more", pause_seconds=0.1, told=self._told.read_text)
 
 
 @contextmanager
 def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folder: Path) -> Iterator[Creations]:
-    """Begun, and gone on with until the end of the block. Each has a name of its own, beginning with the Pod's."""
+    """Create Pods in the background until the block ends. Each gets a name that begins with the Pod's name."""
     metadata = {name: value for name, value in pod["metadata"].items() if name != "name"}
     named = pod | {"metadata": metadata | {"generateName": f"{pod['metadata']['name']}-"}}
     command = [*cluster.inside(), sys.executable, "-m", "tests.cluster.creations"]
@@ -83,7 +83,11 @@ def _main(kubeconfig: str, namespace: str) -> None:
 
 
 def _create_from(kubeconfig: str, path: str, pod: dict[str, Any], stop: threading.Event) -> None:
-    """Each thread has a TLS context of its own: of eight handshakes at once in a shared one, one failed (once)."""
+    """
+    Create Pods in one thread, with its own TLS context.
+
+    Of eight handshakes in a shared context, one failed (once).
+    """
     with open_cluster(find_cluster({"KUBECONFIG": kubeconfig})) as kubernetes:
         _create(kubernetes, path, pod, stop)
 

@@ -1,4 +1,4 @@
-"""Resource definitions that others publish, so that a cluster takes objects of theirs."""
+"""Install resource definitions of other projects, so that a cluster accepts their objects."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.cluster.waiting import wait_until
 
 
 class Definitions(NamedTuple):
-    """Of a Go module: the folder in it, and by kind (in the plural, with its group) the file there."""
+    """Definitions in a Go module: the folder, and the file of each kind (plural, with its group)."""
 
     module: str
     folder: str
@@ -38,7 +38,7 @@ CERT_MANAGER = Definitions(
 
 
 def install(cluster: Cluster, definitions: Definitions) -> None:
-    """Have them in the cluster, which then knows their fields."""
+    """Install the definitions in the cluster, which then knows their fields."""
     command = ["go", "mod", "download", "-json", definitions.module]
     downloaded = subprocess.run(command, capture_output=True, text=True, check=True)
     folder = Path(json.loads(downloaded.stdout)["Dir"], definitions.folder)
@@ -48,6 +48,6 @@ def install(cluster: Cluster, definitions: Definitions) -> None:
 
 
 def _is_established(cluster: Cluster, kind: str) -> bool:
-    """Not by `kubectl wait`, which fails where the conditions are null, as they are at first."""
+    """Return whether the definition is established. `kubectl wait` fails on conditions that are null at first."""
     conditions = cluster.get("crd", kind).get("status", {}).get("conditions") or ()
     return any(found["type"] == "Established" and found["status"] == "True" for found in conditions)

@@ -1,4 +1,4 @@
-"""The images that a cluster's node is given: this checkout's, and an application that has boto3 and nothing of ours."""
+"""Build the images for a cluster's node: this checkout's, and an application that has boto3 and none of our code."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from tests.image.engine import find_engine
 
 
 def save_images(folder: Path) -> Path:
-    """An archive of the images of this checkout. Building them anew takes seconds when nothing changed."""
+    """Write an archive of this checkout's images. A second build takes seconds if nothing changed."""
     engine, archive = find_engine(), folder / "images.tar"
     _run("make", "--silent", "images", f"IMAGE={IMAGE}", f"ENGINE={engine}")
     for package in ("boto3", "s3transfer"):

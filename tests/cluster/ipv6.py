@@ -1,4 +1,4 @@
-"""What a cluster of IPv6 has that this one, whose first family is IPv4, has not by itself."""
+"""Give the cluster, whose first family is IPv4, the parts of an IPv6 cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ HOST = "KUBERNETES_SERVICE_HOST"
 
 @contextmanager
 def apiserver_of_ipv6(node: Cluster) -> Iterator[None]:
-    """The API server's Service: `kubernetes` has the first family only."""
+    """Create an IPv6 Service of the API server. `kubernetes` has only the first family."""
     default = Namespace(node, "default")
     default.apply(_service(), _endpoints(node))
     place = {"it": Place(IPV6.apiserver, 443)}
@@ -30,7 +30,7 @@ def apiserver_of_ipv6(node: Cluster) -> Iterator[None]:
 
 @contextmanager
 def webhook_of_ipv6(webhook: Namespace) -> Iterator[None]:
-    """Its Service has no other family, and its replicas, which are others, know the API server by no other."""
+    """Restrict the webhook's Service to IPv6, and restart the replicas with only the API server's IPv6 address."""
     (service,) = [found for found in read("webhook/deployment.yaml") if found["kind"] == "Service"]
     _change(webhook, service | {"spec": service["spec"] | {"ipFamilies": ["IPv6"]}}, f"{HOST}={IPV6.apiserver}")
     try:
@@ -57,7 +57,7 @@ def _endpoints(node: Cluster) -> dict[str, Any]:
 
 
 def _change(webhook: Namespace, service: dict[str, Any], variable: str) -> None:
-    """A Service keeps its first family until it is another."""
+    """Replace the Service, because a Service keeps its first family."""
     webhook.kubectl("delete", "service", "webhook")
     webhook.apply(service)
     webhook.kubectl("set", "env", "deployment/webhook", variable)

@@ -1,4 +1,4 @@
-"""Where one cluster keeps its files, and its fixed names and addresses."""
+"""Define the paths of one cluster's files, and its fixed names and addresses."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Mode = Literal["control", "full"]
-"""`control`: etcd, API server, controllers and scheduler, on loopback. `full`: a node that runs Pods, too."""
+"""
+Kind of cluster.
+
+`control` has etcd, API server, controllers and scheduler on loopback. `full` adds a node that runs Pods.
+"""
 
 ISSUER = "https://oidc.irsa-sidecar.test/id/CLUSTER"
-"""Who signs service account tokens. As at EKS, its keys are published elsewhere than at the API server."""
+"""Issuer of service account tokens. As at EKS, its keys are not published at the API server."""
 
 NODE = "node"
 
 
 class Addresses(NamedTuple):
     """
-    What the cluster has of one family, in its network namespace only.
+    The cluster's addresses of one family, which exist only in its network namespace.
 
-    At `node` Pods reach what a test runs beside the node, and `apiserver` is of the Service that leads there.
+    Pods reach the servers that a test runs beside the node at `node`. `apiserver` is the Service of the API server.
     """
 
     node: str
@@ -30,16 +34,16 @@ class Addresses(NamedTuple):
 IPV4 = Addresses("10.200.0.1", "10.96.0.1", "10.96.0.0/16", "10.244.0.0/24")
 IPV6 = Addresses("fd00:10:200::1", "fd00:10:96::1", "fd00:10:96::/112", "fd00:10:244::/64")
 FAMILIES = {"IPv4": IPV4, "IPv6": IPV6}
-"""Every Pod has an address of both, that of the first before the other."""
+"""Address families. Every Pod has an address of each, in this order."""
 
 
 def adding(address: str, device: str) -> str:
-    """The command for it. Nobody is asked whether he has that address of IPv6, which would take a second."""
+    """Return the command that adds the address. It skips IPv6's duplicate detection, which takes a second."""
     return f"ip address add {address} dev {device}" + (" nodad" if ":" in address else "")
 
 
 def of_each(name: Literal["node", "services", "pods"]) -> str:
-    """Those of both families, as Kubernetes takes them."""
+    """Join the values of both families in the form that Kubernetes accepts."""
     return ",".join(getattr(family, name) for family in FAMILIES.values())
 
 
@@ -49,7 +53,7 @@ CGROUP = "irsa-sidecar-test-{}"
 
 @dataclass(frozen=True)
 class Ports:
-    """In control mode they are the machine's own, so free ones are taken."""
+    """Ports of the cluster. In control mode they are the machine's own, so free ones are chosen."""
 
     apiserver: int = 6443
     etcd: int = 2379
@@ -58,7 +62,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Layout:
-    """A cluster whose files are all in `state`."""
+    """The paths of a cluster whose files are all in `state`."""
 
     state: Path
     mode: Mode
@@ -78,12 +82,12 @@ class Layout:
 
     @property
     def ready(self) -> Path:
-        """A file that is there once everything runs."""
+        """Return the file that exists once all components run."""
         return self.state / "ready"
 
     @property
     def containerd(self) -> Path:
-        """Images and containers."""
+        """Return the folder of images and containers."""
         return self.state / "containerd"
 
     @property

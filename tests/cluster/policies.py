@@ -1,4 +1,4 @@
-"""Network policies in force, by kube-router's controller for them: the bridge that Pods have here enforces none."""
+"""Enforce network policies with kube-router's controller, because the bridge of the Pods enforces none."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.processes import GUARD_SECONDS
 
 
 class Place(NamedTuple):
-    """Where something listens; an address of IPv6 has no brackets."""
+    """The address of a listener. An IPv6 address has no brackets."""
 
     address: str
     port: int
@@ -43,15 +43,15 @@ places = json.loads(sys.argv[1])
 with concurrent.futures.ThreadPoolExecutor(len(places)) as at_once:
     print(json.dumps([name for name, found in zip(places, at_once.map(answers, places.values())) if found]))
 """
-"""Which of the places answer."""
+"""Program that prints the places that answer."""
 
 
 @contextmanager
 def policies_in_force(node: Cluster) -> Iterator[None]:
     """
-    Until the end, and for Pods that have been there for a moment: a test waits for what a policy does.
+    Enforce policies until the block ends. A rule for a Pod takes effect a moment later, so tests wait for it.
 
-    What comes from the node itself is let in by each policy, as the kubelet's probes must be.
+    Each policy allows traffic from the node itself, because of the kubelet's probes.
     """
     require({"ipset": "ipset"}, "The controller of network policies")
     assert node.layout is not None
@@ -69,12 +69,12 @@ def policies_in_force(node: Cluster) -> Iterator[None]:
 
 
 def reached_by(namespace: Namespace, pod: str, container: str, places: Mapping[str, Place]) -> set[str]:
-    """Which of the places answer that Pod."""
+    """Return the places that answer this Pod."""
     program = ["python", "-c", TRIAL, json.dumps(places)]
     return set(json.loads(namespace.kubectl("exec", pod, f"--container={container}", "--", *program).stdout))
 
 
 def reached_from(network: Sequence[str], places: Mapping[str, Place]) -> set[str]:
-    """Which of them answer in that network; `network` goes before a command that shall run there."""
+    """Return the places that answer in that network. `network` is the prefix of a command that runs there."""
     program = [*network, sys.executable, "-c", TRIAL, json.dumps(places)]
     return set(json.loads(subprocess.check_output(program)))

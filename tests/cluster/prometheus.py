@@ -1,4 +1,4 @@
-"""Prometheus itself, with the alerts of k8s/monitoring, beside the Pods of a cluster."""
+"""Run Prometheus, with the alerts of k8s/monitoring, beside the Pods of a cluster."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tests.support.processes import GUARD_SECONDS
 
 
 def rules_file(folder: Path) -> Path:
-    """All alerts, as promtool and prometheus read them."""
+    """Write all alerts in the form that promtool and prometheus read."""
     if shutil.which("promtool") is None:
         pytest.fail("promtool is missing: apt-get install prometheus")
     path = folder / "rules.yaml"
@@ -27,20 +27,24 @@ def rules_file(folder: Path) -> Path:
 
 
 class Prometheus:
-    """A server that scrapes Pods each second."""
+    """A Prometheus server that scrapes Pods each second."""
 
     def __init__(self, cluster: Cluster, url: str) -> None:
         self._promtool = [*cluster.inside(), "promtool", "query", "instant", "--format=json", url]
 
     def query(self, expression: str) -> list[Any]:
-        """What it is now. Raises AssertionError for what is no query."""
+        """
+        Return the current result.
+
+        Raises AssertionError if the query is invalid.
+        """
         done = self._run(expression)
         assert done.returncode == 0, f"{expression}: {done.stderr}"
         found: list[Any] = json.loads(done.stdout)
         return found
 
     def wait_for(self, expression: str) -> None:
-        """Until there is something of it."""
+        """Wait until the query has a result."""
 
         def is_there() -> bool:
             done = self._run(expression)
@@ -54,7 +58,11 @@ class Prometheus:
 
 @contextmanager
 def prometheus(cluster: Cluster, rules: Path, folder: Path, pods: Mapping[str, dict[str, str]]) -> Iterator[Prometheus]:
-    """`pods`: by HOST:PORT, the labels that a PodMonitor would give to what is told there."""
+    """
+    Run Prometheus.
+
+    `pods` holds, for each HOST:PORT, the labels that a PodMonitor would add to its metrics.
+    """
     address = "127.0.0.1:9090"
     targets = [{"targets": [each], "labels": labels} for each, labels in pods.items()]
     config = {

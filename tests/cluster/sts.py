@@ -1,7 +1,7 @@
 """
-AWS's side for a cluster: the STS of `irsa-sidecar local`, in the cluster's network, taking the tokens of its issuer.
+Run AWS's side for a cluster: the STS of `irsa-sidecar local` in the cluster's network, for tokens of its issuer.
 
-Its roles trust the ServiceAccount `app` of any namespace, or, one of them, another.
+Its roles trust the ServiceAccount `app` of any namespace, except one role that trusts another ServiceAccount.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.support.processes import GUARD_SECONDS
 ACCOUNT = "111122223333"
 REGION = "us-east-1"
 ROLES = {"app": "app", "reporting": "app", "foreign": "somebody-else"}
-"""By the role's name, the ServiceAccount that it trusts."""
+"""ServiceAccount that each role trusts."""
 
 SHORTEST_SECONDS = 900
 
@@ -35,21 +35,21 @@ def role_arn(name: str) -> str:
 
 
 class ClusterSts:
-    """What it told so far, and where it is."""
+    """The log and the address of the STS."""
 
     def __init__(self, url: str, log: Path) -> None:
         self.url = url
         self._log = log
 
     def events(self, event: str, **fields: str) -> list[dict[str, Any]]:
-        """Its log's events of that name with these fields."""
-        *lines, _ = self._log.read_text().split("\n")  # the last one may still be on its way
+        """Return the log events of that name with these fields."""
+        *lines, _ = self._log.read_text().split("\n")  # the last line may still be incomplete
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         wanted = {"event": event, **fields}
         return [entry for entry in entries if entry.items() >= wanted.items()]
 
     def wait_for(self, event: str, *, seconds: float = GUARD_SECONDS, times: int = 1, **fields: str) -> dict[str, Any]:
-        """The event of that name, or the one that makes so many, once it is told."""
+        """Wait for the event of that name, or for `count` of them, and return the last one."""
         found = wait_until(
             lambda: self.events(event, **fields)[times - 1 :],
             f"{event} with {fields}",
@@ -62,7 +62,7 @@ class ClusterSts:
 
 @contextmanager
 def cluster_sts(cluster: Cluster, folder: Path, address: str = IPV4.node) -> Iterator[ClusterSts]:
-    """Started, with the keys that the cluster publishes now; at that address of the node, where there is one."""
+    """Start the STS with the cluster's current keys, at that address of the node if the cluster has one."""
     signer = issuer(cluster)
     roles = [{"name": name, "trust_policy": _trusting(signer, account)} for name, account in ROLES.items()]
     host = address if cluster.has_node else "127.0.0.1"
@@ -75,7 +75,11 @@ def cluster_sts(cluster: Cluster, folder: Path, address: str = IPV4.node) -> Ite
 def strict_sts(
     cluster: Cluster, folder: Path, settings: Mapping[str, Any], inside: Sequence[str] = ()
 ) -> Iterator[ClusterSts]:
-    """The STS of `irsa-sidecar local` with these settings, taking the cluster's tokens; `inside` goes before it."""
+    """
+    Run the STS of `irsa-sidecar local` with these settings, for the cluster's tokens.
+
+    `inside` is its command prefix.
+    """
     keys, config, log = folder / "keys.json", folder / "local.yaml", folder / "sts.log"
     keys.write_text(cluster.kubectl("get", "--raw", "/openid/v1/jwks").stdout)
     config.write_text(yaml.safe_dump(settings))
@@ -91,7 +95,7 @@ def strict_sts(
 
 
 def issuer(cluster: Cluster) -> str:
-    """Who signs the cluster's tokens, as it tells itself."""
+    """Return the issuer of the cluster's tokens, as the cluster reports it."""
     found: str = json.loads(cluster.kubectl("get", "--raw", "/.well-known/openid-configuration").stdout)["issuer"]
     assert cluster.layout is None or found == ISSUER
     return found
@@ -108,7 +112,7 @@ def _url(serving: "subprocess.Popen[str]") -> str:
 
 
 def _trusting(signer: str, account: str) -> dict[str, Any]:
-    """A trust policy for the ServiceAccount, in whichever namespace: tests make them anew."""
+    """Return a trust policy for the ServiceAccount in any namespace, because each test creates a new namespace."""
     provider = signer.removeprefix("https://")
     return {
         "Version": "2012-10-17",

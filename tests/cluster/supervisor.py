@@ -1,10 +1,10 @@
 """
-The one parent of all processes of a cluster: it starts them in order and ends when one of them does, or when told to.
+Start all processes of a cluster in order, as their one parent, and stop if one of them exits or a signal arrives.
 
     python -m tests.cluster.supervisor STATE
 
-In full mode it is process 1 of namespaces that were made for it: network, mounts and processes. So whatever kubelet and
-containerd start and mount is gone with it, by the kernel's hand. In control mode the components are bound to its life.
+In full mode this is process 1 of its own namespaces: network, mounts and processes. So the kernel removes everything
+that kubelet and containerd start and mount. In control mode the components die with this process.
 """
 
 import json
@@ -29,20 +29,20 @@ NODE_NETWORK = (
     "ip link set lo up",
     "ip link add node0 type bridge",
     "ip link set node0 up",
-    # Services have addresses that no device has: kube-proxy's rules catch them on their way.
+    # Services have addresses that no device has. Rules of kube-proxy rewrite them.
     *(adding(family.node, "node0") for family in FAMILIES.values()),
     *(f"ip route add {family.services} dev node0" for family in FAMILIES.values()),
 )
 
 FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
-"""Settings of the network, by which a node passes on what Pods send."""
+"""Network settings with which a node forwards the packets of Pods."""
 
 NODE_FOLDERS = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
-"""Where a node's components keep things whatever they are told."""
+"""Folders where the components of a node write regardless of their settings."""
 
 
 class ComponentError(Exception):
-    """A component that did not come up, or ended."""
+    """A component that did not start, or that exited."""
 
 
 def main(state: Path) -> None:
@@ -94,7 +94,7 @@ def _start_all(layout: Layout, running: dict[int, Component]) -> None:
 
 
 def _prepare_namespaces(layout: Layout) -> None:
-    """A network, and file systems in memory, which end with us, for whatever the node keeps."""
+    """Prepare a network, and file systems in memory for the node's files. Both end with this process."""
     for folder in (*NODE_FOLDERS, str(layout.containerd)):
         os.makedirs(folder, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
@@ -105,7 +105,7 @@ def _prepare_namespaces(layout: Layout) -> None:
 
 
 def _spawn(component: Component, layout: Layout) -> int:
-    """Start it, bound to our life. Not by `subprocess`, which reaps, too."""
+    """Start the component, bound to our lifetime. `subprocess` is not usable, because it reaps processes too."""
     command = ["setpriv", "--pdeathsig", "KILL", *component.command]
     log = str(layout.logs / f"{component.name}.log")
     files = [
@@ -117,7 +117,11 @@ def _spawn(component: Component, layout: Layout) -> int:
 
 
 def _notice_the_dead(running: dict[int, Component], *, block: bool) -> None:
-    """Reap, as process 1 must, also what others left behind. Raises ComponentError if one of ours is among it."""
+    """
+    Reap all dead processes, as process 1 must.
+
+    Raises ComponentError if a component is among them.
+    """
     while True:
         pid, status = os.waitpid(-1, 0 if block else os.WNOHANG)
         if pid == 0:

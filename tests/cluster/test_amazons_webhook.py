@@ -1,8 +1,8 @@
 """
-Amazon's webhook beside ours, in both orders, as on a cluster of EKS.
+Test Amazon's webhook beside ours, in both orders, as on an EKS cluster.
 
-Which comes first the names of their configurations decide; Amazon's is `pod-identity-webhook`, after ours. Its manifest
-leaves the reinvocation policy at Never, and clusters have been seen with IfNeeded.
+The names of the configurations decide the order: Amazon's is `pod-identity-webhook`, after ours. Its manifest sets the
+reinvocation policy Never, and some clusters use IfNeeded.
 """
 
 import base64
@@ -35,7 +35,7 @@ METHOD = "tell(boto3.Session().get_credentials().method, who_am_i())\nuntil_told
 
 
 class Amazons:
-    """Its webhook, which serves. `reviews` has a line for each time that it was asked."""
+    """Amazon's webhook, which serves. `reviews` has a line for each call."""
 
     def __init__(self, url: str, authority: trustme.CA, told: Path) -> None:
         self.url = url
@@ -47,7 +47,7 @@ class Amazons:
         return self._told.read_text().split()[1:]
 
     def configuration(self, name: str, namespace: Namespace, policy: str) -> dict[str, Any]:
-        """As its manifest has it, but for this namespace alone, and with no Pod let through without it."""
+        """Return the configuration of Amazon's manifest, limited to this namespace and with failure policy Fail."""
         bundle = base64.b64encode(self._authority.cert_pem.bytes()).decode()
         webhook = {
             "name": "pod-identity-webhook.amazonaws.com",
@@ -87,7 +87,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def beside_ours(
     namespace: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str = "IfNeeded"
 ) -> Iterator[None]:
-    """Amazon's webhook, once the API server asks it."""
+    """Run Amazon's webhook beside ours, and return it once the API server calls it."""
     configuration = amazons.configuration(ORDERS[order], namespace, policy)
     namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
     try:
@@ -104,7 +104,7 @@ def _is_asked(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_application_comes_to_the_sidecar_and_who_is_left_out_keeps_amazons(
+def test_amazons_webhook_serves_only_excluded_containers(
     annotated: Namespace, sts: ClusterSts, amazons: Amazons, order: str
 ) -> None:
     with beside_ours(annotated, sts, amazons, order):
@@ -117,13 +117,14 @@ def test_the_application_comes_to_the_sidecar_and_who_is_left_out_keeps_amazons(
 
 @pytest.mark.parametrize("policy", ["Never", "IfNeeded"])
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_second_time_changes_nothing(
+def test_second_admission_changes_nothing(
     annotated: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str
 ) -> None:
     with beside_ours(annotated, sts, amazons, order, policy):
         before = len(amazons.reviews)
         first = _ask(annotated, _pod(sts))
-        # Ours changes the Pod after Amazon's has seen it, so that is asked again; and never the other way round.
+        # Ours changes the Pod after Amazon's has seen it, so the API server calls Amazon's again. The reverse never
+        # happens.
         assert len(amazons.reviews) - before == (2 if (order, policy) == ("before ours", "IfNeeded") else 1)
         _assert_right(first)
         again = {key: first[key] for key in ("apiVersion", "kind", "spec")}
@@ -136,7 +137,7 @@ def test_a_second_time_changes_nothing(
 
 
 def _pod(sts: ClusterSts) -> dict[str, Any]:
-    """`app` and an init container get ours; `plain` is left out."""
+    """Return a Pod in which `app` and an init container use our credentials, and `plain` is excluded."""
     spec = authored_spec(sts, program=METHOD)
     spec["initContainers"] = [deepcopy(spec["containers"][0]) | {"name": "prepare", "args": ["pass"]}]
     spec["containers"].append(deepcopy(spec["containers"][0]) | {"name": "plain"})
@@ -157,7 +158,7 @@ def _assert_right(pod: dict[str, Any]) -> None:
 
 
 def _ask(namespace: Namespace, pod: dict[str, Any]) -> dict[str, Any]:
-    """The Pod as it comes out of admission."""
+    """Return the Pod after admission."""
     flags = ["--dry-run=server", "--output=json", "--filename=-"]
     found: dict[str, Any] = yaml.safe_load(namespace.kubectl("create", *flags, stdin=yaml.safe_dump(pod)).stdout)
     return found

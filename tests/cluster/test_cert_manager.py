@@ -1,7 +1,7 @@
 """
-The webhook with a certificate of cert-manager's, as by k8s/webhook/cert-manager.
+Test the webhook with a certificate of cert-manager, as in k8s/webhook/cert-manager.
 
-What issues it, renews it and writes the caBundle is cert-manager's own code, and what mounts it is a real kubelet.
+cert-manager's own code issues and renews the certificate and writes the caBundle. A real kubelet mounts it.
 """
 
 import base64
@@ -25,7 +25,7 @@ AUTHORITY = "secret/webhook-ca"
 
 @pytest.fixture(scope="module")
 def issued(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """The webhook's namespace, where cert-manager issued what both replicas serve."""
+    """Return the webhook's namespace, where both replicas serve a certificate of cert-manager."""
     folder = tmp_path_factory.mktemp("issued")
     with cert_manager(node, REPLACING), deployed_webhook(node, sts, folder, ["cert-manager"]) as deployed:
         yield deployed
@@ -35,13 +35,13 @@ def issued(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFact
 def made(
     node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> Iterator[Creations]:
-    """Pods, all the time."""
+    """Create Pods all the time."""
     del issued
     with creations(node, namespace, asking_pod(authored_spec(sts), annotations=ROLE), tmp_path) as found:
         yield found
 
 
-def test_a_pod_has_credentials_by_a_certificate_that_cert_manager_issued(
+def test_pod_has_credentials_with_a_cert_manager_certificate(
     node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts
 ) -> None:
     spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
@@ -60,7 +60,11 @@ def delete(issued: Namespace) -> None:
 
 
 def renew_the_authority_first(issued: Namespace) -> None:
-    """As seven years later. From then on the API server trusts the new one, whoever signed what is still served."""
+    """
+    Renew the CA first, as seven years later.
+
+    The API server then trusts the new CA, whoever signed the served certificate.
+    """
     before, known = in_secret(issued, AUTHORITY, "tls.crt"), trusted(issued)
     renew(issued, "webhook-ca")
     wait_until(lambda: in_secret(issued, AUTHORITY, "tls.crt") != before, "another certificate of the authority")
@@ -69,7 +73,7 @@ def renew_the_authority_first(issued: Namespace) -> None:
 
 
 @pytest.mark.parametrize("change", [issue_anew, delete, renew_the_authority_first])
-def test_no_pod_is_refused_while_cert_manager_issues_another(
+def test_pods_are_admitted_while_cert_manager_renews(
     node: Cluster, issued: Namespace, made: Creations, change: Callable[[Namespace], None]
 ) -> None:
     before, replicas = served(node, issued), running(issued)
@@ -81,7 +85,7 @@ def test_no_pod_is_refused_while_cert_manager_issues_another(
     assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
 
 
-def test_it_was_refused_nothing(issued: Namespace) -> None:
+def test_webhook_was_denied_no_request(issued: Namespace) -> None:
     told = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
     assert told.count("certificate_activated") >= 2
     assert "forbidden" not in told
@@ -89,7 +93,7 @@ def test_it_was_refused_nothing(issued: Namespace) -> None:
 
 
 def in_secret(issued: Namespace, secret: str, name: str) -> str:
-    """A certificate in it; nothing while there is no such Secret."""
+    """Return the certificate in the Secret, or an empty text if the Secret does not exist."""
     template = f'--output=go-template={{{{index .data "{name}"}}}}'
     found = issued.kubectl("get", secret, "--ignore-not-found", template).stdout
     return base64.b64decode(found).decode().strip()
@@ -100,7 +104,7 @@ def trusted(issued: Namespace) -> str:
 
 
 def running(issued: Namespace) -> list[tuple[str, int]]:
-    """The replicas, and how often each was started again."""
+    """Return the replicas, and how often each was restarted."""
     pods = issued.get("pods", COMPONENT)["items"]
     return [(pod["metadata"]["name"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods]
 

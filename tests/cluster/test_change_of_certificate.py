@@ -1,4 +1,4 @@
-"""A webhook that runs is handed from a certificate of its own to one of cert-manager's, and back."""
+"""Test the move of a running webhook from its own certificate to one of cert-manager, and back."""
 
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from tests.cluster.sts import ClusterSts
 from tests.cluster.webhook import ROLE, apply_webhook, asking_pod, deployed_webhook, served, write_kustomization
 
 
-def test_no_pod_is_refused_meanwhile(node: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path) -> None:
+def test_pods_are_admitted_during_the_move(
+    node: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path
+) -> None:
     pod = asking_pod(authored_spec(sts), annotations=ROLE)
     own, theirs = (tmp_path / name for name in ("own", "theirs"))
     for folder in (own, theirs):

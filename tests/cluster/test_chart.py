@@ -1,6 +1,8 @@
 """
-The chart k8s/chart, by Helm itself: the same objects as k8s/webhook, options that an API server takes, and values that
-could not work refused in words.
+Test the chart k8s/chart with Helm itself.
+
+It creates the same objects as k8s/webhook, an API server accepts its options, and it rejects invalid values with a
+message.
 """
 
 import base64
@@ -32,7 +34,7 @@ from tests.support.manifests import K8S, ROOT, documents, patches_for_other_port
 
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 VERSION = "--kube-version=1.34.0"
-"""What a helm without a cluster takes the API server for."""
+"""Version of Kubernetes that a Helm without a cluster assumes."""
 
 DIGESTS = ["sha256:" + "0a" * 32, "sha256:" + "1b" * 32]
 
@@ -42,7 +44,7 @@ Helm = Callable[..., Done]
 
 @pytest.fixture(scope="module")
 def helm(cluster: Cluster) -> Helm:
-    """Run in the cluster's network, as its administrator."""
+    """Run Helm in the cluster's network, as the administrator."""
     command = [*cluster.inside(), str(binaries.helm())]
     environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
 
@@ -57,25 +59,25 @@ def helm(cluster: Cluster) -> Helm:
 
 
 def rendered(helm: Helm, *flags: str, namespace: str = NAMESPACE, **values: Any) -> list[dict[str, Any]]:
-    """What `helm template` makes of these values, those of --set among the flags."""
+    """Return the objects that `helm template` renders from these values. The flags may contain --set."""
     command = ["template", "irsa-sidecar", CHART, VERSION, f"--namespace={namespace}", "--values=-", *flags]
     return documents(helm(*command, stdin=yaml.safe_dump(values)).stdout)
 
 
-# The same as by kustomize
+# Same objects as kustomize
 
 
-def test_it_makes_what_the_kustomization_makes(cluster: Cluster, helm: Helm) -> None:
+def test_chart_equals_the_kustomization(cluster: Cluster, helm: Helm) -> None:
     assert _by_name(rendered(helm)) == _wanted(cluster, K8S / "webhook")
 
 
-def test_with_cert_manager_it_makes_what_the_component_makes(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
+def test_chart_with_cert_manager_equals_the_component(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
     _write_overlay(tmp_path, "cert-manager")
     assert _by_name(rendered(helm, certificate={"from": "cert-manager"})) == _wanted(cluster, tmp_path)
 
 
-def test_on_its_nodes_network_it_makes_what_the_component_makes(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
-    """On other ports, by the patches that the component tells of."""
+def test_chart_on_the_host_network_equals_the_component(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
+    """Use other ports, with the patches that the component's comment names."""
     _write_overlay(tmp_path, "host-network", patches=patches_for_other_ports())
     allowed = _kustomized(cluster, tmp_path)["Namespace", NAMESPACE]["metadata"]["labels"]
     assert {name: level for name, level in allowed.items() if "pod-security" in name and level != "privileged"} == {}
@@ -84,7 +86,7 @@ def test_on_its_nodes_network_it_makes_what_the_component_makes(cluster: Cluster
     assert _by_name(rendered(helm, **OPTIONS["host network"])) == wanted
 
 
-def test_with_monitoring_it_makes_what_both_folders_make(cluster: Cluster, helm: Helm) -> None:
+def test_chart_with_monitoring_equals_both_folders(cluster: Cluster, helm: Helm) -> None:
     plain = _by_name(rendered(helm))
     found = _by_name(rendered(helm, monitoring={"enabled": True}))
     wanted = _kustomized(cluster, K8S / "monitoring") | _kustomized(cluster, K8S / "monitoring/webhook")
@@ -93,7 +95,7 @@ def test_with_monitoring_it_makes_what_both_folders_make(cluster: Cluster, helm:
     assert {name: found[name] for name in found.keys() - plain.keys()} == wanted
 
 
-def test_by_the_command_of_the_documents_it_has_the_users_images(helm: Helm) -> None:
+def test_documented_command_sets_the_users_images(helm: Helm) -> None:
     text = (ROOT / "docs/kubernetes.md").read_text().replace("\\\n", " ")
     (command,) = re.findall(r"^helm install (irsa-sidecar .*)$", text, re.MULTILINE)
     arguments = [CHART if word == "k8s/chart" else word for word in command.split() if word != "--create-namespace"]
@@ -109,7 +111,7 @@ def test_by_the_command_of_the_documents_it_has_the_users_images(helm: Helm) -> 
 # Values
 
 
-def test_values_come_where_they_belong(helm: Helm) -> None:
+def test_values_are_in_the_right_places(helm: Helm) -> None:
     found = _by_name(rendered(helm, **OPTIONS["placement"], **OPTIONS["process"], networkPolicy=False, replicas=3))
     deployment = found["Deployment", "webhook"]
     template = deployment["spec"]["template"]
@@ -158,7 +160,7 @@ def test_images_are_named_by_tag_or_digest(helm: Helm, values: dict[str, Any], i
     assert container["image"] == own
 
 
-def test_selectors_only_ever_leave_more_out(helm: Helm) -> None:
+def test_selectors_only_exclude_more_objects(helm: Helm) -> None:
     found = _by_name(rendered(helm, **OPTIONS["admission"]))["MutatingWebhookConfiguration", "irsa-sidecar"]
     (webhook,) = found["webhooks"]
     asks = [
@@ -174,7 +176,7 @@ def test_selectors_only_ever_leave_more_out(helm: Helm) -> None:
     assert webhook["timeoutSeconds"] == 15
 
 
-def test_another_namespace_is_another_everywhere(helm: Helm) -> None:
+def test_release_namespace_is_used_everywhere(helm: Helm) -> None:
     objects = rendered(helm, namespace="aws", certificate={"from": "cert-manager"}, monitoring={"enabled": True})
     assert {found["metadata"].get("namespace", "aws") for found in objects} == {"aws"}
     configuration = _by_name(objects)["MutatingWebhookConfiguration", "irsa-sidecar"]
@@ -249,15 +251,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def knowing(cluster: Cluster) -> Cluster:
-    """The cluster, which knows cert-manager's and the Prometheus operator's objects."""
+    """Return the cluster with the definitions of cert-manager and the Prometheus operator."""
     install(cluster, CERT_MANAGER)
     install(cluster, OPERATOR)
     return cluster
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_real_api_server_takes_every_option(knowing: Cluster, namespace: Namespace, helm: Helm, name: str) -> None:
-    """In a namespace as strict as Pod Security has it for them, and with no field that is not known."""
+def test_api_server_accepts_every_option(knowing: Cluster, namespace: Namespace, helm: Helm, name: str) -> None:
+    """Use a namespace with the strictest Pod Security level that fits, and reject unknown fields."""
     del knowing
     if OPTIONS[name].get("hostNetwork"):
         _allow_everything(namespace)
@@ -267,10 +269,8 @@ def test_a_real_api_server_takes_every_option(knowing: Cluster, namespace: Names
     assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
 
 
-def test_on_its_nodes_network_it_is_not_installed_where_its_pods_would_be_refused(
-    namespace: Namespace, helm: Helm
-) -> None:
-    """Helm itself would wait for them, and say no reason."""
+def test_host_network_install_fails_in_a_restricted_namespace(namespace: Namespace, helm: Helm) -> None:
+    """Check that the chart gives the reason. Helm itself would only wait for the Pods."""
     command = ("install", "irsa-sidecar", CHART, "--dry-run=server", f"--namespace={namespace.name}")
     done = helm(*command, "--set=hostNetwork=true", check=False)
     assert f"namespace {namespace.name} enforces the Pod Security Standard restricted" in done.stderr
@@ -279,12 +279,12 @@ def test_on_its_nodes_network_it_is_not_installed_where_its_pods_would_be_refuse
 
 
 def _allow_everything(namespace: Namespace) -> None:
-    """As the command in the chart's words does."""
+    """Label the namespace with the command from the chart's message."""
     labels = [f"pod-security.kubernetes.io/{mode}=privileged" for mode in ("enforce", "warn")]
     namespace.kubectl("label", "--overwrite", "namespace", namespace.name, *labels)
 
 
-def test_with_a_certificate_of_somebody_elses_it_may_write_nothing(helm: Helm) -> None:
+def test_webhook_with_an_external_certificate_may_write_nothing(helm: Helm) -> None:
     for name in ("cert-manager", "existingSecret"):
         found = _by_name(rendered(helm, **OPTIONS[name]))
         rules = found["ClusterRole", "irsa-sidecar-webhook"]["rules"]
@@ -349,13 +349,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "words"), WRONG)
-def test_what_could_not_work_is_refused_by_name(helm: Helm, values: dict[str, Any], words: str) -> None:
+def test_invalid_value_is_rejected_by_name(helm: Helm, values: dict[str, Any], words: str) -> None:
     done = helm("template", "irsa-sidecar", CHART, VERSION, "--values=-", stdin=yaml.safe_dump(values), check=False)
     assert done.returncode != 0
     assert words in done.stderr
 
 
-def test_every_value_is_in_the_schema_and_every_wrong_name_refused() -> None:
+def test_schema_has_every_value_and_rejects_wrong_names() -> None:
     schema = json.loads((K8S / "chart" / "values.schema.json").read_text())
     values = yaml.safe_load((K8S / "chart" / "values.yaml").read_text())
     assert schema["properties"].keys() - {"global"} == values.keys()
@@ -368,7 +368,7 @@ NO_QUANTITIES = ["", "64 Mi", "64MB", "64mi", "1 core", "-1", "1e", "Mi", "1.2.3
 
 
 @pytest.mark.parametrize("text", [*QUANTITIES, *NO_QUANTITIES])
-def test_a_quantity_is_what_it_is_to_the_webhook(text: str) -> None:
+def test_quantity_is_parsed_as_in_the_webhook(text: str) -> None:
     pattern = json.loads((K8S / "chart" / "values.schema.json").read_text())["definitions"]["quantity"]["pattern"]
     with nullcontext() if text in QUANTITIES else pytest.raises(ValueError, match="quantity"):
         read_quantity(text)
@@ -376,12 +376,12 @@ def test_a_quantity_is_what_it_is_to_the_webhook(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_helm_finds_nothing_to_complain_about(helm: Helm, name: str) -> None:
+def test_helm_lint_finds_no_error(helm: Helm, name: str) -> None:
     helm("lint", "--strict", CHART, VERSION, "--values=-", stdin=yaml.safe_dump(OPTIONS[name]))
 
 
-def test_a_packaged_chart_has_everything_in_it(helm: Helm, tmp_path: Path) -> None:
-    """What a link leads to, too."""
+def test_packaged_chart_contains_every_file(helm: Helm, tmp_path: Path) -> None:
+    """Check the targets of links too."""
     helm("package", CHART, f"--destination={tmp_path}")
     (package,) = tmp_path.glob("irsa-sidecar-*.tgz")
     values = ["--set=monitoring.enabled=true", f"--namespace={NAMESPACE}", VERSION]
@@ -389,7 +389,7 @@ def test_a_packaged_chart_has_everything_in_it(helm: Helm, tmp_path: Path) -> No
     assert _by_name(documents(made)) == _by_name(rendered(helm, monitoring={"enabled": True}))
 
 
-def test_notes_say_what_to_do_next(helm: Helm) -> None:
+def test_notes_show_the_next_step(helm: Helm) -> None:
     def notes(*flags: str) -> str:
         done = helm("install", "irsa-sidecar", CHART, "--dry-run=client", f"--namespace={NAMESPACE}", *flags)
         return done.stdout.partition("NOTES:")[2]
@@ -413,7 +413,7 @@ def test_notes_say_what_to_do_next(helm: Helm) -> None:
 
 @pytest.fixture(scope="module")
 def installed(node: Cluster, helm: Helm) -> Iterator[Namespace]:
-    """By `helm install`, in a namespace that it makes."""
+    """Install the chart with `helm install`, in a namespace that Helm creates."""
     values = [f"--set=region={REGION},replicas=1,{_images()}"]
     helm("install", "irsa-sidecar", CHART, "--namespace=aws", "--create-namespace", "--wait", "--timeout=120s", *values)
     try:
@@ -423,14 +423,14 @@ def installed(node: Cluster, helm: Helm) -> Iterator[Namespace]:
         node.kubectl("delete", "namespace", "aws", "--wait=false")
 
 
-def test_what_helm_installed_injects(installed: Namespace, namespace: Namespace, sts: ClusterSts) -> None:
+def test_installed_chart_injects(installed: Namespace, namespace: Namespace, sts: ClusterSts) -> None:
     wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
 
 
-def test_a_mounted_certificate_is_taken_anew_without_a_restart(
+def test_mounted_certificate_is_reloaded_without_a_restart(
     installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    """Of two authorities, both trusted: which of them signed is seen by who is trusted afterwards."""
+    """Trust two CAs first, and then only the second one: reviews then show which of them signed."""
     first, second = (_authority(tmp_path / name) for name in ("first", "second"))
     _put_secret(installed, first)
     (tmp_path / "ca.pem").write_bytes(b"".join((each / "ca.crt").read_bytes() for each in (first, second)))
@@ -447,10 +447,10 @@ def test_a_mounted_certificate_is_taken_anew_without_a_restart(
     assert _webhook_pod(installed) == before
 
 
-def test_on_its_nodes_network_it_injects_and_a_node_has_room_for_one(
+def test_host_network_webhook_injects_one_replica_per_node(
     installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts
 ) -> None:
-    """On other ports than a Pod of its own network would have: the API server reaches it, and so does the kubelet."""
+    """Use other ports than a Pod with its own network. The API server and the kubelet reach them."""
     upgrade = ("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--reuse-values")
     values = "--set=hostNetwork=true,ports.https=9443,ports.admin=9080"
     helm(*upgrade, "--wait", "--timeout=120s", values)
@@ -459,21 +459,21 @@ def test_on_its_nodes_network_it_injects_and_a_node_has_room_for_one(
     helm(*upgrade, "--set=replicas=2")
     wait_until(lambda: "didn't have free ports" in _unscheduled(installed), "a replica that finds no node")
     assert _admitted(namespace, sts) == IMAGE
-    # The next version takes the ports of the one before.
+    # The next version uses the same ports.
     helm(*upgrade, "--wait", "--timeout=120s", "--set=replicas=1,podLabels.round=second")
     assert installed.pod(_webhook_pod(installed))["metadata"]["labels"]["round"] == "second"
     wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
 
 
 def _unscheduled(installed: Namespace) -> str:
-    """Why Pods of it have no node."""
+    """Return the reasons why its Pods have no node."""
     found = installed.get("pods", COMPONENT)["items"]
     conditions = [each for pod in found for each in pod["status"].get("conditions", ())]
     return " ".join(each.get("message", "") for each in conditions if each["type"] == "PodScheduled")
 
 
 def _authority(folder: Path) -> Path:
-    """Of its own, with a certificate for the webhook."""
+    """Return a new CA, with a certificate for the webhook."""
     Certificates(folder).make_server("webhook", ["webhook.aws.svc"], [])
     return folder
 
@@ -486,7 +486,7 @@ def _put_secret(installed: Namespace, folder: Path) -> None:
 
 
 def _webhook_pod(installed: Namespace) -> str:
-    """The one that is not on its way out."""
+    """Return the Pod that does not terminate."""
     (found,) = replicas(installed)
     return str(found["metadata"]["name"])
 
@@ -496,7 +496,7 @@ def _certificates_taken(installed: Namespace, pod: str) -> int:
 
 
 def _admitted(namespace: Namespace, sts: ClusterSts) -> str:
-    """The image of the sidecar that a Pod would have; nothing if it is refused."""
+    """Return the sidecar's image in an admitted Pod, or an empty text if the Pod is rejected."""
     pod = asking_pod(authored_spec(sts), annotations=ROLE)
     create = ["create", "--dry-run=server", "--output=json", "--filename=-"]
     done = namespace.kubectl(*create, stdin=yaml.safe_dump(pod), check=False)
@@ -509,16 +509,16 @@ def _images() -> str:
 
 
 def _write_overlay(folder: Path, component: str, **more: Any) -> None:
-    """A kustomization over the webhook's, with the component and some more fields."""
-    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
+    """Write a kustomization over the webhook's, with the component and some more fields."""
+    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize requires a relative path
     overlay = {"resources": [str(base)], "components": [str(base / component)]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay | more))
 
 
 def _wanted(cluster: Cluster, folder: Path) -> Objects:
-    """The kustomization's objects as the chart has them: arguments in place of variables, and no namespace."""
+    """Return the kustomization's objects as in the chart: arguments instead of variables, and no Namespace."""
     wanted = _kustomized(cluster, folder)
-    del wanted["Namespace", NAMESPACE]  # Helm makes it, by --create-namespace
+    del wanted["Namespace", NAMESPACE]  # Helm creates it with --create-namespace
     (settings,) = [key for key in wanted if key[0] == "ConfigMap"]
     values = wanted.pop(settings)["data"]
     (container,) = wanted["Deployment", "webhook"]["spec"]["template"]["spec"]["containers"]

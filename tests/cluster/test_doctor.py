@@ -1,4 +1,4 @@
-"""`irsa-sidecar doctor --pod`, as a person runs it beside a real cluster: on Pods that work, and on broken ones."""
+"""Test `irsa-sidecar doctor --pod` as a person runs it beside a real cluster, with Pods that work and broken ones."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TELL = "tell(who_am_i())\nuntil_told_to_stop()"
 
 
 class Person:
-    """Who has a kubeconfig, kubectl and irsa-sidecar."""
+    """A person who has a kubeconfig, kubectl and irsa-sidecar."""
 
     def __init__(self, node: Cluster, folder: Path) -> None:
         self._inside = node.inside()
@@ -32,7 +32,7 @@ class Person:
         self._environment = kept | {"KUBECONFIG": str(node.kubeconfig), "PATH": path}
 
     def run(self, command: str) -> tuple[int, str]:
-        """Its exit status, and what it printed."""
+        """Run the command, and return its exit status and output."""
         done = subprocess.run(
             [*self._inside, "sh", "-c", command], env=self._environment, capture_output=True, text=True, check=False
         )
@@ -50,10 +50,8 @@ def person(node: Cluster, tmp_path: Path) -> Person:
     return Person(node, tmp_path)
 
 
-def test_a_pod_that_works_is_found_well_from_outside_and_from_within(
-    annotated: Namespace, sts: ClusterSts, person: Person
-) -> None:
-    """By the last command of docs/getting-started.md, too."""
+def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
+    """Include the last command of docs/getting-started.md."""
     annotated.apply(asking_pod(authored_spec(sts, program=TELL)))
     annotated.logged("web", "app", "arn:aws")
     status, told = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
@@ -66,11 +64,11 @@ def test_a_pod_that_works_is_found_well_from_outside_and_from_within(
     assert f"system:serviceaccount:{annotated.name}:app, Pod web" in told
     assert re.search("STS gives ASIA\\w+ for", told), told
     assert "200 with ASIA" in told
-    assert "needs the package botocore" in told  # who the credentials are cannot be asked with the image of a Pod
+    assert "needs the package botocore" in told  # a Pod's image has no botocore to request the caller's identity
     assert "WRONG" not in told
 
 
-def test_a_trust_policy_for_somebody_else_is_named_and_what_it_must_allow(
+def test_trust_policy_for_another_account_is_named_with_the_fix(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     role = {"irsa-sidecar.io/role-arn": role_arn("foreign")}
@@ -86,10 +84,10 @@ def test_a_trust_policy_for_somebody_else_is_named_and_what_it_must_allow(
     assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
     _, told = person.run(f"{outside} --exec")
     assert f"the trust policy of {role_arn('foreign')} does not allow that" in " ".join(told.split())
-    assert "more CPU" not in told  # it waits for credentials, and is not slow
+    assert "more CPU" not in told  # the Pod waits for credentials and is not slow
 
 
-def test_a_web_identity_that_an_application_was_left_is_named_with_its_container(
+def test_web_identity_settings_of_a_container_are_named(
     node: Cluster, namespace: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     made = pod("pod/example.yaml", "web", sts, app=TELL)
@@ -104,10 +102,10 @@ def test_a_web_identity_that_an_application_was_left_is_named_with_its_container
         assert "AWS_WEB_IDENTITY_TOKEN_FILE" in found["observed"]
 
 
-def test_a_pod_that_no_webhook_saw_is_told_to_be_made_anew(
+def test_pod_without_injection_gets_advice_to_recreate_it(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
-    """Here, as it got its label only later."""
+    """Add the label after the Pod was created, so the webhook never saw it."""
     annotated.apply(asking_pod(authored_spec(sts), labels={}))
     annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
     found = person.first_failure(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")

@@ -1,8 +1,9 @@
 """
-From nothing to credentials by docs/getting-started.md: its commands as they stand, but for the names.
+Follow docs/getting-started.md from nothing to credentials: run its commands unchanged, except for the names.
 
-IAM, S3 and EKS are moto's, the API server is a real one, and the issuer's name is served by TLS with what the commands
-put into the bucket. The STS is ours, since moto's takes any token; it trusts what `setup role` left in IAM.
+moto provides IAM, S3 and EKS, and the API server is real. A TLS server has the issuer's name and serves the files that
+the commands upload. The STS is ours, because moto's accepts any token. It trusts the roles that `setup role` created in
+IAM.
 """
 
 import json
@@ -43,7 +44,7 @@ ASKS_THE_API_SERVER = re.compile("kubectl |irsa-sidecar setup (issuer-documents|
 
 
 class World:
-    """A person's machine, with what it reaches. The account is empty and the namespace new."""
+    """A person's machine and everything that it reaches. The account is empty and the namespace is new."""
 
     def __init__(self, cluster: Cluster, namespace: Namespace, folder: Path, moto_url: str, net: Internet) -> None:
         self._cluster, self._namespace, self.folder, self._net = cluster, namespace, folder, net
@@ -90,17 +91,18 @@ class World:
             client.close()
 
     def ours(self, text: str) -> str:
-        """The document's text with the names of this test."""
+        """Return the document's text with the names of this test."""
         namespace = self._namespace.name
         text = text.replace("https://shop-oidc.s3.eu-west-1.amazonaws.com", ISSUER).replace("111122223333", ACCOUNT_ID)
         text = re.sub(r"(?<![\w-])shop(?![\w-])", namespace, text)
-        # The one thing that the internet has and this issuer lacks: an authority that everybody trusts.
+        # This issuer's certificate has a private CA, which no client trusts by default. A public issuer has a public
+        # CA.
         return re.sub(
             "(setup oidc-provider --issuer)", rf"setup oidc-provider --ca-file {self._authority} --issuer", text
         )
 
     def run(self, command: str) -> str:
-        """One command of the document. Returns what it printed."""
+        """Run one command of the document, and return its output."""
         if command.startswith("export "):
             self.environment |= dict(word.split("=", 1) for word in self.ours(command).split()[1:])
             return ""
@@ -121,12 +123,16 @@ class World:
         return done.stdout
 
     def _let_time_pass(self) -> None:
-        """S3 tells times in whole seconds, so what was written in the second of its upload looks newer than that."""
+        """
+        Backdate the files.
+
+        S3 has times in whole seconds, so a file seems newer than an upload in the same second.
+        """
         for path in (self.folder / "public").rglob("*"):
             os.utime(path, (0, 0))
 
     def _publish(self) -> None:
-        """What is in the bucket is what the issuer's server answers."""
+        """Serve the bucket's objects at the issuer's URL."""
         for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
             answer = self.s3.get_object(Bucket=BUCKET, Key=found["Key"])
             assert answer["ContentType"] == "application/json"
@@ -137,14 +143,14 @@ class World:
         return found
 
     def state(self) -> Mapping[str, Any]:
-        """All that the commands make, in the account, the bucket, the cluster and the folder."""
+        """Return everything that the commands create: in the account, the bucket, the cluster and the folder."""
         objects = self.s3.list_objects_v2(Bucket=BUCKET)["Contents"]
         deployments = self._namespace.get("deployments")["items"]
         return {
             **self.account(),
             "objects": [(found["Key"], found["LastModified"], found["ETag"]) for found in objects],
             "accounts": self._namespace.get("serviceaccounts")["items"],
-            # Their controller writes a status meanwhile.
+            # Controllers update the status meanwhile.
             "deployments": [(found["metadata"]["generation"], found["spec"]) for found in deployments],
             "manifest": (self.folder / "cart.yaml").read_text(),
         }
@@ -176,7 +182,7 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
         world.close()
 
 
-def test_all_steps_lead_from_nothing_to_credentials_and_change_nothing_again(
+def test_all_steps_lead_to_credentials_and_repeat_without_change(
     world: World, cluster: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:
     steps = [*commands("On any other cluster"), *commands("The Pods")]
@@ -204,7 +210,7 @@ def test_all_steps_lead_from_nothing_to_credentials_and_change_nothing_again(
         assert "AccessDenied" in world.run("! irsa-sidecar credentials --no-daemon 2>&1")
 
 
-def test_a_role_of_pod_identity_takes_the_cluster_of_eks_besides_once(world: World, namespace: Namespace) -> None:
+def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace: Namespace) -> None:
     created = world.eks.create_cluster(name=namespace.name, roleArn=EKS_ROLE_ARN, resourcesVpcConfig={})["cluster"]
     trust_policy = {"Version": "2012-10-17", "Statement": [POD_IDENTITY]}
     world.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(trust_policy))
@@ -221,7 +227,7 @@ def test_a_role_of_pod_identity_takes_the_cluster_of_eks_besides_once(world: Wor
     assert world.account() == made
 
 
-def test_the_manifest_with_the_sidecar_stays_as_it_is_and_a_dry_run_shows_what_came(world: World) -> None:
+def test_manifest_stays_unchanged_and_a_dry_run_shows_injection(world: World) -> None:
     (setup_pod,) = (step for step in commands("The Pods") if "setup pod" in step)
     (dry_run,) = (step for step in commands("From plain IRSA") if "setup pod" in step)
     world.run(setup_pod)

@@ -1,8 +1,8 @@
 """
-The webhook on its nodes' network, as by k8s/webhook/host-network: for API servers that have no way to Pods.
+Test the webhook on the network of its nodes, as in k8s/webhook/host-network, for API servers that cannot reach Pods.
 
-Whether a node has room for two, and what the next version waits for, is tried with the chart, which makes the same
-objects (test_chart.py).
+The module test_chart.py tests the limit of one replica per node and the wait of the next version, with the same
+objects.
 """
 
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ AS_MANY_AS_NODES = {"replicas": [{"name": "webhook", "count": 1}]}
 
 @pytest.fixture(scope="module")
 def on_its_node(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """The webhook's namespace."""
+    """Return the webhook's namespace."""
     with deployed_webhook(node, sts, tmp_path_factory.mktemp("node"), COMPONENTS, **AS_MANY_AS_NODES) as deployed:
         yield deployed
 
 
-def test_it_listens_where_its_node_is_and_pods_have_credentials(
+def test_webhook_listens_on_its_node_and_pods_have_credentials(
     node: Cluster, on_its_node: Namespace, namespace: Namespace, sts: ClusterSts
 ) -> None:
     assert node_ports(on_its_node) == [8443, 8080]
@@ -51,7 +51,7 @@ def test_it_listens_where_its_node_is_and_pods_have_credentials(
     assert f"assumed-role/app/{namespace.name}.web\n" in namespace.logged("web", "app", "arn:aws")
 
 
-def test_with_the_patches_that_it_tells_of_it_listens_elsewhere(
+def test_documented_patches_change_the_ports(
     on_its_node: Namespace, namespace: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> None:
     more = AS_MANY_AS_NODES | {"patches": patches_for_other_ports()}

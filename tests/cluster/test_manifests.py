@@ -1,4 +1,4 @@
-"""Every manifest of k8s/ goes through a real API server: no field that it does not know, none that is too lax."""
+"""Apply every manifest of k8s/ to a real API server: no field is unknown, and no Pod is too permissive."""
 
 import json
 import re
@@ -20,12 +20,15 @@ from tests.support.manifests import K8S, ROOT, documents, overlays, pods, read, 
 PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
 KUSTOMIZATIONS = ["job"]
 ELSEWHERE = {"pod", "monitoring", "monitoring/webhook", "webhook", "webhook/cert-manager", "webhook/host-network"}
-"""A component, what needs the Prometheus operator, what has a namespace, what needs cert-manager, what is less strict:
-tried below, in test_monitoring.py, test_webhook.py and test_chart.py."""
+"""
+Manifests that other tests cover, below and in test_monitoring.py, test_webhook.py and test_chart.py.
+
+They are a component, need the Prometheus operator or cert-manager, have a namespace, or are less strict.
+"""
 
 
-def test_every_manifest_is_tried() -> None:
-    """Those of a kustomization are tried by its name."""
+def test_every_manifest_is_covered() -> None:
+    """A kustomization counts as one manifest, by its name."""
     folders = {str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml")}
     assert folders == {*KUSTOMIZATIONS, *ELSEWHERE}
     parts = {f"{folder}/{name}" for folder in folders for name in _named_in(K8S / folder / "kustomization.yaml")}
@@ -35,7 +38,7 @@ def test_every_manifest_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", [*PLAIN, *KUSTOMIZATIONS])
-def test_it_is_admitted_and_so_are_its_pods(cluster: Cluster, namespace: Namespace, name: str) -> None:
+def test_manifest_and_its_pods_are_admitted(cluster: Cluster, namespace: Namespace, name: str) -> None:
     objects = read(name) if name in PLAIN else documents(cluster.kubectl("kustomize", str(K8S / name)).stdout)
     assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
     for number, pod in enumerate(pods(objects)):
@@ -43,8 +46,8 @@ def test_it_is_admitted_and_so_are_its_pods(cluster: Cluster, namespace: Namespa
         assert "Warning" not in namespace.apply(pod, dry_run=True).stderr
 
 
-def test_a_pod_that_is_less_strict_is_refused(namespace: Namespace) -> None:
-    """So the test above can fail."""
+def test_less_strict_pod_is_rejected(namespace: Namespace) -> None:
+    """Show that the test above can fail."""
     (pod,) = pods(read("pod/example.yaml"))
     pod["metadata"]["name"] = "loose"
     del sidecar_of(pod)["securityContext"]["capabilities"]
@@ -61,16 +64,16 @@ ALL: dict[str, Any] = {"limits": {"cpu": "1", "memory": "1Gi"}}
     [
         (ALL, {}, "Guaranteed"),
         ({}, {"resources": ALL}, "Guaranteed"),
-        # What the Pod asks for is then what its containers do, and one more that asked for something would not fit.
+        # The Pod's request then equals the sum of its containers, so an additional request would not fit.
         ({"requests": {"cpu": "1"}}, {"resources": {**ALL, "requests": {"cpu": "1"}}}, "Guaranteed"),
         ({}, {}, "Burstable"),
     ],
 )
 @pytest.mark.parametrize("is_native", [True, False])
-def test_a_real_api_server_gives_a_pod_with_a_sidecar_the_class_that_it_had(
+def test_sidecar_keeps_the_qos_class_of_the_pod(
     namespace: Namespace, resources: dict[str, Any], more: dict[str, Any], wanted: str, *, is_native: bool
 ) -> None:
-    """Guaranteed by its containers or by itself; of any other, the sidecar asks for something."""
+    """The Pod is Guaranteed through its containers or its own resources. In other Pods the sidecar has requests."""
     app = {"name": "app", "image": "app", "resources": resources}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"containers": [app], **more}}
     settings = Settings(image="x", region="eu-west-1", is_native=is_native, role_arn="arn:aws:iam::111122223333:role/a")
@@ -84,8 +87,8 @@ def test_a_real_api_server_gives_a_pod_with_a_sidecar_the_class_that_it_had(
     assert json.loads(namespace.kubectl(*command, stdin=json.dumps(injected)).stdout)["status"]["qosClass"] == wanted
 
 
-def test_the_overlay_of_the_documents_names_the_images_and_takes_more_flags(cluster: Cluster, tmp_path: Path) -> None:
-    """As it stands there, in a folder beside k8s/, and with the patch for what else the webhook is to be told."""
+def test_documented_overlay_names_images_and_accepts_flags(cluster: Cluster, tmp_path: Path) -> None:
+    """Use the overlay of the documents in a folder beside k8s/, with the patch for the webhook's settings."""
     shutil.copytree(K8S / "webhook", tmp_path / "k8s/webhook")
     (overlay,) = overlays("docs/kubernetes.md")
     (flags,) = re.findall(r"```yaml\n(patches:.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL)
@@ -113,7 +116,7 @@ WORKLOADS = {
 
 
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_the_component_gives_every_kind_of_workload_a_sidecar_before_its_own_init_containers(
+def test_component_adds_a_sidecar_first_to_every_workload_kind(
     cluster: Cluster, namespace: Namespace, tmp_path: Path, kind: str
 ) -> None:
     objects = _with_component(cluster, tmp_path, _workload(kind))
@@ -127,7 +130,7 @@ def test_the_component_gives_every_kind_of_workload_a_sidecar_before_its_own_ini
     assert settings["data"] == example
 
 
-def test_the_component_takes_an_image_from_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+def test_component_accepts_an_image_of_another_registry(cluster: Cluster, tmp_path: Path) -> None:
     images = [{"name": "irsa-sidecar", "newName": "registry.example.com/irsa-sidecar", "newTag": "1.2.3"}]
     (pod,) = pods(_with_component(cluster, tmp_path, _workload("Deployment"), images=images))
     assert sidecar_of(pod)["image"] == "registry.example.com/irsa-sidecar:1.2.3"
@@ -163,9 +166,9 @@ def _workload(kind: str) -> dict[str, Any]:
 
 
 def _with_component(cluster: Cluster, folder: Path, workload: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    """What a user's kustomization that has the component makes of the workload."""
+    """Return the workload of a user's kustomization that uses the component."""
     (folder / "workload.yaml").write_text(yaml.safe_dump(workload))
-    component = Path("../" * (len(folder.parts) - 1), *(K8S / "pod").parts[1:])  # kustomize wants a relative path
+    component = Path("../" * (len(folder.parts) - 1), *(K8S / "pod").parts[1:])  # kustomize requires a relative path
     kustomization = {
         "resources": ["workload.yaml"],
         "components": [str(component)],

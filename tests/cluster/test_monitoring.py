@@ -1,4 +1,4 @@
-"""Alerts and dashboard, evaluated by Prometheus itself: over made-up hours, and over what a real Pod tells."""
+"""Test alerts and dashboard with Prometheus itself: over invented hours, and with the metrics of a real Pod."""
 
 import subprocess
 from pathlib import Path
@@ -62,16 +62,17 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
         "25m",
     ),
 ]
-"""Series by the minute, in promtool's notation, and when the alert is up."""
+"""Series by the minute, in promtool's notation, and the minutes at which the alert is active."""
 
 QUIET = {
     f"irsa_sidecar_credentials_available{{{ROLE}}}": "1x120",
-    # An hour's session renewed after half of it; the shortest, after half of its quarter.
+    # A session of one hour that is renewed at half of its lifetime, and the shortest session, renewed at half of 15
+    # minutes.
     f"irsa_sidecar_credentials_expiration_timestamp_seconds{{{ROLE}}}": "3600x29 5400x29 7200x29 9000x29",
     'irsa_sidecar_credentials_expiration_timestamp_seconds{namespace="shop", pod="short", role="default"}': " ".join(
         f"{900 + 480 * n}x7" for n in range(16)
     ),
-    # Throttled now and then, and through every time.
+    # Throttled sometimes, and throttled always.
     f'{REFRESHES}"Throttling"}}': "0+1x120",
     f'{REFRESHES}"success"}}': "0x9 1x9 2x9 3x9 4x9 5x9 6x9 7x9 8x9 9x9 10x9 11x9",
     f"irsa_sidecar_token_expiration_timestamp_seconds{{{ROLE}}}": "86400x120",
@@ -80,7 +81,7 @@ QUIET = {
     f'irsa_sidecar_requests_total{{{POD}, status="401"}}': "1x120",
     f"irsa_sidecar_configuration_last_reload_successful{{{POD}}}": "1x120",
     f"irsa_sidecar_sts_endpoint_changes_total{{{POD}}}": "0x120",
-    # Its other replica is replaced, and somebody has misspelt an annotation.
+    # The other replica is replaced, and one annotation has a typing error.
     'irsa_sidecar_webhook_ready{namespace="irsa-sidecar", pod="webhook-2"}': "1x30 0x2 stale",
     BEGINS_AT: "0x120",
     EXPIRES_AT: f"{90 * 86400}x120",
@@ -90,13 +91,13 @@ QUIET = {
     f'{REVIEW_SECONDS}"0.01"}}': "0+9.5x120",
     f'{REVIEW_SECONDS}"+Inf"}}': "0+10x120",
 }
-"""Two hours of Pods and a webhook that are well."""
+"""Two hours of healthy Pods and a healthy webhook."""
 
 LIVES = [1, 48, 90 * 24, 365 * 24]
-"""Of certificates, in hours: the least that cert-manager takes, and more."""
+"""Lifetimes of certificates in hours: cert-manager's minimum, and longer ones."""
 
 OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpiresSoon": 0.1}
-"""With what share of its life left each comes up."""
+"""Share of the remaining lifetime at which each alert starts."""
 
 _UP = 'count by (alertname) (ALERTS{alertstate="firing"})'
 
@@ -106,25 +107,25 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return rules_file(tmp_path_factory.mktemp("rules"))
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_is_covered() -> None:
     assert {alert for alert, _, _ in FIRING} | set(OF_CERTIFICATES) == {
         each for whose in FOLDERS for each in alerts(whose)
     }
 
 
 @pytest.mark.parametrize(("alert", "series", "at"), FIRING)
-def test_an_alert_is_up_when_it_should_be(rules: Path, alert: str, series: dict[str, str], at: str) -> None:
+def test_alert_fires_in_its_condition(rules: Path, alert: str, series: dict[str, str], at: str) -> None:
     up = {"expr": _UP, "eval_time": at, "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}]}
     _check(rules, series, [up])
 
 
-def test_no_alert_is_ever_up_while_all_is_well(rules: Path) -> None:
+def test_no_alert_fires_for_healthy_series(rules: Path) -> None:
     _check(rules, QUIET, [{"expr": _UP, "eval_time": f"{minute}m", "exp_samples": []} for minute in range(0, 110, 5)])
 
 
 @pytest.mark.parametrize("hours", LIVES)
-def test_a_certificate_that_is_renewed_in_time_is_no_alert_however_long_it_lives(rules: Path, hours: int) -> None:
-    """At two thirds of its life, which is after an hour here, and two minutes later in use."""
+def test_certificate_renewed_in_time_fires_no_alert(rules: Path, hours: int) -> None:
+    """Renew at two thirds of the lifetime, which is one hour here, and use the new certificate two minutes later."""
     life = hours * 3600
     begins_at, renewed_at = 3600 - life * 2 // 3, 3600
     series = {
@@ -136,10 +137,10 @@ def test_a_certificate_that_is_renewed_in_time_is_no_alert_however_long_it_lives
 
 @pytest.mark.parametrize("hours", LIVES)
 @pytest.mark.parametrize(("alert", "share"), OF_CERTIFICATES.items())
-def test_a_certificate_that_is_not_renewed_is_told_of_by_the_share_of_its_life_that_is_left(
+def test_certificate_not_renewed_fires_by_its_remaining_share(
     rules: Path, alert: str, share: float, hours: int
 ) -> None:
-    """Which is that after an hour here."""
+    """That moment is one hour after the start here."""
     life = hours * 3600
     expires_at = 3600 + round(life * share)
     series = {BEGINS_AT: f"{expires_at - life}x120", EXPIRES_AT: f"{expires_at}x120"}
@@ -149,18 +150,18 @@ def test_a_certificate_that_is_not_renewed_is_told_of_by_the_share_of_its_life_t
     _check(rules, series, [{"expr": this, "eval_time": f"{at}m", "exp_samples": found} for at, found in expected])
 
 
-def test_the_resources_are_those_that_the_operator_defines(cluster: Cluster, namespace: Namespace) -> None:
+def test_monitoring_resources_match_the_operators_definitions(cluster: Cluster, namespace: Namespace) -> None:
     install(cluster, OPERATOR)
     objects = documents(cluster.kubectl("kustomize", "k8s/monitoring").stdout)
     assert {found["kind"] for found in objects} == {"ConfigMap", "PodMonitor", "PrometheusRule"}
     of_webhook = documents(cluster.kubectl("kustomize", "k8s/monitoring/webhook").stdout)
     assert {found["kind"] for found in of_webhook} == {"ConfigMap", "PodMonitor", "PrometheusRule"}
     for found in of_webhook:
-        assert found["metadata"].pop("namespace") == "irsa-sidecar"  # which need not be there
+        assert found["metadata"].pop("namespace") == "irsa-sidecar"  # the namespace need not exist
     assert "Warning" not in namespace.apply(*objects, *of_webhook, dry_run=True).stderr
 
 
-def test_every_panel_shows_what_a_real_pod_tells_and_no_alert_is_up(
+def test_every_panel_shows_metrics_of_a_real_pod(
     node: Cluster, namespace: Namespace, sts: ClusterSts, rules: Path, tmp_path: Path
 ) -> None:
     namespace.apply(pod("pod/example.yaml", "web", sts, app="tell(who_am_i())\nuntil_told_to_stop()"))
@@ -175,7 +176,7 @@ def test_every_panel_shows_what_a_real_pod_tells_and_no_alert_is_up(
 
 
 def _check(rules: Path, series: dict[str, str], expected: list[dict[str, Any]]) -> None:
-    """Promtool's own unit test of rules: `expected` are queries with their results."""
+    """Run promtool's unit test of rules. `expected` has queries with their results."""
     test = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in (READY | series).items()],

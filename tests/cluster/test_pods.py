@@ -1,4 +1,4 @@
-"""The sidecar as Pods of a real kubelet have it, by the manifests that are shipped: start, work, failure and end."""
+"""Test the sidecar in Pods of a real kubelet with the shipped manifests: start, operation, failure and stop."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def is_running(found: dict[str, Any], container: str = "app") -> bool:
 
 
 @pytest.mark.parametrize("file", [EXAMPLE, BEFORE_1_29])
-def test_an_sdk_has_credentials_from_the_token_that_the_kubelet_wrote(
+def test_sdk_has_credentials_from_the_kubelets_token(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
 ) -> None:
     namespace.apply(pod(file, "web", sts, app=TELL))
@@ -37,16 +37,14 @@ def test_an_sdk_has_credentials_from_the_token_that_the_kubelet_wrote(
     assert granted["subject"] == f"system:serviceaccount:{namespace.name}:app"
 
 
-def test_the_application_starts_after_the_first_credentials(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
-) -> None:
+def test_application_starts_after_the_first_credentials(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     namespace.apply(pod(EXAMPLE, "web", sts, app=TELL))
     namespace.wait_for("web", is_running)
     refreshed = _event(namespace, "web", "credentials_refreshed")
     assert refreshed["time"] < container_state(namespace.pod("web"), "app")["state"]["running"]["startedAt"]
 
 
-def test_a_role_that_is_not_ours_holds_the_application_back_and_the_pods_events_say_why(
+def test_untrusted_role_holds_the_application_with_an_event(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     made = pod(EXAMPLE, "web", sts, app=TELL)
@@ -58,10 +56,12 @@ def test_a_role_that_is_not_ours_holds_the_application_back_and_the_pods_events_
     assert container_state(found, "app")["state"]["waiting"]["reason"] == "PodInitializing"
 
 
-def test_the_application_starts_after_the_first_credentials_of_a_plain_sidecar_that_was_injected(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
-) -> None:
-    """As before Kubernetes 1.29. This kubelet knows native ones too, but starts containers in order all the same."""
+def test_application_waits_for_an_injected_plain_sidecar(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
+    """
+    Inject as for Kubernetes before 1.29.
+
+    This kubelet supports native sidecars too, but starts containers in order.
+    """
     namespace.apply(_injected_plainly(sts, "web", role="app"))
     assert session_arn(namespace, "web") in namespace.logged("web", "app", "arn:aws")
     refreshed = _event(namespace, "web", "credentials_refreshed")
@@ -70,7 +70,7 @@ def test_the_application_starts_after_the_first_credentials_of_a_plain_sidecar_t
     assert [container["name"] for container in found["spec"]["containers"]] == ["irsa-sidecar", "app"]
 
 
-def test_a_plain_sidecar_without_credentials_holds_the_application_back(
+def test_plain_sidecar_without_credentials_holds_the_application(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     namespace.apply(_injected_plainly(sts, "web", role="foreign"))
@@ -82,7 +82,7 @@ def test_a_plain_sidecar_without_credentials_holds_the_application_back(
     assert container_state(found, "app")["state"] == {"waiting": {"reason": "ContainerCreating"}}
 
 
-def test_a_killed_sidecar_comes_back_and_the_application_never_notices(
+def test_killed_sidecar_restarts_unnoticed_by_the_application(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     program = """
@@ -107,13 +107,13 @@ while True:
     assert container_state(namespace.pod("web"), "app")["restartCount"] == 0
 
 
-def test_a_job_completes_and_both_containers_end_with_0(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
+def test_job_completes_and_both_containers_exit_with_zero(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     _apply_jobs(node, namespace, sts)
     namespace.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=120s")
     _assert_both_ended_with_0(namespace, "job-name=once")
 
 
-def test_a_job_of_a_cronjob_completes(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
+def test_job_of_a_cronjob_completes(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     _apply_jobs(node, namespace, sts)
     namespace.kubectl("create", "job", "--from=cronjob/nightly", "tonight")
     namespace.kubectl("wait", "--for=condition=Complete", "job/tonight", "--timeout=120s")
@@ -121,10 +121,10 @@ def test_a_job_of_a_cronjob_completes(node: Cluster, namespace: Namespace, sts: 
 
 
 @pytest.mark.parametrize("file", [EXAMPLE, BEFORE_1_29])
-def test_an_application_that_is_told_to_stop_still_gets_credentials(
+def test_stopping_application_still_gets_credentials(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
 ) -> None:
-    """In its preStop hook and after SIGTERM: connections to close and queues to flush need them, too."""
+    """Request them in the preStop hook and after SIGTERM, because open connections and queues still need them."""
     made = pod(file, "web", sts, app="until_told_to_stop(lambda: (time.sleep(3), tell('at the end', who_am_i())))")
     (app,) = [container for container in made["spec"]["containers"] if container["name"] == "app"]
     hook = app["args"][0].partition("def until")[0] + 'print("in the hook", who_am_i(), file=open("/proc/1/fd/1", "w"))'
@@ -139,9 +139,7 @@ def test_an_application_that_is_told_to_stop_still_gets_credentials(
     assert f"at the end {session_arn(namespace, 'web')}" in told
 
 
-def test_each_container_has_its_own_role_and_no_way_to_the_others(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
-) -> None:
+def test_each_container_has_only_its_own_role(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     program = """
 tell(who_am_i())
 def ask(path, **headers):
@@ -163,10 +161,10 @@ until_told_to_stop()
     assert "asked [403, 200] 401 ['reporting']" in told
 
 
-def test_the_application_has_no_token_for_sts_and_the_sidecar_none_for_the_api_server(
+def test_application_has_no_sts_token_and_sidecar_no_api_token(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
-    """Also where the Pod asks for the API server's."""
+    """Include a Pod that mounts the API server's token."""
     find = "print([os.path.join(path, name) for path, _, names in os.walk('/var/run/secrets') for name in names])"
     made = pod(EXAMPLE, "web", sts, app="until_told_to_stop()")
     made["spec"]["automountServiceAccountToken"] = True
@@ -184,9 +182,7 @@ def test_the_application_has_no_token_for_sts_and_the_sidecar_none_for_the_api_s
     assert "kubernetes.io" not in found["irsa-sidecar"]
 
 
-def test_the_sidecar_needs_no_more_memory_than_its_manifest_asks_for(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
-) -> None:
+def test_sidecar_needs_at_most_its_memory_request(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     namespace.apply(pod(EXAMPLE, "web", sts, app=TELL))
     namespace.logged("web", "app", "arn:aws")
     used = _working_set_mebibytes(node, namespace, "web", "irsa-sidecar")
@@ -195,7 +191,7 @@ def test_the_sidecar_needs_no_more_memory_than_its_manifest_asks_for(
 
 
 def _injected_plainly(sts: ClusterSts, name: str, role: str) -> dict[str, Any]:
-    """A Pod as the webhook makes it where the API server is older than native sidecars."""
+    """Return a Pod as the webhook changes it for an API server that is older than native sidecars."""
     settings = Settings(IMAGE, REGION, is_native=False, environment=(("AWS_ENDPOINT_URL_STS", sts.url),))
     metadata = {"name": name, "annotations": {"irsa-sidecar.io/role-arn": role_arn(role)}}
     authored = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts, TELL)}
@@ -203,14 +199,14 @@ def _injected_plainly(sts: ClusterSts, name: str, role: str) -> dict[str, Any]:
 
 
 def _event(namespace: Namespace, name: str, event: str) -> dict[str, Any]:
-    """The first log event of that name of the sidecar."""
+    """Return the sidecar's first log event of that name."""
     lines = namespace.logged(name, "irsa-sidecar", f'"{event}"').splitlines()
     found: dict[str, Any] = next(entry for line in lines if (entry := json.loads(line))["event"] == event)
     return found
 
 
 def _events(namespace: Namespace, name: str) -> str:
-    """What the Pod's events say."""
+    """Return the messages of the Pod's events."""
     found = namespace.get("events", f"--field-selector=involvedObject.name={name}")
     return "\n".join(event.get("message", "") for event in found["items"])
 

@@ -1,4 +1,4 @@
-"""The network policies of k8s/ where they are enforced: what they close is closed, and nothing else is."""
+"""Test the network policies of k8s/ with enforcement: they block what they should, and nothing else."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ TELL = "tell(who_am_i())\nuntil_told_to_stop()"
 METADATA_POLICY, WEBHOOK_POLICY = "network-policy.yaml", "webhook/network-policy.yaml"
 
 OTHER_PORT = 9000
-"""Of a Pod of the webhook, where something listens for a test."""
+"""Additional port of a webhook Pod, on which the test listens."""
 
 
 LISTEN = """
@@ -42,7 +42,7 @@ ENDPOINTS = {"IPv4": "http://127.0.0.1:4772/v1/credentials", "IPv6": "http://[::
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest, node: Cluster) -> Iterator[str]:
-    """By which all is tried, and the API server has a Service."""
+    """Return the address family for all tests, in which the API server has a Service."""
     with apiserver_of_ipv6(node) if request.param == "IPv6" else nullcontext():
         yield request.param
 
@@ -51,7 +51,7 @@ def family(request: pytest.FixtureRequest, node: Cluster) -> Iterator[str]:
 def sts_there(
     family: str, node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ClusterSts]:
-    """STS, at an address of the family."""
+    """Run STS at an address of the family."""
     if family == "IPv4":
         yield sts
         return
@@ -61,12 +61,12 @@ def sts_there(
 
 @pytest.fixture(scope="module")
 def webhook_there(family: str, webhook: Namespace) -> Iterator[Namespace]:
-    """The webhook's namespace, in a cluster of the family."""
+    """Return the webhook's namespace in a cluster of the family."""
     with webhook_of_ipv6(webhook) if family == "IPv6" else nullcontext():
         yield webhook
 
 
-def test_a_pod_is_kept_from_the_metadata_service_and_from_nothing_else(
+def test_policy_blocks_only_the_metadata_service(
     node: Cluster, namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
     for name in ("web", "another"):
@@ -90,10 +90,10 @@ def test_a_pod_is_kept_from_the_metadata_service_and_from_nothing_else(
     assert reached_from(node.inside(), places) == set(places), "what is on the node's network is kept from nothing"
 
 
-def test_a_pod_that_is_kept_from_the_metadata_service_has_credentials_anew(
+def test_pod_without_metadata_service_gets_credentials(
     namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
-    """From an endpoint whose address is of the family, too, and with no saved ones to start from."""
+    """Use an STS endpoint of the family, and no saved credentials."""
     made = pod("pod/example.yaml", "web", sts_there, app=TELL)
     set_variable(made, "IRSA_SIDECAR_STATE_DIR", "")
     set_variable(made, "AWS_CONTAINER_CREDENTIALS_FULL_URI", ENDPOINTS[family], of="app")
@@ -108,10 +108,10 @@ def test_a_pod_that_is_kept_from_the_metadata_service_has_credentials_anew(
     assert arn in done.stdout
 
 
-def test_the_webhook_is_let_out_to_the_api_server_and_dns(
+def test_webhook_may_connect_only_to_api_server_and_dns(
     family: str, webhook_there: Namespace, sts_there: ClusterSts
 ) -> None:
-    """Its Service has 443, which is 6443 here by the time that a policy is looked at."""
+    """Its Service has port 443. The policy sees 6443, because kube-proxy's translation comes first."""
     beyond, name = BEYOND[family], _names(webhook_there)[0]
     places = {
         "the API server": Place(FAMILIES[family].apiserver, 443),
@@ -126,9 +126,7 @@ def test_the_webhook_is_let_out_to_the_api_server_and_dns(
     assert found == {"the API server", "the API server elsewhere", "DNS", "DNS by TCP"}
 
 
-def test_webhook_is_reached_at_https_alone_from_where_an_api_server_of_eks_is(
-    vpc: Vpc, family: str, webhook_there: Namespace
-) -> None:
+def test_webhook_is_reachable_only_at_https_from_eks_addresses(vpc: Vpc, family: str, webhook_there: Namespace) -> None:
     name = _names(webhook_there)[0]
     address = address_of(webhook_there.pod(name), family)
     places = {name: Place(address, port) for name, port in {"https": 8443, "admin": 8080, "other": OTHER_PORT}.items()}
@@ -137,7 +135,7 @@ def test_webhook_is_reached_at_https_alone_from_where_an_api_server_of_eks_is(
     assert found == {"https"}
 
 
-def test_a_webhook_that_starts_under_its_policy_injects(
+def test_webhook_that_starts_under_its_policy_injects(
     family: str, webhook_there: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     places = {"a database": Place(BEYOND[family].address, 5432)}
@@ -161,7 +159,7 @@ def _sts(sts: ClusterSts) -> Place:
 
 
 def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everything: set[str]) -> set[str]:
-    """What is found where, without the policy, everything is."""
+    """Check reachability without the policy (everything) and with it."""
     webhook.kubectl("delete", "networkpolicy", "webhook")
     try:
         wait_until(lambda: look() == everything, "all, without the policy")
@@ -173,7 +171,7 @@ def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everythi
 
 @contextmanager
 def _listening(webhook: Namespace, replica: str, address: str) -> Iterator[None]:
-    """One more port, in a Pod of the webhook, until the end."""
+    """Listen on one more port in a Pod of the webhook until the block ends."""
     command = webhook.command("exec", "--stdin", replica, "--", "python", "-u", "-c", LISTEN, address, str(OTHER_PORT))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdin is not None

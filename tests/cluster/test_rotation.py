@@ -1,4 +1,8 @@
-"""The kubelet's own renewal of a token, as slow as it is: begun before all other tests, and looked at after them."""
+"""
+Test the kubelet's own renewal of a token.
+
+It takes minutes, so it starts before all other tests and is checked last.
+"""
 
 import json
 from datetime import datetime
@@ -8,18 +12,16 @@ from tests.cluster.namespace import Namespace, container_state
 from tests.cluster.sts import ClusterSts
 
 RENEWED_SECONDS = 700.0
-"""At 80 % of its 600 seconds, or a little later when the Pod is synced; no longer than the token lives."""
+"""Deadline for the renewal. It happens at 80 % of 600 seconds, or a little later when the kubelet syncs the Pod."""
 
 GOOD_AT_RENEWAL_SECONDS = 480.0
-"""What a new token has left for as long as the one before it is good: it is seen before that ends."""
+"""Least remaining lifetime of a new token when the sidecar finds it, so that the old one is still valid then."""
 
 
-def test_a_renewed_token_is_seen_and_a_sidecar_that_starts_anew_trades_it(
-    node: Cluster, rotating: Namespace, sts: ClusterSts
-) -> None:
+def test_renewed_token_is_found_and_used_after_a_restart(node: Cluster, rotating: Namespace, sts: ClusterSts) -> None:
     told = rotating.logged("web", "irsa-sidecar", '"token_renewed"', seconds=RENEWED_SECONDS)
     renewals = [entry for line in told.splitlines() if (entry := json.loads(line))["event"] == "token_renewed"]
-    for renewal in renewals:  # the other tests may take so long that there are several
+    for renewal in renewals:  # several, if the other tests take long
         expires_at = datetime.fromisoformat(renewal["token_expires_at"])
         seen_at = datetime.fromisoformat(renewal["time"])
         assert GOOD_AT_RENEWAL_SECONDS < (expires_at - seen_at).total_seconds() <= 600

@@ -1,4 +1,4 @@
-"""Tokens that a real API server signed, traded at a strict STS that knows nothing but the keys that it publishes."""
+"""Test tokens that a real API server signed, at a strict STS that knows only the published keys."""
 
 import json
 import os
@@ -24,7 +24,7 @@ AWS = str(Path(sys.executable).parent / "aws")
 def run(
     cluster: Cluster, sts: ClusterSts, token: Path, *command: str, role: str = "app"
 ) -> "subprocess.CompletedProcess[str]":
-    """One of our commands with what a Pod's environment says, where STS can be reached."""
+    """Run one of our commands with a Pod's environment, where STS can be reached."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
         "AWS_ROLE_ARN": role_arn(role),
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
@@ -53,7 +53,7 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims
 
 
-def test_the_claims_that_our_fakes_make_up_are_those_of_the_api_server(namespace: Namespace) -> None:
+def test_fake_claims_equal_those_of_the_api_server(namespace: Namespace) -> None:
     _make_unscheduled_pod(namespace)
     real = claims_of(namespace.token(bound_object_kind="Pod", bound_object_name="idle"))
     made_up = service_account_claims(time.time())
@@ -62,13 +62,13 @@ def test_the_claims_that_our_fakes_make_up_are_those_of_the_api_server(namespace
     assert real["sub"] == f"system:serviceaccount:{namespace.name}:app"
 
 
-def test_a_token_is_good_for_credentials(cluster: Cluster, sts: ClusterSts, token: Path) -> None:
+def test_token_gets_credentials(cluster: Cluster, sts: ClusterSts, token: Path) -> None:
     done = run(cluster, sts, token, "credentials")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout).keys() >= {"AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}
 
 
-def test_a_command_is_the_role_and_its_session_tells_the_service_account(
+def test_command_has_the_role_and_a_session_name_of_the_account(
     cluster: Cluster, sts: ClusterSts, namespace: Namespace, token: Path
 ) -> None:
     done = run(cluster, sts, token, "exec", "--", AWS, "sts", "get-caller-identity", "--query=Arn", "--output=text")
@@ -78,7 +78,7 @@ def test_a_command_is_the_role_and_its_session_tells_the_service_account(
     )
 
 
-def test_a_pods_token_names_the_session_by_the_pod(
+def test_pod_token_names_the_session_by_the_pod(
     cluster: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path
 ) -> None:
     _make_unscheduled_pod(namespace)
@@ -88,15 +88,13 @@ def test_a_pods_token_names_the_session_by_the_pod(
     assert sts.events("exchange_granted", arn=f"arn:aws:sts::111122223333:assumed-role/app/{namespace.name}.idle")
 
 
-def test_a_role_that_trusts_another_service_account_is_refused_in_awss_words(
-    cluster: Cluster, sts: ClusterSts, token: Path
-) -> None:
+def test_role_for_another_service_account_shows_the_aws_error(cluster: Cluster, sts: ClusterSts, token: Path) -> None:
     done = run(cluster, sts, token, "credentials", role="foreign")
     assert done.returncode == 1
     assert "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" in done.stderr
 
 
-def test_a_token_for_the_api_server_is_refused(
+def test_token_for_the_api_server_is_rejected(
     cluster: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path
 ) -> None:
     path = tmp_path / "token"
@@ -106,7 +104,7 @@ def test_a_token_for_the_api_server_is_refused(
     assert "InvalidIdentityToken" in done.stderr
 
 
-def test_the_token_command_says_whom_it_speaks_for(
+def test_token_command_shows_its_service_account(
     cluster: Cluster, sts: ClusterSts, namespace: Namespace, token: Path
 ) -> None:
     done = run(cluster, sts, token, "token")
@@ -116,7 +114,7 @@ def test_the_token_command_says_whom_it_speaks_for(
 
 
 def _make_unscheduled_pod(namespace: Namespace) -> None:
-    """Only there for a token to be bound to: no node takes it."""
+    """Create a Pod to which a token can be bound. No node accepts it."""
     strict = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     user = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
     namespace.apply(
@@ -135,7 +133,7 @@ def _make_unscheduled_pod(namespace: Namespace) -> None:
 
 
 def _shape(value: Any) -> Any:
-    """Names and types, without what differs from token to token."""
+    """Return names and types, without the values that differ from token to token."""
     if isinstance(value, dict):
         return {name: _shape(item) for name, item in value.items()}
     return [_shape(item) for item in value] if isinstance(value, list) else type(value)

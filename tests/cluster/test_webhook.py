@@ -1,4 +1,4 @@
-"""The webhook as `kubectl apply -k k8s/webhook` deploys it: with the rights of the manifests, and no more."""
+"""Test the webhook as `kubectl apply -k k8s/webhook` deploys it, with only the rights of the manifests."""
 
 import json
 import re
@@ -18,10 +18,10 @@ from tests.support.monitoring import alerts, as_chosen, panel_queries
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
 BURST = 100
 TOGETHER = 16
-"""As many as a machine with two cores starts in half a minute."""
+"""Number of Pods that a machine with two cores starts in half a minute."""
 
 
-def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
+def test_labelled_deployment_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
     annotated.apply(asking_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
     name = pod_of(annotated, "app=web")["metadata"]["name"]
     arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.{name}"
@@ -29,15 +29,13 @@ def test_a_deployment_with_the_label_has_credentials(annotated: Namespace, sts: 
     assert sidecar_of(annotated.pod(name))["image"] == IMAGE
 
 
-def test_a_wrong_annotation_is_refused_in_a_sentence(annotated: Namespace, sts: ClusterSts) -> None:
+def test_wrong_annotation_is_rejected_with_a_message(annotated: Namespace, sts: ClusterSts) -> None:
     done = tried(annotated, asking_pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
 
-def test_a_guaranteed_pod_stays_one_and_its_sidecar_starts_with_the_cpu_that_leaves(
-    annotated: Namespace, sts: ClusterSts
-) -> None:
+def test_guaranteed_pod_keeps_its_class_and_starts_the_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
     spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
     spec["containers"][0]["resources"] = {"limits": {"cpu": "500m", "memory": "128Mi"}}
     annotated.apply(asking_pod(spec))
@@ -48,15 +46,15 @@ def test_a_guaranteed_pod_stays_one_and_its_sidecar_starts_with_the_cpu_that_lea
     assert found["status"]["initContainerStatuses"][0]["restartCount"] == 0
 
 
-def test_another_value_of_the_label_is_refused_but_for_false(annotated: Namespace, sts: ClusterSts) -> None:
-    """A real API server asks the webhook, which a selector by the right value could not have it do."""
+def test_other_label_values_are_rejected_except_false(annotated: Namespace, sts: ClusterSts) -> None:
+    """Check that the API server calls the webhook for them, which a selector for the right value would prevent."""
     refused = tried(annotated, asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
     assert "irsa-sidecar.io/inject is 'yes': give \"true\", in quotes" in refused
     annotated.apply(asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))
     assert [each["name"] for each in annotated.pod("web")["spec"].get("initContainers", ())] == []
 
 
-def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Namespace, sts: ClusterSts) -> None:
+def test_excluded_container_is_an_event_of_its_owner(annotated: Namespace, sts: ClusterSts) -> None:
     spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)
@@ -70,7 +68,7 @@ def test_a_container_that_is_left_alone_is_an_event_of_its_owner(annotated: Name
 
 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
-    """No node takes them: what is tried is that they are made."""
+    """No node accepts the Pods, because only their creation matters here."""
     spec = authored_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
@@ -84,7 +82,7 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 
-def test_pods_that_start_at_one_time_all_have_credentials(annotated: Namespace, sts: ClusterSts) -> None:
+def test_pods_that_start_together_all_have_credentials(annotated: Namespace, sts: ClusterSts) -> None:
     spec = authored_spec(sts, program="tell(who_am_i())") | {"restartPolicy": "Never"}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": TOGETHER, "completions": TOGETHER, "backoffLimit": 0, "template": template}
@@ -98,7 +96,7 @@ def test_pods_that_start_at_one_time_all_have_credentials(annotated: Namespace, 
     assert len(ended) == TOGETHER
 
 
-def test_it_may_read_no_secret_but_its_own(node: Cluster, webhook: Namespace) -> None:
+def test_webhook_may_read_only_its_own_secret(node: Cluster, webhook: Namespace) -> None:
     def may(*what: str) -> bool:
         return node.kubectl("auth", "can-i", *what, f"--as={ACCOUNT}", check=False).stdout.strip() == "yes"
 
@@ -112,20 +110,18 @@ def test_it_may_read_no_secret_but_its_own(node: Cluster, webhook: Namespace) ->
     assert not may("list", "pods", "--all-namespaces")
 
 
-def test_a_spoilt_certificate_is_made_anew_and_trusted(
-    webhook: Namespace, annotated: Namespace, sts: ClusterSts
-) -> None:
-    """Both by the rights that it has."""
+def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
+    """The webhook does both with its own rights."""
     before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
     wait_until(lambda: authorities(webhook) != before, "another authority")
     wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
 
 
-def test_alerts_and_panels_find_what_replicas_tell_and_no_alert_is_up(
+def test_alerts_and_panels_find_the_metrics_of_replicas(
     node: Cluster, webhook: Namespace, annotated: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    """Of both replicas: the API server stays with one of them."""
+    """Check both replicas, because the API server keeps its connection to one of them."""
     pods = {
         f"{replica['status']['podIP']}:8080": {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
         for replica in webhook.get("pods")["items"]
@@ -145,14 +141,14 @@ def test_alerts_and_panels_find_what_replicas_tell_and_no_alert_is_up(
         assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 
-def test_it_was_refused_nothing(webhook: Namespace) -> None:
+def test_webhook_was_denied_no_request(webhook: Namespace) -> None:
     told = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
     assert "service_accounts_listed" in told
     assert "certificate_activated" in told
     assert "forbidden" not in told
 
 
-def test_it_needs_no_more_memory_than_it_asks_for(node: Cluster, webhook: Namespace) -> None:
+def test_webhook_needs_at_most_its_memory_request(node: Cluster, webhook: Namespace) -> None:
     summary = json.loads(node.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary").stdout)
     found = [pod for pod in summary["pods"] if pod["podRef"]["namespace"] == webhook.name]
     used = [pod["containers"][0]["memory"]["workingSetBytes"] / 1024 / 1024 for pod in found]
@@ -161,7 +157,7 @@ def test_it_needs_no_more_memory_than_it_asks_for(node: Cluster, webhook: Namesp
     assert max(used) < 64
 
 
-def test_without_it_pods_that_ask_are_refused_and_all_others_made(
+def test_without_the_webhook_only_labelled_pods_are_rejected(
     webhook: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")

@@ -1,4 +1,4 @@
-"""The webhook's certificate gives way to another, and its replicas to others, while Pods are made all the time."""
+"""Test changes of the webhook's certificate and of its replicas while Pods are created all the time."""
 
 import base64
 import json
@@ -22,13 +22,13 @@ NAME = "webhook.irsa-sidecar.svc"
 
 @pytest.fixture
 def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
-    """Pods, all the time."""
+    """Create Pods all the time."""
     with creations(node, annotated, asking_pod(authored_spec(sts)), tmp_path) as found:
         yield found
 
 
 def make_due(webhook: Namespace) -> None:
-    """As 61 days later."""
+    """Make the certificate due for renewal, as 61 days later."""
     held = bundle(webhook)
     put(webhook, renewed(held, [NAME], datetime.now(UTC) - timedelta(days=61)))
 
@@ -38,12 +38,12 @@ def delete(webhook: Namespace) -> None:
 
 
 def put_another(webhook: Namespace) -> None:
-    """As from a backup of another cluster."""
+    """Replace the certificate, as a restore from another cluster's backup does."""
     put(webhook, renewed(None, [NAME], datetime.now(UTC)))
 
 
 @pytest.mark.parametrize("change", [delete, put_another, make_due])
-def test_no_pod_is_refused_while_a_certificate_takes_anothers_place(
+def test_pods_are_admitted_while_the_certificate_changes(
     node: Cluster, webhook: Namespace, made: Creations, change: Callable[[Namespace], None]
 ) -> None:
     before = served(node, webhook)
@@ -53,8 +53,8 @@ def test_no_pod_is_refused_while_a_certificate_takes_anothers_place(
     assert made.failed == []
 
 
-def test_no_pod_is_refused_while_other_replicas_take_over(webhook: Namespace, made: Creations) -> None:
-    """They serve the last certificate from their start, to connections that are new."""
+def test_pods_are_admitted_while_replicas_are_replaced(webhook: Namespace, made: Creations) -> None:
+    """New replicas serve the latest certificate from their start."""
     webhook.kubectl("rollout", "restart", "deployment/webhook")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
     wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the end of the replicas before")

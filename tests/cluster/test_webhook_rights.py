@@ -1,4 +1,4 @@
-"""The webhook without some of the rights of its manifest, as an API server really refuses them."""
+"""Test the webhook without some of its rights, which a real API server denies."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ROLE = "clusterrole/irsa-sidecar-webhook"
 
 @pytest.fixture
 def trimmed(webhook: Namespace) -> Iterator[Namespace]:
-    """It may look ServiceAccounts up and not list them, make no Event, and only read its configuration."""
+    """Remove rights: it may get but not list ServiceAccounts, create no Event, and only read its configuration."""
     rules = webhook.get(ROLE)["rules"]
     left = [
         rule | {"verbs": [verb for verb in rule["verbs"] if verb in {"get", *_kept(rule)}]}
@@ -34,7 +34,7 @@ def trimmed(webhook: Namespace) -> Iterator[Namespace]:
     _set_rules(webhook, rules)
 
 
-def test_each_missing_right_is_named_and_it_goes_on_as_far_as_it_can(
+def test_missing_right_is_named_and_the_webhook_continues(
     trimmed: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     spec = authored_spec(sts)
@@ -55,7 +55,7 @@ def test_each_missing_right_is_named_and_it_goes_on_as_far_as_it_can(
     }
 
 
-def test_with_its_rights_it_is_well_again(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
+def test_webhook_recovers_with_its_rights(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
     wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
 
 

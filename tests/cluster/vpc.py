@@ -1,8 +1,8 @@
 """
-What is beyond a node of EC2: an address of the VPC, and those that have the same meaning at every node.
+Provide the network outside an EC2 node: an address of the VPC, and the link-local addresses of each node.
 
-A network namespace of its own, with the node as the router between, so that what Pods ask of it is forwarded, as there,
-and what asks Pods from there is not the node, which every policy lets in.
+It is a network namespace of its own, with the node as the router. So packets of Pods are forwarded, as on EC2. Requests
+to Pods from there do not come from the node, which every policy allows.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.support.processes import GUARD_SECONDS
 
 
 class Beyond(NamedTuple):
-    """Of one family: one of the VPC's own, EC2's instance metadata service, and EKS's agent for Pod Identity."""
+    """Addresses of one family: one of the VPC, EC2's instance metadata service, and the EKS Pod Identity agent."""
 
     address: str
     metadata: str
@@ -30,13 +30,13 @@ BEYOND = {
     "IPv6": Beyond("fd00:10:201::1", "fd00:ec2::254", "fd00:ec2::23"),
 }
 CONTAINERS = "169.254.170.2"
-"""The credentials of ECS's agent, which have no address of IPv6."""
+"""Address of the ECS agent's credentials. It has no IPv6 form."""
 
 GATEWAY = "fe80::1"
-"""The node, as the VPC knows it. By IPv6 it answers for no address that another of its devices has."""
+"""Address of the node in the VPC. With IPv6 the node does not answer for the addresses of its other devices."""
 
 PORTS = [53, 80, 443, 5432]
-"""Where it answers, by TCP; the first by UDP, too."""
+"""Ports of the listeners: TCP, and the first also UDP."""
 
 SERVER = """
 import json, socket, socketserver, sys, threading
@@ -57,7 +57,7 @@ print("serving", flush=True)
 
 
 class Vpc:
-    """`inside` goes before a command that shall run there."""
+    """A network outside the node. `inside` is the prefix of a command that runs there."""
 
     def __init__(self, process: int) -> None:
         self.inside = ["nsenter", f"--net=/proc/{process}/ns/net", "--"]
@@ -75,7 +75,7 @@ def new_vpc(node: Cluster) -> Iterator[Vpc]:
         made = Vpc(server.pid)
         _connect(node.inside(), made.inside, server.pid)
         yield made
-        _run(node.inside(), "ip link delete vpc")  # at once, where the end of the network would do it some time later
+        _run(node.inside(), "ip link delete vpc")  # at once, because the deletion of the namespace does it with a delay
     finally:
         server.kill()
         server.wait(GUARD_SECONDS)

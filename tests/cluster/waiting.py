@@ -1,11 +1,11 @@
-"""Waiting for what comes of itself."""
+"""Wait for a condition that becomes true without our action."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 GUARD_SECONDS = 120.0
-"""No test waits for it; what never happens ends the test by it."""
+"""Deadline for a wait. A test that reaches it fails."""
 
 Found = TypeVar("Found")
 
@@ -18,7 +18,11 @@ def wait_until(
     pause_seconds: float = 0.2,
     told: Callable[[], str] = str,
 ) -> Found:
-    """What `look` finds, once that is something. Raises TimeoutError with `what` never came and what is `told`."""
+    """
+    Return the first non-empty result of `look`.
+
+    Raises TimeoutError with `what` and the output of `told` if the deadline passes.
+    """
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:

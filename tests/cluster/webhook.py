@@ -1,4 +1,4 @@
-"""The webhook as `kubectl apply -k k8s/webhook` deploys it, and the Pods that its users write."""
+"""Deploy the webhook with `kubectl apply -k k8s/webhook`, and build the Pods that its users write."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from tests.support.manifests import K8S
 CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
 SECRET = "secret/irsa-sidecar-webhook"
 COMPONENT = "--selector=app.kubernetes.io/component=webhook"
-"""Its Pods."""
+"""Label of its Pods."""
 
 ROLE = {"irsa-sidecar.io/role-arn": role_arn("app")}
 ASKS = {"irsa-sidecar.io/inject": "true"}
@@ -30,17 +30,17 @@ ASKS = {"irsa-sidecar.io/inject": "true"}
 def deployed_webhook(
     node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = (), **more: Any
 ) -> Iterator[Namespace]:
-    """Its namespace, once its replicas are ready. In the end all that is in it is gone, whoever made it."""
+    """Deploy the webhook, and return its namespace once the replicas are ready. At the end, delete everything in it."""
     kustomization = write_kustomization(folder, sts, components, **more)
     deployed = Namespace(node, "irsa-sidecar")
     try:
         apply_webhook(deployed, kustomization)
-        # As a ServiceAccount that there is: without it, the API server refuses the Pod before it asks a webhook.
+        # The user is an existing ServiceAccount. Without one, the API server rejects the Pod before it calls a webhook.
         elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts) | {"serviceAccountName": "default"})
         wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's way to it")
         yield deployed
     finally:
-        # First, and at once: a namespace looks again for Pods that take their time after fifteen seconds only.
+        # Delete these first and at once, because a namespace checks slow Pods again only after fifteen seconds.
         deployed.kubectl("delete", "deployments,replicasets", "--all", "--cascade=orphan")
         deployed.kubectl("delete", "pods", "--all", "--grace-period=1")
         node.kubectl("delete", kustomization, "--wait=false", "--ignore-not-found")
@@ -48,7 +48,7 @@ def deployed_webhook(
 
 
 def apply_webhook(deployed: Namespace, kustomization: str) -> None:
-    """Return when its replicas are those that were asked for."""
+    """Apply the kustomization, and return once the requested replicas run."""
     applied = deployed.kubectl("apply", kustomization, "--validate=strict")
     assert "Warning" not in applied.stderr
     deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
@@ -62,7 +62,7 @@ def write_kustomization(
     **more: Any,
 ) -> str:
     """
-    One over k8s/webhook, with these of the components that are there, patches and other fields.
+    Write a kustomization over k8s/webhook, with these existing components, patches and other fields.
 
     Returns kubectl's flag for it.
     """
@@ -73,8 +73,8 @@ def write_kustomization(
 
 
 def _overlay(folder: Path, sts: ClusterSts, components: Sequence[str]) -> dict[str, Any]:
-    """As a user's, with the images of this checkout and the STS of the tests."""
-    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize wants a relative path
+    """Write the overlay of a user, with the images of this checkout and the STS of the tests."""
+    base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize requires a relative path
     name, _, tag = TOOLS_IMAGE.partition(":")
     endpoint = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-"}]
     endpoint[0]["value"] = f"--env=AWS_ENDPOINT_URL_STS={sts.url}"
@@ -101,13 +101,13 @@ def asking_deployment(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def tried(namespace: Namespace, pod: dict[str, Any]) -> str:
-    """What kubectl says of it, through admission and no further."""
+    """Return kubectl's output for the Pod, which goes through admission only."""
     done = namespace.kubectl("create", "--dry-run=server", "--filename=-", stdin=yaml.safe_dump(pod), check=False)
     return done.stdout + done.stderr
 
 
 def pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
-    """The one Pod of it, once it is made."""
+    """Wait until the Deployment has one Pod, and return it."""
     found: list[dict[str, Any]] = wait_until(
         lambda: namespace.get("pods", f"--selector={selector}")["items"], f"a Pod of {selector}"
     )
@@ -120,7 +120,7 @@ def authorities(webhook: Namespace) -> str:
 
 
 def served(node: Cluster, webhook: Namespace) -> set[str]:
-    """The certificates of its replicas."""
+    """Return the certificates that the replicas serve."""
     program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 8443)))"
     addresses = [pod["status"]["podIP"] for pod in replicas(webhook)]
     command = [*node.inside(), sys.executable, "-c", program]
@@ -128,13 +128,13 @@ def served(node: Cluster, webhook: Namespace) -> set[str]:
 
 
 def node_ports(webhook: Namespace) -> list[int]:
-    """Where its one replica listens, which is on the network of its node."""
+    """Return the ports of the one replica, which is on the network of its node."""
     (replica,) = replicas(webhook)
     assert replica["status"]["podIP"] == replica["status"]["hostIP"]
     return [port["hostPort"] for port in replica["spec"]["containers"][0]["ports"]]
 
 
 def replicas(webhook: Namespace) -> list[dict[str, Any]]:
-    """Its Pods, without those that end."""
+    """Return its Pods, except those that terminate."""
     found = webhook.get("pods", COMPONENT)["items"]
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]

@@ -1,4 +1,4 @@
-"""One exchange of the real client with a scripted STS on loopback, by plain HTTP or by TLS."""
+"""Run one exchange of the real client with a scripted STS on loopback, over plain HTTP or TLS."""
 
 import socket
 import ssl
@@ -25,7 +25,7 @@ STS_HOST = "sts.eu-west-1.amazonaws.com"
 
 
 class Resolver(trio.abc.HostnameResolver):
-    """Knows names that stand for 127.0.0.1; of all others it says that there are none, or nothing at all."""
+    """A resolver that knows names for 127.0.0.1. For other names it reports an unknown name, or never returns."""
 
     def __init__(self, *names: str, is_silent: bool = False) -> None:
         self._names = names
@@ -60,7 +60,7 @@ async def exchange(url: str, *, ca_bundle: str | None = None) -> ExchangeResult:
 
 
 async def failure(url: str, *, ca_bundle: str | None = None) -> ExchangeError:
-    """The error of one exchange, which never shows the token."""
+    """Return the error of one exchange, and check that it never shows the token."""
     with pytest.raises(ExchangeError) as caught:
         await exchange(url, ca_bundle=ca_bundle)
     shown = f"{caught.value} {caught.value!r} {caught.value.message}"

@@ -1,4 +1,4 @@
-"""The commands of docs/getting-started.md, for the tests that hold the document to them."""
+"""Read the commands of docs/getting-started.md, for the tests that run them."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,17 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def sections() -> dict[str, str]:
-    """Each section's text, by its heading."""
+    """Return each section's text by its heading."""
     _, *parts = re.split(r"^## (.+)\n", DOCUMENT.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def blocks(section: str, language: str) -> list[str]:
-    """The blocks of that language in a section, as they stand."""
+    """Return the code blocks of that language in a section, unchanged."""
     return [block for found, block in _BLOCK.findall(sections()[section]) if found == language]
 
 
 def commands(section: str) -> list[str]:
-    """The section's shell commands, each on one line."""
+    """Return the section's shell commands, each on one line."""
     text = "".join(blocks(section, "sh")).replace("\\\n", " ")
     return [re.sub(" +", " ", line) for line in text.splitlines()]

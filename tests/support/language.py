@@ -1,6 +1,7 @@
 """
-Find avoided words in comments, docstrings, messages, test names and documentation: `python -m tests.support.language
-PATH…`.
+Find avoided words in comments, docstrings, messages, test names and documentation.
+
+    python -m tests.support.language [PATH…]
 
 Without a PATH, all tracked files are read except those below a path in `language_pending.txt`, which are not clean yet.
 A listed path that is clean is an error, so that the list shrinks. `--tidy` removes these.

@@ -1,4 +1,4 @@
-"""Certificate authorities as people create them, each different from RFC 5280 in one thing, and servers of theirs."""
+"""Create certificate authorities as people do, each with one deviation from RFC 5280, and their servers."""
 
 import ssl
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Shape(NamedTuple):
-    """What differs. By default nothing does, and Python 3.13's strict check accepts the chain."""
+    """The deviation of a chain. By default there is none, and Python 3.13's strict check accepts the chain."""
 
     basic_constraints_are_critical: bool = True
     path_length: int | None = None
@@ -39,11 +39,11 @@ LAX = {
     ),
     "leaf without a subject": Shape(leaf_has_subject=False),
 }
-"""What a server's operator may well have, and what the strict check of Python 3.13 rejects."""
+"""Deviations that are common in private CAs and that the strict check of Python 3.13 rejects."""
 
 
 class LaxAuthority:
-    """A root, its intermediate on request, and the contexts of servers."""
+    """A root, an optional intermediate, and TLS contexts of servers."""
 
     def __init__(self, directory: Path, shape: Shape = Shape()) -> None:  # noqa: B008  immutable
         self._directory = directory
@@ -58,12 +58,12 @@ class LaxAuthority:
         return str(path)
 
     def server(self, host: str) -> ssl.SSLContext:
-        """A server that shows its own certificate, which the root issued."""
+        """Return the context of a server that sends its own certificate, issued by the root."""
         key = ec.generate_private_key(ec.SECP256R1())
         return self._context(key, [_leaf(host, key, self.root, self._key, self._shape)])
 
     def server_of_an_intermediate(self, host: str) -> tuple[ssl.SSLContext, str]:
-        """A server of an intermediate authority that it does not show, and the file with the intermediate."""
+        """Return the context of a server that omits its intermediate CA, and the file with the intermediate."""
         between, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         authority = _authority("intermediate", between, self._shape, (self.root, self._key))
         context = self._context(key, [_leaf(host, key, authority, between, self._shape)])
@@ -148,7 +148,7 @@ def _signs_certificates() -> x509.KeyUsage:
 
 
 def strict_as_in_python_3_13() -> Callable[..., ssl.SSLContext]:
-    """`ssl.create_default_context` with the flags that Python 3.13 sets in it, on any Python."""
+    """Return `ssl.create_default_context` with the flags that Python 3.13 sets in it, on any Python."""
     real = ssl.create_default_context
 
     def make(*args: object, **options: object) -> ssl.SSLContext:
@@ -160,7 +160,11 @@ def strict_as_in_python_3_13() -> Callable[..., ssl.SSLContext]:
 
 
 def handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str) -> None:
-    """In memory. Raises ssl.SSLCertVerificationError if `client` rejects the certificate."""
+    """
+    Do a handshake in memory.
+
+    Raises ssl.SSLCertVerificationError if `client` rejects the certificate.
+    """
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = [
         client.wrap_bio(to_client, to_server, server_hostname=host),

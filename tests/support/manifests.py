@@ -1,4 +1,4 @@
-"""The manifests of k8s/, and the Pods that they make."""
+"""Read the manifests of k8s/, and build the Pods that they create."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ K8S = ROOT / "k8s"
 SIDECAR = "irsa-sidecar"
 
 _TEMPLATES = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
-"""Where workloads have their Pods, CronJobs last."""
+"""Paths to the Pod template in each kind of workload, CronJobs last."""
 
 
 def documents(text: str) -> list[dict[str, Any]]:
@@ -21,12 +21,12 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """The objects of a file in k8s/."""
+    """Return the objects of a file in k8s/."""
     return documents((K8S / path).read_text())
 
 
 def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The Pod, without a name, that each workload among them would make."""
+    """Return the Pod, without a name, that each workload among the objects would create."""
     for document in objects:
         for path in _TEMPLATES:
             found: Any = document
@@ -42,13 +42,13 @@ def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def overlays(document: str) -> list[str]:
-    """The kustomizations that a document shows: of users, over the webhook's."""
+    """Return the kustomizations in a document: those of users, over the webhook's."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     return [block for block in blocks if block.startswith("resources: [../k8s/webhook]\n")]
 
 
 def patches_for_other_ports() -> list[dict[str, Any]]:
-    """Those that the component k8s/webhook/host-network tells its users of."""
+    """Return the patches that the comment of the component k8s/webhook/host-network shows to its users."""
     text = (K8S / "webhook/host-network/kustomization.yaml").read_text()
     found = re.search(r"^#     patches:\n(#       .*\n)+", text, re.MULTILINE)
     assert found
@@ -57,11 +57,11 @@ def patches_for_other_ports() -> list[dict[str, Any]]:
 
 
 def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:
-    """The sidecar's container, native or not."""
+    """Return the sidecar's container, native or not."""
     containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
     return next(container for container in containers if container["name"] == SIDECAR)
 
 
 def variables_of(container: dict[str, Any]) -> dict[str, Any]:
-    """By name: what is set, or where it comes from."""
+    """Return the value or the source of each variable, by its name."""
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container.get("env", ())}

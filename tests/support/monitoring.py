@@ -1,4 +1,4 @@
-"""The queries of k8s/monitoring: of every alert, every panel and every choice of a dashboard."""
+"""Read the queries of k8s/monitoring: of every alert, every dashboard panel and every dashboard variable."""
 
 import json
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from tests.support.manifests import K8S, read
 
 FOLDERS = {"sidecar": "monitoring", "webhook": "monitoring/webhook"}
-"""By whose metrics it is about, where alerts and dashboard are."""
+"""Folder of alerts and dashboard, for the sidecar and for the webhook."""
 
 POD_LABELS = {"namespace", "pod"}
-"""What a scrape by the PodMonitor adds to every series."""
+"""Labels that a PodMonitor adds to every series."""
 
 
 def rule_groups() -> dict[str, Any]:
-    """As Prometheus itself reads rules."""
+    """Return the rule groups as Prometheus reads them."""
     return {"groups": [group for whose in FOLDERS for group in _groups(whose)]}
 
 
 def alerts(whose: str) -> dict[str, str]:
-    """By the alert's name, its query."""
+    """Return the query of each alert by its name."""
     return {rule["alert"]: rule["expr"] for group in _groups(whose) for rule in group["rules"]}
 
 
@@ -37,18 +37,18 @@ def panels(whose: str) -> list[dict[str, Any]]:
 
 
 def panel_queries(whose: str) -> list[tuple[str, str]]:
-    """Each panel's title with each of its queries."""
+    """Return each panel's title with each of its queries."""
     return [(panel["title"], target["expr"]) for panel in panels(whose) for target in panel["targets"]]
 
 
 def choices(whose: str) -> list[tuple[str, str]]:
-    """Each variable's name with what it offers, Grafana's `label_values(SERIES, LABEL)`."""
+    """Return each variable's name with the argument of Grafana's `label_values(SERIES, LABEL)`."""
     variables = dashboard(whose)["templating"]["list"]
     return [(each["name"], each["definition"]) for each in variables if each["type"] == "query"]
 
 
 def as_chosen(query: str) -> str:
-    """What Grafana makes of it, for all namespaces and Pods."""
+    """Return the query that Grafana sends for all namespaces and Pods."""
     for variable, value in {"$__rate_interval": "10s", "$namespace": ".*", "$pod": ".*"}.items():
         query = query.replace(variable, value)
     assert "$" not in query

@@ -1,4 +1,4 @@
-"""What the tests with real containers and clusters need of the machine, and where they keep what takes long to make."""
+"""Check the programs that tests with real containers and clusters need, and define the cache of their builds."""
 
 import os
 import shutil
@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irsa-sidecar-tests"
-"""Outside the work tree, and named by the content of what they are made from, so that every checkout finds them."""
+"""Cache outside the work tree. Names in it are hashes of the sources, so every checkout finds them."""
 
 
 def require(programs: Mapping[str, str], purpose: str) -> None:
-    """End with one message that says what to install, unless all programs are there. The values are Debian packages."""
+    """
+    Exit with one message that names the packages to install, unless all programs exist.
+
+    The values are Debian packages.
+    """
     missing = {package for program, package in programs.items() if shutil.which(program) is None}
     if missing:
         raise SystemExit(f"{purpose} needs more than this machine has: apt-get install {' '.join(sorted(missing))}")

@@ -1,4 +1,4 @@
-"""The daemon as a process, its log lines as they come, and what a client sees of it."""
+"""Run the daemon as a process, read its log lines, and send requests to it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.support.fakes.tokens import service_account_token
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 GUARD_SECONDS = 60.0
-"""No test waits for it; a daemon that hangs ends the test by it."""
+"""Deadline for a wait. A daemon that hangs fails the test after it."""
 
 
 def hour_long_reply(access_key_id: str = "ASIAFAKE0001") -> Reply:
@@ -33,7 +33,7 @@ def hour_long_reply(access_key_id: str = "ASIAFAKE0001") -> Reply:
 
 
 def pod_environment(token_file: Path, sts_url: str, **more: str) -> dict[str, str]:
-    """What the daemon's container is told, and nothing of this machine's AWS settings."""
+    """Return the environment of the daemon's container, without the AWS settings of this machine."""
     if not token_file.exists():
         token_file.write_text(service_account_token(time.time()))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "IRSA_SIDECAR_"))}
@@ -52,7 +52,11 @@ def pod_environment(token_file: Path, sts_url: str, **more: str) -> dict[str, st
 
 
 class Running:
-    """One process of ours. `log` holds its events so far, `errors` its stderr: whole once it was stopped."""
+    """
+    A process of this program.
+
+    `log` holds its events so far, and `errors` its stderr, complete once it has stopped.
+    """
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
@@ -64,12 +68,12 @@ class Running:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where credentials are served."""
+        """Return the address of the credentials."""
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or 80
 
     async def logged(self, event: str, *, times: int = 1, **fields: Any) -> dict[str, Any]:
-        """The first log event of that name, or the one that makes so many, with these fields, once it is there."""
+        """Wait for the given number of log events of that name with these fields, and return the last."""
         wanted = {"event": event, **fields}
         with trio.fail_after(GUARD_SECONDS):
             while True:
@@ -79,7 +83,7 @@ class Running:
                 await self._more.wait()
 
     async def logged_one_of(self, *events: str, **fields: Any) -> dict[str, Any]:
-        """The first log event that has one of these names and these fields, once it is there."""
+        """Wait for a log event that has one of these names and these fields, and return the first."""
         with trio.fail_after(GUARD_SECONDS):
             while True:
                 for entry in self.log:
@@ -88,7 +92,7 @@ class Running:
                 await self._more.wait()
 
     async def line_of(self, word: str) -> str:
-        """The line of stderr that begins with `word`, once it is there."""
+        """Wait for the line of stderr that begins with `word`, and return it."""
         with trio.fail_after(GUARD_SECONDS):
             while True:
                 for line in self.errors.split("\n")[:-1]:
@@ -101,14 +105,14 @@ class Running:
         return await self.ended()
 
     async def ended(self) -> int:
-        """Its exit status, once it has ended and all that it wrote is here: its last lines outlive it in the pipe."""
+        """Wait until the process has ended and its pipes are read to the end, and return its exit status."""
         with trio.fail_after(GUARD_SECONDS):
             await self._read.wait()
             return await self.process.wait()
 
     async def read_log(self) -> None:
         assert self.process.stderr is not None
-        with suppress(trio.ClosedResourceError):  # the test ended just as a line came
+        with suppress(trio.ClosedResourceError):  # the test ended while a line arrived
             async for piece in self.process.stderr:
                 self.errors += piece.decode(errors="replace")  # a piece may end within a character
                 *lines, _ = self.errors.split("\n")
@@ -130,7 +134,7 @@ async def _read_urls(running: Running, *, with_imds: bool) -> None:
 
 @asynccontextmanager
 async def started(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Running]:
-    """The command as a process with this environment; ended at the end if it still runs."""
+    """Start the command with this environment, and stop it at the end if it still runs."""
     async with trio.open_nursery() as nursery:
         start = partial(trio.run_process, command, env=environment, stdin=b"", check=False)
         process = await nursery.start(partial(start, stdout=-1, stderr=-1, capture_stdout=False, capture_stderr=False))
@@ -145,16 +149,16 @@ async def started(command: Sequence[str], environment: Mapping[str, str]) -> Asy
 
 
 def our_program(prelude: str = "") -> list[str]:
-    """`irsa-sidecar`, which runs this Python first."""
+    """Return the command of `irsa-sidecar`, with this Python code first."""
     return [sys.executable, "-c", f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())"]
 
 
 @asynccontextmanager
 async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str = "") -> AsyncIterator[Running]:
     """
-    The daemon with this environment, once it listens; ended at the end if it still runs.
+    Run the daemon with this environment, and yield it once it listens.
 
-    `prelude` is Python that the process runs first.
+    Stops it at the end if it still runs. `prelude` is Python code that the process runs first.
     """
     async with started([*our_program(prelude), "run", *flags], environment) as running:
         with trio.fail_after(GUARD_SECONDS):
@@ -163,14 +167,14 @@ async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str =
 
 
 def run_to_its_end(environment: Mapping[str, str], *flags: str, prelude: str = "") -> tuple[int, str]:
-    """Exit status and stderr of a daemon that does not start."""
+    """Return the exit status and stderr of a daemon that does not start."""
     command = [*our_program(prelude), "run", *flags]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
     return done.returncode, done.stderr
 
 
 def signalled_before(owner: str, name: str, signal_name: str) -> str:
-    """A prelude: the process gets a signal in the moment before it calls this function of a module or class."""
+    """Return a prelude that sends the process a signal just before it calls this function of a module or class."""
     return f"""
 import signal, trio
 first = {owner}.{name}
@@ -186,21 +190,21 @@ from functools import partial
 from sidecar.serving import server
 server.Limits = partial(server.Limits, hold_seconds=60)
 """
-"""A prelude: what STS and this machine take is no matter to a request that waits for the first credentials."""
+"""Prelude with which an early request waits long for the credentials, however slow STS and this machine are."""
 
 
 def low_on_descriptors(most: int) -> str:
-    """A prelude: the process may open so many files and no more."""
+    """Return a prelude that limits the number of files that the process may open."""
     return f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))"
 
 
 def resident_kibibytes(pid: int) -> int:
-    """The process's memory that is in RAM (proc(5), VmRSS)."""
+    """Return the process's resident memory (proc(5), VmRSS)."""
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
 
 
 class IdleConnections:
-    """Clients of `address` that say nothing: `count` opened so far, and up to `most` of them open at once."""
+    """Silent clients of `address`: `count` opened so far, and at most `most` of them open together."""
 
     def __init__(self, address: tuple[str, int], most: int) -> None:
         self._address = address
@@ -209,7 +213,7 @@ class IdleConnections:
         self.count = 0
 
     def open(self, more: int) -> None:
-        """Open so many more, and close the oldest where there would be too many."""
+        """Open this number of connections, and close the oldest ones above the limit."""
         for _ in range(more):
             self._open.append(socket.create_connection(self._address, timeout=GUARD_SECONDS))
             self.count += 1
@@ -222,12 +226,12 @@ class IdleConnections:
 
 
 OWN_DESCRIPTORS = 200
-"""What a test keeps for itself."""
+"""Descriptors that the test process keeps for itself."""
 
 
 @contextmanager
 def idle_connections(address: tuple[str, int]) -> Iterator[IdleConnections]:
-    """As many at once as this process may have, by its hard limit of descriptors; all closed in the end."""
+    """Allow as many connections as the hard limit of descriptors permits, and close all of them at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard - OWN_DESCRIPTORS
@@ -251,7 +255,7 @@ async def scripted_sts(*replies: Reply) -> AsyncIterator[ScriptedSts]:
 async def get(
     url: str, headers: Mapping[str, str] | None = None, *, host: str | None = None, method: str = "GET"
 ) -> tuple[int, dict[str, Any]]:
-    """One request as a client makes it: the status, and the body as JSON (or as {"text": …})."""
+    """Send one request as a client does. Return the status, and the body as JSON (or as {"text": …})."""
     parts = urlsplit(url)
     lines = [
         f"{method} {parts.path} HTTP/1.1",
@@ -270,7 +274,7 @@ async def get(
 
 @contextmanager
 def full_pipe() -> Iterator[tuple[FileIO, FileIO]]:
-    """A pipe that takes no byte more: its read end and its write end, which the test may close."""
+    """Return a pipe that is full: its read end and its write end, which the test may close."""
     read_end, write_end = os.pipe()
     with FileIO(read_end, "r") as reader, FileIO(write_end, "w") as writer:
         os.set_blocking(write_end, False)
@@ -281,7 +285,7 @@ def full_pipe() -> Iterator[tuple[FileIO, FileIO]]:
 
 
 async def until_served(url: str) -> dict[str, Any]:
-    """The body of the first 200, from a daemon that may not listen or have credentials yet."""
+    """Request until the first 200, because the daemon may not listen or have credentials yet. Return the body."""
     with trio.fail_after(GUARD_SECONDS):
         while True:
             with suppress(OSError):

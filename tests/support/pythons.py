@@ -41,7 +41,7 @@ class Python(NamedTuple):
 
 
 def candidates() -> Iterator[Path]:
-    """What may be a Python: those of pyenv, whole versions before its shims, and those in PATH."""
+    """Yield paths that may be a Python: those of pyenv, whole versions before its shims, and those in PATH."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from sorted(pyenv.glob("versions/3.*/bin/python3"), reverse=True)
     for directory in os.get_exec_path():
@@ -49,7 +49,7 @@ def candidates() -> Iterator[Path]:
 
 
 def asked(path: Path) -> Python | None:
-    """The interpreter at `path`; None for what is none, as a shim of pyenv that leads nowhere."""
+    """Return the interpreter at `path`, or None if it is not one, such as a broken shim of pyenv."""
     code = "import ssl, venv, sys; print(*sys.version_info[:2], sys.version_info.releaselevel, sys.implementation.name)"
     try:
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -62,7 +62,7 @@ def asked(path: Path) -> Python | None:
 
 
 def found() -> list[Python]:
-    """One interpreter for each version that is supported, besides the version that runs this."""
+    """Return one interpreter for each supported version, except the version that runs this."""
     by_version: dict[Version, Python] = {}
     for path in candidates():
         python = asked(path)
@@ -72,7 +72,11 @@ def found() -> list[Python]:
 
 
 def environment_of(python: Python) -> Path:
-    """The Python of a virtual environment with what is locked, made if it is not there or the lock changed."""
+    """
+    Return the Python of a virtual environment with the locked packages.
+
+    Create it if it is missing or the lock changed.
+    """
     folder = ROOT / f".venv-{python}"
     stamp, digest = folder / "lock", hashlib.sha256(LOCK.read_bytes()).hexdigest()
     inside = folder / "bin" / "python"
@@ -85,7 +89,7 @@ def environment_of(python: Python) -> Path:
 
 
 def passes(python: Python) -> bool:
-    """Whether the tests pass there."""
+    """Return whether the tests pass on that Python."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     command = [str(environment_of(python)), "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""One refresher with everything around it under a fake of both clocks: hours pass in milliseconds."""
+"""Build one refresher and its environment under fake clocks: hours pass in milliseconds."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ from tests.support.fakes.tokens import service_account_token
 
 @dataclass
 class Scene:
-    """The refresher, what it asks, and what it told. STS's clock goes with `wall` until a test gives it its own."""
+    """A refresher, its STS and its events. The clock of STS follows `wall` until a test replaces it."""
 
     refresher: Refresher
     sts: FakeExchange
@@ -40,19 +40,19 @@ class Scene:
 
     @property
     def intervals(self) -> list[float]:
-        """Seconds from each request to STS to the one after it."""
+        """Return the seconds between successive requests to STS."""
         return [after - before for before, after in pairwise(self.sts.asked_at)]
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How often each outcome of an attempt was counted."""
+        """Return the count of each outcome of an attempt."""
         return {outcome: count for (_, outcome), count in self.metrics.refreshes.items()}
 
     def write_token(self, **changes: Any) -> None:
         self.volume.write(service_account_token(self.wall.time(), **changes))
 
     def held_token(self) -> str:
-        """What the file holds now."""
+        """Return the content of the file."""
         return Path(self.volume.path).read_text()
 
     def logged(self, event: str) -> list[Any]:
@@ -62,7 +62,11 @@ class Scene:
 def make_scene(
     wall: FakeWall, volume: FakeVolume, sts: FakeExchange | None = None, *, jitter: Callable[[], float] = lambda: 0.5
 ) -> Scene:
-    """A refresher that nobody runs yet, and a volume without a token. Several may share one `sts`."""
+    """
+    Return a refresher that does not run yet, and a volume without a token.
+
+    Several refreshers may share one `sts`.
+    """
     events: list[Any] = []
 
     def keep(_logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

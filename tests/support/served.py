@@ -1,7 +1,7 @@
 """
-The whole daemon inside a test: its real listener on loopback, an STS behind the client's signature, virtual time.
+Run the whole daemon inside a test: its real listener on loopback, a fake STS below the client, and virtual time.
 
-Clients here read whatever comes until the server ends the connection, by closing or by a reset.
+Clients read until the server closes or resets the connection.
 """
 
 from collections.abc import AsyncIterator
@@ -24,15 +24,15 @@ from tests.unit.daemon.test_daemon import make_config, make_log
 
 SECRET = "endpoint-secret-of-the-pod"
 GET = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SECRET}\r\n\r\n".encode()
-"""What an SDK sends."""
+"""Request of an SDK."""
 
 PUT = b"PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n"
-"""What an SDK sends first to EC2's metadata service."""
+"""First request of an SDK to EC2's metadata service."""
 
 
 @dataclass
 class Served:
-    """One daemon that serves in both forms. `events` are its log, `statuses` its count of answers by status."""
+    """A daemon that serves both forms. `events` is its log, and `statuses` counts its responses by status."""
 
     daemon: Daemon
     sts: FakeExchange
@@ -49,13 +49,13 @@ class Served:
         return [entry for entry in self.events if entry["event"] == event]
 
     async def connect(self, *, imds: bool = False) -> trio.SocketStream:
-        """A connection that is closed with the daemon, if not before."""
+        """Open a connection. It is closed with the daemon, if not before."""
         client = await trio.open_tcp_stream(*(self.imds_address if imds else self.address))
         self.clients.append(client)
         return client
 
     async def ask_as(self, uid: int, request: bytes = GET, *, imds: bool = False) -> bytes:
-        """The answer to this user."""
+        """Return the response to this user."""
         client = trio.socket.from_stdlib_socket(socket_of(uid))
         await client.connect(self.imds_address if imds else self.address)
         async with trio.SocketStream(client) as stream:
@@ -63,9 +63,9 @@ class Served:
             return await read_to_the_end(stream)
 
     async def ask(self, *pieces: bytes, ends: bool = False, imds: bool = False) -> bytes:
-        """Send the pieces one by one, half-close if that `ends` them, and take all that comes."""
+        """Send the pieces one by one, half-close if `ends` is set, and return all bytes received."""
         async with await self.connect(imds=imds) as client:
-            with suppress(trio.BrokenResourceError):  # the server may have seen enough
+            with suppress(trio.BrokenResourceError):  # the server may close after enough bytes
                 for piece in pieces:
                     await client.send_all(piece)
                     await trio.lowlevel.checkpoint()
@@ -83,12 +83,12 @@ async def read_to_the_end(client: trio.SocketStream) -> bytes:
 
 
 async def settle() -> None:
-    """Until the daemon has seen everything that was sent."""
+    """Wait until the daemon has processed all bytes."""
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 def status_of(answer: bytes) -> int:
-    """Of exactly one answer that ends the connection: its status."""
+    """Return the status of the only response, after which the connection closes."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     headers = dict(field.split(": ", 1) for field in fields)
@@ -111,11 +111,11 @@ async def serving(
     **role: Any,
 ) -> AsyncIterator[Served]:
     """
-    A daemon on free ports that asks for SECRET; with its first credentials, unless an `sts` is given.
+    Run a daemon on free ports that requires SECRET, with credentials unless an `sts` is given.
 
-    `role` is what else its role has.
+    `role` holds further settings of its role.
     """
-    clock.autojump_threshold = 0.02  # in which the kernel brings what was sent
+    clock.autojump_threshold = 0.02  # time for the kernel to deliver the bytes
     if has_token:
         volume.write(service_account_token(wall.time()))
     secret_file = volume.directory / "authorization"

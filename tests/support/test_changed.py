@@ -1,4 +1,4 @@
-"""Which tests run for which changed file."""
+"""Test the choice of tests for a changed file."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_change_of_a_package_selects_its_tests(path: str, expected: str) -> None
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one flat test and one package's, whose branch is `main`."""
+    """Create a repository with one flat test and one test of a package, on the branch `main`."""
     for name in (LAYERS, "tests/unit/test_store.py", "tests/unit/sts/test_wire.py", *DOCUMENTATION):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""The form of commit messages."""
+"""Test the form of commit messages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The check of our language: each place that it reads, the lines that it reports, and what it lets through."""
+"""Test the language check: the places that it reads, the lines that it reports, and the texts that it accepts."""
 
 import re
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_comment_in_yaml_is_read_across_lines() -> None:
         "Pass it through the loop over the roles.",
     ],
 )
-def test_plain_sentence_is_let_through(text: str) -> None:
+def test_plain_sentence_is_accepted(text: str) -> None:
     assert avoided_in(text) == []
     assert docstring_start(text) is None
 

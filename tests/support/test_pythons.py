@@ -1,4 +1,4 @@
-"""Which other Pythons the tests run on: found in pyenv and in PATH, and asked, not believed."""
+"""Test the search for other Pythons in pyenv and in PATH. Each interpreter reports its own version."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ def interpreter(path: Path, answer: str, status: int = 0) -> Path:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with no Python but those that the test puts there."""
+    """Provide a machine whose only Pythons are those that the test creates."""
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "argv", ["pythons"])
@@ -31,7 +31,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_this_python_answers_for_itself() -> None:
+def test_this_python_reports_its_own_version() -> None:
     python = asked(Path(sys.executable))
     assert python is not None
     assert python.version == THIS
@@ -53,7 +53,7 @@ def test_pythons_of_pyenv_and_of_the_path_are_found(machine: Path) -> None:
         ("3 97 final pypy", 0),
     ],
 )
-def test_interpreter_that_is_not_supported_or_leads_nowhere_is_ignored(machine: Path, answer: str, status: int) -> None:
+def test_unsupported_or_broken_interpreter_is_ignored(machine: Path, answer: str, status: int) -> None:
     interpreter(machine / "bin/python3.97", answer, status)
     assert found() == []
 
@@ -88,11 +88,11 @@ def test_chosen_tests_exist() -> None:
 
 
 def test_other_pythons_have_the_same_packages() -> None:
-    """A failure there then has one cause: the Python."""
+    """Keep the packages equal, so that a failure on another Python is caused by the Python."""
     assert pythons.LOCK == pythons.ROOT / "requirements" / "dev.txt"
 
 
-def test_makefile_and_ci_run_them() -> None:
+def test_makefile_and_ci_run_the_other_pythons() -> None:
     shown = subprocess.run(
         ["make", "--dry-run", "test", "REQUIRED_PYTHONS=3.13"],
         cwd=pythons.ROOT, capture_output=True, text=True, check=True, env={**os.environ, "MAKEFLAGS": ""},

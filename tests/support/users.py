@@ -1,4 +1,4 @@
-"""Other users, whose sockets root may make in its own process, and namespaces of our own."""
+"""Act as other users, as root may do with the sockets of its own process, and in new namespaces."""
 
 import os
 import socket
@@ -13,15 +13,15 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be othe
 needs_linux = pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="only Linux says whose a socket is")
 
 APP, OTHER = 1001, 1002
-"""Two users; ours is neither."""
+"""Two users that differ from ours."""
 
 BECOME = "import os; os.setgroups([]); os.setresgid({uid}, {uid}, {uid}); os.setresuid({uid}, {uid}, {uid})\n"
-"""A prelude: the process is this user from here on. Its interpreter may be one that this user cannot read."""
+"""Prelude that makes the process this user. Use an interpreter that this user can read."""
 
 
 @contextmanager
 def as_user(uid: int) -> Iterator[None]:
-    """Sockets that are made in here are that user's, for good. Nothing else may run meanwhile."""
+    """Create sockets that belong to that user permanently. No other task may run meanwhile."""
     own = os.geteuid()
     os.seteuid(uid)
     try:
@@ -36,7 +36,7 @@ def socket_of(uid: int, family: int = socket.AF_INET) -> socket.socket:
 
 
 def in_namespaces(*flags: str) -> list[str]:
-    """The command of a Python that is root in namespaces of its own."""
+    """Return the command of a Python that is root in namespaces of its own."""
     command = ["unshare", *flags, "--map-root-user", sys.executable]
     if subprocess.run([*command, "-c", ""], capture_output=True, check=False).returncode != 0:
         pytest.skip(f"no namespaces here: {' '.join(command)}")

@@ -1,8 +1,8 @@
-// Certmanager is what of cert-manager issues certificates by self-signed and CA issuers and writes caBundles, in one
-// process: the controllers that its own programs start, with their defaults.
+// Certmanager runs a part of cert-manager in one process: the controllers for self-signed and CA issuers, and the one
+// that writes caBundles, with the defaults of cert-manager's own programs.
 //
-// It exists for the tests of irsa-sidecar, as cert-manager's programs are modules of their own, which no module proxy has.
-// Left out are all other issuers, and its webhook, which refuses what no controller could work with.
+// It exists for the tests of irsa-sidecar, because cert-manager's programs are separate modules that no module proxy has.
+// Left out are all other issuers, and its webhook, which rejects invalid objects.
 package main
 
 import (
@@ -43,7 +43,7 @@ import (
 
 const workers = 5
 
-// What a failed request waits for: a request that a test makes too early shall fail the test.
+// Delay after a failed request. It is long, so that a request that a test makes too early fails the test.
 var retries = controller.CertificateOptions{
 	CertificateRequestMinimumBackoffDuration: time.Hour,
 	CertificateRequestMaximumBackoffDuration: 32 * time.Hour,
@@ -68,7 +68,7 @@ func main() {
 	}
 }
 
-// As cert-manager-controller does: every controller that is known, and then the informers that these asked for.
+// As in cert-manager-controller: start every known controller, and then the informers that they requested.
 func issue(ctx context.Context, group *errgroup.Group, kubeconfig string) error {
 	factory, err := controller.NewContextFactory(
 		ctx, controller.ContextOptions{Kubeconfig: kubeconfig, CertificateOptions: retries},
@@ -92,7 +92,7 @@ func issue(ctx context.Context, group *errgroup.Group, kubeconfig string) error 
 	return nil
 }
 
-// As cainjector does, for the one kind that is tried.
+// As in cainjector, for the one kind that is tested.
 func inject(ctx context.Context, kubeconfig string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -108,7 +108,7 @@ func inject(ctx context.Context, kubeconfig string) error {
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  scheme,
 		Metrics: metrics.Options{BindAddress: "0"},
-		// It watches the metadata of Secrets only, and asks for the rest each time.
+		// It watches only the metadata of Secrets, and requests the rest each time.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&core.Secret{}}}},
 	})
 	if err != nil {

@@ -1,7 +1,7 @@
 // Kubelab is Kubernetes in one file: etcd, every component and kubectl, chosen by the first argument.
 //
-// It exists for the tests of irsa-sidecar, which want the real kubelet and the real API server on a machine that has
-// no image registry within reach. Upstream supports no import of k8s.io/kubernetes, hence the replacements in go.mod.
+// It exists for the tests of irsa-sidecar, which need the real kubelet and API server on a machine that reaches no image
+// registry. Upstream does not support imports of k8s.io/kubernetes, hence the replacements in go.mod.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	if len(os.Args) < 2 {
 		complain()
 	}
-	// Each sees itself as if it were the whole program.
+	// Each component gets arguments as if it were the whole program.
 	os.Args = os.Args[1:]
 	if os.Args[0] == etcd {
 		etcdmain.Main(os.Args)

@@ -1,4 +1,4 @@
-// Pause holds a Pod's namespaces open. As their process 1 it also reaps what is left to it.
+// Pause holds a Pod's namespaces open. As their process 1 it also reaps orphaned processes.
 package main
 
 import (

@@ -7,12 +7,12 @@ import (
 	"k8s.io/api/core/v1"
 )
 
-// This release enforces no policy by IPv6: its handler of that family gives sets names that its rules do not have
-// (kube-router's issue 1653), and rejects the Pods' neighbour discovery. Both were mended in later ones.
+// This release enforces no IPv6 policy: its handler of that family gives sets names that differ from those in its rules
+// (kube-router's issue 1653), and rejects the Pods' neighbour discovery. Later releases fixed both.
 
 var families = map[v1.IPFamily]string{v1.IPv4Protocol: "inet", v1.IPv6Protocol: "inet6"}
 
-// ownSets are those of one family, under the names that rules have. The handler in it would write back the other's, too.
+// ownSets has the sets of one family, under the names in the rules. The embedded handler would also write the other's.
 type ownSets struct {
 	utils.IPSetHandler
 	family string
@@ -30,12 +30,12 @@ func newSets() (map[v1.IPFamily]utils.IPSetHandler, error) {
 	return made, nil
 }
 
-// RefreshSet takes the kind as the first of the words by which `ipset create` makes the set.
+// RefreshSet gets the kind as the first argument of the `ipset create` that makes the set.
 func (s ownSets) RefreshSet(name string, entries [][]string, kind string) {
 	s.IPSetHandler.RefreshSet(name, entries, kind+" family "+s.family)
 }
 
-// Save remembers what sets there are.
+// Save stores the existing sets.
 func (s ownSets) Save() error {
 	if err := s.IPSetHandler.Save(); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (s ownSets) Save() error {
 	return nil
 }
 
-// letDiscoveryThrough begins each of the controller's chains, which keeps what is in them until its end.
+// letDiscoveryThrough puts a rule first in each chain of the controller, which keeps it until the controller stops.
 func letDiscoveryThrough(table utils.IPTablesHandler) error {
 	for _, chain := range []string{"KUBE-ROUTER-INPUT", "KUBE-ROUTER-FORWARD", "KUBE-ROUTER-OUTPUT"} {
 		if err := table.ClearChain("filter", chain); err != nil {

@@ -1,8 +1,8 @@
 // Policies enforces NetworkPolicies on one node: kube-router's controller for them, without its routes and its proxy.
 //
-// It exists for the tests of irsa-sidecar, whose network plugin enforces none. What kube-router's own program does for
-// that controller is done here, as that program is not to be had without BGP and IPVS. The versions of Kubernetes' modules
-// are kubelab's, so that most of it is compiled already.
+// It exists for the tests of irsa-sidecar, whose network plugin enforces none. It does for the controller what
+// kube-router's own program does, because that program needs BGP and IPVS. The versions of Kubernetes' modules are
+// kubelab's, so most of it is compiled already.
 package main
 
 import (
@@ -46,7 +46,7 @@ func main() {
 	}
 }
 
-// enforce works until it is told to stop, and then leaves no rule behind.
+// enforce runs until a signal arrives, and then removes every rule.
 func enforce(config *options.KubeRouterConfig, stop <-chan struct{}) error {
 	access, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig)
 	if err != nil {
@@ -96,7 +96,7 @@ func enforce(config *options.KubeRouterConfig, stop <-chan struct{}) error {
 	return nil
 }
 
-// unheard takes the heartbeats, which would hold the controller up if nobody did.
+// unheard receives the heartbeats, because the controller blocks until they are received.
 func unheard() chan<- *healthcheck.ControllerHeartbeat {
 	beats := make(chan *healthcheck.ControllerHeartbeat)
 	go func() {

@@ -1,11 +1,10 @@
 """
-What Amazon's EKS Pod identity webhook does to Pods, for tests beside ours.
+Change Pods as Amazon's EKS Pod identity webhook does, for tests beside ours.
 
-After its README and what its handler can be seen to do: `skip-containers` is read as CSV and nothing is trimmed, a
-container that has either variable of a web identity keeps its own but gets the mount, and the volume is added also
-where every container is skipped. For an EKS Pod Identity association the Pod gets the label too, in any case (its
-handler at 3bf80a34). As a program it is an admission webhook for Pods of the ServiceAccount `app`, over
-TLS, that writes a line for each review.
+It follows the README and the visible behaviour of its handler (3bf80a34). `skip-containers` is read as CSV, without
+trimming. A container that has either variable of a web identity keeps its own but gets the mount. The volume is added
+even if every container is skipped. For an EKS Pod Identity association the Pod gets the label in any case. As a program
+it is an admission webhook for Pods of the ServiceAccount `app`, over TLS, and prints a line for each review.
 """
 
 import argparse
@@ -33,7 +32,7 @@ URI_OF_AGENT = "http://169.254.170.23/v1/credentials"
 
 
 class Method(NamedTuple):
-    """A way to give credentials: audience, volume, the directory of its mount, its file, and both variables."""
+    """A way to provide credentials: audience, volume, mount directory, file, and both variables."""
 
     audience: str
     volume: str
@@ -59,7 +58,7 @@ POD_IDENTITY = Method(
 
 
 def mutated(pod: Document, *, role_arn: str, region: str, is_sts_regional: bool = True) -> Document:
-    """The Pod as it leaves that webhook, for a ServiceAccount with this role."""
+    """Return the Pod as it leaves that webhook, for a ServiceAccount with this role."""
     return _mutated(pod, WEB_IDENTITY, role_arn, region, is_sts_regional=is_sts_regional)
 
 
@@ -128,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         sys.stdout.flush()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def main() -> None:

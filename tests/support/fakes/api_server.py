@@ -1,8 +1,8 @@
 """
-An API server's storage and wire behaviour, as far as ours needs it: documents by path, optimistic concurrency, watches.
+Fake an API server's storage and wire behaviour: documents by path, optimistic concurrency, watches.
 
-Documents are what was put there; `resourceVersion` counts up, a stale one is a conflict, a dry run changes nothing, a
-watch streams what happens after its version. `faults` answers the next requests in place of the storage.
+It holds the documents that a test or client stored. `resourceVersion` counts up, a stale one is a conflict, and a dry
+run changes nothing. A watch streams all changes after its version. `faults` replaces the storage for the next requests.
 """
 
 import json
@@ -30,13 +30,13 @@ class FakeApiServer:
         self.bodies: list[Document] = []
         self.headers: list[dict[str, str]] = []
         self.raw_headers: list[list[tuple[str, str]]] = []
-        """Of each request, with names that come twice."""
+        """Headers of each request, with repeated names."""
         self.faults: list[tuple[int, Any]] = []
-        """Status and body for the requests to come, one each; they reach no document."""
+        """Status and body for each of the next requests, which then reach no document."""
         self.broken: dict[str, tuple[int, Any]] = {}
         """Status and body for every request to a path."""
         self.forbidden: set[tuple[str, str]] = set()
-        """Rights that are missing: verb and resource, as a Role has them."""
+        """Missing rights: verb and resource, as in a Role."""
         self.url = ""
         self.is_closing = False
         self.open_watches = 0
@@ -45,7 +45,7 @@ class FakeApiServer:
         self._changed = threading.Condition()
 
     def put(self, path: str, document: Document) -> Document:
-        """The document is there, as if somebody had written it."""
+        """Store the document, as another client would."""
         with self._changed:
             kind = "MODIFIED" if path in self.documents else "ADDED"
             return self._store(path, json.loads(json.dumps(document)), kind)
@@ -57,7 +57,7 @@ class FakeApiServer:
             self._changed.notify_all()
 
     def forget_history(self) -> None:
-        """Compact: watches from before are Gone, as after an hour without an event."""
+        """Compact the history: earlier watches get Gone, as after an hour without an event."""
         with self._changed:
             self._version += 1
             self._events = [(self._version, "COMPACTED", {})]
@@ -129,7 +129,7 @@ class FakeApiServer:
         return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
 
     def refusal(self, method: str, target: str) -> tuple[int, Any] | None:
-        """In the API server's words, where a right is missing."""
+        """Return an API server's error for a missing right."""
         path = urlsplit(target).path.split("/")
         is_whole = path[-1] in _COLLECTIONS
         resource = path[-1] if is_whole else path[-2]
@@ -143,7 +143,7 @@ class FakeApiServer:
     def watch(self, target: str) -> Iterator[bytes]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         after = int(query["resourceVersion"][0])
-        # Real time is the fake's own: it stands for the API server's timeout, which no test waits for.
+        # The fake waits in real time, because it stands for the API server's timeout. No test waits for it.
         ends_at = time.monotonic() + int(query.get("timeoutSeconds", ["60"])[0])
         self.open_watches += 1
         try:
@@ -172,7 +172,7 @@ _COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "
 
 
 def _is_in(place: str, collection: str) -> bool:
-    """Whether a document's path is in the collection, of its namespace or of all."""
+    """Return whether a document's path is in the collection, of its namespace or of all namespaces."""
     parent, _, _ = place.rpartition("/")
     if parent == collection:
         return True
@@ -181,13 +181,13 @@ def _is_in(place: str, collection: str) -> bool:
 
 
 def _name_in(query: dict[str, list[str]]) -> str | None:
-    """Of `fieldSelector=metadata.name=NAME`."""
+    """Return the name in `fieldSelector=metadata.name=NAME`."""
     selector = query.get("fieldSelector", [""])[0]
     return selector.partition("metadata.name=")[2] or None
 
 
 def _page(query: dict[str, list[str]]) -> tuple[int, int]:
-    """The first item and how many, as `limit` and `continue` say."""
+    """Return the first item and the number of items, as `limit` and `continue` require."""
     return int(query.get("continue", ["0"])[0]), int(query.get("limit", ["1000000"])[0])
 
 
@@ -196,7 +196,7 @@ def _kind_of(document: Document) -> str:
 
 
 def merge(document: Any, change: Any) -> Any:
-    """RFC 7386."""
+    """Return the merged document (RFC 7386)."""
     if not isinstance(change, dict):
         return change
     result = dict(document) if isinstance(document, dict) else {}
@@ -215,7 +215,7 @@ def _status(code: int, message: str) -> tuple[int, Document]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    """Else each answer's body waits for a late acknowledgement of its head."""
+    """Without it, each body would wait for a delayed acknowledgement of its head."""
     fake: FakeApiServer
 
     def _serve(self) -> None:
@@ -253,12 +253,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the standard library's names
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def api_server(tls: ssl.SSLContext | None = None) -> Iterator[FakeApiServer]:
-    """One on a free loopback port, until the end of the block."""
+    """Run an API server on a free loopback port until the block ends."""
     fake = FakeApiServer()
     with serving(type("Handler", (_Handler,), {"fake": fake}), tls) as fake.url:
         try:

@@ -1,4 +1,4 @@
-"""One fake behind both clocks: the wall clock follows trio's, plus what a test adds to it."""
+"""Fake both clocks together: the wall clock follows trio's, plus the steps of a test."""
 
 import trio
 from trio.testing import MockClock
@@ -11,9 +11,9 @@ EPOCH = 1_800_000_000.0
 
 class FakeWall:
     """
-    A wall clock over trio's autojumping one. `step` sets it forward or back by seconds.
+    A wall clock over trio's autojumping one. `step` moves it forward or back by seconds.
 
-    pytest-trio runs a test on the mock clock only if the test itself asks for it, by the argument `autojump_clock`.
+    pytest-trio runs a test on the mock clock only if the test has the argument `autojump_clock`.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class FakeWall:
         return self.true_time() + self._stepped
 
     def true_time(self) -> float:
-        """What a clock shows that nobody sets: STS's, where a fault moves only ours."""
+        """Return the time of a clock that no step moves, such as STS's clock where a fault moves only ours."""
         return trio.current_time() + self._offset
 
     @property

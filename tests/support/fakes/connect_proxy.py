@@ -1,4 +1,4 @@
-"""A proxy that leads every CONNECT, and every plain request, to one port here, or refuses with a status."""
+"""Fake a proxy that leads every CONNECT, and every plain request, to one port here, or rejects it with a status."""
 
 import ssl
 
@@ -6,7 +6,7 @@ import trio
 
 
 class ConnectProxy:
-    """`heads` are the requests that it was sent. With `tls` it is a proxy over TLS."""
+    """A proxy, over TLS if `tls` is given. `heads` holds the requests that it received."""
 
     def __init__(self, leads_to: int, status: str = "200 OK", *, tls: ssl.SSLContext | None = None) -> None:
         self._leads_to = leads_to
@@ -41,7 +41,7 @@ class ConnectProxy:
 
     async def _answer(self, client: trio.abc.Stream) -> None:
         request = bytes(await client.receive_some())
-        if not request[:1].isalpha():  # nothing, or a TLS handshake
+        if not request[:1].isalpha():  # no bytes, or a TLS handshake
             await client.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return
         self.heads.append(request.decode())
@@ -56,7 +56,7 @@ class ConnectProxy:
 
 
 async def _join(one: trio.abc.Stream, other: trio.abc.Stream) -> None:
-    """Until either side ends."""
+    """Copy bytes until either side closes."""
 
     async def copy(source: trio.abc.Stream, sink: trio.abc.Stream) -> None:
         try:

@@ -1,4 +1,4 @@
-"""An STS behind the client's signature: says what a test scripted, and remembers what it was asked."""
+"""Fake STS below the client's interface: return what a test scripted, and record the requests."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,15 +14,15 @@ from sidecar.token import Token
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 
 TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
-"""What STS says with a ValidationError."""
+"""Message of STS in a ValidationError about a long session."""
 
 
 class FakeExchange:
     """
-    Grants sessions of `life_seconds` by its own clock, which is `now` plus `clock_error`, unless `trouble` is set.
+    An STS that grants sessions of `life_seconds`, or raises `trouble`. Its clock is `now` plus `clock_error`.
 
-    `sends_date` is whether a reply has a Date header.
-    `asked_at` holds trio's time of each request, `requests` and `tokens` what was in it.
+    With `sends_date` a reply has a Date header. `asked_at` holds trio's time of each request. `requests` and `tokens`
+    hold the content.
     """
 
     def __init__(self, now: Callable[[], float], *, life_seconds: float = 3600) -> None:

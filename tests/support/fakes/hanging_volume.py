@@ -1,4 +1,4 @@
-"""Volumes whose operations block until a test ends them, as those of a dead NFS server or FUSE driver do."""
+"""Fake volumes whose operations block until a test ends them, as on a dead NFS server or FUSE driver."""
 
 import ctypes
 import os
@@ -13,7 +13,11 @@ from sidecar.file_thread import Operation
 
 
 class HangingVolume:
-    """A volume whose operations block until `release` is called. `reads` counts them, `has_read` tells of the first."""
+    """
+    A volume whose operations block until `release` is called.
+
+    `reads` counts them, and `has_read` is set by the first.
+    """
 
     def __init__(self) -> None:
         self._released = threading.Event()
@@ -50,7 +54,7 @@ class HangingDirectories:
         self._hung: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self.blocked = 0
-        """How many operations have started in a directory that hangs."""
+        """Number of operations that started in a directory that hangs."""
 
     def start_thread(self, operation: Operation) -> None:
         released = self._hung.get(operation.directory)

@@ -1,8 +1,8 @@
 """
-Servers under any name, by TLS with certificates of one's choice, on loopback.
+Fake servers of any name on loopback, over TLS with certificates that the test chooses.
 
-What stands between is a proxy, as HTTPS_PROXY names it: it takes CONNECT to any host, and answers in its place.
-A name that is not known here is refused as a proxy refuses it.
+Clients reach them through a proxy, which HTTPS_PROXY names. It accepts CONNECT to any host and answers as that host. It
+rejects an unknown name as a proxy does.
 """
 
 import json
@@ -19,7 +19,7 @@ Answer = tuple[int, bytes]
 
 
 class Internet:
-    """`asked` are the URLs that were asked for. `proxy_url` leads here."""
+    """Servers and their proxy. `asked` holds the requested URLs. `proxy_url` is the proxy's address."""
 
     def __init__(self) -> None:
         self.proxy_url = ""
@@ -28,11 +28,11 @@ class Internet:
         self._answers: dict[str, Answer] = {}
 
     def serve(self, host: str, context: ssl.SSLContext) -> None:
-        """A server of that name. It answers 404 to what nobody published there."""
+        """Serve that name. Paths without a document return 404."""
         self._contexts[host] = context
 
     def publish(self, url: str, content: Any, status: int = 200) -> None:
-        """A JSON document, or bytes as they are."""
+        """Publish a JSON document, or bytes unchanged."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self._answers[url] = (status, body)
 
@@ -72,7 +72,7 @@ class _Proxy(BaseHTTPRequestHandler):
         connection.sendall(head.encode() + body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A projected token volume: the moves of the kubelet's AtomicWriter, on a real directory."""
+"""Fake a projected token volume: the steps of the kubelet's AtomicWriter in a real directory."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ class FakeVolume:
         self._numbers = count()
 
     def write(self, content: str | bytes) -> None:
-        """Swap a new token in, as a rotation does."""
+        """Swap in a new token, as a rotation does."""
         data = content.encode() if isinstance(content, str) else content
         fresh = self.directory / f"..2027_01_15_{next(self._numbers)}"
         fresh.mkdir()

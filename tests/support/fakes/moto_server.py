@@ -1,7 +1,7 @@
 """
-moto's server as a process: an AWS that others wrote.
+Run moto's server as a process: an AWS that other people wrote.
 
-What moto 5.2 does not know of IAM, AddClientIDToOpenIDConnectProvider, is added to it.
+moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider. This module adds it.
 """
 
 import os
@@ -15,7 +15,7 @@ import httpx
 from tests.support.processes import GUARD_SECONDS
 
 ACCOUNT_ID = "123456789012"
-"""Moto's."""
+"""Account number of moto."""
 
 _SERVER = """
 import sys
@@ -39,18 +39,18 @@ sys.stdin.read()
 
 
 class MotoServer:
-    """`url` is every service's endpoint."""
+    """A moto server. `url` is every service's endpoint."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def reset(self) -> None:
-        """An empty account that allows everything."""
+        """Empty the account, which then allows everything."""
         self.allow_without_looking(10**9)
         self._post("reset")
 
     def allow_without_looking(self, requests: int) -> None:
-        """So many requests are allowed; all after them need what IAM's policies say."""
+        """Allow this number of requests. All later ones need permission from IAM's policies."""
         self._post("reset-auth", str(requests))
 
     def _post(self, what: str, body: str = "") -> None:
@@ -67,7 +67,7 @@ def moto_server() -> Iterator[MotoServer]:
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
-        # Its first lines are remarks of moto's own.
+        # The first lines are messages of moto itself.
         host, port = next(line.split() for line in process.stdout if line.startswith("127.0.0.1 "))
         try:
             yield MotoServer(f"http://{host}:{port}")

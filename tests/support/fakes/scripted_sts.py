@@ -1,8 +1,8 @@
 """
-An STS that answers by a script: each connection gets the next `Reply`, and the last one stays.
+Fake an STS with a script: each connection gets the next `Reply`, and the last one repeats.
 
-It is a real server on a loopback port that speaks HTTP/1.1 by hand, so that it can also break it: stall, drip,
-cut off, reset. One request per connection, each kept in `requests` as it came over the wire.
+It is a real server on a loopback port that writes HTTP/1.1 itself, so that it can also break it: stall, drip, cut off,
+reset. It reads one request per connection and keeps each in `requests` with its exact bytes.
 """
 
 import socket
@@ -40,10 +40,10 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class Reply:
     """
-    One answer and what goes wrong with it.
+    One response and its faults.
 
-    After `delay_seconds` its bytes go out, all at once or one every `drip_seconds`; `raw` replaces the whole of them.
-    Only the first `cut_after` are sent if that is not None, and then the connection is closed, or `reset`.
+    After `delay_seconds` it sends its bytes, all together or one every `drip_seconds`. `raw` replaces all bytes. If
+    `cut_after` is not None, it sends only that many bytes and closes the connection, or resets it with `reset`.
     """
 
     status: int = 200
@@ -57,7 +57,7 @@ class Reply:
 
     @property
     def wire(self) -> bytes:
-        """The bytes that are sent."""
+        """Return the bytes that are sent."""
         return (self._whole() if self.raw is None else self.raw)[: self.cut_after]
 
     def _whole(self) -> bytes:
@@ -85,7 +85,7 @@ def good_body(
     operation: str = "AssumeRoleWithWebIdentity",
     account_id: str = "111122223333",
 ) -> bytes:
-    """Credentials as STS writes them."""
+    """Return credentials in the XML of STS."""
     return GOOD_BODY.format(
         access_key_id=access_key_id, expiration=expiration, operation=operation, account_id=account_id
     ).encode()
@@ -99,7 +99,7 @@ def good_reply(
     operation: str = "AssumeRoleWithWebIdentity",
     account_id: str = "111122223333",
 ) -> Reply:
-    """Credentials until `expiration`, with a `Date` header if one is given (`Fri, 15 Jan 2027 08:00:00 GMT`)."""
+    """Return credentials until `expiration`, with a `Date` header if one is given (`Fri, 15 Jan 2027 08:00:00 GMT`)."""
     body = good_body(access_key_id, expiration, operation=operation, account_id=account_id)
     return Reply(200, body, {"Date": date} if date is not None else NO_HEADERS)
 
@@ -110,10 +110,10 @@ def error_reply(status: int, code: str, message: str = "scripted", headers: Mapp
 
 class ScriptedSts:
     """
-    The server. `requests` grows as they come, and `asked` is set by the first.
+    A server with a script. `requests` grows with each request, and the first one sets `asked`.
 
-    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS, and `host` is what the URL calls
-    it, which somebody must resolve to 127.0.0.1.
+    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS. `host` is the host name in the
+    URL, which must resolve to 127.0.0.1.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ScriptedSts:
         self.replies = list(replies) or [good_reply()]
         self.requests: list[Recorded] = []
         self.by_role: dict[str, Reply] = {}
-        """By role ARN, what is always answered to a request for that role."""
+        """Fixed response for each role ARN."""
         self.asked = trio.Event()
         self.port = 0
         self._tls = tls
@@ -133,14 +133,14 @@ class ScriptedSts:
         return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}/"
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled."""
+        """Serve until cancelled."""
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.port = listeners[0].socket.getsockname()[1]
         task_status.started()
         await trio.serve_listeners(self._converse, listeners)
 
     async def _converse(self, connection: trio.SocketStream) -> None:
-        # A client that leaves early, or does not like our certificate, has its reasons.
+        # A client may leave early, or reject our certificate.
         with suppress(trio.BrokenResourceError):
             async with connection:
                 await self._answer(connection)
@@ -157,7 +157,7 @@ class ScriptedSts:
         reply = self._reply_to(request)
         await _send(reply, stream)
         if reply.reset:
-            # Closing with unsent time zero makes the kernel send RST (socket(7), SO_LINGER).
+            # A close with a linger time of zero makes the kernel send RST (socket(7), SO_LINGER).
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _reply_to(self, request: Recorded) -> Reply:
@@ -177,7 +177,7 @@ async def _send(reply: Reply, stream: trio.abc.Stream) -> None:
 
 
 async def _read_request(stream: trio.abc.Stream) -> Recorded | None:
-    """The request, whole; None when the client leaves before."""
+    """Return the whole request, or None if the client leaves before it is complete."""
     received = b""
     while True:
         head, found, body = received.partition(b"\r\n\r\n")

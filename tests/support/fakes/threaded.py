@@ -1,4 +1,4 @@
-"""Servers of the standard library, each in a thread of its own."""
+"""Run servers of the standard library, each in its own thread."""
 
 import ssl
 import threading
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class _QuietServer(ThreadingHTTPServer):
-    """Clients that reject its certificate are what tests are about."""
+    """A server without error output, because clients that reject its certificate are part of tests."""
 
     def handle_error(self, *_: object) -> None:
         """Print nothing."""
@@ -16,7 +16,7 @@ class _QuietServer(ThreadingHTTPServer):
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Its URL on a free loopback port. In the end every thread of it has ended."""
+    """Run the server on a free loopback port, and yield its URL. All its threads end with the block."""
     server = (_QuietServer if tls else ThreadingHTTPServer)(("127.0.0.1", 0), handler)
     if tls is not None:  # the handshake is in the thread of the connection
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
