@@ -1,4 +1,4 @@
-"""What the command lines of these scripts share."""
+"""Define the command line arguments that these scripts share."""
 
 import argparse
 import math
@@ -11,7 +11,7 @@ Number = TypeVar("Number", int, float)
 
 
 def at_least(least: Number, most: Number | None = None) -> Callable[[str], Number]:
-    """An argument's type: a number of that kind, no less, and no more than `most` where that is given."""
+    """Return an argument type: a number of that kind, at least `least`, and at most `most` if that is given."""
 
     def number(text: str) -> Number:
         found = type(least)(text)
@@ -25,13 +25,15 @@ def at_least(least: Number, most: Number | None = None) -> Callable[[str], Numbe
 
 
 def add_python(parser: argparse.ArgumentParser, default: str = sys.executable) -> None:
-    """The flag --python, of scripts that run the daemon under one."""
+    """Add the flag --python, for scripts that run the daemon under an interpreter."""
     parser.add_argument("--python", type=interpreter, default=default, help="the interpreter that `run` runs under")
 
 
 def interpreter(text: str) -> str:
-    """An argument's type: the path of a program, found as a shell does."""
+    """Return the path of a program, found as a shell finds it. The argument type of interpreters."""
     path = shutil.which(text)
     if path is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no program: give the path of a Python, as /usr/bin/python3")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a program. Give the path of a Python, such as /usr/bin/python3"
+        )
     return path

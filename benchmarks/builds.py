@@ -1,8 +1,8 @@
 """
-What is measured, made once under `benchmarks/.build` and made anew when what it is made of has changed.
+Build the subjects of measurements under `benchmarks/.build`, and build them again when their sources changed.
 
-Rule: `run` is measured as an image would hold it, and never from the source tree: the wheel, in an environment of
-only `requirements/run.txt`, checked against its hashes and byte-compiled.
+Rule: `run` is measured as in the image, and never from the source tree: the wheel, in an environment with only
+`requirements/run.txt`, checked against its hashes and byte-compiled.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ ROOT = HERE.parent
 BUILD = HERE / ".build"
 
 BOTO3_PACKAGES = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
-"""boto3 and all that it needs, at the versions of `requirements/dev.txt`."""
+"""boto3 and its dependencies, at the versions of `requirements/dev.txt`."""
 
 BUILD_SECONDS = 600
-"""One step of a build: a slow network and a cold compiler cache fit in it."""
+"""Deadline for one step of a build, long enough for a slow network and an empty compiler cache."""
 
 
 class MissingError(Exception):
-    """A subject or a tool is not to be had on this machine. The message is one line that says what and why."""
+    """A subject or tool that is not available on this machine. The message is one line with its name and the reason."""
 
 
 def run_environment(python: str) -> Path:
-    """A virtual environment of `python` with the wheel of this tree and its locked packages alone."""
+    """Return a virtual environment of `python` that has only the wheel of this tree and its locked packages."""
     lock = ROOT / "requirements" / "run.txt"
     sources = [lock, ROOT / "pyproject.toml", ROOT / "README.md", *sorted((ROOT / "sidecar").rglob("*.py"))]
 
@@ -46,7 +46,7 @@ def run_environment(python: str) -> Path:
 
 
 def boto3_environment(python: str) -> Path:
-    """A virtual environment of `python` with boto3 alone, locked as in the development environment."""
+    """Return a virtual environment of `python` that has only boto3, locked as in the development environment."""
     lock = _locked(ROOT / "requirements" / "dev.txt", BOTO3_PACKAGES)
 
     def make(directory: Path) -> None:
@@ -57,22 +57,22 @@ def boto3_environment(python: str) -> Path:
 
 
 def go_program(name: str, package: str) -> Path:
-    """One of the two in `go/`, stripped as releases are, from the modules that go.sum names."""
+    """Build one of the two programs in `go/`, stripped as releases are, from the modules in go.sum."""
     sources = [HERE / "go" / "go.mod", HERE / "go" / "go.sum", HERE / "go" / package / "main.go"]
     return _go(name, [file.read_bytes() for file in sources], ["build", "-o", "{output}", f"./{package}"], HERE / "go")
 
 
 def go_module(name: str, module: str) -> Path:
-    """A program as its authors publish it: `module` is a package's path and a version."""
+    """Build a program as its authors publish it: `module` is a package's path and a version."""
     return _go(name, [module.encode()], ["install", module], BUILD)
 
 
 def _go(name: str, inputs: Iterable[bytes], arguments: list[str], cwd: Path) -> Path:
-    """The one program that this `go` command makes."""
+    """Return the one program that this `go` command builds."""
     go = tool("go")
 
     def make(directory: Path) -> None:
-        # The modules are kept under .build too, and writable, so that removing it removes everything.
+        # The modules are kept under .build too, and writable, so that one can remove them with .build.
         programs = directory / "bin"
         places = {"GOPATH": str(BUILD / "gopath"), "GOBIN": str(programs)}
         environ = _environ() | places | {"GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
@@ -83,7 +83,7 @@ def _go(name: str, inputs: Iterable[bytes], arguments: list[str], cwd: Path) -> 
 
 
 def c_program(name: str) -> Path:
-    """`limit` or `paced`, from its C source beside this file."""
+    """Build `limit` or `paced` from the C source beside this file."""
     cc = tool("cc")
     source = HERE / f"{name}.c"
 
@@ -94,7 +94,11 @@ def c_program(name: str) -> Path:
 
 
 def tool(name: str) -> str:
-    """The path of a program of this machine. Raises MissingError."""
+    """
+    Return the path of a program on this machine.
+
+    Raises MissingError if it is not installed.
+    """
     path = shutil.which(name)
     if path is None:
         raise MissingError(f"{name} is not on this machine's PATH")
@@ -102,7 +106,7 @@ def tool(name: str) -> str:
 
 
 def _made(name: str, inputs: Iterable[bytes], make: Callable[[Path], None]) -> Path:
-    """The directory `name` under .build, made if it is not there or was made of other inputs."""
+    """Return the directory `name` under .build. Build it if it is missing or has other inputs."""
     directory, digest = BUILD / name, hashlib.sha256()
     for piece in inputs:
         digest.update(hashlib.sha256(piece).digest())
@@ -122,7 +126,7 @@ def _make_environment(directory: Path, python: str, lock: Path) -> None:
 
 
 def _pip_into(directory: Path, *arguments: str) -> None:
-    """Install with this environment's pip, so that the measured one holds none."""
+    """Install packages with the pip of this environment, so that the measured one has no pip."""
     _pip("--python", str(directory / "bin" / "python"), "install", "--no-compile", *arguments)
 
 
@@ -131,7 +135,7 @@ def _pip(*arguments: str) -> None:
 
 
 def _compiled(environment: Path) -> Path:
-    """Each time, as `make clean` takes every __pycache__ away; what is compiled already costs nothing."""
+    """Compile each time, because `make clean` removes every __pycache__. Compiled files cost nothing."""
     _step([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(environment / "lib")])
     return environment
 
@@ -155,17 +159,17 @@ def _step(command: list[str], *, environ: dict[str, str] | None = None, cwd: Pat
 
 
 def _environ() -> dict[str, str]:
-    """Ours, without what would keep Python from compiling or would bring other packages in."""
+    """Return our environment without variables that stop byte-compiling or add other packages."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _locked(lock: Path, packages: Iterable[str]) -> str:
-    """The part of a lock file that is about `packages`, hashes and all."""
+    """Return the part of a lock file for `packages`, with hashes."""
     blocks = re.findall(r"^[a-z0-9].*(?:\n .*)*", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
     wanted = [block for block in blocks if re.split(r"[=\[ ]", block, maxsplit=1)[0] in set(packages)]
     return "\n".join(wanted) + "\n"
 
 
 def _version_tag(python: str) -> str:
-    """A directory name for an interpreter: two of the same version are told apart by their path."""
+    """Return a directory name for an interpreter. Two of the same version differ by their path."""
     return f"{Path(python).name}-{hashlib.sha256(python.encode()).hexdigest()[:8]}"

@@ -1,10 +1,10 @@
 """
-Whether `run` still costs what it should, by what can be counted and by ratios to others in the same run.
+Check the cost of `run` against limits: counted events, and ratios to other subjects in the same run.
 
     python -m benchmarks.check
 
-Never by absolute speed, which says more of the machine and its other guests than of us. What a limit needs and this
-machine lacks (strace, a C compiler, Go) is left out and said so. Exit status 1 if a limit is exceeded.
+Rule: no limit is an absolute speed, because that depends on the machine and its other guests. A limit whose tool is
+missing (strace, a C compiler, Go) is left out and reported. Exit status 1 if a limit is exceeded.
 """
 
 import argparse
@@ -28,7 +28,7 @@ REQUESTS = 500
 
 
 class Limit(NamedTuple):
-    """What was found, and what is allowed."""
+    """A measured value and its limit."""
 
     words: str
     found: float
@@ -45,7 +45,7 @@ class Limit(NamedTuple):
 
 
 def imported() -> Iterator[Limit]:
-    """Counted in fresh interpreters."""
+    """Count imports in new interpreters."""
     trio = imports.measure("import trio", ROUNDS)
     ours = imports.measure(imports.RUN + imports.CLIENT, ROUNDS)
     yield Limit("modules that run imports besides trio's", ours.modules - trio.modules, 115)
@@ -54,7 +54,11 @@ def imported() -> Iterator[Limit]:
 
 
 def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
-    """Of one request, counted by strace. Raises MissingError."""
+    """
+    Count the system calls of one request with strace.
+
+    Raises MissingError if strace is missing.
+    """
     strace = builds.tool("strace")
     with subjects.running(run, sts) as server, tempfile.NamedTemporaryFile() as report:
         command = [strace, "-c", "-f", "-p", str(server.pid), "-o", report.name]
@@ -70,12 +74,13 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
         tracer.communicate()
         lines = Path(report.name).read_text(encoding="ascii").splitlines()
     total = next(line.split() for line in lines if line.endswith(" total"))
-    # One request at a time is the dearest: each wakes the loop. 5 for the connection, 3 until the next one.
+    # One request at a time is the most expensive, because each wakes the loop. 5 calls are for the connection, 3 until
+    # the next.
     yield Limit("system calls of a request", int(total[3]) / REQUESTS, 9)
 
 
 def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
-    """Processor time until the first credentials, in turn."""
+    """Measure processor time until the first credentials, in turn with the others."""
     ours, theirs = [], []
     for _ in range(STARTS):
         ours.append(measure.start(run, sts).cpu_ms)
@@ -84,7 +89,11 @@ def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
 
 
 def rush(run: Subject, others: Sequence[tuple[Subject, float]], sts: str) -> Iterator[Limit]:
-    """New connections, in turn with each of the others. Raises MissingError."""
+    """
+    Measure requests on new connections, in turn with each of the others.
+
+    Raises MissingError if a subject is missing.
+    """
     wrk = builds.tool("wrk")
     for other, least in others:
         with subjects.running(run, sts) as ours, subjects.running(other, sts) as theirs:
@@ -97,7 +106,7 @@ def _rate(wrk: str, server: Running) -> float:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description="Whether `irsa-sidecar run` still costs what it should.").parse_args()
+    argparse.ArgumentParser(description="Check the cost of `irsa-sidecar run` against limits.").parse_args()
     began = time.monotonic()
     limits: list[Limit] = []
     with tempfile.TemporaryDirectory(prefix="check-") as directory, subjects.stub_sts() as sts:
@@ -108,7 +117,8 @@ def main() -> int:
             imported,
             lambda: starts(run, subjects.boto3_here("boto3", inputs), sts.url),
             lambda: system_calls(run, sts.url),
-            # 0.7 on a quiet machine, and 0.3 beside other work: it takes more of the cores than one thread of C does.
+            # The ratio is 0.7 on a quiet machine, and 0.3 beside other work, because the daemon uses more cores than
+            # one thread of C.
             lambda: rush(run, [(subjects.limit("C limit"), 0.2)], sts.url),
             lambda: rush(run, [(subjects.aws_vault("aws-vault", inputs), 0.7)], sts.url),
         ]

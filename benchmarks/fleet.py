@@ -1,14 +1,13 @@
 """
-What a fleet of Pods asks of STS, by simulation over the real schedule: `sidecar/refresh/schedule.py` and
-`sidecar/sts/failover.py`.
+Simulate the requests of a fleet of Pods to STS with the real schedule.
 
     python -m benchmarks.fleet [--pods 100000] [--only steady max ...] [--quota 600] [--plots DIRECTORY]
 
-Every Pod is a `Schedule`, and every attempt goes through the functions that the daemon calls; what is made up here is
-only STS: a quota of requests a second, times at which a region is out, and a latency. Time is simulated, so days take
-seconds. Calls and Pods without credentials are counted in windows of ten seconds.
+Every Pod is a `Schedule`, and every attempt calls the functions of the daemon (`sidecar/refresh/schedule.py`,
+`sidecar/sts/failover.py`). Only STS is invented: a quota of requests per second, outages of a region, and a latency.
+Time is simulated, so days take seconds. Requests and Pods without credentials are counted in windows of ten seconds.
 
-Each scenario is a fleet of its own with its own seed, and they run side by side on the processors there are.
+Each scenario has its own fleet and seed. The scenarios run in parallel on the available processors.
 """
 
 import argparse
@@ -33,17 +32,17 @@ WINDOW_SECONDS = 10
 HOUR = 3600.0
 
 LATENCY_SECONDS = 0.1
-"""Of an answer, TLS included."""
+"""Time of one response, TLS included."""
 
 SILENCE_SECONDS = 3.0
-"""What an attempt costs where nothing answers (sts_client.CONNECT_SECONDS)."""
+"""Time of one attempt that gets no response (sts_client.CONNECT_SECONDS)."""
 
 OUT = ExchangeError("Unreachable", "out", NextStep.RETRY)
 THROTTLED = ExchangeError("Throttling", "Rate exceeded", NextStep.SLOW_DOWN, status=400)
 
 
 class Outage(NamedTuple):
-    """One region's STS does not answer for so long."""
+    """A period in which one region's STS does not respond."""
 
     begins_at: float
     ends_at: float
@@ -53,11 +52,11 @@ class Outage(NamedTuple):
 @dataclass(frozen=True)
 class Scenario:
     """
-    A fleet and what happens to it. Times are in seconds from the start.
+    A fleet and the events that affect it, with times in seconds from the start.
 
-    `start_seconds`: all Pods start within so long; None: the fleet has been running for ever, and its refreshes are
-    spread. `quota`: requests a second that each region's STS lets through, None for as many as come. `regions`: the
-    first one and its fallbacks.
+    `start_seconds`: all Pods start within this time. None means that the fleet has always been running, with spread
+    refreshes. `quota`: requests per second that STS accepts in each region, None for no limit. `regions`: the first one
+    and its fallbacks.
     """
 
     name: str
@@ -71,7 +70,7 @@ class Scenario:
 
 @dataclass
 class Counts:
-    """By window: requests to STS, sets that it gave, and how many more Pods were without credentials at its end."""
+    """Counts per window: requests to STS, credentials that it returned, and the change of Pods without credentials."""
 
     windows: int
     asked: list[int] = field(init=False)
@@ -83,7 +82,7 @@ class Counts:
         self.without = [0] * (self.windows + 1)
 
     def gap(self, begins_at: float, ends_at: float) -> None:
-        """A Pod had no credentials from then to then."""
+        """Count a Pod without credentials from one time to another."""
         first, last = int(begins_at // WINDOW_SECONDS), int(ends_at // WINDOW_SECONDS)
         if first < self.windows:
             self.without[max(first, 0)] += 1
@@ -98,7 +97,7 @@ class Counts:
 
 
 class Sts:
-    """Each region lets its quota through, by a bucket of a second's worth or one request, or is out when it is out."""
+    """An STS whose regions limit requests with a token bucket of one second, at least 1, or have an outage."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -106,7 +105,7 @@ class Sts:
         self._filled_at = [0.0] * scenario.regions
 
     def ask(self, region: int, now: float) -> ExchangeError | None:
-        """None if it gives credentials."""
+        """Return the error, or None if STS returns credentials."""
         if any(o.region == region and o.begins_at <= now < o.ends_at for o in self._scenario.outages):
             return OUT
         quota = self._scenario.quota
@@ -122,7 +121,7 @@ class Sts:
 
 @dataclass(slots=True)
 class Pod:
-    """One daemon: its plan, which region it asks, and until when its set lives."""
+    """A daemon with its schedule, its region, and the expiration of its credentials."""
 
     plan: Schedule
     regions: failover.Failover
@@ -130,7 +129,7 @@ class Pod:
 
 
 def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
-    """Run the fleet from its start to its end."""
+    """Run the fleet for the whole period."""
     chance = random.Random(seed).random
     end = scenario.hours * HOUR
     counts, sts = Counts(int(end // WINDOW_SECONDS)), Sts(scenario)
@@ -149,7 +148,7 @@ def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
 
 
 def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
-    """A Pod that starts, or one in the midst of its session, as far in it as any other is likely to be."""
+    """Return a Pod that starts, or one at a random point of its session."""
     regions = failover.Failover(scenario.regions)
     if scenario.start_seconds is not None:
         at = chance() * scenario.start_seconds
@@ -157,16 +156,16 @@ def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
     refreshed_at = -chance() * schedule.refresh_after_seconds(scenario.session_seconds, chance())
     began = Instant(refreshed_at, refreshed_at)
     plan = schedule.after_success(began, scenario.session_seconds, chance())
-    while plan.due.monotonic < 0:  # its refresh was before the counting: it is in the next session
+    while plan.due.monotonic < 0:  # its refresh was before the counting, so it is in the next session
         began = plan.due
         plan = schedule.after_success(began, scenario.session_seconds, chance())
     return Pod(plan, regions, began.monotonic + scenario.session_seconds)
 
 
-def _attempt(  # noqa: PLR0917  everything that a turn of the loop looks at
+def _attempt(  # noqa: PLR0917  the state of one turn of the loop
     pod: Pod, now: float, scenario: Scenario, sts: Sts, counts: Counts, chance: Callable[[], float]
 ) -> None:
-    """What regions.py and refresher.py do in one turn."""
+    """Do one attempt as regions.py and refresher.py do."""
     asked = pod.regions.endpoint_at(now)
     trouble, now = _ask(pod, asked, now, sts, counts)
     if trouble is not None and asked != pod.regions.active:
@@ -196,17 +195,20 @@ def _ask(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[E
     return trouble, now + (SILENCE_SECONDS if trouble is OUT else LATENCY_SECONDS)
 
 
-# What is looked at
+# Scenarios and their goals
 
 QUOTA = 600.0
-"""Requests a second for 100,000 Pods: STS's stated quota for an account's signed requests. That of
-AssumeRoleWithWebIdentity is not published."""
+"""
+Requests per second for 100,000 Pods: the published STS quota for an account's signed requests.
+
+AWS does not publish the quota of AssumeRoleWithWebIdentity.
+"""
 
 FLEET = 100_000
 
 
 def scenarios(pods: int, quota: float) -> dict[str, Scenario]:
-    """By name. `quota` is for FLEET, and goes with the number of Pods."""
+    """Return the scenarios by name. `quota` is for FLEET Pods and scales with the number of Pods."""
     let_through, mean = quota * pods / FLEET, pods / (HOUR / 2)
     half_hour = Outage(HOUR, 1.5 * HOUR)
     return {
@@ -221,7 +223,7 @@ def scenarios(pods: int, quota: float) -> dict[str, Scenario]:
 
 
 class Goal(NamedTuple):
-    """What should hold, what was found, and whether it does."""
+    """A goal, the measured value, and whether the goal is met."""
 
     text: str
     found: float
@@ -238,7 +240,7 @@ class Goal(NamedTuple):
 
 
 def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
-    """What is asked of each scenario."""
+    """Return the goals of each scenario."""
     asked, granted, without = counts.asked, counts.granted, counts.pods_without()
     if name in {"steady", "max"}:
         mean = sum(asked) / len(asked)
@@ -264,7 +266,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         minutes = Goal("minutes until all have credentials", _last(without) * WINDOW_SECONDS / 60, 5)
         backlogs = (number for number, count in enumerate(without) if 0 < count < 60 * quota and number > 6)
         backlog = next(backlogs, None)
-        if backlog is None:  # a fleet so small that none had to wait a minute
+        if backlog is None:  # a fleet so small that no Pod had to wait a minute
             return [minutes]
         served = sum(granted[:backlog]) / (backlog * WINDOW_SECONDS * quota)
         return [minutes, Goal("of the quota served while more than a minute's wait", served, 0.95, at_most=False)]
@@ -272,7 +274,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
 
 
 def _least_peak(mean: float) -> float:
-    """1.5; or, where windows hold few calls, what chance alone makes of Pods that know nothing of each other."""
+    """Return 1.5, or, if windows hold few calls, the peak of independent Pods by chance."""
     return max(1.5, 1 + 5 / math.sqrt(mean))
 
 
@@ -281,7 +283,7 @@ def _never_without(without: Sequence[int]) -> Goal:
 
 
 def _last(series: Sequence[int]) -> int:
-    """How many windows it takes until there is none left."""
+    """Return the number of windows until no Pod waits."""
     return max((number + 1 for number, count in enumerate(series) if count > 0), default=0)
 
 
@@ -290,7 +292,7 @@ def _run(name: str, scenario: Scenario, pods: int, seed: int) -> tuple[str, Coun
 
 
 def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
-    """One paragraph of text."""
+    """Return one paragraph of text."""
     seconds = len(counts.asked) * WINDOW_SECONDS
     rate = sum(counts.asked) / seconds
     lines = [
@@ -304,8 +306,8 @@ def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
 
 
 def plot(results: dict[str, Counts], chosen: dict[str, Scenario], directory: Path) -> None:
-    """Calls a second and Pods without credentials over time, one picture a scenario."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415  only where pictures are asked for
+    """Plot calls per second and Pods without credentials over time, one picture for each scenario."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415  only for pictures
 
     plt.rcParams |= {"svg.hashsalt": "fleet", "font.size": 9}
     for name, counts in results.items():
@@ -322,14 +324,14 @@ def plot(results: dict[str, Counts], chosen: dict[str, Scenario], directory: Pat
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a fleet of Pods asks of STS.")
+    parser = argparse.ArgumentParser(description="Simulate the requests of a fleet of Pods to STS.")
     parser.add_argument("--pods", type=at_least(1), default=FLEET, help=f"[{FLEET}]")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the scenarios")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these scenarios")
     parser.add_argument(
-        "--quota", type=at_least(1.0), default=QUOTA, help=f"requests a second for {FLEET} Pods [{QUOTA:g}]"
+        "--quota", type=at_least(1.0), default=QUOTA, help=f"quota in requests per second for {FLEET} Pods [{QUOTA:g}]"
     )
     parser.add_argument("--seed", type=int, default=20_270_115)
-    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write pictures there (needs matplotlib)")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="directory for pictures (needs matplotlib)")
     args = parser.parse_args()
     chosen = scenarios(args.pods, args.quota)
     if unknown := [name for name in args.only or () if name not in chosen]:

@@ -1,11 +1,11 @@
 """
-How long honest clients wait for `irsa-sidecar run` while somebody holds a thousand idle connections to it.
+Measure how long honest clients wait for `irsa-sidecar run` while a client holds a thousand idle connections to it.
 
     python benchmarks/flood.py [--requests 2000] [--idle 1000] [--python PATH]
 
-The same requests, one after the other on new connections, without the flood, with it, and while it goes on: then each
-is followed by a new idle connection, so that the daemon must give up an old one for nearly every honest client. The
-flood and the honest clients share this process and its machine, so the figures hold their own cost as well.
+Each row has the same requests, one after the other on new connections: without the flood, with it, and during it. In
+the last row, a new idle connection follows each request, so the daemon must close an old one for nearly every honest
+client. The flood and the honest clients share this process and its machine, so the figures include their cost.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WARM_UP_REQUESTS = 200
 
 
 class Flood:
-    """Idle connections to one port; each `more` opens one, and closes the oldest beyond `size`."""
+    """Idle connections to one port. Each `more` opens one, and closes the oldest above `size`."""
 
     def __init__(self, port: int, size: int) -> None:
         self._port = port
@@ -51,7 +51,7 @@ class Flood:
 
 
 def ask(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
-    """Milliseconds from connect to the end of the answer, and how many honest clients got none."""
+    """Return the milliseconds from connect to the end of each response, and the number of requests without one."""
     took, failures = [], 0
     for _ in range(requests):
         between()
@@ -65,7 +65,7 @@ def ask(port: int, requests: int, between: Callable[[], object] = lambda: None) 
 
 
 def compare(port: int, requests: int, idle: int) -> Samples:
-    """The three rows of the table."""
+    """Return the three rows of the table."""
     flood = Flood(port, idle)
     try:
         ask(port, WARM_UP_REQUESTS)
@@ -79,9 +79,11 @@ def compare(port: int, requests: int, idle: int) -> Samples:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What honest clients notice of a flood of idle connections.")
-    parser.add_argument("--requests", type=at_least(1), default=2000, help="in each row")
-    parser.add_argument("--idle", type=at_least(0), default=1000, help="connections")
+    parser = argparse.ArgumentParser(
+        description="Measure the wait of honest clients during a flood of idle connections."
+    )
+    parser.add_argument("--requests", type=at_least(1), default=2000, help="requests in each row")
+    parser.add_argument("--idle", type=at_least(0), default=1000, help="idle connections")
     add_python(parser)
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,7 +91,7 @@ def main() -> None:
         inputs = Path(directory)
         subjects.write_inputs(inputs)
         with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # ours, and not the daemon's
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for this process, not for the daemon
             rows = compare(daemon.port, args.requests, args.idle)
     print(text(Table("Honest requests, one after the other", rows, {})))
 

@@ -1,10 +1,10 @@
 """
-How the cost of one daemon grows with its roles and with the connections it holds, and whether it does so linearly.
+Measure how the cost of one daemon grows with its roles and with its connections, and whether it grows linearly.
 
     python -m benchmarks.growth [--roles 1 5 20 50] [--connections 0 64 128 256] [--python PATH] [--plots DIRECTORY]
 
-The slope is the least squares', and `fit` the square of the correlation: 1 is a straight line. Idle costs are read
-while all daemons idle side by side, and that of a refresh from sessions that end within seconds.
+The slope is from least squares, and `fit` is the square of the correlation: 1 is a straight line. Idle costs are read
+while all daemons idle beside each other. The cost of a refresh is from sessions that last seconds.
 """
 
 import argparse
@@ -31,11 +31,11 @@ from sidecar.serving.server import Limits
 IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0
 OPEN_SECONDS = 1.0
-"""Until the daemon has taken all connections; it gives up those that say nothing after five."""
+"""Longest time until the daemon has accepted all connections. It closes silent ones after five seconds."""
 
 
 class Slope(NamedTuple):
-    """What one more costs, what none would, and how straight the line is."""
+    """Cost of each further one, cost without any, and how straight the line is."""
 
     each: float
     none: float
@@ -50,7 +50,11 @@ class Slope(NamedTuple):
 
 
 def with_roles(run: Subject, inputs: Path, count: int) -> Subject:
-    """The daemon with so many roles from a file, all of one token. The first is on the path of a single one."""
+    """
+    Return a daemon with this number of roles from a file, all with one token.
+
+    The first has the path of a single role.
+    """
     names = ["default", *(f"role-{number}" for number in range(1, count))]
     path = inputs / f"{count}-roles.yaml"
     items = (f"  - name: {name}\n    role_arn: {ROLE_ARN}-{name}\n" for name in names)
@@ -61,7 +65,7 @@ def with_roles(run: Subject, inputs: Path, count: int) -> Subject:
 
 @contextmanager
 def serving(subject: Subject, sts: Stub, roles: int) -> Iterator[Running]:
-    """Once each role has been asked for its credentials."""
+    """Yield the daemon once each role has served credentials."""
     with subjects.running(subject, sts.url) as daemon:
         for number in range(1, roles):
             while not subjects.has_credentials(daemon.port, f"{PATH}/role-{number}"):
@@ -70,12 +74,12 @@ def serving(subject: Subject, sts: Stub, roles: int) -> Iterator[Running]:
 
 
 def by_roles(run: Subject, inputs: Path, counts: Sequence[int]) -> Samples:
-    """Memory and CPU for each number of roles."""
+    """Measure memory and CPU for each number of roles."""
     samples: Samples = {}
     with ExitStack() as stack:
         sts = stack.enter_context(subjects.stub_sts())
         daemons = {count: stack.enter_context(serving(with_roles(run, inputs, count), sts, count)) for count in counts}
-        time.sleep(3)  # what a start leaves to be done later
+        time.sleep(3)  # work that remains after a start
         before = {count: measure.effort(daemon.pid) for count, daemon in daemons.items()}
         time.sleep(IDLE_SECONDS)
         for count, daemon in daemons.items():
@@ -99,7 +103,7 @@ def _refresh_cpu_ms(subject: Subject, roles: int) -> float:
 
 
 def by_connections(run: Subject, counts: Sequence[int]) -> Samples:
-    """Memory with so many open connections that have sent half a request. One daemon after the other."""
+    """Measure memory with this number of connections that sent half a request, one daemon after the other."""
     samples: Samples = {}
     for count in counts:
         with subjects.stub_sts() as sts, subjects.running(run, sts.url) as daemon, ExitStack() as stack:
@@ -117,8 +121,8 @@ def slope(samples: Samples, column: str) -> Slope:
 
 
 def plot(roles: Samples, connections: Samples, directory: Path) -> None:
-    """One picture: KiB and CPU by roles, KiB by connections, each with its line."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415  only where pictures are asked for
+    """Draw one picture: KiB and CPU by roles, KiB by connections, each with its line."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415  only for pictures
 
     plt.rcParams |= {"svg.hashsalt": "growth", "font.size": 9}
     drawn = [
@@ -137,7 +141,7 @@ def plot(roles: Samples, connections: Samples, directory: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="How the cost of one daemon grows.")
+    parser = argparse.ArgumentParser(description="Measure how the cost of one daemon grows.")
     parser.add_argument("--roles", type=at_least(1, MAX_ROLES), nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
     parser.add_argument(
         "--connections",
@@ -147,7 +151,7 @@ def main() -> int:
         help="[0 64 128 256]",
     )
     add_python(parser, default=shutil.which("python3") or sys.executable)
-    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write growth.svg there (needs matplotlib)")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="directory for growth.svg (needs matplotlib)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="growth-") as directory:
         inputs = Path(directory)

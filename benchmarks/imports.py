@@ -1,10 +1,10 @@
 """
-What an import costs each Pod: resident memory, modules and time of a fresh interpreter, median of several.
+Measure the cost of an import for each Pod: resident memory, modules and time of a new interpreter, as medians.
 
     python benchmarks/imports.py [--rounds 9] [--parts]
 
-Run it with the development environment's Python: it needs what is measured. The second half builds on what `run`
-imports. `--parts` tells of each part that `run` leaves out what it would cost to leave it in.
+Run it with the development environment's Python, which has the measured packages. The second half starts from the
+imports of `run`. `--parts` shows, for each part that `run` leaves out, what its import would cost.
 """
 
 import argparse
@@ -61,7 +61,7 @@ ROWS = {
 
 
 class Cost(NamedTuple):
-    """Of one fresh interpreter."""
+    """Cost of one new interpreter."""
 
     resident_mib: float
     anonymous_mib: float
@@ -70,7 +70,7 @@ class Cost(NamedTuple):
 
 
 def measure(code: str, rounds: int) -> Cost:
-    """Medians of several interpreters, each of which runs `code`."""
+    """Return medians of several interpreters, each of which runs `code`."""
     found = []
     for _ in range(rounds):
         program = [sys.executable, "-c", PRELUDE + code + REPORT]
@@ -91,9 +91,9 @@ def parts(rounds: int) -> Iterator[tuple[Part, float, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What imports cost.")
+    parser = argparse.ArgumentParser(description="Measure the cost of imports.")
     parser.add_argument("--rounds", type=at_least(1), default=9, help="interpreters for each row [9]")
-    parser.add_argument("--parts", action="store_true", help="what each part that is left out would cost")
+    parser.add_argument("--parts", action="store_true", help="measure each part that `run` leaves out")
     args = parser.parse_args()
     if args.parts:
         print(f"{'left in':84} {'MiB':>8} {'listed':>8} {'modules':>8}")
@@ -102,7 +102,8 @@ def main() -> None:
         return
     print(f"{'after importing':54} {'RSS MiB':>8} {'anon MiB':>8} {'modules':>8} {'ms':>6}")
     with tempfile.TemporaryDirectory(prefix="imports-") as image:
-        Path(image, "certifi", "cacert.d").mkdir(parents=True)  # of which nothing is read before a handshake
+        # The folder may be empty, because nothing is read before a handshake.
+        Path(image, "certifi", "cacert.d").mkdir(parents=True)
         Path(image, "certifi", "__init__.py").touch()
         for name, code in ROWS.items():
             cost = measure(code.replace("{image!r}", repr(image)), args.rounds)

@@ -1,6 +1,6 @@
 /*
- * What this machine can do: one thread, epoll, one fixed answer of a credential set's size, no HTTP beyond finding
- * the end of the head and the secret in it. A server that does its duty can come near, and no nearer.
+ * The upper limit of this machine: one thread, epoll, one fixed response of the size of credentials. It only searches
+ * for the end of the head and for the secret in it. A complete server is slower.
  *
  *     limit PORT SECRET
  */
@@ -23,7 +23,7 @@ static const char *secret;
 
 static void prepare_answer(void)
 {
-    /* SecretAccessKey is what the measuring client looks for. */
+    /* The measuring client searches for SecretAccessKey. */
     char body[BODY + 1];
     memset(body, 'T', BODY);
     memcpy(body, "{\"SecretAccessKey\":\"", 20);

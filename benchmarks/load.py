@@ -1,8 +1,8 @@
 """
-Requests, each on a new connection as the SDKs make them: as many as go, by wrk, or at a steady pace.
+Send requests, each on a new connection as the SDKs do: as many as possible, with wrk, or at a steady rate.
 
-Where wrk or a C compiler is missing, small clients in Python stand in; they cost more than what they measure, so
-their figures compare subjects with each other and say little of the machine.
+If wrk or a C compiler is missing, small clients in Python replace them. These cost more than the server, so their
+figures compare subjects with each other and say little about the machine.
 """
 
 import re
@@ -16,11 +16,11 @@ from typing import NamedTuple
 from benchmarks.subjects import HOST, SECRET, Running, has_credentials
 
 UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
-"""What wrk counts time in."""
+"""Milliseconds in each unit of time that wrk prints."""
 
 
 class Rush(NamedTuple):
-    """As many requests as go. `errors`: refused, reset, timed out, or answered with anything but 200."""
+    """Result of as many requests as possible. `errors`: refused, reset, timed out, or a status other than 200."""
 
     per_second: float
     p50_ms: float
@@ -30,7 +30,7 @@ class Rush(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Requests at a steady rate; each one's time from connect to the end of its answer."""
+    """Times of requests at a steady rate, from connect to the end of the response."""
 
     p50_us: float
     p99_us: float
@@ -53,7 +53,7 @@ def wrk_command(wrk: str, server: Running, connections: int, seconds: int) -> li
 
 
 def rush(wrk: str | None, server: Running, connections: int, seconds: int) -> Rush:
-    """Keep this many connections busy for so long."""
+    """Keep this number of connections busy for this time."""
     if wrk is None:
         return _rush_in_python(server, connections, seconds)
     command = wrk_command(wrk, server, connections, seconds)
@@ -62,7 +62,7 @@ def rush(wrk: str | None, server: Running, connections: int, seconds: int) -> Ru
 
 
 def read_wrk(report: str) -> Rush:
-    """Read wrk's report. Its rate counts every answer, so those that were not 200 are taken out."""
+    """Read wrk's report. Its rate counts every response, so subtract those that were not 200."""
     answers = int(_found(r"(\d+) requests in", report))
     refused = int(_found(r"Non-2xx or 3xx responses: (\d+)", report, "0"))
     socket_errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", report)))
@@ -78,7 +78,7 @@ def read_wrk(report: str) -> Rush:
 
 
 def pace(client: Path | None, server: Running, rate: int, seconds: float) -> Pace:
-    """Ask `rate` times a second for so long, on one connection after the other."""
+    """Send `rate` requests per second for this time, on one connection after the other."""
     if client is None:
         return _pace_in_python(server, rate, seconds)
     command = [str(client), str(server.port), server.path, SECRET, str(rate), str(seconds)]
@@ -121,7 +121,7 @@ def _pace_in_python(server: Running, rate: int, seconds: float) -> Pace:
 
 
 def _quantiles(samples: list[float]) -> tuple[float, float, float]:
-    """p50, p99 and p99.9."""
+    """Return p50, p99 and p99.9."""
     if len(samples) < 2:
         alone = samples[0] if samples else 0.0
         return alone, alone, alone

@@ -118,7 +118,7 @@ def cost(path: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What `setup pod` costs on a List of Deployments.")
+    parser = argparse.ArgumentParser(description="Measure `setup pod` on a List of Deployments.")
     parser.add_argument(
         "--deployments", type=at_least(1), nargs="+", default=SIZES, metavar="N", help="sizes [%(default)s]"
     )

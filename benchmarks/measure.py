@@ -1,5 +1,5 @@
 """
-How long a start takes, and what a process costs, read from /proc and changed as little as can be by looking.
+Measure the time of a start and the cost of a process, read from /proc with the least disturbance.
 
 Sources: proc(5) for smaps_rollup, status and clear_refs; Linux's Documentation/scheduler/sched-stats for schedstat.
 """
@@ -28,7 +28,11 @@ PROC = "/proc/self/smaps_rollup"
 
 
 def on_linux(main: Callable[[], int | None]) -> int | None:
-    """The exit status of `main`; or the end in one line, on other systems and where what is measured cannot be made."""
+    """
+    Return the exit status of `main`.
+
+    Exits with one line on other systems, or if a subject is not available.
+    """
     if not os.path.exists(PROC):
         sys.exit(f"{sys.argv[0]} reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
     try:
@@ -39,8 +43,10 @@ def on_linux(main: Callable[[], int | None]) -> int | None:
 
 class Start(NamedTuple):
     """
-    Milliseconds from exec until a port takes connections and until there are credentials, and the processor's
-    until then, which other people's work disturbs less.
+    Times of a start in milliseconds, from exec.
+
+    They are the time until a port accepts connections, the time until there are credentials, and the processor time
+    until then. Other work disturbs the processor time less.
     """
 
     listening_ms: float | None
@@ -49,7 +55,7 @@ class Start(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """In MiB, but for the count of threads."""
+    """Memory in MiB, and the number of threads."""
 
     rss: float
     pss: float
@@ -58,14 +64,14 @@ class Memory(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """What a process has used up since its start."""
+    """Resources that a process has used since its start."""
 
     cpu_ms: float
     switches: int
 
 
 def start(subject: Subject, sts: str) -> Start:
-    """Start a server, wait for its port and its first credentials, and end it."""
+    """Start a server, wait for its port and its first credentials, and stop it."""
     port = free_port()
     began = time.perf_counter()
     process = spawn(subject, port=port, sts=sts)
@@ -81,7 +87,7 @@ def start(subject: Subject, sts: str) -> Start:
 
 
 def start_program(program: Program, sts: str) -> Start:
-    """Start a program, wait for its line, and end it. It listens nowhere."""
+    """Start a program that listens on no port, wait for its line, and stop it."""
     began = time.perf_counter()
     process = spawn(program, port=0, sts=sts, stdout=subprocess.PIPE)
     try:
@@ -103,21 +109,21 @@ def memory(pid: int) -> Memory:
 
 
 def forget_peak(pid: int) -> None:
-    """Make `peak_rss` start from now, so that start-up does not count."""
+    """Reset `peak_rss` to the current memory, so that the start does not count."""
     with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
 
 
 def peak_rss(pid: int) -> float:
-    """MiB, the most since the start or since `forget_peak`."""
+    """Return the highest memory in MiB since the start or since `forget_peak`."""
     return _fields(f"/proc/{pid}/status")["VmHWM"] / 1024
 
 
 def effort(pid: int) -> Effort:
-    """Over all threads that live now; what a thread used that has ended is lost."""
+    """Sum over all current threads. The work of a thread that has ended is lost."""
     cpu_ns = switches = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends while it is read
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends during the read
             with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
                 cpu_ns += int(file.read().split()[0])
             status = _fields(f"/proc/{pid}/task/{thread}/status")
@@ -126,7 +132,7 @@ def effort(pid: int) -> Effort:
 
 
 def _fields(path: str) -> dict[str, int]:
-    """The `Name:  number unit` lines of a file under /proc."""
+    """Return the `Name: number unit` lines of a file under /proc."""
     fields = {}
     with open(path, encoding="ascii") as file:
         for line in file:

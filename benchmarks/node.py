@@ -1,11 +1,11 @@
 """
-What a node gives up: many daemons on one machine, and a start within the CPU limits that manifests may state.
+Measure the cost of sidecars for a node: many daemons on one machine, and starts within the CPU limits of manifests.
 
     python -m benchmarks.node [--daemons 100] [--limits 0.05 0.1 0.5] [--python PATH] [--json FILE]
 
-All daemons start at once, each with a listener of its own, against one stub STS on loopback. A limit is that of one
-container: each daemon gets a cgroup of its own (version 1 or 2), in which all of it runs. Where cgroups cannot be made,
-which needs root, the limits are left out and said so.
+All daemons start together, each with its own listener, against one stub STS on loopback. A limit is that of one
+container: each daemon runs in its own cgroup (version 1 or 2). Cgroups need root. Without root, the limits are left out
+and reported.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from benchmarks.subjects import Subject
 from benchmarks.tables import Samples, Table, text
 
 PERIOD_MICROSECONDS = 100_000
-"""Kubernetes' own (kubelet, cpuCFSQuotaPeriod)."""
+"""Period of Kubernetes (kubelet, cpuCFSQuotaPeriod)."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 STARTS_UNDER_LIMIT = 3
@@ -41,7 +41,7 @@ GIVE_UP_SECONDS = 120.0
 
 @dataclass
 class Started:
-    """One daemon: when it had credentials, in seconds from when the first was started, and its processor time then."""
+    """Start of one daemon: seconds from the first daemon's start to its credentials, and its processor time."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -51,7 +51,7 @@ class Started:
 
 
 def start_all(run: Subject, sts: str, groups: Sequence[Path | None]) -> list[Started]:
-    """Start one for each group, all at once, and wait until each has credentials."""
+    """Start one daemon for each group, all together, and wait until each has credentials."""
     began = time.monotonic()
     daemons = [_spawn(run, sts, group) for group in groups]
 
@@ -66,7 +66,7 @@ def start_all(run: Subject, sts: str, groups: Sequence[Path | None]) -> list[Sta
         daemon.cpu_ms = measure.effort(daemon.process.pid).cpu_ms
 
     try:
-        with ThreadPoolExecutor(len(daemons)) as pool:  # as a request before the first credentials is held
+        with ThreadPoolExecutor(len(daemons)) as pool:  # a request before the first credentials waits
             list(pool.map(wait, daemons))
     except BaseException:
         end_all(daemons)
@@ -75,7 +75,7 @@ def start_all(run: Subject, sts: str, groups: Sequence[Path | None]) -> list[Sta
 
 
 def _spawn(run: Subject, sts: str, group: Path | None) -> Started:
-    """Into its group before it runs a single instruction of its own, as a container's process is."""
+    """Start the daemon in its group before its first instruction, as a container's process."""
     port = subjects.free_port()
     subject = run
     if group is not None:
@@ -85,10 +85,10 @@ def _spawn(run: Subject, sts: str, group: Path | None) -> Started:
 
 
 def node(run: Subject, sts: str, groups: Sequence[Path | None]) -> dict[str, list[float]]:
-    """What all hold together, how long it takes until all serve, and what they use up when nobody asks."""
+    """Measure the memory of all daemons, the time until all serve, and the work of idle daemons."""
     daemons = start_all(run, sts, groups)
     try:
-        time.sleep(2)  # what a start leaves to be done later
+        time.sleep(2)  # work that remains after a start
         memory = [measure.memory(daemon.process.pid) for daemon in daemons]
         before = [measure.effort(daemon.process.pid).cpu_ms for daemon in daemons]
         time.sleep(IDLE_SECONDS)
@@ -107,13 +107,17 @@ def node(run: Subject, sts: str, groups: Sequence[Path | None]) -> dict[str, lis
 
 
 def node_limited(run: Subject, sts: str, count: int, cores: float) -> dict[str, list[float]]:
-    """The same with each daemon within this CPU limit. Raises MissingError."""
+    """
+    Measure the same with each daemon within this CPU limit.
+
+    Raises MissingError if cgroups are not available.
+    """
     with ExitStack() as stack:
         return node(run, sts, [stack.enter_context(cpu_limit(cores, number)) for number in range(count)])
 
 
 def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
-    """One daemon within this CPU limit, several times: its start, and an answer when it is warm."""
+    """Measure one daemon within this CPU limit several times: its start, and a response when it is warm."""
     found: dict[str, list[float]] = {"s until credentials": [], "p50 ms": [], "p99 ms": [], "throttled periods": []}
     for _ in range(STARTS_UNDER_LIMIT):
         with cpu_limit(cores) as group:
@@ -130,7 +134,7 @@ def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
 
 
 def _ask(port: int) -> float:
-    """Milliseconds of one GET, a hundred a second at most."""
+    """Return the milliseconds of each GET, at most a hundred per second."""
     time.sleep(0.01)
     began = time.perf_counter()
     if not subjects.has_credentials(port):
@@ -147,7 +151,11 @@ def end_all(daemons: Sequence[Started]) -> None:
 
 @contextmanager
 def cpu_limit(cores: float, number: int = 0) -> Iterator[Path]:
-    """A cgroup of ours with this limit, removed when it is empty again. Raises MissingError."""
+    """
+    Create a cgroup with this limit, and remove it once it is empty.
+
+    Raises MissingError if that is not possible.
+    """
     is_first = (CGROUPS / "cpu" / "cpu.cfs_quota_us").exists()
     group = (CGROUPS / "cpu" if is_first else CGROUPS) / f"irsa-sidecar-{os.getpid()}-{number}"
     quota = int(cores * PERIOD_MICROSECONDS)
@@ -169,19 +177,19 @@ def cpu_limit(cores: float, number: int = 0) -> Iterator[Path]:
 
 
 def _throttled(group: Path) -> float:
-    """Periods in which it was held back."""
+    """Return the number of periods in which the limit delayed the daemon."""
     fields = dict(line.split() for line in (group / "cpu.stat").read_text(encoding="ascii").splitlines())
     return float(fields["nr_throttled"])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a node gives up for its sidecars.")
+    parser = argparse.ArgumentParser(description="Measure the cost of sidecars for a node.")
     parser.add_argument("--daemons", type=at_least(1), default=100, help="on one node [100]")
     parser.add_argument(
         "--limits", type=at_least(0.01), nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]"
     )
     add_python(parser, default=shutil.which("python3") or sys.executable)
-    parser.add_argument("--json", metavar="FILE", help="also write every sample there")
+    parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="node-") as directory, subjects.stub_sts() as sts:
         inputs = Path(directory)

@@ -1,10 +1,10 @@
 /*
- * A client that asks at a steady pace, each time on a new connection, and costs next to nothing itself.
+ * A client that sends requests at a steady rate, each on a new connection, and costs almost nothing itself.
  *
  *     paced PORT PATH SECRET RATE SECONDS     prints: ANSWERS ERRORS P50_US P99_US P99.9_US
  *
- * A request's time is from connect() to the end of the answer. The pace is kept by the clock and not by the
- * answers, so a slow one delays none but itself.
+ * A request's time is from connect() to the end of the response. The clock sets the rate, not the responses, so a
+ * slow response delays no other request.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,12 +1,12 @@
 """
-What reading one request costs: our grammar, httptools and h11, on the requests that SDKs really send.
+Measure the time to parse one request: our grammar, httptools and h11, on requests of real SDKs.
 
     python benchmarks/parsers.py
 
-Prints microseconds per request, the best of several rounds. A parser that is not installed is skipped. Only ours
-also refuses what an endpoint for credentials should refuse; the others are measured doing no more than reading.
-httptools is C and may win by 2 or 3 us of the 40 or more that a connection costs in all: not worth a package in the
-image, nor checking again what it lets through. h11 costs ten times as much as ours.
+Prints microseconds per request, the best of several rounds. A parser that is not installed is skipped. Only our parser
+also rejects what a credentials endpoint should reject; the others only read. httptools is written in C and may be
+faster by 2 or 3 us of the 40 or more that a connection costs. That does not justify another package in the image and a
+second check of what it accepts. h11 costs ten times as much as ours.
 """
 
 import argparse
@@ -34,7 +34,7 @@ Read = Callable[[bytes], object]
 
 
 def by_httptools(httptools: Any) -> Read:
-    """The usual way: a parser object whose callbacks collect the target and the headers."""
+    """Parse as usual with httptools: an object whose callbacks collect the target and the headers."""
 
     class Collected:
         def __init__(self) -> None:
@@ -65,7 +65,7 @@ def by_h11(h11: Any) -> Read:
 
 
 def parsers() -> dict[str, Read]:
-    """Every parser that is installed here, by name."""
+    """Return every installed parser by name."""
     found: dict[str, Read] = {"sidecar.serving.http": http.parse}
     for name, make in (("httptools", by_httptools), ("h11", by_h11)):
         try:
@@ -81,7 +81,7 @@ def microseconds(read: Read, data: bytes) -> float:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description="What reading one request costs.").parse_args()
+    argparse.ArgumentParser(description="Measure the time to parse one request.").parse_args()
     found = parsers()
     print("us per request", *(f"{name:>14}" for name in found))
     for client, data in REQUESTS.items():

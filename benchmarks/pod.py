@@ -1,12 +1,13 @@
 """
-What a sidecar costs a real Pod, as the kubelet and the scheduler tell it: its start, and what it holds and uses up.
+Measure the cost of a sidecar for a real Pod, as the kubelet and the scheduler report it: start, memory and CPU.
 
     python -m benchmarks.pod [--starts 10] [--minutes 60] [--pods 3] [--only start stay] [--json FILE]
 
-On a cluster of this machine with a node (tests/cluster), whose STS is that of `irsa-sidecar local`. Starts are taken in
-turn, from the scheduler's event to the first line of the application, and from there to boto3's first credentials.
-Alone, an application makes its own exchange at STS. Then Pods with a sidecar are left alone, with an application that
-calls AWS every ten seconds: the kubelet's statistics of the sidecars are read after their start, and after that time.
+It runs on a cluster of this machine with a node (tests/cluster), whose STS is that of `irsa-sidecar local`. Starts are
+measured in turn: from the scheduler's event to the first line of the application, and from there to boto3's first
+credentials. An application without a sidecar makes its own exchange at STS. Then Pods with a sidecar run with an
+application that calls AWS every ten seconds. The kubelet's statistics of the sidecars are read after their start, and
+after the given time.
 """
 
 import argparse
@@ -49,14 +50,14 @@ while True:
 """
 
 OWN_TOKEN = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
-"""Where IRSA without a sidecar has it (EKS user guide, Configure Pods to use a Kubernetes service account)."""
+"""Path of the token in IRSA without a sidecar (EKS user guide, Configure Pods to use a Kubernetes service account)."""
 
 SETTLED_SECONDS = 60.0
-"""After which a start is over, and the kubelet has looked: it does every ten seconds or so."""
+"""Time until a start is over and the kubelet has measured the Pod, which it does about every ten seconds."""
 
 
 class Use(NamedTuple):
-    """Of one sidecar: the kubelet's figures, in MiB and ms, and the kernel's of its process, which the node shares."""
+    """Cost of one sidecar: the kubelet's figures in MiB and ms, and the kernel's figures of its process."""
 
     working_set: float
     cpu_ms: float
@@ -65,7 +66,7 @@ class Use(NamedTuple):
 
 
 def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
-    """Start each kind of Pod so many times, in turn. In seconds."""
+    """Start each kind of Pod this number of times, in turn. Returns seconds."""
     kinds = {
         "alone, its own exchange": alone(sts),
         "native sidecar": pod(NATIVE, "", sts, app=SAY_WHEN),
@@ -82,7 +83,7 @@ def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
 
 
 def alone(sts: ClusterSts) -> dict[str, Any]:
-    """The Pod without its sidecar: the application has the token and its variables, as Amazon's webhook gives them."""
+    """Return the Pod without its sidecar: the application has the token and variables of Amazon's webhook."""
     made = pod(NATIVE, "", sts, app=SAY_WHEN)
     spec = made["spec"]
     del spec["initContainers"]
@@ -111,14 +112,14 @@ def _start(namespace: Namespace, template: dict[str, Any], name: str) -> dict[st
 
 
 def _scheduled_at(namespace: Namespace, name: str) -> float:
-    """By the scheduler's event, as a Pod's conditions have whole seconds only."""
+    """Return the time of the scheduler's event, because a Pod's conditions have only whole seconds."""
     selector = f"--field-selector=reason=Scheduled,involvedObject.name={name}"
     (event,) = namespace.get("events", selector)["items"]
     return datetime.fromisoformat(event["eventTime"]).timestamp()
 
 
 def stay(cluster: Cluster, namespace: Namespace, sts: ClusterSts, count: int, minutes: float) -> Samples:
-    """So many Pods with a sidecar: what it holds and uses up after its start, and then for so long."""
+    """Run this number of Pods with a sidecar, and measure memory and CPU after the start and after this time."""
     names = [f"stay-{number}" for number in range(count)]
     for name in names:
         namespace.apply(pod(NATIVE, name, sts, app=WORK))
@@ -149,7 +150,7 @@ def _columns(uses: Sequence[Use]) -> dict[str, list[float]]:
 
 
 def _uses(cluster: Cluster, namespace: Namespace, names: Sequence[str]) -> list[Use]:
-    """Of each Pod's sidecar, from the kubelet's summary."""
+    """Return the cost of each Pod's sidecar, from the kubelet's summary."""
     summary = json.loads(cluster.kubectl("get", "--raw", "/api/v1/nodes/node/proxy/stats/summary").stdout)
     pods = {(pod["podRef"]["namespace"], pod["podRef"]["name"]): pod for pod in summary["pods"]}
     return [_use(pods[namespace.name, name]) for name in names]
@@ -164,9 +165,9 @@ def _use(found: dict[str, Any]) -> Use:
 
 
 def _process_of(uid: str) -> int:
-    """The sidecar's process, as the machine numbers it: the node's cgroups have the Pods' UIDs in their names."""
+    """Return the sidecar's process id on the machine, found by the Pod's UID in the names of the node's cgroups."""
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # of one that has ended
+        with suppress(OSError):  # the process has ended
             group, command = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes()
             if uid in group and b"irsa-sidecar\0run" in command:
                 return int(folder.name)
@@ -175,7 +176,7 @@ def _process_of(uid: str) -> int:
 
 @contextmanager
 def node(directory: Path) -> Iterator[tuple[Cluster, ClusterSts]]:
-    """A cluster with a node that has this checkout's images, and its STS."""
+    """Provide a cluster with a node that has this checkout's images, and its STS."""
     with contextmanager(cluster_for_tests)("full") as cluster:
         cluster.load_image(save_images(directory))
         with cluster_sts(cluster, directory) as sts:
@@ -183,12 +184,12 @@ def node(directory: Path) -> Iterator[tuple[Cluster, ClusterSts]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a sidecar costs a real Pod.")
-    parser.add_argument("--starts", type=at_least(1), default=10, help="of each kind of Pod [10]")
-    parser.add_argument("--pods", type=at_least(1), default=3, help="that stay [3]")
-    parser.add_argument("--minutes", type=at_least(0.0), default=60.0, help="that they stay [60]")
+    parser = argparse.ArgumentParser(description="Measure the cost of a sidecar for a real Pod.")
+    parser.add_argument("--starts", type=at_least(1), default=10, help="starts of each kind of Pod [10]")
+    parser.add_argument("--pods", type=at_least(1), default=3, help="Pods that stay [3]")
+    parser.add_argument("--minutes", type=at_least(0.0), default=60.0, help="minutes that they stay [60]")
     parser.add_argument("--only", nargs="+", choices=["start", "stay"], default=["start", "stay"], help="[both]")
-    parser.add_argument("--json", metavar="FILE", help="also write every sample there")
+    parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
     args = parser.parse_args()
     tables = []
     with tempfile.TemporaryDirectory(prefix="pod-") as directory, node(Path(directory)) as (cluster, sts):

@@ -1,7 +1,7 @@
 """
-One run of run_cost.py as a page with pictures: what was measured, where, by which command, and how we stand.
+Write one run of run_cost.py as a page with pictures: subjects, machine, command, and comparison with others.
 
-The page is written whole, from that run alone; what the figures mean for a fleet is docs/capacity.md's to say.
+The page is written whole, from that run only. docs/capacity.md explains what the figures mean for a fleet.
 """
 
 import statistics
@@ -21,7 +21,7 @@ PICTURES = {
     "memory": ("Memory", ["RSS", "PSS", "RssAnon", "RSS after many"], "MiB, less is better"),
     "start": ("From exec", ["listening ms", "credentials ms", "CPU ms"], "ms, less is better"),
 }
-"""By file name: the title, the columns that are drawn, and what the bars are. `tail` is of the table `rush`."""
+"""Pictures by file name: the title, the columns, and the meaning of the bars. `tail` is from the table `rush`."""
 
 GOALS = [
     ("rush", "c=32 req/s", "new connections, 32 clients", 1.1, True),
@@ -29,7 +29,7 @@ GOALS = [
     ("rush", "c=256 p99 ms", "p99 of 256 clients at once", 0.7, False),
     ("pace", "p50 us", "p50 at 200 requests a second", 0.5, False),
 ]
-"""Table, column, words, and the ratio to the best Go peer that is wanted: at least or at most."""
+"""Goals: table, column, words, and the required ratio to the best Go peer, at least or at most."""
 
 HEAD = """\
 # What it costs
@@ -44,7 +44,7 @@ less. Cells are medians, with the least and the most of the rounds. What it mean
 
 
 class Run(NamedTuple):
-    """What was run where, who asked, what each subject is, what was missing, and what was found."""
+    """A run: machine and command, clients, subjects, missing subjects, and results."""
 
     command: str
     machine: str
@@ -55,7 +55,7 @@ class Run(NamedTuple):
 
 
 def write(directory: Path, run: Run) -> None:
-    """`benchmarks.md` in the directory, and its pictures in `plots` below."""
+    """Write `benchmarks.md` in the directory, and its pictures in `plots` below."""
     plots = directory / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     drawn = _draw(run.tables, plots)
@@ -87,7 +87,7 @@ def _goals(found: Mapping[str, Table]) -> Iterator[str]:
         if not there:
             yield f"| {words} | not measured | | | |"
             continue
-        # The best peer is the one that makes ours look worst.
+        # The best peer is the one with the worst ratio for us.
         peer = (min if is_at_least else max)(there, key=there.__getitem__)
         is_met = there[peer] >= wanted if is_at_least else there[peer] <= wanted
         sign = "≥" if is_at_least else "≤"
@@ -95,8 +95,8 @@ def _goals(found: Mapping[str, Table]) -> Iterator[str]:
 
 
 def _draw(found: Mapping[str, Table], directory: Path) -> dict[str, str]:
-    """Bars of medians with their spread. The pictures that were drawn, and the table of each."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415  only where pictures are asked for
+    """Draw bars of medians with their spread. Returns the drawn pictures, and the table of each."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415  only for pictures
 
     plt.rcParams |= {"svg.hashsalt": "run_cost", "font.size": 9}
     drawn = {file: "rush" if file == "tail" else file for file in PICTURES}

@@ -1,12 +1,12 @@
 """
-What `irsa-sidecar run` costs, beside Go peers, the SDKs' own exchanges and the plain limit of the machine.
+Measure the cost of `irsa-sidecar run` beside Go peers, the SDKs' own exchanges and the plain limit of the machine.
 
     python -m benchmarks.run_cost [--only start memory idle rush pace] [--python PATH]... [--many 1000000]
-        [--json FILE] [--report DIRECTORY]
+                                   [--json FILE] [--report DIRECTORY]
 
-All subjects are measured in one go and in turn, so that what else the machine does meets them alike: compare
-inside a table, and not across machines. STS is a stub that answers at once on loopback, so starts hold neither
-DNS, TCP nor TLS to the real one.
+All subjects are measured in one run and in turn, so other work on the machine affects them equally. Compare inside a
+table, and not across machines. STS is a stub that answers at once on loopback, so starts include neither DNS, TCP nor
+TLS to the real one.
 """
 
 import argparse
@@ -36,23 +36,26 @@ BOTO3, GO_SDK = "boto3", "Go SDK"
 
 WARM_UP_REQUESTS, WARM_UP_RATE = 2000, 400
 MANY_A_SECOND = 2000
-"""Many requests are given up where a server is slower than this."""
+"""Rate below which a server does not get all of the many requests."""
 
 REFRESH_LIFE_SECONDS, REFRESH_SECONDS, REFRESH_RATE = 4, 20, 20
-"""Sessions so short that `run` refreshes as often as it ever does (every 2 s), and requests for a peer that is lazy."""
+"""
+`run` refreshes sessions of this length at its highest rate, every 2 s. A lazy peer refreshes only with requests, so it
+gets them at this rate.
+"""
 
 RUSH_CONNECTIONS, RUSH_SECONDS = (32, 256), 3
 PACE_RATE, PACE_SECONDS = 200, 5
 
 PORT = Running(0, 4772)
-"""Where `run` is, for the command that is shown."""
+"""Port of `run` in the command that the page shows."""
 
 Asked = ParamSpec("Asked")
 Made = TypeVar("Made")
 
 
 class Bench(NamedTuple):
-    """What is measured, with what, and how often."""
+    """The subjects, the tools, and the number of repetitions."""
 
     servers: Sequence[Subject]
     programs: Sequence[Program]
@@ -68,7 +71,7 @@ class Bench(NamedTuple):
 
 def main() -> int:
     args = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the started processes are stopped too
     with tempfile.TemporaryDirectory(prefix="run-cost-") as directory, subjects.stub_sts() as sts:
         bench = _prepare(args, Path(directory), sts.url)
         _describe(bench)
@@ -88,7 +91,7 @@ def main() -> int:
 
 
 def start(bench: Bench) -> Table:
-    """From exec to the first connection taken and to the first credentials given."""
+    """Measure the time from exec to the first accepted connection and to the first credentials."""
     samples = _samples()
     for _ in range(bench.starts):
         for server in bench.servers:
@@ -99,7 +102,7 @@ def start(bench: Bench) -> Table:
 
 
 def memory(bench: Bench) -> Table:
-    """MiB after a warm-up, after many requests, and at most while refreshing."""
+    """Measure MiB after a warm-up, after many requests, and at most while refreshing."""
     samples = _samples()
     for server in bench.servers:
         columns = samples[server.name]
@@ -119,10 +122,10 @@ def memory(bench: Bench) -> Table:
 
 
 def idle(bench: Bench) -> Table:
-    """What each uses up when nobody asks, all at the same time."""
+    """Measure the work of idle subjects, all at the same time."""
     samples = _samples()
     with _all_running(bench) as running:
-        time.sleep(2)  # what a start leaves to be done later
+        time.sleep(2)  # work that remains after a start
         before = {name: measure.effort(process.pid) for name, process in running.items()}
         time.sleep(bench.idle_seconds)
         for name, process in running.items():
@@ -133,7 +136,7 @@ def idle(bench: Bench) -> Table:
 
 
 def rush(bench: Bench) -> Table:
-    """As many requests as go, each on a new connection."""
+    """Measure as many requests as possible, each on a new connection."""
     samples = _samples()
     with _all_running(bench) as running:
         for _ in range(bench.rounds):
@@ -149,7 +152,7 @@ def rush(bench: Bench) -> Table:
 
 
 def pace(bench: Bench) -> Table:
-    """The time of one request when the machine is not busy."""
+    """Measure the time of one request when the machine is not busy."""
     samples = _samples()
     with _all_running(bench) as running:
         for _ in range(bench.rounds):
@@ -174,7 +177,7 @@ TABLES: dict[str, Callable[[Bench], Table]] = {
 
 @contextmanager
 def _all_running(bench: Bench) -> Iterator[dict[str, Running]]:
-    """Every server at once, by name, so that rounds can go from one to the next."""
+    """Run every server together, by name, so that rounds can alternate between them."""
     with ExitStack() as stack:
         yield {server.name: stack.enter_context(subjects.running(server, bench.sts)) for server in bench.servers}
 
@@ -187,7 +190,7 @@ def _note_start(columns: dict[str, list[float]], took: measure.Start) -> None:
 
 
 def _ask_many(bench: Bench, server: Running) -> int:
-    """`--many` requests, or as many as a slow server gives in that time. How many it were."""
+    """Send `--many` requests, or as many as a slow server answers in that time. Returns their number."""
     answers, deadline = 0, time.monotonic() + bench.many / MANY_A_SECOND
     while answers < bench.many and time.monotonic() < deadline:
         answers += load.rush(bench.wrk, server, RUSH_CONNECTIONS[0], 2).answers
@@ -195,7 +198,7 @@ def _ask_many(bench: Bench, server: Running) -> int:
 
 
 def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
-    """All at once, each with an STS of its own whose sessions end within seconds."""
+    """Run all servers together, each with its own STS whose sessions last seconds."""
 
     def refresh(server: Subject) -> None:
         with subjects.stub_sts(REFRESH_LIFE_SECONDS) as sts, subjects.running(server, sts.url) as process:
@@ -213,7 +216,11 @@ def _samples() -> Samples:
 
 
 def _shown(title: str, samples: Samples, kinds: Sequence[str] = ()) -> Table:
-    """The table, printed, with how each `run` stands to the subjects of these kinds: on its own interpreter, if any."""
+    """
+    Print the table with the ratios of each `run` to the subjects of these kinds, and return it.
+
+    A subject on an interpreter is compared with `run` on the same one.
+    """
     beside: dict[str, list[str]] = {}
     for ours in (name for name in samples if name.startswith(OURS)):
         version = ours.removeprefix(OURS)
@@ -224,7 +231,7 @@ def _shown(title: str, samples: Samples, kinds: Sequence[str] = ()) -> Table:
 
 
 def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
-    """Build what can be built, and say in one line each what cannot."""
+    """Build each available subject, and print one line for each missing one."""
     subjects.write_inputs(inputs)
     pythons = args.python or [os.path.realpath(sys.executable)]
     labels = _labels(pythons)
@@ -263,14 +270,18 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
 
 
 def _serving(name: str, sts: str, make: Callable[..., Subject], *inputs: Path) -> Subject:
-    """The subject, once it has served. Raises MissingError: what was built may still not run on this machine."""
+    """
+    Yield the subject once it serves.
+
+    Raises MissingError if it does not serve on this machine, although it was built.
+    """
     subject = make(name, *inputs)
     subjects.try_out(subject, sts)
     return subject
 
 
 def _labels(pythons: Sequence[str]) -> list[str]:
-    """What tells subjects on several interpreters apart: the version, and the path where that does not do."""
+    """Return what distinguishes subjects on several interpreters: the version, and the path if versions are equal."""
     if len(pythons) == 1:
         return [""]
     versions = [subjects.version(python) for python in pythons]
@@ -281,7 +292,7 @@ def _labels(pythons: Sequence[str]) -> list[str]:
 def _unless_missing(
     left_out: list[str], make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs
 ) -> Made | None:
-    """What `make` makes of these, the first of which is its name; or None, having said why not and noted it."""
+    """Return the subject that `make` creates, or None after a note with its name and the reason."""
     try:
         return make(*args, **kwargs)
     except builds.MissingError as missing:
@@ -291,7 +302,7 @@ def _unless_missing(
 
 
 def machine() -> str:
-    """One line on where this was measured, and what else was going on there."""
+    """Return one line about the machine and its other load."""
     cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     cpu = re.search(r"^model name\s*:\s*(.*)$", cpu_info, flags=re.MULTILINE)
     busy = ", ".join(f"{average:.1f}" for average in os.getloadavg())
@@ -314,28 +325,35 @@ def _describe(bench: Bench) -> None:
 
 
 def _repeatable(arguments: Sequence[str]) -> list[str]:
-    """Without where else the samples were written, which is a place of this machine's."""
+    """Return the command without the output paths, which belong to this machine."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json")
     return parser.parse_known_args(arguments)[1]
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What `irsa-sidecar run` costs, beside its peers.")
+    parser = argparse.ArgumentParser(description="Measure the cost of `irsa-sidecar run` beside its peers.")
     parser.add_argument(
-        "--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE", help=f"of {', '.join(TABLES)}"
+        "--only",
+        nargs="+",
+        choices=TABLES,
+        default=list(TABLES),
+        metavar="TABLE",
+        help=f"tables to measure, of {', '.join(TABLES)}",
     )
     parser.add_argument(
         "--python", action="append", type=interpreter, metavar="PATH", help="an interpreter to run on; may be repeated"
     )
-    parser.add_argument("--starts", type=at_least(1), default=15, help="of each subject [15]")
-    parser.add_argument("--rounds", type=at_least(1), default=3, help="of requests [3]")
-    parser.add_argument("--idle-seconds", type=at_least(1.0), default=60, help="how long to look on [60]")
+    parser.add_argument("--starts", type=at_least(1), default=15, help="starts of each subject [15]")
+    parser.add_argument("--rounds", type=at_least(1), default=3, help="rounds of requests [3]")
     parser.add_argument(
-        "--many", type=at_least(0), default=1_000_000, help="requests between two looks at memory [1000000]"
+        "--idle-seconds", type=at_least(1.0), default=60, help="duration of the idle measurement in seconds [60]"
     )
-    parser.add_argument("--json", metavar="FILE", help="also write every sample there")
-    parser.add_argument("--report", metavar="DIRECTORY", help="also write benchmarks.md and plots there (matplotlib)")
+    parser.add_argument(
+        "--many", type=at_least(0), default=1_000_000, help="requests between two measurements of memory [1000000]"
+    )
+    parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
+    parser.add_argument("--report", metavar="DIRECTORY", help="directory for benchmarks.md and plots (matplotlib)")
     return parser.parse_args()
 
 

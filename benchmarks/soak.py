@@ -1,11 +1,11 @@
 """
-What an hour, or as long as you like, does to `irsa-sidecar run` as a process.
+Run `irsa-sidecar run` as a process for an hour, or as long as given, and measure what grows.
 
     python benchmarks/soak.py [--seconds 3600] [--session-seconds 10] [--requests-a-second 20] [--python PATH]
 
-Sessions of a few seconds make it refresh as often in an hour as in weeks of a Pod's life. Meanwhile the token rotates
-as the kubelet does it, and clients ask steadily. Memory, threads and descriptors are read once it has warmed up, and
-at the end: what grows between is a leak. An answer that is no living set is an error, and makes the exit status 1.
+Sessions of a few seconds make it refresh as often in an hour as a Pod does in weeks. Meanwhile the token rotates as the
+kubelet rotates it, and clients send requests steadily. Memory, threads and descriptors are read after a warm-up and at
+the end: growth between them is a leak. A response without valid credentials is an error, and makes the exit status 1.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from benchmarks.subjects import PATH, Running
 from benchmarks.tables import Samples, Table, text
 
 WARM_UP_SECONDS = 20.0
-"""Until the loop has refreshed some times and the allocator has its arenas."""
+"""Time until the daemon has refreshed several times and the allocator has its arenas."""
 
 ROTATION_SECONDS = 3.0
 
 
 @dataclass
 class Clients:
-    """What the clients got: answers with living credentials, others, and how many different sets there were."""
+    """Results of the clients: responses with valid credentials, errors, and the number of different credentials."""
 
     answers: int = 0
     errors: int = 0
@@ -39,7 +39,7 @@ class Clients:
     last_key: str = ""
 
     def ask(self, port: int) -> None:
-        """One GET on a new connection, as SDKs do."""
+        """Send one GET on a new connection, as SDKs do."""
         key = living_key(port)
         self.answers += key is not None
         self.errors += key is None
@@ -49,7 +49,7 @@ class Clients:
 
 
 def living_key(port: int) -> str | None:
-    """The access key of the set in the answer; None if it is no answer, no set, or a set that has ended."""
+    """Return the access key of the response, or None if it holds no credentials that are valid."""
     try:
         head, _, body = subjects.get(port, PATH).partition(b"\r\n\r\n")
     except OSError:
@@ -62,7 +62,7 @@ def living_key(port: int) -> str | None:
 
 
 def rotate(inputs: Path) -> None:
-    """A new token takes the old one's place at once: the rename is what a reader sees of the kubelet's swap."""
+    """Replace the token at once: the rename is what a reader sees of the kubelet's swap."""
     draft = inputs / "draft"
     draft.mkdir(exist_ok=True)
     subjects.write_inputs(draft)
@@ -70,7 +70,7 @@ def rotate(inputs: Path) -> None:
 
 
 def drive(daemon: Running, inputs: Path, clients: Clients, seconds: float, requests_a_second: float) -> int:
-    """Ask and rotate for so long. Returns the number of rotations."""
+    """Send requests and rotate tokens for this time. Returns the number of rotations."""
     began = rotated_at = time.monotonic()
     asked = rotations = 0
     while (now := time.monotonic()) - began < seconds:
@@ -84,7 +84,7 @@ def drive(daemon: Running, inputs: Path, clients: Clients, seconds: float, reque
 
 
 def held(pid: int) -> dict[str, list[float]]:
-    """What the process holds now."""
+    """Return the current resources of the process."""
     memory = measure.memory(pid)
     return {
         "RSS MiB": [memory.rss],
@@ -95,7 +95,7 @@ def held(pid: int) -> dict[str, list[float]]:
 
 
 def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
-    """Print what was held and done. Returns the number of errors."""
+    """Print resources and counts. Returns the number of errors."""
     clients = Clients()
     with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
         drive(daemon, inputs, clients, WARM_UP_SECONDS, args.requests_a_second)
@@ -113,10 +113,14 @@ def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a long time does to `irsa-sidecar run`.")
-    parser.add_argument("--seconds", type=at_least(1.0), default=3600, help="how long, after the warm-up [3600]")
-    parser.add_argument("--session-seconds", type=at_least(4.0), default=10, help="how long credentials live [10]")
-    parser.add_argument("--requests-a-second", type=at_least(0.1), default=20, help="one after the other [20]")
+    parser = argparse.ArgumentParser(description="Measure what grows in `irsa-sidecar run` over time.")
+    parser.add_argument("--seconds", type=at_least(1.0), default=3600, help="seconds after the warm-up [3600]")
+    parser.add_argument(
+        "--session-seconds", type=at_least(4.0), default=10, help="lifetime of credentials in seconds [10]"
+    )
+    parser.add_argument(
+        "--requests-a-second", type=at_least(0.1), default=20, help="requests per second, one after the other [20]"
+    )
     add_python(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, subjects.stub_sts(args.session_seconds) as sts:

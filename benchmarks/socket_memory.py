@@ -1,11 +1,11 @@
 """
-How much memory one client can make the kernel charge to the sidecar's cgroup: the process and its sockets together.
+Measure how much memory one client can charge to the sidecar's cgroup: the process and its sockets together.
 
     python -m benchmarks.socket_memory [--connections 1500] [--kilobytes 1024] [--seconds 5]
 
-The client opens connections to the credentials endpoint, and pushes an unfinished request head and then more bytes into
-each, for as long as the kernel takes them. It needs root and the memory controller of cgroup v1 or v2. Version 1 counts
-TCP buffers apart. Version 2 counts everything against `memory.max`, and shows buffers as `sock` in memory.stat (kernel
+The client opens connections to the credentials endpoint. It sends an unfinished request head and then more bytes on
+each, while the kernel accepts them. It needs root and the memory controller of cgroup v1 or v2. Version 1 counts TCP
+buffers separately. Version 2 counts everything against `memory.max`, and shows buffers as `sock` in memory.stat (kernel
 documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
 """
 
@@ -32,7 +32,7 @@ MIB = 1024.0 * 1024.0
 
 
 class Charge(NamedTuple):
-    """What is charged at one moment, in MiB."""
+    """Memory that is charged at one moment, in MiB."""
 
     process: float
     sockets: float
@@ -43,7 +43,7 @@ class Charge(NamedTuple):
 
 
 class MemoryGroup:
-    """A memory cgroup of our own at `path`; `is_v1` says which files it has."""
+    """A memory cgroup at `path`. `is_v1` selects its files."""
 
     def __init__(self, path: Path, *, is_v1: bool) -> None:
         self._path = path
@@ -61,7 +61,11 @@ class MemoryGroup:
 
 @contextmanager
 def memory_group() -> Iterator[MemoryGroup]:
-    """A new memory cgroup, removed at the end. Raises MissingError."""
+    """
+    Create a memory cgroup, and remove it at the end.
+
+    Raises MissingError if that is not possible.
+    """
     is_v1 = V1.is_dir()
     path = (V1 if is_v1 else V2) / f"irsa-sidecar-benchmark-{os.getpid()}"
     try:
@@ -70,7 +74,7 @@ def memory_group() -> Iterator[MemoryGroup]:
         raise MissingError(f"{path} cannot be created ({exc.strerror}): run this as root") from exc
     try:
         if is_v1:
-            (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))  # version 1 counts from then on
+            (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))  # starts the count
         elif "memory" not in (path / "cgroup.controllers").read_text().split():
             raise MissingError(f"{path} has no memory controller")
         yield MemoryGroup(path, is_v1=is_v1)
@@ -79,7 +83,7 @@ def memory_group() -> Iterator[MemoryGroup]:
 
 
 def _remove(path: Path) -> None:
-    """The kernel needs a moment after the last process has ended."""
+    """Remove the cgroup, which the kernel allows a moment after its last process has ended."""
     for _ in range(50):
         with suppress(OSError):
             path.rmdir()
@@ -88,7 +92,7 @@ def _remove(path: Path) -> None:
 
 
 class Pusher:
-    """Connections that take as many bytes as the kernel lets them, up to `most` each."""
+    """Connections that send as many bytes as the kernel accepts, up to `most` each."""
 
     def __init__(self, port: int, connections: int, most: int) -> None:
         self._address = (HOST, port)
@@ -97,7 +101,7 @@ class Pusher:
         self._sent: dict[socket.socket, int] = {}
 
     def push(self) -> None:
-        """One round: replace what was closed, and write once to each connection."""
+        """Do one round: replace closed connections, and write once to each."""
         while len(self._sent) < self._connections:
             self._open()
         for sock, sent in list(self._sent.items()):
@@ -124,7 +128,7 @@ class Pusher:
 
 
 def attack(daemon: subjects.Running, group: MemoryGroup, pusher: Pusher, seconds: float) -> list[Charge]:
-    """What was charged after each round of the attack."""
+    """Return the charge after each round of the attack."""
     found, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         pusher.push()
@@ -134,9 +138,11 @@ def attack(daemon: subjects.Running, group: MemoryGroup, pusher: Pusher, seconds
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=at_least(1, 20_000), default=1500, help="that the client keeps open")
-    parser.add_argument("--kilobytes", type=at_least(1, 65_536), default=1024, help="pushed into each connection")
-    parser.add_argument("--seconds", type=at_least(1.0, 60.0), default=5.0, help="of the attack")
+    parser.add_argument(
+        "--connections", type=at_least(1, 20_000), default=1500, help="connections that the client keeps open"
+    )
+    parser.add_argument("--kilobytes", type=at_least(1, 65_536), default=1024, help="kilobytes sent on each connection")
+    parser.add_argument("--seconds", type=at_least(1.0, 60.0), default=5.0, help="duration of the attack")
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,9 @@
 """
-An STS that answers every AssumeRoleWithWebIdentity at once, to measure the daemon and not AWS.
+Serve an STS that answers every AssumeRoleWithWebIdentity at once, so that a benchmark measures the daemon and not AWS.
 
-    python benchmarks/stub_sts.py [PORT] [SECONDS]    prints its URL, gives sessions of SECONDS (3600)
+    python benchmarks/stub_sts.py [PORT] [SECONDS]
+
+It prints its URL. Its sessions last SECONDS (3600).
 """
 
 import argparse
@@ -30,11 +32,11 @@ REPLY = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/d
 
 
 class StubSts(BaseHTTPRequestHandler):
-    """Counts its answers, so that each set of credentials is another. `GET /answered` tells the count."""
+    """A handler that counts its responses, so that all credentials differ. `GET /answered` returns the count."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
-    """Head and body leave in one piece: in two, the second could wait 40 ms for the first one's ACK."""
+    """Send head and body in one piece: in two, the second could wait 40 ms for the first one's ACK."""
     life_seconds: ClassVar[float] = 3600
     answered: ClassVar[int] = 0
 
@@ -54,19 +56,19 @@ class StubSts(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: what is measured must not wait for a terminal."""
+        """Log nothing, because a measurement must not wait for a terminal."""
 
 
 def reply(number: int, expires_at: datetime) -> bytes:
-    """A reply of real size: session tokens of web identities are about 1 KiB."""
+    """Return a response of real size: session tokens of web identities are about 1 KiB."""
     expiration = expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return REPLY.format(number=number, secret="s" * 40, token="T" * 900, expiration=expiration).encode()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An STS that answers at once.")
-    parser.add_argument("port", type=int, nargs="?", default=0, help="[0: a free one]")
-    parser.add_argument("seconds", type=float, nargs="?", default=3600, help="of a session [3600]")
+    parser = argparse.ArgumentParser(description="Serve an STS that answers at once.")
+    parser.add_argument("port", type=int, nargs="?", default=0, help="port [0: a free one]")
+    parser.add_argument("seconds", type=float, nargs="?", default=3600, help="lifetime of a session [3600]")
     args = parser.parse_args()
     StubSts.life_seconds = args.seconds
     server = ThreadingHTTPServer(("127.0.0.1", args.port), StubSts)

@@ -1,8 +1,8 @@
 """
-What is measured and how each is started: all of them with the same token, role, secret and stub STS, on loopback.
+Start the subjects of measurements: all with the same token, role, secret and stub STS, on loopback.
 
-A subject's command holds `{port}` and `{sts}` where the start puts them. Each process started here is ended here, by
-its own id.
+A subject's command has `{port}` and `{sts}` as placeholders. Each process that starts here is also stopped here, by its
+own id.
 """
 
 import os
@@ -26,7 +26,7 @@ PATH = "/v1/credentials"
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 
 START_SECONDS = 20.0
-"""From exec to the first credentials, at most; then the subject counts as broken."""
+"""Longest time from exec to the first credentials. After it, the subject counts as broken."""
 
 BOTO3_PROGRAM = """
 import signal
@@ -38,7 +38,7 @@ signal.pause()
 
 
 class Subject(NamedTuple):
-    """A server of credentials: how it is started, one line on what it is, and where it has them."""
+    """A server of credentials: its command, a one-line description, and its URL."""
 
     name: str
     what: str
@@ -48,11 +48,11 @@ class Subject(NamedTuple):
 
 
 _PORTS = iter(random.sample(range(20_000, 32_768), k=12_768))
-"""In an order of this process's own, as others take some of them at the same time."""
+"""Free ports in a random order of this process, because other processes use some at the same time."""
 
 
 class Program(NamedTuple):
-    """A program that gets credentials for itself: it prints a line when it has them, and waits to be ended."""
+    """A program that gets its own credentials, prints a line when it has them, and waits for a signal."""
 
     name: str
     what: str
@@ -67,18 +67,18 @@ class Running(NamedTuple):
 
 
 class Stub(NamedTuple):
-    """An STS of ours (stub_sts.py)."""
+    """A stub STS (stub_sts.py)."""
 
     url: str
     port: int
 
     def answered(self) -> int:
-        """How many sets it has given."""
+        """Return the number of credentials that it returned."""
         return int(get(self.port, "/answered").partition(b"\r\n\r\n")[2])
 
 
 def write_inputs(directory: Path) -> None:
-    """The files that every subject reads: a token as the kubelet projects it, and the secret."""
+    """Write the files that every subject reads: a token as the kubelet projects it, and the secret."""
     claims = {
         "aud": ["sts.amazonaws.com"],
         "exp": int(time.time()) + 86_400,
@@ -93,14 +93,18 @@ def write_inputs(directory: Path) -> None:
 
 
 def run(name: str, python: str, inputs: Path) -> Subject:
-    """`irsa-sidecar run` under this interpreter, with its admin listener, as in a Pod. Raises MissingError."""
+    """
+    Return `irsa-sidecar run` under this interpreter, with its admin listener, as in a Pod.
+
+    Raises MissingError if it cannot be built.
+    """
     environment = builds.run_environment(python)
     what = f"irsa-sidecar run, wheel and locked packages on {describe_python(python)}"
     return Subject(name, what, (str(environment / "bin" / "irsa-sidecar"), "run"), _daemon(inputs))
 
 
 def from_tree(name: str, inputs: Path) -> Subject:
-    """The same as it is in this tree, under this interpreter: what can be counted needs no build."""
+    """Return `run` from this tree under this interpreter, because counts need no build."""
     return Subject(name, "irsa-sidecar run from the tree", (sys.executable, "-m", "sidecar", "run"), _daemon(inputs))
 
 
@@ -113,14 +117,22 @@ def _daemon(inputs: Path) -> dict[str, str]:
 
 
 def aws_vault(name: str, inputs: Path) -> Subject:
-    """The Go peer. Raises MissingError."""
+    """
+    Return the Go peer aws-vault.
+
+    Raises MissingError if it cannot be built.
+    """
     environ = _aws(inputs) | {"PEER_PORT": "{port}", "PEER_AUTHORIZATION": SECRET}
     what = "aws-vault 7.2.0's ECS server package over the AWS SDK for Go's web identity, in a main of ours"
     return Subject(name, what, (str(builds.go_program(name, "vault")),), environ)
 
 
 def metadata_mock(name: str) -> Subject:
-    """AWS's own Go server in the form of EC2's metadata service, with a fixed set. Raises MissingError."""
+    """
+    Return AWS's own Go server in the form of EC2's metadata service, with fixed credentials.
+
+    Raises MissingError if it cannot be built.
+    """
     what = "AWS's amazon-ec2-metadata-mock 1.13.0 in Go: a fixed set in the form of EC2's metadata service, no STS"
     program = builds.go_module(name, "github.com/aws/amazon-ec2-metadata-mock/cmd/ec2-metadata-mock@v1.13.0")
     command = (str(program), "--hostname", HOST, "--port", "{port}")
@@ -128,7 +140,11 @@ def metadata_mock(name: str) -> Subject:
 
 
 def nginx(name: str, inputs: Path) -> Subject:
-    """The usual server with one fixed answer. Raises MissingError."""
+    """
+    Return nginx with one fixed response.
+
+    Raises MissingError if it is not installed.
+    """
     program = builds.tool("nginx")
     (inputs / "nginx").mkdir(exist_ok=True)
     (inputs / "nginx" / "template").write_text(NGINX, encoding="ascii")
@@ -148,25 +164,37 @@ http {
 
 
 def limit(name: str) -> Subject:
-    """The plain limit of the machine. Raises MissingError."""
+    """
+    Return the plain limit of the machine.
+
+    Raises MissingError if it cannot be built.
+    """
     what = "one fixed answer from one C thread with epoll: what the machine can do"
     return Subject(name, what, (str(builds.c_program("limit")), "{port}", SECRET), {})
 
 
 def boto3(name: str, python: str, inputs: Path) -> Program:
-    """A process that does what each does without a sidecar: its own web identity exchange. Raises MissingError."""
+    """
+    Return a process that makes its own web identity exchange, as every process does without a sidecar.
+
+    Raises MissingError if it cannot be built.
+    """
     environment = builds.boto3_environment(python)
     command = (str(environment / "bin" / "python"), "-c", BOTO3_PROGRAM)
     return Program(name, f"boto3's own web identity on {describe_python(python)}", command, _aws(inputs))
 
 
 def boto3_here(name: str, inputs: Path) -> Program:
-    """The same under this interpreter, with the boto3 that is installed."""
+    """Return the same under this interpreter, with the installed boto3."""
     return Program(name, "boto3's own web identity", (sys.executable, "-c", BOTO3_PROGRAM), _aws(inputs))
 
 
 def go_sdk(name: str, inputs: Path) -> Program:
-    """The same in Go. Raises MissingError."""
+    """
+    Return the same in Go.
+
+    Raises MissingError if it cannot be built.
+    """
     program = builds.go_program(name, "sdk")
     return Program(name, "the AWS SDK for Go v2's own web identity", (str(program),), _aws(inputs))
 
@@ -185,12 +213,16 @@ def _aws(inputs: Path) -> dict[str, str]:
 
 
 def version(python: str) -> str:
-    """As `3.11.2`. Raises MissingError."""
+    """
+    Return a version such as `3.11.2`.
+
+    Raises MissingError if the interpreter does not run.
+    """
     return _ask_python(python, "import platform; print(platform.python_version())")
 
 
 def describe_python(python: str) -> str:
-    """Version and path, and a warning if its standard library would be compiled at every start."""
+    """Return version and path, and a warning if its standard library would be compiled at every start."""
     is_compiled = _ask_python(python, "import argparse, os; print(os.path.exists(argparse.__cached__))") == "True"
     return f"Python {version(python)} ({python})" + ("" if is_compiled else ", whose own modules are NOT byte-compiled")
 
@@ -206,7 +238,7 @@ def _ask_python(python: str, script: str) -> str:
 def spawn(
     subject: Subject | Program, *, port: int, sts: str, stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start it, with nothing of our own environment."""
+    """Start the command with nothing of our own environment."""
     fill = {"port": str(port), "sts": sts}
     environ = {name: value.format(**fill) for name, value in subject.environ.items()}
     command = list(subject.command)
@@ -217,7 +249,7 @@ def spawn(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end; kill it if it does not."""
+    """Send SIGTERM, and kill the process if it does not exit."""
     process.terminate()
     try:
         process.wait(timeout=10)
@@ -230,7 +262,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running(subject: Subject, sts: str) -> Iterator[Running]:
-    """The subject while it serves, from its first credentials on."""
+    """Run the subject, and yield it once it has credentials."""
     port = free_port()
     process = spawn(subject, port=port, sts=sts)
     try:
@@ -244,7 +276,7 @@ def running(subject: Subject, sts: str) -> Iterator[Running]:
 
 @contextmanager
 def stub_sts(life_seconds: float = 3600) -> Iterator[Stub]:
-    """An STS that answers at once, with sessions of this length."""
+    """Run an STS that answers at once, with sessions of this length."""
     command = [sys.executable, str(builds.HERE / "stub_sts.py"), "0", str(life_seconds)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
@@ -256,7 +288,7 @@ def stub_sts(life_seconds: float = 3600) -> Iterator[Stub]:
 
 
 def free_port() -> int:
-    """Each another one, below those that Linux gives to connections, which could take it before the server does."""
+    """Return a different port each time, below the range that Linux uses for connections, which could take it first."""
     for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
@@ -265,7 +297,7 @@ def free_port() -> int:
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    """Connect every half millisecond until it is taken."""
+    """Connect every half millisecond until the port accepts."""
     deadline = time.monotonic() + START_SECONDS
     while not _connects(port):
         _give_up_if_ended(process, deadline)
@@ -273,7 +305,7 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def wait_until_served(process: subprocess.Popen[bytes], server: Running) -> None:
-    """GET until there are credentials in the answer."""
+    """Send GETs until a response has credentials."""
     deadline = time.monotonic() + START_SECONDS
     while not has_credentials(server.port, server.path):
         _give_up_if_ended(process, deadline)
@@ -281,7 +313,11 @@ def wait_until_served(process: subprocess.Popen[bytes], server: Running) -> None
 
 
 def try_out(subject: Subject, sts: str) -> None:
-    """Raises MissingError if it does not serve."""
+    """
+    Start the subject once.
+
+    Raises MissingError if it does not serve.
+    """
     try:
         with running(subject, sts):
             pass
@@ -290,7 +326,7 @@ def try_out(subject: Subject, sts: str) -> None:
 
 
 def has_credentials(port: int, path: str = PATH) -> bool:
-    """One GET on a new connection."""
+    """Return whether one GET on a new connection returns credentials."""
     try:
         answer = get(port, path)
     except OSError:
@@ -299,7 +335,11 @@ def has_credentials(port: int, path: str = PATH) -> bool:
 
 
 def get(port: int, path: str) -> bytes:
-    """The whole answer, head and body, to one GET. Raises OSError."""
+    """
+    Return the whole response, head and body, to one GET.
+
+    Raises OSError if the connection fails.
+    """
     request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAuthorization: {SECRET}\r\nConnection: close\r\n\r\n"
     with socket.create_connection((HOST, port), timeout=START_SECONDS) as connection:
         connection.sendall(request.encode())

@@ -1,18 +1,18 @@
-"""Samples as a table that people read: medians, the least and the most behind them, and ratios to others. Pure."""
+"""Format samples as a table for people: medians, the least and the most, and ratios to others. Pure."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Samples = dict[str, dict[str, list[float]]]
-"""Of one table: subject, then column, then one number for each round."""
+"""Samples of one table: subject, then column, then one number for each round."""
 
 
 class Table(NamedTuple):
     """
-    One row for each subject, then one for how each key of `beside` stands to each of its values.
+    A table with one row for each subject, then one for the ratio of each key of `beside` to each of its values.
 
-    A cell is the median, with `(least-most)` where the rounds differ.
+    A cell is the median, with `(least-most)` if the rounds differ.
     """
 
     title: str
@@ -21,20 +21,20 @@ class Table(NamedTuple):
 
 
 def text(table: Table) -> str:
-    """For a terminal."""
+    """Return text for a terminal."""
     rows = _rows(table)
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return "\n".join(["", table.title, "", *(_line(row, widths) for row in rows)])
 
 
 def markdown(table: Table) -> str:
-    """For a page, without the title."""
+    """Return Markdown for a page, without the title."""
     head, *rows = [f"| {' | '.join(row)} |" for row in _rows(table)]
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
 
 
 def ratio(table: Table, ours: str, theirs: str, column: str) -> float | None:
-    """Median to median; None where either is not there."""
+    """Return the ratio of the medians, or None if one is missing."""
     pair = [table.samples.get(name, {}).get(column) for name in (ours, theirs)]
     medians = [statistics.median(values) for values in pair if values]
     return medians[0] / medians[1] if len(medians) == 2 and medians[1] else None
@@ -75,7 +75,7 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that say something, and whole numbers whole."""
+    """Return three significant digits, and whole numbers without a fraction."""
     if value == int(value) or value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,10 +1,10 @@
 """
-What honest admission reviews and the liveness probe notice while a tenant attacks `irsa-sidecar webhook`.
+Measure honest admission reviews and the liveness probe while a tenant attacks `irsa-sidecar webhook`.
 
     python -m benchmarks.webhook_attack [--seconds 60] [--attacks chunks,annotations,bodies,handshakes,all]
 
-The webhook is a process of its own against a fake API server, and each attacker is another process. All share this
-machine, so the figures hold the attackers' own CPU. `accounts` restarts the webhook with 30,000 ServiceAccounts of one
+The webhook is a process with a fake API server, and each attacker is another process. All share this machine, so the
+figures include the attackers' CPU. `accounts` restarts the webhook with 30,000 ServiceAccounts of one
 namespace instead of attacking it.
 
     chunks       40 connections to each port that send a body in chunks of one byte
@@ -51,7 +51,7 @@ ACCOUNTS = 30_000
 
 
 class Target(NamedTuple):
-    """Where the webhook listens."""
+    """The ports of the webhook."""
 
     port: int
     admin_port: int
@@ -195,7 +195,7 @@ def post(port: int, body: bytes, timeout: float = WAIT_SECONDS) -> int:
 
 @contextmanager
 def webhook(api: FakeApiServer, directory: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Target]]:
-    """The process, once it is ready."""
+    """Start the process, and yield it once it is ready."""
     (directory / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(api.url)))
     target = Target(free_port(), free_port())
     command = [
@@ -246,7 +246,7 @@ def get(port: int, path: str) -> int:
 
 
 def timed(call: Callable[[], int]) -> tuple[float, bool]:
-    """Seconds, and whether it succeeded."""
+    """Return the seconds, and whether the request succeeded."""
     began = time.perf_counter()
     try:
         is_answered = call() == 200
@@ -256,7 +256,7 @@ def timed(call: Callable[[], int]) -> tuple[float, bool]:
 
 
 class Watcher:
-    """Asks the probe five times a second and keeps the highest resident memory."""
+    """A thread that requests the probe five times per second and keeps the highest resident memory."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", target: Target) -> None:
         self.livez: list[float] = []
@@ -286,7 +286,7 @@ class Watcher:
 
 
 def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
-    """The row of one attack: honest reviews one after the other, the probe, and memory."""
+    """Return the row of one attack: honest reviews one after the other, the probe, and memory."""
     honest = json.dumps(admission_review()).encode()
     took, unanswered = [], 0
     with api_server() as api, tempfile.TemporaryDirectory() as directory:
@@ -329,7 +329,7 @@ def spawn(name: str, target: Target, seconds: float) -> "subprocess.Popen[bytes]
 
 
 def with_accounts(count: int) -> dict[str, list[float]]:
-    """The row of a namespace with so many ServiceAccounts, each with annotations of 2,048 characters."""
+    """Return the row of a namespace with this number of ServiceAccounts, each with annotations of 2,048 characters."""
     long = {
         "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/" + "a" * 2000,
         "eks.amazonaws.com/audience": "a" * 2048,
@@ -351,7 +351,7 @@ def with_accounts(count: int) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=at_least(3.0, 600.0), default=60.0, help="of each attack [60]")
+    parser.add_argument("--seconds", type=at_least(3.0, 600.0), default=60.0, help="duration of each attack [60]")
     parser.add_argument("--attacks", default="chunks,annotations,bodies,handshakes,all", help="also: accounts")
     parser.add_argument("--be", choices=ATTACKERS, help=argparse.SUPPRESS)
     parser.add_argument("--ports", help=argparse.SUPPRESS)

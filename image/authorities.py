@@ -1,9 +1,10 @@
 """
-Lay out a file of authorities so that OpenSSL reads the one that it needs, in place of all of them at each start.
+Lay out a file of authorities so that OpenSSL reads the one that it needs, instead of all of them at each start.
 
-That is a folder with a file for each, named by a hash of its subject (OpenSSL's SSL_CTX_load_verify_locations and
-openssl-rehash), and the same authorities are trusted. The hash is OpenSSL's own, asked of the library that Python's
-`ssl` uses: of one that has it linked in it cannot be asked, and no folder is made.
+The layout is a folder with a file for each authority, named by a hash of its subject (OpenSSL's
+SSL_CTX_load_verify_locations and openssl-rehash). The same authorities are trusted. The hash comes from the OpenSSL
+library that Python's `ssl` uses. If OpenSSL is linked into the interpreter, the hash is not available, and no folder is
+made.
 """
 
 import _ssl
@@ -17,7 +18,7 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", 
 
 
 def lay_out(bundle: Path, folder: Path, crypto: Path) -> None:
-    """Make the folder, of the certificates in the file. `crypto` is the libcrypto to ask."""
+    """Create the folder from the certificates in the file. `crypto` is the libcrypto that computes the hashes."""
     library = _declared(ctypes.CDLL(str(crypto)))
     folder.mkdir()
     names: Counter[int] = Counter()
@@ -28,7 +29,7 @@ def lay_out(bundle: Path, folder: Path, crypto: Path) -> None:
 
 
 def ssl_module() -> Path | None:
-    """The file whose libraries hold libcrypto; None where `ssl` is part of the interpreter."""
+    """Return the file whose libraries hold libcrypto, or None if `ssl` is part of the interpreter."""
     path = getattr(_ssl, "__file__", None)
     return Path(path) if path else None
 

@@ -1,17 +1,17 @@
 """
-Gather the whole file system of the image: irsa-sidecar, the locked packages, Python, and the libraries of these.
+Gather the whole file system of the image: irsa-sidecar, the locked packages, Python, and their libraries.
 
     python3 rootfs.py PIP REQUIREMENTS WHEEL ROOTFS [FOLDER…]
 
-No shell, no package manager and no other program comes along: what is not there cannot be used by an intruder, nor
-need an update. Run in the build stage, by the Python whose files are gathered. It asks that Python and its loader
-where things are, so that any base image and any architecture will do.
+The image has no shell, no package manager and no other program: an intruder cannot use them, and they need no update.
+Run this in the build stage with the Python whose files are gathered. It finds files through that Python and its loader,
+so it works with any base image and architecture.
 
 FOLDERs of packages, as PACKAGE/data, are left out.
 
-Everything is compiled ahead, since a root file system that nobody may write keeps no __pycache__: the daemon would
-start four times as slow. Docstrings of packages that are not ours are left out of what is compiled, which saves every
-Pod 1.2 MiB; unlike `python -OO`, that keeps their assertions.
+Everything is compiled in advance, because a read-only root file system keeps no __pycache__: the daemon would start
+four times as slowly. Compiled files of other packages have no docstrings, which saves every Pod 1.2 MiB. Unlike `python
+-OO`, that keeps their assertions.
 """
 
 import ast
@@ -38,16 +38,16 @@ LEFT_OUT = shutil.ignore_patterns(
     *("__pycache__", "site-packages", "dist-packages", "sitecustomize.py"),
     *("test", "tests", "idlelib", "tkinter", "turtle*", "lib2to3", "ensurepip", "venv", "pydoc_data", "_pyrepl"),
     *("config-*", "*.a", "_test*", "_ctypes_test*", "_xxtest*", "xxlimited*", "xxsubtype*"),
-    # What else would bring a library of its own: terminals and databases.
+    # Modules that would bring a library of their own: terminals and databases.
     *("readline.*", "_curses*", "_dbm.*", "_gdbm.*", "_sqlite3.*", "_tkinter.*", "nis.*", "curses", "dbm", "sqlite3"),
 )
-"""Of the standard library, what no server needs."""
+"""Modules of the standard library that no server needs."""
 
 OURS = "sidecar"
-"""The one package that keeps its docstrings: `--help` prints them."""
+"""Package that keeps its docstrings, because `--help` prints them."""
 
 UNCHECKED = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")
-"""What compiled code begins with that is never held against its source, whatever that one's time (PEP 552)."""
+"""Header of compiled code that Python never compares with its source, regardless of the source's time (PEP 552)."""
 
 KNOWN_TO_THE_SYSTEM = {
     "etc/passwd": f"irsa-sidecar:x:{USER_ID}:{USER_ID}:irsa-sidecar:/:/nonexistent\n",
@@ -63,12 +63,12 @@ def main(pip: str, requirements: str, wheel: str, rootfs: Path, *left_out: str) 
     _lay_out_authorities()
     _gather(rootfs)
     for source in rootfs.rglob("*.py"):
-        source.chmod(0o644)  # some of the standard library are programs, too
+        source.chmod(0o644)  # some files of the standard library are executable
         _compile(source, rootfs)
 
 
 def _install(pip: str, requirements: str, wheel: str) -> None:
-    """A virtual environment without pip in it, of what is locked and of ours."""
+    """Create a virtual environment without pip, with the locked packages and ours."""
     venv.create(VENV, symlinks=True)
     install = [pip, "--python", str(VENV / "bin" / "python"), "install", "--no-compile"]
     subprocess.run([*install, "--require-hashes", "-r", requirements], check=True)
@@ -79,7 +79,11 @@ def _install(pip: str, requirements: str, wheel: str) -> None:
 
 
 def _lay_out_authorities() -> None:
-    """Where the daemon looks first (`sidecar/sts/client.py`): all of certifi's cost each start 22 ms and 0.6 MiB."""
+    """
+    Create the folder of authorities that the daemon reads first (`sidecar/sts/client.py`).
+
+    All of certifi would cost each start 22 ms and 0.6 MiB.
+    """
     module = authorities.ssl_module()
     crypto = [path for path in _libraries(module) if path.name.startswith("libcrypto.")] if module else []
     if crypto:
@@ -107,14 +111,14 @@ def _within(rootfs: Path, path: Path) -> Path:
 
 
 def _copy(path: Path, rootfs: Path) -> None:
-    """The file under the name that it is asked for by, whatever that links to."""
+    """Copy the file under the requested name, and follow a link."""
     if path.exists():
         _within(rootfs, path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, _within(rootfs, path))
 
 
 def _copy_with_links(path: Path, rootfs: Path) -> None:
-    """The file and every link on the way to it: Python finds its library by where it really is."""
+    """Copy the file and every link on its path, because Python finds its library by the real path."""
     while path.is_symlink():
         target = path.parent / path.readlink()
         copied = _within(rootfs, path)
@@ -126,7 +130,7 @@ def _copy_with_links(path: Path, rootfs: Path) -> None:
 
 
 def _libraries(program: Path) -> Iterator[Path]:
-    """The shared libraries that the loader finds for it, and the loader itself, by the names that it looks for."""
+    """Return the shared libraries that the loader finds for the file, and the loader itself, by the requested names."""
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     for word in listed.split():
         if word.startswith("/") and not word.endswith(":"):
@@ -135,10 +139,10 @@ def _libraries(program: Path) -> Iterator[Path]:
 
 def _tell_scanners(files: Iterable[Path], rootfs: Path) -> None:
     """
-    Record which Debian packages the files are of, and keep their copyright.
+    Record the Debian packages of the files, and keep their copyright.
 
-    Scanners for known vulnerabilities read /var/lib/dpkg/status.d, as in distroless images. Elsewhere than on Debian
-    there is no dpkg to ask, and nothing is recorded.
+    Vulnerability scanners read /var/lib/dpkg/status.d, as in distroless images. On other systems there is no dpkg, and
+    nothing is recorded.
     """
     if shutil.which("dpkg-query") is None:
         return
@@ -153,7 +157,7 @@ def _tell_scanners(files: Iterable[Path], rootfs: Path) -> None:
 
 
 def _compile(source: Path, rootfs: Path) -> None:
-    """Beside the source, as Python looks for it."""
+    """Compile beside the source, where Python looks for it."""
     content = source.read_bytes()
     tree = ast.parse(content)
     if OURS not in source.parts:

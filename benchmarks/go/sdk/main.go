@@ -1,5 +1,5 @@
-// A program that gets credentials for itself, as each Go program does without a sidecar: the AWS SDK's own web identity
-// provider. It prints the access key and waits to be ended.
+// A program that gets its own credentials with the AWS SDK's web identity provider, as each Go program does without a
+// sidecar. It prints the access key and waits for a signal.
 package main
 
 import (

@@ -1,8 +1,8 @@
 // The peer of `irsa-sidecar run`: aws-vault's own ECS credential server over the AWS SDK's own web identity
 // provider, so that it makes the same one call to STS that we make.
 //
-// aws-vault's command line takes no STS endpoint, hence this main. Its request log is discarded, as aws-vault
-// itself does unless asked to debug.
+// aws-vault's command line accepts no STS endpoint, hence this main. Its request log is discarded, as in aws-vault
+// without --debug.
 package main
 
 import (
