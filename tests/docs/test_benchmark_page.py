@@ -105,7 +105,7 @@ def test_an_interpreter_that_is_not_there_is_named_before_anything_is_built(
     assert parser.parse_args(["--python=sh"]).python == shutil.which("sh")
     with pytest.raises(SystemExit):
         parser.parse_args(["--python=/none"])
-    assert "--python: '/none' is no program: give the path of a Python" in capsys.readouterr().err
+    assert "--python: '/none' is not a program: give the path of a Python" in capsys.readouterr().err
 
 
 def test_parser_benchmark_reads_the_head_each_time() -> None:
