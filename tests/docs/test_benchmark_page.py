@@ -1,4 +1,4 @@
-"""The page of a benchmark tells what was measured, what was missing, and how we stand to the best peer."""
+"""Test the page of a benchmark: measured values, missing subjects, and the ratio to the best peer."""
 
 import argparse
 import shutil
@@ -29,37 +29,37 @@ def page(found: dict[str, Table], left_out: tuple[str, ...] = ()) -> str:
     return "\n".join(report._page(run, {}))
 
 
-def test_a_cell_is_the_median_and_its_spread() -> None:
+def test_cell_is_the_median_and_its_spread() -> None:
     assert "| run | 31,000 (30,000-33,000) | 9 |" in tables.markdown(RUSH)
     assert "| run / aws-vault | x 1.55 | x 0.75 |" in tables.markdown(RUSH)
 
 
-def test_the_best_peer_is_the_one_that_we_look_worst_beside() -> None:
+def test_best_peer_is_the_one_with_our_worst_ratio() -> None:
     told = page({"rush": RUSH})
     assert "| new connections, 32 clients | 1.24 | ec2-metadata-mock | ≥ 1.1 | met |" in told
     assert "| p99 of 256 clients at once | 0.75 | aws-vault | ≤ 0.7 | not met |" in told
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_missing_measurement_is_reported() -> None:
     told = page({"rush": RUSH}, ("nginx: nginx is not on this machine's PATH",))
     assert "- Left out: nginx: nginx is not on this machine's PATH" in told
     assert "| p50 at 200 requests a second | not measured | | | |" in told
 
 
-def test_a_ratio_needs_both_sides() -> None:
+def test_ratio_needs_both_sides() -> None:
     assert tables.ratio(RUSH, "run", "aws-vault", "c=256 p99 ms") == 0.75
     assert tables.ratio(RUSH, "run", "nginx", "c=256 p99 ms") is None
     assert tables.ratio(RUSH, "run", "aws-vault", "p50 us") is None
 
 
-def test_a_slope_says_what_one_more_costs_and_how_straight_the_line_is() -> None:
+def test_slope_gives_the_cost_of_one_more_and_the_fit() -> None:
     straight = Slope.of({1: 110.0, 5: 150.0, 20: 300.0})
     assert (straight.none, straight.each, straight.fit) == pytest.approx((100, 10, 1))
     assert Slope.of({0: 0.0, 1: 0.0, 2: 10.0, 3: 100.0}).fit < 0.9
     assert Slope.of({0: 5.0, 1: 5.0}) == (0, 5, 1)
 
 
-def test_a_machine_that_lacks_what_is_measured_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_a_subject_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking() -> None:
         raise MissingError("`pip wheel` failed: no network")
 
@@ -70,7 +70,7 @@ def test_a_machine_that_lacks_what_is_measured_is_told_so_in_one_line(monkeypatc
         measure.on_linux(lacking)
 
 
-def test_a_fleet_of_any_size_has_its_goals() -> None:
+def test_fleet_of_any_size_has_its_goals() -> None:
     for pods in (1, 10):
         for name, scenario in fleet.scenarios(pods, fleet.QUOTA).items():
             counts = fleet.simulate(scenario, pods, seed=1)
@@ -78,7 +78,7 @@ def test_a_fleet_of_any_size_has_its_goals() -> None:
             assert sum(counts.granted) > 0
 
 
-def test_a_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pods", type=at_least(1))
     assert parser.parse_args(["--pods=1"]).pods == 1
@@ -88,7 +88,7 @@ def test_a_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str])
         assert f"--pods: {words}" in capsys.readouterr().err
 
 
-def test_a_number_that_is_too_large_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_that_is_too_large_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--roles", type=at_least(1, 50))
     assert parser.parse_args(["--roles=50"]).roles == 50
@@ -97,7 +97,7 @@ def test_a_number_that_is_too_large_is_named(capsys: pytest.CaptureFixture[str])
     assert "--roles: 51 is not 1 to 50" in capsys.readouterr().err
 
 
-def test_an_interpreter_that_is_not_there_is_named_before_anything_is_built(
+def test_missing_interpreter_is_named_before_any_build(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     parser = argparse.ArgumentParser()
@@ -105,17 +105,17 @@ def test_an_interpreter_that_is_not_there_is_named_before_anything_is_built(
     assert parser.parse_args(["--python=sh"]).python == shutil.which("sh")
     with pytest.raises(SystemExit):
         parser.parse_args(["--python=/none"])
-    assert "--python: '/none' is not a program: give the path of a Python" in capsys.readouterr().err
+    assert "--python: '/none' is not a program. Give the path of a Python" in capsys.readouterr().err
 
 
 def test_parser_benchmark_reads_the_head_each_time() -> None:
-    """With a cache the benchmark would measure a dictionary lookup, and the daemon would keep `Authorization`."""
+    """Check that no cache measures a dictionary lookup instead. A cache would also keep `Authorization` headers."""
     read = parsers.parsers()["sidecar.serving.http"]
     head = parsers.REQUESTS["botocore"]
     assert read(head) == read(head)
     assert read(head) is not read(head)
 
 
-def test_a_peer_that_does_not_run_here_is_left_out() -> None:
+def test_peer_that_does_not_run_here_is_left_out() -> None:
     with pytest.raises(MissingError, match=r"does not serve here: .*false.* ended with 1"):
         subjects.try_out(Subject("peer", "one that ends at once", ("false",), {}), "http://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""What compose.yaml tells the two containers fits together, and is what the commands know."""
+"""Check that the settings of both containers in compose.yaml fit together and are known to the commands."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,7 @@ def services() -> Services:
 
 @pytest.fixture(scope="module")
 def flags(services: Services) -> argparse.Namespace:
-    """The daemon's, as `irsa-sidecar local` reads them."""
+    """Return the daemon's flags, as `irsa-sidecar local` parses them."""
     name, *arguments = services["irsa-sidecar"]["command"]
     assert name == "local"
     parser = argparse.ArgumentParser(exit_on_error=False)
@@ -35,31 +35,31 @@ def flags(services: Services) -> argparse.Namespace:
 
 @pytest.fixture(scope="module")
 def settings(services: Services, flags: argparse.Namespace) -> LocalConfig:
-    """The file that is mounted where --config looks."""
+    """Return the file that is mounted at the path of --config."""
     mounts = dict(volume.split(":")[:2][::-1] for volume in services["irsa-sidecar"]["volumes"])
     return read_config(REPOSITORY / mounts[str(flags.config)])
 
 
-def test_the_application_asks_where_the_daemon_listens(services: Services, flags: argparse.Namespace) -> None:
+def test_application_uses_the_daemons_address(services: Services, flags: argparse.Namespace) -> None:
     application = services["app"]["environment"]
     assert application["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == f"http://{flags.listen}/v1/credentials"
     assert application["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == flags.authorization_token_file
     assert services["app"]["network_mode"] == "service:irsa-sidecar"
 
 
-def test_the_application_asks_the_local_sts(services: Services, settings: LocalConfig) -> None:
+def test_application_uses_the_local_sts(services: Services, settings: LocalConfig) -> None:
     url = urlsplit(services["app"]["environment"]["AWS_ENDPOINT_URL_STS"])
     assert (url.hostname, url.port) == (settings.sts_host, settings.sts_port)
     assert services["app"]["environment"]["AWS_REGION"] == settings.region
 
 
-def test_the_probe_asks_where_it_asks_without_flags(services: Services, flags: argparse.Namespace) -> None:
+def test_probe_uses_its_default_address(services: Services, flags: argparse.Namespace) -> None:
     assert services["irsa-sidecar"]["healthcheck"]["test"] == ["CMD", "irsa-sidecar", "probe"]
     (default,) = [setting.default for setting in SETTINGS if setting.field == "admin_listen"]
     assert flags.admin_listen.rpartition(":")[2] == str(default).rpartition(":")[2]
 
 
-def test_both_mount_the_secret_and_only_the_daemon_may_write_it(services: Services, flags: argparse.Namespace) -> None:
+def test_both_mount_the_secret_and_only_the_daemon_writes_it(services: Services, flags: argparse.Namespace) -> None:
     folder = str(Path(flags.authorization_token_file).parent)
     assert f"authorization:{folder}" in services["irsa-sidecar"]["volumes"]
     assert services["app"]["volumes"] == [f"authorization:{folder}:ro"]

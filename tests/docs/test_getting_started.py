@@ -1,4 +1,8 @@
-"""Every command of docs/getting-started.md is one that there is. tests/cluster/test_from_nothing.py runs them."""
+"""
+Check that the program accepts every command of docs/getting-started.md.
+
+tests/cluster/test_from_nothing.py runs them.
+"""
 
 import argparse
 import shlex
@@ -15,7 +19,7 @@ COMMANDS = [line for section in sections() for line in commands(section) if line
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
-    """What the parsers made of each command that was given, none of which does anything."""
+    """Return the parsed arguments of each command. The commands are replaced, so none does anything."""
     found: list[argparse.Namespace] = []
 
     def note(args: argparse.Namespace) -> int:
@@ -31,18 +35,18 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_is_what_the_parsers_take(command: str, parsed: list[argparse.Namespace]) -> None:
+def test_each_command_is_accepted_by_the_parsers(command: str, parsed: list[argparse.Namespace]) -> None:
     assert cli.main(_arguments(command)) == 0
     assert len(parsed) == 1
 
 
-def test_every_step_of_setup_has_its_place() -> None:
+def test_every_step_of_setup_is_in_the_document() -> None:
     for step in STEPS:
         assert any(command.startswith(f"irsa-sidecar setup {step} ") for command in COMMANDS)
 
 
 def _arguments(command: str) -> list[str]:
-    """Those of the program, without what the shell takes."""
+    """Return the program's arguments, without the shell's own syntax."""
     words = shlex.shlex(command, posix=True, punctuation_chars=True)
     words.whitespace_split = True
     given = list(words)

@@ -1,4 +1,4 @@
-"""Links between the pages, and files that they name: each exists in this repository, with the heading of the link."""
+"""Check the links between pages and the paths in them: each target exists in this repository, with its heading."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The sidecar of every manifest is the same one, and its settings are settings that there are."""
+"""Check that the sidecar is the same in every manifest, and that its settings exist."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ def the_pod(file: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_sidecar_is_that_of_the_example_but_for_what_the_file_is_about(file: str) -> None:
+def test_sidecar_equals_the_example_except_for_the_files_subject(file: str) -> None:
     differing = {"env", "volumeMounts", "restartPolicy", "lifecycle"}
     example, here = sidecar_of(the_pod("pod/example.yaml")), sidecar_of(the_pod(file))
     assert {k: v for k, v in here.items() if k not in differing} == {
@@ -30,12 +30,12 @@ def test_the_sidecar_is_that_of_the_example_but_for_what_the_file_is_about(file:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_image_is_of_this_version(file: str) -> None:
+def test_image_has_this_version(file: str) -> None:
     assert sidecar_of(the_pod(file))["image"] == f"irsa-sidecar:{__version__}"
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_its_variables_are_settings(file: str) -> None:
+def test_variables_are_settings(file: str) -> None:
     assert unknown_variables(variables_of(sidecar_of(the_pod(file)))) == []
 
 
@@ -53,34 +53,34 @@ def test_only_the_sidecar_mounts_token_and_state(file: str, volume: str) -> None
 
 
 @pytest.mark.parametrize("file", ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"])
-def test_injection_would_add_nothing(file: str) -> None:
-    """So what is written out here is what `setup pod` and the webhook give."""
+def test_injection_adds_nothing_to_the_example(file: str) -> None:
+    """Keep the example equal to what `setup pod` and the webhook create."""
     pod = the_pod(file)
     is_native = "restartPolicy" in sidecar_of(pod)
     settings = Settings(sidecar_of(pod)["image"], "us-east-1", is_native=is_native)
     assert inject(pod, None, settings) == (pod, ())
 
 
-def test_the_cronjobs_patch_is_the_other_one() -> None:
+def test_patch_of_the_cronjob_equals_the_other_patch() -> None:
     assert the_pod("pod/patch-cronjob.yaml") == the_pod("pod/patch.yaml")
 
 
-def test_a_plain_sidecar_ends_its_drain_before_it_is_killed() -> None:
+def test_plain_sidecar_drains_before_it_is_killed() -> None:
     pod = the_pod("pod/before-1.29.yaml")
     drain_seconds = int(variables_of(sidecar_of(pod))["IRSA_SIDECAR_DRAIN_SECONDS"])
     assert 0 < drain_seconds < pod["spec"]["terminationGracePeriodSeconds"]
 
 
-def test_every_manifest_is_looked_at() -> None:
-    """Those of the webhook have no sidecar; a chart's templates are no YAML before Helm has rendered them."""
+def test_every_manifest_is_checked() -> None:
+    """Exclude the webhook, which has no sidecar, and chart templates, which are not YAML before rendering."""
     manifests = [path for path in K8S.rglob("*.yaml") if "templates" not in path.parts]
     workloads = {str(path.relative_to(K8S)) for path in manifests if list(pods(read(str(path))))}
     webhooks = {"webhook/deployment.yaml", "webhook/cert-manager/patch.yaml"}
     assert workloads == {*FILES, "job/job.yaml", "job/cronjob.yaml", *webhooks}
 
 
-def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:
-    """And no Service is named so that its variables look like the sidecar's own settings."""
+def test_both_webhook_deployments_have_this_version() -> None:
+    """Check that no Service has a name whose variables look like the sidecar's settings."""
     objects = read("webhook/deployment.yaml")
     (container,) = next(pods(objects))["spec"]["containers"]
     assert container["image"] == f"irsa-sidecar:{__version__}-tools"
@@ -91,8 +91,8 @@ def test_the_webhook_is_deployed_in_this_version_and_by_either_way() -> None:
     assert not service["metadata"]["name"].startswith(SIDECAR)
 
 
-def test_every_document_shows_the_same_overlay_over_the_webhook_and_what_it_builds_on_is_there() -> None:
-    """tests/cluster/test_manifests.py has kustomize take it."""
+def test_every_document_shows_the_same_webhook_overlay() -> None:
+    """tests/cluster/test_manifests.py builds the overlay with kustomize."""
     (shown,) = overlays("docs/kubernetes.md")
     assert overlays("README.md") == [shown]
     lines = (K8S / "webhook/kustomization.yaml").read_text().splitlines()
@@ -106,7 +106,7 @@ def test_every_document_shows_the_same_overlay_over_the_webhook_and_what_it_buil
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/kubernetes.md"])
-def test_the_images_that_the_overlay_names_are_built_and_pushed(document: str) -> None:
+def test_images_of_the_overlay_are_built_and_pushed(document: str) -> None:
     text = (ROOT / document).read_text()
     name = yaml.safe_load(overlays(document)[0])["images"][0]["newName"]
     assert f"make images IMAGE={name}:{__version__}\n" in text
@@ -114,7 +114,7 @@ def test_the_images_that_the_overlay_names_are_built_and_pushed(document: str) -
         assert f"docker push {name}:{tag}\n" in text
 
 
-def test_no_document_applies_what_no_registry_has_or_no_folder_is() -> None:
+def test_documents_apply_only_existing_folders_and_images() -> None:
     documents = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
     folders = {found for path in documents for found in re.findall(r"kubectl apply -k (k8s[\w/-]*)", path.read_text())}
     assert "k8s/webhook" not in folders
@@ -123,7 +123,7 @@ def test_no_document_applies_what_no_registry_has_or_no_folder_is() -> None:
         assert (ROOT / folder / "kustomization.yaml").exists()
 
 
-def test_the_short_form_in_the_readme_sets_what_the_example_sets() -> None:
+def test_short_form_in_the_readme_sets_what_the_example_sets() -> None:
     text = (K8S.parent / "README.md").read_text()
     (block,) = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "initContainers" in found]
     short: dict[str, Any] = yaml.safe_load(block)

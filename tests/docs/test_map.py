@@ -1,4 +1,4 @@
-"""The maps for contributors: every package is in them, and the import lines are those of the test."""
+"""Check the maps for contributors: they have every package and the import lines of the test."""
 
 from pathlib import Path
 

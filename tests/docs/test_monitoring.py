@@ -1,4 +1,4 @@
-"""Every metric and label that an alert or a panel asks for is one that a scrape has."""
+"""Check that every metric and label in an alert or a panel exists in a scrape."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ OFFERED = re.compile(r"label_values\(.*, (\w+)\)$")
 LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 Scraped = Mapping[str, Mapping[str, set[str]]]
-"""By whose they are: the labels of every series that there can be."""
+"""Labels of each possible series, for the sidecar and for the webhook."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def _labels(body: bytes) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("whose", "where", "query"), QUERIES)
-def test_a_query_asks_for_what_a_scrape_has(scraped: Scraped, whose: str, where: str, query: str) -> None:
+def test_query_uses_only_scraped_metrics_and_labels(scraped: Scraped, whose: str, where: str, query: str) -> None:
     found = SERIES.findall(query)
     assert found
     there = scraped[whose]
@@ -67,7 +67,7 @@ def test_a_query_asks_for_what_a_scrape_has(scraped: Scraped, whose: str, where:
     assert (_kept(query) | set(OFFERED.findall(query))) <= set.intersection(*(there[name] for name, _ in found)), where
 
 
-def test_every_rule_and_every_dashboard_is_looked_at() -> None:
+def test_every_rule_and_every_dashboard_is_checked() -> None:
     for name in ("prometheus-rule.yaml", "dashboard.json"):
         found = {str(path.parent.relative_to(K8S)) for path in (K8S / "monitoring").rglob(name)}
         assert found == set(FOLDERS.values())
@@ -75,7 +75,7 @@ def test_every_rule_and_every_dashboard_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("whose", FOLDERS)
-def test_a_panels_legend_names_labels_that_its_query_keeps(whose: str) -> None:
+def test_panel_legend_names_labels_that_its_query_keeps(whose: str) -> None:
     for panel in panels(whose):
         for target in panel["targets"]:
             assert set(LEGEND.findall(target["legendFormat"])) <= _kept(target["expr"]), panel["title"]
@@ -93,7 +93,7 @@ def _kept(query: str) -> set[str]:
     ],
 )
 def test_every_metric_is_in_a_panel(scraped: Scraped, whose: str, unseen: set[str]) -> None:
-    """But for what only tells how something was counted."""
+    """Exclude metrics that only explain how something was counted."""
     shown = {name for _, query in panel_queries(whose) for name, _ in SERIES.findall(query)}
     told = {name for name in scraped[whose] if not name.endswith(("_created", "_sum", "_count"))}
     assert told - shown == unseen

@@ -1,4 +1,4 @@
-"""The table of settings in README.md: each setting of `run` with its default."""
+"""Check the table of settings in README.md: each setting of `run` with its default."""
 
 import re
 from pathlib import Path

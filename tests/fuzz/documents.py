@@ -1,7 +1,7 @@
 """
-Structured mutation of YAML documents: the text stays YAML, and the values in it become wrong.
+Mutate YAML documents by structure: the text stays YAML, and values in it become wrong.
 
-Mutations of bytes rarely pass the parser. These do, so they reach the readers of the values behind it.
+Mutations of bytes rarely pass the parser. These do, so they reach the code that reads the values.
 """
 
 import json
@@ -16,7 +16,7 @@ ODD: tuple[Any, ...] = (
     "1e3", "0x1F", "0o17", "1:30", "2012-10-17", "yes", "<<", "=", [], {}, [[]], [None], {"": ""},
     {"a": {"a": {"a": 1}}},
 )  # fmt: skip
-"""Values that readers of settings are known to trip over."""
+"""Values that often break readers of settings."""
 
 TAGS = ("!!int ", "!!float ", "!!bool ", "!!null ", "!!binary ", "!!timestamp ", "!!set ", "!!omap ", "!!str ", "!a ")
 
@@ -40,7 +40,7 @@ def mutated_document(data: bytes, chance: random.Random) -> bytes:
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
-    """Descend at random, and change what is there."""
+    """Descend at random, and change the value there."""
     if isinstance(value, dict) and value and chance.random() < 0.8:
         key = chance.choice(list(value))
         return (
@@ -71,7 +71,7 @@ def _odd(value: Any, chance: random.Random) -> Any:
 
 
 def _written(document: Any, chance: random.Random) -> str:
-    """Return the document as JSON, which is YAML, with something that only the text can have."""
+    """Return the document as JSON, which is YAML, with a feature that only the text can have."""
     text = json.dumps(
         document, default=str, skipkeys=True, ensure_ascii=chance.random() < 0.5, indent=chance.choice([None, 1])
     )
@@ -97,7 +97,7 @@ def _with_tag(text: str, chance: random.Random) -> str:
 
 
 def _with_alias(text: str, chance: random.Random) -> str:
-    """Name one value, and use the name elsewhere, perhaps within the value."""
+    """Name one value, and use the name elsewhere, perhaps inside the value."""
     first, second = sorted((_start_of_value(text, chance), _start_of_value(text, chance)))
     return f"{text[:first]}&a {text[first:second]}*a , {text[second:]}"
 
@@ -109,7 +109,7 @@ def _nested(text: str, chance: random.Random) -> str:
 
 
 def _in_text(text: str, chance: random.Random) -> str:
-    """A document whose policy is one text that holds JSON."""
+    """Return a document whose policy is one text that holds JSON."""
     return text.replace('"policy": {', f'"policy": {json.dumps(text[:500])}, "x": {{', chance.randint(0, 1))
 
 

@@ -1,8 +1,8 @@
 """
-What must hold for any bytes that a client sends.
+Check invariants for any bytes that a client sends.
 
-The grammar raises nothing, takes only what h11 takes and reads the same, gives one answer however the bytes arrive,
-and no answer holds a secret unless the request held the one that opens it.
+The grammar raises nothing. It accepts only requests that h11 accepts, and reads the same. It gives one response,
+however the bytes arrive. No response holds a secret unless the request held the authorization.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH
 
 HIDDEN = (SECRET, CREDENTIALS.secret_access_key.encode(), CREDENTIALS.session_token.encode())
 PREFIXES = 16
-"""So many of the prefixes are tried; all of them would make long inputs slow."""
+"""Number of prefixes that are tried, because all of them would make long inputs slow."""
 
 
 def target(data: bytes) -> None:
@@ -26,7 +26,7 @@ def target(data: bytes) -> None:
 
 
 def request_in(data: bytes, parse: Parse) -> Request | None:
-    """The request at the start of the data, if there is one, after every check of the grammar."""
+    """Return the request at the start of the data, if there is one, after every check of the grammar."""
     found = parse(data)
     _prefixes_agree(data, found, parse)
     if isinstance(found, Rejection):
@@ -40,7 +40,7 @@ def request_in(data: bytes, parse: Parse) -> Request | None:
 
 
 def _prefixes_agree(data: bytes, found: Request | Rejection | None, parse: Parse) -> None:
-    """However the bytes arrive, the first answer is the answer, and nothing that follows changes it."""
+    """Check that the first response does not depend on how the bytes arrive or on bytes after the request."""
     for end in range(0, len(data), len(data) // PREFIXES + 1):
         assert parse(data[:end]) in (None, found)
     if found is not None:

@@ -1,7 +1,7 @@
 """
-What must hold for any bytes in the configuration of `local`: it is settings as a whole, or one ConfigurationError.
+Check that any bytes in the configuration of `local` give complete settings or one ConfigurationError.
 
-Settings that are accepted are read to their end, trust policies included, because those are read when `local` starts.
+Accepted settings are read completely, trust policies included, because `local` reads those at its start.
 """
 
 from urllib.parse import urlsplit

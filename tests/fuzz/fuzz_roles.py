@@ -1,7 +1,7 @@
 """
-What must hold for any bytes in a roles file: it is roles as a whole, or one ConfigurationError.
+Check that any bytes in a roles file give complete roles or one ConfigurationError.
 
-The error is one line that begins with the file's name. Roles that are accepted can be sent to STS and served.
+The error is one line that begins with the file's name. Accepted roles can be sent to STS and served.
 """
 
 import json

@@ -1,7 +1,7 @@
 """
-Where a fuzzer starts: small files, and ways to change one that readers of text are known to trip over.
+Provide the start of a fuzzer: small files, and mutations that often break readers of text.
 
-A file that once broke something stays in the corpus, under a name that says what it is.
+A file that once caused a failure stays in the corpus, under a name that describes it.
 """
 
 import random
@@ -44,16 +44,16 @@ SPLICES = {
 }  # fmt: skip
 
 DOCUMENTS = frozenset({"roles", "local_config"})
-"""Corpora of YAML, half of whose mutations are structured (documents.py)."""
+"""Corpora of YAML, for which half of the mutations are structured (documents.py)."""
 
 
 def seeds(name: str) -> dict[str, bytes]:
-    """The files of one corpus by their names, in their order."""
+    """Return the files of one corpus by name, in order."""
     return {path.name: path.read_bytes() for path in sorted((CORPUS / name).iterdir())}
 
 
 def mutated(data: bytes, name: str, others: list[bytes], chance: random.Random) -> bytes:
-    """With one to four changes: bytes flipped, taken out, doubled, spliced in, or the rest of another input."""
+    """Return the input with one to four changes: bytes flipped, removed, doubled, or taken from another input."""
     if name in DOCUMENTS and chance.random() < 0.5:
         return mutated_document(data, chance)
     for _ in range(chance.randint(1, 4)):

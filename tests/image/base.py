@@ -1,10 +1,10 @@
 """
-Make a base image without an image registry, and print its name, for `make image BASE=…`.
+Build a base image without an image registry, and print its name, for `make image BASE=…`.
 
     python -m tests.image.base
 
-Debian itself is installed from the machine's own package mirror, the Python packages from its own index. Both are kept,
-and nothing is done when the image is there.
+Debian itself is installed from the machine's own package mirror, and the Python packages from its own index. Both are
+kept, and nothing is done if the image exists.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 REQUIREMENTS = [HERE.parents[1] / "requirements" / f"{name}.txt" for name in ("build", "run", "tools")]
 SUITE = "trixie"
 PYTHON_VERSION = "3.13"
-"""Debian's own in that suite."""
+"""Version of Python in that Debian suite."""
 
 PACKAGES = "python3,python3-venv,ca-certificates"
 
@@ -42,7 +42,7 @@ def _has(engine: str, image: str) -> bool:
 
 
 def _debian(engine: str) -> str:
-    """The name of the image of a small Debian with Python."""
+    """Return the name of the image of a small Debian with Python."""
     name = f"localhost/irsa-sidecar-tests/debian:{SUITE}"
     if _has(engine, name):
         return name
@@ -67,7 +67,7 @@ def _build(engine: str, debian: str, name: str) -> None:
 
 
 def _download(requirements: Path, wheels: Path) -> None:
-    """The wheels for the image's Python, which is another than ours."""
+    """Download the wheels for the image's Python, which differs from ours."""
     machine = {"arm64": "aarch64"}.get(machine := platform.machine(), machine)
     platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("2014", "_2_28", "_2_34")]
     wanted = [f"--python-version={PYTHON_VERSION}", "--only-binary=:all:", "--no-deps", "--require-hashes"]
@@ -76,7 +76,7 @@ def _download(requirements: Path, wheels: Path) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    """What it says goes to stderr: the last line of ours on stdout is the name, alone."""
+    """Run the command with its output on stderr, because stdout must have only the name."""
     subprocess.run(command, stdout=sys.stderr, check=True)
 
 

@@ -1,4 +1,4 @@
-"""The image that `make image` built, run by docker or podman. Not part of `make test`."""
+"""Provide the image that `make image` built, run by docker or podman. Not part of `make test`."""
 
 import faulthandler
 import os

@@ -1,4 +1,4 @@
-"""Docker or podman, whichever answers here: the few commands of theirs that are used mean the same to both."""
+"""Run docker or podman, whichever works here, with the few commands that both have."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def find_engine() -> str:
-    """ENGINE if that is set. A docker client without a daemon to speak to does not count."""
+    """Return ENGINE if that is set. A docker client without a daemon does not count."""
     if engine := os.environ.get("ENGINE"):
         return engine
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
@@ -25,11 +25,11 @@ Done = subprocess.CompletedProcess[str]
 
 
 class Engine:
-    """Runs containers as a strict cluster does: a read-only root, no user that is known, no right and no network."""
+    """An engine that runs containers with a read-only root, an unknown user, no capabilities and no network."""
 
     _STRICT = (
         *("--read-only", "--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
-        "--no-healthcheck",  # podman wants systemd for it
+        "--no-healthcheck",  # podman needs systemd for it
     )
 
     def __init__(self, command: str, image: str) -> None:
@@ -42,19 +42,19 @@ class Engine:
         return done
 
     def run(self, *arguments: str, options: tuple[str, ...] = (), image: str = "", network: str = "none") -> Done:
-        """One container to its end, whatever that is."""
+        """Run one container until it exits with any status."""
         strict = (*self._STRICT, f"--network={network}", *options)
         return self("run", "--rm", *strict, image or self.image, *arguments, check=False)
 
     def python(self, program: str, *, options: tuple[str, ...] = (), **how: str) -> Done:
-        """Python of the image, in a container of its own."""
+        """Run the Python of the image in a new container."""
         return self.run("-c", program, options=("--entrypoint=python", *options), **how)
 
     @contextmanager
     def running(
         self, *arguments: str, options: tuple[str, ...] = (), image: str = "", network: str = "none"
     ) -> Iterator[str]:
-        """The name of a container that runs in the background until the end."""
+        """Run a container in the background until the block ends, and yield its name."""
         name = f"irsa-sidecar-test-{uuid.uuid4().hex[:12]}"
         strict = (*self._STRICT, f"--network={network}", *options)
         self("run", "--detach", f"--name={name}", *strict, image or self.image, *arguments)

@@ -1,4 +1,4 @@
-"""The images of other machines than this one are made of the same packages, as far as that can be told without them."""
+"""Check, as far as this machine can, that images for other architectures have the same packages."""
 
 import subprocess
 import sys
@@ -9,15 +9,15 @@ import pytest
 LOCKS = Path(__file__).parents[2] / "requirements"
 
 PYTHON = "3.13"
-"""Of the image that is the base unless another is named."""
+"""Python version of the default base image."""
 
 GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
-"""Which Debian 13 and everything since can run (PEP 600)."""
+"""glibc version that Debian 13 and all later systems have (PEP 600)."""
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("lock", ["build", "run", "tools"])
-def test_every_locked_package_is_there_without_a_compiler(lock: str, machine: str, tmp_path: Path) -> None:
+def test_every_locked_package_has_a_wheel(lock: str, machine: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={tmp_path}"]
     command += [f"--platform={name}_{machine}" for name in GLIBC]

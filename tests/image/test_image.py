@@ -1,4 +1,4 @@
-"""What Pods run, as they run it: without a shell, a user of the system, a writable file or a network."""
+"""Test the image as Pods run it: without a shell, a system user, a writable file or a network."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from tests.support.fakes.tokens import service_account_claims, service_account_t
 from tests.support.processes import GUARD_SECONDS, ROLE_ARN
 
 MOST_BYTES = 60_000_000
-"""A Pod waits for it on every new node."""
+"""Largest size in bytes, because a Pod waits for the image on every new node."""
 
 TOKEN_PATH = "/var/run/secrets/irsa-sidecar/token"
 CREDENTIALS_URL = "http://127.0.0.1:4772/v1/credentials"
@@ -48,17 +48,17 @@ def token(tmp_path: Path) -> Path:
     return path
 
 
-def test_anyone_may_run_it_without_any_right(engine: Engine) -> None:
+def test_any_user_may_run_it_without_rights(engine: Engine) -> None:
     assert engine.run("--version").stdout.strip() == f"irsa-sidecar {__version__}"
 
 
-def test_without_arguments_it_is_the_daemon_and_names_the_setting_that_is_missing(engine: Engine) -> None:
+def test_without_arguments_the_daemon_names_the_missing_setting(engine: Engine) -> None:
     done = engine.run()
     assert done.returncode == 2
     assert "AWS_ROLE_ARN is not set" in done.stderr
 
 
-def test_the_probe_of_a_daemon_that_does_not_run_fails_and_says_so(engine: Engine) -> None:
+def test_probe_without_a_daemon_fails_with_a_message(engine: Engine) -> None:
     done = engine.run("probe")
     assert done.returncode == 1
     assert "nothing answers on 127.0.0.1:4773" in done.stderr
@@ -73,9 +73,7 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_before_the_first_credentials_it_answers_503_and_is_not_ready_and_ends_in_order(
-    engine: Engine, token: Path
-) -> None:
+def test_daemon_without_credentials_returns_503_and_stops(engine: Engine, token: Path) -> None:
     with engine.running(options=(*POD, *mounted(token, TOKEN_PATH))) as name:
         _wait_for(engine, name, "refresh_failed")
         status, _, body = engine("exec", name, "python", "-c", ASK).stdout.partition(" ")
@@ -94,8 +92,8 @@ print(botocore.session.get_session().create_client("sts").get_caller_identity()[
 """
 
 
-def test_an_application_on_its_loopback_gets_credentials_that_sts_takes(engine: Engine, tmp_path: Path) -> None:
-    """Three containers on one loopback: a strict STS, the daemon, and an AWS SDK that knows of neither."""
+def test_application_gets_credentials_that_sts_accepts(engine: Engine, tmp_path: Path) -> None:
+    """Run three containers on one loopback: a strict STS, the daemon, and an AWS SDK that knows neither."""
     key = generate_key()
     claims = service_account_claims(time.time(), iss=ISSUER)
     (tmp_path / "token").write_text(jwt.encode(claims, key, "RS256", headers={"kid": "1"}))
@@ -135,22 +133,22 @@ print(json.dumps({"files": names, "writable": [path for path in paths if writabl
 
 @pytest.fixture(scope="module")
 def listing(engine: Engine) -> dict[str, list[str]]:
-    """What is in the image, as the daemon's user sees it, its root not being read-only."""
+    """Return the files in the image as the daemon's user sees them, with a writable root."""
     done = engine.python(LISTING, options=("--read-only=false",))
     found: dict[str, list[str]] = json.loads(done.stdout)
     return found
 
 
-def test_its_only_programs_are_python_and_ours(listing: dict[str, list[str]]) -> None:
+def test_only_python_and_our_program_are_executable(listing: dict[str, list[str]]) -> None:
     assert {Path(path).name.rstrip("0123456789.") for path in listing["programs"]} == {"python", "irsa-sidecar"}
 
 
-def test_its_user_may_write_nothing_in_it(listing: dict[str, list[str]]) -> None:
+def test_user_may_write_nothing(listing: dict[str, list[str]]) -> None:
     given_by_the_engine = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"}
     assert set(listing["writable"]) <= given_by_the_engine
 
 
-def test_it_has_no_package_that_run_does_not_need(listing: dict[str, list[str]]) -> None:
+def test_only_the_packages_of_run_are_installed(listing: dict[str, list[str]]) -> None:
     installed = [path.partition("/site-packages/")[2] for path in listing["files"]]
     packages = {path.partition("/")[0] for path in installed}
     assert {"sidecar", "trio"} < packages
@@ -159,7 +157,7 @@ def test_it_has_no_package_that_run_does_not_need(listing: dict[str, list[str]])
     assert not [path for path in listing["files"] if "/tests/" in path or "/_tests/" in path]
 
 
-def test_scanners_find_what_it_is_made_of(listing: dict[str, list[str]]) -> None:
+def test_scanners_find_the_components(listing: dict[str, list[str]]) -> None:
     assert "/etc/os-release" in listing["files"]
     assert any(fnmatch(path, "*/trio-*.dist-info/METADATA") for path in listing["files"])
     assert any(path.startswith("/var/lib/dpkg/status.d/libssl") for path in listing["files"])
@@ -176,10 +174,10 @@ print(json.dumps({name: flags(path) for name, path in cached.items()}))
 """
 
 UNCHECKED_HASH = 0b01
-"""PEP 552: never held against the source, whose time an image may not keep."""
+"""Header of PEP 552: Python never compares with the source, whose time an image may not keep."""
 
 
-def test_every_module_that_run_imports_is_compiled_for_good(engine: Engine) -> None:
+def test_every_module_that_run_imports_is_compiled(engine: Engine) -> None:
     flags: dict[str, int] = json.loads(engine.python(COMPILED).stdout)
     assert len(flags) > 100
     assert {name for name, flag in flags.items() if flag != UNCHECKED_HASH} == set()
@@ -195,13 +193,13 @@ print(count, len(os.listdir(f"{packages}/certifi/cacert.d")), len(trust_in(None)
 """
 
 
-def test_no_authority_is_read_before_a_server_is_of_it(engine: Engine) -> None:
+def test_authorities_are_read_only_when_needed(engine: Engine) -> None:
     done = engine.python(TRUST)
     there, laid_out, read = map(int, done.stdout.split())
     assert (laid_out, read) == (there, 0)
 
 
-def test_it_says_what_it_is_and_how_it_is(engine: Engine) -> None:
+def test_image_has_labels_and_a_health_check(engine: Engine) -> None:
     found = engine.inspect()
     config = found["Config"]
     assert config["User"] == "65532:65532"
@@ -216,13 +214,13 @@ def test_it_says_what_it_is_and_how_it_is(engine: Engine) -> None:
 
 
 def _jwk(key: RSAPrivateKey) -> dict[str, Any]:
-    """Without `key_ops`, whose presence AWS takes for another use."""
+    """Return the JWK without `key_ops`, because AWS rejects it for another use."""
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     return {"kty": "RSA", "kid": "1", "n": public["n"], "e": public["e"]}
 
 
 def _account() -> dict[str, Any]:
-    """What the local STS is told: its own role for itself, and one that trusts the issuer of the test."""
+    """Return the configuration of the local STS: its own role, and one that trusts the issuer of the test."""
     trust = {
         "Version": "2012-10-17",
         "Statement": [
@@ -240,7 +238,7 @@ def _account() -> dict[str, Any]:
 
 
 def _wait_for(engine: Engine, name: str, event: str) -> None:
-    """Until the container has logged it."""
+    """Wait until the container has logged the event."""
     deadline = time.monotonic() + GUARD_SECONDS
     while True:
         logs = engine("logs", name)

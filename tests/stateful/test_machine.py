@@ -1,14 +1,16 @@
 """
-Every promise about credentials, held against any order of faults: a state machine without an event loop.
+Check every promise about credentials under any order of faults, with a state machine and without an event loop.
 
-The real refresher takes its turns, on a real token file and real reply bytes, in a world whose true time is known;
-real request bytes are parsed and answered. After each step:
+The real refresher runs its turns with a real token file and real response bytes, in a world whose true time is known.
+The real endpoint parses and answers real request bytes. After each step:
 
-- nothing is served past its true end, but by what no clock of ours can see (`Grant.may_be_served`);
-- the newest good set is served to whoever holds the secret until its end, less what is given away for safety
-  (`Grant.must_be_served`): the second that `Date` is cut by, the exchange's own time, and, until the next refresh, as
-  much as the wall clock was set forward, since that may as well have been a suspend;
-- an answer's parts are all of one set; and STS is never asked more often than the back-off tables allow.
+- No credentials are served past their true expiration, except for a change that none of our clocks can see
+  (`Grant.may_be_served`).
+- The newest valid credentials are served to every client that has the secret until they expire, less a safety margin
+  (`Grant.must_be_served`). The margin is the second that `Date` is cut by, the duration of the exchange, and, until the
+  next refresh, the time by which the wall clock moved forward, because that may have been a suspend.
+- All parts of a response belong to the same credentials.
+- The daemon never calls STS more often than the back-off tables allow.
 
 `make stateful` takes many more steps than the suite does.
 """
@@ -53,7 +55,7 @@ from tests.unit.daemon.test_daemon import make_log
 STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
 STEPS_A_RUN = 50
 SPARE_RUNS = 1.2
-"""Some runs end early."""
+"""Number of additional runs, because some runs end early."""
 
 DURATION_SECONDS = 3600
 SECRET = b"endpoint-secret-of-the-pod"
@@ -61,16 +63,16 @@ PATH = b"/v1/credentials"
 HOUR = 3600.0
 
 SHORTEST_SLEEP_SECONDS = 0.001
-"""So that time goes on even where a float would not show it."""
+"""Shortest sleep, so that time advances even if a float would not show it."""
 
 RAMP = 7
-"""After so many failures in a row no back-off of the table, jittered to its floor, grows any more."""
+"""Number of failures in a row after which no back-off of the table, with the lowest jitter, grows further."""
 
 STEADY_SECONDS = min(
     schedule.CHANGED_TOKEN_PAUSE_SECONDS,
     *(back_off.delay_seconds(RAMP, 0.0) for back_off in schedule.BACK_OFFS.values()),
 )
-"""From then on attempts are at least so far apart, whatever fails."""
+"""Least seconds between attempts in the steady state, whatever fails."""
 
 breakages = st.one_of(
     st.none(),
@@ -111,7 +113,7 @@ spoilt = st.one_of(
 
 
 class Machine(RuleBasedStateMachine):
-    """One Pod, from its start."""
+    """One Pod from its start."""
 
     steps: ClassVar[int] = 0
     attempts: ClassVar[int] = 0
@@ -154,14 +156,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=spans)
     def time_passes(self, seconds: float) -> None:
-        """The loop sleeps as long as it says, and no longer."""
+        """Let the loop sleep as long as it requests."""
         end = self.world.now + seconds
         while self.world.now < end:
             self.world.pass_time(max(SHORTEST_SLEEP_SECONDS, min(self._turn(), end - self.world.now)))
 
     @rule(seconds=spans)
-    def the_process_stands_still(self, seconds: float) -> None:
-        """A frozen cgroup, a busy node: both clocks go on."""
+    def process_is_frozen(self, seconds: float) -> None:
+        """Stop the process, as in a frozen cgroup or on a busy node: both clocks advance."""
         self.world.pass_time(seconds)
 
     @rule(seconds=spans)
@@ -188,7 +190,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(breakage=breakages)
     def token_is_broken(self, breakage: bytes | float | None) -> None:
-        """None takes the file away, bytes are what it holds, and a number is the age of a token for an hour."""
+        """
+        Change the token file.
+
+        None removes it, bytes are its content, and a number is the age of a token of one hour.
+        """
         if isinstance(breakage, bytes):
             self.volume.write(breakage)
         elif breakage is not None:
@@ -204,7 +210,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=sts_clock_errors)
     def sts_clock_is_set(self, seconds: int) -> None:
-        """An emulator on a machine that was set right, or another endpoint after a failover."""
+        """Set the clock of STS, as for a corrected emulator or another endpoint after a failover."""
         self.world.sts_error = seconds
 
     @rule(life_seconds=st.integers(DURATION_SECONDS, 43_200), date_error=st.sampled_from([0.0, None]))
@@ -224,7 +230,7 @@ class Machine(RuleBasedStateMachine):
         date=st.sampled_from([0.0, None]),
     )
     def sessions_are_short(self, life_seconds: int, date: float | None) -> None:
-        """Then a set that comes later may well end sooner."""
+        """Shorten the sessions, so that later credentials may expire sooner."""
         self.sts.behaviour = Behaviour(life_seconds=life_seconds, date_error=date)
 
     @rule(
@@ -260,7 +266,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def all_faults_end(self) -> None:
-        """Then there are living credentials within one back-off."""
+        """Remove all faults, and check that there are valid credentials within one back-off."""
         self.sts.behaviour = GOOD
         self.token_is_rotated()
         self._turn()
@@ -284,76 +290,83 @@ class Machine(RuleBasedStateMachine):
             assert b"ASIA" not in answer.content
 
     @invariant()
-    def credentials_are_served_while_they_live_and_no_longer(self) -> None:
+    def credentials_are_served_until_they_expire(self) -> None:
         answer = self._ask(PATH, SECRET)
         Machine.answers[answer.status] = Machine.answers.get(answer.status, 0) + 1
         if answer.status == 200:
             assert self._grant_in(answer.content) is self.in_service
             assert self.in_service is not None
-            assert self.in_service.may_be_served(self.world), "a set is served past its end"
+            assert self.in_service.may_be_served(self.world), "expired credentials are served"
         else:
             assert answer.status == 503
-            assert self.in_service is None or not self.in_service.must_be_served(self.world), "a living set is hidden"
+            assert self.in_service is None or not self.in_service.must_be_served(self.world), (
+                "valid credentials are hidden"
+            )
 
     @invariant()
     def a_step_is_counted(self) -> None:
         Machine.steps += 1
 
-    # How the machine does it
+    # Implementation
 
     def _turn(self) -> float:
-        """One turn of the loop, which waits for nothing in this world. Returns how long it sleeps then."""
+        """Run one turn of the loop, which waits for nothing in this world. Returns the seconds of its next sleep."""
         turn = self.refresher.turn()
         before, self.sts.last = self.in_service, None
         try:
             turn.send(None)
         except StopIteration as done:
-            self._look_at_what_is_in_service(before)
+            self._check_credentials_in_service(before)
             seconds: float = done.value
             return seconds
         raise AssertionError("the turn waited for something other than the exchange")
 
-    def _look_at_what_is_in_service(self, before: Grant | None) -> None:
-        """A later set always wins, and so does any that lives over one that does not. STS's clock has no say in it."""
+    def _check_credentials_in_service(self, before: Grant | None) -> None:
+        """
+        Check the credentials in service.
+
+        Later ones always win, and so do valid ones over expired ones. STS's clock has no effect.
+        """
         snapshot, given = self.route.snapshot, self.sts.last
         was_alive = before is not None and before.must_be_served(self.world)
         self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
         if self.in_service is not before and before is not None and self.in_service is not None:
-            covers = self.in_service.latest_end(self.world) >= before.earliest_end(self.world)
-            assert covers or not was_alive, "an older set took the place"
+            covers = self.in_service.latest_expiration(self.world) >= before.earliest_expiration(self.world)
+            assert covers or not was_alive, "older credentials replaced newer ones"
         if isinstance(given, Grant) and given.must_be_served(self.world):
             assert self.in_service is given or self._ask(PATH, SECRET).status == 200
             assert self.in_service is not None
-            covers = self.in_service.latest_end(self.world) >= given.earliest_end(self.world)
-            assert covers, "a later set did not win"
+            covers = self.in_service.latest_expiration(self.world) >= given.earliest_expiration(self.world)
+            assert covers, "later credentials did not win"
 
     async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self._check_attempts()
         reply = await self.sts(request, token)
-        self.credentials_are_served_while_they_live_and_no_longer()
+        self.credentials_are_served_until_they_expire()
         return reply
 
     def _check_attempts(self) -> None:
-        """At most a ramp for each success, one for each time that the wall clock was set, and the steady rest.
+        """
+        Check the number of attempts: a ramp for each success, one for each change of the wall clock, and a steady rate.
 
-        The first of a ramp may be three: a try for a longer session, the longest so far, and an hour.
+        The first step of a ramp may have three attempts: for a longer session, for the longest so far, and for an hour.
         """
         hour_ago = self.world.now - HOUR
         asked = sum(at > hour_ago for at in self.sts.asked_at)
         granted = sum(at > hour_ago for at in self.sts.granted_at)
         steps = sum(at >= hour_ago for at in self.steps_of_wall_at)
         most = HOUR / STEADY_SECONDS + (RAMP + 3) * (granted + 1) + steps
-        assert asked <= most, f"{asked} attempts within an hour, and at most {most:.0f} are meant"
+        assert asked <= most, f"{asked} attempts within an hour, more than {most:.0f}"
 
     def _longest_wait_seconds(self) -> float:
-        """The one back-off that may be under way."""
+        """Return the longest back-off that may be in progress."""
         code, error = self.refresher.health.last_error_code, self.sts.refused
         if code is None:
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
-        # At most as patient as with the longest life that a set can have had at the last failure.
-        if error is None or error.code != code:  # a good reply that makes no sense on our clocks
+        # The back-off is at most the one for the longest lifetime that credentials can have had at the last failure.
+        if error is None or error.code != code:  # valid responses that make no sense on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds
         asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
         return max(schedule.back_off_for(error.next_step, DURATION_SECONDS).cap_seconds, asked)
@@ -366,11 +379,11 @@ class Machine(RuleBasedStateMachine):
         return endpoint.respond(request, {PATH: self.route}, LOOPBACK, self.world.clock.now(), os.getuid)
 
     def _grant_in(self, response: bytes) -> Grant:
-        """The one set that every part of the answer is of."""
+        """Return the grant to which every part of the response belongs."""
         body = json.loads(response.partition(b"\r\n\r\n")[2])
         key = body["AccessKeyId"]
         grant = self.sts.grants[key]
-        assert (body["SecretAccessKey"], body["Token"]) == (f"{key}/secret", f"{key}/session"), "a mixed set"
+        assert (body["SecretAccessKey"], body["Token"]) == (f"{key}/secret", f"{key}/session"), "mixed credentials"
         assert datetime.fromisoformat(body["Expiration"]).timestamp() == grant.expiration
         return grant
 
@@ -387,7 +400,7 @@ class Machine(RuleBasedStateMachine):
 
 
 async def _directly(_path: str, function: Callable[..., Any], *arguments: object) -> Any:
-    """Stand in for file_thread.in_thread, which needs trio."""
+    """Replace file_thread.in_thread, which needs trio."""
     return function(*arguments)
 
 

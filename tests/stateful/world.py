@@ -1,9 +1,9 @@
 """
-A world without an event loop: true time, two clocks that lie about it, and an STS that answers real bytes by a script.
+Simulate a world without an event loop: true time, two clocks with errors, and a scripted STS that returns real bytes.
 
 The true time is `World.now`. The wall clock differs from it by `wall_error`, which a step changes, and STS's clock by
-`sts_error`. The monotonic clock stands still in a suspend. `StsInWorld` never suspends its caller: to wait, it moves
-the world on.
+`sts_error`. The monotonic clock stops during a suspend. `StsInWorld` never suspends its caller: to wait, it advances
+the world.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,11 @@ from tests.support.fakes.scripted_sts import ERROR_BODY, good_body
 
 
 class World:
-    """`now`: true Unix seconds. `slept`: seconds of it that the monotonic clock has missed."""
+    """
+    The true time and the errors of the clocks.
+
+    `now`: true Unix seconds. `slept`: seconds that the monotonic clock missed.
+    """
 
     def __init__(self) -> None:
         self.now = EPOCH
@@ -51,11 +55,12 @@ class World:
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """
-    How STS answers until told otherwise, `latency_seconds` after it was asked; half of that before it stamps its reply.
+    The responses of STS until they are changed.
 
-    `life_seconds` None: what was asked for. `date_error` is how far the `Date` is from STS's clock, None for no `Date`.
-    `code` makes it an error; `transport` one in which nothing answered; `edit` spoils the body of a good reply.
-    `interruption` happens to the world once the reply is on its way.
+    STS responds `latency_seconds` after a request, and stamps its response after half of that. `life_seconds` None is
+    the requested lifetime. `date_error` is the difference of the `Date` from STS's clock, None for no `Date`. `code`
+    makes the response an error. `transport` is an error without a response. `edit` damages the body of a valid
+    response. `interruption` happens to the world once the response is in transit.
     """
 
     life_seconds: int | None = None
@@ -75,10 +80,10 @@ GOOD = Behaviour()
 @dataclass(frozen=True, slots=True)
 class Grant:
     """
-    One set as STS knows it, with the world as it was when it was asked for.
+    Credentials as STS knows them, with the state of the world at the request.
 
-    `expires_at` is when it truly expires and `expiration` what the reply showed, by STS's clock of then.
-    `early_seconds` and `late_seconds` bound by how much the daemon may misplace its end, by what it was told.
+    `expires_at` is the true expiration. `expiration` is the one in the response, by STS's clock at that time.
+    `early_seconds` and `late_seconds` limit the daemon's error about the expiration, given the response.
     """
 
     key: str
@@ -90,28 +95,36 @@ class Grant:
     late_seconds: float
 
     def must_be_served(self, world: World) -> bool:
-        return world.now < self.earliest_end(world)
+        return world.now < self.earliest_expiration(world)
 
     def may_be_served(self, world: World) -> bool:
-        return world.now < self.latest_end(world)
+        return world.now < self.latest_expiration(world)
 
-    def earliest_end(self, world: World) -> float:
-        """A wall clock that is ahead of where it was looks like a suspend: until it is refreshed, the set is hidden."""
+    def earliest_expiration(self, world: World) -> float:
+        """
+        Return the earliest expiration that the daemon may assume.
+
+        A wall clock that moved forward looks like a suspend, so the credentials are hidden until the next refresh.
+        """
         ahead = max(0.0, world.wall_error - self.wall_error)
         return self.expires_at - self.early_seconds - ahead
 
-    def latest_end(self, world: World) -> float:
-        """Seen by neither clock is only this: a suspend, and the wall clock set back by as much."""
+    def latest_expiration(self, world: World) -> float:
+        """
+        Return the latest expiration that the daemon may assume.
+
+        Only one case escapes both clocks: a suspend, with the wall clock set back by the same time.
+        """
         unseen = min(world.slept - self.slept, max(0.0, self.wall_error - world.wall_error))
         return self.expires_at + self.late_seconds + unseen + 1e-3
 
 
 class StsInWorld:
     """
-    An Exchange. `grants` holds each set by its key; `last` is the latest one, and `refused` the latest error.
+    An Exchange in this world. `grants` holds each grant by its key, `last` the latest one, `refused` the latest error.
 
-    `asked_at` holds the true time of each request, and `granted_at` that of each that brought a set. No session is
-    longer than `limit_seconds`.
+    `asked_at` holds the true time of each request, and `granted_at` that of each successful one. No session is longer
+    than `limit_seconds`.
     """
 
     def __init__(self, world: World) -> None:
@@ -145,7 +158,8 @@ class StsInWorld:
         grant = self._grant(how, request.duration_seconds, asked_at, stamped_at, before)
         status, body = self._answer(how, token, grant, request.duration_seconds)
         credentials = sts.read_reply(status, body, role_arn=request.role_arn, retry_after=how.retry_after)
-        if credentials.expires_at.timestamp() == grant.expiration:  # else its text was spoilt, and nothing may take it
+        # A different expiration means that the text was damaged, and the daemon must not accept it.
+        if credentials.expires_at.timestamp() == grant.expiration:
             self.last = self.grants[grant.key] = grant
             self.granted_at.append(asked_at)
         return ExchangeResult(credentials, _date(how, stamped_at + world.sts_error))
@@ -154,8 +168,8 @@ class StsInWorld:
         self, how: Behaviour, asked_seconds: int, asked_at: float, stamped_at: float, before: tuple[float, float]
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
-        error = _error_told(how, life, before[0] - self._world.sts_error)
-        # By a clock so far behind it is no session that IAM allows, and is passed over.
+        error = _clock_error(how, life, before[0] - self._world.sts_error)
+        # By such a slow clock the session has a length that IAM does not allow, and the daemon ignores it.
         is_absurd = life - error > MAX_SESSION_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.asked_at):07d}",
@@ -163,12 +177,12 @@ class StsInWorld:
             expiration=floor(stamped_at) + life + self._world.sts_error,
             wall_error=before[0],
             slept=before[1],
-            # The second that Date is cut by, and the way of the request, whose length nobody knows.
-            # The daemon trusts no session to last longer than what it asked for.
+            # `Date` is cut to the second, and the time in transit of the request is unknown. The daemon trusts no
+            # session to last longer than it requested.
             early_seconds=inf
             if is_absurd
             else 1.001 + (self._world.now - asked_at) + max(0.0, error, life - asked_seconds),
-            # STS grants what is asked for, and then a wrong clock cannot make the daemon think it more.
+            # STS grants the requested lifetime, so a wrong clock cannot make the daemon assume a longer one.
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )
 
@@ -184,10 +198,12 @@ class StsInWorld:
         return how.status, how.edit(body) if how.edit is not None else body
 
 
-def _error_told(how: Behaviour, life: float, wall_error: float) -> float:
+def _clock_error(how: Behaviour, life: float, wall_error: float) -> float:
     """
-    How far ahead of STS's clock the clock is that the daemon goes by: the reply's if it makes sense, else its own as it
-    was when it asked, which `wall_error` is then about.
+    Return the lead over STS's clock of the clock that the daemon uses.
+
+    That is the response's clock if it makes sense. Otherwise it is the daemon's own at the request, from which
+    `wall_error` is measured.
     """
     if how.date_error is None or not 0 < life - how.date_error - 1 <= MAX_SESSION_SECONDS:
         return wall_error
