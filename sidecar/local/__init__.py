@@ -10,7 +10,7 @@ here is a canned response.
 - sts: the HTTP interface of STS. parameters, operations, sts_xml: its requests, decisions and responses
 - provider_keys: the issuers' keys, with which STS verifies a token
 - sigv4, sessions: verify the signatures that clients make with credentials of this STS
-- roles, trust_policy, session_policy, session_size: IAM roles, their policies and the limits of a session
+- roles, trust_policy, condition_operators, session_policy, session_size: IAM roles, their policies and limits
 - strangers: find out whether a trust policy allows too much
 - events: the events of the services
 - services: start all of them together (`serve_local`)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sidecar.local.trust_policy import is_like
+from sidecar.local.condition_operators import is_like
 from sidecar.oidc.sts_refusal import StsRefusal
 
 _ALLOWS, _IS_SILENT = "allows", "is silent"

@@ -11,11 +11,12 @@ operators", "Creating a condition with multiple keys or values").
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.condition_operators import OPERATORS, OTHER_OPERATORS, QUANTIFIERS, Operator, is_like
 from sidecar.local.shown_value import shown
 
 ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
@@ -51,7 +52,7 @@ class Condition(NamedTuple):
     """One operator on one key. `text` is the operator in the words of the policy."""
 
     text: str
-    operator: "Operator"
+    operator: Operator
     quantifier: str | None
     is_optional: bool
     key: str
@@ -118,63 +119,10 @@ def _denial(denies: list[Statement], objections: list[str]) -> Decision:
     return Decision(is_allowed=False, reason=reason)
 
 
-class Operator(NamedTuple):
-    """A comparison of a request's value with a policy's value. A negated operator requires that none match."""
-
-    matches: Callable[[str, str], bool]
-    is_negated: bool
-
-
-def _equals(value: str, wanted: str) -> bool:
-    return value == wanted
-
-
-def _equals_ignoring_case(value: str, wanted: str) -> bool:
-    return value.casefold() == wanted.casefold()
-
-
-def is_like(value: str, wanted: str) -> bool:
-    """
-    Return whether the value matches, if `*` is any characters and `?` one character. There is no escape character.
-
-    The search takes the leftmost match of each part between two `*`, so the time is at most proportional to the
-    product of both lengths.
-    """
-    first, *others = (_part(part) for part in wanted.split("*"))
-    if not others:
-        return first.fullmatch(value) is not None
-    *middle, last = others
-    found = first.match(value)
-    for part in middle:
-        found = found and part.search(value, found.end())
-    end = len(value) - len(wanted.rpartition("*")[2])
-    return found is not None and end >= found.end() and last.fullmatch(value, end) is not None
-
-
-def _part(text: str) -> re.Pattern[str]:
-    return re.compile("".join("." if character == "?" else re.escape(character) for character in text), re.DOTALL)
-
-
-OPERATORS = {
-    "StringEquals": Operator(_equals, is_negated=False),
-    "StringNotEquals": Operator(_equals, is_negated=True),
-    "StringEqualsIgnoreCase": Operator(_equals_ignoring_case, is_negated=False),
-    "StringNotEqualsIgnoreCase": Operator(_equals_ignoring_case, is_negated=True),
-    "StringLike": Operator(is_like, is_negated=False),
-    "StringNotLike": Operator(is_like, is_negated=True),
-}
-QUANTIFIERS = ("ForAnyValue", "ForAllValues")
-
 _KEYS = re.compile(
     r".+:(aud|sub|amr)|sts:(externalid|rolesessionname|sourceidentity)|aws:(principalarn|principalaccount)"
 )
 """The condition keys that a request can have here, in lower case, because IAM ignores the case of keys."""
-
-_OTHER_OPERATORS = re.compile(
-    r"(Arn(Not)?(Equals|Like)|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?)|Bool|BinaryEquals"
-    r"|(Not)?IpAddress|Null)(IfExists)?"
-)
-"""The operators of IAM that are not evaluated here."""
 
 _STATEMENT_ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"}
 _VERSIONS = ("2012-10-17", "2008-10-17")
@@ -339,7 +287,7 @@ def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condi
     quantifier, _, rest = text.rpartition(":")
     is_optional = rest.endswith("IfExists")
     operator = OPERATORS.get(rest.removesuffix("IfExists"))
-    if operator is None and _OTHER_OPERATORS.fullmatch(rest) and quantifier in ("", *QUANTIFIERS):
+    if operator is None and OTHER_OPERATORS.fullmatch(rest) and quantifier in ("", *QUANTIFIERS):
         return f"the condition operator {text} is not evaluated here"
     if operator is None or (quantifier and quantifier not in QUANTIFIERS):
         raise ConfigurationError(

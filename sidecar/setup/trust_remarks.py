@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.condition_operators import is_like
 from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 from sidecar.local.strangers import STRANGER
 from sidecar.local.trust_policy import (
@@ -18,7 +19,6 @@ from sidecar.local.trust_policy import (
     Statement,
     TrustPolicy,
     as_list,
-    is_like,
     read_statement,
     statement_label,
 )

@@ -49,7 +49,8 @@ PURE_PACKAGES = ("injection", "doctor/checks", "setup/yaml")
 
 PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",
-    "token_mistake", "client/environment", "config/settings", "daemon/saved_state", "local/trust_policy",
+    "token_mistake", "client/environment", "config/settings", "daemon/saved_state",
+    "local/condition_operators", "local/trust_policy",
     "oidc/sts_refusal", "refresh/max_duration", "refresh/schedule", "serving/admin",
     "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
     "setup/plan_oidc_provider",

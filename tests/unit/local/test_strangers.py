@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.local.condition_operators import is_like
 from sidecar.local.strangers import STRANGER, examples_of, strangers, subject_patterns
-from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, is_like, read_statement
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, read_statement
 
 CART = "system:serviceaccount:shop:cart"
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.trust_policy import OPERATORS, Principal, TrustPolicy, default_policy, is_like, parse_policy
+from sidecar.local.condition_operators import OPERATORS, is_like
+from sidecar.local.trust_policy import Principal, TrustPolicy, default_policy, parse_policy
 
 ACCOUNT = "111122223333"
 PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.test/id/A"
