@@ -17,7 +17,7 @@ from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
 from sidecar.local.sessions import RandomBytes, Session, new_session
 from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Context, Decision, Principal
-from sidecar.oidc.sts_refusal import StsRefusal, validation_error
+from sidecar.oidc.sts_rejection import StsRejection, validation_error
 from sidecar.oidc.verification import WebIdentity
 
 DEFAULT_SESSION_SECONDS = 3600
@@ -38,7 +38,7 @@ class SessionResult:
 def assume_role_with_web_identity(
     parameters: Parameters, identity: WebIdentity, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Return a session of the requested role for a verified web identity. Raises StsRefusal."""
+    """Return a session of the requested role for a verified web identity. Raises StsRejection."""
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
@@ -59,7 +59,7 @@ def assume_role_with_web_identity(
 def assume_role(
     parameters: Parameters, caller: Session, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Return a session of another role for the session that signed the request: role chaining. Raises StsRefusal."""
+    """Return a session of another role for the session that signed the request: role chaining. Raises StsRejection."""
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
     source_identity = _source_identity(parameters, caller)
@@ -81,7 +81,7 @@ def _not_authorized(caller: Session, action: str, parameters: Parameters, ending
 
 
 def _check_session_policy(caller: Session, action: str, parameters: Parameters) -> None:
-    """Reject the call if the caller's session policies do not allow the action. Raises StsRefusal."""
+    """Reject the call if the caller's session policies do not allow the action. Raises StsRejection."""
     decision = evaluate(caller.session_policy, action, parameters["RoleArn"])
     if not decision.is_allowed:
         raise _denied(_not_authorized(caller, action, parameters, decision.ending), decision.reason)
@@ -134,7 +134,7 @@ def _actions(parameters: Parameters, caller: Session) -> list[str]:
 
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
-    """Return the source identity. Once set, it stays for each later role and cannot change. Raises StsRefusal."""
+    """Return the source identity. Once set, it stays for each later role and cannot change. Raises StsRejection."""
     wanted: str | None = parameters.get("SourceIdentity", caller.source_identity)
     if caller.source_identity not in {None, wanted}:
         raise _denied(
@@ -155,7 +155,7 @@ class Terms(NamedTuple):
 
 
 def _terms(parameters: Parameters, role: IamRole, caller: Session | None) -> Terms:
-    """Return the terms of a session that `caller` requests. `caller` is None for a web identity. Raises StsRefusal."""
+    """Return the terms of the session for `caller`, which is None for a web identity. Raises StsRejection."""
     arns = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     session_policy = read_session_policy(parameters.get("Policy"), arns)
     inherited = () if caller is None else caller.transitive_tags
@@ -215,16 +215,16 @@ def _session_result(session: Session, size: SessionSize, members: Tree) -> Sessi
 
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:
-    """Reject invalid tags. Raises StsRefusal with the messages recorded from AWS."""
+    """Reject invalid tags. Raises StsRejection with the messages recorded from AWS."""
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):
-        raise StsRefusal(
+        raise StsRejection(
             "InvalidParameterValue",
             "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
         )
     inherited = [key for key, _ in caller.transitive_tags]
     if not {key.casefold() for key in inherited}.isdisjoint(keys):
-        raise StsRefusal(
+        raise StsRejection(
             "InvalidParameterValue",
             "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from "
             "the calling session.",
@@ -232,7 +232,7 @@ def _check_tags(parameters: Parameters, caller: Session) -> None:
         )
     for key in parameters.get("TransitiveTagKeys", []):
         if key.casefold() not in keys:
-            raise StsRefusal(
+            raise StsRejection(
                 "InvalidParameterValue", "The specified transitive tag key must be included in the requested tags."
             )
 
@@ -240,7 +240,7 @@ def _check_tags(parameters: Parameters, caller: Session) -> None:
 def _role_arn(parameters: Parameters) -> str:
     arn = str(parameters["RoleArn"])
     if not ROLE_ARN.fullmatch(arn):
-        raise StsRefusal("ValidationError", _arn_message(arn), reason=f"{arn} is not the ARN of an IAM role")
+        raise StsRejection("ValidationError", _arn_message(arn), reason=f"{arn} is not the ARN of an IAM role")
     return arn
 
 
@@ -248,5 +248,5 @@ def _arn_message(arn: str) -> str:
     return "Request ARN is invalid" if arn.startswith("arn:") else f"{arn} is invalid"
 
 
-def _denied(message: str, reason: str) -> StsRefusal:
-    return StsRefusal("AccessDenied", message, status=403, reason=reason)
+def _denied(message: str, reason: str) -> StsRejection:
+    return StsRejection("AccessDenied", message, status=403, reason=reason)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from botocore.loaders import Loader
 from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 
-from sidecar.oidc.sts_refusal import StsRefusal, validation_error
+from sidecar.oidc.sts_rejection import StsRejection, validation_error
 
 API_VERSION = "2011-06-15"
 OPERATIONS = ("AssumeRoleWithWebIdentity", "AssumeRole", "GetCallerIdentity")
@@ -38,13 +38,13 @@ def parse_form(text: str) -> dict[str, str]:
 
 
 def operation_name(form: Mapping[str, str]) -> str:
-    """Return the name of the requested operation. Raises StsRefusal (STS API reference, Common Errors)."""
+    """Return the name of the requested operation. Raises StsRejection (STS API reference, Common Errors)."""
     action = form.get("Action")
     if not action:
-        raise StsRefusal("MissingAction", "Missing Action")
+        raise StsRejection("MissingAction", "Missing Action")
     version = form.get("Version") or "NO_VERSION_SPECIFIED"
     if action not in OPERATIONS or version != API_VERSION:
-        raise StsRefusal(
+        raise StsRejection(
             "InvalidAction",
             f"Could not find operation {action} for version {version}",
             reason=f"{action} of version {version} is not served here: {', '.join(OPERATIONS)} of {API_VERSION} are",
@@ -53,7 +53,7 @@ def operation_name(form: Mapping[str, str]) -> str:
 
 
 def read_parameters(shape: StructureShape, form: Mapping[str, str]) -> Parameters:
-    """Return the values of the form that are in the shape. Raises StsRefusal with all violations of a limit."""
+    """Return the values of the form that are in the shape. Raises StsRejection with all violations of a limit."""
     parameters = _structure(shape, form, "")
     violations = list(_violations(shape, parameters, ""))
     if violations:

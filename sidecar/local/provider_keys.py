@@ -18,7 +18,7 @@ from sidecar.files import read_regular_file
 from sidecar.local.shown_value import shown
 from sidecar.oidc import jwks as published_keys
 from sidecar.oidc.jwks import IssuerError, Jwk, has_key, key_set
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import NO_KEY
 
 CACHE_SECONDS = 300.0
@@ -40,7 +40,7 @@ class KeySource(Protocol):
     """A source of an issuer's keys."""
 
     async def keys_for(self, kid: str | None, /) -> list[Jwk]:
-        """Return the issuer's keys, fetched again if `kid` is not among the cached ones. Raises StsRefusal."""
+        """Return the issuer's keys, fetched again if `kid` is not among the cached ones. Raises StsRejection."""
         ...
 
 
@@ -56,7 +56,7 @@ class FileKeys:
         try:
             return self._read()
         except ConfigurationError as exc:
-            raise StsRefusal("InvalidIdentityToken", NO_KEY, reason=str(exc)) from exc
+            raise StsRejection("InvalidIdentityToken", NO_KEY, reason=str(exc)) from exc
 
     def _read(self) -> list[Jwk]:
         try:
@@ -121,13 +121,13 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     """
     Fetch an issuer's key set.
 
-    Raises StsRefusal: IDPCommunicationError if the issuer cannot be reached, InvalidIdentityToken if its documents are
-    not valid.
+    Raises StsRejection: IDPCommunicationError if the issuer cannot be reached, and InvalidIdentityToken if its
+    documents are not valid.
     """
     try:
         return (await published_keys.fetch(issuer, address)).keys
     except IssuerError as exc:
         reason = f"the issuer at {address}: {exc.problem}"
         if exc.reason == "document":
-            raise StsRefusal("InvalidIdentityToken", NO_KEY, reason=reason) from exc
-        raise StsRefusal("IDPCommunicationError", _UNREACHABLE, reason=reason) from exc
+            raise StsRejection("InvalidIdentityToken", NO_KEY, reason=reason) from exc
+        raise StsRejection("IDPCommunicationError", _UNREACHABLE, reason=reason) from exc

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.local.condition_operators import is_like
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 
 _ALLOWS, _IS_SILENT = "allows", "is silent"
 MANAGED_POLICIES = {
@@ -68,7 +68,7 @@ class PolicyDecision(NamedTuple):
 
 
 def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy | None:
-    """Return the session policies of a request, or None. Raises StsRefusal for a malformed policy."""
+    """Return the session policies of a request, or None. Raises StsRejection for a malformed policy."""
     managed = tuple(arns)
     if text is None:
         return SessionPolicy((), managed) if managed else None
@@ -172,7 +172,7 @@ def _statement(item: Any, index: int) -> Statement:
 
 
 def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> tuple[bool, tuple[str, ...]]:
-    """Return True for the element and False for its Not form, with the element's texts. Raises StsRefusal."""
+    """Return True for the element and False for its Not form, with the element's texts. Raises StsRejection."""
     present = [name for name in (element, f"Not{element}") if name in item]
     if len(present) != 1:
         raise _malformed("Syntax errors in policy." if present else missing, f"{label} has {present or 'none'}")
@@ -183,5 +183,5 @@ def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> t
     return present[0] == element, tuple(texts)
 
 
-def _malformed(message: str, reason: str) -> StsRefusal:
-    return StsRefusal("MalformedPolicyDocument", message, reason=f"the session policy: {reason}")
+def _malformed(message: str, reason: str) -> StsRejection:
+    return StsRejection("MalformedPolicyDocument", message, reason=f"the session policy: {reason}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from sidecar.local.parameters import Parameters
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 
 MAX_TOKEN_BYTES = 4096
 """STS's limit of a session token (AWS announcement of 2026-09-15; `MinimumSessionTokenSize` in the STS model)."""
@@ -36,7 +36,7 @@ class SessionSize(NamedTuple):
 
 
 def session_size(parameters: Parameters, inherited: Tags) -> SessionSize:
-    """Return the size of the requested session. `inherited` are transitive tags. Raises StsRefusal."""
+    """Return the size of the requested session. `inherited` are transitive tags. Raises StsRejection."""
     policies = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     policies += [parameters["Policy"]] if "Policy" in parameters else []
     _check_plain_text(policies)
@@ -44,7 +44,7 @@ def session_size(parameters: Parameters, inherited: Tags) -> SessionSize:
     content = _bytes(policies) + sum(_bytes(tag) for tag in tags)
     size = PLAIN_TOKEN_BYTES + content
     if size > MAX_TOKEN_BYTES:
-        raise StsRefusal(
+        raise StsRejection(
             "PackedPolicyTooLarge",
             f"The session token exceeded the maximum allowed size of {MAX_TOKEN_BYTES} bytes: it has {size} bytes.",
             reason=f"policies and tags, {len(inherited)} of them inherited, have {content} bytes in the session token",
@@ -60,7 +60,7 @@ def tags_of(parameters: Parameters) -> Tags:
 def _check_plain_text(policies: Iterable[str]) -> None:
     percent = _percent(sum(map(len, policies)), MAX_POLICY_CHARACTERS)
     if percent > 100:
-        raise StsRefusal(
+        raise StsRejection(
             "PackedPolicyTooLarge",
             f"Packed policy consumes {percent}% of allotted space, please use smaller policy.",
             reason=f"session policy and policy ARNs have more than {MAX_POLICY_CHARACTERS} characters together",

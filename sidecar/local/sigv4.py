@@ -20,7 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from sidecar.local.sessions import Session
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.serving.h11_server import Request
 
 ALGORITHM, SERVICE, TERMINATOR = "AWS4-HMAC-SHA256", "sts", "aws4_request"
@@ -57,7 +57,7 @@ class Signature:
 
 
 def verify(request: Request, find: Callable[[str], Session | None], *, region: str, now: datetime) -> Session:
-    """Return the session that signed the request. Raises StsRefusal."""
+    """Return the session that signed the request. Raises StsRejection."""
     signature = read_signature(request)
     session = find(signature.access_key_id)
     if session is None or not _is_same(session.session_token, signature.session_token or ""):
@@ -80,7 +80,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
 
 
 def read_signature(request: Request) -> Signature:
-    """Read the signature's parts from the Authorization header or else from the query. Raises StsRefusal."""
+    """Read the signature's parts from the Authorization header or else from the query. Raises StsRejection."""
     authorization = request.header("authorization")
     query = parse_qsl(request.query, keep_blank_values=True)
     in_query = {name.removeprefix("X-Amz-"): value for name, value in query if name.startswith("X-Amz-")}
@@ -205,13 +205,13 @@ def _is_same(expected: str, given: str) -> bool:
     return hmac.compare_digest(expected.encode(), given.encode())
 
 
-def _denied(code: str, message: str, reason: str | None = None) -> StsRefusal:
-    return StsRefusal(code, message, status=403, reason=reason)
+def _denied(code: str, message: str, reason: str | None = None) -> StsRejection:
+    return StsRejection(code, message, status=403, reason=reason)
 
 
-def _mismatch(message: str) -> StsRefusal:
+def _mismatch(message: str) -> StsRejection:
     return _denied("SignatureDoesNotMatch", message)
 
 
-def _incomplete(message: str) -> StsRefusal:
-    return StsRefusal("IncompleteSignature", message)
+def _incomplete(message: str) -> StsRejection:
+    return StsRejection("IncompleteSignature", message)

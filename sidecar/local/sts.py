@@ -23,7 +23,7 @@ from sidecar.local.roles import IamRole
 from sidecar.local.sessions import RandomBytes, Session, SessionTable
 from sidecar.local.sts_xml import Tree
 from sidecar.oidc import verification as web_identity
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.serving.h11_server import Request, Response
 
 Form = Mapping[str, str]
@@ -65,9 +65,11 @@ class Sts:
             operation = operation_name(form)
             members = await self._operations[operation](request, form)
             return self._response(200, sts_xml.result(operation, members, request_id), request_id)
-        except StsRefusal as refusal:
-            self._emit_rejection(form, refusal)
-            return self._response(refusal.status, sts_xml.error(refusal.code, str(refusal), request_id), request_id)
+        except StsRejection as rejection:
+            self._emit_rejection(form, rejection)
+            return self._response(
+                rejection.status, sts_xml.error(rejection.code, str(rejection), request_id), request_id
+            )
 
     async def _assume_role_with_web_identity(self, _request: Request, form: Form) -> Tree:
         parameters = read_parameters(self._shapes["AssumeRoleWithWebIdentity"], form)
@@ -102,14 +104,14 @@ class Sts:
         self._emit(event, arn=session.arn, access_key_id=session.access_key_id, expires_at=session.expires_at, **fields)
         return result.members
 
-    def _emit_rejection(self, form: Form, refusal: StsRefusal) -> None:
+    def _emit_rejection(self, form: Form, rejection: StsRejection) -> None:
         self._emit(
             "request_rejected",
             operation=form.get("Action"),
             role_arn=form.get("RoleArn"),
-            code=refusal.code,
-            message=str(refusal),
-            reason=refusal.reason,
+            code=rejection.code,
+            message=str(rejection),
+            reason=rejection.reason,
         )
 
     def _response(self, status: int, body: bytes, request_id: str) -> Response:

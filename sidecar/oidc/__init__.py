@@ -8,5 +8,5 @@ In: a token and the URL of its issuer. Out: the verified claims, or the error th
 - verification: check the signature, the times and the audience
 - verified_token: all of this for one token, for `token --verify` and `doctor`
 - key_rotation: when the signing key will be replaced
-- sts_refusal: the errors of STS
+- sts_rejection: the errors of STS
 """

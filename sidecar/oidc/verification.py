@@ -2,7 +2,7 @@
 Verify a web identity token as STS does before it checks the role. Pure: keys and time are arguments.
 
 The order of the checks, the messages and the 300 s were recorded from the real service, as far as it shows them.
-Details that STS does not return to callers are in `StsRefusal.reason`.
+Details that STS does not return to callers are in `StsRejection.reason`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 
 REQUIRED_CLAIMS = ("iss", "sub", "aud", "iat", "exp")
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
@@ -78,7 +78,7 @@ def issuer_key(issuer: str) -> str:
 
 
 def parse_token(raw: str) -> UnverifiedToken:
-    """Decode the token. Raises StsRefusal if it is not a JWT, or for the first missing claim."""
+    """Decode the token. Raises StsRejection if it is not a JWT, or for the first missing claim."""
     try:
         parts = jwt.decode_complete(raw, options={"verify_signature": False})
     except jwt.PyJWTError as exc:
@@ -91,7 +91,7 @@ def parse_token(raw: str) -> UnverifiedToken:
 
 
 def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> Provider:
-    """Return the provider of the token's issuer, compared character by character. Raises StsRefusal."""
+    """Return the provider of the token's issuer, compared character by character. Raises StsRejection."""
     issuer = token.claims["iss"]
     if not isinstance(issuer, str):
         raise _invalid(_NOT_VALIDATED, f"iss is {issuer!r}, not text")
@@ -106,13 +106,13 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
 
 
 def verify_without_audience(token: UnverifiedToken, keys: Sequence[Jwk], now: float) -> None:
-    """Check signature and times if the provider is unknown. `now` is Unix seconds. Raises StsRefusal."""
+    """Check signature and times if the provider is unknown. `now` is Unix seconds. Raises StsRejection."""
     _verify_signature(token, keys)
     _check_times(token.claims, int(now))
 
 
 def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk], now: float) -> WebIdentity:
-    """Check signature, audience and times, in this order. `now` is Unix seconds. Raises StsRefusal."""
+    """Check signature, audience and times, in this order. `now` is Unix seconds. Raises StsRejection."""
     _verify_signature(token, keys)
     audience = _audience(token.claims, provider)
     _check_times(token.claims, int(now))
@@ -135,7 +135,7 @@ def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:
 
 
 def _usable_key(token: UnverifiedToken, keys: Sequence[Jwk]) -> Jwk:
-    """Return the last key with the token's kid. Raises StsRefusal if STS does not use that key."""
+    """Return the last key with the token's kid. Raises StsRejection if STS does not use that key."""
     named = [key for key in keys if token.kid is not None and key.get("kid") == token.kid]
     if not named:
         published = ", ".join(str(key.get("kid")) for key in keys) or "none"
@@ -168,7 +168,7 @@ def _check_times(claims: Mapping[str, Any], now: int) -> None:
         if type(claims.get(name, 0)) is not int:
             raise _invalid(_NOT_VALIDATED, f"{name} is {claims[name]!r}: STS takes whole seconds only")
     if now - TOLERANCE_SECONDS >= claims["exp"]:
-        raise StsRefusal(
+        raise StsRejection(
             "ExpiredTokenException",
             f"Token expired: current date/time {now - TOLERANCE_SECONDS} must be before the expiration date/time "
             f"{claims['exp']}",
@@ -185,5 +185,5 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(item for item in items if isinstance(item, str))
 
 
-def _invalid(message: str, reason: str | None = None) -> StsRefusal:
-    return StsRefusal("InvalidIdentityToken", message, reason=reason)
+def _invalid(message: str, reason: str | None = None) -> StsRejection:
+    return StsRejection("InvalidIdentityToken", message, reason=reason)

@@ -52,7 +52,7 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
     """
     import_extra("cryptography", command, "local")  # without it, PyJWT would only report a wrong signature
     from sidecar.oidc import verification as web_identity  # noqa: PLC0415
-    from sidecar.oidc.sts_refusal import StsRefusal  # noqa: PLC0415
+    from sidecar.oidc.sts_rejection import StsRejection  # noqa: PLC0415
 
     now = time.time()
     try:
@@ -63,10 +63,12 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
         web_identity.verify_without_audience(unverified, found.kept.keys, now)
     except IssuerError as exc:
         raise NotVerifiedError(f"the issuer's keys are not available: {exc.problem}") from exc
-    except StsRefusal as refusal:
+    except StsRejection as rejection:
         raise NotVerifiedError(
-            f"{refusal.reason} (STS would reject it with {refusal.code}: {refusal})", is_refuted=True, code=refusal.code
-        ) from refusal
+            f"{rejection.reason} (STS would reject it with {rejection.code}: {rejection})",
+            is_refuted=True,
+            code=rejection.code,
+        ) from rejection
     return Verified(issuer, str(unverified.kid), found)
 
 

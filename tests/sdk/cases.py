@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from sidecar.local.session_size import MAX_TOKEN_BYTES
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from tests.sdk.asked import must
 from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap
@@ -95,12 +95,12 @@ async def slow_start(stage: Stage) -> None:
 
 async def sts_down(stage: Stage) -> None:
     """STS is down, and the client gives up with an error; once STS is back the same process gets credentials."""
-    stage.sts.refusal = StsRefusal("ServiceUnavailable", "Service is unavailable", status=503)
+    stage.sts.rejection = StsRejection("ServiceUnavailable", "Service is unavailable", status=503)
     async with stage.daemon() as daemon, stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
         await daemon.logged("refresh_failed")
         stage.sts.answers = trio.Event()
         await client.error()
-        stage.sts.refusal = None
+        stage.sts.rejection = None
         stage.sts.answers.set()
         await daemon.logged("credentials_refreshed")
         await client.gets()
@@ -126,7 +126,7 @@ async def across_expiry(stage: Stage) -> None:
 async def refusal_shown(stage: Stage) -> None:
     """The role's trust policy refuses: the person reads AWS's own code and text in the client's error."""
     code, _, text = DENIAL.partition(": ")
-    stage.sts.refusal = StsRefusal(code, text, status=403)
+    stage.sts.rejection = StsRejection(code, text, status=403)
     async with stage.daemon() as daemon:
         await daemon.logged("refresh_failed")
         async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:

@@ -22,7 +22,7 @@ from sidecar.local.session_size import PLAIN_TOKEN_BYTES
 from sidecar.local.sessions import Session, SessionTable, new_session
 from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import TrustPolicy
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.serving.h11_server import Request, Response, Server
 from sidecar.serving.listen import listen
 
@@ -31,7 +31,7 @@ REGION = "us-east-1"
 
 class StrictSts:
     """
-    Gives sessions of `life_seconds`, unless `refusal` says why not, once it `answers`.
+    Gives sessions of `life_seconds`, unless `rejection` says why not, once it `answers`.
 
     Their session tokens have `session_token_bytes`.
 
@@ -42,7 +42,7 @@ class StrictSts:
     def __init__(self) -> None:
         self.life_seconds = 3600
         self.session_token_bytes = PLAIN_TOKEN_BYTES
-        self.refusal: StsRefusal | None = None
+        self.rejection: StsRejection | None = None
         self.answers = trio.Event()
         self.answers.set()
         self.tokens: list[str] = []
@@ -71,8 +71,8 @@ class StrictSts:
                 members = self._identity(request)
             else:
                 members = await self._grant(form)
-        except StsRefusal as refusal:
-            return _reply(refusal.status, sts_xml.error(refusal.code, str(refusal), request_id))
+        except StsRejection as rejection:
+            return _reply(rejection.status, sts_xml.error(rejection.code, str(rejection), request_id))
         return _reply(200, sts_xml.result(operation, members, request_id))
 
     def _identity(self, request: Request) -> Tree:
@@ -83,8 +83,8 @@ class StrictSts:
     async def _grant(self, form: dict[str, str]) -> Tree:
         self.tokens.append(form["WebIdentityToken"])
         await self.answers.wait()
-        if self.refusal is not None:
-            raise self.refusal
+        if self.rejection is not None:
+            raise self.rejection
         role = IamRole(form["RoleArn"], TrustPolicy(()))
         name, seconds = form["RoleSessionName"], self.life_seconds
         session = new_session(

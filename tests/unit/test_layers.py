@@ -51,7 +51,7 @@ PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",
     "token_mistake", "client/environment", "config/settings", "daemon/saved_state",
     "local/condition_operators", "local/trust_policy",
-    "oidc/sts_refusal", "refresh/max_duration", "refresh/schedule", "serving/admin",
+    "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
     "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
     "setup/plan_oidc_provider",
     "setup/plan_role", "setup/trust_policy", "sts/endpoint", "sts/errors", "sts/expiration", "sts/failover",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sidecar.clock import instant_text
 from sidecar.errors import TokenError
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import Provider, _audience, parse_token
 from sidecar.token import MAX_TOKEN_BYTES, STS_TOLERANCE_SECONDS, Token, decode_token, read_token, warning_from_claims
 from tests.support.fakes.tokens import jwt_of, service_account_claims, service_account_token
@@ -228,7 +228,7 @@ def test_audience_is_the_one_that_local_sts_accepts(claims: dict[str, Any]) -> N
     token = token_with(**claims)
     provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")
     sts_audience = None
-    with suppress(StsRefusal):
+    with suppress(StsRejection):
         sts_audience = _audience(parse_token(token.raw).claims, provider)
     assert sts_audience == token.audience
 

@@ -7,7 +7,7 @@ from sidecar.doctor.checks.token import TokenFacts
 from sidecar.errors import ConfigurationError
 from sidecar.oidc import jwks, verification
 from sidecar.oidc.jwks import IssuerError, Published
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 
 
 async def collect(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:
@@ -42,6 +42,6 @@ def _signature_error(facts: TokenFacts, published: Published) -> str | None:
         parsed = verification.parse_token(token.raw)
         at = max(filter(None, (token.issued_at, token.not_before)), default=time.time())
         verification.verify_without_audience(parsed, published.keys, at)
-    except StsRefusal as refusal:
-        return refusal.reason
+    except StsRejection as rejection:
+        return rejection.reason
     return ""

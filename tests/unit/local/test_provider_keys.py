@@ -13,7 +13,7 @@ import trio.testing
 
 from sidecar.errors import ConfigurationError
 from sidecar.local.provider_keys import MAX_FILE_BYTES, FileKeys, IssuerKeys, fetch_keys
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import NO_KEY
 from sidecar.serving.h11_server import Request, Response, text_response
 from tests.support.served_peer import serving_peer
@@ -99,14 +99,14 @@ async def test_fetches_for_unknown_kids_are_a_second_apart(
 
     async def fail(issuer: str, address: str) -> list[Any]:
         await fetch(issuer, address)
-        raise StsRefusal("IDPCommunicationError", "down")
+        raise StsRejection("IDPCommunicationError", "down")
 
     for answer in (fetch, fail):
         monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", answer)
         keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
         times.clear()
         for _ in range(3):
-            with suppress(StsRefusal):
+            with suppress(StsRejection):
                 await keys.keys_for("nowhere")
         assert [at - times[0] for at in times] == [0.0, 1.0, 2.0]
 
@@ -149,7 +149,7 @@ Spoil = Callable[[Site], None]
 async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> None:
     async with site() as served:
         spoil(served)
-        with pytest.raises(StsRefusal) as caught:
+        with pytest.raises(StsRejection) as caught:
             await fetch_keys(served.url, served.url)
         assert (caught.value.code, str(caught.value)) == ("InvalidIdentityToken", NO_KEY)
         assert served.url in caught.value.reason
@@ -166,7 +166,7 @@ async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> No
 async def test_an_issuer_that_does_not_answer_is_a_communication_error(spoil: Spoil) -> None:
     async with site() as served:
         spoil(served)
-        with pytest.raises(StsRefusal) as caught:
+        with pytest.raises(StsRejection) as caught:
             await fetch_keys(served.url, served.url)
         assert (caught.value.code, caught.value.status) == ("IDPCommunicationError", 400)
         assert served.url in caught.value.reason
@@ -176,7 +176,7 @@ async def test_an_issuer_that_hangs_is_given_up(autojump_clock: object) -> None:
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     async with listener:
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-        with pytest.raises(StsRefusal) as caught:
+        with pytest.raises(StsRejection) as caught:
             await fetch_keys(url, url)
     assert caught.value.code == "IDPCommunicationError"
 
@@ -189,7 +189,7 @@ async def test_keys_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
     path.write_text('{"keys": []}')
     assert await keys.keys_for("a") == []
     path.write_text("nonsense")
-    with pytest.raises(StsRefusal) as caught:
+    with pytest.raises(StsRejection) as caught:
         await keys.keys_for("a")
     assert caught.value.code == "InvalidIdentityToken"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm
 
 from sidecar.local.signing_keys import KeySet, signing_key
-from sidecar.oidc.sts_refusal import StsRefusal
+from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import NO_KEY, Jwk, Provider, parse_token, verify_token
 
 PROVIDER = Provider("https://oidc.test", ("sts.amazonaws.com",), "111122223333")
@@ -43,7 +43,7 @@ def test_of_keys_with_one_kid_the_last_counts(pair: Pair, private_keys: list[RSA
     token, key = pair
     other = KeySet((signing_key(private_keys[1]),)).jwks()["keys"][0] | {"kid": key["kid"]}
     assert verify(token, [other, key]) == "someone"
-    with pytest.raises(StsRefusal) as caught:
+    with pytest.raises(StsRejection) as caught:
         verify(token, [key, other])
     assert caught.value.code == "InvalidIdentityToken"
 
@@ -51,7 +51,7 @@ def test_of_keys_with_one_kid_the_last_counts(pair: Pair, private_keys: list[RSA
 @pytest.mark.parametrize("change", [{"use": "enc"}, {"key_ops": ["verify"]}])
 def test_a_key_for_something_else_does_not_verify(pair: Pair, change: dict[str, Any]) -> None:
     token, key = pair
-    with pytest.raises(StsRefusal) as caught:
+    with pytest.raises(StsRejection) as caught:
         verify(token, [key | change])
     assert str(caught.value) == NO_KEY
 
@@ -59,7 +59,7 @@ def test_a_key_for_something_else_does_not_verify(pair: Pair, change: dict[str, 
 def test_more_than_a_hundred_rsa_keys_are_too_many(pair: Pair) -> None:
     token, key = pair
     assert verify(token, [{"kty": "RSA", "kid": str(n)} for n in range(99)] + [key]) == "someone"
-    with pytest.raises(StsRefusal) as caught:
+    with pytest.raises(StsRejection) as caught:
         verify(token, [{"kty": "RSA", "kid": str(n)} for n in range(100)] + [key])
     assert str(caught.value) == NO_KEY
 
@@ -67,7 +67,7 @@ def test_more_than_a_hundred_rsa_keys_are_too_many(pair: Pair) -> None:
 @pytest.mark.parametrize("spoiled", [{"n": "!"}, {"n": None}, {"kty": "oct", "k": "eA"}, {"kty": "EC", "crv": "P-256"}])
 def test_a_key_that_is_none_is_refused(pair: Pair, spoiled: dict[str, Any]) -> None:
     token, key = pair
-    with pytest.raises(StsRefusal) as caught:
+    with pytest.raises(StsRejection) as caught:
         verify(token, [key | spoiled])
     assert caught.value.code == "InvalidIdentityToken"
 
@@ -106,12 +106,12 @@ def test_any_claims_are_taken_or_refused(private_keys: list[RSAPrivateKey], chan
     token = jwt.PyJWS().encode(payload, key.private_key, algorithm="RS256", headers={"kid": key.kid})
     try:
         outcome = verify(token, KeySet((key,)).jwks()["keys"])
-    except StsRefusal as refusal:
-        outcome = refusal.code
+    except StsRejection as rejection:
+        outcome = rejection.code
     assert outcome in {"InvalidIdentityToken", "ExpiredTokenException", str((CLAIMS | changes)["sub"])}
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
 def test_any_text_is_refused_as_a_token(raw: str) -> None:
-    with pytest.raises(StsRefusal):
+    with pytest.raises(StsRejection):
         parse_token(raw)

@@ -7,7 +7,7 @@ AWS gives callers few details on purpose. The reason is for logs and commands, a
 from sidecar.errors import SidecarError
 
 
-class StsRefusal(SidecarError):  # noqa: N818  it is a response, not a failure of this program
+class StsRejection(SidecarError):  # noqa: N818  it is a response, not a failure of this program
     """
     An error response of STS. `str()` is AWS's message.
 
@@ -26,6 +26,6 @@ class StsRefusal(SidecarError):  # noqa: N818  it is a response, not a failure o
         return self.message
 
 
-def validation_error(message: str) -> StsRefusal:
+def validation_error(message: str) -> StsRejection:
     """Return STS's ValidationError with this message."""
-    return StsRefusal("ValidationError", message)
+    return StsRejection("ValidationError", message)
