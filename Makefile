@@ -10,7 +10,7 @@ REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: messages help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -69,6 +69,9 @@ unit: $(VENV)/.dev.installed
 	$(BIN)/coverage report
 
 # CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
+messages: $(VENV)/.dev.installed ## write the messages of all errors to tests/unit/messages.txt
+	$(BIN)/python -m tests.unit.messages
+
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 

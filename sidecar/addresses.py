@@ -36,15 +36,17 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
     host, colon, port = text.strip().rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):
         raise ConfigurationError(
-            f"{setting} is {text!r}, which is no HOST:PORT with a port of 0 to {_MAX_PORT}: "
-            "write for example 127.0.0.1:4772 or [::1]:4772."
+            f"{setting} is {text!r}, which is not a HOST:PORT with a port of 0 to {_MAX_PORT}",
+            fix="Write for example 127.0.0.1:4772 or [::1]:4772",
+            setting=setting,
         )
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     literal = _HOST_WORDS.get(bare.lower(), bare)
     if packed(literal) is None or (":" in literal) != (bare != host):
         raise ConfigurationError(
-            f"{setting} is {text!r}, whose host is no IP address: "
-            "write for example 127.0.0.1:4772, [::1]:4772 or localhost:4772."
+            f"{setting} is {text!r}, whose host is not an IP address",
+            fix="Write for example 127.0.0.1:4772, [::1]:4772 or localhost:4772",
+            setting=setting,
         )
     return literal, int(port)
 

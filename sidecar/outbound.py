@@ -58,8 +58,9 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
         return accept_named(ssl.create_default_context(cafile=_regular(path)))
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; a NUL in the path is a ValueError
         raise ConfigurationError(
-            f"{setting} is {path!r}, which cannot be read as PEM certificates ({exc}): name a file that holds the "
-            "authorities to trust, or leave it out."
+            f"{setting} is {path!r}, which cannot be read as PEM certificates ({exc})",
+            fix="Name a file that holds the authorities to trust, or leave it out",
+            setting=setting,
         ) from exc
 
 

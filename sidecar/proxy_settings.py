@@ -42,8 +42,9 @@ def checked_proxy(setting: str, value: str) -> str:
     user_info, at, _ = rest.rpartition("@")
     if at and _USER_INFO.fullmatch(user_info) is None:
         raise ConfigurationError(
-            f"{setting}'s user and password must be percent-encoded (its value is not shown): write # as %23, / as "
-            "%2F, @ as %40 and % as %25."
+            f"{setting}'s user and password must be percent-encoded (its value is not shown)",
+            fix="Write # as %23, / as %2F, @ as %40 and % as %25",
+            setting=setting,
         )
     url = raw if has_scheme else f"http://{raw}"
     if not _has_host(url):
@@ -54,8 +55,9 @@ def checked_proxy(setting: str, value: str) -> str:
 def unusable_proxy(setting: str) -> ConfigurationError:
     """Return the error for a value that is not the URL of a proxy, or has an unsupported scheme."""
     return ConfigurationError(
-        f"{setting} is not a proxy that can be used (its value is not shown, because it may hold a password): give it "
-        "as http://HOST:PORT or https://HOST:PORT."
+        f"{setting} is not a proxy that can be used (its value is not shown, because it may hold a password)",
+        fix="Give it as http://HOST:PORT or https://HOST:PORT",
+        setting=setting,
     )
 
 

@@ -48,8 +48,8 @@ def reading(where: str) -> Iterator[None]:
         raise
     except Exception as exc:
         raise ConfigurationError(
-            f"{where} cannot be read ({type(exc).__name__}). Remove unusual content, such as odd escapes, very "
-            "long numbers or explicit tags."
+            f"{where} cannot be read ({type(exc).__name__})",
+            fix="Remove unusual content, such as odd escapes, very long numbers or explicit tags",
         ) from exc
 
 
@@ -99,7 +99,7 @@ def line_of(node: Node) -> int:
 
 def appears_twice(key: str) -> str:
     """Return the message for a key that appears twice, without the full stop."""
-    return f"the key {key[:40]!r} appears twice: keep one of them"
+    return f"the key {key[:40]!r} appears twice. Keep one of them"
 
 
 def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Value:

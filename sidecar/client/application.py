@@ -70,7 +70,8 @@ def private_directory() -> Iterator[str]:
 def _no_place(exc: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no secret can be kept there or in the usual places "
-        f"({exc.strerror or exc}): set TMPDIR to a directory with room that this user may write."
+        f"({exc.strerror or exc})",
+        fix="Set TMPDIR to a directory with room that this user may write",
     )
 
 

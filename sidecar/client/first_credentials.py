@@ -67,6 +67,7 @@ def _check_that_waiting_helps(role: ServedRole, give_up_at: float, wait_seconds:
         raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {role.last_error}")
     if next_at > give_up_at:
         raise SidecarError(
-            f"no credentials within {wait_seconds:.0f} s: {role.last_error} (The next attempt would be in "
-            f"{next_at - now:.0f} s. Use --wait to wait longer.)"
+            f"no credentials within {wait_seconds:.0f} s: {role.last_error} The next attempt is in "
+            f"{next_at - now:.0f} s",
+            fix="Use --wait to wait longer",
         )

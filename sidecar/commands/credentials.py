@@ -68,7 +68,11 @@ def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
 def main(args: argparse.Namespace) -> int:
     deadline_at = time.monotonic() + TOTAL_SECONDS
     if args.no_daemon and args.role is not None:
-        raise ConfigurationError("--role is a name that only the daemon knows: leave out --no-daemon, or --role.")
+        raise ConfigurationError(
+            "--role is a name that only the daemon knows",
+            fix="Leave out --no-daemon, or --role",
+            setting="--role",
+        )
     credentials = None
     if not args.no_daemon:
         daemon = _find_daemon(os.environ, args.role)
@@ -113,7 +117,11 @@ def _find_daemon(environ: Mapping[str, str], role_name: str | None) -> _Daemon:
 
 def _path_of(role_name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", role_name):
-        raise ConfigurationError(f"--role is {role_name!r}: give the name of one of the daemon's roles, as reporting.")
+        raise ConfigurationError(
+            f"--role is {role_name!r}",
+            fix="Give the name of one of the daemon's roles, such as reporting",
+            setting="--role",
+        )
     return CREDENTIALS_PATH if role_name == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{role_name}"
 
 
@@ -156,8 +164,9 @@ def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str 
             text = _read_secret(setting, value) if setting.endswith("_FILE") else value
             if not re.fullmatch(r"[ -~]{1,4096}", text):
                 raise ConfigurationError(
-                    f"{setting} holds no secret that can be sent: it must be one line of visible ASCII characters, at "
-                    "most 4096 of them."
+                    f"{setting} holds a secret that cannot be sent",
+                    fix="Give one line of at most 4096 visible ASCII characters",
+                    setting=setting,
                 )
             return setting, text
     return None, None
@@ -168,8 +177,9 @@ def _read_secret(setting: str, path: str) -> str:
         content = read_regular_file(path, 4097)
     except OSError as exc:
         raise ConfigurationError(
-            f"{setting} is {path}, which cannot be read ({exc.strerror or exc}): let uid {os.geteuid()} read it, or "
-            "leave it out where no secret is asked for."
+            f"{setting} is {path}, which cannot be read ({exc.strerror or exc})",
+            fix=f"Let uid {os.geteuid()} read it, or leave it out where no secret is asked for",
+            setting=setting,
         ) from exc
     return (content or b"").strip().decode("latin-1")
 
@@ -183,10 +193,14 @@ def _credentials_in(
         return _checked(body, daemon, role_arn)
     message = body.get("message") or f"its answer has the status {response.status}"
     if response.status == 401 and secret_setting is None:
-        raise ConfigurationError(f"{daemon} asks for its secret: set {daemon.secret_settings[0]} to the file with it.")
+        raise ConfigurationError(
+            f"{daemon} asks for its secret",
+            fix=f"Set {daemon.secret_settings[0]} to the file with it",
+        )
     if response.status == 404 and daemon.role_name is not None:
         raise ConfigurationError(
-            f"{daemon} has no role {daemon.role_name!r}: give --role the name of one that it serves."
+            f"{daemon} has no role {daemon.role_name!r}",
+            fix="Give --role the name of one that it serves",
         )
     if response.status in {401, 403, 404}:
         told = f", told the secret of {secret_setting}," if secret_setting else ""
@@ -213,8 +227,9 @@ def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> 
         raise SidecarError(f"{daemon} answers, but with something else than credentials: is it irsa-sidecar's?")
     if role_arn and daemon.role_name is None and body["RoleArn"] != role_arn:
         raise ConfigurationError(
-            f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}: say which is meant, by --role "
-            "NAME or --no-daemon, or unset AWS_ROLE_ARN."
+            f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}",
+            fix="Choose which is meant, by --role NAME or --no-daemon, or unset AWS_ROLE_ARN",
+            setting="AWS_ROLE_ARN",
         )
     return body
 
@@ -227,8 +242,11 @@ def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -
     names_the_role = environ.get("AWS_ROLE_ARN") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if daemon.role_name is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
         raise SidecarError(
-            f"{daemon} does not answer: is `irsa-sidecar run` there? {LISTEN} says where. STS is asked without it only "
-            "for the role of AWS_ROLE_ARN, with the token in AWS_WEB_IDENTITY_TOKEN_FILE."
+            f"{daemon} does not answer",
+            fix=(
+                f"Start `irsa-sidecar run`, or set {LISTEN} to its address. Without a daemon, STS is called only for "
+                "the role of AWS_ROLE_ARN, with the token in AWS_WEB_IDENTITY_TOKEN_FILE"
+            ),
         )
 
 

@@ -68,7 +68,11 @@ def main(args: argparse.Namespace) -> int:
     if args.pod:
         examine = partial(from_pod.examine, os.environ, args.pod, args.context, execs=args.exec)
     elif args.context or args.exec:
-        raise ConfigurationError("--context and --exec are for a Pod: name it with --pod [NAMESPACE/]NAME.")
+        raise ConfigurationError(
+            "--context and --exec are for a Pod",
+            fix="Name it with --pod [NAMESPACE/]NAME",
+            setting="--context",
+        )
     found = trio.run(examine)
     if args.json:
         _print(printable_json(report.as_json(found)))

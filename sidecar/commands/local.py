@@ -95,8 +95,9 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
     settings = config.read_config(args.config)
     if args.jwks_file and not args.issuer:
         raise ConfigurationError(
-            f"--jwks-file is {args.jwks_file}, and no --issuer says whose keys it has: give both, or name the provider "
-            "in --config."
+            f"--jwks-file is {args.jwks_file}, and no --issuer says whose keys it has",
+            fix="Give both, or name the provider in --config",
+            setting="--jwks-file",
         )
     if args.issuer:
         settings = settings.with_provider(args.issuer, jwks_file=args.jwks_file)

@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     path = args.file or os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if not path:
-        raise ConfigurationError("AWS_WEB_IDENTITY_TOKEN_FILE is not set: name the token's file there or with --file.")
+        raise ConfigurationError(
+            "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+            fix="Name the token's file there or with --file",
+            setting="AWS_WEB_IDENTITY_TOKEN_FILE",
+        )
     token = read_token(path)
     print(printable_json(json.dumps(jwt.decode(token.raw, options={"verify_signature": False}), indent=2)))
     if warning := warning_from_claims(token, time.time()):

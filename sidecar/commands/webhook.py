@@ -70,7 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     settings = flags.read_settings(args, os.environ)
     if bool(args.certificate_file) != bool(args.key_file):
-        raise ConfigurationError("--certificate-file and --key-file belong together: give both or neither.")
+        raise ConfigurationError(
+            "--certificate-file and --key-file belong together",
+            fix="Give both or neither",
+            setting="--certificate-file",
+        )
     drain_seconds = parse_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)
     listen, admin_listen = parse_address("--listen", args.listen), parse_address("--admin-listen", args.admin_listen)
     end_at_once_on_signals()

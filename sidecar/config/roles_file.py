@@ -76,12 +76,15 @@ def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
         content = read_regular_file(path, MAX_FILE_BYTES + 1)
     except OSError as exc:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_CONFIG is {path}, which cannot be read ({exc.strerror or exc}): is the volume mounted there?"
+            f"IRSA_SIDECAR_CONFIG is {path}, which cannot be read ({exc.strerror or exc})",
+            fix="Mount the volume there",
+            setting="IRSA_SIDECAR_CONFIG",
         ) from exc
     if content is None or len(content) > MAX_FILE_BYTES:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_CONFIG is {path}, which is no file of at most {MAX_FILE_BYTES} bytes: "
-            "give a YAML file of roles."
+            f"IRSA_SIDECAR_CONFIG is {path}, which is not a file of at most {MAX_FILE_BYTES} bytes",
+            fix="Give a YAML file of roles",
+            setting="IRSA_SIDECAR_CONFIG",
         )
     return parse_roles(content, path, defaults)
 
@@ -97,7 +100,10 @@ def parse_roles(
     with reading(path):
         root = compose(content, path, max_depth=max_depth)
         if root is None:
-            raise ConfigurationError(f"{path} is empty: give it `roles:` and a list.")
+            raise ConfigurationError(
+                f"{path} is empty",
+                fix="Give it `roles:` and a list",
+            )
         return _roles_of(root, path, defaults)
 
 
@@ -107,7 +113,10 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
     found = {"roles": read_roles(place, root)} if is_bare else _mapping(place, root, {"roles": read_roles})
     roles: tuple[Role, ...] = found.get("roles", ())
     if not roles:
-        raise ConfigurationError(f"{path} has 0 roles: give 1 to {MAX_ROLES} of them under `roles:`.")
+        raise ConfigurationError(
+            f"{path} has 0 roles",
+            fix=f"Give 1 to {MAX_ROLES} of them under `roles:`",
+        )
     _check_names(root, path, roles)
     return roles
 
@@ -118,30 +127,34 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
 def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
     """Return the values of a mapping, each read by the reader of its key."""
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError(f"{place} is no mapping: give {', '.join(f'`{key}:`' for key in readers)}.")
+        raise ConfigurationError(
+            f"{place} is not a mapping",
+            fix=f"Give {', '.join(f'`{key}:`' for key in readers)}",
+        )
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = _key(place, key_node)
         where = Place(place.path, line_of(key_node), key[:MAX_KEY_CHARACTERS])
         if key not in readers:
-            raise ConfigurationError(f"{where} is no setting{_nearest(key, readers)}.")
+            raise ConfigurationError(f"{where} is not a setting", fix=_nearest(key, readers))
         found[key] = readers[key](where, value)
     return found
 
 
 def _key(place: Place, node: Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise ConfigurationError(f"{Place(place.path, line_of(node))}: a key must be a word.")
+        raise ConfigurationError(f"{Place(place.path, line_of(node))}: a key must be a word")
     if node.tag == MERGE_TAG:
         raise ConfigurationError(
-            f"{Place(place.path, line_of(node))}: the merge key << is not supported: write its keys out."
+            f"{Place(place.path, line_of(node))}: the merge key << is not supported",
+            fix="Write its keys out",
         )
     return str(node.value)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
+    return f"Did you mean {near[0]}?" if near else f"Use {', '.join(known)}"
 
 
 def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _Read:
@@ -149,9 +162,15 @@ def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _R
 
     def read(place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
-            raise ConfigurationError(f"{place} is no list: start each item with `- `.")
+            raise ConfigurationError(
+                f"{place} is not a list",
+                fix="Start each item with `- `",
+            )
         if len(node.value) > most:
-            raise ConfigurationError(f"{place} has {len(node.value)} {what}: give at most {most}.")
+            raise ConfigurationError(
+                f"{place} has {len(node.value)} {what}",
+                fix=f"Give at most {most}",
+            )
         return tuple(read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
 
     return read
@@ -160,7 +179,10 @@ def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _R
 def _text(place: Place, node: Node) -> str:
     """Return the text of a scalar. Numbers are allowed, because YAML reads an external id of digits as a number."""
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
-        raise ConfigurationError(f"{place} is no text: give one value.")
+        raise ConfigurationError(
+            f"{place} is not text",
+            fix="Give one value",
+        )
     return str(node.value)
 
 
@@ -174,7 +196,10 @@ def _matching(pattern: str, wanted: str) -> _Read:
     def read(place: Place, node: Node) -> str:
         text = _text(place, node)
         if compiled.fullmatch(text) is None:
-            raise ConfigurationError(f"{place} is {text[:100]!r}: give {wanted}.")
+            raise ConfigurationError(
+                f"{place} is {text[:100]!r}",
+                fix=f"Give {wanted}",
+            )
         return text
 
     return read
@@ -183,7 +208,10 @@ def _matching(pattern: str, wanted: str) -> _Read:
 def _uid(place: Place, node: Node) -> int:
     text = _text(place, node)
     if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32:
-        raise ConfigurationError(f"{place} has {text[:20]!r}: give numeric user ids, as in runAsUser.")
+        raise ConfigurationError(
+            f"{place} has {text[:20]!r}",
+            fix="Give numeric user ids, as in runAsUser",
+        )
     return int(text)
 
 
@@ -194,7 +222,10 @@ def _policy(place: Place, node: Node) -> Any:
     else:
         policy = _plain(place, node, [MAX_POLICY_NODES])
     if not isinstance(policy, dict):
-        raise ConfigurationError(f"{place} is no policy: give a mapping with Version and Statement.")
+        raise ConfigurationError(
+            f"{place} is not a policy",
+            fix="Give a mapping with Version and Statement",
+        )
     return policy
 
 
@@ -224,14 +255,20 @@ def _policy_in_json(place: Place, text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=mapping, parse_int=_whole_number, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"{place} is text, but not JSON: give the policy as a mapping.") from exc
+        raise ConfigurationError(
+            f"{place} is text, but not JSON",
+            fix="Give the policy as a mapping",
+        ) from exc
 
 
 def _plain(place: Place, node: Node, left: list[int]) -> Any:
     """Convert a node to the types of JSON. Dates stay text, so `Version: 2012-10-17` needs no quotes."""
     left[0] -= 1
     if left[0] < 0:
-        raise ConfigurationError(f"{place} has more than {MAX_POLICY_NODES} parts: shorten it.")
+        raise ConfigurationError(
+            f"{place} has more than {MAX_POLICY_NODES} parts",
+            fix="Shorten it",
+        )
     if isinstance(node, yaml.MappingNode):
         return {_key(place, key): _plain(place, value, left) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
@@ -251,7 +288,7 @@ def _whole_number(text: str) -> int | str:
 
 def _tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
     if not isinstance(node, yaml.MappingNode) or len(node.value) > MAX_TAGS:
-        raise ConfigurationError(f"{place} is no mapping of at most {MAX_TAGS} keys to values.")
+        raise ConfigurationError(f"{place} is not a mapping of at most {MAX_TAGS} keys to values")
     tags = []
     for key_node, value_node in node.value:
         key, value = _key(place, key_node), _text(place, value_node)
@@ -262,7 +299,10 @@ def _tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
             )
         tags.append((key, value))
     if len({key.casefold() for key, _ in tags}) < len(tags):
-        raise ConfigurationError(f"{place} has one key twice, which STS takes without regard to case: keep one.")
+        raise ConfigurationError(
+            f"{place} has one key twice, which STS takes without regard to case",
+            fix="Keep one",
+        )
     return tuple(tags)
 
 
@@ -309,11 +349,17 @@ _FIELDS = {"duration": "duration_seconds"}
 def _chain_step(place: Place, node: Node) -> ChainStep:
     fields = _session(place, node, _STEP)
     if "role_arn" not in fields:
-        raise ConfigurationError(f"{place}: this step has no role_arn: add one.")
+        raise ConfigurationError(
+            f"{place}: this step has no role_arn",
+            fix="Add one",
+        )
     step = ChainStep(**fields)
     for key in step.transitive_tags:
         if key not in dict(step.tags):
-            raise ConfigurationError(f"{place}: transitive_tags has {key[:40]!r}, which is not among its tags: add it.")
+            raise ConfigurationError(
+                f"{place}: transitive_tags has {key[:40]!r}, which is not among its tags",
+                fix="Add it",
+            )
     return step
 
 
@@ -327,8 +373,8 @@ def _session(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str
 
 def _only_in_a_chain(place: Place, _node: Node) -> Any:
     raise ConfigurationError(
-        f"{place} cannot be sent with a web identity, whose tags and source identity come from the token's claims: put "
-        "it into a step of `chain`, or leave it out."
+        f"{place} cannot be sent with a web identity, whose tags and source identity come from the token's claims",
+        fix="Put it into a step of `chain`, or leave it out",
     )
 
 
@@ -369,11 +415,14 @@ def _check_required(place: Place, own: Mapping[str, Any], defaults: RoleDefaults
     """Raise ConfigurationError if the role lacks a key that it needs."""
     for key in ("name", "role_arn"):
         if key not in own:
-            raise ConfigurationError(f"{place}: this role has no {key}: add one.")
+            raise ConfigurationError(
+                f"{place}: this role has no {key}",
+                fix="Add one",
+            )
     if "token_file" not in own and defaults.token_file is None:
         raise ConfigurationError(
-            f"{place}: role {own['name']} has no token_file, and AWS_WEB_IDENTITY_TOKEN_FILE is "
-            "not set: give the path of the projected service account token."
+            f"{place}: role {own['name']} has no token_file, and AWS_WEB_IDENTITY_TOKEN_FILE is not set",
+            fix="Give the path of the projected service account token",
         )
 
 
@@ -387,6 +436,7 @@ def _check_names(root: Node, path: str, roles: tuple[Role, ...]) -> None:
         if role.name in seen:
             raise ConfigurationError(
                 f"{Place(path, line)}: a role before it is called {role.name} too, and both would be served on one "
-                "path: give it another name."
+                "path",
+                fix="Give it another name",
             )
         seen.add(role.name)

@@ -83,8 +83,9 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise ConfigurationError(
-            f"{SETTING} is {path}: it cannot be used as a directory ({reason}). Name a directory on a memory volume "
-            "that the sidecar may write, or unset it."
+            f"{SETTING} is {path}: it cannot be used as a directory ({reason})",
+            fix="Name a directory on a memory volume that the sidecar may write, or unset it",
+            setting=SETTING,
         ) from exc
 
 
@@ -96,7 +97,9 @@ def _check_in_memory(path: str) -> None:
     if found not in IN_MEMORY:
         raise ConfigurationError(
             f"{SETTING} is {path}: it is on {found or 'an unknown file system'}, and credentials are kept in memory "
-            f"only. Mount a tmpfs there (emptyDir with medium Memory), or set {ALLOW_DISK}=true."
+            "only",
+            fix=f"Mount a tmpfs there (emptyDir with medium Memory), or set {ALLOW_DISK}=true",
+            setting=SETTING,
         )
 
 

@@ -46,7 +46,8 @@ def assign_roles(
             roles[name] = role
         elif name in named or name in (options.containers or ()):
             raise ConfigurationError(
-                f"Container {name} is to get credentials, but it {obstacle}: change one or the other."
+                f"Container {name} is to get credentials, but it {obstacle}",
+                fix="Change one or the other",
             )
         else:
             warnings.append(f"Container {name} gets no credentials from irsa-sidecar because it {obstacle}.")
@@ -82,13 +83,14 @@ def _named(options: InjectionOptions, known: Collection[str]) -> dict[str, RoleA
         for name in role.containers or ():
             if name in named:
                 raise ConfigurationError(
-                    f"annotation {ROLES} gives container {name} the roles {named[name].name} and {role.name}, "
-                    "and an SDK asks for one: name it in one of them."
+                    f"annotation {ROLES} gives container {name} the roles {named[name].name} and {role.name}, and an "
+                    "SDK asks for one",
+                    fix="Name it in one of them",
                 )
             if excluding := _excluded_by(name, options):
                 raise ConfigurationError(
-                    f"annotation {ROLES} gives role {role.name} to container {name}, which {excluding} leaves out: "
-                    "change one or the other."
+                    f"annotation {ROLES} gives role {role.name} to container {name}, which {excluding} leaves out",
+                    fix="Change one or the other",
                 )
             named[name] = role
     return named
@@ -98,5 +100,6 @@ def _check_names(place: str, names: Collection[str], known: Collection[str]) -> 
     for name in names:
         if name not in known:
             raise ConfigurationError(
-                f"{place} names {name!r}, which is no container of the Pod: it has {', '.join(known)}."
+                f"{place} names {name!r}, which is not a container of the Pod",
+                fix=f"Name one of {', '.join(known)}",
             )

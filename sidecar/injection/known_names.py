@@ -30,14 +30,18 @@ def _check(kind: str, names: Iterable[object], known: tuple[str, ...], *misplace
             raise ConfigurationError(_misplaced(kind, name))
         if name.startswith(PREFIX):
             shown = name[:MAX_NAME_CHARACTERS]
-            raise ConfigurationError(f"{kind} {shown} is none of irsa-sidecar's: {_hint(shown, known)}")
+            raise ConfigurationError(f"{kind} {shown} is not one of irsa-sidecar's", fix=_hint(shown, known))
     for name, meant in misnamed(others, known):
-        raise ConfigurationError(f"{kind} {name} is none of irsa-sidecar's: did you mean {meant}?")
+        raise ConfigurationError(
+            f"{kind} {name} is not one of irsa-sidecar's",
+            fix=f"Did you mean {meant}?",
+        )
 
 
 def _misplaced(kind: str, name: str) -> str:
     right = "label" if kind == "annotation" else "annotation"
-    return f"{name} is {_with_article(kind)} here, and counts as {_with_article(right)}: move it to metadata.{right}s."
+    place = f"{name} is {_with_article(kind)} here, and counts only as {_with_article(right)}"
+    return f"{place}. Move it to metadata.{right}s."
 
 
 def _with_article(kind: str) -> str:
@@ -47,8 +51,8 @@ def _with_article(kind: str) -> str:
 def _hint(name: str, known: tuple[str, ...]) -> str:
     found = next(misnamed([name], known), None)
     if found:
-        return f"did you mean {found.meant}?"
-    return f"after {PREFIX} there are {', '.join(each.removeprefix(PREFIX) for each in known)}."
+        return f"Did you mean {found.meant}?"
+    return f"Use {PREFIX} with {', '.join(each.removeprefix(PREFIX) for each in known)}"
 
 
 def misnamed_label(labels: Iterable[object]) -> Misnamed | None:
@@ -68,4 +72,4 @@ def role_hint(annotations: Iterable[str], service_account: ServiceAccount | None
 
 
 def _question(found: Misnamed) -> str:
-    return f"{found.name}, which is not read: did you mean {found.meant}?"
+    return f"{found.name}, which is not read. Did you mean {found.meant}?"

@@ -108,7 +108,8 @@ def read_options(
     of_service_account = service_account.annotations if service_account else {}
     if CONTAINERS in own and SKIP_CONTAINERS in own:
         raise ConfigurationError(
-            f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there: keep one, as each says it all."
+            f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there",
+            fix="Keep one of them",
         )
     try:
         role_arn, roles = _roles(own, service_account, settings, _defaults(own))
@@ -145,7 +146,8 @@ def _roles(
     if ROLES in own:
         if ROLE_ARN in own:
             raise ConfigurationError(
-                f"annotations {ROLES} and {ROLE_ARN} are both there: put the one role into the list."
+                f"annotations {ROLES} and {ROLE_ARN} are both there",
+                fix="Put the one role into the list",
             )
         return None, _parsed_roles(own[ROLES], defaults)
     only = RoleAssignment(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
@@ -170,8 +172,8 @@ def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ..
     where = f"annotation {ROLES}"
     if len(text) > MAX_ROLES_CHARACTERS:
         raise ConfigurationError(
-            f"{where} has {len(text)} characters: give at most {MAX_ROLES_CHARACTERS}; a managed policy in policy_arns "
-            "is shorter than a policy."
+            f"{where} has {len(text)} characters",
+            fix=f"Give at most {MAX_ROLES_CHARACTERS}; a managed policy in policy_arns is shorter than a policy",
         )
     roles = parse_roles(text, where, defaults, MAX_ROLES_DEPTH)
     for role in roles:
@@ -179,8 +181,8 @@ def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ..
     if sum(role.containers is None for role in roles) > 1:
         open_roles = ", ".join(role.name for role in roles if role.containers is None)
         raise ConfigurationError(
-            f"{where} has several roles without `containers`, {open_roles}, and a container has one role: say for all "
-            "but one of them which containers get it."
+            f"{where} has several roles without `containers`, {open_roles}, and a container has one role",
+            fix="Say for all but one of them which containers get it",
         )
     return tuple(RoleAssignment(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
 
@@ -195,17 +197,18 @@ def _check_files(where: str, role: Role) -> None:
     """Check that the role names no files: injection chooses them, and only its files are mounted."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
-            f"{where} has a token_file for role {role.name}, which nothing mounts into the sidecar: leave it out; "
-            f"{AUDIENCE} chooses the token's audience."
+            f"{where} has a token_file for role {role.name}, which nothing mounts into the sidecar",
+            fix=f"Leave it out; {AUDIENCE} chooses the token's audience",
         )
     if role.authorization_token_file is not None:
         raise ConfigurationError(
-            f"{where} has an authorization_token_file for role {role.name}: leave it out, as each role gets one of its "
-            "own that only its containers see."
+            f"{where} has an authorization_token_file for role {role.name}",
+            fix="Leave it out, because each role gets its own secret, which only its containers see",
         )
     if role.containers == ():
         raise ConfigurationError(
-            f"{where} gives role {role.name} to no container: name some in its `containers`, or leave the role out."
+            f"{where} gives role {role.name} to no container",
+            fix="Name some in its `containers`, or leave the role out",
         )
 
 
@@ -214,8 +217,8 @@ def _audience(own: Mapping[str, str], of_service_account: Mapping[str, str]) -> 
     audience = own.get(AUDIENCE, of_service_account.get(name, DEFAULT_AUDIENCE))
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
-            f"annotation {name} is {audience[:100]!r}: give the audience that IAM's OIDC provider knows, as "
-            f"{DEFAULT_AUDIENCE}."
+            f"annotation {name} is {audience[:100]!r}",
+            fix=f"Give the audience that IAM's OIDC provider knows, such as {DEFAULT_AUDIENCE}",
         )
     return audience
 
@@ -235,5 +238,8 @@ def _expiration(own: Mapping[str, str], annotations: Mapping[str, str], of_servi
 def _names(name: str, text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     if not all(names):
-        raise ConfigurationError(f"annotation {name} is {text[:100]!r}: give names of containers, with commas between.")
+        raise ConfigurationError(
+            f"annotation {name} is {text[:100]!r}",
+            fix="Give names of containers, with commas between",
+        )
     return tuple(dict.fromkeys(names))

@@ -73,17 +73,21 @@ def check_resources(setting: str, text: str) -> Document:
     """Return the resources in `text`, which is JSON or YAML. Raises ConfigurationError."""
     from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, only for flags that need it
 
-    example = f"give requests and limits, as {json.dumps(RESOURCES)}."
+    fix = f"Give requests and limits, such as {json.dumps(RESOURCES)}"
     if len(text) > MAX_CHARACTERS:
-        raise ConfigurationError(f"{setting} has {len(text)} characters: {example}")
+        raise ConfigurationError(f"{setting} has {len(text)} characters", fix=fix, setting=setting)
     try:
         read = strict_yaml.load(text, setting)
     except ConfigurationError as exc:
-        raise ConfigurationError(f"{setting} is {text[:100]!r}, which is not JSON or YAML: {example} {exc}") from exc
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}, which is not JSON or YAML ({exc.problem})", fix=fix, setting=setting
+        ) from exc
     if not isinstance(read, dict) or not all(isinstance(part, dict) for part in read.values()):
-        raise ConfigurationError(f"{setting} is {text[:100]!r}: {example}")
+        raise ConfigurationError(f"{setting} is {text[:100]!r}", fix=fix, setting=setting)
     if unknown := [str(key) for key in read if key not in ("requests", "limits")]:
-        raise ConfigurationError(f"{setting} has {unknown[0][:100]!r}, which is neither requests nor limits: {example}")
+        raise ConfigurationError(
+            f"{setting} has {unknown[0][:100]!r}, which is neither requests nor limits", fix=fix, setting=setting
+        )
     for kind, amounts in read.items():
         for name, value in amounts.items():
             _check_amount(setting, kind, name, value)
@@ -91,7 +95,9 @@ def check_resources(setting: str, text: str) -> Document:
         limit = read.get("limits", {}).get(name)
         if limit is not None and read_quantity(limit) < read_quantity(request):
             raise ConfigurationError(
-                f"{setting} has limits.{name} {limit}, which is less than requests.{name} {request}: give no less."
+                f"{setting} has limits.{name} {limit}, which is less than requests.{name} {request}",
+                fix="Give no less",
+                setting=setting,
             )
     return {kind: {name: str(value) for name, value in amounts.items()} for kind, amounts in read.items()}
 
@@ -99,7 +105,9 @@ def check_resources(setting: str, text: str) -> Document:
 def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
     if name not in NAMES:
         raise ConfigurationError(
-            f"{setting} has {kind}.{str(name)[:100]}: give {', '.join(NAMES[:-1])} or {NAMES[-1]}."
+            f"{setting} has {kind}.{str(name)[:100]}",
+            fix=f"Give {', '.join(NAMES[:-1])} or {NAMES[-1]}",
+            setting=setting,
         )
     shown = str(value)[:100] if _is_scalar(value) else type(value).__name__
     place = f"{setting} has {kind}.{name} {shown!r}"
@@ -107,11 +115,20 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
     try:
         amount = read_quantity(value)
     except ValueError:
-        raise ConfigurationError(f"{place}, which is no quantity of Kubernetes: give one, as {sample}.") from None
+        raise ConfigurationError(
+            f"{place}, which is not a quantity of Kubernetes",
+            fix=f"Give one, such as {sample}",
+        ) from None
     if amount % read_quantity(unit):
-        raise ConfigurationError(f"{place}, which is a fraction of {unit}, its unit: give a whole one, as {sample}.")
+        raise ConfigurationError(
+            f"{place}, which is a fraction of {unit}, its unit",
+            fix=f"Give a whole one, such as {sample}",
+        )
     if (kind, name) == ("limits", "memory") and amount < read_quantity(MIN_MEMORY_LIMIT):
-        raise ConfigurationError(f"{place}, with which the sidecar never starts: give at least {MIN_MEMORY_LIMIT}.")
+        raise ConfigurationError(
+            f"{place}, with which the sidecar never starts",
+            fix=f"Give at least {MIN_MEMORY_LIMIT}",
+        )
 
 
 def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:

@@ -73,14 +73,20 @@ def choose_kind(choice: str, version: Document) -> SidecarKind:
 def check_image(setting: str, text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]{0,511}", text, re.ASCII):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}: give the image of irsa-sidecar, as registry.example.com/irsa-sidecar:1.0."
+            f"{setting} is {text[:100]!r}",
+            fix="Give the image of irsa-sidecar, such as registry.example.com/irsa-sidecar:1.0",
+            setting=setting,
         )
     return text
 
 
 def check_region(setting: str, text: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{1,63}", text):
-        raise ConfigurationError(f"{setting} is {text[:100]!r}: give an AWS region, as eu-west-1.")
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}",
+            fix="Give an AWS region, such as eu-west-1",
+            setting=setting,
+        )
     return text
 
 
@@ -90,7 +96,11 @@ def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
     for setting, region in given.items():
         if region:
             return check_region(setting, region)
-    raise ConfigurationError("--region is not given, nor AWS_REGION set: name the region whose STS is to be asked.")
+    raise ConfigurationError(
+        "--region is not given, nor AWS_REGION set",
+        fix="Name the region whose STS is to be asked",
+        setting="--region",
+    )
 
 
 _SET_BY = {
@@ -107,8 +117,16 @@ def check_variable(setting: str, text: str) -> tuple[str, str]:
     """Parse NAME=VALUE. Raises ConfigurationError if injection sets the variable itself."""
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ConfigurationError(f"{setting} is {name[:100]!r}: give a variable of the sidecar, as NAME=VALUE.")
+        raise ConfigurationError(
+            f"{setting} is {name[:100]!r}",
+            fix="Give a variable of the sidecar, such as NAME=VALUE",
+            setting=setting,
+        )
     if name in OUR_VARIABLES:
         instead = f", and give {_SET_BY[name]}" if name in _SET_BY else ""
-        raise ConfigurationError(f"{setting} sets {name}, which injection sets by itself: leave it out{instead}.")
+        raise ConfigurationError(
+            f"{setting} sets {name}, which injection sets by itself",
+            fix=f"Leave it out{instead}",
+            setting=setting,
+        )
     return name, value

@@ -40,7 +40,7 @@ class Misnamed(NamedTuple):
     meant: str
 
     def __str__(self) -> str:
-        return f"{self.name} is not read: did you mean {self.meant}?"
+        return f"{self.name} is not read. Did you mean {self.meant}?"
 
 
 def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]:

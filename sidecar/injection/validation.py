@@ -72,8 +72,8 @@ def check_label(pod: Document) -> None:
     """Raise ConfigurationError for any other value of the label, such as `yes`, or `true` without quotes."""
     if wants_injection(pod) and (value := _labels(pod)[INJECT_LABEL]) != INJECT_TRUE:
         raise ConfigurationError(
-            f'The Pod\'s label {INJECT_LABEL} is {value!r}: give "{INJECT_TRUE}", in quotes, or '
-            f'"{INJECT_FALSE}" for no sidecar.'
+            f"The Pod's label {INJECT_LABEL} is {value!r}",
+            fix=f'Give "{INJECT_TRUE}", in quotes, or "{INJECT_FALSE}" for no sidecar',
         )
 
 
@@ -81,16 +81,28 @@ def check_shape(pod: Document) -> None:
     """Raise ConfigurationError unless lists are lists, and named items have a name."""
     spec, metadata = pod.get("spec"), pod.get("metadata") or {}
     if not isinstance(spec, dict) or not spec.get("containers"):
-        raise ConfigurationError("The Pod has no spec.containers: give it some.")
+        raise ConfigurationError(
+            "The Pod has no spec.containers",
+            fix="Give it some",
+        )
     if not isinstance(metadata, dict) or not isinstance(metadata.get("annotations"), dict | None):
-        raise ConfigurationError("The Pod's metadata.annotations is no mapping: give names and texts.")
+        raise ConfigurationError(
+            "The Pod's metadata.annotations is not a mapping",
+            fix="Give names and texts",
+        )
     for name, text in (metadata.get("annotations") or {}).items():
         if not isinstance(text, str):
-            raise ConfigurationError(f"annotation {name} is {text!r}, which is no text: put it in quotes.")
+            raise ConfigurationError(
+                f"annotation {name} is {text!r}, which is not text",
+                fix="Put it in quotes",
+            )
     _check_size(spec, metadata.get("annotations") or {})
     for key, (kind, word) in _KINDS.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
-            raise ConfigurationError(f"spec.{key} is {spec[key]!r}, which is no {word}: give it as one.")
+            raise ConfigurationError(
+                f"spec.{key} is {spec[key]!r}, which is not {word}",
+                fix="Give it as one",
+            )
     list(_checked_items("spec.volumes", spec.get("volumes"), ("name",)))
     for key in CONTAINER_LISTS:
         for index, container in enumerate(_checked_items(f"spec.{key}", spec.get(key), ("name",))):
@@ -103,19 +115,23 @@ def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
     """Check limits that the API server checks too late, because large Pods take time and memory here."""
     count = sum(len(spec.get(key) or ()) for key in CONTAINER_LISTS if isinstance(spec.get(key), list))
     if count > MAX_CONTAINERS:
-        raise ConfigurationError(f"The Pod has {count} containers: give it at most {MAX_CONTAINERS}.")
+        raise ConfigurationError(
+            f"The Pod has {count} containers",
+            fix=f"Give it at most {MAX_CONTAINERS}",
+        )
     length = sum(len(name) + len(text) for name, text in annotations.items())
     if length > MAX_ANNOTATION_BYTES:
         raise ConfigurationError(
-            f"metadata.annotations has {length} characters, and Kubernetes takes {MAX_ANNOTATION_BYTES}: shorten them."
+            f"metadata.annotations has {length} characters, and Kubernetes takes {MAX_ANNOTATION_BYTES}",
+            fix="Shorten them",
         )
 
 
 def _check_length(place: str, name: str) -> None:
     if len(name) > MAX_NAME_CHARACTERS:
         raise ConfigurationError(
-            f"{place} has a name of {len(name)} characters, {name[:MAX_NAME_CHARACTERS]}…: give it at most "
-            f"{MAX_NAME_CHARACTERS}."
+            f"{place} has a name of {len(name)} characters, {name[:MAX_NAME_CHARACTERS]}…",
+            fix=f"Give it at most {MAX_NAME_CHARACTERS}",
         )
 
 
@@ -123,18 +139,30 @@ def _check_part(place: str, items: Any, names: Iterable[str]) -> None:
     for item in _checked_items(place, items, names):
         if not isinstance(item.get("value"), str | None):
             kind = type(item["value"]).__name__  # the value itself may be a password
-            raise ConfigurationError(f"{place}: {item['name']} has a value that is no text ({kind}): put it in quotes.")
+            raise ConfigurationError(
+                f"{place}: {item['name']} has a value that is not text ({kind})",
+                fix="Put it in quotes",
+            )
 
 
 def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Document]:
     if not isinstance(items, list | None):
-        raise ConfigurationError(f"{place} is no list: start each item with `- `.")
+        raise ConfigurationError(
+            f"{place} is not a list",
+            fix="Start each item with `- `",
+        )
     for index, item in enumerate(items or ()):
         if not isinstance(item, dict):
-            raise ConfigurationError(f"{place}[{index}] is no mapping: give it keys and values.")
+            raise ConfigurationError(
+                f"{place}[{index}] is not a mapping",
+                fix="Give it keys and values",
+            )
         for name in names:
             if not isinstance(item.get(name), str):
-                raise ConfigurationError(f"{place}[{index}] has no {name}: give it one.")
+                raise ConfigurationError(
+                    f"{place}[{index}] has no {name}",
+                    fix="Give it one",
+                )
         yield item
 
 
@@ -143,22 +171,27 @@ def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings
     selector = spec.get("nodeSelector") or {}
     systems = [(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))]
     if "windows" in systems:
-        raise ConfigurationError("The Pod is for Windows, and irsa-sidecar runs on Linux: use IRSA without it there.")
+        raise ConfigurationError(
+            "The Pod is for Windows, and irsa-sidecar runs on Linux",
+            fix="Use IRSA without it there",
+        )
     if STATIC in annotations:
         raise ConfigurationError(
-            "The Pod is a static one, which its node runs as the file there says, whatever is changed here: take the "
-            f"label {INJECT_LABEL} away, as static Pods have no service account token."
+            "The Pod is a static one, which its node runs as the file there says, whatever is changed here",
+            fix=f"Remove the label {INJECT_LABEL}, because static Pods have no service account token",
         )
     if spec.get("hostNetwork"):
         raise ConfigurationError(
             "The Pod has hostNetwork, where its sidecar would serve the whole node, and two Pods would clash on port "
-            f"{CREDENTIALS_PORT}: take hostNetwork away, or run irsa-sidecar by hand with ports of its own."
+            f"{CREDENTIALS_PORT}",
+            fix="Remove hostNetwork, or run irsa-sidecar by hand with ports of its own",
         )
     _check_volumes(spec.get("volumes") or ())
     if not settings.is_native and spec.get("restartPolicy", "Always") != "Always":
         raise ConfigurationError(
             f"The Pod has restartPolicy {spec['restartPolicy']}, as those of Jobs, and before Kubernetes 1.29 a "
-            "sidecar would keep it from ever completing: run its command under `irsa-sidecar exec`, or take 1.29."
+            "sidecar would keep it from ever completing",
+            fix="Run its command under `irsa-sidecar exec`, or take 1.29",
         )
 
 
@@ -167,8 +200,8 @@ def _check_volumes(volumes: Iterable[Document]) -> None:
         wanted = _OUR_VOLUMES.get(volume["name"])
         if wanted and (others := sorted(volume.keys() - {"name", wanted})):
             raise ConfigurationError(
-                f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar makes one of that name: give "
-                "yours another."
+                f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar makes one of that name",
+                fix="Give yours another",
             )
 
 
@@ -176,8 +209,8 @@ def check_sidecar(existing: Document) -> None:
     """Raise ConfigurationError for a container with the sidecar's name that runs another program."""
     if existing.get("command"):
         raise ConfigurationError(
-            f"Container {CONTAINER} has a command, and the name is the sidecar's, whose image has its own: give yours "
-            "another name."
+            f"Container {CONTAINER} has a command, and the name is the sidecar's, whose image has its own",
+            fix="Give yours another name",
         )
 
 
@@ -191,17 +224,18 @@ def check_container(container: Document, secret_directory: str | None) -> None:
     for port in container.get("ports") or ():
         if port.get("containerPort") in (CREDENTIALS_PORT, ADMIN_PORT) and port.get("protocol", "TCP") == "TCP":
             raise ConfigurationError(
-                f"Container {name} has port {port['containerPort']}, which is irsa-sidecar's in this Pod: give it "
-                "another."
+                f"Container {name} has port {port['containerPort']}, which is irsa-sidecar's in this Pod",
+                fix="Give it another",
             )
     for mount in container.get("volumeMounts") or ():
         if content := _FOR_THE_SIDECAR_ALONE.get(mount["name"]):
             raise ConfigurationError(
-                f"Container {name} mounts {mount['name']}, whose {content} for the sidecar alone: take the mount away."
+                f"Container {name} mounts {mount['name']}, whose {content} for the sidecar alone",
+                fix="Remove the mount",
             )
         is_ours = mount["name"] == AUTHORIZATION_VOLUME
         if secret_directory and not is_ours and f"{mount['mountPath'].rstrip('/')}/".startswith(f"{secret_directory}/"):
             raise ConfigurationError(
-                f"Container {name} mounts {mount['name']} at {mount['mountPath']}, where irsa-sidecar's secret goes: "
-                "mount it elsewhere."
+                f"Container {name} mounts {mount['name']} at {mount['mountPath']}, where irsa-sidecar's secret goes",
+                fix="Mount it elsewhere",
             )

@@ -83,7 +83,7 @@ def warnings_about_service_account(service_account: ServiceAccount | None) -> It
     for name, meant in misnamed(names, SERVICE_ACCOUNT_ANNOTATIONS):
         if meant != EKS_ROLE_ARN:
             yield Warned(
-                NOT_READ, f"The ServiceAccount has the annotation {name}, which has no effect: did you mean {meant}?"
+                NOT_READ, f"The ServiceAccount has the annotation {name}, which has no effect. Did you mean {meant}?"
             )
 
 

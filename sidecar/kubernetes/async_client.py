@@ -195,8 +195,8 @@ async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
     """Open the cluster of `config`. Raises ConfigurationError."""
     if isinstance(config.user, UserEntry) and config.user.exec is not None:
         raise ConfigurationError(
-            f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run: "
-            "give it a kubeconfig with a client certificate or a token, or run it in the cluster."
+            f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run",
+            fix="Give it a kubeconfig with a client certificate or a token, or run it in the cluster",
         )
     async with AsyncExitStack() as stack:
         yield KubernetesApi(await _Connected(config, stack).start(), config)

@@ -88,7 +88,8 @@ def _content(config: SingleConfig, field: str, path: str | None, data: str | Non
         return _decoded(f"{field}-data", data)
     if not path:
         raise ConfigurationError(
-            f"Context {config.context_name} of the kubeconfig cannot be used: its user has no {field}. Add it."
+            f"Context {config.context_name} of the kubeconfig cannot be used: its user has no {field}",
+            fix="Add it",
         )
     return Path(config.abs_file(path)).read_bytes()
 
@@ -97,7 +98,10 @@ def _decoded(field: str, text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as exc:
-        raise ConfigurationError(f"{field} of the kubeconfig is not base64: {exc}. Correct it.") from exc
+        raise ConfigurationError(
+            f"{field} of the kubeconfig is not base64: {exc}",
+            fix="Correct it",
+        ) from exc
 
 
 def _proxy(url: str) -> httpx2.Proxy:
@@ -110,13 +114,13 @@ def _proxy(url: str) -> httpx2.Proxy:
         proxy, problem = None, exc
     except ImportError as exc:
         raise ConfigurationError(
-            f"proxy-url of the kubeconfig is {without_user_info(url)}: SOCKS needs the package socksio. Install it, or "
-            "use an HTTP proxy."
+            f"proxy-url of the kubeconfig is {without_user_info(url)}: SOCKS needs the package socksio",
+            fix="Install it, or use an HTTP proxy",
         ) from exc
     if proxy is None or not proxy.url.host:
         raise ConfigurationError(
-            f"proxy-url of the kubeconfig is {without_user_info(url)}: it is not a proxy's URL. Give http://, https:// "
-            "or socks5://, a host and a port."
+            f"proxy-url of the kubeconfig is {without_user_info(url)}: it is not a proxy's URL",
+            fix="Give http://, https:// or socks5://, a host and a port",
         ) from problem
     return proxy
 

@@ -124,7 +124,8 @@ def _token_in(config: SingleConfig, path: str) -> str:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig gives no way to log in: tokenFile {path} cannot be read "
-            f"({reason}). Correct its path."
+            f"({reason})",
+            fix="Correct its path",
         ) from exc
 
 

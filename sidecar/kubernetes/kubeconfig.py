@@ -41,8 +41,8 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
         return _in_cluster(environ)
     if not files:
         raise ConfigurationError(
-            f"There is no kubeconfig at {', '.join(map(str, named)) or DEFAULT_FILE}: set KUBECONFIG to one, or make "
-            "it, on EKS with `aws eks update-kubeconfig --name CLUSTER`."
+            f"There is no kubeconfig at {', '.join(map(str, named)) or DEFAULT_FILE}",
+            fix="Set KUBECONFIG to one, or make it, on EKS with `aws eks update-kubeconfig --name CLUSTER`",
         )
     where = ", ".join(map(str, files))
     try:
@@ -97,10 +97,16 @@ def _read(path: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(path.read_text())
     except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError besides its own errors
         # The message omits the parser's error, because it quotes the file, which may hold a token.
-        why = exc.strerror if isinstance(exc, OSError) else "it is no YAML"
-        raise ConfigurationError(f"The kubeconfig {path} cannot be read ({why}): mend it, or set KUBECONFIG.") from exc
+        why = exc.strerror if isinstance(exc, OSError) else "it is not YAML"
+        raise ConfigurationError(
+            f"The kubeconfig {path} cannot be read ({why})",
+            fix="Correct it, or set KUBECONFIG",
+        ) from exc
     if not isinstance(content, dict):
-        raise ConfigurationError(f"The kubeconfig {path} is no mapping: mend it, or set KUBECONFIG.")
+        raise ConfigurationError(
+            f"The kubeconfig {path} is not a mapping",
+            fix="Correct it, or set KUBECONFIG",
+        )
     return content
 
 
@@ -126,7 +132,8 @@ def _selected(found: Mapping[str, Any], where: str, context: str | None) -> Sing
     title = f"Context {name} of the kubeconfig {where}"
     if not entry.get("cluster"):
         raise ConfigurationError(
-            f"{title} names no cluster. Add one, by `kubectl config set-context {name} --cluster`."
+            f"{title} names no cluster",
+            fix=f"Add one, by `kubectl config set-context {name} --cluster`",
         )
     cluster = _entry(found, "clusters", str(entry["cluster"]), title, ClusterEntry)
     user = UserEntry()
@@ -170,7 +177,8 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
     if name not in entries:
         known = ", ".join(sorted(map(str, entries))) or "none"
         raise ConfigurationError(
-            f"{title} names the {inner} {name}, which is not there: there are {known}. Correct it."
+            f"{title} names the {inner} {name}, which is not there: there are {known}",
+            fix="Correct it",
         )
     for field in unknown_fields(entries[name], kind):
         warn(f"{title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")

@@ -37,7 +37,10 @@ _Read = Callable[[str, Any], Any]
 def _matching(pattern: str, wanted: str) -> _Read:
     def read(where: str, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ConfigurationError(f"{where} is {shown(value)}: give {wanted}.")
+            raise ConfigurationError(
+                f"{where} is {shown(value)}",
+                fix=f"Give {wanted}",
+            )
         return value
 
     return read
@@ -46,7 +49,10 @@ def _matching(pattern: str, wanted: str) -> _Read:
 def _number(low: int, high: int, unit: str) -> _Read:
     def read(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise ConfigurationError(f"{where} is {shown(value)}: give {unit} from {low} to {high}.")
+            raise ConfigurationError(
+                f"{where} is {shown(value)}",
+                fix=f"Give {unit} from {low} to {high}",
+            )
         return value
 
     return read
@@ -54,14 +60,20 @@ def _number(low: int, high: int, unit: str) -> _Read:
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{where} is {shown(value)}: give a mapping of names to values.")
+        raise ConfigurationError(
+            f"{where} is {shown(value)}",
+            fix="Give a mapping of names to values",
+        )
     return value
 
 
 def _list_of(read_item: _Read) -> _Read:
     def read(where: str, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise ConfigurationError(f"{where} is {shown(value)}: give a list.")
+            raise ConfigurationError(
+                f"{where} is {shown(value)}",
+                fix="Give a list",
+            )
         return tuple(read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
 
     return read
@@ -79,7 +91,10 @@ def _url(where: str, value: Any) -> str:
     except ValueError:  # an invalid address in brackets, or an invalid port
         is_whole = False
     if not is_whole:
-        raise ConfigurationError(f"{where} is {shown(url)}, which has no usable host and port: give {_A_URL}.")
+        raise ConfigurationError(
+            f"{where} is {shown(url)}, which has no usable host and port",
+            fix=f"Give {_A_URL}",
+        )
     return url
 
 
@@ -129,7 +144,10 @@ class ProviderSettings:
 def _role(where: str, value: Any) -> RoleSettings:
     role: RoleSettings = _read(RoleSettings, value, where)
     if (role.name is None) is (role.arn is None):
-        raise ConfigurationError(f"{where}: give the role either a name or an arn.")
+        raise ConfigurationError(
+            f"{where}",
+            fix="Give the role either a name or an arn",
+        )
     return role
 
 
@@ -178,11 +196,15 @@ def read_config(path: Path | None) -> LocalConfig:
         content = read_regular_file(str(path), MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as exc:
         raise ConfigurationError(
-            f"--config is {path}, which cannot be read ({getattr(exc, 'strerror', None) or exc}): name a YAML file."
+            f"--config is {path}, which cannot be read ({getattr(exc, 'strerror', None) or exc})",
+            fix="Name a YAML file",
+            setting="--config",
         ) from exc
     if content is None or len(content) > MAX_FILE_BYTES:
         raise ConfigurationError(
-            f"--config is {path}, which is not a file of at most {MAX_FILE_BYTES} bytes: name a YAML file."
+            f"--config is {path}, which is not a file of at most {MAX_FILE_BYTES} bytes",
+            fix="Name a YAML file",
+            setting="--config",
         )
     return parse_config(content, str(path))
 
@@ -193,7 +215,10 @@ def parse_config(content: bytes | str, path: str) -> LocalConfig:
     with strict_yaml.reading(path):
         config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)
     if not config.roles:
-        raise ConfigurationError(f"{path}: roles is empty: give at least one, or leave it out.")
+        raise ConfigurationError(
+            f"{path}: roles is empty",
+            fix="Give at least one, or leave it out",
+        )
     return config
 
 
@@ -201,7 +226,7 @@ def _read(kind: type[Any], value: Any, where: str) -> Any:
     known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}
     for name in _mapping(where, value):
         if name not in known:
-            raise ConfigurationError(f"{where}: {shown(name)} is no setting{_nearest(name, known)}.")
+            raise ConfigurationError(f"{where}: {shown(name)} is not a setting", fix=_nearest(name, known))
     missing = [name for name, item in known.items() if item.default is MISSING and name not in value]
     if missing:
         raise ConfigurationError(f"{where}: {', '.join(missing)} is missing.")
@@ -210,4 +235,4 @@ def _read(kind: type[Any], value: Any, where: str) -> Any:
 
 def _nearest(name: Any, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
+    return f"Did you mean {near[0]}?" if near else f"Use {', '.join(known)}"

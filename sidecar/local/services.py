@@ -112,8 +112,9 @@ async def _listen(setting: str, host: str, port: int) -> socket.socket:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as exc:
         raise ConfigurationError(
-            f"{setting} is {port}, and {format_address(host, port)} is not to be had ({exc.strerror or exc}): "
-            "give another port, or 0 for a free one."
+            f"{setting} is {port}, and {format_address(host, port)} is not to be had ({exc.strerror or exc})",
+            fix="Give another port, or 0 for a free one",
+            setting=setting,
         ) from exc
     return _detached(listeners[0])
 
@@ -147,7 +148,8 @@ def _first_token(
         token = renew(volume, issue, clock.wall(), emit)
     except OSError as exc:
         raise ConfigurationError(
-            f"the token volume {volume.directory} cannot be written ({exc}): give a directory of your own."
+            f"the token volume {volume.directory} cannot be written ({exc})",
+            fix="Give a directory of your own",
         ) from exc
     jitter = partial(random.uniform, 0, MAX_JITTER_SECONDS)
     return partial(keep_fresh, volume, token, issue, clock=clock, jitter=jitter, emit=emit)
@@ -198,7 +200,8 @@ def _with_issuer(value: Any, key: str, name: str) -> Any:
         found = {_with_issuer(word, key, name): _with_issuer(item, key, name) for word, item in value.items()}
         if len(found) < len(value):
             raise ConfigurationError(
-                f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key: keep one."
+                f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key",
+                fix="Keep one",
             )
         return found
     if isinstance(value, list):

@@ -146,11 +146,17 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     _reject_unknown_keys(document, {"Version", "Id", "Statement"}, name)
     version = document.get("Version", "2008-10-17")
     if version not in _VERSIONS:
-        raise ConfigurationError(f'{name}: Version is {shown(version)}: write "2012-10-17".')
+        raise ConfigurationError(
+            f"{name}: Version is {shown(version)}",
+            fix='Write "2012-10-17"',
+        )
     _check_size(document, name)
     statements = as_list(document.get("Statement"))
     if not statements:
-        raise ConfigurationError(f"{name}: there is no Statement, so nobody could assume the role: add one.")
+        raise ConfigurationError(
+            f"{name}: there is no Statement, so nobody could assume the role",
+            fix="Add one",
+        )
     return TrustPolicy(tuple(read_statement(item, index, name) for index, item in enumerate(statements, 1)))
 
 
@@ -229,7 +235,10 @@ def read_statement(item: Any, index: int, policy: str) -> Statement:
     name = f"{policy}: {label}"
     _reject_unknown_keys(item, _STATEMENT_ELEMENTS, name)
     if item.get("Effect") not in ("Allow", "Deny"):
-        raise ConfigurationError(f"{name}: Effect is {shown(item.get('Effect'))}: write Allow or Deny.")
+        raise ConfigurationError(
+            f"{name}: Effect is {shown(item.get('Effect'))}",
+            fix="Write Allow or Deny",
+        )
     action, principal = (_one_of(item, wanted, name) for wanted in ("Action", "Principal"))
     principals = frozenset(_principals(item.get(principal), f"{name}: {principal}"))
     conditions = [*_conditions(item.get("Condition", {}), name)]
@@ -258,7 +267,10 @@ def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
     if f"Not{element}" not in item:
         return element
     if element in item:
-        raise ConfigurationError(f"{name}: it has {element} and Not{element}: keep one of them.")
+        raise ConfigurationError(
+            f"{name}: it has {element} and Not{element}",
+            fix="Keep one of them",
+        )
     return f"Not{element}"
 
 
@@ -291,8 +303,8 @@ def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condi
         return f"the condition operator {text} is not evaluated here"
     if operator is None or (quantifier and quantifier not in QUANTIFIERS):
         raise ConfigurationError(
-            f"{name}: the condition operator {shown(text)} is not one of IAM's: use {', '.join(OPERATORS)}, with "
-            f"IfExists behind or {' or '.join(QUANTIFIERS)} before it."
+            f"{name}: the condition operator {shown(text)} is not one of IAM's",
+            fix=f"Use {', '.join(OPERATORS)}, with IfExists behind or {' or '.join(QUANTIFIERS)} before it",
         )
     if not _KEYS.fullmatch(key.lower()):
         return f"the condition key {key} is not evaluated here"
@@ -305,29 +317,42 @@ def _check_size(document: Any, name: str) -> None:
     try:
         size = len(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     except (TypeError, ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"{name} holds a value that JSON has not ({exc}): put it in quotes.") from exc
+        raise ConfigurationError(
+            f"{name} holds a value that JSON has not ({exc})",
+            fix="Put it in quotes",
+        ) from exc
     if size > MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
             f"{name} has {size} characters: IAM accepts {DEFAULT_POLICY_CHARACTERS}, and {MAX_POLICY_CHARACTERS} at "
-            "most with a raised quota. Shorten it."
+            "most with a raised quota",
+            fix="Shorten it",
         )
 
 
 def _require_mapping(value: Any, name: str) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigurationError(f"{name} is {shown(value)}: it must be a mapping of names to values.")
+        raise ConfigurationError(
+            f"{name} is {shown(value)}",
+            fix="Give a mapping of names to values",
+        )
 
 
 def _reject_unknown_keys(mapping: Mapping[str, Any], known: set[str], name: str) -> None:
     for key in mapping:
         if key not in known:
-            raise ConfigurationError(f"{name}: {shown(key)} is not supported here: use {', '.join(sorted(known))}.")
+            raise ConfigurationError(
+                f"{name}: {shown(key)} is not supported here",
+                fix=f"Use {', '.join(sorted(known))}",
+            )
 
 
 def _strings(value: Any, name: str) -> tuple[str, ...]:
     items = as_list(value)
     if not items or not all(isinstance(item, str) and item for item in items):
-        raise ConfigurationError(f"{name} is {shown(value)}: it must be text or a list of texts (quote numbers).")
+        raise ConfigurationError(
+            f"{name} is {shown(value)}",
+            fix="Give text or a list of texts (quote numbers)",
+        )
     return tuple(items)
 
 
@@ -335,7 +360,10 @@ def _matching(pattern: re.Pattern[str], value: Any, name: str, wanted: str) -> t
     texts = _strings(value, name)
     for text in texts:
         if not pattern.fullmatch(text):
-            raise ConfigurationError(f"{name} is {shown(text)}: give {wanted}.")
+            raise ConfigurationError(
+                f"{name} is {shown(text)}",
+                fix=f"Give {wanted}",
+            )
     return texts
 
 

@@ -135,7 +135,7 @@ async def _get(url: str, ca_bundle: str | None) -> _Response:
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
         raise _by_cause(url, exc) from exc
     except (ValueError, RecursionError) as exc:
-        raise IssuerError("document", url, f"what is there is no JSON ({exc})") from exc
+        raise IssuerError("document", url, f"the document is not JSON ({exc})") from exc
 
 
 async def _get_json(client: httpx.AsyncClient, url: str) -> _Response:

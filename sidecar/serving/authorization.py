@@ -88,8 +88,9 @@ def write_secret(path: str, secret: str, mode: int = SECRET_MODE) -> None:
     except (OSError, ValueError) as exc:
         raise ConfigurationError(
             f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made "
-            f"({getattr(exc, 'strerror', None) or exc}): mount a "
-            "memory-backed emptyDir there that this user may write, or put the file there."
+            f"({getattr(exc, 'strerror', None) or exc})",
+            fix="Mount a memory-backed emptyDir there that this user may write, or put the file there",
+            setting="IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
         ) from exc
 
 
@@ -98,14 +99,17 @@ def _read(path: str) -> bytes:
         content = read_regular_file(path, MAX_SECRET_BYTES + 1) or b""
     except OSError as exc:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be read ({exc.strerror or exc}): "
-            f"let uid {os.geteuid()} read it, or remove it to have one made."
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be read ({exc.strerror or exc})",
+            fix=f"Let uid {os.geteuid()} read it, or remove it to have one made",
+            setting="IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
         ) from exc
     secret = content.strip()
     is_field_value = all(0x20 <= byte < 0x7F for byte in secret)
     if not secret or len(content) > MAX_SECRET_BYTES or not is_field_value:
         raise ConfigurationError(
             f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which must be a file of one line of at most "
-            f"{MAX_SECRET_BYTES} visible ASCII characters, as it travels in an HTTP header: remove it to have one made."
+            f"{MAX_SECRET_BYTES} visible ASCII characters, as it travels in an HTTP header",
+            fix="Remove it to have one made",
+            setting="IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
         )
     return secret

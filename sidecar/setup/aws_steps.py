@@ -71,14 +71,19 @@ def is_offline(args: argparse.Namespace) -> bool:
 def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     """Return the account to change. Raises ConfigurationError if it is not the one of --account-id."""
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
-        raise ConfigurationError(f"--account-id is {args.account_id!r}: give the 12 digits of an AWS account.")
+        raise ConfigurationError(
+            f"--account-id is {args.account_id!r}",
+            fix="Give the 12 digits of an AWS account",
+            setting="--account-id",
+        )
     if is_offline(args):
         return aws.account_with_id(args.account_id)
     account = aws.account()
     if args.account_id not in (None, account.account_id):
         raise ConfigurationError(
-            f"--account-id is {args.account_id}, and the credentials are of {account.account_id}: name the right ones "
-            "with --profile."
+            f"--account-id is {args.account_id}, and the credentials are of {account.account_id}",
+            fix="Name the right ones with --profile",
+            setting="--account-id",
         )
     return account
 
@@ -90,7 +95,9 @@ def read_tags(texts: Iterable[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not _TAG_KEY.fullmatch(key) or not _TAG_VALUE.fullmatch(value):
             raise ConfigurationError(
-                f"--tag is {text!r}: write KEY=VALUE, of letters, digits, spaces and _.:/=+@-, 128 and 256 at most."
+                f"--tag is {text!r}",
+                fix="Write KEY=VALUE, of letters, digits, spaces and _.:/=+@-, 128 and 256 at most",
+                setting="--tag",
             )
         tags[key] = value
     return tags

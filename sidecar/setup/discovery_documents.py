@@ -101,7 +101,10 @@ def _relative(uri: str, base: str) -> str:
     path = uri[len(base) :] if uri.startswith(f"{base}/") else urlsplit(uri).path
     segments = path.strip("/").split("/")
     if not all(segments) or {".", ".."} & set(segments) or "\\" in path or "?" in path or "#" in path:
-        raise SidecarError(f"The keys' address {uri} gives no file name: name another with --jwks-uri.")
+        raise SidecarError(
+            f"The keys' address {uri} gives no file name",
+            fix="Name another with --jwks-uri",
+        )
     return "/".join(segments)
 
 
@@ -114,9 +117,11 @@ def _object(body: bytes | None, name: str) -> Mapping[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise SidecarError(f"The API server's {name} is no JSON ({exc}): is a proxy in between?") from exc
+        raise SidecarError(
+            f"The API server's {name} is not JSON ({exc})", fix="Check whether a proxy is in between"
+        ) from exc
     if not isinstance(document, dict):
-        raise SidecarError(f"The API server's {name} is no JSON object: is a proxy in between?")
+        raise SidecarError(f"The API server's {name} is not a JSON object", fix="Check whether a proxy is in between")
     return document
 
 

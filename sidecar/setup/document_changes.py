@@ -45,7 +45,8 @@ def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
         if _has_values(with_edits(text, edits), wanted):
             return DocumentEdits(edits, tuple(_note(each) for each in changes if attempt))
     raise ConfigurationError(
-        f"{changes[0].title} cannot be changed as it is written: write it without anchors, tags and explicit keys."
+        f"{changes[0].title} cannot be changed as it is written",
+        fix="Write it without anchors, tags and explicit keys",
     )
 
 

@@ -89,7 +89,8 @@ def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
         )
     if not isinstance(keys, str) or not keys.startswith("https://"):
         yield Concern(
-            is_fatal=True, text=f"The discovery document of {issuer} has jwks_uri {keys!r}: it must be an https URL."
+            is_fatal=True,
+            text=f"The discovery document of {issuer} has jwks_uri {keys!r}. Publish the keys at an https URL.",
         )
     elif is_private(urlsplit(keys).hostname or ""):
         yield Concern(

@@ -63,7 +63,11 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
     if args.token_file:
         token = read_token(args.token_file)
         if not token.issuer:
-            raise ConfigurationError(f"--token-file is {args.token_file!r}, a token without iss: name another.")
+            raise ConfigurationError(
+                f"--token-file is {args.token_file!r}, a token without iss",
+                fix="Name another",
+                setting="--token-file",
+            )
         return Issuer(token.issuer, token=token)
     if args.cluster:
         response = aws.call("eks", "DescribeCluster", name=args.cluster)
@@ -77,17 +81,22 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
     if cluster.get("outpostConfig"):
         raise SidecarError(
             f"The cluster {name} is a local cluster on an Outpost, whose tokens EKS publishes no keys for, so AWS has "
-            "no IAM roles for its service accounts: publish its issuer yourself (`irsa-sidecar setup "
-            "issuer-documents`), or run the Pod in a cluster of the region."
+            "no IAM roles for its service accounts",
+            fix=(
+                "Publish its issuer yourself (`irsa-sidecar setup issuer-documents`), or run the Pod in a cluster of "
+                "the region"
+            ),
         )
     if cluster.get("connectorConfig"):
         raise SidecarError(
-            f"The cluster {name} is only shown in EKS and hosted elsewhere: name its own issuer with --issuer."
+            f"The cluster {name} is only shown in EKS and hosted elsewhere",
+            fix="Name its own issuer with --issuer",
         )
     issuer = cluster.get("identity", {}).get("oidc", {}).get("issuer")
     if not issuer:
         raise SidecarError(
-            f"The cluster {name} has no issuer yet (it is {cluster.get('status', 'unknown')}): wait until it is ACTIVE."
+            f"The cluster {name} has no issuer yet (it is {cluster.get('status', 'unknown')})",
+            fix="Wait until it is ACTIVE",
         )
     return str(issuer)
 
@@ -100,8 +109,8 @@ def issuer_of_kubernetes(context: str | None) -> str:
         return str(json.loads(body or b"")["issuer"])
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise SidecarError(
-            f"The API server of context {context or 'in use'} publishes no discovery document: name the issuer with "
-            "--issuer, or the EKS cluster with --cluster."
+            f"The API server of context {context or 'in use'} publishes no discovery document",
+            fix="Name the issuer with --issuer, or the EKS cluster with --cluster",
         ) from exc
 
 

@@ -124,7 +124,8 @@ async def _get(url: str, trust: ssl.SSLContext) -> tuple[Any, str]:
             body = await document_in(response)
     if response.status_code != 200:
         raise SidecarError(
-            f"{url} answers {response.status_code}: publish it there, readable by everybody: STS sends no credentials."
+            f"{url} answers {response.status_code}",
+            fix="Publish it there, readable by everybody: STS sends no credentials",
         )
     return _json(url, body), thumbprint(chain)
 
@@ -150,7 +151,10 @@ def _json(url: str, body: bytes | None) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise SidecarError(f"{url} is no JSON ({exc}): publish the document itself there.") from exc
+        raise SidecarError(
+            f"{url} is not JSON ({exc})",
+            fix="Publish the document itself there",
+        ) from exc
 
 
 @contextmanager
@@ -185,5 +189,6 @@ def _as_our_error(host: str, exc: Exception) -> SidecarError:
         case Failure.UNKNOWN_AUTHORITY:
             return _UnknownAuthorityError(f"The certificate of {host} does not verify ({reason})")
     return SidecarError(
-        f"The certificate of {host} does not verify here ({reason}): replace it. Whether STS accepts it is not known."
+        f"The certificate of {host} does not verify here ({reason})",
+        fix="Replace it. Whether STS accepts it is not known",
     )

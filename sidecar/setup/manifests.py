@@ -272,11 +272,11 @@ def _mismatch(service_account: ServiceAccount, namespace: str, owner: str) -> st
     other = f"ServiceAccount {service_account.name}"
     if not namespace:
         return (
-            f"{other} has a role, but is in namespace {service_account.namespace}, and {owner} has no namespace: use "
+            f"{other} has a role, but is in namespace {service_account.namespace}, and {owner} has no namespace. Use "
             f"--namespace {service_account.namespace}"
         )
     if not service_account.namespace:
-        return f"{other} has a role, but no namespace, and {owner} is in {namespace}: use --namespace {namespace}"
+        return f"{other} has a role, but no namespace, and {owner} is in {namespace}. Use --namespace {namespace}"
     return f"{other} has a role, but is in namespace {service_account.namespace}, and {owner} is in {namespace}"
 
 

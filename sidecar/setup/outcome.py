@@ -60,7 +60,11 @@ def add_outcome_arguments(parser: argparse.ArgumentParser, form: argparse._Actio
 def check_outcome_arguments(args: argparse.Namespace) -> None:
     """Raise ConfigurationError if --exit-code is given without --dry-run."""
     if args.exit_code and not args.dry_run:
-        raise ConfigurationError("--exit-code is given without --dry-run: it says what would change. Add --dry-run.")
+        raise ConfigurationError(
+            "--exit-code is given without --dry-run: it says what would change",
+            fix="Add --dry-run",
+            setting="--exit-code",
+        )
 
 
 def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:

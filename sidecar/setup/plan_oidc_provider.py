@@ -21,13 +21,14 @@ def plan_provider(current: OidcProvider | None, wanted: OidcProvider) -> Plan:
     planned = wanted if current is None else _joined(current, wanted)
     if len(planned.audiences) > MAX_AUDIENCES:
         raise ConfigurationError(
-            f"--audience would be number {len(planned.audiences)} of {planned.title}, and IAM takes {MAX_AUDIENCES}: "
-            "remove one that is not used (aws iam remove-client-id-from-open-id-connect-provider)."
+            f"--audience would be number {len(planned.audiences)} of {planned.title}, and IAM takes {MAX_AUDIENCES}",
+            fix="Remove one that is not used (aws iam remove-client-id-from-open-id-connect-provider)",
         )
     if len(planned.thumbprints) > MAX_THUMBPRINTS:
         raise ConfigurationError(
             f"{planned.title} has {MAX_THUMBPRINTS} thumbprints, the most that IAM takes, and none is "
-            f"{wanted.thumbprints[0]}: remove one (aws iam update-open-id-connect-provider-thumbprint)."
+            f"{wanted.thumbprints[0]}",
+            fix="Remove one (aws iam update-open-id-connect-provider-thumbprint)",
         )
     return Plan(planned, current, tuple(_creation(planned) if current is None else _update(current, planned)))
 

@@ -47,7 +47,10 @@ def plan_role(current: IamRole | None, wanted: WantedRole, account: Account) -> 
 def _planned(current: IamRole | None, wanted: WantedRole, account: Account) -> IamRole:
     if current is None:
         if wanted.change is Change.REMOVE:
-            raise ConfigurationError(f"ROLE is {wanted.name!r}: there is no such role. Check its name.")
+            raise ConfigurationError(
+                f"ROLE is {wanted.name!r}: there is no such role",
+                fix="Check its name",
+            )
         path = wanted.path or "/"
         return IamRole(
             account.arn(f"role{path}{wanted.name}"),
@@ -61,8 +64,9 @@ def _planned(current: IamRole | None, wanted: WantedRole, account: Account) -> I
         )
     if wanted.path not in (None, current.path):
         raise ConfigurationError(
-            f"--path is {wanted.path!r}, and {current.title} is under {current.path!r}, which IAM cannot change: leave "
-            "--path out, or choose another name."
+            f"--path is {wanted.path!r}, and {current.title} is under {current.path!r}, which IAM cannot change",
+            fix="Leave --path out, or choose another name",
+            setting="--path",
         )
     return replace(
         current,

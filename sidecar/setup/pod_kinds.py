@@ -94,8 +94,12 @@ def template_path(setting: str, text: str) -> tuple[str, ...]:
     steps = text.removeprefix(".").split(".")
     if not all(_STEP.fullmatch(step) for step in steps):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}: it is not a path. Give keys with points between them, such as "
-            "spec.driver.template, and [] behind a list, such as spec.tasks[].template."
+            f"{setting} is {text[:100]!r}: it is not a path",
+            fix=(
+                "Give keys with points between them, such as spec.driver.template, and [] behind a list, such as "
+                "spec.tasks[].template"
+            ),
+            setting=setting,
         )
     return tuple(steps)
 
@@ -190,7 +194,10 @@ def mapping(value: Any) -> Document:
 def _template_of(owner: Document, path: Path) -> Document:
     pod = part(owner, path)
     if not isinstance(pod, dict):
-        raise ConfigurationError(f"{title(owner)} has no {shown(path)}: give it one.")
+        raise ConfigurationError(
+            f"{title(owner)} has no {shown(path)}",
+            fix="Give it one",
+        )
     return pod
 
 

@@ -49,13 +49,19 @@ class Account:
         match = _POLICY_ARN.fullmatch(arn)
         if match is None:
             raise ConfigurationError(
-                f"{setting} is {arn!r}: give the ARN of a managed policy, as "
-                f"arn:{self.partition}:iam::aws:policy/AmazonS3ReadOnlyAccess or {self.arn('policy/NAME')}."
+                f"{setting} is {arn!r}",
+                fix=(
+                    "Give the ARN of a managed policy, such as "
+                    f"arn:{self.partition}:iam::aws:policy/AmazonS3ReadOnlyAccess or {self.arn('policy/NAME')}"
+                ),
+                setting=setting,
             )
         if match[1] != self.partition:
             raise ConfigurationError(
                 f"{setting} is {arn!r}, of the partition {match[1]}, and account {self.account_id} is in "
-                f"{self.partition}: begin it with arn:{self.partition}:."
+                f"{self.partition}",
+                fix=f"Begin it with arn:{self.partition}:",
+                setting=setting,
             )
         if match[2] not in ("aws", self.account_id):
             raise ConfigurationError(

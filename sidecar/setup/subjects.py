@@ -32,11 +32,19 @@ def read_service_account(text: str, *, allow_wildcards: bool) -> str:
     """Return the subject of NAMESPACE/NAME. Raises ConfigurationError unless it is a name or an allowed pattern."""
     if has_wildcard(text) and not allow_wildcards:
         raise ConfigurationError(
-            f"--service-account is {text!r}: name each service account in full, or give --allow-wildcards to trust all "
-            "that match, including those that do not exist yet."
+            f"--service-account is {text!r}",
+            fix=(
+                "Name each service account in full, or give --allow-wildcards to trust all that match, including "
+                "those that do not exist yet"
+            ),
+            setting="--service-account",
         )
     if not (_PATTERN if has_wildcard(text) else _EXACT).fullmatch(text):
-        raise ConfigurationError(f"--service-account is {text!r}: write NAMESPACE/NAME, such as shop/cart.")
+        raise ConfigurationError(
+            f"--service-account is {text!r}",
+            fix="Write NAMESPACE/NAME, such as shop/cart",
+            setting="--service-account",
+        )
     return SERVICE_ACCOUNT_PREFIX + text.replace("/", ":")
 
 
@@ -54,19 +62,22 @@ def subject_of_token(subject: str, file: str, *, is_kubernetes: bool, allow_wild
     """
     setting = f"--token-file is {file!r}: its sub is {subject[:300]!r}"
     if has_variable(subject):
-        raise ConfigurationError(f"{setting}, which IAM reads as a policy variable. Check where the token is from.")
+        raise ConfigurationError(
+            f"{setting}, which IAM reads as a policy variable",
+            fix="Check where the token is from",
+        )
     if is_kubernetes or subject.startswith(SERVICE_ACCOUNT_PREFIX):
         _check_kubernetes(subject, setting, allow_wildcards=allow_wildcards)
         return subject
     if has_wildcard(subject) and not allow_wildcards:
         raise ConfigurationError(
-            f"{setting}, which is a pattern for many subjects. Check where the token is from, or give "
-            "--allow-wildcards to trust all that match."
+            f"{setting}, which is a pattern for many subjects",
+            fix="Check where the token is from, or give --allow-wildcards to trust all that match",
         )
     if not subject.isprintable() or len(subject) > MAX_SUBJECT_CHARACTERS:
         raise ConfigurationError(
-            f"{setting}, which is not a subject of up to {MAX_SUBJECT_CHARACTERS} printable characters. Check where "
-            "the token is from."
+            f"{setting}, which is not a subject of up to {MAX_SUBJECT_CHARACTERS} printable characters",
+            fix="Check where the token is from",
         )
     return subject
 
@@ -78,8 +89,8 @@ def _check_kubernetes(subject: str, setting: str, *, allow_wildcards: bool) -> N
     if not (is_pattern and allow_wildcards) and not (is_one and _EXACT.fullmatch(name.replace(":", "/"))):
         hint = ", or give --allow-wildcards to trust all that match" if is_pattern else ""
         raise ConfigurationError(
-            f"{setting}, which is not system:serviceaccount:NAMESPACE:NAME with the full names of one service account. "
-            f"Check where the token is from, or name the service account with --service-account{hint}."
+            f"{setting}, which is not system:serviceaccount:NAMESPACE:NAME with the full names of one service account",
+            fix=f"Check where the token is from, or name the service account with --service-account{hint}",
         )
 
 

@@ -116,8 +116,8 @@ def _replaced(statements: list[Any], own: list[int], grant: TrustGrant) -> list[
     result = [*kept[:place], *ours, *kept[place:]]
     if not result:
         raise ConfigurationError(
-            "--remove takes away the last statement of the trust policy, and IAM requires one. Name another service "
-            "account with --replace, or delete the role: `aws iam delete-role`."
+            "--remove takes away the last statement of the trust policy, and IAM requires one",
+            fix="Name another service account with --replace, or delete the role: `aws iam delete-role`",
         )
     return result
 
@@ -166,8 +166,8 @@ def _check_sid(statements: list[Any], grant: TrustGrant) -> None:
     """Raise ConfigurationError if a Deny statement has our Sid. IAM rejects a policy with the same Sid twice."""
     if any(as_mapping(item).get("Sid") == grant.sid and not is_own(item, grant) for item in statements):
         raise ConfigurationError(
-            f"Statement {grant.sid} of the trust policy is a Deny, and this command needs that Sid for its Allow. "
-            "Give the Deny another Sid to keep it."
+            f"Statement {grant.sid} of the trust policy is a Deny, and this command needs that Sid for its Allow",
+            fix="Give the Deny another Sid to keep it",
         )
 
 
@@ -176,9 +176,12 @@ def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
     size = len(compact(document))
     if size > limit:
         raise ConfigurationError(
-            f"The trust policy of {name} would have {size} characters, and IAM takes {limit}. Use a second role, let "
-            "one pattern stand for several service accounts (--allow-wildcards), or have the quota for trust policies "
-            f"raised, to {MAX_POLICY_CHARACTERS} at most, and name it with --trust-policy-limit."
+            f"The trust policy of {name} would have {size} characters, and IAM takes {limit}",
+            fix=(
+                "Use a second role, let one pattern stand for several service accounts (--allow-wildcards), or have "
+                f"the quota for trust policies raised, to {MAX_POLICY_CHARACTERS} at most, and name it with "
+                "--trust-policy-limit"
+            ),
         )
 
 

@@ -200,7 +200,7 @@ def _map_foreign_errors(host: str, ca_bundle: str | None) -> Iterator[None]:
     except trio.TooSlowError as exc:
         raise _transport("Timeout", f"{host} gave no whole answer within {ATTEMPT_SECONDS:.0f} s") from exc
     except UnicodeError as exc:
-        raise _transport("Unreachable", f"{host} is no host name: check AWS_ENDPOINT_URL_STS") from exc
+        raise _transport("Unreachable", f"{host} is not a host name. Check AWS_ENDPOINT_URL_STS") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
         raise _as_exchange_error(host, exc, ca_bundle) from exc
 

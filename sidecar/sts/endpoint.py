@@ -108,15 +108,18 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
         name = _without_fips_mark(region)
         if not (_HOST_LABEL.fullmatch(name) and partition.has(name)):
             raise ConfigurationError(
-                f"{FALLBACK_REGIONS} names {region!r}, which is no region of partition {partition.name}, that of "
-                f"AWS_REGION {first!r}: roles and tokens are known within one partition only. Name regions of "
-                f"{partition.name}, or correct AWS_REGION."
+                f"{FALLBACK_REGIONS} names {region!r}, which is not a region of partition {partition.name}, that of "
+                f"AWS_REGION {first!r}: roles and tokens are known within one partition only",
+                fix=f"Name regions of {partition.name}, or correct AWS_REGION",
+                setting=FALLBACK_REGIONS,
             )
         url = sts_url(region, fips=fips, dualstack=dualstack)
         if url in urls:
             raise ConfigurationError(
                 f"{FALLBACK_REGIONS} names {region!r}, whose STS is {url}, which is asked already as that of "
-                f"{[first, *regions][urls.index(url)]!r}: leave it out, or name another region."
+                f"{[first, *regions][urls.index(url)]!r}",
+                fix="Leave it out, or name another region",
+                setting=FALLBACK_REGIONS,
             )
         urls.append(url)
     return urls[1:]
@@ -150,8 +153,11 @@ def parse_endpoint_url(setting: str, value: str) -> str:
     problem = _endpoint_url_problem(value)
     if problem is not None:
         raise ConfigurationError(
-            f"{setting} is {_without_user_info(value)!r}, {problem}: set it to a URL such as "
-            "https://sts.eu-west-1.amazonaws.com, or unset it to use the one of AWS_REGION."
+            f"{setting} is {_without_user_info(value)!r}, {problem}",
+            fix=(
+                "Set it to a URL such as https://sts.eu-west-1.amazonaws.com, or unset it to use the one of AWS_REGION"
+            ),
+            setting=setting,
         )
     parts = urlsplit(value)
     return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", "", ""))
@@ -176,8 +182,9 @@ def _partition(region: str) -> Partition | None:
 def _dual_stack_suffix(partition: Partition) -> str:
     if partition.dual_stack_suffix is None:
         raise ConfigurationError(
-            f"AWS_USE_DUALSTACK_ENDPOINT is true, but STS has no dual-stack endpoint in partition {partition.name}: "
-            "unset it, or name an endpoint in AWS_ENDPOINT_URL_STS."
+            f"AWS_USE_DUALSTACK_ENDPOINT is true, but STS has no dual-stack endpoint in partition {partition.name}",
+            fix="Unset it, or name an endpoint in AWS_ENDPOINT_URL_STS",
+            setting="AWS_USE_DUALSTACK_ENDPOINT",
         )
     return partition.dual_stack_suffix
 
@@ -185,12 +192,17 @@ def _dual_stack_suffix(partition: Partition) -> str:
 def _real_region(region: str) -> str:
     """Return the region without the mark of a FIPS pseudo region. Raises ConfigurationError if it is invalid."""
     if not region:
-        raise ConfigurationError("AWS_REGION is not set: set it to the region whose STS is wanted, such as eu-west-1.")
+        raise ConfigurationError(
+            "AWS_REGION is not set",
+            fix="Set it to the region whose STS is wanted, such as eu-west-1",
+            setting="AWS_REGION",
+        )
     real_region = _without_fips_mark(region)
     if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
-            f"AWS_REGION is {region!r}, which cannot be a region: set it to one such as eu-west-1, in letters, digits "
-            "and hyphens."
+            f"AWS_REGION is {region!r}, which cannot be a region",
+            fix="Set it to one such as eu-west-1, in letters, digits and hyphens",
+            setting="AWS_REGION",
         )
     return real_region
 

@@ -39,8 +39,12 @@ def endpoint_of(settings: StsSettings) -> str:
         return url
     if settings.region is None:
         raise ConfigurationError(
-            "AWS_REGION is not set: it must be the region whose STS to ask, as eu-west-1; an EKS Pod gets it from the "
-            "webhook or its manifest."
+            "AWS_REGION is not set",
+            fix=(
+                "It must be the region whose STS to ask, such as eu-west-1; an EKS Pod gets it from the webhook or "
+                "its manifest"
+            ),
+            setting="AWS_REGION",
         )
     return sts_url(settings.region, fips=settings.use_fips, dualstack=settings.use_dualstack)
 
@@ -53,8 +57,9 @@ def _reject_variants(settings: StsSettings) -> None:
     ):
         if is_set:
             raise ConfigurationError(
-                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: unset one, since a URL that is "
-                "given is used as it is."
+                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}",
+                fix="Unset one, since a URL that is given is used as it is",
+                setting=name,
             )
 
 
@@ -65,8 +70,9 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
     if settings.endpoint_url is not None:
         raise ConfigurationError(
             f"{FALLBACK_REGIONS} is {','.join(settings.fallback_regions)} and AWS_ENDPOINT_URL_STS is "
-            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}: unset one, since a URL that is "
-            "given is the only one that is asked."
+            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}",
+            fix="Unset one, since a URL that is given is the only one that is asked",
+            setting=FALLBACK_REGIONS,
         )
     first = settings.region or ""
     return fallback_urls(first, settings.fallback_regions, fips=settings.use_fips, dualstack=settings.use_dualstack)

@@ -225,7 +225,7 @@ def _instant(texts: Mapping[_Path, str]) -> datetime:
     try:
         return datetime.fromisoformat(match[1] + match[2]).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
-        _refuse("Expiration is no day or time that there is", cause=exc)
+        _refuse("Expiration is not a day and time", cause=exc)
 
 
 def _account_id(texts: Mapping[_Path, str]) -> str:

@@ -92,7 +92,10 @@ class ReviewResult(NamedTuple):
 def read_review(body: bytes) -> Review:
     """Parse a review. Raises ConfigurationError unless it is an AdmissionReview v1 of an acceptable size."""
     if parts_in(body) > MAX_PARTS:
-        raise ConfigurationError(f"The review has more than {MAX_PARTS} values: make the Pod smaller.")
+        raise ConfigurationError(
+            f"The review has more than {MAX_PARTS} values",
+            fix="Make the Pod smaller",
+        )
     try:
         review = json.loads(body)
         request: Any = review["request"]
@@ -102,10 +105,14 @@ def read_review(body: bytes) -> Review:
         service_account, namespace = spec.get("serviceAccountName") or "default", request.get("namespace") or "default"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigurationError(
-            "The body is no AdmissionReview: give its configuration this path for Pods only."
+            "The body is not an AdmissionReview",
+            fix="Give its configuration this path for Pods only",
         ) from exc
     if version != API_VERSION or not all(isinstance(text, str) for text in (uid, service_account, namespace)):
-        raise ConfigurationError(f"The body is no AdmissionReview of {API_VERSION}: set admissionReviewVersions: [v1].")
+        raise ConfigurationError(
+            f"The body is not an AdmissionReview of {API_VERSION}",
+            fix="Set admissionReviewVersions: [v1]",
+        )
     # The configuration's objectSelector requires the label too. Without this check, a wrong one would change all Pods.
     is_ours = _is_pod(request) and request.get("operation") == "CREATE" and wants_injection(pod)
     if is_ours and not all(map(_NAME.fullmatch, (service_account, namespace))):
@@ -153,8 +160,8 @@ def _injected(
     patch = json.dumps(json_patch(pod, injected.pod)).encode()
     if len(patch) > MAX_PATCH_BYTES:
         raise ConfigurationError(
-            f"The change to the Pod has {len(patch)} bytes, and may have {MAX_PATCH_BYTES}: give it fewer "
-            f"containers, or less in its container {CONTAINER}."
+            f"The change to the Pod has {len(patch)} bytes, and may have {MAX_PATCH_BYTES}",
+            fix=f"Give it fewer containers, or less in its container {CONTAINER}",
         )
     response: Document = {"allowed": True}
     if patch != b"[]":

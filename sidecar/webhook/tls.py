@@ -34,7 +34,8 @@ def context_with(pair: KeyPair) -> ssl.SSLContext:
             context.load_cert_chain(certificate, key)
     except (ssl.SSLError, ValueError) as exc:
         raise ConfigurationError(
-            f"The webhook's certificate and key cannot be used ({exc}): give a PEM certificate and its PEM key."
+            f"The webhook's certificate and key cannot be used ({exc})",
+            fix="Give a PEM certificate and its PEM key",
         ) from exc
     return context
 

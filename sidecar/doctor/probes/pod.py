@@ -47,7 +47,11 @@ def parse_pod_name(text: str) -> tuple[str | None, str]:
     """Return the namespace or None, and the name. Raises ConfigurationError if the text is neither form."""
     match = _POD_NAME.fullmatch(text)
     if match is None or len(match["name"]) > 253:
-        raise ConfigurationError(f"--pod is {text!r}, which does not name a Pod: give NAME or NAMESPACE/NAME.")
+        raise ConfigurationError(
+            f"--pod is {text!r}, which does not name a Pod",
+            fix="Give NAME or NAMESPACE/NAME",
+            setting="--pod",
+        )
     return match["namespace"], match["name"]
 
 

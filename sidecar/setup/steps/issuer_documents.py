@@ -60,13 +60,16 @@ def main(args: argparse.Namespace) -> int:
     check_outcome_arguments(args)
     if args.check and (args.json or args.dry_run):
         raise ConfigurationError(
-            "--check is given: it writes nothing, and ends with 1 for a difference. Leave out --json and --dry-run."
+            "--check is given: it writes nothing, and ends with 1 for a difference",
+            fix="Leave out --json and --dry-run",
+            setting="--check",
         )
     documents = _fetch(args.context)
     if args.issuer not in (None, documents.issuer):
         raise ConfigurationError(
-            f"--issuer is {args.issuer}, and the API server's is {documents.issuer}: set its --service-account-issuer, "
-            "which is what stands in tokens, or correct --issuer."
+            f"--issuer is {args.issuer}, and the API server's is {documents.issuer}",
+            fix="Set its --service-account-issuer, which is what stands in tokens, or correct --issuer",
+            setting="--issuer",
         )
     check_issuer(documents.issuer)
     if args.check:
@@ -140,7 +143,9 @@ def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None
             _replace(path, file.content)
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
-            f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc}): name another."
+            f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc})",
+            fix="Name another",
+            setting="--directory",
         ) from exc
     _print(args, f"{path}: {'would be written' if args.dry_run else 'written'} (for {file.url})")
     return path

@@ -129,11 +129,15 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
         if has_variable(audience) or not audience.isprintable():
             raise ConfigurationError(
                 f"--audience is {audience!r}: IAM reads ${{…}} as a policy variable, and a name has printable "
-                f"characters only. Give the name in full, such as {DEFAULT_AUDIENCE}."
+                "characters only",
+                fix=f"Give the name in full, such as {DEFAULT_AUDIENCE}",
+                setting="--audience",
             )
         if not 0 < len(audience) <= _MAX_AUDIENCE_CHARACTERS:
             raise ConfigurationError(
-                f"--audience is {audience!r}: give 1 to {_MAX_AUDIENCE_CHARACTERS} characters, as {DEFAULT_AUDIENCE}."
+                f"--audience is {audience!r}",
+                fix=f"Give 1 to {_MAX_AUDIENCE_CHARACTERS} characters, such as {DEFAULT_AUDIENCE}",
+                setting="--audience",
             )
         if audience.startswith("sts.") and audience != DEFAULT_AUDIENCE:
             warn(

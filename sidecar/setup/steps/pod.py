@@ -88,7 +88,8 @@ def main(args: argparse.Namespace) -> int:
         written = change_pods(text, source, change, options, show_pods_done)
     if not (written.workloads or written.notes):
         raise ConfigurationError(
-            f"{source} has no Pod and nothing that makes one: give a manifest with a Deployment, say."
+            f"{source} has no Pod and nothing that makes one",
+            fix="Give a manifest with a Deployment, say",
         )
     for line in (*warnings, *written.notes):
         warn(line)
@@ -137,7 +138,9 @@ def read_options(args: argparse.Namespace) -> Options:
     namespace = args.namespace or ""
     if args.namespace is not None and not re.fullmatch(NAMESPACE, namespace):
         raise ConfigurationError(
-            f"--namespace is {namespace[:100]!r}: it is not a namespace's name. Give it as in kubectl."
+            f"--namespace is {namespace[:100]!r}: it is not a namespace's name",
+            fix="Give it as in kubectl",
+            setting="--namespace",
         )
     return Options(namespace, tuple(template_path("--template-path", path) for path in args.template_path))
 
@@ -172,7 +175,11 @@ def _read(path: str) -> str:
         return content.decode()
     except OSError as exc:
         raise ConfigurationError(
-            f"{path} cannot be read ({exc.strerror or exc}): give a manifest, or - for stdin."
+            f"{path} cannot be read ({exc.strerror or exc})",
+            fix="Give a manifest, or - for stdin",
         ) from exc
     except UnicodeDecodeError as exc:
-        raise ConfigurationError(f"{path} is no UTF-8 text (byte {exc.start}): give a manifest.") from exc
+        raise ConfigurationError(
+            f"{path} is not a UTF-8 text (byte {exc.start})",
+            fix="Give a manifest",
+        ) from exc

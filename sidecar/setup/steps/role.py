@@ -140,7 +140,10 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
             return None
         raise
     if not isinstance(found["AssumeRolePolicyDocument"], dict):
-        raise SidecarError(f"The trust policy of {found['Arn']} is no JSON object: mend it in the console first.")
+        raise SidecarError(
+            f"The trust policy of {found['Arn']} is not a JSON object",
+            fix="Correct it in the console first",
+        )
     policies = aws.call("iam", "ListAttachedRolePolicies", RoleName=name)["AttachedPolicies"] if with_policies else []
     return IamRole(
         found["Arn"],
@@ -209,7 +212,9 @@ def _audience(args: argparse.Namespace, token: Token | None) -> str:
     if token is not None and args.audience is None:
         if token.audience is None:
             raise ConfigurationError(
-                f"--token-file is {args.token_file!r}: {token.audience_problem}. Name the audience with --audience."
+                f"--token-file is {args.token_file!r}: {token.audience_problem}",
+                fix="Name the audience with --audience",
+                setting="--token-file",
             )
         audience = token.audience
     check_audiences((audience,))
@@ -223,7 +228,11 @@ def _subjects(args: argparse.Namespace, issuer: Issuer) -> tuple[str, ...]:
     if subjects:
         return subjects
     if token is None or not token.subject:
-        raise ConfigurationError("--service-account is not given: name who may assume the role, as NAMESPACE/NAME.")
+        raise ConfigurationError(
+            "--service-account is not given",
+            fix="Name who may assume the role, such as NAMESPACE/NAME",
+            setting="--service-account",
+        )
     is_kubernetes = issuer.eks_region is not None or token.namespace is not None
     subject = subject_of_token(
         token.subject, args.token_file, is_kubernetes=is_kubernetes, allow_wildcards=allow_wildcards

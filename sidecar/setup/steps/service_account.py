@@ -150,5 +150,7 @@ def _remark_on_owner(existing: Document | None) -> None:
 def _check(setting: str, text: str, pattern: str) -> None:
     if not re.fullmatch(pattern, text):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}: give a name of lower-case letters, digits and -, as cart."
+            f"{setting} is {text[:100]!r}",
+            fix="Give a name of lower-case letters, digits and -, such as cart",
+            setting=setting,
         )

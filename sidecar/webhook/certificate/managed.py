@@ -102,7 +102,8 @@ class OwnCertificate:
         configuration = await self.api.get(f"{CONFIGURATIONS}/{self.configuration}")
         if configuration is None:
             raise KubernetesError(
-                f"There is no MutatingWebhookConfiguration {self.configuration}: apply the manifests."
+                f"There is no MutatingWebhookConfiguration {self.configuration}",
+                fix="Apply the manifests",
             )
         bundle = await self._shared_bundle(names_of(configuration))
         await self._trust_authorities(configuration, bundle)
@@ -197,7 +198,10 @@ def names_of(configuration: Document) -> list[str]:
         elif host := urlsplit(client.get("url") or "").hostname:
             found.add(host)
     if not found:
-        raise KubernetesError("The MutatingWebhookConfiguration names no service and no url: apply the manifests.")
+        raise KubernetesError(
+            "The MutatingWebhookConfiguration names no service and no url",
+            fix="Apply the manifests",
+        )
     return sorted(found)
 
 

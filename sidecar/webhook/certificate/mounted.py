@@ -34,7 +34,8 @@ class MountedCertificate:
         except OSError as exc:
             path = exc.filename or certificate_file
             raise ConfigurationError(
-                f"{path} cannot be read ({exc.strerror or exc}): is the volume mounted there?"
+                f"{path} cannot be read ({exc.strerror or exc})",
+                fix="Mount the volume there",
             ) from exc
 
     async def check(self) -> None:
@@ -73,12 +74,16 @@ def _validity(pair: KeyPair, path: str) -> Validity:
         return validity_of(pair)
     except ValueError as exc:
         raise ConfigurationError(
-            f"{path} has no certificate that can be read ({exc}): give a PEM certificate."
+            f"{path} has no certificate that can be read ({exc})",
+            fix="Give a PEM certificate",
         ) from exc
 
 
 def _read(path: str) -> bytes:
     content = read_regular_file(path, MAX_FILE_BYTES)
     if not content:
-        raise ConfigurationError(f"{path} is no file with a certificate or key in it: give a PEM file.")
+        raise ConfigurationError(
+            f"{path} is not a file with a certificate or key in it",
+            fix="Give a PEM file",
+        )
     return content

@@ -210,12 +210,12 @@ def test_a_missing_a_wrong_and_an_unreadable_secret_say_what_to_fix(
         environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/nowhere"
         status, out, err = run(capsys)
         assert (status, out) == (2, "")
-        assert "set IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE to the file with it" in err
+        assert "Set IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE to the file with it" in err
         environ["IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"] = str(secret_file)
         assert f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {secret_file}, which cannot be read" in run(capsys)[2]
         for content in ("a\nb", "\x7f", "", "x" * 5000):
             secret_file.write_text(content)
-            assert "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE holds no secret" in run(capsys)[2]
+            assert "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE holds a secret that cannot be sent" in run(capsys)[2]
         secret_file.write_text("wrong-secret")
         status, out, err = run(capsys)
         assert (status, out) == (2, "")

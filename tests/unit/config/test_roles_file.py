@@ -123,59 +123,59 @@ LONG_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 STEP = {"role_arn": OTHER_ARN}
 
 BAD: dict[str, tuple[str, int, str]] = {
-    "a key by another name": (one(role_arm=ARN), 4, "role_arm is no setting: did you mean role_arn?"),
-    "a key like none": (one(xyzzy=1), 4, "xyzzy is no setting: there are name"),
-    "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice: keep one of them"),
+    "a key by another name": (one(role_arm=ARN), 4, "role_arm is not a setting. Did you mean role_arn?"),
+    "a key like none": (one(xyzzy=1), 4, "xyzzy is not a setting. Use name"),
+    "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice. Keep one of them"),
     "no role_arn": ("roles:\n  - name: a", 2, "no role_arn"),
     "no name": (f"roles:\n  - role_arn: {ARN}", 2, "no name"),
     "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
-    "a name that is no path": (one(name="a/b"), 2, "'a/b'"),
+    "a name that is not a path": (one(name="a/b"), 2, "'a/b'"),
     "a name of nothing but dots": (one(name=".."), 2, "'..'"),
     "two roles of one name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "another name"),
-    "a duration in words": (one(duration="1h"), 4, "'1h': give whole seconds from 900 to 43200, or max"),
+    "a duration in words": (one(duration="1h"), 4, "'1h'. Give whole seconds from 900 to 43200, or max"),
     "a duration too long": (one(duration=43_201), 4, "43201"),
-    "a template of another field": (one(session_name="{podd}"), 4, "{podd} is no field: there are {namespace}"),
+    "a template of another field": (one(session_name="{podd}"), 4, "{podd} is not a field. Use the fields {namespace}"),
     "a template around what STS takes not": (one(session_name="a b {pod}"), 4, "takes no ' '"),
     "a session name too long": (one(session_name="x" * 65), 4, "2 to 64"),
     "a policy too long": (one(policy=LONG_POLICY), 4, "2048"),
     "a policy that is a list": (one(policy=[]), 4, "Version and Statement"),
-    "a policy that is no JSON": (one(policy="{"), 4, "policy, in its text, line 1: this is not valid YAML"),
+    "a policy that is not JSON": (one(policy="{"), 4, "policy, in its text, line 1: this is not valid YAML"),
     "a policy's ARN of another kind": (one(policy_arns=[ARN]), 4, ARN),
     "too many policy ARNs": (
         one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]),
         4,
-        "11 ARNs: give at most 10",
+        "11 ARNs. Give at most 10",
     ),
-    "a user by name": (one(allow_uids=["root"]), 4, "'root': give numeric user ids"),
+    "a user by name": (one(allow_uids=["root"]), 4, "'root'. Give numeric user ids"),
     "a negative user": (one(allow_uids=[-1]), 4, "'-1'"),
-    "users not in a list": (one(allow_uids=1001), 4, "no list"),
+    "users not in a list": (one(allow_uids=1001), 4, "not a list"),
     "the token itself": (
         one(token_file="eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"),
         4,
         "token itself (not shown here)",
     ),
     "an empty path": (one(authorization_token_file=""), 4, "path of a file"),
-    "tags without a chain": (one(tags={"team": "data"}), 4, "put it into a step of `chain`"),
-    "an external id without a chain": (one(external_id="x1"), 4, "put it into a step of `chain`"),
+    "tags without a chain": (one(tags={"team": "data"}), 4, "Put it into a step of `chain`"),
+    "an external id without a chain": (one(external_id="x1"), 4, "Put it into a step of `chain`"),
     "max with a chain": (one(duration="max", chain=[STEP]), 2, "an hour at most"),
     "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
-    "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "did you mean external_id?"),
+    "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "Did you mean external_id?"),
     "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
-    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps: give at most 10"),
+    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps. Give at most 10"),
     "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "not among its tags"),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
-    "what is no YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
+    "what is not YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
     "a tab for a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),
-    "a word in place of a mapping": ("roles", 1, "no mapping: give `roles:`"),
+    "a word in place of a mapping": ("roles", 1, "not a mapping. Give `roles:`"),
     "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "another name"),
-    "containers not in a list": (one(containers="app"), 4, "no list"),
-    "another key at the top": ("role:\n  - name: a", 1, "did you mean roles?"),
-    "a mapping in place of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "no list"),
-    "a role in one word": ("roles: [app]", 1, "no mapping: give `name:`"),
+    "containers not in a list": (one(containers="app"), 4, "not a list"),
+    "another key at the top": ("role:\n  - name: a", 1, "Did you mean roles?"),
+    "a mapping in place of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "not a list"),
+    "a role in one word": ("roles: [app]", 1, "not a mapping. Give `name:`"),
     "a key that is a list": ("roles:\n  - [a]: b", 2, "a key must be a word"),
-    "nothing for a name": ("roles:\n  - name:\n", 2, "no text"),
+    "nothing for a name": ("roles:\n  - name:\n", 2, "not text"),
 }
 
 
@@ -202,7 +202,7 @@ def test_role_without_token_file_is_reported() -> None:
 
 def test_too_many_roles_are_rejected() -> None:
     roles = [{"name": f"r{number}", "role_arn": ARN} for number in range(MAX_ROLES + 1)]
-    assert f"{MAX_ROLES + 1} roles: give at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
+    assert f"{MAX_ROLES + 1} roles. Give at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
     assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
 
 
@@ -216,8 +216,8 @@ def test_aliases_of_a_billion_parts_cost_nothing() -> None:
 def test_aliases_of_a_million_steps_are_counted_and_not_read() -> None:
     steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
     text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
-    assert refusal(text) == "roles.yaml, line 1 has 1001 roles: give at most 50."
-    assert "1001 steps: give at most 10" in refusal(text.replace(", *r", ""))
+    assert refusal(text) == "roles.yaml, line 1 has 1001 roles. Give at most 50."
+    assert "1001 steps. Give at most 10" in refusal(text.replace(", *r", ""))
 
 
 def test_roles_file_is_read_and_a_missing_one_is_reported(tmp_path: Path) -> None:
@@ -248,9 +248,9 @@ def test_policy_with_a_duplicate_key_is_rejected(policy: str, form: str) -> None
     value = policy if form == "mapping" else json.dumps(policy)
     message = refusal(one() + f"\n    policy: {value}")
     assert message.startswith("roles.yaml, line 4")
-    assert "appears twice: keep one of them." in message
+    assert "appears twice. Keep one of them." in message
     in_a_chain = refusal(one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', policy: {value}}}]")
-    assert "appears twice: keep one of them." in in_a_chain
+    assert "appears twice. Keep one of them." in in_a_chain
 
 
 TAGS_TWICE = one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', tags: {{a: 1, a: 2}}}}]"
@@ -273,7 +273,7 @@ def test_json_policy_may_escape_slashes() -> None:
     (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
     assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
     message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
-    assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice: keep one of them."
+    assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice. Keep one of them."
 
 
 @pytest.mark.parametrize("policy", ['{\n\t"Statement":\t[\n\t]\n}', '{\t"Statement": []}'])
@@ -281,7 +281,7 @@ def test_json_policy_may_be_indented_with_tabs(policy: str) -> None:
     (role,) = parse(one(policy=policy))
     assert role.policy == '{"Statement":[]}'
     twice = policy.replace("{", '{"Statement": 1, ')
-    assert "the key 'Statement' appears twice: keep one of them." in refusal(one(policy=twice))
+    assert "the key 'Statement' appears twice. Keep one of them." in refusal(one(policy=twice))
 
 
 MERGES = {
@@ -301,7 +301,7 @@ def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
 
 def test_error_in_a_json_block_has_the_line_of_the_file() -> None:
     text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
-    assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice: keep one of them."
+    assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice. Keep one of them."
 
 
 RAISING = {

@@ -189,7 +189,7 @@ def test_loopback_address_needs_no_flag(address: str) -> None:
 def test_missing_required_variable_is_reported_by_name(name: str) -> None:
     for value in ({}, {name: ""}):
         others = {other: ENVIRON[other] for other in ENVIRON if other != name}
-        with pytest.raises(ConfigurationError, match=f"^{name} is not set: "):
+        with pytest.raises(ConfigurationError, match=rf"^{name} is not set\. "):
             read_config(others | value, {})
 
 
@@ -252,7 +252,7 @@ def test_aws_variables_are_read_as_by_its_sdks(variables: dict[str, str], settin
 @pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
 def test_boolean_is_only_true_or_false(name: str) -> None:
     message = refusal({name: "1"})
-    assert message == f"{name} is '1': give true or false."
+    assert message == f"{name} is '1'. Give true or false."
 
 
 @pytest.mark.parametrize(
@@ -341,13 +341,15 @@ _TEXT = st.text() | st.sampled_from([text for _, text, _ in GOOD + BAD]) | st.fr
 @example({"AWS_ROLE_ARN": "\ud800"})
 def test_any_variable_gives_a_config_or_a_named_setting(variables: Texts) -> None:
     message = complaint(variables)
-    assert message is None or re.match(r"(AWS|IRSA_SIDECAR)_[A-Z_]+ .*: ", message, re.DOTALL)
+    assert message is None or re.match(r"(AWS|IRSA_SIDECAR)_[A-Z_]+ .*(: |\. )", message, re.DOTALL)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FLAGS)), _TEXT))
 def test_any_flag_gives_a_config_or_a_named_setting(flags: Texts) -> None:
     message = complaint(flags=flags)
-    assert message is None or re.match(r"(--[a-z-]+|IRSA_SIDECAR_((IMDS_)?LISTEN|CONFIG)) .*: ", message, re.DOTALL)
+    assert message is None or re.match(
+        r"(--[a-z-]+|IRSA_SIDECAR_((IMDS_)?LISTEN|CONFIG)) .*(: |\. )", message, re.DOTALL
+    )
 
 
 @given(st.dictionaries(st.builds(PREFIX.__add__, st.text("ABCDEFPORTSVH_0123456789", max_size=30)), st.just("x")))

@@ -59,7 +59,7 @@ def without_role(*names: str, service_account: ServiceAccount | None = None) -> 
 def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
     """Otherwise the Pod would silently get the ServiceAccount's role instead of the one that its author wrote."""
     message = rejection(pod(annotations={name: "x"}))
-    assert message == f"annotation {name} is none of irsa-sidecar's: did you mean irsa-sidecar.io/{meant}?"
+    assert message == f"annotation {name} is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/{meant}?"
 
 
 @pytest.mark.parametrize("name", ["injected", "injection", "Inject", "inyect"])
@@ -67,14 +67,15 @@ def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> N
 def test_almost_right_label_is_rejected_by_name(prefix: str, name: str) -> None:
     wrong = f"{prefix}/{name}"
     assert (
-        rejection(labelled(wrong)) == f"label {wrong} is none of irsa-sidecar's: did you mean irsa-sidecar.io/inject?"
+        rejection(labelled(wrong))
+        == f"label {wrong} is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/inject?"
     )
     assert misnamed_label({wrong: "true"}) == (wrong, "irsa-sidecar.io/inject")
 
 
 def test_unknown_label_with_our_prefix_is_rejected() -> None:
     assert rejection(labelled("irsa-sidecar.io/xyzzy")).endswith(
-        "none of irsa-sidecar's: after irsa-sidecar.io/ there are inject."
+        "not one of irsa-sidecar's. Use irsa-sidecar.io/ with inject."
     )
 
 
@@ -83,7 +84,7 @@ def test_annotation_written_as_a_label_is_rejected(name: str) -> None:
     message = rejection(labelled(f"irsa-sidecar.io/{name}"))
     assert (
         message
-        == f"irsa-sidecar.io/{name} is a label here, and counts as an annotation: move it to metadata.annotations."
+        == f"irsa-sidecar.io/{name} is a label here, and counts only as an annotation. Move it to metadata.annotations."
     )
 
 
@@ -138,7 +139,7 @@ def test_names_that_are_not_texts_are_ignored() -> None:
     ],
 )
 def test_rejection_names_the_misspelt_service_account_annotation(name: str) -> None:
-    hint = f"ServiceAccount shop/cart has {name}, which is not read: did you mean {AMAZONS}?"
+    hint = f"ServiceAccount shop/cart has {name}, which is not read. Did you mean {AMAZONS}?"
     for service_account in (
         ACCOUNT._replace(annotations={name: ARN}),
         ACCOUNT._replace(annotations={}, unread=("meta.helm.sh/release-name", name)),
@@ -172,7 +173,7 @@ def test_rejection_names_no_unrelated_annotation(name: str) -> None:
 @pytest.mark.parametrize("name", ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role-arn", "role-arn", "role_arn"])
 def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
     """Amazon's annotation works only on a ServiceAccount."""
-    hint = f"The Pod has {name}, which is not read: did you mean {ROLE_ARN}?"
+    hint = f"The Pod has {name}, which is not read. Did you mean {ROLE_ARN}?"
     assert without_role(name).endswith(hint)
     assert without_role(name, service_account=ACCOUNT._replace(annotations={})).endswith(hint)
 
@@ -191,7 +192,7 @@ def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
 def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
     """Without a warning the Pod gets the default, and its author may never notice."""
     sentence = (
-        f"The ServiceAccount has the annotation {name}, which has no effect: did you mean eks.amazonaws.com/{meant}?"
+        f"The ServiceAccount has the annotation {name}, which has no effect. Did you mean eks.amazonaws.com/{meant}?"
     )
     for service_account in (
         ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"}),

@@ -23,24 +23,24 @@ ROLE = f"name: a, role_arn: '{ARN}'"
 WRONG_ANNOTATIONS: dict[str, tuple[str, str]] = {
     "role-arn": (
         "arn:aws:iam::1:role/a",
-        "annotation irsa-sidecar.io/role-arn is 'arn:aws:iam::1:role/a': give the ARN",
+        "annotation irsa-sidecar.io/role-arn is 'arn:aws:iam::1:role/a'. Give the ARN",
     ),
     "roles": (
         f"- {{{ROLE}}}\n- {{name: a, role_arm: x}}",
-        "annotation irsa-sidecar.io/roles, line 2: role_arm is no setting: did you mean role_arn?",
+        "annotation irsa-sidecar.io/roles, line 2: role_arm is not a setting. Did you mean role_arn?",
     ),
     "containers": (
         "app,lgo",
-        "annotation irsa-sidecar.io/containers names 'lgo', which is no container of the Pod: it has app.",
+        "annotation irsa-sidecar.io/containers names 'lgo', which is not a container of the Pod. Name one of app.",
     ),
-    "skip-containers": ("app,,", "annotation irsa-sidecar.io/skip-containers is 'app,,': give names"),
-    "audience": ("", "annotation irsa-sidecar.io/audience is '': give the audience"),
+    "skip-containers": ("app,,", "annotation irsa-sidecar.io/skip-containers is 'app,,'. Give names"),
+    "audience": ("", "annotation irsa-sidecar.io/audience is ''. Give the audience"),
     "token-expiration": (
         "1h",
-        "annotation irsa-sidecar.io/token-expiration is '1h': give whole seconds from 600 to 86400.",
+        "annotation irsa-sidecar.io/token-expiration is '1h'. Give whole seconds from 600 to 86400.",
     ),
-    "duration": ("899", "annotation irsa-sidecar.io/duration is '899': give whole seconds from 900 to 43200, or max"),
-    "session-name": ("{podd}", "annotation irsa-sidecar.io/session-name is '{podd}', and {podd} is no field"),
+    "duration": ("899", "annotation irsa-sidecar.io/duration is '899'. Give whole seconds from 900 to 43200, or max"),
+    "session-name": ("{podd}", "annotation irsa-sidecar.io/session-name is '{podd}', and {podd} is not a field"),
 }
 
 
@@ -69,12 +69,12 @@ def annotated(**annotations: Any) -> Document:
 REJECTED: dict[str, tuple[Document, str]] = {
     "misspelt annotation": (
         annotated(role_arm=ARN),
-        "irsa-sidecar.io/role-arm is none of irsa-sidecar's: did you mean irsa-sidecar.io/role-arn?",
+        "irsa-sidecar.io/role-arm is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/role-arn?",
     ),
-    "unknown annotation": (annotated(xyzzy=""), "after irsa-sidecar.io/ there are role-arn, "),
-    "label as an annotation": (annotated(inject="true"), "move it to metadata.labels"),
-    "role and list of roles": (annotated(roles=f"- {{{ROLE}}}", role_arn=ARN), "put the one role into the list"),
-    "chosen and skipped containers": (annotated(containers="app", skip_containers="app"), "keep one"),
+    "unknown annotation": (annotated(xyzzy=""), "Use irsa-sidecar.io/ with role-arn, "),
+    "label as an annotation": (annotated(inject="true"), "Move it to metadata.labels"),
+    "role and list of roles": (annotated(roles=f"- {{{ROLE}}}", role_arn=ARN), "Put the one role into the list"),
+    "chosen and skipped containers": (annotated(containers="app", skip_containers="app"), "Keep one"),
     "no container left": (
         annotated(skip_containers="app"),
         "No container would get credentials: the annotations leave all of them out.",
@@ -85,14 +85,17 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "annotation that is not a text": (
         annotated(duration=900),
-        "irsa-sidecar.io/duration is 900, which is no text: put it in quotes.",
+        "irsa-sidecar.io/duration is 900, which is not text. Put it in quotes.",
     ),
-    "token file": (roles(f"{ROLE}, token_file: /x"), "leave it out; irsa-sidecar.io/audience chooses"),
-    "file of a secret": (roles(f"{ROLE}, authorization_token_file: /x"), "leave it out, as each role gets one"),
+    "token file": (roles(f"{ROLE}, token_file: /x"), "Leave it out; irsa-sidecar.io/audience chooses"),
+    "file of a secret": (
+        roles(f"{ROLE}, authorization_token_file: /x"),
+        "Leave it out, because each role gets its own",
+    ),
     "role for no container": (roles(f"{ROLE}, containers: []"), "role a to no container"),
     "role for an unknown container": (
         roles(f"{ROLE}, containers: [lgo]"),
-        "role a names 'lgo', which is no container of the Pod: it has app, log.",
+        "role a names 'lgo', which is not a container of the Pod. Name one of app, log.",
     ),
     "two roles for all containers": (
         roles(ROLE, f"name: b, role_arn: '{ARN}'"),
@@ -105,7 +108,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     "longest session of a chain": (roles(f"{ROLE}, duration: max, chain: [{{role_arn: '{ARN}'}}]"), "an hour at most"),
     "too long list of roles": (
         annotated(roles="[" + "a," * 40_000 + "]"),
-        "irsa-sidecar.io/roles has 80002 characters: give at most 8192",
+        "irsa-sidecar.io/roles has 80002 characters. Give at most 8192",
     ),
     "too long annotations": (
         pod(annotations={"a": "x" * 262_144}),
@@ -113,15 +116,15 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "too many containers": (
         pod(*[app()] * 1000, initContainers=[app()]),
-        "The Pod has 1001 containers: give it at most 1000.",
+        "The Pod has 1001 containers. Give it at most 1000.",
     ),
     "too long name of a container": (
         pod(app(), {"name": "x" * 2_000_000, "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}),
-        f"spec.containers[1] has a name of 2000000 characters, {'x' * 63}…: give it at most 63.",
+        f"spec.containers[1] has a name of 2000000 characters, {'x' * 63}…. Give it at most 63.",
     ),
     "value that is not a text": (
         pod({"name": "app", "env": [{"name": "PASSWORD", "value": 12345}]}),
-        "spec.containers[0].env: PASSWORD has a value that is no text (int): put it in quotes.",
+        "spec.containers[0].env: PASSWORD has a value that is not text (int). Put it in quotes.",
     ),
     "static Pod": (pod(annotations={"kubernetes.io/config.mirror": "x"}), "static one"),
     "token volume of another kind": (
@@ -142,7 +145,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "init container with the sidecar's name": (
         pod(initContainers=[{"name": "irsa-sidecar", "image": "i", "command": ["sh"]}]),
-        "give yours another name.",
+        "Give yours another name.",
     ),
     "no containers": ({"spec": {}}, "no spec.containers"),
     "container without a name": (pod({"image": "i"}), "spec.containers[0] has no name"),
@@ -157,7 +160,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "mounted state": (
         pod(app(volumeMounts=[{"name": "irsa-sidecar-state", "mountPath": "/s"}])),
-        "Container app mounts irsa-sidecar-state, whose credentials are for the sidecar alone: take the mount away.",
+        "Container app mounts irsa-sidecar-state, whose credentials are for the sidecar alone. Remove the mount.",
     ),
     "mount at the secret's path": (
         pod(app(volumeMounts=[{"name": "x", "mountPath": "/run/irsa-sidecar/"}])),

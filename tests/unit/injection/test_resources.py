@@ -102,29 +102,29 @@ def test_json_and_yaml_are_accepted(text: str) -> None:
 
 
 WRONG = {
-    "": "is '': give requests and limits, as {",
-    "{": "is '{', which is not JSON or YAML: give",
+    "": "is ''. Give requests and limits, such as {",
+    "{": "is '{', which is not JSON or YAML (",
     '{"limits": {"memory": "64Mi"}, "limits": {}}': "the key 'limits' appears twice",
     '{"limits": {"memory": 64Mi, "memory": 1Mi}}': "the key 'memory' appears twice",
     '{"limits": &a {"memory": *a}}': "contains itself by an alias",
     '{"limits": {"memory": !!int x}}': "not valid YAML (ValueError)",
     r'{"limits": {"memory": "\UFFFFFFFF"}}': f"not valid YAML ({BEYOND_UNICODE})",
-    "[]": "is '[]': give requests and limits",
-    "requests: 5": "is 'requests: 5': give requests and limits",
-    "request: {cpu: 1}": "has 'request', which is neither requests nor limits: give",
-    "limits: {mem: 1Gi}": "has limits.mem: give cpu, memory or ephemeral-storage.",
-    "limits: {nvidia.com/gpu: 1}": "has limits.nvidia.com/gpu: give cpu",
-    "requests: {cpu: lots}": "has requests.cpu 'lots', which is no quantity of Kubernetes: give one, as 10m.",
-    "requests: {cpu: -1}": "has requests.cpu '-1', which is no quantity",
-    "requests: {cpu: [1]}": "has requests.cpu 'list', which is no quantity",
-    "requests: {memory: 40MB}": "has requests.memory '40MB', which is no quantity of Kubernetes: give one, as 64Mi.",
-    "requests: {memory: 64m}": "has requests.memory '64m', which is a fraction of 1, its unit: give a whole one",
-    "requests: {cpu: 0.0001}": "has requests.cpu '0.0001', which is a fraction of 1m, its unit: give a whole one",
-    "limits: {memory: 64}": "has limits.memory '64', with which the sidecar never starts: give at least 16Mi.",
+    "[]": "is '[]'. Give requests and limits",
+    "requests: 5": "is 'requests: 5'. Give requests and limits",
+    "request: {cpu: 1}": "has 'request', which is neither requests nor limits. Give",
+    "limits: {mem: 1Gi}": "has limits.mem. Give cpu, memory or ephemeral-storage.",
+    "limits: {nvidia.com/gpu: 1}": "has limits.nvidia.com/gpu. Give cpu",
+    "requests: {cpu: lots}": "has requests.cpu 'lots', which is not a quantity of Kubernetes. Give one, such as 10m.",
+    "requests: {cpu: -1}": "has requests.cpu '-1', which is not a quantity",
+    "requests: {cpu: [1]}": "has requests.cpu 'list', which is not a quantity",
+    "requests: {memory: 40MB}": "has requests.memory '40MB', which is not a quantity of Kubernetes.",
+    "requests: {memory: 64m}": "has requests.memory '64m', which is a fraction of 1, its unit. Give a whole one",
+    "requests: {cpu: 0.0001}": "has requests.cpu '0.0001', which is a fraction of 1m, its unit. Give a whole one",
+    "limits: {memory: 64}": "has limits.memory '64', with which the sidecar never starts. Give at least 16Mi.",
     "{requests: {memory: 80Mi}, limits: {memory: 64Mi}}": (
-        "has limits.memory 64Mi, which is less than requests.memory 80Mi: give no less."
+        "has limits.memory 64Mi, which is less than requests.memory 80Mi. Give no less."
     ),
-    "requests: {cpu: 1}" + " " * 1000: "has 1018 characters: give requests and limits",
+    "requests: {cpu: 1}" + " " * 1000: "has 1018 characters. Give requests and limits",
 }
 
 

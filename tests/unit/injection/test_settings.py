@@ -46,12 +46,12 @@ def test_variable_is_parsed_or_rejected() -> None:
 @pytest.mark.parametrize(
     ("name", "ending"),
     {
-        "AWS_REGION": ": leave it out, and give --region.",
-        "AWS_ROLE_ARN": f": leave it out, and give a Pod the annotation {P}role-arn.",
-        "AWS_ROLE_SESSION_NAME": f": leave it out, and give a Pod the annotation {P}session-name.",
-        "IRSA_SIDECAR_CONFIG": f": leave it out, and give a Pod the annotation {P}roles.",
-        "IRSA_SIDECAR_DURATION": f": leave it out, and give a Pod the annotation {P}duration.",
-        "IRSA_SIDECAR_LISTEN": ": leave it out.",
+        "AWS_REGION": ". Leave it out, and give --region.",
+        "AWS_ROLE_ARN": f". Leave it out, and give a Pod the annotation {P}role-arn.",
+        "AWS_ROLE_SESSION_NAME": f". Leave it out, and give a Pod the annotation {P}session-name.",
+        "IRSA_SIDECAR_CONFIG": f". Leave it out, and give a Pod the annotation {P}roles.",
+        "IRSA_SIDECAR_DURATION": f". Leave it out, and give a Pod the annotation {P}duration.",
+        "IRSA_SIDECAR_LISTEN": ". Leave it out.",
     }.items(),
 )
 def test_rejection_of_our_variable_names_the_alternative(name: str, ending: str) -> None:
@@ -63,10 +63,10 @@ def test_rejection_of_our_variable_names_the_alternative(name: str, ending: str)
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"IRSA_SIDECAR_LOG_LEVEL": "trace"}, "--env: IRSA_SIDECAR_LOG_LEVEL is 'trace': give one of"),
-        ({"AWS_USE_FIPS_ENDPOINT": "yes"}, "--env: AWS_USE_FIPS_ENDPOINT is 'yes': give true or false."),
+        ({"IRSA_SIDECAR_LOG_LEVEL": "trace"}, "--env: IRSA_SIDECAR_LOG_LEVEL is 'trace'. Give one of"),
+        ({"AWS_USE_FIPS_ENDPOINT": "yes"}, "--env: AWS_USE_FIPS_ENDPOINT is 'yes'. Give true or false."),
         ({"AWS_ENDPOINT_URL_STS": "sts"}, "--env: AWS_ENDPOINT_URL_STS is 'sts', which is neither http"),
-        ({"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "cn-north-1"}, "'cn-north-1', which is no region of partition aws"),
+        ({"IRSA_SIDECAR_STS_FALLBACK_REGIONS": "cn-north-1"}, "'cn-north-1', which is not a region of partition aws"),
         ({"IRSA_SIDECAR_IMDS_LISTEN": "0.0.0.0:80"}, "--env: IRSA_SIDECAR_IMDS_LISTEN is 0.0.0.0:80, which others"),
         (
             {"IRSA_SIDECAR_STS_FALBACK_REGIONS": "eu-central-1"},

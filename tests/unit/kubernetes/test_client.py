@@ -127,11 +127,11 @@ def test_first_kubeconfig_wins_with_its_own_paths(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str, str]] = {
-    "no YAML": ("{", "it is no YAML"),
-    "no mapping": ("[]", "no mapping"),
-    "a character beyond Unicode": (r'clusters: "\UFFFFFFFF"', "it is no YAML"),
-    "nesting": ("[" * 3000, "it is no YAML"),
-    "malformed number": ("clusters: !!int x", "it is no YAML"),
+    "no YAML": ("{", "it is not YAML"),
+    "not a mapping": ("[]", "not a mapping"),
+    "a character beyond Unicode": (r'clusters: "\UFFFFFFFF"', "it is not YAML"),
+    "nesting": ("[" * 3000, "it is not YAML"),
+    "malformed number": ("clusters: !!int x", "it is not YAML"),
     "text instead of clusters": ("clusters: lab", "kubectl config view"),
     "text instead of a cluster": ("clusters: [{name: lab, cluster: here}]", "kubectl config view"),
     "text instead of a plugin": ("users: [{name: a, user: {exec: aws}}]", "kubectl config view"),

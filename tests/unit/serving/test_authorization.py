@@ -194,7 +194,7 @@ def test_dangling_link_is_replaced(path: Path) -> None:
 def test_invalid_header_value_is_rejected_and_not_shown(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     message = refusal(path)
-    assert "remove it" in message
+    assert "Remove it" in message
     assert "lines" not in message
     assert "xxx" not in message
 

@@ -24,8 +24,8 @@ def test_issuer_comes_from_the_eks_description() -> None:
     [
         ({"outpostConfig": {"outpostArns": ["arn:x"]}, "identity": {}}, "is a local cluster on an Outpost"),
         ({"outpostConfig": {"outpostArns": ["arn:x"]}}, "is a local cluster on an Outpost"),
-        ({"connectorConfig": {"provider": "OTHER"}, "identity": None}, "name its own issuer with --issuer"),
-        ({"identity": {}, "status": "CREATING"}, "(it is CREATING): wait until it is ACTIVE"),
+        ({"connectorConfig": {"provider": "OTHER"}, "identity": None}, "Name its own issuer with --issuer"),
+        ({"identity": {}, "status": "CREATING"}, "(it is CREATING). Wait until it is ACTIVE"),
     ],
 )
 def test_eks_cluster_without_an_issuer_is_an_error(changes: Any, word: str) -> None:
@@ -80,7 +80,7 @@ def test_cluster_without_discovery_is_an_error(offline: Offline, cluster: FakeAp
         cluster.documents["/.well-known/openid-configuration"] = document
     done = offline("role", "cart", "--service-account", "shop/cart")
     assert (done.status, done.out) == (1, "")
-    assert "publishes no discovery document: name the issuer with --issuer" in done.err
+    assert "publishes no discovery document. Name the issuer with --issuer" in done.err
 
 
 @pytest.mark.parametrize("step", [("oidc-provider",), ("role", "cart", "--service-account", "shop/cart")])

@@ -176,7 +176,7 @@ def test_certificate_for_another_name_is_an_error(offline: Offline, net: Interne
     net.serve("oidc.example.com", authorities.server(authorities.public, "other.example.com"))
     done = offline("oidc-provider", "--issuer", ISSUER, "--ca-file", str(authorities.private_file))
     assert done.status == 1
-    assert "replace it. Whether STS accepts it is not known" in done.err
+    assert "Replace it. Whether STS accepts it is not known" in done.err
 
 
 def test_proxy_certificate_gives_no_thumbprint_of_eks(
@@ -197,10 +197,10 @@ def test_proxy_certificate_gives_no_thumbprint_of_eks(
 @pytest.mark.parametrize(
     ("url", "content", "status", "word"),
     [
-        (DISCOVERY, b"<html>", 200, "is no JSON"),
-        (DISCOVERY, b"", 403, "answers 403: publish it there, readable by everybody"),
+        (DISCOVERY, b"<html>", 200, "is not JSON"),
+        (DISCOVERY, b"", 403, "answers 403. Publish it there, readable by everybody"),
         (DISCOVERY, b"[" * 300_000, 200, "is longer than"),
-        (DISCOVERY, b"[" * 100_000, 200, "is no JSON"),
+        (DISCOVERY, b"[" * 100_000, 200, "is not JSON"),
         (DISCOVERY, [], 200, "is not a JSON object"),
         (DISCOVERY, discovery("https://other.example.com"), 200, "says that its issuer is 'https://other.example.com'"),
         (DISCOVERY, discovery(jwks_uri="https://10.0.0.1:6443/openid/v1/jwks"), 200, "--service-account-jwks-uri"),

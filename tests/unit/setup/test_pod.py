@@ -116,7 +116,7 @@ def test_pod_that_opts_out_stays_and_is_noted() -> None:
 
 @pytest.mark.parametrize("value", [True, "yes", "True", False, None])
 def test_other_value_of_the_label_is_rejected(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r'is .*: give "true", in quotes, or "false" for no sidecar'):
+    with pytest.raises(ConfigurationError, match=r'is .*\. Give "true", in quotes, or "false" for no sidecar'):
         change_pods(yaml.safe_dump_all([deployment(SPEC), labelled(value)]), "m.yaml", with_role)
 
 
@@ -238,9 +238,9 @@ def test_old_name_of_the_service_account_does_not_win() -> None:
 @pytest.mark.parametrize(
     ("namespace", "own_namespace", "words"),
     [
-        ("shop", "", "is in namespace shop, and Deployment cart has no namespace: use --namespace shop."),
+        ("shop", "", "is in namespace shop, and Deployment cart has no namespace. Use --namespace shop."),
         ("shop", "web", "is in namespace shop, and Deployment web/cart is in web."),
-        ("", "web", "no namespace, and Deployment web/cart is in web: use --namespace web."),
+        ("", "web", "no namespace, and Deployment web/cart is in web. Use --namespace web."),
     ],
 )
 def test_service_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
@@ -258,7 +258,7 @@ def test_misspelt_annotation_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         change_pods(text, "m.yaml", change)
     assert str(caught.value).endswith(
-        f"ServiceAccount shop/cart has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
+        f"ServiceAccount shop/cart has {name}, which is not read. Did you mean eks.amazonaws.com/role-arn?"
     )
 
 
@@ -289,7 +289,7 @@ def test_misspelt_label_is_an_error_beside_other_pods(name: str) -> None:
             change_pods(text, "m.yaml", change)
         assert "Deployment web" in str(caught.value)
         assert name in str(caught.value)
-        assert str(caught.value).endswith("did you mean irsa-sidecar.io/inject?")
+        assert str(caught.value).endswith("Did you mean irsa-sidecar.io/inject?")
 
 
 @pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])

@@ -61,7 +61,7 @@ def test_no_native_sidecar_adds_an_ordinary_container(tmp_path: Path, capsys: py
         (["m.yaml", "--region", "eu-west-1", "--namespace", ""], "--namespace is ''"),
         (["m.yaml", "--region", "eu-west-1", "--template-path", "spec..x"], "--template-path is 'spec..x'"),
         (["m.yaml", "--region", "eu-west-1", "--template-path", "spec.x"], "--template-path is spec.x"),
-        (["binary.yaml", "--region", "eu-west-1"], "no UTF-8 text (byte 0)"),
+        (["binary.yaml", "--region", "eu-west-1"], "not a UTF-8 text (byte 0)"),
     ],
 )
 def test_wrong_usage_names_the_flag(
@@ -83,7 +83,7 @@ def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: 
     for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "EU")
-    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU': give an AWS region"):
+    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU'. Give an AWS region"):
         run("m.yaml", "--image", "x:1")
 
 

@@ -217,7 +217,7 @@ def test_path_of_a_role_cannot_be_changed(ready: Account) -> None:
 
 def test_china_has_its_own_arns(account: Account) -> None:
     wrong = account.setup(*CART, "--region", "cn-north-1", "--policy-arn", "arn:aws:iam::aws:policy/ReadOnlyAccess")
-    assert (wrong.status, "begin it with arn:aws-cn:" in wrong.err) == (2, True)
+    assert (wrong.status, "Begin it with arn:aws-cn:" in wrong.err) == (2, True)
     done = account.setup(*CART, "--region", "cn-north-1")
     assert done.out.startswith("role arn:aws-cn:iam::123456789012:role/cart: to be created")
     (statement,) = account.client("iam", "cn-north-1").get_role(RoleName="cart")["Role"]["AssumeRolePolicyDocument"][

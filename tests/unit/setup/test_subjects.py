@@ -12,7 +12,7 @@ from tests.unit.setup.trust_policies import KEY
 )
 def test_invalid_service_account_is_rejected(text: str) -> None:
     for allow_wildcards in (False, True):
-        with pytest.raises(ConfigurationError, match="write NAMESPACE/NAME"):
+        with pytest.raises(ConfigurationError, match="Write NAMESPACE/NAME"):
             read_service_account(text, allow_wildcards=allow_wildcards)
 
 

@@ -150,7 +150,7 @@ def test_host_is_always_in_a_domain_of_aws(region: str, flags: tuple[bool, bool]
 
 
 def test_missing_region_names_the_setting_and_the_fix() -> None:
-    with pytest.raises(ConfigurationError, match=r"AWS_REGION is not set: set it to .* such as eu-west-1"):
+    with pytest.raises(ConfigurationError, match=r"AWS_REGION is not set\. Set it to .* such as eu-west-1"):
         sts_url("")
 
 
@@ -160,7 +160,7 @@ def test_invalid_region_is_reported_with_its_value() -> None:
 
 
 def test_missing_dual_stack_names_setting_and_partition() -> None:
-    with pytest.raises(ConfigurationError, match=r"AWS_USE_DUALSTACK_ENDPOINT is true, .* aws-iso-f: unset it"):
+    with pytest.raises(ConfigurationError, match=r"AWS_USE_DUALSTACK_ENDPOINT is true, .* aws-iso-f\. Unset it"):
         sts_url("us-isof-south-1", dualstack=True)
 
 

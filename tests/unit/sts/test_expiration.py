@@ -19,7 +19,7 @@ def instant(skew_seconds: float = 0.0) -> Instant:
 
 
 @given(
-    life=st.integers(2, 43_200),
+    life=st.integers(13, 43_200),
     skew=st.floats(-1e6, 1e6),
     reply_seconds=st.floats(0, 10),
     stamped=st.floats(0, 1),

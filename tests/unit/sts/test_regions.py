@@ -289,13 +289,13 @@ def test_fallback_urls_have_the_flags_of_the_primary() -> None:
         ({"fallback_regions": ("us-gov-west-1",)}, ["'us-gov-west-1'", "partition aws,"]),
         ({"fallback_regions": ("frankfurt",)}, ["'frankfurt'", "Name regions of aws"]),
         ({"fallback_regions": ("eu central 1",)}, ["'eu central 1'"]),
-        ({"fallback_regions": ("eu-\u00fcber-1",)}, ["no region of partition aws"]),
-        ({"fallback_regions": ("eu-a_b-1",)}, ["'eu-a_b-1'", "no region of partition aws"]),
+        ({"fallback_regions": ("eu-\u00fcber-1",)}, ["not a region of partition aws"]),
+        ({"fallback_regions": ("eu-a_b-1",)}, ["'eu-a_b-1'", "not a region of partition aws"]),
         ({"fallback_regions": ("evil.example/",)}, ["'evil.example/'"]),
-        ({"fallback_regions": (HOME,)}, ["'eu-west-1'", "asked already", "leave it out"]),
+        ({"fallback_regions": (HOME,)}, ["'eu-west-1'", "asked already", "Leave it out"]),
         ({"fallback_regions": (NEXT, NEXT)}, ["'eu-central-1'", "asked already"]),
         ({"fallback_regions": ("fips-eu-west-1",), "use_fips": True}, ["'fips-eu-west-1'", "asked already"]),
-        ({"fallback_regions": (NEXT,), "endpoint_url": "https://sts.example"}, ["AWS_ENDPOINT_URL_STS", "unset one"]),
+        ({"fallback_regions": (NEXT,), "endpoint_url": "https://sts.example"}, ["AWS_ENDPOINT_URL_STS", "Unset one"]),
     ],
 )
 def test_unusable_fallbacks_are_reported_with_the_fix(changes: dict[str, Any], words: list[str]) -> None:

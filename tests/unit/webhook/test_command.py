@@ -43,7 +43,7 @@ def test_wrong_flag_exits_with_2(
 
 def test_missing_mounted_certificate_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    for name, words in (("none", "cannot be read"), ("empty", "no file with a certificate")):
+    for name, words in (("none", "cannot be read"), ("empty", "not a file with a certificate")):
         path = str(tmp_path / name)
         with pytest.raises(ConfigurationError, match=words):
             MountedCertificate(path, path, Tls(), Events().log, WebhookMetrics())

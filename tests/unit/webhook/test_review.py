@@ -135,7 +135,7 @@ def test_wrong_value_of_the_label_is_denied(value: str) -> None:
     result = decide(parsed(admission_review(document)), ACCOUNT, SETTINGS)
     assert result.outcome is Outcome.DENIED
     assert result.reason == (
-        f'The Pod\'s label irsa-sidecar.io/inject is {value!r}: give "true", in quotes, or "false" for no sidecar.'
+        f'The Pod\'s label irsa-sidecar.io/inject is {value!r}. Give "true", in quotes, or "false" for no sidecar.'
     )
 
 
@@ -154,7 +154,7 @@ def test_pod_without_a_name_is_logged_by_its_prefix() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"request": {}}', b"[" * 100_000, b'{"request": 1}'])
 def test_body_that_is_not_a_review_is_rejected(body: bytes) -> None:
-    with pytest.raises(ConfigurationError, match="no AdmissionReview"):
+    with pytest.raises(ConfigurationError, match="not an AdmissionReview"):
         read_review(body)
 
 

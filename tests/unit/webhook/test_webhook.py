@@ -132,7 +132,7 @@ async def test_misspelt_annotation_of_the_service_account_is_named(
         await hook.until_ready()
         message = (await hook.ask(admission_review(service_account="typo"))).json()["response"]["status"]["message"]
         assert message.endswith(
-            f"ServiceAccount shop/typo has {name}, which is not read: did you mean eks.amazonaws.com/role-arn?"
+            f"ServiceAccount shop/typo has {name}, which is not read. Did you mean eks.amazonaws.com/role-arn?"
         )
 
 
@@ -282,7 +282,7 @@ async def test_pod_is_denied_while_the_api_server_is_silent(api: FakeApiServer, 
 
 
 async def test_webhook_is_ready_without_a_watch(api: FakeApiServer, tmp_path: Path) -> None:
-    api.broken["/api/v1/serviceaccounts"] = (403, {"message": "no list"})
+    api.broken["/api/v1/serviceaccounts"] = (403, {"message": "not a list"})
     async with webhook(api, tmp_path) as hook:
         for event in ("certificate_activated", "api_server_version_changed", "service_accounts_watch_ended"):
             await hook.events.logged(event)
@@ -380,7 +380,7 @@ async def test_readiness_names_what_is_missing(api: FakeApiServer, tmp_path: Pat
         await hook.events.logged("certificate_update_failed")
         response = await hook.admin("/readyz")
         assert response.status_code == 503
-        assert "There is no MutatingWebhookConfiguration irsa-sidecar: apply the manifests." in response.text
+        assert "There is no MutatingWebhookConfiguration irsa-sidecar. Apply the manifests." in response.text
         assert "version" in response.text
         assert (await hook.admin("/livez")).status_code == 200
         assert "irsa_sidecar_webhook_ready 0\n" in (await hook.admin("/metrics")).text
@@ -422,7 +422,7 @@ async def test_other_paths_methods_and_bodies_are_rejected(api: FakeApiServer, t
         await hook.until_ready()
         assert (await hook.ask(admission_review(), "/elsewhere")).status_code == 404
         wrong = await hook.ask({"kind": "Status"})
-        assert (wrong.status_code, "no AdmissionReview" in wrong.text) == (400, True)
+        assert (wrong.status_code, "not an AdmissionReview" in wrong.text) == (400, True)
         for method in ("GET", "HEAD", "PUT"):
             shown = await hook.service.respond(Request(method, "/inject"))
             assert (shown.status, shown.headers) == (405, (("Allow", "POST"),))
