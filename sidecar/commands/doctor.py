@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         colours = sys.stdout.isatty() and wants_colours()
         width = min(max(shutil.get_terminal_size((120, 24)).columns, MIN_WIDTH), MAX_WIDTH)
         _print(report.as_text(found, width=width, colours=colours, is_verbose=args.verbose))
-    fails = {Status.WRONG, Status.WARNING} if args.strict else {Status.WRONG}
+    fails = {Status.FAILED, Status.WARNING} if args.strict else {Status.FAILED}
     return 1 if found.status in fails else 0
 
 

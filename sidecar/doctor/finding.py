@@ -1,7 +1,7 @@
 """
 Define checks and findings, and run the checks of one group. Pure.
 
-Rule: a finding is *wrong* if it keeps credentials from the application now or later, or gives it another role's. A
+Rule: a check has *failed* if the application gets no credentials, now or later, or those of another role. A
 *warning* works now. A check is skipped when a check that it depends on failed, so the first failure is the cause.
 """
 
@@ -15,20 +15,20 @@ Facts = TypeVar("Facts")
 class Status(Enum):
     OK = "ok"
     WARNING = "warning"
-    WRONG = "failed"
-    LEFT_OUT = "skipped"
-    """The check was not made, or its answer cannot be known from here. `seen` is the reason."""
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """The check was not made, or its answer cannot be known from here. `observed` is the reason."""
 
 
 class Finding(NamedTuple):
     """
     The result of one check.
 
-    `seen` and `next_step` are sentences for people, without the full stop and without secrets.
+    `observed` and `next_step` are sentences for people, without the full stop and without secrets.
     """
 
     status: Status
-    seen: str
+    observed: str
     next_step: str = ""
 
 
@@ -60,20 +60,20 @@ class Row(NamedTuple):
     container: str | None = None
 
 
-def ok(seen: str) -> Finding:
-    return Finding(Status.OK, seen)
+def ok(observed: str) -> Finding:
+    return Finding(Status.OK, observed)
 
 
-def warning(seen: str, next_step: str) -> Finding:
-    return Finding(Status.WARNING, seen, next_step)
+def warning(observed: str, next_step: str) -> Finding:
+    return Finding(Status.WARNING, observed, next_step)
 
 
-def wrong(seen: str, next_step: str) -> Finding:
-    return Finding(Status.WRONG, seen, next_step)
+def failed(observed: str, next_step: str) -> Finding:
+    return Finding(Status.FAILED, observed, next_step)
 
 
-def left_out(reason: str, next_step: str = "") -> Finding:
-    return Finding(Status.LEFT_OUT, reason, next_step)
+def skipped(reason: str, next_step: str = "") -> Finding:
+    return Finding(Status.SKIPPED, reason, next_step)
 
 
 def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:
@@ -85,7 +85,7 @@ def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:
     try:
         return check.evaluate(facts)
     except Exception as exc:  # noqa: BLE001
-        return left_out(describe_bug(exc))
+        return skipped(describe_bug(exc))
 
 
 NOT_CHECKED_BECAUSE = "not checked because of "
@@ -97,10 +97,10 @@ def run_checks(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[s
     unavailable: set[str] = set()
     for check in checks:
         missing = unavailable.intersection(check.after)
-        finding = left_out(f"{NOT_CHECKED_BECAUSE}{min(missing)}") if missing else _run_check(check, facts)
+        finding = skipped(f"{NOT_CHECKED_BECAUSE}{min(missing)}") if missing else _run_check(check, facts)
         if finding is not None:
             yield check.name, finding
-            if finding.status in (Status.WRONG, Status.LEFT_OUT):
+            if finding.status in (Status.FAILED, Status.SKIPPED):
                 unavailable.add(check.name)
 
 

@@ -10,6 +10,7 @@ from sidecar.doctor.checks import caller, endpoint, environment, metadata, sdks
 from sidecar.doctor.checks.caller import CallerFacts
 from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.checks.environment import uses_imds_form
+from sidecar.doctor.finding import skipped
 from sidecar.doctor.location import is_in_pod, side
 from sidecar.doctor.probes import caller as caller_probe
 from sidecar.doctor.probes import endpoint as endpoint_probe
@@ -40,7 +41,7 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None, file
         *rows("environment", environment.CHECKS, *results["environment"]),
         *rows("endpoint", endpoint.CHECKS, endpoint_facts, reason),
         *rows("identity", caller.CHECKS, caller_facts, reason),
-        *rows("sdks", sdks.CHECKS, *results["sdks"], fix=_NAME_FILES),
+        *rows("sdks", sdks.CHECKS, results["sdks"].facts, skipped(results["sdks"].reason, _NAME_FILES)),
         *rows("metadata", metadata.CHECKS, *results["metadata"]),
     ]
     return Report(side(environ), tuple(found), {})

@@ -7,7 +7,7 @@ import trio
 
 from sidecar.doctor.checks import pod, pod_container
 from sidecar.doctor.checks.pod import PodFacts
-from sidecar.doctor.finding import Row, Status, left_out
+from sidecar.doctor.finding import Row, Status, skipped
 from sidecar.doctor.location import Side
 from sidecar.doctor.probes import pod as pod_probe
 from sidecar.doctor.report import Report, rows
@@ -35,9 +35,9 @@ def _with_inside_fix(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[
 
     Only doctor inside the Pod can see why the daemon has no credentials.
     """
-    cause = next((row for row in inside if row.finding.status is Status.WRONG), None)
+    cause = next((row for row in inside if row.finding.status is Status.FAILED), None)
     for row in outside:
-        is_consequence = row.check == "readiness" and row.finding.status is Status.WRONG
+        is_consequence = row.check == "readiness" and row.finding.status is Status.FAILED
         if cause is None or not is_consequence:
             yield row
         else:
@@ -47,9 +47,9 @@ def _with_inside_fix(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[
 async def _inside(facts: PodFacts, context: str | None, *, execs: bool) -> tuple[Row, ...]:
     if not execs:
         reason = "the token, STS and the endpoint can be checked only from inside the Pod"
-        return (Row("inside", "all", left_out(reason, f"Add --exec, or run: {pod.command_inside(facts)}")),)
+        return (Row("inside", "all", skipped(reason, f"Add --exec, or run: {pod.command_inside(facts)}")),)
     probe = partial(pod_probe.collect_inside, facts, context)
     try:
         return await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
     except KubernetesError as error:
-        return (Row("inside", "all", left_out(error.problem, f"Run it yourself: {pod.command_inside(facts)}")),)
+        return (Row("inside", "all", skipped(error.problem, f"Run it yourself: {pod.command_inside(facts)}")),)

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.calls import CONFIGURED, Calls
-from sidecar.doctor.finding import NOT_CHECKED_BECAUSE, Check, Facts, Finding, Row, Status, left_out, run_checks
+from sidecar.doctor.finding import NOT_CHECKED_BECAUSE, Check, Facts, Finding, Row, Status, run_checks, skipped
 from sidecar.doctor.location import Side
 from sidecar.printable import printable
 from sidecar.redaction import without_user_info
@@ -25,7 +25,7 @@ class Report(NamedTuple):
 
     @property
     def first_failure(self) -> Row | None:
-        return next((row for row in self.rows if row.finding.status is Status.WRONG), None)
+        return next((row for row in self.rows if row.finding.status is Status.FAILED), None)
 
     def count(self, status: Status) -> int:
         return sum(row.finding.status is status for row in self.rows)
@@ -34,28 +34,28 @@ class Report(NamedTuple):
     def status(self) -> Status:
         """The worst status of all findings."""
         found = {row.finding.status for row in self.rows}
-        return next((status for status in (Status.WRONG, Status.WARNING) if status in found), Status.OK)
+        return next((status for status in (Status.FAILED, Status.WARNING) if status in found), Status.OK)
 
 
 def rows(
     group: str,
     checks: Sequence[Check[Facts]],
     facts: Facts | None,
-    reason: str = "",
+    unavailable: Finding | str = "",
     *,
-    fix: str = "",
     role: str | None = None,
     container: str | None = None,
 ) -> Iterator[Row]:
     """
-    Yield the group's findings. Without facts, yield one skipped finding with `reason` and `fix`.
+    Yield the group's findings. Without facts, yield only `unavailable`, which may be just the reason.
 
     Findings quote settings and other programs' errors, so the passwords of URLs are removed here.
     """
-    found = [("all", left_out(reason, fix))] if facts is None else run_checks(checks, facts)
+    instead = skipped(unavailable) if isinstance(unavailable, str) else unavailable
+    found = [("all", instead)] if facts is None else run_checks(checks, facts)
     for name, finding in found:
-        seen, next_step = without_user_info(finding.seen), without_user_info(finding.next_step)
-        yield Row(group, name, finding._replace(seen=seen, next_step=next_step), role, container)
+        observed, next_step = without_user_info(finding.observed), without_user_info(finding.next_step)
+        yield Row(group, name, finding._replace(observed=observed, next_step=next_step), role, container)
 
 
 # For programs
@@ -83,15 +83,15 @@ def _row(row: Row) -> dict[str, Any]:
         "role": row.role,
         "container": row.container,
         "status": finding.status.value,
-        "observed": finding.seen,
+        "observed": finding.observed,
         "next_step": finding.next_step or None,
     }
 
 
 # For people
 
-_WORDS = {Status.OK: "ok", Status.WARNING: "warning", Status.WRONG: "WRONG", Status.LEFT_OUT: "-"}
-_COLOURS = {Status.OK: "32", Status.WARNING: "33", Status.WRONG: "1;31", Status.LEFT_OUT: "2"}
+_WORDS = {Status.OK: "ok", Status.WARNING: "warning", Status.FAILED: "FAILED", Status.SKIPPED: "-"}
+_COLOURS = {Status.OK: "32", Status.WARNING: "33", Status.FAILED: "1;31", Status.SKIPPED: "2"}
 _WORD_WIDTH = 9
 
 _Paint = Callable[[str, Status], str]
@@ -106,7 +106,7 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
     """
     report = report._replace(rows=tuple(_printable(row) for row in report.rows))
     paint = _painted if colours else _plain
-    rows = [row for row in report.rows if is_verbose or row.finding.status is not Status.LEFT_OUT]
+    rows = [row for row in report.rows if is_verbose or row.finding.status is not Status.SKIPPED]
     check_width = max((len(_id(row)) for row in rows), default=0) + 2
     lines = [*_headline(report, width, paint, is_verbose=is_verbose), ""]
     for title, group in groupby(rows, key=_title):
@@ -114,7 +114,7 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
         for depends_on_failure, same in groupby(group, key=_depends_on_failure):
             if depends_on_failure:
                 names = ", ".join(_id(row) for row in same)
-                lines += _finding("", left_out(f"not checked: {names}"), check_width, width, paint)
+                lines += _finding("", skipped(f"not checked: {names}"), check_width, width, paint)
             else:
                 lines += [line for row in same for line in _finding(_id(row), row.finding, check_width, width, paint)]
     return "\n".join([*lines, *_calls(report.calls, width)])
@@ -128,8 +128,8 @@ def _id(row: Row) -> str:
 def _printable(row: Row) -> Row:
     """Return the row with its outside texts escaped for a terminal. Wrapping replaces line feeds and tabs later."""
     role, container = (name and printable(name) for name in (row.role, row.container))
-    seen, next_step = (printable(text, keep="\n\t") for text in (row.finding.seen, row.finding.next_step))
-    return row._replace(role=role, container=container, finding=Finding(row.finding.status, seen, next_step))
+    observed, next_step = (printable(text, keep="\n\t") for text in (row.finding.observed, row.finding.next_step))
+    return row._replace(role=role, container=container, finding=Finding(row.finding.status, observed, next_step))
 
 
 def _title(row: Row) -> str:
@@ -138,29 +138,29 @@ def _title(row: Row) -> str:
 
 
 def _depends_on_failure(row: Row) -> bool:
-    return row.finding.seen.startswith(NOT_CHECKED_BECAUSE)
+    return row.finding.observed.startswith(NOT_CHECKED_BECAUSE)
 
 
 def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) -> Iterator[str]:
     first = report.first_failure
     if first is None:
         warnings = report.count(Status.WARNING)
-        parts = ["Nothing wrong found", *([_counted(warnings, "warning")] if warnings else [])]
+        parts = ["No failure found", *([_counted(warnings, "warning")] if warnings else [])]
         yield paint(f"{'; '.join([*parts, *_not_made(report, is_verbose=is_verbose)])}.", report.status)
         return
     owner = f" ({_title(first)})" if first.role or first.container else ""
-    for line in _wrapped(_sentence(f"Wrong{owner}: {first.finding.seen}"), "", "  ", width):
-        yield paint(line, Status.WRONG)
+    for line in _wrapped(_sentence(f"Failed{owner}: {first.finding.observed}"), "", "  ", width):
+        yield paint(line, Status.FAILED)
     yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
     yield from _wrapped(f"See: {_id(first)} in docs/doctor.md", "", "  ", width)
-    others = report.count(Status.WRONG) - 1
+    others = report.count(Status.FAILED) - 1
     if others:
         yield f"({_counted(others, 'more problem')} below, possibly caused by this one)"
     yield from (f"{sentence}." for sentence in _not_made(report, is_verbose=is_verbose))
 
 
 def _not_made(report: Report, *, is_verbose: bool) -> Iterator[str]:
-    count = report.count(Status.LEFT_OUT)
+    count = report.count(Status.SKIPPED)
     if count:
         yield f"{_counted(count, 'check')} could not be made{'' if is_verbose else ' (--verbose lists them)'}"
 
@@ -174,10 +174,10 @@ def _sentence(text: str) -> str:
 
 
 def _finding(check: str, finding: Finding, check_width: int, width: int, paint: _Paint) -> Iterator[str]:
-    status, seen, next_step = finding
+    status, observed, next_step = finding
     word = paint(_WORDS[status], status) + " " * (_WORD_WIDTH - len(_WORDS[status]))
     indent = " " * (2 + _WORD_WIDTH + check_width)
-    first, *more = _wrapped(seen, indent, indent, width)
+    first, *more = _wrapped(observed, indent, indent, width)
     yield f"  {word}{check.ljust(check_width)}{first[len(indent) :]}"
     yield from more
     if next_step:

@@ -56,16 +56,16 @@ def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, s
     annotated.logged("web", "app", "arn:aws")
     status, told = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
     assert status == 0, told
-    assert "the daemon says that it has credentials" in told
+    assert "the daemon reports that it has credentials" in told
     assert "Add --exec" in told
     (documented,) = [command for command in commands("Does it work?") if "--pod" in command]
     status, told = person.run(re.sub(r"shop/\S+", f"{annotated.name}/web --verbose", documented))
     assert status == 0, told
     assert f"system:serviceaccount:{annotated.name}:app, Pod web" in told
-    assert re.search("STS gives ASIA\\w+ for", told), told
+    assert re.search("STS issues ASIA\\w+ for", told), told
     assert "200 with ASIA" in told
     assert "needs the package botocore" in told  # a Pod's image has no botocore to request the caller's identity
-    assert "WRONG" not in told
+    assert "FAILED" not in told
 
 
 def test_trust_policy_for_another_account_is_named_with_the_fix(
@@ -83,8 +83,8 @@ def test_trust_policy_for_another_account_is_named_with_the_fix(
     assert (found["group"], found["check"]) == ("pod", "readiness")
     assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
     _, told = person.run(f"{outside} --exec")
-    assert f"the trust policy of {role_arn('foreign')} does not allow that" in " ".join(told.split())
-    assert "more CPU" not in told  # the Pod waits for credentials and is not slow
+    assert f"the trust policy of {role_arn('foreign')} does not allow this" in " ".join(told.split())
+    assert "CPU limit" not in told  # the Pod waits for credentials and is not slow
 
 
 def test_web_identity_settings_of_a_container_are_named(
@@ -110,4 +110,4 @@ def test_pod_without_injection_gets_advice_to_recreate_it(
     annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
     found = person.first_failure(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")
     assert (found["group"], found["check"]) == ("pod", "sidecar")
-    assert "make the Pod anew" in found["next_step"]
+    assert "recreate the Pod" in found["next_step"]

@@ -203,9 +203,9 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
         arn = json.loads(world.run(who_am_i))["Arn"]
         assert arn == f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/cart/system-serviceaccount-{namespace.name}-cart"
         found = world.run(doctor)
-        assert found.startswith("Nothing wrong found"), found
+        assert found.startswith("No failure found"), found
         assert "the published key verifies the token" in found
-        assert "other service accounts are kept out" in found
+        assert "no other service account is accepted" in found
         world.run(token.replace("create token cart", "create token default"))
         assert "AccessDenied" in world.run("! irsa-sidecar credentials --no-daemon 2>&1")
 

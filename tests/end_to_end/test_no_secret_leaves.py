@@ -536,7 +536,7 @@ async def test_doctor_prints_and_writes_no_secret(tmp_path: Path, form: str) -> 
         done = await pod.run(
             "doctor", form, "--no-imds", **NOWHERE, IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(pod.authorization_file)
         )
-    assert b"STS gives ASIAFAKE0001" in done.stdout
+    assert b"STS issues ASIAFAKE0001" in done.stdout
     assert done.stderr == b""
     assert not leaks(done.stdout)
     assert pod.written() == {}
@@ -548,7 +548,7 @@ async def test_doctor_names_an_unusable_setting_without_its_secret(tmp_path: Pat
     changes = {name: value.format(token_file=pod.token_file) for name, value in STARTS_THAT_FAIL[what].items()}
     done = await pod.run("doctor", "--no-imds", **NOWHERE | changes)
     assert done.returncode == 1
-    assert done.stdout.startswith(b"Wrong: ")
+    assert done.stdout.startswith(b"Failed: ")
     assert not leaks(done.stdout + done.stderr)
 
 

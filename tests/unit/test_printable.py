@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar import cli
 from sidecar.console import MAX_LENGTH, remark
-from sidecar.doctor.finding import Row, warning, wrong
+from sidecar.doctor.finding import Row, failed, warning
 from sidecar.doctor.location import Side
 from sidecar.doctor.report import Report, as_text
 from sidecar.errors import ConfigurationError
@@ -168,7 +168,7 @@ def test_claims_and_warnings_of_token_are_printable(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize("colours", [True, False])
 def test_doctor_report_is_printable(colours: bool) -> None:  # noqa: FBT001
     rows = (
-        Row("pod", "env", wrong(f"it is {MANY}", f"Set {MANY}"), role=f"r{MANY}", container=f"c{MANY}"),
+        Row("pod", "env", failed(f"it is {MANY}", f"Set {MANY}"), role=f"r{MANY}", container=f"c{MANY}"),
         Row("pod", "events", warning(f"two\nlines {MANY}", "")),
     )
     text = as_text(Report(Side.POD, rows, {}), width=80, colours=colours)

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.config.settings import read_config
 from sidecar.console import remark
-from sidecar.doctor.finding import Check, Finding, Status
+from sidecar.doctor.finding import Check, Finding, Status, skipped
 from sidecar.doctor.report import rows
 from sidecar.errors import ConfigurationError, ExchangeError, KubernetesError, NextStep, SidecarError, TokenError
 from sidecar.log import make_logger
@@ -115,9 +115,9 @@ def test_no_log_line_shows_a_password(url: str, log_format: str) -> None:
 def test_no_remark_or_finding_shows_a_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     remark(f"{url} is wrong")
     assert PASSWORD not in capsys.readouterr().err
-    check: Check[Any] = Check("id", "question", lambda _facts: Finding(Status.WRONG, f"at {url}", f"correct {url}"))
+    check: Check[Any] = Check("id", "question", lambda _facts: Finding(Status.FAILED, f"at {url}", f"correct {url}"))
     assert PASSWORD not in str(list(rows("group", [check], {})))
-    assert PASSWORD not in str(list(rows("group", [check], None, f"at {url}", fix=url)))
+    assert PASSWORD not in str(list(rows("group", [check], None, skipped(f"at {url}", url))))
 
 
 @pytest.mark.parametrize("text", ["", "user@example.com", "https://example.com/path", "a: b@c", "key://"])

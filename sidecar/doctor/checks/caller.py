@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, left_out, ok, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped
 
 
 class CallerFacts(NamedTuple):
@@ -33,18 +33,18 @@ _BY_CODE = {
 
 def _caller(facts: CallerFacts) -> Finding:
     if facts.skipped:
-        return left_out(facts.skipped, facts.fix)
+        return skipped(facts.skipped, facts.fix)
     if facts.arn is None and not facts.code:
-        return left_out(f"GetCallerIdentity with the credentials {facts.source} failed: {facts.error}")
+        return skipped(f"GetCallerIdentity with the credentials {facts.source} failed: {facts.error}")
     if facts.arn is None:
-        return wrong(
+        return failed(
             f"AWS rejects the credentials {facts.source}: {facts.code}: {facts.error}".removesuffix("."),
             _BY_CODE.get(facts.code, "Check the network path to STS above: signed requests use it too"),
         )
     expected = (facts.role_arn or "").rpartition("/")[2]
     parts = facts.arn.split("/")
     if expected and (len(parts) < 2 or parts[1] != expected):
-        return wrong(f"the caller is {facts.arn}, not {facts.role_arn}", "Check which process serves the credentials")
+        return failed(f"the caller is {facts.arn}, not {facts.role_arn}", "Check which process serves the credentials")
     return ok(f"{facts.arn} (credentials {facts.source})")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from sidecar.clock import instant_text
 from sidecar.doctor.checks.token import duration_text
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 
 FIELDS = frozenset({"AccessKeyId", "SecretAccessKey", "Token", "Expiration"})
 """Fields that at least one SDK requires."""
@@ -32,7 +32,7 @@ class SecretFacts(NamedTuple):
     """
     Facts about the secret that an SDK would send, without the secret.
 
-    `file` is the path in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and `problem` what is wrong with that file.
+    `file` is the path in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and `problem` the error of that file.
     `in_variable` is whether AWS_CONTAINER_AUTHORIZATION_TOKEN is set, and `are_equal` whether both hold the
     same secret.
     """
@@ -87,15 +87,15 @@ class EndpointFacts(NamedTuple):
 def _address(facts: EndpointFacts) -> Finding:
     host = _host(facts)
     if host is None or host == "":
-        return wrong(f"{facts.setting} is not a URL that an SDK can call", "Use http://127.0.0.1:4772/v1/credentials")
+        return failed(f"{facts.setting} is not a URL that an SDK can call", "Use http://127.0.0.1:4772/v1/credentials")
     if host in POD_IDENTITY_HOSTS:
-        return wrong(
+        return failed(
             f"{facts.setting} is the address of EKS Pod Identity ({host}): the association of this service account "
             "overrides the sidecar",
             "Delete the Pod Identity association, or use another service account",
         )
     if host == ECS_HOST:
-        return wrong(
+        return failed(
             f"{facts.setting} is the address of Amazon ECS ({host})", "Use http://127.0.0.1:4772/v1/credentials"
         )
     if _parts(facts).scheme == "https":
@@ -107,7 +107,7 @@ def _encrypted_address(facts: EndpointFacts, host: str) -> Finding:
     """SDKs accept https with any host. The daemon speaks plain HTTP, so on loopback it cannot be the daemon."""
     if _is_loopback(host):
         use = shown(facts.url).replace("https://", "http://", 1)
-        return wrong(f"{shown(facts.url)} is https, but irsa-sidecar serves plain http on loopback", f"Use {use}")
+        return failed(f"{shown(facts.url)} is https, but irsa-sidecar serves plain http on loopback", f"Use {use}")
     return ok(f"{shown(facts.url)}: SDKs accept https with any host. It is not this Pod's sidecar")
 
 
@@ -116,7 +116,7 @@ def _plain_address(facts: EndpointFacts, host: str) -> Finding:
     if host == "127.0.0.1":
         return ok(shown(facts.url))
     if not _is_loopback(host):
-        return wrong(f"{shown(facts.url)} is not on loopback: over plain http SDKs reject {host}", fix)
+        return failed(f"{shown(facts.url)} is not on loopback: over plain http SDKs reject {host}", fix)
     rejecting = {"localhost": "SDKs that use a resolver", "::1": "JavaScript's version 2 and Debian 12's botocore"}
     sdks = rejecting.get(host, "Kotlin's, JavaScript's version 2 and Debian 12's botocore")
     return warning(f"{shown(facts.url)} is loopback, but {sdks} may reject {host}", fix)
@@ -127,17 +127,17 @@ def _secret(facts: EndpointFacts) -> Finding | None:
     if secret.file is None and not secret.in_variable:
         return None
     if secret.problem:
-        return wrong(
+        return failed(
             f"the secret's file {secret.file} cannot be used: {secret.problem}",
             "Mount the volume `irsa-sidecar-authorization` in this container, readable by its user",
         )
     if secret.ends_in_newline:
-        return wrong(
+        return failed(
             f"{secret.file} ends in a newline: botocore, Go, Java and JavaScript reject such a secret",
             "Write the file without a newline: use printf %s, not echo",
         )
     if not secret.are_equal:
-        return wrong(
+        return failed(
             f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} hold different secrets, and SDKs use either",
             "Remove AWS_CONTAINER_AUTHORIZATION_TOKEN, or use the same secret in both",
         )
@@ -152,20 +152,20 @@ def _secret(facts: EndpointFacts) -> Finding | None:
 def _connection(facts: EndpointFacts) -> Finding:
     response = facts.response
     if response is None:
-        return left_out("the endpoint was not called")
+        return skipped("the endpoint was not called")
     if response.is_refused and not facts.is_expected:
-        return left_out(
+        return skipped(
             f"no daemon runs here: no process listens at {shown(facts.url)}",
             "To check the endpoint, start `irsa-sidecar run`, or run doctor in the Pod",
         )
     if response.is_refused:
-        return wrong(
+        return failed(
             f"no process listens at {shown(facts.url)}",
             "Check whether the sidecar runs (kubectl get pod, kubectl logs POD -c irsa-sidecar), and whether its "
             "IRSA_SIDECAR_LISTEN has this port",
         )
     if response.error:
-        return wrong(
+        return failed(
             f"{shown(facts.url)} does not respond ({response.error})",
             "Check which process listens on that port: all containers of a Pod share its ports",
         )
@@ -187,16 +187,16 @@ def _credentials(facts: EndpointFacts) -> Finding:
     if response.status != 200:
         return _error_response(response)
     if not response.is_json:
-        return wrong("the endpoint returns 200 with a body that is not a JSON object", _NOT_OURS)
+        return failed("the endpoint returns 200 with a body that is not a JSON object", _NOT_OURS)
     missing = sorted(FIELDS - response.fields) + list(response.empty)
     if missing:
-        return wrong(f"the endpoint's response lacks {', '.join(missing)}", _NOT_OURS)
+        return failed(f"the endpoint's response lacks {', '.join(missing)}", _NOT_OURS)
     if unknown := sorted(response.fields - KNOWN_FIELDS):
-        seen = f"the endpoint's response has {', '.join(unknown)}, which some SDKs treat as an error"
-        return warning(seen, _NOT_OURS)
+        observed = f"the endpoint's response has {', '.join(unknown)}, which some SDKs treat as an error"
+        return warning(observed, _NOT_OURS)
     if not EXPIRATION.fullmatch(response.expiration):
-        seen = f"Expiration is {response.expiration[:40]!r}, which JavaScript's and Rust's SDKs cannot read"
-        return wrong(seen, _NOT_OURS)
+        observed = f"Expiration is {response.expiration[:40]!r}, which JavaScript's and Rust's SDKs cannot read"
+        return failed(observed, _NOT_OURS)
     return ok(f"200 with {response.access_key_id} for {response.role_arn or 'an unnamed role'}")
 
 
@@ -206,16 +206,16 @@ def _error_response(response: EndpointResponse) -> Finding:
     message = response.message if response.status == 503 else response.message.partition(". ")[0]
     text = f": {message}" if message else ""
     next_step = _BY_STATUS.get(response.status, "Check which process listens on that port: it may not be irsa-sidecar")
-    return wrong(f"the endpoint returns {response.status}{text}".removesuffix("."), next_step)
+    return failed(f"the endpoint returns {response.status}{text}".removesuffix("."), next_step)
 
 
 def _remaining(facts: EndpointFacts) -> Finding:
     expires_at = _response(facts).expires_at
     if expires_at is None:
-        return wrong("Expiration is not an instant", _NOT_OURS)
+        return failed("Expiration is not an instant", _NOT_OURS)
     remaining = expires_at - facts.now
     if remaining <= 0:
-        return wrong(
+        return failed(
             f"the served credentials expired at {instant_text(expires_at)}, {duration_text(-remaining)} ago by this "
             "machine's clock",
             "Check this machine's clock, and which process listens on that port: irsa-sidecar does not serve expired "
@@ -246,7 +246,7 @@ def _expected_role(facts: EndpointFacts) -> Finding | None:
     served_arn = _response(facts).role_arn
     if facts.role_arn is None or not served_arn or served_arn == facts.role_arn:
         return None
-    return wrong(
+    return failed(
         f"the endpoint serves {served_arn}, not {facts.role_arn}",
         "Check which process listens on that port, and its AWS_ROLE_ARN",
     )

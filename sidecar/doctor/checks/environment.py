@@ -5,7 +5,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.addresses import is_loopback_host
-from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, warning
 
 STATIC_KEYS = (
     "AWS_ACCESS_KEY_ID",
@@ -49,7 +49,7 @@ class EnvironmentFacts(NamedTuple):
 def _keys(facts: EnvironmentFacts) -> Finding:
     found = facts.named(*STATIC_KEYS)
     if found:
-        return wrong(
+        return failed(
             f"{found[0]} is set, and every SDK's default chain uses static keys before the sidecar's credentials",
             f"Remove {', '.join(found)} from the application's container",
         )
@@ -59,7 +59,7 @@ def _keys(facts: EnvironmentFacts) -> Finding:
 def _web_identity(facts: EnvironmentFacts) -> Finding:
     name = "AWS_WEB_IDENTITY_TOKEN_FILE"
     if facts.environ.get(name):
-        return wrong(
+        return failed(
             f"{name} is set, and nearly every SDK uses a web identity before the sidecar's endpoint",
             f"{REMOVE}. If the EKS webhook adds it, annotate the Pod with eks.amazonaws.com/skip-containers",
         )
@@ -71,7 +71,7 @@ def _web_identity(facts: EnvironmentFacts) -> Finding:
 def _profile(facts: EnvironmentFacts) -> Finding:
     found = facts.named(*PROFILES)
     if found:
-        return wrong(
+        return failed(
             f"{found[0]} is {facts.environ[found[0]]!r}, and SDKs use a profile before the sidecar's endpoint", REMOVE
         )
     return ok("no profile")
@@ -83,13 +83,13 @@ def _relative(facts: EnvironmentFacts) -> Finding | None:
         return None
     if not facts.environ[name]:
         return warning(f"{name} is empty, which botocore uses as the address of the ECS agent", REMOVE)
-    return wrong(f"{name} is set, and SDKs use it before AWS_CONTAINER_CREDENTIALS_FULL_URI", REMOVE)
+    return failed(f"{name} is set, and SDKs use it before AWS_CONTAINER_CREDENTIALS_FULL_URI", REMOVE)
 
 
 def _files(facts: EnvironmentFacts) -> Finding:
     if facts.files:
         path, settings = facts.files[0]
-        return wrong(
+        return failed(
             f"{path} sets {', '.join(settings)} in the default profile, which SDKs use before the sidecar's endpoint",
             "Remove the file from the image, or set AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE to /dev/null",
         )
@@ -133,7 +133,7 @@ def _metadata(facts: EnvironmentFacts) -> Finding:
     address = facts.environ.get(METADATA_ENDPOINT, "")
     if uses_imds_form(facts.environ):
         if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
-            return wrong(
+            return failed(
                 f"AWS_EC2_METADATA_DISABLED is true, so no SDK calls {METADATA_ENDPOINT}, which is {address}",
                 "Remove AWS_EC2_METADATA_DISABLED from the application's container",
             )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sidecar.clock import instant_text
 from sidecar.doctor.checks.token import capitalised, change_audience, duration_text
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from sidecar.errors import ExchangeError
 from sidecar.role import Role
 from sidecar.sts.errors import hint, is_denied_by_another_policy
@@ -50,7 +50,7 @@ class ExchangeFacts(NamedTuple):
 
 def _granted(facts: ExchangeFacts) -> Finding:
     if facts.error is not None and facts.error.status is None and facts.is_unreachable:
-        return left_out("STS cannot be reached")
+        return skipped("STS cannot be reached")
     if facts.error is not None:
         return _explained(facts, facts.error)
     issued = facts.issued
@@ -68,7 +68,7 @@ def _explained(facts: ExchangeFacts, error: ExchangeError) -> Finding:
     message = error.message.removesuffix(".")
     message = message if is_ours else f"STS returns {error.code}: {message}"
     fix = next_step or hint(error.code, error.message).removesuffix(".") or "Try again, and check the findings above"
-    return wrong(f"{explanation}. {message}" if explanation else message, fix)
+    return failed(f"{explanation}. {message}" if explanation else message, fix)
 
 
 def _invalid(facts: ExchangeFacts, error: ExchangeError) -> tuple[str | None, str | None]:

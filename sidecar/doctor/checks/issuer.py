@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from sidecar.extras import HOW_TO_INSTALL
 from sidecar.oidc.jwks import IssuerError, Published, has_key
 from sidecar.oidc.key_rotation import EKS_ISSUER
@@ -43,11 +43,11 @@ class IssuerFacts(NamedTuple):
 def _url(facts: IssuerFacts) -> Finding:
     issuer = facts.issuer
     if issuer is None:
-        return wrong("the token has no iss, which STS requires", "Use a projected service account token")
+        return failed("the token has no iss, which STS requires", "Use a projected service account token")
     problem = _problem(issuer) if facts.is_aws else None
     if problem is None:
         return ok(issuer)
-    return wrong(
+    return failed(
         f"iss is {issuer}, {problem}: IAM cannot have an OIDC provider with such a URL",
         "Make a public https:// URL the first --service-account-issuer of the API server, and create the IAM OIDC "
         "provider with exactly this URL",
@@ -74,24 +74,24 @@ def _documents(facts: IssuerFacts) -> Finding:
     if facts.published is not None:
         return ok(f"discovery document and {len(facts.published.keys)} key(s) are published")
     if facts.error is None:
-        return left_out("the issuer was not called")
-    seen = facts.error.problem
+        return skipped("the issuer was not called")
+    observed = facts.error.problem
     if facts.error.reason == "dns" and EKS_ISSUER.fullmatch(facts.issuer or ""):
-        seen += (
+        observed += (
             "; in a VPC with the interface endpoint for EKS, its private zone hides this name. STS uses the internet "
             "and is not affected"
         )
     if facts.exchange_succeeded:
-        return ok(f"not readable from here, but STS can read them, because the exchange succeeded ({seen})")
+        return ok(f"not readable from here, but STS can read them, because the exchange succeeded ({observed})")
     if facts.sts_cannot_get_keys:
-        return wrong(
-            f"STS cannot get the issuer's keys, and neither can this machine: {seen}",
+        return failed(
+            f"STS cannot get the issuer's keys, and neither can this machine: {observed}",
             "Publish the discovery document and the key set on the internet",
         )
     if facts.error.reason == "document":
-        return wrong(seen, "Publish the discovery document of exactly this issuer, and its key set")
+        return failed(observed, "Publish the discovery document of exactly this issuer, and its key set")
     return warning(
-        f"its documents cannot be read from here: {seen}",
+        f"its documents cannot be read from here: {observed}",
         "Try from outside the cluster's network: curl ISSUER/.well-known/openid-configuration",
     )
 
@@ -102,10 +102,12 @@ def _key(facts: IssuerFacts) -> Finding | None:
         return None
     if not has_key(published.keys, facts.kid):
         kids = ", ".join(str(key.get("kid")) for key in published.keys) or "none"
-        seen = f"the token's kid is {facts.kid}; the issuer publishes {kids}"
+        observed = f"the token's kid is {facts.kid}; the issuer publishes {kids}"
         if facts.exchange_succeeded:
-            return warning(f"{seen}; STS still has the key", "Publish every key until its last token has expired")
-        return wrong(seen, "Publish the API server's current keys (kubectl get --raw /openid/v1/jwks) at the issuer")
+            return warning(f"{observed}; STS still has the key", "Publish every key until its last token has expired")
+        return failed(
+            observed, "Publish the API server's current keys (kubectl get --raw /openid/v1/jwks) at the issuer"
+        )
     if published.algorithms and facts.algorithm not in published.algorithms:
         return warning(
             f"the token's alg is {facts.algorithm}, and the issuer names {', '.join(published.algorithms)}",
@@ -118,10 +120,10 @@ def _verified(facts: IssuerFacts) -> Finding | None:
     if facts.published is None:
         return None
     if facts.signature_error is None:
-        return left_out("needs the package cryptography", HOW_TO_INSTALL)
+        return skipped("needs the package cryptography", HOW_TO_INSTALL)
     if facts.signature_error == "":
         return ok("the published key verifies the token")
-    return wrong(facts.signature_error, "Use a token of this cluster, and publish this cluster's keys")
+    return failed(facts.signature_error, "Use a token of this cluster, and publish this cluster's keys")
 
 
 CHECKS: tuple[Check[IssuerFacts], ...] = (

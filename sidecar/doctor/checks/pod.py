@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.environment import VALUE_NOT_SHOWN
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, INJECT_TRUE
 from sidecar.injection.pod_termination import outlives_its_credentials, served_while_terminating_seconds
@@ -82,7 +82,7 @@ class PodFacts(NamedTuple):
 
 def _pod(facts: PodFacts) -> Finding:
     if facts.pod is None:
-        return wrong(
+        return failed(
             f"Pod {facts.name} does not exist in namespace {facts.namespace} of context {facts.context}",
             f"List the Pods: kubectl get pods -n {facts.namespace}",
         )
@@ -96,25 +96,28 @@ def _has_sidecar(facts: PodFacts) -> Finding:
     if sidecar is not None:
         is_native = sidecar.get("restartPolicy") == "Always"
         return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'an ordinary container'}")
-    labels = _mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels"))
+    return _without_sidecar(_mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels")))
+
+
+def _without_sidecar(labels: Document) -> Finding:
     value = labels.get(INJECT_LABEL, INJECT_FALSE)
     if value not in (INJECT_TRUE, INJECT_FALSE):
-        return wrong(
+        return failed(
             f"the Pod's label {INJECT_LABEL} is {value!r}, and the Pod has no sidecar",
             f'Set the label {INJECT_LABEL}: "true" in the Pod template',
         )
     if value == INJECT_TRUE:
-        return wrong(
+        return failed(
             f"the Pod has the label {INJECT_LABEL} but no sidecar: the webhook did not process it",
             "Check that the webhook runs (kubectl get pods -n irsa-sidecar), then recreate the Pod: the webhook "
             "processes Pods only when they are created",
         )
     if misnamed := misnamed_label(labels):
-        return wrong(
+        return failed(
             f"the Pod has no irsa-sidecar, and its label {misnamed.name} is not read",
             f'Set the label {misnamed.meant}: "true" in the Pod template',
         )
-    return wrong(
+    return failed(
         "the Pod has no irsa-sidecar",
         f'Set the label {INJECT_LABEL}: "true" in the Pod template, or add the sidecar to its manifest',
     )
@@ -133,7 +136,7 @@ def _running(facts: PodFacts) -> Finding:
         return ok("it runs")
     reason = _mapping(state.get("waiting")).get("reason") or _mapping(state.get("terminated")).get("reason")
     events = f"; {facts.events[0]}" if facts.events else ""
-    return wrong(f"it does not run: {reason or 'not started yet'}{exit_text}{events}", _logs(facts, name))
+    return failed(f"it does not run: {reason or 'not started yet'}{exit_text}{events}", _logs(facts, name))
 
 
 def _exit_text(terminated: Document) -> str:
@@ -149,9 +152,9 @@ def _logs(facts: PodFacts, name: str, *more: str) -> str:
 
 def _readiness(facts: PodFacts) -> Finding:
     if facts.readiness is None:
-        return left_out(f"the daemon's readiness could not be read: {facts.unknown_readiness}", command_inside(facts))
+        return skipped(f"the daemon's readiness could not be read: {facts.unknown_readiness}", command_inside(facts))
     if facts.readiness:
-        return wrong(f"the daemon is not ready: {facts.readiness}", command_inside(facts))
+        return failed(f"the daemon is not ready: {facts.readiness}", command_inside(facts))
     return ok("the daemon reports that it has credentials")
 
 
@@ -165,15 +168,15 @@ def _volume(facts: PodFacts) -> Finding:
     """Judge whether the path of the token is in a mounted volume that projects a token."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE)
     if not path or path == VALUE_NOT_SHOWN:
-        return left_out("the Pod's document does not show the value of AWS_WEB_IDENTITY_TOKEN_FILE")
+        return skipped("the Pod's document does not show the value of AWS_WEB_IDENTITY_TOKEN_FILE")
     mount = mount_over(_sidecar(facts), path)
     if mount is None:
-        return wrong(
+        return failed(
             f"AWS_WEB_IDENTITY_TOKEN_FILE is {path}: no volume is mounted there",
             "Mount the projected volume in the sidecar's container",
         )
     if mount.get("subPath") or mount.get("subPathExpr"):
-        return wrong(
+        return failed(
             f"the token's volume is mounted by subPath at {mount['mountPath']}: it is never renewed",
             "Mount the whole volume at a directory, without subPath",
         )
@@ -195,13 +198,13 @@ def _token_source(facts: PodFacts, path: str, volume: str) -> Document | None:
 def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
     found = _token_source(facts, path, volume)
     if found is None:
-        return wrong(
+        return failed(
             f"volume {volume} has no service account token at {path}",
             "Add a serviceAccountToken source with audience sts.amazonaws.com and the last part of that path",
         )
     audience = found.get("audience")
     if not audience:
-        return wrong(
+        return failed(
             f"volume {volume} requests a token without an audience: it gets the audience of the API server",
             "Set audience: sts.amazonaws.com",
         )
@@ -291,7 +294,7 @@ def _network(facts: PodFacts) -> Finding | None:
 def _applications(facts: PodFacts) -> Finding:
     names = [str(item["name"]) for item in facts.applications if environ_of(item).get(ADDRESS)]
     if not names:
-        return wrong(
+        return failed(
             f"no container has {ADDRESS}: no SDK calls the sidecar",
             f"Set {ADDRESS} to http://{DEFAULT_ADDRESS}/v1/credentials in the application's container",
         )

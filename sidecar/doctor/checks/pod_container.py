@@ -7,7 +7,7 @@ from sidecar.doctor.checks import endpoint, environment
 from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.checks.environment import VALUE_NOT_SHOWN, EnvironmentFacts
 from sidecar.doctor.checks.pod import ADDRESS, DEFAULT_ADDRESS, SECRET_FILE, Document, PodFacts, environ_of, mount_over
-from sidecar.doctor.finding import Check, Finding, Row, ok, wrong
+from sidecar.doctor.finding import Check, Finding, Row, failed, ok
 from sidecar.doctor.report import rows
 
 
@@ -25,7 +25,7 @@ def _same_port(facts: ContainerFacts) -> Finding | None:
         return None
     port = url.split("/")[2].rpartition(":")[2]
     if port != listen.rpartition(":")[2]:
-        return wrong(
+        return failed(
             f"{ADDRESS} has port {port}, but the sidecar listens on {listen}",
             "Set both to the same port, 4772 unless another program uses it",
         )
@@ -37,7 +37,7 @@ def _same_secret(facts: ContainerFacts) -> Finding | None:
     own = environ_of(facts.container).get(SECRET_FILE) or None
     required = environ_of(facts.sidecar).get("IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE") or None
     if own is None and required is not None:
-        return wrong(
+        return failed(
             f"the sidecar requires a secret, but the container has no {SECRET_FILE}",
             f"Mount the secret's volume in it, and set {SECRET_FILE} to the file",
         )
@@ -45,7 +45,7 @@ def _same_secret(facts: ContainerFacts) -> Finding | None:
         return None
     mount, sidecars = mount_over(facts.container, own), mount_over(facts.sidecar, required)
     if mount is None or sidecars is None or mount.get("name") != sidecars.get("name"):
-        return wrong(
+        return failed(
             f"{SECRET_FILE} is {own}, which is not in the volume of the sidecar's secret",
             "Mount the same volume in both containers",
         )

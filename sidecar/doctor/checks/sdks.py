@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 
 
 class Sdk(NamedTuple):
@@ -63,7 +63,7 @@ def _new_enough(facts: SdkFacts) -> Finding:
     if old:
         first = old[0]
         others = "".join(f"; {found.sdk.name} {found.version} in {found.path}" for found in old[1:4])
-        return wrong(
+        return failed(
             f"{first.sdk.name} {first.version} in {first.path} is too old to read the endpoint's secret from "
             f"a file{others}",
             f"Update it to {first.sdk.minimum_text} or newer",
@@ -71,7 +71,7 @@ def _new_enough(facts: SdkFacts) -> Finding:
     if not facts.is_directory:
         return warning(f"{facts.root} is not a directory", "Name a directory with --files, for example /")
     if not facts.found:
-        return left_out(
+        return skipped(
             f"no AWS SDK was recognized below {facts.root}{'' if facts.is_complete else ', as far as it was searched'}"
         )
     distinct = sorted({f"{found.sdk.name} {found.version}" for found in facts.found})

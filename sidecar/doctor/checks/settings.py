@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, warning
 from sidecar.errors import Explanation
 from sidecar.role import Role
 from sidecar.sts.endpoint import is_plaintext_beyond_loopback, partition_warning
@@ -31,7 +31,7 @@ class SettingsFacts(NamedTuple):
 def _role(facts: SettingsFacts) -> Finding | None:
     if facts.names_role:
         return None
-    return wrong(
+    return failed(
         "no setting here names a role: AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE, IRSA_SIDECAR_CONFIG and (for an "
         "application) AWS_CONTAINER_CREDENTIALS_FULL_URI are not set",
         "Run doctor in the sidecar's or the application's container (`kubectl exec POD -c irsa-sidecar -- irsa-sidecar "
@@ -42,7 +42,7 @@ def _role(facts: SettingsFacts) -> Finding | None:
 def _values(facts: SettingsFacts) -> Finding:
     if facts.problems:
         first = facts.problems[0]
-        return wrong(first.problem, first.fix or WHERE)
+        return failed(first.problem, first.fix or WHERE)
     named = ", ".join(
         f"{role.name}: {role.role_arn}" if len(facts.roles) > 1 else role.role_arn for role in facts.roles
     )
@@ -53,7 +53,7 @@ def _partition(facts: SettingsFacts) -> Finding | None:
     if facts.region is None or facts.sts_url is None or "amazon" not in facts.sts_url:
         return None
     found = [why for role in facts.roles if (why := partition_warning(role.role_arn, facts.region))]
-    return wrong(found[0].problem, found[0].fix) if found else None
+    return failed(found[0].problem, found[0].fix) if found else None
 
 
 def _encryption(facts: SettingsFacts) -> Finding | None:

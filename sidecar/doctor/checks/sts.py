@@ -3,11 +3,11 @@
 import ipaddress
 from typing import NamedTuple
 
-from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, warning
 from sidecar.outbound import Failure, certificate_advice
 
 SKEW_WARNING_SECONDS = 60.0
-SKEW_WRONG_SECONDS = 300.0
+SKEW_FAILURE_SECONDS = 300.0
 """Most AWS services accept a signature whose time is up to five minutes off."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -51,11 +51,11 @@ class StsFacts(NamedTuple):
     ca_bundle: str | None = None
     exchange_succeeded: bool = False
 
-    def failure(self, seen: str, next_step: str) -> Finding:
+    def failure(self, observed: str, next_step: str) -> Finding:
         """Return a failure, or a warning if the exchange succeeded."""
         if self.exchange_succeeded:
-            return warning(f"{seen}; the exchange succeeded nevertheless", next_step)
-        return wrong(seen, next_step)
+            return warning(f"{observed}; the exchange succeeded nevertheless", next_step)
+        return failed(observed, next_step)
 
 
 STEPS = ("name", "connect", "proxy", "tls", "answer")
@@ -154,8 +154,8 @@ def _clock(facts: StsFacts) -> Finding | None:
         return None
     difference = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} STS's"
     fix = "Set the clock of this node by NTP (chrony, systemd-timesyncd)"
-    if abs(skew) > SKEW_WRONG_SECONDS:
-        return wrong(f"this machine's clock is {difference}: AWS rejects signatures that are 5 minutes off", fix)
+    if abs(skew) > SKEW_FAILURE_SECONDS:
+        return failed(f"this machine's clock is {difference}: AWS rejects signatures that are 5 minutes off", fix)
     if abs(skew) > SKEW_WARNING_SECONDS:
         return warning(f"this machine's clock is {difference}", fix)
     return ok("this machine's clock agrees with STS's")

@@ -4,7 +4,7 @@ import stat
 from typing import NamedTuple
 
 from sidecar.clock import instant_text
-from sidecar.doctor.finding import Check, Finding, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, warning
 from sidecar.errors import TokenError
 from sidecar.role import Role
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
@@ -59,7 +59,7 @@ _NEXT_STEPS = {
 def _file(facts: TokenFacts) -> Finding:
     if facts.error is not None:
         error = facts.error
-        return wrong(error.problem, error.fix if error.mistake else _NEXT_STEPS.get(error.reason, PROJECTED))
+        return failed(error.problem, error.fix if error.mistake else _NEXT_STEPS.get(error.reason, PROJECTED))
     file = facts.file
     if file is None:
         return ok(f"{facts.role.token_file} can be read")
@@ -73,7 +73,7 @@ def _volume(facts: TokenFacts) -> Finding | None:
         return None
     expires_at = _token(facts).expires_at
     expiration = "" if expires_at is None else f", and works until {instant_text(expires_at)}"
-    return wrong(
+    return failed(
         f"{facts.role.token_file} is mounted by subPath: it is never renewed{expiration}",
         "Mount the whole volume at a directory, without subPath",
     )
@@ -82,11 +82,11 @@ def _volume(facts: TokenFacts) -> Finding | None:
 def _times(facts: TokenFacts) -> Finding:
     token, now = _token(facts), facts.now
     if token.expires_at is None:
-        return wrong(
+        return failed(
             "the token has no exp: it is a legacy Secret token that never expires, which STS rejects", PROJECTED
         )
     if now > token.expires_at + STS_TOLERANCE_SECONDS:
-        return wrong(
+        return failed(
             f"the token expired at {instant_text(token.expires_at)}, {duration_text(now - token.expires_at)} ago, and "
             "was not renewed",
             "Check that the volume is mounted without subPath, that the kubelet runs, and that this machine's clock is "
@@ -94,7 +94,7 @@ def _times(facts: TokenFacts) -> Finding:
         )
     for name, at in (("issued", token.issued_at), ("valid from", token.not_before)):
         if at is not None and at > now + STS_TOLERANCE_SECONDS:
-            return wrong(
+            return failed(
                 f"the token is {name} {instant_text(at)}, {duration_text(at - now)} from now by this machine's clock",
                 "Set the clocks of this node and of the API server by NTP: one of them is wrong",
             )
@@ -122,7 +122,7 @@ def _renewal(token: Token, expires_at: float, now: float) -> Finding:
 def _audience(facts: TokenFacts) -> Finding:
     token = _token(facts)
     if token.audience is None:
-        return wrong(token.audience_problem or "", _AUDIENCE_STEPS[token.audience_claim])
+        return failed(token.audience_problem or "", _AUDIENCE_STEPS[token.audience_claim])
     if not token.audience.startswith("sts.amazonaws.com"):
         return warning(
             f"{token.audience_claim} is {token.audience}, not sts.amazonaws.com",
@@ -150,16 +150,16 @@ def change_audience(token: Token, wanted: str = "") -> str:
 def _subject(facts: TokenFacts) -> Finding:
     token = _token(facts)
     if token.subject is None:
-        return wrong("the token has no sub, which STS requires", PROJECTED)
+        return failed("the token has no sub, which STS requires", PROJECTED)
     pod = f", Pod {token.pod}" if token.pod else ""
     return ok(f"{token.subject}{pod}")
 
 
 def _signature(facts: TokenFacts) -> Finding:
     if facts.algorithm not in ALGORITHMS:
-        return wrong(f"the token's alg is {facts.algorithm}: STS accepts {', '.join(ALGORITHMS)}", PROJECTED)
+        return failed(f"the token's alg is {facts.algorithm}: STS accepts {', '.join(ALGORITHMS)}", PROJECTED)
     if not facts.kid:
-        return wrong("the token's header has no kid, which STS needs to find the issuer's key", PROJECTED)
+        return failed("the token's header has no kid, which STS needs to find the issuer's key", PROJECTED)
     return ok(f"{facts.algorithm} with key {facts.kid}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.breadth import Breadth, breadth, shown_patterns
 from sidecar.doctor.checks.token import capitalised, change_audience
-from sidecar.doctor.finding import Check, Finding, left_out, ok, warning, wrong
+from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from sidecar.errors import ConfigurationError
 from sidecar.local.trust_policy import Decision, Principal, Statement, TrustPolicy, read_statement, statement_label
 from sidecar.role import Role
@@ -86,20 +86,20 @@ def policy_mismatch(facts: TrustFacts) -> str | None:
 
 def _provider(facts: TrustFacts) -> Finding | None:
     if not facts.has_provider:
-        return wrong(
+        return failed(
             f"{provider_arn(facts)} does not exist",
             f"Create it: irsa-sidecar setup oidc-provider --issuer {facts.token.issuer}",
         )
     if facts.client_ids is None and facts.policy is None:
         return None
     if facts.client_ids is None:
-        return left_out(f"the IAM OIDC provider cannot be read: {facts.unavailable_reason}", facts.fix)
+        return skipped(f"the IAM OIDC provider cannot be read: {facts.unavailable_reason}", facts.fix)
     claim, audience = facts.token.audience_claim, facts.token.audience
     accepted = ", ".join(facts.client_ids) or "none"
     if audience is None:
-        return left_out(facts.token.audience_problem or "")
+        return skipped(facts.token.audience_problem or "")
     if audience not in facts.client_ids:
-        return (warning if facts.exchange_succeeded else wrong)(
+        return (warning if facts.exchange_succeeded else failed)(
             f"{claim} is {audience}; the provider accepts {accepted}",
             f"{capitalised(change_audience(facts.token, accepted))}, or add {audience} to the provider's client IDs",
         )
@@ -108,19 +108,19 @@ def _provider(facts: TrustFacts) -> Finding | None:
 
 def _policy_accepts(facts: TrustFacts) -> Finding:
     if not facts.has_role:
-        return wrong(f"the role {facts.role.role_arn} does not exist", "Create it, or correct AWS_ROLE_ARN")
+        return failed(f"the role {facts.role.role_arn} does not exist", "Create it, or correct AWS_ROLE_ARN")
     if facts.policy is None:
-        return left_out(f"trust policy and provider cannot be read: {facts.unavailable_reason}", facts.fix)
+        return skipped(f"trust policy and provider cannot be read: {facts.unavailable_reason}", facts.fix)
     decision = decide(facts)
     if decision.is_allowed:
         return ok(f"{decision.reason}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
     if decision.unknown:
-        return left_out(f"a part of the trust policy cannot be evaluated here: {'; '.join(decision.unknown)}")
-    seen = f"the trust policy does not accept sub {facts.token.subject}: {decision.reason}"
+        return skipped(f"a part of the trust policy cannot be evaluated here: {'; '.join(decision.unknown)}")
+    observed = f"the trust policy does not accept sub {facts.token.subject}: {decision.reason}"
     fix = "Correct the condition, or run the Pod with the service account that the condition names"
     if facts.exchange_succeeded:
-        return warning(f"{seen}. STS does not use this change yet", fix)
-    return wrong(seen, fix)
+        return warning(f"{observed}. STS does not use this change yet", fix)
+    return failed(observed, fix)
 
 
 def _breadth(facts: TrustFacts) -> Finding | None:
@@ -140,7 +140,7 @@ def _breadth(facts: TrustFacts) -> Finding | None:
     if found.strangers or found.patterns:
         return warning(_others(found), fix.replace("Add a condition on", "Name the service accounts in", 1))
     if found.unknown:
-        return left_out(f"a part of the trust policy cannot be evaluated here: {'; '.join(found.unknown)}")
+        return skipped(f"a part of the trust policy cannot be evaluated here: {'; '.join(found.unknown)}")
     return ok("no other service account is accepted")
 
 
@@ -155,7 +155,7 @@ def _session(facts: TrustFacts) -> Finding | None:
     if limit is None:
         return None
     if requested is not None and requested > limit:
-        return wrong(
+        return failed(
             f"IRSA_SIDECAR_DURATION is {requested}, but the role's MaxSessionDuration is {limit} s",
             "Lower IRSA_SIDECAR_DURATION (or set it to max), or raise MaxSessionDuration",
         )

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -105,9 +105,13 @@ def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
     context_option = ["--context", context] if context else []
     container = str((facts.sidecar or {}).get("name"))
     inside = ["exec", "-n", facts.namespace, facts.name, "-c", container, "--", "irsa-sidecar", "doctor", "--json"]
+    return _rows(_run([kubectl, *context_option, *inside]))
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
     try:
-        done = subprocess.run(  # noqa: S603  a list, no shell
-            [kubectl, *context_option, *inside],
+        return subprocess.run(  # noqa: S603  a list, no shell
+            command,
             capture_output=True,
             timeout=EXEC_SECONDS,
             check=False,
@@ -115,6 +119,10 @@ def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
         )
     except subprocess.TimeoutExpired as exc:
         raise KubernetesError(f"kubectl exec gave no answer within {EXEC_SECONDS} s") from exc
+
+
+def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:
+    """Return the findings in the document that doctor printed. Raises KubernetesError if there is no such document."""
     try:
         document = json.loads(done.stdout)
     except (ValueError, RecursionError) as exc:

@@ -64,8 +64,8 @@ def test_wildcard_in_sub_names_who_else_is_accepted(pattern: str, words: str, op
     for wanted in (pattern, [pattern], [f"{SA}:other:one", pattern], [pattern, SUBJECT]):
         finding = breadth_of(policy_of({operator: wanted}))
         assert finding.status is Status.WARNING
-        assert words in finding.seen
-        assert f"sub may be anything like {pattern}" in finding.seen
+        assert words in finding.observed
+        assert f"sub may be anything like {pattern}" in finding.observed
         assert f"StringEquals {{{ISSUER_KEY}:sub: {SUBJECT}}}" in finding.next_step
 
 
@@ -73,7 +73,7 @@ def test_wildcard_in_sub_names_who_else_is_accepted(pattern: str, words: str, op
 def test_policy_for_every_service_account_is_a_warning(block: dict[str, Any]) -> None:
     finding = breadth_of(policy_of(block))
     assert finding.status is Status.WARNING
-    assert finding.seen.startswith("any service account of this issuer may assume the role")
+    assert finding.observed.startswith("any service account of this issuer may assume the role")
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_negated_condition_accepts_others(wanted: str) -> None:
 def test_wide_second_statement_is_found() -> None:
     finding = breadth_of(policy_of({"StringEquals": SUBJECT}, {"StringLike": f"{SA}:{NAMESPACE}:*"}))
     assert finding.status is Status.WARNING
-    assert "Statement 2 allows it" in finding.seen
+    assert "Statement 2 allows it" in finding.observed

@@ -50,7 +50,7 @@ async def test_first_failure_names_what_was_broken(
     assert first is not None, text
     assert f"{first.group}.{first.check}" == row.check, text
     headline, next_step, *_ = text.split("\n")
-    assert headline.startswith("Wrong: "), text
+    assert headline.startswith("Failed: "), text
     assert row.words in headline, text
     assert next_step.rstrip(".?") == f"Next: {first.finding.next_step}".rstrip(".?"), text
     assert len(first.finding.next_step) > 10

@@ -11,7 +11,7 @@ from sidecar.doctor.checks.caller import CallerFacts
 from sidecar.doctor.checks.issuer import IssuerFacts
 from sidecar.doctor.checks.settings import SettingsFacts
 from sidecar.doctor.checks.sts import NetworkPath, StsFacts
-from sidecar.doctor.finding import Check, Finding, Status, ok, run_checks, warning, wrong
+from sidecar.doctor.finding import Check, Finding, Status, failed, ok, run_checks, warning
 from sidecar.doctor.location import Side, side
 from sidecar.doctor.run import GROUPS
 from sidecar.errors import Explanation
@@ -33,16 +33,16 @@ def test_checks_that_depend_on_a_failure_are_skipped() -> None:
         called.append(name)
         return finding
 
-    findings = {"a": wrong("a is wrong", "fix a"), "b": ok("b"), "c": ok("c"), "d": None, "e": warning("e", "fix e")}
+    findings = {"a": failed("a is wrong", "fix a"), "b": ok("b"), "c": ok("c"), "d": None, "e": warning("e", "fix e")}
     after = {"b": ("a",), "c": ("b",), "e": ("d",)}
     checks = [
         Check(name, "", partial(evaluate, name, finding), after.get(name, ())) for name, finding in findings.items()
     ]
     found = dict(run_checks(checks, ""))
     assert {name: finding.status for name, finding in found.items()} == {
-        "a": Status.WRONG,
-        "b": Status.LEFT_OUT,
-        "c": Status.LEFT_OUT,
+        "a": Status.FAILED,
+        "b": Status.SKIPPED,
+        "c": Status.SKIPPED,
         "e": Status.WARNING,
     }
     assert called == ["a", "d", "e"]
@@ -110,19 +110,19 @@ def test_eks_issuer_hidden_by_a_vpc_never_fails() -> None:
         found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=succeeded))
         assert set(found) == {"url", "documents"}
         assert found["documents"].status is status
-        assert "its private zone hides this name. STS uses the internet" in found["documents"].seen
+        assert "its private zone hides this name. STS uses the internet" in found["documents"].observed
 
 
 def test_issuer_unreachable_for_sts_and_here_is_a_failure() -> None:
     found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=False, sts_cannot_get_keys=True))
-    assert found["documents"].status is Status.WRONG
-    assert "STS cannot get the issuer's keys, and neither can this machine" in found["documents"].seen
+    assert found["documents"].status is Status.FAILED
+    assert "STS cannot get the issuer's keys, and neither can this machine" in found["documents"].observed
 
 
 def test_key_that_only_sts_has_is_a_warning() -> None:
     found = by_name(issuer.CHECKS, issuer_facts(published=Published([{"kid": "k2"}]), exchange_succeeded=True))
     assert found["key"].status is Status.WARNING
-    assert "the token's kid is k1; the issuer publishes k2; STS still has the key" in found["key"].seen
+    assert "the token's kid is k1; the issuer publishes k2; STS still has the key" in found["key"].observed
 
 
 def test_algorithm_missing_in_the_document_is_a_warning() -> None:
@@ -144,7 +144,7 @@ def test_algorithm_missing_in_the_document_is_a_warning() -> None:
     ],
 )
 def test_issuer_url_that_iam_rejects_has_a_reason(url: str, words: str) -> None:
-    assert words in by_name(issuer.CHECKS, issuer_facts(issuer=url))["url"].seen
+    assert words in by_name(issuer.CHECKS, issuer_facts(issuer=url))["url"].observed
     assert by_name(issuer.CHECKS, issuer_facts(issuer=url, is_aws=False))["url"].status is Status.OK
 
 
@@ -154,22 +154,22 @@ REACHED = NetworkPath("https://sts.eu-west-1.amazonaws.com", "sts.eu-west-1.amaz
 
 
 def test_private_addresses_mean_an_interface_endpoint() -> None:
-    assert "private: an interface endpoint in this VPC" in by_name(sts.CHECKS, StsFacts(REACHED))["name"].seen
+    assert "private: an interface endpoint in this VPC" in by_name(sts.CHECKS, StsFacts(REACHED))["name"].observed
     public = REACHED._replace(addresses=("10.0.1.2", "52.1.2.3"))
-    assert "private" not in by_name(sts.CHECKS, StsFacts(public))["name"].seen
+    assert "private" not in by_name(sts.CHECKS, StsFacts(public))["name"].observed
 
 
 @pytest.mark.parametrize("step", sts.STEPS)
 def test_failed_step_is_a_warning_if_the_exchange_succeeded(step: str) -> None:
     path = REACHED._replace(failed_step=step, reason="some reason", proxy="proxy:3128")
-    for succeeded, status in ((False, Status.WRONG), (True, Status.WARNING)):
+    for succeeded, status in ((False, Status.FAILED), (True, Status.WARNING)):
         found = by_name(sts.CHECKS, StsFacts(path, exchange_succeeded=succeeded))
         assert [name for name, finding in found.items() if finding.status is status] == [step]
-        assert "some reason" in found[step].seen
+        assert "some reason" in found[step].observed
 
 
 @pytest.mark.parametrize(
-    ("skew", "status"), [(0.4, Status.OK), (-59, Status.OK), (61, Status.WARNING), (-301, Status.WRONG)]
+    ("skew", "status"), [(0.4, Status.OK), (-59, Status.OK), (61, Status.WARNING), (-301, Status.FAILED)]
 )
 def test_clock_skew_decides_the_status(skew: float, status: Status) -> None:
     assert by_name(sts.CHECKS, StsFacts(REACHED._replace(skew_seconds=skew)))["clock"].status is status
@@ -187,12 +187,12 @@ def test_slow_connection_is_a_warning() -> None:
     ("changes", "status"),
     [
         ({"arn": "arn:aws:sts::111122223333:assumed-role/app/shop.cart"}, Status.OK),
-        ({"arn": "arn:aws:sts::111122223333:assumed-role/other/shop.cart"}, Status.WRONG),
-        ({"arn": "arn:aws:iam::111122223333:root"}, Status.WRONG),
-        ({"code": "SignatureDoesNotMatch", "error": "no"}, Status.WRONG),
-        ({"code": "SomethingNew", "error": "no"}, Status.WRONG),
-        ({"error": "no connection"}, Status.LEFT_OUT),
-        ({"skipped": "needs botocore"}, Status.LEFT_OUT),
+        ({"arn": "arn:aws:sts::111122223333:assumed-role/other/shop.cart"}, Status.FAILED),
+        ({"arn": "arn:aws:iam::111122223333:root"}, Status.FAILED),
+        ({"code": "SignatureDoesNotMatch", "error": "no"}, Status.FAILED),
+        ({"code": "SomethingNew", "error": "no"}, Status.FAILED),
+        ({"error": "no connection"}, Status.SKIPPED),
+        ({"skipped": "needs botocore"}, Status.SKIPPED),
     ],
 )
 def test_caller_must_be_the_role(changes: dict[str, str], status: Status) -> None:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 def found(report: Report, name: str) -> tuple[Status, str]:
     """Return status and text of the check with this id (`group.check`)."""
     (row,) = [row for row in report.rows if f"{row.group}.{row.check}" == name]
-    return row.finding.status, row.finding.seen
+    return row.finding.status, row.finding.observed
 
 
 def warnings_of(report: Report) -> list[str]:
@@ -87,7 +87,7 @@ async def test_each_of_several_roles_is_checked_and_named(tmp_path: Path) -> Non
     assert (first.group, first.check, first.role) == ("exchange", "granted", "other")
     assert {row.role for row in report.rows if row.group == "exchange"} == {"default", "other"}
     assert {row.role for row in report.rows if row.group == "sts"} == {None}
-    assert [row.role for row in report.rows if row.finding.status is Status.WRONG and row.group != "exchange"] == [
+    assert [row.role for row in report.rows if row.finding.status is Status.FAILED and row.group != "exchange"] == [
         "other"
     ]
     assert str(report.calls["configured"]) == "96"
@@ -97,12 +97,12 @@ async def test_daemon_is_expected_only_in_a_pod_or_with_an_address(tmp_path: Pat
     async with set_up(tmp_path) as at:
         environ = at.but(IRSA_SIDECAR_LISTEN=None)
         report = await examine(environ)
-        assert found(report, "endpoint.connection")[0] is Status.LEFT_OUT
+        assert found(report, "endpoint.connection")[0] is Status.SKIPPED
         assert report.status is Status.OK
         report = await examine({**environ, "KUBERNETES_SERVICE_HOST": "10.0.0.1"})
-        assert found(report, "endpoint.connection")[0] is Status.WRONG
+        assert found(report, "endpoint.connection")[0] is Status.FAILED
         report = await examine(at.but(IRSA_SIDECAR_LISTEN="127.0.0.1:0"))
-        assert found(report, "endpoint.all")[0] is Status.LEFT_OUT
+        assert found(report, "endpoint.all")[0] is Status.SKIPPED
 
 
 async def test_token_of_another_user_suggests_fsgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ async def test_token_of_another_user_suggests_fsgroup(tmp_path: Path, monkeypatc
             uid = os.geteuid()
     first = report.first_failure
     assert first is not None
-    assert first.finding.seen.startswith(f"token may not be read by uid {uid}")
+    assert first.finding.observed.startswith(f"token may not be read by uid {uid}")
     assert "fsGroup" in first.finding.next_step
 
 
@@ -159,7 +159,7 @@ async def test_reachable_node_role_is_a_warning(
 
 async def test_metadata_service_is_not_called_with_no_imds() -> None:
     report = await examine({}, metadata_address=None)
-    assert found(report, "metadata.all")[0] is Status.LEFT_OUT
+    assert found(report, "metadata.all")[0] is Status.SKIPPED
 
 
 async def test_imds_form_of_the_sidecar_passes() -> None:
@@ -171,9 +171,9 @@ async def test_imds_form_of_the_sidecar_passes() -> None:
     report = await examine(environ)
     assert report.status is Status.OK
     assert "the sidecar: SDKs do not use the node's metadata service" in found(report, "environment.metadata")[1]
-    assert found(report, "endpoint.all")[0] is Status.LEFT_OUT
+    assert found(report, "endpoint.all")[0] is Status.SKIPPED
     report = await examine(environ | {"AWS_EC2_METADATA_DISABLED": "true"})
-    assert found(report, "environment.metadata")[0] is Status.WRONG
+    assert found(report, "environment.metadata")[0] is Status.FAILED
 
 
 APPLICATION_WARNINGS: Mapping[str, Mapping[str, str | None]] = {
@@ -236,7 +236,7 @@ async def test_role_that_trusts_every_service_account_is_a_warning(tmp_path: Pat
         assert "any service account of this issuer may assume the role" in found(report, "trust.breadth")[1]
         statement["Condition"] = {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}
         report = await examine(environ)
-        assert found(report, "trust.policy")[0] is Status.LEFT_OUT
+        assert found(report, "trust.policy")[0] is Status.SKIPPED
         assert "IpAddress" in found(report, "trust.policy")[1]
         statement["Condition"] = {"StringEquals": {f"{at.issuer_key}:sub": "system:serviceaccount:shop:cart"}}
         report = await examine(environ)
@@ -249,9 +249,9 @@ async def test_denied_iam_call_is_shown_as_the_reason(tmp_path: Path) -> None:
         iam.denies = True
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url))
         signers = {signer for _, signer in iam.calls}
-    status, seen = found(report, "trust.policy")
-    assert status is Status.LEFT_OUT
-    assert "AccessDenied: not authorized to perform: iam:GetRole" in seen
+    status, observed = found(report, "trust.policy")
+    assert status is Status.SKIPPED
+    assert "AccessDenied: not authorized to perform: iam:GetRole" in observed
     assert len(signers) == 1
     assert signers.pop().startswith("ASIA")
 
@@ -259,9 +259,9 @@ async def test_denied_iam_call_is_shown_as_the_reason(tmp_path: Path) -> None:
 async def test_unreachable_iam_is_called_once(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=UNREACHABLE))
-    status, seen = found(report, "trust.policy")
-    assert status is Status.LEFT_OUT
-    assert "Could not connect to the endpoint URL" in seen
+    status, observed = found(report, "trust.policy")
+    assert status is Status.SKIPPED
+    assert "Could not connect to the endpoint URL" in observed
     assert report.status is Status.OK
 
 
@@ -321,7 +321,7 @@ async def test_text_starts_with_the_first_failure_and_is_wrapped(tmp_path: Path)
         done = await doctor(at.but(AWS_ENDPOINT_URL_STS=UNREACHABLE, COLUMNS="80"))
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 1
-    assert lines[0] == "Wrong: no connection to 127.0.0.1:1 (Connection refused)."
+    assert lines[0] == "Failed: no connection to 127.0.0.1:1 (Connection refused)."
     assert lines[1].startswith("Next: Check that STS listens there")
     assert max(len(line) for line in lines if "/" not in line) <= 80
     assert "\x1b" not in done.stdout.decode()

@@ -5,7 +5,7 @@ import json
 import re
 
 from sidecar.commands import doctor as command
-from sidecar.doctor.finding import Row, Status, wrong
+from sidecar.doctor.finding import Row, Status, failed
 from sidecar.doctor.location import Side
 from sidecar.doctor.report import Report, as_json
 from tests.unit.doctor.broken_set_ups import BROKEN
@@ -20,7 +20,7 @@ def test_document_lists_every_check_and_broken_set_up() -> None:
 
 
 def test_document_names_every_json_field() -> None:
-    report = Report(Side.SIDECAR, (Row("token", "file", wrong("gone", "bring it back")),), {})
+    report = Report(Side.SIDECAR, (Row("token", "file", failed("gone", "bring it back")),), {})
     document = json.loads(as_json(report))
     text = DOCUMENT.read_text(encoding="utf-8")
     for name in (*document, *document["first_failure"]):

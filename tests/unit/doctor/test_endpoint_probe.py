@@ -74,8 +74,8 @@ async def test_message_that_quotes_the_secret_is_not_shown(piece: str) -> None:
 
 
 async def test_endpoint_facts_hold_no_credentials() -> None:
-    wrong = {"AccessKeyId": SECRET, "SecretAccessKey": SECRET, "Token": SECRET, "Expiration": SECRET, SECRET * 2: 1}
-    async with listening(_json(200, wrong | {"RoleArn": SECRET})) as (url, _):
+    body = {"AccessKeyId": SECRET, "SecretAccessKey": SECRET, "Token": SECRET, "Expiration": SECRET, SECRET * 2: 1}
+    async with listening(_json(200, body | {"RoleArn": SECRET})) as (url, _):
         facts, _ = await collect(url, secret=None)
     assert SECRET not in str(facts)
 

@@ -54,8 +54,8 @@ def test_invalid_configuration_file_has_a_problem(tmp_path: Path, content: bytes
 def test_configuration_path_that_is_not_a_file_never_blocks(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
-    seen = {path: dict(environment.collect({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
-    assert seen == {
+    observed = {path: dict(environment.collect({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}
+    assert observed == {
         str(tmp_path / "fifo"): "it is not a regular file",
         str(tmp_path): "it is not a regular file",
         "/dev/zero": "it is not a regular file",

@@ -40,7 +40,7 @@ NO_KEY = "Couldn't retrieve verification key from your identity provider"
 )
 def test_sts_code_is_explained_from_the_known_facts(code: str, message: str, known: dict[str, Any], words: str) -> None:
     finding = rejected(code, message, **known)
-    assert words in finding.seen
+    assert words in finding.observed
     assert finding.next_step
 
 
@@ -61,7 +61,7 @@ def test_rejected_audience_is_explained(
     token = replace(TOKEN, audiences=aud, authorized_party=azp)
     error = ExchangeError("InvalidIdentityToken", "It could not be validated", NextStep.WAIT, status=400)
     facts = ExchangeFacts(ROLE, token, "k1", 3600, "sts.example", error=error, client_ids=client_ids)
-    assert words in by_name(exchange.CHECKS, facts)["granted"].seen
+    assert words in by_name(exchange.CHECKS, facts)["granted"].observed
 
 
 def test_denial_by_another_policy_names_that_policy() -> None:
@@ -69,7 +69,7 @@ def test_denial_by_another_policy_names_that_policy() -> None:
         "Not authorized to perform sts:AssumeRoleWithWebIdentity with an explicit deny in a resource control policy"
     )
     finding = rejected("AccessDenied", message, policy_mismatch="the trust policy does not allow this")
-    assert "trust policy" not in finding.seen
+    assert "trust policy" not in finding.observed
     assert "resource control policy (RCP)" in finding.next_step
 
 

@@ -78,16 +78,16 @@ def test_check_that_raises_hides_no_other_finding() -> None:
     )
     found = dict(run_checks(checks, None))
     assert [found[name].status for name in ("first", "second", "third")] == [
-        Status.LEFT_OUT,
+        Status.SKIPPED,
         Status.OK,
-        Status.LEFT_OUT,
+        Status.SKIPPED,
     ]
-    assert "TypeError" in found["first"].seen
-    assert SECRET not in found["first"].seen
+    assert "TypeError" in found["first"].observed
+    assert SECRET not in found["first"].observed
 
 
 def texts_of(report: Report, group: str) -> str:
-    return " ".join(row.finding.seen for row in report.rows if row.group == group)
+    return " ".join(row.finding.observed for row in report.rows if row.group == group)
 
 
 SIDECAR_PROBES = {
@@ -110,7 +110,7 @@ async def test_failed_sidecar_probe_affects_only_its_group(
         monkeypatch.setattr(module, name, raises)
         report = await examine(at.environ)
     assert "ValueError" in texts_of(report, group)
-    assert SECRET not in "".join(row.finding.seen for row in report.rows)
+    assert SECRET not in "".join(row.finding.observed for row in report.rows)
     assert any(row.finding.status is Status.OK for row in report.rows)
 
 
@@ -130,7 +130,7 @@ async def test_failed_application_probe_affects_only_its_group(
         monkeypatch.setattr(module, name, raises)
         report = await examine(at.application)
     assert "ValueError" in texts_of(report, group)
-    assert SECRET not in "".join(row.finding.seen for row in report.rows)
+    assert SECRET not in "".join(row.finding.observed for row in report.rows)
 
 
 HANGING_FILES: dict[str, tuple[object, str, Callable[..., object]]] = {

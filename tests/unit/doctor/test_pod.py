@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 async def test_healthy_pod_passes_except_for_the_checks_inside(environ: dict[str, str]) -> None:
     report = await examine(environ)
-    assert statuses(report) == {"inside.all": Status.LEFT_OUT}
+    assert statuses(report) == {"inside.all": Status.SKIPPED}
     assert report.status is Status.OK
     assert {row.container for row in report.rows} == {None, "app"}
     inside = report.rows[-1].finding
@@ -162,7 +162,7 @@ async def test_first_failure_names_the_error_of_a_pod(what: str, api: FakeApiSer
     text = as_text(report, width=1000, colours=False)
     assert first is not None, text
     assert f"{first.group}.{first.check}" == check, text
-    assert words in first.finding.seen, text
+    assert words in first.finding.observed, text
     assert first.finding.next_step
 
 
@@ -205,7 +205,7 @@ async def test_ordinary_container_and_hidden_values_are_accepted(api: FakeApiSer
     pod["status"]["containerStatuses"].append({"name": "credentials", "state": {"running": {}}})
     api.put(f"{PODS}/cart", pod)
     report = await examine(environ)
-    assert statuses(report) == {"pod.volume": Status.LEFT_OUT, "inside.all": Status.LEFT_OUT}
+    assert statuses(report) == {"pod.volume": Status.SKIPPED, "inside.all": Status.SKIPPED}
 
 
 async def test_application_with_our_image_is_not_the_sidecar(api: FakeApiServer, environ: dict[str, str]) -> None:
@@ -226,15 +226,15 @@ async def test_readiness_reason_comes_through_the_api_server(
         api, "answer", lambda method, target, body: reply_now[0] if "proxy" in target else answer(method, target, body)
     )
     for reply, status, words in (
-        ((503, b"role default: AccessDenied: Not authorized"), Status.WRONG, "AccessDenied: Not authorized"),
-        ((503, {"message": "error trying to reach service: dial tcp"}), Status.LEFT_OUT, "error trying to reach"),
-        ((403, {"message": "pods/proxy is forbidden"}), Status.LEFT_OUT, "pods/proxy is forbidden"),
-        ((404, {"message": "not found"}), Status.LEFT_OUT, "the admin address does not respond"),
+        ((503, b"role default: AccessDenied: Not authorized"), Status.FAILED, "AccessDenied: Not authorized"),
+        ((503, {"message": "error trying to reach service: dial tcp"}), Status.SKIPPED, "error trying to reach"),
+        ((403, {"message": "pods/proxy is forbidden"}), Status.SKIPPED, "pods/proxy is forbidden"),
+        ((404, {"message": "not found"}), Status.SKIPPED, "the admin address does not respond"),
     ):
         reply_now[:] = [reply]
         (row,) = [row for row in (await examine(environ)).rows if row.check == "readiness"]
         assert row.finding.status is status
-        assert words in row.finding.seen
+        assert words in row.finding.observed
 
 
 async def test_event_shows_why_a_container_does_not_start(api: FakeApiServer, environ: dict[str, str]) -> None:
@@ -248,13 +248,13 @@ async def test_event_shows_why_a_container_does_not_start(api: FakeApiServer, en
         )
     first = (await examine(environ)).first_failure
     assert first is not None
-    assert first.finding.seen.endswith("FailedMount: MountVolume.SetUp failed for volume token")
+    assert first.finding.observed.endswith("FailedMount: MountVolume.SetUp failed for volume token")
 
 
 async def test_missing_or_forbidden_pod_is_reported(api: FakeApiServer, environ: dict[str, str]) -> None:
     first = (await examine(environ, "other/cart")).first_failure
     assert first is not None
-    assert first.finding.seen == "Pod cart does not exist in namespace other of context lab"
+    assert first.finding.observed == "Pod cart does not exist in namespace other of context lab"
     api.faults.append((403, {"message": "pods is forbidden"}))
     with pytest.raises(KubernetesError, match="pods is forbidden"):
         await examine(environ)

@@ -95,7 +95,7 @@ async def test_isolation_follows_users_in_a_shared_namespace(
     report = await examine(environ)
     (row,) = [row for row in report.rows if row.check == "isolation"]
     assert row.finding.status is (Status.WARNING if words else Status.OK)
-    assert words in row.finding.seen
+    assert words in row.finding.observed
 
 
 EMPTY_VALUES: tuple[dict[str, Any], ...] = {"value": ""}, {}, {"valueFrom": None}
@@ -109,7 +109,7 @@ async def test_empty_variable_of_a_container_passes(
     pod = deepcopy(POD)
     app(pod)["env"].append({"name": name, **empty})
     api.put(f"{PODS}/cart", pod)
-    assert statuses(await examine(environ)) == {"inside.all": Status.LEFT_OUT}
+    assert statuses(await examine(environ)) == {"inside.all": Status.SKIPPED}
 
 
 @pytest.mark.parametrize("empty", EMPTY_VALUES)
@@ -126,7 +126,7 @@ async def test_empty_variable_that_an_sdk_reads_is_a_warning(
     pod = deepcopy(POD)
     app(pod)["env"].append({"name": name, **empty})
     api.put(f"{PODS}/cart", pod)
-    assert statuses(await examine(environ)) == {check: Status.WARNING, "inside.all": Status.LEFT_OUT}
+    assert statuses(await examine(environ)) == {check: Status.WARNING, "inside.all": Status.SKIPPED}
 
 
 async def test_no_proxy_from_a_config_map_is_a_warning(api: FakeApiServer, environ: dict[str, str]) -> None:
@@ -136,4 +136,4 @@ async def test_no_proxy_from_a_config_map_is_a_warning(api: FakeApiServer, envir
     api.put(f"{PODS}/cart", pod)
     (row,) = [row for row in (await examine(environ)).rows if row.check == "no_proxy"]
     assert row.finding.status is Status.WARNING
-    assert "does not show whether NO_PROXY includes 127.0.0.1" in row.finding.seen
+    assert "does not show whether NO_PROXY includes 127.0.0.1" in row.finding.observed

@@ -40,7 +40,7 @@ async def test_findings_inside_follow_those_from_the_api(
     first = report.first_failure
     assert first is not None
     assert (first.group, first.check) == ("exchange", "granted")
-    assert "sub is system:serviceaccount:default:app" in first.finding.seen
+    assert "sub is system:serviceaccount:default:app" in first.finding.observed
 
 
 async def test_readiness_takes_the_next_step_from_inside(
@@ -80,8 +80,8 @@ async def test_failed_kubectl_exec_shows_the_command(
     fake_kubectl(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     finding = (await examine(environ, execs=True)).rows[-1].finding
-    assert finding.status is Status.LEFT_OUT
-    assert words in finding.seen
+    assert finding.status is Status.SKIPPED
+    assert words in finding.observed
     assert finding.next_step.startswith("Run it yourself: kubectl exec -n shop cart")
 
 
@@ -89,7 +89,7 @@ async def test_missing_kubectl_skips_the_checks_inside(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "kubectl is not in PATH" in (await examine(environ, execs=True)).rows[-1].finding.seen
+    assert "kubectl is not in PATH" in (await examine(environ, execs=True)).rows[-1].finding.observed
 
 
 async def test_command_examines_a_pod(environ: dict[str, str]) -> None:

@@ -76,7 +76,7 @@ def test_root_that_is_not_a_directory_is_named(tmp_path: Path, name: str) -> Non
     (check,) = CHECKS
     finding = check.evaluate(searched(tmp_path / name))
     assert finding is not None
-    assert finding.seen == f"{tmp_path / name} is not a directory"
+    assert finding.observed == f"{tmp_path / name} is not a directory"
     assert "--files" in finding.next_step
 
 

@@ -16,8 +16,8 @@ from tests.unit.doctor.facts import ROLE, TOKEN, by_name
     ("azp", "client_ids", "provider", "policy"),
     [
         ("app-2", ("app-2",), Status.OK, Status.OK),
-        ("party-1", ("sts.amazonaws.com", "app-2"), Status.WRONG, Status.WRONG),
-        ("", ("", "app-2"), Status.LEFT_OUT, Status.WRONG),
+        ("party-1", ("sts.amazonaws.com", "app-2"), Status.FAILED, Status.FAILED),
+        ("", ("", "app-2"), Status.SKIPPED, Status.FAILED),
     ],
 )
 def test_provider_and_policy_are_compared_with_azp(
@@ -48,20 +48,20 @@ def test_policy_is_compared_with_each_claim() -> None:
         changed: dict[str, Any] = {claim: value}
         facts = trust_facts(token=replace(TOKEN, **changed), client_ids=("sts.amazonaws.com", "vault"))
         found = by_name(trust.CHECKS, facts)["policy"]
-        assert found.status is Status.WRONG
-        assert f"id/A:{claim[:3]} wants" in found.seen
+        assert found.status is Status.FAILED
+        assert f"id/A:{claim[:3]} wants" in found.observed
         assert trust.policy_mismatch(facts) is not None
 
 
 def test_missing_role_or_provider_is_a_failure() -> None:
     found = by_name(trust.CHECKS, trust_facts(has_provider=False, client_ids=None))
-    assert found["provider"].seen == f"{PROVIDER} does not exist"
+    assert found["provider"].observed == f"{PROVIDER} does not exist"
     assert (
         by_name(trust.CHECKS, trust_facts(policy=None, client_ids=None, has_role=False))["policy"].status
-        is Status.WRONG
+        is Status.FAILED
     )
     partly = by_name(trust.CHECKS, trust_facts(client_ids=None, unavailable_reason="AccessDenied"))
-    assert partly["provider"].status is Status.LEFT_OUT
+    assert partly["provider"].status is Status.SKIPPED
 
 
 def statement_of(principal: object, action: object, condition: object, effect: str = "Allow") -> dict[str, object]:
@@ -102,14 +102,14 @@ UNRELATED_STATEMENTS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("other", UNRELATED_STATEMENTS.values(), ids=UNRELATED_STATEMENTS)
 def test_unrelated_statement_hides_no_finding(other: dict[str, object]) -> None:
-    wrong = {**CART["Statement"][0], "Sid": "Irsa"}
-    wrong["Condition"] = {"StringEquals": {"oidc.example.com/id/A:sub": "system:serviceaccount:shop:till"}}
-    for order in ([wrong, other], [other, wrong]):
+    rejecting = {**CART["Statement"][0], "Sid": "Irsa"}
+    rejecting["Condition"] = {"StringEquals": {"oidc.example.com/id/A:sub": "system:serviceaccount:shop:till"}}
+    for order in ([rejecting, other], [other, rejecting]):
         facts = trust_facts(policy={"Version": "2012-10-17", "Statement": order})
         found = by_name(trust.CHECKS, facts)
-        assert found["policy"].status is Status.WRONG
-        assert "Statement Irsa: Condition StringEquals" in found["policy"].seen
-        assert "Other" not in found["policy"].seen
+        assert found["policy"].status is Status.FAILED
+        assert "Statement Irsa: Condition StringEquals" in found["policy"].observed
+        assert "Other" not in found["policy"].observed
         assert trust.policy_mismatch(facts) is not None
     found = by_name(
         trust.CHECKS, trust_facts(policy={"Version": "2012-10-17", "Statement": [other, *CART["Statement"]]})
@@ -128,14 +128,14 @@ def test_unknown_statement_counts_only_if_it_decides() -> None:
     ):
         facts = trust_facts(policy={"Version": "2012-10-17", "Statement": statements})
         finding = by_name(trust.CHECKS, facts)["policy"]
-        assert finding.status is Status.LEFT_OUT
-        assert "a part of the trust policy cannot be evaluated" in finding.seen
+        assert finding.status is Status.SKIPPED
+        assert "a part of the trust policy cannot be evaluated" in finding.observed
         assert trust.policy_mismatch(facts) is None
-        assert finding.seen.count("Statement ") == 1
+        assert finding.observed.count("Statement ") == 1
 
 
 def test_session_longer_than_the_role_allows_is_a_failure() -> None:
     longer = trust_facts(role=ROLE._replace(duration_seconds=7200))
-    assert by_name(trust.CHECKS, longer)["session"].status is Status.WRONG
+    assert by_name(trust.CHECKS, longer)["session"].status is Status.FAILED
     longest = trust_facts(role=ROLE._replace(duration_seconds=None))
     assert by_name(trust.CHECKS, longest)["session"].status is Status.OK
