@@ -209,7 +209,7 @@ BROKEN = (
         "a clock two hours behind",
         clock_is_two_hours_behind,
         "sts.clock",
-        "this machine's clock is 7200 s behind STS's",
+        "s behind STS's: AWS rejects signatures that are 5 minutes off",
     ),
     Broken(
         "a web page instead of the response of STS",

@@ -175,6 +175,11 @@ def test_clock_skew_decides_the_status(skew: float, status: Status) -> None:
     assert by_name(sts.CHECKS, StsFacts(REACHED._replace(skew_seconds=skew)))["clock"].status is status
 
 
+@pytest.mark.parametrize(("skew", "words"), [(7200.2, "is 7200 s behind STS's"), (-400.4, "is 400 s ahead of STS's")])
+def test_clock_skew_is_shown_in_seconds(skew: float, words: str) -> None:
+    assert words in by_name(sts.CHECKS, StsFacts(REACHED._replace(skew_seconds=skew)))["clock"].observed
+
+
 def test_slow_connection_is_a_warning() -> None:
     slow = REACHED._replace(seconds=(("connect", 2.0),))
     assert by_name(sts.CHECKS, StsFacts(slow))["connect"].status is Status.WARNING
