@@ -46,11 +46,11 @@ def _file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_no_file_and_an_empty_one_are_the_defaults(tmp_path: Path) -> None:
+def test_config_without_a_file_or_content_has_defaults(tmp_path: Path) -> None:
     assert read_config(None) == read_config(_file(tmp_path, "# nothing\n")) == LocalConfig()
 
 
-def test_everything_can_be_set(tmp_path: Path) -> None:
+def test_every_setting_is_read(tmp_path: Path) -> None:
     config = read_config(_file(tmp_path, WHOLE))
     assert config == LocalConfig(
         account_id="444455556666",
@@ -126,7 +126,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         ("!!python/object:os.system {}", "line 1: this is not valid YAML"),
     ],
 )
-def test_a_mistake_is_named_with_its_file_and_the_way_out(tmp_path: Path, text: str, said: str) -> None:
+def test_config_error_names_file_and_fix(tmp_path: Path, text: str, said: str) -> None:
     path = _file(tmp_path, text)
     with pytest.raises(ConfigurationError) as caught:
         read_config(path)
@@ -135,13 +135,13 @@ def test_a_mistake_is_named_with_its_file_and_the_way_out(tmp_path: Path, text: 
 
 
 @pytest.mark.parametrize("home", ["~nobody-of-that-name/keys", "~/keys"])
-def test_a_home_directory_that_is_unknown_is_no_traceback(tmp_path: Path, home: str) -> None:
+def test_unknown_home_directory_is_kept_in_the_path(tmp_path: Path, home: str) -> None:
     path = _file(tmp_path, f"providers: [{{issuer: 'https://x.test', jwks_file: '{home}'}}]")
     assert read_config(path).providers[0].jwks_file is not None
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
-def test_a_path_that_is_not_a_small_file_is_named(tmp_path: Path, kind: str) -> None:
+def test_config_path_must_be_a_small_file(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "local.yaml")
     if kind == "directory":
         path.mkdir()
@@ -153,19 +153,19 @@ def test_a_path_that_is_not_a_small_file_is_named(tmp_path: Path, kind: str) -> 
         read_config(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_config_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yaml"):
         read_config(tmp_path / "none.yaml")
 
 
-def test_a_provider_can_be_added_by_flag() -> None:
+def test_flag_adds_a_provider() -> None:
     config = LocalConfig().with_provider("https://issuer.example.com", jwks_file=Path("keys"))
     assert config.providers == (ProviderSettings("https://issuer.example.com", ("sts.amazonaws.com",), Path("keys")),)
     with pytest.raises(ConfigurationError, match="--issuer is 'nonsense'"):
         LocalConfig().with_provider("nonsense")
 
 
-def test_the_example_in_the_documentation_is_taken(tmp_path: Path) -> None:
+def test_documented_example_is_valid_and_complete(tmp_path: Path) -> None:
     documentation = Path(__file__).parents[3] / "docs" / "local.md"
     blocks = [block.partition("```")[0] for block in documentation.read_text().split("```yaml\n")[1:]]
     example = next(block for block in blocks if "roles:" in block)

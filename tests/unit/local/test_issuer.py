@@ -18,7 +18,7 @@ from sidecar.serving.h11_server import Request
 from tests.unit.local.conftest import ISSUER, World
 
 
-def test_a_token_has_the_claims_of_kube_apiserver(world: World) -> None:
+def test_token_has_the_claims_of_kube_apiserver(world: World) -> None:
     parts = jwt.decode_complete(world.token(), options={"verify_signature": False})
     claims, now = parts["payload"], int(world.wall.time())
     assert parts["header"] == {"alg": "RS256", "kid": world.issuer.keys.active.kid, "typ": "JWT"}
@@ -34,25 +34,25 @@ def test_a_token_has_the_claims_of_kube_apiserver(world: World) -> None:
     }
 
 
-def test_each_token_has_an_id_of_its_own(world: World) -> None:
+def test_each_token_has_a_unique_id(world: World) -> None:
     ids = {jwt.decode(world.token(), options={"verify_signature": False})["jti"] for _ in range(3)}
     assert len(ids) == 3
 
 
-def test_the_key_id_is_the_digest_of_the_public_key(private_keys: list[RSAPrivateKey]) -> None:
+def test_key_id_is_the_digest_of_the_public_key(private_keys: list[RSAPrivateKey]) -> None:
     der = private_keys[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     expected = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
     assert signing_key(private_keys[0]).kid == expected
 
 
-def test_the_published_key_verifies_what_the_private_one_signed(private_keys: list[RSAPrivateKey]) -> None:
+def test_published_key_verifies_a_signed_token(private_keys: list[RSAPrivateKey]) -> None:
     token, keys = KeySet((signing_key(private_keys[0]),)).signed({"exp": 4_000_000_000, "sub": "x"})
     jwks = jwt.PyJWKSet.from_dict(keys.jwks())
     assert jwt.decode(token, jwks.keys[0], algorithms=["RS256"])["sub"] == "x"
     assert "d" not in keys.jwks()["keys"][0]
 
 
-def test_an_old_key_is_published_while_a_token_of_it_may_be_accepted(private_keys: list[RSAPrivateKey]) -> None:
+def test_old_key_is_published_while_its_tokens_are_valid(private_keys: list[RSAPrivateKey]) -> None:
     first, second, third = (signing_key(key) for key in private_keys)
     _, keys = KeySet((first,)).signed({"exp": 1000})
     _, keys = keys.signed({"exp": 500})
@@ -62,14 +62,14 @@ def test_an_old_key_is_published_while_a_token_of_it_may_be_accepted(private_key
 
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/keys"])
-async def test_both_documents_are_served_as_eks_serves_them(world: World, path: str) -> None:
+async def test_documents_have_the_headers_of_eks(world: World, path: str) -> None:
     reply = await world.issuer.answer(Request("GET", path))
     assert reply.status == 200
     assert reply.content_type == {"/keys": "application/jwk-set+json"}.get(path, "application/json")
     assert dict(reply.headers) == {"Cache-Control": "public, max-age=3600"}
 
 
-async def test_the_discovery_document_has_what_iam_needs(world: World) -> None:
+async def test_discovery_document_has_the_fields_for_iam(world: World) -> None:
     document = json.loads((await world.issuer.answer(Request("GET", "/.well-known/openid-configuration"))).body)
     assert document["issuer"] == ISSUER
     assert document["jwks_uri"] == f"{ISSUER}/keys"
@@ -78,12 +78,12 @@ async def test_the_discovery_document_has_what_iam_needs(world: World) -> None:
     assert document["id_token_signing_alg_values_supported"] == ["RS256"]
 
 
-async def test_nothing_else_is_served(world: World) -> None:
+async def test_issuer_rejects_other_paths_and_methods(world: World) -> None:
     assert (await world.issuer.answer(Request("GET", "/"))).status == 404
     assert (await world.issuer.answer(Request("POST", "/keys"))).status == 405
 
 
-async def test_keys_rotate_by_the_interval(
+async def test_keys_rotate_after_each_interval(
     world: World, private_keys: list[RSAPrivateKey], autojump_clock: object
 ) -> None:
     fresh, rotated_at, twice = iter(private_keys[1:]), [], trio.Event()

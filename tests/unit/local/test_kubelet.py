@@ -16,7 +16,7 @@ from sidecar.local.kubelet import TokenVolume, keep_fresh, needs_renewal, renew
 from tests.support.fakes.clock import EPOCH, FakeWall
 
 
-def test_a_write_makes_the_layout_of_the_kubelet(tmp_path: Path) -> None:
+def test_write_creates_the_layout_of_the_kubelet(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path / "run" / "token-volume")
     volume.write("first", EPOCH)
     assert volume.token_file.read_bytes() == b"first"
@@ -26,14 +26,14 @@ def test_a_write_makes_the_layout_of_the_kubelet(tmp_path: Path) -> None:
     assert sorted(path.name for path in volume.directory.iterdir()) == sorted(["..data", data.name, "token"])
 
 
-def test_only_the_owner_may_read(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_the_token(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path / "v")
     volume.write("first", EPOCH)
     for path, mode in ((volume.token_file, 0o600), (volume.directory / "..data", 0o700), (volume.directory, 0o700)):
         assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_a_second_write_swaps_the_directory_and_removes_the_old_one(tmp_path: Path) -> None:
+def test_second_write_replaces_the_data_directory(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path)
     volume.write("first", EPOCH)
     old = (tmp_path / "..data").readlink()
@@ -43,7 +43,7 @@ def test_a_second_write_swaps_the_directory_and_removes_the_old_one(tmp_path: Pa
     assert not (tmp_path / old).exists()
 
 
-def test_the_same_token_again_changes_nothing(tmp_path: Path) -> None:
+def test_write_of_the_same_token_changes_nothing(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path)
     volume.write("first", EPOCH)
     before = (tmp_path / "..data").readlink()
@@ -51,7 +51,7 @@ def test_the_same_token_again_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "..data").readlink() == before
 
 
-def test_a_crash_before_the_rename_is_mended_by_the_next_write(tmp_path: Path) -> None:
+def test_next_write_succeeds_after_a_crash_before_the_rename(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path)
     volume.write("first", EPOCH)
     (tmp_path / "..data_tmp").symlink_to("nowhere")
@@ -59,7 +59,7 @@ def test_a_crash_before_the_rename_is_mended_by_the_next_write(tmp_path: Path) -
     assert volume.token_file.read_bytes() == b"second"
 
 
-def test_a_reader_never_sees_less_than_a_whole_token(tmp_path: Path) -> None:
+def test_reader_always_sees_a_complete_token(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path)
     volume.write(token_of(0), EPOCH)
     seen: set[bytes] = set()
@@ -104,14 +104,14 @@ LONG = IssuedToken("t", EPOCH, EPOCH + 200 * 3600)
         (LONG, 86_401, 0, True),
     ],
 )
-def test_a_token_is_renewed_by_the_rule_of_the_kubelet(
+def test_token_is_renewed_by_the_rule_of_the_kubelet(
     token: IssuedToken, age: float, jitter: float, *, expected: bool
 ) -> None:
     assert needs_renewal(token, EPOCH + age, jitter) is expected
 
 
 @given(st.integers(600, 200_000), st.floats(0, 10))
-def test_no_token_comes_near_its_end_before_it_is_renewed(life: int, jitter: float) -> None:
+def test_token_is_renewed_before_the_last_fifth(life: int, jitter: float) -> None:
     token = IssuedToken("t", EPOCH, EPOCH + life)
     assert needs_renewal(token, token.expires_at - 0.19 * life, jitter)
 
@@ -139,7 +139,7 @@ async def _keep(volume: TokenVolume, api: Api, seconds: float, meanwhile: Callab
         await keep_fresh(volume, token, api.issue, clock=api.wall.clock, jitter=lambda: 0.0, emit=api.emit)
 
 
-async def test_tokens_are_renewed_at_four_fifths_of_their_life(
+async def test_tokens_are_renewed_after_80_percent_of_lifetime(
     tmp_path: Path, wall: FakeWall, autojump_clock: object
 ) -> None:
     volume, api = TokenVolume(tmp_path), Api(wall)
@@ -149,16 +149,14 @@ async def test_tokens_are_renewed_at_four_fifths_of_their_life(
     assert volume.token_file.read_text() == "token-3"
 
 
-async def test_a_clock_set_back_and_one_that_jumps_ahead_renew_at_once(
-    tmp_path: Path, wall: FakeWall, autojump_clock: object
-) -> None:
+async def test_clock_jump_renews_the_token_at_once(tmp_path: Path, wall: FakeWall, autojump_clock: object) -> None:
     for step in (-100, 3600):
         api = Api(wall)
         await _keep(TokenVolume(tmp_path), api, 6, lambda step=step: wall.step(step))  # type: ignore[misc]
         assert api.count == 2
 
 
-async def test_a_volume_that_cannot_be_written_keeps_its_token_and_is_tried_again(
+async def test_failed_write_keeps_the_token_and_is_retried(
     tmp_path: Path, wall: FakeWall, autojump_clock: object
 ) -> None:
     volume, api = TokenVolume(tmp_path / "v"), Api(wall)

@@ -55,7 +55,7 @@ async def test_known_keys_are_fetched_once() -> None:
         assert served.fetches == 1
 
 
-async def test_an_unknown_kid_is_looked_for_once_more() -> None:
+async def test_unknown_kid_causes_another_fetch() -> None:
     async with site() as served:
         keys = served.keys
         await keys.keys_for("a")
@@ -65,7 +65,7 @@ async def test_an_unknown_kid_is_looked_for_once_more() -> None:
         assert served.fetches == 2
 
 
-async def test_a_withdrawn_key_is_forgotten_after_a_while() -> None:
+async def test_withdrawn_key_is_accepted_for_300_seconds() -> None:
     async with site() as served:
         keys = served.keys
         await keys.keys_for("a")
@@ -76,7 +76,7 @@ async def test_a_withdrawn_key_is_forgotten_after_a_while() -> None:
         assert await keys.keys_for("a") == []
 
 
-async def test_many_tokens_of_one_unknown_key_cost_one_fetch() -> None:
+async def test_tokens_of_one_unknown_key_share_a_fetch() -> None:
     async with site() as served:
         keys = served.keys
         await keys.keys_for("a")
@@ -111,9 +111,7 @@ async def test_fetches_for_unknown_kids_are_a_second_apart(
         assert [at - times[0] for at in times] == [0.0, 1.0, 2.0]
 
 
-async def test_known_keys_are_not_held_up_by_the_search_for_others(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
-) -> None:
+async def test_fetch_does_not_delay_known_keys(monkeypatch: pytest.MonkeyPatch, autojump_clock: object) -> None:
     async def fetch(_issuer: str, _address: str) -> list[Any]:
         await trio.sleep(5)
         return [{"kid": "a"}]
@@ -146,7 +144,7 @@ Spoil = Callable[[Site], None]
         lambda served: served.pages.update({"/.well-known/openid-configuration": "text"}),
     ],
 )
-async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> None:
+async def test_issuer_with_invalid_documents_has_no_keys(spoil: Spoil) -> None:
     async with site() as served:
         spoil(served)
         with pytest.raises(StsRejection) as caught:
@@ -163,7 +161,7 @@ async def test_an_issuer_that_publishes_nonsense_has_no_keys(spoil: Spoil) -> No
         lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="gopher://x"),
     ],
 )
-async def test_an_issuer_that_does_not_answer_is_a_communication_error(spoil: Spoil) -> None:
+async def test_unreachable_issuer_is_a_communication_error(spoil: Spoil) -> None:
     async with site() as served:
         spoil(served)
         with pytest.raises(StsRejection) as caught:
@@ -172,7 +170,7 @@ async def test_an_issuer_that_does_not_answer_is_a_communication_error(spoil: Sp
         assert served.url in caught.value.reason
 
 
-async def test_an_issuer_that_hangs_is_given_up(autojump_clock: object) -> None:
+async def test_fetch_from_a_hanging_issuer_times_out(autojump_clock: object) -> None:
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     async with listener:
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
@@ -181,7 +179,7 @@ async def test_an_issuer_that_hangs_is_given_up(autojump_clock: object) -> None:
     assert caught.value.code == "IDPCommunicationError"
 
 
-async def test_keys_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
+async def test_key_file_is_read_for_each_token(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_text('{"keys": [{"kid": "a"}]}')
     keys = FileKeys(path)
@@ -195,7 +193,7 @@ async def test_keys_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
-def test_keys_file_that_is_not_a_small_file_is_never_waited_for(tmp_path: Path, kind: str) -> None:
+def test_key_file_must_be_a_small_file(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "jwks.json")
     if kind == "directory":
         path.mkdir()
@@ -210,7 +208,7 @@ def test_keys_file_that_is_not_a_small_file_is_never_waited_for(tmp_path: Path, 
 @pytest.mark.parametrize(
     "content", [None, "nonsense", "[]", '{"keys": 1}', "[" * 5000, '{"keys": [' + "9" * 5000 + "]}"]
 )
-def test_a_file_without_keys_is_a_configuration_error(tmp_path: Path, content: str | None) -> None:
+def test_file_without_keys_is_a_configuration_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "jwks.json"
     if content is not None:
         path.write_text(content)

@@ -60,7 +60,7 @@ async def refused(
     return error
 
 
-async def test_a_chain_ends_as_its_last_role_though_this_machines_clock_is_months_off(world: World) -> None:
+async def test_chain_returns_credentials_of_its_last_role(world: World) -> None:
     reply = await chained(world, TO_NEXT, TO_LAST)
     assert reply.credentials.role_arn == LAST
     event, told = world.told[-1]
@@ -70,7 +70,7 @@ async def test_a_chain_ends_as_its_last_role_though_this_machines_clock_is_month
     assert told["access_key_id"] == reply.credentials.access_key_id
 
 
-async def test_tags_policies_and_a_source_identity_are_taken(world: World) -> None:
+async def test_step_accepts_tags_policies_and_source_identity(world: World) -> None:
     step = TO_NEXT._replace(
         tags=(("Größe", "XL + more"), ("team", "")),
         transitive_tags=("team",),
@@ -113,7 +113,7 @@ NOT_ALLOWED = "because no session policy allows the sts:AssumeRole action"
         ('{"Effect":"Allow","Action":"*","Resource":"arn:aws:iam::${aws:x}:role/*"}', NOT_ALLOWED),
     ],
 )
-async def test_session_policy_binds_the_next_step(world: World, statements: str, ending: str) -> None:
+async def test_session_policy_restricts_the_next_step(world: World, statements: str, ending: str) -> None:
     error = await refused(world, TO_NEXT._replace(policy=HOP % statements), TO_LAST)
     assert (error.code, error.step) == ("AccessDenied", 2)
     user = "arn:aws:sts::111122223333:assumed-role/next/hop"
@@ -135,7 +135,7 @@ async def test_session_policy_binds_the_next_step(world: World, statements: str,
         f'[{LETS_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
     ],
 )
-async def test_session_policy_that_allows_it_lets_the_chain_go_on(world: World, statements: str) -> None:
+async def test_session_policy_can_allow_the_next_step(world: World, statements: str) -> None:
     reply = await chained(world, TO_NEXT._replace(policy=HOP % statements), TO_LAST)
     assert reply.credentials.role_arn == LAST
 
@@ -155,14 +155,14 @@ async def test_session_policy_that_allows_it_lets_the_chain_go_on(world: World, 
         ),
     ],
 )
-async def test_managed_session_policy_binds_as_far_as_it_is_known(
+async def test_managed_policy_of_unknown_content_allows_nothing(
     world: World, arns: tuple[str, ...], policy: str | None, *, is_allowed: bool
 ) -> None:
     found = await outcome(world, TO_NEXT._replace(policy_arns=arns, policy=policy), TO_LAST)
     assert isinstance(found, ExchangeResult) is is_allowed
 
 
-async def test_session_policy_is_of_its_own_session_only(world: World) -> None:
+async def test_session_policy_restricts_only_its_own_session(world: World) -> None:
     """The next session of the chain has its own, or none."""
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     narrow = TO_NEXT._replace(policy=HOP % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
@@ -171,7 +171,7 @@ async def test_session_policy_is_of_its_own_session_only(world: World) -> None:
 
 
 @pytest.mark.parametrize("action", ["sts:TagSession", "sts:SetSourceIdentity"])
-async def test_session_policy_binds_tags_and_source_identity(world: World, action: str) -> None:
+async def test_session_policy_restricts_tags_and_source_identity(world: World, action: str) -> None:
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     assume_only = TO_NEXT._replace(policy=HOP % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
     step = TO_LAST._replace(tags=(("a", "b"),)) if "Tag" in action else TO_LAST._replace(source_identity="alice")
@@ -201,7 +201,7 @@ async def test_session_policy_binds_tags_and_source_identity(world: World, actio
         ),
     ],
 )
-async def test_malformed_session_policy_is_refused(world: World, policy: str, message: str) -> None:
+async def test_malformed_session_policy_is_rejected(world: World, policy: str, message: str) -> None:
     error = await refused(world, TO_NEXT._replace(policy=policy))
     assert error.code == "MalformedPolicyDocument"
     assert message in error.message
@@ -313,7 +313,7 @@ def two_hours_later(world: World) -> Answer:
         (two_hours_later, "ExpiredToken", "token included in the request is expired", NextStep.RETRY, "just returned"),
     ],
 )
-async def test_a_signature_that_is_refused_says_what_to_look_at(
+async def test_rejected_signature_has_advice(
     world: World, make_answer: Callable[[World], Answer], *, code: str, text: str, next_step: NextStep, advice: str
 ) -> None:
     error = await refused(world, TO_NEXT, answer=make_answer(world))
@@ -322,7 +322,7 @@ async def test_a_signature_that_is_refused_says_what_to_look_at(
     assert advice in explained(error)
 
 
-async def test_a_region_that_is_not_the_endpoints_is_for_the_operator(world: World) -> None:
+async def test_wrong_region_is_an_error_for_the_operator(world: World) -> None:
     error = await refused(world, TO_NEXT, region="eu-west-1")
     assert (error.code, error.next_step) == ("SignatureDoesNotMatch", NextStep.ASK_OPERATOR)
     assert "set AWS_REGION" in explained(error)
@@ -345,9 +345,7 @@ async def test_a_region_that_is_not_the_endpoints_is_for_the_operator(world: Wor
         ),
     ],
 )
-async def test_a_step_that_is_refused_says_what_to_change(
-    world: World, steps: list[ChainStep], code: str, advice: str
-) -> None:
+async def test_rejected_step_has_advice(world: World, steps: list[ChainStep], code: str, advice: str) -> None:
     error = await refused(world, *steps)
     assert (error.code, error.step) == (code, len(steps))
     assert f"step {len(steps)} of the chain, {steps[-1].role_arn}: " in str(error)

@@ -151,7 +151,7 @@ async def test_boto3_exchanges_the_token_and_uses_the_credentials(
     assert [event for event, _ in run.told] == ["token_renewed", "exchange_granted", "caller_identity_returned"]
 
 
-async def test_boto3_presigns_what_the_services_take(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+async def test_presigned_requests_of_boto3_are_accepted(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
     async with running(tmp_path, generate) as run:
         keys = (await run.exchange())["Credentials"]
         for method in ("GET", "POST"):
@@ -166,7 +166,7 @@ def _presigned(method: str, client: "STSClient") -> str:
     return client.generate_presigned_url("get_caller_identity", HttpMethod=method)
 
 
-async def test_boto3_meets_the_refusals_of_aws(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+async def test_boto3_receives_the_error_codes_of_aws(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
     async with running(tmp_path, generate) as run:
         keys, token = (await run.exchange(DurationSeconds=900))["Credentials"], run.token
         with pytest.raises(ClientError) as wrong:
@@ -181,7 +181,7 @@ async def test_boto3_meets_the_refusals_of_aws(tmp_path: Path, generate: Callabl
     assert code_and_text(stale.value)[0] == "ExpiredTokenException"
 
 
-async def test_a_role_by_name_with_a_policy_of_its_own_and_a_chain(
+async def test_named_role_with_its_own_policy_can_start_a_chain(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     first = {
@@ -206,9 +206,7 @@ async def test_a_role_by_name_with_a_policy_of_its_own_and_a_chain(
     assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::444455556666:assumed-role/other/hop"
 
 
-async def test_the_local_issuer_may_sign_as_a_cluster_does(
-    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
-) -> None:
+async def test_local_issuer_can_sign_as_a_cluster_issuer(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
     async with running(tmp_path, generate, LocalConfig(issuer_url=url)) as run:
         answer = await run.exchange()
@@ -216,7 +214,7 @@ async def test_the_local_issuer_may_sign_as_a_cluster_does(
     assert answer["Provider"] == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
 
 
-async def test_tokens_of_another_issuer_are_taken_with_its_key_file(
+async def test_tokens_of_another_issuer_are_accepted_by_key_file(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey], private_keys: list[RSAPrivateKey]
 ) -> None:
     issuer, keys = "https://cluster.test", KeySet((signing_key(private_keys[1]),))
@@ -250,7 +248,7 @@ async def test_tokens_of_another_issuer_are_taken_with_its_key_file(
     assert code_and_text(own.value)[0] == "AccessDenied"
 
 
-async def test_an_issuer_that_cannot_be_reached_is_said_to_be_so(
+async def test_unreachable_issuer_has_the_error_code_of_aws(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     config = LocalConfig(providers=(ProviderSettings("http://127.0.0.1:9"),))
@@ -272,14 +270,14 @@ async def test_an_issuer_that_cannot_be_reached_is_said_to_be_so(
         ),
     ],
 )
-async def test_a_mistake_in_the_configuration_ends_the_start(
+async def test_configuration_error_stops_the_start(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey], change: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):
         await _start(tmp_path, generate, replace(LocalConfig(), **change))
 
 
-async def test_a_port_in_use_and_a_directory_that_is_a_file_end_the_start(
+async def test_unusable_port_or_directory_stops_the_start(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -299,7 +297,7 @@ async def _start(directory: Path, generate: Callable[[], RSAPrivateKey], config:
 
 
 @pytest.mark.parametrize(("host", "told"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1")])
-async def test_sts_can_listen_where_a_development_cluster_reaches_it(
+async def test_sts_can_listen_on_another_address(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey], host: str, told: str
 ) -> None:
     async with (
@@ -311,7 +309,7 @@ async def test_sts_can_listen_where_a_development_cluster_reaches_it(
     assert reply.url.host == told
 
 
-async def test_real_trust_policy_is_tried_as_it_is(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+async def test_unevaluated_trust_statements_are_reported(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
     """Statements that are not evaluated here are reported, and a call that depends on one is refused."""
     config = LocalConfig(roles=(RoleSettings(name="app", trust_policy=REAL_POLICY),))
     async with running(tmp_path, generate, config) as run:

@@ -12,7 +12,7 @@ from sidecar.local.trust_policy import TrustPolicy
 ROLE = IamRole("arn:aws:iam::111122223333:role/app", TrustPolicy(()))
 
 
-def test_a_full_table_lets_go_of_what_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_table_removes_the_first_session_to_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
     table = SessionTable()
     held = [
@@ -23,13 +23,13 @@ def test_a_full_table_lets_go_of_what_ends_first(monkeypatch: pytest.MonkeyPatch
     assert [table.get(session.access_key_id) for session in held] == [held[0], None, held[2], held[3]]
 
 
-def test_a_session_shows_no_secret() -> None:
+def test_session_repr_has_no_secret() -> None:
     session = new_session(ROLE, "app", now=0, seconds=900, random_bytes=os.urandom)
     assert session.secret_access_key not in repr(session)
     assert session.session_token not in repr(session)
 
 
 @pytest.mark.parametrize("characters", [600, 601, 4096])
-def test_a_session_token_is_at_least_as_long_as_asked(characters: int) -> None:
+def test_session_token_has_at_least_the_requested_length(characters: int) -> None:
     session = new_session(ROLE, "app", now=0, seconds=900, random_bytes=os.urandom, token_characters=characters)
     assert characters <= len(session.session_token) < characters + 4

@@ -57,7 +57,7 @@ async def keys_of(world: World, **form: Any) -> dict[str, Any]:
     return dict((await world.ask(**form))["Credentials"])
 
 
-async def test_the_caller_is_the_session_that_signed(world: World, sign: Sign) -> None:
+async def test_caller_is_the_session_that_signed(world: World, sign: Sign) -> None:
     answer = await world.send(sign(await keys_of(world)))
     assert answer["Account"] == "111122223333"
     assert answer["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
@@ -66,7 +66,7 @@ async def test_the_caller_is_the_session_that_signed(world: World, sign: Sign) -
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_presigned_request_tells_the_caller_too(world: World, sign: Sign, method: str) -> None:
+async def test_presigned_request_returns_its_caller(world: World, sign: Sign, method: str) -> None:
     answer = await world.send(sign(await keys_of(world), presigned=method))
     assert answer["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
 
@@ -81,7 +81,7 @@ async def test_a_presigned_request_tells_the_caller_too(world: World, sign: Sign
         ({"SessionToken": None}, (403, "InvalidClientTokenId", INVALID)),
     ],
 )
-async def test_other_credentials_are_refused(
+async def test_wrong_credentials_are_rejected(
     world: World, sign: Sign, changes: dict[str, Any], refusal: tuple[int, str, str], presigned: str | None
 ) -> None:
     keys = await keys_of(world) | changes
@@ -89,7 +89,7 @@ async def test_other_credentials_are_refused(
 
 
 @pytest.mark.parametrize("presigned", [None, "GET"])
-async def test_credentials_end_at_their_expiration(world: World, sign: Sign, presigned: str | None) -> None:
+async def test_credentials_are_rejected_from_their_expiration(world: World, sign: Sign, presigned: str | None) -> None:
     keys = await keys_of(world, DurationSeconds=900)
     world.wall.step(899)
     later = NOW + timedelta(seconds=899)
@@ -116,7 +116,7 @@ async def test_credentials_end_at_their_expiration(world: World, sign: Sign, pre
         ),
     ],
 )
-async def test_a_clock_that_is_far_off_is_told_both_times(
+async def test_wrong_clock_gets_both_times_in_the_error(
     world: World, sign: Sign, minutes: int, message: str, presigned: str | None
 ) -> None:
     request = sign(await keys_of(world), at=NOW + timedelta(minutes=minutes), presigned=presigned)
@@ -124,7 +124,7 @@ async def test_a_clock_that_is_far_off_is_told_both_times(
 
 
 @pytest.mark.parametrize("minutes", [-15, 15])
-async def test_a_clock_that_is_a_quarter_of_an_hour_off_is_let_pass(world: World, sign: Sign, minutes: int) -> None:
+async def test_clock_skew_of_15_minutes_is_accepted(world: World, sign: Sign, minutes: int) -> None:
     assert "Arn" in await world.send(sign(await keys_of(world), at=NOW + timedelta(minutes=minutes)))
 
 
@@ -135,7 +135,7 @@ async def test_a_clock_that_is_a_quarter_of_an_hour_off_is_let_pass(world: World
         (("s3", "us-east-1"), "Credential should be scoped to correct service: 'sts'. "),
     ],
 )
-async def test_a_signature_for_elsewhere_is_refused(
+async def test_signature_for_another_scope_is_rejected(
     world: World, sign: Sign, scope: tuple[str, str], message: str
 ) -> None:
     request = sign(await keys_of(world), scope=scope)
@@ -160,9 +160,7 @@ def _with_header(request: Request, name: str, change: Callable[[str], str]) -> R
         ),
     ],
 )
-async def test_whatever_was_changed_after_signing_is_noticed(
-    world: World, sign: Sign, tamper: Callable[[Request], Request]
-) -> None:
+async def test_change_after_signing_is_rejected(world: World, sign: Sign, tamper: Callable[[Request], Request]) -> None:
     request = sign(await keys_of(world), headers={"X-Extra": "1"})
     assert "Arn" in await world.send(request)
     assert refusal_of(await world.send(tamper(request))) == (403, "SignatureDoesNotMatch", MISMATCH)
@@ -189,7 +187,9 @@ async def test_whatever_was_changed_after_signing_is_noticed(
         ),
     ],
 )
-async def test_half_a_signature_is_named(world: World, sign: Sign, change: Callable[[str], str], message: str) -> None:
+async def test_incomplete_signature_is_rejected(
+    world: World, sign: Sign, change: Callable[[str], str], message: str
+) -> None:
     request = _with_header(sign(await keys_of(world)), "authorization", change)
     assert refusal_of(await world.send(request)) == (400, "IncompleteSignature", message)
 
@@ -210,14 +210,12 @@ async def test_half_a_signature_is_named(world: World, sign: Sign, change: Calla
         ),
     ],
 )
-async def test_a_scope_that_is_wrong_is_named(
-    world: World, sign: Sign, change: Callable[[str], str], message: str
-) -> None:
+async def test_invalid_scope_is_rejected(world: World, sign: Sign, change: Callable[[str], str], message: str) -> None:
     request = _with_header(sign(await keys_of(world)), "authorization", change)
     assert refusal_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
 
 
-async def test_a_credential_of_another_form_and_a_bad_date_are_incomplete(world: World, sign: Sign) -> None:
+async def test_malformed_credential_or_date_is_rejected(world: World, sign: Sign) -> None:
     request = sign(await keys_of(world))
     short = _with_header(request, "authorization", lambda v: v.replace("/sts/", "/"))
     assert refusal_of(await world.send(short))[2].startswith("Credential must have exactly 5 slash-delimited elements")
@@ -229,7 +227,7 @@ async def test_a_credential_of_another_form_and_a_bad_date_are_incomplete(world:
     )
 
 
-async def test_an_unsigned_call_of_a_signed_operation_has_no_token(world: World) -> None:
+async def test_unsigned_call_of_a_signed_operation_is_rejected(world: World) -> None:
     for operation in ("GetCallerIdentity", "AssumeRole"):
         assert await world.refusal(operation) == (
             403,
@@ -243,7 +241,7 @@ def chain(**form: Any) -> dict[str, str]:
     return plain | {"ExternalId": "secret-handshake"} | form
 
 
-async def test_a_session_assumes_the_next_role_that_trusts_its_role(world: World, sign: Sign) -> None:
+async def test_session_assumes_a_role_that_trusts_its_role(world: World, sign: Sign) -> None:
     answer = await world.send(sign(await keys_of(world), chain()), "AssumeRole")
     assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
     assert answer["Credentials"]["Expiration"] == NOW + timedelta(hours=1)
@@ -265,7 +263,7 @@ CALLER = "arn:aws:sts::111122223333:assumed-role/app/app-0"
         ({"RoleArn": LAST, "Tags.member.1.Key": "a", "Tags.member.1.Value": "b"}, "sts:TagSession", LAST),
     ],
 )
-async def test_the_trust_policy_must_allow_each_thing_that_is_asked(
+async def test_trust_policy_must_allow_each_requested_action(
     world: World, sign: Sign, form: dict[str, str], action: str, role: str | None
 ) -> None:
     answer = await world.send(sign(await keys_of(world), chain(**form)), "AssumeRole")
@@ -309,14 +307,14 @@ async def test_the_trust_policy_must_allow_each_thing_that_is_asked(
         ),
     ],
 )
-async def test_parameters_of_a_chained_role_have_limits_of_their_own(
+async def test_parameters_of_a_chained_role_have_limits(
     world: World, sign: Sign, form: dict[str, str], code: str, message: str
 ) -> None:
     request = sign(await keys_of(world), chain(**form))
     assert refusal_of(await world.send(request, "AssumeRole")) == (400, code, message)
 
 
-async def test_more_than_fifty_tags_are_too_many(world: World, sign: Sign) -> None:
+async def test_more_than_50_tags_are_rejected(world: World, sign: Sign) -> None:
     tags = {f"Tags.member.{n}.{part}": f"{part}{n}" for n in range(1, 52) for part in ("Key", "Value")}
     answer = await world.send(sign(await keys_of(world), chain(**tags)), "AssumeRole")
     assert refusal_of(answer)[2].endswith(
@@ -324,7 +322,7 @@ async def test_more_than_fifty_tags_are_too_many(world: World, sign: Sign) -> No
     )
 
 
-async def test_a_source_identity_and_tags_go_with_the_session(world: World, sign: Sign) -> None:
+async def test_source_identity_and_tags_stay_with_the_session(world: World, sign: Sign) -> None:
     tags = {"Tags.member.1.Key": "Größe", "Tags.member.1.Value": "XL", "TransitiveTagKeys.member.1": "größe"}
     answer = await world.send(sign(await keys_of(world), chain(SourceIdentity="alice", **tags)), "AssumeRole")
     assert answer["SourceIdentity"] == "alice"

@@ -20,7 +20,7 @@ SESSION_NAME = "satisfy regular expression pattern: [\\w+=,.@-]*"
 NOT_AUTHORIZED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
 
 
-async def test_a_good_exchange_has_every_field_of_aws(world: World) -> None:
+async def test_exchange_response_has_every_field_of_aws(world: World) -> None:
     answer = await world.ask(DurationSeconds=900)
     credentials = answer["Credentials"]
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
@@ -38,14 +38,14 @@ async def test_a_good_exchange_has_every_field_of_aws(world: World) -> None:
     assert "PackedPolicySize" not in answer
 
 
-async def test_the_role_id_stays_and_the_credentials_change(world: World) -> None:
+async def test_role_id_stays_but_credentials_change(world: World) -> None:
     first, second = await world.ask(), await world.ask()
     assert first["AssumedRoleUser"] == second["AssumedRoleUser"]
     for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"):
         assert first["Credentials"][name] != second["Credentials"][name]
 
 
-async def test_a_grant_is_told_without_its_secrets(world: World) -> None:
+async def test_exchange_event_has_no_secret(world: World) -> None:
     token = world.token()
     credentials = (await world.ask(WebIdentityToken=token))["Credentials"]
     event, fields = world.told[-1]
@@ -56,7 +56,7 @@ async def test_a_grant_is_told_without_its_secrets(world: World) -> None:
 
 
 @pytest.mark.parametrize("claim", ["iss", "sub", "aud", "iat", "exp"])
-async def test_each_required_claim_is_named_when_it_is_missing(world: World, claim: str) -> None:
+async def test_missing_claim_is_named(world: World, claim: str) -> None:
     token = world.token(**{claim: None})
     assert await world.refusal(WebIdentityToken=token) == (
         400, "InvalidIdentityToken", f"Missing a required claim: {claim}",
@@ -101,7 +101,7 @@ async def test_each_required_claim_is_named_when_it_is_missing(world: World, cla
         ({"iss": ["x"]}, "InvalidIdentityToken", NOT_VALIDATED),
     ],
 )
-async def test_bad_claims_get_the_text_of_the_real_service(
+async def test_invalid_claims_get_the_message_of_aws(
     world: World, claims: dict[str, Any], code: str, message: str
 ) -> None:
     assert await world.refusal(WebIdentityToken=world.token(**claims)) == (400, code, message)
@@ -121,13 +121,13 @@ async def test_bad_claims_get_the_text_of_the_real_service(
         {"exp": NOW + 60},
     ],
 )
-async def test_tokens_within_the_tolerance_and_with_a_party_are_taken(world: World, claims: dict[str, Any]) -> None:
+async def test_tokens_within_tolerance_or_with_a_party_are_accepted(world: World, claims: dict[str, Any]) -> None:
     answer = await world.ask(WebIdentityToken=world.token(**claims), DurationSeconds=7200)
     assert answer["Audience"] == AUDIENCE
 
 
 @pytest.mark.parametrize("raw", ["abcd", "a.b.c", "eyJhbGciOiJSUzI1NiJ9.W10.c2ln", "é" * 10])
-async def test_what_is_no_jwt_is_called_so(world: World, raw: str) -> None:
+async def test_invalid_jwt_is_rejected(world: World, raw: str) -> None:
     assert await world.refusal(WebIdentityToken=raw) == (
         400,
         "InvalidIdentityToken",
@@ -135,7 +135,7 @@ async def test_what_is_no_jwt_is_called_so(world: World, raw: str) -> None:
     )
 
 
-async def test_unsigned_and_shared_secret_tokens_are_refused(world: World) -> None:
+async def test_unsigned_and_shared_secret_tokens_are_rejected(world: World) -> None:
     claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
     for key, algorithm in (("", "none"), ("x" * 64, "HS256")):
         token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
@@ -143,7 +143,7 @@ async def test_unsigned_and_shared_secret_tokens_are_refused(world: World) -> No
         assert f"alg is {algorithm}" in world.reason
 
 
-async def test_a_token_of_another_key_under_a_known_kid_is_refused(
+async def test_token_of_another_key_with_a_known_kid_is_rejected(
     world: World, private_keys: list[RSAPrivateKey]
 ) -> None:
     claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
@@ -152,7 +152,7 @@ async def test_a_token_of_another_key_under_a_known_kid_is_refused(
 
 
 @pytest.mark.parametrize("headers", [{}, {"kid": "unknown"}])
-async def test_a_token_without_a_published_kid_has_no_verification_key(
+async def test_token_without_a_published_kid_is_rejected(
     world: World, private_keys: list[RSAPrivateKey], headers: dict[str, str]
 ) -> None:
     claims = jwt.decode(world.token(), options={"verify_signature": False})
@@ -160,7 +160,7 @@ async def test_a_token_without_a_published_kid_has_no_verification_key(
     assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NO_KEY)
 
 
-async def test_rotation_keeps_old_tokens_valid_until_they_end(world: World, private_keys: list[RSAPrivateKey]) -> None:
+async def test_old_tokens_stay_valid_after_a_rotation(world: World, private_keys: list[RSAPrivateKey]) -> None:
     old = world.token()
     world.issuer.rotate(private_keys[1])
     assert "Credentials" in await world.ask(WebIdentityToken=old)
@@ -170,7 +170,7 @@ async def test_rotation_keeps_old_tokens_valid_until_they_end(world: World, priv
     assert (await world.refusal(WebIdentityToken=old))[1:] == ("InvalidIdentityToken", NO_KEY)
 
 
-async def test_the_trust_policy_decides_and_only_the_reason_that_is_told_says_how(world: World) -> None:
+async def test_only_the_event_says_why_the_policy_denies(world: World) -> None:
     token = world.token(sub="system:serviceaccount:default:till")
     assert await world.refusal(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.told[-1][0] == "request_rejected"
@@ -180,7 +180,7 @@ async def test_the_trust_policy_decides_and_only_the_reason_that_is_told_says_ho
     )
 
 
-async def test_an_unknown_role_is_refused_like_an_untrusting_one(world: World) -> None:
+async def test_unknown_role_has_the_error_of_an_untrusting_role(world: World) -> None:
     arn = "arn:aws:iam::111122223333:role/nobody"
     assert await world.refusal(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.reason == f"there is no role {arn}"
@@ -209,7 +209,7 @@ async def test_an_unknown_role_is_refused_like_an_untrusting_one(world: World) -
         ({"RoleArn": None}, "Value null at 'roleArn'", "not be null"),
     ],
 )
-async def test_a_parameter_beyond_its_limits_is_named_as_aws_names_it(
+async def test_invalid_parameter_gets_the_message_of_aws(
     world: World, form: dict[str, Any], value: str, rule: str
 ) -> None:
     message = f"1 validation error detected: {value} failed to satisfy constraint: Member must {rule}"
@@ -230,11 +230,11 @@ async def test_all_violations_are_named_together(world: World) -> None:
         ("app-role-without-an-arn", "app-role-without-an-arn is invalid"),
     ],
 )
-async def test_what_is_no_role_is_called_invalid(world: World, arn: str, message: str) -> None:
+async def test_invalid_role_arn_is_rejected(world: World, arn: str, message: str) -> None:
     assert await world.refusal(RoleArn=arn) == (400, "ValidationError", message)
 
 
-async def test_a_session_is_never_longer_than_the_role_allows(world: World) -> None:
+async def test_session_is_not_longer_than_the_role_allows(world: World) -> None:
     world.roles[APP] = type(world.roles[APP])(APP, world.roles[APP].trust_policy, 7200)
     assert "Credentials" in await world.ask(DurationSeconds=7200)
     assert await world.refusal(DurationSeconds=7201) == (
@@ -259,13 +259,13 @@ SMALL = json.dumps({"Version": "2012-10-17", "Statement": []})
         ),
     ],
 )
-async def test_session_policies_are_held_to_form_and_size(
+async def test_invalid_session_policies_are_rejected(
     world: World, form: dict[str, str], code: str, message: str
 ) -> None:
     assert await world.refusal(**form) == (400, code, message)
 
 
-async def test_a_session_policy_that_fits_says_how_much_room_it_took(world: World) -> None:
+async def test_response_has_the_packed_policy_size(world: World) -> None:
     answer = await world.ask(Policy=SMALL.ljust(1024))
     assert answer["PackedPolicySize"] == 30
     assert answer["SessionTokenSize"] == len(answer["Credentials"]["SessionToken"]) == 600 + 1024
@@ -276,7 +276,7 @@ async def test_a_session_policy_that_fits_says_how_much_room_it_took(world: Worl
     ("minimum", "size", "utilization"),
     [(None, 600, 15), (0, 600, 15), (601, 601, 15), (4095, 4095, 100), (4096, 4096, 100)],
 )
-async def test_session_token_is_as_long_as_the_request_wants(
+async def test_session_token_has_the_requested_minimum_size(
     world: World, minimum: int | None, size: int, utilization: int
 ) -> None:
     answer = await world.ask(MinimumSessionTokenSize=minimum)
@@ -285,7 +285,7 @@ async def test_session_token_is_as_long_as_the_request_wants(
     assert "PackedPolicySize" not in answer
 
 
-async def test_session_token_of_more_than_the_limit_is_refused(world: World) -> None:
+async def test_minimum_session_token_size_has_a_limit(world: World) -> None:
     assert "less than or equal to 4096" in (await world.refusal(MinimumSessionTokenSize=4097))[2]
 
 
@@ -305,15 +305,15 @@ async def test_session_token_of_more_than_the_limit_is_refused(world: World) -> 
         ),
     ],
 )
-async def test_what_is_not_served_is_named(world: World, form: dict[str, Any], code: str, message: str) -> None:
+async def test_unsupported_operation_is_named(world: World, form: dict[str, Any], code: str, message: str) -> None:
     assert await world.refusal(**form) == (400, code, message)
 
 
-async def test_text_that_is_xml_stays_text(world: World) -> None:
+async def test_xml_in_a_value_is_escaped(world: World) -> None:
     assert "'<b>&\"' at" in (await world.refusal(RoleSessionName='<b>&"'))[2]
 
 
-async def test_text_that_xml_cannot_hold_is_replaced(world: World) -> None:
+async def test_characters_that_xml_forbids_are_replaced(world: World) -> None:
     assert "'a\ufffdb' at" in (await world.refusal(RoleSessionName="a\x00b"))[2]
     token = world.token(iss="https://\ud800")
     assert (await world.refusal(WebIdentityToken=token))[2].endswith("for https://\ufffd")

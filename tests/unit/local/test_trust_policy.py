@@ -45,7 +45,7 @@ def is_met(operator: str, key: str, wanted: Any) -> bool:
     return policy(statement({operator: {key: wanted}})).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
 
 
-def test_the_default_policy_allows_its_service_account_and_no_other() -> None:
+def test_default_policy_allows_only_its_service_account() -> None:
     read = parse_policy(
         default_policy(
             PROVIDER, "oidc.test/id/A", subject="system:serviceaccount:shop:cart", audience="sts.amazonaws.com"
@@ -115,7 +115,7 @@ def test_all_conditions_of_a_statement_must_be_met() -> None:
     assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
 
 
-def test_an_explicit_deny_wins_wherever_it_stands() -> None:
+def test_explicit_deny_wins_in_any_order() -> None:
     deny = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
     for order in ([deny, statement()], [statement(), deny]):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
@@ -157,12 +157,12 @@ def test_actions_may_be_lists_and_wildcards_in_any_case(action: Any, *, expected
         ({"Service": "ec2.amazonaws.com", "AWS": ROLE}, True),
     ],
 )
-def test_a_session_is_known_by_account_root_role_and_itself(principal: Any, *, expected: bool) -> None:
+def test_session_has_the_names_of_account_role_and_session(principal: Any, *, expected: bool) -> None:
     read = policy(statement(Principal=principal, Action=ASSUME))
     assert read.evaluate(ASSUME, CALLER, {}).is_allowed is expected
 
 
-def test_an_account_is_no_principal_of_a_web_identity() -> None:
+def test_account_does_not_match_a_web_identity() -> None:
     read = policy(statement(Principal={"AWS": ACCOUNT}))
     decision = read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert decision[:2] == (False, f"Statement 1: Principal is {ACCOUNT}, not {PROVIDER}")
@@ -201,7 +201,7 @@ def test_an_account_is_no_principal_of_a_web_identity() -> None:
         ({"Statement": statement({"StringEquals": {"x:sub": {1, 2}}})}, "JSON"),
     ],
 )
-def test_what_is_not_understood_is_refused_when_read_and_named(document: Any, named: str) -> None:
+def test_invalid_policy_is_rejected_when_it_is_read(document: Any, named: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_policy(document, "the trust policy of cart")
     assert "the trust policy of cart" in str(caught.value)
@@ -252,7 +252,7 @@ ASIDE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
 @pytest.mark.parametrize("other", ASIDE.values(), ids=ASIDE)
-def test_statement_that_cannot_concern_the_call_is_put_aside(other: dict[str, Any], condition: Any) -> None:
+def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any], condition: Any) -> None:
     """Whatever its conditions are, and wherever it is."""
     aside = {**other, "Condition": condition}
     for order in ((IRSA, aside), (aside, IRSA)):
@@ -283,7 +283,7 @@ def test_unknown_deny_of_this_call_leaves_nothing_allowed(condition: Any) -> Non
     assert policy(WRONG, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown == (), "nothing allows it anyway"
 
 
-def test_known_condition_that_is_not_met_settles_an_unknown_statement() -> None:
+def test_unmet_known_condition_decides_unknown_statement() -> None:
     unmet = {"oidc.test/id/A:sub": "system:serviceaccount:shop:till", "aws:RequestTag/x": "y"}
     deny = statement({"StringEquals": unmet}, Effect="Deny")
     assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
@@ -348,7 +348,7 @@ _VALUES = st.text(st.sampled_from("ab*?:"), max_size=6)
     st.lists(_VALUES.filter(bool), min_size=1, max_size=3),
     st.lists(_VALUES, max_size=2),
 )
-def test_a_negated_operator_is_the_opposite_of_its_plain_one(name: str, wanted: list[str], values: list[str]) -> None:
+def test_negated_operator_is_the_opposite_of_its_plain_one(name: str, wanted: list[str], values: list[str]) -> None:
     opposite = name.replace("StringNot", "String") if "Not" in name else name.replace("String", "StringNot")
     context = {"x:amr": tuple(values)}
 
@@ -365,14 +365,14 @@ def test_a_negated_operator_is_the_opposite_of_its_plain_one(name: str, wanted: 
         max_size=4,
     )
 )
-def test_a_deny_of_everybody_leaves_nothing_allowed(statements: list[dict[str, Any]]) -> None:
+def test_deny_of_everybody_leaves_nothing_allowed(statements: list[dict[str, Any]]) -> None:
     read = policy(*statements, statement(Effect="Deny", Principal="*", Action="*"))
     assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
     assert not read.evaluate(ASSUME, CALLER, CONTEXT).is_allowed
 
 
 @given(st.text("ab*?\n", max_size=8), st.text("ab\n", max_size=8))
-def test_wildcards_mean_what_a_regular_expression_says(pattern: str, value: str) -> None:
+def test_wildcards_equal_a_regular_expression(pattern: str, value: str) -> None:
     expression = "".join({"*": ".*", "?": "."}.get(character) or re.escape(character) for character in pattern)
     assert is_like(value, pattern) is (re.fullmatch(expression, value, re.DOTALL) is not None)
 

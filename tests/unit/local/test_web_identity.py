@@ -33,13 +33,13 @@ def verify(token: str, keys: Sequence[Jwk]) -> str:
     return verify_token(parse_token(token), PROVIDER, keys, 1500.0).subject
 
 
-def test_a_published_key_is_enough(pair: Pair) -> None:
+def test_token_with_a_published_key_is_valid(pair: Pair) -> None:
     token, key = pair
     assert verify(token, [key]) == "someone"
     assert verify(token, [{name: key[name] for name in ("kid", "kty", "n", "e")}]) == "someone"
 
 
-def test_of_keys_with_one_kid_the_last_counts(pair: Pair, private_keys: list[RSAPrivateKey]) -> None:
+def test_last_of_several_keys_with_one_kid_counts(pair: Pair, private_keys: list[RSAPrivateKey]) -> None:
     token, key = pair
     other = KeySet((signing_key(private_keys[1]),)).jwks()["keys"][0] | {"kid": key["kid"]}
     assert verify(token, [other, key]) == "someone"
@@ -49,14 +49,14 @@ def test_of_keys_with_one_kid_the_last_counts(pair: Pair, private_keys: list[RSA
 
 
 @pytest.mark.parametrize("change", [{"use": "enc"}, {"key_ops": ["verify"]}])
-def test_a_key_for_something_else_does_not_verify(pair: Pair, change: dict[str, Any]) -> None:
+def test_key_for_another_use_does_not_verify(pair: Pair, change: dict[str, Any]) -> None:
     token, key = pair
     with pytest.raises(StsRejection) as caught:
         verify(token, [key | change])
     assert str(caught.value) == NO_KEY
 
 
-def test_more_than_a_hundred_rsa_keys_are_too_many(pair: Pair) -> None:
+def test_more_than_100_rsa_keys_are_rejected(pair: Pair) -> None:
     token, key = pair
     assert verify(token, [{"kty": "RSA", "kid": str(n)} for n in range(99)] + [key]) == "someone"
     with pytest.raises(StsRejection) as caught:
@@ -65,7 +65,7 @@ def test_more_than_a_hundred_rsa_keys_are_too_many(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("spoiled", [{"n": "!"}, {"n": None}, {"kty": "oct", "k": "eA"}, {"kty": "EC", "crv": "P-256"}])
-def test_a_key_that_is_none_is_refused(pair: Pair, spoiled: dict[str, Any]) -> None:
+def test_invalid_key_is_rejected(pair: Pair, spoiled: dict[str, Any]) -> None:
     token, key = pair
     with pytest.raises(StsRejection) as caught:
         verify(token, [key | spoiled])
@@ -75,7 +75,7 @@ def test_a_key_that_is_none_is_refused(pair: Pair, spoiled: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("algorithm", "curve"), [("ES256", ec.SECP256R1()), ("ES384", ec.SECP384R1()), ("ES512", ec.SECP521R1())]
 )
-def test_elliptic_curves_are_taken_too(algorithm: str, curve: ec.EllipticCurve) -> None:
+def test_elliptic_curves_are_accepted(algorithm: str, curve: ec.EllipticCurve) -> None:
     private = ec.generate_private_key(curve)
     token = jwt.encode(CLAIMS, private, algorithm=algorithm, headers={"kid": "e"})
     public = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
@@ -84,7 +84,7 @@ def test_elliptic_curves_are_taken_too(algorithm: str, curve: ec.EllipticCurve) 
 
 
 @pytest.mark.parametrize("algorithm", ["RS384", "RS512"])
-def test_longer_digests_are_taken_too(pair: Pair, private_keys: list[RSAPrivateKey], algorithm: str) -> None:
+def test_longer_digests_are_accepted(pair: Pair, private_keys: list[RSAPrivateKey], algorithm: str) -> None:
     kid = pair[1]["kid"]
     token = jwt.encode(CLAIMS, private_keys[0], algorithm=algorithm, headers={"kid": kid})
     key = {name: value for name, value in pair[1].items() if name != "alg"}
@@ -100,7 +100,7 @@ _CLAIMS = st.dictionaries(st.sampled_from([*CLAIMS, "azp", "nbf", "amr"]), _JSON
 
 
 @given(changes=_CLAIMS)
-def test_any_claims_are_taken_or_refused(private_keys: list[RSAPrivateKey], changes: dict[str, Any]) -> None:
+def test_any_claims_are_accepted_or_rejected(private_keys: list[RSAPrivateKey], changes: dict[str, Any]) -> None:
     key = signing_key(private_keys[0])
     payload = json.dumps(CLAIMS | changes).encode()
     token = jwt.PyJWS().encode(payload, key.private_key, algorithm="RS256", headers={"kid": key.kid})
@@ -112,6 +112,6 @@ def test_any_claims_are_taken_or_refused(private_keys: list[RSAPrivateKey], chan
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")))
-def test_any_text_is_refused_as_a_token(raw: str) -> None:
+def test_any_text_is_rejected_as_a_token(raw: str) -> None:
     with pytest.raises(StsRejection):
         parse_token(raw)
