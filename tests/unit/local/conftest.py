@@ -1,4 +1,4 @@
-"""Keys made once, and a small world of issuer, account and STS without sockets, for what needs no network."""
+"""Provide signing keys, and an issuer, an account and an STS without sockets."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def private_keys() -> list[RSAPrivateKey]:
 
 
 class StillClock:
-    """Stands at EPOCH until it is stepped."""
+    """A clock that shows EPOCH until `step` changes it."""
 
     def __init__(self) -> None:
         self._now = EPOCH
@@ -57,8 +57,8 @@ class StillClock:
         return Clock(self.time, self.time)
 
 
-class Publishes:
-    """An issuer whose keys are always at hand."""
+class PublishedKeys:
+    """A source of the issuer's current keys."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -68,22 +68,26 @@ class Publishes:
 
 
 class World:
-    """Issuer, account and STS on one clock. `next` takes sessions of `app` with an external id, `last` without."""
+    """
+    An issuer, an account and an STS with one clock.
+
+    The role `next` trusts sessions of `app` with an external id, and `last` trusts them without one.
+    """
 
     def __init__(self, wall: StillClock, private_key: RSAPrivateKey) -> None:
         self.wall = wall
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
         self.issuer = Issuer(ISSUER, KeySet((signing_key(private_key),)), clock=wall.clock)
         provider = Provider(ISSUER, (AUDIENCE,), ACCOUNT)
         self.roles = {APP: self._app(provider), NEXT: self._next(), LAST: self._last()}
-        self.account = Account("us-east-1", self.roles, {ISSUER: provider}, {ISSUER: Publishes(self.issuer)})
+        self.account = Account("us-east-1", self.roles, {ISSUER: provider}, {ISSUER: PublishedKeys(self.issuer)})
         self.sts = Sts(self.account, clock=wall.clock, emit=self.emit)
 
     def emit(self, event: str, /, **fields: Any) -> None:
-        self.told.append((event, fields))
+        self.events.append((event, fields))
 
     def token(self, **changes: Any) -> str:
-        """A service account token with these claims instead; None leaves one out."""
+        """Return a service account token with changed claims. None removes a claim."""
         if not changes:
             return self.issuer.issue(POD, TokenRequest(AUDIENCE, 600)).raw
         now = int(self.wall.time())
@@ -93,28 +97,32 @@ class World:
         payload = json.dumps(kept).encode()
         return jwt.PyJWS().encode(payload, key.private_key, algorithm="RS256", headers={"kid": key.kid})
 
-    async def ask(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> dict[str, Any]:
-        """The answer as botocore reads it. What is not said of a good exchange is filled in; None leaves it out."""
+    async def call(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> dict[str, Any]:
+        """
+        Call STS, and return the response that botocore reads.
+
+        The default parameters are those of a valid exchange. None removes a parameter.
+        """
         exchange = {"RoleArn": APP, "RoleSessionName": "app-0", "WebIdentityToken": self.token()}
         filled = {"Action": operation, "Version": "2011-06-15", **exchange, **form}
         body = urlencode({name: value for name, value in filled.items() if value is not None}).encode()
         return await self.send(Request("POST", "/", (("host", "sts.test"),), body), operation)
 
     async def send(self, request: Request, operation: str = "GetCallerIdentity") -> dict[str, Any]:
-        reply = await self.sts.answer(request)
-        response = {"status_code": reply.status, "headers": dict(reply.headers), "body": reply.body}
+        response = await self.sts.answer(request)
+        http = {"status_code": response.status, "headers": dict(response.headers), "body": response.body}
         shape = _MODEL.operation_model(operation).output_shape
         assert shape is not None
-        return dict(_PARSER.parse(response, shape))
+        return dict(_PARSER.parse(http, shape))
 
-    async def refusal(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> tuple[int, str, str]:
-        """Status, code and text."""
-        return refusal_of(await self.ask(operation, **form))
+    async def rejection(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> tuple[int, str, str]:
+        """Return the status, code and message of the error response."""
+        return rejection_of(await self.call(operation, **form))
 
     @property
     def reason(self) -> str:
-        """The reason that was told last."""
-        return str(self.told[-1][1]["reason"])
+        """The reason in the last event."""
+        return str(self.events[-1][1]["reason"])
 
     @staticmethod
     def _app(provider: Provider) -> IamRole:
@@ -137,8 +145,8 @@ class World:
         return IamRole(LAST, parse_policy({"Version": "2012-10-17", "Statement": statement}, "last"))
 
 
-def refusal_of(answer: dict[str, Any]) -> tuple[int, str, str]:
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"], answer["Error"]["Message"]
+def rejection_of(response: dict[str, Any]) -> tuple[int, str, str]:
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"], response["Error"]["Message"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The YAML of `local`: the defaults, what is read, and what is refused by name."""
+"""Test the configuration file of `local`: defaults, valid settings and errors."""
 
 import os
 import sys
@@ -11,9 +11,9 @@ from sidecar.errors import ConfigurationError
 from sidecar.local.config import MAX_FILE_BYTES, LocalConfig, ProviderSettings, RoleSettings, read_config
 
 BEYOND_UNICODE = "OverflowError" if sys.version_info < (3, 13) else "ValueError"
-"""Error of `chr` for a character beyond Unicode, which PyYAML passes on."""
+"""The error of `chr` for a character beyond Unicode, which PyYAML raises too."""
 
-WHOLE = """
+COMPLETE = """
 account_id: "444455556666"
 region: eu-west-1
 audience: sts.amazonaws.com
@@ -51,7 +51,7 @@ def test_config_without_a_file_or_content_has_defaults(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
-    config = read_config(_file(tmp_path, WHOLE))
+    config = read_config(_file(tmp_path, COMPLETE))
     assert config == LocalConfig(
         account_id="444455556666",
         region="eu-west-1",
@@ -172,6 +172,6 @@ def test_documented_example_is_valid_and_complete(tmp_path: Path) -> None:
     path = tmp_path / "local.yaml"
     path.write_text(example)
     config = read_config(path)
-    told = {item.name for item in fields(config) if getattr(config, item.name) is not None}
+    settings = {item.name for item in fields(config) if getattr(config, item.name) is not None}
     assert [role.name for role in config.roles] == ["app", "reporting"]
-    assert all(f"{name}:" in example for name in told)
+    assert all(f"{name}:" in example for name in settings)

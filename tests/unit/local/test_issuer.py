@@ -1,4 +1,4 @@
-"""Keys and tokens as kube-apiserver makes them."""
+"""Test that keys and tokens are those of kube-apiserver."""
 
 import base64
 import hashlib
@@ -63,10 +63,10 @@ def test_old_key_is_published_while_its_tokens_are_valid(private_keys: list[RSAP
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/keys"])
 async def test_documents_have_the_headers_of_eks(world: World, path: str) -> None:
-    reply = await world.issuer.answer(Request("GET", path))
-    assert reply.status == 200
-    assert reply.content_type == {"/keys": "application/jwk-set+json"}.get(path, "application/json")
-    assert dict(reply.headers) == {"Cache-Control": "public, max-age=3600"}
+    response = await world.issuer.answer(Request("GET", path))
+    assert response.status == 200
+    assert response.content_type == {"/keys": "application/jwk-set+json"}.get(path, "application/json")
+    assert dict(response.headers) == {"Cache-Control": "public, max-age=3600"}
 
 
 async def test_discovery_document_has_the_fields_for_iam(world: World) -> None:
@@ -99,6 +99,6 @@ async def test_keys_rotate_after_each_interval(
         await twice.wait()
         nursery.cancel_scope.cancel()
     kids = [signing_key(key).kid for key in private_keys]
-    # The first key signed a token; the second signed none, so the third takes its place.
+    # The first key signed a token. The second signed none, so the third replaces it.
     assert rotated_at == [("signing_keys_rotated", kids[1], 2), ("signing_keys_rotated", kids[2], 2)]
     assert trio.current_time() >= 120

@@ -1,4 +1,4 @@
-"""The token volume, as a reader of it sees it, and when it is renewed."""
+"""Test the token volume that a reader sees, and the times of renewal."""
 
 import stat
 import threading
@@ -70,12 +70,12 @@ def test_reader_always_sees_a_complete_token(tmp_path: Path) -> None:
             try:
                 seen.add(volume.token_file.read_bytes())
             except FileNotFoundError:
-                continue  # the old directory went between the two steps of opening; the next try finds the new one
+                continue  # a write removed the old directory during `open`
 
     reader = threading.Thread(target=read)
     reader.start()
     written = 1
-    while written < 300 or (len(seen) < 2 and reader.is_alive()):  # it may get no processor for a while
+    while written < 300 or (len(seen) < 2 and reader.is_alive()):  # the reader may wait for a processor
         volume.write(token_of(written), EPOCH)
         written += 1
     done.set()
@@ -111,25 +111,25 @@ def test_token_is_renewed_by_the_rule_of_the_kubelet(
 
 
 @given(st.integers(600, 200_000), st.floats(0, 10))
-def test_token_is_renewed_before_the_last_fifth(life: int, jitter: float) -> None:
-    token = IssuedToken("t", EPOCH, EPOCH + life)
-    assert needs_renewal(token, token.expires_at - 0.19 * life, jitter)
+def test_token_is_renewed_before_the_last_fifth(lifetime: int, jitter: float) -> None:
+    token = IssuedToken("t", EPOCH, EPOCH + lifetime)
+    assert needs_renewal(token, token.expires_at - 0.19 * lifetime, jitter)
 
 
 class Api:
-    """An API server that numbers its tokens, and what was told of it."""
+    """An API server that numbers its tokens, and the names of the events."""
 
     def __init__(self, wall: FakeWall) -> None:
         self.wall = wall
         self.count = 0
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def issue(self) -> IssuedToken:
         self.count += 1
         return IssuedToken(f"token-{self.count}", self.wall.time(), self.wall.time() + 600)
 
     def emit(self, event: str, /, **_: Any) -> None:
-        self.told.append(event)
+        self.events.append(event)
 
 
 async def _keep(volume: TokenVolume, api: Api, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -167,6 +167,6 @@ async def test_failed_write_keeps_the_token_and_is_retried(
         wall.step(500)
 
     await _keep(volume, api, 11, block)
-    assert api.told == ["token_renewed", "token_renewal_failed", "token_renewal_failed"]
+    assert api.events == ["token_renewed", "token_renewal_failed", "token_renewal_failed"]
     assert volume.token_file.read_text() == "token-1"
     assert len(list(volume.directory.glob("..2*"))) == 1

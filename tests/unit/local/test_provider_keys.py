@@ -1,4 +1,4 @@
-"""Keys fetched by discovery from an issuer that is really served, or not."""
+"""Test keys from a served issuer, an unreachable issuer and a file."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.served_peer import serving_peer
 
 
 class Site:
-    """An issuer that serves what it is told to and counts how often its keys are fetched."""
+    """An issuer that serves `pages` and counts the fetches of its keys."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -101,8 +101,8 @@ async def test_fetches_for_unknown_kids_are_a_second_apart(
         await fetch(issuer, address)
         raise StsRejection("IDPCommunicationError", "down")
 
-    for answer in (fetch, fail):
-        monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", answer)
+    for source in (fetch, fail):
+        monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", source)
         keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
         times.clear()
         for _ in range(3):
@@ -127,11 +127,11 @@ async def test_fetch_does_not_delay_known_keys(monkeypatch: pytest.MonkeyPatch, 
         assert trio.current_time() == before
 
 
-Spoil = Callable[[Site], None]
+Break = Callable[[Site], None]
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "break_site",
     [
         lambda served: served.pages.update({"/keys": b"<html>"}),
         lambda served: served.pages.update({"/keys": []}),
@@ -144,9 +144,9 @@ Spoil = Callable[[Site], None]
         lambda served: served.pages.update({"/.well-known/openid-configuration": "text"}),
     ],
 )
-async def test_issuer_with_invalid_documents_has_no_keys(spoil: Spoil) -> None:
+async def test_issuer_with_invalid_documents_has_no_keys(break_site: Break) -> None:
     async with site() as served:
-        spoil(served)
+        break_site(served)
         with pytest.raises(StsRejection) as caught:
             await fetch_keys(served.url, served.url)
         assert (caught.value.code, str(caught.value)) == ("InvalidIdentityToken", NO_KEY)
@@ -154,16 +154,16 @@ async def test_issuer_with_invalid_documents_has_no_keys(spoil: Spoil) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "break_site",
     [
         lambda served: served.pages.clear(),
         lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="http://127.0.0.1:9/keys"),
         lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="gopher://x"),
     ],
 )
-async def test_unreachable_issuer_is_a_communication_error(spoil: Spoil) -> None:
+async def test_unreachable_issuer_is_a_communication_error(break_site: Break) -> None:
     async with site() as served:
-        spoil(served)
+        break_site(served)
         with pytest.raises(StsRejection) as caught:
             await fetch_keys(served.url, served.url)
         assert (caught.value.code, caught.value.status) == ("IDPCommunicationError", 400)

@@ -1,7 +1,7 @@
 """
-The daemon's client and a strict STS on a clock of its own: every signature is checked as AWS checks it.
+Test chains of roles with the daemon's client and an STS that verifies each signature as AWS does.
 
-This machine's clock is months from STS's, so each of these chains also shows that it does not matter.
+STS's clock differs from this machine's clock by months. Each chain also shows that the difference does not matter.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,23 +23,23 @@ from tests.unit.local.conftest import APP, LAST, NEXT, World
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
 
-AGREED = "secret-handshake"
-TO_NEXT, TO_LAST = ChainStep(NEXT, "hop", external_id=AGREED), ChainStep(LAST, "jump")
+EXTERNAL_ID = "secret-handshake"
+TO_NEXT, TO_LAST = ChainStep(NEXT, "hop", external_id=EXTERNAL_ID), ChainStep(LAST, "jump")
 
-Answer = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 @asynccontextmanager
-async def listening(answer: Answer) -> AsyncIterator[str]:
-    async with serving(answer) as url:
+async def listening(handler: Handler) -> AsyncIterator[str]:
+    async with serving(handler) as url:
         yield f"{url}/"
 
 
 async def outcome(
-    world: World, *steps: ChainStep, answer: Answer | None = None, region: str = "us-east-1"
+    world: World, *steps: ChainStep, handler: Handler | None = None, region: str = "us-east-1"
 ) -> ExchangeResult | ExchangeError:
     token = decode_token(world.token().encode(), "/token")
-    async with listening(answer or world.sts.answer) as url, StsClient(url, region=region) as client:
+    async with listening(handler or world.sts.answer) as url, StsClient(url, region=region) as client:
         try:
             return await client.exchange(ExchangeRequest(APP, "app-0", 3600, chain=steps), token)
         except ExchangeError as error:
@@ -47,27 +47,27 @@ async def outcome(
 
 
 async def chained(world: World, *steps: ChainStep) -> ExchangeResult:
-    reply = await outcome(world, *steps)
-    assert isinstance(reply, ExchangeResult)
-    return reply
+    response = await outcome(world, *steps)
+    assert isinstance(response, ExchangeResult)
+    return response
 
 
-async def refused(
-    world: World, *steps: ChainStep, answer: Answer | None = None, region: str = "us-east-1"
+async def rejected(
+    world: World, *steps: ChainStep, handler: Handler | None = None, region: str = "us-east-1"
 ) -> ExchangeError:
-    error = await outcome(world, *steps, answer=answer, region=region)
+    error = await outcome(world, *steps, handler=handler, region=region)
     assert isinstance(error, ExchangeError)
     return error
 
 
 async def test_chain_returns_credentials_of_its_last_role(world: World) -> None:
-    reply = await chained(world, TO_NEXT, TO_LAST)
-    assert reply.credentials.role_arn == LAST
-    event, told = world.told[-1]
+    response = await chained(world, TO_NEXT, TO_LAST)
+    assert response.credentials.role_arn == LAST
+    event, fields = world.events[-1]
     assert event == "role_assumed"
-    assert told["arn"] == "arn:aws:sts::111122223333:assumed-role/last/jump"
-    assert told["caller"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
-    assert told["access_key_id"] == reply.credentials.access_key_id
+    assert fields["arn"] == "arn:aws:sts::111122223333:assumed-role/last/jump"
+    assert fields["caller"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
+    assert fields["access_key_id"] == response.credentials.access_key_id
 
 
 async def test_step_accepts_tags_policies_and_source_identity(world: World) -> None:
@@ -79,14 +79,14 @@ async def test_step_accepts_tags_policies_and_source_identity(world: World) -> N
         policy_arns=("arn:aws:iam::aws:policy/ReadOnlyAccess",),
         duration_seconds=900,
     )
-    reply = await chained(world, step)
-    assert reply.credentials.expires_at.timestamp() == world.wall.time() + 900
+    response = await chained(world, step)
+    assert response.credentials.expires_at.timestamp() == world.wall.time() + 900
 
 
-# Session policies and tags of the session that asks
+# Session policies and tags of the calling session
 
-HOP = '{"Version":"2012-10-17","Statement":%s}'
-LETS_ALL = '{"Effect":"Allow","Action":"*","Resource":"*"}'
+POLICY = '{"Version":"2012-10-17","Statement":%s}'
+ALLOW_ALL = '{"Effect":"Allow","Action":"*","Resource":"*"}'
 DENIED = "with an explicit deny in a session policy"
 NOT_ALLOWED = "because no session policy allows the sts:AssumeRole action"
 
@@ -94,15 +94,15 @@ NOT_ALLOWED = "because no session policy allows the sts:AssumeRole action"
 @pytest.mark.parametrize(
     ("statements", "ending"),
     [
-        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"sts:*","Resource":"*"}}]', DENIED),
-        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"STS:assume*","Resource":"arn:aws:iam::*:role/last"}}]', DENIED),
-        (f'[{LETS_ALL},{{"Effect":"Deny","NotAction":"s3:*","Resource":"*"}}]', DENIED),
-        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","NotResource":"arn:aws:iam::*:role/next"}}]', DENIED),
+        (f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"sts:*","Resource":"*"}}]', DENIED),
+        (f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"STS:assume*","Resource":"arn:aws:iam::*:role/last"}}]', DENIED),
+        (f'[{ALLOW_ALL},{{"Effect":"Deny","NotAction":"s3:*","Resource":"*"}}]', DENIED),
+        (f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"*","NotResource":"arn:aws:iam::*:role/next"}}]', DENIED),
         (
-            f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
+            f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
             DENIED,
         ),
-        (f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::${{aws:x}}:role/*"}}]', DENIED),
+        (f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::${{aws:x}}:role/*"}}]', DENIED),
         ("[]", NOT_ALLOWED),
         ('{"Effect":"Allow","Action":"s3:*","Resource":"*"}', NOT_ALLOWED),
         ('{"Effect":"Allow","NotAction":["s3:*","sts:AssumeRole"],"Resource":"*"}', NOT_ALLOWED),
@@ -114,7 +114,7 @@ NOT_ALLOWED = "because no session policy allows the sts:AssumeRole action"
     ],
 )
 async def test_session_policy_restricts_the_next_step(world: World, statements: str, ending: str) -> None:
-    error = await refused(world, TO_NEXT._replace(policy=HOP % statements), TO_LAST)
+    error = await rejected(world, TO_NEXT._replace(policy=POLICY % statements), TO_LAST)
     assert (error.code, error.step) == ("AccessDenied", 2)
     user = "arn:aws:sts::111122223333:assumed-role/next/hop"
     assert error.message.startswith(
@@ -126,18 +126,18 @@ async def test_session_policy_restricts_the_next_step(world: World, statements: 
 @pytest.mark.parametrize(
     "statements",
     [
-        LETS_ALL,
+        ALLOW_ALL,
         '{"Effect":"Allow","Action":"sts:*","Resource":"arn:aws:iam::111122223333:role/last"}',
         '{"Effect":"Allow","Action":["s3:*","STS:ASSUMEROLE"],"Resource":["arn:aws:s3:::*","arn:aws:iam::*:role/l?st"]}',
         '{"Effect":"Allow","NotAction":"iam:*","NotResource":"arn:aws:iam::*:role/admin"}',
-        f'[{LETS_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*"}}]',
-        f'[{LETS_ALL},{{"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::*:role/admin"}}]',
-        f'[{LETS_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
+        f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*"}}]',
+        f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::*:role/admin"}}]',
+        f'[{ALLOW_ALL},{{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{{"Bool":{{"x:y":"true"}}}}}}]',
     ],
 )
 async def test_session_policy_can_allow_the_next_step(world: World, statements: str) -> None:
-    reply = await chained(world, TO_NEXT._replace(policy=HOP % statements), TO_LAST)
-    assert reply.credentials.role_arn == LAST
+    response = await chained(world, TO_NEXT._replace(policy=POLICY % statements), TO_LAST)
+    assert response.credentials.role_arn == LAST
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ async def test_session_policy_can_allow_the_next_step(world: World, statements: 
     [
         (("arn:aws:iam::aws:policy/AdministratorAccess",), None, True),
         (("arn:aws:iam::aws:policy/ReadOnlyAccess",), None, False),
-        (("arn:aws:iam::aws:policy/ReadOnlyAccess",), HOP % LETS_ALL, True),
-        (("arn:aws:iam::111122223333:policy/own",), HOP % LETS_ALL, False),
+        (("arn:aws:iam::aws:policy/ReadOnlyAccess",), POLICY % ALLOW_ALL, True),
+        (("arn:aws:iam::111122223333:policy/own",), POLICY % ALLOW_ALL, False),
         (("arn:aws:iam::111122223333:policy/AdministratorAccess",), None, False),
         (
             ("arn:aws:iam::aws:policy/AdministratorAccess",),
-            HOP % '{"Effect":"Deny","Action":"*","Resource":"*"}',
+            POLICY % '{"Effect":"Deny","Action":"*","Resource":"*"}',
             False,
         ),
     ],
@@ -163,19 +163,19 @@ async def test_managed_policy_of_unknown_content_allows_nothing(
 
 
 async def test_session_policy_restricts_only_its_own_session(world: World) -> None:
-    """The next session of the chain has its own, or none."""
+    """The next session of the chain has its own session policy, or none."""
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
-    narrow = TO_NEXT._replace(policy=HOP % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
-    reply = await chained(world, narrow, TO_LAST, TO_LAST._replace(session_name="again", tags=(("a", "b"),)))
-    assert reply.credentials.role_arn == LAST
+    narrow = TO_NEXT._replace(policy=POLICY % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
+    response = await chained(world, narrow, TO_LAST, TO_LAST._replace(session_name="again", tags=(("a", "b"),)))
+    assert response.credentials.role_arn == LAST
 
 
 @pytest.mark.parametrize("action", ["sts:TagSession", "sts:SetSourceIdentity"])
 async def test_session_policy_restricts_tags_and_source_identity(world: World, action: str) -> None:
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
-    assume_only = TO_NEXT._replace(policy=HOP % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
+    assume_only = TO_NEXT._replace(policy=POLICY % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
     step = TO_LAST._replace(tags=(("a", "b"),)) if "Tag" in action else TO_LAST._replace(source_identity="alice")
-    assert f"no session policy allows the {action} action" in (await refused(world, assume_only, step)).message
+    assert f"no session policy allows the {action} action" in (await rejected(world, assume_only, step)).message
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_session_policy_restricts_tags_and_source_identity(world: World, a
     ],
 )
 async def test_malformed_session_policy_is_rejected(world: World, policy: str, message: str) -> None:
-    error = await refused(world, TO_NEXT._replace(policy=policy))
+    error = await rejected(world, TO_NEXT._replace(policy=policy))
     assert error.code == "MalformedPolicyDocument"
     assert message in error.message
 
@@ -219,9 +219,9 @@ CONFLICT = (
 
 @pytest.mark.parametrize("tag", [("Team", "other"), ("team", "data"), ("TEAM", "")])
 async def test_inherited_transitive_tag_cannot_be_set_again(world: World, tag: tuple[str, str]) -> None:
-    """In AWS's words, as recorded; keys are compared without case, and the value does not matter."""
+    """The message is recorded from AWS. The case of the key and the value do not matter."""
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
-    error = await refused(world, TAGGED, TO_LAST._replace(tags=(tag,)))
+    error = await rejected(world, TAGGED, TO_LAST._replace(tags=(tag,)))
     assert (error.code, error.status, error.step) == ("InvalidParameterValue", 400, 2)
     assert CONFLICT in error.message
 
@@ -229,14 +229,14 @@ async def test_inherited_transitive_tag_cannot_be_set_again(world: World, tag: t
 async def test_transitive_tag_stays_through_the_chain(world: World) -> None:
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     again = TO_LAST._replace(session_name="again")
-    error = await refused(world, TAGGED, TO_LAST, again._replace(tags=(("team", "x"),)))
+    error = await rejected(world, TAGGED, TO_LAST, again._replace(tags=(("team", "x"),)))
     assert (error.step, CONFLICT in error.message) == (3, True)
-    reply = await chained(world, TAGGED, TO_LAST._replace(tags=(("stage", "prod"),)), again)
-    assert reply.credentials.role_arn == LAST, "a tag that is not transitive may be set again"
+    response = await chained(world, TAGGED, TO_LAST._replace(tags=(("stage", "prod"),)), again)
+    assert response.credentials.role_arn == LAST, "a tag that is not transitive may be set again"
 
 
 async def test_inherited_tags_need_tag_session_in_the_next_role(world: World) -> None:
-    error = await refused(world, TAGGED, TO_LAST)
+    error = await rejected(world, TAGGED, TO_LAST)
     assert error.code == "AccessDenied"
     assert f"is not authorized to perform: sts:TagSession on resource: {LAST}" in error.message
 
@@ -244,65 +244,65 @@ async def test_inherited_tags_need_tag_session_in_the_next_role(world: World) ->
 async def test_tags_and_inherited_tags_count_in_the_session_token(world: World) -> None:
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     many = tuple((f"key-{number}", "v" * 250) for number in range(7))
-    passed_on = TO_NEXT._replace(tags=many, transitive_tags=tuple(key for key, _ in many))
-    reply = await chained(world, passed_on, TO_LAST)
-    assert len(reply.credentials.session_token) == 600 + 7 * 255
+    transitive = TO_NEXT._replace(tags=many, transitive_tags=tuple(key for key, _ in many))
+    response = await chained(world, transitive, TO_LAST)
+    assert len(response.credentials.session_token) == 600 + 7 * 255
     more = tuple((f"more-{number}", "v" * 250) for number in range(7))
-    error = await refused(world, passed_on, TO_LAST._replace(tags=more))
+    error = await rejected(world, transitive, TO_LAST._replace(tags=more))
     assert (error.code, error.step) == ("PackedPolicyTooLarge", 2)
     assert "exceeded the maximum allowed size of 4096 bytes: it has 4177 bytes" in error.message
 
 
-# What an AWS that is asked wrongly says, and what we make of it
+# Error responses of AWS, and the advice for the operator
 
 
-def without_date(world: World) -> Answer:
-    async def answer(request: Request) -> Response:
-        reply = await world.sts.answer(request)
-        return replace(reply, headers=tuple(pair for pair in reply.headers if pair[0] != "Date"))
+def without_date(world: World) -> Handler:
+    async def handle(request: Request) -> Response:
+        response = await world.sts.answer(request)
+        return replace(response, headers=tuple(pair for pair in response.headers if pair[0] != "Date"))
 
-    return answer
+    return handle
 
 
-def changed_on_its_way(world: World) -> Answer:
-    async def answer(request: Request) -> Response:
+def changed_in_transit(world: World) -> Handler:
+    async def handle(request: Request) -> Response:
         return await world.sts.answer(replace(request, body=request.body + b"&SourceIdentity=eve"))
 
-    return answer
+    return handle
 
 
-def unsigned_on_its_way(world: World) -> Answer:
-    async def answer(request: Request) -> Response:
+def unsigned_in_transit(world: World) -> Handler:
+    async def handle(request: Request) -> Response:
         kept = tuple(pair for pair in request.headers if pair[0] != "authorization")
         return await world.sts.answer(replace(request, headers=kept))
 
-    return answer
+    return handle
 
 
-def forgetting(world: World) -> Answer:
-    async def answer(request: Request) -> Response:
+def forgetting(world: World) -> Handler:
+    async def handle(request: Request) -> Response:
         if b"Action=AssumeRole&" in request.body:
             world.sts._sessions._sessions.clear()
         return await world.sts.answer(request)
 
-    return answer
+    return handle
 
 
-def two_hours_later(world: World) -> Answer:
-    async def answer(request: Request) -> Response:
+def two_hours_later(world: World) -> Handler:
+    async def handle(request: Request) -> Response:
         if b"Action=AssumeRole&" in request.body:
             world.wall.step(7200)
         return await world.sts.answer(request)
 
-    return answer
+    return handle
 
 
 @pytest.mark.parametrize(
-    ("make_answer", "code", "text", "next_step", "advice"),
+    ("make_handler", "code", "text", "next_step", "advice"),
     [
         (without_date, "SignatureDoesNotMatch", "Signature expired", NextStep.RETRY, "set this machine's clock"),
-        (changed_on_its_way, "SignatureDoesNotMatch", "we calculated", NextStep.WAIT, "HTTPS_PROXY"),
-        (unsigned_on_its_way, "MissingAuthenticationToken", "missing", NextStep.WAIT, "HTTPS_PROXY"),
+        (changed_in_transit, "SignatureDoesNotMatch", "we calculated", NextStep.WAIT, "HTTPS_PROXY"),
+        (unsigned_in_transit, "MissingAuthenticationToken", "missing", NextStep.WAIT, "HTTPS_PROXY"),
         (
             forgetting,
             "InvalidClientTokenId",
@@ -314,16 +314,16 @@ def two_hours_later(world: World) -> Answer:
     ],
 )
 async def test_rejected_signature_has_advice(
-    world: World, make_answer: Callable[[World], Answer], *, code: str, text: str, next_step: NextStep, advice: str
+    world: World, make_handler: Callable[[World], Handler], *, code: str, text: str, next_step: NextStep, advice: str
 ) -> None:
-    error = await refused(world, TO_NEXT, answer=make_answer(world))
+    error = await rejected(world, TO_NEXT, handler=make_handler(world))
     assert (error.code, error.next_step, error.step) == (code, next_step, 1)
     assert text in error.message
     assert advice in explained(error)
 
 
 async def test_wrong_region_is_an_error_for_the_operator(world: World) -> None:
-    error = await refused(world, TO_NEXT, region="eu-west-1")
+    error = await rejected(world, TO_NEXT, region="eu-west-1")
     assert (error.code, error.next_step) == ("SignatureDoesNotMatch", NextStep.ASK_OPERATOR)
     assert "set AWS_REGION" in explained(error)
 
@@ -346,7 +346,7 @@ async def test_wrong_region_is_an_error_for_the_operator(world: World) -> None:
     ],
 )
 async def test_rejected_step_has_advice(world: World, steps: list[ChainStep], code: str, advice: str) -> None:
-    error = await refused(world, *steps)
+    error = await rejected(world, *steps)
     assert (error.code, error.step) == (code, len(steps))
     assert f"step {len(steps)} of the chain, {steps[-1].role_arn}: " in str(error)
     assert advice in explained(error)

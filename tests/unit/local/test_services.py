@@ -1,4 +1,4 @@
-"""All three services over real sockets, with boto3 as the client that nobody adapted to them."""
+"""Test all three services over real sockets, with an unmodified boto3 as the client."""
 
 import json
 import time
@@ -60,19 +60,19 @@ REAL_POLICY = {
         },
     ],
 }
-"""A trust policy that serves more than IRSA, as roles have it while they move."""
+"""A trust policy with statements for other callers too, such as a role has during a migration."""
 
 
 class Running:
-    """The services while they run. `step` sets their clock ahead; `calls` run in a thread, as boto3 blocks."""
+    """The running services. `step` advances their clock. Calls run in a thread, because boto3 blocks."""
 
     def __init__(self) -> None:
         self.services: LocalServices
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
         self._offset = 0.0
 
     def emit(self, event: str, /, **fields: Any) -> None:
-        self.told.append((event, fields))
+        self.events.append((event, fields))
 
     def step(self, seconds: float) -> None:
         self._offset += seconds
@@ -90,7 +90,7 @@ class Running:
         return await self.call(None, "assume_role_with_web_identity", **(plain | parameters))
 
     async def call(self, keys: Keys | None, method: str, **parameters: Any) -> dict[str, Any]:
-        """One boto3 call, signed with `keys`."""
+        """Make one boto3 call, signed with `keys`."""
         return await self.with_client(keys, lambda client: dict(getattr(client, method)(**parameters)))
 
     async def with_client(self, keys: Keys | None, use: Callable[["STSClient"], T]) -> T:
@@ -145,10 +145,10 @@ async def test_boto3_exchanges_the_token_and_uses_the_credentials(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     async with running(tmp_path / "volume", generate) as run:
-        answer = await run.exchange()
-        identity = await run.call(answer["Credentials"], "get_caller_identity")
-    assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/test"
-    assert [event for event, _ in run.told] == ["token_renewed", "exchange_granted", "caller_identity_returned"]
+        response = await run.exchange()
+        identity = await run.call(response["Credentials"], "get_caller_identity")
+    assert identity["Arn"] == response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/test"
+    assert [event for event, _ in run.events] == ["token_renewed", "exchange_granted", "caller_identity_returned"]
 
 
 async def test_presigned_requests_of_boto3_are_accepted(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
@@ -157,9 +157,9 @@ async def test_presigned_requests_of_boto3_are_accepted(tmp_path: Path, generate
         for method in ("GET", "POST"):
             url = await run.with_client(keys, partial(_presigned, method))
             async with httpx.AsyncClient(trust_env=False) as client:
-                reply = await client.request(method, url)
-            assert "assumed-role/app/test" in reply.text
-            assert reply.headers["content-type"] == "text/xml"
+                response = await client.request(method, url)
+            assert "assumed-role/app/test" in response.text
+            assert response.headers["content-type"] == "text/xml"
 
 
 def _presigned(method: str, client: "STSClient") -> str:
@@ -202,16 +202,16 @@ async def test_named_role_with_its_own_policy_can_start_a_chain(
     async with running(tmp_path, generate, LocalConfig(roles=roles)) as run:
         assert run.services.role_arn == "arn:aws:iam::111122223333:role/first"
         keys = (await run.exchange())["Credentials"]
-        answer = await run.call(keys, "assume_role", RoleArn=other, RoleSessionName="hop")
-    assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::444455556666:assumed-role/other/hop"
+        response = await run.call(keys, "assume_role", RoleArn=other, RoleSessionName="hop")
+    assert response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::444455556666:assumed-role/other/hop"
 
 
 async def test_local_issuer_can_sign_as_a_cluster_issuer(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
     async with running(tmp_path, generate, LocalConfig(issuer_url=url)) as run:
-        answer = await run.exchange()
+        response = await run.exchange()
     assert run.services.issuer_url == url
-    assert answer["Provider"] == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+    assert response["Provider"] == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
 
 
 async def test_tokens_of_another_issuer_are_accepted_by_key_file(
@@ -241,10 +241,10 @@ async def test_tokens_of_another_issuer_are_accepted_by_key_file(
         "exp": now + 60,
     }
     async with running(tmp_path / "v", generate, config) as run:
-        answer = await run.exchange(keys.signed(claims)[0])
+        response = await run.exchange(keys.signed(claims)[0])
         with pytest.raises(ClientError) as own:
             await run.exchange()
-    assert answer["SubjectFromWebIdentityToken"] == "system:serviceaccount:a:b"
+    assert response["SubjectFromWebIdentityToken"] == "system:serviceaccount:a:b"
     assert code_and_text(own.value)[0] == "AccessDenied"
 
 
@@ -296,27 +296,29 @@ async def _start(directory: Path, generate: Callable[[], RSAPrivateKey], config:
         await serve_local(config, directory, emit=Running().emit, clock=clock, generate=generate)
 
 
-@pytest.mark.parametrize(("host", "told"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1")])
+@pytest.mark.parametrize(("host", "client_host"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1")])
 async def test_sts_can_listen_on_another_address(
-    tmp_path: Path, generate: Callable[[], RSAPrivateKey], host: str, told: str
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey], host: str, client_host: str
 ) -> None:
     async with (
         running(tmp_path, generate, LocalConfig(sts_host=host)) as run,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        reply = await client.post(run.services.sts_url, data={"Action": "GetCallerIdentity", "Version": "2011-06-15"})
-    assert "MissingAuthenticationToken" in reply.text
-    assert reply.url.host == told
+        response = await client.post(
+            run.services.sts_url, data={"Action": "GetCallerIdentity", "Version": "2011-06-15"}
+        )
+    assert "MissingAuthenticationToken" in response.text
+    assert response.url.host == client_host
 
 
 async def test_unevaluated_trust_statements_are_reported(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
-    """Statements that are not evaluated here are reported, and a call that depends on one is refused."""
+    """A call that depends on an unevaluated statement is rejected."""
     config = LocalConfig(roles=(RoleSettings(name="app", trust_policy=REAL_POLICY),))
     async with running(tmp_path, generate, config) as run:
         keys = (await run.exchange())["Credentials"]
         with pytest.raises(ClientError) as denied:
             await run.call(keys, "assume_role", RoleArn=run.services.role_arn, RoleSessionName="again")
     assert code_and_text(denied.value)[0] == "AccessDenied"
-    reported = [fields["reason"] for event, fields in run.told if event == "trust_statement_not_evaluated"]
-    assert [why.partition(":")[0] for why in reported] == ["Statement PodIdentity", "Statement Organization"]
-    assert "the condition key aws:PrincipalOrgID is not evaluated here" in run.told[-1][1]["reason"]
+    reported = [fields["reason"] for event, fields in run.events if event == "trust_statement_not_evaluated"]
+    assert [reason.partition(":")[0] for reason in reported] == ["Statement PodIdentity", "Statement Organization"]
+    assert "the condition key aws:PrincipalOrgID is not evaluated here" in run.events[-1][1]["reason"]

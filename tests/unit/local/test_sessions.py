@@ -1,4 +1,4 @@
-"""The table of sessions has an end."""
+"""Test that the table of sessions is limited, and that sessions have the requested form."""
 
 import os
 
@@ -15,12 +15,17 @@ ROLE = IamRole("arn:aws:iam::111122223333:role/app", TrustPolicy(()))
 def test_full_table_removes_the_first_session_to_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
     table = SessionTable()
-    held = [
+    sessions_added = [
         new_session(ROLE, "app", now=0, seconds=seconds, random_bytes=os.urandom) for seconds in (3600, 900, 1800, 7200)
     ]
-    for session in held:
+    for session in sessions_added:
         table.add(session)
-    assert [table.get(session.access_key_id) for session in held] == [held[0], None, held[2], held[3]]
+    assert [table.get(session.access_key_id) for session in sessions_added] == [
+        sessions_added[0],
+        None,
+        sessions_added[2],
+        sessions_added[3],
+    ]
 
 
 def test_session_repr_has_no_secret() -> None:

@@ -1,4 +1,4 @@
-"""Signed operations: botocore signs, in headers and in the query, and STS refuses whatever was not signed right."""
+"""Test signed operations. botocore signs in headers and in the query, and STS rejects wrong signatures."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 
 from sidecar.serving.h11_server import Request
 from tests.support.fakes.clock import EPOCH
-from tests.unit.local.conftest import APP, LAST, NEXT, World, refusal_of
+from tests.unit.local.conftest import APP, LAST, NEXT, World, rejection_of
 
 NOW = datetime.fromtimestamp(EPOCH, UTC)
 IDENTITY = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
@@ -28,7 +28,7 @@ Sign = Callable[..., Request]
 
 @pytest.fixture
 def sign(monkeypatch: pytest.MonkeyPatch) -> Sign:
-    """Have botocore sign a request at an instant, in its headers or, presigned, in its query."""
+    """Return a function that signs a request with botocore, in its headers or, presigned, in its query."""
 
     def signed(
         keys: dict[str, Any],
@@ -54,26 +54,26 @@ def sign(monkeypatch: pytest.MonkeyPatch) -> Sign:
 
 
 async def keys_of(world: World, **form: Any) -> dict[str, Any]:
-    return dict((await world.ask(**form))["Credentials"])
+    return dict((await world.call(**form))["Credentials"])
 
 
 async def test_caller_is_the_session_that_signed(world: World, sign: Sign) -> None:
-    answer = await world.send(sign(await keys_of(world)))
-    assert answer["Account"] == "111122223333"
-    assert answer["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
-    assert answer["UserId"].startswith("AROA")
-    assert world.told[-1] == ("caller_identity_returned", {"arn": answer["Arn"]})
+    response = await world.send(sign(await keys_of(world)))
+    assert response["Account"] == "111122223333"
+    assert response["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
+    assert response["UserId"].startswith("AROA")
+    assert world.events[-1] == ("caller_identity_returned", {"arn": response["Arn"]})
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_presigned_request_returns_its_caller(world: World, sign: Sign, method: str) -> None:
-    answer = await world.send(sign(await keys_of(world), presigned=method))
-    assert answer["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
+    response = await world.send(sign(await keys_of(world), presigned=method))
+    assert response["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
 
 
 @pytest.mark.parametrize("presigned", [None, "GET"])
 @pytest.mark.parametrize(
-    ("changes", "refusal"),
+    ("changes", "rejection"),
     [
         ({"SecretAccessKey": "x" * 40}, (403, "SignatureDoesNotMatch", MISMATCH)),
         ({"AccessKeyId": "ASIA" + "X" * 16}, (403, "InvalidClientTokenId", INVALID)),
@@ -82,10 +82,10 @@ async def test_presigned_request_returns_its_caller(world: World, sign: Sign, me
     ],
 )
 async def test_wrong_credentials_are_rejected(
-    world: World, sign: Sign, changes: dict[str, Any], refusal: tuple[int, str, str], presigned: str | None
+    world: World, sign: Sign, changes: dict[str, Any], rejection: tuple[int, str, str], presigned: str | None
 ) -> None:
     keys = await keys_of(world) | changes
-    assert refusal_of(await world.send(sign(keys, presigned=presigned))) == refusal
+    assert rejection_of(await world.send(sign(keys, presigned=presigned))) == rejection
 
 
 @pytest.mark.parametrize("presigned", [None, "GET"])
@@ -95,7 +95,7 @@ async def test_credentials_are_rejected_from_their_expiration(world: World, sign
     later = NOW + timedelta(seconds=899)
     assert "Arn" in await world.send(sign(keys, at=later, presigned=presigned))
     world.wall.step(1)
-    assert refusal_of(await world.send(sign(keys, at=later, presigned=presigned))) == (
+    assert rejection_of(await world.send(sign(keys, at=later, presigned=presigned))) == (
         403,
         "ExpiredToken",
         "The security token included in the request is expired",
@@ -120,7 +120,7 @@ async def test_wrong_clock_gets_both_times_in_the_error(
     world: World, sign: Sign, minutes: int, message: str, presigned: str | None
 ) -> None:
     request = sign(await keys_of(world), at=NOW + timedelta(minutes=minutes), presigned=presigned)
-    assert refusal_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
+    assert rejection_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
 
 
 @pytest.mark.parametrize("minutes", [-15, 15])
@@ -139,7 +139,7 @@ async def test_signature_for_another_scope_is_rejected(
     world: World, sign: Sign, scope: tuple[str, str], message: str
 ) -> None:
     request = sign(await keys_of(world), scope=scope)
-    assert refusal_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
+    assert rejection_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
 
 
 def _with_header(request: Request, name: str, change: Callable[[str], str]) -> Request:
@@ -163,7 +163,7 @@ def _with_header(request: Request, name: str, change: Callable[[str], str]) -> R
 async def test_change_after_signing_is_rejected(world: World, sign: Sign, tamper: Callable[[Request], Request]) -> None:
     request = sign(await keys_of(world), headers={"X-Extra": "1"})
     assert "Arn" in await world.send(request)
-    assert refusal_of(await world.send(tamper(request))) == (403, "SignatureDoesNotMatch", MISMATCH)
+    assert rejection_of(await world.send(tamper(request))) == (403, "SignatureDoesNotMatch", MISMATCH)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ async def test_incomplete_signature_is_rejected(
     world: World, sign: Sign, change: Callable[[str], str], message: str
 ) -> None:
     request = _with_header(sign(await keys_of(world)), "authorization", change)
-    assert refusal_of(await world.send(request)) == (400, "IncompleteSignature", message)
+    assert rejection_of(await world.send(request)) == (400, "IncompleteSignature", message)
 
 
 @pytest.mark.parametrize(
@@ -212,24 +212,26 @@ async def test_incomplete_signature_is_rejected(
 )
 async def test_invalid_scope_is_rejected(world: World, sign: Sign, change: Callable[[str], str], message: str) -> None:
     request = _with_header(sign(await keys_of(world)), "authorization", change)
-    assert refusal_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
+    assert rejection_of(await world.send(request)) == (403, "SignatureDoesNotMatch", message)
 
 
 async def test_malformed_credential_or_date_is_rejected(world: World, sign: Sign) -> None:
     request = sign(await keys_of(world))
     short = _with_header(request, "authorization", lambda v: v.replace("/sts/", "/"))
-    assert refusal_of(await world.send(short))[2].startswith("Credential must have exactly 5 slash-delimited elements")
+    assert rejection_of(await world.send(short))[2].startswith(
+        "Credential must have exactly 5 slash-delimited elements"
+    )
     dated = _with_header(request, "x-amz-date", lambda _: "yesterday")
-    assert refusal_of(await world.send(dated))[2] == "Date must be in ISO-8601 'basic format'. Got 'yesterday'."
+    assert rejection_of(await world.send(dated))[2] == "Date must be in ISO-8601 'basic format'. Got 'yesterday'."
     undated = replace(request, headers=tuple(pair for pair in request.headers if pair[0] != "x-amz-date"))
-    assert refusal_of(await world.send(undated))[2] == (
+    assert rejection_of(await world.send(undated))[2] == (
         "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
     )
 
 
 async def test_unsigned_call_of_a_signed_operation_is_rejected(world: World) -> None:
     for operation in ("GetCallerIdentity", "AssumeRole"):
-        assert await world.refusal(operation) == (
+        assert await world.rejection(operation) == (
             403,
             "MissingAuthenticationToken",
             "Request is missing Authentication Token",
@@ -242,10 +244,10 @@ def chain(**form: Any) -> dict[str, str]:
 
 
 async def test_session_assumes_a_role_that_trusts_its_role(world: World, sign: Sign) -> None:
-    answer = await world.send(sign(await keys_of(world), chain()), "AssumeRole")
-    assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
-    assert answer["Credentials"]["Expiration"] == NOW + timedelta(hours=1)
-    caller = await world.send(sign(answer["Credentials"]))
+    response = await world.send(sign(await keys_of(world), chain()), "AssumeRole")
+    assert response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
+    assert response["Credentials"]["Expiration"] == NOW + timedelta(hours=1)
+    caller = await world.send(sign(response["Credentials"]))
     assert caller["Arn"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
 
 
@@ -266,12 +268,12 @@ CALLER = "arn:aws:sts::111122223333:assumed-role/app/app-0"
 async def test_trust_policy_must_allow_each_requested_action(
     world: World, sign: Sign, form: dict[str, str], action: str, role: str | None
 ) -> None:
-    answer = await world.send(sign(await keys_of(world), chain(**form)), "AssumeRole")
+    response = await world.send(sign(await keys_of(world), chain(**form)), "AssumeRole")
     if role is None:
-        assert "Credentials" in answer
+        assert "Credentials" in response
         return
     message = f"User: {CALLER} is not authorized to perform: {action} on resource: {role}"
-    assert refusal_of(answer) == (403, "AccessDenied", message)
+    assert rejection_of(response) == (403, "AccessDenied", message)
 
 
 @pytest.mark.parametrize(
@@ -311,21 +313,21 @@ async def test_parameters_of_a_chained_role_have_limits(
     world: World, sign: Sign, form: dict[str, str], code: str, message: str
 ) -> None:
     request = sign(await keys_of(world), chain(**form))
-    assert refusal_of(await world.send(request, "AssumeRole")) == (400, code, message)
+    assert rejection_of(await world.send(request, "AssumeRole")) == (400, code, message)
 
 
 async def test_more_than_50_tags_are_rejected(world: World, sign: Sign) -> None:
     tags = {f"Tags.member.{n}.{part}": f"{part}{n}" for n in range(1, 52) for part in ("Key", "Value")}
-    answer = await world.send(sign(await keys_of(world), chain(**tags)), "AssumeRole")
-    assert refusal_of(answer)[2].endswith(
+    response = await world.send(sign(await keys_of(world), chain(**tags)), "AssumeRole")
+    assert rejection_of(response)[2].endswith(
         "at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50"
     )
 
 
 async def test_source_identity_and_tags_stay_with_the_session(world: World, sign: Sign) -> None:
     tags = {"Tags.member.1.Key": "Größe", "Tags.member.1.Value": "XL", "TransitiveTagKeys.member.1": "größe"}
-    answer = await world.send(sign(await keys_of(world), chain(SourceIdentity="alice", **tags)), "AssumeRole")
-    assert answer["SourceIdentity"] == "alice"
-    changed = sign(answer["Credentials"], chain(SourceIdentity="bob"))
-    assert refusal_of(await world.send(changed, "AssumeRole"))[:2] == (403, "AccessDenied")
+    response = await world.send(sign(await keys_of(world), chain(SourceIdentity="alice", **tags)), "AssumeRole")
+    assert response["SourceIdentity"] == "alice"
+    changed = sign(response["Credentials"], chain(SourceIdentity="bob"))
+    assert rejection_of(await world.send(changed, "AssumeRole"))[:2] == (403, "AccessDenied")
     assert world.reason == "the session already has the source identity alice"

@@ -1,4 +1,4 @@
-"""Every answer of STS, with its exact status, code and text, as botocore reads it."""
+"""Test each response of STS with its exact status, code and message, read by botocore."""
 
 import json
 from typing import Any
@@ -21,25 +21,25 @@ NOT_AUTHORIZED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
 
 
 async def test_exchange_response_has_every_field_of_aws(world: World) -> None:
-    answer = await world.ask(DurationSeconds=900)
-    credentials = answer["Credentials"]
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
-    assert answer["ResponseMetadata"]["RequestId"] == answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
-    assert answer["ResponseMetadata"]["HTTPHeaders"]["date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
-    assert answer["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
-    role_id, _, session_name = answer["AssumedRoleUser"]["AssumedRoleId"].partition(":")
+    response = await world.call(DurationSeconds=900)
+    credentials = response["Credentials"]
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert response["ResponseMetadata"]["RequestId"] == response["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
+    assert response["ResponseMetadata"]["HTTPHeaders"]["date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
+    assert response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
+    role_id, _, session_name = response["AssumedRoleUser"]["AssumedRoleId"].partition(":")
     assert (role_id[:4], len(role_id), session_name) == ("AROA", 21, "app-0")
     assert (credentials["AccessKeyId"][:4], len(credentials["AccessKeyId"])) == ("ASIA", 20)
     assert len(credentials["SecretAccessKey"]) == 40
     assert credentials["Expiration"].isoformat() == "2027-01-15T08:15:00+00:00"
-    assert answer["SubjectFromWebIdentityToken"] == POD.subject
-    assert answer["Provider"] == f"arn:aws:iam::111122223333:oidc-provider/{KEY}"
-    assert answer["Audience"] == AUDIENCE
-    assert "PackedPolicySize" not in answer
+    assert response["SubjectFromWebIdentityToken"] == POD.subject
+    assert response["Provider"] == f"arn:aws:iam::111122223333:oidc-provider/{KEY}"
+    assert response["Audience"] == AUDIENCE
+    assert "PackedPolicySize" not in response
 
 
 async def test_role_id_stays_but_credentials_change(world: World) -> None:
-    first, second = await world.ask(), await world.ask()
+    first, second = await world.call(), await world.call()
     assert first["AssumedRoleUser"] == second["AssumedRoleUser"]
     for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"):
         assert first["Credentials"][name] != second["Credentials"][name]
@@ -47,18 +47,18 @@ async def test_role_id_stays_but_credentials_change(world: World) -> None:
 
 async def test_exchange_event_has_no_secret(world: World) -> None:
     token = world.token()
-    credentials = (await world.ask(WebIdentityToken=token))["Credentials"]
-    event, fields = world.told[-1]
+    credentials = (await world.call(WebIdentityToken=token))["Credentials"]
+    event, fields = world.events[-1]
     assert event == "exchange_granted"
     assert fields["subject"] == POD.subject
     for secret in (token, credentials["SecretAccessKey"], credentials["SessionToken"]):
-        assert secret not in repr(world.told)
+        assert secret not in repr(world.events)
 
 
 @pytest.mark.parametrize("claim", ["iss", "sub", "aud", "iat", "exp"])
 async def test_missing_claim_is_named(world: World, claim: str) -> None:
     token = world.token(**{claim: None})
-    assert await world.refusal(WebIdentityToken=token) == (
+    assert await world.rejection(WebIdentityToken=token) == (
         400, "InvalidIdentityToken", f"Missing a required claim: {claim}",
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ async def test_missing_claim_is_named(world: World, claim: str) -> None:
 async def test_invalid_claims_get_the_message_of_aws(
     world: World, claims: dict[str, Any], code: str, message: str
 ) -> None:
-    assert await world.refusal(WebIdentityToken=world.token(**claims)) == (400, code, message)
+    assert await world.rejection(WebIdentityToken=world.token(**claims)) == (400, code, message)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ async def test_invalid_claims_get_the_message_of_aws(
     ],
 )
 async def test_tokens_within_tolerance_or_with_a_party_are_accepted(world: World, claims: dict[str, Any]) -> None:
-    answer = await world.ask(WebIdentityToken=world.token(**claims), DurationSeconds=7200)
-    assert answer["Audience"] == AUDIENCE
+    response = await world.call(WebIdentityToken=world.token(**claims), DurationSeconds=7200)
+    assert response["Audience"] == AUDIENCE
 
 
 @pytest.mark.parametrize("raw", ["abcd", "a.b.c", "eyJhbGciOiJSUzI1NiJ9.W10.c2ln", "é" * 10])
 async def test_invalid_jwt_is_rejected(world: World, raw: str) -> None:
-    assert await world.refusal(WebIdentityToken=raw) == (
+    assert await world.rejection(WebIdentityToken=raw) == (
         400,
         "InvalidIdentityToken",
         "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
@@ -139,7 +139,7 @@ async def test_unsigned_and_shared_secret_tokens_are_rejected(world: World) -> N
     claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
     for key, algorithm in (("", "none"), ("x" * 64, "HS256")):
         token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
-        assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
+        assert await world.rejection(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
         assert f"alg is {algorithm}" in world.reason
 
 
@@ -148,7 +148,7 @@ async def test_token_of_another_key_with_a_known_kid_is_rejected(
 ) -> None:
     claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
     token = jwt.encode(claims, private_keys[1], algorithm="RS256", headers={"kid": kid})
-    assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
+    assert await world.rejection(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
 
 
 @pytest.mark.parametrize("headers", [{}, {"kid": "unknown"}])
@@ -157,23 +157,23 @@ async def test_token_without_a_published_kid_is_rejected(
 ) -> None:
     claims = jwt.decode(world.token(), options={"verify_signature": False})
     token = jwt.encode(claims, private_keys[0], algorithm="RS256", headers=headers)
-    assert await world.refusal(WebIdentityToken=token) == (400, "InvalidIdentityToken", NO_KEY)
+    assert await world.rejection(WebIdentityToken=token) == (400, "InvalidIdentityToken", NO_KEY)
 
 
 async def test_old_tokens_stay_valid_after_a_rotation(world: World, private_keys: list[RSAPrivateKey]) -> None:
     old = world.token()
     world.issuer.rotate(private_keys[1])
-    assert "Credentials" in await world.ask(WebIdentityToken=old)
-    assert "Credentials" in await world.ask(WebIdentityToken=world.token())
+    assert "Credentials" in await world.call(WebIdentityToken=old)
+    assert "Credentials" in await world.call(WebIdentityToken=world.token())
     world.wall.step(600 + 301)
     world.issuer.rotate(private_keys[2])
-    assert (await world.refusal(WebIdentityToken=old))[1:] == ("InvalidIdentityToken", NO_KEY)
+    assert (await world.rejection(WebIdentityToken=old))[1:] == ("InvalidIdentityToken", NO_KEY)
 
 
 async def test_only_the_event_says_why_the_policy_denies(world: World) -> None:
     token = world.token(sub="system:serviceaccount:default:till")
-    assert await world.refusal(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
-    assert world.told[-1][0] == "request_rejected"
+    assert await world.rejection(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
+    assert world.events[-1][0] == "request_rejected"
     assert world.reason == (
         f"the trust policy of {APP}: Statement 1: Condition StringEquals {KEY}:sub wants "
         "system:serviceaccount:default:app, the request has system:serviceaccount:default:till"
@@ -182,7 +182,7 @@ async def test_only_the_event_says_why_the_policy_denies(world: World) -> None:
 
 async def test_unknown_role_has_the_error_of_an_untrusting_role(world: World) -> None:
     arn = "arn:aws:iam::111122223333:role/nobody"
-    assert await world.refusal(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
+    assert await world.rejection(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.reason == f"there is no role {arn}"
 
 
@@ -213,11 +213,11 @@ async def test_invalid_parameter_gets_the_message_of_aws(
     world: World, form: dict[str, Any], value: str, rule: str
 ) -> None:
     message = f"1 validation error detected: {value} failed to satisfy constraint: Member must {rule}"
-    assert await world.refusal(**form) == (400, "ValidationError", message)
+    assert await world.rejection(**form) == (400, "ValidationError", message)
 
 
 async def test_all_violations_are_named_together(world: World) -> None:
-    assert (await world.refusal(RoleArn=None, RoleSessionName=None))[2] == (
+    assert (await world.rejection(RoleArn=None, RoleSessionName=None))[2] == (
         "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member must not be null; "
         "Value null at 'roleSessionName' failed to satisfy constraint: Member must not be null"
     )
@@ -231,13 +231,13 @@ async def test_all_violations_are_named_together(world: World) -> None:
     ],
 )
 async def test_invalid_role_arn_is_rejected(world: World, arn: str, message: str) -> None:
-    assert await world.refusal(RoleArn=arn) == (400, "ValidationError", message)
+    assert await world.rejection(RoleArn=arn) == (400, "ValidationError", message)
 
 
 async def test_session_is_not_longer_than_the_role_allows(world: World) -> None:
     world.roles[APP] = type(world.roles[APP])(APP, world.roles[APP].trust_policy, 7200)
-    assert "Credentials" in await world.ask(DurationSeconds=7200)
-    assert await world.refusal(DurationSeconds=7201) == (
+    assert "Credentials" in await world.call(DurationSeconds=7200)
+    assert await world.rejection(DurationSeconds=7201) == (
         400,
         "ValidationError",
         "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
@@ -262,14 +262,14 @@ SMALL = json.dumps({"Version": "2012-10-17", "Statement": []})
 async def test_invalid_session_policies_are_rejected(
     world: World, form: dict[str, str], code: str, message: str
 ) -> None:
-    assert await world.refusal(**form) == (400, code, message)
+    assert await world.rejection(**form) == (400, code, message)
 
 
 async def test_response_has_the_packed_policy_size(world: World) -> None:
-    answer = await world.ask(Policy=SMALL.ljust(1024))
-    assert answer["PackedPolicySize"] == 30
-    assert answer["SessionTokenSize"] == len(answer["Credentials"]["SessionToken"]) == 600 + 1024
-    assert answer["SessionTokenUtilization"] == 40
+    response = await world.call(Policy=SMALL.ljust(1024))
+    assert response["PackedPolicySize"] == 30
+    assert response["SessionTokenSize"] == len(response["Credentials"]["SessionToken"]) == 600 + 1024
+    assert response["SessionTokenUtilization"] == 40
 
 
 @pytest.mark.parametrize(
@@ -279,14 +279,14 @@ async def test_response_has_the_packed_policy_size(world: World) -> None:
 async def test_session_token_has_the_requested_minimum_size(
     world: World, minimum: int | None, size: int, utilization: int
 ) -> None:
-    answer = await world.ask(MinimumSessionTokenSize=minimum)
-    assert len(answer["Credentials"]["SessionToken"]) == size
-    assert (answer["SessionTokenSize"], answer["SessionTokenUtilization"]) == (size, utilization)
-    assert "PackedPolicySize" not in answer
+    response = await world.call(MinimumSessionTokenSize=minimum)
+    assert len(response["Credentials"]["SessionToken"]) == size
+    assert (response["SessionTokenSize"], response["SessionTokenUtilization"]) == (size, utilization)
+    assert "PackedPolicySize" not in response
 
 
 async def test_minimum_session_token_size_has_a_limit(world: World) -> None:
-    assert "less than or equal to 4096" in (await world.refusal(MinimumSessionTokenSize=4097))[2]
+    assert "less than or equal to 4096" in (await world.rejection(MinimumSessionTokenSize=4097))[2]
 
 
 @pytest.mark.parametrize(
@@ -306,14 +306,14 @@ async def test_minimum_session_token_size_has_a_limit(world: World) -> None:
     ],
 )
 async def test_unsupported_operation_is_named(world: World, form: dict[str, Any], code: str, message: str) -> None:
-    assert await world.refusal(**form) == (400, code, message)
+    assert await world.rejection(**form) == (400, code, message)
 
 
 async def test_xml_in_a_value_is_escaped(world: World) -> None:
-    assert "'<b>&\"' at" in (await world.refusal(RoleSessionName='<b>&"'))[2]
+    assert "'<b>&\"' at" in (await world.rejection(RoleSessionName='<b>&"'))[2]
 
 
 async def test_characters_that_xml_forbids_are_replaced(world: World) -> None:
-    assert "'a\ufffdb' at" in (await world.refusal(RoleSessionName="a\x00b"))[2]
+    assert "'a\ufffdb' at" in (await world.rejection(RoleSessionName="a\x00b"))[2]
     token = world.token(iss="https://\ud800")
-    assert (await world.refusal(WebIdentityToken=token))[2].endswith("for https://\ufffd")
+    assert (await world.rejection(WebIdentityToken=token))[2].endswith("for https://\ufffd")

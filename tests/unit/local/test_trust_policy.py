@@ -37,7 +37,7 @@ def statement(condition: Any = None, **changes: Any) -> dict[str, Any]:
 
 
 def without(element: str, **changes: Any) -> dict[str, Any]:
-    """Return the plain statement with other elements in place of this one."""
+    """Return the plain statement without this element, but with the changes."""
     return {name: value for name, value in statement().items() if name != element} | changes
 
 
@@ -81,7 +81,7 @@ def test_default_policy_allows_only_its_service_account() -> None:
         ("StringLike", "oidc.test/id/A:sub", "system.serviceaccount.shop.cart", False),
         ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:shop:*", False),
         ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:till:*", True),
-        # a key that the request has not
+        # a key that the request lacks
         ("StringEquals", "sts:ExternalId", "x", False),
         ("StringLike", "sts:ExternalId", "*", False),
         ("StringNotEquals", "sts:ExternalId", "x", True),
@@ -208,7 +208,7 @@ def test_invalid_policy_is_rejected_when_it_is_read(document: Any, named: str) -
     assert named in str(caught.value)
 
 
-# What IAM accepts and is not evaluated here
+# Elements that IAM accepts and that are not evaluated here
 
 IRSA = statement({"StringEquals": {"oidc.test/id/A:sub": "system:serviceaccount:shop:cart"}}, Sid="Irsa")
 WRONG = statement({"StringEquals": {"oidc.test/id/A:sub": "system:serviceaccount:shop:till"}}, Sid="Irsa")
@@ -253,11 +253,11 @@ ASIDE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
 @pytest.mark.parametrize("other", ASIDE.values(), ids=ASIDE)
 def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any], condition: Any) -> None:
-    """Whatever its conditions are, and wherever it is."""
-    aside = {**other, "Condition": condition}
-    for order in ((IRSA, aside), (aside, IRSA)):
+    """Its conditions and its position do not matter."""
+    ignored = {**other, "Condition": condition}
+    for order in ((IRSA, ignored), (ignored, IRSA)):
         assert policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
-    for order in ((WRONG, aside), (aside, WRONG)):
+    for order in ((WRONG, ignored), (ignored, WRONG)):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
         assert decision[0::2] == (False, ())
         assert decision.reason.startswith("Statement Irsa: Condition StringEquals oidc.test/id/A:sub wants")
@@ -378,6 +378,6 @@ def test_wildcards_equal_a_regular_expression(pattern: str, value: str) -> None:
 
 
 def test_work_for_many_wildcards_is_bounded() -> None:
-    """A search that goes back would not end."""
+    """A search with backtracking would not finish."""
     assert not is_like("a" * 2000, "*a" * 1000 + "*b")
     assert is_like("a" * 2000, "*a" * 1000 + "*?")

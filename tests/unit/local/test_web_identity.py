@@ -1,4 +1,4 @@
-"""What STS asks of published keys, which no well-kept issuer shows."""
+"""Test the requirements of STS for published keys that a correct issuer never breaks."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Pair = tuple[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def pair(private_keys: list[RSAPrivateKey]) -> Pair:
-    """A token, and the key that verifies it."""
+    """Return a token, and the key that verifies it."""
     token, keys = KeySet((signing_key(private_keys[0]),)).signed(CLAIMS)
     return token, keys.jwks()["keys"][0]
 
@@ -64,11 +64,11 @@ def test_more_than_100_rsa_keys_are_rejected(pair: Pair) -> None:
     assert str(caught.value) == NO_KEY
 
 
-@pytest.mark.parametrize("spoiled", [{"n": "!"}, {"n": None}, {"kty": "oct", "k": "eA"}, {"kty": "EC", "crv": "P-256"}])
-def test_invalid_key_is_rejected(pair: Pair, spoiled: dict[str, Any]) -> None:
+@pytest.mark.parametrize("invalid", [{"n": "!"}, {"n": None}, {"kty": "oct", "k": "eA"}, {"kty": "EC", "crv": "P-256"}])
+def test_invalid_key_is_rejected(pair: Pair, invalid: dict[str, Any]) -> None:
     token, key = pair
     with pytest.raises(StsRejection) as caught:
-        verify(token, [key | spoiled])
+        verify(token, [key | invalid])
     assert caught.value.code == "InvalidIdentityToken"
 
 
