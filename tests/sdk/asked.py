@@ -1,8 +1,4 @@
-"""
-A client's program as a process, and what is wanted of its answers.
-
-What it gets is held against what STS gave: whole, and alive.
-"""
+"""Run a client's program as a process, and check its responses against the credentials that STS returned."""
 
 import json
 import time
@@ -15,11 +11,11 @@ from tests.sdk.sts import StrictSts
 from tests.support.processes import GUARD_SECONDS
 
 GUARD_FOR_SDKS_SECONDS = 3 * GUARD_SECONDS
-"""No test waits for it; an SDK that hangs ends the test by it."""
+"""Deadline for a response. An SDK that hangs fails the test after it."""
 
 
 class Unmet(AssertionError):  # noqa: N818  (a verdict)
-    """What a case wants is not so; the text is what happened instead."""
+    """A failed requirement of a case. The text is what happened instead."""
 
 
 def must(is_so: bool, instead: str) -> None:  # noqa: FBT001  (reads as a sentence)
@@ -28,7 +24,7 @@ def must(is_so: bool, instead: str) -> None:  # noqa: FBT001  (reads as a senten
 
 
 class Asked:
-    """It is asked one thing at a time."""
+    """A running client, which handles one request at a time."""
 
     def __init__(self, process: trio.Process, stderr: Path, sts: StrictSts) -> None:
         self._process = process
@@ -50,20 +46,20 @@ class Asked:
         return answer
 
     async def gets(self) -> str:
-        """The access key id of the set that the client has: one that STS gave, whole, and alive when it was asked."""
+        """Return the access key id of the client's credentials. They must be whole, from STS, and valid."""
         asked_at = time.time()
         answer = await self.ask("get")
         must("error" not in answer, f"an error: {answer.get('error')}")
         session = self._sts.session_of(answer["accessKeyId"])
         if session is None:
-            raise Unmet(f"a set that STS never gave: {answer['accessKeyId']}")
-        must(session.expires_at.timestamp() > asked_at, "a set that is dead")
-        must(answer["sessionToken"] == session.session_token, "the session token of another set")
-        must(answer["secretAccessKey"] in {None, session.secret_access_key}, "the secret key of another set")
+            raise Unmet(f"credentials that STS never returned: {answer['accessKeyId']}")
+        must(session.expires_at.timestamp() > asked_at, "expired credentials")
+        must(answer["sessionToken"] == session.session_token, "another session token")
+        must(answer["secretAccessKey"] in {None, session.secret_access_key}, "another secret key")
         return session.access_key_id
 
     async def signs(self) -> str:
-        """The access key id that the client signs with, once STS took the signature."""
+        """Return the access key id of the client's signature, after STS accepted it."""
         answer = await self.ask("whoami")
         must("error" not in answer, f"an error: {answer.get('error')}")
         caller = self._sts.callers[-1]
@@ -71,7 +67,7 @@ class Asked:
         return caller.access_key_id
 
     async def error(self) -> str:
-        """What a person reads who asks for credentials; that there is something is part of the case."""
+        """Return the text that a person reads after a failed request. Without an error the case fails."""
         answer = await self.ask("get")
         must("error" in answer, "credentials where there are none")
         return str(answer["error"])

@@ -1,8 +1,8 @@
 """
-Builds the clients, each once: `python -m tests.sdk.build [NAME…]`.
+Build the clients, each once: `python -m tests.sdk.build [NAME…]`.
 
-What is built lies in `.sdks/FOLDER-HASH`, where the hash is of everything that went in: the client's folder, with its
-lock file, and the recipe. A toolchain that is not there ends it, by name, before anything is built.
+A build is in `.sdks/FOLDER-HASH`. The hash covers all inputs: the client's folder, with its lock file, and the recipe.
+A missing toolchain is reported by name, before any build.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ from tests.sdk.catalogue import BY_NAME, CLIENTS, ROOT, Client
 
 BUILDS = ROOT / ".sdks"
 AT_ONCE = 3
-"""Builds that wait for the network leave the cores to those that compile."""
+"""Number of parallel builds. Those that wait for the network leave the cores to those that compile."""
 
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-"""The one Maven plugin that is needed, and so the only one that is fetched."""
+"""The only Maven plugin that the build needs and downloads."""
 
 
 class BuildError(Exception):
-    """A toolchain that is not there, or the own words of one that failed."""
+    """A missing toolchain, or the output of one that failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """
-    How clients of one kind are built and run: the commands it needs, the steps in a copy of the folder, the program.
+    How clients of one kind are built and run: required commands, build steps in a copy of the folder, and the program.
 
-    {python} is this one, {target} where it is built, {program} the client's.
+    {python} is this Python, {target} the build folder, {program} the client's program.
     """
 
     tools: tuple[str, ...]
@@ -68,14 +68,14 @@ RECIPES = {
             ("mvn", "--batch-mode", "--quiet", "--strict-checksums", _COPY_DEPENDENCIES, "-DoutputDirectory=lib"),
             ("javac", "-Xlint:all", "-Werror", "-cp", "lib/*", "-d", "classes", "Answering.java", "V1.java", "V2.java"),
         ),
-        # A client that lives for seconds gains nothing from the optimizing compiler or from a parallel collector.
+        # A client that runs for seconds gains nothing from the optimizing compiler or from a parallel collector.
         ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "{target}/classes:{target}/lib/*", "{program}"),
     ),
     "rust": Recipe(("cargo",), (("cargo", "build", "--locked", "--quiet"),), ("{target}/target/debug/{program}",)),
 }
 
 NOTHING_ELSE = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false"}
-"""No build brings a toolchain of its own, changes a lock file or looks at this repository's history."""
+"""Settings with which no build downloads a toolchain, changes a lock file or reads this repository's history."""
 
 
 def missing_tools(client: Client) -> list[str]:
@@ -83,7 +83,7 @@ def missing_tools(client: Client) -> list[str]:
 
 
 def command(client: Client) -> list[str]:
-    """What runs the client's program, from ROOT."""
+    """Return the command of the client's program, to run from ROOT."""
     return _filled(RECIPES[client.recipe].run, client)
 
 
@@ -92,7 +92,7 @@ def is_built(client: Client) -> bool:
 
 
 def target(client: Client) -> Path:
-    """Where the client's folder is built, with all the clients in it."""
+    """Return the folder where the client's folder is built, with all clients in it."""
     digest = hashlib.sha256(repr((RECIPES[client.recipe], sys.version)).encode())
     for path in sorted(client.folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -101,7 +101,11 @@ def target(client: Client) -> Path:
 
 
 def build(client: Client) -> str:
-    """Build its folder anew, in place of older builds; what is to be told of it. Raises BuildError."""
+    """
+    Build the client's folder, remove older builds, and return a line for the log.
+
+    Raises BuildError if a step fails.
+    """
     started, place = time.monotonic(), target(client)
     for old in BUILDS.glob(f"{client.folder_name}-*"):
         shutil.rmtree(old)
@@ -113,7 +117,11 @@ def build(client: Client) -> str:
 
 
 def build_all(clients: Iterable[Client]) -> None:
-    """Each folder that is not built yet, some at once. Raises BuildError that names what is missing or what failed."""
+    """
+    Build each folder that is not built yet, some in parallel.
+
+    Raises BuildError that names what is missing or what failed.
+    """
     clients = list(clients)
     missing = {tool: client.title for client in clients for tool in missing_tools(client)}
     if missing:

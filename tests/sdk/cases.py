@@ -1,8 +1,8 @@
 """
-What every client must do with the endpoint: one function a case, played on a stage of its own.
+Define the cases that every client must pass with the endpoint: one function for each case, with its own stage.
 
-A case raises Unmet with what happened instead. Its name is the column of the table in docs/sdks.md, and the first
-line of its docstring says there what is held.
+A case raises Unmet with what happened instead. Its name is a column of the table in docs/sdks.md, and the first line of
+its docstring describes it there.
 """
 
 import signal
@@ -18,13 +18,13 @@ from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap
 
 SHORT_SECONDS = 8
-"""A session that a test can outlive: the daemon renews it at half of its life, and serves it up to a second early."""
+"""Lifetime of a session that a test can outlast. The daemon renews it at half of this lifetime."""
 
 DENIAL = "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"
 
 
 async def first_credentials(stage: Stage) -> None:
-    """Where no secret is asked for, the URL alone is enough; STS is asked once."""
+    """Get credentials with the URL alone if no secret is required. The daemon calls STS once."""
     async with stage.daemon(asks_for_secret=False) as daemon:
         await daemon.logged("credentials_refreshed")
         async with stage.asking(stage.variables(daemon.url)) as client:
@@ -33,15 +33,15 @@ async def first_credentials(stage: Stage) -> None:
 
 
 async def signed_call(stage: Stage) -> None:
-    """A call signed with the credentials is taken by an STS that checks signature, session token and expiry."""
+    """Sign a call that STS accepts. STS checks signature, session token and expiry."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
-            must(await client.signs() == await client.gets(), "another set")
+            must(await client.signs() == await client.gets(), "other credentials")
 
 
 async def secret_by_variable(stage: Stage) -> None:
-    """The secret comes from `AWS_CONTAINER_AUTHORIZATION_TOKEN`."""
+    """Send the secret from `AWS_CONTAINER_AUTHORIZATION_TOKEN`."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         async with stage.asking(stage.variables(daemon.url, secret=[VARIABLE])) as client:
@@ -49,7 +49,7 @@ async def secret_by_variable(stage: Stage) -> None:
 
 
 async def secret_by_file(stage: Stage) -> None:
-    """The secret comes from the file that `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names."""
+    """Send the secret from the file that `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         async with stage.asking(stage.variables(daemon.url, secret=[FILE])) as client:
@@ -57,7 +57,7 @@ async def secret_by_file(stage: Stage) -> None:
 
 
 async def secret_rotated(stage: Stage) -> None:
-    """The secret came in both ways; its file gets another one, and the client's next fetch sends that."""
+    """Send the file's new secret with the next fetch, although the variable still holds the old one."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -65,11 +65,11 @@ async def secret_rotated(stage: Stage) -> None:
             first = await client.gets()
             stage.rotate_secret()
             await _outlive(stage, first)
-            must(await client.gets() != first, "the set from before")
+            must(await client.gets() != first, "the previous credentials")
 
 
 async def sidecar_restarted(stage: Stage) -> None:
-    """The sidecar restarts and creates another secret; the client's next fetch reads it from the file."""
+    """Read the new secret from the file after the sidecar restarted and created it."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -80,21 +80,21 @@ async def sidecar_restarted(stage: Stage) -> None:
                 await restarted.logged("credentials_refreshed")
                 assert stage.secret_file.read_text() != secret
                 await _outlive(stage, first)
-                must(await client.gets() != first, "the credentials from before")
+                must(await client.gets() != first, "the previous credentials")
 
 
 async def cold_start(stage: Stage) -> None:
-    """The client asks before the sidecar has credentials, and the endpoint's answer to that request brings them."""
+    """Request credentials before the sidecar has any, and get them in the response to that request."""
     await _start_with_request(1, stage)
 
 
 async def slow_start(stage: Stage) -> None:
-    """STS takes so long that the client's first request ends with 503; it asks again by itself and gets them."""
+    """Retry after a 503, because STS is slow at the start, and get credentials."""
     await _start_with_request(2, stage)
 
 
 async def sts_down(stage: Stage) -> None:
-    """STS is down, and the client gives up with an error; once STS is back the same process gets credentials."""
+    """Fail with an error while STS is down. Get credentials in the same process once STS is back."""
     stage.sts.rejection = StsRejection("ServiceUnavailable", "Service is unavailable", status=503)
     async with stage.daemon() as daemon, stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
         await daemon.logged("refresh_failed")
@@ -107,7 +107,7 @@ async def sts_down(stage: Stage) -> None:
 
 
 async def across_expiry(stage: Stage) -> None:
-    """Past the end of a set the client has a later one that lives; the service account token was rotated meanwhile."""
+    """Have new credentials once the old ones expire. The service account token was rotated meanwhile."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -117,14 +117,14 @@ async def across_expiry(stage: Stage) -> None:
             if stage.client.has_sts:
                 await client.signs()
             await _outlive(stage, first)
-            must(await client.gets() != first, "the set from before")
+            must(await client.gets() != first, "the previous credentials")
             if stage.client.has_sts:
-                must(await client.signs() != first, "a signature with the set from before")
+                must(await client.signs() != first, "a signature with the previous credentials")
     assert stage.sts.tokens[-1] == token
 
 
 async def refusal_shown(stage: Stage) -> None:
-    """The role's trust policy refuses: the person reads AWS's own code and text in the client's error."""
+    """Show the AWS code and text in the error if the role's trust policy denies the token."""
     code, _, text = DENIAL.partition(": ")
     stage.sts.rejection = StsRejection(code, text, status=403)
     async with stage.daemon() as daemon:
@@ -135,7 +135,7 @@ async def refusal_shown(stage: Stage) -> None:
 
 
 async def large_token(stage: Stage) -> None:
-    """The session token has 4,096 bytes, the most that STS makes it. The client gets it whole, and signs with it."""
+    """Get a session token of 4,096 bytes, the maximum of STS, and sign with it."""
     stage.sts.session_token_bytes = MAX_TOKEN_BYTES
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -145,11 +145,11 @@ async def large_token(stage: Stage) -> None:
             assert session is not None
             assert len(session.session_token) == MAX_TOKEN_BYTES
             if stage.client.has_sts:
-                must(await client.signs() == access_key_id, "another set")
+                must(await client.signs() == access_key_id, "other credentials")
 
 
 async def ipv6(stage: Stage) -> None:
-    """The endpoint is named as `http://[::1]:4772/v1/credentials`."""
+    """Use the URL `http://[::1]:4772/v1/credentials`."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         url = daemon.url.replace("127.0.0.1", "[::1]")
@@ -158,7 +158,7 @@ async def ipv6(stage: Stage) -> None:
 
 
 async def proxy(stage: Stage) -> None:
-    """`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` are set, `NO_PROXY` is not: the proxy never sees the request."""
+    """Use no proxy, although `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` are set and `NO_PROXY` is not."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         environment = stage.variables(daemon.url, secret=BOTH)
@@ -168,7 +168,7 @@ async def proxy(stage: Stage) -> None:
         environment |= dict.fromkeys([*names, *map(str.lower, names)], stage.trap.url)
         async with stage.asking(environment) as client:
             await client.ask("get")
-            must(not stage.trap.lines, f"the proxy was asked: {stage.trap.lines}")
+            must(not stage.trap.lines, f"the proxy got a request: {stage.trap.lines}")
             await client.gets()
 
 
@@ -193,7 +193,7 @@ CASES: dict[str, Case] = {
 
 
 async def _start_with_request(number: int, stage: Stage) -> None:
-    """STS answers when the client's request of that number has come, and all are the client's one question."""
+    """Let STS respond only after the client's request of that number. The client itself fetches once."""
     stage.sts.answers = trio.Event()
 
     async def answer() -> None:
@@ -211,7 +211,7 @@ async def _start_with_request(number: int, stage: Stage) -> None:
 
 
 async def _outlive(stage: Stage, access_key_id: str) -> None:
-    """Until the set is dead: the SDKs go by the machine's own clock."""
+    """Wait until the credentials have expired, in real time, because the SDKs use the machine's clock."""
     session = stage.sts.session_of(access_key_id)
     assert session is not None
     await trio.sleep(max(0.0, session.expires_at.timestamp() - time.time()))

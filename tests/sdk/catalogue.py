@@ -1,4 +1,4 @@
-"""The clients: for each its program in a folder of `clients/`, what locks its packages there, and how it is built."""
+"""List the clients: for each its program in a folder of `clients/`, the lock file of its packages, and its recipe."""
 
 import re
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ CLIENTS_FOLDER = Path(__file__).parent / "clients"
 @dataclass(frozen=True, slots=True)
 class Client:
     """
-    One row of the table: the client `program` of the folder, where others with the same packages may be.
+    A client, one row of the table. Other clients with the same packages may be in the same folder.
 
-    `recipe` is one of build.RECIPES. In the file `lock` the pattern `package` finds the version that is installed.
-    Without `has_sts` there is nobody to ask who one is.
+    `recipe` is one of build.RECIPES. In the file `lock` the pattern `package` finds the installed version. Without
+    `has_sts` the client cannot call GetCallerIdentity.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Client:
 
     @property
     def version(self) -> str:
-        """As it is locked."""
+        """Return the locked version."""
         found = re.search(self.package, (self.folder / self.lock).read_text(encoding="utf-8"))
         assert found, f"{self.folder / self.lock} does not say {self.package}"
         return found[1]
 
 
 _DEV_LOCK = "../../../../requirements/dev.txt"
-"""What the tests are run with brings boto3 and the CLI anyway."""
+"""Lock file of the tests, which need boto3 and the CLI anyway."""
 
 
 def _pip(package: str) -> str:

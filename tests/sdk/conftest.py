@@ -1,4 +1,4 @@
-"""Keeps what a run showed, for the table; and tells what it left out."""
+"""Save the results of a run for the table, and report what the run left out."""
 
 import faulthandler
 import json
@@ -27,7 +27,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Of a whole run, written by the process that heard of all its tests."""
+    """Save the results of a whole run, in the process that collects all its tests."""
     if IS_WHOLE and not hasattr(session.config, "workerinput"):
         RUN.parent.mkdir(exist_ok=True)
         RUN.write_text(json.dumps(_results, indent=1), encoding="utf-8")

@@ -1,8 +1,8 @@
 """
-Where a client cannot do what a case wants: its own limit, what happens instead, and where that is written.
+List the limits of clients: a case that a client cannot pass, what happens instead, and the source.
 
-A test shows each limit as it happens, so that a release that mends one is noticed; and where a setting helps, that it
-does. They are the footnotes of docs/sdks.md.
+A test shows that each limit still exists, so it fails with a release that fixes one. It also shows that a remedy works.
+The limits are the footnotes of docs/sdks.md.
 """
 
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from tests.sdk.stage import VARIABLE, Remedy
 @dataclass(frozen=True, slots=True)
 class Limit:
     """
-    `client` fails in `case`, and `happens` is in what it says or does then.
+    A limit of `client` in `case`. `happens` is a part of what it prints or does then.
 
-    `remedy` holds variables with which the case is passed all the same; None takes one away.
+    `remedy` holds variables with which the case passes; None removes one.
     """
 
     case: str
@@ -31,7 +31,7 @@ _JAVASCRIPT_2 = "https://github.com/aws/aws-sdk-js/blob/v2.1693.0/lib/credential
 _MINIO = "https://github.com/minio/minio-go/blob/v7.4.1/pkg/credentials/iam_aws.go"
 _OBJECT_STORE = "https://docs.rs/crate/object_store/0.14.2/source/src/aws/builder.rs"
 _VARIABLE_WINS = (
-    "The variable wins over the file, and a running process keeps it. Where secrets rotate, set only the file."
+    "The variable wins over the file, and a running process keeps it. If secrets rotate, set only the file."
 )
 
 LIMITS = (
@@ -39,8 +39,8 @@ LIMITS = (
         "first credentials",
         "object_store",
         "/latest/api/token",
-        "It passes over the URL unless `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` is set too, and asks the metadata "
-        "service of EC2. Set the file even where no secret is asked for.",
+        "It ignores the URL unless `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` is set too, and calls EC2's metadata "
+        "service. Set the file even if no secret is required.",
         _OBJECT_STORE,
     ),
     Limit(
@@ -54,14 +54,14 @@ LIMITS = (
         "secret by file",
         "boto3_debian12",
         "No Authorization header",
-        "botocore before 1.32 does not know the file. Set `AWS_CONTAINER_AUTHORIZATION_TOKEN` as well.",
+        "botocore before 1.32 does not read the file. Set `AWS_CONTAINER_AUTHORIZATION_TOKEN` as well.",
         f"{_BOTOCORE}/credentials.py",
     ),
     Limit(
         "sidecar restarted",
         "boto3_debian12",
         "No Authorization header",
-        "botocore before 1.32 does not know the file, and a variable cannot change while it runs. Restart it with the "
+        "botocore before 1.32 does not read the file, and a variable cannot change while it runs. Restart it with the "
         "sidecar.",
         f"{_BOTOCORE}/credentials.py",
     ),
@@ -69,7 +69,7 @@ LIMITS = (
         "secret rotated",
         "boto3_debian12",
         "The Authorization header is wrong",
-        "It knows only the variable, which a running process keeps. Restart it after a rotation.",
+        "It reads only the variable, which a running process keeps. Restart it after a rotation.",
         f"{_BOTOCORE}/credentials.py",
     ),
     Limit(
@@ -102,36 +102,36 @@ LIMITS = (
         "slow start",
         "minio_go",
         "503 Service Unavailable",
-        "It asks once. Start it when the sidecar is ready: a native sidecar with a startup probe sees to that.",
+        "It tries once. Start it when the sidecar is ready: a native sidecar with a startup probe ensures that.",
         _MINIO,
     ),
     Limit(
         "refusal shown",
         "javascript_v3",
         "Could not load credentials from any providers",
-        "The chain puts *Could not load credentials from any providers* in place of what its providers say.",
+        "The chain shows *Could not load credentials from any providers* instead of its providers' errors.",
         "https://github.com/aws/aws-sdk-js-v3/issues/4989",
     ),
     Limit(
         "refusal shown",
         "javascript_v2",
         "Could not load credentials from any providers",
-        "It drops an error's body, and its chain says *Could not load credentials from any providers*.",
+        "It drops an error's body, and its chain shows *Could not load credentials from any providers*.",
         _JAVASCRIPT_2,
     ),
     Limit(
         "refusal shown",
         "go_v1",
         "NoCredentialProviders: no valid providers in chain. Deprecated.",
-        "The chain says *NoCredentialProviders* unless the program sets `aws.Config.CredentialsChainVerboseErrors`.",
+        "The chain shows *NoCredentialProviders* unless the program sets `aws.Config.CredentialsChainVerboseErrors`.",
         "https://github.com/aws/aws-sdk-go/blob/v1.55.8/aws/credentials/chain_provider.go",
     ),
     Limit(
         "refusal shown",
         "java_v2",
         "ContainerCredentialsProvider(): Failed to load credentials from metadata service.",
-        "The chain tells its providers' messages without their causes: *Failed to load credentials from metadata "
-        "service*. Once it has had credentials, a later failure shows the reason.",
+        "The chain shows its providers' messages without their causes: *Failed to load credentials from metadata "
+        "service*. After its first credentials, a later failure shows the reason.",
         "https://github.com/aws/aws-sdk-java/issues/3160",
     ),
     Limit(
@@ -152,21 +152,21 @@ LIMITS = (
         "IPv6",
         "boto3_debian12",
         "Unsupported host '::1'",
-        "Of loopback it takes only `127.0.0.1` and `localhost` over plain HTTP.",
+        "Over plain HTTP it accepts only `127.0.0.1` and `localhost`.",
         f"{_BOTOCORE}/utils.py",
     ),
     Limit(
         "IPv6",
         "javascript_v2",
         "Could not load credentials from any providers",
-        "Of loopback it takes only `127.0.0.1` and `localhost` over plain HTTP.",
+        "Over plain HTTP it accepts only `127.0.0.1` and `localhost`.",
         _JAVASCRIPT_2,
     ),
     Limit(
         "proxy set",
         "rust",
-        "the proxy was asked",
-        "Since `BehaviorVersion` v2025-08-07 its HTTP client takes proxies from the environment, for this request too. "
+        "the proxy got a request",
+        "Since `BehaviorVersion` v2025-08-07 its HTTP client uses the proxies of the environment for this request too. "
         "Set `NO_PROXY=127.0.0.1`.",
         "https://docs.rs/crate/aws-smithy-runtime/1.16.2/source/src/client/http.rs",
         {"NO_PROXY": "127.0.0.1"},
@@ -174,15 +174,15 @@ LIMITS = (
     Limit(
         "proxy set",
         "object_store",
-        "the proxy was asked",
-        "Its HTTP client, reqwest, takes proxies from the environment, for this request too. Set `NO_PROXY=127.0.0.1`.",
+        "the proxy got a request",
+        "Its HTTP client, reqwest, uses the proxies of the environment for this request too. Set `NO_PROXY=127.0.0.1`.",
         "https://github.com/apache/arrow-rs-object-store/issues/473",
         {"NO_PROXY": "127.0.0.1"},
     ),
 )
 
 NUMBERS = {(limit.client, limit.case): number for number, limit in enumerate(LIMITS, 1)}
-"""The footnote of a client's limit in a case."""
+"""Number of the footnote of a client's limit in a case."""
 
 
 def limit_of(client: str, case: str) -> Limit | None:

@@ -1,8 +1,8 @@
 """
-Which clients play which cases: all of them with SDKS=all, which `make test-sdks` sets.
+Select the clients and cases to run: all of them with SDKS=all, which `make test-sdks` sets.
 
-Otherwise those that cost little: the clients that come with the tests' own packages play all but the slow cases, and
-of the others those that are built already play one.
+Otherwise only the cheap ones: the clients from the tests' own packages run all but the slow cases. Other clients that
+are built already run one case.
 """
 
 import os
@@ -17,13 +17,13 @@ IS_WHOLE = os.environ.get("SDKS") == "all"
 SLOW = frozenset(
     {"secret rotated", "sidecar restarted", "slow start", "STS down, then up", "across expiry", "refusal shown"}
 )
-"""An SDK's own clock or its own pauses between attempts make them last for seconds."""
+"""Cases that take seconds, because of an SDK's own clock or pauses between attempts."""
 
 FOR_EACH = "cold start"
 
 
 def applies(client: Client, case: str) -> bool:
-    """A client that calls nobody signs nothing."""
+    """Return whether the case applies: a client without STS calls signs nothing."""
     return client.has_sts or case != "signed call"
 
 
@@ -36,7 +36,7 @@ def played() -> list[tuple[Client, str]]:
 
 
 def left_out() -> Iterator[str]:
-    """Each client that plays nothing, and why."""
+    """Yield each client that runs no case, and the reason."""
     playing = {client.name for client, _ in played()}
     for client in CLIENTS:
         if client.name not in playing:

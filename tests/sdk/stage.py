@@ -1,7 +1,7 @@
 """
-Where a case is played: an STS, `irsa-sidecar run` and a client of it, each for itself, and a trap for what goes astray.
+Provide the environment of a case: an STS, `irsa-sidecar run`, a client, and a trap for misdirected requests.
 
-The client is told what `irsa-sidecar exec` tells an application; a case takes away or adds what it is about.
+The client gets the variables that `irsa-sidecar exec` sets. A case removes or adds some.
 """
 
 import os
@@ -28,12 +28,12 @@ VARIABLE, FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATI
 BOTH = (VARIABLE, FILE)
 
 Remedy = Mapping[str, str | None]
-"""Variables to set, or to take away where they are None."""
+"""Variables to set, or to remove if they are None."""
 
 
 @dataclass
 class Stage:
-    """One case's world. `more` comes last in the client's environment."""
+    """The environment of one case. `more` is added last to the client's variables."""
 
     client: Client
     directory: Path
@@ -50,7 +50,7 @@ class Stage:
         return self.directory / "authorization"
 
     def rotate_token(self) -> str:
-        """A new service account token in place of the one that is there."""
+        """Replace the service account token."""
         token = service_account_token(time.time(), jti="rotated")
         draft = self.directory / "token.draft"
         draft.write_text(token)
@@ -71,7 +71,7 @@ class Stage:
 
     @asynccontextmanager
     async def daemon_again(self, before: Running) -> AsyncIterator[Running]:
-        """Another process on the port of the one before, which has ended, with the same files."""
+        """Run another daemon on the port of the stopped one, with the same files."""
         environment = pod_environment(self.token_file, self.sts.url) | {
             "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(self.secret_file),
             "IRSA_SIDECAR_LISTEN": format_address(*before.address),
@@ -80,7 +80,7 @@ class Stage:
             yield running
 
     def variables(self, url: str, *, secret: Collection[str] = ()) -> dict[str, str]:
-        """The client's environment: the endpoint's URL, and the secret in these of BOTH."""
+        """Return the client's environment: the endpoint's URL, and the secret in these of BOTH."""
         held = self.secret_file.read_text() if secret else ""
         offer = Offer(url, held, str(self.secret_file), REGION)
         environment = client_environment(_without_settings(os.environ), offer)
@@ -88,14 +88,14 @@ class Stage:
             del environment[name]
         return environment | {
             "AWS_ENDPOINT_URL_STS": self.sts.url,
-            # An SDK that falls through to the metadata service must not look for it outside this machine.
+            # An SDK that falls back to the metadata service must not search for it outside this machine.
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.trap.url,
             "AWS_METADATA_ENDPOINT": self.trap.url,
         }
 
     @asynccontextmanager
     async def asking(self, environment: Mapping[str, str]) -> AsyncIterator[Asked]:
-        """The client's process with this environment, ended with the case."""
+        """Run the client's process with this environment until the block ends."""
         wanted = {name: value for name, value in {**environment, **self.more}.items() if value is not None}
         stderr = self.directory / "stderr"
         with stderr.open("ab") as written:
@@ -125,7 +125,7 @@ async def stage_for(client: Client, directory: Path, more: Remedy) -> AsyncItera
 
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """What this machine says of AWS, of proxies and of coverage is no part of a case."""
+    """Remove this machine's settings of AWS, proxies and coverage, because they are not part of a case."""
     return {
         name: value
         for name, value in environ.items()

@@ -1,7 +1,7 @@
 """
-An STS that gives a session for any token, as short as a test wants it, and takes calls from living sessions only.
+Serve an STS that returns a session for any token, with any lifetime, and accepts calls only from valid sessions.
 
-Whoever calls it must have signed with what it gave, which is checked as `irsa-sidecar local` does.
+Each call must be signed with a session that it returned. It checks signatures as `irsa-sidecar local` does.
 """
 
 import secrets
@@ -31,12 +31,10 @@ REGION = "us-east-1"
 
 class StrictSts:
     """
-    Gives sessions of `life_seconds`, unless `rejection` says why not, once it `answers`.
+    An STS with sessions of `life_seconds`. It returns `rejection` if that is set, and nothing before `answers` is set.
 
-    Their session tokens have `session_token_bytes`.
-
-    `tokens` holds the web identity token of each exchange asked for, `given` the sessions, `callers` who called;
-    `faults` are its own, and end the test.
+    Session tokens have `session_token_bytes`. `tokens` holds the web identity token of each exchange, `given` the
+    sessions, and `callers` the callers. `faults` holds its own errors, which fail the test.
     """
 
     def __init__(self) -> None:
@@ -53,7 +51,7 @@ class StrictSts:
         self.faults: list[Exception] = []
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled."""
+        """Serve until cancelled."""
         listeners = listen("--listen", ("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}"
         task_status.started()

@@ -1,7 +1,7 @@
 """
-The table in docs/sdks.md, made from a whole run: `python -m tests.sdk.table`, as `make test-sdks` does.
+Generate the table in docs/sdks.md from a whole run: `python -m tests.sdk.table`, as `make test-sdks` does.
 
-A client's limits are its footnotes. A run that left something out, or in which a test failed, makes no table.
+A client's limits are its footnotes. A run that left something out, or with a failed test, makes no table.
 """
 
 import inspect
@@ -20,13 +20,13 @@ RUN = BUILDS / "run.json"
 DOCUMENT = ROOT / "docs" / "sdks.md"
 
 HELD, NOT_APPLICABLE = "✓", "·"
-LEGEND = f"{HELD} is held; {NOT_APPLICABLE} does not apply, as the client calls no AWS service that tells who one is; "
-LEGEND += "a number is a limit of the client's own."
+LEGEND = f"{HELD} means that the client passes. {NOT_APPLICABLE} means that the client makes no call to STS. "
+LEGEND += "A number is a limit of the client."
 
 _MARKED = re.compile(r"(<!-- sdks: .* -->\n).*(<!-- end of sdks -->\n)", re.DOTALL)
 
 Shown = tuple[str, str, str]
-"""A client, its version and a case that was played as it should be."""
+"""A client, its version and a case that passed as expected."""
 
 
 def as_it_should_be() -> set[Shown]:
@@ -39,7 +39,7 @@ def shown_by_the_run() -> set[Shown]:
 
 
 def render() -> str:
-    lines = ["| case | what is held |", "|---|---|"]
+    lines = ["| case | the client must |", "|---|---|"]
     lines += [f"| {name} | {_first_line(case)} |" for name, case in CASES.items()]
     lines += ["", f"| client | version | {' | '.join(CASES)} |", f"|---|---{'|:---:' * len(CASES)}|"]
     lines += [f"| {client.title} | {client.version} | {' | '.join(_cells(client))} |" for client in CLIENTS]
@@ -51,7 +51,7 @@ def render() -> str:
 
 
 def written_into(document: str) -> str:
-    """The document with the table of now in it."""
+    """Return the document with the current table in it."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n{render()}\n{marks[2]}", document)
 
 
@@ -66,7 +66,7 @@ def _first_line(case: object) -> str:
 
 
 def _sentences(missing: Collection[Shown]) -> str:
-    return "\n".join(f"{client} {version}: {case!r} was not shown" for client, version, case in sorted(missing))
+    return "\n".join(f"{client} {version}: {case!r} has no result" for client, version, case in sorted(missing))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A port between a client and the endpoint that tells when it was asked; or a proxy that refuses everything."""
+"""Serve a port between a client and the endpoint that records requests, or a proxy that rejects everything."""
 
 from contextlib import suppress
 
@@ -9,9 +9,9 @@ _REFUSAL = b"HTTP/1.1 502 Refused\r\nContent-Length: 0\r\nConnection: close\r\n\
 
 class Tap:
     """
-    Notes the first line of each request in `lines`.
+    A port that stores the first line of each request in `lines`.
 
-    It passes what comes on to `target` and the answer back; without one it refuses.
+    It forwards to `target` and returns the response. Without a target it rejects the request.
     """
 
     def __init__(self, target: tuple[str, int] | None = None) -> None:
@@ -21,19 +21,19 @@ class Tap:
         self._target = target
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled."""
+        """Serve until cancelled."""
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         task_status.started()
         await trio.serve_listeners(self._converse, [listener])
 
     async def asked(self, times: int) -> None:
-        """Until so many requests have come."""
+        """Wait until this number of requests has come."""
         while len(self.lines) < times:
             await self._more.wait()
 
     async def _converse(self, client: trio.SocketStream) -> None:
-        # A client that gives up in the middle has its reasons.
+        # A client may close early.
         with suppress(trio.BrokenResourceError):
             async with client:
                 request = await client.receive_some()

@@ -1,4 +1,4 @@
-"""A toolchain that is not there is named, and what needs it is left out of a run that can do without."""
+"""Test that a missing toolchain is named, and that a run without it leaves out its clients."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def no_toolchains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build, "BUILDS", tmp_path)
 
 
-def test_a_build_without_its_toolchain_names_it_and_who_needs_it(no_toolchains: None) -> None:
+def test_missing_toolchain_is_named_with_its_clients(no_toolchains: None) -> None:
     with pytest.raises(build.BuildError) as missing:
         build.build_all(CLIENTS)
     assert "cargo is not installed: AWS SDK for Rust (aws-config) needs it." in str(missing.value)
@@ -23,7 +23,7 @@ def test_a_build_without_its_toolchain_names_it_and_who_needs_it(no_toolchains: 
     }
 
 
-def test_a_build_that_fails_tells_the_tools_own_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failed_build_shows_the_tools_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build, "BUILDS", tmp_path)
     monkeypatch.setitem(build.RECIPES, "venv", build.Recipe((), (("{python}", "-c", "exit('no room left')"),), ()))
     with pytest.raises(build.BuildError, match="no room left"):
@@ -32,7 +32,7 @@ def test_a_build_that_fails_tells_the_tools_own_words(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(plan.IS_WHOLE, reason="a whole run leaves nothing out")
-def test_without_toolchains_the_pythons_own_clients_play_and_the_others_are_named(no_toolchains: None) -> None:
+def test_without_toolchains_only_python_clients_run(no_toolchains: None) -> None:
     assert {client.name for client, _ in plan.played()} == {"boto3", "aws_cli_v1"}
     left_out = list(plan.left_out())
     assert "AWS SDK for Rust (aws-config) (no cargo)" in left_out

@@ -1,4 +1,4 @@
-"""What many processes of one Pod cost STS."""
+"""Test the number of STS calls for many processes of one Pod."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.sdk.stage import BOTH, Stage, stage_for
 PROCESSES = 32
 
 
-async def test_32_processes_that_start_together_with_the_sidecar_cost_one_call_to_sts(tmp_path: Path) -> None:
+async def test_32_processes_with_the_sidecar_cost_one_sts_call(tmp_path: Path) -> None:
     keys: list[str] = []
 
     async def start_and_ask(stage: Stage, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Every client in every case, each in processes of its own; what a client cannot do is held to be so."""
+"""Run every client in every case, each in new processes, and check that each known limit still exists."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +15,14 @@ from tests.sdk.stage import Remedy, stage_for
 
 async def what_is_unmet(client: Client, case: str, directory: Path, remedy: Remedy) -> str | None:
     """
-    Play the case: what happened instead of what it wants, None if all is as it wants.
+    Run the case, and return what happened instead of its requirement, or None if it passed.
 
-    In none of them may a client turn to the metadata service, where the node's role is.
+    In no case may a client call the metadata service, which has the node's role.
     """
     try:
         async with stage_for(client, directory, remedy) as stage:
             await CASES[case](stage)
-            must(not stage.trap.lines, f"the metadata service was asked: {stage.trap.lines}")
+            must(not stage.trap.lines, f"the metadata service got a request: {stage.trap.lines}")
     except BaseExceptionGroup as group:
         unmet, other = group.split(Unmet)
         if unmet is None or other is not None:
@@ -38,7 +38,7 @@ def _first_leaf(error: BaseException) -> BaseException:
 @pytest.mark.parametrize(
     ("client", "case"), [pytest.param(client, case, id=f"{client.name}-{case}") for client, case in played()]
 )
-async def test_a_client_does_what_the_case_wants_or_what_its_limit_says(
+async def test_client_passes_the_case_or_shows_its_limit(
     client: Client, case: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     record_property("sdk", (client.name, client.version, case))

@@ -1,8 +1,8 @@
 """
-The loop of every Python client here: a question a line on stdin, an answer a line of JSON on stdout.
+Run the loop of every Python client: one question per line on stdin, one JSON line per answer on stdout.
 
-`get` is answered with the set that the SDK's default chain gives, `whoami` with the ARN that STS tells a caller who
-signed with it. What goes wrong is answered as `{"error": …}`, in the words that a person reads who did not catch it.
+`get` returns the credentials of the SDK's default chain. `whoami` returns the ARN that STS reports to a caller with
+these credentials. A failure returns `{"error": …}`, with the text of an uncaught exception.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import TypedDict
 
 
 class Credentials(TypedDict):
-    """A set as far as the client shows it: None is what stays inside it."""
+    """Credentials as far as the client shows them. None is a part that stays inside it."""
 
     accessKeyId: str | None
     secretAccessKey: str | None
@@ -21,7 +21,7 @@ class Credentials(TypedDict):
 
 
 def answer_questions(questions: Mapping[str, Callable[[], object]]) -> None:
-    """Until stdin ends."""
+    """Answer until stdin ends."""
     for line in sys.stdin:
         try:
             answer = questions[line.strip()]()

@@ -1,4 +1,4 @@
-"""aiobotocore: one session and one event loop, as an application keeps them."""
+"""Use aiobotocore with one session and one event loop, as an application does."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ session = get_session()
 async def get() -> Credentials:
     credentials = await session.get_credentials()
     if credentials is None:
-        raise LookupError("Unable to locate credentials")  # what a client of aiobotocore says then
+        raise LookupError("Unable to locate credentials")  # the error of an aiobotocore client
     frozen = await credentials.get_frozen_credentials()
     return Credentials(accessKeyId=frozen.access_key, secretAccessKey=frozen.secret_key, sessionToken=frozen.token)
 

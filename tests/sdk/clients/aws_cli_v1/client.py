@@ -1,7 +1,7 @@
 """
-AWS CLI v1: a process a question, as in a shell.
+Use AWS CLI v1 with one process per question, as in a shell.
 
-It has no command that prints credentials; what it presigns, without asking anybody, names them.
+It has no command that prints credentials. A URL that it presigns, without a request, names them.
 """
 
 import json
@@ -16,7 +16,7 @@ AWS = str(Path(sys.executable).parent / "aws")
 
 
 class CliError(Exception):
-    """What the CLI wrote to stderr."""
+    """An error of the CLI: its stderr."""
 
 
 def aws(*arguments: str) -> str:

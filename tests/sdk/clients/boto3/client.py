@@ -1,4 +1,4 @@
-"""boto3: one session, as an application keeps it. The release of Debian 12 runs this program too."""
+"""Use boto3 with one session, as an application does. The release of Debian 12 runs this program too."""
 
 import os
 
@@ -12,13 +12,13 @@ session = boto3.Session()
 def get() -> Credentials:
     credentials = session.get_credentials()
     if credentials is None:
-        raise LookupError("Unable to locate credentials")  # what a client of boto3 says then
+        raise LookupError("Unable to locate credentials")  # the error of a boto3 client
     access_key, secret_key, token, *_ = credentials.get_frozen_credentials()
     return Credentials(accessKeyId=access_key, secretAccessKey=secret_key, sessionToken=token)
 
 
 def whoami() -> object:
-    # botocore before 1.31 does not know the variable by itself.
+    # botocore before 1.31 does not read the variable automatically.
     client = session.client("sts", endpoint_url=os.environ["AWS_ENDPOINT_URL_STS"])
     return {"arn": client.get_caller_identity()["Arn"]}
 

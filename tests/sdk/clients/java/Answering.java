@@ -9,11 +9,11 @@ import java.util.Map;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 
-/** The loop of both Java clients: a question a line on stdin, an answer a line of JSON on stdout (see ../answering.py). */
+/** The loop of both Java clients: one question per line, one JSON line per answer (see ../answering.py). */
 final class Answering {
   private Answering() {}
 
-  /** Until stdin ends. */
+  /** Answers until stdin ends. */
   static void loop(Map<String, Supplier<Map<String, String>>> questions) {
     BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
     try {
@@ -25,7 +25,7 @@ final class Answering {
     }
   }
 
-  /** A whole set of credentials. */
+  /** Complete credentials. */
   static Map<String, String> set(String accessKeyId, String secretAccessKey, String sessionToken) {
     Map<String, String> told = new LinkedHashMap<>();
     told.put("accessKeyId", accessKeyId);
@@ -38,7 +38,7 @@ final class Answering {
     try {
       return question.get();
     } catch (RuntimeException error) {
-      // What Java prints of an exception that nobody caught.
+      // The text that Java prints for an uncaught exception.
       StringWriter trace = new StringWriter();
       error.printStackTrace(new PrintWriter(trace));
       return Map.of("error", trace.toString());

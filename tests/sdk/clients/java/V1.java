@@ -6,7 +6,7 @@ import com.amazonaws.services.securitytoken.AWSSecurityTokenServiceClientBuilder
 import com.amazonaws.services.securitytoken.model.GetCallerIdentityRequest;
 import java.util.Map;
 
-/** AWS SDK for Java v1: one provider chain, which keeps its credentials, as an application has it. */
+/** A client with AWS SDK for Java v1: one provider chain, which keeps its credentials, as in an application. */
 final class V1 {
   private static final DefaultAWSCredentialsProviderChain CHAIN = new DefaultAWSCredentialsProviderChain();
 
@@ -20,7 +20,7 @@ final class V1 {
   }
 
   private static Map<String, String> whoami() {
-    // v1 does not know the variable by itself.
+    // v1 does not read the variable automatically.
     EndpointConfiguration there =
         new EndpointConfiguration(System.getenv("AWS_ENDPOINT_URL_STS"), System.getenv("AWS_REGION"));
     AWSSecurityTokenService sts =

@@ -3,7 +3,7 @@ import software.amazon.awssdk.auth.credentials.AwsSessionCredentials;
 import software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider;
 import software.amazon.awssdk.services.sts.StsClient;
 
-/** AWS SDK for Java v2: one provider, which keeps its credentials, as an application has it. */
+/** A client with AWS SDK for Java v2: one provider, which keeps its credentials, as in an application. */
 final class V2 {
   private static final DefaultCredentialsProvider PROVIDER = DefaultCredentialsProvider.builder().build();
 

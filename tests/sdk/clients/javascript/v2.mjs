@@ -1,4 +1,4 @@
-// AWS SDK for JavaScript v2: the global configuration, which keeps its credentials, as an application has it.
+// A client with AWS SDK for JavaScript v2: the global configuration, which keeps its credentials, as in an application.
 import { promisify } from "node:util";
 import AWS from "aws-sdk";
 import { answerQuestions } from "./answering.mjs";
@@ -12,7 +12,7 @@ await answerQuestions({
     return { accessKeyId, secretAccessKey, sessionToken };
   },
   async whoami() {
-    // v2 does not know the variable by itself.
+    // v2 does not read the variable automatically.
     const sts = new AWS.STS({ endpoint: process.env.AWS_ENDPOINT_URL_STS });
     const { Arn } = await sts.getCallerIdentity().promise();
     return { arn: Arn };

@@ -1,4 +1,4 @@
-// AWS SDK for JavaScript v3: one client, which keeps its credentials, as an application has it.
+// A client with AWS SDK for JavaScript v3: one client, which keeps its credentials, as in an application.
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { answerQuestions } from "./answering.mjs";
 

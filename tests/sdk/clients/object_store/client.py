@@ -1,7 +1,7 @@
 """
-Rust's object_store, which DataFusion, delta-rs and polars use, through its Python package obstore.
+Use Rust's object_store, as DataFusion, delta-rs and polars do, through its Python package obstore.
 
-It shows its credentials to nobody; what it presigns, without asking S3, names them.
+It does not show its credentials. A URL that it presigns, without a request to S3, names them.
 """
 
 from datetime import timedelta
@@ -12,7 +12,7 @@ from obstore.store import S3Store
 
 from tests.sdk.clients.answering import Credentials, answer_questions
 
-# It would try again for three minutes before it says what is wrong.
+# By default it retries for three minutes before it reports the error.
 store = S3Store("bucket", retry_config={"max_retries": 2})
 
 

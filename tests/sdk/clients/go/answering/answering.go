@@ -1,5 +1,5 @@
-// Package answering is the loop of every Go client here: a question a line on stdin, an answer a line of JSON on
-// stdout (see ../../answering.py).
+// Package answering is the loop of every Go client: one question per line on stdin, one JSON line per answer on stdout
+// (see ../../answering.py).
 package answering
 
 import (
@@ -9,13 +9,13 @@ import (
 	"os"
 )
 
-// Answer is what a client was told: a set of credentials, an ARN, or what went wrong.
+// Answer is the result of a question: credentials, an ARN, or an error.
 type Answer map[string]string
 
-// Questions are those that a client can be asked.
+// Questions are the questions that a client can answer.
 type Questions map[string]func() (Answer, error)
 
-// Set is a whole set of credentials.
+// Set holds complete credentials.
 func Set(accessKeyID, secretAccessKey, sessionToken string) Answer {
 	return Answer{"accessKeyId": accessKeyID, "secretAccessKey": secretAccessKey, "sessionToken": sessionToken}
 }

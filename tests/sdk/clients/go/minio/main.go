@@ -1,4 +1,4 @@
-// minio-go: its provider for AWS, which keeps its credentials, as an application has it.
+// A client with minio-go: its provider for AWS, which keeps its credentials, as in an application.
 package main
 
 import (

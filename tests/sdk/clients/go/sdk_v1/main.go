@@ -1,4 +1,4 @@
-// AWS SDK for Go v1: one session, whose provider keeps its credentials, as an application has it.
+// A client with AWS SDK for Go v1: one session, whose provider keeps its credentials, as in an application.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 
 func main() {
 	ours := session.Must(session.NewSession())
-	// v1 does not know the variable by itself.
+	// v1 does not read the variable automatically.
 	there := aws.NewConfig().WithEndpoint(os.Getenv("AWS_ENDPOINT_URL_STS"))
 	answering.Loop(answering.Questions{
 		"get": func() (answering.Answer, error) {

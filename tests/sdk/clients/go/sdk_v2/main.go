@@ -1,4 +1,4 @@
-// AWS SDK for Go v2: one configuration, whose provider keeps its credentials, as an application has it.
+// A client with AWS SDK for Go v2: one configuration, whose provider keeps its credentials, as in an application.
 package main
 
 import (

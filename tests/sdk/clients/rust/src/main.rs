@@ -1,6 +1,6 @@
-//! AWS SDK for Rust: one configuration, and one client that keeps its credentials, as an application has them.
+//! A client with AWS SDK for Rust: one configuration, and one client that keeps its credentials, as in an application.
 //!
-//! A question a line comes on stdin, and an answer a line of JSON goes to stdout (see ../answering.py).
+//! It reads one question per line on stdin, and writes one JSON line per answer to stdout (see ../answering.py).
 
 use std::error::Error;
 use std::io::stdin;
