@@ -404,7 +404,7 @@ def test_notes_show_the_next_step(helm: Helm) -> None:
     assert "certificate/webhook" in told
     assert "nodes' network" not in told
     told = notes("--set=hostNetwork=true,ports.https=9443")
-    assert "has to reach port 9443 there" in told
+    assert "must reach port 9443 there" in told
     assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in told
 
 

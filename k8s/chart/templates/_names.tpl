@@ -16,12 +16,12 @@ app.kubernetes.io/component: webhook
 {{- with .digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{- /* What is injected. */}}
+{{- /* The sidecar's image. */}}
 {{- define "irsa-sidecar.image" -}}
 {{- include "irsa-sidecar.reference" (merge (dict "defaultTag" .Chart.AppVersion) .Values.image) }}
 {{- end }}
 
-{{- /* What the webhook itself runs: another image of the same name, unless it is said. */}}
+{{- /* The webhook's own image. By default it has the repository of the sidecar's image. */}}
 {{- define "irsa-sidecar.webhookImage" -}}
 {{- $tag := printf "%s-tools" (.Values.image.tag | default .Chart.AppVersion) }}
 {{- $own := .Values.webhookImage }}
