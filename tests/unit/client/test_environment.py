@@ -1,4 +1,4 @@
-"""The environment of an application: it has our variables, and none that wins over them."""
+"""Test that an application's environment has our variables and none with a higher priority."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The wait of `exec` for the first credentials: its reasons, its end, and `--wait`."""
+"""Test the wait of `exec` for the first credentials: its reasons, its end, and `--wait`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,18 +26,18 @@ from tests.unit.daemon.test_daemon import make_config, make_log, serve
 class Pod:
     daemon: Daemon
     sts: FakeExchange
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     async def wait(self, seconds: float) -> None:
-        await wait_for_credentials(self.daemon.roles, seconds, say=self.said.append)
+        await wait_for_credentials(self.daemon.roles, seconds, say=self.messages.append)
 
 
 @asynccontextmanager
 async def running(
-    wall: FakeWall, volume: FakeVolume, trouble: Exception | None, *, latency_seconds: float = 0.0
+    wall: FakeWall, volume: FakeVolume, error: Exception | None, *, latency_seconds: float = 0.0
 ) -> AsyncIterator[Pod]:
     sts = FakeExchange(wall.time)
-    sts.trouble, sts.latency_seconds = trouble, latency_seconds
+    sts.trouble, sts.latency_seconds = error, latency_seconds
     daemon = make_daemon(make_config(volume.path), sts, sources=Sources(wall.clock, lambda: 0.5), log=make_log([]))
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
@@ -45,23 +45,23 @@ async def running(
         daemon.stop.set()
 
 
-def valid(wall: FakeWall, volume: FakeVolume) -> None:
+def write_valid_token(wall: FakeWall, volume: FakeVolume) -> None:
     volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
 
 
 async def test_wait_ends_with_the_credentials(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    valid(wall, volume)
+    write_valid_token(wall, volume)
     async with running(wall, volume, None) as pod:
         await pod.wait(15)
         assert trio.current_time() < 1
-        assert pod.said == []
+        assert pod.messages == []
 
 
 @pytest.mark.parametrize("seconds", [0, 15, 3600])
 async def test_error_of_our_parameters_ends_the_wait(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, seconds: float
 ) -> None:
-    valid(wall, volume)
+    write_valid_token(wall, volume)
     async with running(wall, volume, refusal("ValidationError", NextStep.ASK_OPERATOR)) as pod:
         with pytest.raises(SidecarError, match=r"waiting does not help: .*ValidationError"):
             await pod.wait(seconds)
@@ -83,7 +83,7 @@ async def test_mistake_in_the_token_file_ends_the_wait(
         assert pod.sts.asked_at == []
 
 
-async def test_directory_in_place_of_the_token_ends_the_wait(
+async def test_directory_at_the_token_path_ends_the_wait(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     volume = FakeVolume(tmp_path)
@@ -94,48 +94,46 @@ async def test_directory_in_place_of_the_token_ends_the_wait(
 
 
 @pytest.mark.parametrize("code", ["Unreachable", "Timeout", "ServiceUnavailable"])
-async def test_wait_outlasts_errors_that_pass(
+async def test_wait_continues_through_temporary_errors(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, code: str
 ) -> None:
-    valid(wall, volume)
+    write_valid_token(wall, volume)
     async with running(wall, volume, refusal(code, NextStep.RETRY)) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 60)
         await trio.sleep(20)
         pod.sts.trouble = None
     assert trio.current_time() < 60
-    assert len(pod.said) == 1
-    assert pod.said[0].startswith("waiting up to 60 s for credentials of role 'default'. ")
-    assert code in pod.said[0]
+    assert len(pod.messages) == 1
+    assert pod.messages[0].startswith("waiting up to 60 s for credentials of role 'default'. ")
+    assert code in pod.messages[0]
 
 
-async def test_token_that_comes_late_is_waited_for(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
-) -> None:
+async def test_wait_includes_a_late_token(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
     async with running(wall, volume, None) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 60)
         await trio.sleep(30)
-        valid(wall, volume)
+        write_valid_token(wall, volume)
     assert trio.current_time() < 35
-    assert len(pod.said) == 1
-    assert "does not exist" in pod.said[0]
+    assert len(pod.messages) == 1
+    assert "does not exist" in pod.messages[0]
 
 
-async def test_each_new_reason_is_said_once(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    valid(wall, volume)
+async def test_each_new_reason_is_reported_once(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+    write_valid_token(wall, volume)
     async with running(wall, volume, refusal("Unreachable", NextStep.RETRY)) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 600)
         await trio.sleep(100)
         pod.sts.trouble = refusal("Tls", NextStep.RETRY)
         await trio.sleep(200)
         pod.sts.trouble = None
-    assert len(pod.said) == 2
+    assert len(pod.messages) == 2
 
 
 @pytest.mark.parametrize(("step", "seconds"), [(NextStep.WAIT, 2), (NextStep.SLOW_DOWN, 2), (NextStep.WAIT, 0)])
 async def test_wait_ends_if_the_next_attempt_comes_too_late(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, step: NextStep, seconds: float
 ) -> None:
-    valid(wall, volume)
+    write_valid_token(wall, volume)
     async with running(wall, volume, refusal("AccessDenied", step)) as pod:
         with pytest.raises(SidecarError) as caught:
             await pod.wait(seconds)
@@ -145,7 +143,7 @@ async def test_wait_ends_if_the_next_attempt_comes_too_late(
 
 
 async def test_wait_of_zero_tries_once(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    valid(wall, volume)
+    write_valid_token(wall, volume)
     async with running(wall, volume, None, latency_seconds=8) as pod:
         await pod.wait(0)
     assert len(pod.sts.asked_at) == 1
@@ -154,7 +152,7 @@ async def test_wait_of_zero_tries_once(autojump_clock: MockClock, wall: FakeWall
 async def test_wait_for_attempts_names_the_reason(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    valid(wall, volume)
+    write_valid_token(wall, volume)
     async with running(wall, volume, refusal("Timeout", NextStep.RETRY), latency_seconds=20) as pod:
         with pytest.raises(SidecarError, match="no credentials within 15 s: the first credentials"):
             await wait_for_attempts(pod.daemon.roles, 15)
@@ -164,7 +162,7 @@ async def test_wait_for_attempts_names_the_reason(
 # The command
 
 
-async def test_exec_ends_at_once_with_a_token_in_quotes(tmp_path: Path) -> None:
+async def test_exec_stops_at_once_for_a_token_in_quotes(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         token = Path(environment["AWS_WEB_IDENTITY_TOKEN_FILE"])
@@ -176,7 +174,7 @@ async def test_exec_ends_at_once_with_a_token_in_quotes(tmp_path: Path) -> None:
     assert b"quotes" in done.stderr
 
 
-async def test_exec_says_why_it_waits(tmp_path: Path) -> None:
+async def test_exec_reports_the_reason_of_the_wait(tmp_path: Path) -> None:
     done = await run_exec(pod_environment(tmp_path / "token", "http://127.0.0.1:1/"), "true", flags=["--wait", "3"])
     assert done.returncode == 1
     assert b"irsa-sidecar: waiting up to " in done.stderr
@@ -184,7 +182,7 @@ async def test_exec_says_why_it_waits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "soon", "86401"])
-async def test_exec_rejects_another_wait(tmp_path: Path, value: str) -> None:
+async def test_exec_rejects_an_invalid_wait(tmp_path: Path, value: str) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
     done = await run_exec(environment, "true", flags=[f"--wait={value}"])
     assert done.returncode == 2

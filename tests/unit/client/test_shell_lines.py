@@ -1,4 +1,4 @@
-"""A command that fails within `eval "$(…)"` leaves no shell that uses the person's own credentials."""
+"""Test that a shell has no credentials of its own after a command failed in `eval "$(…)"`."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from sidecar.client.shell_lines import failure_lines
 from tests.support.processes import GUARD_SECONDS
 
 SHELLS = [path for name in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "fish") if (path := shutil.which(name))]
-"""Those of this machine. Every POSIX one has sh."""
+"""The shells of this machine. A POSIX machine always has sh."""
 
 PROGRAM = f"{sys.executable} -m sidecar"
 AWS = str(Path(sys.executable).parent / "aws")
@@ -23,14 +23,14 @@ FAILING = {
     "unknown flag": "local --nonsense",
     "wrong value": "local --log-level loud",
     "address in use": "local --listen 127.0.0.1:not-a-port",
-    "key set of nobody": "local --jwks-file keys.json",
+    "key set without an issuer": "local --jwks-file keys.json",
     "credentials": "credentials --format env --no-daemon",
     "credentials with =": "credentials --format=env --role nobody",
 }
 
 
 def home(tmp_path: Path, **more: str) -> dict[str, str]:
-    """Return an environment whose person has credentials in a file and a profile."""
+    """Return an environment with the person's own credentials in a file and a profile."""
     directory = tmp_path / ".aws"
     directory.mkdir()
     keys = f"aws_access_key_id = {OWN}\naws_secret_access_key = secret\n"
@@ -89,7 +89,7 @@ def test_aws_cli_names_the_failed_command(tmp_path: Path) -> None:
     "command", ["local --config /nowhere -- true", "credentials --no-daemon", "token", "local --help"]
 )
 def test_other_output_has_no_lines_for_a_shell(command: str, tmp_path: Path) -> None:
-    """It belongs to the command, or is read by a program, or nothing failed."""
+    """In these cases stdout belongs to a command, a program reads it, or no command failed."""
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", *command.split()],
         env=home(tmp_path),
@@ -102,5 +102,5 @@ def test_other_output_has_no_lines_for_a_shell(command: str, tmp_path: Path) -> 
 
 
 def test_every_line_ends_with_a_semicolon() -> None:
-    """The shell fish joins the lines of a command substitution by spaces."""
+    """The shell fish joins the lines of a command substitution with spaces."""
     assert all(line.endswith(";") for line in failure_lines("irsa-sidecar local").splitlines())

@@ -1,4 +1,4 @@
-"""The command line as people expect it: help, misspelt names, widths, colours, and outputs that cannot be written."""
+"""Test the command line: help, misspelt names, widths, colours and unwritable outputs."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_setup_lists_its_steps(arguments: list[str]) -> None:
 def test_help_fits_the_width(
     arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A single word may be longer, such as an ARN behind six spaces and before a backslash."""
+    """A line with one long word may be longer, such as an ARN after six spaces and before a backslash."""
     monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--help"])
@@ -86,7 +86,7 @@ def test_shortened_example_is_the_same_shell_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "meant"),
+    ("arguments", "suggested"),
     [
         (["webhok"], "webhook"),
         (["docter"], "doctor"),
@@ -105,15 +105,15 @@ def test_shortened_example_is_the_same_shell_command() -> None:
     ],
     ids=str,
 )
-def test_misspelt_name_is_corrected(arguments: list[str], meant: str) -> None:
+def test_misspelt_name_is_corrected(arguments: list[str], suggested: str) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"Did you mean {meant}?" in done.stderr
+    assert f"Did you mean {suggested}?" in done.stderr
     assert "error: " in done.stderr
     assert "?." not in done.stderr
 
 
-def test_name_like_no_other_gets_no_suggestion() -> None:
+def test_name_without_a_similar_one_has_no_suggestion() -> None:
     assert suggestion("zzz", cli.COMMANDS) == ""
     assert run("zzz").stderr == (
         "usage: irsa-sidecar [-h] [--version] [COMMAND]\n"
@@ -144,7 +144,7 @@ def test_full_disk_is_reported_in_a_sentence(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", PRINTING, ids=str)
-def test_reader_that_left_is_no_error(arguments: list[str]) -> None:
+def test_closed_pipe_is_not_reported(arguments: list[str]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as unread:
@@ -155,7 +155,7 @@ def test_reader_that_left_is_no_error(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["token", "--file", "TOKEN"], ["doctor", "--no-imds"]], ids=str)
 @pytest.mark.parametrize("redirection", [">&-", "1</dev/null"])
-def test_stdout_that_is_closed_or_read_only_is_reported(arguments: list[str], redirection: str, tmp_path: Path) -> None:
+def test_closed_or_read_only_stdout_is_reported(arguments: list[str], redirection: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.eA")
     words = " ".join(str(token) if word == "TOKEN" else word for word in arguments)
@@ -167,7 +167,7 @@ def test_stdout_that_is_closed_or_read_only_is_reported(arguments: list[str], re
 
 
 @needs_linux
-def test_stderr_that_cannot_be_written_changes_no_status() -> None:
+def test_unwritable_stderr_does_not_change_the_status() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "sidecar", "zzz"], stdout=-1, stderr=full, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -226,8 +226,8 @@ def test_ctrl_c_leaves_no_traceback(arguments: list[str]) -> None:
     ],
     ids=str,
 )
-def test_colours_are_only_where_they_are_wanted(environ: dict[str, str], has_colours: bool) -> None:  # noqa: FBT001
-    """On a real terminal: the daemon's log in console form, and doctor's report."""
+def test_colours_depend_on_the_terminal_and_no_color(environ: dict[str, str], has_colours: bool) -> None:  # noqa: FBT001
+    """The outputs are the daemon's console log and doctor's report, on a pseudo-terminal."""
     for module, code in {
         "log": "from sidecar.log import make_logger; make_logger('console', 'info', fd=1)[0].info('a', b=1)",
         "terminal": "from sidecar.terminal import wants_colours; print('\\x1b' if wants_colours() else 'plain')",
@@ -241,10 +241,10 @@ def test_colours_are_only_where_they_are_wanted(environ: dict[str, str], has_col
         assert (b"\x1b" in shown) is has_colours, module
 
 
-# Only what works is suggested
+# Suggestions are correct
 
 
-def test_nothing_suggests_a_package_that_is_not_published() -> None:
+def test_no_text_suggests_an_unpublished_package() -> None:
     root = Path(__file__).parents[3]
     files = [*(root / "sidecar").rglob("*.py"), *(root / "docs").glob("*.md"), *root.glob("*.md"), root / "Makefile"]
     files += [path for path in (root / "k8s").rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""The commands that do one thing and end, in this process."""
+"""Test the commands that do one thing and exit, mostly in this process."""
 
 import json
 import os
@@ -37,8 +37,8 @@ PLAIN = StsSettings(region="eu-west-1", endpoint_url=None, use_fips=False, use_d
 ROLE = Role("default", ROLE_ARN, "/token", None, 3600)
 
 
-def tell_nobody(_event: str, /, **_fields: Any) -> None:
-    """Nobody looks on."""
+def ignore_event(_event: str, /, **_fields: Any) -> None:
+    """Ignore an event of the local services."""
 
 
 @asynccontextmanager
@@ -49,7 +49,7 @@ async def local_services(directory: Path) -> AsyncIterator[LocalServices]:
             serve_local,
             LocalConfig(),
             directory,
-            emit=tell_nobody,
+            emit=ignore_event,
             clock=clock,
             generate=lambda: PRIVATE_KEY,
         )
@@ -67,7 +67,7 @@ async def command(environment: dict[str, str], *arguments: str) -> "subprocess.C
     )
 
 
-async def test_credentials_are_printed_as_credential_process_wants_them(tmp_path: Path) -> None:
+async def test_credentials_have_the_form_of_credential_process(tmp_path: Path) -> None:
     async with local_services(tmp_path) as services:
         environment = pod_environment(services.token_file, services.sts_url, AWS_ROLE_ARN=services.role_arn)
         printed = json.loads((await command(environment, "credentials")).stdout)
@@ -76,7 +76,7 @@ async def test_credentials_are_printed_as_credential_process_wants_them(tmp_path
     assert printed["Expiration"].endswith("Z")
 
 
-async def test_credentials_are_printed_as_lines_that_a_shell_takes(tmp_path: Path) -> None:
+async def test_credentials_can_be_lines_for_a_shell(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         done = await command(pod_environment(tmp_path / "token", sts.url), "credentials", "--format", "env")
     script = f'{done.stdout.decode()}\nprintf %s "$AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY"'
@@ -84,7 +84,7 @@ async def test_credentials_are_printed_as_lines_that_a_shell_takes(tmp_path: Pat
     assert shell.stdout == b"ASIAFAKE0001 ASIAFAKE0001/secret"
 
 
-async def test_refused_credentials_end_with_one_and_awss_code_text_and_advice(tmp_path: Path) -> None:
+async def test_error_of_sts_is_shown_with_advice(tmp_path: Path) -> None:
     async with scripted_sts(error_reply(403, "AccessDenied", "Not authorized to perform x")) as sts:
         done = await command(pod_environment(tmp_path / "token", sts.url), "credentials")
     assert done.returncode == 1
@@ -92,7 +92,7 @@ async def test_refused_credentials_end_with_one_and_awss_code_text_and_advice(tm
     assert b"AccessDenied: Not authorized to perform x. The role's trust policy" in done.stderr
 
 
-def test_token_shows_the_claims_and_what_looks_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_shows_claims_and_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "token"
     path.write_text(service_account_token(time.time(), aud=["vault"]))
     assert cli.main(["token", "--file", str(path)]) == 0
@@ -112,28 +112,28 @@ def test_token_shows_the_claims_and_what_looks_wrong(tmp_path: Path, capsys: pyt
         (["probe", "--admin-listen", "127.0.0.1:1"], 1, "127.0.0.1:1"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_error_of_a_command_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, word: str
 ) -> None:
     monkeypatch.delenv("AWS_WEB_IDENTITY_TOKEN_FILE", raising=False)
     assert cli.main(arguments) == status
-    said = capsys.readouterr().err
-    assert said.startswith("irsa-sidecar: ")
-    assert said.count("\n") == 1
-    assert word in said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("irsa-sidecar: ")
+    assert stderr.count("\n") == 1
+    assert word in stderr
 
 
-def test_the_version_and_the_commands_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version_exit_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], ["--version"]):
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exited:
             cli.main(arguments)
-        assert ended.value.code == 0
+        assert exited.value.code == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in cli.COMMANDS)
 
 
 class _Interrupting:
-    """Stands for a command that a person interrupts."""
+    """A command that raises `raised` when it runs, such as an interruption."""
 
     EXAMPLE = ""
 
@@ -141,7 +141,7 @@ class _Interrupting:
         self._raised = raised
 
     def add_arguments(self, parser: Any) -> None:
-        """None."""
+        """Add no arguments."""
 
     def main(self, _args: Any) -> int:
         raise self._raised
@@ -155,14 +155,12 @@ class _Interrupting:
         ExceptionGroup("nursery", [ExceptionGroup("inner", [ExchangeError("Code", "text", NextStep.WAIT)])]),
     ],
 )
-def test_an_interrupted_or_failed_command_ends_with_one_and_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, raised: BaseException
-) -> None:
+def test_interrupted_or_failed_command_has_no_traceback(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
     monkeypatch.setattr(cli, "import_module", lambda _name: _Interrupting(raised))
     assert cli.main(["probe"]) == 1
 
 
-def test_an_interruption_while_a_command_is_imported_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_import_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def import_module(_name: str) -> None:
         raise KeyboardInterrupt
 
@@ -183,29 +181,31 @@ cli.main(["exec"])
 
 @needs_linux
 @pytest.mark.parametrize("flags", [["--user"], ["--user", "--pid", "--fork"]], ids=["any process", "process 1"])
-def test_a_signal_to_stop_ends_a_command_that_is_still_imported(flags: list[str]) -> None:
+def test_stop_signal_ends_the_import_of_a_command(flags: list[str]) -> None:
     done = subprocess.run([*in_namespaces(*flags), "-c", AS_PROCESS_1], capture_output=True, check=False)
     assert done.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
     assert done.stdout == b""
 
 
-TELL = """
+PRINTING_PROGRAM = """
 import types, trio
 from sidecar import cli
-async def tell():
+async def print_in_a_nursery():
     async with trio.open_nursery():
         print("short", flush=True)
-told = types.SimpleNamespace(EXAMPLE="", add_arguments=lambda _: None, main=lambda _: {} or 0)
-cli.import_module = lambda _: told
+command = types.SimpleNamespace(EXAMPLE="", add_arguments=lambda _: None, main=lambda _: {} or 0)
+cli.import_module = lambda _: command
 raise SystemExit(cli.main(["token"]))
 """
 
-ways_to_tell = pytest.mark.parametrize("way", ["print('short')", "print('long' * 10_000)", "trio.run(tell)"])
+ways_to_print = pytest.mark.parametrize(
+    "statement", ["print('short')", "print('long' * 10_000)", "trio.run(print_in_a_nursery)"]
+)
 
 
-@ways_to_tell
-def test_a_full_disk_at_stdout_is_told_in_a_sentence(way: str) -> None:
-    program = TELL.format(way)
+@ways_to_print
+def test_full_disk_at_stdout_is_reported(statement: str) -> None:
+    program = PRINTING_PROGRAM.format(statement)
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=-1, text=True, check=False)
     assert done.returncode == 1
@@ -215,9 +215,9 @@ def test_a_full_disk_at_stdout_is_told_in_a_sentence(way: str) -> None:
     )
 
 
-@ways_to_tell
-def test_a_reader_that_has_seen_enough_is_no_trouble(way: str) -> None:
-    program = TELL.format(way)
+@ways_to_print
+def test_closed_pipe_at_stdout_is_not_reported(statement: str) -> None:
+    program = PRINTING_PROGRAM.format(statement)
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as unread:
@@ -225,13 +225,13 @@ def test_a_reader_that_has_seen_enough_is_no_trouble(way: str) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "import_module", lambda _name: _Interrupting(ExceptionGroup("nursery", [ValueError()])))
     with pytest.raises(ExceptionGroup):
         cli.main(["probe"])
 
 
-def test_the_region_makes_the_endpoint_and_a_url_that_is_given_wins() -> None:
+def test_endpoint_follows_region_unless_a_url_is_set() -> None:
     assert endpoint_of(PLAIN) == "https://sts.eu-west-1.amazonaws.com"
     assert endpoint_of(PLAIN._replace(endpoint_url="http://127.0.0.1:1")) == "http://127.0.0.1:1/"
 
@@ -244,12 +244,12 @@ def test_the_region_makes_the_endpoint_and_a_url_that_is_given_wins() -> None:
         ({"endpoint_url": "https://sts.example", "use_dualstack": True}, "AWS_USE_DUALSTACK_ENDPOINT"),
     ],
 )
-def test_settings_that_give_no_endpoint_are_named(changes: dict[str, Any], word: str) -> None:
+def test_settings_without_an_endpoint_are_named(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
         endpoint_of(PLAIN._replace(**changes))
 
 
-def test_settings_that_are_likely_not_meant_are_told() -> None:
+def test_suspicious_settings_cause_warnings() -> None:
     assert warnings_about([ROLE], PLAIN) == []
     assert "cn-north-1" in warnings_about([ROLE], PLAIN._replace(region="cn-north-1"))[0].problem
     assert "unencrypted" in warnings_about([ROLE], PLAIN._replace(endpoint_url="http://sts.example"))[0].problem
@@ -262,13 +262,13 @@ def test_settings_that_are_likely_not_meant_are_told() -> None:
         ({}, "irsa-sidecar"),
     ],
 )
-def test_a_session_of_a_token_that_names_no_pod_is_named_after_its_subject(claims: dict[str, Any], name: str) -> None:
+def test_session_name_follows_the_subject_without_a_pod(claims: dict[str, Any], name: str) -> None:
     token = decode_token(jwt_of(claims).encode(), "/token")
     assert request_for(ROLE, token, 3600).session_name == name
     assert request_for(ROLE._replace(session_name="mine"), token, 3600).session_name == "mine"
 
 
-async def test_one_exchange_needs_a_token_and_a_role(tmp_path: Path) -> None:
+async def test_exchange_needs_a_role_and_a_valid_session_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="AWS_ROLE_ARN"):
         await exchange_once({})
     with pytest.raises(ConfigurationError, match="AWS_ROLE_SESSION_NAME"):

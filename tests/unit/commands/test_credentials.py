@@ -1,4 +1,4 @@
-"""`irsa-sidecar credentials`: whom it asks, what it believes, and what it says of the rest."""
+"""Test `irsa-sidecar credentials`: its sources, the responses that it accepts, and its errors."""
 
 import itertools
 import json
@@ -39,8 +39,8 @@ PATHS = {
 }
 
 
-class Answering:
-    """A daemon that is the endpoint's own answers on a socket, or `raw` in their place. `requests` is what came."""
+class FakeDaemon:
+    """A daemon that sends the endpoint's responses, or `raw` instead. `requests` are the received requests."""
 
     def __init__(self, routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) -> None:
         self.routes = dict(routes)
@@ -57,9 +57,9 @@ class Answering:
                 return
             with client:
                 self.requests.append(client.recv(65_536))
-                client.sendall(self._answer(self.requests[-1]) if self.raw is None else self.raw)
+                client.sendall(self._response(self.requests[-1]) if self.raw is None else self.raw)
 
-    def _answer(self, data: bytes) -> bytes:
+    def _response(self, data: bytes) -> bytes:
         request = http.parse(data)
         assert isinstance(request, Request)
         return respond(request, self.routes, LOOPBACK, NOW, no_lookup).content
@@ -70,8 +70,8 @@ class Answering:
 
 
 @contextmanager
-def answering(routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) -> Iterator[Answering]:
-    daemon = Answering(routes, raw)
+def running_daemon(routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) -> Iterator[FakeDaemon]:
+    daemon = FakeDaemon(routes, raw)
     thread = threading.Thread(target=daemon.serve)
     thread.start()
     try:
@@ -83,15 +83,19 @@ def answering(routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) ->
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The process's environment for the command, which a test fills."""
-    made: dict[str, str] = {}
-    monkeypatch.setattr("os.environ", made)
+    """Return the environment of the command, which is empty at first."""
+    variables: dict[str, str] = {}
+    monkeypatch.setattr("os.environ", variables)
     monkeypatch.setattr(command, "EMPTY_DAEMON_SECONDS", 0.0)
-    return made
+    return variables
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr, which is one message if there is any: one line, or a line for each setting."""
+    """
+    Run the command, and return its exit status, stdout and stderr.
+
+    stderr has one message at most: one line, or one line for each setting.
+    """
     status = cli.main(["credentials", *arguments])
     shown = capsys.readouterr()
     assert shown.err.count("irsa-sidecar: ") == (status != 0)
@@ -107,16 +111,18 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     return found
 
 
-def nobody() -> str:
-    """An address that nobody listens on."""
+def unused_address() -> str:
+    """Return an address on which no process listens."""
     return "127.0.0.1:1"
 
 
-# The daemon's answer
+# The response of the daemon
 
 
-def test_the_daemons_credentials_are_printed_whole(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    with answering() as daemon:
+def test_credentials_of_the_daemon_are_printed_completely(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address
         assert printed(capsys) == {
             "Version": 1,
@@ -128,27 +134,25 @@ def test_the_daemons_credentials_are_printed_whole(environ: dict[str, str], caps
         }
 
 
-def test_a_role_is_asked_for_by_its_name(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    with answering() as daemon:
+def test_role_is_requested_by_name(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with running_daemon() as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": CREDENTIALS.role_arn}
         assert printed(capsys, "--role", "reporting")["AccessKeyId"] == "ASIAREPORTING"
         assert printed(capsys, "--role", "default")["AccessKeyId"] == "ASIAEXAMPLE"
 
 
-def test_what_the_sdks_are_told_comes_first_if_it_is_on_this_machine(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with answering() as daemon:
+def test_loopback_uri_of_the_sdks_comes_first(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with running_daemon() as daemon:
         port = daemon.address.rpartition(":")[2]
         for uri in (
             f"http://{daemon.address}/v1/credentials/reporting?x=%2F",
             f"http://localhost:{port}/v1/credentials",
             f"http://{daemon.address}",
         ):
-            environ |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri, "IRSA_SIDECAR_LISTEN": nobody()}
+            environ |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI": uri, "IRSA_SIDECAR_LISTEN": unused_address()}
             run(capsys)
-        asked = [request.split(b" ")[1] for request in daemon.requests]
-    assert asked == [b"/v1/credentials/reporting?x=%2F", b"/v1/credentials", b"/"]
+        paths = [request.split(b" ")[1] for request in daemon.requests]
+    assert paths == [b"/v1/credentials/reporting?x=%2F", b"/v1/credentials", b"/"]
 
 
 @pytest.mark.parametrize(
@@ -156,11 +160,11 @@ def test_what_the_sdks_are_told_comes_first_if_it_is_on_this_machine(
     ["http://169.254.170.23/v1/credentials", "https://127.0.0.1/", "http://sidecar:4772/v1/credentials", "/v2/x",
      "http://127.0.0.1:99999/", "http://127.0.0.1 /", "http://user@127.0.0.1/", "http://[::1/", "http://127.0.0.1/#x"],
 )  # fmt: skip
-def test_another_agents_uri_is_passed_over_and_its_token_is_told_to_nobody(
+def test_uri_and_token_of_another_agent_are_ignored(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path, uri: str
 ) -> None:
     (tmp_path / "token").write_text("of-another-agent")
-    with answering() as daemon:
+    with running_daemon() as daemon:
         environ |= {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": uri,
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
@@ -171,25 +175,23 @@ def test_another_agents_uri_is_passed_over_and_its_token_is_told_to_nobody(
         assert b"of-another-agent" not in daemon.requests[0]
 
 
-def test_an_address_of_every_interface_is_asked_on_loopback(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with answering() as daemon:
+def test_wildcard_address_is_requested_on_loopback(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address.replace("127.0.0.1", "0.0.0.0")
         assert printed(capsys)["AccessKeyId"] == "ASIAEXAMPLE"
 
 
-# Its secret
+# The secret of the daemon
 
 
 @pytest.mark.parametrize("ending", ["", "\n"])
-def test_the_secret_is_sent_as_the_settings_for_that_address_have_it(
+def test_secret_of_the_matching_settings_is_sent(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
 ) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text(SECRET.decode() + ending)
     wrong.write_text("wrong")
-    with answering({b"/v1/credentials": Role()}) as daemon:
+    with running_daemon({b"/v1/credentials": Role()}) as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(right)}
         assert printed(capsys)
         environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"http://{daemon.address}/v1/credentials"
@@ -201,11 +203,11 @@ def test_the_secret_is_sent_as_the_settings_for_that_address_have_it(
         assert printed(capsys)
 
 
-def test_a_missing_a_wrong_and_an_unreadable_secret_say_what_to_fix(
+def test_error_about_the_secret_has_a_fix(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     secret_file = tmp_path / "secret"
-    with answering({b"/v1/credentials": Role()}) as daemon:
+    with running_daemon({b"/v1/credentials": Role()}) as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": CREDENTIALS.role_arn}
         environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/nowhere"
         status, out, err = run(capsys)
@@ -229,10 +231,8 @@ def test_a_missing_a_wrong_and_an_unreadable_secret_say_what_to_fix(
 # Roles that must not be mixed up
 
 
-def test_a_daemon_that_serves_another_role_than_this_environment_names_is_not_believed(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with answering() as daemon:
+def test_credentials_of_another_role_are_rejected(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with running_daemon() as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/other"}
         status, out, err = run(capsys)
         assert (status, out) == (2, "")
@@ -243,10 +243,10 @@ def test_a_daemon_that_serves_another_role_than_this_environment_names_is_not_be
 
 
 @pytest.mark.parametrize("role", ["", "a b", "a/b", "../x", "a\r\nX: y", "é", "-x"])
-def test_what_is_no_name_of_a_role_is_asked_of_nobody(
+def test_invalid_role_name_is_not_requested(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], role: str
 ) -> None:
-    with answering() as daemon:
+    with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address
         status, _, err = run(capsys, f"--role={role}")
         assert status == 2
@@ -254,10 +254,8 @@ def test_what_is_no_name_of_a_role_is_asked_of_nobody(
         assert daemon.requests == []
 
 
-def test_a_role_that_the_daemon_does_not_serve_is_named(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with answering() as daemon:
+def test_unknown_role_is_named(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address
         status, _, err = run(capsys, "--role", "archive")
         assert (status, "has no role 'archive'" in err) == (2, True)
@@ -266,10 +264,10 @@ def test_a_role_that_the_daemon_does_not_serve_is_named(
         assert (status, "Check AWS_CONTAINER_CREDENTIALS_FULL_URI" in err) == (2, True)
 
 
-# A daemon without credentials, and none at all
+# A daemon without credentials, and no daemon
 
 
-def test_a_daemon_without_credentials_is_asked_again_and_its_reason_told_in_the_end(
+def test_daemon_without_credentials_is_requested_again(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -280,7 +278,7 @@ def test_a_daemon_without_credentials_is_asked_again_and_its_reason_told_in_the_
             daemon.routes[b"/v1/credentials"] = OPEN
 
     waiting = Role(snapshot=None, authorization=None, last_error="AccessDenied: Not authorized")
-    with answering({b"/v1/credentials": waiting}) as daemon:
+    with running_daemon({b"/v1/credentials": waiting}) as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": CREDENTIALS.role_arn}
         environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/nowhere"
         status, out, err = run(capsys)
@@ -300,15 +298,15 @@ def test_a_daemon_without_credentials_is_asked_again_and_its_reason_told_in_the_
         ({"AWS_ROLE_ARN": CREDENTIALS.role_arn, "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}, ["--role", "reporting"]),
         ({"AWS_ROLE_ARN": CREDENTIALS.role_arn, "AWS_WEB_IDENTITY_TOKEN_FILE": "/t", "IRSA_SIDECAR_CONFIG": "/c"}, []),
     ],
-    ids=["nothing for STS", "a role by its name", "roles in a file"],
+    ids=["no settings for STS", "role by name", "roles in a file"],
 )
-def test_without_a_daemon_what_only_it_knows_is_not_to_be_had(
+def test_missing_daemon_is_an_error_without_settings_for_sts(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], more: dict[str, str], arguments: list[str]
 ) -> None:
-    environ |= {"IRSA_SIDECAR_LISTEN": nobody(), **more}
+    environ |= {"IRSA_SIDECAR_LISTEN": unused_address(), **more}
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (1, "")
-    assert f"the daemon on {nobody()} does not answer" in err
+    assert f"the daemon on {unused_address()} does not answer" in err
 
 
 @pytest.mark.parametrize(
@@ -320,14 +318,14 @@ def test_without_a_daemon_what_only_it_knows_is_not_to_be_had(
         ([], {"IRSA_SIDECAR_LISTEN": "sidecar:1"}, "IRSA_SIDECAR_LISTEN is 'sidecar:1'"),
     ],
 )
-def test_settings_that_cannot_work_end_with_two(
+def test_invalid_settings_exit_with_two(
     environ: dict[str, str],
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     changes: dict[str, str],
     word: str,
 ) -> None:
-    environ |= {"IRSA_SIDECAR_LISTEN": nobody(), **changes}
+    environ |= {"IRSA_SIDECAR_LISTEN": unused_address(), **changes}
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "")
     assert word in err
@@ -335,15 +333,15 @@ def test_settings_that_cannot_work_end_with_two(
 
 CREDENTIAL_NAMES = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
 NO_CREDENTIALS = http.response(200, json.dumps({"AccessKeyId": "A", "SecretAccessKey": "B", "Token": ""}).encode())
-STRANGERS = {
+OTHER_RESPONSES = {
     "a page": (http.response(200, b"<html>", content_type="text/html"), "something else than credentials"),
-    "half of a set": (NO_CREDENTIALS, "something else than credentials"),
+    "incomplete credentials": (NO_CREDENTIALS, "something else than credentials"),
     "a value with an escape": (
         http.response(200, json.dumps(dict.fromkeys(CREDENTIAL_NAMES, "a\x1b[31m")).encode()),
         "something else than credentials",
     ),
     "a list": (http.response(200, b"[1]"), "something else than credentials"),
-    "an error without words": (http.response(500, b""), "status 500"),
+    "an error without a body": (http.response(500, b""), "status 500"),
     "an error of the daemon": (http.error_response(500, "A fault of the sidecar itself"), "A fault of the sidecar"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer"),
     "nothing": (b"", "does not answer"),
@@ -351,19 +349,19 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("what", STRANGERS)
-def test_what_is_no_answer_of_ours_is_not_believed(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str], what: str
+@pytest.mark.parametrize("case", OTHER_RESPONSES)
+def test_response_of_another_program_is_rejected(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
-    raw, words = STRANGERS[what]
-    with answering(raw=raw) as daemon:
+    raw, words = OTHER_RESPONSES[case]
+    with running_daemon(raw=raw) as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address
         status, out, err = run(capsys)
     assert (status, out) == (1, "")
     assert words in err
 
 
-def test_a_daemon_that_says_nothing_has_its_time_and_no_more(
+def test_silent_daemon_has_a_deadline(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "SILENT_DAEMON_SECONDS", 0.01)
@@ -372,9 +370,9 @@ def test_a_daemon_that_says_nothing_has_its_time_and_no_more(
         assert "does not answer" in run(capsys)[2]
 
 
-def test_a_daemon_that_drips_has_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at the clock is a second later."""
-    with answering(raw=b"HTTP/1.1 200 OK\r\n\r\n") as daemon, monkeypatch.context() as patch:
+def test_slow_daemon_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call of the clock returns one second more."""
+    with running_daemon(raw=b"HTTP/1.1 200 OK\r\n\r\n") as daemon, monkeypatch.context() as patch:
         host, _, port = daemon.address.rpartition(":")
         patch.setattr("time.monotonic", itertools.count().__next__)
         assert get((host, int(port)), "/", 3).status == 200
@@ -382,7 +380,7 @@ def test_a_daemon_that_drips_has_the_same_time(monkeypatch: pytest.MonkeyPatch) 
             get((host, int(port)), "/", 1)
 
 
-def test_an_sts_that_takes_too_long_is_not_waited_for(
+def test_slow_sts_has_a_deadline(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(command, "TOTAL_SECONDS", 0.0)
@@ -393,7 +391,7 @@ def test_an_sts_that_takes_too_long_is_not_waited_for(
 def test_token_on_a_volume_that_hangs_has_a_deadline(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """SDKs wait for a credential_process for a minute or for ever."""
+    """SDKs wait for a credential_process for a minute or forever."""
     monkeypatch.setattr(file_thread, "DEADLINE_SECONDS", 0.0)
     environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
     with hanging_volume() as volume:
@@ -403,10 +401,10 @@ def test_token_on_a_volume_that_hangs_has_a_deadline(
     assert "its volume hangs" in err
 
 
-# As a process
+# The command in a process of its own
 
 
-TELL_MODULES = """
+PRINT_MODULES = """
 import atexit, sys
 atexit.register(lambda: print("MODULES", *sys.modules, file=sys.stderr))
 from sidecar.cli import main
@@ -424,7 +422,7 @@ async def run_process(environment: Mapping[str, str], *command: str) -> "subproc
 BOTO3 = "import boto3; print(boto3.Session().get_credentials().get_frozen_credentials().access_key)"
 
 
-async def test_boto3_gets_the_daemons_credentials_by_a_profile_and_sts_ones_where_there_is_no_daemon(
+async def test_credential_process_uses_the_daemon_or_else_sts(
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "config"
@@ -432,14 +430,14 @@ async def test_boto3_gets_the_daemons_credentials_by_a_profile_and_sts_ones_wher
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         client = environment | {"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-        del client["AWS_ROLE_ARN"], client["AWS_WEB_IDENTITY_TOKEN_FILE"]  # with which boto3 would ask STS itself
+        del client["AWS_ROLE_ARN"], client["AWS_WEB_IDENTITY_TOKEN_FILE"]  # with these, boto3 would call STS itself
         async with run_daemon(environment) as running:
             await running.logged("credentials_refreshed")
             listen = "{}:{}".format(*running.address)
             done = await run_process(client | {"IRSA_SIDECAR_LISTEN": listen}, "-c", BOTO3)
             assert done.stdout == b"ASIAFAKE0001\n", done.stderr.decode()
-            handed_out = await running.logged("credentials_served")
-            assert handed_out["access_key_id"] == "ASIAFAKE0001"
+            served = await running.logged("credentials_served")
+            assert served["access_key_id"] == "ASIAFAKE0001"
         assert len(sts.requests) == 1
         direct = environment | {"IRSA_SIDECAR_LISTEN": listen}
         done = await run_process(direct, "-m", "sidecar", "credentials")
@@ -447,14 +445,14 @@ async def test_boto3_gets_the_daemons_credentials_by_a_profile_and_sts_ones_wher
         assert len(sts.requests) == 2
 
 
-async def test_no_library_is_loaded_where_a_daemon_answers(tmp_path: Path) -> None:
+async def test_no_library_is_imported_if_a_daemon_responds(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         async with run_daemon(environment) as running:
             await running.logged("credentials_refreshed")
             unmeasured = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
             done = await run_process(
-                unmeasured | {"IRSA_SIDECAR_LISTEN": "{}:{}".format(*running.address)}, "-c", TELL_MODULES
+                unmeasured | {"IRSA_SIDECAR_LISTEN": "{}:{}".format(*running.address)}, "-c", PRINT_MODULES
             )
     assert json.loads(done.stdout)["AccessKeyId"] == "ASIAFAKE0001"
     loaded = set(done.stderr.decode().split())

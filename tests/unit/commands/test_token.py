@@ -1,4 +1,4 @@
-"""`irsa-sidecar token`: the claims, and whether the issuer's published keys verify the token."""
+"""Test `irsa-sidecar token`: the claims, and the verification with the issuer's published keys."""
 
 import dataclasses
 import json
@@ -29,21 +29,21 @@ REAL = Clock(time.time, time.monotonic)
 
 
 class Site:
-    """An issuer that is really served, that may go down, and whose Cache-Control is the test's to say."""
+    """A served issuer. A test can set its Cache-Control and take it down."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.issuer = Issuer(url, KeySet((signing_key(KEYS[0]),)), clock=REAL)
         self.cache_control = "max-age=3600"
         self.is_up = True
-        self.asked: list[str] = []
+        self.requested_paths: list[str] = []
 
     async def answer(self, request: Request) -> Response:
-        self.asked.append(request.path)
+        self.requested_paths.append(request.path)
         if not self.is_up:
             return text_response(503, "down")
-        reply = await self.issuer.answer(request)
-        return dataclasses.replace(reply, headers=(("Cache-Control", self.cache_control),))
+        response = await self.issuer.answer(request)
+        return dataclasses.replace(response, headers=(("Cache-Control", self.cache_control),))
 
     def token(self, audience: str = "sts.amazonaws.com") -> str:
         return self.issuer.issue(POD, TokenRequest(audience, 3600)).raw
@@ -58,7 +58,7 @@ async def verify(raw: str, cache: Path) -> list[str]:
     return await _verify(token, {"XDG_CACHE_HOME": str(cache)}, allow_http=True)
 
 
-async def test_claims_on_stdout_and_on_stderr_which_key_verified_them(tmp_path: Path) -> None:
+async def test_claims_are_on_stdout_and_the_key_on_stderr(tmp_path: Path) -> None:
     async with site() as served:
         file = tmp_path / "token"
         file.write_text(served.token())
@@ -76,27 +76,23 @@ async def test_claims_on_stdout_and_on_stderr_which_key_verified_them(tmp_path: 
     assert b"does not publish when it will remove key" in done.stderr
 
 
-async def test_keys_are_fetched_once_and_again_for_a_key_id_that_is_new(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_new_key_id_causes_another_fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with site() as served:
         old = served.token()
         for _ in range(2):
             await verify(old, tmp_path)
-        assert served.asked == ["/.well-known/openid-configuration", "/keys"]
+        assert served.requested_paths == ["/.well-known/openid-configuration", "/keys"]
         assert "stored at" in capsys.readouterr().err
         served.issuer.rotate(KEYS[1])
         (verified, _, outlook) = await verify(served.token(), tmp_path)
-        assert len(served.asked) == 4
+        assert len(served.requested_paths) == 4
         assert signing_key(KEYS[1]).kid in verified
         assert "does not publish when" in outlook
         (_, _, outlook) = await verify(old, tmp_path)
         assert "has rotated its keys: it has published key " in outlook
 
 
-async def test_an_issuer_that_is_down_is_told_and_kept_keys_verify_all_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_stored_keys_verify_while_the_issuer_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with site() as served:
         served.cache_control = "no-cache"
         token = served.token()
@@ -109,7 +105,7 @@ async def test_an_issuer_that_is_down_is_told_and_kept_keys_verify_all_the_same(
             await verify(token, tmp_path / "other")
 
 
-async def test_what_is_wrong_with_a_token_is_told_in_stss_words_and_in_ours(tmp_path: Path) -> None:
+async def test_invalid_token_has_our_error_and_that_of_sts(tmp_path: Path) -> None:
     async with site() as served:
         head, claims, signature = served.token().split(".")
         wrong = {
@@ -131,13 +127,13 @@ async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> 
         file.write_text(served.token())
         environ = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(file), "XDG_CACHE_HOME": str(tmp_path)}
         done = await command(environ, "token", "--verify")
-        assert served.asked == []
+        assert served.requested_paths == []
         assert done.returncode == 1
         assert f"not verified: {served.url} is not https".encode() in done.stderr
         assert b"--allow-http" in done.stderr
         assert (await command(environ, "token", "--verify", "--allow-http")).returncode == 0
         done = await command(environ, "token", "--verify")
-        assert done.returncode == 1, "kept keys are no reason to accept it"
+        assert done.returncode == 1, "stored keys do not make the URL acceptable"
 
 
 @pytest.mark.parametrize(
@@ -157,8 +153,8 @@ async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> 
     ],
 )
 @pytest.mark.parametrize("allow_http", [False, True])
-async def test_url_that_sts_never_requests_is_refused(issuer: str, allow_http: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    """With the flag the http ones are requested, which nothing answers here."""
+async def test_url_that_sts_never_requests_is_rejected(issuer: str, allow_http: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """With the flag, http URLs are requested, so they are skipped."""
     if allow_http and issuer.lower().startswith("http://"):
         return
     raw = service_account_token(time.time(), iss=issuer)
@@ -177,12 +173,12 @@ def test_key_set_of_another_host_is_named(capsys: pytest.CaptureFixture[str]) ->
     assert "on another host than the issuer's, issuer.example" in capsys.readouterr().err
 
 
-async def test_http_key_set_of_an_https_issuer_is_refused() -> None:
+async def test_http_key_set_of_an_https_issuer_is_rejected() -> None:
     with pytest.raises(SidecarError, match=r"http://10\.0\.0\.1/keys is not https"):
         announce_request("https://issuer.example", "http://10.0.0.1/keys", allow_http=False)
 
 
-# The audience is shown, not judged
+# The audience is shown but not checked
 
 
 @pytest.mark.parametrize(
@@ -195,7 +191,7 @@ async def test_http_key_set_of_an_https_issuer_is_refused() -> None:
         ({"azp": 5}, "azp is empty or is not text"),
     ],
 )
-async def test_good_signature_verifies_whatever_the_audience(
+async def test_valid_signature_verifies_with_any_audience(
     claims: dict[str, object], words: str, tmp_path: Path
 ) -> None:
     async with site() as served:
@@ -207,7 +203,7 @@ async def test_good_signature_verifies_whatever_the_audience(
     assert words in audience
 
 
-async def test_expired_token_with_a_good_signature_is_not_verified(tmp_path: Path) -> None:
+async def test_expired_token_with_a_valid_signature_is_rejected(tmp_path: Path) -> None:
     async with site() as served:
         unsigned = jwt.decode(served.token(), options={"verify_signature": False})
         header = {"kid": signing_key(KEYS[0]).kid}
@@ -216,9 +212,7 @@ async def test_expired_token_with_a_good_signature_is_not_verified(tmp_path: Pat
             await verify(raw, tmp_path)
 
 
-async def test_without_cryptography_the_package_to_install_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_missing_cryptography_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(
         ConfigurationError, match=r"needs the package cryptography, of the extra local. Run `make tools`"
