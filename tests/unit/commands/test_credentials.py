@@ -3,118 +3,25 @@
 import itertools
 import json
 import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
 
-from sidecar import cli, file_thread
+from sidecar import file_thread
 from sidecar.client import exchange
 from sidecar.client.request import get
 from sidecar.commands import credentials as command
 from sidecar.serving import http
-from sidecar.serving.container_credentials import credentials_response, respond
-from sidecar.serving.hosts import LOOPBACK
-from sidecar.serving.http import Request
 from tests.support.fakes.hanging_volume import hanging_volume
-from tests.support.processes import GUARD_SECONDS, pod_environment, run_daemon, scripted_sts
-from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SECRET, SNAPSHOT, Role, no_lookup
-
-REPORTING = replace(CREDENTIALS, access_key_id="ASIAREPORTING", role_arn="arn:aws:iam::111122223333:role/reporting")
-OPEN = Role(authorization=None)
-PATHS = {
-    b"/v1/credentials": OPEN,
-    b"/v1/credentials/reporting": Role(
-        "reporting",
-        replace(SNAPSHOT, credentials=REPORTING, response=credentials_response(REPORTING)),
-        authorization=None,
-    ),
-}
-
-
-class FakeDaemon:
-    """A daemon that sends the endpoint's responses, or `raw` instead. `requests` are the received requests."""
-
-    def __init__(self, routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) -> None:
-        self.routes = dict(routes)
-        self.raw = raw
-        self.requests: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with client:
-                self.requests.append(client.recv(65_536))
-                client.sendall(self._response(self.requests[-1]) if self.raw is None else self.raw)
-
-    def _response(self, data: bytes) -> bytes:
-        request = http.parse(data)
-        assert isinstance(request, Request)
-        return respond(request, self.routes, LOOPBACK, NOW, no_lookup).content
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
-@contextmanager
-def running_daemon(routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) -> Iterator[FakeDaemon]:
-    daemon = FakeDaemon(routes, raw)
-    thread = threading.Thread(target=daemon.serve)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        daemon.close()
-        thread.join()
-
-
-@pytest.fixture
-def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return the environment of the command, which is empty at first."""
-    variables: dict[str, str] = {}
-    monkeypatch.setattr("os.environ", variables)
-    monkeypatch.setattr(command, "EMPTY_DAEMON_SECONDS", 0.0)
-    return variables
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """
-    Run the command, and return its exit status, stdout and stderr.
-
-    stderr has one message at most: one line, or one line for each setting.
-    """
-    status = cli.main(["credentials", *arguments])
-    shown = capsys.readouterr()
-    assert shown.err.count("irsa-sidecar: ") == (status != 0)
-    assert shown.err.count("\n") == (status != 0) or "settings are missing or wrong:\n" in shown.err
-    return status, shown.out, shown.err
-
-
-def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    status, out, err = run(capsys, *arguments)
-    assert status == 0, err
-    found = json.loads(out)
-    assert isinstance(found, dict)
-    return found
-
-
-def unused_address() -> str:
-    """Return an address on which no process listens."""
-    return "127.0.0.1:1"
-
+from tests.support.processes import pod_environment
+from tests.unit.commands.fake_daemon import (
+    OPEN,
+    printed,
+    run,
+    running_daemon,
+    unused_address,
+)
+from tests.unit.serving.test_container_credentials import CREDENTIALS, SECRET, Role
 
 # The response of the daemon
 
@@ -399,62 +306,3 @@ def test_token_on_a_volume_that_hangs_has_a_deadline(
         status, out, err = run(capsys)
     assert (status, out) == (1, "")
     assert "its volume hangs" in err
-
-
-# The command in a process of its own
-
-
-PRINT_MODULES = """
-import atexit, sys
-atexit.register(lambda: print("MODULES", *sys.modules, file=sys.stderr))
-from sidecar.cli import main
-raise SystemExit(main(["credentials"]))
-"""
-
-
-async def run_process(environment: Mapping[str, str], *command: str) -> "subprocess.CompletedProcess[bytes]":
-    with trio.fail_after(GUARD_SECONDS):
-        return await trio.run_process(
-            [sys.executable, *command], env=environment, capture_stdout=True, capture_stderr=True, check=False
-        )
-
-
-BOTO3 = "import boto3; print(boto3.Session().get_credentials().get_frozen_credentials().access_key)"
-
-
-async def test_credential_process_uses_the_daemon_or_else_sts(
-    tmp_path: Path,
-) -> None:
-    config = tmp_path / "config"
-    config.write_text(f"[default]\ncredential_process = {sys.executable} -m sidecar credentials\n")
-    async with scripted_sts() as sts:
-        environment = pod_environment(tmp_path / "token", sts.url)
-        client = environment | {"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-        del client["AWS_ROLE_ARN"], client["AWS_WEB_IDENTITY_TOKEN_FILE"]  # with these, boto3 would call STS itself
-        async with run_daemon(environment) as running:
-            await running.logged("credentials_refreshed")
-            listen = "{}:{}".format(*running.address)
-            done = await run_process(client | {"IRSA_SIDECAR_LISTEN": listen}, "-c", BOTO3)
-            assert done.stdout == b"ASIAFAKE0001\n", done.stderr.decode()
-            served = await running.logged("credentials_served")
-            assert served["access_key_id"] == "ASIAFAKE0001"
-        assert len(sts.requests) == 1
-        direct = environment | {"IRSA_SIDECAR_LISTEN": listen}
-        done = await run_process(direct, "-m", "sidecar", "credentials")
-        assert json.loads(done.stdout)["AccessKeyId"] == "ASIAFAKE0001"
-        assert len(sts.requests) == 2
-
-
-async def test_no_library_is_imported_if_a_daemon_responds(tmp_path: Path) -> None:
-    async with scripted_sts() as sts:
-        environment = pod_environment(tmp_path / "token", sts.url)
-        async with run_daemon(environment) as running:
-            await running.logged("credentials_refreshed")
-            unmeasured = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
-            done = await run_process(
-                unmeasured | {"IRSA_SIDECAR_LISTEN": "{}:{}".format(*running.address)}, "-c", PRINT_MODULES
-            )
-    assert json.loads(done.stdout)["AccessKeyId"] == "ASIAFAKE0001"
-    loaded = set(done.stderr.decode().split())
-    assert "sidecar.commands.credentials" in loaded
-    assert not {"trio", "httpx", "jwt", "structlog", "ssl", "dataclasses", "http.client", "sidecar.sts.client"} & loaded

@@ -1,0 +1,14 @@
+"""Provide the environment of a command in this process."""
+
+import pytest
+
+from sidecar.commands import credentials as command
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the environment of the command, which is empty at first."""
+    variables: dict[str, str] = {}
+    monkeypatch.setattr("os.environ", variables)
+    monkeypatch.setattr(command, "EMPTY_DAEMON_SECONDS", 0.0)
+    return variables
