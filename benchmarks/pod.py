@@ -68,12 +68,12 @@ class Use(NamedTuple):
 def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
     """Start each kind of Pod this number of times, in turn. Returns seconds."""
     kinds = {
-        "alone, its own exchange": alone(sts),
+        "no sidecar, own exchange": alone(sts),
         "native sidecar": pod(NATIVE, "", sts, app=SAY_WHEN),
-        "native, not waited for": pod(NATIVE, "", sts, app=SAY_WHEN),
+        "native, without startup probe": pod(NATIVE, "", sts, app=SAY_WHEN),
         "plain sidecar": pod(PLAIN, "", sts, app=SAY_WHEN),
     }
-    del sidecar_of(kinds["native, not waited for"])["startupProbe"]
+    del sidecar_of(kinds["native, without startup probe"])["startupProbe"]
     samples: Samples = {kind: {} for kind in kinds}
     for number in range(count):
         for index, (kind, template) in enumerate(kinds.items()):

@@ -143,8 +143,8 @@ def down() -> None:
         return
     if (pid := _supervisor(state)) is not None:
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not _runs(pid), "the supervisor's end", seconds=STOPPED_SECONDS)
-    wait_until(lambda: not _remaining_cgroups(state), "the end of what ran in Pods", seconds=STOPPED_SECONDS)
+        wait_until(lambda: not _runs(pid), "the exit of the supervisor", seconds=STOPPED_SECONDS)
+    wait_until(lambda: not _remaining_cgroups(state), "the exit of the Pods' processes", seconds=STOPPED_SECONDS)
     _restore_kernel_settings(state)
     shutil.rmtree(state)
 

@@ -54,7 +54,7 @@ def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _begin_to_wait(request: pytest.FixtureRequest) -> None:
+def _start_renewal(request: pytest.FixtureRequest) -> None:
     """Start the slow renewal before all other tests. Its own test runs last."""
     if "ROTATION" in os.environ and any("rotating" in item.fixturenames for item in _items(request.session)):
         request.getfixturevalue("rotating")

@@ -22,7 +22,7 @@ def apiserver_of_ipv6(node: Cluster) -> Iterator[None]:
     default.apply(_service(), _endpoints(node))
     place = {"it": Place(IPV6.apiserver, 443)}
     try:
-        wait_until(lambda: reached_from(node.inside(), place), "kube-proxy's way to the API server")
+        wait_until(lambda: reached_from(node.inside(), place), "kube-proxy's rule for the API server")
         yield
     finally:
         default.kubectl("delete", f"service/{NAME}", f"endpointslice/{NAME}")

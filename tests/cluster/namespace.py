@@ -57,7 +57,7 @@ class Namespace:
             pod = self.pod(name)
             return pod if condition(pod) else None
 
-        return wait_until(look, f"what {name} is waited for", told=lambda: self.told(name))
+        return wait_until(look, f"the condition of Pod {name}", told=lambda: self.told(name))
 
     def kill(self, pod: str, container: str) -> dict[str, Any]:
         """

@@ -54,7 +54,7 @@ def main(state: Path) -> None:
         _start_all(layout, running)
         layout.ready.touch()
         while True:
-            _notice_the_dead(running, block=True)
+            _reap(running, block=True)
     except ComponentError as failure:
         raise SystemExit(str(failure)) from None
 
@@ -72,7 +72,7 @@ def _start_all(layout: Layout, running: dict[int, Component]) -> None:
     def wait_for(name: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            _notice_the_dead(running, block=False)
+            _reap(running, block=False)
             if time.monotonic() > deadline:
                 raise ComponentError(f"timed out waiting for {name}; the logs are in {layout.logs}")
             time.sleep(0.1)
@@ -116,7 +116,7 @@ def _spawn(component: Component, layout: Layout) -> int:
     return os.posix_spawnp(command[0], command, os.environ, file_actions=files)
 
 
-def _notice_the_dead(running: dict[int, Component], *, block: bool) -> None:
+def _reap(running: dict[int, Component], *, block: bool) -> None:
     """
     Reap all dead processes, as process 1 must.
 

@@ -84,14 +84,14 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @contextmanager
-def beside_ours(
+def webhooks_side_by_side(
     namespace: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str = "IfNeeded"
 ) -> Iterator[None]:
     """Run Amazon's webhook beside ours, and return it once the API server calls it."""
     configuration = amazons.configuration(ORDERS[order], namespace, policy)
     namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
     try:
-        wait_until(lambda: _is_asked(namespace, sts, amazons), "a question to Amazon's webhook")
+        wait_until(lambda: _is_asked(namespace, sts, amazons), "a call of Amazon's webhook")
         yield
     finally:
         namespace.kubectl("delete", "mutatingwebhookconfiguration", ORDERS[order])
@@ -107,7 +107,7 @@ def _is_asked(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
 def test_amazons_webhook_serves_only_excluded_containers(
     annotated: Namespace, sts: ClusterSts, amazons: Amazons, order: str
 ) -> None:
-    with beside_ours(annotated, sts, amazons, order):
+    with webhooks_side_by_side(annotated, sts, amazons, order):
         annotated.apply(_pod(sts))
         arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.web"
         assert f"container-role {arn}\n" in annotated.logged("web", "app", "arn:aws")
@@ -120,7 +120,7 @@ def test_amazons_webhook_serves_only_excluded_containers(
 def test_second_admission_changes_nothing(
     annotated: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str
 ) -> None:
-    with beside_ours(annotated, sts, amazons, order, policy):
+    with webhooks_side_by_side(annotated, sts, amazons, order, policy):
         before = len(amazons.reviews)
         first = _ask(annotated, _pod(sts))
         # Ours changes the Pod after Amazon's has seen it, so the API server calls Amazon's again. The reverse never

@@ -235,7 +235,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "timeoutSeconds": 15,
     },
     "cert-manager": {"certificate": {"from": "cert-manager"}},
-    "cert-manager, an issuer of theirs": {
+    "cert-manager, the user's issuer": {
         "certificate": {
             "from": "cert-manager",
             "issuerRef": {"name": "vault", "kind": "ClusterIssuer", "group": "cert-manager.io"},
@@ -457,7 +457,7 @@ def test_host_network_webhook_injects_one_replica_per_node(
     assert node_ports(installed) == [9443, 9080]
     wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
     helm(*upgrade, "--set=replicas=2")
-    wait_until(lambda: "didn't have free ports" in _unscheduled(installed), "a replica that finds no node")
+    wait_until(lambda: "didn't have free ports" in _unscheduled(installed), "a replica without a node")
     assert _admitted(namespace, sts) == IMAGE
     # The next version uses the same ports.
     helm(*upgrade, "--wait", "--timeout=120s", "--set=replicas=1,podLabels.round=second")

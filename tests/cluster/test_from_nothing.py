@@ -107,7 +107,7 @@ class World:
             self.environment |= dict(word.split("=", 1) for word in self.ours(command).split()[1:])
             return ""
         if command.startswith("aws s3 sync "):
-            self._let_time_pass()
+            self._backdate()
         inside = self._cluster.inside() if ASKS_THE_API_SERVER.match(command) else []
         done = subprocess.run(
             [*inside, "bash", "-e", "-o", "pipefail", "-c", self.ours(command)],
@@ -122,7 +122,7 @@ class World:
         self._publish()
         return done.stdout
 
-    def _let_time_pass(self) -> None:
+    def _backdate(self) -> None:
         """
         Backdate the files.
 

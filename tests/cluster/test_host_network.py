@@ -58,4 +58,4 @@ def test_documented_patches_change_the_ports(
     apply_webhook(on_its_node, write_kustomization(tmp_path, sts, COMPONENTS, **more))
     assert node_ports(on_its_node) == [9443, 9080]
     pod = asking_pod(authored_spec(sts), annotations=ROLE)
-    wait_until(lambda: "created" in tried(namespace, pod), "a Pod that is let in")
+    wait_until(lambda: "created" in tried(namespace, pod), "an admitted Pod")

@@ -142,7 +142,7 @@ def test_webhook_that_starts_under_its_policy_injects(
     for name in _names(webhook_there):
         wait_until(lambda: not reached_by(webhook_there, name, "webhook", places), "the policy's effect")  # noqa: B023
         webhook_there.kill(name, "webhook")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod")
     annotated.apply(asking_pod(authored_spec(sts)))
     assert sidecar_of(annotated.pod("web"))
 

@@ -114,8 +114,8 @@ def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotat
     """The webhook does both with its own rights."""
     before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
-    wait_until(lambda: authorities(webhook) != before, "another authority")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: authorities(webhook) != before, "another CA")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod")
 
 
 def test_alerts_and_panels_find_the_metrics_of_replicas(
@@ -161,11 +161,13 @@ def test_without_the_webhook_only_labelled_pods_are_rejected(
     webhook: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")
-    wait_until(lambda: not webhook.get("pods")["items"], "the end of both replicas")
+    wait_until(lambda: not webhook.get("pods")["items"], "the removal of both replicas")
     try:
         assert 'failed calling webhook "inject.irsa-sidecar.io"' in tried(annotated, asking_pod(authored_spec(sts)))
         assert "created" in tried(annotated, asking_pod(authored_spec(sts), labels={}))
     finally:
         webhook.kubectl("scale", "deployment/webhook", "--replicas=2")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in again")
+    wait_until(
+        lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod after the outage"
+    )

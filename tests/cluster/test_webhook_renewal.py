@@ -37,12 +37,12 @@ def delete(webhook: Namespace) -> None:
     webhook.kubectl("delete", SECRET)
 
 
-def put_another(webhook: Namespace) -> None:
+def replace_with_another(webhook: Namespace) -> None:
     """Replace the certificate, as a restore from another cluster's backup does."""
     put(webhook, renewed(None, [NAME], datetime.now(UTC)))
 
 
-@pytest.mark.parametrize("change", [delete, put_another, make_due])
+@pytest.mark.parametrize("change", [delete, replace_with_another, make_due])
 def test_pods_are_admitted_while_the_certificate_changes(
     node: Cluster, webhook: Namespace, made: Creations, change: Callable[[Namespace], None]
 ) -> None:
@@ -57,7 +57,7 @@ def test_pods_are_admitted_while_replicas_are_replaced(webhook: Namespace, made:
     """New replicas serve the latest certificate from their start."""
     webhook.kubectl("rollout", "restart", "deployment/webhook")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the end of the replicas before")
+    wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the removal of the previous replicas")
     made.wait_for_more()
     assert made.failed == []
 

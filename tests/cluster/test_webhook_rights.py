@@ -29,7 +29,7 @@ def trimmed(webhook: Namespace) -> Iterator[Namespace]:
     _set_rules(webhook, left)
     webhook.kubectl("rollout", "restart", "deployment/webhook")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
-    wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the end of the replicas before")
+    wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the removal of the previous replicas")
     yield webhook
     _set_rules(webhook, rules)
 
@@ -42,11 +42,11 @@ def test_missing_right_is_named_and_the_webhook_continues(
     spec["containers"].append(deepcopy(spec["containers"][0]) | own)
     annotated.apply(asking_deployment(spec))
     assert SIDECAR in {each["name"] for each in pod_of(annotated, "app=web")["spec"]["initContainers"]}
-    wait_until(lambda: "event_send_failed" in _log(trimmed), "the Event that is missed")
+    wait_until(lambda: "event_send_failed" in _log(trimmed), "the report of the denied Event")
     trimmed.kubectl(
         "patch", CONFIGURATION, "--type=json", '--patch=[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
     )
-    wait_until(lambda: "certificate_update_failed" in _log(trimmed), "the bundle that is missed")
+    wait_until(lambda: "certificate_update_failed" in _log(trimmed), "the report of the denied bundle")
     told = {entry["event"]: entry["reason"] for entry in _entries(trimmed) if "Give it that right" in str(entry)}
     assert {event: reason.partition(" cannot ")[2].split(" in ")[0] for event, reason in told.items()} == {
         "service_accounts_watch_ended": 'list resource "serviceaccounts"',
@@ -56,7 +56,7 @@ def test_missing_right_is_named_and_the_webhook_continues(
 
 
 def test_webhook_recovers_with_its_rights(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "a Pod that is let in")
+    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod")
 
 
 def _kept(rule: dict[str, Any]) -> set[str]:

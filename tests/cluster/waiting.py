@@ -26,6 +26,6 @@ def wait_until(
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} never came\n{told()}".strip())
+            raise TimeoutError(f"deadline passed: {what}\n{told()}".strip())
         time.sleep(pause_seconds)
     return found

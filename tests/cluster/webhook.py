@@ -37,7 +37,7 @@ def deployed_webhook(
         apply_webhook(deployed, kustomization)
         # The user is an existing ServiceAccount. Without one, the API server rejects the Pod before it calls a webhook.
         elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts) | {"serviceAccountName": "default"})
-        wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's way to it")
+        wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's rule for the webhook")
         yield deployed
     finally:
         # Delete these first and at once, because a namespace checks slow Pods again only after fifteen seconds.

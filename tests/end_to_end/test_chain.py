@@ -24,8 +24,8 @@ from sidecar.clock import Clock
 from sidecar.local.config import LocalConfig, RoleSettings
 from sidecar.local.issuer import generate_key
 from sidecar.local.services import LocalServices, serve_local
-from tests.end_to_end.test_refusals import BOTO3, tell_nobody
-from tests.end_to_end.test_run import TELL_MODULES
+from tests.end_to_end.test_refusals import BOTO3, ignore
+from tests.end_to_end.test_run import PRINT_MODULES
 from tests.support.processes import GUARD_SECONDS, Running, get, pod_environment, run_daemon
 from tests.unit.test_layers import COSTLY, COSTLY_WITH_A_CHAIN
 
@@ -71,7 +71,7 @@ async def pod(
     clock = Clock(lambda: time.time() + stss_clock_ahead, trio.current_time)
     async with trio.open_nursery() as nursery:
         key = generate_key()
-        serve = partial(serve_local, AWS, directory / "volume", emit=tell_nobody, clock=clock, generate=lambda: key)
+        serve = partial(serve_local, AWS, directory / "volume", emit=ignore, clock=clock, generate=lambda: key)
         services = await nursery.start(serve)
         config = str(roles_file(directory, external_id))
         environment = pod_environment(
@@ -85,7 +85,7 @@ async def pod(
         nursery.cancel_scope.cancel()
 
 
-async def what_boto3_says(services: LocalServices, url: str) -> str:
+async def boto3_output(services: LocalServices, url: str) -> str:
     client = client_environment(os.environ, Offer(url, "unused", os.devnull, services.region))
     client |= {"AWS_ENDPOINT_URL_STS": services.sts_url}
     client.pop("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
@@ -102,8 +102,8 @@ async def test_chain_of_two_steps_gives_boto3_its_last_role(tmp_path: Path) -> N
         assert refreshed["role_arn"] == DATA
         _, body = await get(f"{running.url}/reports")
         assert (body["RoleArn"], body["AccountId"]) == (DATA, "777788889999")
-        assert "assumed-role/data/reports-app-0" in await what_boto3_says(services, f"{running.url}/reports")
-        assert "assumed-role/app/default.app-0" in await what_boto3_says(services, running.url)
+        assert "assumed-role/data/reports-app-0" in await boto3_output(services, f"{running.url}/reports")
+        assert "assumed-role/app/default.app-0" in await boto3_output(services, running.url)
 
 
 async def test_wrong_external_id_shows_the_aws_code_in_boto3(
@@ -112,7 +112,7 @@ async def test_wrong_external_id_shows_the_aws_code_in_boto3(
     async with pod(tmp_path, external_id="guess") as (services, running):
         failed = await running.logged("refresh_failed", role_name="reports")
         assert (failed["code"], failed["step"], failed["next_step"]) == ("AccessDenied", 1, "wait")
-        said = await what_boto3_says(services, f"{running.url}/reports")
+        said = await boto3_output(services, f"{running.url}/reports")
         await running.logged("credentials_refreshed", role_name="default")
         assert (await get(running.url))[0] == 200
     assert "CredentialRetrievalError" in said
@@ -132,7 +132,7 @@ async def test_chain_works_with_a_clock_one_hour_off(tmp_path: Path) -> None:
 
 
 async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None:
-    async with pod(tmp_path, prelude=TELL_MODULES) as (_, running):
+    async with pod(tmp_path, prelude=PRINT_MODULES) as (_, running):
         await running.logged("credentials_refreshed", role_name="reports")
         await running.stop(signal.SIGTERM)
         imported = set((await running.line_of("MODULES")).split())

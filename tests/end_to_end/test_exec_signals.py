@@ -33,7 +33,7 @@ def _unshare() -> list[str] | None:
 
 UNSHARE = _unshare()
 
-needs_namespace = pytest.mark.skipif(UNSHARE is None, reason="no PID namespace can be created here")
+needs_namespace = pytest.mark.skipif(UNSHARE is None, reason="this machine cannot create a PID namespace")
 
 ORPHANS = """
 import os, time

@@ -149,7 +149,7 @@ class Place:
         assert datetime.fromisoformat(body["Expiration"]) > datetime.now(UTC)
 
 
-async def ask_until(place: Place, running: Running, steps: int, counts: Counts) -> None:
+async def send_requests_until(place: Place, running: Running, steps: int, counts: Counts) -> None:
     """Send requests one after the other until the daemon has logged or returned `steps` things in all."""
     answered = 0
     with trio.fail_after(GUARD_SECONDS):
@@ -164,7 +164,7 @@ async def ask_until(place: Place, running: Running, steps: int, counts: Counts) 
                 counts.held_or_refused += 1
 
 
-async def ask_while_it_dies(place: Place, url: str) -> None:
+async def send_requests_during_exit(place: Place, url: str) -> None:
     """Send requests while the signal comes: a client gets a whole response, a cut one or none, but no wrong one."""
     try:
         status, body = await get(url, place.headers)
@@ -182,10 +182,10 @@ async def ask_while_it_dies(place: Place, url: str) -> None:
 async def one_round(place: Place, death: Death, counts: Counts) -> None:
     before = place.listing()
     async with run_daemon(place.environment) as running:
-        await ask_until(place, running, death.steps, counts)
+        await send_requests_until(place, running, death.steps, counts)
         await trio.sleep(death.seconds)
         async with trio.open_nursery() as clients:
-            clients.start_soon(ask_while_it_dies, place, running.url)
+            clients.start_soon(send_requests_during_exit, place, running.url)
             status = await running.stop(death.signal_number)
         has_credentials = "credentials_refreshed" in running.errors
     assert status == (0 if death.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
@@ -198,7 +198,7 @@ async def one_round(place: Place, death: Death, counts: Counts) -> None:
     counts.killed_before_credentials += not has_credentials
 
 
-async def one_round_in_an_outage(place: Place, death: Death, counts: Counts) -> None:
+async def round_in_outage(place: Place, death: Death, counts: Counts) -> None:
     """Kill a daemon that has credentials while STS is down, and keep STS down for the next daemon."""
     async with run_daemon(place.environment) as running:
         await running.logged("credentials_saved")
@@ -207,10 +207,10 @@ async def one_round_in_an_outage(place: Place, death: Death, counts: Counts) -> 
     key = place.environment["AWS_ROLE_SESSION_NAME"]
     assert place.calls() == 1
     async with run_daemon(place.environment) as running:
-        await without_a_gap(place, running, key, death.steps, counts)
+        await check_no_gap(place, running, key, death.steps, counts)
         await trio.sleep(death.seconds)
         async with trio.open_nursery() as clients:
-            clients.start_soon(ask_while_it_dies, place, running.url)
+            clients.start_soon(send_requests_during_exit, place, running.url)
             status = await running.stop(death.signal_number)
         assert "credentials_restored" in running.errors or not death.steps
     assert status == (0 if death.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
@@ -220,7 +220,7 @@ async def one_round_in_an_outage(place: Place, death: Death, counts: Counts) -> 
     counts.restarted_in_an_outage += 1
 
 
-async def without_a_gap(place: Place, running: Running, key: str, steps: int, counts: Counts) -> None:
+async def check_no_gap(place: Place, running: Running, key: str, steps: int, counts: Counts) -> None:
     """Check that each client, one after the other, gets the same credentials as before."""
     answered = 0
     with trio.fail_after(GUARD_SECONDS):
@@ -268,7 +268,7 @@ async def rounds(directory: Path, name: str, number: int, dice: random.Random, c
             place.script(index, dice.uniform(0, MOST_DELAY_SECONDS))
             is_outage = index % 2 == 1
             print(f"place {name}, round {index}: {death}{', STS down' * is_outage}")
-            await (one_round_in_an_outage if is_outage else one_round)(place, death, counts)
+            await (round_in_outage if is_outage else one_round)(place, death, counts)
         place.script(number, 0)
         await is_ready_after_one_call(place)
         nursery.cancel_scope.cancel()

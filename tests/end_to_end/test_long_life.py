@@ -102,7 +102,7 @@ class LongLife:
             sys.getallocatedblocks() - len(self.sts.asked_at),  # the fake's own list of request times
         )
 
-    async def end_well(self) -> None:
+    async def check_recovers(self) -> None:
         """Check that there are credentials within one back-off after all rounds."""
         self.sts.trouble, self.sts.latency_seconds = None, 0.0
         self.volume.write(service_account_token(self.wall.time()))
@@ -145,7 +145,7 @@ async def test_ten_thousand_refreshes_leave_nothing_behind(autojump_clock: MockC
         while life.rounds < WARM_UP_ROUNDS + 2000 or life.refreshes < before + 10_000:
             await life.round(60)
         check(warm, life.held(), life.refreshes - before)
-        await life.end_well()
+        await life.check_recovers()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are counted in Linux's /proc")
@@ -161,4 +161,4 @@ async def test_three_months_of_hourly_sessions_leave_nothing_behind(
         while trio.current_time() < 90 * DAY_SECONDS:
             await life.round(3000)
         check(warm, life.held(), life.refreshes - before)
-        await life.end_well()
+        await life.check_recovers()

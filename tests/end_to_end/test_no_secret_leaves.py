@@ -155,7 +155,7 @@ BAD_REPLIES = {
     "a Retry-After that is the token": Reply(503, b"", {"Retry-After": TOKEN}),
     "a Date that is the token": Reply(500, b"", {"Date": TOKEN}),
     "credentials cut off": Reply(200, granted().body[:-200]),
-    "credentials cut off on the way": Reply(200, granted().body, cut_after=len(granted().wire) - 300),
+    "credentials cut off in transit": Reply(200, granted().body, cut_after=len(granted().wire) - 300),
     "credentials without an expiration": _spoilt(Expiration="Expires"),
     "credentials without an ARN": _spoilt(Arn="Name"),
     "credentials as a session token": Reply(200, granted().body.replace(b"</SessionToken>", b" </SessionToken>")),
@@ -179,13 +179,13 @@ REFUSED_REQUESTS = {
     "a longer secret": _request("/v1/credentials", _MINE + "x"),
     "a scheme": _request("/v1/credentials", f"Authorization: Bearer {AUTHORIZATION}"),
     "the secret twice": _request("/v1/credentials", _MINE, _MINE),
-    "the secret in the query alone": _request(f"/v1/credentials?authorization={AUTHORIZATION}"),
+    "the secret only in the query": _request(f"/v1/credentials?authorization={AUTHORIZATION}"),
     "the secret in the path": _request(f"/v1/credentials/{AUTHORIZATION}", _MINE),
     "the token in the path": _request(f"/{TOKEN}", _MINE),
     "the secret as Host": _request("/v1/credentials", _MINE).replace(b"127.0.0.1", AUTHORIZATION.encode()),
     "the secret as the method": _request(method=AUTHORIZATION),
     "the secret as the version": _request(version=AUTHORIZATION),
-    "passed on by a proxy": _request("/v1/credentials", _MINE, f"X-Forwarded-For: {AUTHORIZATION}"),
+    "forwarded by a proxy": _request("/v1/credentials", _MINE, f"X-Forwarded-For: {AUTHORIZATION}"),
     "a body": _request("/v1/credentials", _MINE, f"Content-Length: {len(TOKEN)}") + TOKEN.encode(),
     "HEAD": _request("/v1/credentials", _MINE, method="HEAD"),
     "POST": _request("/v1/credentials", _MINE, "Content-Length: 0", method="POST"),
@@ -193,7 +193,7 @@ REFUSED_REQUESTS = {
     "CONNECT": _request(f"{AUTHORIZATION}:443", _MINE, method="CONNECT"),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + AUTHORIZATION.encode(),
     "TLS": b"\x16\x03\x01\x02\x00\x01" + AUTHORIZATION.encode(),
-    "a head too long": _request("/v1/credentials", _MINE, *[f"X-{i}: {TOKEN}" for i in range(30)]),
+    "a head that is too long": _request("/v1/credentials", _MINE, *[f"X-{i}: {TOKEN}" for i in range(30)]),
     "a head that ends early": _request("/v1/credentials", _MINE)[:-6],
     "a header without a colon": _request("/v1/credentials", AUTHORIZATION),
 }
@@ -354,7 +354,7 @@ async def test_older_client_forms_show_credentials_only_where_meant(
                 "a session": opened,
                 "version 1": await exchange_bytes(url, _request(f"/{IMDS}cart")),
                 "another's session": await exchange_bytes(url, asked.replace(session.encode(), b"0" * len(session))),
-                "passed on": await exchange_bytes(url, asked.replace(b"Host:", b"X-Forwarded-For: x\r\nHost:")),
+                "forwarded": await exchange_bytes(url, asked.replace(b"Host:", b"X-Forwarded-For: x\r\nHost:")),
                 **{
                     path: await exchange_bytes(url, asked.replace(f"{IMDS}cart".encode(), path.encode()))
                     for path in (IMDS, "latest/meta-data/iam/info", "latest/dynamic/instance-identity/document", TOKEN)
@@ -438,7 +438,7 @@ STARTS_THAT_FAIL: Mapping[str, Mapping[str, str]] = {
         "AWS_ENDPOINT_URL_STS": "https://sts.example",
         "HTTPS_PROXY": f"gopher://user:{PROXY_PASSWORD}@127.0.0.1:1",
     },
-    "a CA bundle that is none": {"AWS_CA_BUNDLE": "{token_file}", "AWS_ENDPOINT_URL_STS": "https://127.0.0.1:1"},
+    "an invalid CA bundle": {"AWS_CA_BUNDLE": "{token_file}", "AWS_ENDPOINT_URL_STS": "https://127.0.0.1:1"},
 }
 
 
@@ -501,7 +501,7 @@ async def test_doctor_quotes_no_secret_of_a_false_sts(
 ECHOES = {
     "an error with it": Reply(403, json.dumps({"message": f"not {AUTHORIZATION}"}).encode()),
     "an error with half of it": Reply(403, json.dumps({"Message": f"not {AUTHORIZATION[:20]}"}).encode()),
-    "an error by its name": Reply(403, json.dumps({AUTHORIZATION: AUTHORIZATION}).encode()),
+    "an error with its name": Reply(403, json.dumps({AUTHORIZATION: AUTHORIZATION}).encode()),
     "credentials": Reply(
         200,
         json.dumps(
@@ -510,7 +510,7 @@ ECHOES = {
         ).encode(),
     ),
     "text": Reply(200, AUTHORIZATION.encode()),
-    "no HTTP": Reply(raw=AUTHORIZATION.encode() + b"\r\n\r\n"),
+    "not HTTP": Reply(raw=AUTHORIZATION.encode() + b"\r\n\r\n"),
 }
 
 
@@ -571,15 +571,15 @@ print(ours.read_text() if ours.exists() else "")
 
 @pytest.mark.parametrize("command", ["exec", "local"])
 async def test_exec_gives_its_secrets_only_to_the_command(tmp_path: Path, command: str) -> None:
-    told_in = tmp_path / "told"
+    output_file = tmp_path / "told"
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)
-        arguments = ["--log-level", "debug", "--", sys.executable, "-c", TELL_ALL, str(told_in)]
+        arguments = ["--log-level", "debug", "--", sys.executable, "-c", TELL_ALL, str(output_file)]
         done = await pod.run(command, *arguments)
     assert done.returncode == 0, done.stderr
-    told = json.loads(told_in.read_text())
+    told = json.loads(output_file.read_text())
     assert bool(told["tokens"]) is (command == "local")
-    told_in.unlink()
+    output_file.unlink()
     pieces = pieces_of({name: secret for name, secret in told.items() if secret}) | PIECES
     assert not leaks(done.stdout + done.stderr, pieces)
     assert {name for name, data in pod.written().items() if leaks(data, pieces)} == set()

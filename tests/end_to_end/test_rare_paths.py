@@ -109,7 +109,7 @@ REFUSED = {
     "nothing": (Reply(raw=b""), "Unreachable"),
     "reset": (Reply(raw=b"", reset=True), "Unreachable"),
     "cut in the body": (Reply(200, CREDENTIALS, cut_after=300), "Unreachable"),
-    "chunks that are none": (whole("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", body=b"zz\r\n"), "Unreachable"),
+    "invalid chunks": (whole("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", body=b"zz\r\n"), "Unreachable"),
     "two lengths": (whole("HTTP/1.1 200 OK", LENGTH, "Content-Length: 3", body=CREDENTIALS), "Unreachable"),
     "retry after a date": (
         whole("HTTP/1.1 503 Busy", "Retry-After: Wed, 21 Oct 2099 07:28:00 GMT", "Content-Length: 0"), "Http503",
@@ -243,12 +243,12 @@ async def test_run_names_a_proxy_that_refuses(
 
 
 PROXIES: dict[str, Callable[[int], str]] = {
-    "not there": lambda _: "http://127.0.0.1:1",
-    "not there, over TLS": lambda _: "https://127.0.0.1:1",
-    "over TLS, where it speaks none": lambda port: f"https://127.0.0.1:{port}",
+    "not listening": lambda _: "http://127.0.0.1:1",
+    "not listening, over TLS": lambda _: "https://127.0.0.1:1",
+    "over TLS to a plain port": lambda port: f"https://127.0.0.1:{port}",
     "an IDN": lambda _: "http://b\u00fccher.invalid:1",
     "an IPv6 zone": lambda _: "http://[fe80::1%25nowhere0]:1",
-    "a name that is none": lambda _: "http://a..b:1",
+    "an unknown name": lambda _: "http://a..b:1",
 }
 
 

@@ -63,18 +63,18 @@ def by_an_unknown_issuer(_services: LocalServices) -> str:
     return issued(an_issuer("https://oidc.example.com/id/B"))
 
 
-def tell_nobody(_event: str, /, **_fields: Any) -> None:
+def ignore(_event: str, /, **_fields: Any) -> None:
     """Ignore the event."""
 
 
-async def what_boto3_says(tmp_path: Path, make_token: Callable[[LocalServices], str]) -> str:
+async def boto3_output(tmp_path: Path, make_token: Callable[[LocalServices], str]) -> str:
     async with trio.open_nursery() as nursery:
         clock = Clock(time.time, trio.current_time)
         serve = partial(
             serve_local,
             LocalConfig(),
             tmp_path,
-            emit=tell_nobody,
+            emit=ignore,
             clock=clock,
             generate=lambda: PRIVATE_KEY,
         )
@@ -96,7 +96,7 @@ async def what_boto3_says(tmp_path: Path, make_token: Callable[[LocalServices], 
 
 
 async def test_valid_token_gives_boto3_the_role(tmp_path: Path) -> None:
-    assert "assumed-role/app/default.app-0" in await what_boto3_says(tmp_path, fine)
+    assert "assumed-role/app/default.app-0" in await boto3_output(tmp_path, fine)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,6 @@ async def test_valid_token_gives_boto3_the_role(tmp_path: Path) -> None:
 async def test_wrong_token_shows_the_aws_code_and_text_in_boto3(
     tmp_path: Path, make_token: Callable[[LocalServices], str], code: str, text: str
 ) -> None:
-    said = await what_boto3_says(tmp_path, make_token)
+    said = await boto3_output(tmp_path, make_token)
     assert f"{code}: {text}" in said
     assert "CredentialRetrievalError" in said

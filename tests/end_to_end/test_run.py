@@ -200,7 +200,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "example" in done.stdout
 
 
-TELL_MODULES = """
+PRINT_MODULES = """
 import atexit, sys
 def tell():
     print("MODULES", *[name for name, module in sys.modules.items() if module is not None], file=sys.stderr)
@@ -215,7 +215,7 @@ async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> Non
         del environment[name]  # coverage imports modules of its own
     async with scripted_sts() as sts:
         environment["AWS_ENDPOINT_URL_STS"] = sts.url
-        async with run_daemon(environment, prelude=TELL_MODULES) as running:
+        async with run_daemon(environment, prelude=PRINT_MODULES) as running:
             await running.logged("credentials_refreshed")
             await get(running.url)
             await get(running.ready_url.replace("readyz", "metrics"))

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
 from sidecar.background import RESTART_SECONDS
-from tests.support.fakes.hanging_volume import hung_mount
+from tests.support.fakes.hanging_volume import unresponsive_mount
 from tests.support.fakes.scripted_sts import Reply
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import (
@@ -334,7 +334,7 @@ async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: 
         run_daemon(pod_environment(token, sts.url, **files), prelude=SHORT_DEADLINES) as running,
     ):
         await running.logged("credentials_refreshed")
-        with hung_mount(volumes[hung]):
+        with unresponsive_mount(volumes[hung]):
             await running.logged(**REPORTED[hung])
             for _ in range(50):
                 assert (await get(running.url, {"Authorization": "chosen-by-hand"}))[0] == 200
@@ -364,7 +364,7 @@ async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
         run_daemon(pod_environment(token, sts.url, **environment), prelude=SHORT_DEADLINES) as running,
     ):
         await running.logged("credentials_refreshed")
-        with hung_mount(tmp_path / "volume"):
+        with unresponsive_mount(tmp_path / "volume"):
             await running.logged("refresh_failed", code="token_timeout")
         token.write_text(service_account_token(time.time(), lifetime_seconds=7200))
         await running.logged("token_renewed")

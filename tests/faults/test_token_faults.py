@@ -55,17 +55,17 @@ async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: 
 
 async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, scene: Scene) -> None:
     """The daemon waits for a token, never sends this one, and keeps the credentials in service."""
-    await _hurts_nothing(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
+    await _keeps_credentials(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
 
 
 async def test_token_that_is_partly_written_or_not_a_jwt(autojump_clock: MockClock, scene: Scene) -> None:
     """The daemon counts it, never sends it, keeps the credentials, and finds the whole token within a second."""
     token = service_account_token(scene.wall.time())
     half, signed_not = token[: len(token) // 2], token[: token.rindex(".") + 1]
-    await _hurts_nothing(scene, "malformed", half, signed_not, "a.b.c", "<html>", "\0" * 900)
+    await _keeps_credentials(scene, "malformed", half, signed_not, "a.b.c", "<html>", "\0" * 900)
 
 
-async def _hurts_nothing(scene: Scene, reason: str, *contents: str) -> None:
+async def _keeps_credentials(scene: Scene, reason: str, *contents: str) -> None:
     """Check each content while a refresh is due, and then a valid token."""
     for content in contents:
         scene.write_token()

@@ -31,7 +31,7 @@ def test_failed_build_shows_the_tools_output(monkeypatch: pytest.MonkeyPatch, tm
     assert not build.is_built(BY_NAME["object_store"])
 
 
-@pytest.mark.skipif(plan.IS_WHOLE, reason="a whole run leaves nothing out")
+@pytest.mark.skipif(plan.IS_WHOLE, reason="a whole run includes every client")
 def test_without_toolchains_only_python_clients_run(no_toolchains: None) -> None:
     assert {client.name for client, _ in plan.played()} == {"boto3", "aws_cli_v1"}
     left_out = list(plan.left_out())

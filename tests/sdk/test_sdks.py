@@ -13,7 +13,7 @@ from tests.sdk.plan import played
 from tests.sdk.stage import Remedy, stage_for
 
 
-async def what_is_unmet(client: Client, case: str, directory: Path, remedy: Remedy) -> str | None:
+async def unmet_requirement(client: Client, case: str, directory: Path, remedy: Remedy) -> str | None:
     """
     Run the case, and return what happened instead of its requirement, or None if it passed.
 
@@ -43,7 +43,7 @@ async def test_client_passes_the_case_or_shows_its_limit(
 ) -> None:
     record_property("sdk", (client.name, client.version, case))
     limit = limit_of(client.name, case)
-    unmet = await what_is_unmet(client, case, tmp_path, {})
+    unmet = await unmet_requirement(client, case, tmp_path, {})
     if limit is None:
         assert unmet is None
         return
@@ -52,4 +52,4 @@ async def test_client_passes_the_case_or_shows_its_limit(
     if limit.remedy:
         remedied = tmp_path / "remedied"
         remedied.mkdir()
-        assert await what_is_unmet(client, case, remedied, limit.remedy) is None
+        assert await unmet_requirement(client, case, remedied, limit.remedy) is None

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
-needs_linux = pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="only Linux says whose a socket is")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+needs_linux = pytest.mark.skipif(
+    not os.path.exists("/proc/net/tcp"), reason="only Linux has the owner of a socket in /proc"
+)
 
 APP, OTHER = 1001, 1002
 """Two users that differ from ours."""

@@ -48,8 +48,8 @@ func (s ownSets) Save() error {
 	return nil
 }
 
-// letDiscoveryThrough puts a rule first in each chain of the controller, which keeps it until the controller stops.
-func letDiscoveryThrough(table utils.IPTablesHandler) error {
+// allowDiscovery puts a rule first in each chain of the controller, which keeps it until the controller stops.
+func allowDiscovery(table utils.IPTablesHandler) error {
 	for _, chain := range []string{"KUBE-ROUTER-INPUT", "KUBE-ROUTER-FORWARD", "KUBE-ROUTER-OUTPUT"} {
 		if err := table.ClearChain("filter", chain); err != nil {
 			return err

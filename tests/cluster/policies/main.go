@@ -71,7 +71,7 @@ func enforce(config *options.KubeRouterConfig, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	if err := letDiscoveryThrough(tables[v1.IPv6Protocol]); err != nil {
+	if err := allowDiscovery(tables[v1.IPv6Protocol]); err != nil {
 		return err
 	}
 	controller, err := netpol.NewNetworkPolicyController(
@@ -90,14 +90,14 @@ func enforce(config *options.KubeRouterConfig, stop <-chan struct{}) error {
 	}
 	var running sync.WaitGroup
 	running.Add(1)
-	controller.Run(unheard(), stop, &running)
+	controller.Run(discarded(), stop, &running)
 	running.Wait()
 	controller.Cleanup()
 	return nil
 }
 
-// unheard receives the heartbeats, because the controller blocks until they are received.
-func unheard() chan<- *healthcheck.ControllerHeartbeat {
+// discarded receives the heartbeats, because the controller blocks until they are received.
+func discarded() chan<- *healthcheck.ControllerHeartbeat {
 	beats := make(chan *healthcheck.ControllerHeartbeat)
 	go func() {
 		for range beats {

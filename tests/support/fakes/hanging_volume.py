@@ -87,7 +87,7 @@ _MNT_DETACH = 2
 
 
 @contextmanager
-def hung_mount(directory: Path) -> Iterator[None]:
+def unresponsive_mount(directory: Path) -> Iterator[None]:
     """
     Mount a FUSE file system without a driver over the directory: the kernel blocks every access to it.
 

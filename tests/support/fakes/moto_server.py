@@ -46,10 +46,10 @@ class MotoServer:
 
     def reset(self) -> None:
         """Empty the account, which then allows everything."""
-        self.allow_without_looking(10**9)
+        self.allow_requests(10**9)
         self._post("reset")
 
-    def allow_without_looking(self, requests: int) -> None:
+    def allow_requests(self, requests: int) -> None:
         """Allow this number of requests. All later ones need permission from IAM's policies."""
         self._post("reset-auth", str(requests))
 

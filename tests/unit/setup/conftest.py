@@ -82,7 +82,7 @@ class Account:
         """Give the command these credentials, with the permissions of their owner's policies."""
         self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key_id)
         self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_access_key)
-        self.server.allow_without_looking(0)
+        self.server.allow_requests(0)
 
     def close(self) -> None:
         for client in self._clients.values():
