@@ -64,10 +64,10 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
         command = [strace, "-c", "-f", "-p", str(server.pid), "-o", report.name]
         tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         assert tracer.stderr is not None
-        said = tracer.stderr.readline().strip()
-        if "attached" not in said:
+        output = tracer.stderr.readline().strip()
+        if "attached" not in output:
             tracer.wait()
-            raise MissingError(f"strace: {said}")
+            raise MissingError(f"strace: {output}")
         for _ in range(REQUESTS):
             subjects.get(server.port, server.path)
         tracer.send_signal(signal.SIGINT)

@@ -101,13 +101,13 @@ def _start(namespace: Namespace, template: dict[str, Any], name: str) -> dict[st
     made["metadata"]["name"] = name
     made["spec"]["restartPolicy"] = "Never"
     namespace.apply(made)
-    told = json.loads(namespace.logged(name, "app", "has_credentials"))
+    output = json.loads(namespace.logged(name, "app", "has_credentials"))
     scheduled = _scheduled_at(namespace, name)
     namespace.kubectl("delete", "pod", name, "--grace-period=1")
     return {
-        "scheduled → application started, s": told["started"] - scheduled,
-        "→ its first credentials, s": told["has_credentials"] - told["started"],
-        "scheduled → credentials, s": told["has_credentials"] - scheduled,
+        "scheduled → application started, s": output["started"] - scheduled,
+        "→ its first credentials, s": output["has_credentials"] - output["started"],
+        "scheduled → credentials, s": output["has_credentials"] - scheduled,
     }
 
 

@@ -31,12 +31,12 @@ PAUSE_SECONDS = 0.0
 class Creations:
     """The results of the creations so far."""
 
-    def __init__(self, told: Path) -> None:
-        self._told = told
+    def __init__(self, results: Path) -> None:
+        self._output = results
 
     @property
     def all(self) -> list[str]:
-        return self._told.read_text().split("\n")[:-1]
+        return self._output.read_text().split("\n")[:-1]
 
     @property
     def failed(self) -> list[str]:
@@ -45,7 +45,7 @@ class Creations:
     def wait_for_more(self, count: int = 40) -> None:
         """Wait until this number of further creations is done."""
         wanted = len(self.all) + count
-        wait_until(lambda: len(self.all) >= wanted, f"{count} more", pause_seconds=0.1, told=self._told.read_text)
+        wait_until(lambda: len(self.all) >= wanted, f"{count} more", pause_seconds=0.1, details=self._output.read_text)
 
 
 @contextmanager
@@ -54,8 +54,8 @@ def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folde
     metadata = {name: value for name, value in pod["metadata"].items() if name != "name"}
     named = pod | {"metadata": metadata | {"generateName": f"{pod['metadata']['name']}-"}}
     command = [*cluster.inside(), sys.executable, "-m", "tests.cluster.creations"]
-    told = folder / "creations"
-    with told.open("w") as output:
+    results = folder / "creations"
+    with results.open("w") as output:
         program = subprocess.Popen(
             [*command, str(cluster.kubeconfig), namespace.name], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=output
         )
@@ -63,7 +63,7 @@ def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folde
         with program.stdin:
             program.stdin.write(json.dumps(named).encode())
     try:
-        found = Creations(told)
+        found = Creations(results)
         found.wait_for_more()
         yield found
     finally:
@@ -96,10 +96,10 @@ def _create(kubernetes: Kubernetes, path: str, pod: dict[str, Any], stop: thread
     while not stop.wait(PAUSE_SECONDS):
         try:
             sidecar_of(kubernetes.create(path, pod, dry_run=True))
-            told = ""
+            results = ""
         except (KubernetesError, StopIteration, ValueError, KeyError) as error:
-            told = f"{time.time():.3f} {type(error).__name__}: {' '.join(str(error).split())}"
-        sys.stdout.write(f"{told}\n")
+            results = f"{time.time():.3f} {type(error).__name__}: {' '.join(str(error).split())}"
+        sys.stdout.write(f"{results}\n")
         sys.stdout.flush()
 
 

@@ -57,7 +57,7 @@ class Namespace:
             pod = self.pod(name)
             return pod if condition(pod) else None
 
-        return wait_until(look, f"the condition of Pod {name}", told=lambda: self.told(name))
+        return wait_until(look, f"the condition of Pod {name}", details=lambda: self.details(name))
 
     def kill(self, pod: str, container: str) -> dict[str, Any]:
         """
@@ -87,9 +87,9 @@ class Namespace:
             return found if text in found else None
 
         what = f"{text!r} in the log of {container}"
-        return wait_until(look, what, seconds=seconds, pause_seconds=seconds / LOOKS, told=lambda: self.told(pod))
+        return wait_until(look, what, seconds=seconds, pause_seconds=seconds / LOOKS, details=lambda: self.details(pod))
 
-    def told(self, pod: str) -> str:
+    def details(self, pod: str) -> str:
         """Return everything about a Pod that helps to explain its state."""
         described = self.kubectl("describe", "pod", pod, check=False).stdout
         return described + self.kubectl("logs", pod, "--all-containers", "--prefix", check=False).stdout

@@ -50,7 +50,7 @@ class Prometheus:
             done = self._run(expression)
             return done.returncode == 0 and bool(json.loads(done.stdout))
 
-        wait_until(is_there, expression, pause_seconds=0.5, told=lambda: self._run(expression).stderr)
+        wait_until(is_there, expression, pause_seconds=0.5, details=lambda: self._run(expression).stderr)
 
     def _run(self, expression: str) -> Done:
         return subprocess.run([*self._promtool, expression], capture_output=True, text=True, check=False)

@@ -55,7 +55,7 @@ class ClusterSts:
             f"{event} with {fields}",
             seconds=seconds,
             pause_seconds=0.1,
-            told=self._log.read_text,
+            details=self._log.read_text,
         )
         return found[0]
 

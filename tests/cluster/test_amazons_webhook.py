@@ -37,14 +37,14 @@ METHOD = "tell(boto3.Session().get_credentials().method, who_am_i())\nuntil_told
 class Amazons:
     """Amazon's webhook, which serves. `reviews` has a line for each call."""
 
-    def __init__(self, url: str, authority: trustme.CA, told: Path) -> None:
+    def __init__(self, url: str, authority: trustme.CA, results: Path) -> None:
         self.url = url
         self._authority = authority
-        self._told = told
+        self._output = results
 
     @property
     def reviews(self) -> list[str]:
-        return self._told.read_text().split()[1:]
+        return self._output.read_text().split()[1:]
 
     def configuration(self, name: str, namespace: Namespace, policy: str) -> dict[str, Any]:
         """Return the configuration of Amazon's manifest, limited to this namespace and with failure policy Fail."""
@@ -66,19 +66,19 @@ class Amazons:
 @pytest.fixture(scope="module")
 def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazons]:
     folder, authority = tmp_path_factory.mktemp("amazons"), trustme.CA()
-    certificate, told = folder / "certificate.pem", folder / "told"
+    certificate, results = folder / "certificate.pem", folder / "told"
     authority.issue_cert(IPV4.node).private_key_and_cert_chain_pem.write_to_path(str(certificate))
     command = [*node.inside(), sys.executable, "-m", "tests.support.fakes.amazons_webhook", f"--host={IPV4.node}"]
     command += [f"--certificate={certificate}", f"--role-arn={role_arn('app')}", f"--region={REGION}"]
-    with told.open("w") as output:
+    with results.open("w") as output:
         serving = subprocess.Popen(command, cwd=REPOSITORY, stdout=output)
 
     def port() -> str | None:
         assert serving.poll() is None
-        found = told.read_text()
+        found = results.read_text()
         return found.strip() if found.endswith("\n") else None
 
-    yield Amazons(f"https://{IPV4.node}:{wait_until(port, 'its port')}", authority, told)
+    yield Amazons(f"https://{IPV4.node}:{wait_until(port, 'its port')}", authority, results)
     serving.terminate()
     serving.wait(GUARD_SECONDS)
 
@@ -91,13 +91,13 @@ def webhooks_side_by_side(
     configuration = amazons.configuration(ORDERS[order], namespace, policy)
     namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
     try:
-        wait_until(lambda: _is_asked(namespace, sts, amazons), "a call of Amazon's webhook")
+        wait_until(lambda: _is_called(namespace, sts, amazons), "a call of Amazon's webhook")
         yield
     finally:
         namespace.kubectl("delete", "mutatingwebhookconfiguration", ORDERS[order])
 
 
-def _is_asked(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
+def _is_called(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
     before = len(amazons.reviews)
     _ask(namespace, asking_pod(authored_spec(sts), labels={}))
     return len(amazons.reviews) > before

@@ -51,7 +51,7 @@ def test_pod_has_credentials_with_a_cert_manager_certificate(
     assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
 
 
-def issue_anew(issued: Namespace) -> None:
+def issue_again(issued: Namespace) -> None:
     renew(issued, "webhook")
 
 
@@ -72,7 +72,7 @@ def renew_the_authority_first(issued: Namespace) -> None:
     wait_until(lambda: trusted(issued) != known, "trust in it")
 
 
-@pytest.mark.parametrize("change", [issue_anew, delete, renew_the_authority_first])
+@pytest.mark.parametrize("change", [issue_again, delete, renew_the_authority_first])
 def test_pods_are_admitted_while_cert_manager_renews(
     node: Cluster, issued: Namespace, made: Creations, change: Callable[[Namespace], None]
 ) -> None:
@@ -86,10 +86,10 @@ def test_pods_are_admitted_while_cert_manager_renews(
 
 
 def test_webhook_was_denied_no_request(issued: Namespace) -> None:
-    told = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
-    assert told.count("certificate_activated") >= 2
-    assert "forbidden" not in told
-    assert "certificate_rejected" not in told
+    output = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
+    assert output.count("certificate_activated") >= 2
+    assert "forbidden" not in output
+    assert "certificate_rejected" not in output
 
 
 def in_secret(issued: Namespace, secret: str, name: str) -> str:

@@ -394,18 +394,18 @@ def test_notes_show_the_next_step(helm: Helm) -> None:
         done = helm("install", "irsa-sidecar", CHART, "--dry-run=client", f"--namespace={NAMESPACE}", *flags)
         return done.stdout.partition("NOTES:")[2]
 
-    told = notes()
-    assert "kubectl --namespace irsa-sidecar rollout status deployment/webhook" in told
-    assert 'irsa-sidecar.io/inject: "true"' in told
-    assert "image.repository is `irsa-sidecar`, which no registry serves" in told
-    told = notes("--set=image.repository=r.example/a,failurePolicy=Ignore,certificate.from=cert-manager")
-    assert "no registry" not in told
-    assert "may get the node's role" in told
-    assert "certificate/webhook" in told
-    assert "nodes' network" not in told
-    told = notes("--set=hostNetwork=true,ports.https=9443")
-    assert "must reach port 9443 there" in told
-    assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in told
+    output = notes()
+    assert "kubectl --namespace irsa-sidecar rollout status deployment/webhook" in output
+    assert 'irsa-sidecar.io/inject: "true"' in output
+    assert "image.repository is `irsa-sidecar`, which no registry serves" in output
+    output = notes("--set=image.repository=r.example/a,failurePolicy=Ignore,certificate.from=cert-manager")
+    assert "no registry" not in output
+    assert "may get the node's role" in output
+    assert "certificate/webhook" in output
+    assert "nodes' network" not in output
+    output = notes("--set=hostNetwork=true,ports.https=9443")
+    assert "must reach port 9443 there" in output
+    assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in output
 
 
 # On a node

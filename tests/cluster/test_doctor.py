@@ -39,9 +39,9 @@ class Person:
         return done.returncode, done.stdout + done.stderr
 
     def first_failure(self, command: str) -> dict[str, Any]:
-        status, told = self.run(f"{command} --json")
-        assert status == 1, told
-        found: dict[str, Any] = json.loads(told)["first_failure"]
+        status, output = self.run(f"{command} --json")
+        assert status == 1, output
+        found: dict[str, Any] = json.loads(output)["first_failure"]
         return found
 
 
@@ -54,18 +54,18 @@ def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, s
     """Include the last command of docs/getting-started.md."""
     annotated.apply(asking_pod(authored_spec(sts, program=TELL)))
     annotated.logged("web", "app", "arn:aws")
-    status, told = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
-    assert status == 0, told
-    assert "the daemon reports that it has credentials" in told
-    assert "Add --exec" in told
+    status, output = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
+    assert status == 0, output
+    assert "the daemon reports that it has credentials" in output
+    assert "Add --exec" in output
     (documented,) = [command for command in commands("Does it work?") if "--pod" in command]
-    status, told = person.run(re.sub(r"shop/\S+", f"{annotated.name}/web --verbose", documented))
-    assert status == 0, told
-    assert f"system:serviceaccount:{annotated.name}:app, Pod web" in told
-    assert re.search("STS issues ASIA\\w+ for", told), told
-    assert "200 with ASIA" in told
-    assert "needs the package botocore" in told  # a Pod's image has no botocore to request the caller's identity
-    assert "FAILED" not in told
+    status, output = person.run(re.sub(r"shop/\S+", f"{annotated.name}/web --verbose", documented))
+    assert status == 0, output
+    assert f"system:serviceaccount:{annotated.name}:app, Pod web" in output
+    assert re.search("STS issues ASIA\\w+ for", output), output
+    assert "200 with ASIA" in output
+    assert "needs the package botocore" in output  # a Pod's image has no botocore to request the caller's identity
+    assert "FAILED" not in output
 
 
 def test_trust_policy_for_another_account_is_named_with_the_fix(
@@ -82,9 +82,9 @@ def test_trust_policy_for_another_account_is_named_with_the_fix(
     found = person.first_failure(f"{outside} --exec")
     assert (found["group"], found["check"]) == ("pod", "readiness")
     assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
-    _, told = person.run(f"{outside} --exec")
-    assert f"the trust policy of {role_arn('foreign')} does not allow this" in " ".join(told.split())
-    assert "CPU limit" not in told  # the Pod waits for credentials and is not slow
+    _, output = person.run(f"{outside} --exec")
+    assert f"the trust policy of {role_arn('foreign')} does not allow this" in " ".join(output.split())
+    assert "CPU limit" not in output  # the Pod waits for credentials and is not slow
 
 
 def test_web_identity_settings_of_a_container_are_named(

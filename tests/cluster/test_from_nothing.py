@@ -242,6 +242,6 @@ def assert_nothing_changes(world: World, steps: list[str]) -> None:
             assert printed == ""
         else:
             word = "unchanged" if step.startswith("kubectl") else "nothing to change"
-            told = [line for line in printed.splitlines() if not line.startswith("next: ")]
-            assert told
-            assert all(word in line for line in told), printed
+            output = [line for line in printed.splitlines() if not line.startswith("next: ")]
+            assert output
+            assert all(word in line for line in output), printed

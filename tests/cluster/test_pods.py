@@ -134,9 +134,9 @@ def test_stopping_application_still_gets_credentials(
     logs = namespace.command("logs", "--follow", "web", "--container=app")
     following = subprocess.Popen(logs, stdout=subprocess.PIPE, text=True)
     namespace.kubectl("delete", "pod", "web", "--timeout=60s")
-    told, _ = following.communicate()
-    assert f"in the hook {session_arn(namespace, 'web')}" in told
-    assert f"at the end {session_arn(namespace, 'web')}" in told
+    output, _ = following.communicate()
+    assert f"in the hook {session_arn(namespace, 'web')}" in output
+    assert f"at the end {session_arn(namespace, 'web')}" in output
 
 
 def test_each_container_has_only_its_own_role(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
@@ -153,12 +153,12 @@ tell("asked", [ask(path, Authorization=own) for path in ("", "/reporting")], ask
 until_told_to_stop()
 """
     namespace.apply(pod(ROLES, "web", sts, app=program, reporting=program))
-    told = namespace.logged("web", "app", "asked")
-    assert session_arn(namespace, "web") in told
-    assert "asked [200, 403] 401 ['default']" in told
-    told = namespace.logged("web", "reporting", "asked")
-    assert session_arn(namespace, "web", role="reporting") in told
-    assert "asked [403, 200] 401 ['reporting']" in told
+    output = namespace.logged("web", "app", "asked")
+    assert session_arn(namespace, "web") in output
+    assert "asked [200, 403] 401 ['default']" in output
+    output = namespace.logged("web", "reporting", "asked")
+    assert session_arn(namespace, "web", role="reporting") in output
+    assert "asked [403, 200] 401 ['reporting']" in output
 
 
 def test_application_has_no_sts_token_and_sidecar_no_api_token(

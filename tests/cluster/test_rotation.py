@@ -19,8 +19,8 @@ GOOD_AT_RENEWAL_SECONDS = 480.0
 
 
 def test_renewed_token_is_found_and_used_after_a_restart(node: Cluster, rotating: Namespace, sts: ClusterSts) -> None:
-    told = rotating.logged("web", "irsa-sidecar", '"token_renewed"', seconds=RENEWED_SECONDS)
-    renewals = [entry for line in told.splitlines() if (entry := json.loads(line))["event"] == "token_renewed"]
+    output = rotating.logged("web", "irsa-sidecar", '"token_renewed"', seconds=RENEWED_SECONDS)
+    renewals = [entry for line in output.splitlines() if (entry := json.loads(line))["event"] == "token_renewed"]
     for renewal in renewals:  # several, if the other tests take long
         expires_at = datetime.fromisoformat(renewal["token_expires_at"])
         seen_at = datetime.fromisoformat(renewal["time"])

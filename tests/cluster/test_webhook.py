@@ -60,11 +60,11 @@ def test_excluded_container_is_an_event_of_its_owner(annotated: Namespace, sts: 
     spec["containers"].append(spec["containers"][0] | own)
     annotated.apply(asking_deployment(spec))
 
-    def told() -> bool:
+    def output() -> bool:
         events = annotated.get("events", "--field-selector=reason=ContainerLeftAlone")["items"]
         return [event["involvedObject"]["kind"] for event in events] == ["ReplicaSet"]
 
-    wait_until(told, "the event")
+    wait_until(output, "the event")
 
 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
@@ -130,9 +130,9 @@ def test_alerts_and_panels_find_the_metrics_of_replicas(
     assert len(metrics) >= 5
     with prometheus(node, rules_file(tmp_path), tmp_path, pods) as server:
         server.wait_for("count_over_time(irsa_sidecar_webhook_ready[1m]) > 5")
-        asked = "increase(irsa_sidecar_webhook_review_duration_seconds_count[10s]) > 0"
+        requested = "increase(irsa_sidecar_webhook_review_duration_seconds_count[10s]) > 0"
         pod = asking_pod(authored_spec(sts))
-        wait_until(lambda: "created" in tried(annotated, pod) and bool(server.query(asked)), "a review in a scrape")
+        wait_until(lambda: "created" in tried(annotated, pod) and bool(server.query(requested)), "a review in a scrape")
         assert [title for title, query in panel_queries("webhook") if not server.query(as_chosen(query))] == []
         assert [name for name in sorted(metrics) if not server.query(f"{name}{{pod=~'.+'}}")] == []
         assert server.query("irsa_sidecar_webhook_ready == 1")
@@ -142,10 +142,10 @@ def test_alerts_and_panels_find_the_metrics_of_replicas(
 
 
 def test_webhook_was_denied_no_request(webhook: Namespace) -> None:
-    told = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
-    assert "service_accounts_listed" in told
-    assert "certificate_activated" in told
-    assert "forbidden" not in told
+    output = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
+    assert "service_accounts_listed" in output
+    assert "certificate_activated" in output
+    assert "forbidden" not in output
 
 
 def test_webhook_needs_at_most_its_memory_request(node: Cluster, webhook: Namespace) -> None:

@@ -11,21 +11,21 @@ Found = TypeVar("Found")
 
 
 def wait_until(
-    look: Callable[[], Found | None],
+    check: Callable[[], Found | None],
     what: str,
     *,
     seconds: float = GUARD_SECONDS,
     pause_seconds: float = 0.2,
-    told: Callable[[], str] = str,
+    details: Callable[[], str] = str,
 ) -> Found:
     """
-    Return the first non-empty result of `look`.
+    Return the first non-empty result of `check`.
 
-    Raises TimeoutError with `what` and the output of `told` if the deadline passes.
+    Raises TimeoutError with `what` and the output of `details` if the deadline passes.
     """
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (found := check()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"deadline passed: {what}\n{told()}".strip())
+            raise TimeoutError(f"deadline passed: {what}\n{details()}".strip())
         time.sleep(pause_seconds)
     return found

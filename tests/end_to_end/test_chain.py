@@ -125,10 +125,10 @@ async def test_chain_works_with_a_clock_one_hour_off(tmp_path: Path) -> None:
     began_at = time.monotonic()
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
         assert (await running.logged("credentials_refreshed", role_name="reports"))["role_arn"] == DATA
-        told = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
+        output = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
     # The Date header of STS has whole seconds and is as old as the request took. The virtual-time tests check the
     # correction.
-    assert -3600 <= told <= -3600 + math.ceil(time.monotonic() - began_at)
+    assert -3600 <= output <= -3600 + math.ceil(time.monotonic() - began_at)
 
 
 async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None:

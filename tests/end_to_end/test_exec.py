@@ -151,10 +151,10 @@ def test_unwritable_secret_file_names_its_setting(tmp_path: Path) -> None:
 async def test_secret_is_in_a_private_file_that_exec_removes(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", TELL_SECRET)
-    told = json.loads(done.stdout)
-    assert told["in_file"] == told["in_variable"]
-    assert told["directory_mode"] == 0o700
-    assert not Path(told["path"]).exists()
+    output = json.loads(done.stdout)
+    assert output["in_file"] == output["in_variable"]
+    assert output["directory_mode"] == 0o700
+    assert not Path(output["path"]).exists()
 
 
 TELL_SECRET = """

@@ -58,7 +58,7 @@ async def test_boto3_finds_credentials_and_region(tmp_path: Path) -> None:
     async with scripted_sts() as sts, run_daemon(with_imds(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         done = await run_client(running, tmp_path, sys.executable, "-c", BOTO3)
-        told = await running.logged("credentials_served", endpoint="imds")
+        output = await running.logged("credentials_served", endpoint="imds")
     assert done.stdout.decode().split() == [
         "iam-role",
         "ASIAFAKE0001",
@@ -66,7 +66,7 @@ async def test_boto3_finds_credentials_and_region(tmp_path: Path) -> None:
         "ASIAFAKE0001/session",
         "eu-west-1",
     ], done.stderr.decode()
-    assert told["access_key_id"] == "ASIAFAKE0001"
+    assert output["access_key_id"] == "ASIAFAKE0001"
 
 
 async def test_aws_cli_signs_with_the_credentials(tmp_path: Path) -> None:

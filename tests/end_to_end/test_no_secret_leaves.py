@@ -130,7 +130,7 @@ def granted() -> Reply:
 REQUEST_ECHOED = f"POST / HTTP/1.1\r\nHost: sts\r\n\r\nAction=AssumeRoleWithWebIdentity&WebIdentityToken={TOKEN}"
 
 
-def _spoilt(**changes: str) -> Reply:
+def _damaged(**changes: str) -> Reply:
     """Return a 200 with all secrets in it, in which one element is invalid."""
     body = granted().body.decode()
     for old, new in changes.items():
@@ -156,8 +156,8 @@ BAD_REPLIES = {
     "a Date that is the token": Reply(500, b"", {"Date": TOKEN}),
     "credentials cut off": Reply(200, granted().body[:-200]),
     "credentials cut off in transit": Reply(200, granted().body, cut_after=len(granted().wire) - 300),
-    "credentials without an expiration": _spoilt(Expiration="Expires"),
-    "credentials without an ARN": _spoilt(Arn="Name"),
+    "credentials without an expiration": _damaged(Expiration="Expires"),
+    "credentials without an ARN": _damaged(Arn="Name"),
     "credentials as a session token": Reply(200, granted().body.replace(b"</SessionToken>", b" </SessionToken>")),
     "credentials as an error": Reply(400, granted().body),
     "credentials as JSON": Reply(200, json.dumps({"SecretAccessKey": SECRET_ACCESS_KEY, "t": SESSION_TOKEN}).encode()),
@@ -517,7 +517,7 @@ ECHOES = {
 @pytest.mark.parametrize("what", ECHOES)
 async def test_doctor_quotes_no_secret_of_a_false_daemon(tmp_path: Path, what: str) -> None:
     async with scripted_sts(ECHOES[what]) as other:
-        told = {
+        output = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{other.url}v1/credentials?x={AUTHORIZATION}",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": AUTHORIZATION,
             "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
@@ -525,7 +525,7 @@ async def test_doctor_quotes_no_secret_of_a_false_daemon(tmp_path: Path, what: s
             "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1",
             "AWS_REGION": "eu-west-1",
         }
-        shown = await _told_by_doctor(told | NOWHERE)
+        shown = await _told_by_doctor(output | NOWHERE)
     assert not leaks(shown)
 
 
@@ -577,9 +577,9 @@ async def test_exec_gives_its_secrets_only_to_the_command(tmp_path: Path, comman
         arguments = ["--log-level", "debug", "--", sys.executable, "-c", TELL_ALL, str(output_file)]
         done = await pod.run(command, *arguments)
     assert done.returncode == 0, done.stderr
-    told = json.loads(output_file.read_text())
-    assert bool(told["tokens"]) is (command == "local")
+    output = json.loads(output_file.read_text())
+    assert bool(output["tokens"]) is (command == "local")
     output_file.unlink()
-    pieces = pieces_of({name: secret for name, secret in told.items() if secret}) | PIECES
+    pieces = pieces_of({name: secret for name, secret in output.items() if secret}) | PIECES
     assert not leaks(done.stdout + done.stderr, pieces)
     assert {name for name, data in pod.written().items() if leaks(data, pieces)} == set()

@@ -111,6 +111,6 @@ async def test_valid_token_gives_boto3_the_role(tmp_path: Path) -> None:
 async def test_wrong_token_shows_the_aws_code_and_text_in_boto3(
     tmp_path: Path, make_token: Callable[[LocalServices], str], code: str, text: str
 ) -> None:
-    said = await boto3_output(tmp_path, make_token)
-    assert f"{code}: {text}" in said
-    assert "CredentialRetrievalError" in said
+    output = await boto3_output(tmp_path, make_token)
+    assert f"{code}: {text}" in output
+    assert "CredentialRetrievalError" in output

@@ -150,8 +150,8 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
         assert [round(delay) for delay in delays[:6]] == [5, 10, 20, 40, 80, 120]
         patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
         assert [round(delay) for delay in patient_delays] == [60, 120, 240]
-    told = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
-    delays = await retries_after(make_scene(wall, volume), told, seconds=900, remaining_seconds=LAST_MINUTES)
+    output = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
+    delays = await retries_after(make_scene(wall, volume), output, seconds=900, remaining_seconds=LAST_MINUTES)
     assert min(delays) >= 100
     assert max(delays) <= 120
 
@@ -343,8 +343,8 @@ async def test_expiration_that_is_past_missing_or_absurd(
             assert scene.key == "ASIAFAKE0001"
             await trio.sleep(600)
             assert scene.key is None
-        told = scene.logged("refresh_failed")[0]
-        assert (told["level"], told["code"]) == ("warning", "MalformedReply")
+        output = scene.logged("refresh_failed")[0]
+        assert (output["level"], output["code"]) == ("warning", "MalformedReply")
 
 
 async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:

@@ -77,8 +77,8 @@ async def test_clock_that_differs_from_the_clock_of_sts(
             assert scene.key == "ASIAFAKE0001"
             await trio.sleep(3)
             assert scene.key is None
-        (told,) = scene.logged("clock_skew_detected")
-        assert told["seconds"] == pytest.approx(-ahead, abs=1)
+        (output,) = scene.logged("clock_skew_detected")
+        assert output["seconds"] == pytest.approx(-ahead, abs=1)
 
 
 async def test_sts_clock_that_is_ahead_and_then_corrected(

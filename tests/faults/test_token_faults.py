@@ -41,9 +41,9 @@ async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: 
         await trio.sleep(30)
         assert served.daemon.metrics.refreshes == {("default", "token_missing"): pytest.approx(30, abs=1)}
         assert served.sts.asked_at == []
-        (told,) = served.logged("refresh_failed")
-        assert volume.path in told["reason"]
-        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in told["reason"]
+        (output,) = served.logged("refresh_failed")
+        assert volume.path in output["reason"]
+        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in output["reason"]
         answer = await served.ask(GET)
         assert status_of(answer) == 503
         assert volume.path in json.loads(answer.partition(b"\r\n\r\n")[2])["Message"]
@@ -184,9 +184,9 @@ async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, sce
     (foretold,) = scene.logged("token_claims_suspicious")
     assert "subPath" in foretold["reason"]
     assert "kubelet" in foretold["reason"]
-    told = scene.logged("refresh_failed")[0]
-    assert told["code"] == "ExpiredTokenException"
-    assert "subPath" in told["reason"]
+    output = scene.logged("refresh_failed")[0]
+    assert output["code"] == "ExpiredTokenException"
+    assert "subPath" in output["reason"]
 
 
 @pytest.mark.parametrize(("token_seconds", "session_seconds"), [(86_400, 3600), (3600, 3600), (86_400, 43_200)])
@@ -319,10 +319,10 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
             assert scene.volume.path in str(scene.refresher.health.last_error)
             await trio.sleep(7200)
             assert scene.key is None
-            told = scene.logged("refresh_failed")
-            assert told[-1]["code"] == "token_timeout"
-            assert "its volume hangs" in told[-1]["reason"]
-            assert len(told) < 20
+            output = scene.logged("refresh_failed")
+            assert output[-1]["code"] == "token_timeout"
+            assert "its volume hangs" in output[-1]["reason"]
+            assert len(output) < 20
             assert scene.outcomes["token_timeout"] > 60
             assert (volumes.blocked, len(scene.sts.asked_at)) == (1, 1)
         await trio.sleep(TOKEN_POLL_SECONDS * 2)

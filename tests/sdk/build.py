@@ -128,8 +128,8 @@ def build_all(clients: Iterable[Client]) -> None:
         raise BuildError("\n".join(f"{tool} is not installed: {title} needs it." for tool, title in missing.items()))
     wanted = {target(client): client for client in clients if not is_built(client)}.values()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for told in pool.map(build, wanted):
-            print(told, flush=True)
+        for output in pool.map(build, wanted):
+            print(output, flush=True)
 
 
 def _run(words: list[str], place: Path) -> None:

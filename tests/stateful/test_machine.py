@@ -101,7 +101,7 @@ def _with(element: bytes, text: bytes, body: bytes) -> bytes:
 
 WANTED = (b"AccessKeyId", b"SecretAccessKey", b"SessionToken", b"Expiration", b"Arn")
 
-spoilt = st.one_of(
+damaged = st.one_of(
     st.sampled_from(WANTED).map(lambda element: partial(_without, element)),
     st.sampled_from(WANTED).map(lambda element: partial(_with, element, b"  ")),
     st.sampled_from([b"2001-01-01T00:00:00Z", b"9999-12-31T23:59:59Z", b"tomorrow", b"2027-01-15T09:00:00"]).map(
@@ -246,7 +246,7 @@ class Machine(RuleBasedStateMachine):
     def sts_is_out_of_reach(self, code: str, latency: float) -> None:
         self.sts.behaviour = Behaviour(transport=code, latency_seconds=latency)
 
-    @rule(edit=spoilt, status=st.sampled_from([200, 200, 204, 302, 500]))
+    @rule(edit=damaged, status=st.sampled_from([200, 200, 204, 302, 500]))
     def replies_are_malformed(self, edit: Callable[[bytes], bytes], status: int) -> None:
         self.sts.behaviour = Behaviour(edit=edit, status=status)
 
@@ -328,11 +328,11 @@ class Machine(RuleBasedStateMachine):
         Later ones always win, and so do valid ones over expired ones. STS's clock has no effect.
         """
         snapshot, given = self.route.snapshot, self.sts.last
-        was_alive = before is not None and before.must_be_served(self.world)
+        was_valid = before is not None and before.must_be_served(self.world)
         self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
         if self.in_service is not before and before is not None and self.in_service is not None:
             covers = self.in_service.latest_expiration(self.world) >= before.earliest_expiration(self.world)
-            assert covers or not was_alive, "older credentials replaced newer ones"
+            assert covers or not was_valid, "older credentials replaced newer ones"
         if isinstance(given, Grant) and given.must_be_served(self.world):
             assert self.in_service is given or self._ask(PATH, SECRET).status == 200
             assert self.in_service is not None

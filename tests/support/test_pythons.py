@@ -78,9 +78,9 @@ def test_failing_tests_of_one_python_fail_all(
     interpreter(machine / "bin/python3.98", "3 98 final cpython")
     monkeypatch.setattr(pythons, "passes", lambda python: python.version == (3, 98))
     assert main() == 1
-    told = capsys.readouterr()
-    assert "failed on 3.97" in told.err
-    assert "Pythons that passed: 3.98" in told.out
+    output = capsys.readouterr()
+    assert "failed on 3.97" in output.err
+    assert "Pythons that passed: 3.98" in output.out
 
 
 def test_chosen_tests_exist() -> None:
