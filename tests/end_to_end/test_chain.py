@@ -24,7 +24,7 @@ from sidecar.clock import Clock
 from sidecar.local.config import LocalConfig, RoleSettings
 from sidecar.local.issuer import generate_key
 from sidecar.local.services import LocalServices, serve_local
-from tests.end_to_end.test_refusals import BOTO3, ignore
+from tests.end_to_end.test_refusals import BOTO3, ignore_event
 from tests.end_to_end.test_run import PRINT_MODULES
 from tests.support.processes import GUARD_SECONDS, Running, get, pod_environment, run_daemon
 from tests.unit.test_layers import COSTLY, COSTLY_WITH_A_CHAIN
@@ -71,7 +71,7 @@ async def pod(
     clock = Clock(lambda: time.time() + stss_clock_ahead, trio.current_time)
     async with trio.open_nursery() as nursery:
         key = generate_key()
-        serve = partial(serve_local, AWS, directory / "volume", emit=ignore, clock=clock, generate=lambda: key)
+        serve = partial(serve_local, AWS, directory / "volume", emit=ignore_event, clock=clock, generate=lambda: key)
         services = await nursery.start(serve)
         config = str(roles_file(directory, external_id))
         environment = pod_environment(
@@ -125,10 +125,10 @@ async def test_chain_works_with_a_clock_one_hour_off(tmp_path: Path) -> None:
     began_at = time.monotonic()
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
         assert (await running.logged("credentials_refreshed", role_name="reports"))["role_arn"] == DATA
-        output = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
+        skew = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
     # The Date header of STS has whole seconds and is as old as the request took. The virtual-time tests check the
     # correction.
-    assert -3600 <= output <= -3600 + math.ceil(time.monotonic() - began_at)
+    assert -3600 <= skew <= -3600 + math.ceil(time.monotonic() - began_at)
 
 
 async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None:

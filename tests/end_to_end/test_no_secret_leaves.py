@@ -517,7 +517,7 @@ ECHOES = {
 @pytest.mark.parametrize("what", ECHOES)
 async def test_doctor_quotes_no_secret_of_a_false_daemon(tmp_path: Path, what: str) -> None:
     async with scripted_sts(ECHOES[what]) as other:
-        output = {
+        environment = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{other.url}v1/credentials?x={AUTHORIZATION}",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": AUTHORIZATION,
             "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
@@ -525,7 +525,7 @@ async def test_doctor_quotes_no_secret_of_a_false_daemon(tmp_path: Path, what: s
             "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1",
             "AWS_REGION": "eu-west-1",
         }
-        shown = await _told_by_doctor(output | NOWHERE)
+        shown = await _told_by_doctor(environment | NOWHERE)
     assert not leaks(shown)
 
 

@@ -63,7 +63,7 @@ def by_an_unknown_issuer(_services: LocalServices) -> str:
     return issued(an_issuer("https://oidc.example.com/id/B"))
 
 
-def ignore(_event: str, /, **_fields: Any) -> None:
+def ignore_event(_event: str, /, **_fields: Any) -> None:
     """Ignore the event."""
 
 
@@ -74,7 +74,7 @@ async def boto3_output(tmp_path: Path, make_token: Callable[[LocalServices], str
             serve_local,
             LocalConfig(),
             tmp_path,
-            emit=ignore,
+            emit=ignore_event,
             clock=clock,
             generate=lambda: PRIVATE_KEY,
         )
