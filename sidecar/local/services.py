@@ -31,7 +31,7 @@ from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.oidc.verification import Provider, issuer_key
-from sidecar.serving.h11_server import Limits, Server
+from sidecar.serving.h11_server import Limits, Request, Response, Server
 from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"
@@ -83,17 +83,23 @@ async def serve_local(
         sts = Sts(_account(config, issuer, clock), clock=clock, emit=emit)
         _emit_unevaluated_statements(sts.account, emit)
         kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, emit=emit)
-        report = partial(_emit_request_failure, emit)
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {
+            "issuer": _http_task(issuer.answer, issuer_listener, emit),
+            "sts": _http_task(sts.answer, sts_listener, emit),
+            "kubelet": kubelet,
+            "key_rotation": partial(rotate_keys, issuer, config.key_rotation_seconds, emit=emit, generate=generate),
+        }
         async with trio.open_nursery() as nursery:
-            rotation = partial(rotate_keys, issuer, config.key_rotation_seconds, emit=emit, generate=generate)
-            for name, task in (
-                ("issuer", partial(Server(issuer.answer, report, limits=HTTP_LIMITS).serve, [issuer_listener])),
-                ("sts", partial(Server(sts.answer, report, limits=HTTP_LIMITS).serve, [sts_listener])),
-                ("kubelet", kubelet),
-                ("key_rotation", rotation),
-            ):
+            for name, task in tasks.items():
                 nursery.start_soon(keep_running, task, partial(_emit_task_failure, emit, name))
             task_status.started(_services(config, directory, issuer, sts, _url(sts_listener)))
+
+
+def _http_task(
+    answer: Callable[[Request], Awaitable[Response]], listener: socket.socket, emit: Emit
+) -> Callable[[], Awaitable[None]]:
+    server = Server(answer, partial(_emit_request_failure, emit), limits=HTTP_LIMITS)
+    return partial(server.serve, [listener])
 
 
 def _services(config: LocalConfig, directory: Path, issuer: Issuer, sts: Sts, sts_url: str) -> LocalServices:
@@ -121,9 +127,9 @@ async def _listen(setting: str, host: str, port: int) -> socket.socket:
 
 def _detached(listener: trio.SocketListener) -> socket.socket:
     """Return the listener as a socket of the standard library, which does not block."""
-    found = socket.socket(fileno=listener.socket.detach())
-    found.settimeout(0)
-    return found
+    detached = socket.socket(fileno=listener.socket.detach())
+    detached.settimeout(0)
+    return detached
 
 
 def _url(listener: socket.socket) -> str:
@@ -143,7 +149,7 @@ def _first_token(
     config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, emit: Emit
 ) -> Callable[[], Awaitable[None]]:
     """Write the first token, and return the task that keeps it fresh."""
-    issue = partial(issuer.issue, _identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
+    issue = partial(issuer.issue, _pod_identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
     try:
         token = renew(volume, issue, clock.wall(), emit)
     except OSError as exc:
@@ -182,7 +188,7 @@ def _source(issuer: str, address: str, jwks_file: Path | None, clock: Clock) -> 
 
 def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole:
     arn = settings.arn or f"arn:aws:iam::{config.account_id}:role/{settings.name}"
-    subject, audience = _identity(config).subject, config.audience
+    subject, audience = _pod_identity(config).subject, config.audience
     document: Any = settings.trust_policy or default_policy(own.arn, own.key, subject=subject, audience=audience)
     name = f"the trust policy of {arn}"
     with reading(name):
@@ -197,19 +203,19 @@ def _with_issuer(value: Any, key: str, name: str) -> Any:
     `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become the same.
     """
     if isinstance(value, dict):
-        found = {_with_issuer(word, key, name): _with_issuer(item, key, name) for word, item in value.items()}
-        if len(found) < len(value):
+        replaced = {_with_issuer(member, key, name): _with_issuer(item, key, name) for member, item in value.items()}
+        if len(replaced) < len(value):
             raise ConfigurationError(
                 f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key",
                 fix="Keep one",
             )
-        return found
+        return replaced
     if isinstance(value, list):
         return [_with_issuer(item, key, name) for item in value]
     return value.replace(ISSUER_PLACEHOLDER, key) if isinstance(value, str) else value
 
 
-def _identity(config: LocalConfig) -> PodIdentity:
+def _pod_identity(config: LocalConfig) -> PodIdentity:
     return PodIdentity(config.namespace, config.service_account, config.pod, config.node)
 
 

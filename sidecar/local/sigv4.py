@@ -201,8 +201,8 @@ def _check_scope(signature: Signature, region: str) -> None:
         raise _mismatch(f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{terminator}'.")
 
 
-def _is_same(expected: str, given: str) -> bool:
-    return hmac.compare_digest(expected.encode(), given.encode())
+def _is_same(expected: str, received: str) -> bool:
+    return hmac.compare_digest(expected.encode(), received.encode())
 
 
 def _denied(code: str, message: str, reason: str | None = None) -> StsRejection:
