@@ -36,7 +36,7 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
     host, colon, port = text.strip().rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):
         raise ConfigurationError(
-            f"{setting} is {text!r}, which is not a HOST:PORT with a port of 0 to {_MAX_PORT}",
+            f"{setting} is {text!r}, which is not HOST:PORT with a port from 0 to {_MAX_PORT}",
             fix="Write for example 127.0.0.1:4772 or [::1]:4772",
             setting=setting,
         )

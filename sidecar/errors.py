@@ -65,8 +65,8 @@ class SidecarError(Exception):
     The root of the tree. `str(error)` is the problem and the fix, as sentences for a person.
 
     `problem` and `fix` are the parts of an Explanation, without the passwords of URLs. A message that goes on after
-    the problem uses `problem`, not the text. `setting` is the name of the setting, flag or annotation that a person
-    changes, or None if there is not exactly one.
+    the problem uses `problem`, not the text. `setting` is what a person changes, by the name that the person
+    knows: a variable, a flag, an annotation or a place in a file. It is None if there is not exactly one.
     """
 
     def __init__(self, problem: str = "", *, fix: str = "", setting: str | None = None) -> None:

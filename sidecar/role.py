@@ -119,8 +119,8 @@ class RoleDefaults(NamedTuple):
 def parse_role_arn(setting: str, text: str) -> str:
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}", text):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}",
-            fix="Give the ARN of an IAM role, such as arn:aws:iam::111122223333:role/app",
+            f"{setting} is {text[:100]!r}, which is not the ARN of an IAM role",
+            fix="Give an ARN such as arn:aws:iam::111122223333:role/app",
             setting=setting,
         )
     return text
@@ -130,11 +130,9 @@ def parse_token_file(setting: str, path: str) -> str:
     """Return the path. Raises ConfigurationError for a token, because every later message would show it as the path."""
     if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
         raise ConfigurationError(
-            f"{setting} is a token itself (not shown here)",
-            fix=(
-                "Give the path of the file that holds it, such as "
-                "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"
-            ),
+            f"{setting} is a token (not shown here) instead of a path",
+            fix="Give the path of the file that holds the token, such as "
+            "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
             setting=setting,
         )
     return parse_path(setting, path)
@@ -153,8 +151,8 @@ def parse_path(setting: str, text: str) -> str:
         is_possible = False
     if not is_possible:
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}",
-            fix="Give the path of a file, or leave it out",
+            f"{setting} is {text[:100]!r}, which cannot be a path",
+            fix="Give the path of a file, or remove the setting",
             setting=setting,
         )
     return text
@@ -171,7 +169,7 @@ def parse_duration(setting: str, text: str) -> int | None:
 def parse_whole_number(setting: str, text: str, low: int, high: int, limits: str | None = None) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}",
+            f"{setting} is {text[:100]!r}, which is not a valid number of seconds",
             fix=f"Give whole seconds from {limits or f'{low} to {high}'}",
             setting=setting,
         )
@@ -184,7 +182,7 @@ def parse_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) 
     length = len(text or "") + sum(map(len, policy_arns))
     if length > MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
-            f"{setting} has {length} characters with its policy_arns, and STS takes {MAX_POLICY_CHARACTERS}",
+            f"{setting} has {length} characters with its policy_arns, and STS accepts {MAX_POLICY_CHARACTERS}",
             fix="Shorten it, or put it into a managed policy and name that in policy_arns",
             setting=setting,
         )

@@ -50,6 +50,7 @@ def reading(where: str) -> Iterator[None]:
         raise ConfigurationError(
             f"{where} cannot be read ({type(exc).__name__})",
             fix="Remove unusual content, such as odd escapes, very long numbers or explicit tags",
+            setting=where,
         ) from exc
 
 
@@ -89,7 +90,7 @@ def _check_flow_depth(text: bytes | str, where: str, first_line: int, max_depth:
         depth = max(depth + _BRACKETS[match[0]], 0)
         if depth > max_depth:
             line = match.string.count(b"\n", 0, match.start()) + first_line
-            raise ConfigurationError(f"{where}, line {line}: {_too_deep(max_depth)}.")
+            raise ConfigurationError(f"{where}, line {line}: {_too_deep(max_depth)}", fix=_FLATTEN, setting=where)
 
 
 def line_of(node: Node) -> int:
@@ -97,9 +98,15 @@ def line_of(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
+KEEP_ONE = "Keep one of them"
+"""The fix for a key that appears twice."""
+
+_FLATTEN = "Nest fewer mappings and lists in each other"
+
+
 def appears_twice(key: str) -> str:
-    """Return the message for a key that appears twice, without the full stop."""
-    return f"the key {key[:40]!r} appears twice. Keep one of them"
+    """Return the problem of a key that appears twice."""
+    return f"the key {key[:40]!r} appears twice"
 
 
 def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Value:
@@ -110,10 +117,15 @@ def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Va
         line = f", line {mark.line + first_line}" if mark else ""
         # Its whole text quotes the file.
         problem = str(getattr(exc, "problem", None) or type(exc).__name__)[:MAX_PROBLEM_CHARACTERS]
-        sentence = problem if isinstance(exc, _LimitError) else f"this is not valid YAML ({problem})"
-        raise ConfigurationError(f"{where}{line}: {sentence}.") from exc
+        if isinstance(exc, _LimitError):
+            raise ConfigurationError(f"{where}{line}: {problem}", fix=exc.fix, setting=where) from exc
+        raise _not_yaml(f"{where}{line}", problem, where) from exc
     except Exception as exc:
-        raise ConfigurationError(f"{where}: this is not valid YAML ({type(exc).__name__}).") from exc
+        raise _not_yaml(where, type(exc).__name__, where) from exc
+
+
+def _not_yaml(place: str, reason: str, setting: str) -> ConfigurationError:
+    return ConfigurationError(f"{place}: this is not valid YAML ({reason})", fix="Correct it", setting=setting)
 
 
 def _with_loader(loader: "_Loader", read: "Callable[[_Loader], _Value]") -> _Value:
@@ -143,11 +155,11 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         self._depth += 1
         if self._depth > self._max_depth:
-            raise _LimitError(_too_deep(self._max_depth), self.peek_event())  # type: ignore[no-untyped-call]
+            raise _LimitError(_too_deep(self._max_depth), _FLATTEN, self.peek_event())  # type: ignore[no-untyped-call]
         node: Node | None = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None and id(node) not in self._extents:
-            raise _LimitError("it contains itself by an alias", node)
+            raise _LimitError("it contains itself by an alias", "Write it out instead of the alias", node)
         return node
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
@@ -173,7 +185,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _LimitError(appears_twice(key.value), key)
+                    raise _LimitError(appears_twice(key.value), KEEP_ONE, key)
                 seen.add(key.value)
 
     def _measure(self, node: Node, children: Sequence[Node]) -> None:
@@ -181,9 +193,9 @@ class _Loader(yaml.SafeLoader):
         depth = 1 + max((extent.depth for extent in extents), default=0)
         parts = 1 + sum(extent.parts for extent in extents)
         if depth > self._max_depth:
-            raise _LimitError(_too_deep(self._max_depth), node)
+            raise _LimitError(_too_deep(self._max_depth), _FLATTEN, node)
         if self._max_parts is not None and parts > self._max_parts:
-            raise _LimitError(f"it has more than {self._max_parts} parts, aliases counted", node)
+            raise _LimitError(f"it has more than {self._max_parts} parts, aliases counted", "Shorten it", node)
         self._extents[id(node)] = _Extent(depth, parts)
 
 
@@ -196,15 +208,16 @@ def _with_pairs_joined(node: yaml.ScalarNode) -> str:
     try:
         text: str = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise _LimitError("it has a character that UTF-8 cannot encode", node) from None
+        raise _LimitError("it has a character that UTF-8 cannot encode", "Remove the character", node) from None
     return text
 
 
 class _LimitError(yaml.composer.ComposerError):
     """Valid YAML that exceeds our limits."""
 
-    def __init__(self, problem: str, at: Any) -> None:
+    def __init__(self, problem: str, fix: str, at: Any) -> None:
         super().__init__(None, None, problem, at.start_mark)
+        self.fix = fix
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -91,8 +91,8 @@ def _regions(setting: str, text: str) -> tuple[str, ...]:
     regions = tuple(region.strip() for region in text.split(","))
     if not all(regions):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}, which has an empty name in it",
-            fix="Give regions between commas, such as eu-central-1,eu-north-1, or leave it out",
+            f"{setting} is {text[:100]!r}, which contains an empty name",
+            fix="Give regions separated by commas, such as eu-central-1,eu-north-1, or remove the setting",
             setting=setting,
         )
     return regions
@@ -102,8 +102,8 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
     def parse(setting: str, text: str) -> str:
         if text not in choices:
             raise ConfigurationError(
-                f"{setting} is {text[:100]!r}",
-                fix=f"Give one of {', '.join(choices)}{_nearest(text, choices)}",
+                f"{setting} is {text[:100]!r}, which is not a valid value{_nearest(text, choices)}",
+                fix=f"Give one of {', '.join(choices)}",
                 setting=setting,
             )
         return text
@@ -191,11 +191,10 @@ def check_loopback(variable: str, address: Address | None) -> None:
     """Raise ConfigurationError if other machines can reach the address."""
     if address is not None and not is_loopback(address[0]):
         raise ConfigurationError(
-            f"{PREFIX}{variable} is {format_address(*address)}, which others on the network could reach",
-            fix=(
-                f"Give a loopback address such as 127.0.0.1:{address[1]}, or give `irsa-sidecar run` "
-                "--allow-non-loopback if something else guards it"
-            ),
+            f"{PREFIX}{variable} is {format_address(*address)}, which other machines could reach",
+            fix=f"Give a loopback address such as 127.0.0.1:{address[1]}, or run `irsa-sidecar run "
+            "--allow-non-loopback` if something else protects this address",
+            setting=f"{PREFIX}{variable}",
         )
 
 
@@ -238,7 +237,7 @@ def _check_signing_region(role: Role, sts: StsSettings) -> None:
     if sts.region is None:
         raise ConfigurationError(
             f"AWS_REGION is not set, and role {role.name} has a chain, whose requests are signed for a region",
-            fix="Set it to that of the STS that is asked, such as eu-west-1",
+            fix="Set it to the region of the STS in AWS_ENDPOINT_URL_STS, such as eu-west-1",
             setting="AWS_REGION",
         )
     signing_region(sts.region)
@@ -291,7 +290,7 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
     if not value:
         raise ConfigurationError(
             f"{name} is not set",
-            fix=f"Set it to {meaning}. An EKS Pod gets it from the webhook, others from their manifest",
+            fix=f"Set it to {meaning}. On EKS the webhook sets it, elsewhere the Pod's manifest",
             setting=name,
         )
     return value

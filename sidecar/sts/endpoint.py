@@ -108,17 +108,17 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
         name = _without_fips_mark(region)
         if not (_HOST_LABEL.fullmatch(name) and partition.has(name)):
             raise ConfigurationError(
-                f"{FALLBACK_REGIONS} names {region!r}, which is not a region of partition {partition.name}, that of "
-                f"AWS_REGION {first!r}: roles and tokens are known within one partition only",
+                f"{FALLBACK_REGIONS} contains {region!r}, which is not a region of partition {partition.name}, the "
+                f"partition of AWS_REGION {first!r}. Roles and tokens are known within one partition only",
                 fix=f"Name regions of {partition.name}, or correct AWS_REGION",
                 setting=FALLBACK_REGIONS,
             )
         url = sts_url(region, fips=fips, dualstack=dualstack)
         if url in urls:
             raise ConfigurationError(
-                f"{FALLBACK_REGIONS} names {region!r}, whose STS is {url}, which is asked already as that of "
+                f"{FALLBACK_REGIONS} contains {region!r}, whose STS is {url}, which is already the STS of "
                 f"{[first, *regions][urls.index(url)]!r}",
-                fix="Leave it out, or name another region",
+                fix="Remove it, or name another region",
                 setting=FALLBACK_REGIONS,
             )
         urls.append(url)
@@ -154,9 +154,7 @@ def parse_endpoint_url(setting: str, value: str) -> str:
     if problem is not None:
         raise ConfigurationError(
             f"{setting} is {_without_user_info(value)!r}, {problem}",
-            fix=(
-                "Set it to a URL such as https://sts.eu-west-1.amazonaws.com, or unset it to use the one of AWS_REGION"
-            ),
+            fix="Set it to a URL such as https://sts.eu-west-1.amazonaws.com, or unset it to use the STS of AWS_REGION",
             setting=setting,
         )
     parts = urlsplit(value)
@@ -192,16 +190,13 @@ def _dual_stack_suffix(partition: Partition) -> str:
 def _real_region(region: str) -> str:
     """Return the region without the mark of a FIPS pseudo region. Raises ConfigurationError if it is invalid."""
     if not region:
-        raise ConfigurationError(
-            "AWS_REGION is not set",
-            fix="Set it to the region whose STS is wanted, such as eu-west-1",
-            setting="AWS_REGION",
-        )
+        fix = "Set it to the region whose STS to call, such as eu-west-1"
+        raise ConfigurationError("AWS_REGION is not set", fix=fix, setting="AWS_REGION")
     real_region = _without_fips_mark(region)
     if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
             f"AWS_REGION is {region!r}, which cannot be a region",
-            fix="Set it to one such as eu-west-1, in letters, digits and hyphens",
+            fix="Set it to a region such as eu-west-1, in letters, digits and hyphens",
             setting="AWS_REGION",
         )
     return real_region
@@ -214,7 +209,7 @@ def _without_fips_mark(region: str) -> str:
 def _endpoint_url_problem(value: str) -> str | None:
     """Return why `value` is not the URL of an endpoint, as a relative clause; None if it is one."""
     if not value.isascii() or not value.isprintable() or " " in value:
-        return "which holds characters that no URL has"
+        return "which contains characters that no URL has"
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
@@ -222,8 +217,8 @@ def _endpoint_url_problem(value: str) -> str | None:
         return "whose host or port cannot be read"
     problems = {
         "which is neither http:// nor https://": parts.scheme not in ("http", "https"),
-        "whose user name and password nobody would use": "@" in parts.netloc,
-        "whose query or fragment would be lost": "?" in value or "#" in value,
+        "which has a user name or password, and they would not be used": "@" in parts.netloc,
+        "which has a query or a fragment, and it would be lost": "?" in value or "#" in value,
         "which names no host": not host or not _is_host(host),
     }
     return next((problem for problem, is_present in problems.items() if is_present), None)

@@ -40,10 +40,8 @@ def endpoint_of(settings: StsSettings) -> str:
     if settings.region is None:
         raise ConfigurationError(
             "AWS_REGION is not set",
-            fix=(
-                "It must be the region whose STS to ask, such as eu-west-1; an EKS Pod gets it from the webhook or "
-                "its manifest"
-            ),
+            fix="Set it to the region whose STS to call, such as eu-west-1. On EKS the webhook sets it, elsewhere the "
+            "Pod's manifest",
             setting="AWS_REGION",
         )
     return sts_url(settings.region, fips=settings.use_fips, dualstack=settings.use_dualstack)
@@ -57,8 +55,8 @@ def _reject_variants(settings: StsSettings) -> None:
     ):
         if is_set:
             raise ConfigurationError(
-                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}",
-                fix="Unset one, since a URL that is given is used as it is",
+                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}, which would be used unchanged",
+                fix="Unset one of them",
                 setting=name,
             )
 
@@ -70,8 +68,9 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
     if settings.endpoint_url is not None:
         raise ConfigurationError(
             f"{FALLBACK_REGIONS} is {','.join(settings.fallback_regions)} and AWS_ENDPOINT_URL_STS is "
-            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}",
-            fix="Unset one, since a URL that is given is the only one that is asked",
+            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}, which would be the only STS that is "
+            "called",
+            fix="Unset one of them",
             setting=FALLBACK_REGIONS,
         )
     first = settings.region or ""

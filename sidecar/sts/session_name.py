@@ -64,9 +64,9 @@ def parse_session_name(setting: str, value: str) -> str:
     if MIN_LENGTH <= len(value) <= MAX_LENGTH and not _FORBIDDEN.search(value):
         return value
     raise ConfigurationError(
-        f"{setting} is {value[:100]!r}, but STS takes {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and _+=,.@- "
-        "only",
-        fix=f"Set it to {_cleaned(value)!r}, or unset it to have one made from namespace and Pod",
+        f"{setting} is {value[:100]!r}, but STS accepts only {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and "
+        "_+=,.@-",
+        fix=f"Set it to {_cleaned(value)!r}, or unset it for a name from namespace and Pod",
         setting=setting,
     )
 
@@ -76,13 +76,13 @@ def _check_template(setting: str, value: str) -> str:
     fields = ", ".join(f"{{{name}}}" for name in FIELDS)
     if unknown:
         raise ConfigurationError(
-            f"{setting} is {value[:100]!r}, and {{{unknown[0][:50]}}} is not a field",
+            f"{setting} is {value[:100]!r}, in which {{{unknown[0][:50]}}} is not a field",
             fix=f"Use the fields {fields}",
             setting=setting,
         )
     if bad := _FORBIDDEN.search(_FIELD.sub("", value)):
         raise ConfigurationError(
-            f"{setting} is {value[:100]!r}, and STS takes no {bad[0]!r} in a name",
+            f"{setting} is {value[:100]!r}, and STS does not accept {bad[0]!r} in a name",
             fix=f"Put letters, digits and _+=,.@- around the fields {fields}",
             setting=setting,
         )

@@ -67,9 +67,6 @@ def read_boolean(environ: Mapping[str, str], name: str) -> bool:
     """Return whether the variable is true. Raises ConfigurationError unless it is true, false or unset."""
     text = environ.get(name, "").lower()
     if text not in {"", "true", "false"}:
-        raise ConfigurationError(
-            f"{name} is {environ[name][:100]!r}",
-            fix="Give true or false",
-            setting=name,
-        )
+        problem = f"{name} is {environ[name][:100]!r}, which is not a boolean"
+        raise ConfigurationError(problem, fix="Give true or false", setting=name)
     return text == "true"
