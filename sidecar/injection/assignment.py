@@ -46,17 +46,22 @@ def assign_roles(
             roles[name] = role
         elif name in named or name in (options.containers or ()):
             raise ConfigurationError(
-                f"Container {name} is to get credentials, but it {obstacle}",
-                fix="Change one or the other",
+                f"An annotation gives container {name} credentials, but it {obstacle}", fix="Change one of the two"
             )
         else:
             warnings.append(f"Container {name} gets no credentials from irsa-sidecar because it {obstacle}.")
     if not roles:
-        why = "the annotations leave all of them out."
-        if not containers:
-            why = f"the Pod has none but {CONTAINER}, whose name is the sidecar's."
-        raise ConfigurationError("No container would get credentials: " + (" ".join(warnings) or why))
+        raise _no_container(containers, warnings)
     return Assignment(roles, tuple(Warned(LEFT_ALONE, text) for text in warnings))
+
+
+def _no_container(containers: Collection[str], warnings: list[str]) -> ConfigurationError:
+    why, fix = "the annotations exclude all of them", f"Name at least one in {CONTAINERS} or {ROLES}"
+    if not containers:
+        why, fix = f"the Pod has only {CONTAINER}, which is the sidecar's name", "Give the container another name"
+    elif warnings:
+        why, fix = " ".join(warnings), "Remove the obstacle, or the sidecar"
+    return ConfigurationError(f"No container would get credentials: {why}", fix=fix)
 
 
 def _obstacle(container: Document, *, is_before_sidecar: bool) -> str | None:
@@ -83,14 +88,16 @@ def _named(options: InjectionOptions, known: Collection[str]) -> dict[str, RoleA
         for name in role.containers or ():
             if name in named:
                 raise ConfigurationError(
-                    f"annotation {ROLES} gives container {name} the roles {named[name].name} and {role.name}, and an "
-                    "SDK asks for one",
-                    fix="Name it in one of them",
+                    f"annotation {ROLES} gives container {name} the roles {named[name].name} and {role.name}, "
+                    "but an SDK uses one",
+                    fix="Name the container in one of them",
+                    setting=f"annotation {ROLES}",
                 )
             if excluding := _excluded_by(name, options):
                 raise ConfigurationError(
-                    f"annotation {ROLES} gives role {role.name} to container {name}, which {excluding} leaves out",
-                    fix="Change one or the other",
+                    f"annotation {ROLES} gives role {role.name} to container {name}, which {excluding} excludes",
+                    fix="Change one of the two",
+                    setting=f"annotation {ROLES}",
                 )
             named[name] = role
     return named
@@ -102,4 +109,5 @@ def _check_names(place: str, names: Collection[str], known: Collection[str]) -> 
             raise ConfigurationError(
                 f"{place} names {name!r}, which is not a container of the Pod",
                 fix=f"Name one of {', '.join(known)}",
+                setting=place,
             )

@@ -27,21 +27,25 @@ def _check(kind: str, names: Iterable[object], known: tuple[str, ...], *misplace
     others = [name for name in names if isinstance(name, str) and name not in known]
     for name in others:
         if name in misplaced:
-            raise ConfigurationError(_misplaced(kind, name))
+            raise _misplaced(kind, name)
         if name.startswith(PREFIX):
             shown = name[:MAX_NAME_CHARACTERS]
-            raise ConfigurationError(f"{kind} {shown} is not one of irsa-sidecar's", fix=_hint(shown, known))
+            raise _unknown(f"{kind} {shown}", _hint(shown, known))
     for name, meant in misnamed(others, known):
-        raise ConfigurationError(
-            f"{kind} {name} is not one of irsa-sidecar's",
-            fix=f"Did you mean {meant}?",
-        )
+        raise _unknown(f"{kind} {name}", f"Did you mean {meant}?")
 
 
-def _misplaced(kind: str, name: str) -> str:
+def _unknown(setting: str, fix: str) -> ConfigurationError:
+    return ConfigurationError(f"{setting} is not one of irsa-sidecar's", fix=fix, setting=setting)
+
+
+def _misplaced(kind: str, name: str) -> ConfigurationError:
     right = "label" if kind == "annotation" else "annotation"
-    place = f"{name} is {_with_article(kind)} here, and counts only as {_with_article(right)}"
-    return f"{place}. Move it to metadata.{right}s."
+    return ConfigurationError(
+        f"{name} is {_with_article(kind)} here, but it is read only as {_with_article(right)}",
+        fix=f"Move it to metadata.{right}s",
+        setting=f"{kind} {name}",
+    )
 
 
 def _with_article(kind: str) -> str:
@@ -52,7 +56,7 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
     found = next(misnamed([name], known), None)
     if found:
         return f"Did you mean {found.meant}?"
-    return f"Use {PREFIX} with {', '.join(each.removeprefix(PREFIX) for each in known)}"
+    return f"After {PREFIX}, use one of {', '.join(each.removeprefix(PREFIX) for each in known)}"
 
 
 def misnamed_label(labels: Iterable[object]) -> Misnamed | None:

@@ -108,8 +108,8 @@ def read_options(
     of_service_account = service_account.annotations if service_account else {}
     if CONTAINERS in own and SKIP_CONTAINERS in own:
         raise ConfigurationError(
-            f"annotations {CONTAINERS} and {SKIP_CONTAINERS} are both there",
-            fix="Keep one of them",
+            f"The Pod has both annotations {CONTAINERS} and {SKIP_CONTAINERS}",
+            fix="Keep one of them, because each of them decides about every container",
         )
     try:
         role_arn, roles = _roles(own, service_account, settings, _defaults(own))
@@ -146,8 +146,7 @@ def _roles(
     if ROLES in own:
         if ROLE_ARN in own:
             raise ConfigurationError(
-                f"annotations {ROLES} and {ROLE_ARN} are both there",
-                fix="Put the one role into the list",
+                f"The Pod has both annotations {ROLES} and {ROLE_ARN}", fix=f"Move the role of {ROLE_ARN} to {ROLES}"
             )
         return None, _parsed_roles(own[ROLES], defaults)
     only = RoleAssignment(DEFAULT_ROLE, session_seconds=defaults.duration_seconds or DEFAULT_SESSION_SECONDS)
@@ -173,7 +172,8 @@ def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ..
     if len(text) > MAX_ROLES_CHARACTERS:
         raise ConfigurationError(
             f"{where} has {len(text)} characters",
-            fix=f"Give at most {MAX_ROLES_CHARACTERS}; a managed policy in policy_arns is shorter than a policy",
+            fix=f"Give at most {MAX_ROLES_CHARACTERS}. A managed policy in policy_arns is shorter than a policy",
+            setting=where,
         )
     roles = parse_roles(text, where, defaults, MAX_ROLES_DEPTH)
     for role in roles:
@@ -181,8 +181,9 @@ def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ..
     if sum(role.containers is None for role in roles) > 1:
         open_roles = ", ".join(role.name for role in roles if role.containers is None)
         raise ConfigurationError(
-            f"{where} has several roles without `containers`, {open_roles}, and a container has one role",
-            fix="Say for all but one of them which containers get it",
+            f"{where} has several roles without `containers` ({open_roles}), but a container has one role",
+            fix="Add `containers` to all but one of them",
+            setting=where,
         )
     return tuple(RoleAssignment(role.name, role.containers, role.path, _session_seconds(role)) for role in roles)
 
@@ -197,18 +198,21 @@ def _check_files(where: str, role: Role) -> None:
     """Check that the role names no files: injection chooses them, and only its files are mounted."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
-            f"{where} has a token_file for role {role.name}, which nothing mounts into the sidecar",
-            fix=f"Leave it out; {AUDIENCE} chooses the token's audience",
+            f"{where} has a token_file for role {role.name}, which is not mounted into the sidecar",
+            fix=f"Remove it. {AUDIENCE} selects the token's audience",
+            setting=where,
         )
     if role.authorization_token_file is not None:
         raise ConfigurationError(
-            f"{where} has an authorization_token_file for role {role.name}",
-            fix="Leave it out, because each role gets its own secret, which only its containers see",
+            f"{where} has an authorization_token_file for role {role.name}, but injection creates one for each role",
+            fix="Remove it. Only the containers of a role see its file",
+            setting=where,
         )
     if role.containers == ():
         raise ConfigurationError(
             f"{where} gives role {role.name} to no container",
-            fix="Name some in its `containers`, or leave the role out",
+            fix="Name some in its `containers`, or remove the role",
+            setting=where,
         )
 
 
@@ -217,8 +221,9 @@ def _audience(own: Mapping[str, str], of_service_account: Mapping[str, str]) -> 
     audience = own.get(AUDIENCE, of_service_account.get(name, DEFAULT_AUDIENCE))
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
-            f"annotation {name} is {audience[:100]!r}",
-            fix=f"Give the audience that IAM's OIDC provider knows, such as {DEFAULT_AUDIENCE}",
+            f"annotation {name} is {audience[:100]!r}, which cannot be an audience",
+            fix=f"Give an audience of IAM's OIDC provider, such as {DEFAULT_AUDIENCE}",
+            setting=f"annotation {name}",
         )
     return audience
 
@@ -239,7 +244,8 @@ def _names(name: str, text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     if not all(names):
         raise ConfigurationError(
-            f"annotation {name} is {text[:100]!r}",
-            fix="Give names of containers, with commas between",
+            f"annotation {name} is {text[:100]!r}, which is not a list of names",
+            fix="Give names of containers, separated by commas",
+            setting=f"annotation {name}",
         )
     return tuple(dict.fromkeys(names))

@@ -73,21 +73,20 @@ def check_resources(setting: str, text: str) -> Document:
     """Return the resources in `text`, which is JSON or YAML. Raises ConfigurationError."""
     from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, only for flags that need it
 
-    fix = f"Give requests and limits, such as {json.dumps(RESOURCES)}"
+    example = f"Give requests and limits, such as {json.dumps(RESOURCES)}"
     if len(text) > MAX_CHARACTERS:
-        raise ConfigurationError(f"{setting} has {len(text)} characters", fix=fix, setting=setting)
+        raise ConfigurationError(f"{setting} has {len(text)} characters", fix=example, setting=setting)
     try:
         read = strict_yaml.load(text, setting)
     except ConfigurationError as exc:
-        raise ConfigurationError(
-            f"{setting} is {text[:100]!r}, which is not JSON or YAML ({exc.problem})", fix=fix, setting=setting
-        ) from exc
+        problem = f"{setting} is {text[:100]!r}, which is not JSON or YAML. {exc.problem}"
+        raise ConfigurationError(problem, fix=example, setting=setting) from exc
     if not isinstance(read, dict) or not all(isinstance(part, dict) for part in read.values()):
-        raise ConfigurationError(f"{setting} is {text[:100]!r}", fix=fix, setting=setting)
+        problem = f"{setting} is {text[:100]!r}, which is not a mapping of requests and limits"
+        raise ConfigurationError(problem, fix=example, setting=setting)
     if unknown := [str(key) for key in read if key not in ("requests", "limits")]:
-        raise ConfigurationError(
-            f"{setting} has {unknown[0][:100]!r}, which is neither requests nor limits", fix=fix, setting=setting
-        )
+        problem = f"{setting} has {unknown[0][:100]!r}, which is neither requests nor limits"
+        raise ConfigurationError(problem, fix=example, setting=setting)
     for kind, amounts in read.items():
         for name, value in amounts.items():
             _check_amount(setting, kind, name, value)
@@ -96,7 +95,7 @@ def check_resources(setting: str, text: str) -> Document:
         if limit is not None and read_quantity(limit) < read_quantity(request):
             raise ConfigurationError(
                 f"{setting} has limits.{name} {limit}, which is less than requests.{name} {request}",
-                fix="Give no less",
+                fix="Give a limit that is not below the request",
                 setting=setting,
             )
     return {kind: {name: str(value) for name, value in amounts.items()} for kind, amounts in read.items()}
@@ -105,7 +104,7 @@ def check_resources(setting: str, text: str) -> Document:
 def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
     if name not in NAMES:
         raise ConfigurationError(
-            f"{setting} has {kind}.{str(name)[:100]}",
+            f"{setting} has {kind}.{str(name)[:100]}, which the sidecar does not use",
             fix=f"Give {', '.join(NAMES[:-1])} or {NAMES[-1]}",
             setting=setting,
         )
@@ -115,20 +114,14 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
     try:
         amount = read_quantity(value)
     except ValueError:
-        raise ConfigurationError(
-            f"{place}, which is not a quantity of Kubernetes",
-            fix=f"Give one, such as {sample}",
-        ) from None
+        problem, fix = f"{place}, which is not a quantity of Kubernetes", f"Give a quantity such as {sample}"
+        raise ConfigurationError(problem, fix=fix, setting=setting) from None
     if amount % read_quantity(unit):
-        raise ConfigurationError(
-            f"{place}, which is a fraction of {unit}, its unit",
-            fix=f"Give a whole one, such as {sample}",
-        )
+        problem, fix = f"{place}, which is a fraction of its unit {unit}", f"Give a whole number, such as {sample}"
+        raise ConfigurationError(problem, fix=fix, setting=setting)
     if (kind, name) == ("limits", "memory") and amount < read_quantity(MIN_MEMORY_LIMIT):
-        raise ConfigurationError(
-            f"{place}, with which the sidecar never starts",
-            fix=f"Give at least {MIN_MEMORY_LIMIT}",
-        )
+        problem, fix = f"{place}, with which the sidecar never starts", f"Give at least {MIN_MEMORY_LIMIT}"
+        raise ConfigurationError(problem, fix=fix, setting=setting)
 
 
 def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:

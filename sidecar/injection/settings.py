@@ -73,7 +73,7 @@ def choose_kind(choice: str, version: Document) -> SidecarKind:
 def check_image(setting: str, text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]{0,511}", text, re.ASCII):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}",
+            f"{setting} is {text[:100]!r}, which is not the name of an image",
             fix="Give the image of irsa-sidecar, such as registry.example.com/irsa-sidecar:1.0",
             setting=setting,
         )
@@ -82,11 +82,8 @@ def check_image(setting: str, text: str) -> str:
 
 def check_region(setting: str, text: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{1,63}", text):
-        raise ConfigurationError(
-            f"{setting} is {text[:100]!r}",
-            fix="Give an AWS region, such as eu-west-1",
-            setting=setting,
-        )
+        problem = f"{setting} is {text[:100]!r}, which is not an AWS region"
+        raise ConfigurationError(problem, fix="Give a region such as eu-west-1", setting=setting)
     return text
 
 
@@ -96,19 +93,16 @@ def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
     for setting, region in given.items():
         if region:
             return check_region(setting, region)
-    raise ConfigurationError(
-        "--region is not given, nor AWS_REGION set",
-        fix="Name the region whose STS is to be asked",
-        setting="--region",
-    )
+    fix = "Name the region whose STS the sidecars call, such as eu-west-1"
+    raise ConfigurationError("Neither --region nor AWS_REGION is set", fix=fix, setting="--region")
 
 
 _SET_BY = {
     "AWS_REGION": "--region",
-    "AWS_ROLE_ARN": f"a Pod the annotation {ROLE_ARN}",
-    "AWS_ROLE_SESSION_NAME": f"a Pod the annotation {SESSION_NAME}",
-    "IRSA_SIDECAR_CONFIG": f"a Pod the annotation {ROLES}",
-    "IRSA_SIDECAR_DURATION": f"a Pod the annotation {DURATION}",
+    "AWS_ROLE_ARN": f"the annotation {ROLE_ARN} of a Pod",
+    "AWS_ROLE_SESSION_NAME": f"the annotation {SESSION_NAME} of a Pod",
+    "IRSA_SIDECAR_CONFIG": f"the annotation {ROLES} of a Pod",
+    "IRSA_SIDECAR_DURATION": f"the annotation {DURATION} of a Pod",
 }
 """The setting to use instead of a variable that injection sets. The other variables are fixed."""
 
@@ -117,16 +111,9 @@ def check_variable(setting: str, text: str) -> tuple[str, str]:
     """Parse NAME=VALUE. Raises ConfigurationError if injection sets the variable itself."""
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ConfigurationError(
-            f"{setting} is {name[:100]!r}",
-            fix="Give a variable of the sidecar, such as NAME=VALUE",
-            setting=setting,
-        )
+        problem = f"{setting} is {name[:100]!r}, which is not a variable with its value"
+        raise ConfigurationError(problem, fix="Give a variable of the sidecar as NAME=VALUE", setting=setting)
     if name in OUR_VARIABLES:
-        instead = f", and give {_SET_BY[name]}" if name in _SET_BY else ""
-        raise ConfigurationError(
-            f"{setting} sets {name}, which injection sets by itself",
-            fix=f"Leave it out{instead}",
-            setting=setting,
-        )
+        fix = f"Remove it, and use {_SET_BY[name]}" if name in _SET_BY else "Remove it"
+        raise ConfigurationError(f"{setting} sets {name}, which injection sets itself", fix=fix, setting=setting)
     return name, value

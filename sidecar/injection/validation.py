@@ -45,10 +45,10 @@ _FOR_THE_SIDECAR_ALONE = {TOKEN_VOLUME: "token is", STATE_VOLUME: "credentials a
 _PARTS = {"env": ("name",), "volumeMounts": ("name", "mountPath"), "ports": ()}
 
 _KINDS: Mapping[str, tuple[type, str]] = {
-    "nodeSelector": (dict, "mapping"),
-    "os": (dict, "mapping"),
+    "nodeSelector": (dict, "a mapping"),
+    "os": (dict, "a mapping"),
     "restartPolicy": (str, "text"),
-    "terminationGracePeriodSeconds": (int, "number"),
+    "terminationGracePeriodSeconds": (int, "a number"),
 }
 
 
@@ -72,36 +72,33 @@ def check_label(pod: Document) -> None:
     """Raise ConfigurationError for any other value of the label, such as `yes`, or `true` without quotes."""
     if wants_injection(pod) and (value := _labels(pod)[INJECT_LABEL]) != INJECT_TRUE:
         raise ConfigurationError(
-            f"The Pod's label {INJECT_LABEL} is {value!r}",
-            fix=f'Give "{INJECT_TRUE}", in quotes, or "{INJECT_FALSE}" for no sidecar',
+            f"The Pod's label {INJECT_LABEL} is {value!r}, which is neither {INJECT_TRUE!r} nor {INJECT_FALSE!r}",
+            fix=f'Give "{INJECT_TRUE}" in quotes, or "{INJECT_FALSE}" for no sidecar',
+            setting=f"label {INJECT_LABEL}",
         )
+
+
+_QUOTE_IT = "Put it in quotes"
 
 
 def check_shape(pod: Document) -> None:
     """Raise ConfigurationError unless lists are lists, and named items have a name."""
     spec, metadata = pod.get("spec"), pod.get("metadata") or {}
     if not isinstance(spec, dict) or not spec.get("containers"):
-        raise ConfigurationError(
-            "The Pod has no spec.containers",
-            fix="Give it some",
-        )
+        raise ConfigurationError("The Pod has no spec.containers", fix="Add them", setting="spec.containers")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("annotations"), dict | None):
-        raise ConfigurationError(
-            "The Pod's metadata.annotations is not a mapping",
-            fix="Give names and texts",
-        )
+        setting = "metadata.annotations"
+        raise ConfigurationError(f"The Pod's {setting} is not a mapping", fix="Give names and texts", setting=setting)
     for name, text in (metadata.get("annotations") or {}).items():
         if not isinstance(text, str):
-            raise ConfigurationError(
-                f"annotation {name} is {text!r}, which is not text",
-                fix="Put it in quotes",
-            )
+            setting = f"annotation {name}"
+            raise ConfigurationError(f"{setting} is {text!r}, which is not text", fix=_QUOTE_IT, setting=setting)
     _check_size(spec, metadata.get("annotations") or {})
     for key, (kind, word) in _KINDS.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
+            setting = f"spec.{key}"
             raise ConfigurationError(
-                f"spec.{key} is {spec[key]!r}, which is not {word}",
-                fix="Give it as one",
+                f"{setting} is {spec[key]!r}, which is not {word}", fix=f"Give {word}", setting=setting
             )
     list(_checked_items("spec.volumes", spec.get("volumes"), ("name",)))
     for key in CONTAINER_LISTS:
@@ -115,15 +112,14 @@ def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
     """Check limits that the API server checks too late, because large Pods take time and memory here."""
     count = sum(len(spec.get(key) or ()) for key in CONTAINER_LISTS if isinstance(spec.get(key), list))
     if count > MAX_CONTAINERS:
-        raise ConfigurationError(
-            f"The Pod has {count} containers",
-            fix=f"Give it at most {MAX_CONTAINERS}",
-        )
+        fix = f"Give it at most {MAX_CONTAINERS}"
+        raise ConfigurationError(f"The Pod has {count} containers", fix=fix, setting="spec.containers")
     length = sum(len(name) + len(text) for name, text in annotations.items())
     if length > MAX_ANNOTATION_BYTES:
         raise ConfigurationError(
-            f"metadata.annotations has {length} characters, and Kubernetes takes {MAX_ANNOTATION_BYTES}",
-            fix="Shorten them",
+            f"metadata.annotations has {length} characters, and Kubernetes accepts {MAX_ANNOTATION_BYTES}",
+            fix="Shorten the annotations",
+            setting="metadata.annotations",
         )
 
 
@@ -132,6 +128,7 @@ def _check_length(place: str, name: str) -> None:
         raise ConfigurationError(
             f"{place} has a name of {len(name)} characters, {name[:MAX_NAME_CHARACTERS]}…",
             fix=f"Give it at most {MAX_NAME_CHARACTERS}",
+            setting=place,
         )
 
 
@@ -139,30 +136,21 @@ def _check_part(place: str, items: Any, names: Iterable[str]) -> None:
     for item in _checked_items(place, items, names):
         if not isinstance(item.get("value"), str | None):
             kind = type(item["value"]).__name__  # the value itself may be a password
-            raise ConfigurationError(
-                f"{place}: {item['name']} has a value that is not text ({kind})",
-                fix="Put it in quotes",
-            )
+            problem = f"{place}: {item['name']} has a value that is not text ({kind})"
+            raise ConfigurationError(problem, fix=_QUOTE_IT, setting=place)
 
 
 def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Document]:
     if not isinstance(items, list | None):
-        raise ConfigurationError(
-            f"{place} is not a list",
-            fix="Start each item with `- `",
-        )
+        raise ConfigurationError(f"{place} is not a list", fix="Start each item with `- `", setting=place)
     for index, item in enumerate(items or ()):
         if not isinstance(item, dict):
-            raise ConfigurationError(
-                f"{place}[{index}] is not a mapping",
-                fix="Give it keys and values",
-            )
+            problem = f"{place}[{index}] is not a mapping"
+            raise ConfigurationError(problem, fix="Give it keys and values", setting=f"{place}[{index}]")
         for name in names:
             if not isinstance(item.get(name), str):
-                raise ConfigurationError(
-                    f"{place}[{index}] has no {name}",
-                    fix="Give it one",
-                )
+                setting = f"{place}[{index}]"
+                raise ConfigurationError(f"{setting} has no {name}", fix="Add one", setting=setting)
         yield item
 
 
@@ -171,27 +159,28 @@ def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings
     selector = spec.get("nodeSelector") or {}
     systems = [(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))]
     if "windows" in systems:
-        raise ConfigurationError(
-            "The Pod is for Windows, and irsa-sidecar runs on Linux",
-            fix="Use IRSA without it there",
-        )
+        fix = "Use IRSA without irsa-sidecar there"
+        raise ConfigurationError("The Pod is for Windows, and irsa-sidecar runs on Linux", fix=fix)
     if STATIC in annotations:
         raise ConfigurationError(
-            "The Pod is a static one, which its node runs as the file there says, whatever is changed here",
+            "The Pod is static: its node runs it from a local file, so changes to the Pod here have no effect",
             fix=f"Remove the label {INJECT_LABEL}, because static Pods have no service account token",
+            setting=f"label {INJECT_LABEL}",
         )
     if spec.get("hostNetwork"):
         raise ConfigurationError(
-            "The Pod has hostNetwork, where its sidecar would serve the whole node, and two Pods would clash on port "
+            "The Pod has hostNetwork: its sidecar would serve the whole node, and two Pods would conflict on port "
             f"{CREDENTIALS_PORT}",
-            fix="Remove hostNetwork, or run irsa-sidecar by hand with ports of its own",
+            fix="Remove hostNetwork, or add irsa-sidecar to the manifest yourself with ports of its own",
+            setting="spec.hostNetwork",
         )
     _check_volumes(spec.get("volumes") or ())
     if not settings.is_native and spec.get("restartPolicy", "Always") != "Always":
         raise ConfigurationError(
-            f"The Pod has restartPolicy {spec['restartPolicy']}, as those of Jobs, and before Kubernetes 1.29 a "
-            "sidecar would keep it from ever completing",
-            fix="Run its command under `irsa-sidecar exec`, or take 1.29",
+            f"The Pod has restartPolicy {spec['restartPolicy']}, as Pods of Jobs have, and before Kubernetes 1.29 it "
+            "would never complete with a sidecar",
+            fix="Run its command under `irsa-sidecar exec`, or upgrade to 1.29",
+            setting="spec.restartPolicy",
         )
 
 
@@ -200,8 +189,9 @@ def _check_volumes(volumes: Iterable[Document]) -> None:
         wanted = _OUR_VOLUMES.get(volume["name"])
         if wanted and (others := sorted(volume.keys() - {"name", wanted})):
             raise ConfigurationError(
-                f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar makes one of that name",
-                fix="Give yours another",
+                f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar adds a volume of that name",
+                fix="Give yours another name",
+                setting="spec.volumes",
             )
 
 
@@ -209,8 +199,8 @@ def check_sidecar(existing: Document) -> None:
     """Raise ConfigurationError for a container with the sidecar's name that runs another program."""
     if existing.get("command"):
         raise ConfigurationError(
-            f"Container {CONTAINER} has a command, and the name is the sidecar's, whose image has its own",
-            fix="Give yours another name",
+            f"Container {CONTAINER} has a command, but this is the sidecar's name, and its image has its own command",
+            fix="Give your container another name",
         )
 
 
@@ -224,18 +214,17 @@ def check_container(container: Document, secret_directory: str | None) -> None:
     for port in container.get("ports") or ():
         if port.get("containerPort") in (CREDENTIALS_PORT, ADMIN_PORT) and port.get("protocol", "TCP") == "TCP":
             raise ConfigurationError(
-                f"Container {name} has port {port['containerPort']}, which is irsa-sidecar's in this Pod",
-                fix="Give it another",
+                f"Container {name} has port {port['containerPort']}, which the sidecar uses in this Pod",
+                fix="Give the container another port",
             )
     for mount in container.get("volumeMounts") or ():
         if content := _FOR_THE_SIDECAR_ALONE.get(mount["name"]):
             raise ConfigurationError(
-                f"Container {name} mounts {mount['name']}, whose {content} for the sidecar alone",
-                fix="Remove the mount",
+                f"Container {name} mounts {mount['name']}, whose {content} for the sidecar only", fix="Remove the mount"
             )
         is_ours = mount["name"] == AUTHORIZATION_VOLUME
         if secret_directory and not is_ours and f"{mount['mountPath'].rstrip('/')}/".startswith(f"{secret_directory}/"):
             raise ConfigurationError(
-                f"Container {name} mounts {mount['name']} at {mount['mountPath']}, where irsa-sidecar's secret goes",
+                f"Container {name} mounts {mount['name']} at {mount['mountPath']}, where its secret is mounted",
                 fix="Mount it elsewhere",
             )

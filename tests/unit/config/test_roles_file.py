@@ -47,6 +47,7 @@ def parse(text: str, defaults: RoleDefaults = DEFAULTS) -> tuple[Role, ...]:
 def refusal(text: str, defaults: RoleDefaults = DEFAULTS) -> str:
     with pytest.raises(ConfigurationError) as caught:
         parse(text, defaults)
+    assert caught.value.fix
     return str(caught.value)
 
 
@@ -123,19 +124,19 @@ LONG_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 STEP = {"role_arn": OTHER_ARN}
 
 BAD: dict[str, tuple[str, int, str]] = {
-    "a key by another name": (one(role_arm=ARN), 4, "role_arm is not a setting. Did you mean role_arn?"),
-    "a key like none": (one(xyzzy=1), 4, "xyzzy is not a setting. Use name"),
-    "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice. Keep one of them"),
+    "a key by another name": (one(role_arm=ARN), 4, "Did you mean role_arn?"),
+    "a key like none": (one(xyzzy=1), 4, "Use one of name, role_arn"),
+    "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice"),
     "no role_arn": ("roles:\n  - name: a", 2, "no role_arn"),
     "no name": (f"roles:\n  - role_arn: {ARN}", 2, "no name"),
     "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
     "a name that is not a path": (one(name="a/b"), 2, "'a/b'"),
     "a name of nothing but dots": (one(name=".."), 2, "'..'"),
     "two roles of one name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "another name"),
-    "a duration in words": (one(duration="1h"), 4, "'1h'. Give whole seconds from 900 to 43200, or max"),
+    "a duration in words": (one(duration="1h"), 4, "whole seconds from 900 to 43200, or max"),
     "a duration too long": (one(duration=43_201), 4, "43201"),
-    "a template of another field": (one(session_name="{podd}"), 4, "{podd} is not a field. Use the fields {namespace}"),
-    "a template around what STS takes not": (one(session_name="a b {pod}"), 4, "takes no ' '"),
+    "a template of another field": (one(session_name="{podd}"), 4, "the fields {namespace}"),
+    "a template around what STS takes not": (one(session_name="a b {pod}"), 4, "not accept ' '"),
     "a session name too long": (one(session_name="x" * 65), 4, "2 to 64"),
     "a policy too long": (one(policy=LONG_POLICY), 4, "2048"),
     "a policy that is a list": (one(policy=[]), 4, "Version and Statement"),
@@ -146,23 +147,23 @@ BAD: dict[str, tuple[str, int, str]] = {
         4,
         "11 ARNs. Give at most 10",
     ),
-    "a user by name": (one(allow_uids=["root"]), 4, "'root'. Give numeric user ids"),
+    "a user by name": (one(allow_uids=["root"]), 4, "'root'"),
     "a negative user": (one(allow_uids=[-1]), 4, "'-1'"),
     "users not in a list": (one(allow_uids=1001), 4, "not a list"),
     "the token itself": (
         one(token_file="eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"),
         4,
-        "token itself (not shown here)",
+        "(not shown here)",
     ),
     "an empty path": (one(authorization_token_file=""), 4, "path of a file"),
-    "tags without a chain": (one(tags={"team": "data"}), 4, "Put it into a step of `chain`"),
-    "an external id without a chain": (one(external_id="x1"), 4, "Put it into a step of `chain`"),
+    "tags without a chain": (one(tags={"team": "data"}), 4, "step of `chain`"),
+    "an external id without a chain": (one(external_id="x1"), 4, "step of `chain`"),
     "max with a chain": (one(duration="max", chain=[STEP]), 2, "an hour at most"),
     "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
     "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "Did you mean external_id?"),
     "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
     "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps. Give at most 10"),
-    "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "not among its tags"),
+    "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "which is not in `tags`"),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
@@ -174,7 +175,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "another key at the top": ("role:\n  - name: a", 1, "Did you mean roles?"),
     "a mapping in place of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "not a list"),
     "a role in one word": ("roles: [app]", 1, "not a mapping. Give `name:`"),
-    "a key that is a list": ("roles:\n  - [a]: b", 2, "a key must be a word"),
+    "a key that is a list": ("roles:\n  - [a]: b", 2, "not a word"),
     "nothing for a name": ("roles:\n  - name:\n", 2, "not text"),
 }
 
@@ -216,7 +217,7 @@ def test_aliases_of_a_billion_parts_cost_nothing() -> None:
 def test_aliases_of_a_million_steps_are_counted_and_not_read() -> None:
     steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
     text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
-    assert refusal(text) == "roles.yaml, line 1 has 1001 roles. Give at most 50."
+    assert refusal(text).startswith("roles.yaml, line 1 has 1001 roles")
     assert "1001 steps. Give at most 10" in refusal(text.replace(", *r", ""))
 
 
@@ -248,9 +249,9 @@ def test_policy_with_a_duplicate_key_is_rejected(policy: str, form: str) -> None
     value = policy if form == "mapping" else json.dumps(policy)
     message = refusal(one() + f"\n    policy: {value}")
     assert message.startswith("roles.yaml, line 4")
-    assert "appears twice. Keep one of them." in message
+    assert "appears twice" in message
     in_a_chain = refusal(one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', policy: {value}}}]")
-    assert "appears twice. Keep one of them." in in_a_chain
+    assert "appears twice" in in_a_chain
 
 
 TAGS_TWICE = one() + f"\n    chain: [{{role_arn: '{OTHER_ARN}', tags: {{a: 1, a: 2}}}}]"
@@ -273,7 +274,7 @@ def test_json_policy_may_escape_slashes() -> None:
     (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
     assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
     message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
-    assert message == "roles.yaml, line 4: policy: the key 'Effect' appears twice. Keep one of them."
+    assert message.startswith("roles.yaml, line 4: policy: the key 'Effect' appears twice")
 
 
 @pytest.mark.parametrize("policy", ['{\n\t"Statement":\t[\n\t]\n}', '{\t"Statement": []}'])
@@ -281,7 +282,7 @@ def test_json_policy_may_be_indented_with_tabs(policy: str) -> None:
     (role,) = parse(one(policy=policy))
     assert role.policy == '{"Statement":[]}'
     twice = policy.replace("{", '{"Statement": 1, ')
-    assert "the key 'Statement' appears twice. Keep one of them." in refusal(one(policy=twice))
+    assert "the key 'Statement' appears twice" in refusal(one(policy=twice))
 
 
 MERGES = {
@@ -301,7 +302,7 @@ def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
 
 def test_error_in_a_json_block_has_the_line_of_the_file() -> None:
     text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
-    assert refusal(text) == "roles.yaml: policy, line 6: the key 'Statement' appears twice. Keep one of them."
+    assert refusal(text).startswith("roles.yaml: policy, line 6: the key 'Statement' appears twice")
 
 
 RAISING = {

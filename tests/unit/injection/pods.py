@@ -191,6 +191,7 @@ def rejection(
 ) -> str:
     with pytest.raises(ConfigurationError) as caught:
         inject(original, service_account, settings)
+    assert caught.value.fix
     return str(caught.value)
 
 

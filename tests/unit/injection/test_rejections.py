@@ -23,7 +23,7 @@ ROLE = f"name: a, role_arn: '{ARN}'"
 WRONG_ANNOTATIONS: dict[str, tuple[str, str]] = {
     "role-arn": (
         "arn:aws:iam::1:role/a",
-        "annotation irsa-sidecar.io/role-arn is 'arn:aws:iam::1:role/a'. Give the ARN",
+        "annotation irsa-sidecar.io/role-arn is 'arn:aws:iam::1:role/a', ",
     ),
     "roles": (
         f"- {{{ROLE}}}\n- {{name: a, role_arm: x}}",
@@ -33,14 +33,14 @@ WRONG_ANNOTATIONS: dict[str, tuple[str, str]] = {
         "app,lgo",
         "annotation irsa-sidecar.io/containers names 'lgo', which is not a container of the Pod. Name one of app.",
     ),
-    "skip-containers": ("app,,", "annotation irsa-sidecar.io/skip-containers is 'app,,'. Give names"),
-    "audience": ("", "annotation irsa-sidecar.io/audience is ''. Give the audience"),
+    "skip-containers": ("app,,", "annotation irsa-sidecar.io/skip-containers is 'app,,', "),
+    "audience": ("", "annotation irsa-sidecar.io/audience is '', "),
     "token-expiration": (
         "1h",
-        "annotation irsa-sidecar.io/token-expiration is '1h'. Give whole seconds from 600 to 86400.",
+        "is '1h', which is not a valid number of seconds. Give whole seconds from 600 to 86400.",
     ),
-    "duration": ("899", "annotation irsa-sidecar.io/duration is '899'. Give whole seconds from 900 to 43200, or max"),
-    "session-name": ("{podd}", "annotation irsa-sidecar.io/session-name is '{podd}', and {podd} is not a field"),
+    "duration": ("899", "whole seconds from 900 to 43200, or max"),
+    "session-name": ("{podd}", "session-name is '{podd}', in which {podd} is not"),
 }
 
 
@@ -71,27 +71,30 @@ REJECTED: dict[str, tuple[Document, str]] = {
         annotated(role_arm=ARN),
         "irsa-sidecar.io/role-arm is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/role-arn?",
     ),
-    "unknown annotation": (annotated(xyzzy=""), "Use irsa-sidecar.io/ with role-arn, "),
+    "unknown annotation": (annotated(xyzzy=""), "After irsa-sidecar.io/, use one of role-arn, "),
     "label as an annotation": (annotated(inject="true"), "Move it to metadata.labels"),
-    "role and list of roles": (annotated(roles=f"- {{{ROLE}}}", role_arn=ARN), "Put the one role into the list"),
-    "chosen and skipped containers": (annotated(containers="app", skip_containers="app"), "Keep one"),
+    "role and list of roles": (
+        annotated(roles=f"- {{{ROLE}}}", role_arn=ARN),
+        "both annotations irsa-sidecar.io/roles and irsa-sidecar.io/role-arn",
+    ),
+    "chosen and skipped containers": (
+        annotated(containers="app", skip_containers="app"),
+        "irsa-sidecar.io/containers and irsa-sidecar.io/skip-containers",
+    ),
     "no container left": (
         annotated(skip_containers="app"),
-        "No container would get credentials: the annotations leave all of them out.",
+        "No container would get credentials: the annotations exclude all",
     ),
     "application with the sidecar's name": (
         pod({"name": "irsa-sidecar", "image": "i"}),
-        "No container would get credentials: the Pod has none but irsa-sidecar, whose name is the sidecar's.",
+        "No container would get credentials: the Pod has only irsa-sidecar",
     ),
     "annotation that is not a text": (
         annotated(duration=900),
-        "irsa-sidecar.io/duration is 900, which is not text. Put it in quotes.",
+        "irsa-sidecar.io/duration is 900, which is not text",
     ),
-    "token file": (roles(f"{ROLE}, token_file: /x"), "Leave it out; irsa-sidecar.io/audience chooses"),
-    "file of a secret": (
-        roles(f"{ROLE}, authorization_token_file: /x"),
-        "Leave it out, because each role gets its own",
-    ),
+    "token file": (roles(f"{ROLE}, token_file: /x"), "a token_file for role a"),
+    "file of a secret": (roles(f"{ROLE}, authorization_token_file: /x"), "an authorization_token_file for role a"),
     "role for no container": (roles(f"{ROLE}, containers: []"), "role a to no container"),
     "role for an unknown container": (
         roles(f"{ROLE}, containers: [lgo]"),
@@ -99,7 +102,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "two roles for all containers": (
         roles(ROLE, f"name: b, role_arn: '{ARN}'"),
-        "several roles without `containers`, a, b,",
+        "several roles without `containers` (a, b)",
     ),
     "two roles for one container": (
         roles(f"{ROLE}, containers: [app]", f"name: b, role_arn: '{ARN}', containers: [app]"),
@@ -112,7 +115,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "too long annotations": (
         pod(annotations={"a": "x" * 262_144}),
-        "metadata.annotations has 262145 characters, and Kubernetes takes 262144",
+        "metadata.annotations has 262145 characters, and Kubernetes accepts 262144",
     ),
     "too many containers": (
         pod(*[app()] * 1000, initContainers=[app()]),
@@ -124,12 +127,12 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "value that is not a text": (
         pod({"name": "app", "env": [{"name": "PASSWORD", "value": 12345}]}),
-        "spec.containers[0].env: PASSWORD has a value that is not text (int). Put it in quotes.",
+        "spec.containers[0].env: PASSWORD has a value that is not text (int)",
     ),
-    "static Pod": (pod(annotations={"kubernetes.io/config.mirror": "x"}), "static one"),
+    "static Pod": (pod(annotations={"kubernetes.io/config.mirror": "x"}), "is static"),
     "token volume of another kind": (
         pod(volumes=[{"name": "irsa-sidecar-token", "secret": {"secretName": "mine"}}]),
-        "The Pod's volume irsa-sidecar-token is secret, and irsa-sidecar makes one of that name",
+        "The Pod's volume irsa-sidecar-token is secret",
     ),
     "secret volume of another kind": (
         pod(volumes=[{"name": "irsa-sidecar-authorization", "hostPath": {"path": "/"}}]),
@@ -141,11 +144,11 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "container with the sidecar's name": (
         pod(app(), {"name": "irsa-sidecar", "image": "i", "command": ["sh"], "envFrom": []}),
-        "Container irsa-sidecar has a command, and the name is the sidecar's",
+        "Container irsa-sidecar has a command",
     ),
     "init container with the sidecar's name": (
         pod(initContainers=[{"name": "irsa-sidecar", "image": "i", "command": ["sh"]}]),
-        "Give yours another name.",
+        "Container irsa-sidecar has a command",
     ),
     "no containers": ({"spec": {}}, "no spec.containers"),
     "container without a name": (pod({"image": "i"}), "spec.containers[0] has no name"),
@@ -156,11 +159,11 @@ REJECTED: dict[str, tuple[Document, str]] = {
     "port of the endpoint": (pod(app(ports=[{"containerPort": 4772}])), "Container app has port 4772"),
     "mounted token": (
         pod(app(volumeMounts=[{"name": "irsa-sidecar-token", "mountPath": "/t"}])),
-        "for the sidecar alone",
+        "mounts irsa-sidecar-token",
     ),
     "mounted state": (
         pod(app(volumeMounts=[{"name": "irsa-sidecar-state", "mountPath": "/s"}])),
-        "Container app mounts irsa-sidecar-state, whose credentials are for the sidecar alone. Remove the mount.",
+        "Container app mounts irsa-sidecar-state",
     ),
     "mount at the secret's path": (
         pod(app(volumeMounts=[{"name": "x", "mountPath": "/run/irsa-sidecar/"}])),
@@ -188,7 +191,7 @@ def test_container_that_is_chosen_and_excluded_is_rejected() -> None:
     for annotation, names in (("containers", "app"), ("skip-containers", "log")):
         annotations = {**original["metadata"]["annotations"], P + annotation: names}
         message = rejection(original | {"metadata": {"annotations": annotations}})
-        assert f"container log, which {P}{annotation} leaves out" in message
+        assert f"container log, which {P}{annotation} excludes" in message
 
 
 def test_rejection_without_a_role_names_both_annotations() -> None:
@@ -204,6 +207,6 @@ def test_rejection_without_a_role_names_both_annotations() -> None:
 
 def test_job_without_native_sidecars_is_rejected() -> None:
     assert "irsa-sidecar exec" in rejection(pod(restartPolicy="Never"), PLAIN)
-    assert "Container migrate is to get credentials, but it runs before" in rejection(
+    assert "container migrate credentials, but it runs before" in rejection(
         pod(initContainers=[{"name": "migrate", "image": "i"}], annotations={f"{P}containers": "migrate"}), PLAIN
     )

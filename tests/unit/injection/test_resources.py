@@ -102,29 +102,29 @@ def test_json_and_yaml_are_accepted(text: str) -> None:
 
 
 WRONG = {
-    "": "is ''. Give requests and limits, such as {",
-    "{": "is '{', which is not JSON or YAML (",
+    "": "is '', which is not a mapping",
+    "{": "is '{', which is not JSON or YAML",
     '{"limits": {"memory": "64Mi"}, "limits": {}}': "the key 'limits' appears twice",
     '{"limits": {"memory": 64Mi, "memory": 1Mi}}': "the key 'memory' appears twice",
     '{"limits": &a {"memory": *a}}': "contains itself by an alias",
     '{"limits": {"memory": !!int x}}': "not valid YAML (ValueError)",
     r'{"limits": {"memory": "\UFFFFFFFF"}}': f"not valid YAML ({BEYOND_UNICODE})",
-    "[]": "is '[]'. Give requests and limits",
-    "requests: 5": "is 'requests: 5'. Give requests and limits",
-    "request: {cpu: 1}": "has 'request', which is neither requests nor limits. Give",
-    "limits: {mem: 1Gi}": "has limits.mem. Give cpu, memory or ephemeral-storage.",
-    "limits: {nvidia.com/gpu: 1}": "has limits.nvidia.com/gpu. Give cpu",
-    "requests: {cpu: lots}": "has requests.cpu 'lots', which is not a quantity of Kubernetes. Give one, such as 10m.",
+    "[]": "is '[]'",
+    "requests: 5": "is 'requests: 5'",
+    "request: {cpu: 1}": "has 'request', which is neither requests nor limits",
+    "limits: {mem: 1Gi}": "has limits.mem, which the sidecar does not use. Give cpu, memory or ephemeral-storage.",
+    "limits: {nvidia.com/gpu: 1}": "has limits.nvidia.com/gpu",
+    "requests: {cpu: lots}": "has requests.cpu 'lots', which is not a quantity",
     "requests: {cpu: -1}": "has requests.cpu '-1', which is not a quantity",
     "requests: {cpu: [1]}": "has requests.cpu 'list', which is not a quantity",
-    "requests: {memory: 40MB}": "has requests.memory '40MB', which is not a quantity of Kubernetes.",
-    "requests: {memory: 64m}": "has requests.memory '64m', which is a fraction of 1, its unit. Give a whole one",
-    "requests: {cpu: 0.0001}": "has requests.cpu '0.0001', which is a fraction of 1m, its unit. Give a whole one",
+    "requests: {memory: 40MB}": "has requests.memory '40MB', which is not a quantity",
+    "requests: {memory: 64m}": "has requests.memory '64m', which is a fraction of its unit 1",
+    "requests: {cpu: 0.0001}": "has requests.cpu '0.0001', which is a fraction of its unit 1m",
     "limits: {memory: 64}": "has limits.memory '64', with which the sidecar never starts. Give at least 16Mi.",
     "{requests: {memory: 80Mi}, limits: {memory: 64Mi}}": (
-        "has limits.memory 64Mi, which is less than requests.memory 80Mi. Give no less."
+        "has limits.memory 64Mi, which is less than requests.memory 80Mi"
     ),
-    "requests: {cpu: 1}" + " " * 1000: "has 1018 characters. Give requests and limits",
+    "requests: {cpu: 1}" + " " * 1000: "has 1018 characters",
 }
 
 
@@ -132,6 +132,8 @@ WRONG = {
 def test_wrong_resources_are_rejected_with_a_message(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check_resources(FLAG, text)
+    assert caught.value.setting == FLAG
+    assert caught.value.fix
     assert str(caught.value).startswith(f"{FLAG} ")
     assert WRONG[text] in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -51,7 +51,7 @@ def test_no_native_sidecar_adds_an_ordinary_container(tmp_path: Path, capsys: py
     ("arguments", "words"),
     [
         (["missing.yaml", "--region", "eu-west-1"], "missing.yaml cannot be read"),
-        (["m.yaml"], "--region is not given"),
+        (["m.yaml"], "Neither --region nor AWS_REGION is set"),
         (["m.yaml", "--region", "here there"], "--region is 'here there'"),
         (["m.yaml", "--region", "eu-west-1", "--role-arn", "app"], "--role-arn is 'app'"),
         (["m.yaml", "--region", "eu-west-1", "--env", "x"], "--env is 'x'"),
@@ -83,7 +83,7 @@ def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: 
     for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "EU")
-    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU'. Give an AWS region"):
+    with pytest.raises(ConfigurationError, match=f"^{name} is 'EU'"):
         run("m.yaml", "--image", "x:1")
 
 

@@ -150,8 +150,10 @@ def test_host_is_always_in_a_domain_of_aws(region: str, flags: tuple[bool, bool]
 
 
 def test_missing_region_names_the_setting_and_the_fix() -> None:
-    with pytest.raises(ConfigurationError, match=r"AWS_REGION is not set\. Set it to .* such as eu-west-1"):
+    with pytest.raises(ConfigurationError, match="AWS_REGION is not set") as caught:
         sts_url("")
+    assert caught.value.setting == "AWS_REGION"
+    assert "eu-west-1" in caught.value.fix
 
 
 def test_invalid_region_is_reported_with_its_value() -> None:
@@ -160,8 +162,9 @@ def test_invalid_region_is_reported_with_its_value() -> None:
 
 
 def test_missing_dual_stack_names_setting_and_partition() -> None:
-    with pytest.raises(ConfigurationError, match=r"AWS_USE_DUALSTACK_ENDPOINT is true, .* aws-iso-f\. Unset it"):
+    with pytest.raises(ConfigurationError, match=r"AWS_USE_DUALSTACK_ENDPOINT is true, .* aws-iso-f") as caught:
         sts_url("us-isof-south-1", dualstack=True)
+    assert "Unset it" in caught.value.fix
 
 
 def test_partition_of_each_region_is_the_one_that_lists_it(peer: Botocore) -> None:
@@ -224,9 +227,9 @@ def test_endpoint_url_gets_a_path(value: str, expected: str) -> None:
         ("https://host:port", "cannot be read"),
         ("https://host:65536", "cannot be read"),
         ("https://[::1", "cannot be read"),
-        ("https://host/?a=b", "query or fragment"),
-        ("https://host/?", "query or fragment"),
-        ("https://host/#a", "query or fragment"),
+        ("https://host/?a=b", "query or a fragment"),
+        ("https://host/?", "query or a fragment"),
+        ("https://host/#a", "query or a fragment"),
         (" https://host", "characters that no URL has"),
         ("https://ho\nst", "characters that no URL has"),
         ("https://hóst", "characters that no URL has"),
@@ -242,7 +245,7 @@ def test_invalid_endpoint_url_is_rejected_with_its_setting(value: str, why: str)
 def test_endpoint_url_with_password_is_rejected_unseen() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_endpoint_url("AWS_ENDPOINT_URL", "https://somebody:pass@word@host/")
-    assert "user name and password" in str(caught.value)
+    assert "user name or password" in caught.value.problem
     assert "word" not in str(caught.value).replace("password", "")
     assert "somebody" not in str(caught.value)
 

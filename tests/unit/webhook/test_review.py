@@ -134,9 +134,8 @@ def test_wrong_value_of_the_label_is_denied(value: str) -> None:
     document["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
     result = decide(parsed(admission_review(document)), ACCOUNT, SETTINGS)
     assert result.outcome is Outcome.DENIED
-    assert result.reason == (
-        f'The Pod\'s label irsa-sidecar.io/inject is {value!r}. Give "true", in quotes, or "false" for no sidecar.'
-    )
+    assert f"label irsa-sidecar.io/inject is {value!r}" in (result.reason or "")
+    assert '"true" in quotes' in (result.reason or "")
 
 
 def test_temporary_error_is_denied_with_503() -> None:

@@ -136,7 +136,7 @@ async def test_service_account_with_unusable_role_is_requested(
         assert (await followed.events.logged("service_accounts_listed"))["count"] == 0
         service_account = await followed.accounts.find("shop", "cart", needs_role=True)
         assert service_account is not None
-        with pytest.raises(ConfigurationError, match="Give the ARN of an IAM role"):
+        with pytest.raises(ConfigurationError, match="not the ARN of an IAM role"):
             inject(pod(), service_account, SETTINGS)
         nursery.cancel_scope.cancel()
 
