@@ -66,7 +66,7 @@ class Place(NamedTuple):
         shown = key if key.isprintable() else ascii(key)  # printable.py would be one more module for `run`
         return f"{self.path}, line {self.line}{': ' + shown if shown else ''}"
 
-    def error(self, problem: str, fix: str) -> ConfigurationError:
+    def error(self, problem: str, *, fix: str) -> ConfigurationError:
         """Return an error about this place. The problem starts with a space or a colon."""
         return ConfigurationError(f"{self}{problem}", fix=fix, setting=str(self))
 
@@ -127,23 +127,23 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
 def _mapping(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str, Any]:
     """Return the values of a mapping, each read by the reader of its key."""
     if not isinstance(node, yaml.MappingNode):
-        raise place.error(" is not a mapping", f"Give {', '.join(f'`{key}:`' for key in readers)}")
+        raise place.error(" is not a mapping", fix=f"Give {', '.join(f'`{key}:`' for key in readers)}")
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = _key(place, key_node)
         where = Place(place.path, line_of(key_node), key[:MAX_KEY_CHARACTERS])
         if key not in readers:
-            raise where.error(" is not a setting", _nearest(key, readers))
+            raise where.error(" is not a setting", fix=_nearest(key, readers))
         found[key] = readers[key](where, value)
     return found
 
 
 def _key(place: Place, node: Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise Place(place.path, line_of(node)).error(": the key is not a word", "Write a word before the colon")
+        raise Place(place.path, line_of(node)).error(": the key is not a word", fix="Write a word before the colon")
     if node.tag == MERGE_TAG:
         where = Place(place.path, line_of(node))
-        raise where.error(": the merge key << is not supported", "Write its keys out")
+        raise where.error(": the merge key << is not supported", fix="Write its keys out")
     return str(node.value)
 
 
@@ -157,9 +157,9 @@ def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _R
 
     def read(place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
-            raise place.error(" is not a list", "Start each item with `- `")
+            raise place.error(" is not a list", fix="Start each item with `- `")
         if len(node.value) > most:
-            raise place.error(f" has {len(node.value)} {what}", f"Give at most {most}")
+            raise place.error(f" has {len(node.value)} {what}", fix=f"Give at most {most}")
         return tuple(read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
 
     return read
@@ -168,7 +168,7 @@ def _list_of(read_item: _Read, most: int = MAX_ITEMS, what: str = "items") -> _R
 def _text(place: Place, node: Node) -> str:
     """Return the text of a scalar. Numbers are allowed, because YAML reads an external id of digits as a number."""
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
-        raise place.error(" is not text", "Give one value")
+        raise place.error(" is not text", fix="Give one value")
     return str(node.value)
 
 
@@ -182,7 +182,7 @@ def _matching(pattern: str, wanted: str) -> _Read:
     def read(place: Place, node: Node) -> str:
         text = _text(place, node)
         if compiled.fullmatch(text) is None:
-            raise place.error(f" is {text[:100]!r}, which is not valid", f"Give {wanted}")
+            raise place.error(f" is {text[:100]!r}, which is not valid", fix=f"Give {wanted}")
         return text
 
     return read
@@ -191,7 +191,7 @@ def _matching(pattern: str, wanted: str) -> _Read:
 def _uid(place: Place, node: Node) -> int:
     text = _text(place, node)
     if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32:
-        raise place.error(f" has {text[:20]!r}, which is not a user id", "Give numeric user ids, as in runAsUser")
+        raise place.error(f" has {text[:20]!r}, which is not a user id", fix="Give numeric user ids, as in runAsUser")
     return int(text)
 
 
@@ -202,7 +202,7 @@ def _policy(place: Place, node: Node) -> Any:
     else:
         policy = _plain(place, node, [MAX_POLICY_NODES])
     if not isinstance(policy, dict):
-        raise place.error(" is not a policy", "Give a mapping with Version and Statement")
+        raise place.error(" is not a policy", fix="Give a mapping with Version and Statement")
     return policy
 
 
@@ -225,21 +225,21 @@ def _policy_in_json(place: Place, text: str) -> Any:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise place.error(f": {appears_twice(key)}", KEEP_ONE)
+                raise place.error(f": {appears_twice(key)}", fix=KEEP_ONE)
             seen.add(key)
         return dict(pairs)
 
     try:
         return json.loads(text, object_pairs_hook=mapping, parse_int=_whole_number, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as exc:
-        raise place.error(" is text that is not JSON", "Give the policy as a mapping") from exc
+        raise place.error(" is text that is not JSON", fix="Give the policy as a mapping") from exc
 
 
 def _plain(place: Place, node: Node, left: list[int]) -> Any:
     """Convert a node to the types of JSON. Dates stay text, so `Version: 2012-10-17` needs no quotes."""
     left[0] -= 1
     if left[0] < 0:
-        raise place.error(f" has more than {MAX_POLICY_NODES} parts", "Shorten it")
+        raise place.error(f" has more than {MAX_POLICY_NODES} parts", fix="Shorten it")
     if isinstance(node, yaml.MappingNode):
         return {_key(place, key): _plain(place, value, left) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
@@ -259,17 +259,17 @@ def _whole_number(text: str) -> int | str:
 
 def _tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
     if not isinstance(node, yaml.MappingNode) or len(node.value) > MAX_TAGS:
-        raise place.error(f" is not a mapping of at most {MAX_TAGS} keys", "Give each tag as `key: value`")
+        raise place.error(f" is not a mapping of at most {MAX_TAGS} keys", fix="Give each tag as `key: value`")
     tags = []
     for key_node, value_node in node.value:
         key, value = _key(place, key_node), _text(place, value_node)
         if not 1 <= len(key) <= 128 or len(value) > 256:
             where = Place(place.path, line_of(key_node), place.key)
             limits = "Give a key of 1 to 128 characters and a value of at most 256"
-            raise where.error(f": the tag {key[:40]!r} is empty or too long", limits)
+            raise where.error(f": the tag {key[:40]!r} is empty or too long", fix=limits)
         tags.append((key, value))
     if len({key.casefold() for key, _ in tags}) < len(tags):
-        raise place.error(" has one key twice, because STS ignores their case", "Keep one of them")
+        raise place.error(" has one key twice, because STS ignores their case", fix="Keep one of them")
     return tuple(tags)
 
 
@@ -316,11 +316,11 @@ _FIELDS = {"duration": "duration_seconds"}
 def _chain_step(place: Place, node: Node) -> ChainStep:
     fields = _session(place, node, _STEP)
     if "role_arn" not in fields:
-        raise place.error(": this step has no role_arn", "Add one")
+        raise place.error(": this step has no role_arn", fix="Add one")
     step = ChainStep(**fields)
     for key in step.transitive_tags:
         if key not in dict(step.tags):
-            raise place.error(f": transitive_tags has {key[:40]!r}, which is not in `tags`", "Add it to `tags`")
+            raise place.error(f": transitive_tags has {key[:40]!r}, which is not in `tags`", fix="Add it to `tags`")
     return step
 
 
@@ -335,7 +335,7 @@ def _session(place: Place, node: Node, readers: Mapping[str, _Read]) -> dict[str
 def _only_in_a_chain(place: Place, _node: Node) -> Any:
     raise place.error(
         " cannot be sent with a web identity, whose tags and source identity come from the token's claims",
-        "Put it into a step of `chain`, or remove it",
+        fix="Put it into a step of `chain`, or remove it",
     )
 
 
@@ -365,7 +365,7 @@ def _role_reader(defaults: RoleDefaults) -> _Read:
                 problem = (
                     f": role {role.name} has a chain and the duration max, but a chained session lasts an hour at most"
                 )
-                raise whole_role.error(problem, "Give the duration in seconds")
+                raise whole_role.error(problem, fix="Give the duration in seconds")
             role = role._replace(duration_seconds=MAX_CHAINED_SECONDS)
         return role
 
@@ -376,11 +376,11 @@ def _check_required(place: Place, own: Mapping[str, Any], defaults: RoleDefaults
     """Raise ConfigurationError if the role lacks a key that it needs."""
     for key in ("name", "role_arn"):
         if key not in own:
-            raise place.error(f": this role has no {key}", "Add one")
+            raise place.error(f": this role has no {key}", fix="Add one")
     if "token_file" not in own and defaults.token_file is None:
         raise place.error(
             f": role {own['name']} has no token_file, and AWS_WEB_IDENTITY_TOKEN_FILE is not set",
-            "Set one of them to the path of the projected service account token",
+            fix="Set one of them to the path of the projected service account token",
         )
 
 
@@ -393,5 +393,5 @@ def _check_names(root: Node, path: str, roles: tuple[Role, ...]) -> None:
     for role, line in zip(roles, lines, strict=True):
         if role.name in seen:
             problem = f": an earlier role has the name {role.name} too, and both would be served on the same path"
-            raise Place(path, line).error(problem, "Give one of them another name")
+            raise Place(path, line).error(problem, fix="Give one of them another name")
         seen.add(role.name)

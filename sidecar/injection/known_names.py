@@ -30,12 +30,12 @@ def _check(kind: str, names: Iterable[object], known: tuple[str, ...], *misplace
             raise _misplaced(kind, name)
         if name.startswith(PREFIX):
             shown = name[:MAX_NAME_CHARACTERS]
-            raise _unknown(f"{kind} {shown}", _hint(shown, known))
+            raise _unknown(f"{kind} {shown}", fix=_hint(shown, known))
     for name, meant in misnamed(others, known):
-        raise _unknown(f"{kind} {name}", f"Did you mean {meant}?")
+        raise _unknown(f"{kind} {name}", fix=f"Did you mean {meant}?")
 
 
-def _unknown(setting: str, fix: str) -> ConfigurationError:
+def _unknown(setting: str, *, fix: str) -> ConfigurationError:
     return ConfigurationError(f"{setting} is not one of irsa-sidecar's", fix=fix, setting=setting)
 
 

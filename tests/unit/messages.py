@@ -1,11 +1,13 @@
 """
 List every message of our errors, as the code has them: `python -m tests.unit.messages` rewrites messages.txt.
 
-A message is the `problem` and `fix` of an error class of ours where it is created, with `{…}` for values. A reviewer
-reads changes of wording in that file, so other tests need not repeat sentences.
+A message is the `problem` and `fix` of an error class of ours where it is created, with `{…}` for values. Functions
+that return such an error count as well, and the name of a text stands for what is assigned to it. A reviewer reads
+changes of wording in that file, so other tests need not repeat sentences.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +19,9 @@ GOLDEN = Path(__file__).parent / "messages.txt"
 
 ERRORS = frozenset(
     {
-        "AwsError", "ConfigurationError", "IssuerError", "KubernetesError", "NoRoleError", "NotVerifiedError",
-        "SidecarError", "TokenError", "UnreachableError", "UnusableStateError",
+        "AwsError", "ConfigurationError", "ExchangeError", "Explanation", "IssuerError", "KubernetesError",
+        "NoRoleError", "NotVerifiedError", "SidecarError", "TokenError", "UnreachableError", "UnusableStateError",
+        "_UnknownAuthorityError",
     }
 )  # fmt: skip
 
@@ -48,21 +51,52 @@ def golden_text() -> str:
 
 def _of_module(path: Path) -> Iterator[Message]:
     module = ".".join(path.relative_to(SIDECAR).with_suffix("").parts)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
-            texts = [text for text in map(_template, node.args) if text]
-            fix = next((_template(keyword.value) for keyword in node.keywords if keyword.arg == "fix"), "")
-            if texts or fix:
-                yield Message(module, node.lineno, " | ".join(texts), fix)
+    tree = ast.parse(path.read_text())
+    makers = ERRORS | {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id in ERRORS
+    }
+    texts = _Texts(tree)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) in makers]
+    for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
+        parts = [text for node in call.args if (text := texts.of(node, call.lineno))]
+        fix = next((texts.of(keyword.value, call.lineno) for keyword in call.keywords if keyword.arg == "fix"), "")
+        if re.search(r"\w", "".join(parts) + fix):
+            yield Message(module, call.lineno, " | ".join(parts).lstrip(" :"), fix)
 
 
-def _template(node: ast.expr) -> str:
-    """Return a text with `{…}` for each value, or an empty text for any other expression."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value.replace("\n", r"\n")
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_template(part) if isinstance(part, ast.Constant) else "{…}" for part in node.values)
-    return ""
+def _name(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+class _Texts:
+    """The texts in a module, with `{…}` for each value."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._assigned: list[tuple[str, int, ast.expr]] = []
+        """Name, line and value of each assignment, in any order."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign):
+                self._assigned += [pair for target in node.targets for pair in self._pairs(target, node.value)]
+
+    def _pairs(self, target: ast.expr, value: ast.expr) -> Iterator[tuple[str, int, ast.expr]]:
+        if isinstance(target, ast.Name):
+            yield target.id, target.lineno, value
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            for one, its_value in zip(target.elts, value.elts, strict=True):
+                yield from self._pairs(one, its_value)
+
+    def of(self, node: ast.expr, line: int) -> str:
+        """Return the text of an expression. A name has the text of its last assignment before the line, else none."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value.replace("\n", r"\n")
+        if isinstance(node, ast.JoinedStr):
+            return "".join(self.of(part, line) if isinstance(part, ast.Constant) else "{…}" for part in node.values)
+        if isinstance(node, ast.Name):
+            before = [(at, value) for name, at, value in self._assigned if name == node.id and at <= line]
+            return self.of(max(before, key=lambda found: found[0])[1], line) if before else ""
+        return ""
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tests.unit.webhook.cluster import (
     ("arguments", "words"),
     [
         (["--image", "a b"], "--image is 'a b'"),
-        (["--image", "x"], "--region is not given"),
+        (["--image", "x"], "Neither --region nor AWS_REGION is set"),
         (["--image", "x", "--region", "eu-west-1", "--env", "AWS_REGION=x"], "--env sets AWS_REGION"),
         (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "belong together"),
         (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
