@@ -46,7 +46,7 @@ class Metrics:
         self.sts_endpoint_changes = 0
         self.reloads: dict[str, int] = {}
         self.is_configuration_current = True
-        """Whether the last reload of the roles file succeeded. True before the first one."""
+        """True if the last reload of the roles file succeeded, or if there was none yet."""
 
         self.is_ca_bundle_in_use: bool | None = None
         """True if the current content of the AWS_CA_BUNDLE file is in use; None without that setting."""

@@ -7,7 +7,6 @@ starts it again.
 """
 
 import os
-import random
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from sidecar.background import RESTART_SECONDS, keep_running
-from sidecar.clock import Clock, Instant
+from sidecar.clock import Clock, Instant, Sources
 from sidecar.config.settings import Config
 from sidecar.daemon.authorization_files import AuthorizationFiles
 from sidecar.daemon.served_roles import ServedRole, ServedRoles
@@ -54,14 +53,7 @@ FLUSH_SECONDS = 1.0
 REAL_CLOCK = Clock(time.time, trio.current_time)
 
 
-class Sources(NamedTuple):
-    """The sources of time and randomness. `jitter` returns numbers from 0 to 1."""
-
-    clock: Clock = REAL_CLOCK
-    jitter: Callable[[], float] = random.random
-
-
-REAL_SOURCES = Sources()
+REAL_SOURCES = Sources(REAL_CLOCK)
 """The sources of a process that is not a test."""
 
 
@@ -289,7 +281,7 @@ def make_daemon(
     def make(role: Role, before: Snapshot | None) -> ServedRole:
         _log_warnings(role, config, peers, log)
         store = Store(endpoint.credentials_response, before)
-        refresher = Refresher(role, exchange_with, store, clock=clock, jitter=sources.jitter, log=log, metrics=counters)
+        refresher = Refresher(role, exchange_with, store, sources=sources, log=log, metrics=counters)
         path = role.authorization_token_file
         return ServedRole(refresher, authorization_files[path] if path else None, clock)
 

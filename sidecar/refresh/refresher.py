@@ -6,12 +6,11 @@ error ends the loop, and none changes the credentials in service.
 """
 
 import os.path
-from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
 
-from sidecar.clock import Clock, Instant, instant_text
+from sidecar.clock import Instant, Sources, instant_text
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ExchangeError, FileTimeoutError, NextStep, TokenError
 from sidecar.file_thread import in_thread, shared_check
@@ -79,19 +78,17 @@ class Refresher:
         exchange: Exchange,
         store: Store,
         *,
-        clock: Clock,
-        jitter: Callable[[], float],
+        sources: Sources,
         log: Logger,
         metrics: Metrics,
     ) -> None:
         self.role = role
         self.store = store
         self._exchange = exchange
-        self._clock = clock
-        self._jitter = jitter
+        self._clock, self._jitter = sources
         self._log = log.bind(role_name=role.name)
         self._metrics = metrics
-        now = clock.now()
+        now = self._clock.now()
         self.health = Health(checked_at=now.monotonic)
         self.first_attempt = trio.Event()
         """The event is set when an attempt has ended, with or without success."""

@@ -30,6 +30,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from sidecar.clock import Sources
 from sidecar.daemon.authorization_files import Authorization
 from sidecar.daemon.served_roles import ServedRole
 from sidecar.errors import NextStep
@@ -134,8 +135,7 @@ class Machine(RuleBasedStateMachine):
             Role("default", ROLE_ARN, self.volume.path, None, DURATION_SECONDS),
             self._exchange,
             Store(endpoint.credentials_response),
-            clock=self.world.clock,
-            jitter=self._next_jitter,
+            sources=Sources(self.world.clock, self._next_jitter),
             log=make_log([]),
             metrics=Metrics(),
         )

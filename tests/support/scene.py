@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import trio
 
+from sidecar.clock import Sources
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.refresh.refresher import Refresher
@@ -81,8 +82,7 @@ def make_scene(
         Role("default", ROLE_ARN, volume.path, None, 3600),
         sts,
         Store(endpoint.credentials_response),
-        clock=wall.clock,
-        jitter=jitter,
+        sources=Sources(wall.clock, jitter),
         log=log,
         metrics=metrics,
     )

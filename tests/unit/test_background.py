@@ -13,10 +13,11 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS, keep_running
+from sidecar.clock import Sources
 from sidecar.daemon import daemon as daemon_module
 from sidecar.daemon import run as run_module
 from sidecar.daemon.credentials_file import CredentialsFile
-from sidecar.daemon.daemon import CredentialsHandler, Daemon, Form, Sources, make_daemon
+from sidecar.daemon.daemon import CredentialsHandler, Daemon, Form, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import ServedRoles
 from sidecar.files import file_version

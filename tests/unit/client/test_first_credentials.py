@@ -11,7 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.client.first_credentials import CHECK_SECONDS, wait_for_attempts, wait_for_credentials
-from sidecar.daemon.daemon import Daemon, Sources, make_daemon
+from sidecar.clock import Sources
+from sidecar.daemon.daemon import Daemon, make_daemon
 from sidecar.errors import NextStep, SidecarError
 from tests.end_to_end.test_exec import run_exec
 from tests.support.fakes.clock import FakeWall

@@ -10,8 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
+from sidecar.clock import Sources
 from sidecar.config.settings import Config
-from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.log import Logger
 from sidecar.role import Role
 from sidecar.sts.settings import StsSettings

@@ -14,8 +14,9 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
+from sidecar.clock import Sources
 from sidecar.credentials import Credentials
-from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import MAX_ENDED
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep

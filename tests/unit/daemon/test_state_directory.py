@@ -15,9 +15,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.clock import Clock
+from sidecar.clock import Clock, Sources
 from sidecar.daemon import state_directory
-from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.daemon.saved_state import MAX_STATE_BYTES, file_name
 from sidecar.daemon.state_directory import Boot, StateDirectory, open_directory
 from sidecar.errors import ConfigurationError, NextStep

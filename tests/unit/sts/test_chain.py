@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
+from sidecar.clock import Sources
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.role import ChainStep, Role

@@ -12,7 +12,8 @@ import trio
 from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
-from sidecar.daemon.daemon import Daemon, Listeners, Sources, make_daemon
+from sidecar.clock import Sources
+from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresh import schedule
