@@ -20,20 +20,20 @@ from sidecar.redaction import without_user_info
 
 
 class NextStep(Enum):
-    """What the daemon does after a failed exchange. None of them ends it or touches stored credentials."""
+    """The daemon's next action after a failed exchange. None ends the daemon or changes stored credentials."""
 
     RETRY = "retry"
-    """Likely to pass by itself: try again soon, backing off with full jitter."""
+    """Retry soon, with exponential backoff and full jitter. The error is probably temporary."""
     SLOW_DOWN = "slow_down"
-    """STS is throttling: as RETRY, from a longer base, and not before STS said."""
+    """Retry like RETRY, but from a longer base and not before the time that STS named. STS throttles."""
     REREAD_TOKEN = "reread_token"  # noqa: S105  the name of a step
-    """The token was refused: try at once if the file has changed, else when it does, else slowly."""
+    """Retry at once if the token file has changed, else when it changes, and slowly until then. STS rejected the token."""
     WAIT_FOR_TOKEN = "wait_for_token"  # noqa: S105  the name of a step
-    """The token has expired: try at once when the file has changed, else every minute. Quick retries are useless."""
+    """Retry at once when the token file has changed, and every minute until then. The token has expired."""
     WAIT = "wait"
-    """The role, the provider or their propagation: slow retries that never stop, and somebody should look."""
+    """Retry slowly without end. A person should check the role, the provider or their propagation."""
     ASK_OPERATOR = "ask_operator"
-    """Our own parameters are refused: slow retries, and nothing changes until somebody changes a setting."""
+    """Retry slowly. STS rejected our parameters, and only a changed setting can help."""
 
 
 class Explanation:
@@ -102,12 +102,12 @@ class TokenError(SidecarError):
 
 class ExchangeError(SidecarError):
     """
-    STS gave no credentials.
+    STS returned no credentials.
 
-    `code` is AWS's own error code, or one of ours where there is none: `Timeout`, `Unreachable`, `Tls` and `Proxy` for
-    what never reached an answer, `Http` and the status for an answer without a code, `MalformedReply` for credentials
-    that cannot be used. `status` is the HTTP status, or None; `retry_after_seconds` is what STS asked for; `step` is
-    the step of the role's chain that failed, from 1, or 0 for the exchange of the token.
+    `code` is the error code of AWS, or one of ours: `Timeout`, `Unreachable`, `Tls` and `Proxy` if there was no
+    response, `Http` and the status for a response without a code, and `MalformedReply` for unusable credentials.
+    `status` is the HTTP status, or None. `retry_after_seconds` is the pause that STS requested. `step` is the failed
+    step of the role's chain, from 1, or 0 for the exchange of the token.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ExchangeError(SidecarError):
         self.step = step
 
     def in_step(self, step: int, role_arn: str) -> "ExchangeError":
-        """The same, told of this step of a chain."""
+        """Return the same error for this step of a chain."""
         return ExchangeError(
             self.code,
             f"step {step} of the chain, {role_arn}: {self.message}",

@@ -178,7 +178,7 @@ def _read_secret(setting: str, path: str) -> str:
     except OSError as exc:
         raise ConfigurationError(
             f"{setting} is {path}, which cannot be read ({exc.strerror or exc})",
-            fix=f"Let uid {os.geteuid()} read it, or leave it out where no secret is asked for",
+            fix=f"Let uid {os.geteuid()} read it, or unset it if the daemon needs no secret",
             setting=setting,
         ) from exc
     return (content or b"").strip().decode("latin-1")

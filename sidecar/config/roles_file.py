@@ -103,7 +103,7 @@ _policy_arn = matching(
 )
 _role_name = matching(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
-    "1 to 64 letters, digits and _.-, as it stands in a path, starting with a letter or digit",
+    "1 to 64 letters, digits and _.-, because it is in a path, starting with a letter or digit",
 )
 _source_identity = matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits and _+=,.@-")
 _external_id = matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and _+=,.@:/-")

@@ -172,7 +172,7 @@ class StsClient:
             raise _malformed(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise _malformed(f"the answer is encoded as {encoding[:12]!r}, which was not asked for")
+            raise _malformed(f"the response is encoded as {encoding[:12]!r}, which was not requested")
         return response, bytes(body)
 
 

@@ -236,7 +236,7 @@ def _account_id(texts: Mapping[_Path, str]) -> str:
 
 
 def _refuse(problem: str, status: int = 200, cause: Exception | None = None) -> NoReturn:
-    message = f"STS's answer is passed over as a whole: {problem}"
+    message = f"the response of STS is ignored as a whole: {problem}"
     raise ExchangeError("MalformedReply", message, NextStep.RETRY, status=status) from cause
 
 

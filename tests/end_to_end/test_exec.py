@@ -136,13 +136,13 @@ async def test_unhandled_signal_ends_command_and_daemon_in_order(tmp_path: Path,
 def test_missing_secret_directory_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/proc/none")
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # then `tempfile` searches no other directory
-    with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* set TMPDIR"), private_directory():
+    with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* Set TMPDIR"), private_directory():
         pass
 
 
 def test_unwritable_secret_file_names_its_setting(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
-    with pytest.raises(ConfigurationError, match="set TMPDIR"):
+    with pytest.raises(ConfigurationError, match="Set TMPDIR"):
         keep_secret("a secret", None, gone)
     with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {gone}/secret"):
         keep_secret("a secret", f"{gone}/secret", str(tmp_path))

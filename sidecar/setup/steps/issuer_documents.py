@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     if args.issuer not in (None, documents.issuer):
         raise ConfigurationError(
             f"--issuer is {args.issuer}, and the API server's is {documents.issuer}",
-            fix="Set its --service-account-issuer, which is what stands in tokens, or correct --issuer",
+            fix="Set its --service-account-issuer, which is the `iss` of its tokens, or correct --issuer",
             setting="--issuer",
         )
     check_issuer(documents.issuer)

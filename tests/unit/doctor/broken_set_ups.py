@@ -215,7 +215,7 @@ BROKEN = (
         "a web page instead of the response of STS",
         sts_replies(StsReply(200, b"<html>Sign in</html>")),
         "exchange.granted",
-        "STS's answer is passed over as a whole",  # language: quoted
+        "the response of STS is ignored as a whole",
     ),
     Broken(
         "another audience",
