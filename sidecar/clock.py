@@ -6,7 +6,6 @@ alone: the wall clock can be set back, and Linux's monotonic clock stops while a
 that decide about time take an `Instant`; only the I/O shell reads a `Clock`.
 """
 
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -32,13 +31,6 @@ class Clock(NamedTuple):
     def now(self) -> Instant:
         """Read both clocks."""
         return Instant(self.wall(), self.monotonic())
-
-
-class Sources(NamedTuple):
-    """The sources of time and randomness. `jitter` returns numbers from 0 to 1."""
-
-    clock: Clock
-    jitter: Callable[[], float] = random.random
 
 
 def instant_text(instant: datetime | float) -> str:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from sidecar.background import RESTART_SECONDS, keep_running
-from sidecar.clock import Clock, Instant, Sources
+from sidecar.clock import Clock, Instant
 from sidecar.config.settings import Config
 from sidecar.daemon.authorization_files import AuthorizationFiles
 from sidecar.daemon.served_roles import ServedRole, ServedRoles
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.refresh.refresher import Refresher
+from sidecar.refresh.refresher import Refresher, Sources
 from sidecar.role import Role, secret_files
 from sidecar.serving import admin, http, server
 from sidecar.serving import container_credentials as endpoint

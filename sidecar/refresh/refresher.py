@@ -6,11 +6,13 @@ error ends the loop, and none changes the credentials in service.
 """
 
 import os.path
+import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
 
-from sidecar.clock import Instant, Sources, instant_text
+from sidecar.clock import Clock, Instant, instant_text
 from sidecar.directory_watch import watch_directory
 from sidecar.errors import ExchangeError, FileTimeoutError, NextStep, TokenError
 from sidecar.file_thread import in_thread, shared_check
@@ -67,6 +69,13 @@ class Progress(NamedTuple):
     max_duration: max_duration.MaxDuration
     token_version: FileVersion | None
     reminded_at: float
+
+
+class Sources(NamedTuple):
+    """The sources of time and randomness. `jitter` returns numbers from 0 to 1."""
+
+    clock: Clock
+    jitter: Callable[[], float] = random.random
 
 
 class Refresher:

@@ -18,10 +18,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.clock import Sources
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.refresh import schedule
+from sidecar.refresh.refresher import Sources
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume

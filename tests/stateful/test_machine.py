@@ -30,13 +30,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from sidecar.clock import Sources
 from sidecar.daemon.authorization_files import Authorization
 from sidecar.daemon.served_roles import ServedRole
 from sidecar.errors import NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresh import schedule
-from sidecar.refresh.refresher import Refresher
+from sidecar.refresh.refresher import Refresher, Sources
 from sidecar.role import Role
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving import http

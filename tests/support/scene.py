@@ -10,10 +10,9 @@ from typing import Any
 import structlog
 import trio
 
-from sidecar.clock import Sources
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
-from sidecar.refresh.refresher import Refresher
+from sidecar.refresh.refresher import Refresher, Sources
 from sidecar.role import Role
 from sidecar.serving import container_credentials as endpoint
 from sidecar.store import Store

@@ -13,8 +13,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from sidecar.clock import Sources
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
+from sidecar.refresh.refresher import Sources
 from sidecar.serving.listen import listen
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange

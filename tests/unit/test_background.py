@@ -13,7 +13,6 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS, keep_running
-from sidecar.clock import Sources
 from sidecar.daemon import daemon as daemon_module
 from sidecar.daemon import run as run_module
 from sidecar.daemon.credentials_file import CredentialsFile
@@ -23,6 +22,7 @@ from sidecar.daemon.served_roles import ServedRoles
 from sidecar.files import file_version
 from sidecar.local import services
 from sidecar.metrics import Metrics
+from sidecar.refresh.refresher import Sources
 from sidecar.serving import http
 from sidecar.serving.audit import Audit
 from sidecar.serving.container_credentials import Response

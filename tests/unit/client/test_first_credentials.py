@@ -11,9 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.client.first_credentials import CHECK_SECONDS, wait_for_attempts, wait_for_credentials
-from sidecar.clock import Sources
 from sidecar.daemon.daemon import Daemon, make_daemon
 from sidecar.errors import NextStep, SidecarError
+from sidecar.refresh.refresher import Sources
 from tests.end_to_end.test_exec import run_exec
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal

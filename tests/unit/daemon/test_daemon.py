@@ -10,10 +10,10 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
-from sidecar.clock import Sources
 from sidecar.config.settings import Config
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.log import Logger
+from sidecar.refresh.refresher import Sources
 from sidecar.role import Role
 from sidecar.sts.settings import StsSettings
 from tests.support.fakes.clock import FakeWall

@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.clock import Sources
 from sidecar.daemon.daemon import make_daemon
+from sidecar.refresh.refresher import Sources
 from sidecar.serving import peer, peer_process, proc_net
 from sidecar.serving.audit import LINES_A_SECOND
 from sidecar.serving.peer import Peer, Peers

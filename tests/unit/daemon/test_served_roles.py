@@ -14,7 +14,6 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
-from sidecar.clock import Sources
 from sidecar.credentials import Credentials
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.daemon.roles_reload import Reload
@@ -22,6 +21,7 @@ from sidecar.daemon.served_roles import MAX_ENDED
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.files import file_version
 from sidecar.metrics import Metrics
+from sidecar.refresh.refresher import Sources
 from sidecar.refresh.schedule import CHANGED_TOKEN_PAUSE_SECONDS, CHECK_SECONDS
 from sidecar.role import ChainStep, Role
 from sidecar.serving import admin

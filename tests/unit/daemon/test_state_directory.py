@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.clock import Clock, Sources
+from sidecar.clock import Clock
 from sidecar.daemon import state_directory
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.daemon.saved_state import MAX_STATE_BYTES, file_name
@@ -24,7 +24,7 @@ from sidecar.errors import ConfigurationError, NextStep
 from sidecar.file_thread import in_thread
 from sidecar.files import replace_secret_file
 from sidecar.mounts import filesystem_type
-from sidecar.refresh.refresher import REMINDER_SECONDS
+from sidecar.refresh.refresher import REMINDER_SECONDS, Sources
 from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.role import ChainStep, Role
 from tests.support.fakes.clock import FakeWall

@@ -88,7 +88,7 @@ BROKEN = (
         "the token itself instead of its path",
         token_is_copied_into_the_setting,
         "settings.values",
-        "AWS_WEB_IDENTITY_TOKEN_FILE is a token itself (not shown here)",
+        "AWS_WEB_IDENTITY_TOKEN_FILE is a token",
     ),
     Broken(
         "no token volume",

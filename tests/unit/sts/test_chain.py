@@ -10,10 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.clock import Sources
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.metrics import Metrics
+from sidecar.refresh.refresher import Sources
 from sidecar.role import ChainStep, Role
 from sidecar.sts.client import ATTEMPT_SECONDS, Exchange, ExchangeResult, StsClient
 from sidecar.sts.errors import explained

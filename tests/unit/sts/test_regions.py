@@ -12,11 +12,11 @@ import trio
 from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
-from sidecar.clock import Sources
 from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
 from sidecar.metrics import Metrics
 from sidecar.refresh import schedule
+from sidecar.refresh.refresher import Sources
 from sidecar.sts.client import StsClient
 from sidecar.sts.failover import FAILBACK_SECONDS, MAX_OUTAGES
 from sidecar.sts.regions import StsRegion, StsRegions, open_regions
