@@ -44,7 +44,7 @@ tools: $(VENV)/.tools.installed ## install irsa-sidecar with every extra into .v
 dev: $(VENV)/.dev.installed ## install what a contributor needs into .venv (CONTRIBUTING.md)
 	@echo "Next: make test-fast"
 
-test: lint types unit test-pythons test-newest ## run lint, types and tests, and the unit tests also on other Pythons
+test: lint types unit ## run lint, types and all tests that need no container
 
 test-fast: $(VENV)/.dev.installed ## run the unit tests of what changed since SINCE (main), and print how long they took
 	$(BIN)/python -m tests.support.changed --base $(SINCE)
@@ -68,10 +68,10 @@ unit: $(VENV)/.dev.installed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
 messages: $(VENV)/.dev.installed ## write the messages of all errors to tests/unit/messages.txt
 	$(BIN)/python -m tests.unit.messages
 
+# CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 

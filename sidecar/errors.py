@@ -51,7 +51,7 @@ class Explanation:
         self.fix = fix
 
     def __str__(self) -> str:
-        """Return both parts as sentences: `<setting> is <value>: <problem>. <Fix>.`"""
+        """Return both parts as sentences."""
         return sentences(self.problem, self.fix)
 
 

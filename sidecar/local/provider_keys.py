@@ -31,8 +31,8 @@ MAX_FILE_BYTES = 1024 * 1024
 """Limit of a file of keys. STS uses 100 keys at most, of less than 1 KiB each."""
 
 _UNREACHABLE = (
-    "The request could not be fulfilled because the identity provider (IDP) that was asked to verify the incoming "
-    "identity token could not be reached."
+    "The request could not be fulfilled because the identity provider (IDP) "
+    "that was asked to verify the incoming identity token could not be reached."  # language: quoted
 )
 
 

@@ -118,7 +118,7 @@ async def _listen(setting: str, host: str, port: int) -> socket.socket:
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as exc:
         raise ConfigurationError(
-            f"{setting} is {port}, and {format_address(host, port)} is not to be had ({exc.strerror or exc})",
+            f"{setting} is {port}, and {format_address(host, port)} is not available ({exc.strerror or exc})",
             fix="Give another port, or 0 for a free one",
             setting=setting,
         ) from exc

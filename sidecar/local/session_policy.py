@@ -138,7 +138,7 @@ def _document(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise _malformed("This policy contains invalid Json", str(exc)) from exc
     if not isinstance(document, dict):
-        raise _malformed("Syntax errors in policy.", "it is no JSON object")
+        raise _malformed("Syntax errors in policy.", "it is not a JSON object")
     return document
 
 
@@ -152,7 +152,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _statement(item: Any, index: int) -> Statement:
     if not isinstance(item, dict):
-        raise _malformed("Syntax errors in policy.", f"Statement {index} is no object")
+        raise _malformed("Syntax errors in policy.", f"Statement {index} is not an object")
     label = f"Statement {item.get('Sid') or index}"
     if item.get("Effect") not in ("Allow", "Deny"):
         raise _malformed("Syntax errors in policy.", f"{label} has neither the Effect Allow nor Deny")

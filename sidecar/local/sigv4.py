@@ -64,7 +64,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
         raise _denied(
             "InvalidClientTokenId",
             "The security token included in the request is invalid",
-            f"{signature.access_key_id} is no key that this STS gave out, or its session token is another one",
+            f"{signature.access_key_id} is not a key of this STS, or its session token is another one",
         )
     if session.expires_at <= now:
         raise _denied(

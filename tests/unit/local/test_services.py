@@ -286,7 +286,7 @@ async def test_unusable_port_or_directory_stops_the_start(
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     async with listener:
         port = listener.socket.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=rf"sts_port is {port}, and .* is not to be had"):
+        with pytest.raises(ConfigurationError, match=rf"sts_port is {port}, and .* is not available"):
             await _start(tmp_path, generate, LocalConfig(sts_port=port))
 
 
