@@ -74,8 +74,9 @@ def load_if_changed(path: str, before: FileVersion | None) -> Loaded | None:
     if version == before:
         return None
     if version is None:
-        error = f"{CA_BUNDLE} is {path!r}, which no longer exists: restore it, or restart without the setting."
-        return Loaded(None, ConfigurationError(error))
+        problem = f"{CA_BUNDLE} is {path!r}, which no longer exists"
+        fix = "Restore it, or restart without the setting"
+        return Loaded(None, ConfigurationError(problem, fix=fix, setting=CA_BUNDLE))
     try:
         return Loaded(version, trust_in(path))
     except ConfigurationError as error:

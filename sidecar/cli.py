@@ -121,8 +121,8 @@ def _top_level(arguments: list[str]) -> int:
         return _run([*arguments[1:], "--help"], is_own_process=False)
     name = parser.parse_args(arguments[:1]).command or arguments[0]
     parser.print_usage(sys.stderr)
-    hint = suggestion(name, [*COMMANDS, "help"]) or "."
-    raise ConfigurationError(f"there is no command {name!r}{hint} `irsa-sidecar help` lists the commands.")
+    hint = suggestion(name, [*COMMANDS, "help"])
+    raise ConfigurationError(f"there is no command {name!r}{hint}", fix="`irsa-sidecar help` lists the commands")
 
 
 def _expected(error: BaseException) -> BaseException | None:

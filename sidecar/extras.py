@@ -17,5 +17,5 @@ def import_extra(module: str, command: str, extra: str) -> ModuleType:
         if exc.name is None or exc.name.partition(".")[0] == "sidecar":
             raise
         raise ConfigurationError(
-            f"`{command}` needs the package {exc.name.partition('.')[0]}, of the extra {extra}. {HOW_TO_INSTALL}."
+            f"`{command}` needs the package {exc.name.partition('.')[0]}, of the extra {extra}", fix=HOW_TO_INSTALL
         ) from exc

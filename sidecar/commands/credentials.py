@@ -178,7 +178,7 @@ def _read_secret(setting: str, path: str) -> str:
     except OSError as exc:
         raise ConfigurationError(
             f"{setting} is {path}, which cannot be read ({exc.strerror or exc})",
-            fix=f"Let uid {os.geteuid()} read it, or unset it if the daemon needs no secret",
+            fix=f"Let uid {os.geteuid()} read it, or unset it if the daemon requires no secret",
             setting=setting,
         ) from exc
     return (content or b"").strip().decode("latin-1")
@@ -194,17 +194,19 @@ def _credentials_in(
     message = body.get("message") or f"its answer has the status {response.status}"
     if response.status == 401 and secret_setting is None:
         raise ConfigurationError(
-            f"{daemon} asks for its secret",
+            f"{daemon} requires its secret",
             fix=f"Set {daemon.secret_settings[0]} to the file with it",
+            setting=daemon.secret_settings[0],
         )
     if response.status == 404 and daemon.role_name is not None:
         raise ConfigurationError(
             f"{daemon} has no role {daemon.role_name!r}",
-            fix="Give --role the name of one that it serves",
+            fix="Give --role the name of a role that it serves",
+            setting="--role",
         )
     if response.status in {401, 403, 404}:
-        told = f", told the secret of {secret_setting}," if secret_setting else ""
-        raise ConfigurationError(f"{daemon}{told} refuses: {message}")
+        sent = f" to the secret of {secret_setting}" if secret_setting else ""
+        raise ConfigurationError(f"{daemon} responds{sent}: {message}")
     raise SidecarError(f"{daemon}: {message}")
 
 
@@ -224,7 +226,8 @@ def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> 
     """
     names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
     if not all(isinstance(body.get(name), str) and re.fullmatch("[!-~]+", body[name]) for name in names):
-        raise SidecarError(f"{daemon} answers, but with something else than credentials: is it irsa-sidecar's?")
+        problem = f"{daemon} responds with something other than credentials"
+        raise SidecarError(problem, fix="Check that irsa-sidecar listens there")
     if role_arn and daemon.role_name is None and body["RoleArn"] != role_arn:
         raise ConfigurationError(
             f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}",

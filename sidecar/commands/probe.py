@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     setting, text = f"{PREFIX}ADMIN_LISTEN", args.admin_listen or os.environ.get(f"{PREFIX}ADMIN_LISTEN") or ":4773"
     if text == "off":
-        raise ConfigurationError(f"{setting} is off: a probe needs the admin address; give one to the daemon and here.")
+        raise ConfigurationError(
+            f"{setting} is off, and a probe needs the admin address",
+            fix="Set it for the daemon and here",
+            setting=setting,
+        )
     address = reachable(parse_address(setting, text))
     deadline_at = time.monotonic() + parse_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
     while (problem := _problem(address)) and time.monotonic() < deadline_at:

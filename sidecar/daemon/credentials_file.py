@@ -66,13 +66,15 @@ def is_ours(path: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as exc:
-        raise ConfigurationError(f"{_SETTING} is {path}, which cannot be read ({exc.strerror or exc}): {_FIX}") from exc
+        problem = f"{_SETTING} is {path}, which cannot be read ({exc.strerror or exc})"
+        raise ConfigurationError(problem, fix=_FIX, setting=_SETTING) from exc
     if start is None or start not in (b"", HEADER.encode()):
-        raise ConfigurationError(f"{_SETTING} is {path}, which irsa-sidecar did not write: {_FIX}")
+        problem = f"{_SETTING} is {path}, which irsa-sidecar did not write"
+        raise ConfigurationError(problem, fix=_FIX, setting=_SETTING)
     return bool(start)
 
 
-_FIX = "name a file of its own, which is replaced as a whole, or remove this one."
+_FIX = "Name a file that irsa-sidecar may replace as a whole, or remove this one"
 
 
 class CredentialsFile:

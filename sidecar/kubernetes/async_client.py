@@ -217,8 +217,8 @@ class _Connected:
         try:
             await self._use(self._created())
         except _UNUSABLE as exc:
-            text = f"Context {self._config.context_name} of the kubeconfig cannot be used ({exc})."
-            raise ConfigurationError(text) from exc
+            text = f"Context {self._config.context_name} of the kubeconfig cannot be used ({exc})"
+            raise ConfigurationError(text, fix="Correct its certificates and its user") from exc
         return self
 
     async def client(self) -> httpx2.AsyncClient:

@@ -169,12 +169,11 @@ class Kubernetes:
             response = self._client.request(method, path, content=content, headers=headers, params=parameters)
         except httpx2.HTTPError as exc:
             raise KubernetesError(
-                f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})."
+                f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
             ) from exc
         except (OSError, ValueError, KeyError) as exc:  # such as a certificate of a login plugin
             raise ConfigurationError(
-                f"Context {self.context} of the kubeconfig gives no way to log in ({exc}): does `kubectl get pods` "
-                "work?"
+                f"Context {self.context} of the kubeconfig gives no way to log in ({exc})", fix=_TRY_KUBECTL
             ) from exc
         if response.status_code == 404 and method == "GET":
             return None
@@ -191,7 +190,7 @@ def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
         client = Client(config, Connection(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
     except (OSError, ValueError) as exc:
         raise ConfigurationError(
-            f"Context {config.context_name} of the kubeconfig cannot be used ({exc}): does `kubectl get pods` work?"
+            f"Context {config.context_name} of the kubeconfig cannot be used ({exc})", fix=_TRY_KUBECTL
         ) from exc
     with client:
         yield Kubernetes(client, config)
@@ -223,6 +222,8 @@ def _present(path: str, body: bytes | None) -> bytes:
     assert body is not None, path
     return body
 
+
+_TRY_KUBECTL = "Correct it until `kubectl get pods` works"
 
 CHECK_PROXIES = "Check HTTPS_PROXY and the server of the kubeconfig: a proxy may answer instead of the API server"
 

@@ -51,13 +51,13 @@ def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
     except (OSError, ValueError) as exc:
         hint = (plugin.installHint or "").strip() or "Install it, or correct PATH."
         reason = exc.strerror if isinstance(exc, OSError) else exc
-        raise _unusable(config, f"exec.command {plugin.command} cannot be run ({reason}). {hint}") from exc
+        raise _unusable(config, f"exec.command {plugin.command} cannot be run ({reason})", fix=hint) from exc
     if done.returncode:
         stderr = (done.stderr or b"").decode("utf-8", "replace").strip()[:SHOWN_CHARACTERS]
         raise _unusable(
             config,
-            f"exec.command {plugin.command} ended with {done.returncode}{f': {stderr}' if stderr else ''}. "
-            "Log in again, and see whether `kubectl get pods` works.",
+            f"exec.command {plugin.command} ended with {done.returncode}{f': {stderr}' if stderr else ''}",
+            fix="Log in again, and check that `kubectl get pods` works",
         )
     return _read(config, plugin, done.stdout)
 
@@ -65,7 +65,8 @@ def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
 def _is_interactive(config: SingleConfig, plugin: Plugin) -> bool:
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     if plugin.interactive_mode == "Always" and not is_terminal:
-        raise _unusable(config, "exec.interactiveMode is Always, and stdin is not a terminal. Run this on a terminal.")
+        problem = "exec.interactiveMode is Always, and stdin is not a terminal"
+        raise _unusable(config, problem, fix="Run this on a terminal")
     return is_terminal and plugin.interactive_mode != "Never"
 
 
@@ -84,7 +85,9 @@ def _cluster_info(config: SingleConfig, cluster: ClusterEntry) -> dict[str, Any]
             data = base64.b64encode(Path(cluster.certificate_auth).read_bytes()).decode()
         except OSError as exc:
             raise _unusable(
-                config, f"certificate-authority {cluster.certificate_auth} cannot be read ({exc.strerror})."
+                config,
+                f"certificate-authority {cluster.certificate_auth} cannot be read ({exc.strerror})",
+                fix="Correct its path",
             ) from exc
     info = {
         "server": cluster.server,
@@ -111,17 +114,21 @@ def _read(config: SingleConfig, plugin: Plugin, printed: bytes) -> PluginCredent
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         # The message does not quote the output, because it may hold a token.
         raise _unusable(
-            config, f"exec.command {plugin.command} printed what is not an ExecCredential. Run it by hand to see it."
+            config,
+            f"exec.command {plugin.command} printed what is not an ExecCredential",
+            fix="Run it by hand to see its output",
         ) from exc
     if version != plugin.apiVersion:
         raise _unusable(
             config,
-            f"exec.command {plugin.command} answered in {version}, and exec.apiVersion is {plugin.apiVersion}. "
-            "Write the entry again with the plugin's own command.",
+            f"exec.command {plugin.command} answered in {version}, and exec.apiVersion is {plugin.apiVersion}",
+            fix="Write the entry again with the plugin's own command",
         )
     if not found.token and not (found.certificate and found.key):
         raise _unusable(
-            config, f"exec.command {plugin.command} printed neither a token nor a certificate with its key."
+            config,
+            f"exec.command {plugin.command} printed neither a token nor a certificate with its key",
+            fix="Run it by hand to see its output",
         )
     return found
 
@@ -130,5 +137,6 @@ def _unix_seconds(text: str | None) -> float | None:
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
-def _unusable(config: SingleConfig, text: str) -> ConfigurationError:
-    return ConfigurationError(f"Context {config.context_name} of the kubeconfig gives no way to log in: {text}")
+def _unusable(config: SingleConfig, problem: str, *, fix: str) -> ConfigurationError:
+    context = f"Context {config.context_name} of the kubeconfig"
+    return ConfigurationError(f"{context} gives no way to log in: {problem}", fix=fix)

@@ -49,7 +49,9 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
         return _selected(merged([(path, _read(path)) for path in files]), where, context)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, ValidationError) as exc:
         raise ConfigurationError(
-            f"The kubeconfig {where} is not in the form that kubectl reads ({exc}): `kubectl config view` shows it."
+            f"The kubeconfig {where} is not in the form that kubectl reads ({exc})",
+            fix="Correct it: `kubectl config view` shows it",
+            setting="KUBECONFIG",
         ) from exc
 
 
@@ -83,8 +85,9 @@ def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
         host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
     except (KeyError, OSError) as exc:
         raise ConfigurationError(
-            f"The Pod's service account cannot be used ({exc}): is automountServiceAccountToken false? Let it be "
-            f"mounted at {SERVICE_ACCOUNT}."
+            f"The Pod's service account cannot be used ({exc})",
+            fix=f"Let it be mounted at {SERVICE_ACCOUNT}: automountServiceAccountToken must not be false",
+            setting="automountServiceAccountToken",
         ) from exc
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     cluster = ClusterEntry(server=server, certificate_auth=str(folder / "ca.crt"))
@@ -140,13 +143,16 @@ def _selected(found: Mapping[str, Any], where: str, context: str | None) -> Sing
     if entry.get("user"):
         user = _entry(found, "users", str(entry["user"]), title, UserEntry)
     if problem := cluster_problem(cluster):
-        raise ConfigurationError(f"{title}: its cluster {entry['cluster']} {problem}.")
+        raise ConfigurationError(f"{title}: its cluster {entry['cluster']} {problem.problem}", fix=problem.fix)
     if problem := user_problem(user):
-        raise ConfigurationError(f"{title}: its user {entry.get('user')} {problem}.")
+        raise ConfigurationError(f"{title}: its user {entry.get('user')} {problem.problem}", fix=problem.fix)
     cluster.server = _with_scheme(cluster)
     return SingleConfig(
         name, convert({key: entry.get(key) for key in ("cluster", "user", "namespace")}, Context), cluster, user
     )
+
+
+_CHOOSE_CONTEXT = "Choose one with --context or `kubectl config use-context`"
 
 
 def _context(found: Mapping[str, Any], where: str, context: str | None) -> tuple[str, Mapping[str, Any]]:
@@ -155,14 +161,16 @@ def _context(found: Mapping[str, Any], where: str, context: str | None) -> tuple
     name = context or found["current-context"]
     if not name:
         raise ConfigurationError(
-            f"The kubeconfig {where} names no usable current context: there are {known}; choose one with --context or "
-            "`kubectl config use-context`."
+            f"The kubeconfig {where} names no usable current context. It has {known}",
+            fix=_CHOOSE_CONTEXT,
+            setting="--context",
         )
     if name not in contexts:
-        setting = f"--context is {name}" if context else f"current-context is {name}"
+        setting = "--context" if context else "current-context"
         raise ConfigurationError(
-            f"{setting}: the kubeconfig {where} has no such context; there are {known}; choose one with --context or "
-            "`kubectl config use-context`."
+            f"{setting} is {name}, which is not a context of the kubeconfig {where}. It has {known}",
+            fix=_CHOOSE_CONTEXT,
+            setting=setting,
         )
     return str(name), contexts[name]
 
@@ -177,8 +185,8 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
     if name not in entries:
         known = ", ".join(sorted(map(str, entries))) or "none"
         raise ConfigurationError(
-            f"{title} names the {inner} {name}, which is not there: there are {known}",
-            fix="Correct it",
+            f"{title} names the {inner} {name}, which does not exist. There are {known}",
+            fix="Correct the name",
         )
     for field in unknown_fields(entries[name], kind):
         warn(f"{title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from lightkube.config.models import Cluster, User, UserExec
 
+from sidecar.errors import Explanation
+
 EXEC_GROUP = "client.authentication.k8s.io"
 PLUGIN_VERSIONS = (f"{EXEC_GROUP}/v1", f"{EXEC_GROUP}/v1beta1")
 
@@ -54,17 +56,18 @@ def unknown_fields(entry: Mapping[str, Any], kind: type[msgspec.Struct]) -> Iter
     yield from (str(name) for name in entry if name not in known)
 
 
-def cluster_problem(cluster: ClusterEntry) -> str | None:
-    """Return a clause with the field that kubectl rejects and the reason, or None if the cluster is usable."""
+def cluster_problem(cluster: ClusterEntry) -> Explanation | None:
+    """Return the field that kubectl rejects as a clause and the fix, or None if the cluster is usable."""
     if not cluster.server:
-        return "has no server. Name the API server's URL in clusters[].cluster.server"
+        return Explanation("has no server", fix="Name the API server's URL in clusters[].cluster.server")
     if cluster.insecure and (cluster.certificate_auth or cluster.certificate_auth_data):
-        return "has both insecure-skip-tls-verify and a certificate-authority. Delete one of them, as kubectl requires"
+        fix = "Delete one of them, as kubectl requires"
+        return Explanation("has both insecure-skip-tls-verify and a certificate-authority", fix)
     return None
 
 
-def user_problem(user: UserEntry) -> str | None:
-    """Return a clause with the unsupported field and the reason, or None if the user is usable."""
+def user_problem(user: UserEntry) -> Explanation | None:
+    """Return the unsupported field as a clause and the fix, or None if the user is usable."""
     more = {
         "as-uid": user.impersonate_uid,
         "as-groups": user.impersonate_groups,
@@ -72,20 +75,23 @@ def user_problem(user: UserEntry) -> str | None:
     }
     names = [name for name, value in more.items() if value]
     if names and not user.impersonate:
-        return f"has {names[0]} without as. Name the user to act as in as, as kubectl requires"
+        return Explanation(f"has {names[0]} without as", fix="Name the user to act as in `as`, as kubectl requires")
     if user.auth_provider and not (user.token or user.token_file or user.exec):
-        return "has auth-provider, which kubectl no longer has since 1.26. Log in by a plugin (exec) or a token"
+        fix = "Log in by a plugin (exec) or a token"
+        return Explanation("has auth-provider, which kubectl does not support since 1.26", fix)
     return _plugin_problem(user)
 
 
-def _plugin_problem(user: UserEntry) -> str | None:
+def _plugin_problem(user: UserEntry) -> Explanation | None:
     plugin = user.exec
     if plugin is None:
         return None
     if plugin.apiVersion not in PLUGIN_VERSIONS:
-        return f"has exec.apiVersion {plugin.apiVersion}. Use {PLUGIN_VERSIONS[0]}, or update the plugin's entry"
+        fix = f"Use {PLUGIN_VERSIONS[0]}, or update the plugin's entry"
+        return Explanation(f"has exec.apiVersion {plugin.apiVersion}", fix)
     if plugin.interactive_mode not in ("Never", "IfAvailable", "Always"):
-        return f"has exec.interactiveMode {plugin.interactive_mode}. Use Never, IfAvailable or Always"
+        fix = "Use Never, IfAvailable or Always"
+        return Explanation(f"has exec.interactiveMode {plugin.interactive_mode}", fix)
     if not plugin.command:
-        return "has no exec.command. Name the login plugin there"
+        return Explanation("has no exec.command", fix="Name the login plugin there")
     return None

@@ -226,10 +226,12 @@ def _read(kind: type[Any], value: Any, where: str) -> Any:
     known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}
     for name in _mapping(where, value):
         if name not in known:
-            raise ConfigurationError(f"{where}: {shown(name)} is not a setting", fix=_nearest(name, known))
+            raise ConfigurationError(
+                f"{where}: {shown(name)} is not a setting", fix=_nearest(name, known), setting=where
+            )
     missing = [name for name, item in known.items() if item.default is MISSING and name not in value]
     if missing:
-        raise ConfigurationError(f"{where}: {', '.join(missing)} is missing.")
+        raise ConfigurationError(f"{where}: {', '.join(missing)} is missing", fix="Add it", setting=where)
     return kind(**{name: known[name].metadata["read"](f"{where}: {name}", item) for name, item in value.items()})
 
 

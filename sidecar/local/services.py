@@ -170,7 +170,8 @@ def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
         sources[url] = _source(url, url, settings.jwks_file, clock)
     roles = {role.arn: role for role in (_role(settings, config, own) for settings in config.roles)}
     if len(roles) != len(config.roles):
-        raise ConfigurationError(f"roles names one role twice: there are {', '.join(roles)}.")
+        problem = f"roles contains one role twice: {', '.join(roles)}"
+        raise ConfigurationError(problem, fix="Remove one of them", setting="roles")
     return Account(config.region, roles, providers, sources)
 
 

@@ -151,7 +151,7 @@ def _rejection(exc: fault.ClientError, action: str) -> AwsError:
     error = exc.response.get("Error", {})
     code, message = error.get("Code", "Unknown"), error.get("Message") or "no reason given"
     advice = next((text.format(action=action) for codes, text in _ADVICE.items() if code in codes), None)
-    return AwsError(code, f"AWS rejected {action} ({code}: {message.rstrip('.')}).", fix=advice or "")
+    return AwsError(code, f"AWS rejected {action} ({code}: {message.rstrip('.')})", fix=advice or "")
 
 
 _Exceptions = type[Exception] | tuple[type[Exception], ...]

@@ -111,8 +111,9 @@ def _relative(uri: str, base: str) -> str:
 def _object(body: bytes | None, name: str) -> Mapping[str, Any]:
     if body is None:
         raise SidecarError(
-            f"The API server has no {name}: it needs --service-account-issuer, and you the right to read it "
-            "(ClusterRole system:service-account-issuer-discovery)."
+            f"The API server has no {name}",
+            fix="Set --service-account-issuer there, and get the right to read it (ClusterRole "
+            "system:service-account-issuer-discovery)",
         )
     try:
         document = json.loads(body)

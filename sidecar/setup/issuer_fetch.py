@@ -147,7 +147,8 @@ def _client(url: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
 
 def _json(url: str, body: bytes | None) -> Any:
     if body is None:
-        raise SidecarError(f"{url} is longer than {MAX_DOCUMENT_BYTES} bytes: no issuer needs that.")
+        problem = f"{url} is longer than {MAX_DOCUMENT_BYTES} bytes"
+        raise SidecarError(problem, fix="Publish the issuer's document there: no issuer needs that much")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:

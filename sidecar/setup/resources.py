@@ -49,7 +49,7 @@ class Account:
         match = _POLICY_ARN.fullmatch(arn)
         if match is None:
             raise ConfigurationError(
-                f"{setting} is {arn!r}",
+                f"{setting} is {arn!r}, which is not the ARN of a managed policy",
                 fix=(
                     "Give the ARN of a managed policy, such as "
                     f"arn:{self.partition}:iam::aws:policy/AmazonS3ReadOnlyAccess or {self.arn('policy/NAME')}"
@@ -65,8 +65,9 @@ class Account:
             )
         if match[2] not in ("aws", self.account_id):
             raise ConfigurationError(
-                f"{setting} is {arn!r}, of account {match[2]}: a role of account {self.account_id} can have policies "
-                "of its own account and AWS's only."
+                f"{setting} is {arn!r}, of account {match[2]}",
+                fix=f"Give a policy of account {self.account_id} or of AWS: a role can have no other policies",
+                setting=setting,
             )
         return arn
 

@@ -117,7 +117,8 @@ def read_review(body: bytes) -> Review:
     is_ours = _is_pod(request) and request.get("operation") == "CREATE" and wants_injection(pod)
     if is_ours and not all(map(_NAME.fullmatch, (service_account, namespace))):
         # The names become part of request paths at the API server, with the webhook's own permissions.
-        raise ConfigurationError("The body names a namespace or a ServiceAccount that there cannot be.")
+        problem = "The body names a namespace or a ServiceAccount whose name is not valid"
+        raise ConfigurationError(problem, fix="Correct the name")
     return Review(uid, namespace, service_account, pod if is_ours else None, bool(request.get("dryRun")))
 
 

@@ -79,7 +79,7 @@ class ServiceAccounts:
             with trio.fail_after(DEADLINE_SECONDS):
                 await self._requests.acquire()
         except trio.TooSlowError as exc:
-            raise KubernetesError(f"{REQUESTS_AT_ONCE} requests to the API server are not answered yet.") from exc
+            raise KubernetesError(f"{REQUESTS_AT_ONCE} requests to the API server have no response yet") from exc
         try:
             yield
         finally:

@@ -101,7 +101,7 @@ def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
     """Return the findings of doctor in the sidecar's container. Raises KubernetesError if kubectl cannot run it."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        raise KubernetesError("kubectl is not in PATH: --exec needs it")
+        raise KubernetesError("kubectl is not in PATH, and --exec needs it", fix="Install kubectl")
     context_option = ["--context", context] if context else []
     container = str((facts.sidecar or {}).get("name"))
     inside = ["exec", "-n", facts.namespace, facts.name, "-c", container, "--", "irsa-sidecar", "doctor", "--json"]

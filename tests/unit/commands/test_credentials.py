@@ -128,10 +128,7 @@ def test_error_about_the_secret_has_a_fix(
         secret_file.write_text("wrong-secret")
         status, out, err = run(capsys)
         assert (status, out) == (2, "")
-        assert (
-            "told the secret of IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE, refuses: The Authorization header is wrong"
-            in err
-        )
+        assert "to the secret of IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE: The Authorization header is wrong" in err
         assert "wrong-secret" not in err
 
 
@@ -241,18 +238,18 @@ def test_invalid_settings_exit_with_two(
 CREDENTIAL_NAMES = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
 NO_CREDENTIALS = http.response(200, json.dumps({"AccessKeyId": "A", "SecretAccessKey": "B", "Token": ""}).encode())
 OTHER_RESPONSES = {
-    "a page": (http.response(200, b"<html>", content_type="text/html"), "something else than credentials"),
-    "incomplete credentials": (NO_CREDENTIALS, "something else than credentials"),
+    "a page": (http.response(200, b"<html>", content_type="text/html"), "something other than credentials"),
+    "incomplete credentials": (NO_CREDENTIALS, "something other than credentials"),
     "a value with an escape": (
         http.response(200, json.dumps(dict.fromkeys(CREDENTIAL_NAMES, "a\x1b[31m")).encode()),
-        "something else than credentials",
+        "something other than credentials",
     ),
-    "a list": (http.response(200, b"[1]"), "something else than credentials"),
+    "a list": (http.response(200, b"[1]"), "something other than credentials"),
     "an error without a body": (http.response(500, b""), "status 500"),
     "an error of the daemon": (http.error_response(500, "A fault of the sidecar itself"), "A fault of the sidecar"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer"),
     "nothing": (b"", "does not answer"),
-    "deep nesting": (http.response(200, b"[" * 200_000), "something else than credentials"),
+    "deep nesting": (http.response(200, b"[" * 200_000), "something other than credentials"),
 }
 
 

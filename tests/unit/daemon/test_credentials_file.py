@@ -290,7 +290,7 @@ def test_unreadable_file_is_rejected() -> None:
 
 
 def assert_rejected(path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}, .*: name a file"):
+    with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}, .*. Name a file"):
         is_ours(str(path))
 
 

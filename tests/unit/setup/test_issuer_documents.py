@@ -99,7 +99,7 @@ def test_discovery_document_names_the_keys_url(
         ({}, ("--issuer", "https://other.example.com"), 2, "Set its --service-account-issuer"),
         ({DISCOVERY_PATH: discovery("https://kubernetes.default.svc")}, (), 2, "the API server's default"),
         ({KEYS_PATH: {"keys": []}}, (), 1, 'has no list of "keys"'),
-        ({KEYS_PATH: None}, (), 1, "The API server has no key set: it needs --service-account-issuer"),
+        ({KEYS_PATH: None}, (), 1, "The API server has no key set. Set --service-account-issuer"),
         ({DISCOVERY_PATH: None}, (), 1, "The API server has no discovery document"),
         ({DISCOVERY_PATH: b"<html>"}, (), 1, "is not JSON"),
         ({DISCOVERY_PATH: b"[]"}, (), 1, "is not a JSON object"),

@@ -211,9 +211,9 @@ def context_of(tmp_path: Path, **changes: Any) -> ConfigurationError:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"current-context": None}, "names no usable current context: there are lab"),
+        ({"current-context": None}, "names no usable current context. It has lab"),
         ({"current-context": "prod"}, "current-context is prod"),
-        ({"contexts": None}, "has no such context; there are none"),
+        ({"contexts": None}, "It has none"),
         ({"contexts": [{"name": "lab", "context": {"user": "me"}}]}, "Context lab of the kubeconfig"),
         ({"contexts": [{"name": "lab", "context": None}]}, "names no cluster"),
         ({"contexts": [{"name": "lab", "context": {"cluster": "gone"}}]}, "names the cluster gone"),

@@ -170,7 +170,7 @@ def test_expired_token_still_names_its_service_account(published: Internet, offl
         (["role", "cart", "--service-account", "a/b", "--policy-arn", "ReadOnlyAccess"], "the ARN of a managed policy"),
         (
             ["role", "cart", "--service-account", "a/b", "--policy-arn", "arn:aws:iam::222233334444:policy/x"],
-            "of its own account",
+            "policy of account 111122223333 or of AWS",
         ),
         (["role", "cart", "--service-account", "a/b", "--permissions-boundary", "x"], "--permissions-boundary is 'x'"),
         (["role", "cart", "--service-account", "a/b", "--audience", ""], "--audience is ''"),

@@ -174,7 +174,7 @@ async def test_wait_for_a_request_has_a_deadline(
         for number in range(REQUESTS_AT_ONCE):
             nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
         await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(KubernetesError, match="not answered yet"):
+        with pytest.raises(KubernetesError, match="no response yet"):
             await followed.accounts.find("shop", "cart", needs_role=True)
         assert trio.current_time() == pytest.approx(DEADLINE_SECONDS)
         nursery.cancel_scope.cancel()
