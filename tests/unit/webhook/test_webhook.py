@@ -329,7 +329,7 @@ async def test_old_api_server_gets_plain_sidecars(api: FakeApiServer, tmp_path: 
         result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
         denied = (await hook.ask(admission_review(pod(restartPolicy="Never")))).json()["response"]
-        assert "before Kubernetes 1.29 a sidecar would keep it from ever completing" in denied["status"]["message"]
+        assert "before Kubernetes 1.29 it would never complete with a sidecar" in denied["status"]["message"]
 
 
 async def test_operator_can_choose_plain_sidecars(api: FakeApiServer, tmp_path: Path) -> None:
