@@ -160,4 +160,4 @@ class KubernetesError(SidecarError):
     def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:
         super().__init__(problem, fix=fix)
         self.status = status
-        self.reason = reason
+        self.reason = without_user_info(reason)

@@ -72,6 +72,7 @@ def _no_place(exc: OSError) -> ConfigurationError:
         f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no secret can be kept there or in the usual places "
         f"({exc.strerror or exc})",
         fix="Set TMPDIR to a directory with room that this user may write",
+        setting="TMPDIR",
     )
 
 

@@ -38,8 +38,7 @@ def _matching(pattern: str, wanted: str) -> _Read:
     def read(where: str, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             raise ConfigurationError(
-                f"{where} is {shown(value)}",
-                fix=f"Give {wanted}",
+                f"{where} is {shown(value)}, which is not valid", fix=f"Give {wanted}", setting=where
             )
         return value
 
@@ -50,8 +49,7 @@ def _number(low: int, high: int, unit: str) -> _Read:
     def read(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
             raise ConfigurationError(
-                f"{where} is {shown(value)}",
-                fix=f"Give {unit} from {low} to {high}",
+                f"{where} is {shown(value)}, which is not valid", fix=f"Give {unit} from {low} to {high}", setting=where
             )
         return value
 
@@ -61,8 +59,7 @@ def _number(low: int, high: int, unit: str) -> _Read:
 def _mapping(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigurationError(
-            f"{where} is {shown(value)}",
-            fix="Give a mapping of names to values",
+            f"{where} is {shown(value)}, which is not a mapping", fix="Give names with values", setting=where
         )
     return value
 
@@ -71,8 +68,7 @@ def _list_of(read_item: _Read) -> _Read:
     def read(where: str, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ConfigurationError(
-                f"{where} is {shown(value)}",
-                fix="Give a list",
+                f"{where} is {shown(value)}, which is not a list", fix="Start each item with `- `", setting=where
             )
         return tuple(read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
 
@@ -92,8 +88,7 @@ def _url(where: str, value: Any) -> str:
         is_whole = False
     if not is_whole:
         raise ConfigurationError(
-            f"{where} is {shown(url)}, which has no usable host and port",
-            fix=f"Give {_A_URL}",
+            f"{where} is {shown(url)}, which has no usable host and port", fix=f"Give {_A_URL}", setting=where
         )
     return url
 
@@ -145,8 +140,9 @@ def _role(where: str, value: Any) -> RoleSettings:
     role: RoleSettings = _read(RoleSettings, value, where)
     if (role.name is None) is (role.arn is None):
         raise ConfigurationError(
-            f"{where}",
+            f"{where} does not have exactly one of name and arn",
             fix="Give the role either a name or an arn",
+            setting=where,
         )
     return role
 
@@ -215,10 +211,7 @@ def parse_config(content: bytes | str, path: str) -> LocalConfig:
     with strict_yaml.reading(path):
         config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)
     if not config.roles:
-        raise ConfigurationError(
-            f"{path}: roles is empty",
-            fix="Give at least one, or leave it out",
-        )
+        raise ConfigurationError(f"{path}: roles is empty", fix="Give at least one, or leave it out", setting=path)
     return config
 
 

@@ -207,8 +207,7 @@ def _with_issuer(value: Any, key: str, name: str) -> Any:
         replaced = {_with_issuer(member, key, name): _with_issuer(item, key, name) for member, item in value.items()}
         if len(replaced) < len(value):
             raise ConfigurationError(
-                f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key",
-                fix="Keep one",
+                f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key", fix="Keep one", setting=name
             )
         return replaced
     if isinstance(value, list):

@@ -147,15 +147,13 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     version = document.get("Version", "2008-10-17")
     if version not in _VERSIONS:
         raise ConfigurationError(
-            f"{name}: Version is {shown(version)}",
-            fix='Write "2012-10-17"',
+            f"{name}: Version is {shown(version)}, which is not supported", fix='Write "2012-10-17"', setting=name
         )
     _check_size(document, name)
     statements = as_list(document.get("Statement"))
     if not statements:
         raise ConfigurationError(
-            f"{name}: there is no Statement, so nobody could assume the role",
-            fix="Add one",
+            f"{name}: there is no Statement, so nobody could assume the role", fix="Add one", setting=name
         )
     return TrustPolicy(tuple(read_statement(item, index, name) for index, item in enumerate(statements, 1)))
 
@@ -236,8 +234,9 @@ def read_statement(item: Any, index: int, policy: str) -> Statement:
     _reject_unknown_keys(item, _STATEMENT_ELEMENTS, name)
     if item.get("Effect") not in ("Allow", "Deny"):
         raise ConfigurationError(
-            f"{name}: Effect is {shown(item.get('Effect'))}",
+            f"{name}: Effect is {shown(item.get('Effect'))}, which is not valid",
             fix="Write Allow or Deny",
+            setting=name,
         )
     action, principal = (_one_of(item, wanted, name) for wanted in ("Action", "Principal"))
     principals = frozenset(_principals(item.get(principal), f"{name}: {principal}"))
@@ -267,10 +266,7 @@ def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
     if f"Not{element}" not in item:
         return element
     if element in item:
-        raise ConfigurationError(
-            f"{name}: it has {element} and Not{element}",
-            fix="Keep one of them",
-        )
+        raise ConfigurationError(f"{name}: it has {element} and Not{element}", fix="Keep one of them", setting=name)
     return f"Not{element}"
 
 
@@ -305,6 +301,7 @@ def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condi
         raise ConfigurationError(
             f"{name}: the condition operator {shown(text)} is not one of IAM's",
             fix=f"Use {', '.join(OPERATORS)}, with IfExists behind or {' or '.join(QUANTIFIERS)} before it",
+            setting=name,
         )
     if not _KEYS.fullmatch(key.lower()):
         return f"the condition key {key} is not evaluated here"
@@ -318,22 +315,21 @@ def _check_size(document: Any, name: str) -> None:
         size = len(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     except (TypeError, ValueError, RecursionError) as exc:
         raise ConfigurationError(
-            f"{name} holds a value that JSON has not ({exc})",
-            fix="Put it in quotes",
+            f"{name} has a value that JSON does not have ({exc})", fix="Put it in quotes", setting=name
         ) from exc
     if size > MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
             f"{name} has {size} characters: IAM accepts {DEFAULT_POLICY_CHARACTERS}, and {MAX_POLICY_CHARACTERS} at "
             "most with a raised quota",
             fix="Shorten it",
+            setting=name,
         )
 
 
 def _require_mapping(value: Any, name: str) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ConfigurationError(
-            f"{name} is {shown(value)}",
-            fix="Give a mapping of names to values",
+            f"{name} is {shown(value)}, which is not a mapping", fix="Give names with values", setting=name
         )
 
 
@@ -341,8 +337,7 @@ def _reject_unknown_keys(mapping: Mapping[str, Any], known: set[str], name: str)
     for key in mapping:
         if key not in known:
             raise ConfigurationError(
-                f"{name}: {shown(key)} is not supported here",
-                fix=f"Use {', '.join(sorted(known))}",
+                f"{name}: {shown(key)} is not supported here", fix=f"Use {', '.join(sorted(known))}", setting=name
             )
 
 
@@ -350,8 +345,9 @@ def _strings(value: Any, name: str) -> tuple[str, ...]:
     items = as_list(value)
     if not items or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(
-            f"{name} is {shown(value)}",
+            f"{name} is {shown(value)}, which is not text",
             fix="Give text or a list of texts (quote numbers)",
+            setting=name,
         )
     return tuple(items)
 
@@ -360,10 +356,7 @@ def _matching(pattern: re.Pattern[str], value: Any, name: str, wanted: str) -> t
     texts = _strings(value, name)
     for text in texts:
         if not pattern.fullmatch(text):
-            raise ConfigurationError(
-                f"{name} is {shown(text)}",
-                fix=f"Give {wanted}",
-            )
+            raise ConfigurationError(f"{name} is {shown(text)}, which is not valid", fix=f"Give {wanted}", setting=name)
     return texts
 
 

@@ -23,6 +23,7 @@ def plan_provider(current: OidcProvider | None, wanted: OidcProvider) -> Plan:
         raise ConfigurationError(
             f"--audience would be number {len(planned.audiences)} of {planned.title}, and IAM takes {MAX_AUDIENCES}",
             fix="Remove one that is not used (aws iam remove-client-id-from-open-id-connect-provider)",
+            setting="--audience",
         )
     if len(planned.thumbprints) > MAX_THUMBPRINTS:
         raise ConfigurationError(

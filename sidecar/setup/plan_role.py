@@ -48,8 +48,7 @@ def _planned(current: IamRole | None, wanted: WantedRole, account: Account) -> I
     if current is None:
         if wanted.change is Change.REMOVE:
             raise ConfigurationError(
-                f"ROLE is {wanted.name!r}: there is no such role",
-                fix="Check its name",
+                f"ROLE is {wanted.name!r}: there is no such role", fix="Check its name", setting="ROLE"
             )
         path = wanted.path or "/"
         return IamRole(

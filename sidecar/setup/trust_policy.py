@@ -118,6 +118,7 @@ def _replaced(statements: list[Any], own: list[int], grant: TrustGrant) -> list[
         raise ConfigurationError(
             "--remove takes away the last statement of the trust policy, and IAM requires one",
             fix="Name another service account with --replace, or delete the role: `aws iam delete-role`",
+            setting="--remove",
         )
     return result
 

@@ -88,14 +88,14 @@ class _Texts:
                 yield from self._pairs(one, its_value)
 
     def of(self, node: ast.expr, line: int) -> str:
-        """Return the text of an expression. A name has the text of its last assignment before the line, else none."""
+        """Return the text of an expression. A name has its last text before the line, else a later one."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return node.value.replace("\n", r"\n")
         if isinstance(node, ast.JoinedStr):
             return "".join(self.of(part, line) if isinstance(part, ast.Constant) else "{…}" for part in node.values)
         if isinstance(node, ast.Name):
-            before = [(at, value) for name, at, value in self._assigned if name == node.id and at <= line]
-            return self.of(max(before, key=lambda found: found[0])[1], line) if before else ""
+            found = [(at <= line, at, value) for name, at, value in self._assigned if name == node.id]
+            return self.of(max(found, key=lambda each: each[:2])[2], line) if found else ""
         return ""
 
 

@@ -14,6 +14,7 @@ from sidecar.doctor.finding import Check, Finding, Status, skipped
 from sidecar.doctor.report import rows
 from sidecar.errors import ConfigurationError, ExchangeError, KubernetesError, NextStep, SidecarError, TokenError
 from sidecar.log import make_logger
+from sidecar.oidc.verified_token import NotVerifiedError
 from sidecar.redaction import without_user_info
 from sidecar.sts.request import endpoint_of
 from sidecar.sts.settings import read_sts_settings
@@ -89,7 +90,9 @@ def test_no_error_shows_a_password(url: str) -> None:
     for error in (
         SidecarError(text),
         ConfigurationError(text),
-        KubernetesError(text),
+        ConfigurationError(text, fix=text),
+        KubernetesError(text, fix=text, reason=text),
+        NotVerifiedError(text, fix=text),
         TokenError("missing", text, text),
         ExchangeError("Unreachable", text, NextStep.RETRY),
         ExchangeError("Unreachable", text, NextStep.RETRY).in_step(1, text),

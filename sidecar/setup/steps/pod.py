@@ -171,15 +171,13 @@ def _read(path: str) -> str:
             with open(path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes", fix="Name a manifest")
+            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes", fix="Name a manifest", setting=path)
         return content.decode()
     except OSError as exc:
         raise ConfigurationError(
-            f"{path} cannot be read ({exc.strerror or exc})",
-            fix="Give a manifest, or - for stdin",
+            f"{path} cannot be read ({exc.strerror or exc})", fix="Give a manifest, or - for stdin", setting=path
         ) from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError(
-            f"{path} is not a UTF-8 text (byte {exc.start})",
-            fix="Give a manifest",
+            f"{path} is not a UTF-8 text (byte {exc.start})", fix="Give a manifest", setting=path
         ) from exc

@@ -34,8 +34,7 @@ class MountedCertificate:
         except OSError as exc:
             path = exc.filename or certificate_file
             raise ConfigurationError(
-                f"{path} cannot be read ({exc.strerror or exc})",
-                fix="Mount the volume there",
+                f"{path} cannot be read ({exc.strerror or exc})", fix="Mount the volume there", setting=path
             ) from exc
 
     async def check(self) -> None:
@@ -74,8 +73,7 @@ def _validity(pair: KeyPair, path: str) -> Validity:
         return validity_of(pair)
     except ValueError as exc:
         raise ConfigurationError(
-            f"{path} has no certificate that can be read ({exc})",
-            fix="Give a PEM certificate",
+            f"{path} has no certificate that can be read ({exc})", fix="Give a PEM certificate", setting=path
         ) from exc
 
 
@@ -83,7 +81,6 @@ def _read(path: str) -> bytes:
     content = read_regular_file(path, MAX_FILE_BYTES)
     if not content:
         raise ConfigurationError(
-            f"{path} is not a file with a certificate or key in it",
-            fix="Give a PEM file",
+            f"{path} is not a file with a certificate or key in it", fix="Give a PEM file", setting=path
         )
     return content
