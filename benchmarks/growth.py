@@ -3,8 +3,8 @@ Measure how the cost of one daemon grows with its roles and with its connections
 
     python -m benchmarks.growth [--roles 1 5 20 50] [--connections 0 64 128 256] [--python PATH] [--plots DIRECTORY]
 
-The slope is from least squares, and `fit` is the square of the correlation: 1 is a straight line. Idle costs are read
-while all daemons idle beside each other. The cost of a refresh is from sessions that last seconds.
+The slope is a least-squares fit, and `fit` is the square of the correlation: 1 is a straight line. Idle costs are
+measured while all daemons idle at the same time. The refresh cost is measured with sessions that last only seconds.
 """
 
 import argparse

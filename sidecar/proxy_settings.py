@@ -76,7 +76,7 @@ def no_proxy_warning(text: str, netloc: str) -> Explanation | None:
     """
     Return a warning about the entries of NO_PROXY that have no effect on requests to `netloc`, or None.
 
-    Python and botocore read NO_PROXY as names between commas. `*` works only as the whole value.
+    Python and botocore read NO_PROXY as a comma-separated list of names. `*` works only if it is the whole value.
     """
     if text in {"", "*"}:
         return None

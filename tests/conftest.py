@@ -81,13 +81,13 @@ def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch:
 
 @pytest.fixture(autouse=True)
 def temporary_files_may_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Treat files of tests as on a disk, even if /tmp is in memory."""
+    """Treat test files as if they were on a disk, even if /tmp is a tmpfs."""
     monkeypatch.setattr(file_thread, "is_in_memory", lambda _path: False)
 
 
 @pytest.fixture
 def real_file_threads(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo the above, for tests in which an operation hangs until the test ends it."""
+    """Run file operations in real threads again, for tests in which an operation hangs until the test ends it."""
     monkeypatch.setattr(file_thread, "start_thread", REAL_START_THREAD)
 
 

@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 MAX_RESPONSE_BYTES = 1024 * 1024
-"""Largest response. A reply of STS can have 256 KiB (sts/client.py), and grows as JSON. Metrics are smaller."""
+"""Maximum size of a response. A reply of STS can be 256 KiB (sts/client.py), and JSON makes it larger."""
 
 _READ_BYTES = 65_536
 

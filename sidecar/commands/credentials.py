@@ -142,7 +142,7 @@ def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentia
     """
     Return the daemon's credentials, or None if no daemon is running.
 
-    Raises SidecarError with the daemon's own message and the fix.
+    Raises SidecarError with the daemon's message and the fix if the daemon returns an error.
     """
     secret_setting, secret = _secret(daemon.secret_settings, environ)
     give_up_at = time.monotonic() + EMPTY_DAEMON_SECONDS

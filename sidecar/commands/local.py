@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
-    """Return a context that, without CMD, makes a failure visible to the shell that evaluates the output."""
+    """Return a context manager. Without CMD, it makes a failure visible to the shell that evaluates the output."""
     return nullcontext() if "--" in arguments else failing_visibly("irsa-sidecar local")
 
 

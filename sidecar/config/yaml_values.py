@@ -180,7 +180,7 @@ def _plain(place: Place, node: Node, left: list[int]) -> Any:
 
 
 def _whole_number(text: str) -> int | str:
-    """Return the number, or the text if it has other characters than digits, or too many for other programs."""
+    """Return the number, or the text unless it is 1 to 18 digits. Other programs may reject longer numbers."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
 
 
@@ -196,5 +196,5 @@ def read_tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
             raise where.error(f": the tag {key[:40]!r} is empty or too long", fix=limits)
         tags.append((key, value))
     if len({key.casefold() for key, _ in tags}) < len(tags):
-        raise place.error(" has one key twice, because STS ignores their case", fix="Keep one of them")
+        raise place.error(" has one key twice, but STS ignores the case of keys", fix="Keep one of them")
     return tuple(tags)

@@ -48,7 +48,7 @@ ADMIN_CONNECTIONS = 64
 """Most connections that may be slow at once on the admin listener."""
 
 FLUSH_SECONDS = 1.0
-"""Pause before the audit log reports what it counted."""
+"""Interval after which the audit logs the requests that it only counted."""
 
 REAL_CLOCK = Clock(time.time, trio.current_time)
 

@@ -37,7 +37,7 @@ ReadRoles = Callable[[], Sequence[Role]]
 
 
 class RolesFile(NamedTuple):
-    """The file of roles: `read` reads it again, and `as_read` is its version before the roles in service were read."""
+    """The roles file. `read` reads it again. `as_read` is its version from just before the current roles were read."""
 
     read: ReadRoles
     as_read: FileVersion | None

@@ -88,7 +88,9 @@ def check_shape(pod: Document) -> None:
         raise ConfigurationError("The Pod has no spec.containers", fix="Add them", setting="spec.containers")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("annotations"), dict | None):
         setting = "metadata.annotations"
-        raise ConfigurationError(f"The Pod's {setting} is not a mapping", fix="Give names and texts", setting=setting)
+        raise ConfigurationError(
+            f"The Pod's {setting} is not a mapping", fix="Use a mapping of text to text", setting=setting
+        )
     for name, text in (metadata.get("annotations") or {}).items():
         if not isinstance(text, str):
             setting = f"annotation {name}"

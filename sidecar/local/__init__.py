@@ -1,8 +1,8 @@
 """
 The services that the daemon needs, on one machine: an OIDC issuer, a kubelet's token volume and STS.
 
-Configuration and signing keys enter; tokens, credentials and events leave. Each service does its real work. Nothing
-here is a canned response.
+Inputs: configuration and signing keys. Outputs: tokens, credentials and events. Each service works like the real one
+and returns no canned responses.
 
 - config, shown_value: the configuration file of `local`
 - issuer, signing_keys, service_account: sign service account tokens as the API server does, and publish the keys
@@ -11,7 +11,7 @@ here is a canned response.
 - provider_keys: the issuers' keys, with which STS verifies a token
 - sigv4, sessions: verify the signatures that clients make with credentials of this STS
 - roles, trust_policy, condition_operators, session_policy, session_size: IAM roles, their policies and limits
-- strangers: find out whether a trust policy allows too much
+- strangers: detect trust policies that allow too much
 - events: the events of the services
 - services: start all of them together (`serve_local`)
 """

@@ -46,7 +46,8 @@ class BackOff(NamedTuple):
     """
     A delay that grows with each failure.
 
-    Its ceiling doubles from `first_seconds` to `cap_seconds`. Jitter lowers it to at least the fraction `floor` of it.
+    The ceiling doubles with each failure, from `first_seconds` to `cap_seconds`. Jitter selects a delay between `floor`
+    times the ceiling and the ceiling.
     """
 
     first_seconds: float
@@ -87,9 +88,9 @@ MAX_SCALED_DELAY_SECONDS = 300.0
 
 THROTTLED_FIRST_FRACTION = 1 / 5
 """
-The first delay of a throttled Pod, as a part of its longest delay.
+First delay of a throttled Pod, as a fraction of its longest delay.
 
-If STS admits nine of ten calls that a fleet needs, a refresh then takes three attempts instead of five, and the
+If STS admits 90 % of the calls that a fleet needs, a refresh then takes three attempts instead of five, and the
 credentials of fewer Pods expire (benchmarks/fleet.py).
 """
 

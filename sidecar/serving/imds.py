@@ -1,13 +1,13 @@
 """
-Decide responses in the form of EC2's instance metadata service, for clients older than the container form. Pure.
+Decide responses in the format of the EC2 instance metadata service (IMDSv2), for old clients. Pure.
 
-Rule: only version 2, never version 1. A client opens a session by PUT and sends its token with every GET. A program
-that an attacker can make send only GETs cannot do that. The token holds the session's expiration, and a MAC with
-a key of this process, so sessions take no memory. These clients send no secret and cannot choose a role. So there is
-one role, and every client that can connect gets it, unless the role has `allow_uids`.
+Rule: only version 2, never version 1. A client opens a session by PUT and sends its token with every GET. SSRF
+usually lets an attacker send only GETs, which open no session. The token holds the session's expiration, and a MAC
+with a key of this process, so sessions take no memory. These clients send no secret and cannot choose a role. So the
+daemon serves one role to every client that can connect, unless the role has `allow_uids`.
 
 Paths, headers, statuses and documents: Amazon EC2 User Guide, "Use the Instance Metadata Service" and "Retrieve
-security credentials from instance metadata". A path for which the daemon has no true value is 404.
+security credentials from instance metadata". The daemon returns 404 for a path for which it has no value.
 """
 
 import hmac

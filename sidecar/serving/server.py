@@ -112,7 +112,7 @@ class Limits(NamedTuple):
 
 
 def connection_limit(most: int = Limits().connections) -> int:
-    """Return the limit for connections: `most`, or half of the file descriptors that the process may open."""
+    """Return the connection limit: the lower of `most` and half of the limit on open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
 
@@ -294,7 +294,7 @@ class _Server:
     async def _run_connection_task(
         self, task: Callable[..., Awaitable[None]], sock: socket.socket, address: Any, *state: object
     ) -> None:
-        """Run a connection's task. Its exceptions go no further, and its socket is always closed."""
+        """Run a connection's task. Report its exceptions instead of raising them, and always close the socket."""
         try:
             with sock:
                 await task(sock, address, *state)

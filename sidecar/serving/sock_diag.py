@@ -72,7 +72,7 @@ class SockDiag:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
         try:
             self._socket.settimeout(0)
-            self._socket.connect((0, 0))  # the kernel: from then on it accepts messages of no other sender
+            self._socket.connect((0, 0))  # address 0 is the kernel: the socket now receives only its messages
         except BaseException:
             self._socket.close()
             raise

@@ -44,7 +44,7 @@ class Aws:
             client.close()
 
     def account(self) -> Account:
-        """Return the account that the credentials belong to. Raises SidecarError if STS does not say."""
+        """Return the AWS account of the credentials. Raises SidecarError if STS does not return it."""
         _, partition, _, _, account_id, *_ = self.call("sts", "GetCallerIdentity")["Arn"].split(":")
         return Account(account_id, partition)
 

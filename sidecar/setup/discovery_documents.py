@@ -13,7 +13,7 @@ from sidecar.errors import SidecarError
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, is_private
 
 KEYS_PATH = "/openid/v1/jwks"
-"""The API server's path of its keys (Kubernetes, Service account issuer discovery)."""
+"""Path at which the API server serves its JWKS (Kubernetes, Service account issuer discovery)."""
 
 
 class Documents(NamedTuple):

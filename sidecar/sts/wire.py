@@ -236,7 +236,7 @@ def _account_id(texts: Mapping[_Path, str]) -> str:
 
 
 def _refuse(problem: str, status: int = 200, cause: Exception | None = None) -> NoReturn:
-    message = f"the response of STS is ignored as a whole: {problem}"
+    message = f"STS returned a malformed response, which is ignored: {problem}"
     raise ExchangeError("MalformedReply", message, NextStep.RETRY, status=status) from cause
 
 
@@ -350,7 +350,7 @@ class _Reading:
         self._names.pop()
 
     def texts(self) -> Mapping[_Path, str]:
-        """Return the texts. Two elements of one name are ambiguous, so they and their content are ignored."""
+        """Return the text of each element. Elements with the same name are ambiguous, so they are ignored."""
         return {
             leaf: "".join(self._pieces[leaf])
             for leaf in self._leaves & self._pieces.keys()

@@ -106,7 +106,7 @@ def read_review(body: bytes) -> Review:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigurationError(
             "The body is not an AdmissionReview",
-            fix="Give its configuration this path for Pods only",
+            fix="Use this path only for Pods in the MutatingWebhookConfiguration",
         ) from exc
     if version != API_VERSION or not all(isinstance(text, str) for text in (uid, service_account, namespace)):
         raise ConfigurationError(

@@ -14,7 +14,7 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.waiting import GUARD_SECONDS
 
 REPLACING, ADDING = "CAInjectorMerging=false", "CAInjectorMerging=true"
-"""A new caBundle replaces the old one until cert-manager 1.18; since then it is added."""
+"""Versions before cert-manager 1.18 replace a caBundle. Since 1.18 a new CA is added to it."""
 
 
 @contextmanager

@@ -93,7 +93,7 @@ print(botocore.session.get_session().create_client("sts").get_caller_identity()[
 
 
 def test_application_gets_credentials_that_sts_accepts(engine: Engine, tmp_path: Path) -> None:
-    """Run three containers on one loopback: a strict STS, the daemon, and an AWS SDK that knows neither."""
+    """Run three containers in one network namespace: a strict STS, the daemon, and an unmodified AWS SDK."""
     key = generate_key()
     claims = service_account_claims(time.time(), iss=ISSUER)
     (tmp_path / "token").write_text(jwt.encode(claims, key, "RS256", headers={"kid": "1"}))

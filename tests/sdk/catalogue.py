@@ -1,4 +1,4 @@
-"""List the clients: for each its program in a folder of `clients/`, the lock file of its packages, and its recipe."""
+"""List the SDK clients. Each has a program in a folder of `clients/`, a lock file for its packages, and a recipe."""
 
 import re
 from dataclasses import dataclass

@@ -209,7 +209,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=sts_clock_errors)
     def sts_clock_is_set(self, seconds: int) -> None:
-        """Set the clock of STS, as for a corrected emulator or another endpoint after a failover."""
+        """Set the clock of STS. It changes, for example, after a failover to another endpoint."""
         self.world.sts_error = seconds
 
     @rule(life_seconds=st.integers(DURATION_SECONDS, 43_200), date_error=st.sampled_from([0.0, None]))

@@ -1,4 +1,7 @@
-"""Test that no background task ends the daemon: its exceptions are logged and counted, and it starts again."""
+"""Test that a failing background task never stops the daemon.
+
+The daemon logs and counts the exception, then restarts the task.
+"""
 
 import ast
 import signal

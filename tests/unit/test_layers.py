@@ -192,7 +192,7 @@ def test_only_signing_imports_botocore_in_a_pod() -> None:
 
 
 def test_doctor_needs_no_extra() -> None:
-    """Parts of doctor that need an extra report that it is missing only when they run."""
+    """Each module of doctor imports without its optional packages, and reports a missing one only when it runs."""
     hidden = ["botocore", "cryptography", "rich", "lightkube", "httpx2", "msgspec"]
     modules = ", ".join(module for module in MODULES if within(module, "doctor commands.doctor"))
     code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import {modules}"

@@ -31,7 +31,7 @@ class Breadth(NamedTuple):
 
 
 def breadth(subject: str, allowing: Sequence[Statement], decide: Callable[[str], Decision]) -> Breadth:
-    """Return who else is accepted. `allowing` are the statements that accept `subject`, `decide` evaluates one."""
+    """Return which other subjects the trust policy accepts. `allowing` are the statements that accept `subject`."""
     found = [(stranger, decide(stranger.subject)) for stranger in strangers(subject)]
     by_pattern = {
         pattern: [decide(each) for each in examples_of(pattern, subject)] for pattern in subject_patterns(allowing)

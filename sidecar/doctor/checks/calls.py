@@ -8,7 +8,7 @@ from sidecar.role import LONGEST, MAX_DURATION_SECONDS, Role
 
 DAY_SECONDS = 86_400
 CONFIGURED = "configured"
-"""Key of the count for the durations that are configured."""
+"""Key for the number of calls per day with the configured session durations."""
 
 MIN_SESSION_LIMIT_SECONDS = 3600
 """Smallest MaxSessionDuration that a role can have (IAM API reference)."""

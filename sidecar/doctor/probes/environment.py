@@ -44,7 +44,7 @@ def collect(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES
     files = tuple(
         (path, names)
         for (path, names), (_, profile) in zip(settings, profiles, strict=True)
-        # A profile with ecscontainer as its source uses our credentials, and so does a file that the daemon writes.
+        # Not a conflict: a profile with `credential_source = EcsContainer`, and a file that the daemon wrote.
         if names and profile.get("credential_source", "").lower() != "ecscontainer" and not _is_from_daemon(path)
     )
     has_region_file = any("region" in profile for _, profile in profiles)

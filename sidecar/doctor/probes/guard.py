@@ -1,7 +1,7 @@
 """
 Run one probe with a deadline.
 
-Rule: no probe can hang doctor or end it. A probe that takes too long or raises yields no facts, and the reason.
+Rule: a probe can neither block nor crash doctor. If it exceeds its deadline or raises, its result is the reason.
 Blocking probes run in a thread, which is abandoned at the deadline, because a read from a dead volume cannot be
 cancelled.
 """

@@ -215,7 +215,7 @@ BROKEN = (
         "a web page instead of the response of STS",
         sts_replies(StsReply(200, b"<html>Sign in</html>")),
         "exchange.granted",
-        "the response of STS is ignored as a whole",
+        "STS returned a malformed response",
     ),
     Broken(
         "another audience",

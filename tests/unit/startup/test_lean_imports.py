@@ -1,4 +1,4 @@
-"""Parts that `run` does not import are not needed, neither by its imports nor later."""
+"""Test that `run` works without the modules that it skips, during its imports and afterwards."""
 
 import json
 import os

@@ -319,7 +319,7 @@ def test_hints_are_sentences_for_known_codes() -> None:
         ),
         ("Throttling", "Rate exceeded", "throttling"),
         ("Http407", "Proxy authentication", "HTTPS_PROXY"),
-        ("MalformedReply", "the response of STS is ignored", "AWS_ENDPOINT_URL_STS"),
+        ("MalformedReply", "STS returned a malformed response", "AWS_ENDPOINT_URL_STS"),
     ],
 )
 def test_hint_names_the_next_step(code: str, message: str, part: str) -> None:

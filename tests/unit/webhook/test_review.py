@@ -240,7 +240,7 @@ HUGE = {
 
 @pytest.mark.parametrize("kind", HUGE)
 def test_response_has_a_limited_size(kind: str) -> None:
-    """The API server waits for the whole response, and the log contains the reason."""
+    """The API server reads the whole response, and the log contains the reason, so both are limited."""
     found = admission_review(pod())
     key, value = HUGE[kind]
     found["request"]["object"]["spec"][key] = value

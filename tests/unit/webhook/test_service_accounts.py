@@ -332,7 +332,7 @@ async def test_remembered_owners_are_limited(api: KubernetesApi, monkeypatch: py
 
 @pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
 async def test_malformed_owner_gets_no_event(api: KubernetesApi, field: str) -> None:
-    """The API server checks owners after the webhook, so an owner may be as large as a Pod."""
+    """The API server validates ownerReferences after the webhook, so the webhook may receive fields of any length."""
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: 0.0, "here")
     wrong: list[Any] = ["x" * 254, "", None, {}]
     for value in wrong:

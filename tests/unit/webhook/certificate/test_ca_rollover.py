@@ -1,4 +1,4 @@
-"""The order in which the API server trusts an authority, sees its certificate, and forgets it."""
+"""Test the rotation of a CA: the API server trusts a new CA before it sees a certificate of it."""
 
 from datetime import UTC, datetime
 
