@@ -199,7 +199,7 @@ def _ask(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[E
 
 QUOTA = 600.0
 """
-Requests per second for 100,000 Pods: the published STS quota for an account's signed requests.
+Requests per second that STS accepts from an account: the published quota for signed requests.
 
 AWS does not publish the quota of AssumeRoleWithWebIdentity.
 """

@@ -27,7 +27,7 @@ class NextStep(Enum):
     SLOW_DOWN = "slow_down"
     """Retry like RETRY, but from a longer base and not before the time that STS named. STS throttles."""
     REREAD_TOKEN = "reread_token"  # noqa: S105  the name of a step
-    """Retry at once if the token file has changed, else when it changes, and slowly until then. STS rejected it."""
+    """STS rejected the token. Retry at once when the token file has changed, and slowly until then."""
     WAIT_FOR_TOKEN = "wait_for_token"  # noqa: S105  the name of a step
     """Retry at once when the token file has changed, and every minute until then. The token has expired."""
     WAIT = "wait"

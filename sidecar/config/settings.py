@@ -290,7 +290,7 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
     if not value:
         raise ConfigurationError(
             f"{name} is not set",
-            fix=f"Set it to {meaning}. On EKS the webhook sets it, elsewhere the Pod's manifest",
+            fix=f"Set it to {meaning}. On EKS, Amazon's webhook sets it. Elsewhere, set it in the Pod's manifest",
             setting=name,
         )
     return value

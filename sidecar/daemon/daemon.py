@@ -45,7 +45,7 @@ IMDS_CONNECTIONS = 128
 """Most connections that may be slow or held at once on the IMDS listener, which has few clients."""
 
 ADMIN_CONNECTIONS = 64
-"""Most connections that may be slow at once on the admin listener."""
+"""Maximum number of slow connections on the admin listener at a time."""
 
 FLUSH_SECONDS = 1.0
 """Interval after which the audit logs the requests that it only counted."""
@@ -58,7 +58,7 @@ REAL_SOURCES = Sources(REAL_CLOCK)
 
 
 class Listeners(NamedTuple):
-    """The sockets of one daemon: container credentials, probes and metrics, IMDS. Empty if one is off."""
+    """The sockets of one daemon, by endpoint. A listener that is off has no sockets."""
 
     credentials: Sequence[socket.socket] = ()
     admin: Sequence[socket.socket] = ()

@@ -158,7 +158,7 @@ class ServedRoles:
         return self._by_name.get(DEFAULT_ROLE) or next(iter(self))
 
     def replace(self, roles: Sequence[Role]) -> Changes:
-        """Replace the roles in service. The new ones' secrets must have been read (`read_secrets`)."""
+        """Replace the current roles. Read the secrets of the new roles first (`read_secrets`)."""
         before, ended = self._by_name, self._ended_without(roles)
         after = {role.name: self._successor(role, ended) for role in roles}
         self._by_name, self._ended = after, ended

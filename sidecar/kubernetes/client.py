@@ -63,7 +63,7 @@ class Connection(ConnectionParams):
 
 
 def _trust(config: SingleConfig) -> ssl.SSLContext:
-    """Return the cluster's authorities with the user's certificate. Data comes before files, as in kubectl."""
+    """Return a context with the cluster's authorities and the user's certificate. Data wins over files (kubectl)."""
     cluster, user = config.cluster, config.user
     if cluster.insecure:
         trust = httpx2.create_ssl_context(verify=False)

@@ -199,7 +199,7 @@ def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole
 
 def _with_issuer(value: Any, key: str, name: str) -> Any:
     """
-    Return the document with the issuer for the placeholder, in all texts and keys.
+    Return the document with the placeholder replaced by the issuer in all texts and keys.
 
     `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become the same.
     """

@@ -46,7 +46,7 @@ CHECKED_VERSIONS = {
 """Versions with which the parts below were checked, by the name in the package's `dist-info` directory."""
 
 CHECKED_PYTHONS = ((3, 11), (3, 12), (3, 13))
-"""Versions of Python with which the parts below were checked. Its own modules import some of them."""
+"""Versions of Python with which the parts below were checked. Python's own modules import some of them."""
 
 PYTHON = "python"
 """The importer of a part that Python's own modules import."""

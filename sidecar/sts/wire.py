@@ -172,8 +172,8 @@ def read_reply(
     `retry_after` is the value of the header (RFC 9110, 10.2.3); only seconds are used. `retry_after_milliseconds` is
     AWS's own `x-amz-retry-after`. The longer of the two counts.
 
-    Raises ExchangeError otherwise. Its code is AWS's own if the body has one, or else `Http` and the status. It is
-    `MalformedReply` for a success without complete credentials.
+    Raises ExchangeError if the response has no complete credentials. The code is that of AWS if the body has one, else
+    `Http` and the status. It is `MalformedReply` for a success without complete credentials.
     """
     if status == 200:
         return _credentials(body, operation, role_arn)

@@ -49,7 +49,7 @@ _USABLE: Mapping[str, Callable[[str], object]] = {
     EKS_STS_REGIONAL: re.compile(r"true|false", re.IGNORECASE).fullmatch,
     EKS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
 }
-"""The values that injection can use. A ServiceAccount with another value is requested when a Pod needs it."""
+"""Check of each annotation's value. If one fails, the webhook reads the ServiceAccount when a Pod needs it."""
 
 assert set(_USABLE) == set(SERVICE_ACCOUNT_ANNOTATIONS)
 

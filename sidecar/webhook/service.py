@@ -77,7 +77,7 @@ class Service:
     jitter: Callable[[], float]
     dropped_lines: Callable[[], int] = lambda: 0
     large: trio.Lock = field(default_factory=trio.Lock)
-    """The lock of the one large review that is parsed."""
+    """Held while a large review is parsed, so that only one is parsed at a time."""
     roles: Turns = field(default_factory=Turns)
     """The queue of reviews that take long, such as those with a list of roles.
 

@@ -488,7 +488,7 @@ async def _told_by_doctor(environ: Mapping[str, str]) -> str:
 
 
 @pytest.mark.parametrize("what", BAD_REPLIES)
-async def test_doctor_quotes_no_secret_of_a_false_sts(
+async def test_doctor_hides_secrets_in_bad_sts_responses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     for name, value in NOWHERE.items():

@@ -295,7 +295,7 @@ def _is_open(port: int) -> bool:
 
 
 async def test_secret_of_an_earlier_process_is_rejected(tmp_path: Path) -> None:
-    """Reject it because another process on the port may have received it. An operator's secret stays valid."""
+    """The daemon replaces its own secret, because another process on the port may have received it."""
     secret, kept = tmp_path / "secret", tmp_path / "kept"
     kept.write_text("chosen-by-hand")
     other = f"{{name: b, role_arn: '{ROLE_ARN}', authorization_token_file: '{kept}'}}"

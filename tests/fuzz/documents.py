@@ -35,7 +35,7 @@ def mutated_document(data: bytes, chance: random.Random) -> bytes:
         document = _changed(document, chance)
     try:
         return _written(document, chance).encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError):  # it contains itself
+    except (ValueError, RecursionError):  # the document contains itself
         return data
 
 

@@ -1,8 +1,8 @@
 """
 Define the cases that every client must pass with the endpoint: one function for each case, with its own stage.
 
-A case raises Unmet with what happened instead. Its name is a column of the table in docs/sdks.md, and the first line of
-its docstring describes it there.
+A case that fails raises Unmet with the actual result. Its name is a column of the table in docs/sdks.md, and the first
+line of its docstring describes it there.
 """
 
 import signal

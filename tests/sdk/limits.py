@@ -182,7 +182,7 @@ LIMITS = (
 )
 
 NUMBERS = {(limit.client, limit.case): number for number, limit in enumerate(LIMITS, 1)}
-"""Number of the footnote of a client's limit in a case."""
+"""Footnote number of each limit, by client and case."""
 
 
 def limit_of(client: str, case: str) -> Limit | None:

@@ -38,7 +38,7 @@ def socket_of(uid: int, family: int = socket.AF_INET) -> socket.socket:
 
 
 def in_namespaces(*flags: str) -> list[str]:
-    """Return the command of a Python that is root in namespaces of its own."""
+    """Return a command that runs Python as root in its own namespaces."""
     command = ["unshare", *flags, "--map-root-user", sys.executable]
     if subprocess.run([*command, "-c", ""], capture_output=True, check=False).returncode != 0:
         pytest.skip(f"no namespaces here: {' '.join(command)}")

@@ -195,7 +195,7 @@ def test_any_event_is_one_json_object_within_pipe_buf(values: dict[str, Any]) ->
     assert json.loads(data).keys() == values.keys() | {"event", "level", "time"}
 
 
-def test_line_with_too_many_values_is_cut_and_ends(pipe: Pipe) -> None:
+def test_too_long_line_is_cut_and_keeps_its_newline(pipe: Pipe) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     log.info("happened", **{f"value_{number}": number for number in range(1000)})
     line = pipe.text()
@@ -234,7 +234,7 @@ def test_closed_descriptor_drops_lines_only(pipe: Pipe) -> None:
     assert writer.dropped == 1
 
 
-def test_full_disk_drops_lines_only() -> None:
+def test_full_disk_drops_lines_without_an_error() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "wb", buffering=0) as full:

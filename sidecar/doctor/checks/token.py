@@ -25,7 +25,7 @@ PROJECTED = "Use a projected volume: serviceAccountToken with audience sts.amazo
 
 
 class FileFacts(NamedTuple):
-    """The token's file. `uid` is the user of doctor; `is_sub_path` is whether only this file is mounted."""
+    """The token's file. `uid` is the user of doctor; `is_sub_path` is true if only this file is mounted."""
 
     bytes: int
     mode: int

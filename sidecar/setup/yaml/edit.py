@@ -78,7 +78,7 @@ class _Editor:
         self._anchored: dict[int, Any] = {}
         """The new values of anchored nodes, by id."""
         self._removed_anchors: set[int] = set()
-        """The anchored nodes that the edits remove from the text, by id."""
+        """Ids of the anchored nodes that the edits remove from the text."""
 
     def visit(self, node: Node, wanted: Any, place: Place) -> None:
         """Edit the node so that it has the wanted value."""

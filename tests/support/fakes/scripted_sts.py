@@ -110,7 +110,7 @@ def error_reply(status: int, code: str, message: str = "scripted", headers: Mapp
 
 class ScriptedSts:
     """
-    A server with a script. `requests` grows with each request, and the first one sets `asked`.
+    An STS that returns scripted responses. It records each request in `requests`, and the first one sets `asked`.
 
     Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS. `host` is the host name in the
     URL, which must resolve to 127.0.0.1.

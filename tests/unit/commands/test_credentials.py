@@ -274,7 +274,7 @@ def test_silent_daemon_has_a_deadline(
         assert "does not answer" in run(capsys)[2]
 
 
-def test_slow_daemon_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_to_a_slow_daemon_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call of the clock returns one second more."""
     with running_daemon(raw=b"HTTP/1.1 200 OK\r\n\r\n") as daemon, monkeypatch.context() as patch:
         host, _, port = daemon.address.rpartition(":")

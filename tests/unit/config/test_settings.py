@@ -345,13 +345,13 @@ _TEXT = st.text() | st.sampled_from([text for _, text, _ in GOOD + BAD]) | st.fr
 
 @given(st.dictionaries(st.sampled_from([*VARIABLES.values(), *_AWS]), _TEXT))
 @example({"AWS_ROLE_ARN": "\ud800"})
-def test_any_variable_gives_a_config_or_a_named_setting(variables: Texts) -> None:
+def test_any_variable_is_accepted_or_named_in_the_error(variables: Texts) -> None:
     error = complaint(variables)
     assert error is None or (re.match(r"(AWS|IRSA_SIDECAR)_[A-Z_]+ ", error.problem) and error.setting and error.fix)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(FLAGS)), _TEXT))
-def test_any_flag_gives_a_config_or_a_named_setting(flags: Texts) -> None:
+def test_any_flag_is_accepted_or_named_in_the_error(flags: Texts) -> None:
     error = complaint(flags=flags)
     setting = r"--[a-z-]+|IRSA_SIDECAR_((IMDS_)?LISTEN|CONFIG)"
     assert error is None or (re.fullmatch(setting, error.setting or "") and error.fix)

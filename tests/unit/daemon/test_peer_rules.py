@@ -78,7 +78,7 @@ async def test_served_credentials_are_logged_with_user_and_process(
 async def test_denied_clients_do_not_delay_an_allowed_one(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without netlink: the tables look full, 64 denied clients come at once, and the allowed one waits for one read."""
+    """Without netlink, 64 denied clients and an allowed one connect at once. That one waits for one read."""
     readings: list[dict[str, bytes]] = []
     read = proc_net.read_tables
 

@@ -157,7 +157,7 @@ def test_actions_may_be_lists_and_wildcards_in_any_case(action: Any, *, expected
         ({"Service": "ec2.amazonaws.com", "AWS": ROLE}, True),
     ],
 )
-def test_session_has_the_names_of_account_role_and_session(principal: Any, *, expected: bool) -> None:
+def test_session_matches_its_account_role_and_session_arn(principal: Any, *, expected: bool) -> None:
     read = policy(statement(Principal=principal, Action=ASSUME))
     assert read.evaluate(ASSUME, CALLER, {}).is_allowed is expected
 

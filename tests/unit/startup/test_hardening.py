@@ -130,7 +130,7 @@ async def test_program_under_exec_is_dumpable_and_may_gain_privileges(tmp_path: 
 @linux_only
 @pytest.mark.parametrize(("hide", "found"), [("", b""), (DO_NOT_HIDE, b"the token")])
 async def test_probe_hides_files_below_its_root(tmp_path: Path, hide: str, found: bytes) -> None:
-    """A probe runs beside the application, and its container mounts the token. It hides before it connects."""
+    """A probe runs in a container that mounts the token, so it hides its /proc entries before it connects."""
     (tmp_path / "token").write_text("the token")
     listener = trio.socket.socket()
     with listener:

@@ -125,7 +125,7 @@ def test_too_long_duration_is_recognized_in_the_message(code: str, message: str,
         (403, error_body("AccessDenied", ""), "AccessDenied", "no message came with it", NextStep.WAIT),
     ],
 )
-def test_error_without_aws_code_follows_its_status(
+def test_error_without_aws_code_is_classified_by_status(
     status: int, body: str | bytes, code: str, message: str, next_step: NextStep
 ) -> None:
     error = refusal(body, status)

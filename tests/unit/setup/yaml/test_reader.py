@@ -158,7 +158,7 @@ STREAMS: dict[str, list[Any]] = {
     "a: b\n ---\nc: d\n": [{"a": "b ---", "c": "d"}],
     "---": [],
     "": [],
-    # kubectl reads less of the last ones: a document on the line of its marker, and a lone CR.
+    # kubectl does not read all of the last two: a document on the line of its marker, and a lone CR.
     "--- {a: b}\n": [{"a": "b"}],
     "a: b\r---\rc: d\r": [{"a": "b"}, {"c": "d"}],
 }
