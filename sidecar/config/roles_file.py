@@ -23,8 +23,8 @@ from sidecar.config.yaml_values import (
     read_text,
     read_uid,
 )
+from sidecar.config_file import read_config_file
 from sidecar.errors import ConfigurationError
-from sidecar.files import read_regular_file
 from sidecar.role import (
     MAX_CHAIN_STEPS,
     MAX_CHAINED_SECONDS,
@@ -43,29 +43,14 @@ from sidecar.role import (
 from sidecar.strict_yaml import MAX_DEPTH, Node, compose, line_of, reading
 from sidecar.sts.session_name import parse_session_name
 
-MAX_FILE_BYTES = 1024 * 1024
-"""The most bytes that a ConfigMap can hold."""
-
 MAX_ROLES = 50
 """The most roles of one file."""
 
 
 def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
     """Read the roles of the file at `path`. Raises ConfigurationError."""
-    try:
-        content = read_regular_file(path, MAX_FILE_BYTES + 1)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"IRSA_SIDECAR_CONFIG is {path}, which cannot be read ({exc.strerror or exc})",
-            fix="Check that the volume is mounted there",
-            setting="IRSA_SIDECAR_CONFIG",
-        ) from exc
-    if content is None or len(content) > MAX_FILE_BYTES:
-        raise ConfigurationError(
-            f"IRSA_SIDECAR_CONFIG is {path}, which is not a file of at most {MAX_FILE_BYTES} bytes",
-            fix="Name a YAML file of roles",
-            setting="IRSA_SIDECAR_CONFIG",
-        )
+    fix = "Check that the volume is mounted there, and name a YAML file of roles"
+    content = read_config_file("IRSA_SIDECAR_CONFIG", path, fix)
     return parse_roles(content, path, defaults)
 
 

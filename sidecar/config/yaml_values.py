@@ -5,19 +5,16 @@ Rule: a table maps each key of a mapping to the reader of its value. An unknown 
 errors.
 """
 
-import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
+from sidecar.config_file import MAX_KEY_CHARACTERS, suggested_key
 from sidecar.errors import ConfigurationError
 from sidecar.strict_yaml import KEEP_ONE, MERGE_TAG, Node, appears_twice, compose, line_of
-
-MAX_KEY_CHARACTERS = 100
-"""The longest key for which a similar one is suggested."""
 
 MAX_ITEMS = 1000
 """The most items of a list without another limit: users, containers."""
@@ -60,7 +57,7 @@ def read_mapping(place: Place, node: Node, readers: Mapping[str, Reader]) -> dic
         key = _key(place, key_node)
         where = Place(place.path, line_of(key_node), key[:MAX_KEY_CHARACTERS])
         if key not in readers:
-            raise where.error(" is not a setting", fix=_nearest(key, readers))
+            raise where.error(" is not a setting", fix=suggested_key(key, readers))
         found[key] = readers[key](where, value)
     return found
 
@@ -72,11 +69,6 @@ def _key(place: Place, node: Node) -> str:
         where = Place(place.path, line_of(node))
         raise where.error(": the merge key << is not supported", fix="Write its keys out")
     return str(node.value)
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key[:MAX_KEY_CHARACTERS], known, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(known)}"
 
 
 def list_of(read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> Reader:

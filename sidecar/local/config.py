@@ -5,7 +5,6 @@ Rule: an unknown name and a value of the wrong kind are errors. The error shows 
 accepted there. The defaults alone are a working set-up.
 """
 
-import difflib
 import os.path
 import re
 from collections.abc import Callable, Mapping
@@ -15,13 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sidecar import strict_yaml
+from sidecar.config_file import read_config_file, suggested_key
 from sidecar.errors import ConfigurationError
-from sidecar.files import read_regular_file
 from sidecar.kubernetes.names import NAME
 from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
 from sidecar.local.shown_value import shown
-
-MAX_FILE_BYTES = 1024 * 1024
 
 DEFAULT_ACCOUNT_ID = "111122223333"
 ISSUER_PLACEHOLDER = "{issuer}"
@@ -188,21 +185,7 @@ def read_config(path: Path | None) -> LocalConfig:
     """Return the configuration in the file, or the defaults if `path` is None. Raises ConfigurationError."""
     if path is None:
         return LocalConfig()
-    try:
-        content = read_regular_file(str(path), MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as exc:
-        raise ConfigurationError(
-            f"--config is {path}, which cannot be read ({getattr(exc, 'strerror', None) or exc})",
-            fix="Name a YAML file",
-            setting="--config",
-        ) from exc
-    if content is None or len(content) > MAX_FILE_BYTES:
-        raise ConfigurationError(
-            f"--config is {path}, which is not a file of at most {MAX_FILE_BYTES} bytes",
-            fix="Name a YAML file",
-            setting="--config",
-        )
-    return parse_config(content, str(path))
+    return parse_config(read_config_file("--config", str(path), "Name a YAML file"), str(path))
 
 
 def parse_config(content: bytes | str, path: str) -> LocalConfig:
@@ -220,14 +203,9 @@ def _read(kind: type[Any], value: Any, where: str) -> Any:
     for name in _mapping(where, value):
         if name not in known:
             raise ConfigurationError(
-                f"{where}: {shown(name)} is not a setting", fix=_nearest(name, known), setting=where
+                f"{where}: {shown(name)} is not a setting", fix=suggested_key(str(name), known), setting=where
             )
     missing = [name for name, item in known.items() if item.default is MISSING and name not in value]
     if missing:
         raise ConfigurationError(f"{where}: {', '.join(missing)} is missing", fix="Add it", setting=where)
     return kind(**{name: known[name].metadata["read"](f"{where}: {name}", item) for name, item in value.items()})
-
-
-def _nearest(name: Any, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else f"Use {', '.join(known)}"

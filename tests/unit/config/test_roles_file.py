@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.roles_file import MAX_FILE_BYTES, MAX_ROLES, parse_roles, read_roles_file
+from sidecar.config.roles_file import MAX_ROLES, parse_roles, read_roles_file
+from sidecar.config_file import MAX_FILE_BYTES
 from sidecar.errors import ConfigurationError
 from sidecar.role import ChainStep, PodNames, Role, RoleDefaults
 

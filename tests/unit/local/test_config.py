@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config_file import MAX_FILE_BYTES
 from sidecar.errors import ConfigurationError
-from sidecar.local.config import MAX_FILE_BYTES, LocalConfig, ProviderSettings, RoleSettings, read_config
+from sidecar.local.config import LocalConfig, ProviderSettings, RoleSettings, read_config
 
 BEYOND_UNICODE = "OverflowError" if sys.version_info < (3, 13) else "ValueError"
 """The error of `chr` for a character beyond Unicode, which PyYAML raises too."""
@@ -80,7 +81,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("regoin: eu-west-1", "'regoin' is not a setting. Did you mean region?"),
-        ("zzz: 1", "'zzz' is not a setting. Use account_id, region"),
+        ("zzz: 1", "'zzz' is not a setting. Use one of account_id, region"),
         (
             "account_id: 111122223333",
             "account_id is 111122223333, which is not valid. Give a 12-digit account id in quotes",
