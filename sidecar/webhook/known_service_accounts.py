@@ -35,9 +35,6 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_BYTES_OF_NAMESPACE = 4 * 1024 * 1024
 """Limit for one namespace, about 5,000 ServiceAccounts with a role each."""
 
-MAX_ROLE_ARN_CHARACTERS = 600
-"""IAM's limits: 64 characters for a name, 512 for a path."""
-
 MAX_UNREAD = 4
 """Names of other annotations that are kept for each ServiceAccount, to suggest the right name in a message."""
 
@@ -49,7 +46,11 @@ _USABLE: Mapping[str, Callable[[str], object]] = {
     EKS_STS_REGIONAL: re.compile(r"true|false", re.IGNORECASE).fullmatch,
     EKS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
 }
-"""Check of each annotation's value. If one fails, the webhook reads the ServiceAccount when a Pod needs it."""
+"""
+Check of each annotation's value. If one fails, the webhook reads the ServiceAccount when a Pod needs it.
+
+IAM limits the path of a role to 512 characters and its name to 64.
+"""
 
 assert set(_USABLE) == set(SERVICE_ACCOUNT_ANNOTATIONS)
 

@@ -169,7 +169,7 @@ class StsInWorld:
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
         error = _clock_error(how, life, before[0] - self._world.sts_error)
-        # By such a slow clock the session has a length that IAM does not allow, and the daemon ignores it.
+        # With such a slow clock, the session seems longer than IAM allows, and the daemon ignores it.
         is_absurd = life - error > MAX_SESSION_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.asked_at):07d}",

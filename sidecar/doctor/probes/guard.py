@@ -24,7 +24,7 @@ Facts = TypeVar("Facts")
 
 
 class ProbeResult(NamedTuple, Generic[Facts]):
-    """The facts, or None and the reason why there are none."""
+    """The facts of a probe, or None and the reason."""
 
     facts: Facts | None
     reason: str = ""
