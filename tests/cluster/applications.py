@@ -68,10 +68,21 @@ def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dic
 
 def set_variable(made: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
     """Set an environment variable of the container `of`."""
-    containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
-    (variables,) = [container["env"] for container in containers if container["name"] == of]
+    remove_variable(made, name, of=of)
+    _variables(made, of).append({"name": name, "value": value})
+
+
+def remove_variable(made: dict[str, Any], name: str, *, of: str = SIDECAR) -> None:
+    """Remove an environment variable of the container `of`."""
+    variables = _variables(made, of)
     variables[:] = [variable for variable in variables if variable["name"] != name]
-    variables.append({"name": name, "value": value})
+
+
+def _variables(made: dict[str, Any], container_name: str) -> list[dict[str, Any]]:
+    containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
+    (variables,) = [container["env"] for container in containers if container["name"] == container_name]
+    found: list[dict[str, Any]] = variables
+    return found
 
 
 def set_token_lifetime(made: dict[str, Any], seconds: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.applications import pod, set_token_lifetime
+from tests.cluster.applications import pod, remove_variable, set_token_lifetime
 from tests.cluster.cluster import Cluster, cluster_for_tests
 from tests.cluster.images import save_images
 from tests.cluster.namespace import Namespace, new_namespace
@@ -43,12 +43,17 @@ def sts(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
-    """Run a Pod `web` whose token is renewed after eight minutes, the shortest time that Kubernetes allows."""
+    """
+    Run a Pod `web` whose token is renewed after eight minutes, the shortest time that Kubernetes allows.
+
+    The sidecar saves no credentials, so it uses its token again when it restarts.
+    """
     if "ROTATION" not in os.environ:
         pytest.skip("waits eight minutes for the kubelet: ROTATION=1")
     with new_namespace(node) as made:
         rotating_pod = pod("pod/example.yaml", "web", sts, app="tell(who_am_i())\nuntil_told_to_stop()")
         set_token_lifetime(rotating_pod, 600)
+        remove_variable(rotating_pod, "IRSA_SIDECAR_STATE_DIR")
         made.apply(rotating_pod)
         yield made
 

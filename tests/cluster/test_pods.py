@@ -105,6 +105,8 @@ while True:
     namespace.logged("web", "app", f"call {calls + 3}\n")
     assert container_state(found, "irsa-sidecar")["restartCount"] == 1
     assert container_state(namespace.pod("web"), "app")["restartCount"] == 0
+    assert "credentials_restored" in namespace.logs("web", "irsa-sidecar")
+    assert len(sts.events("exchange_granted", arn=session_arn(namespace, "web"))) == 1
 
 
 def test_job_completes_and_both_containers_exit_with_zero(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
