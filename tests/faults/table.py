@@ -1,7 +1,7 @@
 """
 Generate the table of faults in docs/reliability.md from the tests that check them: `python -m tests.faults.table`.
 
-The name of a test is the fault, and the first line of its docstring is the expected behaviour.
+The first line of a test's docstring is the fault, and its second paragraph is the expected behaviour.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent.parent / "docs" / "reliability.md"
 
-ROOMS = {
+SECTIONS = {
     "test_token_faults.py": "The token",
     "test_time_faults.py": "The clocks",
     "test_sts_faults.py": "STS and the network path to it",
@@ -25,26 +25,26 @@ _MARKED = re.compile(r"(<!-- faults: .* -->\n).*(<!-- end of faults -->\n)", re.
 
 
 def faults(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and the expected behaviour of each test in the file."""
+    """Yield the fault and the expected behaviour of each test in the file."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
-            expected = ast.get_docstring(node)
-            assert expected, f"{path.name}: {node.name} needs a docstring with the expected behaviour"
-            yield node.name, expected.splitlines()[0]
+            fault, _, expected = (ast.get_docstring(node) or "").partition("\n\n")
+            assert expected, f"{path.name}: {node.name} needs a docstring with the fault and the expected behaviour"
+            yield fault, " ".join(expected.partition("\n\n")[0].split())
 
 
 def render() -> str:
     lines = []
-    for name, room in ROOMS.items():
+    for name, section in SECTIONS.items():
         lines += [
-            f"### {room}",
+            f"### {section}",
             "",
             f"[tests/faults/{name}](../tests/faults/{name})",
             "",
-            "| fault | then |",
+            "| fault | what happens |",
             "|---|---|",
         ]
-        lines += [f"| {_fault(test)} | {expected} |" for test, expected in faults(HERE / name)]
+        lines += [f"| {fault} | {expected} |" for fault, expected in faults(HERE / name)]
         lines.append("")
     return "\n".join(lines)
 
@@ -52,10 +52,6 @@ def render() -> str:
 def written_into(document: str) -> str:
     """Return the document with the current table in it."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n{render()}\n{marks[2]}", document)
-
-
-def _fault(test: str) -> str:
-    return test.removeprefix("test_").replace("_", " ")
 
 
 if __name__ == "__main__":

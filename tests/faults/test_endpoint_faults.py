@@ -33,7 +33,11 @@ def with_header(header: bytes) -> bytes:
 async def test_client_that_is_slow_or_silent_before_or_in_its_headers(
     autojump_clock: MockClock, served: Served
 ) -> None:
-    """The client gets a 408 five seconds after it connects, even if it continues to send bytes."""
+    """
+    A client is slow or silent before or during its headers.
+
+    The client gets a 408 five seconds after it connects, even if it continues to send bytes.
+    """
     start = trio.current_time()
     assert status_of(await served.ask(b"")) == 408
     assert 5 <= trio.current_time() - start < 6
@@ -47,7 +51,11 @@ async def test_client_that_is_slow_or_silent_before_or_in_its_headers(
 
 
 async def test_long_line_100_thousand_headers_or_10_mib_of_target(autojump_clock: MockClock, served: Served) -> None:
-    """The client gets a 431 as soon as the size limit is exceeded. The daemon does not wait for the rest."""
+    """
+    A client sends a very long line, 100,000 headers, or a target of 10 MiB.
+
+    The client gets a 431 as soon as the size limit is exceeded. The daemon does not wait for the rest.
+    """
     for flood in (LINE + b"A: b\r\n" * 100_000, LINE + b"A: " + b"b" * 20_000, b"GET /" + b"a" * 10 * 1024 * 1024):
         assert status_of(await served.ask(flood)) == 431
     assert status_of(await served.ask(GET)) == 200
@@ -56,7 +64,11 @@ async def test_long_line_100_thousand_headers_or_10_mib_of_target(autojump_clock
 async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
     autojump_clock: MockClock, served: Served
 ) -> None:
-    """The client gets one 400. The daemon reads nothing after the ambiguous request as another request."""
+    """
+    A client smuggles a request through framing, a bare LF, folded headers or chunks.
+
+    The client gets one 400. The daemon reads nothing after the ambiguous request as another request.
+    """
     chunked = b"Transfer-Encoding: chunked\r\n"
     shapes = [
         with_header(b"Content-Length: 6\r\n" + chunked) + b"0\r\n\r\nG",
@@ -70,7 +82,11 @@ async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
 
 
 async def test_dns_rebinding_host_or_absolute_target(autojump_clock: MockClock, served: Served) -> None:
-    """A foreign Host gets a 403 even with the right secret. An absolute target gets a 400."""
+    """
+    A request has a foreign Host (DNS rebinding) or an absolute target.
+
+    A foreign Host gets a 403 even with the right secret. An absolute target gets a 400.
+    """
     for host in (b"attacker.example", b"127.0.0.1.attacker.example", b"169.254.170.2"):
         assert status_of(await served.ask(LINE + b"Host: " + host + b"\r\n" + REST)) == 403
     absolute = GET.replace(b"GET /", b"GET http://127.0.0.1/")
@@ -78,13 +94,21 @@ async def test_dns_rebinding_host_or_absolute_target(autojump_clock: MockClock, 
 
 
 async def test_request_forwarded_by_a_proxy_or_sent_by_a_web_page(autojump_clock: MockClock, served: Served) -> None:
-    """The client gets a 403 even with the right secret, because no AWS client sends these headers."""
+    """
+    A proxy forwards a request, or a web page sends it.
+
+    The client gets a 403 even with the right secret, because no AWS client sends these headers.
+    """
     for header in (b"X-Forwarded-For: 10.0.0.1", b"Origin: http://evil.example", b"Sec-Fetch-Mode: no-cors"):
         assert status_of(await served.ask(with_header(header + b"\r\n"))) == 403
 
 
 async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: MockClock, served: Served) -> None:
-    """The client gets a 401, 403 or 400 in the JSON that every SDK reads, without any part of the secret."""
+    """
+    Authorization is missing, wrong, sent twice, or not ASCII.
+
+    The client gets a 401, 403 or 400 in the JSON that every SDK reads, without any part of the secret.
+    """
     wrong = {
         b"": 401,
         b"Authorization: wrong\r\n": 403,
@@ -101,7 +125,11 @@ async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: 
 
 
 async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock, served: Served) -> None:
-    """The client gets a 405, 505 or 400, and the daemon closes the connection."""
+    """
+    A client uses another method, another HTTP version, or TLS.
+
+    The client gets a 405, 505 or 400, and the daemon closes the connection.
+    """
     others = {
         GET.replace(b"GET", b"HEAD"): 405,
         GET.replace(b"GET", b"POST"): 405,
@@ -114,14 +142,22 @@ async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock,
 
 
 async def test_pipelined_requests_and_keep_alive(autojump_clock: MockClock, served: Served) -> None:
-    """The daemon answers the first request, closes the connection, and does not read the rest as a request."""
+    """
+    A client pipelines requests or asks for keep-alive.
+
+    The daemon answers the first request, closes the connection, and does not read the rest as a request.
+    """
     assert status_of(await served.ask(GET * 20)) == 200
     assert status_of(await served.ask(with_header(b"Connection: keep-alive\r\n"), GET)) == 200
     assert served.statuses == {200: 2}
 
 
 async def test_client_that_half_closes_resets_or_never_reads(autojump_clock: MockClock, served: Served) -> None:
-    """A half-close gets a response. A reset, or 5 s without reading, is counted and affects no other client."""
+    """
+    A client half-closes or resets its connection, or never reads.
+
+    A half-close gets a response. A reset, or 5 s without reading, is counted and affects no other client.
+    """
     assert status_of(await served.ask(GET, ends=True)) == 200
     await _leave_at_once(served)
     _grow_answer(served)
@@ -152,7 +188,11 @@ def _grow_answer(served: Served) -> None:
 
 
 async def test_10_thousand_connections_or_no_free_descriptor(tmp_path: Path) -> None:
-    """The daemon closes the connection that is idle longest, serves honest clients, and continues to run."""
+    """
+    10,000 connections are open, or no file descriptor is free.
+
+    The daemon closes the connection that is idle longest, serves honest clients, and continues to run.
+    """
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=low_on_descriptors(64)) as running,
@@ -167,7 +207,11 @@ async def test_10_thousand_connections_or_no_free_descriptor(tmp_path: Path) -> 
 async def test_sdk_request_before_the_first_credentials(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The request waits up to 0.8 s for the credentials, and then gets a 503 with the reason."""
+    """
+    An SDK sends a request before the first credentials exist.
+
+    The request waits up to 0.8 s for the credentials, and then gets a 503 with the reason.
+    """
     sts = FakeExchange(wall.time)
     sts.latency_seconds = 1.5
     async with serving(autojump_clock, wall, volume, sts) as served:
@@ -179,7 +223,11 @@ async def test_sdk_request_before_the_first_credentials(
 
 
 async def test_burst_of_a_thousand_requests(autojump_clock: MockClock, served: Served) -> None:
-    """The daemon answers each request from memory, without a call to STS."""
+    """
+    A thousand requests arrive at once.
+
+    The daemon answers each request from memory, without a call to STS.
+    """
     for _ in range(10):  # a hundred in parallel, so that a low limit of descriptors is enough
         async with trio.open_nursery() as burst:
             for _ in range(100):

@@ -42,7 +42,11 @@ NOWHERE = "http://127.0.0.1:1/"
 
 
 async def test_sigterm_during_a_refresh_and_a_response(tmp_path: Path) -> None:
-    """The daemon completes the response, cancels the refresh, and exits with status 0."""
+    """
+    SIGTERM arrives during a refresh and a response.
+
+    The daemon completes the response, cancels the refresh, and exits with status 0.
+    """
     never = Reply(200, hour_long_reply().body, delay_seconds=3600)
     async with scripted_sts(never) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await sts.asked.wait()
@@ -55,7 +59,11 @@ async def test_sigterm_during_a_refresh_and_a_response(tmp_path: Path) -> None:
 
 
 async def test_application_that_needs_credentials_while_its_pod_stops(tmp_path: Path) -> None:
-    """A plain sidecar serves for its drain time after SIGTERM. A native one stops last and needs no drain."""
+    """
+    The application needs credentials while its Pod stops.
+
+    A plain sidecar serves for its drain time after SIGTERM. A native one stops last and needs no drain.
+    """
     environment = {"IRSA_SIDECAR_DRAIN_SECONDS": "600"}
     async with (
         scripted_sts() as sts,
@@ -69,7 +77,11 @@ async def test_application_that_needs_credentials_while_its_pod_stops(tmp_path: 
 
 
 async def test_sigkill_and_restart(tmp_path: Path) -> None:
-    """The next process is ready after one STS call, and no file of the last one is left behind."""
+    """
+    The process gets SIGKILL and restarts.
+
+    The next process is ready after one STS call, and no file of the last one is left behind.
+    """
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         for calls in (1, 2):
@@ -84,7 +96,11 @@ async def test_sigkill_and_restart(tmp_path: Path) -> None:
 
 @needs_linux
 async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
-    """With a state directory, the next process serves the same credentials at once and keeps the schedule."""
+    """
+    The process gets SIGKILL during an STS outage.
+
+    With a state directory, the next process serves the same credentials at once and keeps the schedule.
+    """
     async with scripted_sts() as sts:
         environment = pod_environment(
             tmp_path / "token",
@@ -109,7 +125,11 @@ async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
 
 
 async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> None:
-    """The daemon ignores them, logs the reason, and calls STS at once."""
+    """
+    Saved credentials are damaged or expired.
+
+    The daemon ignores them, logs the reason, and calls STS at once.
+    """
     state = tmp_path / "state"
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_STATE_DIR=str(state))
@@ -126,7 +146,11 @@ async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> 
 
 
 def test_port_that_is_in_use(tmp_path: Path) -> None:
-    """The daemon exits with status 2. Its message names the port and shows how to find the process that uses it."""
+    """
+    Another process uses the port.
+
+    The daemon exits with status 2. Its message names the port and shows how to find the process that uses it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         environment = pod_environment(tmp_path / "token", NOWHERE, IRSA_SIDECAR_LISTEN=f"127.0.0.1:{port}")
@@ -149,7 +173,11 @@ socket.socket = Socket
 
 
 async def test_loopback_with_one_address_family(tmp_path: Path) -> None:
-    """The daemon serves on the available family. It fails to start only if both are missing."""
+    """
+    Loopback has only IPv4 or only IPv6.
+
+    The daemon serves on the available family. It fails to start only if both are missing.
+    """
     token = tmp_path / "token"
     without_ipv4, without_ipv6 = (WITHOUT_FAMILY.replace("{family}", name) for name in ("AF_INET", "AF_INET6"))
     async with scripted_sts() as sts, run_daemon(pod_environment(token, sts.url), prelude=without_ipv6) as running:
@@ -189,7 +217,11 @@ WITHOUT_PROC_NET = "proc_net.find_in_proc = peer.lookup_unavailable"
 
 @needs_linux
 async def test_sandbox_that_hides_the_clients_user(tmp_path: Path) -> None:
-    """Without netlink the daemon reads /proc/net/tcp. If both fail, `allow_uids` denies and logs every client."""
+    """
+    A sandbox hides the user of the client.
+
+    Without netlink the daemon reads /proc/net/tcp. If both fail, `allow_uids` denies and logs every client.
+    """
     roles = tmp_path / "roles.yaml"
     roles.write_text(f"roles:\n- name: default\n  role_arn: {ROLE_ARN}\n  allow_uids: [{os.geteuid()}]\n")
     async with scripted_sts() as sts:
@@ -210,7 +242,11 @@ NOTHING_CAN_BE_WRITTEN = "import resource; resource.setrlimit(resource.RLIMIT_FS
 
 
 async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
-    """The daemon serves without a write. A secret that it cannot write leaves no part, and the exit status is 2."""
+    """
+    The root file system is read-only, or a disk is full.
+
+    The daemon serves without a write. A secret that it cannot write leaves no part, and the exit status is 2.
+    """
     volume = tmp_path / "authorization"
     volume.mkdir()
     async with scripted_sts() as sts:
@@ -228,7 +264,11 @@ async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
 
 
 async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """The daemon logs and counts the error, retries, leaves no partial file, and serves every request."""
+    """
+    The credentials file cannot be written.
+
+    The daemon logs and counts the error, retries, leaves no partial file, and serves every request.
+    """
     volume = tmp_path / "shared"
     volume.mkdir()
     path = str(volume / "credentials")
@@ -246,7 +286,11 @@ async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_credentials_file_that_holds_a_users_own_keys(tmp_path: Path) -> None:
-    """The daemon exits with status 2 and does not change the file."""
+    """
+    The credentials file holds a user's own keys.
+
+    The daemon exits with status 2 and does not change the file.
+    """
     path = tmp_path / "credentials"
     path.write_text("[default]\naws_access_key_id = AKIAOWN\n")
     environment = pod_environment(tmp_path / "token", NOWHERE, IRSA_SIDECAR_CREDENTIALS_FILE=str(path))
@@ -262,7 +306,11 @@ def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
 
 
 async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> None:
-    """The daemon drops and counts log lines, serves every request, and stops in order."""
+    """
+    Nobody reads stdout or stderr, or it is closed.
+
+    The daemon drops and counts log lines, serves every request, and stops in order.
+    """
     admin, served = (f"127.0.0.1:{free_port()}" for _ in range(2))
     urls = [f"http://{served}/v1/credentials", f"http://{admin}/metrics"]
     async with scripted_sts() as sts:
@@ -283,7 +331,11 @@ async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> No
 async def test_bug_that_raises_in_one_task(
     autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a connection, its client gets a 500. A refresher is logged, counted and restarted; credentials stay served."""
+    """
+    A bug raises an exception in one task.
+
+    In a connection, its client gets a 500. A refresher is logged, counted and restarted; credentials stay served.
+    """
     with monkeypatch.context() as patch:
         patch.setattr(served.daemon.role.store, "_snapshot", "a bug")
         assert status_of(await served.ask(GET)) == 500
@@ -321,7 +373,11 @@ REPORTED: dict[str, dict[str, Any]] = {
 @needs_linux
 @pytest.mark.parametrize("hung", list(REPORTED))
 async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: str) -> None:
-    """The daemon serves requests at once, follows files on other volumes, and exits on SIGTERM."""
+    """
+    The volume of the token, the secret or the roles file hangs.
+
+    The daemon serves requests at once, follows files on other volumes, and exits on SIGTERM.
+    """
     volumes = {name: tmp_path / name for name in REPORTED}
     for directory in volumes.values():
         directory.mkdir()
@@ -354,7 +410,11 @@ async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: 
 
 @needs_linux
 async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
-    """The daemon uses the file's content as soon as the volume responds again."""
+    """
+    A volume hangs for a while, then responds again.
+
+    The daemon uses the file's content as soon as the volume responds again.
+    """
     (tmp_path / "volume").mkdir()
     secret, token = tmp_path / "volume" / "secret", tmp_path / "volume" / "token"
     secret.write_text("chosen-by-hand")
@@ -374,7 +434,11 @@ async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
 
 @needs_linux
 async def test_many_roles_and_the_limit_of_inotify_instances(tmp_path: Path) -> None:
-    """One inotify instance serves all roles, because a user has 128 on the whole node."""
+    """
+    Many roles meet the limit of inotify instances.
+
+    One inotify instance serves all roles, because a user has 128 on the whole node.
+    """
     roles = tmp_path / "roles.yaml"
     for number in range(50):
         (tmp_path / f"volume-{number}").mkdir()

@@ -83,7 +83,11 @@ async def retries_after(
 
 
 async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon sends the same token once a minute, and a new token at once."""
+    """
+    STS returns 400 ExpiredTokenException.
+
+    The daemon sends the same token once a minute, and a new token at once.
+    """
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
     delays = await retries_after(scene, expired, seconds=900)
     assert len(delays) >= 13
@@ -100,7 +104,11 @@ async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> Non
 
 
 async def test_400_invalid_identity_token(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon retries quickly, because a new provider takes seconds to spread, then once a minute, with advice."""
+    """
+    STS returns 400 InvalidIdentityToken.
+
+    The daemon retries quickly, because a new provider takes seconds to spread, then once a minute, with advice.
+    """
     message = "No OpenIDConnect provider found in your account for https://oidc.example"
     delays = await retries_after(
         scene, await failure_of(error_reply(400, "InvalidIdentityToken", message)), seconds=900
@@ -111,7 +119,11 @@ async def test_400_invalid_identity_token(autojump_clock: MockClock, scene: Scen
 
 
 async def test_400_idp_communication_error(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Retries start after one second and slow down to one minute, each with a jitter of nine tenths."""
+    """
+    STS returns 400 IDPCommunicationError.
+
+    Retries start after one second and slow down to one minute, each with a jitter of nine tenths.
+    """
     trouble = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
     assert trouble.next_step is NextStep.RETRY
     by_luck = []
@@ -133,7 +145,11 @@ REFUSALS = {
 async def test_403_access_denied_rejected_claim_or_disabled_region(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon retries about once a minute without end. The message says what to check."""
+    """
+    STS returns 403: access denied, a rejected claim, or a disabled region.
+
+    The daemon retries about once a minute without end. The message says what to check.
+    """
     for code, words in REFUSALS.items():
         scene = make_scene(wall, volume)
         delays = await retries_after(scene, await failure_of(error_reply(403, code, "Not authorized")), seconds=900)
@@ -143,7 +159,11 @@ async def test_403_access_denied_rejected_claim_or_disabled_region(
 
 
 async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Delays double from 5 s, or from 1 min with long-lived credentials, and are never less than Retry-After."""
+    """
+    STS throttles with status 400 or 429.
+
+    Delays double from 5 s, or from 1 min with long-lived credentials, and are never less than Retry-After.
+    """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, trouble = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
         delays = await retries_after(scene, trouble, seconds=900, remaining_seconds=LAST_MINUTE)
@@ -157,7 +177,11 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
 
 
 async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """Delays grow from 1 s to 1 min, or to 5 min while credentials stay valid for three times as long."""
+    """
+    STS returns 500, 502, 503 or 504.
+
+    Delays grow from 1 s to 1 min, or to 5 min while credentials stay valid for three times as long.
+    """
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):
         trouble = await failure_of(Reply(status, body))
@@ -170,7 +194,11 @@ async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, vol
 
 
 async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon retries, rejects every partial response, and keeps the credentials in service."""
+    """
+    The connection to STS is refused or breaks off.
+
+    The daemon retries, rejects every partial response, and keeps the credentials in service.
+    """
     whole = len(good_reply().wire)
     for cut_after in (*range(0, whole, 97), whole - 1):
         for is_reset in (False, True):
@@ -184,7 +212,11 @@ async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockCloc
 
 
 async def test_black_hole_unknown_host_name_or_hanging_resolver(autojump_clock: MockClock, scene: Scene) -> None:
-    """An attempt ends within 3 s if no connection is made, and within 10 s if no response arrives."""
+    """
+    Packets to STS are dropped, its name is unknown, or the resolver hangs.
+
+    An attempt ends within 3 s if no connection is made, and within 10 s if no response arrives.
+    """
     with _black_hole() as url:
         assert await _seconds_to_failure(url, "Timeout") == pytest.approx(CONNECT_SECONDS)
     with _hanging_resolver():
@@ -235,7 +267,11 @@ def _hanging_resolver() -> Iterator[None]:
 
 
 async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClock) -> None:
-    """One deadline covers the whole attempt. A response that arrives in time byte by byte is accepted."""
+    """
+    The response of STS arrives slowly or in pieces.
+
+    One deadline covers the whole attempt. A response that arrives in time byte by byte is accepted.
+    """
     whole = good_reply()
     async with scripted(Reply(200, whole.body, drip_seconds=0.001), whole) as sts:
         assert await exchange(sts.url) == await exchange(sts.url)
@@ -247,7 +283,11 @@ async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClo
 async def test_certificate_of_another_name_expired_or_untrusted(
     autojump_clock: MockClock, scene: Scene, authority: Authority
 ) -> None:
-    """STS gets no token. The reason names the failed check and the setting to correct, and no way around TLS."""
+    """
+    The certificate of STS has another name, is expired, or is not trusted.
+
+    STS gets no token. The reason names the failed check and the setting to correct, and no way around TLS.
+    """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)
     wrong = {
@@ -268,7 +308,11 @@ async def test_certificate_of_another_name_expired_or_untrusted(
 
 
 async def test_ca_bundle_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
-    """The next exchange uses the changed AWS_CA_BUNDLE. If it cannot be read, the old one stays in use."""
+    """
+    The CA bundle is replaced while the daemon runs.
+
+    The next exchange uses the changed AWS_CA_BUNDLE. If it cannot be read, the old one stays in use.
+    """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     (tmp_path / "new").mkdir()
     old, new = Authority(tmp_path), Authority(tmp_path / "new")
@@ -301,7 +345,11 @@ NO_CREDENTIALS = {
 
 
 async def test_200_with_html_partial_xml_no_body_or_wrong_types(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon rejects the response, logs none of its text, and keeps the credentials in service."""
+    """
+    STS returns 200 with HTML, partial XML, wrong types, or no body.
+
+    The daemon rejects the response, logs none of its text, and keeps the credentials in service.
+    """
     troubles = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
     for trouble in troubles:
         assert (trouble.code, trouble.next_step) == ("MalformedReply", NextStep.RETRY)
@@ -310,7 +358,11 @@ async def test_200_with_html_partial_xml_no_body_or_wrong_types(autojump_clock: 
 
 
 async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon stops at 256 KiB, decompresses nothing, and sends the token to no other address."""
+    """
+    The response is huge, a gzip bomb, or a redirect.
+
+    The daemon stops at 256 KiB, decompresses nothing, and sends the token to no other address.
+    """
     endless = Reply(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_REPLY_BYTES * 8))
     assert str(MAX_REPLY_BYTES) in (await failure_of(endless)).message
     bomb = gzip.compress(b"\0" * MAX_REPLY_BYTES * 100)
@@ -330,7 +382,11 @@ async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, sc
 async def test_expiration_that_is_past_missing_or_absurd(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon rejects the credentials with an error, invents no expiration, and keeps those in service."""
+    """
+    Expiration is missing, in the past, or absurd.
+
+    The daemon rejects the credentials with an error, invents no expiration, and keeps those in service.
+    """
     for expiration in ("", "2027-01-15T09:00:00", "1800003600", "tomorrow", "2027-02-30T09:00:00Z"):
         assert "Expiration" in (await failure_of(good_reply(expiration=expiration))).message
     for life_seconds in (-HOUR_SECONDS, 0, 13 * HOUR_SECONDS, 10 * 365 * 24 * HOUR_SECONDS):
@@ -348,7 +404,11 @@ async def test_expiration_that_is_past_missing_or_absurd(
 
 
 async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon ignores them with a log line. Only credentials that expire later replace those in service."""
+    """
+    Older credentials arrive after newer ones.
+
+    The daemon ignores them with a log line. Only credentials that expire later replace those in service.
+    """
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
@@ -393,7 +453,11 @@ SEED, PODS = 30, 40
 
 
 async def test_fleet_of_pods_that_restart_together(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:
-    """Each Pod tries at once, with one call in flight. Throttled Pods retry at spread times and drift apart."""
+    """
+    A fleet of Pods restarts at once.
+
+    Each Pod tries at once, with one call in flight. Throttled Pods retry at spread times and drift apart.
+    """
     print(f"seed {SEED}")
     chance, sts = random.Random(SEED), ThrottledSts(wall)
     pods = [_pod(wall, tmp_path / str(number), sts, chance) for number in range(PODS)]
@@ -418,7 +482,11 @@ def _pod(wall: FakeWall, directory: Path, sts: FakeExchange, chance: random.Rand
 
 
 async def test_sts_outage_of_hours(autojump_clock: MockClock, served: Served) -> None:
-    """Credentials are served until they expire, then a 503 with the reason. New ones arrive soon after the outage."""
+    """
+    STS is unavailable for hours.
+
+    Credentials are served until they expire, then a 503 with the reason. New ones arrive soon after the outage.
+    """
     served.daemon.role.refresher._jitter = lambda: 0.999  # the longest delays
     served.sts.trouble = await failure_of(error_reply(503, "ServiceUnavailable", "come back later"))
     async with _hours_passing(autojump_clock):

@@ -26,7 +26,11 @@ OUT = refusal("Unreachable", NextStep.RETRY)
 async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon stops serving expired credentials at once and has new ones within ten seconds."""
+    """
+    The wall clock jumps 2 hours ahead after a suspend or a correction.
+
+    The daemon stops serving expired credentials at once and has new ones within ten seconds.
+    """
     for sts_clock in (wall.time, wall.true_time):
         scene = make_scene(wall, volume, FakeExchange(sts_clock))
         scene.write_token()
@@ -43,7 +47,11 @@ async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
 
 
 async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """The daemon refreshes within ten seconds. If that fails, it serves the credentials until their true expiration."""
+    """
+    The wall clock is set back.
+
+    The daemon refreshes within ten seconds. If that fails, it serves the credentials until their true expiration.
+    """
     scene = make_scene(wall, volume, FakeExchange(wall.true_time))
     scene.write_token()
     async with running(scene):
@@ -65,7 +73,11 @@ async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: Fake
 async def test_clock_that_differs_from_the_clock_of_sts(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon computes the lifetime from the Date header. A gauge and a warning show the difference."""
+    """
+    The Pod's clock differs from the clock of STS.
+
+    The daemon computes the lifetime from the Date header. A gauge and a warning show the difference.
+    """
     for ahead in (-86_400, -7200, 7200, 86_400):
         scene = make_scene(wall, volume, FakeExchange(partial(_shifted, wall, ahead)))
         scene.write_token()
@@ -84,7 +96,11 @@ async def test_clock_that_differs_from_the_clock_of_sts(
 async def test_sts_clock_that_is_ahead_and_then_corrected(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon compares credentials by its own clocks, so it accepts the next ones without a gap."""
+    """
+    The clock of STS is ahead, and is then corrected.
+
+    The daemon compares credentials by its own clocks, so it accepts the next ones without a gap.
+    """
     for ahead_seconds in (3240, 7200, 86_400):
         scene = make_scene(wall, volume)
         scene.write_token(lifetime_seconds=86_400)
@@ -110,7 +126,11 @@ def _shown_skew(scene: Scene) -> float:
 
 
 async def test_process_that_is_frozen_or_gets_no_cpu(autojump_clock: MockClock, scene: Scene) -> None:
-    """After the pause the daemon makes one call for all missed refreshes and retries, not a burst."""
+    """
+    The process is frozen or gets no CPU time.
+
+    After the pause the daemon makes one call for all missed refreshes and retries, not a burst.
+    """
     scene.write_token()
     async with running(scene):
         await trio.sleep(60)

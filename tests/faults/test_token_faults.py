@@ -36,7 +36,11 @@ DAY_SECONDS = 86_400
 
 
 async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
-    """The daemon polls every second, logs path and variable once, returns 503, and serves once the token appears."""
+    """
+    The token file is missing at the start.
+
+    The daemon polls every second, logs path and variable once, returns 503, and serves once the token appears.
+    """
     async with serving(autojump_clock, wall, volume, FakeExchange(wall.time), has_token=False) as served:
         await trio.sleep(30)
         assert served.daemon.metrics.refreshes == {("default", "token_missing"): pytest.approx(30, abs=1)}
@@ -54,12 +58,20 @@ async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: 
 
 
 async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon waits for a token, never sends this one, and keeps the credentials in service."""
+    """
+    The token is empty or white space.
+
+    The daemon waits for a token, never sends this one, and keeps the credentials in service.
+    """
     await _keeps_credentials(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
 
 
 async def test_token_that_is_partly_written_or_not_a_jwt(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon counts it, never sends it, keeps the credentials, and finds the whole token within a second."""
+    """
+    The token is partly written or not a JWT.
+
+    The daemon counts it, never sends it, keeps the credentials, and finds the whole token within a second.
+    """
     token = service_account_token(scene.wall.time())
     half, signed_not = token[: len(token) // 2], token[: token.rindex(".") + 1]
     await _keeps_credentials(scene, "malformed", half, signed_not, "a.b.c", "<html>", "\0" * 900)
@@ -84,7 +96,11 @@ async def _keeps_credentials(scene: Scene, reason: str, *contents: str) -> None:
 
 
 async def test_token_with_a_trailing_newline_or_byte_order_mark(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon strips it: STS gets the bare token."""
+    """
+    The token has a trailing newline or a byte order mark.
+
+    The daemon strips it: STS gets the bare token.
+    """
     token = service_account_token(scene.wall.time())
     for before, after in (("", "\n"), ("", "\r\n"), ("\ufeff", ""), ("\ufeff \t", "\n\n")):
         scene.volume.write(before + token + after)
@@ -97,7 +113,11 @@ async def test_token_with_a_trailing_newline_or_byte_order_mark(autojump_clock: 
 async def test_data_link_that_is_swapped_during_a_read(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon reads the whole old token or the whole new one, and tries again if the file is missing."""
+    """
+    The kubelet swaps the `..data` link during a read.
+
+    The daemon reads the whole old token or the whole new one, and tries again if the file is missing.
+    """
     for is_gone in (False, True):
         scene = make_scene(wall, volume)
         tokens = [service_account_token(wall.time(), jti=name * 400) for name in "abcdefghij"]
@@ -133,7 +153,11 @@ def _swapped_by_each_read(volume: FakeVolume, tokens: list[str], *, is_gone: boo
 
 
 async def test_token_rotated_during_a_request_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon accepts the response to the old token. The next refresh sends the new token, without an extra call."""
+    """
+    The token rotates during a request to STS.
+
+    The daemon accepts the response to the old token. The next refresh sends the new token, without an extra call.
+    """
     scene.write_token(jti="old")
     scene.sts.latency_seconds = 5.0
     async with running(scene):
@@ -147,7 +171,11 @@ async def test_token_rotated_during_a_request_to_sts(autojump_clock: MockClock, 
 
 
 async def test_token_that_expires_during_retries(autojump_clock: MockClock, scene: Scene) -> None:
-    """Each attempt reads the file again, so no attempt sends a token that expired meanwhile."""
+    """
+    The token expires during retries.
+
+    Each attempt reads the file again, so no attempt sends a token that expired meanwhile.
+    """
     scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
     held: list[tuple[float, str]] = []
     scene.write_token(lifetime_seconds=60, jti="0")
@@ -164,7 +192,11 @@ async def test_token_that_expires_during_retries(autojump_clock: MockClock, scen
 
 
 async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, scene: Scene) -> None:
-    """The daemon logs the likely cause, counts, retries each minute, and serves its credentials until they expire."""
+    """
+    The kubelet does not renew the token for days.
+
+    The daemon logs the likely cause, counts, retries each minute, and serves its credentials until they expire.
+    """
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.write_token(lifetime_seconds=3600)
     async with running(scene):
@@ -193,7 +225,11 @@ async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, sce
 async def test_terminating_pod_whose_token_is_no_longer_renewed(
     autojump_clock: MockClock, scene: Scene, token_seconds: int, session_seconds: int
 ) -> None:
-    """Refreshes continue until the token expires. Then the last credentials are served until they expire."""
+    """
+    The Pod terminates, and the kubelet no longer renews its token.
+
+    Refreshes continue until the token expires. Then the last credentials are served until they expire.
+    """
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.refresher.role = scene.refresher.role._replace(duration_seconds=session_seconds)
     scene.sts.life_seconds = session_seconds
@@ -232,7 +268,11 @@ LOOKS: dict[str, dict[str, Any]] = {
 async def test_wrong_audience_or_issuer_or_invalid_expiry(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
-    """The daemon warns once if the claims show it, and tries anyway. No number in the token moves a refresh."""
+    """
+    The token has a wrong audience, a wrong issuer or an invalid expiry.
+
+    The daemon warns once if the claims show it, and tries anyway. No number in the token moves a refresh.
+    """
     for words, changes in LOOKS.items():
         scene = make_scene(wall, volume)
         volume.write(jwt_of(service_account_claims(wall.time()) | changes))
@@ -257,7 +297,11 @@ Prelude that gives up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability
 
 
 async def test_token_without_read_permission(tmp_path: Path) -> None:
-    """The error names the user, the file's mode and the fix. The daemon reads the file once that is permitted."""
+    """
+    The daemon has no permission to read the token.
+
+    The error names the user, the file's mode and the fix. The daemon reads the file once that is permitted.
+    """
     token = tmp_path / "token"
     async with scripted_sts() as sts:
         environment = pod_environment(token, sts.url)
@@ -276,7 +320,11 @@ async def test_token_without_read_permission(tmp_path: Path) -> None:
 async def test_fifo_directory_or_10_mib_at_the_token_path(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
-    """The daemon reads at most the size limit and does not wait. A token in its place is then used."""
+    """
+    The token path is a FIFO, a directory, or a file of 10 MiB.
+
+    The daemon reads at most the size limit and does not wait. A token in its place is then used.
+    """
     path = tmp_path / "token"
     kinds: dict[str, Callable[[], object]] = {
         "token_too_long": lambda: path.write_bytes(b"a" * 10 * 1024 * 1024),
@@ -309,7 +357,11 @@ def _bytes_read() -> int:
 
 
 async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories) -> None:
-    """It costs one abandoned thread. Credentials stay in service; log, metrics and probes name the volume."""
+    """
+    The token's volume hangs.
+
+    It costs one abandoned thread. Credentials stay in service; log, metrics and probes name the volume.
+    """
     scene.write_token()
     async with running(scene):
         await scene.refresher.first_attempt.wait()
@@ -333,7 +385,11 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
 async def test_token_volume_that_hangs_at_the_start(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
-    """The daemon returns 503 with the volume's path after 5 s, and serves once the volume responds."""
+    """
+    The token's volume hangs at the start.
+
+    The daemon returns 503 with the volume's path after 5 s, and serves once the volume responds.
+    """
     with volumes.hang(volume.path):
         async with serving(autojump_clock, wall, volume, FakeExchange(wall.time)) as served:
             await trio.sleep(DEADLINE_SECONDS + 1)
@@ -348,7 +404,11 @@ async def test_token_volume_that_hangs_at_the_start(
 async def test_token_volume_that_hangs_for_a_moment(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
-    """The daemon reports the volume until it responds. The credentials in service are not affected."""
+    """
+    The token's volume hangs for a moment.
+
+    The daemon reports the volume until it responds. The credentials in service are not affected.
+    """
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(volume.path):
             await trio.sleep(CHECK_SECONDS + DEADLINE_SECONDS)
