@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts, role_arn
 from tests.cluster.webhook import asking_pod
-from tests.support.getting_started import commands
+from tests.support.documents import commands
 from tests.support.manifests import variables_of
 
 TELL = "tell(who_am_i())\nuntil_told_to_stop()"
@@ -58,7 +58,7 @@ def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, s
     assert status == 0, output
     assert "the daemon reports that it has credentials" in output
     assert "Add --exec" in output
-    (documented,) = [command for command in commands("Does it work?") if "--pod" in command]
+    (documented,) = [command for command in commands("docs/getting-started.md", "Does it work?") if "--pod" in command]
     status, output = person.run(re.sub(r"shop/\S+", f"{annotated.name}/web --verbose", documented))
     assert status == 0, output
     assert f"system:serviceaccount:{annotated.name}:app, Pod web" in output

@@ -24,12 +24,13 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.layout import ISSUER
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import strict_sts
+from tests.support.documents import blocks, commands
 from tests.support.fakes.internet import Internet, internet
 from tests.support.fakes.moto_server import ACCOUNT_ID, moto_server
-from tests.support.getting_started import blocks, commands
 from tests.support.processes import GUARD_SECONDS
 from tests.unit.setup.conftest import Authorities
 
+PAGE = "docs/getting-started.md"
 REGION = "eu-west-1"
 BUCKET = "shop-oidc"
 EKS_ROLE_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/eks"
@@ -174,9 +175,9 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
     with moto_server() as moto, internet() as net:
         world = World(cluster, namespace, tmp_path, moto.url, net)
         world.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        manifest, *_ = blocks("The Pods", "yaml")
-        (tmp_path / "app.yaml").write_text(world.ours(manifest))
-        for variables in commands("What to choose"):
+        manifest, *_ = blocks(PAGE, "The Pods", "yaml")
+        (tmp_path / "app.yaml").write_text(world.ours(manifest.text))
+        for variables in commands(PAGE, "What to choose"):
             world.run(variables)
         yield world
         world.close()
@@ -185,7 +186,7 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
 def test_all_steps_lead_to_credentials_and_repeat_without_change(
     world: World, cluster: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:
-    steps = [*commands("On any other cluster"), *commands("The Pods")]
+    steps = [*commands(PAGE, "On any other cluster"), *commands(PAGE, "The Pods")]
     first = [world.run(step) for step in steps]
     made = world.state()
     assert not any("nothing to change" in printed for printed in first)
@@ -197,7 +198,7 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
     role = {"name": "cart", "trust_policy": world.role()["AssumeRolePolicyDocument"]}
     with strict_sts(cluster, tmp_path, {"account_id": ACCOUNT_ID, "region": REGION, "roles": [role]}) as sts:
         world.environment["AWS_ENDPOINT_URL_STS"] = sts.url
-        token, variables, who_am_i, doctor, *_ = commands("Does it work?")
+        token, variables, who_am_i, doctor, *_ = commands(PAGE, "Does it work?")
         world.run(token)
         world.run(variables)
         arn = json.loads(world.run(who_am_i))["Arn"]
@@ -214,7 +215,7 @@ def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace:
     created = world.eks.create_cluster(name=namespace.name, roleArn=EKS_ROLE_ARN, resourcesVpcConfig={})["cluster"]
     trust_policy = {"Version": "2012-10-17", "Statement": [POD_IDENTITY]}
     world.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(trust_policy))
-    for step in commands("On an empty EKS cluster"):
+    for step in commands(PAGE, "On an empty EKS cluster"):
         world.run(step)
     theirs, ours = world.role()["AssumeRolePolicyDocument"]["Statement"]
     issuer = created["identity"]["oidc"]["issuer"].removeprefix("https://")
@@ -223,13 +224,13 @@ def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace:
     assert ours["Condition"]["StringEquals"][f"{issuer}:sub"] == f"system:serviceaccount:{namespace.name}:cart"
 
     made = world.account()
-    assert_nothing_changes(world, commands("On an empty EKS cluster"))
+    assert_nothing_changes(world, commands(PAGE, "On an empty EKS cluster"))
     assert world.account() == made
 
 
 def test_manifest_stays_unchanged_and_a_dry_run_shows_injection(world: World) -> None:
-    (setup_pod,) = (step for step in commands("The Pods") if "setup pod" in step)
-    (dry_run,) = (step for step in commands("From plain IRSA") if "setup pod" in step)
+    (setup_pod,) = (step for step in commands(PAGE, "The Pods") if "setup pod" in step)
+    (dry_run,) = (step for step in commands(PAGE, "From plain IRSA") if "setup pod" in step)
     world.run(setup_pod)
     assert "+        - name: irsa-sidecar\n" in world.run(dry_run)
     assert world.run(dry_run.replace("app.yaml", "cart.yaml")) == ""

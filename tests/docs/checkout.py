@@ -1,0 +1,103 @@
+"""
+Run the shell blocks of a page as they stand, in a folder that looks like a checkout of this repository.
+
+Rule: nothing leaves this machine. `make` finds its packages installed, AWS is moto with an EKS cluster `shop`, and the
+API server is a fake one. Each page gets a folder, a home and an account of its own.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+
+from tests.support.documents import ROOT, Block
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.support.fakes.moto_server import MotoServer
+from tests.support.processes import GUARD_SECONDS
+
+NOT_LINKED = {".git", ".venv"}
+INSTALLED = ("demo", "dev", "tools")
+"""The lock files whose packages `make` treats as installed."""
+
+NAMESPACE = "shop"
+REGION = "eu-west-1"
+
+Environment = dict[str, str]
+
+
+def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "subprocess.CompletedProcess[str]":
+    """Run the blocks in one shell, which stops at the first command that fails."""
+    script = "".join(_part(block) for block in blocks)
+    return subprocess.run(
+        ["bash", "-c", f"set -euo pipefail\n{script}"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=GUARD_SECONDS,
+    )
+
+
+def _part(block: Block) -> str:
+    """Return the lines that write the block's file, or its commands after a line that names them."""
+    if name := block.notes.get("file"):
+        directory = shlex.quote(str(Path(name).parent))
+        return f"mkdir -p {directory}\ncat >{shlex.quote(name)} <<'END OF FILE'\n{block.text}END OF FILE\n"
+    return f"echo '--- {block}'\n{block.text}"
+
+
+def make_checkout(folder: Path) -> Environment:
+    """Make the folder look like a checkout with its packages installed, and return the environment of a shell in it."""
+    for path in ROOT.iterdir():
+        if path.name not in NOT_LINKED:
+            (folder / path.name).symlink_to(path)
+    installed = Path(sys.executable).parent
+    virtual = folder / ".venv"
+    virtual.mkdir()
+    for path in installed.parent.iterdir():
+        if not path.name.endswith(".installed"):
+            (virtual / path.name).symlink_to(path)
+    for name in INSTALLED:
+        (virtual / f".{name}.installed").touch()
+    home = folder / "home"
+    home.mkdir()
+    return {"PATH": f"{virtual}/bin:{os.environ['PATH']}", "HOME": str(home), "SHELL": "/bin/sh"}
+
+
+@contextmanager
+def account(moto: MotoServer, folder: Path) -> Iterator[Environment]:
+    """Provide an AWS account with an EKS cluster, its API server, and the environment of a person who uses both."""
+    moto.reset()
+    credentials = {"AWS_ACCESS_KEY_ID": "AKIAFAKE", "AWS_SECRET_ACCESS_KEY": "secret"}
+    _create_cluster(moto.url)
+    with api_server() as server:
+        _fill(server)
+        (folder / "kubeconfig").write_text(json.dumps(kubeconfig(server.url)))
+        yield credentials | {
+            "AWS_ENDPOINT_URL": moto.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "KUBECONFIG": str(folder / "kubeconfig"),
+        }
+
+
+def _create_cluster(url: str) -> None:
+    eks = boto3.client(
+        "eks", region_name=REGION, endpoint_url=url, aws_access_key_id="AKIAFAKE", aws_secret_access_key="secret"
+    )
+    eks.create_cluster(name="shop", roleArn="arn:aws:iam::123456789012:role/eks", resourcesVpcConfig={})
+    eks.close()
+
+
+def _fill(server: FakeApiServer) -> None:
+    """Store what the API server of a new cluster serves."""
+    path = f"/api/v1/namespaces/{NAMESPACE}"
+    server.put(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})

@@ -1,0 +1,151 @@
+"""
+Validate the YAML blocks of the documentation, each by its kind.
+
+Rule: a whole object says its kind itself. A part of one has the note `<!-- yaml: KIND -->`, with a key of KINDS.
+Kubernetes objects and Pods are valid in the oldest and the newest Kubernetes that we support.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kubernetes_validate
+import yaml
+from jsonschema import Draft7Validator
+from kubernetes_validate import SchemaNotFoundError
+
+from sidecar import strict_yaml
+from sidecar.config.roles_file import parse_roles
+from sidecar.local.config import parse_config
+from sidecar.role import RoleDefaults
+from tests.support.manifests import K8S
+
+VERSIONS = ("1.29", "1.37")
+"""The Kubernetes minors whose schemas apply: the first with native sidecars by default, and the newest."""
+
+_KUSTOMIZE_KEYS = frozenset(
+    {
+        "apiVersion",
+        "commonAnnotations",
+        "components",
+        "configMapGenerator",
+        "generatorOptions",
+        "images",
+        "kind",
+        "labels",
+        "namePrefix",
+        "nameSuffix",
+        "namespace",
+        "patches",
+        "replacements",
+        "replicas",
+        "resources",
+        "secretGenerator",
+    }
+)
+_COMPOSE_KEYS = frozenset({"configs", "name", "networks", "secrets", "services", "volumes"})
+
+
+def check_object(document: Mapping[str, Any]) -> None:
+    """Validate one Kubernetes object. A custom one needs a group, a kind and a name."""
+    group, _, _ = document["apiVersion"].rpartition("/")
+    is_builtin = "." not in group or group.endswith(".k8s.io")
+    for version in VERSIONS:
+        try:
+            kubernetes_validate.validate(document, version, strict=True)
+        except SchemaNotFoundError:
+            if is_builtin and version == VERSIONS[-1]:
+                raise
+    assert document["kind"]
+    assert document["metadata"].get("name") or document["metadata"].get("generateName")
+
+
+def check_pod(part: Mapping[str, Any]) -> None:
+    """Validate a part of a Pod or of a Pod template: its metadata, its spec or both."""
+    metadata = {"name": "app", **part.get("metadata", {})}
+    spec = {"containers": [], **part.get("spec", {})}
+    check_object({"apiVersion": "v1", "kind": "Pod", **part, "metadata": metadata, "spec": spec})
+
+
+def check_pod_spec(part: Mapping[str, Any]) -> None:
+    check_pod({"spec": part})
+
+
+def check_container(part: Mapping[str, Any]) -> None:
+    check_pod({"spec": {"containers": [{"name": "app", **part}]}})
+
+
+def check_kustomization(document: Mapping[str, Any]) -> None:
+    assert set(document) <= _KUSTOMIZE_KEYS
+
+
+def check_compose(document: Mapping[str, Any]) -> None:
+    assert set(document) <= _COMPOSE_KEYS
+    assert all(isinstance(service, dict) for service in document["services"].values())
+
+
+def check_chart_values(document: Mapping[str, Any]) -> None:
+    """Validate values of the chart, merged into its defaults, against its schema."""
+    values = yaml.safe_load((K8S / "chart/values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((K8S / "chart/values.schema.json").read_text(encoding="utf-8"))
+    Draft7Validator(schema).validate(_merged(values, document))
+
+
+def check_texts(document: Mapping[str, Any]) -> None:
+    """Validate labels or annotations: both sides are texts."""
+    assert document
+    assert all(isinstance(text, str) for pair in document.items() for text in pair)
+
+
+def check_roles(document: object) -> None:
+    parse_roles(yaml.safe_dump(document), "roles.yaml", RoleDefaults())
+
+
+def check_local(document: object) -> None:
+    parse_config(yaml.safe_dump(document), "local.yaml")
+
+
+KINDS: dict[str, Callable[[Any], None]] = {
+    "object": check_object,
+    "pod": check_pod,
+    "pod spec": check_pod_spec,
+    "container": check_container,
+    "kustomization": check_kustomization,
+    "compose file": check_compose,
+    "chart values": check_chart_values,
+    "labels": check_texts,
+    "annotations": check_texts,
+    "roles file": check_roles,
+    "local settings": check_local,
+}
+"""The check of each kind, by the name that notes use."""
+
+
+def kind_of(document: Any) -> str:
+    """Return the kind of a document without a note. Raises ValueError if it does not say its kind."""
+    keys = document if isinstance(document, dict) else {}
+    if "kustomize.config.k8s.io" in keys.get("apiVersion", ""):
+        return "kustomization"
+    for key, kind in (("apiVersion", "object"), ("services", "compose file"), ("resources", "kustomization")):
+        if key in keys:
+            return kind
+    raise ValueError(f"the block needs a note: <!-- yaml: KIND --> with one of {', '.join(KINDS)}")
+
+
+def check(text: str, note: str | None = None) -> None:
+    """Validate each document of a YAML block. Raises an error that names the problem."""
+    for part in _split(text):
+        document = strict_yaml.load(part, "the block")
+        KINDS[note or kind_of(document)](document)
+
+
+def _split(text: str) -> list[str]:
+    """Return the documents of a stream."""
+    parts = f"\n{text}".split("\n---\n")
+    return [part for part in parts if part.strip()]
+
+
+def _merged(under: Any, over: Any) -> Any:
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return under | {key: _merged(under.get(key), value) for key, value in over.items()}
