@@ -10,7 +10,7 @@ REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: messages help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: messages help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful docs docs-check bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -116,6 +116,12 @@ images:
 test-cluster: $(VENV)/.dev.installed ## run the images on a real Kubernetes, which takes about 10 minutes to build the first time
 	$(BIN)/python -m pytest tests/cluster
 
+docs: $(VENV)/.site.installed ## build the documentation site into build/website/site, without the network
+	$(BIN)/python -m website.build
+
+docs-check: docs ## show the site's pages in headless Chromium: width, contrast, search, requests to elsewhere
+	$(BIN)/python -m pytest tests/website
+
 stateful: $(VENV)/.dev.installed ## run STATEFUL_STEPS (100000) faults in random order against every promise
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP -o faulthandler_timeout=0 tests/stateful
 
@@ -152,7 +158,7 @@ kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random 
 
 UPGRADE ?=
 lock: $(VENV)/.dev.installed ## pin new packages of pyproject.toml with hashes; UPGRADE=--upgrade upgrades all
-	for set in dev build demo bench fuzz run tools; do \
+	for set in dev build demo bench fuzz run site tools; do \
 		case $$set in \
 			run) what="pyproject.toml";; \
 			tools) what="--all-extras pyproject.toml";; \

@@ -1,0 +1,69 @@
+import pytest
+
+from website.pages import Entry, Repository, description, rewritten, sections
+
+REPOSITORY = Repository("https://example.com/repo", "v1")
+
+
+def is_folder(path: str) -> bool:
+    return "." not in path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[a](../SECURITY.md)", "[a](https://example.com/repo/blob/v1/SECURITY.md)"),
+        (
+            "[a](../k8s/pod/a.yaml) [b](../k8s/pod)",
+            "/blob/v1/k8s/pod/a.yaml) [b](https://example.com/repo/tree/v1/k8s/pod)",
+        ),
+        ("[a](../README.md#see-it-work)", "[a](https://example.com/repo/blob/v1/README.md#see-it-work)"),
+        ('<img src="../k8s/a.svg">', '<img src="https://example.com/repo/blob/v1/k8s/a.svg">'),
+    ],
+)
+def test_link_out_of_docs_leads_to_the_repository(text: str, expected: str) -> None:
+    assert rewritten(text, "page.md", REPOSITORY, is_folder).endswith(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](roles.md#chains) [b](#here) [c](https://example.com/../x) [d](mailto:a@example.com)",
+        '<img src="pictures/a.svg">',
+        "```\n[a](../SECURITY.md)\n```",
+    ],
+)
+def test_other_links_stay(text: str) -> None:
+    assert rewritten(text, "page.md", REPOSITORY, is_folder) == text
+
+
+def test_links_of_a_page_in_a_folder_are_resolved() -> None:
+    text = "[a](../roles.md) [b](../../k8s/a.yaml)"
+    expected = "[a](../roles.md) [b](https://example.com/repo/blob/v1/k8s/a.yaml)"
+    assert rewritten(text, "decisions/0001.md", REPOSITORY, is_folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# Title\n\nOne `a` and [b](c.md).\nTwo.\n\nThree.", "One a and b. Two."),
+        ("# Title\n\n<picture>\n</picture>\n\n```\ncode\n```\n\nText.", "Text."),
+        ("# Title", ""),
+        ("First. " + "word " * 60, "First."),
+        ("word " * 60, "word " * 39 + "word …"),
+    ],
+)
+def test_description_is_the_first_paragraph(text: str, expected: str) -> None:
+    assert description(text) == expected
+
+
+def test_sections_are_those_of_the_index() -> None:
+    listed = "- [`local`](local.md): all of it\n- [Local](local.md)\n- [`local`](local.md)\n"
+    index = (
+        f"# Documentation\n[x](x.md)\n## Tutorials\n{listed}"
+        "## Nothing\ntext\n## Reference\n| [Settings](reference/settings.md) | [out](../README.md) | [y](y.md#a) |\n"
+    )
+    assert list(sections(index)) == [
+        ("Tutorials", [Entry("local", "local.md"), Entry("Local", "local.md")]),
+        ("Reference", [Entry("Settings", "reference/settings.md")]),
+    ]
