@@ -149,6 +149,10 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that br
 	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS) $(FUZZ_SEED)
 	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS) $(FUZZ_SEED)
 
+.PHONY: release
+release: $(VENV)/.dev.installed ## build the release of the commit that is checked out into dist/
+	$(BIN)/python -m release build
+
 changelog: $(VENV)/.dev.installed ## print what changelog.d/ adds to CHANGELOG.md
 	$(BIN)/towncrier build --draft --version $(VERSION)
 

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.subjects import free_port
+from release.go_programs import CACHE
 from tests.cluster import binaries, containerd
 from tests.cluster.certificates import CLIENTS, Certificates
 from tests.cluster.components import write_node_files
 from tests.cluster.layout import CGROUP, FAMILIES, Layout, Mode, Ports
 from tests.cluster.waiting import wait_until
-from tests.support.prerequisites import CACHE, require
+from tests.support.prerequisites import require
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -15,8 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from release.go_programs import CACHE
 from tests.image.engine import find_engine
-from tests.support.prerequisites import CACHE, require
+from tests.support.prerequisites import require
 
 HERE = Path(__file__).parent
 REQUIREMENTS = [HERE.parents[1] / "requirements" / f"{name}.txt" for name in ("build", "run", "tools")]

@@ -1,12 +1,7 @@
-"""Check the programs that tests with real containers and clusters need, and define the cache of their builds."""
+"""Check the programs that tests with real containers and clusters need."""
 
-import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irsa-sidecar-tests"
-"""Cache outside the work tree. Names in it are hashes of the sources, so every checkout finds them."""
 
 
 def require(programs: Mapping[str, str], purpose: str) -> None:

@@ -1,0 +1,71 @@
+"""
+Build the programs that a release needs from their Go modules, once for all checkouts.
+
+Package registries have no binaries of cosign, crane, syft and Helm. `tools/NAME/` has a go.mod with the version, and a
+go.sum with the checksums of everything in it. The build keeps each program by the hash of both files.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TOOLS = Path(__file__).parent / "tools"
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irsa-sidecar-tests"
+"""Cache outside the work tree. Names in it are hashes of the sources, so every checkout finds them."""
+
+STRIPPED = "-s -w"
+"""Flags of the linker that leave out symbols and debugging data."""
+
+
+@dataclass(frozen=True)
+class GoProgram:
+    """A program to build: the folder with its go.mod, and the package in a module, which may be another one's."""
+
+    folder: Path
+    package: str = "."
+    linker_flags: str = STRIPPED
+    minutes: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+COSIGN = GoProgram(TOOLS / "cosign", "github.com/sigstore/cosign/v3/cmd/cosign", minutes=3)
+CRANE = GoProgram(TOOLS / "crane", "github.com/google/go-containerregistry/cmd/crane")
+SYFT = GoProgram(TOOLS / "syft", "github.com/anchore/syft/cmd/syft", minutes=4)
+HELM_3 = GoProgram(TOOLS / "helm3", "helm.sh/helm/v3/cmd/helm", minutes=2)
+HELM_4 = GoProgram(TOOLS / "helm4", "helm.sh/helm/v4/cmd/helm", minutes=2)
+ACTIONLINT = GoProgram(TOOLS / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")
+
+
+def built(program: GoProgram, cache: Path = CACHE) -> Path:
+    """Return the path of the program, and build it first if the cache lacks it."""
+    binary = cache / f"{program.name}-{_digest(program)}"
+    if not binary.exists():
+        if shutil.which("go") is None:
+            raise SystemExit(f"{program.name} is built from its Go module: go is missing. Install Go 1.26 or newer.")
+        sys.stderr.write(f"Building {program.name} (once; some {program.minutes} minutes) …\n")
+        cache.mkdir(parents=True, exist_ok=True)
+        draft = binary.with_suffix(f".{os.getpid()}")
+        _build(program, draft)
+        draft.rename(binary)
+    return binary
+
+
+def _digest(program: GoProgram) -> str:
+    sources = sorted(path for path in program.folder.iterdir() if path.suffix in {".go", ".mod", ".sum"})
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def _build(program: GoProgram, output: Path) -> None:
+    go: Mapping[str, str] = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -p=2"}
+    flags = ["-trimpath", f"-ldflags={program.linker_flags}", "-o", str(output)]
+    build = ["nice", "-n", "19", "go", "build", *flags, program.package]
+    subprocess.run(build, cwd=program.folder, env=os.environ | go, check=True)
