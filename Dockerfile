@@ -16,6 +16,7 @@ WORKDIR /build
 COPY requirements/build.txt ./
 RUN python3 -m venv tools && tools/bin/pip install --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY requirements/wheel.cdx.json requirements/
 COPY sidecar sidecar
 RUN tools/bin/pip wheel --no-deps --no-build-isolation .
 COPY image/rootfs.py image/authorities.py ./
