@@ -33,9 +33,8 @@ Environment = dict[str, str]
 
 def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "subprocess.CompletedProcess[str]":
     """Run the blocks in one shell, which stops at the first command that fails."""
-    script = "".join(_part(block) for block in blocks)
     return subprocess.run(
-        ["bash", "-c", f"set -euo pipefail\n{script}"],
+        ["bash", "-c", f"set -euo pipefail\n{_script(blocks)}"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -47,12 +46,27 @@ def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "sub
     )
 
 
-def _part(block: Block) -> str:
-    """Return the lines that write the block's file, or its commands after a line that names them."""
-    if name := block.notes.get("file"):
-        directory = shlex.quote(str(Path(name).parent))
-        return f"mkdir -p {directory}\ncat >{shlex.quote(name)} <<'END OF FILE'\n{block.text}END OF FILE\n"
-    return f"echo '--- {block}'\n{block.text}"
+def _script(blocks: Iterable[Block]) -> str:
+    """Return the lines that write each block's file or run its commands, after a line that names the block."""
+    parts = list[str]()
+    for block in blocks:
+        if name := block.notes.get("file"):
+            directory = shlex.quote(str(Path(name).parent))
+            parts.append(f"mkdir -p {directory}\n{_here_document(f'cat >{shlex.quote(name)}', block.text)}")
+        elif "typed in" in block.notes:
+            parts[-1] = _here_document(parts[-1].rstrip("\n"), f"set -e\n{block.text}")
+        else:
+            parts.append(f"echo '--- {block}'\n{_expecting(block.notes.get('exits with'), block.text)}")
+    return "".join(parts)
+
+
+def _here_document(command: str, text: str) -> str:
+    return f"{command} <<'END OF TEXT'\n{text}END OF TEXT\n"
+
+
+def _expecting(status: str | None, commands: str) -> str:
+    """Return the commands, which must exit with this status if there is one."""
+    return f"status=0\n{commands.rstrip()} || status=$?\ntest $status = {status}\n" if status else commands
 
 
 def make_checkout(folder: Path) -> Environment:

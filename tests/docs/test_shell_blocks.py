@@ -219,6 +219,17 @@ def test_calls_of_the_program_are_found(line: str, expected: list[list[str]]) ->
     assert list(calls(block)) == expected
 
 
+def test_typed_block_is_the_input_of_the_command_above(tmp_path: Path) -> None:
+    found = parse("page.md", "```sh\nsh\n```\n<!-- typed in: that shell -->\n```sh\necho $0\nexit\necho b\n```\n")
+    assert run(found, tmp_path, {"PATH": "/usr/bin:/bin"}).stdout == "--- page.md:1\nsh\n"
+
+
+@pytest.mark.parametrize(("command", "status"), [("(exit 3)", 0), ("true", 1), ("(exit 2)", 1)])
+def test_block_must_exit_with_the_status_of_its_note(tmp_path: Path, command: str, status: int) -> None:
+    found = parse("page.md", f"<!-- exits with: 3 -->\n```sh\n{command}\n```\n")
+    assert run(found, tmp_path, {"PATH": "/usr/bin:/bin"}).returncode == status
+
+
 def test_failing_block_is_reported_with_its_place(tmp_path: Path) -> None:
     found = parse("page.md", "<!-- file: a/b -->\n```yaml\nx\n```\n```sh\ncat a/b\n```\n```sh\nfalse\ntrue\n```\n")
     done = run(found, tmp_path, {"PATH": "/usr/bin:/bin"})

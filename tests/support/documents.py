@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 NOTES = {
     "not run": "why no test runs this shell block",
     "run by": "the test outside of tests/docs that runs this shell block as it stands",
+    "typed in": "the shell that the block above opens, where the reader types this block",
+    "exits with": "the exit status of a block that shows a failure",
     "file": "the file that holds this block when the shell blocks below run",
     "yaml": "the kind of a YAML block that is not a whole object (tests/docs/yaml_kinds.py)",
     "not checked": "why no test checks this YAML block",
@@ -28,7 +30,6 @@ PENDING = frozenset(
         "docs/getting-started.md",
         "docs/injection.md",
         "docs/kubernetes.md",
-        "docs/local.md",
         "docs/older-clients.md",
         "docs/roles.md",
         "docs/setup.md",

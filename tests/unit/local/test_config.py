@@ -10,6 +10,7 @@ import pytest
 from sidecar.config_file import MAX_FILE_BYTES
 from sidecar.errors import ConfigurationError
 from sidecar.local.config import LocalConfig, ProviderSettings, RoleSettings, read_config
+from tests.support.documents import blocks
 
 BEYOND_UNICODE = "OverflowError" if sys.version_info < (3, 13) else "ValueError"
 """The error of `chr` for a character beyond Unicode, which PyYAML raises too."""
@@ -173,9 +174,7 @@ def test_flag_adds_a_provider() -> None:
 
 
 def test_documented_example_is_valid_and_complete(tmp_path: Path) -> None:
-    documentation = Path(__file__).parents[3] / "docs" / "local.md"
-    blocks = [block.partition("```")[0] for block in documentation.read_text().split("```yaml\n")[1:]]
-    example = next(block for block in blocks if "roles:" in block)
+    (example,) = [block.text for block in blocks("docs/local.md") if block.notes.get("file") == "local.yaml"]
     path = tmp_path / "local.yaml"
     path.write_text(example)
     config = read_config(path)
