@@ -10,7 +10,7 @@ REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: messages help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful docs docs-check bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: messages reference help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful docs docs-check bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -70,6 +70,9 @@ unit: $(VENV)/.dev.installed
 
 messages: $(VENV)/.dev.installed ## write the messages of all errors to tests/unit/messages.txt
 	$(BIN)/python -m tests.unit.messages
+
+reference: $(VENV)/.dev.installed ## write docs/reference from the code
+	$(BIN)/python -m tests.docs.reference
 
 # CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed

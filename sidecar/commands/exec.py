@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         metavar="LEVEL",
         default="warning",
-        help="debug, info, warning or error, for messages on stderr [warning]",
+        help="lowest level of messages on stderr: debug, info, warning or error [warning]",
     )
     parser.add_argument(
         "--wait",

@@ -37,7 +37,15 @@ examples:
   irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends everything
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
 
-PROBLEMS = frozenset({"request_rejected", "request_failed", "token_renewal_failed", "trust_statement_not_evaluated"})
+PROBLEMS = frozenset(
+    {
+        "background_task_failed",
+        "request_failed",
+        "request_rejected",
+        "token_renewal_failed",
+        "trust_statement_not_evaluated",
+    }
+)
 """Events of the local services that --log-level warning shows."""
 
 FREE_PORT = "127.0.0.1:0"

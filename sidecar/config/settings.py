@@ -146,9 +146,9 @@ SETTINGS = (
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
             "continue to serve for this long after SIGTERM; a native sidecar stops last and needs 0"),
     Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
-            "json unless stderr is a terminal"),
+            "format of the log: json, or console on a terminal"),
     Setting("log_level", "LOG_LEVEL", "--log-level", "info", _one_of(*LOG_LEVELS),
-            "LEVEL", "debug, info, warning or error"),
+            "LEVEL", "lowest level that is logged: debug, info, warning or error"),
 )  # fmt: skip
 
 _KUBERNETES_SERVICE = re.compile(

@@ -1,0 +1,46 @@
+"""Describe the exit status of the commands whose status differs from the common one."""
+
+from collections.abc import Mapping
+
+COMMON = (
+    ("0", "The command succeeded, or SIGTERM or SIGINT stopped it."),
+    ("1", "Any other error."),
+    ("2", "The usage or the configuration is wrong. The message names the setting, its value and the fix."),
+)
+"""The exit status of every command."""
+
+_OF_A_COMMAND = (
+    ("the status of CMD", "CMD ran. If a signal ended it, the status is 128 plus the number of the signal."),
+    ("128 plus the number of the signal", "A signal ended the command before CMD ran."),
+)
+
+_OF_A_STEP = (
+    ("0", "The step succeeded, or nothing has to change."),
+    ("1", "Any other error. With --exit-code, also wrong usage."),
+    ("2", "With --dry-run and --exit-code, something would change. Without them, the usage is wrong."),
+)
+
+EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "exec": _OF_A_COMMAND,
+    "local": (*_OF_A_COMMAND, ("0", "Without CMD, a signal ended the services.")),
+    "doctor": (
+        ("0", "No check failed. Warnings are printed."),
+        ("1", "A check failed, or with --strict there is a warning."),
+        ("2", "The usage is wrong."),
+    ),
+    "probe": (("0", "The daemon is ready."), ("1", "The daemon is not ready. stderr has the reason.")),
+    "token": (
+        ("0", "The token was printed, and with --verify its signature is valid."),
+        ("1", "With --verify, STS would reject the token, or the keys of the issuer could not be fetched."),
+    ),
+    "setup oidc-provider": _OF_A_STEP,
+    "setup role": _OF_A_STEP,
+    "setup service-account": _OF_A_STEP,
+    "setup pod": _OF_A_STEP,
+    "setup issuer-documents": (
+        _OF_A_STEP[0],
+        ("1", f"{_OF_A_STEP[1][1]} With --check, also published keys that differ from the API server's."),
+        _OF_A_STEP[2],
+    ),
+}
+"""The exit status of commands with a meaning of their own. The common meaning holds for every other status."""

@@ -1,0 +1,380 @@
+"""Describe every log event: its meaning, what to do, and its fields. Tests compare it with the calls in the code."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sidecar.errors import NextStep
+from sidecar.refresh.refresher import LARGE_SKEW_SECONDS, REMINDER_SECONDS
+from sidecar.serving.audit import LINES_A_SECOND
+from tests.docs.reference.markdown import codes
+
+
+class EventNote(NamedTuple):
+    """
+    The meaning of one event.
+
+    `action` is empty if nothing has to be done. `level` replaces the level at the call, for an event whose level
+    depends on something. `others` are fields that the call adds from a mapping.
+    """
+
+    name: str
+    meaning: str
+    action: str = ""
+    level: str = ""
+    others: tuple[str, ...] = ()
+
+
+BUG = "Report it as a bug, with `exception` and `stack`."
+
+TOPICS: Mapping[str, tuple[EventNote, ...]] = {
+    "Start and stop": (
+        EventNote(
+            "started",
+            "The process serves. The daemon logs one line per role, and the webhook one line.",
+        ),
+        EventNote("imds_started", "The daemon also emulates EC2's metadata service, at `url`."),
+        EventNote("stopping", "The process got a signal, and serves for `drain_seconds` more."),
+        EventNote("stopped", "The process ended in order."),
+        EventNote(
+            "hardening_failed",
+            "The kernel or a sandbox rejected a measure that protects the process.",
+            "Compare `failed` with what your sandbox allows. The other measures are active.",
+        ),
+        EventNote(
+            "lean_imports_skipped",
+            "The daemon imported whole packages, because their versions are not the checked ones.",
+            "Use the locked versions if you need the memory. The daemon works with others.",
+        ),
+        EventNote(
+            "unknown_setting_ignored",
+            "A variable begins with `IRSA_SIDECAR_` but is not a setting.",
+            "Correct the name of the variable, or remove it. `reason` names the nearest setting.",
+        ),
+        EventNote(
+            "suspicious_setting_found",
+            "A setting works, but probably does not do what was intended.",
+            "Do what `reason` says, or keep the setting if it is intended.",
+        ),
+    ),
+    "Credentials": (
+        EventNote("credentials_refreshed", "STS returned new credentials, and the daemon serves them."),
+        EventNote(
+            "older_credentials_ignored",
+            "STS returned credentials that expire before the ones in service, so the daemon keeps those.",
+        ),
+        EventNote(
+            "refresh_failed",
+            "The daemon got no new credentials. Valid ones are still served, until `still_serving_until`.",
+            "Do what `reason` says. The daemon retries in any case. "
+            f"It logs an unchanged error again after {REMINDER_SECONDS / 60:.0f} minutes.",
+            others=("step",),
+        ),
+        EventNote(
+            "max_duration_found",
+            "With the duration `max`, STS granted a session of another length than before.",
+        ),
+        EventNote("credentials_saved", "The daemon wrote new credentials to the state directory."),
+        EventNote("credentials_restored", "The daemon serves the credentials that an earlier process saved."),
+        EventNote(
+            "saved_credentials_ignored",
+            "The saved credentials of a role are expired, for another role, or unreadable, so the daemon ignores them.",
+            "Nothing, unless it appears after every restart. Then check who else writes to the state directory.",
+            others=("exception", "stack"),
+        ),
+    ),
+    "Token and clock": (
+        EventNote("token_renewed", "The token file has a new token."),
+        EventNote(
+            "token_claims_suspicious",
+            "STS will probably reject the token: it has expired, has another audience, or never expires.",
+            "Do what `reason` says, and check the projected volume and the kubelet.",
+        ),
+        EventNote(
+            "clock_stepped",
+            "The wall clock jumped by `seconds`, because it was set or the machine slept. Credentials stay correct.",
+            "Check the node's time synchronisation if it appears often.",
+        ),
+        EventNote(
+            "clock_skew_detected",
+            f"This machine's clock differs from the clock of STS by more than {LARGE_SKEW_SECONDS:.0f} seconds.",
+            "Correct the node's time synchronisation. AWS rejects requests whose signature is 300 seconds off.",
+        ),
+    ),
+    "STS": (
+        EventNote(
+            "sts_endpoint_changed",
+            "The daemon now calls the STS of another region, or the first one again.",
+            "Check the network path to the STS of the first region.",
+            level="`warning`, or `info` for the return to the first region",
+            others=("from", "to"),
+        ),
+        EventNote("ca_bundle_reloaded", "The file of `AWS_CA_BUNDLE` changed, and the daemon uses its new content."),
+        EventNote(
+            "ca_bundle_rejected",
+            "The file of `AWS_CA_BUNDLE` changed and cannot be used. The previous authorities stay active.",
+            "Put PEM certificates into the file. A restart would fail with the present content.",
+        ),
+    ),
+    "Clients": (
+        EventNote(
+            "credentials_served",
+            f"A client got credentials. At most {LINES_A_SECOND} lines are logged per second. "
+            "A line with `count` stands for all others of that second.",
+            level="`info`",
+            others=("role_name", "access_key_id", "expiration", "peer", "uid", "pid", "count", "endpoint"),
+        ),
+        EventNote(
+            "request_denied",
+            "A client did not get credentials, because its secret or its user is not the right one.",
+            "Give the client the secret or the user that the role requires. Otherwise find the process by `pid`.",
+            level="`warning`",
+            others=("role_name", "reason", "peer", "uid", "pid", "count", "endpoint"),
+        ),
+        EventNote(
+            "uid_lookup_unavailable",
+            "This system does not report the users of clients, so a role with `allow_uids` is denied to everybody.",
+            "Use `authorization_token_file` instead of `allow_uids`.",
+        ),
+        EventNote(
+            "authorization_check_failed",
+            "The volume of the secret's file does not respond. The previous secret stays active.",
+            "Check the volume that holds the file of the secret.",
+        ),
+    ),
+    "Configuration and files": (
+        EventNote(
+            "configuration_reloaded",
+            "The roles file changed, and the daemon uses it.",
+            others=("added", "removed", "changed"),
+        ),
+        EventNote(
+            "configuration_rejected",
+            "The roles file changed and cannot be used. The previous configuration stays active.",
+            "Fix the line that `reason` names, before the Pod restarts. A new Pod would not start.",
+            others=("reason", "exception", "stack"),
+        ),
+        EventNote(
+            "configuration_check_failed",
+            "The volume of the roles file does not respond. The previous configuration stays active.",
+            "Check the volume that holds the roles file.",
+        ),
+        EventNote(
+            "reload_ignored",
+            "The daemon got SIGHUP, but has no roles file to read.",
+            "Set `IRSA_SIDECAR_CONFIG`, or restart the process to change other settings.",
+        ),
+        EventNote("credentials_file_written", "The daemon replaced the credentials file."),
+        EventNote(
+            "credentials_file_write_failed",
+            "The daemon could not replace the credentials file, and retries. The endpoint is not affected.",
+            "Let the sidecar write to the directory of `path`, and check its free space.",
+        ),
+        EventNote(
+            "role_excluded",
+            "The credentials file does not contain a role, because the role has `allow_uids`.",
+            "Let the clients of this role use the endpoint, or remove `allow_uids`.",
+        ),
+        EventNote(
+            "state_write_failed",
+            "The daemon could not write to the state directory, and retries. The endpoint is not affected.",
+            "Let the sidecar write to `path`, and check its free space.",
+        ),
+        EventNote(
+            "state_unavailable",
+            "The kernel reports no boot id or no clock since boot, so the daemon saves no credentials.",
+            "Nothing. After a restart, the daemon needs STS before it can serve.",
+        ),
+    ),
+    "Internal errors": (
+        EventNote(
+            "background_task_failed",
+            "A background task raised an unexpected exception. The process goes on, and starts the task again.",
+            BUG,
+        ),
+        EventNote(
+            "refresher_failed",
+            "The refresh loop of a role raised an unexpected exception. The daemon starts the loop again.",
+            BUG,
+        ),
+        EventNote(
+            "secret_check_failed",
+            "The check of the secrets' files raised an unexpected exception. The daemon starts the check again.",
+            BUG,
+        ),
+        EventNote(
+            "request_failed",
+            "A request raised an unexpected exception. The client got status 500 or a closed connection.",
+            BUG,
+        ),
+    ),
+    "Pods at the webhook": (
+        EventNote(
+            "pod_injected",
+            "The webhook added the sidecar to a Pod.",
+            level="`info`",
+            others=("warnings",),
+        ),
+        EventNote(
+            "pod_denied",
+            "The webhook rejected a Pod, because its annotations or its ServiceAccount are wrong.",
+            "Do what `reason` says in the Pod's template. `kubectl describe` of its owner shows the same message.",
+            level="`warning`",
+            others=("reason", "warnings"),
+        ),
+        EventNote(
+            "pod_denied_temporarily",
+            "The webhook rejected a Pod, because it could not get its ServiceAccount or because of an internal error.",
+            "Check the API server and the network between it and the webhook. Controllers retry automatically.",
+            level="`warning`",
+            others=("reason", "warnings"),
+        ),
+        EventNote(
+            "large_review_rejected",
+            "Too many reviews over 64 KiB are waiting, so the webhook answered 503.",
+            "Create fewer large Pods at once. Controllers retry automatically.",
+        ),
+        EventNote("event_sent", "The webhook created a Kubernetes Event with a warning about a Pod."),
+        EventNote(
+            "event_send_failed",
+            "The webhook could not create a Kubernetes Event. The Pod is not affected.",
+            "Let the webhook's ServiceAccount create Events (`k8s/webhook/rbac.yaml`).",
+        ),
+    ),
+    "Cluster and certificate of the webhook": (
+        EventNote("api_server_version_changed", "The API server has another version than at the last check."),
+        EventNote(
+            "api_server_version_fetch_failed",
+            "The webhook could not read the version of the API server, and retries.",
+            "Check the API server and the network policy of the webhook.",
+        ),
+        EventNote("service_accounts_listed", "The webhook has read all ServiceAccounts, and watches them."),
+        EventNote(
+            "service_accounts_watch_ended",
+            "The watch of ServiceAccounts ended, and is started again. The webhook fetches each one until then.",
+            "Check the API server if it appears often.",
+        ),
+        EventNote("certificate_renewed", "The webhook wrote a new certificate to its Secret."),
+        EventNote("certificate_activated", "The webhook uses another certificate from now on."),
+        EventNote("ca_bundle_updated", "The webhook wrote its authorities into the MutatingWebhookConfiguration."),
+        EventNote(
+            "certificate_update_failed",
+            "The webhook could not check its certificate with the API server, and retries.",
+            "Apply the manifests of the webhook again, and check its RBAC rights.",
+        ),
+        EventNote(
+            "certificate_renewal_failed",
+            "The webhook could not write a new certificate to its Secret. It uses the existing one, which is valid.",
+            "Let the webhook's ServiceAccount write the Secret, before `expires_at`.",
+        ),
+        EventNote(
+            "certificate_watch_ended",
+            "The watch of the Secret or the configuration ended. Hourly checks go on.",
+            "With the level `warning`, give the webhook the right to watch both.",
+            level="`warning` if a permission is missing, else `debug`",
+        ),
+        EventNote(
+            "certificate_rejected",
+            "The mounted certificate changed and cannot be used. The previous one stays active.",
+            "Fix the files that `--certificate-file` and `--key-file` name.",
+        ),
+        EventNote(
+            "certificate_read_failed",
+            "The mounted certificate cannot be read. The previous one stays active.",
+            "Check the volume of the certificate.",
+        ),
+    ),
+    "Services of `irsa-sidecar local`": (
+        EventNote("signing_keys_rotated", "The issuer signs with a new key. It still publishes the old ones."),
+        EventNote(
+            "token_renewal_failed",
+            "The token file could not be replaced.",
+            "Check the free space of the temporary folder.",
+        ),
+        EventNote(
+            "exchange_granted",
+            "The local STS returned credentials for a token.",
+            others=("subject", "audience"),
+        ),
+        EventNote("role_assumed", "The local STS returned credentials for AssumeRole.", others=("caller",)),
+        EventNote("caller_identity_returned", "The local STS answered GetCallerIdentity."),
+        EventNote(
+            "request_rejected",
+            "The local STS rejected a request. `message` is the text of AWS, and `reason` the cause.",
+            "Correct the token, the trust policy or the request by `reason`.",
+        ),
+        EventNote(
+            "trust_statement_not_evaluated",
+            "A trust policy has a statement that the local STS cannot evaluate.",
+            "Use a simpler condition, or test this policy with AWS.",
+        ),
+    ),
+}
+"""Every event by its topic, in the order of the page."""
+
+FIELDS: Mapping[str, str] = {
+    "access_key_id": "The access key ID of the credentials, as in CloudTrail.",
+    "added": "The names of the roles that are new.",
+    "arn": "The ARN of the assumed role.",
+    "audience": "The audience of the token.",
+    "authorities": "The number of certificate authorities.",
+    "bytes": "The size of the review in bytes.",
+    "caller": "The ARN of the session that signed the request.",
+    "changed": "The names of the roles whose settings changed.",
+    "code": "The error code of STS, the kind of transport failure, or `token_` and the problem of the token.",
+    "configuration": "The name of the MutatingWebhookConfiguration.",
+    "count": "The number of responses or objects that this line stands for.",
+    "drain_seconds": "How many seconds the process continues to serve.",
+    "dry_run": "True if the API server only tries the change.",
+    "endpoint": "`imds` if the request came to the emulated metadata service.",
+    "exception": "The type of the exception. Its text is not logged, because it may hold a secret.",
+    "expiration": "When the credentials expire, in UTC.",
+    "expires_at": "When the credentials, the token or the certificate expires, in UTC.",
+    "failed": "The measures that were rejected, each with the kernel's reason.",
+    "failures": "The number of failures in a row.",
+    "from": "The region that was called before.",
+    "image": "The image of the sidecar.",
+    "involved_object": "The object that shows the Event.",
+    "kid": "The ID of the key.",
+    "message": "The message that the client got.",
+    "names": "The host names in the certificate.",
+    "namespace": "The namespace of the Pod.",
+    "native_sidecars": "True if Pods get a native sidecar.",
+    "next_step": f"The daemon's next action: one of {codes(step.value for step in NextStep)}.",
+    "not_cached": "The number of ServiceAccounts beyond the limit of the cache.",
+    "operation": "The operation of STS.",
+    "packages": "The packages with unchecked versions.",
+    "path": "The path of the file, or of the webhook's URL.",
+    "peer": "The address of the client.",
+    "pid": "The process of the client, if the daemon may see it.",
+    "pod": "The name of the Pod, or the beginning of the name.",
+    "ports": "The ports of the listeners.",
+    "profiles": "The profiles in the file.",
+    "published_keys": "The number of keys that the issuer publishes.",
+    "reason": "The cause, with the fix if there is one.",
+    "refresh_in_seconds": "Seconds until the next refresh.",
+    "rejected_seconds": "The shortest session that STS rejected, in seconds.",
+    "removed": "The names of the roles that are gone.",
+    "restart_in_seconds": "Seconds until the task starts again.",
+    "retry_in_seconds": "Seconds until the next attempt.",
+    "role_arn": "The ARN of the role.",
+    "role_name": "The name of the role in the configuration, `default` without a roles file.",
+    "seconds": "The length of the session, the step or the difference of the clocks, in seconds.",
+    "service_account": "The ServiceAccount of the Pod.",
+    "signal": "The name of the signal.",
+    "source": "The Secret or the file of the certificate.",
+    "stack": "The modules and lines of the exception.",
+    "step": "The number of the step in a role chain.",
+    "still_active": "What stays in use instead.",
+    "still_serving_until": "When the credentials in service expire, in UTC, or null without credentials.",
+    "sts": "The URL of STS.",
+    "subject": "The subject of the token.",
+    "task": "The name of the background task.",
+    "to": "The region that is called now.",
+    "token_expires_at": "When the token expires, in UTC.",
+    "uid": "The user ID of the client, as the kernel reports it.",
+    "url": "The URL of the endpoint.",
+    "version": "The version of irsa-sidecar, or of the API server.",
+    "waiting": "The limit of waiting reviews.",
+    "warnings": "Warnings about the Pod, which its author sees too.",
+}
+"""The meaning of each field."""

@@ -1,0 +1,58 @@
+"""Describe the labels of the metrics, and the use of each metric. Tests compare it with a scrape."""
+
+from collections.abc import Mapping
+
+LABELS: Mapping[str, str] = {
+    "le": "The upper bound of the bucket, in seconds.",
+    "outcome": "The result, as the help text lists it.",
+    "region": "The region of the STS.",
+    "role": "The name of the role in the configuration, `default` without a roles file.",
+    "status": "The HTTP status. 499 stands for a client that left before the whole response.",
+    "task": "The name of the background task.",
+    "version": "The version of irsa-sidecar.",
+}
+"""The meaning of each label. Prometheus adds others, such as `namespace` and `pod`."""
+
+USES: Mapping[str, str] = {
+    "irsa_sidecar_build_info": "Compare the versions in a cluster during an upgrade.",
+    "irsa_sidecar_credentials_available": "Alert on 0. The application gets no credentials.",
+    "irsa_sidecar_credentials_expiration_timestamp_seconds": "Alert if less than 300 s are left.",
+    "irsa_sidecar_session_duration_seconds": "Compare it with the maximum session duration of the role.",
+    "irsa_sidecar_session_token_bytes": "Check it before you add session tags or policies.",
+    "irsa_sidecar_session_token_utilization_ratio": "Alert above 0.9. STS rejects a request whose token would be too "
+    "large.",
+    "irsa_sidecar_token_expiration_timestamp_seconds": "Alert on a time in the past. The kubelet does not renew the "
+    "token.",
+    "irsa_sidecar_clock_skew_seconds": "Alert above 60 s in either direction. AWS rejects signatures that are 300 s "
+    "off.",
+    "irsa_sidecar_refreshes_total": "Alert on failures without a success in 20 minutes. `outcome` names the cause.",
+    "irsa_sidecar_sts_request_duration_seconds": "Check the 99th percentile. Above 2 s, a proxy or an endpoint is "
+    "slow.",
+    "irsa_sidecar_sts_region_active": "Check it after a change of the region.",
+    "irsa_sidecar_sts_endpoint_changes_total": "Alert on an increase, with the severity info.",
+    "irsa_sidecar_configuration_reloads_total": "Check it after a change of the roles file.",
+    "irsa_sidecar_configuration_last_reload_successful": "Alert on 0. A restarted Pod could not read its roles.",
+    "irsa_sidecar_ca_bundle_last_reload_successful": "Alert on 0. A restarted Pod could not reach STS.",
+    "irsa_sidecar_requests_total": "Alert on many 401 and 403. A 503 means that there are no credentials.",
+    "irsa_sidecar_imds_requests_total": "Check 401 for clients that know only version 1.",
+    "irsa_sidecar_credentials_file_writes_total": "Alert on failures without a success.",
+    "irsa_sidecar_state_writes_total": "Alert on failures without a success.",
+    "irsa_sidecar_task_failures_total": "Alert on any increase, and report it as a bug.",
+    "irsa_sidecar_clock_steps_total": "Check it if signatures are rejected.",
+    "irsa_sidecar_log_lines_dropped_total": "Alert on an increase if you need the log as an audit trail.",
+    "irsa_sidecar_webhook_build_info": "Compare the versions in a cluster during an upgrade.",
+    "irsa_sidecar_webhook_ready": "Alert if no replica has 1. The API server then rejects Pods that need a sidecar.",
+    "irsa_sidecar_webhook_reviews_total": "Alert on `failed`, and on repeated `denied`.",
+    "irsa_sidecar_webhook_review_duration_seconds": "Alert if the 90th percentile is above 1 s. The API server waits "
+    "10 s.",
+    "irsa_sidecar_webhook_watch_active": "Check it if reviews are slow.",
+    "irsa_sidecar_webhook_service_accounts": "Compare it with the number of ServiceAccounts in the cluster.",
+    "irsa_sidecar_webhook_service_account_lookups_total": "Check `fetched` and `failed` if reviews are slow.",
+    "irsa_sidecar_webhook_watch_restarts_total": "Check it if the API server was restarted.",
+    "irsa_sidecar_webhook_events_total": "Check `failed` if the Events are missing.",
+    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use it with the expiration, to alert on a share "
+    "of the lifetime.",
+    "irsa_sidecar_webhook_certificate_expiration_timestamp_seconds": "Alert if less than a quarter of the lifetime is "
+    "left.",
+}
+"""The use of each metric: what to alert on, or when to check it."""

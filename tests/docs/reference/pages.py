@@ -1,0 +1,31 @@
+"""List the pages of docs/reference, and write them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.docs.reference import alerts, commands, log_events, metrics, settings
+
+FOLDER = Path(__file__).parents[3] / "docs" / "reference"
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "commands": commands.page,
+    "settings": settings.page,
+    "metrics": metrics.page,
+    "log-events": log_events.page,
+    "alerts": alerts.page,
+}
+"""For each page, by its name without the suffix, the function that returns its text."""
+
+
+def path_of(name: str) -> Path:
+    return FOLDER / f"{name}.md"
+
+
+def write_all() -> None:
+    """Write every page, and remove other files."""
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.glob("*.md"):
+        if path.stem not in PAGES:
+            path.unlink()
+    for name, page in PAGES.items():
+        path_of(name).write_text(page(), encoding="utf-8")

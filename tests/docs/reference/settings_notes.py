@@ -1,0 +1,234 @@
+"""Describe the values of each setting, and the variables of AWS and others that the program reads."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class SettingNote(NamedTuple):
+    """
+    The values that one setting accepts, and what a user must know to choose one.
+
+    A test gives `examples` and `rejected` to the setting's own parser.
+    """
+
+    values: str
+    examples: tuple[str, ...]
+    rejected: str
+    details: str
+
+
+NOTES: Mapping[str, SettingNote] = {
+    "LISTEN": SettingNote(
+        "`HOST:PORT` with an IP address in loopback, or `localhost`",
+        ("127.0.0.1:4772", "[::1]:4772", "localhost:4772", "127.0.0.1:0"),
+        "example.com:4772",
+        "The daemon listens on the same port of the other IP family too, so `localhost` works for every client. "
+        "Another address needs the flag --allow-non-loopback. With port 0, the daemon prints its URL on stdout.",
+    ),
+    "ADMIN_LISTEN": SettingNote(
+        "`HOST:PORT` with an IP address, `:PORT` for every interface, or `off`",
+        ("0.0.0.0:4773", ":4773", "127.0.0.1:4773", "off"),
+        "4773",
+        "The kubelet and Prometheus call this address from outside of the Pod. The command `irsa-sidecar probe` needs "
+        "it too, so an exec probe does not work with `off`.",
+    ),
+    "AUTHORIZATION_TOKEN_FILE": SettingNote(
+        "a path; `{role}` in it is replaced by the name of the role",
+        ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
+        "",
+        "The daemon creates a missing file before it accepts connections. It replaces a secret that irsa-sidecar "
+        "created at each start, and keeps a secret that somebody else put there. It reads the file again when it "
+        "changes. The file holds one line of at most 4096 visible ASCII characters.",
+    ),
+    "AUTHORIZATION_MODE": SettingNote(
+        "`0600`, `0640` or `0644`",
+        ("0600", "0640", "0644"),
+        "0777",
+        "Use 0644 if the application runs as another user and group. The volume that only the right containers mount "
+        "protects the file then.",
+    ),
+    "DURATION": SettingNote(
+        "whole seconds from 900 to 43200, or `max`",
+        ("900", "3600", "43200", "max"),
+        "60",
+        "The role's maximum session duration must allow the value. With `max`, the daemon finds the longest session by "
+        "requesting it. The roles of a chain get at most 3600 seconds from STS.",
+    ),
+    "CONFIG": SettingNote(
+        "a path of a YAML file",
+        ("/etc/irsa-sidecar/roles.yaml",),
+        "",
+        "With a file, the daemon ignores AWS_ROLE_ARN. It reads the file again when it changes, and on SIGHUP. "
+        "[Roles](../roles.md) describes its keys.",
+    ),
+    "STS_FALLBACK_REGIONS": SettingNote(
+        "region names separated by commas, in the partition of AWS_REGION",
+        ("eu-central-1", "eu-central-1,eu-north-1"),
+        "eu-central-1,,eu-north-1",
+        "The daemon calls them after repeated transport failures, and returns to the first region when that one works "
+        "again. It rejects them beside AWS_ENDPOINT_URL_STS.",
+    ),
+    "IMDS_LISTEN": SettingNote(
+        "`HOST:PORT` with an IP address in loopback, or `off`",
+        ("127.0.0.1:4774", "off"),
+        "on",
+        "It serves the role named `default`, or else the first role of the file. Every container of the Pod gets that "
+        "role without a secret. [Older clients](../older-clients.md) says when to use it.",
+    ),
+    "CREDENTIALS_FILE": SettingNote(
+        "a path",
+        ("/run/aws/credentials",),
+        "",
+        "The daemon replaces the file atomically after each refresh. It excludes roles that have `allow_uids`.",
+    ),
+    "STATE_DIR": SettingNote(
+        "a path of a directory in memory (tmpfs)",
+        ("/run/irsa-sidecar-state",),
+        "",
+        "Only the sidecar may mount it. After a restart of the process, the daemon serves the saved credentials until "
+        "STS returns new ones.",
+    ),
+    "STATE_ALLOW_DISK": SettingNote(
+        "`true` or `false`",
+        ("true", "false"),
+        "yes",
+        "Without it, the daemon rejects a directory that is not in memory.",
+    ),
+    "DRAIN_SECONDS": SettingNote(
+        "whole seconds from 0 to 86400",
+        ("0", "20"),
+        "-1",
+        "Set it for an ordinary container, so that the application can finish its last requests. It must be shorter "
+        "than `terminationGracePeriodSeconds` of the Pod. A second signal ends the wait.",
+    ),
+    "LOG_FORMAT": SettingNote(
+        "`json` or `console`",
+        ("json", "console"),
+        "text",
+        "Without a value, the daemon writes `console` lines to a terminal and `json` lines to anything else.",
+    ),
+    "LOG_LEVEL": SettingNote(
+        "`debug`, `info`, `warning` or `error`",
+        ("debug", "info", "warning", "error"),
+        "warn",
+        "With `warning`, the log does not show which clients got credentials. Denied requests and failed refreshes are "
+        "logged as `warning`.",
+    ),
+}
+"""The note of each of our settings, by its variable without the prefix."""
+
+
+class Variable(NamedTuple):
+    """A variable that is not ours: its name, its meaning, the value without it, and the commands that read it."""
+
+    name: str
+    meaning: str
+    default: str
+    readers: str
+
+
+_RUN = "`run`, `exec`, `doctor`, `credentials`"
+
+OF_STS: tuple[Variable, ...] = (
+    Variable("AWS_ROLE_ARN", "The role to assume with the token. A roles file replaces it.", "required", _RUN),
+    Variable(
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "The file of the service account token.",
+        "required, unless each role of the file has `token_file`",
+        f"{_RUN}, `token`",
+    ),
+    Variable(
+        "AWS_ROLE_SESSION_NAME",
+        "The session name: 2 to 64 ASCII letters, digits and `_+=,.@-`, or a template with `{namespace}`, "
+        "`{service_account}`, `{pod}`, `{uid}` and `{role}`.",
+        "`{namespace}.{pod}` of the token",
+        _RUN,
+    ),
+    Variable("AWS_REGION", "The region whose STS is called, in any partition.", "`AWS_DEFAULT_REGION`", _RUN),
+    Variable("AWS_DEFAULT_REGION", "The region if AWS_REGION is not set.", "none", _RUN),
+    Variable(
+        "AWS_ENDPOINT_URL_STS",
+        "The URL of STS, for example of a VPC endpoint without private DNS.",
+        "`AWS_ENDPOINT_URL`",
+        _RUN,
+    ),
+    Variable("AWS_ENDPOINT_URL", "The URL of all services, if AWS_ENDPOINT_URL_STS is not set.", "none", _RUN),
+    Variable(
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "With `true`, both endpoint variables are ignored.",
+        "`false`",
+        _RUN,
+    ),
+    Variable("AWS_USE_FIPS_ENDPOINT", "With `true`, the FIPS endpoint of STS is called.", "`false`", _RUN),
+    Variable("AWS_USE_DUALSTACK_ENDPOINT", "With `true`, the dual-stack endpoint is called.", "`false`", _RUN),
+    Variable(
+        "AWS_CA_BUNDLE",
+        "A PEM file with the only authorities to trust, for STS and for an `https://` proxy. `run` reads it again when "
+        "it changes.",
+        "public authorities",
+        f"{_RUN}, `token`",
+    ),
+    Variable(
+        "AWS_SDK_UA_APP_ID",
+        "A name of the application. The User-Agent contains it as `app/NAME`, so CloudTrail shows it.",
+        "none",
+        _RUN,
+    ),
+    Variable("POD_NAMESPACE", "The field `{namespace}`, if the token does not have it.", "none", _RUN),
+    Variable("POD_SERVICE_ACCOUNT", "The field `{service_account}`, if the token does not have it.", "none", _RUN),
+    Variable("POD_NAME", "The field `{pod}`, if the token does not have it.", "none", _RUN),
+    Variable("POD_UID", "The field `{uid}`, if the token does not have it.", "none", _RUN),
+)
+"""Variables that name the role, the token and STS. A test compares them with what the settings of `run` read."""
+
+OF_THE_NETWORK: tuple[Variable, ...] = (
+    Variable(
+        "HTTPS_PROXY",
+        "The proxy to STS, as `http://HOST:PORT` or `https://HOST:PORT`. Percent-encode its user and password.",
+        "none",
+        "every command that connects to AWS or an issuer",
+    ),
+    Variable(
+        "NO_PROXY",
+        "Names separated by commas. Each matches that name and all names below it.",
+        "none",
+        "every command that connects to AWS or an issuer",
+    ),
+    Variable(
+        "SSL_CERT_FILE",
+        "A PEM file with authorities, where certifi is not installed and AWS_CA_BUNDLE is not set.",
+        "the system's",
+        "every command that connects to AWS or an issuer",
+    ),
+)
+"""Variables that Python's own modules read. Lower-case spellings of the proxy variables work too."""
+
+OF_COMMANDS: tuple[Variable, ...] = (
+    Variable(
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "The daemon to call, if it is on this machine.",
+        "`IRSA_SIDECAR_LISTEN`",
+        "`credentials`, `doctor`",
+    ),
+    Variable(
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "The file of the secret that the daemon expects.",
+        "`AWS_CONTAINER_AUTHORIZATION_TOKEN`",
+        "`credentials`, `doctor`",
+    ),
+    Variable(
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "The secret that the daemon expects.",
+        "none",
+        "`credentials`, `doctor`",
+    ),
+    Variable("AWS_PROFILE", "The profile whose credentials change the account.", "`default`", "`setup`"),
+    Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `doctor`"),
+    Variable("KUBECONFIG", "The kubeconfig of the cluster.", "`~/.kube/config`", "`setup`, `doctor`, `webhook`"),
+    Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `doctor`"),
+    Variable("TMPDIR", "The folder for the files of a daemon beside one command.", "`/tmp`", "`exec`, `local`"),
+    Variable("NO_COLOR", "With any value, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
+    Variable("TERM", "With `dumb`, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
+    Variable("COLUMNS", "The width of help texts.", "the terminal's", "every command"),
+)
+"""Variables that single commands read."""
