@@ -6,7 +6,7 @@ import os
 
 
 class ClosedStdout(io.TextIOBase):
-    """A stdout that fails on each write. Python itself would ignore what is printed."""
+    """A stdout that fails on each write. Python itself would silently discard the output."""
 
     def write(self, _text: str) -> int:
         """Raise OSError."""

@@ -1,8 +1,8 @@
 """
-Print credentials of the running daemon, or of STS, for `credential_process` or for a shell.
+Print credentials from the running daemon or from STS, for `credential_process` or for a shell.
 
-The daemon's address is AWS_CONTAINER_CREDENTIALS_FULL_URI if that is on this machine, else IRSA_SIDECAR_LISTEN or
-127.0.0.1:4772. The command calls STS only if no daemon runs there, and only for the role of AWS_ROLE_ARN.
+The command calls the daemon at AWS_CONTAINER_CREDENTIALS_FULL_URI if that address is on this machine, else at
+IRSA_SIDECAR_LISTEN or 127.0.0.1:4772. It calls STS only if no daemon runs there, and only for the role of AWS_ROLE_ARN.
 """
 
 import argparse
@@ -34,13 +34,13 @@ and in a shell:
   eval "$(irsa-sidecar credentials --format env)\""""
 
 TOTAL_SECONDS = 15.0
-"""Deadline for the command. SDKs wait a minute or forever for a credential_process."""
+"""Deadline for the whole command. SDKs wait for a credential_process for a minute, or without end."""
 
 SILENT_DAEMON_SECONDS = 2.0
-"""Deadline for a response of the daemon, which needs at most 0.8 s. After it, no daemon runs there."""
+"""Deadline for a response from the daemon, which needs at most 0.8 s. The command then assumes that no daemon runs."""
 
 EMPTY_DAEMON_SECONDS = 5.0
-"""How long to retry, once a second, while the daemon has no credentials."""
+"""Time for which the command retries, once a second, while the daemon has no credentials."""
 
 FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 LISTEN = f"{PREFIX}LISTEN"
@@ -48,7 +48,7 @@ SECRET_FILE = f"{PREFIX}AUTHORIZATION_TOKEN_FILE"
 CLIENT_SECRET_FILE, CLIENT_SECRET = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
 Credentials = Mapping[str, str]
-"""Credentials by the daemon's names: AccessKeyId, SecretAccessKey, Token, Expiration, AccountId, RoleArn."""
+"""The credentials in a response, by the daemon's names: AccessKeyId, SecretAccessKey, Token, Expiration and so on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
-    """Return a context that makes a failure visible to the shell that evaluates the output of --format env."""
+    """Return a context that makes a failure visible to the shell that evaluates the output of `--format env`."""
     is_evaluated = any(text in {"env", "--format=env"} for text in arguments)
     return failing_visibly("irsa-sidecar credentials") if is_evaluated else nullcontext()
 
@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 class _Daemon(NamedTuple):
-    """The daemon to call. `secret_settings` are settings that may hold its secret; `role_name` is that of --role."""
+    """The daemon to call. `secret_settings` name the settings that may hold its secret. `role_name` is from --role."""
 
     address: tuple[str, int]
     path: str
@@ -102,10 +102,11 @@ class _Daemon(NamedTuple):
 
 def _find_daemon(environ: Mapping[str, str], role_name: str | None) -> _Daemon:
     """
-    Return the daemon that this environment's SDKs call, if it is on this machine, else the one of our settings.
+    Return the daemon that the SDKs in this environment call, or the daemon at IRSA_SIDECAR_LISTEN.
 
-    The secret in AWS_CONTAINER_AUTHORIZATION_TOKEN is sent only to AWS_CONTAINER_CREDENTIALS_FULL_URI, which may be
-    another agent. Raises ConfigurationError.
+    A daemon on another machine is ignored. The secret in AWS_CONTAINER_AUTHORIZATION_TOKEN is sent only to
+    AWS_CONTAINER_CREDENTIALS_FULL_URI, which may belong to another agent. Raises ConfigurationError if a setting is
+    invalid.
     """
     path = None if role_name is None else _path_of(role_name)
     target = _loopback_uri(environ.get(FULL_URI, ""))
@@ -126,7 +127,7 @@ def _path_of(role_name: str) -> str:
 
 
 def _loopback_uri(uri: str) -> tuple[tuple[str, int], str] | None:
-    """Return address and path of a plain HTTP URI on this machine, or None for a URI that no daemon of ours has."""
+    """Return the address and the path of a plain HTTP URI on this machine, or None for any other URI."""
     parts = re.fullmatch(r"http://([^/?#@]+)(/[!-\"$-~]*)?", uri)
     if parts is None:
         return None
@@ -142,7 +143,7 @@ def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentia
     """
     Return the daemon's credentials, or None if no daemon is running.
 
-    Raises SidecarError with the daemon's message and the fix if the daemon returns an error.
+    Raises SidecarError with the daemon's message and a fix if the daemon returns an error.
     """
     secret_setting, secret = _secret(daemon.secret_settings, environ)
     give_up_at = time.monotonic() + EMPTY_DAEMON_SECONDS
@@ -153,11 +154,11 @@ def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentia
             return None
         if response.status != 503 or time.monotonic() + 1.0 > give_up_at:
             return _credentials_in(response, daemon, secret_setting, environ.get("AWS_ROLE_ARN"))
-        time.sleep(1.0)  # its Retry-After
+        time.sleep(1.0)  # the Retry-After header
 
 
 def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the setting that holds the secret, and the secret. Raises ConfigurationError."""
+    """Return the secret and its setting. Raises ConfigurationError if the secret cannot be read or sent."""
     for setting in settings:
         value = environ.get(setting)
         if value:
@@ -187,7 +188,7 @@ def _read_secret(setting: str, path: str) -> str:
 def _credentials_in(
     response: Response, daemon: _Daemon, secret_setting: str | None, role_arn: str | None
 ) -> Credentials:
-    """Return the credentials in the response. Raises SidecarError if it has none."""
+    """Return the credentials in the response. Raises SidecarError if it contains none."""
     body = _object(response.body)
     if response.status == 200:
         return _checked(body, daemon, role_arn)
@@ -220,9 +221,9 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> Credentials:
     """
-    Return the body if it is credentials of the expected role: that of AWS_ROLE_ARN, unless --role names one.
+    Return the body if it holds credentials of the expected role: the role of AWS_ROLE_ARN, unless --role names one.
 
-    Raises SidecarError for another body, and ConfigurationError for another role.
+    Raises SidecarError if the body has another form, and ConfigurationError if the role is another one.
     """
     names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
     if not all(isinstance(body.get(name), str) and re.fullmatch("[!-~]+", body[name]) for name in names):
@@ -241,7 +242,7 @@ def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> 
 
 
 def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -> None:
-    """Raise SidecarError unless AWS_ROLE_ARN names the role. Only the daemon knows other roles."""
+    """Raise SidecarError unless AWS_ROLE_ARN names the requested role. Only the daemon knows other roles."""
     names_the_role = environ.get("AWS_ROLE_ARN") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if daemon.role_name is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
         raise SidecarError(
@@ -254,7 +255,7 @@ def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -
 
 
 def _fetch_from_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
-    """Return the credentials of one exchange. Raises SidecarError."""
+    """Return the credentials from one exchange. Raises SidecarError if the exchange fails."""
     import trio  # noqa: PLC0415  half a second of imports, only if no daemon is running
 
     from sidecar.client.exchange import exchange_once  # noqa: PLC0415
@@ -278,7 +279,7 @@ def _fetch_from_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
 
 
 def _as_json(credentials: Credentials) -> str:
-    """Return the JSON of a credential_process (AWS SDK reference, Version 1). Newer SDKs read AccountId."""
+    """Return the JSON for a credential_process (AWS SDK reference, Version 1). Newer SDKs also read AccountId."""
     return json.dumps(
         {
             "Version": 1,

@@ -1,12 +1,12 @@
 """
 Check everything from the token to the SDK, and print the first failure and the next step.
 
-Run it in the sidecar's container to check token, STS and endpoint, or in the application's to check its environment
-and SDKs. It also runs on a laptop with the same variables, or checks a Pod from outside. It exchanges the token of each
-role once, and changes nothing.
+In the sidecar's container, it checks the token, STS and the endpoint. In the application's container, it checks the
+environment and the SDKs. It also runs on a laptop with the same variables, and can check a Pod from outside. It
+exchanges the token of each role once, and changes nothing.
 
-Exit status: 0 no failure, 1 a failure, 2 wrong usage. Warnings are printed and leave it at 0, because credentials still
-work. With --strict a warning makes it 1.
+Exit status: 0 no failure, 1 a failure, 2 wrong usage. With --strict, a warning also causes 1. Otherwise a warning
+causes 0, because credentials still work.
 """
 
 import argparse
@@ -29,7 +29,7 @@ examples:
   irsa-sidecar doctor --json | jq -r '.first_failure.observed'"""
 
 METADATA_ADDRESS = "http://169.254.169.254"
-"""Address of EC2's metadata service (EC2 User Guide, instance metadata)."""
+"""Address of the EC2 instance metadata service (EC2 User Guide, instance metadata)."""
 
 MIN_WIDTH, MAX_WIDTH = 60, 140
 """Limits of the line width, in characters."""
@@ -37,10 +37,8 @@ MIN_WIDTH, MAX_WIDTH = 60, 140
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document with a stable schema")
-    parser.add_argument(
-        "--verbose", action="store_true", help="also list the checks that could not be made, with the reason"
-    )
-    parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
+    parser.add_argument("--verbose", action="store_true", help="also list the skipped checks, with the reason")
+    parser.add_argument("--strict", action="store_true", help="also exit with 1 if there are only warnings")
     parser.add_argument("--no-imds", action="store_true", help="do not call the node's metadata service")
     parser.add_argument(
         "--imds-address",

@@ -1,7 +1,7 @@
 """
-Run one command with AWS credentials: the daemon runs beside it for as long as it runs.
+Run one command with AWS credentials. The daemon runs beside the command until the command ends.
 
-The exit status is that of the command.
+The exit status is the exit status of the command.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FOR_PODS = frozenset(
         "STATE_DIR",
     )
 )
-"""Settings of a daemon in a Pod. With them, two daemons would use one port or one file."""
+"""Settings that only a daemon in a Pod uses. With them, two daemons would use the same port or file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +66,9 @@ def main(args: argparse.Namespace) -> int:
 
 def command_config(environ: Mapping[str, str], log_level: str) -> Config:
     """
-    Return the settings of a daemon beside one command. It uses free loopback ports.
+    Return the settings of a daemon beside one command. The daemon uses free loopback ports.
 
-    Raises ConfigurationError that lists every setting that is missing or wrong.
+    Raises ConfigurationError that lists every missing or invalid setting.
     """
     flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "log_level": log_level}
     environ = {name: value for name, value in environ.items() if name not in FOR_PODS}

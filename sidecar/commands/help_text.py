@@ -1,8 +1,8 @@
 """
 Fit help texts to the width of a terminal. Pure.
 
-Rule: a shell command that is too long continues on the next line with a backslash, so it can still be pasted. A single
-word that is too long, such as an ARN, stays whole.
+Rule: a shell command that is too long continues on the next line with a backslash, so that a person can still paste the
+command. A single word that is too long, such as an ARN, is not split.
 """
 
 import re
@@ -10,19 +10,19 @@ import textwrap
 from collections.abc import Iterator
 
 _LISTED = re.compile(r"(\s*\S+(?: \S+)*?\s{2,})(\S.*)")
-"""Matches a name, at least two spaces, and its description."""
+"""Pattern for a line of a list: a name, at least two spaces, and a description."""
 
 _COMMENTED = re.compile(r"(\s+)(\S.*?)\s+# (.*)")
-"""Matches a shell command and the comment after it."""
+"""Pattern for a shell command and the comment after it."""
 
 WORDS = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
-"""Matches one word of a shell command, with its quotes."""
+"""Pattern for one word of a shell command, with its quotes."""
 
 _CONTINUED = re.compile(r"\s*\\\n\s*")
 
 
 def fitted(text: str, width: int) -> str:
-    """Return the text with lines of at most `width`, unless one word is longer. A text that fits is not changed."""
+    """Return the text with lines of at most `width` characters, unless one word is longer."""
     if all(len(line) <= width for line in text.splitlines()):
         return text
     blocks = re.split(r"\n\s*\n", text.strip("\n"))
@@ -49,7 +49,7 @@ def _block(block: str, width: int) -> Iterator[str]:
 
 
 def _hanging(name: str, summary: str, width: int) -> Iterator[str]:
-    """Yield the lines of a list's entry. Its text is beside the name, or below it if there is no room."""
+    """Yield the lines of one list entry. The description is beside the name, or below it if the line is too narrow."""
     indent = len(name) if width - len(name) >= width // 2 else 4
     first = name if indent == len(name) else " " * indent
     if first != name:

@@ -1,10 +1,10 @@
 """
-Run all of IRSA on this machine, in one process.
+Run all parts of IRSA on this machine, in one process.
 
-It has an OIDC issuer with rotating keys, a service account token that is renewed as by a kubelet, an STS that checks
-the token against the keys and the role's trust policy, and the daemon. With CMD, it runs the command with credentials
-and ends with its exit status. Without CMD, it prints `export` lines and serves until interrupted. Events are logged to
-stderr.
+The parts are an OIDC issuer with rotating keys, a kubelet that renews a service account token, an STS that checks the
+token against the keys and the role's trust policy, and the daemon. With CMD, the program runs that command with
+credentials and returns its exit status. Without CMD, it prints `export` lines and serves until it is interrupted. It
+logs events to stderr.
 """
 
 import argparse
@@ -46,15 +46,17 @@ PROBLEMS = frozenset(
         "trust_statement_not_evaluated",
     }
 )
-"""Events of the local services that --log-level warning shows."""
+"""Events of the local services that appear even with `--log-level warning`."""
 
 FREE_PORT = "127.0.0.1:0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
-    parser.add_argument("--issuer", metavar="URL", help="also accept tokens of this issuer, for example of a cluster")
-    parser.add_argument("--jwks-file", metavar="FILE", type=Path, help="keys of that issuer, if it cannot be reached")
+    parser.add_argument("--issuer", metavar="URL", help="also accept tokens from this issuer, for example a cluster's")
+    parser.add_argument(
+        "--jwks-file", metavar="FILE", type=Path, help="file with its keys, if the URL is not reachable"
+    )
     parser.add_argument("--duration", metavar="SECONDS|max", default="3600", help="lifetime of credentials [3600]")
     parser.add_argument(
         "--listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for credentials [{FREE_PORT}]"
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
-    """Return a context manager. Without CMD, it makes a failure visible to the shell that evaluates the output."""
+    """Return a context. Without CMD, it makes a failure visible to the shell that evaluates the output."""
     return nullcontext() if "--" in arguments else failing_visibly("irsa-sidecar local")
 
 
@@ -78,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
     status = trio.run(until_signalled, partial(_local, args, log))
     if args.command:
         return status
-    print_failure("irsa-sidecar local")  # if it is stopped early; later stdout is closed (_close_stdout)
+    print_failure("irsa-sidecar local")  # also if it stops early; stdout is closed later (_close_stdout)
     return 0
 
 
@@ -113,7 +115,7 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
-    """Return the configuration of the daemon, as from the environment of a Pod."""
+    """Return the configuration of the daemon, read from the variables that a Pod would have."""
     environ = {
         "AWS_ROLE_ARN": services.role_arn,
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(services.token_file),
@@ -130,14 +132,14 @@ def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
 
 
 def _log_event(log: Logger, event: str, **fields: Any) -> None:
-    """Log an event of the local services among the daemon's, with instants in the form that AWS uses."""
+    """Log an event of the local services in the daemon's log, with instants in the format that AWS uses."""
     texts = {name: instant_text(value) if isinstance(value, datetime) else value for name, value in fields.items()}
     level = "warning" if event in PROBLEMS else "info"
     getattr(log, level)(event, **texts)
 
 
 async def _serve(extra: dict[str, str], offer: Offer) -> int:
-    """Print the shell's variables, and wait for a signal."""
+    """Print the shell's variables, then wait for a signal."""
     variables = client_variables(offer, os.environ.get("NO_PROXY", "")) | extra
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -151,7 +153,7 @@ async def _serve(extra: dict[str, str], offer: Offer) -> int:
 
 
 def _close_stdout() -> None:
-    """Close stdout, so that a shell's `$(…)` ends while this process goes on."""
+    """Close stdout, so that a shell's `$(…)` returns while this process continues."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -1,7 +1,7 @@
 """
-Parse a command's flags, with help that fits the terminal and a suggestion for each misspelt name.
+Parse a command's flags, print help that fits the terminal, and suggest a correction for a misspelt name.
 
-Imported only if there are flags: `run` in a Pod has none.
+This module is imported only if there are flags. `run` in a Pod has none.
 """
 
 import os
@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 from sidecar.commands.help_text import fitted
 
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 40, 100, 120
-"""Columns of help texts. The default is for output that is not on a terminal."""
+"""Limits and default of the help's width, in columns. The default applies if the output is not a terminal."""
 
 
 def help_width() -> int:
-    """Return the columns for help: those of COLUMNS, else those of the terminal."""
+    """Return the columns for help texts: the value of COLUMNS, or the width of the terminal."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns):
         return min(max(int(columns), MIN_WIDTH), MAX_WIDTH)
@@ -57,7 +57,7 @@ class _Formatter(RawDescriptionHelpFormatter):
 
 
 class FlagParser(ArgumentParser):
-    """An ArgumentParser that suggests the right flag, choice or command. Wrong usage ends the process with 2."""
+    """An ArgumentParser that suggests the right flag, choice or command. On wrong usage, it exits with 2."""
 
     def __init__(self, prog: str, description: str | None, epilog: str) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class FlagParser(ArgumentParser):
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return the arguments. End the process with 2 if one is unknown."""
+        """Return the parsed arguments. Exit with 2 if an argument is unknown."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings if action.help != SUPPRESS]
@@ -81,14 +81,14 @@ class FlagParser(ArgumentParser):
             raise
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Write the message. argparse ignores errors of stdout."""
+        """Write the message. Unlike argparse, do not ignore a failed write to stdout."""
         if file is sys.stdout and file is not None:
             file.write(message)
         else:
             super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
-        """Write the usage and the message to stderr, and end with 2."""
+        """Write the usage and the message to stderr, then exit with 2."""
         from sidecar.printable import printable  # noqa: PLC0415  for people
 
         end = "" if message.endswith((".", "?")) else "."
@@ -101,7 +101,7 @@ def _for_flags(unknown: Sequence[str], flags: Sequence[str]) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `. Did you mean X?` for the nearest known name, or an empty text."""
+    """Return `. Did you mean X?` for the most similar known name, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415  for misspelt names
 
     by_fold = {name.lower(): name for name in known}
@@ -111,7 +111,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
-    """Parse the arguments as the command's module declares them, and run it. Return its exit status."""
+    """Parse the arguments that the command's module declares, and run the command. Return its exit status."""
     parser = FlagParser(prog, command.__doc__, command.EXAMPLE)
     command.add_arguments(parser)
     status: int = command.main(parser.parse_args(arguments))

@@ -1,4 +1,8 @@
-"""Check whether the daemon is ready: exit with 0, or with 1 and the reason. For exec probes and HEALTHCHECK."""
+"""
+Check whether the daemon is ready, for exec probes and HEALTHCHECK.
+
+The command exits with 0 if the daemon is ready. Otherwise it prints the reason and exits with 1.
+"""
 
 import argparse
 import os
@@ -25,10 +29,10 @@ as a native sidecar's startup probe:
     failureThreshold: 100"""
 
 DEADLINE_SECONDS = 1.0
-"""Deadline for one check: Kubernetes' default for a probe (timeoutSeconds)."""
+"""Deadline for one check. It is the default deadline of a Kubernetes probe (timeoutSeconds)."""
 
 CHECK_SECONDS = 0.05
-"""Interval of the checks while waiting. An application starts at most that much later. A check takes 0.2 ms."""
+"""Interval between checks while waiting. It delays an application by at most that time. A check takes 0.2 ms."""
 
 MAX_WAIT_SECONDS = 3600
 
@@ -37,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin-listen", metavar="HOST:PORT", help=f"admin address of the daemon ({PREFIX}ADMIN_LISTEN)"
     )
-    parser.add_argument("--wait", metavar="SECONDS", default="0", help="how long to wait until it is ready [0]")
+    parser.add_argument("--wait", metavar="SECONDS", default="0", help="how long to wait until the daemon is ready [0]")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -58,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _problem(address: tuple[str, int]) -> str | None:
-    """Return why the daemon is not ready, or None if it is ready."""
+    """Return the reason why the daemon is not ready, or None if it is ready."""
     try:
         status, body = get(address, "/readyz", DEADLINE_SECONDS)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Keep a role's credentials fresh and serve them to the Pod's AWS SDKs. Ends with 0 on SIGTERM or SIGINT."""
+"""Keep a role's credentials fresh and serve them to the Pod's AWS SDKs. Exits with 0 on SIGTERM or SIGINT."""
 
 import gc
 import os
@@ -32,7 +32,7 @@ and in the application's container:
   AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4772/v1/credentials"""
 
 NO_FLAGS = SimpleNamespace(allow_non_loopback=False)
-"""The result of parsing no flags. A Pod gives none, and argparse would cost it 0.6 MiB."""
+"""Parsed arguments of a command line without flags, as in a Pod. Importing argparse would cost 0.6 MiB there."""
 
 
 def add_arguments(parser: "argparse.ArgumentParser") -> None:
@@ -47,12 +47,12 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
     parser.add_argument(
         "--allow-non-loopback",
         action="store_true",
-        help="let --listen and --imds-listen be addresses that others can reach",
+        help="let --listen and --imds-listen be addresses that other machines can reach",
     )
 
 
 def main(args: "argparse.Namespace | SimpleNamespace") -> int:
-    """Run the daemon. Raises ConfigurationError that lists every setting that is missing or wrong."""
+    """Run the daemon. Raises ConfigurationError that lists every missing or invalid setting."""
     try:
         return _main(args)
     except ConfigurationError as error:
@@ -65,7 +65,7 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """Listen before the imports, so that early requests wait in the kernel's queue and are not refused."""
     gc.disable()
     end_at_once_on_signals()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the roles are read below anyway
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the roles are read below in any case
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
     listeners = bind("IRSA_SIDECAR_LISTEN", config.listen)
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
@@ -74,7 +74,7 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     as_read = file_version(config.config_file) if config.config_file else None
     config = config._replace(roles=roles_now())
     secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
-    # After the secrets, because a client that finds the port open must find the file of the secret too.
+    # This follows the secrets, because a client that finds the port open also needs the file with the secret.
     start_listening("IRSA_SIDECAR_LISTEN", listeners)
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")

@@ -1,7 +1,7 @@
 """
 Set up an AWS account and a cluster for IRSA, step by step.
 
-A step can be repeated: it changes only what is missing or different. --dry-run shows the changes.
+Each step can be repeated, because it changes only what is missing or different. --dry-run shows the changes.
 """
 
 import argparse
@@ -20,7 +20,7 @@ STEPS = {
     "pod": "add the sidecar to the Pods of a manifest",
     "issuer-documents": "write the issuer documents of a cluster outside EKS",
 }
-"""The steps, in the order in which a person needs them. Each has a module of the same name in `sidecar.setup.steps`."""
+"""Steps of the set-up, in the order in which a person needs them. Each is a module of `sidecar.setup.steps`."""
 
 _LISTING = "\n".join(f"  {name:18} {summary}" for name, summary in STEPS.items())
 
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _errors_apart(has_exit_code: bool) -> Iterator[None]:  # noqa: FBT001
-    """With --exit-code, exit with 1 for usage and configuration errors too, because 2 means a change."""
+    """Make wrong usage and configuration errors exit with 1 under --exit-code, where 2 means a change."""
     try:
         yield
     except ConfigurationError as exc:

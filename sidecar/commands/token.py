@@ -1,7 +1,8 @@
 """
-Print the claims of the service account token. With --verify, check it against its issuer's published keys.
+Print the claims of the service account token. With --verify, check the token against its issuer's published keys.
 
-The keys are kept in the user's cache directory for as long as the issuer allows, and longer if it does not answer.
+The keys are cached in the user's cache directory for as long as the issuer allows, or longer while the issuer does not
+respond.
 """
 
 import argparse
@@ -62,10 +63,10 @@ def main(args: argparse.Namespace) -> int:
 
 async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool) -> list[str]:
     """
-    Return sentences about the key that verifies the token, and about its audience.
+    Return sentences about the key that verifies the token, and about the audience.
 
-    The audience is not checked, because only the account's IAM OIDC provider knows which ones it accepts.
-    Raises SidecarError with the response that STS would give, and the reason.
+    The audience is not checked, because only the account's IAM OIDC provider knows which ones it accepts. Raises
+    SidecarError with the response that STS would give, and with the reason.
     """
     verified = await verify_token(token, environ, "irsa-sidecar token --verify", allow_http=allow_http)
     return [

@@ -1,9 +1,9 @@
 """
 Serve the mutating admission webhook, which injects the sidecar into Pods with the label irsa-sidecar.io/inject: "true".
 
-Ends with 0 on SIGTERM or SIGINT. The webhook creates its certificate, keeps it in a Secret and writes its authority
-into the MutatingWebhookConfiguration, unless a certificate is mounted. docs/injection.md describes the injection and
-the rights that the webhook needs in the cluster.
+Exits with 0 on SIGTERM or SIGINT. Unless a certificate is mounted, the webhook creates one, keeps it in a Secret, and
+writes its authority into the MutatingWebhookConfiguration. docs/injection.md describes the injection and the
+permissions that the webhook needs in the cluster.
 """
 
 import argparse
@@ -71,8 +71,8 @@ def main(args: argparse.Namespace) -> int:
     settings = flags.read_settings(args, os.environ)
     if bool(args.certificate_file) != bool(args.key_file):
         raise ConfigurationError(
-            "--certificate-file and --key-file belong together",
-            fix="Give both or neither",
+            "--certificate-file and --key-file must be set together",
+            fix="Set both or neither",
             setting="--certificate-file",
         )
     drain_seconds = parse_whole_number("--drain-seconds", args.drain_seconds, 0, MAX_DRAIN_SECONDS)

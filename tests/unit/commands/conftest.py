@@ -1,4 +1,4 @@
-"""Provide the environment of a command in this process."""
+"""Provide the environment of a command that runs in the test's process."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from sidecar.commands import credentials as command
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return the environment of the command, which is empty at first."""
+    """Return the command's environment variables, initially none."""
     variables: dict[str, str] = {}
     monkeypatch.setattr("os.environ", variables)
     monkeypatch.setattr(command, "EMPTY_DAEMON_SECONDS", 0.0)

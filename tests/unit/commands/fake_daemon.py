@@ -1,4 +1,4 @@
-"""Run a fake daemon on a socket, and the command `credentials` in this process."""
+"""Run a fake daemon on a socket, and run the command `credentials` in the test's process."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ PATHS = {
 
 
 class FakeDaemon:
-    """A daemon that sends the endpoint's responses, or `raw` instead. `requests` are the received requests."""
+    """A daemon that sends the endpoint's responses, or `raw` instead. `requests` lists the received requests."""
 
     def __init__(self, routes: Mapping[bytes, Role] = PATHS, raw: bytes | None = None) -> None:
         self.routes = dict(routes)
@@ -75,7 +75,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     """
     Run the command, and return its exit status, stdout and stderr.
 
-    stderr has one message at most: one line, or one line for each setting.
+    stderr has at most one message: one line, or one line for each setting.
     """
     status = cli.main(["credentials", *arguments])
     shown = capsys.readouterr()

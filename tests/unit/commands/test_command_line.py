@@ -61,10 +61,10 @@ def test_setup_lists_its_steps(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("width", [40, 57, 80, 100, 133, 200])
 @pytest.mark.parametrize("arguments", [[], *ALL], ids=str)
-def test_help_fits_the_width(
+def test_help_fits_the_width_of_the_terminal(
     arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line with one long word may be longer, such as an ARN after six spaces and before a backslash."""
+    """A line may be longer if it has a single word, such as an ARN, between six spaces and a backslash."""
     monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--help"])
@@ -105,7 +105,7 @@ def test_shortened_example_is_the_same_shell_command() -> None:
     ],
     ids=str,
 )
-def test_misspelt_name_is_corrected(arguments: list[str], suggested: str) -> None:
+def test_misspelt_name_gets_a_suggestion(arguments: list[str], suggested: str) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Did you mean {suggested}?" in done.stderr
@@ -113,7 +113,7 @@ def test_misspelt_name_is_corrected(arguments: list[str], suggested: str) -> Non
     assert "?." not in done.stderr
 
 
-def test_name_without_a_similar_one_has_no_suggestion() -> None:
+def test_name_without_a_similar_name_gets_no_suggestion() -> None:
     assert suggestion("zzz", cli.COMMANDS) == ""
     assert run("zzz").stderr == (
         "usage: irsa-sidecar [-h] [--version] [COMMAND]\n"
@@ -144,7 +144,7 @@ def test_full_disk_is_reported_in_a_sentence(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", PRINTING, ids=str)
-def test_closed_pipe_is_not_reported(arguments: list[str]) -> None:
+def test_closed_pipe_causes_no_message(arguments: list[str]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as unread:
@@ -155,7 +155,7 @@ def test_closed_pipe_is_not_reported(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["token", "--file", "TOKEN"], ["doctor", "--no-imds"]], ids=str)
 @pytest.mark.parametrize("redirection", [">&-", "1</dev/null"])
-def test_closed_or_read_only_stdout_is_reported(arguments: list[str], redirection: str, tmp_path: Path) -> None:
+def test_closed_or_read_only_stdout_causes_a_message(arguments: list[str], redirection: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.eA")
     words = " ".join(str(token) if word == "TOKEN" else word for word in arguments)
@@ -167,7 +167,7 @@ def test_closed_or_read_only_stdout_is_reported(arguments: list[str], redirectio
 
 
 @needs_linux
-def test_unwritable_stderr_does_not_change_the_status() -> None:
+def test_unwritable_stderr_does_not_change_the_exit_status() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "sidecar", "zzz"], stdout=-1, stderr=full, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -206,7 +206,7 @@ sys.exit(cli.main(sys.argv[1:]))
     ],
     ids=str,
 )
-def test_ctrl_c_leaves_no_traceback(arguments: list[str]) -> None:
+def test_ctrl_c_causes_no_traceback(arguments: list[str]) -> None:
     done = run(*arguments, program=INTERRUPTED)
     assert done.returncode in {1, -signal.SIGINT}
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""Test the commands that do one thing and exit, mostly in this process."""
+"""Test the commands that do one thing and exit, mostly in the test's process."""
 
 import json
 import os
@@ -67,7 +67,7 @@ async def command(environment: dict[str, str], *arguments: str) -> "subprocess.C
     )
 
 
-async def test_credentials_have_the_form_of_credential_process(tmp_path: Path) -> None:
+async def test_credentials_command_prints_credential_process_json(tmp_path: Path) -> None:
     async with local_services(tmp_path) as services:
         environment = pod_environment(services.token_file, services.sts_url, AWS_ROLE_ARN=services.role_arn)
         printed = json.loads((await command(environment, "credentials")).stdout)
@@ -76,7 +76,7 @@ async def test_credentials_have_the_form_of_credential_process(tmp_path: Path) -
     assert printed["Expiration"].endswith("Z")
 
 
-async def test_credentials_can_be_lines_for_a_shell(tmp_path: Path) -> None:
+async def test_credentials_command_prints_lines_for_a_shell(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         done = await command(pod_environment(tmp_path / "token", sts.url), "credentials", "--format", "env")
     script = f'{done.stdout.decode()}\nprintf %s "$AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY"'
@@ -84,7 +84,7 @@ async def test_credentials_can_be_lines_for_a_shell(tmp_path: Path) -> None:
     assert shell.stdout == b"ASIAFAKE0001 ASIAFAKE0001/secret"
 
 
-async def test_error_of_sts_is_shown_with_advice(tmp_path: Path) -> None:
+async def test_sts_error_is_printed_with_its_fix(tmp_path: Path) -> None:
     async with scripted_sts(error_reply(403, "AccessDenied", "Not authorized to perform x")) as sts:
         done = await command(pod_environment(tmp_path / "token", sts.url), "credentials")
     assert done.returncode == 1
@@ -92,7 +92,7 @@ async def test_error_of_sts_is_shown_with_advice(tmp_path: Path) -> None:
     assert b"AccessDenied: Not authorized to perform x. The role's trust policy" in done.stderr
 
 
-def test_token_shows_claims_and_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_command_prints_claims_and_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "token"
     path.write_text(service_account_token(time.time(), aud=["vault"]))
     assert cli.main(["token", "--file", str(path)]) == 0
@@ -112,7 +112,7 @@ def test_token_shows_claims_and_warnings(tmp_path: Path, capsys: pytest.CaptureF
         (["probe", "--admin-listen", "127.0.0.1:1"], 1, "127.0.0.1:1"),
     ],
 )
-def test_error_of_a_command_is_one_line(
+def test_error_of_a_command_is_printed_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, word: str
 ) -> None:
     monkeypatch.delenv("AWS_WEB_IDENTITY_TOKEN_FILE", raising=False)
@@ -133,7 +133,7 @@ def test_help_and_version_exit_with_zero(capsys: pytest.CaptureFixture[str]) -> 
 
 
 class _Interrupting:
-    """A command that raises `raised` when it runs, such as an interruption."""
+    """A command that raises `raised` when it runs, for example an interruption."""
 
     EXAMPLE = ""
 
@@ -155,12 +155,14 @@ class _Interrupting:
         ExceptionGroup("nursery", [ExceptionGroup("inner", [ExchangeError("Code", "text", NextStep.WAIT)])]),
     ],
 )
-def test_interrupted_or_failed_command_has_no_traceback(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
+def test_interrupted_or_failed_command_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
     monkeypatch.setattr(cli, "import_module", lambda _name: _Interrupting(raised))
     assert cli.main(["probe"]) == 1
 
 
-def test_interrupted_import_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_import_prints_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def import_module(_name: str) -> None:
         raise KeyboardInterrupt
 
@@ -204,7 +206,7 @@ ways_to_print = pytest.mark.parametrize(
 
 
 @ways_to_print
-def test_full_disk_at_stdout_is_reported(statement: str) -> None:
+def test_full_disk_at_stdout_is_reported_in_one_line(statement: str) -> None:
     program = PRINTING_PROGRAM.format(statement)
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=-1, text=True, check=False)
@@ -216,7 +218,7 @@ def test_full_disk_at_stdout_is_reported(statement: str) -> None:
 
 
 @ways_to_print
-def test_closed_pipe_at_stdout_is_not_reported(statement: str) -> None:
+def test_closed_pipe_at_stdout_causes_no_message(statement: str) -> None:
     program = PRINTING_PROGRAM.format(statement)
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -231,7 +233,7 @@ def test_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -
         cli.main(["probe"])
 
 
-def test_endpoint_follows_region_unless_a_url_is_set() -> None:
+def test_sts_endpoint_follows_the_region_unless_a_url_is_set() -> None:
     assert endpoint_of(PLAIN) == "https://sts.eu-west-1.amazonaws.com"
     assert endpoint_of(PLAIN._replace(endpoint_url="http://127.0.0.1:1")) == "http://127.0.0.1:1/"
 
@@ -244,7 +246,7 @@ def test_endpoint_follows_region_unless_a_url_is_set() -> None:
         ({"endpoint_url": "https://sts.example", "use_dualstack": True}, "AWS_USE_DUALSTACK_ENDPOINT"),
     ],
 )
-def test_settings_without_an_endpoint_are_named(changes: dict[str, Any], word: str) -> None:
+def test_missing_endpoint_names_the_settings_to_use(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
         endpoint_of(PLAIN._replace(**changes))
 
@@ -262,7 +264,7 @@ def test_suspicious_settings_cause_warnings() -> None:
         ({}, "irsa-sidecar"),
     ],
 )
-def test_session_name_follows_the_subject_without_a_pod(claims: dict[str, Any], name: str) -> None:
+def test_session_name_follows_the_subject_if_no_pod_is_known(claims: dict[str, Any], name: str) -> None:
     token = decode_token(jwt_of(claims).encode(), "/token")
     assert request_for(ROLE, token, 3600).session_name == name
     assert request_for(ROLE._replace(session_name="mine"), token, 3600).session_name == "mine"

@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar credentials`: its sources, the responses that it accepts, and its errors."""
+"""Test `irsa-sidecar credentials`: where it finds credentials, which responses it accepts, and its errors."""
 
 import itertools
 import json
@@ -41,14 +41,16 @@ def test_credentials_of_the_daemon_are_printed_completely(
         }
 
 
-def test_role_is_requested_by_name(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_role_flag_requests_that_role_from_the_daemon(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with running_daemon() as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": CREDENTIALS.role_arn}
         assert printed(capsys, "--role", "reporting")["AccessKeyId"] == "ASIAREPORTING"
         assert printed(capsys, "--role", "default")["AccessKeyId"] == "ASIAEXAMPLE"
 
 
-def test_loopback_uri_of_the_sdks_comes_first(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_loopback_uri_of_the_sdks_has_priority(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with running_daemon() as daemon:
         port = daemon.address.rpartition(":")[2]
         for uri in (
@@ -82,7 +84,7 @@ def test_uri_and_token_of_another_agent_are_ignored(
         assert b"of-another-agent" not in daemon.requests[0]
 
 
-def test_wildcard_address_is_requested_on_loopback(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wildcard_address_is_called_on_loopback(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address.replace("127.0.0.1", "0.0.0.0")
         assert printed(capsys)["AccessKeyId"] == "ASIAEXAMPLE"
@@ -92,7 +94,7 @@ def test_wildcard_address_is_requested_on_loopback(environ: dict[str, str], caps
 
 
 @pytest.mark.parametrize("ending", ["", "\n"])
-def test_secret_of_the_matching_settings_is_sent(
+def test_secret_is_sent_only_to_the_daemon_of_its_settings(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
 ) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
@@ -110,7 +112,7 @@ def test_secret_of_the_matching_settings_is_sent(
         assert printed(capsys)
 
 
-def test_error_about_the_secret_has_a_fix(
+def test_error_about_the_secret_names_a_fix(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     secret_file = tmp_path / "secret"
@@ -132,7 +134,7 @@ def test_error_about_the_secret_has_a_fix(
         assert "wrong-secret" not in err
 
 
-# Roles that must not be mixed up
+# Credentials of the wrong role
 
 
 def test_credentials_of_another_role_are_rejected(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +160,7 @@ def test_invalid_role_name_is_not_requested(
         assert daemon.requests == []
 
 
-def test_unknown_role_is_named(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_role_that_the_daemon_lacks_is_named(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address
         status, _, err = run(capsys, "--role", "archive")
@@ -171,7 +173,7 @@ def test_unknown_role_is_named(environ: dict[str, str], capsys: pytest.CaptureFi
 # A daemon without credentials, and no daemon
 
 
-def test_daemon_without_credentials_is_requested_again(
+def test_daemon_without_credentials_is_called_again(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -204,7 +206,7 @@ def test_daemon_without_credentials_is_requested_again(
     ],
     ids=["no settings for STS", "role by name", "roles in a file"],
 )
-def test_missing_daemon_is_an_error_without_settings_for_sts(
+def test_missing_daemon_without_sts_settings_is_an_error(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], more: dict[str, str], arguments: list[str]
 ) -> None:
     environ |= {"IRSA_SIDECAR_LISTEN": unused_address(), **more}
@@ -222,7 +224,7 @@ def test_missing_daemon_is_an_error_without_settings_for_sts(
         ([], {"IRSA_SIDECAR_LISTEN": "sidecar:1"}, "IRSA_SIDECAR_LISTEN is 'sidecar:1'"),
     ],
 )
-def test_invalid_settings_exit_with_two(
+def test_invalid_settings_exit_with_status_two(
     environ: dict[str, str],
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -275,7 +277,7 @@ def test_silent_daemon_has_a_deadline(
 
 
 def test_request_to_a_slow_daemon_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each call of the clock returns one second more."""
+    """Each call of the clock returns a value one second later."""
     with running_daemon(raw=b"HTTP/1.1 200 OK\r\n\r\n") as daemon, monkeypatch.context() as patch:
         host, _, port = daemon.address.rpartition(":")
         patch.setattr("time.monotonic", itertools.count().__next__)
@@ -295,7 +297,7 @@ def test_slow_sts_has_a_deadline(
 def test_token_on_a_volume_that_hangs_has_a_deadline(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """SDKs wait for a credential_process for a minute or forever."""
+    """SDKs wait for a credential_process for a minute, or without end."""
     monkeypatch.setattr(file_thread, "DEADLINE_SECONDS", 0.0)
     environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
     with hanging_volume() as volume:

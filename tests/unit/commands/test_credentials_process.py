@@ -36,7 +36,7 @@ async def test_credential_process_uses_the_daemon_or_else_sts(
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         client = environment | {"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-        del client["AWS_ROLE_ARN"], client["AWS_WEB_IDENTITY_TOKEN_FILE"]  # with these, boto3 would call STS itself
+        del client["AWS_ROLE_ARN"], client["AWS_WEB_IDENTITY_TOKEN_FILE"]  # these variables make boto3 call STS itself
         async with run_daemon(environment) as running:
             await running.logged("credentials_refreshed")
             listen = "{}:{}".format(*running.address)

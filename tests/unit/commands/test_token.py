@@ -29,7 +29,7 @@ REAL = Clock(time.time, time.monotonic)
 
 
 class Site:
-    """A served issuer. A test can set its Cache-Control and take it down."""
+    """A served issuer. A test can set its Cache-Control and stop it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -58,7 +58,7 @@ async def verify(raw: str, cache: Path) -> list[str]:
     return await _verify(token, {"XDG_CACHE_HOME": str(cache)}, allow_http=True)
 
 
-async def test_claims_are_on_stdout_and_the_key_on_stderr(tmp_path: Path) -> None:
+async def test_claims_go_to_stdout_and_the_key_goes_to_stderr(tmp_path: Path) -> None:
     async with site() as served:
         file = tmp_path / "token"
         file.write_text(served.token())
@@ -76,7 +76,7 @@ async def test_claims_are_on_stdout_and_the_key_on_stderr(tmp_path: Path) -> Non
     assert b"does not publish when it will remove key" in done.stderr
 
 
-async def test_new_key_id_causes_another_fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_new_key_id_causes_another_key_fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with site() as served:
         old = served.token()
         for _ in range(2):
@@ -92,7 +92,7 @@ async def test_new_key_id_causes_another_fetch(tmp_path: Path, capsys: pytest.Ca
         assert "has rotated its keys: it has published key " in outlook
 
 
-async def test_stored_keys_verify_while_the_issuer_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_cached_keys_verify_while_the_issuer_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with site() as served:
         served.cache_control = "no-cache"
         token = served.token()
@@ -105,7 +105,7 @@ async def test_stored_keys_verify_while_the_issuer_is_down(tmp_path: Path, capsy
             await verify(token, tmp_path / "other")
 
 
-async def test_invalid_token_has_our_error_and_that_of_sts(tmp_path: Path) -> None:
+async def test_invalid_token_shows_our_error_and_the_error_of_sts(tmp_path: Path) -> None:
     async with site() as served:
         head, claims, signature = served.token().split(".")
         wrong = {
@@ -154,7 +154,7 @@ async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> 
 )
 @pytest.mark.parametrize("allow_http", [False, True])
 async def test_url_that_sts_never_requests_is_rejected(issuer: str, allow_http: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    """With the flag, http URLs are requested, so they are skipped."""
+    """URLs with http are skipped, because the flag permits them."""
     if allow_http and issuer.lower().startswith("http://"):
         return
     raw = service_account_token(time.time(), iss=issuer)
@@ -168,7 +168,7 @@ def test_https_url_is_requested(url: str, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == f"irsa-sidecar: requesting {url}/keys\n"
 
 
-def test_key_set_of_another_host_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_names_a_key_set_url_on_another_host(capsys: pytest.CaptureFixture[str]) -> None:
     announce_request("https://issuer.example", "https://10.0.0.1/admin", allow_http=False)
     assert "on another host than the issuer's, issuer.example" in capsys.readouterr().err
 
@@ -212,7 +212,9 @@ async def test_expired_token_with_a_valid_signature_is_rejected(tmp_path: Path) 
             await verify(raw, tmp_path)
 
 
-async def test_missing_cryptography_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_missing_cryptography_package_is_named_in_the_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(
         ConfigurationError, match=r"needs the package cryptography, of the extra local. Run `make tools`"
