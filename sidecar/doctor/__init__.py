@@ -1,14 +1,14 @@
 """
 Diagnose IRSA along the data flow: settings, token, issuer, STS, exchange, trust policy, endpoint, application.
 
-The environment, and with --pod a Pod's document, enter. A report of findings with next steps leaves.
+Input: the environment or, with --pod, a Pod's document. Output: a report of findings, each with its next step.
 
 - `run`: entry point, and the table of all checks
 - `location`: decide whether this is the sidecar's or the application's environment
-- `from_sidecar`, `from_application`, `from_pod`: collect the facts of one side, and run its checks
+- `from_sidecar`, `from_application`, `from_pod`: collect the facts about one side, and run its checks
 - `role_probes`: collect the facts about one role for `from_sidecar`
-- `probes`: collect the facts of one group (I/O)
-- `checks`: turn the facts of one group into findings (pure)
-- `finding`: types of checks and findings
-- `report`: text and JSON
+- `probes`: collect the facts for one group (I/O)
+- `checks`: turn the facts for one group into findings (pure)
+- `finding`: the types for checks and findings
+- `report`: print the findings as text or JSON
 """

@@ -1,8 +1,9 @@
 """
 Define checks and findings, and run the checks of one group. Pure.
 
-Rule: a check has *failed* if the application gets no credentials, now or later, or those of another role. A
-*warning* works now. A check is skipped when a check that it depends on failed, so the first failure is the cause.
+Rule: a check has *failed* if the application gets no credentials, now or later, or gets another role's credentials. A
+*warning* means that credentials work now. A check is skipped if it depends on a failed check, so the first failure is
+the cause.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,14 @@ class Status(Enum):
     WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """The check was not made, or its answer cannot be known from here. `observed` is the reason."""
+    """Status of a check that was not made, or whose result cannot be determined from here. `observed` is the reason."""
 
 
 class Finding(NamedTuple):
     """
     The result of one check.
 
-    `observed` and `next_step` are sentences for people, without the full stop and without secrets.
+    `observed` and `next_step` are sentences for people. They have no final full stop and hold no secrets.
     """
 
     status: Status
@@ -34,9 +35,9 @@ class Finding(NamedTuple):
 
 class Check(NamedTuple, Generic[Facts]):
     """
-    One question about the facts of a group.
+    One question about the facts for a group.
 
-    `evaluate` returns None if the question does not apply. `after` names the checks that this one depends on.
+    `evaluate` returns None if the question does not apply. `after` names the checks that this check depends on.
     """
 
     name: str
@@ -47,10 +48,10 @@ class Check(NamedTuple, Generic[Facts]):
 
 class Row(NamedTuple):
     """
-    A finding with its group, check, role and container.
+    A finding, with its group, check, role and container.
 
-    `role` is None if the finding is about the only role or about none. `container` is set only with --pod, for a
-    finding about one container.
+    `role` is None if there is only one role or if the finding concerns no role. `container` is set only with --pod, for
+    a finding about one container.
     """
 
     group: str
@@ -78,9 +79,9 @@ def skipped(reason: str, next_step: str = "") -> Finding:
 
 def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:
     """
-    Return what the check finds.
+    Return the check's finding.
 
-    Facts come from outside, so a check may raise. Its error must not hide the findings of the other checks.
+    Facts come from outside, so a check may raise. Such an error must not hide the findings of the other checks.
     """
     try:
         return check.evaluate(facts)
@@ -89,7 +90,7 @@ def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:
 
 
 NOT_CHECKED_BECAUSE = "not checked because of "
-"""Start of the text of a check that was skipped because of another check, whose name follows."""
+"""Beginning of the text for a check that was skipped because of another check. That check's name follows."""
 
 
 def run_checks(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
@@ -105,7 +106,7 @@ def run_checks(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[s
 
 
 def describe_bug(exc: BaseException) -> str:
-    """Return the type and the code line of an unexpected exception. Its text may hold a secret, so it is not shown."""
+    """Return the type and the code line of an unexpected exception, but not its message, which may hold a secret."""
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     trace, location = exc.__traceback__, "an unknown line"

@@ -30,9 +30,10 @@ _NAME_FILES = "Name the container's root, or the directory of the application, w
 
 async def examine(environ: Mapping[str, str], metadata_address: str | None, files: str | None) -> Report:
     """
-    Run the checks of an application's environment.
+    Run the checks for an application's environment.
 
-    `metadata_address` is the node's metadata service, or None to skip it. SDKs are searched for below `files`.
+    `metadata_address` is the address of the node's metadata service, or None to skip that check. SDKs are searched for
+    below `files`.
     """
     results = await _collect(environ, metadata_address, files or (WHOLE_CONTAINER if is_in_pod(environ) else None))
     endpoint_facts, caller_facts = results["endpoint"].facts or (None, None)
@@ -50,7 +51,7 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None, file
 async def _collect(
     environ: Mapping[str, str], metadata_address: str | None, root: str | None
 ) -> dict[str, ProbeResult[Any]]:
-    """Run all probes at once, each guarded (guard.py), and return their results by name."""
+    """Run all probes concurrently, each with a guard (guard.py), and return their results by name."""
     results: dict[str, ProbeResult[Any]] = {
         "sdks": ProbeResult(None, _NO_FILES),
         "metadata": ProbeResult(None, "not checked because of --no-imds"),

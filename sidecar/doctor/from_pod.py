@@ -1,4 +1,4 @@
-"""Examine a Pod from outside: its document and, with --exec, the findings of doctor in its sidecar."""
+"""Examine a Pod from outside, from its document. With --exec, also run doctor in its sidecar."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -16,11 +16,11 @@ from sidecar.errors import KubernetesError
 
 async def examine(environ: Mapping[str, str], pod_name: str, context: str | None, *, execs: bool) -> Report:
     """
-    Run the checks of one Pod.
+    Run the checks for one Pod.
 
-    `pod_name` is NAME or NAMESPACE/NAME. `execs` is whether to run doctor in the sidecar's container too.
+    `pod_name` is NAME or NAMESPACE/NAME. `execs` is true to run doctor in the sidecar's container too.
 
-    Raises ConfigurationError, and KubernetesError if the Pod may not be read.
+    Raises ConfigurationError if `pod_name` is invalid, and KubernetesError if the Pod cannot be read.
     """
     probe = partial(pod_probe.collect, environ, pod_name, context)
     facts = await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
@@ -31,9 +31,9 @@ async def examine(environ: Mapping[str, str], pod_name: str, context: str | None
 
 def _with_inside_fix(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[Row]:
     """
-    Yield the findings from outside, a failed readiness with the next step of the first failure inside.
+    Yield the outside findings. A failed readiness check gets the next step of the first failure inside the Pod.
 
-    Only doctor inside the Pod can see why the daemon has no credentials.
+    Only doctor inside the Pod can determine why the daemon has no credentials.
     """
     cause = next((row for row in inside if row.finding.status is Status.FAILED), None)
     for row in outside:

@@ -22,7 +22,7 @@ from sidecar.doctor.role_probes import RoleFacts, collect_rest, collect_token
 from sidecar.errors import Explanation
 
 MAX_CONCURRENT_ROLES = 8
-"""Number of roles that are probed at the same time."""
+"""Maximum number of roles that are probed at the same time."""
 
 _NO_STS = "the settings do not say where STS is"
 _NO_PORT = "the settings do not say where the daemon listens (port 0 is any free port)"
@@ -33,9 +33,9 @@ _Paths = dict[str, ProbeResult[NetworkPath]]
 
 async def examine(environ: Mapping[str, str], metadata_address: str | None) -> Report:
     """
-    Run the checks of the sidecar's environment.
+    Run the checks for the sidecar's environment.
 
-    `metadata_address` is the node's metadata service, or None to skip it.
+    `metadata_address` is the address of the node's metadata service, or None to skip that check.
     """
     found = _usable(environ, await guarded(in_thread(settings_probe.collect, environ), FILE_SECONDS))
     roles = [await collect_token(role) for role in found.roles]
@@ -54,7 +54,11 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
 
 
 def _usable(environ: Mapping[str, str], result: ProbeResult[SettingsResult]) -> SettingsResult:
-    """Return the settings. A failed probe counts as a problem of the settings: usually one names an unreadable file."""
+    """
+    Return the settings. A failed probe counts as a problem with the settings.
+
+    The usual cause is a setting that names an unreadable file.
+    """
     problems = (Explanation(f"settings: {result.reason}"),)
     facts = SettingsFacts((), None, None, names_role=side(environ) is Side.SIDECAR, problems=problems)
     return result.facts or SettingsResult(facts, None, (), None)
@@ -88,7 +92,7 @@ def _sts_facts(found: SettingsResult, paths: _Paths, roles: Sequence[RoleFacts])
 
 
 def _use_sts_clock(roles: Sequence[RoleFacts], sts_facts: StsFacts | None) -> None:
-    """Correct the time at which the tokens are judged, because STS judges them by its own clock."""
+    """Correct the time at which the tokens are checked to the time at STS, because STS uses its own clock."""
     skew = sts_facts.first.skew_seconds if sts_facts else None
     if skew is not None and abs(skew) > SKEW_WARNING_SECONDS:
         for facts in roles:
@@ -118,7 +122,7 @@ def _name(facts: RoleFacts, roles: Sequence[RoleFacts]) -> str | None:
 
 
 def _issuer(facts: RoleFacts) -> IssuerFacts | None:
-    """Return the issuer's facts, with what the response of STS shows about the issuer."""
+    """Return the facts about the issuer, with the details that the STS response adds."""
     if facts.issuer is None or facts.outcome is None:
         return facts.issuer
     error = facts.outcome.error

@@ -1,9 +1,10 @@
 """
-Find out from the environment in which container doctor runs, which decides the checks. Pure.
+Determine from the environment in which container doctor runs, because that decides the checks. Pure.
 
-Rule: the address of the credentials endpoint means the application's container, whatever else is set: other settings
-there are what its SDK may use by mistake. Otherwise a token or a roles file means the sidecar's container. Without
-these, the address of a metadata service on loopback means an application with an older SDK.
+Rule: the address of the credentials endpoint identifies the application's container, whatever else is set. Other
+settings there are settings that the SDK may use by mistake. Without that address, a token or a roles file identifies
+the sidecar's container. Without these, a metadata service address on loopback identifies an application with an older
+SDK.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ class Side(Enum):
     APPLICATION = "application"
     NEITHER = "neither"
     POD = "pod"
-    """A Pod, examined from outside through the API server."""
+    """A Pod that doctor examines from outside, through the API server."""
 
 
 def side(environ: Mapping[str, str]) -> Side:
@@ -35,5 +36,5 @@ def side(environ: Mapping[str, str]) -> Side:
 
 
 def is_in_pod(environ: Mapping[str, str]) -> bool:
-    """Return whether Kubernetes started this process: it sets the variable whatever the Pod's enableServiceLinks."""
+    """Return whether Kubernetes started this process. Its variable does not depend on enableServiceLinks."""
     return bool(environ.get("KUBERNETES_SERVICE_HOST"))

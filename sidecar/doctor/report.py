@@ -13,11 +13,13 @@ from sidecar.printable import printable
 from sidecar.redaction import without_user_info
 
 SCHEMA_VERSION = 1
-"""Version of the JSON document. It rises when a name is removed or changes its meaning, not when a name is added."""
+"""
+Version of the JSON document. It increases when a name is removed or changes its meaning, not when a name is added.
+"""
 
 
 class Report(NamedTuple):
-    """The findings in the order of the data flow, and the calls to STS per day by session duration."""
+    """The findings in the order of the data flow, and the daily calls to STS by session duration."""
 
     side: Side
     rows: tuple[Row, ...]
@@ -47,9 +49,9 @@ def rows(
     container: str | None = None,
 ) -> Iterator[Row]:
     """
-    Yield the group's findings. Without facts, yield only `unavailable`, which may be just the reason.
+    Yield the group's findings. Without facts, yield only `unavailable`, which may be a plain reason.
 
-    Findings quote settings and other programs' errors, so the passwords of URLs are removed here.
+    Findings quote settings and other programs' errors, so this function removes passwords from URLs.
     """
     instead = skipped(unavailable) if isinstance(unavailable, str) else unavailable
     found = [("all", instead)] if facts is None else run_checks(checks, facts)
@@ -62,7 +64,7 @@ def rows(
 
 
 def as_json(report: Report) -> str:
-    """Return one JSON document. docs/doctor.md states its schema."""
+    """Return one JSON document. docs/doctor.md describes its schema."""
     first = report.first_failure
     document = {
         "version": SCHEMA_VERSION,
@@ -99,10 +101,10 @@ _Paint = Callable[[str, Status], str]
 
 def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = False) -> str:
     """
-    Return the first failure and its next step, then every finding by group.
+    Return the first failure with its next step, then every finding by group.
 
-    Lines are wrapped at `width`, except inside a path or an ARN. Checks that could not be made are counted, and listed
-    if `is_verbose`.
+    Lines are wrapped at `width`, except inside a path or an ARN. Skipped checks are counted, and listed if
+    `is_verbose`.
     """
     report = report._replace(rows=tuple(_printable(row) for row in report.rows))
     paint = _painted if colours else _plain
@@ -121,12 +123,12 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
 
 
 def _id(row: Row) -> str:
-    """Return the id of the check, which is also its heading in docs/doctor.md."""
+    """Return the check's id, which is also its heading in docs/doctor.md."""
     return f"{row.group}.{row.check}"
 
 
 def _printable(row: Row) -> Row:
-    """Return the row with its outside texts escaped for a terminal. Wrapping replaces line feeds and tabs later."""
+    """Return the row with all text from outside escaped for a terminal. Wrapping replaces line feeds and tabs later."""
     role, container = (name and printable(name) for name in (row.role, row.container))
     observed, next_step = (printable(text, keep="\n\t") for text in (row.finding.observed, row.finding.next_step))
     return row._replace(role=role, container=container, finding=Finding(row.finding.status, observed, next_step))
@@ -199,7 +201,7 @@ def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
-    """Return the text as lines. Paths and ARNs stay whole, so that they can be copied."""
+    """Return the text as lines. Paths and ARNs are not split, so that a person can copy them."""
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
     ) or [first]

@@ -1,7 +1,7 @@
 """
 Collect the facts about one role: token, issuer, exchange, endpoint, caller and trust policy.
 
-Every probe is guarded (guard.py). Probes that do not depend on each other run at once.
+Every probe has a guard (guard.py). Probes that do not depend on each other run concurrently.
 """
 
 from collections.abc import Mapping
@@ -36,18 +36,18 @@ from sidecar.role import Role
 from sidecar.sts.request import request_for
 
 EXCHANGE_SECONDS = 300.0
-"""Deadline for an exchange. The longest chain of roles is eleven calls, each with a deadline of its own."""
+"""Deadline for an exchange. The longest chain needs eleven calls to STS, each with its own deadline."""
 
 IAM_SECONDS = 60.0
 """Deadline for IAM: two rounds of three calls, each with botocore's own deadlines."""
 
 _CONNECTABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a table, not a bind
-"""The address to connect to, by an address to bind that means all interfaces."""
+"""The address to connect to, for each listening address that means all interfaces."""
 
 
 @dataclass(slots=True)
 class RoleFacts:
-    """The facts about one role by group, filled in by the probes."""
+    """The facts about one role, by group. The probes fill them in."""
 
     role: Role
     token: TokenFacts
@@ -58,22 +58,22 @@ class RoleFacts:
     caller: CallerFacts | None = None
     trust: TrustFacts | None = None
     reasons: dict[str, str] = field(default_factory=dict)
-    """The reason why there are no facts, by group."""
+    """The reason why facts are missing, by group."""
 
     @property
     def credentials(self) -> Credentials | None:
-        """The credentials of the exchange."""
+        """The credentials from the exchange."""
         return self.outcome.credentials if self.outcome else None
 
     def keep(self, group: str, result: ProbeResult[Any]) -> Any:
-        """Return the facts, and remember the reason if there are none."""
+        """Return the facts, and store the reason if there are none."""
         if result.facts is None:
             self.reasons[group] = result.reason
         return result.facts
 
 
 async def collect_token(role: Role) -> RoleFacts:
-    """Return the facts about the role's token. The other groups are empty."""
+    """Collect the facts about the role's token, and leave the other groups empty."""
     now = time()
     result = await guarded(in_thread(token_probe.collect, role, now), FILE_SECONDS)
     unreadable = TokenError(
@@ -85,7 +85,7 @@ async def collect_token(role: Role) -> RoleFacts:
 async def collect_rest(
     environ: Mapping[str, str], settings: SettingsResult, facts: RoleFacts, limiter: trio.CapacityLimiter
 ) -> None:
-    """Fill in all groups of `facts` except the token."""
+    """Collect all groups of `facts` except the token."""
     async with limiter:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_collect_endpoint, environ, settings, facts)
@@ -128,7 +128,7 @@ async def _exchange(settings: SettingsResult, facts: RoleFacts) -> None:
 
 
 async def _collect_caller(environ: Mapping[str, str], facts: RoleFacts) -> None:
-    """Call AWS with the credentials that the daemon serves, or with those of the exchange if it serves none."""
+    """Call AWS with the credentials that the daemon serves, or else with the credentials from the exchange."""
     keys, source = facts.keys, "that the endpoint serves"
     if keys is None:
         keys, source = _exchanged_keys(facts), "of the exchange"

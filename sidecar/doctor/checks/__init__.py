@@ -1,6 +1,6 @@
 """
-The checks, one pure module per group: facts enter, findings leave.
+Turn facts into findings, with one pure module per group of checks.
 
-Each module has a `CHECKS` table. The module of the same name in `probes` collects its facts. `breadth`, `calls` and
-`certificate` hold calculations for them.
+Each module has a `CHECKS` table. The module with the same name in `probes` collects its facts. `breadth`, `calls` and
+`certificate` hold calculations that the checks use.
 """

@@ -1,8 +1,9 @@
 """
 Find the other service accounts that a role's trust policy accepts. Pure.
 
-Rule: the policy is evaluated with the subjects of strangers, each of which shares a part with the token's subject. It
-is also evaluated with subjects that match a wildcard of the statements that accept the token.
+Rule: the policy is evaluated with the subjects of invented service accounts. Each has a part, such as the namespace, in
+common with the token's subject. The policy is also evaluated with subjects that match a wildcard in the statements that
+accept the token.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +13,15 @@ from sidecar.local.strangers import examples_of, strangers, subject_patterns
 from sidecar.local.trust_policy import Decision, Statement
 
 _MAX_PATTERN_CHARACTERS = 200
-"""Longest pattern in a message, in characters."""
+"""Maximum length of a pattern in a message, in characters."""
 
 
 class Breadth(NamedTuple):
     """
-    The other service accounts that the policy accepts: strangers, and patterns of `sub` with wildcards.
+    The other service accounts that the policy accepts, and the patterns of `sub` with wildcards.
 
-    `accepts_anyone` is whether it accepts every service account of the issuer. `reason` is the policy's reason.
-    `unknown` are the statements that cannot be evaluated although the result depends on them.
+    `accepts_anyone` is true if the policy accepts every service account of the issuer. `reason` is the policy's reason.
+    `unknown` lists the statements that decide the result but cannot be evaluated.
     """
 
     accepts_anyone: bool
@@ -31,7 +32,7 @@ class Breadth(NamedTuple):
 
 
 def breadth(subject: str, allowing: Sequence[Statement], decide: Callable[[str], Decision]) -> Breadth:
-    """Return which other subjects the trust policy accepts. `allowing` are the statements that accept `subject`."""
+    """Return the other subjects that the trust policy accepts. `allowing` are the statements that accept `subject`."""
     found = [(stranger, decide(stranger.subject)) for stranger in strangers(subject)]
     by_pattern = {
         pattern: [decide(each) for each in examples_of(pattern, subject)] for pattern in subject_patterns(allowing)
@@ -47,6 +48,6 @@ def breadth(subject: str, allowing: Sequence[Statement], decide: Callable[[str],
 
 
 def shown_patterns(patterns: Sequence[str]) -> str:
-    """Return at most five patterns for a message, each cut to a readable length."""
+    """Return at most five patterns for a message, each shortened to a readable length."""
     cut = [each if len(each) <= _MAX_PATTERN_CHARACTERS else f"{each[:_MAX_PATTERN_CHARACTERS]}…" for each in patterns]
     return " or ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")

@@ -1,4 +1,4 @@
-"""Check that AWS recognizes the served credentials as those of the role. Pure."""
+"""Check that AWS recognizes the served credentials as the role's credentials. Pure."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ class CallerFacts(NamedTuple):
     """
     The response to GetCallerIdentity: `arn`, or `code` and `error` if AWS rejected the call.
 
-    `error` alone means that AWS sent no response. `skipped` is the reason why AWS was not called, and `fix` how to
-    change that. `source` is where the credentials came from. `role_arn` is the expected role, if it is known.
+    `error` without `code` means that AWS sent no response. `skipped` is the reason if AWS was not called, and `fix` is
+    the next step. `source` describes the origin of the credentials. `role_arn` is the expected role, if known.
     """
 
     source: str
@@ -25,7 +25,7 @@ class CallerFacts(NamedTuple):
 _BY_CODE = {
     "SignatureDoesNotMatch": "Check this machine's clock, and whether a proxy changes requests",
     "RequestExpired": "Set this machine's clock by NTP",
-    "ExpiredToken": "Check this machine's clock: by it the credentials are still valid",
+    "ExpiredToken": "Check this machine's clock. According to this clock, the credentials are still valid",
     "InvalidClientTokenId": "Use the STS of the role's partition. A region that is not enabled by default accepts only "
     "session tokens of regional STS endpoints",
 }
@@ -39,7 +39,7 @@ def _caller(facts: CallerFacts) -> Finding:
     if facts.arn is None:
         return failed(
             f"AWS rejects the credentials {facts.source}: {facts.code}: {facts.error}".removesuffix("."),
-            _BY_CODE.get(facts.code, "Check the network path to STS above: signed requests use it too"),
+            _BY_CODE.get(facts.code, "Check the network path to STS above. Signed requests also use that path"),
         )
     expected = (facts.role_arn or "").rpartition("/")[2]
     parts = facts.arn.split("/")

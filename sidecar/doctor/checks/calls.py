@@ -1,4 +1,4 @@
-"""Count the daemon's calls to STS per day for a configuration. Pure."""
+"""Count the daemon's daily calls to STS for a configuration. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,19 +8,19 @@ from sidecar.role import LONGEST, MAX_DURATION_SECONDS, Role
 
 DAY_SECONDS = 86_400
 CONFIGURED = "configured"
-"""Key for the number of calls per day with the configured session durations."""
+"""Key under which `by_duration` returns the calls with the configured session durations."""
 
 MIN_SESSION_LIMIT_SECONDS = 3600
-"""Smallest MaxSessionDuration that a role can have (IAM API reference)."""
+"""Smallest MaxSessionDuration that a role can have (IAM API reference), in seconds."""
 
 
 def calls_per_day(session_seconds: int, chain: int = 0) -> int:
-    """Return the calls per role and Pod without errors: one exchange per refresh, and one AssumeRole per chain step."""
+    """Return a role's calls per Pod and day: one exchange per refresh, and one AssumeRole per step of a chain."""
     return round(DAY_SECONDS / refresh_after_seconds(session_seconds, jitter=0.5)) * (1 + chain)
 
 
 class Calls(NamedTuple):
-    """The smallest and largest number of calls per day. They differ if the role's session limit decides."""
+    """The smallest and the largest number of calls per day. They differ if they depend on the role's session limit."""
 
     least: int
     most: int
@@ -30,7 +30,7 @@ class Calls(NamedTuple):
 
 
 def by_duration(roles: Sequence[Role]) -> dict[str, Calls]:
-    """Return the calls for the roles as configured, and with each session duration instead."""
+    """Return the calls for the configured roles, and for the same roles with each common session duration."""
     if not roles:
         return {}
     by_session = {"3600": 3600, "43200": MAX_DURATION_SECONDS, LONGEST: None}
@@ -46,6 +46,6 @@ def _sum(roles: Sequence[Role]) -> Calls:
 
 
 def _of_role(role: Role, limit: int) -> int:
-    """Return the calls if the role allows sessions of `limit` seconds. The last step of a chain sets the duration."""
+    """Return the calls if the role's session limit is `limit` seconds. A chain's last role sets the duration."""
     seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds or limit
     return calls_per_day(seconds, len(role.chain))

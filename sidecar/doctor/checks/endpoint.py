@@ -10,19 +10,21 @@ from sidecar.doctor.checks.token import duration_text
 from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 
 FIELDS = frozenset({"AccessKeyId", "SecretAccessKey", "Token", "Expiration"})
-"""Fields that at least one SDK requires."""
+"""Fields of the response that at least one SDK requires."""
 
 KNOWN_FIELDS = FIELDS | {"AccountId", "RoleArn"}
-"""Fields that no SDK rejects. Rust's and Kotlin's SDKs read a `Code` as an error; old .NET fails on any other name."""
+"""
+Fields that no SDK rejects. `Code` is an error for Rust's and Kotlin's SDKs, and old .NET SDKs fail on other names.
+"""
 
 EXPIRATION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-"""The only format that every SDK reads: JavaScript's and Rust's reject a UTC offset."""
+"""Pattern for the only timestamp format that every SDK reads. JavaScript's and Rust's SDKs reject a UTC offset."""
 
 SDK_WINDOW_SECONDS = 15 * 60
-"""Remaining lifetime below which botocore, Java's and .NET's SDKs call the endpoint again on every use."""
+"""Remaining lifetime below which botocore and the SDKs of Java and .NET call the endpoint on every use."""
 
 SHORTEST_SDK_TIMEOUT_SECONDS = 1.0
-"""Timeout of the least patient SDKs: Java, JavaScript, PHP and C++."""
+"""Shortest timeout of any SDK. Java, JavaScript, PHP and C++ use it."""
 
 POD_IDENTITY_HOSTS = frozenset({"169.254.170.23", "fd00:ec2::23"})
 ECS_HOST = "169.254.170.2"
@@ -30,11 +32,11 @@ ECS_HOST = "169.254.170.2"
 
 class SecretFacts(NamedTuple):
     """
-    Facts about the secret that an SDK would send, without the secret.
+    Facts about the secret that an SDK would send, without the secret itself.
 
-    `file` is the path in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and `problem` the error of that file.
-    `in_variable` is whether AWS_CONTAINER_AUTHORIZATION_TOKEN is set, and `are_equal` whether both hold the
-    same secret.
+    `file` is the path in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and `problem` is the problem with that file.
+    `in_variable` is true if AWS_CONTAINER_AUTHORIZATION_TOKEN is set. `are_equal` is true if the file and the variable
+    hold the same secret.
     """
 
     file: str | None = None
@@ -48,8 +50,8 @@ class EndpointResponse(NamedTuple):
     """
     The endpoint's response, without secrets.
 
-    `message` is the text of an error response. `fields` are the names in the body. `error` is the reason why there was
-    no response. `is_refused` means that no process listens on the port.
+    `message` is the text of an error response. `fields` are the field names in the body. `error` is the reason for a
+    missing response. `is_refused` is true if no process listens on the port.
     """
 
     status: int = 0
@@ -69,9 +71,9 @@ class EndpointResponse(NamedTuple):
 
 class EndpointFacts(NamedTuple):
     """
-    Facts about the endpoint. `setting` is the setting that holds its `url`.
+    Facts about the endpoint. `setting` is the name of the setting that holds `url`.
 
-    `is_expected` is false if no daemon has to run here, such as on a laptop. `role_arn` is the expected role, if it is
+    `is_expected` is false if no daemon has to run here, for example on a laptop. `role_arn` is the expected role, if
     known.
     """
 
@@ -104,7 +106,11 @@ def _address(facts: EndpointFacts) -> Finding:
 
 
 def _encrypted_address(facts: EndpointFacts, host: str) -> Finding:
-    """SDKs accept https with any host. The daemon speaks plain HTTP, so on loopback it cannot be the daemon."""
+    """
+    Reject https on loopback, and accept https with another host.
+
+    SDKs accept https with any host. The daemon serves plain HTTP, so an https address on loopback cannot belong to it.
+    """
     if _is_loopback(host):
         use = shown(facts.url).replace("https://", "http://", 1)
         return failed(f"{shown(facts.url)} is https, but irsa-sidecar serves plain http on loopback", f"Use {use}")
@@ -201,8 +207,8 @@ def _credentials(facts: EndpointFacts) -> Finding:
 
 
 def _error_response(response: EndpointResponse) -> Finding:
-    # `_BY_STATUS` has a better next step than the message of the response, except for 503. Its first sentence is the
-    # problem, and the next one the fix.
+    # The messages in `_BY_STATUS` are better than the response's own message, except for 503. The first sentence of the
+    # response's message is the problem, and the next sentence is the fix.
     message = response.message if response.status == 503 else response.message.partition(". ")[0]
     text = f": {message}" if message else ""
     next_step = _BY_STATUS.get(response.status, "Check which process listens on that port: it may not be irsa-sidecar")
@@ -253,7 +259,7 @@ def _expected_role(facts: EndpointFacts) -> Finding | None:
 
 
 def shown(url: str) -> str:
-    """Return the URL without its user and query, which may be secret."""
+    """Return the URL without its user information and query, which may hold secrets."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -287,21 +293,23 @@ def _response(facts: EndpointFacts) -> EndpointResponse:
 
 
 CHECKS: tuple[Check[EndpointFacts], ...] = (
-    Check("address", "does every SDK accept it", _address),
+    Check("address", "does every SDK accept the address", _address),
     Check(
         "secret",
         "is the secret readable, without a newline, and the same in file and variable",
         _secret,
         after=("address",),
     ),
-    Check("connection", "does a process respond there", _connection, after=("address",)),
+    Check("connection", "does a process respond at the address", _connection, after=("address",)),
     Check(
         "credentials",
-        "does it serve credentials with exactly the fields that SDKs need",
+        "does the endpoint serve credentials with exactly the fields that SDKs need",
         _credentials,
         after=("secret", "connection"),
     ),
-    Check("role", "do they belong to the expected role", _expected_role, after=("credentials",)),
-    Check("remaining", "do they outlast every SDK's refresh window", _remaining, after=("credentials",)),
-    Check("latency", "does it respond before the least patient SDK times out", _latency, after=("credentials",)),
+    Check("role", "do the credentials belong to the expected role", _expected_role, after=("credentials",)),
+    Check(
+        "remaining", "are the credentials valid beyond every SDK's refresh window", _remaining, after=("credentials",)
+    ),
+    Check("latency", "does the endpoint respond before the shortest SDK timeout", _latency, after=("credentials",)),
 )

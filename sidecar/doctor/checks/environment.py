@@ -1,4 +1,4 @@
-"""Find settings in an application's environment that override the sidecar, and missing ones. Pure."""
+"""Find settings in an application's environment that override the sidecar, and settings that are missing. Pure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -21,7 +21,7 @@ PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 METADATA_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
 VALUE_NOT_SHOWN = "(from elsewhere)"
-"""Stands for a value from a Secret, a ConfigMap or a Pod field, which the Pod's document does not show."""
+"""Placeholder for a value from a Secret, a ConfigMap or a Pod field. The Pod's document does not show such a value."""
 
 REMOVE = "Remove it from the application's container"
 
@@ -31,7 +31,7 @@ class EnvironmentFacts(NamedTuple):
     The application's environment.
 
     `files` are AWS configuration files with credentials for the default profile, each with the settings that provide
-    them. `tokens` are web identity token files that the application's user can read. `unreadable` are configuration
+    them. `tokens` are web identity token files that the application's user can read. `unreadable` lists configuration
     files that cannot be read, each with the problem.
     """
 
@@ -42,7 +42,7 @@ class EnvironmentFacts(NamedTuple):
     unreadable: tuple[tuple[str, str], ...] = ()
 
     def named(self, *names: str) -> list[str]:
-        """Return those of `names` that are set and not empty."""
+        """Return the names whose variables are set and not empty."""
         return [name for name in names if self.environ.get(name)]
 
 
@@ -129,7 +129,7 @@ def _region(facts: EnvironmentFacts) -> Finding:
 
 
 def _metadata(facts: EnvironmentFacts) -> Finding:
-    """Judge whether SDKs can use the sidecar in the form of the metadata service, and not the node's."""
+    """Check whether SDKs use the sidecar as the metadata service instead of the node's metadata service."""
     address = facts.environ.get(METADATA_ENDPOINT, "")
     if uses_imds_form(facts.environ):
         if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
@@ -167,7 +167,7 @@ def _no_proxy(facts: EnvironmentFacts) -> Finding | None:
 
 
 def uses_imds_form(environ: Mapping[str, str]) -> bool:
-    """Return whether SDKs are configured to get credentials in the form of EC2's metadata service, from loopback."""
+    """Return whether SDKs are configured to call the EC2 metadata service on a loopback address."""
     try:
         return is_loopback_host(urlsplit(environ.get(METADATA_ENDPOINT, "")).hostname or "")
     except ValueError:

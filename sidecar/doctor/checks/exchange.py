@@ -1,5 +1,5 @@
 """
-Explain the response of STS to the exchange for this token. Pure.
+Explain the STS response to the exchange of this token. Pure.
 
 AWS returns few details on purpose. The finding adds the token's claims, the issuer's keys, the provider and the trust
 policy, if they are known.
@@ -19,7 +19,7 @@ from sidecar.token import Token
 
 
 class Issued(NamedTuple):
-    """The credentials that STS issued, without the secrets, and the duration of the exchange."""
+    """The issued credentials without their secrets, and the duration of the exchange."""
 
     access_key_id: str
     expires_at: datetime
@@ -30,9 +30,9 @@ class ExchangeFacts(NamedTuple):
     """
     Facts about the exchange: either `issued` or `error`.
 
-    `requested_seconds` is the requested session duration. `kids` are the ids of the issuer's keys, `client_ids` those
-    of the provider, and `policy_mismatch` is what the trust policy rejects; each is None if it is not known.
-    `is_unreachable` is whether STS cannot be reached, which another check reports.
+    `requested_seconds` is the requested session duration. `kids` are the ids of the issuer's keys, `client_ids` are the
+    provider's client IDs, and `policy_mismatch` is the claim that the trust policy rejects. Each of the three is None
+    if it is not known. `is_unreachable` is true if STS is not reachable, which another check reports.
     """
 
     role: Role
@@ -61,7 +61,7 @@ def _granted(facts: ExchangeFacts) -> Finding:
 
 
 def _explained(facts: ExchangeFacts, error: ExchangeError) -> Finding:
-    """Return the explanation of the error, followed by AWS's own message."""
+    """Return the explanation of the error, followed by the message from AWS."""
     explain = _EXPLANATIONS.get(error.code)
     explanation, next_step = explain(facts, error) if explain else (None, None)
     is_ours = error.code == "MalformedReply" or error.status is None
@@ -179,7 +179,7 @@ _EXPLANATIONS: Mapping[str, Callable[[ExchangeFacts, ExchangeError], tuple[str |
     "RegionDisabledException": _disabled,
     "OptInRequired": _disabled,
 }
-"""Functions by AWS error code. Each returns an explanation for this token and a next step, or None without one."""
+"""Functions that explain an AWS error code. Each returns an explanation for this token, and a next step or None."""
 
 
 def _account(facts: ExchangeFacts) -> str:
@@ -203,5 +203,5 @@ def _duration(facts: ExchangeFacts) -> Finding | None:
 
 CHECKS: tuple[Check[ExchangeFacts], ...] = (
     Check("granted", "does STS issue credentials for the token", _granted),
-    Check("duration", "do they last longer than SDKs' refresh windows", _duration, after=("granted",)),
+    Check("duration", "do the credentials last longer than SDKs' refresh windows", _duration, after=("granted",)),
 )

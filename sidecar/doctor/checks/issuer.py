@@ -1,8 +1,8 @@
 """
-Check that STS can find the token's issuer and its key. Pure.
+Check that STS can reach the token's issuer and find the token's key. Pure.
 
-This machine may see less than STS, which uses the internet. If the exchange succeeded, STS has found everything, so
-documents that are missing here are no failure.
+STS uses the internet and may reach more than this machine. If the exchange succeeded, STS has read all documents, so a
+document that is missing here is not a failure.
 """
 
 import re
@@ -15,18 +15,18 @@ from sidecar.oidc.jwks import IssuerError, Published, has_key
 from sidecar.oidc.key_rotation import EKS_ISSUER
 
 MAX_URL_LENGTH = 255
-"""Longest issuer URL (IAM API reference, CreateOpenIDConnectProvider, Url)."""
+"""Maximum length of an issuer URL (IAM API reference, CreateOpenIDConnectProvider, Url)."""
 
 _INTERNAL_NAME = re.compile(r"(^|\.)(svc|local|localhost|internal|cluster\.local)$|^kubernetes(\.default)?$")
 
 
 class IssuerFacts(NamedTuple):
     """
-    Facts about the issuer: either `published` or `error`, or neither if it was not called.
+    Facts about the issuer: `published` or `error`, or neither if the issuer was not called.
 
-    `is_aws` is whether STS is AWS's own. `exchange_succeeded` is None if there was no exchange. `sts_cannot_get_keys`
-    is whether STS returned that it cannot reach the issuer or its keys. `signature_error` is "" if the signature is
-    valid, and None if it was not verified.
+    `is_aws` is true if AWS operates the STS. `exchange_succeeded` is None if there was no exchange.
+    `sts_cannot_get_keys` is true if STS reported that it cannot reach the issuer or its keys. `signature_error` is ""
+    for a valid signature, and None if the signature was not verified.
     """
 
     issuer: str | None
@@ -127,8 +127,8 @@ def _verified(facts: IssuerFacts) -> Finding | None:
 
 
 CHECKS: tuple[Check[IssuerFacts], ...] = (
-    Check("url", "can IAM use it as the URL of a provider", _url),
-    Check("documents", "are its discovery document and keys published", _documents, after=("url",)),
-    Check("key", "is the token's key among them", _key, after=("documents",)),
-    Check("verification", "does that key verify the token", _verified, after=("key",)),
+    Check("url", "can IAM use the issuer as a provider's URL", _url),
+    Check("documents", "are the issuer's discovery document and keys published", _documents, after=("url",)),
+    Check("key", "is the token's key among the published keys", _key, after=("documents",)),
+    Check("verification", "does the published key verify the token", _verified, after=("key",)),
 )

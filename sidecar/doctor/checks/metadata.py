@@ -1,4 +1,4 @@
-"""Check that the node's metadata service, which serves the node's role, cannot be reached from here. Pure."""
+"""Check that this container cannot reach the node's metadata service, which serves the node's role. Pure."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,9 @@ from sidecar.doctor.finding import Check, Finding, ok, warning
 
 class MetadataFacts(NamedTuple):
     """
-    The responses at `address`: of version 2, which requires a session token, and of version 1, which requires none.
+    The responses from `address` to version 2, which requires a session token, and to version 1, which does not.
 
-    `role` is the node's role, "" if it has none, and None if it is not known.
+    `role` is the node's role. It is "" if the node has no role, and None if the role is not known.
     """
 
     address: str

@@ -1,5 +1,5 @@
 """
-Check a Pod from outside: the sidecar, its token, its isolation, and the settings of the applications. Pure.
+Check a Pod from outside: the sidecar, its token, its isolation, and the applications' settings. Pure.
 
 Rule: these checks use only the Pod's document and status from the API. The token and the responses of STS can be
 checked only from inside.
@@ -21,10 +21,10 @@ SIDECAR = "irsa-sidecar"
 """Name of the injected container, and last part of the image's name."""
 
 USER = 65532
-"""User id of the image."""
+"""User id that the image's process runs as."""
 
 EKS_TOKEN_VOLUME = "aws-iam-token"  # noqa: S105  a name
-"""Volume that the EKS webhook mounts in every container."""
+"""Name of the volume that the EKS webhook mounts in every container."""
 
 DEFAULT_ADDRESS = "127.0.0.1:4772"
 
@@ -37,8 +37,9 @@ class PodFacts(NamedTuple):
     """
     A Pod's document and state. `pod` is None if the Pod does not exist.
 
-    `events` are the messages of its Warning events, newest first. `readiness` is the response of the daemon's /readyz
-    through the API server: "" for ready, and None if it is not known, with the reason in `unknown_readiness`.
+    `events` are the messages of the Pod's Warning events, newest first. `readiness` is the response from the daemon's
+    /readyz, read through the API server. It is "" if the daemon is ready, and None if it is not known.
+    `unknown_readiness` is then the reason.
     """
 
     name: str
@@ -55,7 +56,7 @@ class PodFacts(NamedTuple):
 
     @property
     def containers(self) -> list[Document]:
-        """All containers that run as long as the Pod, including native sidecars, which are init containers."""
+        """The containers that run as long as the Pod, including native sidecars, which are init containers."""
         native = [item for item in _list(self.spec, "initContainers") if item.get("restartPolicy") == "Always"]
         return [*native, *_list(self.spec, "containers")]
 
@@ -65,7 +66,7 @@ class PodFacts(NamedTuple):
 
     @property
     def sidecars(self) -> list[Document]:
-        """The containers with the sidecar's name, else those with its image: an application may build on our image."""
+        """The containers with the sidecar's name, or else with its image. An application may be based on our image."""
         named = [item for item in self.containers if item.get("name") == SIDECAR]
         return named or [item for item in self.containers if _has_our_image(item)]
 
@@ -165,7 +166,7 @@ def command_inside(facts: PodFacts) -> str:
 
 
 def _volume(facts: PodFacts) -> Finding:
-    """Judge whether the path of the token is in a mounted volume that projects a token."""
+    """Check whether the token's path is in a mounted volume that projects a token."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE)
     if not path or path == VALUE_NOT_SHOWN:
         return skipped("the Pod's document does not show the value of AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -215,12 +216,12 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
 
 
 DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600, 3600
-"""Kubernetes' defaults for the Pod and the volume, and the daemon's default for the session."""
+"""Defaults in seconds: Kubernetes' for the grace period and the token, and the daemon's for the session."""
 
 
 def _termination(facts: PodFacts) -> Finding | None:
     """
-    Judge whether credentials outlast the grace period.
+    Check whether credentials stay valid for the whole grace period.
 
     The kubelet does not renew the token of a terminating Pod (kubernetes issue 116481).
     """
@@ -243,13 +244,13 @@ def _termination(facts: PodFacts) -> Finding | None:
 
 
 def _seconds(value: Any, default: int) -> int:
-    """Return a whole number of seconds, also from text, or the default for anything else, such as `max`."""
+    """Return a whole number of seconds, from a number or a text, or the default for another value such as `max`."""
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
 
 
 def _isolation(facts: PodFacts) -> Finding:
-    """Judge whether an application could exchange the token itself."""
+    """Check whether an application could exchange the token itself."""
     path = environ_of(_sidecar(facts)).get(TOKEN_FILE, "")
     mount = mount_over(_sidecar(facts), path) or {}
     volumes = {mount.get("name"), EKS_TOKEN_VOLUME}
@@ -268,7 +269,7 @@ def _isolation(facts: PodFacts) -> Finding:
 
 
 def _readable_by_user(facts: PodFacts) -> Finding | None:
-    """Judge a shared process namespace by the rule that injection warns by."""
+    """Check a shared process namespace with the same rule as the injection's warning."""
     own = user_of(facts.spec, _sidecar(facts))
     user = USER if own is None else own
     beside = [*_list(facts.spec, "initContainers"), *_list(facts.spec, "containers")]
@@ -303,19 +304,19 @@ def _applications(facts: PodFacts) -> Finding:
 
 CHECKS: tuple[Check[PodFacts], ...] = (
     Check("pod", "does the Pod exist", _pod),
-    Check("sidecar", "does it have a sidecar", _has_sidecar, after=("pod",)),
+    Check("sidecar", "does the Pod have a sidecar", _has_sidecar, after=("pod",)),
     Check("running", "does it run", _running, after=("sidecar",)),
-    Check("readiness", "does it report credentials", _readiness, after=("running",)),
-    Check("volume", "does it get a token that is renewed and has the right audience", _volume, after=("sidecar",)),
+    Check("readiness", "does the daemon report credentials", _readiness, after=("running",)),
+    Check("volume", "does the sidecar get a renewed token with the right audience", _volume, after=("sidecar",)),
     Check("termination", "do credentials stay valid while the Pod terminates", _termination, after=("sidecar",)),
     Check("isolation", "is the token hidden from the other containers", _isolation, after=("sidecar",)),
     Check("network", "does the Pod have its own loopback", _network, after=("pod",)),
-    Check("applications", "does any container have the endpoint's address", _applications, after=("sidecar",)),
+    Check("applications", "is the endpoint's address set in any container", _applications, after=("sidecar",)),
 )
 
 
 def environ_of(container: Document) -> dict[str, str]:
-    """Return the container's variables. `VALUE_NOT_SHOWN` stands for values that the document does not hold."""
+    """Return the container's variables. A value that the document does not contain becomes `VALUE_NOT_SHOWN`."""
     return {
         str(item.get("name")): VALUE_NOT_SHOWN if item.get("valueFrom") is not None else str(item.get("value") or "")
         for item in _list(container, "env")

@@ -1,4 +1,4 @@
-"""Check the variables and mounts of each container that uses the endpoint, as the API shows them. Pure."""
+"""Check the variables and mounts of each container that uses the endpoint, as shown by the API. Pure."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from sidecar.doctor.report import rows
 
 
 class ContainerFacts(NamedTuple):
-    """An application's container and the sidecar's, as in the Pod's document."""
+    """An application's container and the sidecar's container, as in the Pod's document."""
 
     container: Document
     sidecar: Document
@@ -33,7 +33,7 @@ def _same_port(facts: ContainerFacts) -> Finding | None:
 
 
 def _same_secret(facts: ContainerFacts) -> Finding | None:
-    """Compare the volumes, because each container may mount the secret elsewhere."""
+    """Compare the secret's volumes, because containers may mount the same secret at different paths."""
     own = environ_of(facts.container).get(SECRET_FILE) or None
     required = environ_of(facts.sidecar).get("IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE") or None
     if own is None and required is not None:
@@ -58,7 +58,7 @@ CONTAINER_CHECKS: tuple[Check[ContainerFacts], ...] = (
 )
 
 _BY_VARIABLES = frozenset({"keys", "web_identity", "profile", "relative_uri", "region", "metadata", "no_proxy"})
-"""The checks of the application's environment that need only its variables."""
+"""Checks of the application's environment that need only the container's variables."""
 
 
 def container_rows(facts: PodFacts) -> Iterator[Row]:

@@ -10,8 +10,8 @@ class Sdk(NamedTuple):
     """
     One SDK, and the oldest version that can use the endpoint with a secret from a file.
 
-    The versions are those of the EKS User Guide ("Use IRSA / Pod Identity with the AWS SDK"). If it names only a date,
-    this is the module's version of that day.
+    The versions are from the EKS User Guide ("Use IRSA / Pod Identity with the AWS SDK"). If the guide names only a
+    date, the version is the module's version on that day.
     """
 
     name: str
@@ -38,7 +38,7 @@ RUST = Sdk("Rust SDK (aws-config)", (1, 1, 8))
 
 
 class FoundSdk(NamedTuple):
-    """An SDK that was found, and the file."""
+    """An SDK, and the file in which it was found."""
 
     sdk: Sdk
     version: str
@@ -50,7 +50,7 @@ class FoundSdk(NamedTuple):
 
 
 class SdkFacts(NamedTuple):
-    """The SDKs below `root`. `is_complete` is false if the limits ended the search early."""
+    """The SDKs found below `root`. `is_complete` is false if a limit ended the search early."""
 
     found: tuple[FoundSdk, ...]
     root: str

@@ -1,4 +1,4 @@
-"""Check that the settings are valid, and warn of those that are probably mistakes. Pure."""
+"""Check that the settings are valid, and warn about settings that are probably mistakes. Pure."""
 
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ class SettingsFacts(NamedTuple):
     """
     Facts about the settings.
 
-    `problems` are the invalid settings, in the order of the data flow. `doubts` are suspicious settings of
-    the proxy and the User-Agent. `sts_url` is None if the settings define no STS. `names_role` is whether any setting
-    names a role.
+    `problems` are the invalid settings, in the order of the data flow. `warnings` are suspicious settings for the proxy
+    and the User-Agent. `sts_url` is None if the settings define no STS. `names_role` is true if any setting names a
+    role.
     """
 
     roles: tuple[Role, ...]
@@ -25,7 +25,7 @@ class SettingsFacts(NamedTuple):
     names_role: bool
     problems: tuple[Explanation, ...]
     unknown_variables: tuple[Explanation, ...] = ()
-    doubts: tuple[Explanation, ...] = ()
+    warnings: tuple[Explanation, ...] = ()
 
 
 def _role(facts: SettingsFacts) -> Finding | None:
@@ -69,9 +69,9 @@ def _names(facts: SettingsFacts) -> Finding | None:
 
 
 def _outbound(facts: SettingsFacts) -> Finding | None:
-    if not facts.doubts:
+    if not facts.warnings:
         return None
-    return warning(facts.doubts[0].problem, facts.doubts[0].fix)
+    return warning(facts.warnings[0].problem, facts.warnings[0].fix)
 
 
 CHECKS: tuple[Check[SettingsFacts], ...] = (

@@ -1,4 +1,4 @@
-"""Check the network path to STS step by step, in its own region and in the fallback regions. Pure."""
+"""Check the network path to STS step by step, in the configured region and in the fallback regions. Pure."""
 
 import ipaddress
 from typing import NamedTuple
@@ -8,20 +8,20 @@ from sidecar.outbound import Failure, certificate_advice
 
 SKEW_WARNING_SECONDS = 60.0
 SKEW_FAILURE_SECONDS = 300.0
-"""Most AWS services accept a signature whose time is up to five minutes off."""
+"""Clock skew from which the check fails. Most AWS services accept a signature time that is up to five minutes off."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-"""Timeout of the daemon for a connection. A step that took half of it will fail under load."""
+"""The daemon's timeout for a connection. The check warns at half of it, because such a step will fail under load."""
 
 
 class NetworkPath(NamedTuple):
     """
     The network path to one server, up to the first step that failed.
 
-    The steps are `name`, `connect`, `proxy`, `tls` and `answer`. `failed_step` is "" if all worked; `reason` is the
-    error in words, and `failure` its kind. `seconds` is the duration of each step. `proxy` is the host and port,
-    without the user. `authority` is the issuer of the server's certificate, trusted or not. `skew_seconds` is how far
-    the server's clock is ahead of ours, None if the response had no Date.
+    The steps are `name`, `connect`, `proxy`, `tls` and `response`. `failed_step` is "" if all steps succeeded. `reason`
+    is the error in words, and `failure` is the kind of error. `seconds` holds the duration of each step. `proxy` is the
+    host and port, without the user. `authority` is the issuer of the server's certificate, which may be untrusted.
+    `skew_seconds` is positive if the server's clock is ahead of ours, and None if the response had no Date.
     """
 
     url: str
@@ -43,7 +43,7 @@ class StsFacts(NamedTuple):
     """
     The network path to the active STS, and the paths to the fallback regions.
 
-    `exchange_succeeded` means that the path works, whatever failed here.
+    `exchange_succeeded` means that the path works, even if a step failed here.
     """
 
     first: NetworkPath
@@ -58,7 +58,7 @@ class StsFacts(NamedTuple):
         return failed(observed, next_step)
 
 
-STEPS = ("name", "connect", "proxy", "tls", "answer")
+STEPS = ("name", "connect", "proxy", "tls", "response")
 
 
 def _name(facts: StsFacts) -> Finding:
@@ -138,9 +138,9 @@ def _tls(facts: StsFacts) -> Finding | None:
 _CERTIFICATE_FAILURES = {Failure.UNKNOWN_AUTHORITY, Failure.WRONG_NAME, Failure.WRONG_DATE, Failure.CERTIFICATE}
 
 
-def _answer(facts: StsFacts) -> Finding:
+def _response(facts: StsFacts) -> Finding:
     reach = facts.first
-    if reach.failed_step == "answer":
+    if reach.failed_step == "response":
         return facts.failure(
             f"{reach.host} accepts the connection but does not respond ({reach.reason})",
             "Check which server has that address, and check AWS_ENDPOINT_URL_STS and HTTPS_PROXY",
@@ -182,11 +182,11 @@ def _is_private(address: str) -> bool:
 
 
 CHECKS: tuple[Check[StsFacts], ...] = (
-    Check("name", "does its name, or the proxy's, resolve", _name),
-    Check("connect", "can it be reached", _connect, after=("name",)),
-    Check("proxy", "does the proxy allow connections to it", _proxy, after=("connect",)),
-    Check("tls", "is its certificate trusted here", _tls, after=("connect", "proxy")),
-    Check("answer", "does it respond", _answer, after=("connect", "proxy", "tls")),
-    Check("clock", "does this machine's clock agree with its clock", _clock, after=("answer",)),
+    Check("name", "does the host name of STS, or of its proxy, resolve", _name),
+    Check("connect", "does STS, or its proxy, accept connections", _connect, after=("name",)),
+    Check("proxy", "does the proxy allow connections to STS", _proxy, after=("connect",)),
+    Check("tls", "is the certificate of STS trusted here", _tls, after=("connect", "proxy")),
+    Check("response", "does STS respond", _response, after=("connect", "proxy", "tls")),
+    Check("clock", "does this machine's clock agree with the clock of STS", _clock, after=("response",)),
     Check("fallback", "can the fallback regions be reached", _fallback),
 )

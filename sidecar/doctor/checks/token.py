@@ -10,22 +10,22 @@ from sidecar.role import Role
 from sidecar.token import STS_TOLERANCE_SECONDS, Token
 
 RENEWAL_FRACTION = 0.8
-"""Part of a token's lifetime after which the kubelet requests a new one (pkg/kubelet/token/token_manager.go)."""
+"""Fraction of a token's lifetime after which the kubelet requests a new token (pkg/kubelet/token/token_manager.go)."""
 
 RENEWED_AFTER_SECONDS = 24 * 3600
-"""Age after which the kubelet requests a new token in any case (the same file)."""
+"""Age at which the kubelet requests a new token in any case (also in token_manager.go)."""
 
 RENEWAL_SECONDS = 5 * 60
-"""Time that the kubelet may need for a renewal: its loop, its back-off and the write."""
+"""Time that the kubelet may need for a renewal, with its loop, its backoff and the write."""
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-"""Algorithms that STS accepts (STS API reference, AssumeRoleWithWebIdentity, WebIdentityToken)."""
+"""Signature algorithms that STS accepts (STS API reference, AssumeRoleWithWebIdentity, WebIdentityToken)."""
 
 PROJECTED = "Use a projected volume: serviceAccountToken with audience sts.amazonaws.com, expirationSeconds 86400"
 
 
 class FileFacts(NamedTuple):
-    """The token's file. `uid` is the user of doctor; `is_sub_path` is true if only this file is mounted."""
+    """The token's file. `uid` is doctor's user. `is_sub_path` is true if the file is mounted without its volume."""
 
     bytes: int
     mode: int
@@ -35,7 +35,7 @@ class FileFacts(NamedTuple):
 
 
 class TokenFacts(NamedTuple):
-    """Either `token` or `error`. `kid` and `algorithm` are from the token's header; `now` is in Unix seconds."""
+    """Either `token` or `error`. `kid` and `algorithm` are from the token's header. `now` is in Unix seconds."""
 
     role: Role
     now: float
@@ -140,7 +140,7 @@ _AUDIENCE_STEPS = {
 
 
 def change_audience(token: Token, wanted: str = "") -> str:
-    """Return the next step that changes the audience of later tokens. It starts in lower case."""
+    """Return the next step that changes the audience of later tokens. The text starts in lower case."""
     to = f" to {wanted}" if wanted else ""
     if token.audience_claim == "azp":
         return f"get the token as client {wanted}" if wanted else "get the token as another client"
@@ -183,10 +183,12 @@ def duration_text(seconds: float) -> str:
 
 
 CHECKS: tuple[Check[TokenFacts], ...] = (
-    Check("file", "does it exist, is it readable, and is it a complete JWT", _file),
+    Check("file", "is the token's file readable, and is it a complete JWT", _file),
     Check("volume", "is the whole volume mounted, so that the token is renewed", _volume, after=("file",)),
-    Check("times", "is it valid now and renewed in time", _times, after=("file",)),
-    Check("audience", "which audience does it have", _audience, after=("file", "times")),
-    Check("subject", "which service account is it for", _subject, after=("file",)),
-    Check("signature", "is it signed with an algorithm and a key id that STS accepts", _signature, after=("file",)),
+    Check("times", "is the token valid now, and renewed in time", _times, after=("file",)),
+    Check("audience", "which audience does the token have", _audience, after=("file", "times")),
+    Check("subject", "which service account is the token for", _subject, after=("file",)),
+    Check(
+        "signature", "is the token signed with an algorithm and a key id that STS accepts", _signature, after=("file",)
+    ),
 )

@@ -1,7 +1,7 @@
 """
 Compare the role's trust policy and its OIDC provider with the token's claims. Pure.
 
-Rule: each statement is evaluated alone, so a statement with an unknown element does not hide the others.
+Rule: each statement is evaluated alone, so that a statement with an unknown element does not hide the other statements.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ ACTION = "sts:AssumeRoleWithWebIdentity"
 
 class TrustFacts(NamedTuple):
     """
-    Facts about the role and the provider in IAM.
+    Facts from IAM about the role and the provider.
 
-    `policy` and `client_ids` are None if they cannot be read; `unavailable_reason` is then the reason and `fix` how to
-    change that. `has_provider` and `has_role` are false if IAM returned that they do not exist. `exchange_succeeded`
-    may be true although the policy rejects the token, because STS uses a change only some seconds later.
+    `policy` and `client_ids` are None if they cannot be read. Then `unavailable_reason` is the reason, and `fix` is the
+    next step. `has_provider` and `has_role` are false if IAM reported that they do not exist. `exchange_succeeded` may
+    be true although the policy rejects the token, because a change takes effect some seconds later.
     """
 
     role: Role
@@ -42,7 +42,7 @@ class TrustFacts(NamedTuple):
 
 
 def decide(facts: TrustFacts) -> Decision:
-    """Return whether the policy accepts this token, by the statements that can apply to it."""
+    """Return whether the policy accepts this token, considering only the statements that can apply to it."""
     return _policy(facts).evaluate(ACTION, _principal(facts), _context(facts))
 
 
@@ -56,7 +56,7 @@ def _principal(facts: TrustFacts) -> Principal:
 
 
 def _statement(item: Any, number: int) -> Statement:
-    """Return the statement. An unreadable statement applies to everything, and its result is unknown."""
+    """Return the parsed statement. A statement that cannot be parsed applies to every token, with an unknown result."""
     name = "the trust policy"
     try:
         return read_statement(item, number, name)
@@ -73,7 +73,7 @@ def provider_arn(facts: TrustFacts) -> str:
 
 
 def policy_mismatch(facts: TrustFacts) -> str | None:
-    """Return what rejects the token, or None if nothing does or the policy is not known."""
+    """Return the reason why the policy rejects the token, or None if it accepts the token or is not known."""
     if not facts.has_role:
         return f"the role {facts.role.role_arn} does not exist"
     if facts.policy is None:
@@ -124,7 +124,7 @@ def _policy_accepts(facts: TrustFacts) -> Finding:
 
 
 def _breadth(facts: TrustFacts) -> Finding | None:
-    """Judge whether the policy accepts other service accounts of the cluster too."""
+    """Check whether the policy also accepts other service accounts of the cluster."""
     if facts.policy is None:
         return None
     subject, policy = facts.token.subject or "", _policy(facts)
@@ -182,6 +182,6 @@ def _as_list(value: Any) -> list[Any]:
 CHECKS: tuple[Check[TrustFacts], ...] = (
     Check("provider", "does the IAM OIDC provider accept the audience", _provider),
     Check("policy", "does the trust policy accept this service account", _policy_accepts),
-    Check("breadth", "does it reject other service accounts", _breadth, after=("policy",)),
+    Check("breadth", "does the trust policy reject other service accounts", _breadth, after=("policy",)),
     Check("session", "does the role allow the requested duration", _session, after=("policy",)),
 )

@@ -1,5 +1,6 @@
 """
-The probes, one module per group of checks: each collects facts and draws no conclusion.
+Collect facts, with one module per group of checks, and draw no conclusions.
 
-`collect` is the entry point of each. `guard` bounds every probe, `http_request` and `aws` are shared clients.
+Each module's entry point is `collect`. `guard` limits the duration of every probe. `http_request` and `aws` are shared
+clients.
 """

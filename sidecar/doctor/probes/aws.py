@@ -1,8 +1,8 @@
 """
 Call AWS for the caller's identity, the role and the OIDC provider, with botocore.
 
-botocore is imported only when it is needed, because the image for Pods does not contain all of it. All calls are
-read-only and have botocore's own deadlines. They block, so make them in a thread.
+botocore is imported only when it is needed, because the image for Pods contains only a part of it. All calls are
+read-only and have botocore's own deadlines. They block, so call them in a thread.
 """
 
 import os
@@ -15,14 +15,14 @@ from sidecar.extras import HOW_TO_INSTALL
 CONNECT_SECONDS, READ_SECONDS = 3, 5
 
 INSTALL_BOTOCORE = f"{HOW_TO_INSTALL}, where you run doctor"
-"""Next step if botocore is missing."""
+"""Next step for a check that cannot run because botocore is missing."""
 
 WORKLOAD_PROVIDERS = ("assume-role-with-web-identity", "container-role", "iam-role")
-"""Providers of botocore's chain for a Pod's or a machine's credentials, which other checks cover."""
+"""Providers in botocore's chain that are skipped, because other checks cover them. They serve a Pod or a machine."""
 
 
 class AwsSettings(NamedTuple):
-    """Region and endpoints of AWS. An endpoint that is None is AWS's own in `region`."""
+    """The region and the endpoints of AWS. None means the default endpoint in `region`."""
 
     region: str
     sts_url: str | None = None
@@ -31,7 +31,7 @@ class AwsSettings(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Either `arn`, or `code` and `error`. `code` is "" if AWS did not respond."""
+    """The caller's `arn`, or `code` and `error`. `code` is "" if AWS did not respond."""
 
     arn: str | None = None
     code: str = ""
@@ -42,8 +42,8 @@ class IamFacts(NamedTuple):
     """
     The role and the provider in IAM.
 
-    Facts that cannot be read are None, with the reason in `unavailable_reason`. `has_role` and `has_provider` are false
-    if IAM returned that they do not exist.
+    A fact is None if it cannot be read, and `unavailable_reason` is then the reason. `has_role` and `has_provider` are
+    false if IAM reported that they do not exist.
     """
 
     policy: Mapping[str, Any] | None = None
@@ -55,7 +55,7 @@ class IamFacts(NamedTuple):
 
 
 class _NoKeysError(Exception):
-    """The user has no credentials that can be used."""
+    """An error because the user has no usable credentials."""
 
 
 def is_installed() -> bool:
@@ -76,7 +76,7 @@ def caller(settings: AwsSettings, keys: Keys) -> Caller:
 
 
 def collect_iam_facts(role_arn: str, provider_arn: str, settings: AwsSettings, keys: Keys | None) -> IamFacts:
-    """Call GetRole and GetOpenIDConnectProvider with `keys`, or with the user's own credentials if it is None."""
+    """Call GetRole and GetOpenIDConnectProvider with `keys`, or with the user's own credentials if `keys` is None."""
     try:
         iam = _client("iam", settings, keys or _own_keys(settings, role_arn.split(":")[4]))
         return _with_provider(_role_facts(iam, role_arn), iam, provider_arn)
@@ -89,7 +89,7 @@ def _role_facts(iam: Any, role_arn: str) -> IamFacts:
         role = iam.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
     except Exception as exc:
         code, message = _code_and_message(exc)
-        if not code:  # IAM is unreachable, as in many VPCs: do not wait for the provider too
+        if not code:  # IAM is not reachable, as in many VPCs, so do not also wait for the provider
             raise
         return IamFacts(has_role=code != "NoSuchEntity", unavailable_reason=f"{code}: {message}")
     return IamFacts(role["AssumeRolePolicyDocument"], role.get("MaxSessionDuration"))
@@ -111,7 +111,7 @@ def _own_keys(settings: AwsSettings, account: str) -> Keys:
     """
     Return the user's own credentials.
 
-    Raises _NoKeysError if there are none or if they are of another account, and botocore's errors.
+    Raises _NoKeysError if the user has none, or only credentials for another account. Raises botocore's errors too.
     """
     import botocore.session  # noqa: PLC0415
 
@@ -154,7 +154,7 @@ def _client(service: str, settings: AwsSettings, keys: Keys) -> Any:
 
 
 def _code_and_message(exc: Exception) -> tuple[str, str]:
-    """Return the code and message of AWS, or "" and the message of botocore."""
+    """Return the error code and the message from AWS, or "" and the message from botocore."""
     response = getattr(exc, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return str(response["Error"].get("Code")), str(response["Error"].get("Message"))

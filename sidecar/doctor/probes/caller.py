@@ -1,4 +1,4 @@
-"""Call AWS to find out to which role the credentials belong."""
+"""Call AWS to determine the role that the credentials belong to."""
 
 from collections.abc import Mapping
 
@@ -17,9 +17,9 @@ NO_AWS = "the settings name no region, which signing requires, or no valid STS e
 
 async def collect(environ: Mapping[str, str], keys: Keys | None, source: str, role_arn: str | None) -> CallerFacts:
     """
-    Return the caller's facts. Raises nothing.
+    Return the facts about the caller. Raises nothing.
 
-    `source` is where the credentials came from, and `role_arn` the expected role.
+    `source` describes the origin of the credentials. `role_arn` is the expected role.
     """
     facts = CallerFacts(source, role_arn)
     if keys is None:
@@ -34,7 +34,7 @@ async def collect(environ: Mapping[str, str], keys: Keys | None, source: str, ro
 
 
 def aws_settings(environ: Mapping[str, str]) -> AwsSettings | None:
-    """Return region and endpoints of AWS as SDKs read them, or None without a region or with an invalid endpoint."""
+    """Return the region and the endpoints that SDKs would use, or None if the region or a valid endpoint is missing."""
     try:
         sts = read_sts_settings(environ)
         endpoint_of(sts)

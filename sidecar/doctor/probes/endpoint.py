@@ -1,4 +1,4 @@
-"""Call the credentials endpoint, and read its secret, as an SDK does."""
+"""Call the credentials endpoint and read its secret as an SDK does."""
 
 import json
 import re
@@ -21,12 +21,12 @@ from sidecar.files import read_regular_file
 from sidecar.serving.authorization import MAX_SECRET_BYTES
 
 ATTEMPTS, PAUSE_SECONDS = 3, 1.0
-"""Number of calls while the endpoint returns 503, and the pause between them, as in botocore."""
+"""Number of calls while the endpoint returns 503, and the pause between calls. Both are botocore's values."""
 
 RESPONSE_SECONDS = 5.0
 
 QUOTED_CHARACTERS = 12
-"""A message that contains this many consecutive characters of the secret is not shown."""
+"""Length of the shortest quotation of the secret, in characters. A message with such a quotation is not shown."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 _ACCESS_KEY_ID = re.compile(r"[A-Z0-9]{12,128}")
@@ -35,7 +35,7 @@ _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Credentials that sign requests to AWS."""
+    """The credentials that sign requests to AWS."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -45,9 +45,9 @@ class Keys:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """
-    The endpoint as an SDK is configured: the setting's name and value, and the two forms of the secret.
+    The endpoint in an SDK's configuration: the setting's name and value, and the secret's file and value.
 
-    `is_expected` is whether a daemon must run there. `role_arn` is the expected role, if it is known.
+    `is_expected` is true if a daemon must run there. `role_arn` is the expected role, if known.
     """
 
     setting: str
@@ -59,7 +59,7 @@ class Endpoint:
 
 
 async def collect(endpoint: Endpoint) -> tuple[EndpointFacts, Keys | None]:
-    """Return the endpoint's facts, and the credentials that an SDK would get. Raises nothing."""
+    """Return the facts about the endpoint, and the credentials that an SDK would get. Raises nothing."""
     secret, facts = await _secret_in_time(endpoint)
     response, keys = await _call(endpoint.url, secret)
     return EndpointFacts(
@@ -79,7 +79,7 @@ async def _secret_in_time(endpoint: Endpoint) -> tuple[str | None, SecretFacts]:
 
 
 def _secret(endpoint: Endpoint) -> tuple[str | None, SecretFacts]:
-    """Return the secret and the facts about it. The file comes before the variable, as in most SDKs."""
+    """Return the secret and the facts about it. The file has priority over the variable, as in most SDKs."""
     text, path = endpoint.secret_text, endpoint.secret_file
     if path is None:
         return text, SecretFacts(in_variable=text is not None)
@@ -107,7 +107,11 @@ def _content(path: str) -> tuple[str | None, str]:
 
 
 async def _call(url: str, secret: str | None) -> tuple[EndpointResponse | None, Keys | None]:
-    """Return None for an address that must not get the secret: SDKs send it over plain http only to loopback."""
+    """
+    Call the endpoint, or return None if its address must not get the secret.
+
+    SDKs send the secret over plain HTTP only to loopback.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port or 80
@@ -196,7 +200,7 @@ def _instant(text: str) -> float | None:
 
 
 def _shown(message: object, secret: str | None) -> str:
-    """Return the message of an error, unless it quotes the secret: the server may return what it received."""
+    """Return the message of an error response, unless it quotes the secret. A server may return what it received."""
     if not isinstance(message, str):
         return ""
     if secret and any(

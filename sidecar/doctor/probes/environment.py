@@ -1,7 +1,7 @@
 """
-Read an application's environment, and AWS's configuration files as its SDK would.
+Read an application's environment, and read AWS's configuration files as the application's SDK would.
 
-Rule: only regular files of a limited size are read, because a FIFO or a device could block doctor.
+Rule: only regular files up to a maximum size are read, because a FIFO or a device could block doctor.
 """
 
 import configparser
@@ -27,10 +27,10 @@ _CREDENTIALS = (
     "login_session",
     "role_arn",
 )
-"""Settings of a profile that provide credentials (AWS SDK and Tools reference)."""
+"""Names of the profile settings that provide credentials (AWS SDKs and Tools Reference Guide)."""
 
 MAX_CONFIGURATION_BYTES = 1024 * 1024
-"""Largest configuration file that is read. A usual file has some hundred lines."""
+"""Maximum size of a configuration file that is read. A typical file has some hundred lines."""
 
 _FILES = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
 
@@ -44,7 +44,7 @@ def collect(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES
     files = tuple(
         (path, names)
         for (path, names), (_, profile) in zip(settings, profiles, strict=True)
-        # Not a conflict: a profile with `credential_source = EcsContainer`, and a file that the daemon wrote.
+        # Two kinds of profile are not a conflict: `credential_source = EcsContainer`, and a file that the daemon wrote.
         if names and profile.get("credential_source", "").lower() != "ecscontainer" and not _is_from_daemon(path)
     )
     has_region_file = any("region" in profile for _, profile in profiles)
@@ -71,7 +71,7 @@ def _is_from_daemon(path: str) -> bool:
 
 
 def _default_profile(path: str) -> tuple[Mapping[str, str], str]:
-    """Return the settings of the default profile, and the problem of the file. A missing file counts as empty."""
+    """Return the default profile's settings and the file's problem. A missing file counts as an empty file."""
     try:
         content = read_regular_file(path, MAX_CONFIGURATION_BYTES + 1)
     except FileNotFoundError:

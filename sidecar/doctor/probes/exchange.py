@@ -15,7 +15,7 @@ from sidecar.token import Token
 
 
 class Outcome(NamedTuple):
-    """Either `credentials` or `error`. `requested_seconds` is the requested session duration."""
+    """The result of an exchange: `credentials` or `error`. `requested_seconds` is the requested session duration."""
 
     sts_host: str
     requested_seconds: int

@@ -1,9 +1,9 @@
 """
 Run one probe with a deadline.
 
-Rule: a probe can neither block nor crash doctor. If it exceeds its deadline or raises, its result is the reason.
-Blocking probes run in a thread, which is abandoned at the deadline, because a read from a dead volume cannot be
-cancelled.
+Rule: a probe can neither block nor crash doctor. If a probe exceeds its deadline or raises an error, its result is the
+reason. A blocking probe runs in a thread, which is abandoned at the deadline, because a read from an unresponsive
+volume cannot be cancelled.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,16 +15,18 @@ import trio
 from sidecar.doctor.finding import describe_bug
 
 PROBE_SECONDS = 30.0
-"""Deadline for one probe. It is longer than the sum of the probe's own deadlines, so it ends only what those miss."""
+"""
+Deadline for one probe. It is longer than all deadlines inside the probe together, so it applies only if those fail.
+"""
 
 FILE_SECONDS = 5.0
-"""Deadline for reading a few small files. A disk that takes longer hangs."""
+"""Deadline for reading a few small files. A disk that needs longer is considered unresponsive."""
 
 Facts = TypeVar("Facts")
 
 
 class ProbeResult(NamedTuple, Generic[Facts]):
-    """The facts of a probe, or None and the reason."""
+    """The facts from a probe, or None and the reason."""
 
     facts: Facts | None
     reason: str = ""
@@ -44,5 +46,5 @@ async def guarded(probe: Callable[[], Awaitable[Facts]], seconds: float = PROBE_
 
 
 def in_thread(probe: Callable[..., Facts], *arguments: object) -> Callable[[], Awaitable[Facts]]:
-    """Return the blocking `probe` as an awaitable call in a thread, which is abandoned when the wait is cancelled."""
+    """Return an awaitable call that runs the blocking `probe` in a thread. A cancelled wait abandons the thread."""
     return partial(trio.to_thread.run_sync, probe, *arguments, abandon_on_cancel=True)

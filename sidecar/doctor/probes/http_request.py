@@ -1,4 +1,8 @@
-"""Send one HTTP/1.1 request over a stream, and read the response up to a limit. httpx installs h11."""
+"""
+Send one HTTP/1.1 request over a stream, and read the response up to a size limit.
+
+h11 is installed with httpx.
+"""
 
 from typing import NamedTuple
 
@@ -6,20 +10,22 @@ import h11
 import trio
 
 MAX_BODY_BYTES = 1024 * 1024
-"""Largest body of a response. Credentials may exceed 256 KiB: STS documents no maximum for session tokens."""
+"""
+Maximum size of a response body. Credentials may exceed 256 KiB, because STS documents no maximum for session tokens.
+"""
 
 _READ_BYTES = 16 * 1024
 
 
 class Response(NamedTuple):
-    """A response. Header names are in lower case."""
+    """A response, with header names in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def __repr__(self) -> str:
-        """Return a text without the body, which may hold credentials."""
+        """Return a text without the body, because the body may hold credentials."""
         return f"Response(status={self.status})"
 
 
@@ -27,7 +33,7 @@ async def send_request(stream: trio.abc.Stream, method: str, target: str, header
     """
     Send the request, and return the response.
 
-    Raises trio's errors of the stream, and h11.ProtocolError if the response is not HTTP or is too large.
+    Raises trio's errors of the stream. Raises h11.ProtocolError if the response is not HTTP or is too large.
     """
     connection = h11.Connection(h11.CLIENT)
     request = h11.Request(method=method, target=target, headers=list(headers.items()))
@@ -39,7 +45,7 @@ async def send_request(stream: trio.abc.Stream, method: str, target: str, header
     if not isinstance(head, h11.Response):
         raise h11.RemoteProtocolError("the connection closed before the response")
     body = b""
-    # The tunnel follows the response to CONNECT, and not a body.
+    # After the response to CONNECT, the stream continues with the tunnel and not with a body.
     while method != "CONNECT" and isinstance(event := await _next(stream, connection), h11.Data):
         body += event.data
         if len(body) > MAX_BODY_BYTES:

@@ -1,4 +1,4 @@
-"""Fetch the documents of the token's issuer from here, and verify the token's signature with its keys."""
+"""Fetch the documents of the token's issuer, and verify the token's signature with the issuer's keys."""
 
 import time
 
@@ -11,7 +11,7 @@ from sidecar.oidc.sts_rejection import StsRejection
 
 
 async def collect(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:
-    """Return the issuer's facts. Raises nothing."""
+    """Return the facts about the issuer. Raises nothing."""
     assert token.token is not None
     facts = IssuerFacts(token.token.issuer, token.kid, token.algorithm, is_aws)
     if facts.issuer is None:
@@ -28,9 +28,9 @@ async def collect(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> 
 
 def _signature_error(facts: TokenFacts, published: Published) -> str | None:
     """
-    Return why the keys do not verify the token, "" if they do, and None if cryptography is missing.
+    Return the reason why the keys do not verify the token, or "" if they do.
 
-    The token's times are not judged here.
+    Return None if the package cryptography is missing. The token's times are not checked here.
     """
     try:
         import cryptography  # noqa: F401, PLC0415  without it PyJWT reports only a wrong signature

@@ -1,7 +1,8 @@
 """
-Call the node's metadata service as an SDK does, for at most a second.
+Call the node's metadata service as an SDK does, with a deadline of one second.
 
-Rule: the address is an argument, and no other address is called. Only the role's name is fetched, never credentials.
+Rule: the address is an argument, and no other address is called. The probe fetches only the role's name, never
+credentials.
 """
 
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ _ROLE = "/latest/meta-data/iam/security-credentials/"
 
 
 async def collect(address: str) -> MetadataFacts:
-    """Return which versions respond, and the node's role. Raises nothing."""
+    """Return the versions that respond, and the node's role. Raises nothing."""
     roles: dict[str, str | None] = {}
 
     async def version_2() -> None:
@@ -44,7 +45,7 @@ async def _role(address: str, headers: dict[str, str]) -> str | None:
 
 
 def _name(response: Response) -> str | None:
-    """Return the node's role, "" if it has none (404), and None if the name is invalid."""
+    """Return the node's role, or "" if the node has none (404). Return None if the name is invalid."""
     if response.status == 404:
         return ""
     text = response.body.decode("latin-1").split("\n")[0].strip()

@@ -2,7 +2,7 @@
 Probe the network path to a server step by step: name, connection, proxy, TLS, response.
 
 Each step has its own deadline, and the first failed step ends the probe. The proxy and the trusted certificate
-authorities are the same as the daemon's.
+authorities are the daemon's.
 """
 
 import socket
@@ -29,7 +29,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class _StepError(Exception):
-    """A step failed. The reason is in the path."""
+    """An error that ends the probe. The path holds the reason."""
 
 
 async def collect(url: str, ca_bundle: str | None) -> NetworkPath:
@@ -42,7 +42,7 @@ async def collect(url: str, ca_bundle: str | None) -> NetworkPath:
 
 
 class _PathProbe:
-    """The probe of one path. `path` holds the results of the steps so far."""
+    """The probe for one path. `path` holds the results of the steps so far."""
 
     def __init__(self, url: str, parts: SplitResult, ca_bundle: str | None) -> None:
         self._parts = parts
@@ -87,7 +87,7 @@ class _PathProbe:
         return addresses
 
     async def _connect(self, addresses: list[tuple[int, tuple[str, int]]]) -> trio.SocketStream:
-        """Connect to the first address that accepts, with one deadline for all addresses."""
+        """Connect to the first address that accepts a connection. All addresses have one common deadline."""
         with self._step("connect"):
             for family, address in addresses[:-1]:
                 with suppress(OSError), trio.move_on_after(STEP_SECONDS / len(addresses)):
@@ -128,7 +128,7 @@ class _PathProbe:
         return encrypted
 
     async def _signer_of_rejected_certificate(self, host: str) -> str | None:
-        """Connect again without verification, only to read the issuer of the certificate. No request is sent."""
+        """Connect again without verification, only to read the certificate's issuer. No request is sent."""
         if self.path.proxy is not None or not self.path.addresses:
             return None
         with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(STEP_SECONDS):
@@ -139,7 +139,7 @@ class _PathProbe:
         return None
 
     async def _request(self, stream: trio.abc.Stream) -> None:
-        with self._step("answer"):
+        with self._step("response"):
             target = self._parts.path or "/"
             if self.path.proxy is not None and self._parts.scheme == "http":
                 target = self.path.url
@@ -164,7 +164,7 @@ async def _encrypted(stream: trio.abc.Stream, host: str, trust: ssl.SSLContext) 
 
 
 def _skew(response: Response) -> float | None:
-    """Return by how many seconds the server's clock is ahead. Its `Date` is truncated to whole seconds."""
+    """Return the seconds by which the server's clock is ahead. The server's `Date` has whole seconds."""
     try:
         return parsedate_to_datetime(response.headers.get("date", "")).timestamp() + 0.5 - time()
     except (ValueError, TypeError, OverflowError):
@@ -172,7 +172,7 @@ def _skew(response: Response) -> float | None:
 
 
 def _described(exc: BaseException) -> NetworkError:
-    """Return the message of the failed component: TLS, the resolver or the kernel."""
+    """Return the message from the component that failed: TLS, the resolver or the kernel."""
     if isinstance(exc, ConfigurationError):
         return NetworkError(Failure.TLS, str(exc))
     if isinstance(exc, h11.ProtocolError):

@@ -1,8 +1,9 @@
 """
 Read a Pod through the API server, with the permissions of the user's kubeconfig.
 
-The permission to read the Pod suffices. The daemon's readiness needs pods/proxy too. doctor inside the Pod needs
-pods/exec and runs only with --exec. kubectl runs it, so the cluster audits and authorizes it like any other exec.
+The permission to read the Pod is sufficient. The daemon's readiness also requires pods/proxy. doctor inside the Pod
+requires pods/exec, and runs only with --exec. kubectl runs it, so the cluster authorizes and audits it like any other
+exec.
 """
 
 import json
@@ -27,7 +28,7 @@ EXEC_SECONDS = 60
 
 def collect(environ: Mapping[str, str], pod_name: str, context: str | None) -> PodFacts:
     """
-    Read the Pod. `pod_name` is NAME or NAMESPACE/NAME.
+    Read the Pod `pod_name`, which is NAME or NAMESPACE/NAME.
 
     Raises ConfigurationError if `pod_name` is invalid, and KubernetesError if the Pod cannot be read.
     """
@@ -40,16 +41,18 @@ def collect(environ: Mapping[str, str], pod_name: str, context: str | None) -> P
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _POD_NAME = re.compile(rf"(?:(?P<namespace>{_LABEL})/)?(?P<name>{_LABEL}(?:\.{_LABEL})*)")
-"""Names of namespaces and Pods (Kubernetes documentation, Object Names and IDs: RFC 1123 label and subdomain)."""
+"""
+Pattern for a Pod's name, with or without a namespace (Kubernetes, Object Names and IDs: RFC 1123 label and subdomain).
+"""
 
 
 def parse_pod_name(text: str) -> tuple[str | None, str]:
-    """Return the namespace or None, and the name. Raises ConfigurationError if the text is neither form."""
+    """Return the namespace or None, and the name. Raises ConfigurationError if the text has neither form."""
     match = _POD_NAME.fullmatch(text)
     if match is None or len(match["name"]) > 253:
         raise ConfigurationError(
             f"--pod is {text!r}, which does not name a Pod",
-            fix="Give NAME or NAMESPACE/NAME",
+            fix="Use NAME or NAMESPACE/NAME",
             setting="--pod",
         )
     return match["namespace"], match["name"]
@@ -71,9 +74,9 @@ def _admin_port(facts: PodFacts) -> int:
 
 def _readiness(kubernetes: "Kubernetes", pod: str, port: int) -> tuple[str | None, str]:
     """
-    Return "" if /readyz reports ready, otherwise its message.
+    Return "" if /readyz reports that the daemon is ready, otherwise the message from /readyz.
 
-    Return None and the reason if /readyz cannot be reached.
+    Return None and the reason if /readyz is not reachable.
     """
     try:
         body = kubernetes.get_raw(f"{pod}:{port}/proxy/readyz")
@@ -86,7 +89,7 @@ def _readiness(kubernetes: "Kubernetes", pod: str, port: int) -> tuple[str | Non
 
 
 def _warnings(kubernetes: "Kubernetes", facts: PodFacts) -> tuple[str, ...]:
-    """Return the messages of the Pod's Warning events, newest first, or none if they may not be read."""
+    """Return the messages of the Pod's Warning events, newest first, or none if the user may not read events."""
     selector = quote(f"involvedObject.name={facts.name},type=Warning")
     try:
         found = kubernetes.get(f"/api/v1/namespaces/{facts.namespace}/events?fieldSelector={selector}") or {}
@@ -98,7 +101,7 @@ def _warnings(kubernetes: "Kubernetes", facts: PodFacts) -> tuple[str, ...]:
 
 
 def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
-    """Return the findings of doctor in the sidecar's container. Raises KubernetesError if kubectl cannot run it."""
+    """Return the findings from doctor in the sidecar. Raises KubernetesError if kubectl cannot run doctor."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise KubernetesError("kubectl is not in PATH, and --exec needs it", fix="Install kubectl")
@@ -122,7 +125,7 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
 
 
 def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:
-    """Return the findings in the document that doctor printed. Raises KubernetesError if there is no such document."""
+    """Return the findings in the document that doctor printed. Raises KubernetesError if doctor printed no document."""
     try:
         document = json.loads(done.stdout)
     except (ValueError, RecursionError) as exc:

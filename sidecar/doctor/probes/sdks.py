@@ -1,9 +1,9 @@
 """
-Find the AWS SDKs in a directory by the traces of package managers and compilers.
+Find the AWS SDKs in a directory by the traces that package managers and compilers leave.
 
 Rule: no program is run. Time and the number of files are limited, and unreadable files are skipped. Only regular files
-are opened, because reading a FIFO or a device may never end. Programs are read instead of mapped into memory, because
-a page fault on a dead volume would block every thread.
+are opened, because reading a FIFO or a device may block without end. Programs are read and not mapped into memory,
+because a page fault on an unresponsive volume would block every thread.
 """
 
 import json
@@ -25,14 +25,20 @@ MAX_FILES = 500_000
 
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 MIN_PROGRAM_BYTES, MAX_PROGRAM_BYTES = 1024 * 1024, 512 * 1024 * 1024
-"""Sizes of programs that are read. A Go or Rust program with an AWS SDK has some MiB."""
+"""Limits for the size of a program that is read. A Go or Rust program with an AWS SDK has some MiB."""
 
 MIN_JAR_BYTES, MAX_JAR_BYTES = 22, 1024 * 1024 * 1024
 MAX_JAR_ENTRIES = 200_000
-"""Limits for jars. An empty archive has 22 bytes, and the fat jar of a large application some ten thousand entries."""
+"""
+Limits for the size and the entries of a jar that is read.
+
+An empty archive has 22 bytes. A large application's jar, with all its libraries, has some ten thousand entries.
+"""
 
 _BLOCK_BYTES, _TRACE_BYTES = 1024 * 1024, 256
-"""Programs are read in blocks, each with the end of the previous block, so that no trace is split."""
+"""
+Sizes of the blocks in which a program is read. Each block repeats the end of the last block, so that no trace is split.
+"""
 
 _NOT_FILES = frozenset({"/proc", "/sys", "/dev"})
 
@@ -43,26 +49,26 @@ _NAMES: tuple[tuple[re.Pattern[str], Sdk], ...] = (
     (re.compile(r"aws-config-jvm-([0-9][0-9.]*)\.jar"), sdks.KOTLIN),
     (re.compile(r"aws-sdk-core-(3\.[0-9.]+)\.gemspec"), sdks.RUBY),
 )
-"""Names of files and directories that contain a version."""
+"""Patterns for the names of files and directories that contain a version."""
 
 _PATHS: tuple[tuple[re.Pattern[str], Sdk], ...] = ((re.compile(r".*/aws-cli/v2/(2\.[0-9.]+)"), sdks.CLI_V2),)
 
 _PACKAGES = {"aws-sdk": sdks.JAVASCRIPT_2, "@aws-sdk/credential-provider-node": sdks.JAVASCRIPT_3}
-"""SDKs by npm package. Every client of version 3 gets its default chain from the second package."""
+"""SDKs by npm package. Every client of version 3 uses the default chain in the second package."""
 
 _IN_PROGRAMS: tuple[tuple[re.Pattern[bytes], Sdk], ...] = (
     (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go-v2/config\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_2),
     (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_1),
     (re.compile(rb"/aws-config-([0-9]+\.[0-9]+\.[0-9]+)/src/"), sdks.RUST),
 )
-"""Go's build information, and the source paths that Rust stores for panics."""
+"""Patterns for traces in programs: Go's build information, and the source paths that Rust stores for panics."""
 
 
 class Search:
     """
-    The search below `root`. `run` blocks and raises nothing: call it in a thread.
+    A search below `root`. `run` blocks and raises nothing, so call it in a thread.
 
-    `facts` may be read from another thread at any time, also while `run` hangs on a file.
+    Another thread can read `facts` at any time, also while `run` hangs on a file.
     """
 
     def __init__(self, root: str) -> None:
@@ -85,12 +91,12 @@ class Search:
         self._is_complete = True
 
     def _add(self, path: str) -> None:
-        with suppress(Exception):  # the file is from outside: an error in it must not end the search
+        with suppress(Exception):  # the file's content is not ours, so an error in the content must not end the search
             self._found = tuple(dict.fromkeys((*self._found, *_traces(path))))
 
 
 async def collect(root: str) -> SdkFacts:
-    """Search below `root`. If a file hangs, return the SDKs found until then. Raises nothing."""
+    """Search below `root`. If a file hangs, return the SDKs found so far. Raises nothing."""
     search = Search(root)
     await guarded(in_thread(search.run), SEARCH_SECONDS + FILE_SECONDS)
     return search.facts
@@ -105,7 +111,7 @@ def _paths(root: str) -> Iterator[str]:
 
 
 def _traces(path: str) -> Iterator[FoundSdk]:
-    """Yield the SDKs that this path is a trace of. Raises OSError or ValueError if the file cannot be read."""
+    """Yield the SDKs that this path reveals. Raises OSError or ValueError if the file cannot be read."""
     name = os.path.basename(path)
     for table, text in ((_NAMES, name), (_PATHS, path)):
         for pattern, sdk in table:
@@ -126,7 +132,7 @@ def _in_package_json(path: str) -> Iterator[FoundSdk]:
 
 
 def _in_jar(path: str) -> Iterator[FoundSdk]:
-    """Yield the SDKs of jars within a jar, as Spring Boot packs them."""
+    """Yield the SDKs in jars within a jar, which is the layout of Spring Boot."""
     if not MIN_JAR_BYTES <= _regular_size(path) <= MAX_JAR_BYTES:
         return
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as jar:
@@ -165,12 +171,14 @@ def _in_program(path: str) -> Iterator[FoundSdk]:
 def _in_block(block: bytes, path: str) -> Iterator[FoundSdk]:
     for pattern, sdk in _IN_PROGRAMS:
         match = pattern.search(block)
-        if match and match.end() < len(block):  # a match at the end may be cut; the next block has all of it
+        if match and match.end() < len(
+            block
+        ):  # a match at the end may be incomplete; the next block has the whole match
             yield FoundSdk(sdk, match[1].decode(), path)
 
 
 def _regular_size(path: str) -> int:
-    """Return the size of a regular file, -1 for anything else. Raises OSError."""
+    """Return the size of a regular file, or -1 for any other path. Raises OSError if there is no such path."""
     status = os.stat(path)
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
@@ -182,4 +190,4 @@ _READERS: tuple[tuple[str, Callable[[str], Iterator[FoundSdk]]], ...] = (
     ("/composer/installed.json", _in_composer),
     (".deps.json", _in_dotnet),
 )
-"""Readers of files that contain a version, by the end of the path."""
+"""Functions that read the version in a file, by the end of the file's path."""

@@ -1,4 +1,4 @@
-"""Read the settings as `run` does, but go on after an invalid one."""
+"""Read the settings as `run` does, but continue after an invalid setting."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,9 +19,9 @@ _Value = TypeVar("_Value")
 
 class SettingsResult(NamedTuple):
     """
-    The valid settings. `config` is None if one of irsa-sidecar's own is invalid, `sts` if no STS is defined.
+    The valid settings. `config` is None if a setting of irsa-sidecar is invalid. `sts` is None if no STS is defined.
 
-    `urls` are those of the active STS and of the fallback regions.
+    `urls` are the URLs of the active STS and of the fallback regions.
     """
 
     facts: SettingsFacts
@@ -32,7 +32,7 @@ class SettingsResult(NamedTuple):
 
 
 def collect(environ: Mapping[str, str]) -> SettingsResult:
-    """Return the valid settings and the problems of the others. Raises nothing."""
+    """Return the valid settings, and the problems with the other settings. Raises nothing."""
     reading = _Reading()
     config, roles, sts = reading.settings(environ)
     first = sts and reading.attempt(partial(_usable_endpoint, sts))
@@ -44,13 +44,13 @@ def collect(environ: Mapping[str, str]) -> SettingsResult:
         names_role=side(environ) is Side.SIDECAR,
         problems=tuple(reading.problems.values()),
         unknown_variables=tuple(unknown_variables(environ)),
-        doubts=tuple(outbound_warnings(sts)) if sts and first else (),
+        warnings=tuple(outbound_warnings(sts)) if sts and first else (),
     )
     return SettingsResult(facts, config, roles, sts if first else None, (first, *(others or ())) if first else ())
 
 
 class _Reading:
-    """Reads settings, and remembers each problem once."""
+    """A reader of settings that stores each problem once."""
 
     def __init__(self) -> None:
         self.problems: dict[str, Explanation] = {}
@@ -63,7 +63,11 @@ class _Reading:
             return None
 
     def settings(self, environ: Mapping[str, str]) -> tuple[Config | None, tuple[Role, ...], StsSettings | None]:
-        """Return the settings. If one of irsa-sidecar's is invalid, those of AWS may still name the role and STS."""
+        """
+        Return the settings.
+
+        If a setting of irsa-sidecar is invalid, AWS's settings may still define the role and STS.
+        """
         read = self.attempt(lambda: read_settings(environ, {}, allow_non_loopback=True))
         if read is None:
             role = self.attempt(lambda: read_role(environ, role_defaults(environ)))
@@ -73,6 +77,6 @@ class _Reading:
 
 
 def _usable_endpoint(sts: StsSettings) -> str:
-    """Return the URL of STS. Raises ConfigurationError if it, the CA bundle or the proxy is invalid."""
+    """Return the URL of STS. Raises ConfigurationError if the URL, the CA bundle or the proxy is invalid."""
     open_client(sts)
     return endpoint_of(sts)

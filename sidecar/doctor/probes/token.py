@@ -1,4 +1,4 @@
-"""Read the token's file: its content, its permissions and how it is mounted."""
+"""Read the token's file: its content, its permissions and its mount."""
 
 import os
 import re
@@ -13,11 +13,13 @@ from sidecar.token import read_token
 MOUNTS = "/proc/self/mountinfo"
 
 _WRITE = re.compile(r"/\.\.[0-9]{4}_[0-9]{2}_[0-9]{2}_[0-9]{2}_[0-9]{2}_[0-9]{2}\.[0-9]+/")
-"""Directory of one write of the kubelet. A mount of a file in it never shows a later write."""
+"""
+Pattern for the directory of one write by the kubelet. A mount of a file in that directory never shows a later write.
+"""
 
 
 def collect(role: Role, now: float, mounts: str = MOUNTS) -> TokenFacts:
-    """Return the facts about the role's token. `mounts` is the path of the mount table. Uses no network."""
+    """Return the facts about the role's token, without network access. `mounts` is the path of the mount table."""
     try:
         token = read_token(role.token_file)
     except TokenError as error:
@@ -47,9 +49,9 @@ def _mount_table(mounts: str) -> str:
 
 def is_sub_path(path: str, mount_table: str) -> bool:
     """
-    Return whether the file itself is mounted instead of its volume. `mount_table` is mountinfo (proc(5)).
+    Return whether the file is mounted without its volume. `mount_table` is mountinfo (proc(5)).
 
-    For subPath the kubelet mounts the target that the file's link has at that moment.
+    For a subPath, the kubelet mounts the current target of the file's link.
     """
     for line in mount_table.splitlines():
         fields = line.split(" ")
@@ -61,5 +63,5 @@ def is_sub_path(path: str, mount_table: str) -> bool:
 
 
 def _unescaped(field: str) -> str:
-    """Return the field with its octal escapes decoded: proc(5) escapes blanks."""
+    """Return the field with its octal escapes decoded, because proc(5) escapes spaces."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

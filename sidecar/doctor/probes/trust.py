@@ -1,4 +1,4 @@
-"""Read the role and its provider from IAM, with the credentials of the exchange or with the user's own."""
+"""Read the role and its provider from IAM, with credentials from the exchange or with the user's own."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +11,7 @@ from sidecar.doctor.probes.caller import NO_AWS, aws_settings
 from sidecar.doctor.probes.endpoint import Keys
 
 _USER_VARIABLES = ("HOME", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE")
-"""Variables that lead to the user's own credentials."""
+"""Variables that botocore uses to find the user's own credentials."""
 
 _USE_OWN_CREDENTIALS = (
     "Run doctor with credentials of that account that allow iam:GetRole and iam:GetOpenIDConnectProvider"
@@ -19,7 +19,7 @@ _USE_OWN_CREDENTIALS = (
 
 
 async def collect(environ: Mapping[str, str], facts: TrustFacts, exchanged: Keys | None) -> TrustFacts:
-    """Return `facts` with the role and provider in IAM, or with the reason why they are not known. Raises nothing."""
+    """Return `facts` with IAM's role and provider, or with the reason why these are not known. Raises nothing."""
     settings = aws_settings(environ)
     if settings is None:
         return facts._replace(unavailable_reason=NO_AWS)

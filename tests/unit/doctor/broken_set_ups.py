@@ -202,7 +202,7 @@ BROKEN = (
     Broken(
         "another program instead of STS",
         sts_replies(StsReply(raw=b"SSH-2.0-OpenSSH\r\n\r\n")),
-        "sts.answer",
+        "sts.response",
         "accepts the connection but does not respond (the server does not speak HTTP)",
     ),
     Broken(

@@ -50,7 +50,7 @@ async def test_path_through_a_proxy_is_encrypted_end_to_end(
         nursery.cancel_scope.cancel()
     assert (path.failed_step, path.reason) == ("", "")
     assert path.authority is not None
-    assert [name for name, _ in path.seconds] == ["name", "connect", "proxy", "tls", "answer"]
+    assert [name for name, _ in path.seconds] == ["name", "connect", "proxy", "tls", "response"]
 
 
 async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> None:
