@@ -133,11 +133,13 @@ def _running(facts: PodFacts) -> Finding:
     if "running" in state:
         restarts = status.get("restartCount", 0)
         if restarts:
-            return warning(f"it runs, after {restarts} restart(s){exit_text}", _logs(facts, name, "--previous"))
-        return ok("it runs")
+            return warning(
+                f"the sidecar runs, after {restarts} restart(s){exit_text}", _logs(facts, name, "--previous")
+            )
+        return ok("the sidecar runs")
     reason = _mapping(state.get("waiting")).get("reason") or _mapping(state.get("terminated")).get("reason")
     events = f"; {facts.events[0]}" if facts.events else ""
-    return failed(f"it does not run: {reason or 'not started yet'}{exit_text}{events}", _logs(facts, name))
+    return failed(f"the sidecar does not run: {reason or 'not started yet'}{exit_text}{events}", _logs(facts, name))
 
 
 def _exit_text(terminated: Document) -> str:

@@ -39,7 +39,7 @@ async def guarded(probe: Callable[[], Awaitable[Facts]], seconds: float = PROBE_
             return ProbeResult(await probe())
     except trio.TooSlowError:
         return ProbeResult(
-            None, f"no result within {seconds:.0f} s: a file or an address that it needs does not answer"
+            None, f"no result within {seconds:.0f} s: a file or an address that the check needs does not respond"
         )
     except Exception as exc:  # noqa: BLE001  a bug in one probe must not affect the others
         return ProbeResult(None, describe_bug(exc))

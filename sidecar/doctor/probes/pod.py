@@ -121,7 +121,7 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as exc:
-        raise KubernetesError(f"kubectl exec gave no answer within {EXEC_SECONDS} s") from exc
+        raise KubernetesError(f"kubectl exec did not respond within {EXEC_SECONDS} s") from exc
 
 
 def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:

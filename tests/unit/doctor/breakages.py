@@ -1,4 +1,4 @@
-"""Functions that break one thing in a working set-up with real peers."""
+"""Functions that break one thing in a working set-up of real peers."""
 
 import contextlib
 import json
@@ -27,14 +27,14 @@ Break = Callable[[SetUp], Awaitable[Environ]]
 
 
 class Broken(NamedTuple):
-    """One error, the function that makes it, the check that finds it first, and words of its finding."""
+    """One fault, the function that causes the fault, the check that finds it first, and words from the finding."""
 
     what: str
     break_it: Break
     check: str
     words: str
     is_silent: bool = False
-    """True if no peer ever responds. Such a row uses short timeouts; the others allow for a busy machine."""
+    """True if no peer ever responds. Such a test uses short timeouts. The others have long ones, for a busy machine."""
 
 
 def sidecar_with(**changes: str | None) -> Break:
@@ -54,7 +54,7 @@ def application_with(**changes: str | None) -> Break:
 
 
 def token_with(**changes: Any) -> Break:
-    """Return a function that signs a token with other claims. A function as a value gets the current time."""
+    """Return a function that signs a token with other claims. A claim that is a function gets the current time."""
 
     async def break_it(at: SetUp) -> Environ:
         now = time.time()
@@ -126,7 +126,7 @@ async def issuer_has_a_port(at: SetUp) -> Environ:
 
 
 async def issuer_publishes_another_name(at: SetUp) -> Environ:
-    """Add a trailing slash, which makes it another issuer."""
+    """Add a trailing slash to the issuer's name, which makes another issuer."""
     url = at.services.issuer_url + "/"
     return at.with_token(iss=url)
 
@@ -150,7 +150,7 @@ async def scripted_sts(at: SetUp, *replies: StsReply, tls: ssl.SSLContext | None
 def sts_replies(*replies: StsReply) -> Break:
     async def break_it(at: SetUp) -> Environ:
         sts = await scripted_sts(at, StsReply(400, b"", {"Date": http_date()}), *replies)
-        sts.replies = [*replies] * 10  # for the network path and the exchange, in any order
+        sts.replies = [*replies] * 10  # for the network path and the exchange, in either order
         return at.but(AWS_ENDPOINT_URL_STS=sts.url)
 
     return break_it
@@ -161,7 +161,7 @@ def http_date(seconds: float = 0.0) -> str:
 
 
 async def clock_is_two_hours_behind(at: SetUp) -> Environ:
-    """Set the clocks of STS and the token two hours ahead, as if this machine were behind."""
+    """Set the clocks of STS and the token two hours ahead, which has the same effect as a slow clock here."""
     ahead = 7200
     expiration = datetime.now(UTC) + timedelta(seconds=ahead + 3600)
     reply = good_reply(expiration=expiration.strftime("%Y-%m-%dT%H:%M:%SZ"), date=http_date(ahead))
@@ -213,15 +213,15 @@ async def proxy_denies(at: SetUp) -> Environ:
     return at.but(AWS_ENDPOINT_URL_STS=f"https://{STS_HOST}", HTTPS_PROXY=proxy.url)
 
 
-# IAM, if it may be read
+# IAM, if the user may read it
 
 
 READ_BY_LIBRARIES = ("HTTPS_PROXY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""Variables that libraries read from the environment of the process."""
+"""Variables of this process that botocore and the other libraries read."""
 
 
 def with_iam(environ: Callable[[SetUp], Environ], change: Callable[[SetUp, Iam], None]) -> Break:
-    """Return a function that adds credentials with permission to read IAM. `change` changes that IAM."""
+    """Return a function that adds credentials with permission to read IAM. `change` changes the fake IAM."""
 
     async def break_it(at: SetUp) -> Environ:
         iam = await at.nursery.start(_serve_iam)
@@ -249,7 +249,7 @@ async def _serve_iam(*, task_status: trio.TaskStatus[Iam]) -> None:
 
 
 def on_the_port(status: int, body: Any, content_type: str = "application/json") -> Break:
-    """Return a function that points the application at a server with this response."""
+    """Return a function that points the application at a server that sends this response."""
 
     async def break_it(at: SetUp) -> Environ:
         content = body() if callable(body) else body
@@ -265,7 +265,7 @@ def on_the_port(status: int, body: Any, content_type: str = "application/json") 
 
 
 def credentials_body(seconds: float, **changes: str | None) -> Callable[[], dict[str, str]]:
-    """Return a function that makes the endpoint's body with credentials that expire in `seconds`."""
+    """Return a function that builds the endpoint's body, with credentials that expire in `seconds`."""
 
     def make() -> dict[str, str]:
         expiration = datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""The table of broken set-ups: each row breaks one thing, and doctor must name it first."""
+"""The table of broken set-ups. Each row breaks one thing, and doctor must report that fault first."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -49,7 +49,7 @@ from tests.unit.doctor.breakages import (
 from tests.unit.doctor.set_up import ANOTHER_KEY, UNREACHABLE, SetUp
 
 BROKEN = (
-    # the error, the function that makes it, the check that finds it, the words of the headline
+    # the fault, the function that causes it, the check that finds it, and words from the headline
     Broken("nothing is set", no_settings, "settings.role", "no setting here names a role"),
     Broken("a role that is not an ARN", sidecar_with(AWS_ROLE_ARN="app"), "settings.values", "AWS_ROLE_ARN is 'app'"),
     Broken("no role", sidecar_with(AWS_ROLE_ARN=None), "settings.values", "AWS_ROLE_ARN is not set"),

@@ -1,4 +1,4 @@
-"""Fixtures of doctor's tests of a Pod: an API server with the Pod, and a kubeconfig for it."""
+"""Provide an API server with a Pod, and a kubeconfig for that server, for doctor's tests."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -14,7 +14,7 @@ _MARKED = re.compile(r"(<!-- (checks): .* -->\n).*?(<!-- end of \2 -->\n)", re.D
 
 
 def checks() -> Iterator[str]:
-    """Yield a heading for each check, its question, and the broken set-ups of the tests that it finds."""
+    """Yield a heading for each check, its question, and the broken set-ups that the check finds in the tests."""
     for group, members in GROUPS.items():
         for check in members:
             yield from (f"### {group}.{check.name}", "", f"{check.question[0].upper()}{check.question[1:]}?", "")
@@ -35,7 +35,7 @@ TABLES = {"checks": checks}
 
 
 def written_into(document: str) -> str:
-    """Return the document with the current tables."""
+    """Return the document with up-to-date tables."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n" + "\n".join(TABLES[marks[2]]()) + f"\n{marks[3]}", document)
 
 

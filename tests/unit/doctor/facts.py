@@ -1,4 +1,4 @@
-"""Facts that the tests of the checks share."""
+"""Provide facts that several tests of checks use."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ _ERROR = """\
 
 @dataclass
 class Iam:
-    """A fake IAM: `roles` are trust policies by role name, `client_ids` by provider. `denies` denies all calls."""
+    """A fake IAM, with trust policies by role name and client IDs by provider. `denies` denies all calls."""
 
     url: str = ""
     roles: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A healthy Pod with a sidecar, ways to change it, and a function that examines it."""
+"""Provide the document of a healthy Pod with a sidecar, functions that change it, and a function that examines it."""
 
 from typing import Any
 

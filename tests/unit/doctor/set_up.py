@@ -1,7 +1,7 @@
 """
-Start a working set-up on loopback: issuer, token, STS and daemon, with the environments of sidecar and application.
+Start a working set-up on loopback: issuer, token, STS and daemon, with the sidecar's and application's environments.
 
-A test breaks a file, a variable or a peer of it, as in a cluster.
+A test then breaks a file, a variable or a peer, as can happen in a cluster.
 """
 
 import json
@@ -39,7 +39,7 @@ KID = signing_key(PRIVATE_KEY).kid
 SECRET = "the-authorization-secret-of-this-set-up"
 ACCOUNT = "111122223333"
 UNREACHABLE = "http://127.0.0.1:1"
-"""URL where no process listens."""
+"""URL on which no process listens."""
 
 REFUSING = {
     "Version": "2012-10-17",
@@ -50,7 +50,7 @@ REFUSING = {
         "Condition": {"StringEquals": {"{issuer}:sub": "system:serviceaccount:shop:cart"}},
     },
 }
-"""Trust policy of the role `refusing`, which accepts only another service account."""
+"""Trust policy of the role `refusing`. It accepts only another service account."""
 
 
 def ignore_event(_event: str, /, **_fields: Any) -> None:
@@ -59,7 +59,7 @@ def ignore_event(_event: str, /, **_fields: Any) -> None:
 
 @dataclass
 class SetUp:
-    """The running set-up. `environ` is the environment of the sidecar, `application` that of the application."""
+    """The running set-up. `environ` is the sidecar's environment, and `application` is the application's."""
 
     directory: Path
     nursery: trio.Nursery
@@ -75,7 +75,7 @@ class SetUp:
         return f"arn:aws:iam::{ACCOUNT}:role/{name}"
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Return the claims of the Pod's token with these changes. None removes a claim."""
+        """Return the claims of the Pod's token with these changes. The value None removes a claim."""
         now = int(time.time())
         claims = {
             "iss": self.services.issuer_url,
@@ -89,19 +89,19 @@ class SetUp:
         return {name: value for name, value in (claims | changes).items() if value is not None}
 
     def with_token(self, *, kid: str | None = KID, key: Any = PRIVATE_KEY, **changes: Any) -> dict[str, str]:
-        """Return the sidecar's environment with another token, with a real signature."""
+        """Return the sidecar's environment with another, validly signed token."""
         payload = json.dumps(self.claims(**changes)).encode()
         headers = {} if kid is None else {"kid": kid}
         return self.with_file(jwt.PyJWS().encode(payload, key, algorithm="RS256", headers=headers))
 
     def with_file(self, content: str) -> dict[str, str]:
-        """Return the sidecar's environment with another content of the token's file."""
+        """Return the sidecar's environment with other content in the token's file."""
         path = self.directory / "another-token"
         path.write_text(content)
         return self.but(AWS_WEB_IDENTITY_TOKEN_FILE=str(path))
 
     def but(self, **changes: str | None) -> dict[str, str]:
-        """Return the sidecar's environment with these changes. None removes a variable."""
+        """Return the sidecar's environment with these changes. The value None removes a variable."""
         return _changed(self.environ, changes)
 
     def application_but(self, **changes: str | None) -> dict[str, str]:
@@ -168,11 +168,11 @@ async def _with_daemon(
 SLOW_MACHINE = (
     f"from sidecar.doctor.checks import endpoint; endpoint.SHORTEST_SDK_TIMEOUT_SECONDS = {2 * GUARD_SECONDS}"
 )
-"""Prelude of a process that allows for a slow machine, as `examine` does."""
+"""Start of a program that allows for a slow machine, as `examine` does."""
 
 
 async def examine(environ: Mapping[str, str], *, metadata_address: str | None = UNREACHABLE, **options: Any) -> Report:
-    """Examine without the real metadata service, and without a warning of latency, because this machine may be busy."""
+    """Run doctor without the real metadata service, and without a latency warning, because this machine may be busy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endpoint, "SHORTEST_SDK_TIMEOUT_SECONDS", 2 * GUARD_SECONDS)
         return await run.examine(environ, metadata_address=metadata_address, **options)

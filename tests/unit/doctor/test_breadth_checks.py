@@ -1,4 +1,4 @@
-"""The check of breadth finds the other service accounts that a trust policy accepts."""
+"""Test that the breadth check finds the other service accounts that a trust policy accepts."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ NAMESPACE, ACCOUNT = SUBJECT.split(":")[2:]
 
 
 def policy_of(*conditions: dict[str, Any], effects: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a trust policy with a statement for each block of conditions on `sub`."""
+    """Return a trust policy with one statement for each block of conditions on `sub`."""
     statements = default_policy(
         f"arn:aws:iam::111122223333:oidc-provider/{ISSUER_KEY}",
         ISSUER_KEY,
@@ -60,7 +60,7 @@ SA = "system:serviceaccount"
     ],
 )
 @pytest.mark.parametrize("operator", ["StringLike", "ForAnyValue:StringLike", "StringLikeIfExists"])
-def test_wildcard_in_sub_names_who_else_is_accepted(pattern: str, words: str, operator: str) -> None:
+def test_wildcard_in_sub_names_the_others_that_it_accepts(pattern: str, words: str, operator: str) -> None:
     for wanted in (pattern, [pattern], [f"{SA}:other:one", pattern], [pattern, SUBJECT]):
         finding = breadth_of(policy_of({operator: wanted}))
         assert finding.status is Status.WARNING
@@ -101,7 +101,7 @@ def test_negated_condition_accepts_others(wanted: str) -> None:
     assert breadth_of(policy_of({"StringNotLike": wanted})).status is Status.WARNING
 
 
-def test_wide_second_statement_is_found() -> None:
+def test_wide_second_statement_is_a_warning() -> None:
     finding = breadth_of(policy_of({"StringEquals": SUBJECT}, {"StringLike": f"{SA}:{NAMESPACE}:*"}))
     assert finding.status is Status.WARNING
     assert "Statement 2 allows it" in finding.observed

@@ -1,7 +1,7 @@
 """
-Break one thing at a time in a working set-up with real peers: doctor must name it first.
+Break one thing at a time in a working set-up of real peers, and test that doctor reports it first.
 
-Each row of BROKEN has the error, the function that makes it, the check that finds it, and the words of the headline.
+Each row of BROKEN names the fault, the function that causes it, the check that finds it, and words from the headline.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def use_only_loopback(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Allow botocore only with loopback endpoints, because it uses the system's resolver. Set its variables."""
+    """Set botocore's variables, and allow only loopback endpoints, because botocore uses the system's resolver."""
     is_local = environ.get("AWS_ENDPOINT_URL_STS", "").startswith("http://127.0.0.1")
     monkeypatch.setattr(aws, "is_installed", lambda: is_local and "AWS_ENDPOINT_URL_IAM" in environ)
     for name in READ_BY_LIBRARIES:
@@ -35,7 +35,7 @@ def use_only_loopback(environ: Environ, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("row", BROKEN, ids=lambda row: row.what)
-async def test_first_failure_names_what_was_broken(
+async def test_first_failure_names_the_broken_part(
     row: Broken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None
 ) -> None:
     if row.is_silent:

@@ -1,4 +1,4 @@
-"""The checks turn facts into findings."""
+"""Test how the checks turn facts into findings."""
 
 from functools import partial
 from itertools import product
@@ -58,7 +58,7 @@ def test_checks_have_unique_names_and_follow_their_dependencies() -> None:
             assert not check.question.endswith(("?", "."))
 
 
-# The side
+# The side that doctor examines
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def issuer_facts(**changes: Any) -> IssuerFacts:
     return facts._replace(**changes)
 
 
-def test_eks_issuer_hidden_by_a_vpc_never_fails() -> None:
+def test_eks_issuer_hidden_in_a_vpc_never_fails() -> None:
     for succeeded, status in ((True, Status.OK), (False, Status.WARNING), (None, Status.WARNING)):
         found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=succeeded))
         assert set(found) == {"url", "documents"}
@@ -119,13 +119,13 @@ def test_issuer_unreachable_for_sts_and_here_is_a_failure() -> None:
     assert "STS cannot get the issuer's keys, and neither can this machine" in found["documents"].observed
 
 
-def test_key_that_only_sts_has_is_a_warning() -> None:
+def test_key_known_only_to_sts_is_a_warning() -> None:
     found = by_name(issuer.CHECKS, issuer_facts(published=Published([{"kid": "k2"}]), exchange_succeeded=True))
     assert found["key"].status is Status.WARNING
     assert "the token's kid is k1; the issuer publishes k2; STS still has the key" in found["key"].observed
 
 
-def test_algorithm_missing_in_the_document_is_a_warning() -> None:
+def test_algorithm_missing_from_the_document_is_a_warning() -> None:
     published = Published([{"kid": "k1"}], algorithms=("ES256",))
     found = by_name(issuer.CHECKS, issuer_facts(published=published, signature_error=""))
     assert found["key"].status is Status.WARNING
@@ -143,7 +143,7 @@ def test_algorithm_missing_in_the_document_is_a_warning() -> None:
         ("https://10.0.0.1:99999", "which is not a URL"),
     ],
 )
-def test_issuer_url_that_iam_rejects_has_a_reason(url: str, words: str) -> None:
+def test_issuer_url_that_iam_rejects_names_the_reason(url: str, words: str) -> None:
     assert words in by_name(issuer.CHECKS, issuer_facts(issuer=url))["url"].observed
     assert by_name(issuer.CHECKS, issuer_facts(issuer=url, is_aws=False))["url"].status is Status.OK
 
@@ -153,7 +153,7 @@ def test_issuer_url_that_iam_rejects_has_a_reason(url: str, words: str) -> None:
 REACHED = NetworkPath("https://sts.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com", addresses=("10.0.1.2",))
 
 
-def test_private_addresses_mean_an_interface_endpoint() -> None:
+def test_private_addresses_count_as_an_interface_endpoint() -> None:
     assert "private: an interface endpoint in this VPC" in by_name(sts.CHECKS, StsFacts(REACHED))["name"].observed
     public = REACHED._replace(addresses=("10.0.1.2", "52.1.2.3"))
     assert "private" not in by_name(sts.CHECKS, StsFacts(public))["name"].observed
@@ -200,7 +200,7 @@ def test_slow_connection_is_a_warning() -> None:
         ({"skipped": "needs botocore"}, Status.SKIPPED),
     ],
 )
-def test_caller_must_be_the_role(changes: dict[str, str], status: Status) -> None:
+def test_caller_is_compared_with_the_role(changes: dict[str, str], status: Status) -> None:
     facts = CallerFacts("that the endpoint serves", ROLE.role_arn)._replace(**changes)
     assert by_name(caller.CHECKS, facts)["caller"].status is status
 
@@ -226,14 +226,14 @@ def test_calls_per_day_follow_the_refresh_schedule(seconds: int, chain: int) -> 
     assert calls.calls_per_day(seconds, chain) == expected
 
 
-def test_chain_costs_one_call_per_step_of_the_last_session() -> None:
+def test_chain_needs_one_call_per_step_of_the_last_session() -> None:
     step = ChainStep("arn:aws:iam::444455556666:role/other")
     counts = calls.by_duration([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
     assert str(counts["configured"]) == str(2 * 48 + 48)
     assert calls.by_duration([]) == {}
 
 
-def test_loopback_must_be_in_no_proxy() -> None:
+def test_no_proxy_must_include_loopback() -> None:
     for exempt, status in (("127.0.0.1,.svc", Status.OK), ("*", Status.OK), ("localhost", Status.WARNING)):
         facts = environment.EnvironmentFacts({"HTTP_PROXY": "http://proxy", "NO_PROXY": exempt})
         assert by_name(environment.CHECKS, facts)["no_proxy"].status is status

@@ -1,4 +1,4 @@
-"""doctor as a whole: working set-ups, suspicious set-ups, the printed report and the exit status."""
+"""Test doctor as a whole: working set-ups, suspicious set-ups, the printed report and the exit status."""
 
 import json
 import os
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 
 def found(report: Report, name: str) -> tuple[Status, str]:
-    """Return status and text of the check with this id (`group.check`)."""
+    """Return the status and the text of the check with this id (`group.check`)."""
     (row,) = [row for row in report.rows if f"{row.group}.{row.check}" == name]
     return row.finding.status, row.finding.observed
 
@@ -124,7 +124,7 @@ async def test_token_of_another_user_suggests_fsgroup(tmp_path: Path, monkeypatc
 
 @asynccontextmanager
 async def node_metadata(*, wants_token: bool, role: str | None) -> AsyncIterator[str]:
-    """Serve a node's metadata service, with `wants_token` only version 2."""
+    """Serve a fake metadata service. With `wants_token`, it supports only version 2."""
 
     async def answer(request: Request) -> Response:
         if request.method == "PUT" and request.header("x-aws-ec2-metadata-token-ttl-seconds"):
@@ -162,7 +162,7 @@ async def test_metadata_service_is_not_called_with_no_imds() -> None:
     assert found(report, "metadata.all")[0] is Status.SKIPPED
 
 
-async def test_imds_form_of_the_sidecar_passes() -> None:
+async def test_sidecar_as_metadata_service_passes() -> None:
     environ = {
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:4774/",
         "AWS_REGION": "a",
@@ -256,7 +256,7 @@ async def test_denied_iam_call_is_shown_as_the_reason(tmp_path: Path) -> None:
     assert signers.pop().startswith("ASIA")
 
 
-async def test_unreachable_iam_is_called_once(tmp_path: Path) -> None:
+async def test_unreachable_iam_is_called_only_once(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=UNREACHABLE))
     status, observed = found(report, "trust.policy")
@@ -294,7 +294,7 @@ async def doctor(environ: Mapping[str, str], *arguments: str) -> "subprocess.Com
         )
 
 
-async def test_exit_status_and_json_show_the_result(tmp_path: Path) -> None:
+async def test_exit_status_and_json_show_the_first_failure(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         done = await doctor(at.environ, "--json")
         document = json.loads(done.stdout)
@@ -327,7 +327,7 @@ async def test_text_starts_with_the_first_failure_and_is_wrapped(tmp_path: Path)
     assert "\x1b" not in done.stdout.decode()
 
 
-async def test_missing_packages_are_named_as_next_steps(tmp_path: Path) -> None:
+async def test_missing_packages_appear_as_next_steps(tmp_path: Path) -> None:
     """Run without botocore and cryptography, as in the image for Pods."""
     prelude = "import sys; sys.modules.update(botocore=None, cryptography=None, rich=None)"
     arguments = ["doctor", "--json", "--imds-address", UNREACHABLE]
@@ -362,7 +362,7 @@ async def test_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1)")
 async def test_token_mounted_by_sub_path_is_found(tmp_path: Path) -> None:
-    """Bind mount the file itself, as the kubelet does, in a new mount namespace."""
+    """Mount the file without its volume, as the kubelet does, in a new mount namespace."""
     async with set_up(tmp_path) as at:
         mounted = tmp_path / "mounted-token"
         mounted.touch()

@@ -1,4 +1,4 @@
-"""docs/doctor.md matches doctor."""
+"""Test that docs/doctor.md matches doctor."""
 
 import argparse
 import json

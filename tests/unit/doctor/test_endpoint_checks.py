@@ -1,4 +1,4 @@
-"""The checks of the endpoint judge its address and response as SDKs do."""
+"""Test that the endpoint checks assess the address and the response as SDKs do."""
 
 from typing import Any
 
@@ -46,11 +46,11 @@ def endpoint_facts(url: str = "http://127.0.0.1:4772/v1/credentials", **changes:
         ("http://127.0.0.1:99999", Status.FAILED),
     ],
 )
-def test_address_status_follows_what_sdks_accept(url: str, status: Status) -> None:
+def test_status_of_an_address_follows_the_sdks(url: str, status: Status) -> None:
     assert by_name(endpoint.CHECKS, endpoint_facts(url))["address"].status is status
 
 
-def test_shown_url_has_no_user_and_no_query() -> None:
+def test_printed_url_has_no_user_and_no_query() -> None:
     assert endpoint.shown("http://user:password@127.0.0.1:1/v1?token=secret") == "http://127.0.0.1:1/v1"
     assert endpoint.shown("http://[::1") == "(a URL that cannot be read)"
 
@@ -62,7 +62,7 @@ def test_shown_url_has_no_user_and_no_query() -> None:
         ({"expires_at": NOW}, "remaining", Status.FAILED),
         ({"expires_at": None}, "remaining", Status.FAILED),
         ({"seconds": 0.6}, "latency", Status.WARNING),
-        ({"seconds": 0.8, "status": 503}, "latency", Status.SKIPPED),  # delayed until the first credentials
+        ({"seconds": 0.8, "status": 503}, "latency", Status.SKIPPED),  # waits for the first credentials
         ({"role_arn": "arn:aws:iam::111122223333:role/other"}, "role", Status.FAILED),
         ({"fields": SERVED.fields | {"Code"}}, "credentials", Status.WARNING),
         ({"empty": ("Token",)}, "credentials", Status.FAILED),
@@ -70,6 +70,6 @@ def test_shown_url_has_no_user_and_no_query() -> None:
         ({"status": 500}, "credentials", Status.FAILED),
     ],
 )
-def test_response_status_follows_what_sdks_do(changes: dict[str, Any], check: str, status: Status) -> None:
+def test_status_of_a_response_follows_the_sdks(changes: dict[str, Any], check: str, status: Status) -> None:
     facts = endpoint_facts(response=SERVED._replace(**changes), role_arn=ROLE.role_arn)
     assert by_name(endpoint.CHECKS, facts)[check].status is status

@@ -1,4 +1,4 @@
-"""The endpoint probe calls the endpoint and reads the secret as an SDK does."""
+"""Test that the endpoint probe calls the endpoint and reads the secret as an SDK does."""
 
 import json
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def test_endpoint_probe_sends_the_request_of_an_sdk() -> None:
     assert request.header("authorization") == SECRET
 
 
-async def test_endpoint_that_is_not_ready_is_called_again(autojump_clock: object) -> None:
+async def test_unready_endpoint_is_called_again(autojump_clock: object) -> None:
     body = {
         "AccessKeyId": "ASIAFAKEFAKEFAKE",
         "SecretAccessKey": "s",

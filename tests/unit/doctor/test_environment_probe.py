@@ -1,4 +1,4 @@
-"""The environment probe reads AWS's configuration files as an SDK does."""
+"""Test that the environment probe reads AWS's configuration files as an SDK does."""
 
 import os
 import sys
@@ -42,16 +42,16 @@ def test_credentials_of_the_default_profile_are_found(
         (b"[default]\n" + b"a" * environment.MAX_CONFIGURATION_BYTES, "it is over 1024 KiB"),
     ],
 )
-def test_invalid_configuration_file_has_a_problem(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_invalid_configuration_file_is_reported(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "config").write_bytes(content)
     facts = environment.collect({"AWS_CONFIG_FILE": str(tmp_path / "config")}, ())
-    # Python 3.13 and newer raise a configparser error, or accept the file.
+    # Python 3.13 and newer raise an error of configparser, or accept the file.
     others = {"", "it is not a configuration file"} if "parser" in problem and sys.version_info >= (3, 13) else set()
     assert dict(facts.unreadable).get(str(tmp_path / "config"), "") in {problem, *others}
     assert facts.files == ()
 
 
-def test_configuration_path_that_is_not_a_file_never_blocks(tmp_path: Path) -> None:
+def test_configuration_path_of_another_type_never_blocks(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
     observed = {path: dict(environment.collect({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}

@@ -1,4 +1,4 @@
-"""The checks of the exchange explain the response of STS."""
+"""Test how the exchange checks explain the response of STS."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

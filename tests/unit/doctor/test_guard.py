@@ -1,4 +1,4 @@
-"""No probe can hang doctor or end it, and no check can hide the findings of the others."""
+"""Test that no probe can block or crash doctor, and that no check can hide the findings of other checks."""
 
 import threading
 from collections.abc import Callable
@@ -43,13 +43,13 @@ async def test_guarded_returns_the_facts() -> None:
     assert await guarded(probe) == (7, "")
 
 
-async def test_guarded_returns_the_reason_for_a_hanging_probe(autojump_clock: MockClock) -> None:
+async def test_guarded_returns_the_reason_for_a_probe_that_hangs(autojump_clock: MockClock) -> None:
     facts, reason = await guarded(trio.sleep_forever, 5)
     assert facts is None
     assert reason.startswith("no result within 5 s")
 
 
-async def test_guarded_abandons_a_hanging_thread(autojump_clock: MockClock) -> None:
+async def test_guarded_abandons_a_thread_that_hangs(autojump_clock: MockClock) -> None:
     release = threading.Event()
     facts, reason = await guarded(in_thread(release.wait), 5)
     release.set()
@@ -57,7 +57,7 @@ async def test_guarded_abandons_a_hanging_thread(autojump_clock: MockClock) -> N
     assert reason.startswith("no result within 5 s")
 
 
-async def test_guarded_shows_type_and_line_of_an_error_only() -> None:
+async def test_guarded_shows_only_type_and_line_of_an_error() -> None:
     facts, reason = await guarded(raises_a_secret)
     assert facts is None
     assert reason.startswith("this check failed with ValueError at sidecar.doctor.probes.guard:")
@@ -142,10 +142,10 @@ HANGING_FILES: dict[str, tuple[object, str, Callable[..., object]]] = {
 
 
 @pytest.mark.parametrize("group", HANGING_FILES)
-async def test_files_on_a_hanging_volume_are_abandoned(
+async def test_files_on_a_volume_that_hangs_are_abandoned(
     group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread hangs for real. The deadline is short, because the other probes need the real clock."""
+    """The thread really hangs. Its deadline is short, and the other probes need the real clock."""
     module, name, examine_side = HANGING_FILES[group]
     release = threading.Event()
     for side in (sidecar_side, role_probes, application_side, endpoint_probe):

@@ -1,4 +1,4 @@
-"""The network path probe goes step by step, through proxies and TLS."""
+"""Test the network path probe, through proxies and TLS."""
 
 import socket
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.fakes.scripted_sts import Reply as RawReply
 from tests.support.fakes.scripted_sts import ScriptedSts
 
 
-async def test_http_proxy_gets_the_whole_url(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+async def test_http_proxy_receives_the_whole_url(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     async with scripted(RawReply(400, b"", {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         path = await network_path.collect("http://sts.example/", None)
@@ -22,7 +22,7 @@ async def test_http_proxy_gets_the_whole_url(monkeypatch: pytest.MonkeyPatch, no
     assert proxy.requests[0].line == "GET http://sts.example/ HTTP/1.1"
 
 
-async def test_proxy_gets_its_user_but_the_path_hides_it(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+async def test_proxy_receives_its_user_but_the_path_hides_it(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
     async with scripted(RawReply(407, b"")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//us%40er:pass@"))
         path = await network_path.collect("https://sts.example/", None)
@@ -75,7 +75,7 @@ async def _tunnel_to(sts: ScriptedSts, *, task_status: trio.TaskStatus[str]) -> 
 
 
 class _TwoAddresses(Resolver):
-    """A resolver that returns two addresses. No process listens on the first."""
+    """A resolver that returns two addresses. No process listens on the first address."""
 
     async def getaddrinfo(self, _host: Any, port: Any, *_: int) -> list[Any]:
         kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")

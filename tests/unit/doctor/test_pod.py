@@ -1,4 +1,4 @@
-"""A Pod examined from outside: broken in one way each, and with the findings of kubectl exec."""
+"""Test the examination of a Pod from outside, with one fault each, and with the findings of kubectl exec."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.unit.doctor.pod_document import POD, PODS, app, examine, sidecar, sta
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 
-async def test_healthy_pod_passes_except_for_the_checks_inside(environ: dict[str, str]) -> None:
+async def test_healthy_pod_passes_all_checks_from_outside(environ: dict[str, str]) -> None:
     report = await examine(environ)
     assert statuses(report) == {"inside.all": Status.SKIPPED}
     assert report.status is Status.OK
@@ -76,17 +76,17 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
     "an image that cannot be pulled": (
         lambda pod: state(pod).update(state={"waiting": {"reason": "ImagePullBackOff"}}),
         "pod.running",
-        "it does not run: ImagePullBackOff",
+        "the sidecar does not run: ImagePullBackOff",
     ),
     "a sidecar that exits": (
         lambda pod: state(pod).update(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=CRASHED),
         "pod.running",
-        "it does not run: CrashLoopBackOff; it exited with 2: irsa-sidecar: AWS_REGION is not set",
+        "the sidecar does not run: CrashLoopBackOff; it exited with 2: irsa-sidecar: AWS_REGION is not set",
     ),
     "a sidecar without a status": (
         lambda pod: pod.pop("status"),
         "pod.running",
-        "it does not run: not started yet",
+        "the sidecar does not run: not started yet",
     ),
     "no token mounted": (
         lambda pod: sidecar(pod)["volumeMounts"].pop(0),
@@ -193,7 +193,7 @@ async def test_suspicious_pod_is_a_warning(what: str, api: FakeApiServer, enviro
     assert report.first_failure is None
 
 
-async def test_ordinary_container_and_hidden_values_are_accepted(api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_ordinary_container_with_hidden_values_passes(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     plain = pod["spec"]["initContainers"].pop()
     del plain["restartPolicy"]
@@ -208,7 +208,7 @@ async def test_ordinary_container_and_hidden_values_are_accepted(api: FakeApiSer
     assert statuses(report) == {"pod.volume": Status.SKIPPED, "inside.all": Status.SKIPPED}
 
 
-async def test_application_with_our_image_is_not_the_sidecar(api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_application_with_our_image_is_not_a_sidecar(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     app(pod)["image"] = "registry.example/irsa-sidecar:1-tools"
     api.put(f"{PODS}/cart", pod)
@@ -217,7 +217,7 @@ async def test_application_with_our_image_is_not_the_sidecar(api: FakeApiServer,
     assert any(row.container == "app" for row in report.rows)
 
 
-async def test_readiness_reason_comes_through_the_api_server(
+async def test_readiness_reason_is_read_through_the_api_server(
     api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = api.answer
@@ -237,7 +237,7 @@ async def test_readiness_reason_comes_through_the_api_server(
         assert words in row.finding.observed
 
 
-async def test_event_shows_why_a_container_does_not_start(api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_event_explains_why_a_container_does_not_start(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     state(pod)["state"] = {"waiting": {"reason": "ContainerCreating"}}
     api.put(f"{PODS}/cart", pod)
@@ -264,7 +264,7 @@ async def test_missing_or_forbidden_pod_is_reported(api: FakeApiServer, environ:
     ("status", "words"),
     [(401, "`aws eks update-kubeconfig --name CLUSTER`"), (403, "`kubectl auth can-i get pods -n shop --context lab`")],
 )
-async def test_denial_by_the_api_server_has_a_next_step(
+async def test_denial_by_the_api_server_names_a_next_step(
     status: int, words: str, api: FakeApiServer, environ: dict[str, str]
 ) -> None:
     api.faults += [(status, {"message": "no"})] * 2
@@ -273,7 +273,9 @@ async def test_denial_by_the_api_server_has_a_next_step(
     assert words in str(raised.value)
 
 
-async def test_missing_lightkube_is_named(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_lightkube_is_named_in_the_error(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.startswith(("lightkube", "sidecar.kubernetes"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lightkube", None)

@@ -1,4 +1,4 @@
-"""The checks of a Pod judge grace periods, users, empty variables and names."""
+"""Test the Pod checks of grace periods, users, empty variables and names."""
 
 from copy import deepcopy
 from typing import Any
@@ -37,7 +37,7 @@ def test_pod_names_are_parsed(where: str, parsed: tuple[str | None, str]) -> Non
 
 
 GRACE_PERIODS = [
-    # grace period, token lifetime, session duration, is it a warning
+    # grace period, token lifetime, session duration, whether the result is a warning
     (None, 86400, None, False),
     (20880, 86400, None, False),  # 86400 / 5 + 3600
     (20881, 86400, None, True),
@@ -76,16 +76,16 @@ async def test_grace_period_beyond_the_credentials_is_a_warning(
         ((1000, 1, 2), ""),
     ],
 )
-async def test_isolation_follows_users_in_a_shared_namespace(
+async def test_isolation_follows_the_users_in_a_shared_namespace(
     api: FakeApiServer,
     environ: dict[str, str],
     users: tuple[int | None, int | None, int | None],
     words: str,
 ) -> None:
     """
-    Compare the users of the Pod, `app` and `proxy`.
+    Compare the user of the Pod with the users of `app` and `proxy`.
 
-    The sidecar of this Pod sets no user, so it runs as the Pod's user or else the image's.
+    The sidecar of this Pod sets no user, so the Pod's user applies, or else the image's user.
     """
     pod = deepcopy(POD)
     pod["spec"] |= {"shareProcessNamespace": True, "securityContext": {"runAsUser": users[0]}}

@@ -1,4 +1,4 @@
-"""doctor runs inside a Pod with kubectl exec, and merges the findings."""
+"""Test that doctor runs in a Pod through kubectl exec, and that the findings are merged."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def fake_kubectl(directory: Path, script: str) -> None:
     (directory / "kubectl").chmod(0o755)
 
 
-async def test_findings_inside_follow_those_from_the_api(
+async def test_findings_inside_follow_the_findings_from_outside(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments, run = tmp_path / "arguments", f'. {tmp_path}/environ; exec {sys.executable} -m sidecar "$@" --no-imds'
@@ -43,7 +43,7 @@ async def test_findings_inside_follow_those_from_the_api(
     assert "sub is system:serviceaccount:default:app" in first.finding.observed
 
 
-async def test_readiness_takes_the_next_step_from_inside(
+async def test_failed_readiness_shows_the_next_step_from_inside(
     tmp_path: Path, api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = api.answer
@@ -92,7 +92,7 @@ async def test_missing_kubectl_skips_the_checks_inside(
     assert "kubectl is not in PATH" in (await examine(environ, execs=True)).rows[-1].finding.observed
 
 
-async def test_command_examines_a_pod(environ: dict[str, str]) -> None:
+async def test_doctor_command_examines_a_pod(environ: dict[str, str]) -> None:
     async def doctor(*arguments: str) -> Any:
         command = [sys.executable, "-m", "sidecar", "doctor", *arguments]
         return await trio.run_process(command, env=environ, capture_stdout=True, capture_stderr=True, check=False)

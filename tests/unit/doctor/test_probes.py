@@ -1,4 +1,4 @@
-"""The probes collect facts from real files, sockets and bytes."""
+"""Test the probes with real files, sockets and bytes."""
 
 import random
 import ssl
@@ -45,7 +45,7 @@ def test_mount_table_shows_a_sub_path_mount(
     assert token.is_sub_path(path, table) is is_sub_path
 
 
-def test_missing_mount_table_means_no_sub_path(tmp_path: Path) -> None:
+def test_missing_mount_table_counts_as_no_sub_path(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(service_account_token(1_800_000_000.0))
     facts = token.collect(Role("default", "arn", str(path), None, 3600), 0.0, mounts="/nowhere/mountinfo")
@@ -62,7 +62,7 @@ def _certificate(organization: str = "Company Proxy") -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
 
 
-def test_signer_is_the_same_as_with_cryptography() -> None:
+def test_signer_equals_the_issuer_that_cryptography_reads() -> None:
     assert signer(_certificate("Ämter & Söhne")) == "Ämter & Söhne"
     der = _certificate()
     issuer = x509.load_der_x509_certificate(der).issuer

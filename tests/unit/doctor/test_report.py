@@ -1,11 +1,11 @@
-"""A report shows the first failure, the findings and the counts."""
+"""Test that a report shows the first failure, the findings and the counts."""
 
 from sidecar.doctor.finding import Row, failed, ok, skipped, warning
 from sidecar.doctor.location import Side
 from sidecar.doctor.report import Report, as_json, as_text
 
 
-def test_report_without_failure_counts_the_warnings() -> None:
+def test_report_without_a_failure_counts_the_warnings() -> None:
     for count, words in (
         (0, "No failure found."),
         (1, "No failure found; 1 warning."),
@@ -29,7 +29,7 @@ def test_report_shows_the_id_of_each_check() -> None:
     assert "sts.name" in text
 
 
-def test_only_status_words_are_coloured() -> None:
+def test_report_colours_only_the_status_words() -> None:
     rows = (Row("token", "file", failed("it is gone", "Bring it back"), "default"), Row("sts", "name", skipped("no")))
     report = Report(Side.SIDECAR, rows, {})
     coloured = as_text(report, width=80, colours=True)

@@ -1,4 +1,4 @@
-"""The SDK probe finds SDKs by their traces in files."""
+"""Test that the SDK probe finds SDKs by their traces in files."""
 
 import io
 import json
@@ -81,7 +81,7 @@ def test_root_that_is_not_a_directory_is_named(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("path", TRACES)
-def test_sdk_is_found_by_its_trace_and_judged_by_version(path: str, tmp_path: Path) -> None:
+def test_sdk_is_found_by_its_trace_and_checked_by_version(path: str, tmp_path: Path) -> None:
     content, words = TRACES[path]
     _put(tmp_path, path, content)
     facts = searched(tmp_path)
@@ -119,7 +119,7 @@ def test_search_stops_at_the_file_limit(tmp_path: Path, monkeypatch: pytest.Monk
     assert not searched(tmp_path).is_complete
 
 
-async def test_hanging_search_keeps_its_results(
+async def test_search_that_hangs_keeps_its_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
 ) -> None:
     hangs, release = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The checks of the trust policy and the provider turn IAM's facts into findings."""
+"""Test how the trust checks turn facts from IAM into findings."""
 
 from dataclasses import replace
 from typing import Any
