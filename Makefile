@@ -10,7 +10,12 @@ REQUIRED_PYTHONS ?=
 SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: messages reference help local tools dev test test-fast lint language types unit changelog test-pythons test-sdks stateful docs docs-check bench bench-check bench-node bench-pod fleet fuzz kill-loop lock lock-sdks clean
+.PHONY: help local tools dev clean
+.PHONY: test test-fast lint language types unit test-pythons test-sdks test-chart
+.PHONY: docs docs-check reference messages chart changelog
+.PHONY: stateful fuzz kill-loop
+.PHONY: bench bench-check bench-node bench-pod fleet
+.PHONY: lock lock-sdks
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -124,6 +129,12 @@ docs: $(VENV)/.site.installed ## build the documentation site into build/website
 
 docs-check: docs ## show the site's pages in headless Chromium: width, contrast, search, requests to elsewhere
 	$(BIN)/python -m pytest tests/website
+
+test-chart: $(VENV)/.dev.installed ## test the chart with Helm 3 and 4, which takes about 4 minutes to build the first time
+	$(BIN)/python -m pytest tests/chart
+
+chart: $(VENV)/.dev.installed ## write the generated files of the chart: monitoring, and its README
+	$(BIN)/python -m tests.docs.chart
 
 stateful: $(VENV)/.dev.installed ## run STATEFUL_STEPS (100000) faults in random order against every promise
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP -o faulthandler_timeout=0 tests/stateful

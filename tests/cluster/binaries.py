@@ -9,7 +9,7 @@ about 7 GB for Go's caches.
 import re
 from pathlib import Path
 
-from release.go_programs import HELM_3, STRIPPED, GoProgram, built
+from release.go_programs import STRIPPED, GoProgram, built
 
 HERE = Path(__file__).parent
 VERSION_VARIABLES = (
@@ -33,11 +33,6 @@ def kubelab() -> Path:
 def pause() -> Path:
     """Return the program that holds a Pod's namespaces. On other clusters it is an image that every node pulls."""
     return built(GoProgram(HERE / "pause"))
-
-
-def helm() -> Path:
-    """Return the program with which users install the chart."""
-    return built(HELM_3)
 
 
 def cert_manager() -> Path:

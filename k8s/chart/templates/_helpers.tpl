@@ -1,0 +1,133 @@
+{{- /* The value of app.kubernetes.io/name. */}}
+{{- define "irsa-sidecar.name" -}}
+{{- .Values.nameOverride | default "irsa-sidecar" }}
+{{- end }}
+
+{{- /* The name of objects in the release's namespace. A Service must not be named `irsa-sidecar…` (see values.yaml). */}}
+{{- define "irsa-sidecar.fullname" -}}
+{{- .Values.fullnameOverride | default "webhook" }}
+{{- end }}
+
+{{- /* The name of the MutatingWebhookConfiguration. */}}
+{{- define "irsa-sidecar.configurationName" -}}
+{{- .Values.fullnameOverride | default "irsa-sidecar" }}
+{{- end }}
+
+{{- /* The name of roles, bindings, the priority class and the Secret that the webhook writes. */}}
+{{- define "irsa-sidecar.clusterName" -}}
+{{- include "irsa-sidecar.configurationName" . }}-webhook
+{{- end }}
+
+{{- define "irsa-sidecar.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "irsa-sidecar.fullname" .) }}
+{{- end }}
+
+{{- /* Labels that select the webhook's Pods. They never change. */}}
+{{- define "irsa-sidecar.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "irsa-sidecar.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: webhook
+{{- end }}
+
+{{- /* Labels of every object. */}}
+{{- define "irsa-sidecar.labels" -}}
+{{- $standard := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
+  "app.kubernetes.io/version" (.Chart.AppVersion | quote | trimAll "\"")
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/part-of" "irsa-sidecar" }}
+{{- merge (include "irsa-sidecar.selectorLabels" . | fromYaml) $standard .Values.commonLabels | toYaml }}
+{{- end }}
+
+{{- /* Metadata of an object: (list $ NAME) or (list $ NAME DICT), where DICT may have namespaced, labels, annotations. */}}
+{{- define "irsa-sidecar.metadata" -}}
+{{- $root := index . 0 }}
+{{- $more := dict }}
+{{- if gt (len .) 2 }}{{ $more = index . 2 }}{{ end -}}
+name: {{ index . 1 }}
+{{- if dig "namespaced" true $more }}
+namespace: {{ $root.Release.Namespace }}
+{{- end }}
+labels: {{- merge (include "irsa-sidecar.labels" $root | fromYaml) (dig "labels" dict $more) | toYaml | nindent 2 }}
+{{- with merge (dict) (dig "annotations" dict $more) $root.Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* REPOSITORY:TAG@DIGEST of (dict "image" IMAGE "repository" DEFAULT "tag" DEFAULT). A digest needs no tag. */}}
+{{- define "irsa-sidecar.reference" -}}
+{{- .image.repository | default .repository }}
+{{- if or .image.tag (not .image.digest) }}:{{ .image.tag | default .tag }}{{ end }}
+{{- with .image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{- /* The webhook's image. */}}
+{{- define "irsa-sidecar.image" -}}
+{{- include "irsa-sidecar.reference" (dict "image" .Values.image "tag" (printf "%s-tools" .Chart.AppVersion)) }}
+{{- end }}
+
+{{- /* The sidecar's image. By default it has the repository of the webhook's image. */}}
+{{- define "irsa-sidecar.sidecarImage" -}}
+{{- include "irsa-sidecar.reference" (dict "image" .Values.sidecar.image "repository" .Values.image.repository "tag" .Chart.AppVersion) }}
+{{- end }}
+
+{{- /* The Secret that is mounted. Empty if the webhook keeps a certificate of its own. */}}
+{{- define "irsa-sidecar.certificateSecret" -}}
+{{- if eq .Values.certificate.from "cert-manager" }}{{ include "irsa-sidecar.fullname" . }}-certificate{{ end }}
+{{- if eq .Values.certificate.from "existingSecret" }}{{ .Values.certificate.existingSecret }}{{ end }}
+{{- end }}
+
+{{- /* Checks of values that belong together, which a schema cannot explain. */}}
+{{- define "irsa-sidecar.check" -}}
+{{- if not .Values.region }}
+{{- fail "region is empty. Set region to the AWS region whose STS the sidecars call: --set region=eu-west-1." }}
+{{- end }}
+{{- if hasPrefix "irsa-sidecar" .Values.fullnameOverride }}
+{{- fail (printf "fullnameOverride is %s. Choose a name that does not begin with irsa-sidecar: Kubernetes gives Pods variables with a Service's name, and the sidecar's settings begin with IRSA_SIDECAR_." .Values.fullnameOverride) }}
+{{- end }}
+{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
+{{- fail "serviceAccount.create is false and serviceAccount.name is empty. Set serviceAccount.name to an existing ServiceAccount." }}
+{{- end }}
+{{- with .Values.certificate }}
+{{- if and (eq .from "existingSecret") (not (and .existingSecret .caBundle)) }}
+{{- fail "certificate.from is existingSecret. Set certificate.existingSecret to the Secret's name, and certificate.caBundle to the PEM of the CA that signed it." }}
+{{- end }}
+{{- if and (ne .from "existingSecret") (or .existingSecret .caBundle) }}
+{{- fail (printf "certificate.existingSecret and certificate.caBundle have no effect while certificate.from is %s. Remove them, or set certificate.from to existingSecret." .from) }}
+{{- end }}
+{{- if and (ne .from "cert-manager") .issuerRef }}
+{{- fail (printf "certificate.issuerRef has no effect while certificate.from is %s. Remove it, or set certificate.from to cert-manager." .from) }}
+{{- end }}
+{{- if and .issuerRef (not .issuerRef.name) }}
+{{- fail "certificate.issuerRef has no name. Set it to the name of an Issuer or ClusterIssuer, and set its kind." }}
+{{- end }}
+{{- end }}
+{{- include "irsa-sidecar.checkNetwork" . }}
+{{- end }}
+
+{{- /* Checks of ports and of the nodes' network. `helm template` has no cluster, so it cannot check the namespace. */}}
+{{- define "irsa-sidecar.checkNetwork" -}}
+{{- if eq (int .Values.ports.https) (int .Values.ports.admin) }}
+{{- fail (printf "ports.https and ports.admin are both %d. Set different ports." (int .Values.ports.https)) }}
+{{- end }}
+{{- range .Values.extraArgs }}
+{{- if regexMatch "^--(admin-)?listen(=|$)" . }}
+{{- fail (printf "extraArgs has %s. Set ports.https or ports.admin instead, because the Service, probes and monitoring use them." .) }}
+{{- end }}
+{{- if regexMatch "^--log-level(=|$)" . }}
+{{- fail (printf "extraArgs has %s. Set logLevel instead." .) }}
+{{- end }}
+{{- end }}
+{{- if .Values.hostNetwork }}
+{{- range $name, $port := .Values.ports }}
+{{- if has (int $port) (list 10248 10249 10250 10256) }}
+{{- fail (printf "ports.%s is %d, where kubelet or kube-proxy listen on every node. Choose another port while hostNetwork is true." $name (int $port)) }}
+{{- end }}
+{{- end }}
+{{- $namespace := lookup "v1" "Namespace" "" .Release.Namespace }}
+{{- $level := dig "metadata" "labels" "pod-security.kubernetes.io/enforce" "privileged" $namespace }}
+{{- if ne $level "privileged" }}
+{{- fail (printf "namespace %s enforces the Pod Security Standard %s, which rejects Pods with hostNetwork. Run: kubectl label --overwrite namespace %s pod-security.kubernetes.io/enforce=privileged" .Release.Namespace $level .Release.Namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
